@@ -1,0 +1,121 @@
+"""BUNDLE: a folder with everything that prediction needs, and nothing that can run code.
+
+    model.safetensors   the weights
+    model.json          what they are: architecture, preprocessing, label map, origin, scores
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from caseunet.errors import UserError
+from caseunet.files import content_hash, read_json, write_json, written_whole
+from caseunet.types import LabelMap, Preprocessing, Stored
+
+FORMAT_VERSION = 1
+MARKER = "model.json"
+WEIGHTS = "model.safetensors"
+
+
+class Architecture(Stored):
+    """What to build with ``create_model``."""
+
+    name: str
+    in_channels: Annotated[int, Field(ge=1)]
+    num_classes: Annotated[int, Field(ge=2)]
+    arguments: dict[str, Any]
+
+
+class TrainingData(Stored):
+    """Where the weights come from."""
+
+    source_format: str
+    fingerprint: str
+    cases: int
+    fold: int
+    split_by: str
+    caution: str
+    licence: str
+
+
+class Score(Stored):
+    """A score measured in training."""
+
+    protocol: str
+    step: int
+    selected: Literal["best", "last"]
+    """Whether these weights were chosen by this score ("best", so the score is optimistic) or are simply the last."""
+    mean: float | None
+    structures: dict[str, float | None]
+
+
+class BundleInfo(Stored):
+    """Content of model.json."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    architecture: Architecture
+    preprocessing: Preprocessing
+    label_map: LabelMap
+    input: str
+    output: str
+    training_data: TrainingData
+    validation: Score | None
+    code_version: str
+    weights_hash: str
+    """BLAKE2b of model.safetensors."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle in memory: its description, its weights by parameter name, and the folder it came from."""
+
+    info: BundleInfo
+    weights: dict[str, Tensor]
+    folder: Path
+
+
+def save_bundle(folder: Path, weights: dict[str, Tensor], **info: Any) -> None:
+    """Write a bundle; ``info`` are the fields of :class:`BundleInfo` without format, hash, input and output."""
+    preprocessing: Preprocessing = info["preprocessing"]
+    label_map: LabelMap = info["label_map"]
+    folder.mkdir(parents=True, exist_ok=True)
+    with written_whole(folder / WEIGHTS) as temporary:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, temporary)
+    description = BundleInfo(
+        input=f"float32 (B, {preprocessing.in_channels}, H, W), H and W at least 32, preprocessed as below",
+        output=f"logits (B, {len(label_map)}, H, W)",
+        weights_hash=content_hash(folder / WEIGHTS),
+        **info,
+    )
+    write_json(folder / MARKER, description.model_dump(mode="json"))
+
+
+def load_bundle(path: str | Path) -> Bundle:
+    """Read a bundle; runs no code from it.
+
+    Raises:
+        UserError: it is missing, damaged, or of another format; the message names the file.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such bundle; expected a folder with {MARKER} and {WEIGHTS}.")
+    try:
+        info = BundleInfo.model_validate(read_json(folder / MARKER, "a bundle's description"))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(str(part) for part in problem["loc"])
+        raise UserError(f"{folder / MARKER}: cannot be read as a bundle of this version: {key}: {problem['msg']}.") from error
+    weights = folder / WEIGHTS
+    if not weights.is_file():
+        raise UserError(f"{weights}: no such file; the bundle is incomplete.")
+    if content_hash(weights) != info.weights_hash:
+        raise UserError(f"{weights}: is not the file that {MARKER} describes (its hash differs). Copy the bundle again.")
+    try:
+        return Bundle(info=info, weights=load_file(weights), folder=folder)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{weights}: cannot be read as safetensors: {error}") from error

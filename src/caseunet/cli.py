@@ -1,0 +1,252 @@
+"""The command line: parse, resolve the configuration, call one pipeline, say what came out."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import cyclopts
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from caseunet import __version__
+from caseunet.config import Config, load_config, parse_overrides, to_yaml
+from caseunet.errors import UserError
+from caseunet.progress import TerminalDisplay
+
+app = App(
+    name="caseunet",
+    version=__version__,
+    help="Segment CT, MRI, images and video frames: from raw data to a trained, measured, portable model.\n\n"
+    "The usual way: prepare RAW, train PREPARED, predict with the bundle, evaluate. Start with: caseunet demo",
+    help_epilogue="Every verb has its own --help. Add --debug to any command to see the traceback of an error.",
+)
+console = Console()
+
+Out = Annotated[Path, Parameter(help="Folder to write.")]
+Overwrite = Annotated[bool, Parameter(negative="", help="Replace what an earlier run of this verb left in --out.")]
+ConfigFile = Annotated[Path | None, Parameter(help="YAML file with configuration.")]
+Recipe = Annotated[
+    Literal["default", "paper"] | None,
+    Parameter(help="Start from the best we know (default) or from the paper (paper)."),
+]
+SplitFile = Annotated[Path | None, Parameter(help="splits.json of a prepared data set: only the fold's validation part.")]
+FoldNumber = Annotated[int, Parameter(help="Fold of --split.")]
+Device = Annotated[Literal["auto", "cpu", "cuda", "mps"], Parameter(help="Where to compute.")]
+Overrides = Annotated[
+    str,
+    Parameter(
+        show=True,
+        allow_leading_hyphen=True,
+        help="Any configuration key and its value, for example --optimizer.lr 0.001 --model.name unet. "
+        "--print-config lists the keys.",
+    ),
+]
+PrintConfig = Annotated[bool, Parameter(negative="", help="Print the resolved configuration as YAML, and stop.")]
+
+
+@app.command
+def demo(
+    *,
+    out: Out = Path("caseunet-demo"),
+    minutes: Annotated[float, Parameter(help="Training budget in minutes.")] = 2.0,
+    seed: Annotated[int, Parameter(help="Of everything that is drawn.")] = 0,
+    synthetic: Annotated[
+        bool, Parameter(negative="", help="Made-up patients instead of the real CT volume.")
+    ] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Run the whole way on a real CT volume: prepare, train, predict, evaluate, report."""
+    from caseunet.pipelines.demo import demo as run_demo
+
+    if minutes <= 0:
+        raise UserError(f"--minutes {minutes:g}: expected more than 0.")
+    result = run_demo(out, minutes, seed, synthetic, overwrite, TerminalDisplay(console))
+    _print_scores(result.evaluation.cases)
+    if result.caution:
+        console.print(f"[yellow]{result.caution}[/yellow]\n")
+    console.print(f"report  {result.evaluation.report}", highlight=False, soft_wrap=True)
+    console.print(f"bundle  {result.bundle}", highlight=False, soft_wrap=True)
+    console.print("\nSegment your own CT volume with it:", highlight=False)
+    console.print(f"  caseunet predict {result.bundle} my-ct.nii.gz --out predictions", highlight=False, soft_wrap=True)
+
+
+@app.command
+def prepare(
+    raw: Annotated[Path, Parameter(help="Raw data set as it was downloaded.")],
+    *overrides: Overrides,
+    out: Out,
+    config: ConfigFile = None,
+    recipe: Recipe = None,
+    format: Annotated[str | None, Parameter(help="Raw layout: lits, endovis2018; found by itself if not given.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Read a raw data set once, check it, and write it as a prepared data set with its splits."""
+    from caseunet.pipelines.prepare import prepare as run_prepare
+
+    resolved = _resolve(config, recipe, overrides, {"prepare.format": format})
+    prepared = run_prepare(raw, out, resolved.prepare, overwrite, TerminalDisplay(console))
+    slices = int(prepared.cases["slices"].sum())
+    console.print(
+        f"{len(prepared.cases)} cases, {slices} slices, {len(prepared.split.folds)} folds by {prepared.split.by}",
+        highlight=False,
+    )
+    _print_next(f"caseunet train {out} --out run")
+
+
+@app.command
+def train(
+    prepared: Annotated[Path, Parameter(help="Folder written by caseunet prepare.")],
+    *overrides: Overrides,
+    out: Out = Path("run"),
+    config: ConfigFile = None,
+    recipe: Recipe = None,
+    minutes: Annotated[float | None, Parameter(help="Training budget in minutes, instead of steps.")] = None,
+    steps: Annotated[int | None, Parameter(help="Training budget in steps.")] = None,
+    fold: Annotated[int | None, Parameter(help="Fold to validate on.")] = None,
+    seed: Annotated[int | None, Parameter(help="Of everything that is drawn.")] = None,
+    overwrite: Overwrite = False,
+    print_config: PrintConfig = False,
+) -> None:
+    """Train a network on a prepared data set and write the run with its bundle."""
+    options: dict[str, Any] = {"data.fold": fold, "seed": seed}
+    if minutes is not None or steps is not None:  # a budget given here replaces the configured one
+        options |= {"training.minutes": minutes or "none", "training.steps": steps or "none"}
+    resolved = _resolve(config, recipe, overrides, options)
+    if print_config:
+        print(to_yaml(resolved), end="")
+        return
+    from caseunet.pipelines.train import train as run_train
+
+    bundle = run_train(prepared, out, resolved, overwrite, TerminalDisplay(console))
+    score = bundle.info.validation
+    values = ", ".join(f"{name} {_number(value)}" for name, value in score.structures.items())
+    console.print(f"validation Dice of the {score.selected} weights (step {score.step}): {values}", highlight=False)
+    _print_next(f"caseunet predict {bundle.folder} IMAGES --out predictions")
+
+
+@app.command
+def predict(
+    bundle: Annotated[Path, Parameter(help="Folder with model.json and model.safetensors.")],
+    *inputs: Annotated[Path, Parameter(help="Images, folders of images, or raw data sets.")],
+    out: Out,
+    split: SplitFile = None,
+    fold: FoldNumber = 0,
+    device: Device = "auto",
+    engine: Annotated[str, Parameter(help="What computes the network: torch.")] = "torch",
+    overwrite: Overwrite = False,
+) -> None:
+    """Segment images and write one mask per image, in the image's own geometry."""
+    from caseunet.pipelines.predict import predict as run_predict
+
+    if not inputs:
+        raise UserError("Nothing to segment: name at least one image or folder after the bundle.")
+    done = run_predict(bundle, inputs, out, split, fold, device, engine, overwrite, TerminalDisplay(console))
+    console.print(f"{len(done.cases)} masks in {out}", highlight=False, soft_wrap=True)
+    _print_next(f"caseunet evaluate {out} RAW --out report")
+
+
+@app.command
+def evaluate(
+    predictions: Annotated[Path, Parameter(help="Folder written by caseunet predict.")],
+    references: Annotated[Path, Parameter(help="Raw data set with the true masks.")],
+    *,
+    out: Out = Path("report"),
+    split: SplitFile = None,
+    fold: FoldNumber = 0,
+    run: Annotated[Path | None, Parameter(help="Training run, to show its curves.")] = None,
+    format: Annotated[str, Parameter(help="Raw layout of the references.")] = "auto",
+    overwrite: Overwrite = False,
+) -> None:
+    """Score predictions against the true masks and write a report."""
+    from caseunet.pipelines.evaluate import evaluate as run_evaluate
+
+    result = run_evaluate(
+        predictions, references, out, split, fold, run, format, overwrite, display=TerminalDisplay(console)
+    )
+    _print_scores(result.cases)
+    if result.summary.caution:
+        console.print(f"[yellow]{result.summary.caution}[/yellow]")
+    console.print(f"report  {result.report}", highlight=False, soft_wrap=True)
+
+
+@app.command
+def models() -> None:
+    """List the networks and their numbers of parameters."""
+    from caseunet.pipelines.models import describe_models
+
+    table = Table("name", "what it is", box=None, pad_edge=False)
+    table.add_column("parameters", justify="right")
+    for row in describe_models():
+        table.add_row(row.name, row.summary, f"{row.parameters:,}")
+    console.print(table)
+    console.print("\nParameters with default arguments, 3 input channels and 3 classes.", style="dim")
+
+
+@app.command
+def doctor() -> None:
+    """Say what this machine has and whether anything will be in the way."""
+    from caseunet.pipelines.doctor import examine
+
+    findings = examine()
+    signs = {"ok": "[green]✓[/green]", "note": "[yellow]![/yellow]", "problem": "[red]✗[/red]"}
+    for finding in findings:
+        console.print(f"{signs[finding.level]} {finding.subject}: {escape(finding.text)}", highlight=False, soft_wrap=True)
+    if any(finding.level == "problem" for finding in findings):
+        raise SystemExit(1)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of ``caseunet``. A user's error ends with status 2 and one message; --debug shows the traceback."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    try:
+        app([argument for argument in arguments if argument != "--debug"])
+    except UserError as error:
+        if debug:
+            raise
+        _complain(str(error))
+        raise SystemExit(2) from error
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        raise SystemExit(130) from None
+    except Exception as error:
+        if debug:
+            raise
+        _complain(f"{type(error).__name__}: {error}\nThis is a defect of caseunet. Run again with --debug for its traceback.")
+        raise SystemExit(1) from error
+
+
+def _resolve(
+    file: Path | None, recipe: str | None, overrides: tuple[str, ...], options: dict[str, Any]
+) -> Config:
+    """Recipe, file, dotted overrides, then the verb's own options that were given."""
+    given = {key: None if value == "none" else value for key, value in options.items() if value is not None}
+    return load_config(file, recipe, parse_overrides(overrides) | given)
+
+
+def _print_scores(cases: Any) -> None:
+    table = Table("structure", box=None, pad_edge=False)
+    for column in ("Dice", "IoU", "cases"):
+        table.add_column(column, justify="right")
+    for name, rows in cases.groupby("structure", sort=False):
+        table.add_row(name, _number(rows["dice"].mean()), _number(rows["iou"].mean()), str(rows["dice"].count()))
+    console.print()
+    console.print(table)
+    console.print()
+
+
+def _print_next(command: str) -> None:
+    console.print(f"next    {command}", highlight=False, soft_wrap=True)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None or value != value else f"{value:.3f}"
+
+
+def _complain(text: str) -> None:
+    Console(stderr=True).print(f"[bold red]error[/bold red] {escape(text)}", highlight=False, soft_wrap=True)
+
+
+__all__ = ["app", "cyclopts", "main"]

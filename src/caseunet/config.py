@@ -1,0 +1,259 @@
+"""Everything that can be configured, typed; read from recipe, file and command line in that order."""
+
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from caseunet.errors import UserError, did_you_mean
+
+RECIPES = ("default", "paper")
+
+Positive = Annotated[int, Field(ge=1)]
+Size = tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]]
+
+
+class Section(BaseModel):
+    """Base of all sections: immutable, strict about unknown keys; a field's docstring is its help."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class PrepareConfig(Section):
+    """From the raw layout to PREPARED."""
+
+    format: str = "auto"
+    """Raw layout: "auto" looks for the one that fits, or its name."""
+    size: Size | None = None
+    """Height and width to which every slice or frame is resized; null keeps the source's own."""
+    split: Literal["group", "slice-blocks"] = "group"
+    """"group" keeps each patient or sequence whole; "slice-blocks" holds out blocks of slices of every case, for a
+    single patient, and measures no generalisation."""
+    folds: Annotated[int, Field(ge=2)] = 5
+    """Folds of the cross-validation by group; at most one per group."""
+    block: Positive = 8
+    """Slices in a block, for "slice-blocks"."""
+    hold_out_every: Annotated[int, Field(ge=2)] = 4
+    """Every n-th block is held out; there are n folds."""
+    gap: Annotated[int, Field(ge=0)] = 2
+    """Slices left unused on each side of a held-out block."""
+    seed: int = 0
+    """Draws which groups go to which fold."""
+
+
+class ModelConfig(Section):
+    """The network."""
+
+    name: str = "case_unet"
+    """A network of `caseunet models`."""
+    arguments: dict[str, Any] = {}
+    """Its arguments, for example {norm: instance, widths: [8, 16, 32, 64, 128]}."""
+
+
+class DataConfig(Section):
+    """From PREPARED to batches."""
+
+    fold: Annotated[int, Field(ge=0)] = 0
+    """Fold to validate on; training sees the others."""
+    batch_size: Positive = 8
+    """Slices or frames in a step."""
+    patch_size: Size | None = None
+    """Height and width cut out of each slice at random (smaller slices are padded); null takes the largest slice's."""
+    neighbours: Annotated[int, Field(ge=0)] = 0
+    """2.5-D: slices below and above each slice that the network sees as further channels. 0 for frames."""
+    three_channels: bool = False
+    """Show single-channel images as three equal channels, as the paper does."""
+    clip: tuple[float, float] | None = None
+    """Intensity window in stored units (HU for CT); null takes -200…250 HU for CT with "range", 0…255 for 8-bit images
+    and the middle 99 % of the foreground's intensities otherwise."""
+    normalize: Literal["range", "zscore"] = "range"
+    """"range" maps the window to 0…1; "zscore" subtracts the mean and divides by the standard deviation per channel."""
+    flip_rows: bool = True
+    """Flip half of the training images upside down."""
+    flip_columns: bool = True
+    """Flip half of the training images left to right."""
+    rare_share: Annotated[float, Field(ge=0, le=1)] = 1 / 3
+    """Share of a batch drawn among slices that hold a foreground class, each class as often as the others."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Processes that load batches; 0 loads in the training process."""
+
+
+class LossConfig(Section):
+    """What training minimises."""
+
+    name: str = "hybrid"
+    """hybrid, cross_entropy, dice or ssim."""
+    arguments: dict[str, Any] = {}
+    """Its arguments; for hybrid the weights {cross_entropy: 1, ssim: 1, dice: 1}."""
+    class_weights: Literal["none", "inverse_frequency"] = "none"
+    """Weights of the cross entropy: none, or inverse to each class's share of the prepared pixels."""
+
+
+class OptimizerConfig(Section):
+    """How it minimises."""
+
+    name: Literal["adamax", "adamw"] = "adamax"
+    """adamax (the paper's) or adamw."""
+    lr: Annotated[float, Field(gt=0)] = 4e-3
+    """Learning rate after the warm-up."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Weight decay."""
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.03
+    """Share of the budget in which the learning rate rises from 0."""
+    power: Annotated[float, Field(ge=0)] = 0.9
+    """Then it falls as (1 − share of the budget) to this power; 0 keeps it."""
+    clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
+    """Largest norm of the gradient; null does not clip."""
+
+
+class TrainingConfig(Section):
+    """How long and on what."""
+
+    steps: Positive | None = None
+    """Budget in steps."""
+    minutes: Annotated[float, Field(gt=0)] | None = None
+    """Budget in minutes, validation included. With both, whichever ends first; with neither, 10 000 steps."""
+    validations: Positive = 10
+    """Validations in the whole run, at equal distances; the last is at its end."""
+    keep: Literal["best", "last"] = "best"
+    """Which weights the bundle gets: best validation Dice, or the last."""
+    precision: Literal["auto", "32", "bf16"] = "auto"
+    """Arithmetic of the network: auto is bf16 on a GPU that has it and 32 elsewhere; the loss is always in float32."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to train."""
+    log_every: Positive = 10
+    """Steps between rows of metrics.csv."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _some_budget(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and values.get("steps") is None and values.get("minutes") is None:
+            return {**values, "steps": 10_000}
+        return values
+
+
+class Config(Section):
+    """One run, whole."""
+
+    recipe: Literal["default", "paper"] = "default"
+    """The values that everything else starts from."""
+    seed: int = 0
+    """Initial weights, batches, augmentation and dropout follow from it."""
+    prepare: PrepareConfig = PrepareConfig()
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    loss: LossConfig = LossConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    training: TrainingConfig = TrainingConfig(steps=10_000)
+
+
+def load_config(
+    file: Path | None = None, recipe: str | None = None, overrides: Mapping[str, Any] | None = None
+) -> Config:
+    """Resolve a configuration: the recipe's values, then the file's, then ``overrides``.
+
+    Args:
+        file: YAML; may name its recipe under the key ``recipe``.
+        recipe: "default" or "paper"; takes precedence over the file's.
+        overrides: {"optimizer.lr": 3e-4}, dotted keys.
+
+    Raises:
+        UserError: the file cannot be read, a key is unknown (the nearest is suggested) or a value does not fit.
+    """
+    origin = str(file) if file else "configuration"
+    from_file = _read_yaml(file) if file else {}
+    chosen = recipe or from_file.get("recipe") or "default"
+    if chosen not in RECIPES:
+        raise UserError(f'{origin}: there is no recipe "{chosen}". {did_you_mean(str(chosen), RECIPES)}')
+    text = resources.files("caseunet").joinpath(f"recipes/{chosen}.yaml").read_text(encoding="utf-8")
+    values = _merge(yaml.safe_load(text), from_file)
+    for key, value in (overrides or {}).items():
+        nested: Any = value
+        for part in reversed(key.split(".")):
+            nested = {part: nested}
+        values = _merge(values, nested)
+    values["recipe"] = chosen
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise UserError(_explain(error, origin)) from error
+
+
+def parse_overrides(tokens: Iterable[str]) -> dict[str, Any]:
+    """Command-line tokens ``--optimizer.lr 3e-4`` or ``--optimizer.lr=3e-4`` as {"optimizer.lr": 0.0003}; values are YAML.
+
+    Raises:
+        UserError: a token is no key, or a key lacks its value.
+    """
+    overrides: dict[str, Any] = {}
+    rest = list(tokens)
+    while rest:
+        token = rest.pop(0)
+        key, equals, value = token.removeprefix("--").partition("=")
+        if not token.startswith("--") or not key:
+            raise UserError(f'"{token}": expected a configuration key such as --optimizer.lr 0.001.')
+        if not equals:
+            if not rest:
+                raise UserError(f"--{key}: its value is missing.")
+            value = rest.pop(0)
+        overrides[key] = _parse_value(key, value)
+    return overrides
+
+
+def to_yaml(config: Config) -> str:
+    """The resolved configuration, as it is saved beside the run."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _parse_value(key: str, text: str) -> Any:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f'--{key}: the value "{text}" cannot be read as YAML.') from error
+    if isinstance(value, str):
+        try:  # YAML 1.1 reads 1e-3 as text; people mean the number.
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{file}: no such configuration file.") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{file}: cannot be read as YAML: {error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UserError(f"{file}: expected sections such as model: and training:, found {type(content).__name__}.")
+    return content
+
+
+def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``over`` laid over ``base``, section by section."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _explain(error: ValidationError, origin: str) -> str:
+    """The first problem in words, with the nearest key where one is unknown."""
+    problem = error.errors()[0]
+    path = [str(part) for part in problem["loc"]]
+    key = ".".join(path)
+    if problem["type"] == "extra_forbidden":
+        section: type[BaseModel] = Config
+        for part in path[:-1]:
+            section = section.model_fields[part].annotation  # type: ignore[assignment]
+        known = [".".join([*path[:-1], name]) for name in section.model_fields]
+        return f'{origin}: there is no key "{key}". {did_you_mean(key, known)}'
+    others = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"{origin}: {key} = {problem['input']!r}: {problem['msg']}.{others}"

@@ -1,0 +1,1 @@
+"""PREPARED data sets and the batches drawn from them."""

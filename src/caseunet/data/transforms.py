@@ -1,0 +1,89 @@
+"""The deterministic steps from stored pixels to network input and from logits to labels.
+
+Training and prediction both use these, so that a model sees at prediction exactly what it saw in training.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from caseunet.errors import UserError
+from caseunet.types import Preprocessing
+
+
+def resize_image(pixels: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
+    """Slices (S, C, H, W) at ``size``: bilinear, anti-aliased when shrinking, rounded back to their own type."""
+    if size is None or pixels.shape[-2:] == tuple(size):
+        return pixels
+    resized = [
+        F.interpolate(torch.from_numpy(s.astype(np.float32))[None], tuple(size), mode="bilinear", antialias=True)[0]
+        for s in pixels
+    ]
+    stacked = torch.stack(resized).numpy()
+    if pixels.dtype.kind in "iu":
+        limits = np.iinfo(pixels.dtype)
+        stacked = np.clip(np.rint(stacked), limits.min, limits.max)
+    return stacked.astype(pixels.dtype)
+
+
+def resize_labels(labels: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
+    """Class ids (S, H, W) at ``size``, each pixel the id at its centre: never a mixture."""
+    if size is None or labels.shape[-2:] == tuple(size):
+        return labels
+    resized = F.interpolate(torch.from_numpy(labels.astype(np.float32))[:, None], tuple(size), mode="nearest-exact")
+    return resized[:, 0].numpy().astype(labels.dtype)
+
+
+def gather_slices(pixels: np.ndarray, indices: Sequence[int], neighbours: int) -> np.ndarray:
+    """2.5-D input: each slice with its neighbours as channels, (len(indices), (2·neighbours + 1)·C, H, W).
+
+    Channels run from the lowest slice to the highest; beyond the ends the edge slice is repeated.
+
+    Args:
+        pixels: (S, C, H, W).
+        indices: of the middle slices.
+        neighbours: slices on each side.
+    """
+    S = len(pixels)
+    window = np.arange(-neighbours, neighbours + 1)
+    positions = np.clip(np.asarray(indices)[:, None] + window, 0, S - 1)  # (N, 2n + 1)
+    gathered = pixels[positions]  # (N, 2n + 1, C, H, W)
+    return gathered.reshape(len(positions), -1, *pixels.shape[2:])
+
+
+def normalize(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """Gathered pixels (B, slices · C, H, W) of any type → network input (B, in_channels, H, W), float32.
+
+    Raises:
+        UserError: the number of channels is not what the model was made for.
+    """
+    p = preprocessing
+    slices = 2 * p.neighbours + 1
+    if pixels.shape[1] != slices * p.channels:
+        raise UserError(
+            f"The image has {pixels.shape[1] // slices} channels; the model was trained on {p.modality} images with "
+            f"{p.channels}."
+        )
+    x = pixels.float()
+    if p.clip is not None:
+        x = x.clamp(*p.clip)
+    shift, scale = (x.new_tensor(v).repeat(slices)[:, None, None] for v in (p.subtract, p.divide))
+    return ((x - shift) / scale).repeat_interleave(p.repeat, dim=1)
+
+
+def crop_or_pad(pixels: np.ndarray, size: tuple[int, int], corner: tuple[int, int]) -> np.ndarray:
+    """The window of ``size`` whose upper left is ``corner`` of (…, H, W); missing rows and columns repeat the edge."""
+    for axis, (length, start) in enumerate(zip(size, corner, strict=True), start=pixels.ndim - 2):
+        positions = np.clip(np.arange(start, start + length), 0, pixels.shape[axis] - 1)
+        pixels = pixels.take(positions, axis)
+    return pixels
+
+
+def labels_from_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Class ids (B, *size), uint8: logits (B, C, H, W) are interpolated to the source's size before the maximum."""
+    if logits.shape[-2:] != tuple(size):
+        logits = F.interpolate(logits.float(), size, mode="bilinear")
+    return logits.argmax(1).to(torch.uint8)

@@ -1,0 +1,40 @@
+"""The losses, by name. Every one maps logits (B, C, H, W) and class ids (B, H, W) to a scalar."""
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from caseunet.errors import UserError
+from caseunet.losses.cross_entropy import WeightedCrossEntropy, inverse_frequency_weights
+from caseunet.losses.dice import SoftDice
+from caseunet.losses.hybrid import Hybrid
+from caseunet.losses.ssim import SSIM
+from caseunet.registry import Registry, check_arguments
+
+LOSSES: Registry[type[nn.Module]] = Registry("loss")
+LOSSES.add("cross_entropy", WeightedCrossEntropy)
+LOSSES.add("dice", SoftDice)
+LOSSES.add("hybrid", Hybrid)
+LOSSES.add("ssim", SSIM)
+
+__all__ = ["LOSSES", "create_loss", "inverse_frequency_weights"]
+
+
+def create_loss(name: str, class_weights: Sequence[float] | None = None, **arguments: Any) -> nn.Module:
+    """Build a loss.
+
+    Raises:
+        UserError: no such loss or argument, or class weights for a loss that has no use for them.
+    """
+    loss_class = LOSSES.get(name)
+    check_arguments(loss_class, arguments, f'The loss "{name}"')
+    if class_weights is not None:
+        if "class_weights" not in inspect.signature(loss_class).parameters:
+            raise UserError(f'The loss "{name}" has no class weights; set loss.class_weights to "none".')
+        arguments = {**arguments, "class_weights": class_weights}
+    try:
+        return loss_class(**arguments)
+    except ValueError as error:
+        raise UserError(f'The loss "{name}": {error}.') from error

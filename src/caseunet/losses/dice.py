@@ -1,0 +1,35 @@
+"""Soft Dice."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def soft_dice_loss(logits: Tensor, target: Tensor, smooth: float = 1e-5) -> Tensor:
+    """1 − mean over classes of ``(2 Σ p·g + smooth) / (Σ p + Σ g + smooth)``, in float32.
+
+    p is the softmax, g the one-hot target. The sums run over the pixels of the whole batch, so that a class missing
+    from one image weighs no more than its pixels. The background counts as a class.
+
+    Args:
+        logits: (B, C, H, W).
+        target: (B, H, W), class ids.
+        smooth: keeps the quotient finite for a class that is nowhere.
+    """
+    C = logits.shape[1]
+    p = logits.float().softmax(1)
+    g = F.one_hot(target, C).movedim(-1, 1).to(p)
+    over = (0, 2, 3)
+    dice = (2 * torch.sum(p * g, over) + smooth) / (p.sum(over) + g.sum(over) + smooth)
+    return 1 - dice.mean()
+
+
+class SoftDice(nn.Module):
+    """:func:`soft_dice_loss` with a fixed ``smooth``."""
+
+    def __init__(self, smooth: float = 1e-5) -> None:
+        super().__init__()
+        self.smooth = smooth
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        return soft_dice_loss(logits, target, self.smooth)

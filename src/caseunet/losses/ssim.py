@@ -1,0 +1,34 @@
+"""Structural similarity between the predicted probability maps and the reference's."""
+
+from pytorch_msssim import ssim
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def ssim_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """1 − SSIM between the softmax and the one-hot target, meaned over classes, positions and images, in float32.
+
+    Wang et al. 2004: 11×11 Gaussian window, σ = 1.5, K1 = .01, K2 = .03, dynamic range 1. Only windows that lie wholly
+    inside the image count, as in ``tf.image.ssim``, so H and W must be at least 11.
+
+    Args:
+        logits: (B, C, H, W).
+        target: (B, H, W), class ids.
+
+    Raises:
+        ValueError: H or W is below 11.
+    """
+    H, W = logits.shape[-2:]
+    if H < 11 or W < 11:
+        raise ValueError(f"SSIM needs at least 11×11 pixels, not {H}×{W}")
+    probabilities = logits.float().softmax(1)
+    one_hot = F.one_hot(target, logits.shape[1]).movedim(-1, 1).to(probabilities)
+    similarity: Tensor = ssim(probabilities, one_hot, data_range=1.0, win_size=11, win_sigma=1.5)
+    return 1 - similarity
+
+
+class SSIM(nn.Module):
+    """:func:`ssim_loss` as a module."""
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        return ssim_loss(logits, target)

@@ -1,0 +1,62 @@
+"""Overlap of two masks: Dice, intersection over union, and the counts behind them.
+
+Empty masks: where neither mask has a pixel there is nothing to measure and the value is NaN; where only one has, it is 0.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Pixels of one structure: in the reference, in the prediction, and in both."""
+
+    reference: int
+    prediction: int
+    both: int
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(
+            self.reference + other.reference, self.prediction + other.prediction, self.both + other.both
+        )
+
+    @property
+    def dice(self) -> float:
+        """2 |R ∩ P| / (|R| + |P|)"""
+        total = self.reference + self.prediction
+        return 2 * self.both / total if total else float("nan")
+
+    @property
+    def iou(self) -> float:
+        """|R ∩ P| / |R ∪ P|"""
+        union = self.reference + self.prediction - self.both
+        return self.both / union if union else float("nan")
+
+
+def confusion_matrix(reference: np.ndarray, prediction: np.ndarray, num_classes: int) -> np.ndarray:
+    """Pixel counts (num_classes, num_classes), rows the reference's class, columns the prediction's.
+
+    Args:
+        reference, prediction: class ids of one shape.
+
+    Raises:
+        ValueError: the shapes differ or an id is not below ``num_classes``.
+    """
+    if reference.shape != prediction.shape:
+        raise ValueError(f"shapes differ: {reference.shape} and {prediction.shape}")
+    pairs = reference.astype(np.int64).ravel() * num_classes + prediction.astype(np.int64).ravel()
+    if reference.size and max(int(reference.max()), int(prediction.max())) >= num_classes:
+        raise ValueError(f"a class id is not below {num_classes}")
+    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def counts_of(confusion: np.ndarray, members: Sequence[int]) -> Counts:
+    """Counts of the structure that is made up of the classes ``members``."""
+    ids = list(members)
+    return Counts(
+        reference=int(confusion[ids].sum()),
+        prediction=int(confusion[:, ids].sum()),
+        both=int(confusion[np.ix_(ids, ids)].sum()),
+    )

@@ -1,0 +1,41 @@
+"""The networks, by name."""
+
+from typing import Any
+
+from torch import nn
+
+from caseunet.errors import UserError
+from caseunet.models.case_unet import CaseUNet
+from caseunet.models.unet import UNet
+from caseunet.registry import Registry, check_arguments
+
+MODELS: Registry[type[nn.Module]] = Registry("model")
+MODELS.add("case_unet", CaseUNet)
+MODELS.add("unet", UNet)
+
+
+def create_model(name: str, in_channels: int = 3, num_classes: int = 2, **arguments: Any) -> nn.Module:
+    """Build a network with fresh weights.
+
+    Args:
+        name: one of :func:`list_models`.
+        in_channels: channels of the images it will get.
+        num_classes: classes it tells apart, the background among them.
+        arguments: what the network's own docstring lists.
+
+    Returns:
+        A module that maps (B, in_channels, H, W) to logits (B, num_classes, H, W).
+
+    Raises:
+        UserError: no such model or argument (the nearest is suggested), or a value that it does not take.
+    """
+    model_class = MODELS.get(name)
+    check_arguments(model_class, arguments, f'The model "{name}"')
+    if in_channels < 1 or num_classes < 2:
+        raise UserError(f"in_channels={in_channels}, num_classes={num_classes}: expected at least 1 and 2.")
+    return model_class(in_channels, num_classes, **arguments)
+
+
+def list_models() -> list[str]:
+    """Names of the networks that :func:`create_model` builds."""
+    return list(MODELS)

@@ -1,0 +1,40 @@
+"""Convolution, optional normalisation, activation."""
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from caseunet.errors import UserError
+
+Norm = Literal["none", "instance"]
+
+
+def normalization(norm: str, channels: int) -> nn.Module:
+    """The layer between a convolution and its activation: identity, or instance norm with learned scale and shift."""
+    if norm == "none":
+        return nn.Identity()
+    if norm == "instance":
+        return nn.InstanceNorm2d(channels, affine=True)
+    raise UserError(f'norm="{norm}": expected "none" or "instance".')
+
+
+class ConvNormAct(nn.Module):
+    """k×k convolution with bias, 'same' zero padding and stride 1, then ``norm``, then LeakyReLU.
+
+    Kernels start from He's normal distribution for the activation's slope, biases from zero.
+    Shapes: (B, in_channels, H, W) → (B, out_channels, H, W).
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, norm: str = "none", negative_slope: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
+        self.norm = normalization(norm, out_channels)
+        self.act = nn.LeakyReLU(negative_slope)
+        nn.init.kaiming_normal_(self.conv.weight, a=negative_slope)
+        nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.act(self.norm(self.conv(x)))
+        return y

@@ -1,0 +1,157 @@
+"""PREDICTIONS + references → REPORT."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from caseunet.data.store import fold_of, read_split
+from caseunet.errors import UserError
+from caseunet.evaluation.evaluator import (
+    EvaluationSummary,
+    Pair,
+    SliceScore,
+    evaluate_case,
+    scope_text,
+    summarize_cases,
+)
+from caseunet.evaluation.report import Facts, ShownSlice, choose_slices, write_report
+from caseunet.files import free_output_folder
+from caseunet.inference.predictor import read_picture
+from caseunet.pipelines.predict import PredictedCase, PredictionsInfo, read_predictions
+from caseunet.progress import Display
+from caseunet.sources import find_layout
+from caseunet.types import SourceCase, SourceDataset
+
+MARKER = "summary.json"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What :func:`evaluate` wrote, and the path of its report.html."""
+
+    summary: EvaluationSummary
+    cases: pd.DataFrame
+    report: Path
+
+
+def evaluate(
+    predictions: Path,
+    references: Path,
+    out: Path,
+    split: Path | None = None,
+    fold: int = 0,
+    run: Path | None = None,
+    layout_name: str = "auto",
+    overwrite: bool = False,
+    title: str = "Segmentation report",
+    display: Display | None = None,
+) -> Evaluation:
+    """Score predictions against references in source geometry and write cases.csv, summary.json and report.html.
+
+    Args:
+        predictions: folder written by ``predict``.
+        references: the raw data set with the masks.
+        out: folder to write.
+        split, fold: a splits.json; only the validation slices of that fold are scored, and each must be predicted.
+        run: the training run, for its curves.
+        layout_name: raw layout of ``references``.
+        overwrite: replace an earlier report at ``out``.
+        title: of the report.
+        display: what a person sees.
+
+    Raises:
+        UserError: a prediction or reference is missing or unreadable, or their shapes or labels differ.
+    """
+    display = display or Display()
+    predicted = read_predictions(predictions)
+    layout = find_layout(references, layout_name)
+    dataset = layout.discover(references)
+    if dataset.label_map != predicted.label_map:
+        raise UserError(
+            f"{references}: its labels {dataset.label_map.names} are not the predictions' {predicted.label_map.names}."
+        )
+    chosen = None if split is None else fold_of(read_split(split), fold, split)
+    ranges = None if chosen is None else chosen.val
+    caution = "" if split is None else read_split(split).caution
+    with_label = {case.id: case for case in dataset.cases if case.label is not None}
+
+    def reference_of(case: SourceCase) -> Callable[[], np.ndarray]:
+        return lambda: layout.read_labels(case, dataset)
+
+    pairs = []
+    for item in _chosen(predicted, None if ranges is None else set(ranges), predictions):
+        if item.id not in with_label:
+            raise UserError(f"{references}: there is no mask for the predicted case {item.id}.")
+        case = with_label[item.id]
+        pairs.append(
+            Pair(
+                case=item.id,
+                group=case.group,
+                prediction=predictions / item.file,
+                read_reference=reference_of(case),
+                image=case.image,
+                ranges=None if ranges is None else ranges[item.id],
+            )
+        )
+    if not pairs:
+        raise UserError(f"{predictions}: holds no predictions to score.")
+    free_output_folder(out, MARKER, overwrite)
+
+    rows: list[dict[str, object]] = []
+    scores: list[SliceScore] = []
+    with display.stage("evaluating", len(pairs), "cases") as stage:
+        for pair in pairs:
+            of_case, of_slices = evaluate_case(pair, dataset.label_map)
+            rows += of_case
+            scores += of_slices
+            stage.advance(1, pair.case)
+    table = pd.DataFrame(rows)
+    unpredicted = () if ranges is not None else tuple(sorted(set(with_label) - {pair.case for pair in pairs}))
+    summary = summarize_cases(table, dataset.label_map, scope_text(ranges, fold), caution, unpredicted)
+    channels = 3 if dataset.modality == "rgb" else 1
+    shown = [
+        ShownSlice(rank, score, read_picture(score.pair.image, channels).pixels[score.slice])
+        for rank, score in choose_slices(scores)
+    ]
+    with display.stage("writing the report", 1) as stage:
+        report = write_report(
+            out,
+            table,
+            summary,
+            dataset.label_map,
+            shown,
+            window=predicted.window or (None if channels == 1 else (0.0, 255.0)),
+            facts=Facts(title, _facts(predicted, predictions, references, dataset)),
+            metrics_csv=None if run is None else run / "metrics.csv",
+        )
+        stage.advance(1)
+    return Evaluation(summary, table, report)
+
+
+def _chosen(predicted: PredictionsInfo, cases: set[str] | None, folder: Path) -> list[PredictedCase]:
+    """The predicted cases to score.
+
+    Raises:
+        UserError: one that should be scored was not predicted: leaving it out would flatter the model.
+    """
+    missing = sorted((cases or set()) - {item.id for item in predicted.cases})
+    if missing:
+        raise UserError(f"{folder}: {len(missing)} cases of the fold were not predicted, {missing[0]} among them.")
+    return [item for item in predicted.cases if cases is None or item.id in cases]
+
+
+def _facts(
+    predicted: PredictionsInfo, predictions: Path, references: Path, dataset: SourceDataset
+) -> tuple[tuple[str, str], ...]:
+    return (
+        ("predictions", str(predictions)),
+        ("references", f"{references} (layout {dataset.format})"),
+        ("bundle", f"{predicted.bundle} (weights {predicted.bundle_hash})"),
+        ("engine", f"{predicted.engine} on {predicted.device}"),
+        ("licence of the data", dataset.licence or "not stated"),
+        ("caseunet", version("caseunet")),
+    )

@@ -1,0 +1,180 @@
+"""RAW → PREPARED."""
+
+import hashlib
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from caseunet.config import PrepareConfig
+from caseunet.data.store import MARKER, CaseRow, DatasetInfo, Intensities, Prepared, PreparedWriter
+from caseunet.data.transforms import resize_image, resize_labels
+from caseunet.errors import UserError
+from caseunet.files import content_hash, free_output_folder
+from caseunet.progress import Display, Stage
+from caseunet.sources import Layout, find_layout
+from caseunet.sources.splits import by_group, by_slice_blocks
+from caseunet.types import SourceCase, SourceDataset, Split
+
+SAMPLED_PIXELS = 20_000
+"""Pixels of each case that enter the intensity statistics."""
+
+
+def prepare(
+    raw: Path,
+    out: Path,
+    config: PrepareConfig | None = None,
+    overwrite: bool = False,
+    display: Display | None = None,
+) -> Prepared:
+    """Read a raw data set once and write it as PREPARED.
+
+    Every case's header is checked before the first is read, so that most mistakes show at once. Cases without a label
+    are left out, and named. Nothing is left at ``out`` if a case fails.
+
+    Args:
+        raw: a folder in a known layout.
+        out: the folder to write.
+        config: size, splits.
+        overwrite: replace an earlier PREPARED at ``out``.
+        display: what a person sees.
+
+    Raises:
+        UserError: the layout is not known, or a file is missing, unpaired, unreadable or does not fit its pair.
+    """
+    config, display = config or PrepareConfig(), display or Display()
+    layout = find_layout(raw, config.format)
+    dataset = layout.discover(raw)
+    labelled = [case for case in dataset.cases if case.label is not None]
+    unlabelled = [case.id for case in dataset.cases if case.label is None]
+    if not labelled:
+        raise UserError(f"{raw}: {len(dataset.cases)} images of layout {layout.name}, but no masks; nothing to train on.")
+    display.say(
+        f"  {raw}: layout {layout.name}, {len(labelled)} labelled cases of "
+        f"{len({case.group for case in labelled})} {dataset.group_name}(s)"
+    )
+    notes = list(dataset.notes)
+    if unlabelled:
+        notes.append(f"{len(unlabelled)} images without a mask were left out: {', '.join(unlabelled)}")
+        display.say(f"  [yellow]{len(unlabelled)} images without a mask are left out[/yellow]: {_some(unlabelled)}")
+    free_output_folder(out, MARKER, overwrite)
+    with display.stage("checking headers", len(labelled), "cases") as stage:
+        _check_all(layout, labelled, stage)
+
+    writer = PreparedWriter(out)
+    try:
+        rows, samples, dtypes = [], [], set()
+        with display.stage("preparing", len(labelled), "cases") as stage:
+            for case in labelled:
+                row, image, labels = read_case(layout, case, dataset, config.size)
+                writer.add(row, image, labels)
+                rows.append(row)
+                samples.append(sample_foreground(image, labels))
+                dtypes.add(image.dtype)
+                stage.advance(1, case.id)
+        split = _split(rows, dataset, config)
+        info = DatasetInfo(
+            source_format=layout.name,
+            modality=dataset.modality,
+            group_name=dataset.group_name,
+            licence=dataset.licence,
+            label_map=dataset.label_map,
+            channels=samples[0].shape[0],
+            dtype=str(np.result_type(*dtypes)),
+            size=config.size,
+            intensities=_intensities(np.concatenate(samples, axis=1)),
+            class_pixels=tuple(int(n) for n in sum(row.slice_class_pixels.sum(0) for row in rows)),
+            fingerprint=_fingerprint(rows),
+            code_version=version("caseunet"),
+            notes=tuple(notes),
+        )
+        for label, pixels in zip(info.label_map.labels, info.class_pixels, strict=True):
+            if pixels == 0:
+                display.say(f'  [yellow]no pixel is labelled "{label.name}"[/yellow]: it cannot be learned')
+        writer.finish(info, split)
+    except BaseException:
+        writer.abandon()
+        raise
+    return Prepared(out)
+
+
+def read_case(
+    layout: Layout, case: SourceCase, dataset: SourceDataset, size: tuple[int, int] | None
+) -> tuple[CaseRow, np.ndarray, np.ndarray]:
+    """Read one labelled case: its row of the table, image (S, C, H, W) and class ids (S, H, W) at ``size``."""
+    if case.label is None:
+        raise ValueError(f"{case.id} has no label")
+    picture = layout.read_image(case)
+    labels = layout.read_labels(case, dataset)
+    if labels.shape != (picture.pixels.shape[0], *picture.pixels.shape[2:]):
+        raise UserError(f"{case.label}: the mask's shape {labels.shape} is not its image's {picture.pixels.shape}.")
+    image, labels = resize_image(picture.pixels, size), resize_labels(labels, size)
+    classes = len(dataset.label_map)
+    row = CaseRow(
+        id=case.id,
+        group=case.group,
+        slices=image.shape[0],
+        height=image.shape[2],
+        width=image.shape[3],
+        source_shape=picture.geometry.shape,
+        spacing=picture.geometry.spacing,
+        image_file=_relative(case.image, dataset.root),
+        image_hash=content_hash(case.image),
+        label_file=_relative(case.label, dataset.root),
+        label_hash=content_hash(case.label),
+        slice_class_pixels=np.stack([np.bincount(s.ravel(), minlength=classes) for s in labels]),
+    )
+    return row, image, labels
+
+
+def sample_foreground(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(C, n): evenly spread foreground pixels of one case, or of all pixels if it has no foreground."""
+    pixels = np.moveaxis(image, 1, 0).reshape(image.shape[1], -1)
+    foreground = labels.ravel() > 0
+    if foreground.any():
+        pixels = pixels[:, foreground]
+    stride = -(-pixels.shape[1] // SAMPLED_PIXELS)
+    return pixels[:, ::stride].astype(np.float32)
+
+
+def _check_all(layout: Layout, cases: list[SourceCase], stage: Stage) -> None:
+    """Check every case's headers and report all failures together."""
+    problems = []
+    for case in cases:
+        try:
+            layout.check(case)
+        except UserError as error:
+            problems.append(str(error))
+        stage.advance(1, case.id)
+    if len(problems) == 1:
+        raise UserError(problems[0])
+    if problems:
+        listed = "\n".join(f"  {problem}" for problem in problems[:20])
+        raise UserError(f"{len(problems)} cases cannot be prepared; nothing was written. The first of them:\n{listed}")
+
+
+def _intensities(sample: np.ndarray) -> Intensities:
+    low, high = np.percentile(sample, [0.5, 99.5], axis=1)
+    columns = (sample.mean(1), sample.std(1), low, high)
+    mean, std, low, high = (tuple(float(v) for v in column) for column in columns)
+    return Intensities(mean=mean, std=std, low=low, high=high)
+
+
+def _split(rows: list[CaseRow], dataset: SourceDataset, config: PrepareConfig) -> Split:
+    cases = {row.id: (row.group, row.slices) for row in rows}
+    if config.split == "slice-blocks":
+        return by_slice_blocks(cases, config.block, config.hold_out_every, config.gap)
+    return by_group(cases, config.folds, config.seed, dataset.group_name)
+
+
+def _fingerprint(rows: list[CaseRow]) -> str:
+    lines = sorted(f"{row.id} {row.image_hash} {row.label_hash}" for row in rows)
+    return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
+
+
+def _relative(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (" …" if len(names) > 5 else "")

@@ -1,0 +1,141 @@
+"""PREPARED → RUN, and the bundle in it."""
+
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from caseunet.bundle import Architecture, Bundle, Score, TrainingData, load_bundle, save_bundle
+from caseunet.config import Config, to_yaml
+from caseunet.data.loader import plan_preprocessing
+from caseunet.data.store import Prepared
+from caseunet.evaluation.figures import hex_color, to_png, training_curves
+from caseunet.files import free_output_folder, write_json, write_text
+from caseunet.losses import create_loss, inverse_frequency_weights
+from caseunet.models import create_model
+from caseunet.progress import Display
+from caseunet.training.loop import Trained, fit
+from caseunet.training.validation import PROTOCOL
+from caseunet.types import Preprocessing
+
+MARKER = "config.yaml"
+LIBRARIES = ("torch", "lightning-fabric", "numpy", "zarr", "nibabel", "pandas", "pytorch-msssim")
+
+
+def train(
+    prepared_folder: Path,
+    out: Path,
+    config: Config | None = None,
+    overwrite: bool = False,
+    display: Display | None = None,
+) -> Bundle:
+    """Train a network and write the run: config.yaml, environment.json, metrics.csv, checkpoints/, figures/, bundle/.
+
+    Args:
+        prepared_folder: written by :func:`caseunet.pipelines.prepare.prepare`.
+        out: the run's folder.
+        config: everything else; its ``prepare`` section is not used here.
+        overwrite: replace an earlier run at ``out``.
+        display: what a person sees.
+
+    Returns:
+        The bundle in ``out``/bundle.
+
+    Raises:
+        UserError: something is missing or does not fit, or the loss became NaN.
+    """
+    config, display = config or Config(), display or Display()
+    prepared = Prepared(prepared_folder)
+    fold = prepared.fold(config.data.fold)
+    preprocessing = plan_preprocessing(prepared.info, config.data)
+    label_map = prepared.info.label_map
+
+    torch.manual_seed(config.seed)
+    architecture = Architecture(
+        name=config.model.name,
+        in_channels=preprocessing.in_channels,
+        num_classes=len(label_map),
+        arguments=config.model.arguments,
+    )
+    model = create_model(architecture.name, architecture.in_channels, len(label_map), **architecture.arguments)
+    weights = None
+    if config.loss.class_weights == "inverse_frequency":
+        weights = inverse_frequency_weights(prepared.info.class_pixels)
+    loss = create_loss(config.loss.name, weights, **config.loss.arguments)
+
+    free_output_folder(out, MARKER, overwrite)
+    write_text(out / MARKER, to_yaml(config))
+    write_json(out / "environment.json", environment(prepared))
+    parameters = sum(p.numel() for p in model.parameters())
+    display.say(
+        f"  {config.model.name}: {parameters:,} parameters, {architecture.in_channels} input channels, "
+        f"{len(label_map)} classes; {len(fold.train)} cases to train on, {len(fold.val)} to validate on"
+    )
+    if prepared.split.caution:
+        display.say(f"  [yellow]{prepared.split.caution}[/yellow]")
+
+    trained = fit(model, loss, prepared, preprocessing, config, out, display)
+    structures = label_map.structures
+    colors = [hex_color(label_map.labels[members[-1]].color) for members in structures.values()]
+    (out / "figures").mkdir(exist_ok=True)
+    figure = training_curves(out / "metrics.csv", list(structures), colors)
+    (out / "figures" / "curves.png").write_bytes(to_png(figure))
+    _save(out / "bundle", trained, prepared, config, architecture, preprocessing)
+    return load_bundle(out / "bundle")
+
+
+def environment(prepared: Prepared) -> dict[str, object]:
+    """What made the run, beside its configuration."""
+    return {
+        "caseunet": version("caseunet"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor_threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "libraries": {name: version(name) for name in LIBRARIES},
+        "command": sys.argv,
+        "data_fingerprint": prepared.info.fingerprint,
+    }
+
+
+def _save(
+    folder: Path,
+    trained: Trained,
+    prepared: Prepared,
+    config: Config,
+    architecture: Architecture,
+    preprocessing: Preprocessing,
+) -> None:
+    info = prepared.info
+    score = trained.score
+    save_bundle(
+        folder,
+        trained.weights,
+        architecture=architecture,
+        preprocessing=preprocessing,
+        label_map=info.label_map,
+        training_data=TrainingData(
+            source_format=info.source_format,
+            fingerprint=info.fingerprint,
+            cases=len(prepared.fold(config.data.fold).train),
+            fold=config.data.fold,
+            split_by=prepared.split.by,
+            caution=prepared.split.caution,
+            licence=info.licence,
+        ),
+        validation=Score(
+            protocol=PROTOCOL,
+            step=trained.step,
+            selected=config.training.keep,
+            mean=_defined(score.mean),
+            structures={name: _defined(value) for name, value in score.structures.items()},
+        ),
+        code_version=version("caseunet"),
+    )
+
+
+def _defined(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if value != value else value

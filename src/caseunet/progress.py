@@ -1,0 +1,83 @@
+"""What a person sees while the work goes on; silent unless a display is asked for."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+class Stage:
+    """One piece of work with a known amount; this base counts and shows nothing."""
+
+    def advance(self, amount: float = 1, status: str = "") -> None:
+        """Report that ``amount`` more is done and, in a few words, how it stands."""
+
+
+class Display:
+    """Shows nothing. The pipelines take this by default, so that they can be called from any program."""
+
+    def say(self, text: str) -> None:
+        """A line that stays on the screen; may hold rich markup."""
+
+    @contextmanager
+    def stage(self, title: str, total: float, unit: str = "") -> Iterator[Stage]:
+        """Announce work of ``total`` units (``unit`` in the plural, "cases"; "s" for a time budget)."""
+        yield Stage()
+
+
+class _BarStage(Stage):
+    def __init__(self, bar: Progress, task: TaskID) -> None:
+        self._bar, self._task = bar, task
+
+    def advance(self, amount: float = 1, status: str = "") -> None:
+        self._bar.update(self._task, advance=amount, status=status)
+
+
+class _LineStage(Stage):
+    """For logs and pipes: a line at most every ten seconds."""
+
+    def __init__(self, console: Console, title: str, total: float) -> None:
+        self._console, self._title, self._total = console, title, total
+        self._done, self._start, self._last = 0.0, time.monotonic(), time.monotonic()
+
+    def advance(self, amount: float = 1, status: str = "") -> None:
+        self._done += amount
+        now = time.monotonic()
+        if now - self._last < 10 or self._done <= 0:
+            return
+        self._last = now
+        left = (now - self._start) / self._done * max(self._total - self._done, 0)
+        share = min(1.0, self._done / self._total)
+        self._console.print(f"  {self._title}: {share:.0%}, about {left:.0f} s left  {status}", highlight=False)
+
+
+class TerminalDisplay(Display):
+    """Progress bars with the time left in a terminal, plain lines elsewhere."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console()
+
+    def say(self, text: str) -> None:
+        self.console.print(text, highlight=False)
+
+    @contextmanager
+    def stage(self, title: str, total: float, unit: str = "") -> Iterator[Stage]:
+        start = time.monotonic()
+        if self.console.is_terminal:
+            columns = (
+                TextColumn("  {task.description}"),
+                BarColumn(bar_width=24),
+                TextColumn("{task.percentage:>3.0f}%"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[status]}", style="dim"),
+            )
+            with Progress(*columns, console=self.console, transient=True) as bar:
+                yield _BarStage(bar, bar.add_task(title, total=total, status=""))
+        else:
+            yield _LineStage(self.console, title, total)
+        amount = "" if unit in ("", "s") else f" {total:g} {unit} in"
+        self.say(f"  [green]✓[/green] {title}:{amount} {time.monotonic() - start:.1f} s")

@@ -1,0 +1,51 @@
+"""Names for things that can be chosen by configuration."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar
+
+from caseunet.errors import UserError, did_you_mean
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Maps names to entries; filled by explicit calls of :meth:`add` where the entries are imported.
+
+    Args:
+        kind: what the entries are, in the singular, for error messages ("model").
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._entries: dict[str, T] = {}
+
+    def add(self, name: str, entry: T) -> None:
+        if name in self._entries:
+            raise ValueError(f'the {self.kind} "{name}" is registered twice')
+        self._entries[name] = entry
+
+    def get(self, name: str) -> T:
+        """The entry of that name.
+
+        Raises:
+            UserError: no such name; the message suggests the nearest.
+        """
+        if name not in self._entries:
+            raise UserError(f'There is no {self.kind} "{name}". {did_you_mean(name, self._entries)}')
+        return self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._entries))
+
+
+def check_arguments(factory: Callable[..., Any], arguments: dict[str, Any], what: str) -> None:
+    """Refuse keyword arguments that ``factory`` does not take, naming the nearest that it does.
+
+    Raises:
+        UserError: an argument is unknown.
+    """
+    known = [name for name in inspect.signature(factory).parameters if name != "self"]
+    for name in arguments:
+        if name not in known:
+            raise UserError(f'{what} takes no argument "{name}". {did_you_mean(name, known)}')

@@ -1,0 +1,164 @@
+"""What passes between the layers: labels, geometry, cases, and how pixels become network input."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Modality = Literal["ct", "mr", "rgb", "gray"]
+Color = tuple[int, int, int]
+
+
+class Stored(BaseModel):
+    """Base of everything that is written to JSON: immutable, and strict about unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Label(Stored):
+    """One class of a label map. Id 0 is the background."""
+
+    id: Annotated[int, Field(ge=0, le=254)]
+    name: Annotated[str, Field(min_length=1)]
+    color: Color
+
+
+class LabelMap(Stored):
+    """The classes of a data set and the structures on which it is scored.
+
+    ``structures`` maps the name of a scored structure to the label ids that make it up; they may overlap, as in LiTS,
+    where the liver is every voxel labelled liver or tumour. The background is never a structure.
+    """
+
+    labels: tuple[Label, ...]
+    structures: dict[str, tuple[int, ...]]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "LabelMap":
+        ids = [label.id for label in self.labels]
+        if ids != list(range(len(ids))) or len(ids) < 2:
+            raise ValueError(f"label ids must be 0, 1, 2 … with at least one class beside the background, not {ids}")
+        for name, members in self.structures.items():
+            if not members or not set(members) <= set(ids[1:]):
+                raise ValueError(f'structure "{name}" must hold foreground ids of {ids[1:]}, not {list(members)}')
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(label.name for label in self.labels)
+
+    @property
+    def colors(self) -> tuple[Color, ...]:
+        return tuple(label.color for label in self.labels)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where the pixels of a source file lie, and how to return to it.
+
+    Attributes:
+        shape: shape of the source array, in the axis order of the file.
+        affine: 4×4, voxel index → RAS millimetres; None for images without a position in the patient.
+        spacing: (between slices, rows, columns) in millimetres in canonical order; None as above.
+    """
+
+    shape: tuple[int, ...]
+    affine: np.ndarray | None = None
+    spacing: tuple[float, float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The pixels of one case in canonical order.
+
+    Attributes:
+        pixels: (S, C, H, W), the file's own numeric type. For volumes the axes run to the patient's Superior,
+            then (rows) Posterior, then (columns) Left; a single frame has S = 1.
+        geometry: the source's.
+    """
+
+    pixels: np.ndarray
+    geometry: Geometry
+
+
+@dataclass(frozen=True)
+class SourceCase:
+    """One image of a raw data set, its label if it has one, and the patient or sequence it belongs to."""
+
+    id: str
+    image: Path
+    label: Path | None
+    group: str
+
+
+@dataclass(frozen=True)
+class SourceDataset:
+    """What a raw layout holds; nothing but names has been read."""
+
+    format: str
+    root: Path
+    cases: tuple[SourceCase, ...]
+    label_map: LabelMap
+    modality: Modality
+    group_name: str
+    licence: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+
+class Preprocessing(Stored):
+    """How stored pixels become network input; all that prediction needs to repeat what training saw.
+
+    Steps, in this order: resize the slice to ``size`` if given; put the ``neighbours`` slices below and above beside
+    it as channels (edge slices repeated); repeat each channel ``repeat`` times; clip to ``clip`` if given; subtract
+    and divide.
+    """
+
+    modality: Modality
+    channels: Annotated[int, Field(ge=1)]
+    size: tuple[int, int] | None = None
+    neighbours: Annotated[int, Field(ge=0)] = 0
+    repeat: Annotated[int, Field(ge=1)] = 1
+    clip: tuple[float, float] | None = None
+    subtract: tuple[float, ...]
+    divide: tuple[float, ...]
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the network input: slices × stored channels × repeats."""
+        return (2 * self.neighbours + 1) * self.channels * self.repeat
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Preprocessing":
+        if not len(self.subtract) == len(self.divide) == self.channels:
+            raise ValueError(f"subtract and divide need {self.channels} values, one per channel")
+        if any(d == 0 for d in self.divide):
+            raise ValueError("divide holds a zero")
+        return self
+
+
+Ranges = tuple[tuple[int, int], ...]
+"""Slices of a case as [start, stop) pairs, counted in canonical order."""
+
+
+class Fold(Stored):
+    """Which slices of which cases are for training and which for validation."""
+
+    train: dict[str, Ranges]
+    val: dict[str, Ranges]
+
+
+class Split(Stored):
+    """A partition of the cases into folds; the content of ``splits.json``.
+
+    ``by`` says what was kept whole ("patient", "sequence", "slice-blocks"); ``caution`` is what a reader of any score
+    must know, and empty where there is nothing to warn of.
+    """
+
+    by: str
+    caution: str = ""
+    folds: tuple[Fold, ...]

@@ -5,6 +5,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from caseunet import models
     from caseunet.bundle import Bundle, load_bundle
     from caseunet.config import Config, load_config
     from caseunet.errors import UserError
@@ -28,6 +29,7 @@ __all__ = [
     "list_models",
     "load_bundle",
     "load_config",
+    "models",
     "predict",
     "prepare",
     "train",
@@ -52,6 +54,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used: torch takes seconds, and the command line must answer at once."""
+    if name == "models":
+        return import_module("caseunet.models")
     if name not in _HOMES:
         raise AttributeError(f"module caseunet has no attribute {name!r}")
     return getattr(import_module(f"caseunet.{_HOMES[name]}"), name)

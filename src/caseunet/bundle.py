@@ -1,7 +1,7 @@
 """BUNDLE: a folder with everything that prediction needs, and nothing that can run code.
 
-    model.safetensors   the weights
-    model.json          what they are: architecture, preprocessing, label map, origin, scores
+model.safetensors   the weights
+model.json          what they are: architecture, preprocessing, label map, origin, scores
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,6 @@ from caseunet.errors import UserError
 from caseunet.files import content_hash, read_json, write_json, written_whole
 from caseunet.types import LabelMap, Preprocessing, Stored
 
-FORMAT_VERSION = 1
 MARKER = "model.json"
 WEIGHTS = "model.safetensors"
 
@@ -57,14 +56,14 @@ class Score(Stored):
 class BundleInfo(Stored):
     """Content of model.json."""
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[1] = 1
     architecture: Architecture
     preprocessing: Preprocessing
     label_map: LabelMap
     input: str
     output: str
     training_data: TrainingData
-    validation: Score | None
+    validation: Score
     code_version: str
     weights_hash: str
     """BLAKE2b of model.safetensors."""
@@ -109,12 +108,16 @@ def load_bundle(path: str | Path) -> Bundle:
     except ValidationError as error:
         problem = error.errors()[0]
         key = ".".join(str(part) for part in problem["loc"])
-        raise UserError(f"{folder / MARKER}: cannot be read as a bundle of this version: {key}: {problem['msg']}.") from error
+        raise UserError(
+            f"{folder / MARKER}: cannot be read as a bundle of this version: {key}: {problem['msg']}."
+        ) from error
     weights = folder / WEIGHTS
     if not weights.is_file():
         raise UserError(f"{weights}: no such file; the bundle is incomplete.")
     if content_hash(weights) != info.weights_hash:
-        raise UserError(f"{weights}: is not the file that {MARKER} describes (its hash differs). Copy the bundle again.")
+        raise UserError(
+            f"{weights}: is not the file that {MARKER} describes (its hash differs). Copy the bundle again."
+        )
     try:
         return Bundle(info=info, weights=load_file(weights), folder=folder)
     except (SafetensorError, OSError) as error:

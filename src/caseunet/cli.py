@@ -31,7 +31,9 @@ Recipe = Annotated[
     Literal["default", "paper"] | None,
     Parameter(help="Start from the best we know (default) or from the paper (paper)."),
 ]
-SplitFile = Annotated[Path | None, Parameter(help="splits.json of a prepared data set: only the fold's validation part.")]
+SplitFile = Annotated[
+    Path | None, Parameter(help="splits.json of a prepared data set: only the fold's validation part.")
+]
 FoldNumber = Annotated[int, Parameter(help="Fold of --split.")]
 Device = Annotated[Literal["auto", "cpu", "cuda", "mps"], Parameter(help="Where to compute.")]
 Overrides = Annotated[
@@ -52,9 +54,7 @@ def demo(
     out: Out = Path("caseunet-demo"),
     minutes: Annotated[float, Parameter(help="Training budget in minutes.")] = 2.0,
     seed: Annotated[int, Parameter(help="Of everything that is drawn.")] = 0,
-    synthetic: Annotated[
-        bool, Parameter(negative="", help="Made-up patients instead of the real CT volume.")
-    ] = False,
+    synthetic: Annotated[bool, Parameter(negative="", help="Made-up patients instead of the real CT volume.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Run the whole way on a real CT volume: prepare, train, predict, evaluate, report."""
@@ -79,7 +79,9 @@ def prepare(
     out: Out,
     config: ConfigFile = None,
     recipe: Recipe = None,
-    format: Annotated[str | None, Parameter(help="Raw layout: lits, endovis2018; found by itself if not given.")] = None,
+    format: Annotated[
+        str | None, Parameter(help="Raw layout: lits, endovis2018; found by itself if not given.")
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Read a raw data set once, check it, and write it as a prepared data set with its splits."""
@@ -192,7 +194,9 @@ def doctor() -> None:
     findings = examine()
     signs = {"ok": "[green]✓[/green]", "note": "[yellow]![/yellow]", "problem": "[red]✗[/red]"}
     for finding in findings:
-        console.print(f"{signs[finding.level]} {finding.subject}: {escape(finding.text)}", highlight=False, soft_wrap=True)
+        console.print(
+            f"{signs[finding.level]} {finding.subject}: {escape(finding.text)}", highlight=False, soft_wrap=True
+        )
     if any(finding.level == "problem" for finding in findings):
         raise SystemExit(1)
 
@@ -214,13 +218,13 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         if debug:
             raise
-        _complain(f"{type(error).__name__}: {error}\nThis is a defect of caseunet. Run again with --debug for its traceback.")
+        _complain(
+            f"{type(error).__name__}: {error}\nThis is a defect of caseunet. Run again with --debug for its traceback."
+        )
         raise SystemExit(1) from error
 
 
-def _resolve(
-    file: Path | None, recipe: str | None, overrides: tuple[str, ...], options: dict[str, Any]
-) -> Config:
+def _resolve(file: Path | None, recipe: str | None, overrides: tuple[str, ...], options: dict[str, Any]) -> Config:
     """Recipe, file, dotted overrides, then the verb's own options that were given."""
     given = {key: None if value == "none" else value for key, value in options.items() if value is not None}
     return load_config(file, recipe, parse_overrides(overrides) | given)

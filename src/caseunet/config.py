@@ -97,7 +97,7 @@ class OptimizerConfig(Section):
 
     name: Literal["adamax", "adamw"] = "adamax"
     """adamax (the paper's) or adamw."""
-    lr: Annotated[float, Field(gt=0)] = 4e-3
+    lr: Annotated[float, Field(gt=0)] = 6e-3
     """Learning rate after the warm-up."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """Weight decay."""
@@ -170,11 +170,13 @@ def load_config(
         raise UserError(f'{origin}: there is no recipe "{chosen}". {did_you_mean(str(chosen), RECIPES)}')
     text = resources.files("caseunet").joinpath(f"recipes/{chosen}.yaml").read_text(encoding="utf-8")
     values = _merge(yaml.safe_load(text), from_file)
+    over: dict[str, Any] = {}
     for key, value in (overrides or {}).items():
         nested: Any = value
         for part in reversed(key.split(".")):
             nested = {part: nested}
-        values = _merge(values, nested)
+        over = _merge(over, nested)
+    values = _merge(values, over)
     values["recipe"] = chosen
     try:
         return Config.model_validate(values)
@@ -183,7 +185,9 @@ def load_config(
 
 
 def parse_overrides(tokens: Iterable[str]) -> dict[str, Any]:
-    """Command-line tokens ``--optimizer.lr 3e-4`` or ``--optimizer.lr=3e-4`` as {"optimizer.lr": 0.0003}; values are YAML.
+    """Command-line tokens ``--optimizer.lr 3e-4`` or ``--optimizer.lr=3e-4`` as {"optimizer.lr": 0.0003}.
+
+    Values are YAML.
 
     Raises:
         UserError: a token is no key, or a key lacks its value.
@@ -236,8 +240,10 @@ def _read_yaml(file: Path) -> dict[str, Any]:
 
 
 def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """``over`` laid over ``base``, section by section."""
+    """``over`` laid over ``base``, section by section. Another ``name`` drops the ``arguments`` of the one before."""
     merged = dict(base)
+    if "name" in over and over["name"] != base.get("name", over["name"]):
+        merged.pop("arguments", None)
     for key, value in over.items():
         old = merged.get(key)
         merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value

@@ -34,7 +34,9 @@ class Batch:
 class BatchDataset(Dataset[Batch]):
     """Item n is the whole batch of training step n."""
 
-    def __init__(self, prepared: Prepared, sampler: SliceSampler, preprocessing: Preprocessing, size: tuple[int, int], seed: int) -> None:
+    def __init__(
+        self, prepared: Prepared, sampler: SliceSampler, preprocessing: Preprocessing, size: tuple[int, int], seed: int
+    ) -> None:
         self._prepared, self._sampler, self._preprocessing = prepared, sampler, preprocessing
         self._size, self._seed = size, seed
         self._cache = _CaseCache(prepared, CACHE_BYTES)
@@ -68,7 +70,9 @@ class _CaseCache:
         return self._held[case]
 
 
-def batches(prepared: Prepared, config: DataConfig, preprocessing: Preprocessing, seed: int, start: int) -> Iterator[Batch]:
+def batches(
+    prepared: Prepared, config: DataConfig, preprocessing: Preprocessing, seed: int, start: int
+) -> Iterator[Batch]:
     """Batches of training steps ``start``, ``start + 1``, … without end; the same with any number of workers."""
     train = prepared.fold(config.fold).train
     sizes = {case: (int(prepared.cases.at[case, "height"]), int(prepared.cases.at[case, "width"])) for case in train}

@@ -23,7 +23,6 @@ from caseunet.errors import UserError, did_you_mean
 from caseunet.files import read_json, write_json
 from caseunet.types import Fold, LabelMap, Modality, Split, Stored
 
-FORMAT_VERSION = 1
 MARKER = "dataset.json"
 
 
@@ -41,7 +40,7 @@ class Intensities(Stored):
 class DatasetInfo(Stored):
     """Content of dataset.json."""
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[1] = 1
     source_format: str
     modality: Modality
     group_name: str

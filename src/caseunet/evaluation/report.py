@@ -56,9 +56,11 @@ def write_report(
         cases.to_csv(temporary, index=False, float_format="%.6g")
     write_json(folder / "summary.json", summary.model_dump(mode="json"))
 
-    colors = {name: hex_color(label_map.labels[members[-1]].color) for name, members in label_map.structures.items()}
+    colors = {name: hex_color(label_map.labels[members[0]].color) for name, members in label_map.structures.items()}
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("caseunet", "evaluation/templates"), autoescape=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.PackageLoader("caseunet", "evaluation/templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
     )
     environment.filters["number"] = _number
     html = environment.get_template("report.html.j2").render(

@@ -78,7 +78,8 @@ class Predictor:
             model.load_state_dict(self.bundle.weights)
         except RuntimeError as error:
             raise UserError(f"{self.bundle.folder}: the weights do not fit the architecture: {error}") from error
-        self._model = model.to(self.device, memory_format=torch.channels_last).eval()
+        model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._model = model.eval()
 
     def predict(self, image: np.ndarray | str | Path) -> Segmentation:
         """Segment one image.

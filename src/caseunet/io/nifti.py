@@ -1,6 +1,7 @@
 """NIfTI volumes: read into canonical order, written back into the source's."""
 
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -38,7 +39,9 @@ def read_geometry(path: Path) -> Geometry:
         raise UserError(f"{path}: expected one 3-D volume, found shape {tuple(image.shape)}.")
     affine = np.asarray(image.affine, dtype=np.float64)
     if not np.all(np.isfinite(affine)) or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
-        raise UserError(f"{path}: its affine is not finite or is singular, so its position is unknown: {affine.tolist()}.")
+        raise UserError(
+            f"{path}: its affine is not finite or is singular, so its position is unknown: {affine.tolist()}."
+        )
     zooms = np.linalg.norm(affine[:3, :3], axis=0)
     axes = np.argsort(_to_canonical(affine)[:, 0])  # source axes in the order Left, Posterior, Superior
     columns, rows, slices = (float(zooms[a]) for a in axes)
@@ -123,7 +126,9 @@ def write_labels(path: Path, labels: np.ndarray, geometry: Geometry, like: Path 
 
 def to_canonical(array: np.ndarray, geometry: Geometry) -> np.ndarray:
     """Source axes (three) → (Superior, Posterior, Left)."""
-    return np.ascontiguousarray(orientations.apply_orientation(array, _to_canonical(geometry.affine)).transpose(2, 1, 0))
+    return np.ascontiguousarray(
+        orientations.apply_orientation(array, _to_canonical(geometry.affine)).transpose(2, 1, 0)
+    )
 
 
 def to_source(array: np.ndarray, geometry: Geometry) -> np.ndarray:
@@ -137,11 +142,11 @@ def _to_canonical(affine: np.ndarray | None) -> np.ndarray:
     return orientations.ornt_transform(orientations.io_orientation(affine), _CANONICAL)
 
 
-def _open(path: Path) -> nib.spatialimages.SpatialImage:
+def _open(path: Path) -> Any:
     if not path.is_file():
         raise UserError(f"{path}: no such file.")
     try:
-        return nib.load(path)
+        return nib.load(path, mmap=False)  # a mapped file that changes underneath would end the process
     except Exception as error:  # nibabel raises many kinds for bytes that are no image
         raise UserError(f"{path}: cannot be read as NIfTI: {error}") from error
 
@@ -155,6 +160,6 @@ def _read_array(path: Path, geometry: Geometry) -> np.ndarray:
 
 def _as_integers(array: np.ndarray) -> np.ndarray:
     """Floating-point voxels that are whole 16-bit numbers as int16; others as float32."""
-    if np.array_equal(array, np.rint(array)) and -32768 <= array.min() and array.max() <= 32767:
+    if np.array_equal(array, np.rint(array)) and array.min() >= -32768 and array.max() <= 32767:
         return array.astype(np.int16)
     return array.astype(np.float32)

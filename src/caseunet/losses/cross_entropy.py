@@ -6,9 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from caseunet.losses.precision import at_least_float32
+
 
 def weighted_cross_entropy(logits: Tensor, target: Tensor, class_weights: Tensor | None = None) -> Tensor:
-    """Mean over all pixels of ``w[y] · (−log softmax(logits)[y])``, computed in float32.
+    """Mean over all pixels of ``w[y] · (−log softmax(logits)[y])``, in float32 or better.
 
     The mean is over pixels, as in Keras, not over weights: torch's own ``weight`` argument divides by the weights' sum,
     which would undo the scale that :func:`inverse_frequency_weights` chooses.
@@ -18,7 +20,7 @@ def weighted_cross_entropy(logits: Tensor, target: Tensor, class_weights: Tensor
         target: (B, H, W), class ids.
         class_weights: (C,); ones if None.
     """
-    loss = F.cross_entropy(logits.float(), target, reduction="none")
+    loss = F.cross_entropy(at_least_float32(logits), target, reduction="none")
     if class_weights is not None:
         loss = loss * class_weights.to(loss)[target]
     return loss.mean()

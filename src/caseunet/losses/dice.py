@@ -4,9 +4,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from caseunet.losses.precision import at_least_float32
+
 
 def soft_dice_loss(logits: Tensor, target: Tensor, smooth: float = 1e-5) -> Tensor:
-    """1 − mean over classes of ``(2 Σ p·g + smooth) / (Σ p + Σ g + smooth)``, in float32.
+    """1 − mean over classes of ``(2 Σ p·g + smooth) / (Σ p + Σ g + smooth)``, in float32 or better.
 
     p is the softmax, g the one-hot target. The sums run over the pixels of the whole batch, so that a class missing
     from one image weighs no more than its pixels. The background counts as a class.
@@ -17,7 +19,7 @@ def soft_dice_loss(logits: Tensor, target: Tensor, smooth: float = 1e-5) -> Tens
         smooth: keeps the quotient finite for a class that is nowhere.
     """
     C = logits.shape[1]
-    p = logits.float().softmax(1)
+    p = at_least_float32(logits).softmax(1)
     g = F.one_hot(target, C).movedim(-1, 1).to(p)
     over = (0, 2, 3)
     dice = (2 * torch.sum(p * g, over) + smooth) / (p.sum(over) + g.sum(over) + smooth)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from caseunet.losses.cross_entropy import WeightedCrossEntropy
@@ -36,5 +37,4 @@ class Hybrid(nn.Module):
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         values = {name: term(logits, target) for name, term in self.terms.items()}
         self.parts = {name: value.detach() for name, value in values.items()}
-        total: Tensor = sum((self.weights[name] * value for name, value in values.items()), start=logits.new_zeros(()))
-        return total
+        return torch.stack([self.weights[name] * value for name, value in values.items()]).sum()

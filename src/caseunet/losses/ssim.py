@@ -4,12 +4,15 @@ from pytorch_msssim import ssim
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from caseunet.losses.precision import at_least_float32
+
 
 def ssim_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """1 − SSIM between the softmax and the one-hot target, meaned over classes, positions and images, in float32.
+    """1 − SSIM between the softmax and the one-hot target, meaned over classes, positions and images.
 
     Wang et al. 2004: 11×11 Gaussian window, σ = 1.5, K1 = .01, K2 = .03, dynamic range 1. Only windows that lie wholly
-    inside the image count, as in ``tf.image.ssim``, so H and W must be at least 11.
+    inside the image count, as in ``tf.image.ssim``, so H and W must be at least 11. Computed in
+    float32 or better.
 
     Args:
         logits: (B, C, H, W).
@@ -21,7 +24,7 @@ def ssim_loss(logits: Tensor, target: Tensor) -> Tensor:
     H, W = logits.shape[-2:]
     if H < 11 or W < 11:
         raise ValueError(f"SSIM needs at least 11×11 pixels, not {H}×{W}")
-    probabilities = logits.float().softmax(1)
+    probabilities = at_least_float32(logits).softmax(1)
     one_hot = F.one_hot(target, logits.shape[1]).movedim(-1, 1).to(probabilities)
     similarity: Tensor = ssim(probabilities, one_hot, data_range=1.0, win_size=11, win_sigma=1.5)
     return 1 - similarity

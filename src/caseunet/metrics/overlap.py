@@ -1,6 +1,7 @@
 """Overlap of two masks: Dice, intersection over union, and the counts behind them.
 
-Empty masks: where neither mask has a pixel there is nothing to measure and the value is NaN; where only one has, it is 0.
+Empty masks: where neither mask has a pixel there is nothing to measure and the value is NaN; where only one has one, it
+is 0.
 """
 
 from collections.abc import Sequence
@@ -18,9 +19,7 @@ class Counts:
     both: int
 
     def __add__(self, other: "Counts") -> "Counts":
-        return Counts(
-            self.reference + other.reference, self.prediction + other.prediction, self.both + other.both
-        )
+        return Counts(self.reference + other.reference, self.prediction + other.prediction, self.both + other.both)
 
     @property
     def dice(self) -> float:

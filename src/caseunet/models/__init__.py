@@ -5,6 +5,7 @@ from typing import Any
 from torch import nn
 
 from caseunet.errors import UserError
+from caseunet.models import author_weights
 from caseunet.models.case_unet import CaseUNet
 from caseunet.models.unet import UNet
 from caseunet.registry import Registry, check_arguments
@@ -12,6 +13,8 @@ from caseunet.registry import Registry, check_arguments
 MODELS: Registry[type[nn.Module]] = Registry("model")
 MODELS.add("case_unet", CaseUNet)
 MODELS.add("unet", UNet)
+
+__all__ = ["MODELS", "author_weights", "create_model", "list_models"]
 
 
 def create_model(name: str, in_channels: int = 3, num_classes: int = 2, **arguments: Any) -> nn.Module:

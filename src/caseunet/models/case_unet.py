@@ -7,8 +7,8 @@ author's, for both of its versions (``fusion_kernel_size`` 3, the original, and 
 Differences, none of which changes that function:
 
 * ``forward`` returns logits; the author's network ends in a softmax.
-* The author's stride-1 transposed convolutions are convolutions here: the same functions, with the kernel flipped and its
-  input and output axes swapped (``author_weights`` does so).
+* The author's stride-1 transposed convolutions are convolutions here: the same functions, with the kernel flipped and
+  its input and output axes swapped (``author_weights`` does so).
 * H and W need not be multiples of 2**stages: the input is padded with its last row and column and the output cropped.
 
 Switches that do change it: ``norm="instance"`` (between each convolution and its activation), ``attention="spatial"``,
@@ -86,7 +86,11 @@ class Attention(nn.Module):
 
     def forward(self, query: Tensor, source: Tensor) -> Tensor:
         B, _, H, W = query.shape
-        q, k, v = self.query(_channels_last(query)), self.key(_channels_last(source)), self.value(_channels_last(source))
+        q, k, v = (
+            self.query(_channels_last(query)),
+            self.key(_channels_last(source)),
+            self.value(_channels_last(source)),
+        )
         if self.rows_and_heads:
             tokens = [t.reshape(B, H, W * self.heads, self.key_size) for t in (q, k, v)]
             attended = F.scaled_dot_product_attention(*tokens).reshape(B, H, W, -1)

@@ -6,6 +6,7 @@ so that the output has the input's size; LeakyReLU 0.1 instead of ReLU; optional
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -55,9 +56,7 @@ class UNet(nn.Module):
             DoubleConv(c_in, c, norm) for c_in, c in zip([in_channels, *widths[:-1]], widths, strict=True)
         )
         rising = list(reversed(widths))
-        self.raise_size = nn.ModuleList(
-            nn.ConvTranspose2d(c_in, c, 2, stride=2) for c_in, c in zip(rising[:-1], rising[1:], strict=True)
-        )
+        self.raise_size = nn.ModuleList(nn.ConvTranspose2d(c_in, c, 2, stride=2) for c_in, c in pairwise(rising))
         self.up = nn.ModuleList(DoubleConv(2 * c, c, norm) for c in rising[1:])
         self.head = nn.Conv2d(widths[0], num_classes, 1)
 

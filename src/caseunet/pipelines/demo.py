@@ -1,4 +1,4 @@
-"""The main job on real data in a few minutes: prepare → train → predict → evaluate, by the functions that users call."""
+"""The main job on real data in a few minutes: prepare → train → predict → evaluate, as users do it."""
 
 import math
 from dataclasses import dataclass
@@ -108,7 +108,8 @@ def demo_config(minutes: float, seed: int, synthetic: bool) -> Config:
         "prepare.folds": 3,
         "model.arguments.widths": [8, 16, 32, 64, 128],
         "data.neighbours": 1,
-        "data.batch_size": 8,
+        "data.batch_size": 4,
+        "data.clip": [-200, 250],
         "training.minutes": minutes,
         "training.validations": 8,
         # The last weights, not the best on the held-out slices: those are what the report scores.
@@ -121,9 +122,9 @@ def write_volume_117(folder: Path) -> None:
     """Write LiTS volume 117 and its segmentation, cropped to 128³ by the package they come from, as NIfTI.
 
     The package stores them as MRC files: a header of 1,024 bytes, then the voxels. Their axes turn out to run to the
-    patient's Left, Posterior and Superior (spine, liver and kidney show it), so the axial slices lie along the last one.
-    The package does not tell the voxel size, so 1 mm is written: volumes in millilitres are nominal. HU are rounded
-    to whole numbers, as LiTS has them.
+    patient's Left, Posterior and Superior (spine, liver and kidney show it), so the axial slices lie along the last
+    one. The package does not tell the voxel size, so 1 mm is written: volumes in millilitres are nominal. HU are
+    rounded to whole numbers, as LiTS has them.
 
     Raises:
         UserError: the package's files are not what they should be.

@@ -32,7 +32,11 @@ def examine(folder: Path = Path(".")) -> list[Finding]:
     findings = [
         Finding("ok", "caseunet", f"{version('caseunet')}, Python {platform.python_version()}, {platform.platform()}"),
         Finding("ok", "torch", f"{torch.__version__}, {torch.get_num_threads()} threads"),
-        Finding("ok", "processor", f"{psutil.cpu_count(logical=False) or '?'} cores, {torch.backends.cpu.get_cpu_capability()}"),
+        Finding(
+            "ok",
+            "processor",
+            f"{psutil.cpu_count(logical=False) or '?'} cores, {torch.backends.cpu.get_cpu_capability()}",
+        ),
         Finding(
             "ok" if memory.available > 4 * GIB else "note",
             "memory",

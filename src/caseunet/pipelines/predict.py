@@ -1,7 +1,7 @@
 """BUNDLE + images → PREDICTIONS."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +14,7 @@ from caseunet.errors import UserError
 from caseunet.files import free_output_folder, read_json, write_json
 from caseunet.inference.predictor import Predictor, Segmentation, read_picture
 from caseunet.io import nifti, raster
-from caseunet.progress import Display
+from caseunet.progress import Display, Stage
 from caseunet.sources import SOURCES
 from caseunet.types import LabelMap, Stored
 
@@ -94,10 +94,7 @@ def predict(
         for case in cases:
             began = time.monotonic()
             picture = read_picture(case.path, info.preprocessing.channels)
-            labels = predictor.predict_slices(
-                picture.pixels,
-                lambda slices, share=1 / len(picture.pixels), name=case.id: stage.advance(slices * share, name),
-            )
+            labels = predictor.predict_slices(picture.pixels, _progress(stage, case, len(picture.pixels)))
             target = out / (case.id + _suffix(case.path))
             Segmentation(labels, info.label_map, picture.geometry, case.path).save(target)
             done.append(
@@ -159,7 +156,9 @@ def find_inputs(inputs: Sequence[Path]) -> list[Input]:
     seen: dict[str, Path] = {}
     for item in found:
         if item.id in seen:
-            raise UserError(f'{item.path} and {seen[item.id]} would both be written as "{item.id}". Predict them apart.')
+            raise UserError(
+                f'{item.path} and {seen[item.id]} would both be written as "{item.id}". Predict them apart.'
+            )
         seen[item.id] = item.path
     return found
 
@@ -175,6 +174,11 @@ def _in_folder(folder: Path) -> list[Input]:
         for path in sorted(files)
         if not path.name.startswith(".")
     ]
+
+
+def _progress(stage: Stage, case: Input, slices: int) -> Callable[[int], None]:
+    """Reports parts of a case: n slices done are n / slices of it."""
+    return lambda n: stage.advance(n / slices, case.id)
 
 
 def _name(path: Path) -> str:

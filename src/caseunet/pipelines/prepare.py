@@ -48,7 +48,9 @@ def prepare(
     labelled = [case for case in dataset.cases if case.label is not None]
     unlabelled = [case.id for case in dataset.cases if case.label is None]
     if not labelled:
-        raise UserError(f"{raw}: {len(dataset.cases)} images of layout {layout.name}, but no masks; nothing to train on.")
+        raise UserError(
+            f"{raw}: {len(dataset.cases)} images of layout {layout.name}, but no masks; nothing to train on."
+        )
     display.say(
         f"  {raw}: layout {layout.name}, {len(labelled)} labelled cases of "
         f"{len({case.group for case in labelled})} {dataset.group_name}(s)"

@@ -78,7 +78,7 @@ def train(
 
     trained = fit(model, loss, prepared, preprocessing, config, out, display)
     structures = label_map.structures
-    colors = [hex_color(label_map.labels[members[-1]].color) for members in structures.values()]
+    colors = [hex_color(label_map.labels[members[0]].color) for members in structures.values()]
     (out / "figures").mkdir(exist_ok=True)
     figure = training_curves(out / "metrics.csv", list(structures), colors)
     (out / "figures" / "curves.png").write_bytes(to_png(figure))

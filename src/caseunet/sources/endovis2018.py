@@ -66,7 +66,7 @@ def read_label_map(path: Path) -> LabelMap:
         UserError: it is none, or its ids are not 0, 1, 2 …
     """
     content: Any = read_json(path, "labels.json with name, color and classid of each class")
-    entries = content.get("classes") if isinstance(content, dict) else content
+    entries: Any = content.get("classes") if isinstance(content, dict) else content
     try:
         labels = tuple(
             Label(id=entry["classid"], name=entry["name"], color=tuple(entry["color"][:3]))

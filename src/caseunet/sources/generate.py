@@ -76,9 +76,7 @@ def write_endovis2018(
                 raster.write_image(folder / f"seq_{n}" / part / f"frame{frame:03d}.png", pixels)
 
 
-def _patient(
-    rng: np.random.Generator, shape: tuple[int, int, int], tumours: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _patient(rng: np.random.Generator, shape: tuple[int, int, int], tumours: int) -> tuple[np.ndarray, np.ndarray]:
     """HU (int16) and labels (uint8), axes Superior, Posterior, Left."""
     z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
 
@@ -126,7 +124,7 @@ def _frame(
     ids[((x + 0.3 + anatomy[0]) / 0.55) ** 2 + ((y - 0.1 + anatomy[1]) / 0.6) ** 2 < 1] = 4  # kidney
     ids[((x - 0.6 + anatomy[2]) / 0.45) ** 2 + ((y - 0.6 + anatomy[3]) / 0.4) ** 2 < 1] = 10  # intestine
     tip_x, tip_y = -0.4 + 0.5 * time + anatomy[4], 0.2 - 0.4 * time + anatomy[5]
-    along = ((x - tip_x) * 0.8 - (y - tip_y) * 0.6)  # distance from the tip up the shaft
+    along = (x - tip_x) * 0.8 - (y - tip_y) * 0.6  # distance from the tip up the shaft
     across = np.abs((x - tip_x) * 0.6 + (y - tip_y) * 0.8)
     ids[(across < 0.12) & (along > 0.35)] = 1
     ids[(across < 0.10) & (along > 0.2) & (along <= 0.35)] = 3

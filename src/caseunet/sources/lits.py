@@ -70,7 +70,7 @@ def check(case: SourceCase) -> None:
         label = nifti.read_geometry(case.label)
         if label.shape != image.shape:
             raise UserError(
-                f"{case.label}: the mask's shape {label.shape} is not that of its image {case.image.name}, {image.shape}."
+                f"{case.label}: the mask's shape {label.shape} is not its image's {image.shape} ({case.image.name})."
             )
 
 

@@ -71,7 +71,7 @@ def fit(
         UserError: the loss became NaN or infinite, or the device is not there.
     """
     fabric = create_fabric(config.training)
-    model = model.to(memory_format=torch.channels_last)
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     state = State(*fabric.setup(model, create_optimizer(model, config.optimizer)))
     loss = loss.to(fabric.device)
     log = MetricsLog(run / "metrics.csv", tuple(prepared.info.label_map.structures))
@@ -124,8 +124,8 @@ def train_until_validation(
         value = loss(state.model(image), fabric.to_device(batch.target))
         if not torch.isfinite(value):
             raise UserError(
-                f"The loss became {value.item()} at step {state.step}. The last checkpoint is kept. Lower optimizer.lr, "
-                'set training.precision to "32", or check the data for extreme intensities.'
+                f"The loss became {value.item()} at step {state.step}. The last checkpoint is kept. Lower "
+                'optimizer.lr, set training.precision to "32", or check the data for extreme intensities.'
             )
         state.optimizer.zero_grad(set_to_none=True)
         fabric.backward(value)

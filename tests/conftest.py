@@ -1,0 +1,91 @@
+"""Data and small trained models that many tests share; everything is generated, nothing is downloaded."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from caseunet.bundle import Bundle
+from caseunet.cli import main
+from caseunet.config import Config, load_config
+from caseunet.data.store import Prepared
+from caseunet.pipelines.prepare import prepare
+from caseunet.pipelines.train import train
+from caseunet.sources.generate import write_endovis2018, write_lits
+
+TINY = {
+    "model.arguments.widths": [4, 6, 8],
+    "data.batch_size": 2,
+    "training.steps": 4,
+    "training.validations": 2,
+    "training.log_every": 2,
+    "prepare.folds": 2,
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    default = Path(__file__).parents[2] / "shared" / "data"
+    parser.addoption(
+        "--real-data", type=Path, default=default, help="folder with real scans; tests skip what is absent"
+    )
+
+
+@pytest.fixture
+def real_data(request: pytest.FixtureRequest) -> Callable[[str], Path]:
+    """A file of the real data; skips the test where it is absent."""
+
+    def find(relative: str) -> Path:
+        path: Path = request.config.getoption("--real-data") / relative
+        if not path.exists():
+            pytest.skip(f"real data absent: {relative}")
+        return path
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> Config:
+    return load_config(overrides=TINY)
+
+
+@pytest.fixture(scope="session")
+def lits_raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four made-up patients; their files are turned to RAS, LPS, LAS and PIR."""
+    folder = tmp_path_factory.mktemp("lits") / "raw"
+    write_lits(folder, patients=4, shape=(10, 48, 40))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def endovis_raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three made-up operations of three frames."""
+    folder = tmp_path_factory.mktemp("endovis") / "raw"
+    write_endovis2018(folder, sequences=3, frames=3, shape=(48, 64))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def lits_prepared(lits_raw: Path, tiny_config: Config) -> Prepared:
+    return prepare(lits_raw, lits_raw.parent / "prepared", tiny_config.prepare)
+
+
+@pytest.fixture(scope="session")
+def lits_bundle(lits_prepared: Prepared, tiny_config: Config) -> Bundle:
+    """Trained for four steps: its masks mean nothing, its way is the whole one."""
+    return train(lits_prepared.folder, lits_prepared.folder.parent / "run", tiny_config)
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run the command line in this process: (exit status, standard output, standard error)."""
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        status = 0
+        try:
+            main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run

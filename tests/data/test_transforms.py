@@ -1,0 +1,81 @@
+"""The deterministic steps, against values worked out by hand."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from caseunet.data.transforms import (
+    crop_or_pad,
+    gather_slices,
+    labels_from_logits,
+    normalize,
+    resize_image,
+    resize_labels,
+)
+from caseunet.errors import UserError
+from caseunet.types import Preprocessing
+
+
+def test_neighbours_are_channels_from_low_to_high_and_edges_repeat() -> None:
+    pixels = np.arange(4).reshape(4, 1, 1, 1)
+    assert gather_slices(pixels, [0, 1, 3], neighbours=1)[:, :, 0, 0].tolist() == [[0, 0, 1], [0, 1, 2], [2, 3, 3]]
+    two_channels = np.arange(8).reshape(4, 2, 1, 1)
+    assert gather_slices(two_channels, [1], neighbours=1)[0, :, 0, 0].tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_window_maps_to_zero_and_one() -> None:
+    p = Preprocessing(modality="ct", channels=1, repeat=3, clip=(-200, 250), subtract=(-200,), divide=(450,))
+    x = normalize(torch.tensor([-1000, -200, 25, 250, 3000], dtype=torch.int16).reshape(1, 1, 1, 5), p)
+    assert x.shape == (1, 3, 1, 5)
+    for channel in x[0]:
+        assert channel[0].tolist() == [0, 0, 0.5, 1, 1]
+
+
+def test_each_channel_has_its_own_shift_also_in_2_5_d() -> None:
+    p = Preprocessing(modality="rgb", channels=2, neighbours=1, subtract=(1, 2), divide=(1, 10))
+    x = normalize(torch.full((1, 6, 1, 1), 22, dtype=torch.uint8), p)
+    assert x[0, :, 0, 0].tolist() == [21, 2, 21, 2, 21, 2]
+
+
+def test_another_number_of_channels_is_refused() -> None:
+    p = Preprocessing(modality="rgb", channels=3, subtract=(0, 0, 0), divide=(1, 1, 1))
+    with pytest.raises(UserError, match="has 1 channels; the model was trained on rgb images with 3"):
+        normalize(torch.zeros(1, 1, 4, 4), p)
+
+
+def test_crops_and_pads() -> None:
+    image = np.arange(9).reshape(3, 3)
+    assert crop_or_pad(image, (2, 2), (1, 0)).tolist() == [[3, 4], [6, 7]]
+    assert crop_or_pad(image, (4, 3), (-1, 0)).tolist() == [[0, 1, 2], [0, 1, 2], [3, 4, 5], [6, 7, 8]]
+
+
+@given(st.integers(1, 20), st.integers(1, 20), st.integers(1, 30), st.integers(1, 30))
+def test_resized_labels_hold_no_new_ids(H: int, W: int, new_H: int, new_W: int) -> None:
+    labels = np.random.default_rng(0).choice([0, 3, 200], (2, H, W)).astype(np.uint8)
+    resized = resize_labels(labels, (new_H, new_W))
+    assert resized.shape == (2, new_H, new_W)
+    assert set(np.unique(resized)) <= set(np.unique(labels))
+
+
+def test_doubling_and_halving_labels_returns_them() -> None:
+    labels = np.random.default_rng(0).integers(0, 4, (2, 6, 5)).astype(np.uint8)
+    np.testing.assert_array_equal(resize_labels(resize_labels(labels, (12, 10)), (6, 5)), labels)
+
+
+def test_resized_images_keep_their_type_and_range() -> None:
+    image = np.array([[0, 255], [255, 0]], np.uint8)[None, None]
+    assert resize_image(image, (5, 5)).dtype == np.uint8
+    assert resize_image(image, None) is image
+    constant = np.full((1, 1, 8, 8), -1024, np.int16)
+    assert np.all(resize_image(constant, (3, 3)) == -1024)
+
+
+def test_labels_come_back_at_the_source_s_size() -> None:
+    logits = torch.zeros(1, 2, 2, 2)
+    logits[0, 1, :, 1] = 5  # right half is class 1
+    logits[0, 0, :, 0] = 5
+    labels = labels_from_logits(logits, (4, 4))
+    assert labels.dtype == torch.uint8
+    assert labels[0].tolist() == [[0, 0, 1, 1]] * 4

@@ -1,0 +1,184 @@
+"""The whole way through the command line, on generated data, and every bad input with its one clear error."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+import caseunet
+from caseunet.config import Config, load_config
+from caseunet.data.store import Prepared
+from tests.conftest import TINY
+
+Run = Callable[..., tuple[int, str, str]]
+KEYS = [token for key, value in TINY.items() for token in (f"--{key}", json.dumps(value))]
+
+
+@pytest.mark.parametrize("kind", ["lits", "endovis"])
+def test_verbs_one_by_one_equal_their_functions(
+    kind: str, cli: Run, request: pytest.FixtureRequest, tiny_config: Config, tmp_path: Path
+) -> None:
+    raw: Path = request.getfixturevalue(f"{kind}_raw")
+    a, b = tmp_path / "cli", tmp_path / "functions"
+
+    for arguments in (
+        ("prepare", raw, "--out", a / "prepared", *KEYS),
+        ("train", a / "prepared", "--out", a / "run", *KEYS),
+        ("predict", a / "run" / "bundle", raw, "--out", a / "predictions", "--split", a / "prepared" / "splits.json"),
+        (
+            *("evaluate", a / "predictions", raw, "--out", a / "report", "--run", a / "run"),
+            *("--split", a / "prepared" / "splits.json"),
+        ),
+    ):
+        status, out, err = cli(*arguments)
+        assert (status, err) == (0, ""), out
+
+    splits = b / "prepared" / "splits.json"
+    prepared = caseunet.prepare(raw, b / "prepared", tiny_config.prepare)
+    bundle = caseunet.train(b / "prepared", b / "run", tiny_config)
+    caseunet.predict(bundle.folder, [raw], b / "predictions", split=splits)
+    evaluation = caseunet.evaluate(b / "predictions", raw, b / "report", split=splits, run=b / "run")
+
+    from_cli = Prepared(a / "prepared")
+    assert (from_cli.info, from_cli.split) == (prepared.info, prepared.split)
+    weights = caseunet.load_bundle(a / "run" / "bundle").weights
+    assert all(torch.equal(weights[name], tensor) for name, tensor in bundle.weights.items())
+    masks = sorted(path.relative_to(b / "predictions") for path in (b / "predictions").rglob("*.*"))
+    assert len(masks) == 1 + sum(len(prepared.fold(0).val) for _ in range(1))
+    for mask in masks:
+        if mask.suffix != ".json":
+            assert (a / "predictions" / mask).read_bytes() == (b / "predictions" / mask).read_bytes()
+    pd.testing.assert_frame_equal(pd.read_csv(a / "report" / "cases.csv"), pd.read_csv(b / "report" / "cases.csv"))
+    assert evaluation.report.is_file()
+    assert json.loads((a / "report" / "summary.json").read_text())["cases"] == len(prepared.fold(0).val)
+
+
+def test_predictions_lie_where_their_sources_lie(
+    cli: Run, lits_bundle: caseunet.Bundle, lits_raw: Path, tmp_path: Path
+) -> None:
+    status, _, _ = cli("predict", lits_bundle.folder, lits_raw, "--out", tmp_path / "out")
+    assert status == 0
+    for source_path in sorted(lits_raw.glob("volume-*.nii")):
+        source, mask = nib.load(source_path), nib.load(tmp_path / "out" / source_path.name)
+        assert mask.shape == source.shape
+        np.testing.assert_array_equal(mask.affine, source.affine)
+        assert nib.aff2axcodes(mask.affine) == nib.aff2axcodes(source.affine)
+
+
+def test_frames_become_palette_masks_of_their_size(
+    cli: Run, endovis_raw: Path, tiny_config: Config, tmp_path: Path
+) -> None:
+    config = load_config(overrides=TINY | {"prepare.size": [32, 32]})
+    caseunet.prepare(endovis_raw, tmp_path / "prepared", config.prepare)
+    caseunet.train(tmp_path / "prepared", tmp_path / "run", config)
+    frame = endovis_raw / "seq_2" / "left_frames" / "frame001.png"
+    status, _, _ = cli("predict", tmp_path / "run" / "bundle", frame, "--out", tmp_path / "out")
+    assert status == 0
+    mask = Image.open(tmp_path / "out" / "frame001.png")
+    assert mask.mode == "P"
+    assert mask.size == Image.open(frame).size
+    assert np.asarray(mask).max() < 12
+
+
+def test_the_demo_on_made_up_patients(cli: Run, tmp_path: Path) -> None:
+    status, out, err = cli("demo", "--synthetic", "--minutes", "0.1", "--out", tmp_path / "demo")
+    assert (status, err) == (0, "")
+    summary = json.loads((tmp_path / "demo" / "report" / "summary.json").read_text())
+    assert summary["caution"] == "", "made-up patients are split by patient"
+    assert set(summary["structures"]) == {"liver", "tumour"}
+    assert str(tmp_path / "demo" / "report" / "report.html") in out
+    assert f"caseunet predict {tmp_path / 'demo' / 'run' / 'bundle'}" in out
+    assert "liver" in out
+    status, _, err = cli("demo", "--synthetic", "--out", tmp_path / "demo")
+    assert status == 2
+    assert "--overwrite" in err
+
+
+def test_the_demo_s_volume_is_lits_117(cli: Run, tmp_path: Path) -> None:
+    demo = pytest.importorskip("caseunet.pipelines.demo")
+    if demo.find_spec(demo.PACKAGE) is None:
+        pytest.skip("the package with LiTS volume 117 is not installed")
+    demo.write_volume_117(tmp_path)
+    status, _, err = cli("prepare", tmp_path, "--out", tmp_path / "p", "--prepare.split", "slice-blocks")
+    assert (status, err) == (0, "")
+    prepared = Prepared(tmp_path / "p")
+    assert prepared.info.class_pixels == (1481801, 485268, 130083)
+    assert prepared.fold(0).train["volume-117"][0] == (10, 30)
+    labels = prepared.labels("volume-117")
+    assert np.argwhere(labels > 0)[:, 2].mean() < 64, "the liver lies on the patient's right"
+
+
+def test_without_the_volume_the_demo_offers_made_up_patients(
+    cli: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("caseunet.pipelines.demo.find_spec", lambda name: None)
+    status, _, err = cli("demo", "--out", tmp_path / "demo")
+    assert status == 2
+    assert "caseunet demo --synthetic" in err
+    assert not (tmp_path / "demo").exists()
+
+
+def test_help_models_doctor_and_version(cli: Run) -> None:
+    status, out, _ = cli("--help")
+    assert status == 0
+    for verb in ("demo", "prepare", "train", "predict", "evaluate", "models", "doctor"):
+        assert verb in out
+        assert cli(verb, "--help")[0] == 0
+    status, out, _ = cli("models")
+    assert status == 0
+    assert "86,446,030" in out
+    status, out, _ = cli("doctor")
+    assert status == 0
+    assert torch.__version__ in out
+    assert cli("--version")[1].strip() == caseunet.__version__
+    assert "optimizer:" in cli("train", "x", "--print-config")[1]
+
+
+@pytest.mark.parametrize(
+    "case", ["missing", "unpaired", "shape", "key", "bundle", "option", "verb", "argument", "value", "nothing"]
+)
+def test_each_bad_input_gives_one_clear_error(
+    case: str, cli: Run, lits_raw: Path, lits_prepared: Prepared, lits_bundle: caseunet.Bundle, tmp_path: Path
+) -> None:
+    raw = shutil.copytree(lits_raw, tmp_path / "raw")
+    out = ("--out", tmp_path / "out")
+    if case == "unpaired":
+        (raw / "volume-3.nii").unlink()
+    if case == "shape":
+        image = nib.load(raw / "segmentation-3.nii")
+        nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[1:].copy(), image.affine), raw / "segmentation-3.nii")
+    broken = shutil.copytree(lits_bundle.folder, tmp_path / "broken")
+    (broken / "model.json").write_text("{}")
+    arguments, expected = {
+        "missing": (("predict", lits_bundle.folder, tmp_path / "none.nii", *out), "none.nii: no such file"),
+        "unpaired": (("prepare", raw, *out), "segmentation-3.nii: a mask without its image; volume-3.nii was expected"),
+        "shape": (("prepare", raw, *out), "segmentation-3.nii: the mask's shape"),
+        "key": (
+            ("train", lits_prepared.folder, *out, "--optimizer.learning", "1"),
+            'there is no key "optimizer.learning"',
+        ),
+        "bundle": (("predict", broken, raw, *out), "model.json: cannot be read as a bundle"),
+        "option": (("prepare", raw, *out, "--overwrit"), "--overwrit"),
+        "verb": (("prepair", raw), "prepair"),
+        "argument": (("prepare", raw), "out"),
+        "value": (("demo", "--minutes", "many"), "many"),
+        "nothing": (("predict", lits_bundle.folder, *out), "Nothing to segment"),
+    }[case]
+    status, stdout, stderr = cli(*arguments)
+    assert status != 0
+    assert expected in " ".join(stderr.split())
+    assert "Traceback" not in stdout + stderr
+    assert stderr.lower().count("error") <= 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_debug_shows_the_traceback(cli: Run, tmp_path: Path) -> None:
+    with pytest.raises(caseunet.UserError, match="no such folder"):
+        cli("prepare", tmp_path / "none", "--out", tmp_path / "out", "--debug")

@@ -1,0 +1,121 @@
+"""Prediction: the same from every door, and back in the source's geometry."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from caseunet import Predictor, UserError
+from caseunet.bundle import Bundle
+from caseunet.inference import predictor as module
+from caseunet.io import nifti, raster
+from caseunet.pipelines.predict import find_inputs, predict
+
+
+@pytest.fixture(scope="module")
+def predictor(lits_bundle: Bundle) -> Predictor:
+    """Its head's last layer is made to follow the picture's brightness, so that masks have shape without training."""
+    made = Predictor(lits_bundle)
+    torch.manual_seed(0)
+    for parameter in made._model.head.parameters():
+        torch.nn.init.normal_(parameter)
+    return made
+
+
+def assert_equal_but_for_ties(first: np.ndarray, second: np.ndarray) -> None:
+    """Other batch sizes round otherwise, which decides where two classes tie; a misplaced slice differs far more."""
+    assert first.shape == second.shape
+    assert np.mean(first != second) < 1e-3
+
+
+def test_file_and_array_give_the_same(predictor: Predictor, lits_raw: Path) -> None:
+    path = lits_raw / "volume-0.nii"
+    from_file = predictor.predict(path)
+    volume = nifti.read_volume(path).pixels[:, 0]
+    assert len(np.unique(from_file.labels)) > 1
+    np.testing.assert_array_equal(from_file.labels, predictor.predict(volume).labels)
+    np.testing.assert_array_equal(np.asarray(from_file), from_file.labels)
+    assert_equal_but_for_ties(predictor.predict(volume[4]).labels, from_file.labels[4])
+
+
+def test_groups_of_slices_make_no_difference(
+    predictor: Predictor, lits_raw: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = predictor.predict(lits_raw / "volume-0.nii").labels
+    monkeypatch.setattr(module, "PIXELS_AT_ONCE", 48 * 40 * 3)
+    assert_equal_but_for_ties(predictor.predict(lits_raw / "volume-0.nii").labels, whole)
+
+
+@pytest.mark.parametrize("code", ["RAS", "LPS", "SAR", "PIL", "ILA"])
+def test_orientation_of_the_file_makes_no_difference(
+    code: str, predictor: Predictor, lits_raw: Path, tmp_path: Path
+) -> None:
+    source = nib.load(lits_raw / "volume-0.nii")
+    here, there = nib.orientations.io_orientation(source.affine), nib.orientations.axcodes2ornt(code)
+    turned = source.as_reoriented(nib.orientations.ornt_transform(here, there))
+    nib.save(turned, tmp_path / "v.nii.gz")
+    predictor.predict(tmp_path / "v.nii.gz").save(tmp_path / "mask.nii.gz")
+    mask, volume = nib.load(tmp_path / "mask.nii.gz"), nib.load(tmp_path / "v.nii.gz")
+    assert mask.shape == volume.shape
+    np.testing.assert_array_equal(mask.affine, volume.affine)
+    assert mask.header.get_xyzt_units() == volume.header.get_xyzt_units()
+
+    predictor.predict(lits_raw / "volume-0.nii").save(tmp_path / "reference.nii")
+    back = nib.load(tmp_path / "mask.nii.gz").as_reoriented(nib.orientations.ornt_transform(there, here))
+    np.testing.assert_array_equal(np.asarray(back.dataobj), np.asarray(nib.load(tmp_path / "reference.nii").dataobj))
+
+
+def test_bad_inputs_are_named(predictor: Predictor, lits_bundle: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="none.nii: no such file"):
+        predictor.predict(tmp_path / "none.nii")
+    (tmp_path / "notes.txt").write_text("text")
+    with pytest.raises(UserError, match="notes.txt: cannot be segmented; expected a file that ends in .nii"):
+        predictor.predict(tmp_path / "notes.txt")
+    raster.write_image(tmp_path / "rgb.png", np.zeros((40, 40, 3), np.uint8))
+    with pytest.raises(UserError, match="rgb.png: found a colour image"):
+        predictor.predict(tmp_path / "rgb.png")
+    with pytest.raises(UserError, match=r"\(2, 3, 4, 5\): this model expects \(H, W\) or \(S, H, W\)"):
+        predictor.predict(np.zeros((2, 3, 4, 5)))
+    with pytest.raises(UserError, match="20×40 pixels is too small"):
+        predictor.predict(np.zeros((20, 40)))
+    with pytest.raises(UserError, match='no engine "tensorflow"'):
+        Predictor(lits_bundle, engine="tensorflow")
+    with pytest.raises(UserError, match='device "quantum" cannot be used'):
+        Predictor(lits_bundle, device="quantum")
+
+
+def test_saving_checks_the_kind_of_file(predictor: Predictor, tmp_path: Path) -> None:
+    result = predictor.predict(np.zeros((2, 40, 40)))
+    with pytest.raises(UserError, match=r"use .png"):
+        result.save(tmp_path / "m.nii")
+    with pytest.raises(UserError, match=r"expected .nii or .nii.gz for a volume"):
+        result.save(tmp_path / "m.png")
+
+
+def test_what_a_folder_gives(lits_raw: Path, endovis_raw: Path, tmp_path: Path) -> None:
+    assert [item.id for item in find_inputs([lits_raw])] == [f"volume-{n}" for n in range(4)]
+    assert [item.id for item in find_inputs([endovis_raw])][:2] == ["seq_1/frame000", "seq_1/frame001"]
+    for name in ("a/x.png", "a/y.JPG", "b/x.png", "readme.txt", ".hidden.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [item.id for item in find_inputs([tmp_path])] == ["a/x", "a/y", "b/x"]
+    with pytest.raises(UserError, match='would both be written as "x"'):
+        find_inputs([tmp_path / "a" / "x.png", tmp_path / "b" / "x.png"])
+    with pytest.raises(UserError, match="no such file or folder"):
+        find_inputs([tmp_path / "none"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="holds no image"):
+        find_inputs([tmp_path / "empty"])
+
+
+def test_a_real_full_size_scan(lits_bundle: Bundle, real_data: Callable[[str], Path], tmp_path: Path) -> None:
+    """CHAOS CT set 3, 512×512×78: the mask has its shape, affine and orientation."""
+    source_path = real_data("chaos_ct_liver/images/volume_CT_SET_3.nii.gz")
+    done = predict(lits_bundle.folder, [source_path], tmp_path / "out")
+    source, mask = nib.load(source_path), nib.load(tmp_path / "out" / done.cases[0].file)
+    assert mask.shape == source.shape
+    np.testing.assert_allclose(mask.affine, source.affine, atol=1e-6)
+    assert nib.aff2axcodes(mask.affine) == nib.aff2axcodes(source.affine)

@@ -1,0 +1,47 @@
+"""Images and masks as files."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from caseunet.errors import UserError
+from caseunet.io import raster
+
+
+def test_colour_images_are_read_as_three_channels(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3)).astype(np.uint8)
+    raster.write_image(tmp_path / "a.png", pixels)
+    np.testing.assert_array_equal(raster.read_image(tmp_path / "a.png", 3).pixels, pixels.transpose(2, 0, 1)[None])
+    Image.fromarray(pixels).convert("RGBA").save(tmp_path / "b.png")
+    np.testing.assert_array_equal(raster.read_image(tmp_path / "b.png", 3).pixels, pixels.transpose(2, 0, 1)[None])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_grey_images_keep_their_depth(dtype: type, tmp_path: Path) -> None:
+    pixels = (np.arange(35).reshape(5, 7) * (7 if dtype == np.uint8 else 1800)).astype(dtype)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(raster.read_image(tmp_path / "a.png", 1).pixels[0, 0], pixels)
+
+
+def test_masks_show_colours_and_hold_ids(tmp_path: Path) -> None:
+    ids = np.array([[0, 1], [2, 1]])
+    raster.write_ids(tmp_path / "m.png", ids, [(0, 0, 0), (255, 0, 0), (0, 0, 255)])
+    np.testing.assert_array_equal(raster.read_ids(tmp_path / "m.png"), ids)
+    assert np.asarray(Image.open(tmp_path / "m.png").convert("RGB"))[1, 0].tolist() == [0, 0, 255]
+
+
+def test_bad_files_are_named(tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("not an image")
+    with pytest.raises(UserError, match="text.png: cannot be read as an image"):
+        raster.read_image(tmp_path / "text.png", 3)
+    raster.write_image(tmp_path / "cut.png", np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8))
+    (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:2000])
+    with pytest.raises(UserError, match="cut.png: its pixels cannot be read"):
+        raster.read_image(tmp_path / "cut.png", 3)
+    raster.write_image(tmp_path / "rgb.png", np.zeros((4, 4, 3), np.uint8))
+    with pytest.raises(UserError, match="rgb.png: found a colour image"):
+        raster.read_image(tmp_path / "rgb.png", 1)
+    with pytest.raises(UserError, match="rgb.png: expected class ids"):
+        raster.read_ids(tmp_path / "rgb.png")

@@ -1,0 +1,74 @@
+"""What the parts of CASe-UNet do, beyond equalling the author's numbers."""
+
+import pytest
+import torch
+
+from caseunet import UserError, create_model
+from caseunet.models.case_unet import Attention, CaseUNet
+
+
+def test_author_attention_stays_inside_an_image_row() -> None:
+    torch.manual_seed(0)
+    attention = Attention(channels=8, heads=3, key_size=3, rows_and_heads=True)
+    x = torch.randn(1, 8, 4, 5)
+    changed = x.clone()
+    changed[:, :, 2] += 1
+    same = (attention(x, x) - attention(changed, changed)).abs().amax(dim=(0, 1, 3)) == 0
+    assert same.tolist() == [True, True, False, True]
+
+
+def test_spatial_attention_reaches_every_position() -> None:
+    torch.manual_seed(0)
+    attention = Attention(channels=8, heads=3, key_size=3, rows_and_heads=False)
+    x = torch.randn(1, 8, 4, 5)
+    changed = x.clone()
+    changed[:, :, 2, 3] += 1
+    difference = (attention(x, x) - attention(x, changed)).abs().amax(dim=(0, 1))
+    assert torch.all(difference > 0)
+
+
+def test_author_attention_mixes_heads_and_columns() -> None:
+    """Against the definition, written out for one row: tokens are all (column, head) pairs, scale 1/√3."""
+    torch.manual_seed(0)
+    W = 2
+    attention = Attention(channels=4, heads=3, key_size=3, rows_and_heads=True).double()
+    query, source = torch.randn(1, 4, 1, W).double(), torch.randn(1, 4, 1, W).double()
+    q, k, v = (
+        layer(t[0, :, 0].T).reshape(W * 3, 3)
+        for layer, t in ((attention.query, query), (attention.key, source), (attention.value, source))
+    )
+    weights = torch.softmax(q @ k.T / 3**0.5, dim=-1)
+    expected = attention.output((weights @ v).reshape(W, 9)).T
+    torch.testing.assert_close(attention(query, source)[0, :, 0], expected)
+
+
+def test_decoder_widths_and_skips_follow_the_table() -> None:
+    model = CaseUNet(in_channels=3, num_classes=8)
+    assert [stage.fuse.conv.out_channels for stage in model.decoder] == [256, 256, 128, 64, 32]
+    assert [stage.fuse.conv.in_channels for stage in model.decoder] == [1760, 1760, 1376, 1312, 1280]
+
+
+@pytest.mark.parametrize("widths", [(4, 6), (4, 6, 8), (2, 3, 4, 5, 6, 7)])
+def test_depth_follows_widths(widths: tuple[int, ...]) -> None:
+    model = create_model("case_unet", in_channels=1, num_classes=2, widths=widths)
+    assert model(torch.zeros(1, 1, 64, 64)).shape == (1, 2, 64, 64)
+
+
+def test_padding_is_cropped_where_it_was_added() -> None:
+    """A model without a pool-grid of its own sees the image at the upper left; the result must be there too."""
+    torch.manual_seed(0)
+    model = create_model("case_unet", in_channels=1, num_classes=2, widths=(2, 3)).eval()
+    image = torch.zeros(1, 1, 37, 45)
+    image[..., 30:, 40:] = 1
+    padded = torch.nn.functional.pad(image, (0, 3, 0, 3), mode="replicate")
+    with torch.inference_mode():
+        torch.testing.assert_close(model(image), model(padded)[..., :37, :45])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"fusion_kernel_size": 5}, {"attention": "rows"}, {"norm": "batch"}, {"widths": (8,)}, {"widths": (8, 0)}],
+)
+def test_a_bad_argument_is_refused(arguments: dict[str, object]) -> None:
+    with pytest.raises(UserError, match=next(iter(arguments))):
+        create_model("case_unet", num_classes=2, **arguments)

@@ -1,0 +1,94 @@
+"""The EndoVis 2018 scene layout, with its traps."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from caseunet.errors import UserError
+from caseunet.io import raster
+from caseunet.sources import find_layout
+from caseunet.sources.endovis2018 import ENDOVIS2018
+
+
+@pytest.fixture
+def raw(endovis_raw: Path, tmp_path: Path) -> Path:
+    """A copy that a test may damage."""
+    return shutil.copytree(endovis_raw, tmp_path / "raw")
+
+
+def test_frames_are_grouped_by_sequence(endovis_raw: Path) -> None:
+    dataset = find_layout(endovis_raw).discover(endovis_raw)
+    assert dataset.format == "endovis2018"
+    assert [case.id for case in dataset.cases][:4] == [
+        "seq_1/frame000",
+        "seq_1/frame001",
+        "seq_1/frame002",
+        "seq_2/frame000",
+    ]
+    assert {case.group for case in dataset.cases} == {"seq_1", "seq_2", "seq_3"}
+    assert len(dataset.label_map) == 12
+    case = dataset.cases[0]
+    labels = ENDOVIS2018.read_labels(case, dataset)
+    colors = raster.read_colors(case.label)
+    assert labels.shape == (1, 48, 64)
+    for label in dataset.label_map.labels:
+        np.testing.assert_array_equal(labels[0] == label.id, (colors == label.color).all(-1))
+    assert ENDOVIS2018.read_image(case).pixels.shape == (1, 3, 48, 64)
+
+
+def test_sequences_are_in_natural_order(raw: Path) -> None:
+    (raw / "seq_3").rename(raw / "seq_10")
+    groups = [case.group for case in ENDOVIS2018.discover(raw).cases]
+    assert list(dict.fromkeys(groups)) == ["seq_1", "seq_2", "seq_10"]
+
+
+def test_both_forms_of_labels_json(raw: Path) -> None:
+    expected = ENDOVIS2018.discover(raw).label_map
+    classes = json.loads((raw / "labels.json").read_text())
+    with_alpha = [entry | {"color": [*entry["color"], 255]} for entry in classes]
+    (raw / "labels.json").write_text(json.dumps({"classes": with_alpha}))
+    assert ENDOVIS2018.discover(raw).label_map == expected
+
+
+def test_shadows_of_archives_are_no_sequences(raw: Path) -> None:
+    shutil.copytree(raw / "seq_1", raw / "__MACOSX" / "seq_1")
+    assert len(ENDOVIS2018.discover(raw).cases) == 9
+
+
+def test_an_unpaired_mask_is_named(raw: Path) -> None:
+    (raw / "seq_2" / "left_frames" / "frame001.png").unlink()
+    with pytest.raises(UserError, match=r"seq_2/labels/frame001.png: a mask without its image"):
+        ENDOVIS2018.discover(raw)
+
+
+def test_unknown_colours_are_named_and_counted(raw: Path) -> None:
+    dataset = ENDOVIS2018.discover(raw)
+    case = dataset.cases[4]
+    colors = raster.read_colors(case.label).copy()
+    colors[0, :3] = (1, 2, 3)
+    raster.write_image(case.label, colors)
+    with pytest.raises(UserError, match=r"frame001.png: 3 pixels have colours .* most often \(1, 2, 3\)"):
+        ENDOVIS2018.read_labels(case, dataset)
+
+
+def test_a_mask_of_another_shape_is_named(raw: Path) -> None:
+    dataset = ENDOVIS2018.discover(raw)
+    raster.write_image(dataset.cases[0].label, np.zeros((48, 60, 3), np.uint8))
+    with pytest.raises(UserError, match=r"labels/frame000.png: the mask's shape \(48, 60\)"):
+        ENDOVIS2018.check(dataset.cases[0])
+
+
+@pytest.mark.parametrize("content", ["{}", "[1]", '[{"name": "a", "color": [0, 0, 0], "classid": 1}]', "no json"])
+def test_a_bad_labels_json_is_named(content: str, raw: Path) -> None:
+    (raw / "labels.json").write_text(content)
+    with pytest.raises(UserError, match=r"labels.json"):
+        ENDOVIS2018.discover(raw)
+
+
+def test_a_missing_labels_json_is_said(raw: Path) -> None:
+    (raw / "labels.json").unlink()
+    with pytest.raises(UserError, match=r"labels.json is missing"):
+        ENDOVIS2018.discover(raw)

@@ -1,0 +1,116 @@
+"""Imports go down only. This table is the design; a wrong import anywhere, lazy or not, fails here."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "caseunet"
+
+BASE = {"config", "errors", "files", "progress", "registry", "types"}
+ALLOWED: dict[str, set[str]] = {
+    # level 0
+    "errors": set(),
+    "types": set(),
+    "progress": set(),
+    "registry": {"errors"},
+    "files": {"errors"},
+    "config": {"errors"},
+    # level 1
+    "io": BASE,
+    "bundle": BASE,
+    # level 2
+    "sources": BASE | {"io"},
+    "data": BASE,
+    "models": BASE,
+    "losses": BASE,
+    "metrics": BASE,
+    # level 3
+    "training": BASE | {"models", "losses", "metrics", "data"},
+    "inference": BASE | {"models", "bundle", "io", "data.transforms"},
+    "evaluation": BASE | {"metrics", "io"},
+    # level 4
+    "pipelines": BASE
+    | {"io", "bundle", "sources", "data", "models", "losses", "metrics", "training", "inference", "evaluation"},
+    # level 5
+    "cli": BASE | {"pipelines"},
+}
+THIRD_PARTY_BANNED = {"torchvision": "cannot be imported where this is tested", "pickle": "weights are safetensors"}
+
+
+def imported_modules(text: str) -> list[str]:
+    """Every absolute module that a source text imports, at any depth of nesting."""
+    modules = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            modules += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide the layer"
+            modules += [f"{node.module}.{alias.name}" for alias in node.names]
+    return modules
+
+
+def violations(room: str, text: str) -> list[str]:
+    found = []
+    for module in imported_modules(text):
+        top = module.split(".")[0]
+        if top in THIRD_PARTY_BANNED:
+            found.append(f"{module}: {THIRD_PARTY_BANNED[top]}")
+        if top != "caseunet" or module == "caseunet.__version__":
+            continue
+        inside = module.removeprefix("caseunet.")
+        permitted = ALLOWED[room] | {room}
+        if not any(inside == name or inside.startswith(name + ".") for name in permitted):
+            found.append(f"{room} must not import {module}")
+    return found
+
+
+FILES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(SOURCE).as_posix())
+def test_imports_go_down_only(path: Path) -> None:
+    room = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    assert room in ALLOWED, f"{room} is no room of the design"
+    assert violations(room, path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("room", "text"),
+    [
+        ("models", "from caseunet.training.loop import fit"),
+        ("losses", "from caseunet.models import create_model"),
+        ("evaluation", "def late():\n    from caseunet.inference.predictor import Predictor"),
+        ("inference", "from caseunet.data.store import Prepared"),
+        ("io", "import caseunet.pipelines.predict"),
+        ("data", "from caseunet import sources"),
+        ("cli", "from caseunet.training.loop import fit"),
+        ("models", "import torchvision"),
+    ],
+)
+def test_a_wrong_import_is_found(room: str, text: str) -> None:
+    assert len(violations(room, text)) == 1
+
+
+def test_public_names_resolve_and_are_few() -> None:
+    import caseunet
+
+    assert len(caseunet.__all__) <= 20
+    for name in caseunet.__all__:
+        assert getattr(caseunet, name) is not None
+
+
+def test_importing_the_package_is_cheap() -> None:
+    """The command line must answer at once: no torch before it is needed."""
+    import subprocess
+    import sys
+
+    code = "import sys, caseunet.cli; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_package_reads_no_environment_variables() -> None:
+    for path in FILES:
+        text = path.read_text(encoding="utf-8")
+        assert "os.environ" not in text, path
+        assert "getenv" not in text, path

@@ -1,0 +1,115 @@
+"""Configuration: what is read, what is refused, and how it is said."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from caseunet.config import Config, load_config, parse_overrides, to_yaml
+from caseunet.errors import UserError
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+@pytest.mark.parametrize("name", ["lits", "endovis2018"])
+def test_the_shipped_configurations_load(name: str) -> None:
+    config = load_config(CONFIGS / f"{name}.yaml")
+    assert config.prepare.format == name
+    assert config.prepare.size == (512, 512)
+    assert config.model.name == "case_unet"
+
+
+def test_the_paper_recipe_is_the_paper_s() -> None:
+    config = load_config(recipe="paper")
+    assert config.model.arguments == {"fusion_kernel_size": 3, "attention": "author", "norm": "none"}
+    assert (config.optimizer.name, config.optimizer.lr) == ("adamax", 1e-3)
+    assert config.loss.class_weights == "inverse_frequency"
+    assert config.loss.arguments == {"cross_entropy": 1.0, "ssim": 1.0, "dice": 1.0}
+    assert config.data.three_channels
+
+
+def test_file_lies_over_recipe_and_overrides_over_file(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("recipe: paper\noptimizer: {lr: 0.5}\nmodel: {arguments: {norm: instance}}\n")
+    config = load_config(file, overrides={"optimizer.lr": 0.25, "model.arguments.widths": [4, 6]})
+    assert config.recipe == "paper"
+    assert config.optimizer.lr == 0.25
+    assert config.model.arguments == {
+        "fusion_kernel_size": 3,
+        "attention": "author",
+        "norm": "instance",
+        "widths": [4, 6],
+    }
+
+
+def test_another_network_does_not_inherit_arguments() -> None:
+    config = load_config(overrides={"model.arguments.widths": [4, 6], "model.name": "unet"})
+    assert config.model.arguments == {"widths": [4, 6]}
+    assert load_config(overrides={"model.name": "case_unet"}).model.arguments == load_config().model.arguments
+
+
+def test_the_saved_configuration_is_read_back_the_same(tmp_path: Path) -> None:
+    config = load_config(recipe="paper", overrides={"training.minutes": 3, "data.clip": [-100, 300]})
+    (tmp_path / "config.yaml").write_text(to_yaml(config))
+    assert load_config(tmp_path / "config.yaml") == config
+
+
+def test_without_a_budget_there_is_one() -> None:
+    assert Config().training.steps == 10_000
+    assert load_config(overrides={"training.minutes": 2}).training.steps is None
+
+
+@pytest.mark.parametrize(
+    ("tokens", "expected"),
+    [
+        (["--optimizer.lr", "3e-4"], {"optimizer.lr": 3e-4}),
+        (["--optimizer.lr=1e-3"], {"optimizer.lr": 1e-3}),
+        (["--model.name", "unet", "--data.clip", "[-200, 250]"], {"model.name": "unet", "data.clip": [-200, 250]}),
+        (["--data.flip_rows", "false", "--prepare.size", "null"], {"data.flip_rows": False, "prepare.size": None}),
+    ],
+)
+def test_overrides_are_yaml(tokens: list[str], expected: dict[str, object]) -> None:
+    assert parse_overrides(tokens) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("optimizer: {learning_rate: 1}", 'no key "optimizer.learning_rate"'),
+        ("optimiser: {lr: 1}", 'no key "optimiser". Did you mean "optimizer"'),
+        ("trainning: {steps: 1}", 'Did you mean "training"'),
+        ("optimizer: {lr: -1}", "optimizer.lr = -1: Input should be greater than 0"),
+        ("data: {batch_size: many}", "data.batch_size = 'many'"),
+        ("recipe: papper", 'no recipe "papper". Did you mean "paper"'),
+        ("- a list", "expected sections"),
+        ("a: [", "cannot be read as YAML"),
+    ],
+)
+def test_what_does_not_fit_is_said(text: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError) as caught:
+        load_config(file)
+    assert message in str(caught.value)
+    assert "c.yaml" in str(caught.value)
+
+
+def test_missing_file_and_missing_value() -> None:
+    with pytest.raises(UserError, match="nowhere.yaml: no such configuration file"):
+        load_config(Path("nowhere.yaml"))
+    with pytest.raises(UserError, match="--optimizer.lr: its value is missing"):
+        parse_overrides(["--optimizer.lr"])
+    with pytest.raises(UserError, match="expected a configuration key"):
+        parse_overrides(["optimizer.lr", "1"])
+
+
+def test_every_key_explains_itself() -> None:
+    for section_name, section in Config.model_fields.items():
+        fields = getattr(section.annotation, "model_fields", {section_name: section})
+        for name, field in fields.items():
+            assert name in ("prepare",) or field.description, f"{section_name}.{name} has no help"
+
+
+def test_recipes_name_only_known_keys() -> None:
+    for recipe in ("default", "paper"):
+        assert yaml.safe_load(to_yaml(load_config(recipe=recipe)))["recipe"] == recipe

@@ -1,0 +1,133 @@
+"""The loop: reproducible, within its budget, and honest when it fails."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from caseunet.bundle import Bundle, load_bundle
+from caseunet.config import Config, OptimizerConfig, TrainingConfig, load_config
+from caseunet.data.store import Prepared
+from caseunet.errors import UserError
+from caseunet.pipelines.train import train
+from caseunet.training.checkpoint import load_checkpoint
+from caseunet.training.loop import State, budget_used
+from caseunet.training.optim import learning_rate
+
+
+def changed(config: Config, **sections: dict[str, object]) -> Config:
+    """The configuration with some keys of some sections replaced."""
+    values = config.model_dump()
+    for name, section in sections.items():
+        values[name] = values[name] | section
+    return Config.model_validate(values)
+
+
+def test_learning_rate_rises_then_falls() -> None:
+    config = OptimizerConfig(lr=1.0, warmup=0.1, power=0.9)
+    assert learning_rate(config, 0) == 0.005
+    assert learning_rate(config, 0.05) == pytest.approx(0.5)
+    assert learning_rate(config, 0.1) == pytest.approx(0.9**0.9)
+    assert learning_rate(config, 0.5) == pytest.approx(0.5**0.9)
+    assert learning_rate(config, 1.5) == 0
+    assert learning_rate(OptimizerConfig(lr=1.0, warmup=0, power=0), 0.7) == 1
+
+
+def test_of_two_budgets_the_first_to_end_counts() -> None:
+    state = State(torch.nn.Identity(), torch.optim.SGD([torch.zeros(1)]), step=5, seconds=30)
+    assert budget_used(TrainingConfig(steps=10), state) == 0.5
+    assert budget_used(TrainingConfig(minutes=2), state) == 0.25
+    assert budget_used(TrainingConfig(steps=10, minutes=2), state) == 0.5
+    assert budget_used(TrainingConfig(steps=100, minutes=1), state) == 0.5
+
+
+def test_a_run_holds_what_made_it(lits_bundle: Bundle, tiny_config: Config) -> None:
+    run = lits_bundle.folder.parent
+    assert Config.model_validate(yaml.safe_load((run / "config.yaml").read_text())) == tiny_config
+    environment = json.loads((run / "environment.json").read_text())
+    assert environment["libraries"]["torch"] == torch.__version__
+    assert {p.name for p in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert (run / "figures" / "curves.png").stat().st_size > 1000
+
+    metrics = pd.read_csv(run / "metrics.csv")
+    assert metrics["step"].tolist() == [2, 2, 4, 4]
+    validated = metrics.dropna(subset=["val_dice"])
+    assert validated["step"].tolist() == [2, 4]
+    assert {"val_dice_liver", "val_dice_tumour"} <= set(metrics.columns)
+    logged = metrics.dropna(subset=["loss"])
+    total = logged["cross_entropy"] + logged["ssim"] + logged["dice"]
+    np.testing.assert_allclose(logged["loss"], total, rtol=1e-4)
+
+
+def test_the_bundle_tells_its_best_validation(lits_bundle: Bundle) -> None:
+    metrics = pd.read_csv(lits_bundle.folder.parent / "metrics.csv").dropna(subset=["val_dice"])
+    best = metrics.loc[metrics["val_dice"].idxmax()]
+    score = lits_bundle.info.validation
+    assert (score.step, score.selected) == (best["step"], "best")
+    assert score.mean == pytest.approx(best["val_dice"], abs=1e-4)
+
+
+def test_the_same_seed_gives_the_same_weights_bit_for_bit(
+    lits_prepared: Prepared, lits_bundle: Bundle, tiny_config: Config, tmp_path: Path
+) -> None:
+    again = train(lits_prepared.folder, tmp_path / "again", tiny_config)
+    assert all(torch.equal(again.weights[name], lits_bundle.weights[name]) for name in lits_bundle.weights)
+    other = train(lits_prepared.folder, tmp_path / "other", tiny_config.model_copy(update={"seed": 1}))
+    assert not all(torch.equal(other.weights[name], lits_bundle.weights[name]) for name in lits_bundle.weights)
+
+
+def test_the_last_weights_can_be_kept(lits_prepared: Prepared, tiny_config: Config, tmp_path: Path) -> None:
+    bundle = train(lits_prepared.folder, tmp_path / "run", changed(tiny_config, training={"keep": "last"}))
+    last = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert last["step"] == 4
+    assert all(torch.equal(last["model"][name], tensor) for name, tensor in bundle.weights.items())
+
+
+def test_training_learns(lits_prepared: Prepared, tmp_path: Path) -> None:
+    """A hundred and twenty steps on made-up patients find the liver of patients not seen."""
+    config = load_config(
+        overrides={
+            "model.arguments.widths": [8, 12, 16],
+            "data.batch_size": 4,
+            "training.steps": 120,
+            "training.validations": 2,
+        }
+    )
+    bundle = train(lits_prepared.folder, tmp_path / "run", config)
+    assert bundle.info.validation.structures["liver"] > 0.8
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"loss": {"class_weights": "inverse_frequency"}}, None),
+        ({"optimizer": {"name": "adamw", "clip_norm": None}}, None),
+        ({"training": {"precision": "bf16"}}, None),
+        ({"model": {"name": "unet", "arguments": {"widths": [4, 6]}}}, None),
+        ({"loss": {"name": "dice"}}, None),
+        ({"model": {"name": "unet", "arguments": {"width": 4}}}, 'no argument "width"'),
+        ({"data": {"fold": 7}}, "no fold 7"),
+        ({"training": {"device": "cuda"}}, "cuda"),
+        ({"optimizer": {"lr": 1e30, "warmup": 0, "clip_norm": None}}, "loss became"),
+    ],
+)
+def test_other_choices_train_or_are_refused(
+    sections: dict[str, dict[str, object]],
+    message: str | None,
+    lits_prepared: Prepared,
+    tiny_config: Config,
+    tmp_path: Path,
+) -> None:
+    if message == "cuda" and torch.cuda.is_available():
+        pytest.skip("a GPU is present")
+    config = changed(tiny_config, **sections)
+    if message:
+        with pytest.raises(UserError, match=message):
+            train(lits_prepared.folder, tmp_path / "run", config)
+    else:
+        train(lits_prepared.folder, tmp_path / "run", config)
+        assert load_bundle(tmp_path / "run" / "bundle").info.validation is not None

@@ -1,10 +1,10 @@
 """The command line: parse, resolve the configuration, call one pipeline, say what came out."""
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import cyclopts
 from cyclopts import App, Parameter
 from rich.console import Console
 from rich.markup import escape
@@ -13,7 +13,7 @@ from rich.table import Table
 from caseunet import __version__
 from caseunet.config import Config, load_config, parse_overrides, to_yaml
 from caseunet.errors import UserError
-from caseunet.progress import TerminalDisplay
+from caseunet.progress import TerminalDisplay, counted
 
 app = App(
     name="caseunet",
@@ -68,8 +68,11 @@ def demo(
         console.print(f"[yellow]{result.caution}[/yellow]\n")
     console.print(f"report  {result.evaluation.report}", highlight=False, soft_wrap=True)
     console.print(f"bundle  {result.bundle}", highlight=False, soft_wrap=True)
+    program = "caseunet" if shutil.which("caseunet") else sys.argv[0]
     console.print("\nSegment your own CT volume with it:", highlight=False)
-    console.print(f"  caseunet predict {result.bundle} my-ct.nii.gz --out predictions", highlight=False, soft_wrap=True)
+    console.print(
+        f"  {program} predict {result.bundle} my-ct.nii.gz --out predictions", highlight=False, soft_wrap=True
+    )
 
 
 @app.command
@@ -91,7 +94,8 @@ def prepare(
     prepared = run_prepare(raw, out, resolved.prepare, overwrite, TerminalDisplay(console))
     slices = int(prepared.cases["slices"].sum())
     console.print(
-        f"{len(prepared.cases)} cases, {slices} slices, {len(prepared.split.folds)} folds by {prepared.split.by}",
+        f"{counted(len(prepared.cases), 'case')}, {counted(slices, 'slice')}, {len(prepared.split.folds)} folds by "
+        + prepared.split.by,
         highlight=False,
     )
     _print_next(f"caseunet train {out} --out run")
@@ -145,7 +149,7 @@ def predict(
     if not inputs:
         raise UserError("Nothing to segment: name at least one image or folder after the bundle.")
     done = run_predict(bundle, inputs, out, split, fold, device, engine, overwrite, TerminalDisplay(console))
-    console.print(f"{len(done.cases)} masks in {out}", highlight=False, soft_wrap=True)
+    console.print(f"{counted(len(done.cases), 'mask')} in {out}", highlight=False, soft_wrap=True)
     _print_next(f"caseunet evaluate {out} RAW --out report")
 
 
@@ -227,7 +231,8 @@ def main(arguments: list[str] | None = None) -> None:
 def _resolve(file: Path | None, recipe: str | None, overrides: tuple[str, ...], options: dict[str, Any]) -> Config:
     """Recipe, file, dotted overrides, then the verb's own options that were given."""
     given = {key: None if value == "none" else value for key, value in options.items() if value is not None}
-    return load_config(file, recipe, parse_overrides(overrides) | given)
+    names = ("out", "config", "recipe", "format", "minutes", "steps", "fold", "seed", "overwrite", "print-config")
+    return load_config(file, recipe, parse_overrides(overrides, names) | given)
 
 
 def _print_scores(cases: Any) -> None:
@@ -251,6 +256,3 @@ def _number(value: float | None) -> str:
 
 def _complain(text: str) -> None:
     Console(stderr=True).print(f"[bold red]error[/bold red] {escape(text)}", highlight=False, soft_wrap=True)
-
-
-__all__ = ["app", "cyclopts", "main"]

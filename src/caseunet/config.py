@@ -184,13 +184,13 @@ def load_config(
         raise UserError(_explain(error, origin)) from error
 
 
-def parse_overrides(tokens: Iterable[str]) -> dict[str, Any]:
+def parse_overrides(tokens: Iterable[str], options: Iterable[str] = ()) -> dict[str, Any]:
     """Command-line tokens ``--optimizer.lr 3e-4`` or ``--optimizer.lr=3e-4`` as {"optimizer.lr": 0.0003}.
 
-    Values are YAML.
+    Values are YAML. ``options`` are other names that a person may have meant, for the suggestion.
 
     Raises:
-        UserError: a token is no key, or a key lacks its value.
+        UserError: a token is no key of the configuration, or a key lacks its value.
     """
     overrides: dict[str, Any] = {}
     rest = list(tokens)
@@ -199,6 +199,9 @@ def parse_overrides(tokens: Iterable[str]) -> dict[str, Any]:
         key, equals, value = token.removeprefix("--").partition("=")
         if not token.startswith("--") or not key:
             raise UserError(f'"{token}": expected a configuration key such as --optimizer.lr 0.001.')
+        if key.split(".")[0] not in Config.model_fields:
+            known = [*options, *Config.model_fields, *_keys()]
+            raise UserError(f"There is no option --{key}. {did_you_mean(key, known)}")
         if not equals:
             if not rest:
                 raise UserError(f"--{key}: its value is missing.")
@@ -210,6 +213,12 @@ def parse_overrides(tokens: Iterable[str]) -> dict[str, Any]:
 def to_yaml(config: Config) -> str:
     """The resolved configuration, as it is saved beside the run."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _keys() -> list[str]:
+    """All dotted keys."""
+    sections = {name: field.annotation for name, field in Config.model_fields.items()}
+    return [f"{name}.{key}" for name, section in sections.items() for key in getattr(section, "model_fields", {})]
 
 
 def _parse_value(key: str, text: str) -> Any:

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+MOST_NAMES = 20
+
 
 class UserError(Exception):
     """Something the user can mend: the message says which file, what was found, what was expected and what to do.
@@ -12,7 +14,9 @@ class UserError(Exception):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A sentence to end an error about an unknown name: the nearest known one, or all of them."""
+    """A sentence to end an error about an unknown name: the nearest known one, or what there is."""
     names = sorted(known)
     near = get_close_matches(name, names, n=1, cutoff=0.6)
-    return f'Did you mean "{near[0]}"?' if near else f"Known: {', '.join(names)}."
+    if near:
+        return f'Did you mean "{near[0]}"?'
+    return f"Known: {', '.join(names[:MOST_NAMES])}{' …' if len(names) > MOST_NAMES else ''}."

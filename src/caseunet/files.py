@@ -59,8 +59,8 @@ def content_hash(path: Path) -> str:
         return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
-def free_output_folder(folder: Path, marker: str, overwrite: bool) -> None:
-    """Make sure that an output folder can be written without destroying anything unasked.
+def check_output_folder(folder: Path, marker: str, overwrite: bool) -> None:
+    """Make sure that an output folder can be written, or replaced, without destroying anything unasked.
 
     Args:
         folder: where the output will go; need not exist.
@@ -80,4 +80,10 @@ def free_output_folder(folder: Path, marker: str, overwrite: bool) -> None:
         raise UserError(f"{folder}: holds other files (no {marker} among them). Choose another --out.")
     if not overwrite:
         raise UserError(f"{folder}: holds an earlier result. Choose another --out, or give --overwrite to replace it.")
-    shutil.rmtree(folder)
+
+
+def free_output_folder(folder: Path, marker: str, overwrite: bool) -> None:
+    """Do :func:`check_output_folder`, and remove an earlier result that may be replaced."""
+    check_output_folder(folder, marker, overwrite)
+    if folder.exists():
+        shutil.rmtree(folder)

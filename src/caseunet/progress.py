@@ -8,6 +8,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 
+def counted(number: int, noun: str) -> str:
+    """ "1 case", "2 cases"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 class Stage:
     """One piece of work with a known amount; this base counts and shows nothing."""
 
@@ -23,7 +28,7 @@ class Display:
 
     @contextmanager
     def stage(self, title: str, total: float, unit: str = "") -> Iterator[Stage]:
-        """Announce work of ``total`` units (``unit`` in the plural, "cases"; "s" for a time budget)."""
+        """Announce work of ``total`` units; ``unit`` is a singular, "case", or "second" for a time budget."""
         yield Stage()
 
 
@@ -60,7 +65,7 @@ class TerminalDisplay(Display):
         self.console = console or Console()
 
     def say(self, text: str) -> None:
-        self.console.print(text, highlight=False)
+        self.console.print(text, highlight=False, soft_wrap=True)
 
     @contextmanager
     def stage(self, title: str, total: float, unit: str = "") -> Iterator[Stage]:
@@ -79,5 +84,5 @@ class TerminalDisplay(Display):
                 yield _BarStage(bar, bar.add_task(title, total=total, status=""))
         else:
             yield _LineStage(self.console, title, total)
-        amount = "" if unit in ("", "s") else f" {total:g} {unit} in"
+        amount = "" if unit in ("", "second") else f" {counted(int(total), unit)} in"
         self.say(f"  [green]✓[/green] {title}:{amount} {time.monotonic() - start:.1f} s")

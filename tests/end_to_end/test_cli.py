@@ -39,6 +39,8 @@ def test_verbs_one_by_one_equal_their_functions(
     ):
         status, out, err = cli(*arguments)
         assert (status, err) == (0, ""), out
+        assert cli(*arguments)[0] == 2, "an earlier result is not replaced unasked"
+        assert cli(*arguments, "--overwrite")[0] == 0
 
     splits = b / "prepared" / "splits.json"
     prepared = caseunet.prepare(raw, b / "prepared", tiny_config.prepare)
@@ -94,7 +96,7 @@ def test_the_demo_on_made_up_patients(cli: Run, tmp_path: Path) -> None:
     assert summary["caution"] == "", "made-up patients are split by patient"
     assert set(summary["structures"]) == {"liver", "tumour"}
     assert str(tmp_path / "demo" / "report" / "report.html") in out
-    assert f"caseunet predict {tmp_path / 'demo' / 'run' / 'bundle'}" in out
+    assert f" predict {tmp_path / 'demo' / 'run' / 'bundle'} my-ct.nii.gz" in out
     assert "liver" in out
     status, _, err = cli("demo", "--synthetic", "--out", tmp_path / "demo")
     assert status == 2
@@ -165,7 +167,7 @@ def test_each_bad_input_gives_one_clear_error(
             'there is no key "optimizer.learning"',
         ),
         "bundle": (("predict", broken, raw, *out), "model.json: cannot be read as a bundle"),
-        "option": (("prepare", raw, *out, "--overwrit"), "--overwrit"),
+        "option": (("prepare", raw, *out, "--overwrit"), 'no option --overwrit. Did you mean "overwrite"'),
         "verb": (("prepair", raw), "prepair"),
         "argument": (("prepare", raw), "out"),
         "value": (("demo", "--minutes", "many"), "many"),

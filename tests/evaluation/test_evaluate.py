@@ -122,7 +122,7 @@ def test_only_the_fold_s_slices_are_scored(folders: tuple[Path, Path], tmp_path:
     assert value(result.cases, "volume-0", "liver", "dice") == 1
     assert value(result.cases, "volume-0", "tumour", "dice") == 0.75
     assert result.summary.caution == "Careful."
-    assert "1 slices of 1 case" in result.summary.scope
+    assert "1 slice of 1 case" in result.summary.scope
     assert "Careful." in result.report.read_text()
 
 

@@ -117,6 +117,10 @@ def test_overwriting_is_asked_for(raw: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--overwrite"):
         prepare(raw, tmp_path / "p")
     prepare(raw, tmp_path / "p", overwrite=True)
+    (raw / "segmentation-0.nii").write_bytes(b"damaged")
+    with pytest.raises(UserError, match="segmentation-0"):
+        prepare(raw, tmp_path / "p", overwrite=True)
+    Prepared(tmp_path / "p").image("volume-0")  # the earlier one is still there
 
 
 def test_what_is_no_prepared_data_set_is_refused(tmp_path: Path, lits_prepared: Prepared) -> None:

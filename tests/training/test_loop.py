@@ -101,6 +101,12 @@ def test_training_learns(lits_prepared: Prepared, tmp_path: Path) -> None:
     assert bundle.info.validation.structures["liver"] > 0.8
 
 
+def test_no_step_is_validated_twice(lits_prepared: Prepared, tiny_config: Config, tmp_path: Path) -> None:
+    train(lits_prepared.folder, tmp_path / "run", changed(tiny_config, training={"steps": 3, "validations": 10}))
+    metrics = pd.read_csv(tmp_path / "run" / "metrics.csv").dropna(subset=["val_dice"])
+    assert metrics["step"].tolist() == [1, 2, 3]
+
+
 @pytest.mark.parametrize(
     ("sections", "message"),
     [

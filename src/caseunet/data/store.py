@@ -102,6 +102,7 @@ class PreparedWriter:
         pd.DataFrame(self._rows).to_parquet(self._partial / "cases.parquet", index=False)
         write_json(self._partial / "splits.json", split.model_dump(mode="json"))
         write_json(self._partial / MARKER, info.model_dump(mode="json"))
+        shutil.rmtree(self.folder, ignore_errors=True)  # an earlier one, if it may be replaced
         self._partial.rename(self.folder)
 
     def abandon(self) -> None:

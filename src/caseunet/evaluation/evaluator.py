@@ -12,6 +12,7 @@ from caseunet.errors import UserError
 from caseunet.evaluation.statistics import Summary, summarize
 from caseunet.io import nifti, raster
 from caseunet.metrics.overlap import confusion_matrix, counts_of
+from caseunet.progress import counted
 from caseunet.types import Geometry, LabelMap, Ranges, Stored
 
 PROTOCOL = "volumes"
@@ -175,4 +176,4 @@ def scope_text(ranges: Mapping[str, Ranges] | None, fold: int) -> str:
     if ranges is None:
         return "all predicted cases, whole"
     slices = sum(stop - start for parts in ranges.values() for start, stop in parts)
-    return f"validation part of fold {fold}: {slices} slices of {len(ranges)} case(s)"
+    return f"validation part of fold {fold}: {counted(slices, 'slice')} of {counted(len(ranges), 'case')}"

@@ -103,7 +103,7 @@ def evaluate(
 
     rows: list[dict[str, object]] = []
     scores: list[SliceScore] = []
-    with display.stage("evaluating", len(pairs), "cases") as stage:
+    with display.stage("evaluating", len(pairs), "case") as stage:
         for pair in pairs:
             of_case, of_slices = evaluate_case(pair, dataset.label_map)
             rows += of_case

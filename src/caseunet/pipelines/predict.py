@@ -89,8 +89,19 @@ def predict(
         cases = [case for case in cases if case.id in chosen]
     free_output_folder(out, MARKER, overwrite)
     info = predictor.bundle.info
+    predictions = PredictionsInfo(
+        bundle=str(bundle),
+        bundle_hash=info.weights_hash,
+        label_map=info.label_map,
+        window=info.preprocessing.clip,
+        device=str(predictor.device),
+        engine=engine,
+        code_version=version("caseunet"),
+        cases=(),
+    )
+    write_json(out / MARKER, predictions.model_dump(mode="json"))  # now, so that what is interrupted can be replaced
     done = []
-    with display.stage("predicting", len(cases), "cases") as stage:
+    with display.stage("predicting", len(cases), "case") as stage:
         for case in cases:
             began = time.monotonic()
             picture = read_picture(case.path, info.preprocessing.channels)
@@ -106,16 +117,7 @@ def predict(
                     seconds=round(time.monotonic() - began, 3),
                 )
             )
-    predictions = PredictionsInfo(
-        bundle=str(bundle),
-        bundle_hash=info.weights_hash,
-        label_map=info.label_map,
-        window=info.preprocessing.clip,
-        device=str(predictor.device),
-        engine=engine,
-        code_version=version("caseunet"),
-        cases=tuple(done),
-    )
+    predictions = predictions.model_copy(update={"cases": tuple(done)})
     write_json(out / MARKER, predictions.model_dump(mode="json"))
     return predictions
 

@@ -10,8 +10,8 @@ from caseunet.config import PrepareConfig
 from caseunet.data.store import MARKER, CaseRow, DatasetInfo, Intensities, Prepared, PreparedWriter
 from caseunet.data.transforms import resize_image, resize_labels
 from caseunet.errors import UserError
-from caseunet.files import content_hash, free_output_folder
-from caseunet.progress import Display, Stage
+from caseunet.files import check_output_folder, content_hash
+from caseunet.progress import Display, Stage, counted
 from caseunet.sources import Layout, find_layout
 from caseunet.sources.splits import by_group, by_slice_blocks
 from caseunet.types import SourceCase, SourceDataset, Split
@@ -30,7 +30,7 @@ def prepare(
     """Read a raw data set once and write it as PREPARED.
 
     Every case's header is checked before the first is read, so that most mistakes show at once. Cases without a label
-    are left out, and named. Nothing is left at ``out`` if a case fails.
+    are left out, and named. If a case fails, ``out`` is as it was before.
 
     Args:
         raw: a folder in a known layout.
@@ -52,21 +52,21 @@ def prepare(
             f"{raw}: {len(dataset.cases)} images of layout {layout.name}, but no masks; nothing to train on."
         )
     display.say(
-        f"  {raw}: layout {layout.name}, {len(labelled)} labelled cases of "
-        f"{len({case.group for case in labelled})} {dataset.group_name}(s)"
+        f"  {raw}: layout {layout.name}, {counted(len(labelled), 'labelled case')} of "
+        + counted(len({case.group for case in labelled}), dataset.group_name)
     )
     notes = list(dataset.notes)
     if unlabelled:
         notes.append(f"{len(unlabelled)} images without a mask were left out: {', '.join(unlabelled)}")
         display.say(f"  [yellow]{len(unlabelled)} images without a mask are left out[/yellow]: {_some(unlabelled)}")
-    free_output_folder(out, MARKER, overwrite)
-    with display.stage("checking headers", len(labelled), "cases") as stage:
+    check_output_folder(out, MARKER, overwrite)
+    with display.stage("checking headers", len(labelled), "case") as stage:
         _check_all(layout, labelled, stage)
 
     writer = PreparedWriter(out)
     try:
         rows, samples, dtypes = [], [], set()
-        with display.stage("preparing", len(labelled), "cases") as stage:
+        with display.stage("preparing", len(labelled), "case") as stage:
             for case in labelled:
                 row, image, labels = read_case(layout, case, dataset, config.size)
                 writer.add(row, image, labels)

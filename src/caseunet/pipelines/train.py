@@ -15,7 +15,7 @@ from caseunet.evaluation.figures import hex_color, to_png, training_curves
 from caseunet.files import free_output_folder, write_json, write_text
 from caseunet.losses import create_loss, inverse_frequency_weights
 from caseunet.models import create_model
-from caseunet.progress import Display
+from caseunet.progress import Display, counted
 from caseunet.training.loop import Trained, fit
 from caseunet.training.validation import PROTOCOL
 from caseunet.types import Preprocessing
@@ -71,7 +71,7 @@ def train(
     parameters = sum(p.numel() for p in model.parameters())
     display.say(
         f"  {config.model.name}: {parameters:,} parameters, {architecture.in_channels} input channels, "
-        f"{len(label_map)} classes; {len(fold.train)} cases to train on, {len(fold.val)} to validate on"
+        f"{len(label_map)} classes; {counted(len(fold.train), 'case')} to train on, {len(fold.val)} to validate on"
     )
     if prepared.split.caution:
         display.say(f"  [yellow]{prepared.split.caution}[/yellow]")

@@ -82,8 +82,8 @@ def read_labels(case: SourceCase, dataset: SourceDataset) -> np.ndarray:
     if case.label is None:
         raise ValueError(f"{case.id} has no label")
     labels = nifti.read_labels(case.label, nifti.read_geometry(case.image))
-    unknown = sorted(set(np.unique(labels).tolist()) - set(range(len(dataset.label_map))))
-    if unknown:
+    if labels.min() < 0 or labels.max() >= len(dataset.label_map):
+        unknown = sorted(set(np.unique(labels).tolist()) - set(range(len(dataset.label_map))))
         raise UserError(f"{case.label}: holds the labels {unknown}; LiTS has 0 background, 1 liver and 2 tumour.")
     return labels.astype(np.uint8)
 

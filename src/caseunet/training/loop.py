@@ -32,7 +32,6 @@ class State:
         model: as Fabric wrapped it.
         step: steps taken.
         seconds: time spent training and validating.
-        validations: how many there were.
         best: highest mean validation Dice so far.
     """
 
@@ -40,7 +39,6 @@ class State:
     optimizer: torch.optim.Optimizer
     step: int = 0
     seconds: float = 0.0
-    validations: int = 0
     best: float = -math.inf
 
 
@@ -87,13 +85,13 @@ def fit(
             score = validate(state.model, prepared, fold.val, preprocessing, fabric.device)
             took = time.monotonic() - began
             state.seconds += took
-            state.validations += 1
             log.write(state, score)
-            if state.validations == 1 or score.mean > state.best:
-                state.best = score.mean if score.mean == score.mean else -math.inf
+            is_first = state.best == -math.inf  # and stays so while nothing could be measured
+            if is_first or score.mean > state.best:
+                state.best = -math.inf if math.isnan(score.mean) else score.mean
                 save(run, "best", model, state, score)
             save(run, "last", model, state, score)
-            stage.advance(took if unit == "s" else 0, f"validation Dice {_in_words(score)}")
+            stage.advance(took if unit == "second" else 0, f"validation Dice {_in_words(score.structures)}")
 
     kept = load_checkpoint(run / "checkpoints" / f"{config.training.keep}.ckpt")
     return Trained(kept["model"], kept["step"], ValidationScore(kept["mean"], kept["structures"]))
@@ -109,7 +107,8 @@ def train_until_validation(
     stage: Stage,
 ) -> None:
     """Take steps until the next validation is due."""
-    due = (state.validations + 1) / config.training.validations
+    validations = config.training.validations
+    due = (math.floor(budget_used(config.training, state) * validations) + 1) / validations
     parameters = list(state.model.parameters())
     state.model.train()
     while (share := budget_used(config.training, state)) < min(due, 1):
@@ -139,14 +138,15 @@ def train_until_validation(
         log.add({"loss": value.item(), **parts, "gradient_norm": norm.item(), "images_per_second": len(image) / took})
         if state.step % config.training.log_every == 0:
             log.write(state)
-        stage.advance(took if config.training.steps is None else 1, f"step {state.step}, loss {value.item():.3f}")
+        amount = took if config.training.steps is None else 1
+        stage.advance(amount, f"step {state.step}  {_in_words({'loss': value.item(), **parts})}")
 
 
 def budget(config: TrainingConfig) -> tuple[float, str]:
-    """The budget that the display counts: (steps, "steps") or (seconds, "s")."""
+    """The budget that the display counts: (steps, "step") or (seconds, "second")."""
     if config.steps is not None:
-        return config.steps, "steps"
-    return 60 * (config.minutes or 0), "s"
+        return config.steps, "step"
+    return 60 * (config.minutes or 0), "second"
 
 
 def budget_used(config: TrainingConfig, state: State) -> float:
@@ -181,7 +181,6 @@ def save(run: Path, name: str, model: nn.Module, state: State, score: Validation
         "optimizer": state.optimizer.state_dict(),
         "step": state.step,
         "seconds": state.seconds,
-        "validations": state.validations,
         "best": state.best,
         "mean": score.mean,
         "structures": score.structures,
@@ -224,5 +223,5 @@ def _mixed(seed: int, step: int) -> int:
     return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> 1)
 
 
-def _in_words(score: ValidationScore) -> str:
-    return ", ".join(f"{name} {value:.3f}" for name, value in score.structures.items())
+def _in_words(values: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.2f}" for name, value in values.items())

@@ -5,13 +5,13 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from caseunet import __version__
-from caseunet.config import Config, load_config, parse_overrides, to_yaml
+from caseunet.config import Config, load_config, parse_settings, to_yaml
 from caseunet.errors import UserError
 from caseunet.progress import TerminalDisplay, counted
 
@@ -25,7 +25,9 @@ app = App(
 console = Console()
 
 Out = Annotated[Path, Parameter(help="Folder to write.")]
-Overwrite = Annotated[bool, Parameter(negative="", help="Replace what an earlier run of this verb left in --out.")]
+Overwrite = Annotated[
+    bool, Parameter(negative="", show_default=False, help="Replace what an earlier run of this verb left in --out.")
+]
 ConfigFile = Annotated[Path | None, Parameter(help="YAML file with configuration.")]
 Recipe = Annotated[
     Literal["default", "paper"] | None,
@@ -36,16 +38,19 @@ SplitFile = Annotated[
 ]
 FoldNumber = Annotated[int, Parameter(help="Fold of --split.")]
 Device = Annotated[Literal["auto", "cpu", "cuda", "mps"], Parameter(help="Where to compute.")]
-Overrides = Annotated[
-    str,
+Settings = Annotated[
+    tuple[str, ...],
     Parameter(
-        show=True,
-        allow_leading_hyphen=True,
-        help="Any configuration key and its value, for example --optimizer.lr 0.001 --model.name unet. "
-        "--print-config lists the keys.",
+        name="--set",
+        negative="",
+        show_default=False,
+        help="A configuration key and its value: --set optimizer.lr=0.001, or in short --optimizer.lr 0.001. "
+        "caseunet train --print-config lists the keys.",
     ),
 ]
-PrintConfig = Annotated[bool, Parameter(negative="", help="Print the resolved configuration as YAML, and stop.")]
+PrintConfig = Annotated[
+    bool, Parameter(negative="", show_default=False, help="Print the resolved configuration as YAML, and stop.")
+]
 
 
 @app.command
@@ -54,7 +59,9 @@ def demo(
     out: Out = Path("caseunet-demo"),
     minutes: Annotated[float, Parameter(help="Training budget in minutes.")] = 2.0,
     seed: Annotated[int, Parameter(help="Of everything that is drawn.")] = 0,
-    synthetic: Annotated[bool, Parameter(negative="", help="Made-up patients instead of the real CT volume.")] = False,
+    synthetic: Annotated[
+        bool, Parameter(negative="", show_default=False, help="Made-up patients instead of the real CT volume.")
+    ] = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Run the whole way on a real CT volume: prepare, train, predict, evaluate, report."""
@@ -78,19 +85,20 @@ def demo(
 @app.command
 def prepare(
     raw: Annotated[Path, Parameter(help="Raw data set as it was downloaded.")],
-    *overrides: Overrides,
+    *,
     out: Out,
     config: ConfigFile = None,
     recipe: Recipe = None,
     format: Annotated[
         str | None, Parameter(help="Raw layout: lits, endovis2018; found by itself if not given.")
     ] = None,
+    settings: Settings = (),
     overwrite: Overwrite = False,
 ) -> None:
     """Read a raw data set once, check it, and write it as a prepared data set with its splits."""
     from caseunet.pipelines.prepare import prepare as run_prepare
 
-    resolved = _resolve(config, recipe, overrides, {"prepare.format": format})
+    resolved = _resolve(config, recipe, settings, {"prepare.format": format})
     prepared = run_prepare(raw, out, resolved.prepare, overwrite, TerminalDisplay(console))
     slices = int(prepared.cases["slices"].sum())
     console.print(
@@ -103,8 +111,8 @@ def prepare(
 
 @app.command
 def train(
-    prepared: Annotated[Path, Parameter(help="Folder written by caseunet prepare.")],
-    *overrides: Overrides,
+    prepared: Annotated[Path | None, Parameter(help="Folder written by caseunet prepare.")] = None,
+    *,
     out: Out = Path("run"),
     config: ConfigFile = None,
     recipe: Recipe = None,
@@ -112,6 +120,7 @@ def train(
     steps: Annotated[int | None, Parameter(help="Training budget in steps.")] = None,
     fold: Annotated[int | None, Parameter(help="Fold to validate on.")] = None,
     seed: Annotated[int | None, Parameter(help="Of everything that is drawn.")] = None,
+    settings: Settings = (),
     overwrite: Overwrite = False,
     print_config: PrintConfig = False,
 ) -> None:
@@ -119,10 +128,12 @@ def train(
     options: dict[str, Any] = {"data.fold": fold, "seed": seed}
     if minutes is not None or steps is not None:  # a budget given here replaces the configured one
         options |= {"training.minutes": minutes or "none", "training.steps": steps or "none"}
-    resolved = _resolve(config, recipe, overrides, options)
+    resolved = _resolve(config, recipe, settings, options)
     if print_config:
         print(to_yaml(resolved), end="")
         return
+    if prepared is None:
+        raise UserError("Nothing to train on: name the prepared data set.")
     from caseunet.pipelines.train import train as run_train
 
     bundle = run_train(prepared, out, resolved, overwrite, TerminalDisplay(console))
@@ -210,8 +221,9 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     try:
-        app([argument for argument in arguments if argument != "--debug"])
-    except UserError as error:
+        arguments = _with_settings([argument for argument in arguments if argument != "--debug"])
+        app(arguments, exit_on_error=False, print_error=False)
+    except (UserError, CycloptsError) as error:
         if debug:
             raise
         _complain(str(error))
@@ -228,11 +240,28 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(1) from error
 
 
-def _resolve(file: Path | None, recipe: str | None, overrides: tuple[str, ...], options: dict[str, Any]) -> Config:
-    """Recipe, file, dotted overrides, then the verb's own options that were given."""
+def _resolve(file: Path | None, recipe: str | None, settings: tuple[str, ...], options: dict[str, Any]) -> Config:
+    """Recipe, file, settings, then the verb's own options that were given."""
     given = {key: None if value == "none" else value for key, value in options.items() if value is not None}
-    names = ("out", "config", "recipe", "format", "minutes", "steps", "fold", "seed", "overwrite", "print-config")
-    return load_config(file, recipe, parse_overrides(overrides, names) | given)
+    return load_config(file, recipe, parse_settings(settings) | given)
+
+
+def _with_settings(arguments: list[str]) -> list[str]:
+    """Spell every option with a dot in its name, ``--optimizer.lr 0.001``, as ``--set optimizer.lr=0.001``."""
+    spelled: list[str] = []
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        key, equals, value = argument.partition("=")
+        if not key.startswith("--") or "." not in key:
+            spelled.append(argument)
+            continue
+        if not equals:
+            if not rest:
+                raise UserError(f"{key}: its value is missing.")
+            value = rest.pop(0)
+        spelled += ["--set", f"{key.removeprefix('--')}={value}"]
+    return spelled
 
 
 def _print_scores(cases: Any) -> None:

@@ -184,30 +184,19 @@ def load_config(
         raise UserError(_explain(error, origin)) from error
 
 
-def parse_overrides(tokens: Iterable[str], options: Iterable[str] = ()) -> dict[str, Any]:
-    """Command-line tokens ``--optimizer.lr 3e-4`` or ``--optimizer.lr=3e-4`` as {"optimizer.lr": 0.0003}.
-
-    Values are YAML. ``options`` are other names that a person may have meant, for the suggestion.
+def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
+    """Settings "optimizer.lr=3e-4" as {"optimizer.lr": 0.0003}; values are YAML.
 
     Raises:
-        UserError: a token is no key of the configuration, or a key lacks its value.
+        UserError: a setting is no key with a value.
     """
-    overrides: dict[str, Any] = {}
-    rest = list(tokens)
-    while rest:
-        token = rest.pop(0)
-        key, equals, value = token.removeprefix("--").partition("=")
-        if not token.startswith("--") or not key:
-            raise UserError(f'"{token}": expected a configuration key such as --optimizer.lr 0.001.')
-        if key.split(".")[0] not in Config.model_fields:
-            known = [*options, *Config.model_fields, *_keys()]
-            raise UserError(f"There is no option --{key}. {did_you_mean(key, known)}")
-        if not equals:
-            if not rest:
-                raise UserError(f"--{key}: its value is missing.")
-            value = rest.pop(0)
-        overrides[key] = _parse_value(key, value)
-    return overrides
+    parsed: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key:
+            raise UserError(f'"{setting}": expected a configuration key and its value, such as optimizer.lr=0.001.')
+        parsed[key] = _parse_value(key, value)
+    return parsed
 
 
 def to_yaml(config: Config) -> str:
@@ -215,17 +204,11 @@ def to_yaml(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _keys() -> list[str]:
-    """All dotted keys."""
-    sections = {name: field.annotation for name, field in Config.model_fields.items()}
-    return [f"{name}.{key}" for name, section in sections.items() for key in getattr(section, "model_fields", {})]
-
-
 def _parse_value(key: str, text: str) -> Any:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UserError(f'--{key}: the value "{text}" cannot be read as YAML.') from error
+        raise UserError(f'{key}: the value "{text}" cannot be read as YAML.') from error
     if isinstance(value, str):
         try:  # YAML 1.1 reads 1e-3 as text; people mean the number.
             return float(value)

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column
 
 
 def counted(number: int, noun: str) -> str:
@@ -41,20 +42,20 @@ class _BarStage(Stage):
 
 
 class _LineStage(Stage):
-    """For logs and pipes: a line at most every ten seconds."""
+    """For logs and pipes: a line at most every ten seconds and every two per cent."""
 
     def __init__(self, console: Console, title: str, total: float) -> None:
         self._console, self._title, self._total = console, title, total
-        self._done, self._start, self._last = 0.0, time.monotonic(), time.monotonic()
+        self._done, self._start = 0.0, time.monotonic()
+        self._last_time, self._last_share = self._start, 0.0
 
     def advance(self, amount: float = 1, status: str = "") -> None:
         self._done += amount
-        now = time.monotonic()
-        if now - self._last < 10 or self._done <= 0:
+        now, share = time.monotonic(), min(1.0, self._done / self._total)
+        if now - self._last_time < 10 or share - self._last_share < 0.02:
             return
-        self._last = now
-        left = (now - self._start) / self._done * max(self._total - self._done, 0)
-        share = min(1.0, self._done / self._total)
+        self._last_time, self._last_share = now, share
+        left = (now - self._start) * (1 - share) / share
         self._console.print(f"  {self._title}: {share:.0%}, about {left:.0f} s left  {status}", highlight=False)
 
 
@@ -73,12 +74,11 @@ class TerminalDisplay(Display):
         if self.console.is_terminal:
             columns = (
                 TextColumn("  {task.description}"),
-                BarColumn(bar_width=24),
+                BarColumn(bar_width=16, table_column=Column(min_width=16)),
                 TextColumn("{task.percentage:>3.0f}%"),
-                TimeElapsedColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[status]}", style="dim"),
+                TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=7)),
+                TimeRemainingColumn(table_column=Column(no_wrap=True, min_width=7)),
+                TextColumn("left  [dim]{task.fields[status]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
             )
             with Progress(*columns, console=self.console, transient=True) as bar:
                 yield _BarStage(bar, bar.add_task(title, total=total, status=""))

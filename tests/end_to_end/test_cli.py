@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 import caseunet
@@ -140,7 +141,9 @@ def test_help_models_doctor_and_version(cli: Run) -> None:
     assert status == 0
     assert torch.__version__ in out
     assert cli("--version")[1].strip() == caseunet.__version__
-    assert "optimizer:" in cli("train", "x", "--print-config")[1]
+    out = cli("train", "--print-config", "--optimizer.lr=1e-3", "--set", "model.name=unet", "--data.clip", "[-1, 2]")[1]
+    config = yaml.safe_load(out)
+    assert (config["optimizer"]["lr"], config["model"]["name"], config["data"]["clip"]) == (1e-3, "unet", [-1, 2])
 
 
 @pytest.mark.parametrize(
@@ -167,7 +170,7 @@ def test_each_bad_input_gives_one_clear_error(
             'there is no key "optimizer.learning"',
         ),
         "bundle": (("predict", broken, raw, *out), "model.json: cannot be read as a bundle"),
-        "option": (("prepare", raw, *out, "--overwrit"), 'no option --overwrit. Did you mean "overwrite"'),
+        "option": (("prepare", raw, *out, "--overwrit"), 'Unknown option: "--overwrit". Did you mean "--overwrite"'),
         "verb": (("prepair", raw), "prepair"),
         "argument": (("prepare", raw), "out"),
         "value": (("demo", "--minutes", "many"), "many"),

@@ -154,12 +154,22 @@ def test_what_does_not_fit_is_named(folders: tuple[Path, Path], tmp_path: Path, 
 
 
 def test_summaries() -> None:
-    summary = summarize([1.0, float("nan"), 3.0])
+    summary = summarize([1.0, float("nan"), 3.0], ["a", "b", "c"])
     assert (summary.n, summary.undefined, summary.mean, summary.median) == (2, 1, 2.0, 2.0)
     assert summary.sd == pytest.approx(2**0.5)
-    assert summary.interval == (1.0, 3.0)
-    empty = summarize([float("nan")])
+    assert summary.interval is None
+    empty = summarize([float("nan")], ["a"])
     assert (empty.n, empty.mean, empty.interval) == (0, None, None)
-    many = summarize(list(np.random.default_rng(0).normal(5, 1, 400)))
+    values = list(np.random.default_rng(0).normal(5, 1, 400))
+    many = summarize(values, range(400))
     assert many.interval is not None
     assert 4.8 < many.interval[0] < many.mean < many.interval[1] < 5.2
+
+
+def test_copies_of_a_case_make_no_interval_narrower() -> None:
+    """Ten sequences with the same frame forty times over are as uncertain as ten frames."""
+    values = list(np.random.default_rng(0).normal(5, 1, 10))
+    once = summarize(values, range(10))
+    copied = summarize(values * 40, list(range(10)) * 40)
+    np.testing.assert_allclose(once.interval, copied.interval)
+    assert summarize(values, ["one sequence"] * 10).interval is None

@@ -133,7 +133,7 @@ def summarize_cases(
     structures = {}
     for name, members in label_map.structures.items():
         rows = cases[cases["structure"] == name]
-        metrics = {metric: summarize(rows[metric].tolist()) for metric in METRICS}
+        metrics = {metric: summarize(rows[metric].tolist(), rows["group"].tolist()) for metric in METRICS}
         structures[name] = StructureSummary(labels=members, metrics=metrics)
     means = [s.metrics["dice"].mean for s in structures.values()]
     known = [mean for mean in means if mean is not None]

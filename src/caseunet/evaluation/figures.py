@@ -38,7 +38,9 @@ def training_curves(metrics: Path, structures: Sequence[str], colors: Sequence[s
     left.set(title="Training loss", xlabel="step", ylim=(0, None))
     validation = table.dropna(subset=["val_dice"])
     for name, color in zip(structures, colors, strict=True):
-        right.plot(validation["step"], validation[f"val_dice_{name}"], label=name, color=color, marker=".")
+        scores = validation[f"val_dice_{name}"]
+        if scores.notna().any():
+            right.plot(validation["step"], scores, label=name, color=color, marker=".")
     right.set(title="Validation Dice", xlabel="step", ylim=(0, 1.01))
     for axes in (left, right):
         _quiet(axes)

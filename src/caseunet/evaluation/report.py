@@ -11,7 +11,9 @@ import pandas as pd
 
 from caseunet.evaluation.evaluator import METRICS, EvaluationSummary, SliceScore, read_prediction
 from caseunet.evaluation.figures import display_range, hex_color, outlined_slice, to_png, training_curves
+from caseunet.evaluation.statistics import FEWEST_GROUPS
 from caseunet.files import write_json, write_text, written_whole
+from caseunet.progress import counted
 from caseunet.types import LabelMap
 
 
@@ -51,25 +53,31 @@ def write_report(
     metrics_csv: Path | None,
 ) -> Path:
     """Write the three files; returns the path of report.html."""
-    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "summary.json", summary.model_dump(mode="json"))
     with written_whole(folder / "cases.csv") as temporary:
         cases.to_csv(temporary, index=False, float_format="%.6g")
-    write_json(folder / "summary.json", summary.model_dump(mode="json"))
 
-    colors = {name: hex_color(label_map.labels[members[0]].color) for name, members in label_map.structures.items()}
+    structures = label_map.structures
+    found = {name: s for name, s in summary.structures.items() if s.metrics["dice"].n}
+    outlined = {i for name in found for i in structures[name]}
+    colors = {name: hex_color(label_map.labels[members[0]].color) for name, members in structures.items()}
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("caseunet", "evaluation/templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["number"] = _number
+    environment.globals["counted"] = counted
     html = environment.get_template("report.html.j2").render(
         facts=facts,
         summary=summary,
         metrics=METRICS,
         colors=colors,
-        labels=[(label.name, hex_color(label.color)) for label in label_map.labels[1:]],
-        names=label_map.names,
+        made_of={name: " or ".join(label_map.names[i] for i in members) for name, members in structures.items()},
+        found=found,
+        absent=[name for name in structures if name not in found],
+        fewest_groups=FEWEST_GROUPS,
+        labels=[(label.name, hex_color(label.color)) for label in label_map.labels if label.id in outlined],
         rows=cases.to_dict("records"),
         curves=None
         if metrics_csv is None

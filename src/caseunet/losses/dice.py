@@ -10,20 +10,23 @@ from caseunet.losses.precision import at_least_float32
 def soft_dice_loss(logits: Tensor, target: Tensor, smooth: float = 1e-5) -> Tensor:
     """1 − mean over classes of ``(2 Σ p·g + smooth) / (Σ p + Σ g + smooth)``, in float32 or better.
 
-    p is the softmax, g the one-hot target. The sums run over the pixels of the whole batch, so that a class missing
-    from one image weighs no more than its pixels. The background counts as a class.
+    p is the softmax, g the one-hot target. The sums run over the pixels of the whole batch. The background counts as a
+    class. The mean is over the classes that the batch's target holds: for the others the quotient is near 0 whatever
+    the network says, which would only add a constant.
 
     Args:
         logits: (B, C, H, W).
         target: (B, H, W), class ids.
-        smooth: keeps the quotient finite for a class that is nowhere.
+        smooth: keeps the quotient finite.
     """
     C = logits.shape[1]
     p = at_least_float32(logits).softmax(1)
     g = F.one_hot(target, C).movedim(-1, 1).to(p)
     over = (0, 2, 3)
-    dice = (2 * torch.sum(p * g, over) + smooth) / (p.sum(over) + g.sum(over) + smooth)
-    return 1 - dice.mean()
+    pixels = g.sum(over)
+    dice = (2 * torch.sum(p * g, over) + smooth) / (p.sum(over) + pixels + smooth)
+    present = (pixels > 0).to(dice)
+    return 1 - (dice * present).sum() / present.sum()
 
 
 class SoftDice(nn.Module):

@@ -65,4 +65,4 @@ def _gpu() -> Finding:
         return Finding("ok", "GPU", f"{properties.name}, {properties.total_memory / GIB:.1f} GiB, {precision}")
     if torch.backends.mps.is_available():
         return Finding("note", "GPU", "Apple (mps); not tested, choose it with --training.device mps")
-    return Finding("note", "GPU", "none; the CPU trains small networks in minutes and full ones in days")
+    return Finding("note", "GPU", "none that torch can use; everything runs on the CPU")

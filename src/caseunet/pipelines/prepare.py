@@ -90,9 +90,9 @@ def prepare(
             code_version=version("caseunet"),
             notes=tuple(notes),
         )
-        for label, pixels in zip(info.label_map.labels, info.class_pixels, strict=True):
-            if pixels == 0:
-                display.say(f'  [yellow]no pixel is labelled "{label.name}"[/yellow]: it cannot be learned')
+        empty = [name for name, pixels in zip(info.label_map.names, info.class_pixels, strict=True) if pixels == 0]
+        if empty:
+            display.say(f"  [yellow]no pixel has these labels, so they cannot be learned[/yellow]: {', '.join(empty)}")
         writer.finish(info, split)
     except BaseException:
         writer.abandon()

@@ -91,7 +91,8 @@ def fit(
                 state.best = -math.inf if math.isnan(score.mean) else score.mean
                 save(run, "best", model, state, score)
             save(run, "last", model, state, score)
-            stage.advance(took if unit == "second" else 0, f"validation Dice {_in_words(score.structures)}")
+            stage.advance(took if unit == "second" else 0)
+            display.say(f"  step {state.step:,}: validation Dice {_scores_in_words(score)}")
 
     kept = load_checkpoint(run / "checkpoints" / f"{config.training.keep}.ckpt")
     return Trained(kept["model"], kept["step"], ValidationScore(kept["mean"], kept["structures"]))
@@ -139,7 +140,7 @@ def train_until_validation(
         if state.step % config.training.log_every == 0:
             log.write(state)
         amount = took if config.training.steps is None else 1
-        stage.advance(amount, f"step {state.step}  {_in_words({'loss': value.item(), **parts})}")
+        stage.advance(amount, f"loss {value.item():.2f} ({_in_words(parts)})")
 
 
 def budget(config: TrainingConfig) -> tuple[float, str]:
@@ -223,5 +224,14 @@ def _mixed(seed: int, step: int) -> int:
     return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> 1)
 
 
-def _in_words(values: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.2f}" for name, value in values.items())
+def _in_words(parts: dict[str, float]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in parts.items())
+
+
+def _scores_in_words(score: ValidationScore) -> str:
+    """A few structures each; of many the mean and the worst."""
+    known = {name: value for name, value in score.structures.items() if not math.isnan(value)}
+    if len(known) <= 4:
+        return ", ".join(f"{name} {value:.3f}" for name, value in known.items()) or "of nothing"
+    worst = min(known, key=lambda name: known[name])
+    return f"{score.mean:.3f}, the worst of {len(known)} structures {worst} {known[worst]:.3f}"

@@ -170,7 +170,7 @@ def test_each_bad_input_gives_one_clear_error(
             'there is no key "optimizer.learning"',
         ),
         "bundle": (("predict", broken, raw, *out), "model.json: cannot be read as a bundle"),
-        "option": (("prepare", raw, *out, "--overwrit"), 'Unknown option: "--overwrit". Did you mean "--overwrite"'),
+        "option": (("prepare", raw, *out, "--overwrit"), "Unknown option: --overwrit. Did you mean --overwrite?"),
         "verb": (("prepair", raw), "prepair"),
         "argument": (("prepare", raw), "out"),
         "value": (("demo", "--minutes", "many"), "many"),

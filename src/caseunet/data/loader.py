@@ -13,14 +13,14 @@ from torch.utils.data import DataLoader, Dataset
 from caseunet.config import DataConfig
 from caseunet.data.sampling import Sample, SliceSampler
 from caseunet.data.store import DatasetInfo, Prepared
-from caseunet.data.transforms import crop_or_pad, gather_slices, normalize
+from caseunet.data.transforms import crop_or_pad, neighbour_positions, normalize
 from caseunet.types import Preprocessing
 
 CT_WINDOW = (-200.0, 250.0)
 """HU window of CT where none is configured; soft tissue of the abdomen."""
 
 CACHE_BYTES = 2 * 1024**3
-"""Decoded cases that each loading process keeps."""
+"""Decoded slices that each loading process keeps."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class BatchDataset(Dataset[Batch]):
     ) -> None:
         self._prepared, self._sampler, self._preprocessing = prepared, sampler, preprocessing
         self._size, self._seed = size, seed
-        self._cache = _CaseCache(prepared, CACHE_BYTES)
+        self._cache = _SliceCache(prepared, CACHE_BYTES)
 
     def __getitem__(self, step: int) -> Batch:
         pairs = [self._load(sample) for sample in self._sampler.draw(self._seed, step)]
@@ -47,27 +47,33 @@ class BatchDataset(Dataset[Batch]):
         return Batch(normalize(torch.from_numpy(pixels), self._preprocessing), torch.from_numpy(labels).long())
 
     def _load(self, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
-        image, labels = self._cache.get(sample.case)
-        pixels = gather_slices(image, [sample.slice], self._preprocessing.neighbours)[0]
+        """One sample's stored pixels (slices · C, H, W) and class ids (H, W), cut out and flipped."""
+        slices = int(self._prepared.cases.at[sample.case, "slices"])
+        positions = neighbour_positions([sample.slice], self._preprocessing.neighbours, slices)[0]
+        pixels = np.concatenate([self._cache.get(sample.case, int(position))[0] for position in positions])
+        labels = self._cache.get(sample.case, sample.slice)[1]
         flips = (slice(None, None, -1 if sample.flip_rows else 1), slice(None, None, -1 if sample.flip_columns else 1))
-        cut = [crop_or_pad(a, self._size, sample.corner)[..., *flips] for a in (pixels, labels[sample.slice])]
+        cut = [crop_or_pad(array, self._size, sample.corner)[..., *flips] for array in (pixels, labels)]
         return cut[0], cut[1]
 
 
-class _CaseCache:
-    """The cases used last, decoded, up to a number of bytes."""
+class _SliceCache:
+    """The slices used last, decoded, up to a number of bytes."""
 
     def __init__(self, prepared: Prepared, limit: int) -> None:
-        self._prepared, self._limit = prepared, limit
-        self._held: OrderedDict[str, tuple[np.ndarray, np.ndarray]] = OrderedDict()
+        self._prepared, self._limit, self._bytes = prepared, limit, 0
+        self._held: OrderedDict[tuple[str, int], tuple[np.ndarray, np.ndarray]] = OrderedDict()
 
-    def get(self, case: str) -> tuple[np.ndarray, np.ndarray]:
-        if case not in self._held:
-            self._held[case] = (self._prepared.image(case), self._prepared.labels(case))
-            while len(self._held) > 1 and sum(i.nbytes + t.nbytes for i, t in self._held.values()) > self._limit:
-                self._held.popitem(last=False)
-        self._held.move_to_end(case)
-        return self._held[case]
+    def get(self, case: str, position: int) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels (C, H, W) and class ids (H, W)."""
+        key = (case, position)
+        if key not in self._held:
+            self._held[key] = self._prepared.image_slice(case, position), self._prepared.label_slice(case, position)
+            self._bytes += sum(array.nbytes for array in self._held[key])
+            while self._bytes > self._limit and len(self._held) > 1:
+                self._bytes -= sum(array.nbytes for array in self._held.popitem(last=False)[1])
+        self._held.move_to_end(key)
+        return self._held[key]
 
 
 def batches(

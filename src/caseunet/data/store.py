@@ -145,16 +145,24 @@ class Prepared:
         """(S, H, W), uint8."""
         return self._read(self._labels, case)
 
+    def image_slice(self, case: str, position: int) -> np.ndarray:
+        """(C, H, W); decodes this slice alone."""
+        return self._read(self._images, case, position)
+
+    def label_slice(self, case: str, position: int) -> np.ndarray:
+        """(H, W), uint8."""
+        return self._read(self._labels, case, position)
+
     def slice_class_pixels(self, case: str) -> np.ndarray:
         """Pixel counts, (S, classes)."""
         flat = np.asarray(self.cases.at[case, "slice_class_pixels"])
         return flat.reshape(-1, len(self.info.label_map))
 
-    def _read(self, group: Any, case: str) -> np.ndarray:
+    def _read(self, group: Any, case: str, part: Any = ...) -> np.ndarray:
         if case not in self.cases.index:
             raise UserError(f'{self.folder}: there is no case "{case}". {did_you_mean(case, self.cases.index)}')
         try:
-            return np.asarray(group[case][:])
+            return np.asarray(group[case][part])
         except (OSError, KeyError, ValueError, RuntimeError) as error:
             raise UserError(f"{self.folder}: case {case} is damaged: {error}. Prepare the data again.") from error
 

@@ -18,23 +18,27 @@ def resize_image(pixels: np.ndarray, size: tuple[int, int] | None) -> np.ndarray
     """Slices (S, C, H, W) at ``size``: bilinear, anti-aliased when shrinking, rounded back to their own type."""
     if size is None or pixels.shape[-2:] == tuple(size):
         return pixels
-    resized = [
-        F.interpolate(torch.from_numpy(s.astype(np.float32))[None], tuple(size), mode="bilinear", antialias=True)[0]
-        for s in pixels
-    ]
-    stacked = torch.stack(resized).numpy()
-    if pixels.dtype.kind in "iu":
-        limits = np.iinfo(pixels.dtype)
-        stacked = np.clip(np.rint(stacked), limits.min, limits.max)
-    return stacked.astype(pixels.dtype)
+    resized = np.empty((*pixels.shape[:2], *size), pixels.dtype)
+    for n, image in enumerate(pixels):  # one at a time: a whole scan in floating point would be large
+        as_float = torch.from_numpy(image.astype(np.float32))[None]
+        values = F.interpolate(as_float, tuple(size), mode="bilinear", antialias=True)[0].numpy()
+        # Bilinear weights are not negative, so no value leaves the range of the type.
+        resized[n] = np.rint(values) if pixels.dtype.kind in "iu" else values
+    return resized
 
 
 def resize_labels(labels: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
-    """Class ids (S, H, W) at ``size``, each pixel the id at its centre: never a mixture."""
+    """Class ids (S, H, W), uint8, at ``size``; each pixel gets the id at its centre, never a mixture."""
     if size is None or labels.shape[-2:] == tuple(size):
         return labels
-    resized = F.interpolate(torch.from_numpy(labels.astype(np.float32))[:, None], tuple(size), mode="nearest-exact")
-    return resized[:, 0].numpy().astype(labels.dtype)
+    resized = F.interpolate(torch.from_numpy(labels.astype(np.uint8))[:, None], tuple(size), mode="nearest-exact")
+    return resized[:, 0].numpy()
+
+
+def neighbour_positions(indices: Sequence[int], neighbours: int, slices: int) -> np.ndarray:
+    """(len(indices), 2·neighbours + 1): each slice with its neighbours, lowest first, kept inside 0 … slices − 1."""
+    window = np.arange(-neighbours, neighbours + 1)
+    return np.clip(np.asarray(indices)[:, None] + window, 0, slices - 1)
 
 
 def gather_slices(pixels: np.ndarray, indices: Sequence[int], neighbours: int) -> np.ndarray:
@@ -47,11 +51,8 @@ def gather_slices(pixels: np.ndarray, indices: Sequence[int], neighbours: int) -
         indices: of the middle slices.
         neighbours: slices on each side.
     """
-    S = len(pixels)
-    window = np.arange(-neighbours, neighbours + 1)
-    positions = np.clip(np.asarray(indices)[:, None] + window, 0, S - 1)  # (N, 2n + 1)
-    gathered = pixels[positions]  # (N, 2n + 1, C, H, W)
-    return gathered.reshape(len(positions), -1, *pixels.shape[2:])
+    gathered = pixels[neighbour_positions(indices, neighbours, len(pixels))]  # (N, 2n + 1, C, H, W)
+    return gathered.reshape(len(indices), -1, *pixels.shape[2:])
 
 
 def normalize(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:

@@ -15,7 +15,7 @@ ALLOWED: dict[str, set[str]] = {
     "progress": set(),
     "registry": {"errors"},
     "files": {"errors"},
-    "config": {"errors"},
+    "config": {"errors", "types"},
     # level 1
     "io": BASE,
     "bundle": BASE,

@@ -65,7 +65,21 @@ def test_an_unreadable_description_is_refused(copy: Path) -> None:
 
 def test_weights_of_another_architecture_are_refused(copy: Path) -> None:
     content = json.loads((copy / "model.json").read_text())["architecture"]
-    edit(copy, architecture=content | {"num_classes": 5})
+    edit(copy, architecture=content | {"arguments": content["arguments"] | {"widths": [4, 6, 10]}})
+    with pytest.raises(UserError, match="the weights do not fit the architecture"):
+        Predictor(copy)
+
+
+def test_a_bundle_that_contradicts_itself_is_refused(copy: Path) -> None:
+    content = json.loads((copy / "model.json").read_text())
+    edit(copy, preprocessing=content["preprocessing"] | {"neighbours": 4})
+    with pytest.raises(UserError, match="disagree on channels or classes"):
+        load_bundle(copy)
+    edit(copy, preprocessing=content["preprocessing"] | {"clip": [250, -200]})
+    with pytest.raises(UserError, match="clip must rise"):
+        load_bundle(copy)
+    architecture = content["architecture"] | {"arguments": {"widths": [10**7, 10**7]}}
+    edit(copy, preprocessing=content["preprocessing"], architecture=architecture)
     with pytest.raises(UserError, match="the weights do not fit the architecture"):
         Predictor(copy)
 

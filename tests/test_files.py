@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from caseunet.errors import UserError
-from caseunet.files import free_output_folder, read_json, write_json, written_whole
+from caseunet.files import check_output_folder, output_folder, read_json, write_json, written_whole
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -23,18 +23,67 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
 
 
-def test_only_own_results_are_replaced_and_only_when_asked(tmp_path: Path) -> None:
-    free_output_folder(tmp_path / "new", "mark", overwrite=False)
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """An earlier result."""
+    with output_folder(tmp_path / "out", "a report", [], overwrite=False) as folder:
+        (folder / "result").write_text("old")
+    return tmp_path / "out"
+
+
+def test_an_earlier_result_is_replaced_only_when_asked(old: Path) -> None:
+    with pytest.raises(UserError, match="out: holds an earlier result.*--overwrite"):
+        check_output_folder(old, "a report", [], overwrite=False)
+    with output_folder(old, "a report", [], overwrite=True) as folder:
+        (folder / "result").write_text("new")
+        assert (old.with_name("out.before") / "result").read_text() == "old"
+    assert (old / "result").read_text() == "new"
+    assert [path.name for path in old.parent.iterdir()] == ["out"]
+
+
+def test_an_earlier_result_comes_back_when_the_new_one_fails(old: Path) -> None:
+    def fail() -> None:
+        with output_folder(old, "a report", [], overwrite=True) as folder:
+            (folder / "half").touch()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert (old / "result").read_text() == "old"
+    assert (old.with_name("out.unfinished") / "half").exists()
+
+
+def test_an_earlier_result_survives_a_kill(old: Path) -> None:
+    """A killed replacement leaves the earlier result beside; the next one does not take its half-done successor for it."""
+    old.rename(old.with_name("out.before"))
+    with output_folder(old, "a report", [], overwrite=False) as folder:
+        (folder / "result").write_text("half")
+    old.with_name("out.before").mkdir()
+    (old.with_name("out.before") / "result").write_text("old")
+    with pytest.raises(RuntimeError), output_folder(old, "a report", [], overwrite=True):
+        raise RuntimeError
+    assert (old / "result").read_text() == "old"
+
+
+def test_only_own_results_are_replaced(old: Path, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").touch()
-    with pytest.raises(UserError, match="photos: holds other files"):
-        free_output_folder(tmp_path / "photos", "mark", overwrite=True)
-    (tmp_path / "old").mkdir()
-    (tmp_path / "old" / "mark").touch()
-    with pytest.raises(UserError, match="old: holds an earlier result.*--overwrite"):
-        free_output_folder(tmp_path / "old", "mark", overwrite=False)
-    free_output_folder(tmp_path / "old", "mark", overwrite=True)
-    assert not (tmp_path / "old").exists()
+    with pytest.raises(UserError, match="photos: holds files that caseunet did not write"):
+        check_output_folder(tmp_path / "photos", "a report", [], overwrite=True)
+    with pytest.raises(UserError, match="out: holds a report, not predictions"):
+        check_output_folder(old, "predictions", [], overwrite=True)
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="is a file"):
-        free_output_folder(tmp_path / "file", "mark", overwrite=True)
+        check_output_folder(tmp_path / "file", "a report", [], overwrite=True)
+    with pytest.raises(UserError, match="cannot be written"):
+        check_output_folder(tmp_path / "file" / "inside", "a report", [], overwrite=True)
+
+
+def test_an_output_never_holds_its_inputs(old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (old / "raw").mkdir()
+    for inside in (old, old / "raw", tmp_path / "x" / ".." / "out" / "raw"):
+        with pytest.raises(UserError, match="which is read. Choose an --out that holds no input"):
+            check_output_folder(old, "a report", [inside], overwrite=True)
+    monkeypatch.chdir(old)
+    with pytest.raises(UserError, match="not the current one"):
+        check_output_folder(Path("."), "a report", [], overwrite=True)

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from caseunet.errors import UserError
-from caseunet.files import content_hash, read_json, write_json, written_whole
+from caseunet.files import content_hash, read_model, write_json, written_whole
 from caseunet.types import LabelMap, Preprocessing, Stored
 
-MARKER = "model.json"
+DESCRIPTION = "model.json"
 WEIGHTS = "model.safetensors"
 
 
@@ -40,6 +40,8 @@ class TrainingData(Stored):
     split_by: str
     caution: str
     licence: str
+    image_hashes: tuple[str, ...]
+    """BLAKE2b of each training image's file, so that prediction can tell when it sees one again."""
 
 
 class Score(Stored):
@@ -68,6 +70,13 @@ class BundleInfo(Stored):
     weights_hash: str
     """BLAKE2b of model.safetensors."""
 
+    @model_validator(mode="after")
+    def _consistent(self) -> "BundleInfo":
+        a = self.architecture
+        if (a.in_channels, a.num_classes) != (self.preprocessing.in_channels, len(self.label_map)):
+            raise ValueError("architecture, preprocessing and label map disagree on channels or classes")
+        return self
+
 
 @dataclass(frozen=True)
 class Bundle:
@@ -91,7 +100,7 @@ def save_bundle(folder: Path, weights: dict[str, Tensor], **info: Any) -> None:
         weights_hash=content_hash(folder / WEIGHTS),
         **info,
     )
-    write_json(folder / MARKER, description.model_dump(mode="json"))
+    write_json(folder / DESCRIPTION, description.model_dump(mode="json"))
 
 
 def load_bundle(path: str | Path) -> Bundle:
@@ -102,21 +111,14 @@ def load_bundle(path: str | Path) -> Bundle:
     """
     folder = Path(path)
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such bundle; expected a folder with {MARKER} and {WEIGHTS}.")
-    try:
-        info = BundleInfo.model_validate(read_json(folder / MARKER, "a bundle's description"))
-    except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(str(part) for part in problem["loc"])
-        raise UserError(
-            f"{folder / MARKER}: cannot be read as a bundle of this version: {key}: {problem['msg']}."
-        ) from error
+        raise UserError(f"{folder}: no such bundle; expected a folder with {DESCRIPTION} and {WEIGHTS}.")
+    info = read_model(folder / DESCRIPTION, BundleInfo, "a bundle")
     weights = folder / WEIGHTS
     if not weights.is_file():
         raise UserError(f"{weights}: no such file; the bundle is incomplete.")
     if content_hash(weights) != info.weights_hash:
         raise UserError(
-            f"{weights}: is not the file that {MARKER} describes (its hash differs). Copy the bundle again."
+            f"{weights}: is not the file that {DESCRIPTION} describes (its hash differs). Copy the bundle again."
         )
     try:
         return Bundle(info=info, weights=load_file(weights), folder=folder)

@@ -1,5 +1,6 @@
 """The command line: parse, resolve the configuration, call one pipeline, say what came out."""
 
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ app = App(
     version=__version__,
     help="Segment CT, MRI, images and video frames: from raw data to a trained, measured, portable model.\n\n"
     "The usual way: prepare RAW, train PREPARED, predict with the bundle, evaluate. Start with: caseunet demo",
+    suppress_keyboard_interrupt=False,
     help_epilogue="Every verb has its own --help. Add --debug to any command to see the traceback of an error.",
 )
 console = Console()
@@ -67,19 +69,15 @@ def demo(
     """Run the whole way on a real CT volume: prepare, train, predict, evaluate, report."""
     from caseunet.pipelines.demo import demo as run_demo
 
-    if minutes <= 0:
-        raise UserError(f"--minutes {minutes:g}: expected more than 0.")
     result = run_demo(out, minutes, seed, synthetic, overwrite, TerminalDisplay(console))
     _print_scores(result.evaluation.cases)
     if result.caution:
-        console.print(f"[yellow]{result.caution}[/yellow]\n")
-    console.print(f"report  {result.evaluation.report}", highlight=False, soft_wrap=True)
-    console.print(f"bundle  {result.bundle}", highlight=False, soft_wrap=True)
+        _say(result.caution + "\n", style="yellow")
+    _say(f"report  {result.evaluation.report}")
+    _say(f"bundle  {result.bundle}")
     program = "caseunet" if shutil.which("caseunet") else sys.argv[0]
-    console.print("\nSegment your own CT volume with it:", highlight=False)
-    console.print(
-        f"  {program} predict {result.bundle} my-ct.nii.gz --out predictions", highlight=False, soft_wrap=True
-    )
+    _say("\nSegment your own CT volume with it:")
+    _say(f"  {program} predict {shlex.quote(str(result.bundle))} my-ct.nii.gz --out predictions")
 
 
 @app.command
@@ -101,12 +99,9 @@ def prepare(
     resolved = _resolve(config, recipe, settings, {"prepare.format": format})
     prepared = run_prepare(raw, out, resolved.prepare, overwrite, TerminalDisplay(console))
     slices = int(prepared.cases["slices"].sum())
-    console.print(
-        f"{counted(len(prepared.cases), 'case')}, {counted(slices, 'slice')}, {len(prepared.split.folds)} folds by "
-        + prepared.split.by,
-        highlight=False,
-    )
-    _print_next(f"caseunet train {out} --out run")
+    folds = f"{len(prepared.split.folds)} folds by {prepared.split.by}"
+    _say(f"{counted(len(prepared.cases), 'case')}, {counted(slices, 'slice')}, {folds}")
+    _say_next("train", out, "--out", "run")
 
 
 @app.command
@@ -127,7 +122,7 @@ def train(
     """Train a network on a prepared data set and write the run with its bundle."""
     options: dict[str, Any] = {"data.fold": fold, "seed": seed}
     if minutes is not None or steps is not None:  # a budget given here replaces the configured one
-        options |= {"training.minutes": minutes or "none", "training.steps": steps or "none"}
+        options |= {"training.minutes": _given(minutes), "training.steps": _given(steps)}
     resolved = _resolve(config, recipe, settings, options)
     if print_config:
         print(to_yaml(resolved), end="")
@@ -139,8 +134,8 @@ def train(
     bundle = run_train(prepared, out, resolved, overwrite, TerminalDisplay(console))
     score = bundle.info.validation
     values = ", ".join(f"{name} {_number(value)}" for name, value in score.structures.items())
-    console.print(f"validation Dice of the {score.selected} weights (step {score.step}): {values}", highlight=False)
-    _print_next(f"caseunet predict {bundle.folder} IMAGES --out predictions")
+    _say(f"validation Dice of the {score.selected} weights (step {score.step}): {values}")
+    _say_next("predict", bundle.folder, "IMAGES", "--out", "predictions")
 
 
 @app.command
@@ -160,8 +155,13 @@ def predict(
     if not inputs:
         raise UserError("Nothing to segment: name at least one image or folder after the bundle.")
     done = run_predict(bundle, inputs, out, split, fold, device, engine, overwrite, TerminalDisplay(console))
-    console.print(f"{counted(len(done.cases), 'mask')} in {out}", highlight=False, soft_wrap=True)
-    _print_next(f"caseunet evaluate {out} RAW --out report")
+    _say(f"{counted(len(done.cases), 'mask')} in {out}")
+    if done.failed:
+        raise UserError(
+            f"{len(done.failed)} of {counted(len(done.cases) + len(done.failed), 'image')} could not be segmented; "
+            f"the reasons stand above and in {out / 'predictions.json'}."
+        )
+    _say_next("evaluate", out, "RAW", "--out", "report")
 
 
 @app.command
@@ -184,8 +184,8 @@ def evaluate(
     )
     _print_scores(result.cases)
     if result.summary.caution:
-        console.print(f"[yellow]{result.summary.caution}[/yellow]")
-    console.print(f"report  {result.report}", highlight=False, soft_wrap=True)
+        _say(result.summary.caution, style="yellow")
+    _say(f"report  {result.report}")
 
 
 @app.command
@@ -228,6 +228,11 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         _complain(str(error))
         raise SystemExit(2) from error
+    except OSError as error:  # a full disk, a lost mount: not ours to explain better than the system does
+        if debug:
+            raise
+        _complain(str(error))
+        raise SystemExit(2) from error
     except KeyboardInterrupt:
         _complain("interrupted")
         raise SystemExit(130) from None
@@ -238,6 +243,10 @@ def main(arguments: list[str] | None = None) -> None:
             f"{type(error).__name__}: {error}\nThis is a defect of caseunet. Run again with --debug for its traceback."
         )
         raise SystemExit(1) from error
+
+
+def _given(value: float | None) -> float | Literal["none"]:
+    return "none" if value is None else value
 
 
 def _resolve(file: Path | None, recipe: str | None, settings: tuple[str, ...], options: dict[str, Any]) -> Config:
@@ -269,14 +278,21 @@ def _print_scores(cases: Any) -> None:
     for column in ("Dice", "IoU", "cases"):
         table.add_column(column, justify="right")
     for name, rows in cases.groupby("structure", sort=False):
-        table.add_row(name, _number(rows["dice"].mean()), _number(rows["iou"].mean()), str(rows["dice"].count()))
+        table.add_row(
+            escape(name), _number(rows["dice"].mean()), _number(rows["iou"].mean()), str(rows["dice"].count())
+        )
     console.print()
     console.print(table)
     console.print()
 
 
-def _print_next(command: str) -> None:
-    console.print(f"next    {command}", highlight=False, soft_wrap=True)
+def _say(text: str, style: str = "") -> None:
+    """A line as it is: names of files may look like markup."""
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def _say_next(*command: str | Path) -> None:
+    _say("next    caseunet " + shlex.join(str(part) for part in command))
 
 
 def _number(value: float | None) -> str:

@@ -9,17 +9,18 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from caseunet.errors import UserError, did_you_mean
+from caseunet.types import Size
 
 RECIPES = ("default", "paper")
 
-Positive = Annotated[int, Field(ge=1)]
-Size = tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]]
+Positive = Annotated[int, Field(ge=1, strict=True)]
+Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
 
 
 class Section(BaseModel):
     """Base of all sections: immutable, strict about unknown keys; a field's docstring is its help."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class PrepareConfig(Section):
@@ -40,7 +41,7 @@ class PrepareConfig(Section):
     """Every n-th block is held out; there are n folds."""
     gap: Annotated[int, Field(ge=0)] = 2
     """Slices left unused on each side of a held-out block."""
-    seed: int = 0
+    seed: Seed = 0
     """Draws which groups go to which fold."""
 
 
@@ -79,6 +80,12 @@ class DataConfig(Section):
     """Share of a batch drawn among slices that hold a foreground class, each class as often as the others."""
     workers: Annotated[int, Field(ge=0)] = 0
     """Processes that load batches; 0 loads in the training process."""
+
+    @model_validator(mode="after")
+    def _window_rises(self) -> "DataConfig":
+        if self.clip is not None and not self.clip[0] < self.clip[1]:
+            raise ValueError(f"clip must rise, not run from {self.clip[0]:g} to {self.clip[1]:g}")
+        return self
 
 
 class LossConfig(Section):
@@ -140,7 +147,7 @@ class Config(Section):
 
     recipe: Literal["default", "paper"] = "default"
     """The values that everything else starts from."""
-    seed: int = 0
+    seed: Seed = 0
     """Initial weights, batches, augmentation and dropout follow from it."""
     prepare: PrepareConfig = PrepareConfig()
     model: ModelConfig = ModelConfig()
@@ -254,4 +261,7 @@ def _explain(error: ValidationError, origin: str) -> str:
         known = [".".join([*path[:-1], name]) for name in section.model_fields]
         return f'{origin}: there is no key "{key}". {did_you_mean(key, known)}'
     others = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{origin}: {key} = {problem['input']!r}: {problem['msg']}.{others}"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["input"] is None:
+        return f"{origin}: {key} is empty: {message}.{others}"
+    return f"{origin}: {key} = {problem['input']!r}: {message}.{others}"

@@ -4,12 +4,20 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from caseunet.errors import UserError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+MARKER = ".caseunet"
+"""In every output folder; holds its kind."""
 
 
 @contextmanager
@@ -59,31 +67,90 @@ def content_hash(path: Path) -> str:
         return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
-def check_output_folder(folder: Path, marker: str, overwrite: bool) -> None:
+def read_model(path: Path, model: type[Model], what: str) -> Model:
+    """Parse a JSON file into a pydantic model.
+
+    Raises:
+        UserError: it is missing, is no JSON, or does not fit; the first misfit is named.
+    """
+    try:
+        return model.model_validate(read_json(path, what))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(str(part) for part in problem["loc"]) or "content"
+        raise UserError(f"{path}: cannot be read as {what} of this version: {key}: {problem['msg']}.") from error
+
+
+def check_output_folder(folder: Path, kind: str, inputs: Iterable[Path], overwrite: bool) -> None:
     """Make sure that an output folder can be written, or replaced, without destroying anything unasked.
 
     Args:
         folder: where the output will go; need not exist.
-        marker: the file that every output of this kind holds. Only a folder that holds it is ever removed.
-        overwrite: whether an earlier output may be removed.
+        kind: what it will hold. Every output has a file that says its kind; only a folder of the same kind is replaced.
+        inputs: what will be read; none of it may lie in the folder.
+        overwrite: whether an earlier output may be replaced.
 
     Raises:
-        UserError: the folder holds something that is not ours to remove, or ``overwrite`` was not given.
+        UserError: the folder cannot be written, holds an input or something that is not ours, or ``overwrite`` was not
+            given.
     """
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise UserError(f"{folder}: is a file; the output needs a folder. Choose another --out.")
-    if not any(folder.iterdir()):
-        return
-    if not (folder / marker).exists():
-        raise UserError(f"{folder}: holds other files (no {marker} among them). Choose another --out.")
-    if not overwrite:
-        raise UserError(f"{folder}: holds an earlier result. Choose another --out, or give --overwrite to replace it.")
+    target = folder.resolve()
+    if target == Path.cwd().resolve():
+        raise UserError("The output needs a folder of its own, not the current one. Choose another --out.")
+    for path in inputs:
+        if path.resolve().is_relative_to(target):
+            raise UserError(f"{folder}: holds {path}, which is read. Choose an --out that holds no input.")
+    try:
+        if target.is_dir() and any(target.iterdir()):
+            marker = target / MARKER
+            found = marker.read_text(encoding="utf-8").strip() if marker.is_file() else None
+            if found != kind:
+                what = f"{found}" if found else "files that caseunet did not write"
+                raise UserError(f"{folder}: holds {what}, not {kind}. Choose another --out.")
+            if not overwrite:
+                raise UserError(
+                    f"{folder}: holds an earlier result. Choose another --out, or give --overwrite to replace it."
+                )
+        elif target.exists() and not target.is_dir():
+            raise UserError(f"{folder}: is a file; the output needs a folder. Choose another --out.")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".writable-", dir=target.parent):
+            pass
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written: {error}. Choose another --out.") from error
 
 
-def free_output_folder(folder: Path, marker: str, overwrite: bool) -> None:
-    """Do :func:`check_output_folder`, and remove an earlier result that may be replaced."""
-    check_output_folder(folder, marker, overwrite)
-    if folder.exists():
-        shutil.rmtree(folder)
+@contextmanager
+def output_folder(folder: Path, kind: str, inputs: Iterable[Path], overwrite: bool) -> Iterator[Path]:
+    """Give an empty folder to write to. An earlier result there is removed only when the new one is whole.
+
+    Until then it waits beside, as NAME.before. If the work fails, it is put back and what the new work left is kept as
+    NAME.unfinished; without an earlier result it stays where it is.
+
+    Raises:
+        UserError: see :func:`check_output_folder`.
+    """
+    check_output_folder(folder, kind, inputs, overwrite)
+    target = folder.resolve()
+    before, unfinished = (target.with_name(f"{target.name}.{state}") for state in ("before", "unfinished"))
+    if target.exists() and any(target.iterdir()):
+        if before.exists():  # an earlier replacement was killed: that one, not its half-done successor, is the result
+            shutil.rmtree(target)
+        else:
+            target.rename(before)
+    target.mkdir(parents=True, exist_ok=True)
+    mark_output(target, kind)
+    try:
+        yield target
+    except BaseException:
+        if before.exists():
+            shutil.rmtree(unfinished, ignore_errors=True)
+            target.rename(unfinished)
+            before.rename(target)
+        raise
+    shutil.rmtree(before, ignore_errors=True)
+
+
+def mark_output(folder: Path, kind: str) -> None:
+    """Write the file by which an output of this kind is known."""
+    (folder / MARKER).write_text(kind + "\n", encoding="utf-8")

@@ -24,13 +24,16 @@ class Stage:
 class Display:
     """Shows nothing. The pipelines take this by default, so that they can be called from any program."""
 
-    def say(self, text: str) -> None:
-        """A line that stays on the screen; may hold rich markup."""
+    def say(self, text: str, style: str = "") -> None:
+        """A line that stays on the screen; ``style`` is one of rich's, "bold" or "yellow"."""
 
     @contextmanager
     def stage(self, title: str, total: float, unit: str = "") -> Iterator[Stage]:
         """Announce work of ``total`` units; ``unit`` is a singular, "case", or "second" for a time budget."""
         yield Stage()
+
+
+_ONE_LINE = Column(no_wrap=True, overflow="ellipsis")
 
 
 class _BarStage(Stage):
@@ -56,7 +59,9 @@ class _LineStage(Stage):
             return
         self._last_time, self._last_share = now, share
         left = (now - self._start) * (1 - share) / share
-        self._console.print(f"  {self._title}: {share:.0%}, about {left:.0f} s left  {status}", highlight=False)
+        self._console.print(
+            f"  {self._title}: {share:.0%}, about {left:.0f} s left  {status}", highlight=False, markup=False
+        )
 
 
 class TerminalDisplay(Display):
@@ -65,8 +70,8 @@ class TerminalDisplay(Display):
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console()
 
-    def say(self, text: str) -> None:
-        self.console.print(text, highlight=False, soft_wrap=True)
+    def say(self, text: str, style: str = "") -> None:
+        self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
     @contextmanager
     def stage(self, title: str, total: float, unit: str = "") -> Iterator[Stage]:
@@ -78,11 +83,11 @@ class TerminalDisplay(Display):
                 TextColumn("{task.percentage:>3.0f}%"),
                 TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=7)),
                 TimeRemainingColumn(table_column=Column(no_wrap=True, min_width=7)),
-                TextColumn("left  [dim]{task.fields[status]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
+                TextColumn("left  {task.fields[status]}", markup=False, table_column=_ONE_LINE),
             )
             with Progress(*columns, console=self.console, transient=True) as bar:
                 yield _BarStage(bar, bar.add_task(title, total=total, status=""))
         else:
             yield _LineStage(self.console, title, total)
         amount = "" if unit in ("", "second") else f" {counted(int(total), unit)} in"
-        self.say(f"  [green]✓[/green] {title}:{amount} {time.monotonic() - start:.1f} s")
+        self.say(f"  ✓ {title}:{amount} {time.monotonic() - start:.1f} s")

@@ -39,13 +39,23 @@ class Registry(Generic[T]):
         return iter(sorted(self._entries))
 
 
-def check_arguments(factory: Callable[..., Any], arguments: dict[str, Any], what: str) -> None:
-    """Refuse keyword arguments that ``factory`` does not take, naming the nearest that it does.
+def build(factory: Callable[..., T], what: str, fixed: dict[str, Any], arguments: dict[str, Any]) -> T:
+    """Call ``factory`` with ``fixed`` and with ``arguments`` that a user chose.
+
+    Args:
+        factory: a class or function.
+        what: what is built, for messages: 'The model "unet"'.
+        fixed: keyword arguments that are not the user's to choose.
+        arguments: keyword arguments from a configuration or bundle.
 
     Raises:
-        UserError: an argument is unknown.
+        UserError: an argument is unknown (the nearest is suggested), or the values do not fit.
     """
-    known = [name for name in inspect.signature(factory).parameters if name != "self"]
+    known = [name for name in inspect.signature(factory).parameters if name not in fixed]
     for name in arguments:
         if name not in known:
             raise UserError(f'{what} takes no argument "{name}". {did_you_mean(name, known)}')
+    try:
+        return factory(**fixed, **arguments)
+    except (TypeError, ValueError, RuntimeError, MemoryError) as error:
+        raise UserError(f"{what} cannot be built with {arguments}: {str(error).splitlines()[0]}.") from error

@@ -8,13 +8,17 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Modality = Literal["ct", "mr", "rgb", "gray"]
-Color = tuple[int, int, int]
+Channel = Annotated[int, Field(ge=0, le=255)]
+Color = tuple[Channel, Channel, Channel]
+Length = Annotated[int, Field(ge=32, le=8192)]
+Size = tuple[Length, Length]
+"""Height and width of what a network gets."""
 
 
 class Stored(BaseModel):
     """Base of everything that is written to JSON: immutable, and strict about unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Label(Stored):
@@ -40,6 +44,10 @@ class LabelMap(Stored):
         ids = [label.id for label in self.labels]
         if ids != list(range(len(ids))) or len(ids) < 2:
             raise ValueError(f"label ids must be 0, 1, 2 … with at least one class beside the background, not {ids}")
+        for values in (self.names, self.colors):
+            twice = [value for value in values if values.count(value) > 1]
+            if twice:
+                raise ValueError(f"{twice[0]} is there twice; each class needs its own name and colour")
         for name, members in self.structures.items():
             if not members or not set(members) <= set(ids[1:]):
                 raise ValueError(f'structure "{name}" must hold foreground ids of {ids[1:]}, not {list(members)}')
@@ -106,7 +114,7 @@ class SourceDataset:
     label_map: LabelMap
     modality: Modality
     group_name: str
-    licence: str = ""
+    licence: str
     notes: tuple[str, ...] = field(default=())
 
 
@@ -120,7 +128,7 @@ class Preprocessing(Stored):
 
     modality: Modality
     channels: Annotated[int, Field(ge=1)]
-    size: tuple[int, int] | None = None
+    size: Size | None = None
     neighbours: Annotated[int, Field(ge=0)] = 0
     repeat: Annotated[int, Field(ge=1)] = 1
     clip: tuple[float, float] | None = None
@@ -136,8 +144,10 @@ class Preprocessing(Stored):
     def _consistent(self) -> "Preprocessing":
         if not len(self.subtract) == len(self.divide) == self.channels:
             raise ValueError(f"subtract and divide need {self.channels} values, one per channel")
-        if any(d == 0 for d in self.divide):
+        if any(abs(d) < 1e-12 for d in self.divide):
             raise ValueError("divide holds a zero")
+        if self.clip is not None and not self.clip[0] < self.clip[1]:
+            raise ValueError(f"clip must rise, not run from {self.clip[0]:g} to {self.clip[1]:g}")
         return self
 
 
@@ -152,11 +162,14 @@ class Fold(Stored):
     val: dict[str, Ranges]
 
 
+BY_BLOCKS = "slice-blocks"
+
+
 class Split(Stored):
     """A partition of the cases into folds; the content of ``splits.json``.
 
-    ``by`` says what was kept whole ("patient", "sequence", "slice-blocks"); ``caution`` is what a reader of any score
-    must know, and empty where there is nothing to warn of.
+    ``by`` says what was kept whole ("patient", "sequence", or :data:`BY_BLOCKS`); ``caution`` is what a reader of any
+    score must know, and empty where there is nothing to warn of.
     """
 
     by: str

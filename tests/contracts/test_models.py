@@ -97,5 +97,10 @@ def test_unknown_names_suggest_the_nearest() -> None:
         create_model("caseunet", num_classes=2)
     with pytest.raises(UserError, match='no argument "atention".*"attention"'):
         create_model("case_unet", num_classes=2, atention="spatial")
+    with pytest.raises(UserError, match='no argument "in_channel"'):
+        create_model("unet", num_classes=2, in_channel=3)
+    for widths in ("abc", 4, [4, "a"], [4.5, 6]):
+        with pytest.raises(UserError, match="widths|cannot be built"):
+            create_model("unet", num_classes=2, widths=widths)
     with pytest.raises(UserError, match="num_classes=1"):
         create_model("unet", num_classes=1)

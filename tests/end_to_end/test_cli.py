@@ -147,7 +147,21 @@ def test_help_models_doctor_and_version(cli: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "case", ["missing", "unpaired", "shape", "key", "bundle", "option", "verb", "argument", "value", "nothing"]
+    "case",
+    [
+        "missing",
+        "unpaired",
+        "shape",
+        "key",
+        "bundle",
+        "option",
+        "verb",
+        "argument",
+        "value",
+        "nothing",
+        "steps",
+        "self",
+    ],
 )
 def test_each_bad_input_gives_one_clear_error(
     case: str, cli: Run, lits_raw: Path, lits_prepared: Prepared, lits_bundle: caseunet.Bundle, tmp_path: Path
@@ -174,6 +188,8 @@ def test_each_bad_input_gives_one_clear_error(
         "verb": (("prepair", raw), "prepair"),
         "argument": (("prepare", raw), "out"),
         "value": (("demo", "--minutes", "many"), "many"),
+        "steps": (("train", lits_prepared.folder, *out, "--steps", "0"), "training.steps = 0"),
+        "self": (("prepare", raw, "--out", raw, "--overwrite"), "which is read"),
         "nothing": (("predict", lits_bundle.folder, *out), "Nothing to segment"),
     }[case]
     status, stdout, stderr = cli(*arguments)
@@ -182,6 +198,15 @@ def test_each_bad_input_gives_one_clear_error(
     assert "Traceback" not in stdout + stderr
     assert stderr.lower().count("error") <= 1
     assert not (tmp_path / "out").exists()
+    assert (raw / "volume-0.nii").exists()
+
+
+def test_names_that_look_like_markup_are_printed_as_they_are(cli: Run, lits_raw: Path, tmp_path: Path) -> None:
+    raw = shutil.copytree(lits_raw, tmp_path / "scans [ct] [/b] ü")
+    status, out, err = cli("prepare", raw, "--out", tmp_path / "pre [x]")
+    assert (status, err) == (0, "")
+    assert "scans [ct] [/b] ü: layout lits" in out
+    assert f"caseunet train '{tmp_path / 'pre [x]'}' --out run" in out
 
 
 def test_debug_shows_the_traceback(cli: Run, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from caseunet.errors import UserError
 from caseunet.evaluation.statistics import summarize
-from caseunet.files import write_json
+from caseunet.files import content_hash, write_json
 from caseunet.pipelines.evaluate import evaluate
 from caseunet.sources.lits import LABELS
 from caseunet.types import Fold, Split
@@ -48,7 +48,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     return out, raw
 
 
-def write_predictions(folder: Path, cases: tuple[int, ...] = (0, 1)) -> None:
+def write_predictions(folder: Path, cases: tuple[int, ...] = (0, 1), trained: bool = False) -> None:
     content = {
         "bundle": "b",
         "bundle_hash": "0",
@@ -58,7 +58,16 @@ def write_predictions(folder: Path, cases: tuple[int, ...] = (0, 1)) -> None:
         "engine": "torch",
         "code_version": "0",
         "cases": [
-            {"id": f"volume-{n}", "image": "", "file": f"volume-{n}.nii", "slices": 4, "seconds": 0} for n in cases
+            {
+                "id": f"volume-{n}",
+                "image": "",
+                "image_hash": content_hash(folder.parent / "raw" / f"volume-{n}.nii"),
+                "in_training": trained,
+                "file": f"volume-{n}.nii",
+                "slices": 4,
+                "seconds": 0,
+            }
+            for n in cases
         ],
     }
     write_json(folder / "predictions.json", content)
@@ -145,12 +154,40 @@ def test_what_does_not_fit_is_named(folders: tuple[Path, Path], tmp_path: Path, 
     put(tmp_path / "unlike" / "volume-0.nii", np.zeros((10, 9, 4)))
     with pytest.raises(UserError, match=r"volume-0.nii: the prediction's shape \(4, 9, 10\)"):
         evaluate(tmp_path / "unlike", raw, tmp_path / "report")
+    moved = AFFINE.copy()
+    moved[0, 3] = 300
+    nib.save(nib.Nifti1Image(np.zeros((10, 10, 4), np.uint8), moved), tmp_path / "unlike" / "volume-0.nii")
+    with pytest.raises(UserError, match="volume-0.nii: lies elsewhere than its image"):
+        evaluate(tmp_path / "unlike", raw, tmp_path / "report")
     put(tmp_path / "unlike" / "volume-0.nii", np.full((10, 10, 4), 3))
-    with pytest.raises(UserError, match="volume-0.nii: a class id is not below 3"):
+    with pytest.raises(UserError, match="volume-0.nii: a class id is not in 0 to 2"):
         evaluate(tmp_path / "unlike", raw, tmp_path / "report")
     (raw / "segmentation-1.nii").unlink()
     with pytest.raises(UserError, match="there is no mask for the predicted case volume-1"):
         evaluate(predictions, raw, tmp_path / "report")
+
+
+def test_another_image_s_mask_is_not_scored(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    predictions, raw = folders
+    put(raw / "volume-0.nii", np.ones((10, 10, 4)), np.int16)
+    with pytest.raises(UserError, match="volume-0.nii: was predicted from another image"):
+        evaluate(predictions, raw, tmp_path / "report")
+
+
+def test_training_images_among_the_scored_are_told(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    write_predictions(folders[0], trained=True)
+    caution = evaluate(*folders, tmp_path / "report").summary.caution
+    assert "trained on 2 of the 2 scored cases, volume-0 among them" in caution
+
+
+def test_a_list_of_predictions_is_checked(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    write_predictions(folders[0], cases=(0, 0))
+    with pytest.raises(UserError, match="predictions.json: .*case volume-0 is there twice"):
+        evaluate(*folders, tmp_path / "report")
+    with pytest.raises(UserError, match=r"metrics.csv is missing"):
+        write_predictions(folders[0])
+        evaluate(*folders, tmp_path / "report", run=tmp_path)
+    assert not (tmp_path / "report").exists()
 
 
 def test_summaries() -> None:

@@ -1,5 +1,6 @@
 """Prediction: the same from every door, and back in the source's geometry."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 
 from caseunet import Predictor, UserError
 from caseunet.bundle import Bundle
+from caseunet.data.store import Prepared
 from caseunet.inference import predictor as module
 from caseunet.io import nifti, raster
 from caseunet.pipelines.predict import find_inputs, predict
@@ -75,7 +77,7 @@ def test_bad_inputs_are_named(predictor: Predictor, lits_bundle: Bundle, tmp_pat
     with pytest.raises(UserError, match="notes.txt: cannot be segmented; expected a file that ends in .nii"):
         predictor.predict(tmp_path / "notes.txt")
     raster.write_image(tmp_path / "rgb.png", np.zeros((40, 40, 3), np.uint8))
-    with pytest.raises(UserError, match="rgb.png: found a colour image"):
+    with pytest.raises(UserError, match="rgb.png: an image file holds no Hounsfield units"):
         predictor.predict(tmp_path / "rgb.png")
     with pytest.raises(UserError, match=r"\(2, 3, 4, 5\): this model expects \(H, W\) or \(S, H, W\)"):
         predictor.predict(np.zeros((2, 3, 4, 5)))
@@ -119,3 +121,31 @@ def test_a_real_full_size_scan(lits_bundle: Bundle, real_data: Callable[[str], P
     assert mask.shape == source.shape
     np.testing.assert_allclose(mask.affine, source.affine, atol=1e-6)
     assert nib.aff2axcodes(mask.affine) == nib.aff2axcodes(source.affine)
+
+
+def test_one_bad_image_does_not_stop_the_others(lits_bundle: Bundle, lits_raw: Path, tmp_path: Path) -> None:
+    (tmp_path / "scans").mkdir()
+    for n in (0, 2):
+        shutil.copy(lits_raw / f"volume-{n}.nii", tmp_path / "scans" / f"scan{n}.nii")
+    (tmp_path / "scans" / "scan1.nii").write_bytes(b"damaged")
+    done = predict(lits_bundle.folder, [tmp_path / "scans"], tmp_path / "out")
+    assert [case.id for case in done.cases] == ["scan0", "scan2"]
+    assert [case.id for case in done.failed] == ["scan1"]
+    assert "scan1.nii: cannot be read as NIfTI" in done.failed[0].error
+
+
+def test_training_images_are_recognised(
+    lits_bundle: Bundle, lits_prepared: Prepared, lits_raw: Path, tmp_path: Path
+) -> None:
+    done = predict(lits_bundle.folder, [lits_raw], tmp_path / "out")
+    assert {case.id for case in done.cases if case.in_training} == set(lits_prepared.fold(0).train)
+
+
+def test_earlier_masks_are_no_inputs(lits_bundle: Bundle, lits_raw: Path, tmp_path: Path) -> None:
+    shutil.copy(lits_raw / "volume-0.nii", tmp_path / "scan.nii")
+    predict(lits_bundle.folder, [tmp_path], tmp_path / "masks")
+    again = predict(lits_bundle.folder, [tmp_path], tmp_path / "masks", overwrite=True)
+    assert [case.id for case in again.cases] == ["scan"]
+    with pytest.raises(UserError, match="which is read"):
+        predict(lits_bundle.folder, [tmp_path / "masks" / "scan.nii"], tmp_path / "masks", overwrite=True)
+    assert (tmp_path / "masks" / "scan.nii").exists()

@@ -112,6 +112,15 @@ def test_a_truncated_file_is_refused(suffix: str, tmp_path: Path) -> None:
         nifti.read_volume(path)
 
 
+def test_a_flipped_bit_in_a_compressed_file_is_noticed(tmp_path: Path) -> None:
+    path = save(tmp_path / "v.nii.gz", np.random.default_rng(0).integers(-1000, 1000, (20, 20, 20)).astype(np.int16))
+    data = bytearray(path.read_bytes())
+    data[-8] ^= 1  # of the checksum
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="v.nii.gz: its voxels cannot be read"):
+        nifti.read_volume(path)
+
+
 def test_masks_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     geometry = nifti.read_geometry(save(tmp_path / "v.nii", np.zeros((3, 4, 5), np.int16)))
     with pytest.raises(UserError, match=r"small.nii: the mask's shape \(3, 4, 4\) is not its image's \(3, 4, 5\)"):

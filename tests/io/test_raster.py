@@ -25,6 +25,20 @@ def test_grey_images_keep_their_depth(dtype: type, tmp_path: Path) -> None:
     np.testing.assert_array_equal(raster.read_image(tmp_path / "a.png", 1).pixels[0, 0], pixels)
 
 
+@pytest.mark.parametrize(("mode", "channels"), [("I;16", 3), ("F", 3), ("LA", 1), ("CMYK", 1)])
+def test_what_would_lose_its_values_is_refused(mode: str, channels: int, tmp_path: Path) -> None:
+    Image.new(mode, (8, 6)).save(tmp_path / "a.tif")
+    with pytest.raises(UserError, match=f"a.tif: found an image of Pillow's mode {mode}"):
+        raster.read_image(tmp_path / "a.tif", channels)
+
+
+def test_several_pages_are_refused(tmp_path: Path) -> None:
+    page = Image.new("RGB", (8, 6))
+    page.save(tmp_path / "a.tif", save_all=True, append_images=[page])
+    with pytest.raises(UserError, match="a.tif: holds 2 pages"):
+        raster.read_image(tmp_path / "a.tif", 3)
+
+
 def test_masks_show_colours_and_hold_ids(tmp_path: Path) -> None:
     ids = np.array([[0, 1], [2, 1]])
     raster.write_ids(tmp_path / "m.png", ids, [(0, 0, 0), (255, 0, 0), (0, 0, 255)])
@@ -41,7 +55,7 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cut.png: its pixels cannot be read"):
         raster.read_image(tmp_path / "cut.png", 3)
     raster.write_image(tmp_path / "rgb.png", np.zeros((4, 4, 3), np.uint8))
-    with pytest.raises(UserError, match="rgb.png: found a colour image"):
+    with pytest.raises(UserError, match="rgb.png: found an image of Pillow's mode RGB; expected a grey image"):
         raster.read_image(tmp_path / "rgb.png", 1)
     with pytest.raises(UserError, match="rgb.png: expected class ids"):
         raster.read_ids(tmp_path / "rgb.png")

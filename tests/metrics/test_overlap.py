@@ -39,7 +39,7 @@ def test_empty_masks() -> None:
 def test_what_cannot_be_compared_is_refused() -> None:
     with pytest.raises(ValueError, match="shapes differ"):
         confusion_matrix(R, P[:1], 3)
-    with pytest.raises(ValueError, match="not below 2"):
+    with pytest.raises(ValueError, match="not in 0 to 1"):
         confusion_matrix(R, P, 2)
 
 

@@ -1,5 +1,6 @@
 """RAW → PREPARED: nothing changes on the way, and nothing half-done is left."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from caseunet.data.store import Prepared, fold_of
 from caseunet.errors import UserError
 from caseunet.pipelines.prepare import prepare
 from caseunet.sources.lits import LITS
+from caseunet.types import Fold, Ranges
 
 
 @pytest.fixture
@@ -130,7 +132,70 @@ def test_what_is_no_prepared_data_set_is_refused(tmp_path: Path, lits_prepared: 
     (broken / "cases.parquet").write_bytes(b"nothing")
     with pytest.raises(UserError, match="broken: the prepared data set is damaged"):
         Prepared(broken)
-    with pytest.raises(UserError, match="there is no fold 2; its folds are 0 to 1"):
+    shutil.copy(lits_prepared.folder / "cases.parquet", broken)
+    content = json.loads((broken / "dataset.json").read_text())
+    (broken / "dataset.json").write_text(json.dumps(content | {"channels": 2}))
+    with pytest.raises(UserError, match="dataset.json: cannot be read as .* intensities need 2 values"):
+        Prepared(broken)
+    with pytest.raises(UserError, match="there is no fold 2; it has 2 folds"):
         fold_of(lits_prepared.split, 2, tmp_path)
     with pytest.raises(UserError, match='no case "volume-9"'):
         lits_prepared.image("volume-9")
+
+
+def test_missing_and_changed_pixels_are_noticed(lits_prepared: Prepared, tmp_path: Path) -> None:
+    copy = shutil.copytree(lits_prepared.folder, tmp_path / "copy")
+    (copy / "labels.zarr" / "volume-1" / "c" / "0" / "0" / "0").unlink()
+    with pytest.raises(UserError, match="labels of case volume-1 are missing"):
+        Prepared(copy).labels("volume-1")
+    shard = copy / "images.zarr" / "volume-2" / "c" / "0" / "0" / "0" / "0"
+    data = bytearray(shard.read_bytes())
+    data[500] ^= 1
+    shard.write_bytes(data)
+    with pytest.raises(UserError, match="images of case volume-2: .*checksum"):
+        Prepared(copy).image("volume-2")
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "message"),
+    [
+        ({"volume-0": ((0, 10),)}, {"volume-0": ((0, 10),)}, "volume-0 is in training and in validation"),
+        ({"volume-0": ((0, 10),)}, {"volume-9": ((0, 10),)}, 'there is no case "volume-9"'),
+        ({"volume-0": ((0, 11),)}, {"volume-1": ((0, 10),)}, "volume-0 has slices 0 to 9"),
+        ({"volume-0": ((3, -1),)}, {"volume-1": ((0, 10),)}, "volume-0 has slices 0 to 9"),
+        ({}, {"volume-1": ((0, 10),)}, "its train part is empty"),
+    ],
+)
+def test_a_split_that_cannot_be_is_refused(
+    train: dict[str, Ranges], val: dict[str, Ranges], message: str, lits_prepared: Prepared, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(lits_prepared.folder, tmp_path / "copy")
+    content = json.loads((copy / "splits.json").read_text())
+    content["folds"][0] = Fold(train=train, val=val).model_dump(mode="json")
+    (copy / "splits.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=message):
+        Prepared(copy).fold(0)
+
+
+def test_images_below_the_networks_size_are_refused_at_once(raw: Path, tmp_path: Path) -> None:
+    image = nib.load(raw / "volume-1.nii")
+    for name in ("volume-1.nii", "segmentation-1.nii"):
+        small = np.asarray(nib.load(raw / name).dataobj)[:20].copy()
+        nib.save(nib.Nifti1Image(small, image.affine), raw / name)
+    with pytest.raises(UserError, match=r"volume-1.nii: its slices have 48×20 pixels; .*prepare.size"):
+        prepare(raw, tmp_path / "p")
+    prepare(raw, tmp_path / "p", PrepareConfig(size=(48, 32)))
+
+
+def test_masks_that_claim_another_place_are_remarked(raw: Path, tmp_path: Path) -> None:
+    image = nib.load(raw / "segmentation-0.nii")
+    affine = image.affine.copy()
+    affine[0, 3] += 500
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj).copy(), affine), raw / "segmentation-0.nii")
+    notes = prepare(raw, tmp_path / "p").info.notes
+    assert "segmentation-0.nii claims another position" in notes[0]
+
+
+def test_other_files_are_named(raw: Path, tmp_path: Path) -> None:
+    shutil.copy(raw / "volume-0.nii", raw / "patient9.nii")
+    assert "patient9.nii" in prepare(raw, tmp_path / "p").info.notes[0]

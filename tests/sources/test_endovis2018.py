@@ -81,6 +81,42 @@ def test_a_mask_of_another_shape_is_named(raw: Path) -> None:
         ENDOVIS2018.check(dataset.cases[0])
 
 
+def test_two_images_of_one_name_are_refused(raw: Path) -> None:
+    shutil.copy(raw / "seq_1" / "left_frames" / "frame000.png", raw / "seq_1" / "left_frames" / "frame000.jpg")
+    with pytest.raises(UserError, match="frame000.png: frame000.jpg has the same name"):
+        ENDOVIS2018.discover(raw)
+
+
+def test_linked_folders_are_followed(raw: Path, tmp_path: Path) -> None:
+    (raw / "seq_3").rename(tmp_path / "elsewhere")
+    (raw / "seq_3").symlink_to(tmp_path / "elsewhere")
+    assert len(ENDOVIS2018.discover(raw).cases) == 9
+
+
+def test_a_truncated_mask_is_named(raw: Path) -> None:
+    dataset = ENDOVIS2018.discover(raw)
+    mask = dataset.cases[0].label
+    mask.write_bytes(mask.read_bytes()[:-60])
+    with pytest.raises(UserError, match="frame000.png: its pixels cannot be read"):
+        ENDOVIS2018.read_labels(dataset.cases[0], dataset)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"color": [0, 0, 300]}, "labels.json: color.2"),
+        ({"color": [0, 0, 0]}, "is there twice"),
+        ({"name": "background-tissue"}, "background-tissue is there twice"),
+    ],
+)
+def test_classes_that_cannot_be_told_apart_are_refused(change: dict[str, object], message: str, raw: Path) -> None:
+    classes = json.loads((raw / "labels.json").read_text())
+    classes[3] |= change
+    (raw / "labels.json").write_text(json.dumps(classes))
+    with pytest.raises(UserError, match=message):
+        ENDOVIS2018.discover(raw)
+
+
 @pytest.mark.parametrize("content", ["{}", "[1]", '[{"name": "a", "color": [0, 0, 0], "classid": 1}]', "no json"])
 def test_a_bad_labels_json_is_named(content: str, raw: Path) -> None:
     (raw / "labels.json").write_text(content)

@@ -81,7 +81,7 @@ def batches(
 ) -> Iterator[Batch]:
     """Batches of training steps ``start``, ``start + 1``, … without end; the same with any number of workers."""
     train = prepared.fold(config.fold).train
-    sizes = {case: (int(prepared.cases.at[case, "height"]), int(prepared.cases.at[case, "width"])) for case in train}
+    sizes = {case: prepared.size(case) for case in train}
     size = config.patch_size or patch_size_of(list(sizes.values()))
     sampler = SliceSampler(
         train,

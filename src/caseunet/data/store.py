@@ -12,18 +12,22 @@ It is written beside its place and renamed when it is whole.
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
 import zarr
-from pydantic import ValidationError
+from pydantic import Field, model_validator
+from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from caseunet.errors import UserError, did_you_mean
-from caseunet.files import read_json, write_json
-from caseunet.types import Fold, LabelMap, Modality, Split, Stored
+from caseunet.files import mark_output, read_model, write_json
+from caseunet.progress import counted
+from caseunet.types import BY_BLOCKS, Fold, LabelMap, Modality, Size, Split, Stored
 
-MARKER = "dataset.json"
+KIND = "a prepared data set"
+DESCRIPTION = "dataset.json"
+COLUMNS = ("group", "slices", "height", "width", "image_hash", "slice_class_pixels")
 
 
 class Intensities(Stored):
@@ -46,15 +50,24 @@ class DatasetInfo(Stored):
     group_name: str
     licence: str
     label_map: LabelMap
-    channels: int
+    channels: Annotated[int, Field(ge=1)]
     dtype: str
-    size: tuple[int, int] | None
+    size: Size | None
     intensities: Intensities
     class_pixels: tuple[int, ...]
     fingerprint: str
     """BLAKE2b over the hashes of all source files in order of case."""
     code_version: str
     notes: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "DatasetInfo":
+        i = self.intensities
+        if {len(values) for values in (i.mean, i.std, i.low, i.high)} != {self.channels}:
+            raise ValueError(f"intensities need {self.channels} values each, one per channel")
+        if len(self.class_pixels) != len(self.label_map):
+            raise ValueError(f"class_pixels needs {len(self.label_map)} values, one per class")
+        return self
 
 
 @dataclass(frozen=True)
@@ -83,8 +96,8 @@ class PreparedWriter:
     """Collects cases in a hidden folder beside ``folder`` and renames it on :meth:`finish`."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._partial = folder.with_name(f".partial-{folder.name}")
+        self.folder = folder.resolve()
+        self._partial = self.folder.with_name(f".partial-{self.folder.name}")
         shutil.rmtree(self._partial, ignore_errors=True)
         self._partial.mkdir(parents=True)
         self._images = zarr.create_group(self._partial / "images.zarr")
@@ -94,14 +107,22 @@ class PreparedWriter:
     def add(self, row: CaseRow, image: np.ndarray, labels: np.ndarray) -> None:
         """Store one case: image (S, C, H, W) and class ids (S, H, W)."""
         for group, array in ((self._images, image), (self._labels, labels.astype(np.uint8))):
-            group.create_array(row.id, data=array, chunks=(1, *array.shape[1:]), shards=array.shape)
+            group.create_array(
+                row.id,
+                data=array,
+                chunks=(1, *array.shape[1:]),
+                shards=array.shape,
+                compressors=[ZstdCodec(level=3), Crc32cCodec()],  # a flipped bit is an error, not another pixel
+                config={"write_empty_chunks": True},  # so that a missing file is missing, and not all zero
+            )
         counts = row.slice_class_pixels
         self._rows.append(vars(row) | {"slice_class_pixels": counts.ravel().tolist()})
 
     def finish(self, info: DatasetInfo, split: Split) -> None:
         pd.DataFrame(self._rows).to_parquet(self._partial / "cases.parquet", index=False)
         write_json(self._partial / "splits.json", split.model_dump(mode="json"))
-        write_json(self._partial / MARKER, info.model_dump(mode="json"))
+        write_json(self._partial / DESCRIPTION, info.model_dump(mode="json"))
+        mark_output(self._partial, KIND)
         shutil.rmtree(self.folder, ignore_errors=True)  # an earlier one, if it may be replaced
         self._partial.rename(self.folder)
 
@@ -123,48 +144,99 @@ class Prepared:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        if not (folder / MARKER).is_file():
-            raise UserError(f"{folder}: is no prepared data set ({MARKER} is missing). Make one with: caseunet prepare")
-        try:
-            self.info = DatasetInfo.model_validate(read_json(folder / MARKER, "a prepared data set's description"))
-            self.cases = pd.read_parquet(folder / "cases.parquet").set_index("id")
-            self._images = zarr.open_group(folder / "images.zarr", mode="r")
-            self._labels = zarr.open_group(folder / "labels.zarr", mode="r")
-        except (ValidationError, OSError, KeyError, ValueError) as error:
-            raise UserError(f"{folder}: the prepared data set is damaged or of another version: {error}") from error
+        self._arrays: dict[tuple[str, str], zarr.Array] = {}
+        if not (folder / DESCRIPTION).is_file():
+            raise UserError(f"{folder}: is no {KIND[2:]} ({DESCRIPTION} is missing). Make one with: caseunet prepare")
+        self.info = read_model(folder / DESCRIPTION, DatasetInfo, "a prepared data set's description")
         self.split = read_split(folder / "splits.json")
+        try:
+            self.cases = pd.read_parquet(folder / "cases.parquet").set_index("id")
+            self._groups = {kind: zarr.open_group(folder / f"{kind}.zarr", mode="r") for kind in ("images", "labels")}
+        except (OSError, KeyError, ValueError) as error:
+            raise self._damaged(str(error)) from error
+        missing = [column for column in COLUMNS if column not in self.cases]
+        if missing or not self.cases.index.is_unique:
+            raise self._damaged(f"cases.parquet lacks {missing}" if missing else "cases.parquet has a case twice")
 
     def fold(self, number: int) -> Fold:
-        return fold_of(self.split, number, self.folder)
+        """One fold, checked: its cases and slices exist, and nothing is in training and validation.
+
+        Raises:
+            UserError: there is no such fold, or it does not hold what a fold must.
+        """
+        fold = fold_of(self.split, number, self.folder)
+        origin = f"{self.folder / 'splits.json'}: fold {number}"
+        used: dict[str, set[tuple[str, int]]] = {"train": set(), "val": set()}
+        for part, cases in (("train", fold.train), ("val", fold.val)):
+            for case, ranges in cases.items():
+                if case not in self.cases.index:
+                    raise UserError(f'{origin}: there is no case "{case}". {did_you_mean(case, self.cases.index)}')
+                slices = int(self.cases.at[case, "slices"])
+                if not all(0 <= start < stop <= slices for start, stop in ranges):
+                    raise UserError(f"{origin}: {case} has slices 0 to {slices - 1}, not {list(ranges)}.")
+                whole = self.split.by != BY_BLOCKS
+                used[part] |= {
+                    (str(self.cases.at[case, "group"]), -1) if whole else (case, s)
+                    for start, stop in ranges
+                    for s in range(start, stop)
+                }
+            if not used[part]:
+                raise UserError(f"{origin}: its {part} part is empty.")
+        both = sorted(used["train"] & used["val"])
+        if both:
+            raise UserError(f"{origin}: {both[0][0]} is in training and in validation, so scores would flatter.")
+        return fold
+
+    def size(self, case: str) -> tuple[int, int]:
+        """(H, W) as stored."""
+        return int(self.cases.at[case, "height"]), int(self.cases.at[case, "width"])
 
     def image(self, case: str) -> np.ndarray:
         """(S, C, H, W), the source's type."""
-        return self._read(self._images, case)
+        return self._read("images", case)
 
     def labels(self, case: str) -> np.ndarray:
         """(S, H, W), uint8."""
-        return self._read(self._labels, case)
+        return self._read("labels", case)
 
     def image_slice(self, case: str, position: int) -> np.ndarray:
         """(C, H, W); decodes this slice alone."""
-        return self._read(self._images, case, position)
+        return self._read("images", case, position)
 
     def label_slice(self, case: str, position: int) -> np.ndarray:
         """(H, W), uint8."""
-        return self._read(self._labels, case, position)
+        return self._read("labels", case, position)
 
     def slice_class_pixels(self, case: str) -> np.ndarray:
         """Pixel counts, (S, classes)."""
         flat = np.asarray(self.cases.at[case, "slice_class_pixels"])
-        return flat.reshape(-1, len(self.info.label_map))
+        shape = (int(self.cases.at[case, "slices"]), len(self.info.label_map))
+        if flat.size != shape[0] * shape[1]:
+            raise self._damaged(f"the pixel counts of case {case} are not {shape[0]} slices × {shape[1]} classes")
+        return flat.reshape(shape)
 
-    def _read(self, group: Any, case: str, part: Any = ...) -> np.ndarray:
+    def _read(self, kind: str, case: str, part: Any = ...) -> np.ndarray:
+        try:
+            if (kind, case) not in self._arrays:
+                self._arrays[kind, case] = self._open(kind, case)
+            return np.asarray(self._arrays[kind, case][part])
+        except (OSError, KeyError, ValueError, RuntimeError) as error:
+            raise self._damaged(f"{kind} of case {case}: {error}") from error
+
+    def _open(self, kind: str, case: str) -> zarr.Array:
+        """The array of a case, after a look at its shape and whether its pixels are there: absent ones read as 0."""
         if case not in self.cases.index:
             raise UserError(f'{self.folder}: there is no case "{case}". {did_you_mean(case, self.cases.index)}')
-        try:
-            return np.asarray(group[case][part])
-        except (OSError, KeyError, ValueError, RuntimeError) as error:
-            raise UserError(f"{self.folder}: case {case} is damaged: {error}. Prepare the data again.") from error
+        array = self._groups[kind][case]
+        stored, expected = (array.shape[0], *array.shape[-2:]), (int(self.cases.at[case, "slices"]), *self.size(case))
+        if stored != expected:
+            raise self._damaged(f"{kind} of case {case} have shape {stored}, not {expected} (slices, rows, columns)")
+        if array.nchunks_initialized == 0:
+            raise self._damaged(f"{kind} of case {case} are missing")
+        return array
+
+    def _damaged(self, what: str) -> UserError:
+        return UserError(f"{self.folder}: the prepared data set is damaged: {what}. Prepare the data again.")
 
 
 def read_split(path: Path) -> Split:
@@ -173,10 +245,7 @@ def read_split(path: Path) -> Split:
     Raises:
         UserError: it is missing or of another form.
     """
-    try:
-        return Split.model_validate(read_json(path, "splits.json of a prepared data set"))
-    except ValidationError as error:
-        raise UserError(f"{path}: is no splits.json of a prepared data set: {error}") from error
+    return read_model(path, Split, "splits.json of a prepared data set")
 
 
 def fold_of(split: Split, number: int, origin: Path) -> Fold:
@@ -186,5 +255,5 @@ def fold_of(split: Split, number: int, origin: Path) -> Fold:
         UserError: there are fewer folds; ``origin`` says where.
     """
     if not 0 <= number < len(split.folds):
-        raise UserError(f"{origin}: there is no fold {number}; its folds are 0 to {len(split.folds) - 1}.")
+        raise UserError(f"{origin}: there is no fold {number}; it has {counted(len(split.folds), 'fold')}, from 0.")
     return split.folds[number]

@@ -81,9 +81,13 @@ def evaluate_case(pair: Pair, label_map: LabelMap) -> tuple[list[dict[str, objec
     """Score one case: a row for each structure, and every slice that holds a structure.
 
     Raises:
-        UserError: the prediction cannot be read, its shape is not the reference's, or it holds unknown labels.
+        UserError: the prediction cannot be read, has another shape or position than its image, or holds unknown labels.
     """
     predicted, geometry = read_prediction(pair.prediction)
+    if geometry.affine is not None:
+        source = nifti.read_geometry(pair.image)
+        if source.affine is None or not np.allclose(geometry.affine, source.affine, rtol=1e-4, atol=1e-3):
+            raise UserError(f"{pair.prediction}: lies elsewhere than its image {pair.image} (their affines differ).")
     reference = pair.read_reference()
     if predicted.shape != reference.shape:
         raise UserError(

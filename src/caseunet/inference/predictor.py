@@ -13,7 +13,7 @@ from caseunet.data.transforms import gather_slices, labels_from_logits, normaliz
 from caseunet.errors import UserError
 from caseunet.io import nifti, raster
 from caseunet.models import create_model
-from caseunet.types import Geometry, LabelMap, Picture
+from caseunet.types import Geometry, LabelMap, Picture, Preprocessing
 
 ENGINES = ("torch",)
 
@@ -71,13 +71,16 @@ class Predictor:
         self.bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
         self.device = _device(device)
         architecture = self.bundle.info.architecture
-        model = create_model(
-            architecture.name, architecture.in_channels, architecture.num_classes, **architecture.arguments
-        )
         try:
-            model.load_state_dict(self.bundle.weights)
+            with torch.device("meta"):  # shapes only: nothing is allocated beyond what the bundle holds
+                model = create_model(
+                    architecture.name, architecture.in_channels, architecture.num_classes, **architecture.arguments
+                )
+            model.load_state_dict(self.bundle.weights, assign=True)
         except RuntimeError as error:
             raise UserError(f"{self.bundle.folder}: the weights do not fit the architecture: {error}") from error
+        except UserError as error:
+            raise UserError(f"{self.bundle.folder}: {error}") from error
         model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._model = model.eval()
 
@@ -99,7 +102,7 @@ class Predictor:
                 labels.reshape(image.shape[:-1] if channel_axis else image.shape), self.bundle.info.label_map
             )
         path = Path(image)
-        picture = read_picture(path, self.bundle.info.preprocessing.channels)
+        picture = read_picture(path, self.bundle.info.preprocessing)
         labels = self.predict_slices(picture.pixels)
         return Segmentation(labels, self.bundle.info.label_map, picture.geometry, path)
 
@@ -135,18 +138,22 @@ class Predictor:
         raise UserError(f"An array of shape {image.shape}: this model expects {expected}.")
 
 
-def read_picture(path: Path, channels: int) -> Picture:
-    """Read a file that can be segmented.
+def read_picture(path: Path, preprocessing: Preprocessing) -> Picture:
+    """Read a file that a model with this preprocessing can segment.
 
     Raises:
-        UserError: it is missing, damaged, of an unknown kind, or has another number of channels.
+        UserError: it is missing, damaged, of an unknown kind, or not what the model was trained on.
     """
     if nifti.is_nifti(path):
-        if channels != 1:
-            raise UserError(f"{path}: a volume of one channel; this model was trained on images with {channels}.")
+        if preprocessing.channels != 1:
+            raise UserError(
+                f"{path}: a volume of one channel; this model was trained on {preprocessing.modality} images."
+            )
         return nifti.read_volume(path)
     if raster.is_raster(path):
-        return raster.read_image(path, channels)
+        if preprocessing.modality == "ct":
+            raise UserError(f"{path}: an image file holds no Hounsfield units; this model was trained on CT volumes.")
+        return raster.read_image(path, preprocessing.channels)
     known = ", ".join((*nifti.SUFFIXES, *raster.SUFFIXES))
     raise UserError(f"{path}: cannot be segmented; expected a file that ends in {known}.")
 

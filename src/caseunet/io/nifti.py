@@ -1,11 +1,15 @@
 """NIfTI volumes: read into canonical order, written back into the source's."""
 
+import gzip
+import re
+import zlib
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 from nibabel import orientations
+from nibabel.filebasedimages import ImageFileError
 
 from caseunet.errors import UserError
 from caseunet.files import written_whole
@@ -17,12 +21,12 @@ _CANONICAL = orientations.axcodes2ornt(("L", "P", "S"))
 
 
 def is_nifti(path: Path) -> bool:
-    return path.name.endswith(SUFFIXES)
+    return path.name.lower().endswith(SUFFIXES)
 
 
 def case_name(path: Path) -> str:
     """File name without .nii or .nii.gz."""
-    return path.name.removesuffix(".gz").removesuffix(".nii")
+    return re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
 
 
 def read_geometry(path: Path) -> Geometry:
@@ -57,26 +61,24 @@ def read_volume(path: Path) -> Picture:
     geometry = read_geometry(path)
     array = _read_array(path, geometry)
     if array.dtype.kind == "f":
+        array = _as_integers(array)
         if not np.all(np.isfinite(array)):
             raise UserError(f"{path}: holds {int(np.sum(~np.isfinite(array)))} voxels that are NaN or infinite.")
-        array = _as_integers(array)
     elif array.dtype.kind not in "iu":
         raise UserError(f"{path}: expected numbers, found voxels of type {array.dtype}.")
     return Picture(to_canonical(array, geometry)[:, None], geometry)
 
 
-def read_labels(path: Path, geometry: Geometry) -> np.ndarray:
-    """A label volume in canonical order, (S, H, W), integer, oriented as its image.
+def check_labels(path: Path, geometry: Geometry) -> str:
+    """Compare a label file's header with its image's geometry.
 
-    The image's geometry decides, because label files are known to have lost theirs (LiTS case 53 has a unit affine).
-
-    Args:
-        path: the label file.
-        geometry: of the image that it belongs to.
+    Returns:
+        "" or, where the label file claims another position or spacing, a remark that says so: the image's counts,
+        because label files are known to have lost theirs (LiTS case 53 has a unit affine).
 
     Raises:
-        UserError: its shape is not the image's, its axes run otherwise (unless its affine is the identity, which says
-            nothing), or it holds values that are no whole numbers.
+        UserError: its shape is not the image's, or its axes run otherwise (unless its affine is the identity, which
+            says nothing).
     """
     own = read_geometry(path)
     if own.shape != geometry.shape:
@@ -86,13 +88,29 @@ def read_labels(path: Path, geometry: Geometry) -> np.ndarray:
         )
     if own.affine is None or geometry.affine is None:
         raise ValueError("volumes have affines")
+    if np.allclose(own.affine, geometry.affine, rtol=1e-3, atol=1e-2):
+        return ""
     identity = np.allclose(own.affine, np.eye(4), atol=1e-3)
     if not identity and not np.array_equal(_to_canonical(own.affine), _to_canonical(geometry.affine)):
         codes = ["".join(nib.aff2axcodes(g.affine)) for g in (own, geometry)]
         raise UserError(
             f"{path}: the mask's axes run {codes[0]} and its image's {codes[1]}. Export the mask on the image's grid."
         )
-    array = _read_array(path, own)
+    return f"{path.name} claims another position or spacing than its image; the image's is used"
+
+
+def read_labels(path: Path, geometry: Geometry) -> np.ndarray:
+    """A label volume in canonical order, (S, H, W), integer, oriented as its image.
+
+    Args:
+        path: the label file.
+        geometry: of the image that it belongs to.
+
+    Raises:
+        UserError: see :func:`check_labels`; or it holds values that are no whole numbers.
+    """
+    check_labels(path, geometry)
+    array = _read_array(path, geometry)
     if array.dtype.kind == "f":
         rounded = np.rint(array)
         if not np.array_equal(array, rounded):
@@ -152,9 +170,13 @@ def _open(path: Path) -> Any:
 
 
 def _read_array(path: Path, geometry: Geometry) -> np.ndarray:
+    """The voxels, with scl_slope and scl_inter applied; compressed files are read to their end, which checks them."""
+    image = _open(path)
     try:
-        return np.asanyarray(_open(path).dataobj).reshape(geometry.shape)
-    except (OSError, EOFError, ValueError, MemoryError) as error:
+        if path.name.lower().endswith(".gz"):
+            image = type(image).from_bytes(gzip.decompress(path.read_bytes()))
+        return np.asanyarray(image.dataobj).reshape(geometry.shape)
+    except (OSError, EOFError, ValueError, MemoryError, zlib.error, ImageFileError) as error:
         raise UserError(f"{path}: its voxels cannot be read; the file is truncated or damaged: {error}") from error
 
 
@@ -162,4 +184,5 @@ def _as_integers(array: np.ndarray) -> np.ndarray:
     """Floating-point voxels that are whole 16-bit numbers as int16; others as float32."""
     if np.array_equal(array, np.rint(array)) and array.min() >= -32768 and array.max() <= 32767:
         return array.astype(np.int16)
-    return array.astype(np.float32)
+    with np.errstate(over="ignore"):  # the caller refuses what becomes infinite
+        return array.astype(np.float32)

@@ -13,6 +13,10 @@ from caseunet.types import Color, Geometry, Picture
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
 
+_COLOR = ("RGB", "RGBA", "P", "L", "LA", "1", "CMYK", "YCbCr")
+_GREY = ("L", "I;16", "I;16B", "I", "F")
+
+
 def is_raster(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
@@ -28,20 +32,26 @@ def read_image(path: Path, channels: int) -> Picture:
 
     Args:
         path: the file.
-        channels: 3 reads any image as 8-bit RGB (transparency is dropped); 1 reads 8- or 16-bit grey.
+        channels: 3 reads any 8-bit image as RGB (transparency is dropped); 1 reads 8- or 16-bit or float grey.
 
     Raises:
-        UserError: the file is missing or damaged, or a colour image was found where grey was expected.
+        UserError: the file is missing, damaged, of several pages, or of another kind than ``channels`` asks for.
     """
     with _open(path) as image:
-        pixels = _decode(path, image, channels)
-    return Picture(pixels, Geometry(shape=pixels.shape[-2:]))
+        known, wanted = (_COLOR, "an 8-bit colour or grey image") if channels == 3 else (_GREY, "a grey image")
+        if image.mode not in known:
+            raise UserError(f"{path}: found an image of Pillow's mode {image.mode}; expected {wanted}.")
+        loaded = _load(path, image)
+        pixels = np.asarray(loaded.convert("RGB")).transpose(2, 0, 1) if channels == 3 else np.asarray(loaded)[None]
+    if pixels.dtype.kind == "f" and not np.all(np.isfinite(pixels)):
+        raise UserError(f"{path}: holds pixels that are NaN or infinite.")
+    return Picture(pixels[None].copy(), Geometry(shape=pixels.shape[-2:]))
 
 
 def read_colors(path: Path) -> np.ndarray:
     """A colour-coded mask as (H, W, 3) uint8."""
     with _open(path) as image:
-        return np.asarray(_load(path, image.convert("RGB")))
+        return np.asarray(_load(path, image).convert("RGB"))
 
 
 def read_ids(path: Path) -> np.ndarray:
@@ -80,18 +90,11 @@ def _open(path: Path) -> Image.Image:
 
 
 def _load(path: Path, image: Image.Image) -> Image.Image:
+    pages: int = getattr(image, "n_frames", 1)
+    if pages > 1:
+        raise UserError(f"{path}: holds {pages} pages; expected one image in a file.")
     try:
         image.load()
     except (OSError, ValueError, SyntaxError) as error:
         raise UserError(f"{path}: its pixels cannot be read; the file is truncated or damaged: {error}") from error
     return image
-
-
-def _decode(path: Path, image: Image.Image, channels: int) -> np.ndarray:
-    """(1, channels, H, W)"""
-    _load(path, image)
-    if channels == 3:
-        return np.asarray(image.convert("RGB")).transpose(2, 0, 1)[None].copy()
-    if image.mode in ("RGB", "RGBA", "P", "CMYK"):
-        raise UserError(f"{path}: found a colour image ({image.mode}); expected a grey one.")
-    return np.asarray(image)[None, None].copy()

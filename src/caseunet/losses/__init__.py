@@ -11,7 +11,7 @@ from caseunet.losses.cross_entropy import WeightedCrossEntropy, inverse_frequenc
 from caseunet.losses.dice import SoftDice
 from caseunet.losses.hybrid import Hybrid
 from caseunet.losses.ssim import SSIM
-from caseunet.registry import Registry, check_arguments
+from caseunet.registry import Registry, build
 
 LOSSES: Registry[type[nn.Module]] = Registry("loss")
 LOSSES.add("cross_entropy", WeightedCrossEntropy)
@@ -29,12 +29,9 @@ def create_loss(name: str, class_weights: Sequence[float] | None = None, **argum
         UserError: no such loss or argument, or class weights for a loss that has no use for them.
     """
     loss_class = LOSSES.get(name)
-    check_arguments(loss_class, arguments, f'The loss "{name}"')
+    fixed: dict[str, Any] = {}
     if class_weights is not None:
         if "class_weights" not in inspect.signature(loss_class).parameters:
             raise UserError(f'The loss "{name}" has no class weights; set loss.class_weights to "none".')
-        arguments = {**arguments, "class_weights": class_weights}
-    try:
-        return loss_class(**arguments)
-    except ValueError as error:
-        raise UserError(f'The loss "{name}": {error}.') from error
+        fixed["class_weights"] = class_weights
+    return build(loss_class, f'The loss "{name}"', fixed, arguments)

@@ -41,13 +41,14 @@ def confusion_matrix(reference: np.ndarray, prediction: np.ndarray, num_classes:
         reference, prediction: class ids of one shape.
 
     Raises:
-        ValueError: the shapes differ or an id is not below ``num_classes``.
+        ValueError: the shapes differ or an id is not in 0 … num_classes − 1.
     """
     if reference.shape != prediction.shape:
         raise ValueError(f"shapes differ: {reference.shape} and {prediction.shape}")
+    for ids in (reference, prediction):
+        if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < num_classes:
+            raise ValueError(f"a class id is not in 0 to {num_classes - 1}")
     pairs = reference.astype(np.int64).ravel() * num_classes + prediction.astype(np.int64).ravel()
-    if reference.size and max(int(reference.max()), int(prediction.max())) >= num_classes:
-        raise ValueError(f"a class id is not below {num_classes}")
     return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 

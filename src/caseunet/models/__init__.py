@@ -8,7 +8,7 @@ from caseunet.errors import UserError
 from caseunet.models import author_weights
 from caseunet.models.case_unet import CaseUNet
 from caseunet.models.unet import UNet
-from caseunet.registry import Registry, check_arguments
+from caseunet.registry import Registry, build
 
 MODELS: Registry[type[nn.Module]] = Registry("model")
 MODELS.add("case_unet", CaseUNet)
@@ -33,10 +33,10 @@ def create_model(name: str, in_channels: int = 3, num_classes: int = 2, **argume
         UserError: no such model or argument (the nearest is suggested), or a value that it does not take.
     """
     model_class = MODELS.get(name)
-    check_arguments(model_class, arguments, f'The model "{name}"')
     if in_channels < 1 or num_classes < 2:
         raise UserError(f"in_channels={in_channels}, num_classes={num_classes}: expected at least 1 and 2.")
-    return model_class(in_channels, num_classes, **arguments)
+    fixed = {"in_channels": in_channels, "num_classes": num_classes}
+    return build(model_class, f'The model "{name}"', fixed, arguments)
 
 
 def list_models() -> list[str]:

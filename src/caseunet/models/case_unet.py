@@ -177,8 +177,8 @@ class CaseUNet(nn.Module):
         super().__init__()
         if fusion_kernel_size not in (1, 3):
             raise UserError(f"fusion_kernel_size={fusion_kernel_size}: expected 1 or 3.")
-        if len(widths) < 2 or any(w < 1 for w in widths):
-            raise UserError(f"widths={list(widths)}: expected at least two positive numbers of channels.")
+        if len(widths) < 2 or not all(isinstance(w, int) and w >= 1 for w in widths):
+            raise UserError(f"widths={list(widths)}: expected at least two positive whole numbers of channels.")
         self.in_channels = in_channels
         self.multiple = 2 ** len(widths)
         # Instance norm over a single position would erase it: keep the bottleneck at 2×2 or more.

@@ -46,8 +46,8 @@ class UNet(nn.Module):
         widths: Sequence[int] = (64, 128, 256, 512, 1024),
     ) -> None:
         super().__init__()
-        if len(widths) < 2 or any(w < 1 for w in widths):
-            raise UserError(f"widths={list(widths)}: expected at least two positive numbers of channels.")
+        if len(widths) < 2 or not all(isinstance(w, int) and w >= 1 for w in widths):
+            raise UserError(f"widths={list(widths)}: expected at least two positive whole numbers of channels.")
         self.in_channels = in_channels
         self.multiple = 2 ** (len(widths) - 1)
         # Instance norm over a single position would erase it: keep the lowest map at 2×2 or more.

@@ -10,7 +10,7 @@ import numpy as np
 
 from caseunet.config import Config, load_config
 from caseunet.errors import UserError
-from caseunet.files import free_output_folder, write_json
+from caseunet.files import output_folder
 from caseunet.pipelines.evaluate import Evaluation, evaluate
 from caseunet.pipelines.predict import predict
 from caseunet.pipelines.prepare import prepare
@@ -20,7 +20,7 @@ from caseunet.sources.generate import write_lits
 from caseunet.sources.lits import LICENCE
 
 PACKAGE = "liver_ct_segmentation_package"
-MARKER = "demo.json"
+KIND = "a demo"
 MRC_HEADER_BYTES = 1024
 SIZE = 128
 
@@ -64,30 +64,32 @@ def demo(
     display = display or Display()
     if not synthetic and find_spec(PACKAGE) is None:
         raise UserError(MISSING)
-    free_output_folder(out, MARKER, overwrite)
-    write_json(out / MARKER, {"minutes": minutes, "seed": seed, "synthetic": synthetic})
     config = demo_config(minutes, seed, synthetic)
-    display.say(f"[bold]caseunet demo[/bold]: about {math.ceil(minutes + 0.5)} minutes, {minutes:g} of them training")
+    display.say(f"caseunet demo: about {math.ceil(minutes + 0.5)} minutes, {minutes:g} of them training", "bold")
+    with output_folder(out, KIND, [], overwrite):
+        return _run(out, config, synthetic, display)
 
-    display.say("\n[bold]1 Data[/bold]")
+
+def _run(out: Path, config: Config, synthetic: bool, display: Display) -> DemoResult:
+    display.say("\n1 Data", "bold")
     raw = out / "raw"
     if synthetic:
-        write_lits(raw, patients=6, shape=(32, 96, 96), seed=seed)
+        write_lits(raw, patients=6, shape=(32, 96, 96), seed=config.seed)
         display.say(f"  six made-up patients in the LiTS layout: {raw}")
     else:
         write_volume_117(raw)
         display.say(f"  LiTS volume 117 (128³ crop, real CT with liver tumours) in the LiTS layout: {raw}")
-        display.say(f"  [dim]{LICENCE}[/dim]")
+        display.say(f"  {LICENCE}", "dim")
 
-    display.say("\n[bold]2 Prepare[/bold]")
+    display.say("\n2 Prepare", "bold")
     prepared = prepare(raw, out / "prepared", config.prepare, display=display)
     splits = out / "prepared" / "splits.json"
-    display.say("\n[bold]3 Train[/bold]")
+    display.say("\n3 Train", "bold")
     train(out / "prepared", out / "run", config, display=display)
     bundle = out / "run" / "bundle"
-    display.say("\n[bold]4 Predict[/bold]")
+    display.say("\n4 Predict", "bold")
     predict(bundle, [raw], out / "predictions", split=splits, display=display)
-    display.say("\n[bold]5 Evaluate[/bold]")
+    display.say("\n5 Evaluate", "bold")
     evaluation = evaluate(
         out / "predictions",
         raw,

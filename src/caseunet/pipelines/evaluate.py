@@ -19,14 +19,13 @@ from caseunet.evaluation.evaluator import (
     summarize_cases,
 )
 from caseunet.evaluation.report import Facts, ShownSlice, choose_slices, write_report
-from caseunet.files import free_output_folder
-from caseunet.inference.predictor import read_picture
+from caseunet.files import check_output_folder, content_hash, output_folder
 from caseunet.pipelines.predict import PredictedCase, PredictionsInfo, read_predictions
-from caseunet.progress import Display
+from caseunet.progress import Display, counted
 from caseunet.sources import find_layout
 from caseunet.types import SourceCase, SourceDataset
 
-MARKER = "summary.json"
+KIND = "a report"
 
 
 @dataclass(frozen=True)
@@ -76,17 +75,23 @@ def evaluate(
         )
     chosen = None if split is None else fold_of(read_split(split), fold, split)
     ranges = None if chosen is None else chosen.val
-    caution = "" if split is None else read_split(split).caution
-    with_label = {case.id: case for case in dataset.cases if case.label is not None}
+    if run is not None and not (run / "metrics.csv").is_file():
+        raise UserError(f"{run}: is no training run (metrics.csv is missing).")
+    cases = {case.id: case for case in dataset.cases if case.label is not None}
 
     def reference_of(case: SourceCase) -> Callable[[], np.ndarray]:
         return lambda: layout.read_labels(case, dataset)
 
     pairs = []
     for item in _chosen(predicted, None if ranges is None else set(ranges), predictions):
-        if item.id not in with_label:
+        if item.id not in cases:
             raise UserError(f"{references}: there is no mask for the predicted case {item.id}.")
-        case = with_label[item.id]
+        case = cases[item.id]
+        if content_hash(case.image) != item.image_hash:
+            raise UserError(
+                f"{predictions / item.file}: was predicted from another image than {case.image}. Score predictions "
+                "against the masks of the very images that they were made from."
+            )
         pairs.append(
             Pair(
                 case=item.id,
@@ -99,7 +104,7 @@ def evaluate(
         )
     if not pairs:
         raise UserError(f"{predictions}: holds no predictions to score.")
-    free_output_folder(out, MARKER, overwrite)
+    check_output_folder(out, KIND, inputs := [predictions, references, *filter(None, (split, run))], overwrite)
 
     rows: list[dict[str, object]] = []
     scores: list[SliceScore] = []
@@ -110,26 +115,41 @@ def evaluate(
             scores += of_slices
             stage.advance(1, pair.case)
     table = pd.DataFrame(rows)
-    unpredicted = () if ranges is not None else tuple(sorted(set(with_label) - {pair.case for pair in pairs}))
+    unpredicted = () if ranges is not None else tuple(sorted(set(cases) - {pair.case for pair in pairs}))
+    caution = _caution(predicted, {pair.case for pair in pairs}, split)
     summary = summarize_cases(table, dataset.label_map, scope_text(ranges, fold), caution, unpredicted)
-    channels = 3 if dataset.modality == "rgb" else 1
     shown = [
-        ShownSlice(rank, score, read_picture(score.pair.image, channels).pixels[score.slice])
+        ShownSlice(rank, score, layout.read_image(cases[score.pair.case]).pixels[score.slice])
         for rank, score in choose_slices(scores)
     ]
-    with display.stage("writing the report", 1) as stage:
-        report = write_report(
-            out,
+    with (
+        output_folder(out, KIND, inputs, overwrite) as folder,
+        display.stage("writing the report", 1) as stage,
+    ):
+        write_report(
+            folder,
             table,
             summary,
             dataset.label_map,
             shown,
-            window=predicted.window or (None if channels == 1 else (0.0, 255.0)),
+            window=predicted.window or ((0.0, 255.0) if dataset.modality == "rgb" else None),
             facts=Facts(title, _facts(predicted, predictions, references, dataset)),
             metrics_csv=None if run is None else run / "metrics.csv",
         )
         stage.advance(1)
-    return Evaluation(summary, table, report)
+    return Evaluation(summary, table, out / "report.html")
+
+
+def _caution(predicted: PredictionsInfo, scored: set[str], split: Path | None) -> str:
+    """What a reader of the scores must know: how the split was made, or that training images are among them."""
+    caution = "" if split is None else read_split(split).caution
+    seen = [case.id for case in predicted.cases if case.in_training and case.id in scored]
+    if caution or not seen:
+        return caution
+    return (
+        f"The model was trained on {len(seen)} of the {counted(len(scored), 'scored case')}, {seen[0]} among them. The "
+        "scores do not show how well it does on new images."
+    )
 
 
 def _chosen(predicted: PredictionsInfo, cases: set[str] | None, folder: Path) -> list[PredictedCase]:

@@ -1,40 +1,56 @@
 """BUNDLE + images → PREDICTIONS."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import model_validator
 
 from caseunet.bundle import load_bundle
 from caseunet.data.store import fold_of, read_split
 from caseunet.errors import UserError
-from caseunet.files import free_output_folder, read_json, write_json
+from caseunet.files import content_hash, output_folder, read_model, write_json
 from caseunet.inference.predictor import Predictor, Segmentation, read_picture
 from caseunet.io import nifti, raster
 from caseunet.progress import Display, Stage
-from caseunet.sources import SOURCES
+from caseunet.sources import SOURCES, files_below
 from caseunet.types import LabelMap, Stored
 
-MARKER = "predictions.json"
+KIND = "predictions"
+DESCRIPTION = "predictions.json"
 
 
 class PredictedCase(Stored):
-    """One entry of predictions.json; ``file`` is relative to the folder, ``image`` as it was given."""
+    """One entry of predictions.json.
+
+    ``file`` is relative to the folder, ``image`` as it was given. ``in_training`` tells whether the model was trained
+    on this very file.
+    """
 
     id: str
     image: str
+    image_hash: str
+    in_training: bool
     file: str
     slices: int
     seconds: float
 
 
+class FailedCase(Stored):
+    """An image that could not be segmented."""
+
+    id: str
+    image: str
+    error: str
+
+
 class PredictionsInfo(Stored):
     """Content of predictions.json."""
 
-    format_version: int = 1
+    format_version: Literal[1] = 1
     bundle: str
     bundle_hash: str
     label_map: LabelMap
@@ -43,6 +59,18 @@ class PredictionsInfo(Stored):
     engine: str
     code_version: str
     cases: tuple[PredictedCase, ...]
+    failed: tuple[FailedCase, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "PredictionsInfo":
+        ids = [case.id for case in self.cases]
+        twice = [case for case in ids if ids.count(case) > 1]
+        if twice:
+            raise ValueError(f"case {twice[0]} is there twice")
+        for case in self.cases:
+            if Path(case.file).is_absolute() or ".." in Path(case.file).parts:
+                raise ValueError(f"{case.file} lies outside the folder")
+        return self
 
 
 @dataclass(frozen=True)
@@ -75,19 +103,20 @@ def predict(
         overwrite: replace earlier predictions at ``out``.
         display: what a person sees.
 
+    An image that cannot be segmented is named in the result's ``failed``, and the others go on.
+
     Raises:
-        UserError: the bundle or an image cannot be read, or there is nothing to segment.
+        UserError: the bundle cannot be read, or there is nothing to segment.
     """
     display = display or Display()
     predictor = Predictor(load_bundle(bundle), device, engine)
-    cases = find_inputs(inputs)
+    cases = find_inputs(inputs, leave_out=out)
     if split is not None:
         chosen = fold_of(read_split(split), fold, split).val
         missing = sorted(set(chosen) - {case.id for case in cases})
         if missing:
             raise UserError(f"{split}: fold {fold} validates on {missing[0]}, which is not among the images given.")
         cases = [case for case in cases if case.id in chosen]
-    free_output_folder(out, MARKER, overwrite)
     info = predictor.bundle.info
     predictions = PredictionsInfo(
         bundle=str(bundle),
@@ -99,27 +128,52 @@ def predict(
         code_version=version("caseunet"),
         cases=(),
     )
-    write_json(out / MARKER, predictions.model_dump(mode="json"))  # now, so that what is interrupted can be replaced
-    done = []
-    with display.stage("predicting", len(cases), "case") as stage:
+    done: list[PredictedCase] = []
+    failed: list[FailedCase] = []
+    with (
+        output_folder(out, KIND, [bundle, *(case.path for case in cases)], overwrite) as folder,
+        display.stage("predicting", len(cases), "case") as stage,
+    ):
         for case in cases:
-            began = time.monotonic()
-            picture = read_picture(case.path, info.preprocessing.channels)
-            labels = predictor.predict_slices(picture.pixels, _progress(stage, case, len(picture.pixels)))
-            target = out / (case.id + _suffix(case.path))
-            Segmentation(labels, info.label_map, picture.geometry, case.path).save(target)
-            done.append(
-                PredictedCase(
-                    id=case.id,
-                    image=str(case.path),
-                    file=target.relative_to(out).as_posix(),
-                    slices=len(labels),
-                    seconds=round(time.monotonic() - began, 3),
-                )
-            )
-    predictions = predictions.model_copy(update={"cases": tuple(done)})
-    write_json(out / MARKER, predictions.model_dump(mode="json"))
+            try:
+                done.append(_predict_one(predictor, case, folder, stage))
+            except UserError as error:
+                failed.append(FailedCase(id=case.id, image=str(case.path), error=str(error)))
+                display.say(f"  {error}", "red")
+            predictions = predictions.model_copy(update={"cases": tuple(done), "failed": tuple(failed)})
+            write_json(folder / DESCRIPTION, predictions.model_dump(mode="json"))
+    seen = [case.id for case in done if case.in_training]
+    if seen:
+        display.say(f"  the model was trained on {len(seen)} of these images, {seen[0]} among them", "yellow")
     return predictions
+
+
+def _predict_one(predictor: Predictor, case: Input, folder: Path, stage: Stage) -> PredictedCase:
+    """Segment one image and write its mask.
+
+    Raises:
+        UserError: it cannot be read or segmented; names the file.
+    """
+    info = predictor.bundle.info
+    began = time.monotonic()
+    picture = read_picture(case.path, info.preprocessing)
+    slices = len(picture.pixels)
+    try:
+        labels = predictor.predict_slices(picture.pixels, lambda n: stage.advance(n / slices, case.id))
+    except UserError as error:
+        raise UserError(f"{case.path}: {error}") from error
+    target = folder / (case.id + _suffix(case.path))
+    Segmentation(labels, info.label_map, picture.geometry, case.path).save(target)
+    image_hash = content_hash(case.path)
+    return PredictedCase(
+        id=case.id,
+        image=str(case.path),
+        image_hash=image_hash,
+        in_training=image_hash in info.training_data.image_hashes,
+        file=target.relative_to(folder).as_posix(),
+        slices=slices,
+        seconds=round(time.monotonic() - began, 3),
+    )
 
 
 def read_predictions(folder: Path) -> PredictionsInfo:
@@ -128,18 +182,15 @@ def read_predictions(folder: Path) -> PredictionsInfo:
     Raises:
         UserError: it is missing or of another form.
     """
-    path = folder / MARKER
-    try:
-        return PredictionsInfo.model_validate(read_json(path, "predictions made by caseunet predict"))
-    except ValidationError as error:
-        raise UserError(f"{path}: is no list of predictions of this version: {error.errors()[0]['msg']}.") from error
+    return read_model(folder / DESCRIPTION, PredictionsInfo, "predictions made by caseunet predict")
 
 
-def find_inputs(inputs: Sequence[Path]) -> list[Input]:
+def find_inputs(inputs: Sequence[Path], leave_out: Path | None = None) -> list[Input]:
     """The images that files, folders and raw data sets hold.
 
     A folder in a known raw layout gives its images under their case ids; any other gives every readable file below it,
-    under its path without suffix; a file is called by its name.
+    under its path without suffix; a file is called by its name. Files below ``leave_out``, where earlier results may
+    lie, are no inputs.
 
     Raises:
         UserError: an input is missing or holds no image, or two would be written to the same name.
@@ -147,7 +198,7 @@ def find_inputs(inputs: Sequence[Path]) -> list[Input]:
     found: list[Input] = []
     for path in inputs:
         if path.is_dir():
-            inside = _in_folder(path)
+            inside = _in_folder(path, leave_out)
             if not inside:
                 raise UserError(f"{path}: holds no image ({', '.join((*nifti.SUFFIXES, *raster.SUFFIXES))}).")
             found += inside
@@ -165,22 +216,17 @@ def find_inputs(inputs: Sequence[Path]) -> list[Input]:
     return found
 
 
-def _in_folder(folder: Path) -> list[Input]:
+def _in_folder(folder: Path, leave_out: Path | None) -> list[Input]:
     for name in SOURCES:
         layout = SOURCES.get(name)
         if layout.matches(folder):
             return [Input(case.id, case.image) for case in layout.discover(folder).cases]
-    files = (path for path in folder.rglob("*") if nifti.is_nifti(path) or raster.is_raster(path))
+    out = None if leave_out is None else leave_out.resolve()
     return [
         Input(path.relative_to(folder).with_name(_name(path)).as_posix(), path)
-        for path in sorted(files)
-        if not path.name.startswith(".")
+        for path in files_below(folder)
+        if (nifti.is_nifti(path) or raster.is_raster(path)) and not (out and path.resolve().is_relative_to(out))
     ]
-
-
-def _progress(stage: Stage, case: Input, slices: int) -> Callable[[int], None]:
-    """Reports parts of a case: n slices done are n / slices of it."""
-    return lambda n: stage.advance(n / slices, case.id)
 
 
 def _name(path: Path) -> str:
@@ -190,5 +236,5 @@ def _name(path: Path) -> str:
 def _suffix(path: Path) -> str:
     """Volumes keep their kind of file; masks of images are always lossless PNG."""
     if nifti.is_nifti(path):
-        return ".nii.gz" if path.name.endswith(".gz") else ".nii"
+        return ".nii.gz" if path.name.lower().endswith(".gz") else ".nii"
     return ".png"

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from caseunet.config import PrepareConfig
-from caseunet.data.store import MARKER, CaseRow, DatasetInfo, Intensities, Prepared, PreparedWriter
+from caseunet.data.store import KIND, CaseRow, DatasetInfo, Intensities, Prepared, PreparedWriter
 from caseunet.data.transforms import resize_image, resize_labels
 from caseunet.errors import UserError
 from caseunet.files import check_output_folder, content_hash
+from caseunet.models.blocks.padding import SMALLEST_IMAGE
 from caseunet.progress import Display, Stage, counted
 from caseunet.sources import Layout, find_layout
 from caseunet.sources.splits import by_group, by_slice_blocks
@@ -43,6 +44,7 @@ def prepare(
         UserError: the layout is not known, or a file is missing, unpaired, unreadable or does not fit its pair.
     """
     config, display = config or PrepareConfig(), display or Display()
+    check_output_folder(out, KIND, [raw], overwrite)
     layout = find_layout(raw, config.format)
     dataset = layout.discover(raw)
     labelled = [case for case in dataset.cases if case.label is not None]
@@ -56,12 +58,18 @@ def prepare(
         + counted(len({case.group for case in labelled}), dataset.group_name)
     )
     notes = list(dataset.notes)
+    for note in notes:
+        display.say(f"  {note}", "yellow")
     if unlabelled:
-        notes.append(f"{len(unlabelled)} images without a mask were left out: {', '.join(unlabelled)}")
-        display.say(f"  [yellow]{len(unlabelled)} images without a mask are left out[/yellow]: {_some(unlabelled)}")
-    check_output_folder(out, MARKER, overwrite)
+        notes.append(f"{counted(len(unlabelled), 'image')} without a mask left out: {', '.join(unlabelled)}")
+        display.say(f"  {counted(len(unlabelled), 'image')} without a mask left out: {_some(unlabelled)}", "yellow")
+    if config.split == "group":  # says at once if there is nothing to split
+        by_group({case.id: (case.group, 1) for case in labelled}, config.folds, config.seed, dataset.group_name)
     with display.stage("checking headers", len(labelled), "case") as stage:
-        _check_all(layout, labelled, stage)
+        remarks = _check_all(layout, labelled, stage)
+    if remarks:
+        notes += remarks
+        display.say(f"  {counted(len(remarks), 'remark')}: {_some(remarks)}", "yellow")
 
     writer = PreparedWriter(out)
     try:
@@ -92,7 +100,7 @@ def prepare(
         )
         empty = [name for name, pixels in zip(info.label_map.names, info.class_pixels, strict=True) if pixels == 0]
         if empty:
-            display.say(f"  [yellow]no pixel has these labels, so they cannot be learned[/yellow]: {', '.join(empty)}")
+            display.say(f"  no pixel has these labels, so they cannot be learned: {', '.join(empty)}", "yellow")
         writer.finish(info, split)
     except BaseException:
         writer.abandon()
@@ -111,6 +119,11 @@ def read_case(
     if labels.shape != (picture.pixels.shape[0], *picture.pixels.shape[2:]):
         raise UserError(f"{case.label}: the mask's shape {labels.shape} is not its image's {picture.pixels.shape}.")
     image, labels = resize_image(picture.pixels, size), resize_labels(labels, size)
+    if min(image.shape[-2:]) < SMALLEST_IMAGE:
+        raise UserError(
+            f"{case.image}: its slices have {image.shape[2]}×{image.shape[3]} pixels; the networks need at least "
+            f"{SMALLEST_IMAGE} each way. Set prepare.size."
+        )
     classes = len(dataset.label_map)
     row = CaseRow(
         id=case.id,
@@ -139,12 +152,12 @@ def sample_foreground(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return pixels[:, ::stride].astype(np.float32)
 
 
-def _check_all(layout: Layout, cases: list[SourceCase], stage: Stage) -> None:
-    """Check every case's headers and report all failures together."""
-    problems = []
+def _check_all(layout: Layout, cases: list[SourceCase], stage: Stage) -> list[str]:
+    """Check every case's headers; report all failures together, or return the remarks."""
+    problems, remarks = [], []
     for case in cases:
         try:
-            layout.check(case)
+            remarks += [remark for remark in [layout.check(case)] if remark]
         except UserError as error:
             problems.append(str(error))
         stage.advance(1, case.id)
@@ -153,6 +166,7 @@ def _check_all(layout: Layout, cases: list[SourceCase], stage: Stage) -> None:
     if problems:
         listed = "\n".join(f"  {problem}" for problem in problems[:20])
         raise UserError(f"{len(problems)} cases cannot be prepared; nothing was written. The first of them:\n{listed}")
+    return remarks
 
 
 def _intensities(sample: np.ndarray) -> Intensities:

@@ -12,7 +12,7 @@ from caseunet.config import Config, to_yaml
 from caseunet.data.loader import plan_preprocessing
 from caseunet.data.store import Prepared
 from caseunet.evaluation.figures import hex_color, to_png, training_curves
-from caseunet.files import free_output_folder, write_json, write_text
+from caseunet.files import output_folder, write_json, write_text, written_whole
 from caseunet.losses import create_loss, inverse_frequency_weights
 from caseunet.models import create_model
 from caseunet.progress import Display, counted
@@ -20,7 +20,7 @@ from caseunet.training.loop import Trained, fit
 from caseunet.training.validation import PROTOCOL
 from caseunet.types import Preprocessing
 
-MARKER = "config.yaml"
+KIND = "a training run"
 LIBRARIES = ("torch", "lightning-fabric", "numpy", "zarr", "nibabel", "pandas", "pytorch-msssim")
 
 
@@ -65,24 +65,23 @@ def train(
         weights = inverse_frequency_weights(prepared.info.class_pixels)
     loss = create_loss(config.loss.name, weights, **config.loss.arguments)
 
-    free_output_folder(out, MARKER, overwrite)
-    write_text(out / MARKER, to_yaml(config))
-    write_json(out / "environment.json", environment(prepared))
     parameters = sum(p.numel() for p in model.parameters())
     display.say(
         f"  {config.model.name}: {parameters:,} parameters, {architecture.in_channels} input channels, "
         f"{len(label_map)} classes; {counted(len(fold.train), 'case')} to train on, {len(fold.val)} to validate on"
     )
     if prepared.split.caution:
-        display.say(f"  [yellow]{prepared.split.caution}[/yellow]")
+        display.say(f"  {prepared.split.caution}", "yellow")
 
-    trained = fit(model, loss, prepared, preprocessing, config, out, display)
-    structures = label_map.structures
-    colors = [hex_color(label_map.labels[members[0]].color) for members in structures.values()]
-    (out / "figures").mkdir(exist_ok=True)
-    figure = training_curves(out / "metrics.csv", list(structures), colors)
-    (out / "figures" / "curves.png").write_bytes(to_png(figure))
-    _save(out / "bundle", trained, prepared, config, architecture, preprocessing)
+    with output_folder(out, KIND, [prepared_folder], overwrite) as run:
+        write_text(run / "config.yaml", to_yaml(config))
+        write_json(run / "environment.json", environment(prepared))
+        trained = fit(model, loss, prepared, preprocessing, config, run, display)
+        structures = label_map.structures
+        colors = [hex_color(label_map.labels[members[0]].color) for members in structures.values()]
+        with written_whole(run / "figures" / "curves.png") as picture:
+            picture.write_bytes(to_png(training_curves(run / "metrics.csv", list(structures), colors)))
+        _save(run / "bundle", trained, prepared, config, architecture, preprocessing)
     return load_bundle(out / "bundle")
 
 
@@ -109,6 +108,7 @@ def _save(
     preprocessing: Preprocessing,
 ) -> None:
     info = prepared.info
+    fold = prepared.fold(config.data.fold)
     score = trained.score
     save_bundle(
         folder,
@@ -119,11 +119,12 @@ def _save(
         training_data=TrainingData(
             source_format=info.source_format,
             fingerprint=info.fingerprint,
-            cases=len(prepared.fold(config.data.fold).train),
+            cases=len(fold.train),
             fold=config.data.fold,
             split_by=prepared.split.by,
             caution=prepared.split.caution,
             licence=info.licence,
+            image_hashes=tuple(sorted(prepared.cases.loc[list(fold.train), "image_hash"])),
         ),
         validation=Score(
             protocol=PROTOCOL,

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from caseunet.errors import UserError
 from caseunet.files import read_json
 from caseunet.io import raster
-from caseunet.sources.layout import Layout
+from caseunet.sources.layout import Layout, files_below
 from caseunet.types import Label, LabelMap, Picture, SourceCase, SourceDataset
 
 LICENCE = "EndoVis 2018: terms of the challenge's organisers (registration; research use)"
@@ -35,9 +36,8 @@ def discover(root: Path) -> SourceDataset:
         raise UserError(f"{root}: no folder with left_frames/ was found in it or below.")
     cases = []
     for sequence in sequences:
-        name = sequence.relative_to(root).as_posix() if sequence != root else sequence.name
-        frames = {path.stem: path for path in _images(sequence / "left_frames")}
-        masks = {path.stem: path for path in _images(sequence / "labels")}
+        name = sequence.relative_to(root).as_posix() if sequence != root else sequence.resolve().name
+        frames, masks = _by_stem(sequence / "left_frames"), _by_stem(sequence / "labels")
         for stem in masks:
             if stem not in frames:
                 raise UserError(
@@ -73,14 +73,19 @@ def read_label_map(path: Path) -> LabelMap:
             for entry in sorted(entries, key=lambda entry: entry["classid"])
         )
         return LabelMap(labels=labels, structures={label.name: (label.id,) for label in labels[1:]})
-    except (TypeError, KeyError, ValueError) as error:
-        raise UserError(f"{path}: expected a list of name, color and classid: {error}") from error
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(str(part) for part in problem["loc"])
+        raise UserError(f"{path}: {key} {problem['msg'].removeprefix('Value error, ')}.".replace(": :", ":")) from error
+    except (TypeError, KeyError) as error:
+        raise UserError(f"{path}: expected a list of classes, each with name, color and classid.") from error
 
 
-def check(case: SourceCase) -> None:
+def check(case: SourceCase) -> str:
     shape = raster.read_shape(case.image)
     if case.label is not None and (found := raster.read_shape(case.label)) != shape:
         raise UserError(f"{case.label}: the mask's shape {found} is not that of its image {case.image}, {shape}.")
+    return ""
 
 
 def read_image(case: SourceCase) -> Picture:
@@ -113,9 +118,9 @@ def _code(colors: np.ndarray) -> np.ndarray:
 
 
 def _sequences(root: Path) -> list[Path]:
-    """Folders that hold left_frames/, in natural order (seq_2 before seq_10)."""
-    found = [path.parent for path in root.rglob("left_frames") if path.is_dir() and "__MACOSX" not in path.parts]
-    return sorted(found, key=_natural)
+    """Folders that hold left_frames/ with images, in natural order (seq_2 before seq_10)."""
+    found = {path.parent.parent for path in files_below(root) if path.parent.name == "left_frames"}
+    return sorted((path for path in found if path.is_relative_to(root)), key=_natural)
 
 
 def _natural(path: Path) -> list[str | int]:
@@ -123,10 +128,19 @@ def _natural(path: Path) -> list[str | int]:
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.as_posix())]
 
 
-def _images(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if raster.is_raster(path) and not path.name.startswith("."))
+def _by_stem(folder: Path) -> dict[str, Path]:
+    """{name without suffix: image}, in order.
+
+    Raises:
+        UserError: two images share a name.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.is_file() and raster.is_raster(path) and not path.name.startswith("."):
+            if path.stem in found:
+                raise UserError(f"{path}: {found[path.stem].name} has the same name. Keep one of them.")
+            found[path.stem] = path
+    return found
 
 
 def _find_labels_json(root: Path, sequences: list[Path]) -> Path:

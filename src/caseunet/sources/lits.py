@@ -12,7 +12,7 @@ import numpy as np
 
 from caseunet.errors import UserError
 from caseunet.io import nifti
-from caseunet.sources.layout import Layout
+from caseunet.sources.layout import Layout, files_below
 from caseunet.types import Label, LabelMap, Picture, SourceCase, SourceDataset
 
 LABELS = LabelMap(
@@ -25,12 +25,12 @@ LABELS = LabelMap(
 )
 LICENCE = "LiTS 2017: CC BY-NC-ND 4.0 by its organisers; cite Bilic et al. 2023"
 
-_IMAGE = re.compile(r"(test-)?volume-(?P<number>\d+)\.nii(\.gz)?$")
-_LABEL = re.compile(r"segmentation-(?P<number>\d+)\.nii(\.gz)?$")
+_IMAGE = re.compile(r"(test-)?volume-(?P<number>\d+)\.nii(\.gz)?$", re.IGNORECASE)
+_LABEL = re.compile(r"segmentation-(?P<number>\d+)\.nii(\.gz)?$", re.IGNORECASE)
 
 
 def matches(root: Path) -> bool:
-    return any(_IMAGE.match(path.name) for path in _files(root))
+    return any(_IMAGE.match(path.name) for path in files_below(root))
 
 
 def discover(root: Path) -> SourceDataset:
@@ -39,7 +39,7 @@ def discover(root: Path) -> SourceDataset:
     Raises:
         UserError: no volumes, a number twice, or a segmentation without its volume.
     """
-    files = _files(root)
+    files = files_below(root)
     images, labels = _by_number(files, _IMAGE), _by_number(files, _LABEL)
     if not images:
         raise UserError(f"{root}: no volume-N.nii or volume-N.nii.gz was found in it or below.")
@@ -53,6 +53,9 @@ def discover(root: Path) -> SourceDataset:
             f"{next(iter(labels.values()))}: a mask without its image; volume-{next(iter(labels))[1]}.nii was expected "
             f"({len(labels)} such). Add the image or move the mask away."
         )
+    others = [
+        path.name for path in files if nifti.is_nifti(path) and not (_IMAGE.match(path.name) or _LABEL.match(path.name))
+    ]
     return SourceDataset(
         format="lits",
         root=root,
@@ -61,17 +64,13 @@ def discover(root: Path) -> SourceDataset:
         modality="ct",
         group_name="patient",
         licence=LICENCE,
+        notes=(f"{len(others)} NIfTI files have other names and are left out: {', '.join(others)}",) if others else (),
     )
 
 
-def check(case: SourceCase) -> None:
+def check(case: SourceCase) -> str:
     image = nifti.read_geometry(case.image)
-    if case.label is not None:
-        label = nifti.read_geometry(case.label)
-        if label.shape != image.shape:
-            raise UserError(
-                f"{case.label}: the mask's shape {label.shape} is not its image's {image.shape} ({case.image.name})."
-            )
+    return nifti.check_labels(case.label, image) if case.label is not None else ""
 
 
 def read_image(case: SourceCase) -> Picture:
@@ -88,18 +87,12 @@ def read_labels(case: SourceCase, dataset: SourceDataset) -> np.ndarray:
     return labels.astype(np.uint8)
 
 
-def _files(root: Path) -> list[Path]:
-    """NIfTI files below ``root``, without the shadows that macOS puts into archives."""
-    found = (path for path in root.rglob("*.nii*") if path.is_file())
-    return sorted(path for path in found if not path.name.startswith(".") and "__MACOSX" not in path.parts)
-
-
 def _by_number(paths: list[Path], pattern: re.Pattern[str]) -> dict[tuple[bool, int], Path]:
     """{(of the test set, N): path} of the names that fit, in order of N."""
     found: dict[tuple[bool, int], Path] = {}
     for path in paths:
         if match := pattern.match(path.name):
-            key = (path.name.startswith("test-"), int(match["number"]))
+            key = (path.name.lower().startswith("test-"), int(match["number"]))
             if key in found:
                 raise UserError(f"{path}: case {key[1]} is there twice, also as {found[key]}. Keep one of them.")
             found[key] = path

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from caseunet.errors import UserError
-from caseunet.types import Fold, Ranges, Split
+from caseunet.types import BY_BLOCKS, Fold, Ranges, Split
 
 BLOCKS_CAUTION = (
     "The validation slices are blocks taken from the same volumes as the training slices. The scores show that the "
@@ -31,7 +31,8 @@ def by_group(cases: Mapping[str, tuple[str, int]], folds: int, seed: int, group_
     if len(groups) < 2:
         raise UserError(
             f"All {len(cases)} labelled cases belong to one {group_name}, so none can be held out honestly. Add a "
-            f'second {group_name}, or set prepare.split to "slice-blocks", which measures only that the software works.'
+            f'second {group_name}. For one volume, prepare.split "slice-blocks" holds out slices of it, which measures '
+            "only that the software works."
         )
     order = [sorted(groups)[i] for i in np.random.default_rng(seed).permutation(len(groups))]
     folds = min(folds, len(order))
@@ -74,10 +75,10 @@ def by_slice_blocks(cases: Mapping[str, tuple[str, int]], block: int, every: int
             most = max(slices for _, slices in cases.values())
             raise UserError(
                 f"Blocks of {block} slices, every {every}th held out, with gaps of {gap}, leave no training or no "
-                f"validation slices: the largest case has {most} slices. Use smaller blocks (prepare.block)."
+                f"validation slices: the largest case has {most}. Use smaller blocks (prepare.block), if it has enough."
             )
         folds.append(Fold(train=train, val=val))
-    return Split(by="slice-blocks", caution=BLOCKS_CAUTION, folds=tuple(folds))
+    return Split(by=BY_BLOCKS, caution=BLOCKS_CAUTION, folds=tuple(folds))
 
 
 def _ranges(numbers: list[int]) -> Ranges:

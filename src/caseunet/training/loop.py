@@ -124,7 +124,7 @@ def train_until_validation(
         value = loss(state.model(image), fabric.to_device(batch.target))
         if not torch.isfinite(value):
             raise UserError(
-                f"The loss became {value.item()} at step {state.step}. The last checkpoint is kept. Lower "
+                f"The loss became {value.item()} at step {state.step}. Checkpoints so far are kept. Lower "
                 'optimizer.lr, set training.precision to "32", or check the data for extreme intensities.'
             )
         state.optimizer.zero_grad(set_to_none=True)

@@ -59,7 +59,7 @@ def test_an_unreadable_description_is_refused(copy: Path) -> None:
     with pytest.raises(UserError, match="model.json: cannot be read as a bundle of this version: format_version"):
         load_bundle(copy)
     (copy / "model.json").write_text("{")
-    with pytest.raises(UserError, match="model.json: cannot be read as a bundle's description"):
+    with pytest.raises(UserError, match="model.json: cannot be read as a bundle"):
         load_bundle(copy)
 
 

@@ -54,7 +54,7 @@ def test_an_earlier_result_comes_back_when_the_new_one_fails(old: Path) -> None:
 
 
 def test_an_earlier_result_survives_a_kill(old: Path) -> None:
-    """A killed replacement leaves the earlier result beside; the next one does not take its half-done successor for it."""
+    """A killed replacement leaves the earlier result beside; its half-done successor is not taken for it."""
     old.rename(old.with_name("out.before"))
     with output_folder(old, "a report", [], overwrite=False) as folder:
         (folder / "result").write_text("half")

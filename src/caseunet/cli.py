@@ -38,7 +38,7 @@ Recipe = Annotated[
 SplitFile = Annotated[
     Path | None, Parameter(help="splits.json of a prepared data set: only the fold's validation part.")
 ]
-FoldNumber = Annotated[int, Parameter(help="Fold of --split.")]
+FoldNumber = Annotated[int | None, Parameter(help="Fold of --split; if not given, the model's own.")]
 Device = Annotated[Literal["auto", "cpu", "cuda", "mps"], Parameter(help="Where to compute.")]
 Settings = Annotated[
     tuple[str, ...],
@@ -144,7 +144,7 @@ def predict(
     *inputs: Annotated[Path, Parameter(help="Images, folders of images, or raw data sets.")],
     out: Out,
     split: SplitFile = None,
-    fold: FoldNumber = 0,
+    fold: FoldNumber = None,
     device: Device = "auto",
     engine: Annotated[str, Parameter(help="What computes the network: torch.")] = "torch",
     overwrite: Overwrite = False,
@@ -171,7 +171,7 @@ def evaluate(
     *,
     out: Out = Path("report"),
     split: SplitFile = None,
-    fold: FoldNumber = 0,
+    fold: FoldNumber = None,
     run: Annotated[Path | None, Parameter(help="Training run, to show its curves.")] = None,
     format: Annotated[str, Parameter(help="Raw layout of the references.")] = "auto",
     overwrite: Overwrite = False,

@@ -96,7 +96,7 @@ class LossConfig(Section):
     arguments: dict[str, Any] = {}
     """Its arguments; for hybrid the weights {cross_entropy: 1, ssim: 1, dice: 1}."""
     class_weights: Literal["none", "inverse_frequency"] = "none"
-    """Weights of the cross entropy: none, or inverse to each class's share of the prepared pixels."""
+    """Weights of the cross entropy: none, or inverse to each class's share of the training cases' pixels."""
 
 
 class OptimizerConfig(Section):
@@ -172,7 +172,7 @@ def load_config(
     """
     origin = str(file) if file else "configuration"
     from_file = _read_yaml(file) if file else {}
-    chosen = recipe or from_file.get("recipe") or "default"
+    chosen = recipe or (overrides or {}).get("recipe") or from_file.get("recipe") or "default"
     if chosen not in RECIPES:
         raise UserError(f'{origin}: there is no recipe "{chosen}". {did_you_mean(str(chosen), RECIPES)}')
     text = resources.files("caseunet").joinpath(f"recipes/{chosen}.yaml").read_text(encoding="utf-8")

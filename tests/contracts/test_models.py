@@ -25,7 +25,6 @@ def test_logits_have_the_image_s_size(name: str, norm: str, size: tuple[int, int
     logits = build(name, norm)(torch.randn(2, 3, *size))
     assert logits.shape == (2, 4, *size)
     assert torch.isfinite(logits).all()
-    assert (logits.softmax(1).sum(1) - 1).abs().max() < 1e-5
     assert logits.min() < 0, "logits, not probabilities"
 
 

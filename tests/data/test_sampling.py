@@ -7,8 +7,9 @@ import torch
 from caseunet.config import Config, DataConfig
 from caseunet.data.loader import batches, plan_preprocessing
 from caseunet.data.sampling import SliceSampler
-from caseunet.data.store import Prepared
+from caseunet.data.store import DatasetInfo, Intensities, Prepared
 from caseunet.errors import UserError
+from caseunet.sources.lits import LABELS
 
 
 def sampler(**changes: object) -> SliceSampler:
@@ -86,3 +87,45 @@ def test_image_and_mask_are_cut_and_flipped_together(lits_prepared: Prepared) ->
     hounsfield = batch.image[:, 0] * 2000 - 1000
     assert hounsfield[batch.target == 1].mean() == pytest.approx(105, abs=12)
     assert hounsfield[batch.target == 2].mean() == pytest.approx(45, abs=12)
+
+
+def info_of(modality: str, dtype: str, channels: int) -> DatasetInfo:
+    """A description with mean 10, 20, …, standard deviation 2, 4, … and a middle range of −50 … 150."""
+    counted = range(1, channels + 1)
+    return DatasetInfo(
+        source_format="x",
+        modality=modality,
+        group_name="patient",
+        licence="",
+        label_map=LABELS,
+        channels=channels,
+        dtype=dtype,
+        size=None,
+        intensities=Intensities(
+            mean=tuple(10.0 * c for c in counted),
+            std=tuple(2.0 * c for c in counted),
+            low=(-50.0,) * channels,
+            high=(150.0,) * channels,
+        ),
+        class_pixels=(1, 1, 1),
+        fingerprint="",
+        code_version="",
+    )
+
+
+@pytest.mark.parametrize(
+    ("info", "config", "expected"),
+    [
+        (("ct", "int16", 1), {}, ((-200, 250), (-200,), (450,), 1)),
+        (("ct", "int16", 1), {"clip": (-100, 100)}, ((-100, 100), (-100,), (200,), 1)),
+        (("ct", "int16", 1), {"normalize": "zscore"}, ((-50, 150), (10,), (2,), 1)),
+        (("mr", "int16", 1), {"three_channels": True}, ((-50, 150), (-50,), (200,), 3)),
+        (("rgb", "uint8", 3), {"three_channels": True}, (None, (0, 0, 0), (255, 255, 255), 1)),
+        (("rgb", "uint8", 3), {"normalize": "zscore"}, (None, (10, 20, 30), (2, 4, 6), 1)),
+    ],
+)
+def test_planned_preprocessing(
+    info: tuple[str, str, int], config: dict[str, object], expected: tuple[object, ...]
+) -> None:
+    planned = plan_preprocessing(info_of(*info), DataConfig.model_validate(config))
+    assert (planned.clip, planned.subtract, planned.divide, planned.repeat) == expected

@@ -79,3 +79,13 @@ def test_labels_come_back_at_the_source_s_size() -> None:
     labels = labels_from_logits(logits, (4, 4))
     assert labels.dtype == torch.uint8
     assert labels[0].tolist() == [[0, 0, 1, 1]] * 4
+
+
+def test_resizing_follows_pixel_centres() -> None:
+    """Halving a ramp averages neighbours; a label in the second of four columns fills columns 2 and 3 of eight."""
+    ramp = np.tile(np.arange(0, 80, 10, dtype=np.int16), (1, 1, 4, 1))
+    halved = resize_image(ramp, (4, 4))[0, 0, 0]
+    assert halved[1:3].tolist() == [25, 45]
+    labels = np.array([[0, 1, 0, 0]], np.uint8)[None]
+    assert resize_labels(labels, (1, 8))[0, 0].tolist() == [0, 0, 1, 1, 0, 0, 0, 0]
+    assert resize_labels(np.arange(9, dtype=np.uint8).reshape(1, 1, 9), (1, 3))[0, 0].tolist() == [1, 4, 7]

@@ -57,6 +57,8 @@ def write_predictions(folder: Path, cases: tuple[int, ...] = (0, 1), trained: bo
         "device": "cpu",
         "engine": "torch",
         "code_version": "0",
+        "fold": None,
+        "selected_on_fold": 0,
         "cases": [
             {
                 "id": f"volume-{n}",
@@ -130,7 +132,7 @@ def test_only_the_fold_s_slices_are_scored(folders: tuple[Path, Path], tmp_path:
     result = evaluate(*folders, tmp_path / "report", split=tmp_path / "splits.json")
     assert value(result.cases, "volume-0", "liver", "dice") == 1
     assert value(result.cases, "volume-0", "tumour", "dice") == 0.75
-    assert result.summary.caution == "Careful."
+    assert result.summary.caution.startswith("Careful. The weights are those that did best on this very fold")
     assert "1 slice of 1 case" in result.summary.scope
     assert "Careful." in result.report.read_text()
 
@@ -184,8 +186,8 @@ def test_a_list_of_predictions_is_checked(folders: tuple[Path, Path], tmp_path: 
     write_predictions(folders[0], cases=(0, 0))
     with pytest.raises(UserError, match="predictions.json: .*case volume-0 is there twice"):
         evaluate(*folders, tmp_path / "report")
+    write_predictions(folders[0])
     with pytest.raises(UserError, match=r"metrics.csv is missing"):
-        write_predictions(folders[0])
         evaluate(*folders, tmp_path / "report", run=tmp_path)
     assert not (tmp_path / "report").exists()
 

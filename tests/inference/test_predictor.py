@@ -1,5 +1,6 @@
 """Prediction: the same from every door, and back in the source's geometry."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +12,8 @@ import torch
 
 from caseunet import Predictor, UserError
 from caseunet.bundle import Bundle
+from caseunet.data import transforms
 from caseunet.data.store import Prepared
-from caseunet.inference import predictor as module
 from caseunet.io import nifti, raster
 from caseunet.pipelines.predict import find_inputs, predict
 
@@ -20,7 +21,7 @@ from caseunet.pipelines.predict import find_inputs, predict
 @pytest.fixture(scope="module")
 def predictor(lits_bundle: Bundle) -> Predictor:
     """Its head's last layer is made to follow the picture's brightness, so that masks have shape without training."""
-    made = Predictor(lits_bundle)
+    made = Predictor(lits_bundle.folder)
     torch.manual_seed(0)
     for parameter in made._model.head.parameters():
         torch.nn.init.normal_(parameter)
@@ -47,7 +48,7 @@ def test_groups_of_slices_make_no_difference(
     predictor: Predictor, lits_raw: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = predictor.predict(lits_raw / "volume-0.nii").labels
-    monkeypatch.setattr(module, "PIXELS_AT_ONCE", 48 * 40 * 3)
+    monkeypatch.setattr(transforms, "PIXELS_AT_ONCE", 48 * 40 * 3)
     assert_equal_but_for_ties(predictor.predict(lits_raw / "volume-0.nii").labels, whole)
 
 
@@ -59,7 +60,7 @@ def test_orientation_of_the_file_makes_no_difference(
     here, there = nib.orientations.io_orientation(source.affine), nib.orientations.axcodes2ornt(code)
     turned = source.as_reoriented(nib.orientations.ornt_transform(here, there))
     nib.save(turned, tmp_path / "v.nii.gz")
-    predictor.predict(tmp_path / "v.nii.gz").save(tmp_path / "mask.nii.gz")
+    predictor.predict(tmp_path / "v.nii.gz").save(str(tmp_path / "mask.nii.gz"))
     mask, volume = nib.load(tmp_path / "mask.nii.gz"), nib.load(tmp_path / "v.nii.gz")
     assert mask.shape == volume.shape
     np.testing.assert_array_equal(mask.affine, volume.affine)
@@ -149,3 +150,31 @@ def test_earlier_masks_are_no_inputs(lits_bundle: Bundle, lits_raw: Path, tmp_pa
     with pytest.raises(UserError, match="which is read"):
         predict(lits_bundle.folder, [tmp_path / "masks" / "scan.nii"], tmp_path / "masks", overwrite=True)
     assert (tmp_path / "masks" / "scan.nii").exists()
+
+
+def test_a_resized_prediction_lies_where_the_source_does(lits_bundle: Bundle, tmp_path: Path) -> None:
+    """With a preprocessing size the network sees 64×64 and the mask returns at the source's size, in place."""
+    bundle = shutil.copytree(lits_bundle.folder, tmp_path / "bundle")
+    content = json.loads((bundle / "model.json").read_text())
+    content["preprocessing"]["size"] = [64, 64]
+    (bundle / "model.json").write_text(json.dumps(content))
+    made = Predictor(bundle)
+    sizes = []
+
+    def brightness(x: torch.Tensor) -> torch.Tensor:
+        sizes.append(tuple(x.shape[-2:]))
+        return torch.stack([-x[:, 0], x[:, 0], torch.full_like(x[:, 0], -9e9)], 1)
+
+    made._model = brightness
+    volume = np.full((2, 96, 128), -1000, np.int16)
+    volume[:, 24:48, 64:96] = 1000
+    labels = made.predict(volume).labels
+    assert sizes == [(64, 64)]
+    assert labels.shape == volume.shape
+    assert np.mean(labels != (volume > 0)) < 0.02
+
+
+def test_frames_without_labels_json_can_be_predicted(endovis_raw: Path, tmp_path: Path) -> None:
+    raw = shutil.copytree(endovis_raw, tmp_path / "raw")
+    (raw / "labels.json").unlink()
+    assert len(find_inputs([raw])) == 9

@@ -81,6 +81,16 @@ def test_scaled_values_are_applied_and_stay_integers(tmp_path: Path) -> None:
     assert pixels.dtype == np.int16
 
 
+def test_the_other_byte_order_is_turned(tmp_path: Path) -> None:
+    array = np.arange(60, dtype=">i2").reshape(3, 4, 5)
+    header = nib.Nifti1Header(endianness=">")
+    header.set_data_dtype(">i2")
+    nib.save(nib.Nifti1Image(array, np.diag([-1, -1, 1, 1]), header), tmp_path / "v.nii")
+    pixels = nifti.read_volume(tmp_path / "v.nii").pixels
+    assert pixels.dtype.isnative
+    np.testing.assert_array_equal(pixels[:, 0], array.transpose(2, 1, 0))
+
+
 def test_a_fourth_axis_of_one_is_dropped(tmp_path: Path) -> None:
     nib.save(nib.Nifti1Image(np.zeros((3, 4, 5, 1), np.int16), np.eye(4)), tmp_path / "v.nii")
     assert nifti.read_volume(tmp_path / "v.nii").pixels.shape == (5, 1, 4, 3)

@@ -50,10 +50,12 @@ def test_soft_dice_sums_over_the_batch() -> None:
     assert soft_dice_loss(torch.zeros(2, 2, 2, 2), target, smooth=0.0) == pytest.approx(0.5)
 
 
-def test_soft_dice_leaves_out_classes_that_are_nowhere() -> None:
+def test_soft_dice_can_leave_out_classes_that_are_nowhere() -> None:
     """p = ⅓ for each of three classes, 4 pixels of class 0: 2 · 4/3 / (4/3 + 4) = ½ for class 0, which alone counts."""
     target = torch.zeros(1, 2, 2, dtype=torch.long)
-    assert soft_dice_loss(torch.zeros(1, 3, 2, 2), target, smooth=0.0) == pytest.approx(0.5)
+    logits = torch.zeros(1, 3, 2, 2)
+    assert soft_dice_loss(logits, target, smooth=0.0, classes="present") == pytest.approx(0.5)
+    assert soft_dice_loss(logits, target, smooth=0.0) == pytest.approx(1 - 0.5 / 3), "absent classes score 0"
 
 
 def test_ssim_of_constant_maps() -> None:

@@ -100,7 +100,7 @@ def test_real_liver_lies_on_the_right(real_data: Callable[[str], Path]) -> None:
     image = real_data(folder + "images/volume_CT_SET_3.nii.gz")
     label = real_data(folder + "labels/segmentation_CT_SET_3.nii.gz")
     case = SourceCase("3", image, label, "3")
-    dataset = SourceDataset("lits", image.parent, (case,), LABELS, "ct", "patient")
+    dataset = SourceDataset("lits", image.parent, (case,), LABELS, "ct", "patient", "")
     labels = LITS.read_labels(case, dataset)
     pixels = LITS.read_image(case).pixels
     assert labels.shape == (78, 512, 512)

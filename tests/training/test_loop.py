@@ -10,12 +10,16 @@ import torch
 import yaml
 
 from caseunet.bundle import Bundle, load_bundle
-from caseunet.config import Config, OptimizerConfig, TrainingConfig, load_config
+from caseunet.config import Config, OptimizerConfig, PrepareConfig, TrainingConfig, load_config
 from caseunet.data.store import Prepared
 from caseunet.errors import UserError
+from caseunet.losses import create_loss
+from caseunet.pipelines.evaluate import evaluate
+from caseunet.pipelines.predict import predict
+from caseunet.pipelines.prepare import prepare
 from caseunet.pipelines.train import train
 from caseunet.training.checkpoint import load_checkpoint
-from caseunet.training.loop import State, budget_used
+from caseunet.training.loop import State, budget_used, next_validation
 from caseunet.training.optim import learning_rate
 
 
@@ -101,6 +105,99 @@ def test_training_learns(lits_prepared: Prepared, tmp_path: Path) -> None:
     assert bundle.info.validation.structures["liver"] > 0.8
 
 
+@pytest.mark.parametrize(("steps", "validations"), [(50, 50), (100, 100), (7, 3), (2, 5)])
+def test_every_round_takes_a_step(steps: int, validations: int) -> None:
+    """Shares of a budget are rounded; a due point must never be where the run already is for ever."""
+    config = TrainingConfig(steps=steps, validations=validations)
+    state = State(torch.nn.Identity(), torch.optim.SGD([torch.zeros(1)]))
+    rounds = []
+    while budget_used(config, state) < 1:
+        due = next_validation(config, state)
+        state.step += 1
+        while budget_used(config, state) < due:
+            state.step += 1
+        rounds.append(state.step)
+    assert rounds[-1] == steps
+    assert len(rounds) == min(steps, validations)
+
+
+def test_validations_take_a_quarter_of_the_minutes_at_most() -> None:
+    config = TrainingConfig(minutes=1, validations=10)
+    state = State(torch.nn.Identity(), torch.optim.SGD([torch.zeros(1)]), seconds=10, validation_seconds=1)
+    assert next_validation(config, state) == pytest.approx(0.2)
+    state.validation_seconds = 8
+    assert next_validation(config, state) == pytest.approx(0.4)
+
+
+def test_the_learning_rate_of_the_schedule_is_used(lits_bundle: Bundle, tiny_config: Config) -> None:
+    """A row after step n shows the rate of step n, which began with n − 1 of 4 steps used."""
+    metrics = pd.read_csv(lits_bundle.folder.parent / "metrics.csv").dropna(subset=["loss"])
+    expected = [learning_rate(tiny_config.optimizer, (step - 1) / 4) for step in metrics["step"]]
+    np.testing.assert_allclose(metrics["lr"], expected, rtol=1e-4)
+
+
+def test_gradients_are_clipped(lits_prepared: Prepared, tiny_config: Config, tmp_path: Path) -> None:
+    """AdamW's first step has one size for any gradient but a vanishing one, which a tiny norm makes of it."""
+    runs = {}
+    for norm in (1e-9, None):
+        config = changed(
+            tiny_config, optimizer={"clip_norm": norm, "name": "adamw"}, training={"keep": "last", "steps": 1}
+        )
+        runs[norm] = train(lits_prepared.folder, tmp_path / str(norm), config).weights["head.2.bias"]
+    assert not torch.equal(runs[1e-9], runs[None])
+
+
+def test_class_weights_follow_the_training_cases(
+    lits_prepared: Prepared, tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[float] | None] = []
+
+    def spy(name: str, weights: list[float] | None, **arguments: object) -> torch.nn.Module:
+        seen.append(weights)
+        return create_loss(name, weights, **arguments)
+
+    monkeypatch.setattr("caseunet.pipelines.train.create_loss", spy)
+    config = changed(tiny_config, loss={"class_weights": "inverse_frequency"})
+    train(lits_prepared.folder, tmp_path / "run", config)
+    counts = np.bincount(np.concatenate([lits_prepared.labels(c).ravel() for c in lits_prepared.fold(0).train]))
+    assert seen == [pytest.approx((1 / counts) / (1 / counts).mean())]
+
+
+def test_validation_equals_prediction_and_evaluation(
+    lits_bundle: Bundle, lits_prepared: Prepared, lits_raw: Path, tmp_path: Path
+) -> None:
+    """The score in the bundle is what a user gets who predicts the fold's validation cases and evaluates them."""
+    splits = lits_prepared.folder / "splits.json"
+    predict(lits_bundle.folder, [lits_raw], tmp_path / "p", split=splits)
+    summary = evaluate(tmp_path / "p", lits_raw, tmp_path / "r", split=splits).summary
+    for name, value in lits_bundle.info.validation.structures.items():
+        assert summary.structures[name].metrics["dice"].mean == pytest.approx(value, abs=1e-3)
+
+
+def test_the_paper_s_recipe_trains(lits_raw: Path, tmp_path: Path) -> None:
+    config = load_config(
+        recipe="paper",
+        overrides={
+            "prepare.size": [64, 64],
+            "prepare.folds": 2,
+            "model.arguments.widths": [2, 3, 4],
+            "training.steps": 1,
+        },
+    )
+    prepare(lits_raw, tmp_path / "p", config.prepare)
+    info = train(tmp_path / "p", tmp_path / "run", config).info
+    assert info.architecture.in_channels == 3
+    assert (info.preprocessing.clip, info.preprocessing.repeat) == ((-200, 250), 3)
+    assert info.preprocessing.size == (64, 64)
+
+
+def test_slices_next_to_the_held_out_ones_are_not_seen(lits_raw: Path, tiny_config: Config, tmp_path: Path) -> None:
+    config = PrepareConfig(split="slice-blocks", block=2, hold_out_every=2, gap=0)
+    prepare(lits_raw, tmp_path / "p", config)
+    with pytest.raises(UserError, match="is in training and in validation.*data.neighbours"):
+        train(tmp_path / "p", tmp_path / "run", changed(tiny_config, data={"neighbours": 1}))
+
+
 def test_no_step_is_validated_twice(lits_prepared: Prepared, tiny_config: Config, tmp_path: Path) -> None:
     train(lits_prepared.folder, tmp_path / "run", changed(tiny_config, training={"steps": 3, "validations": 10}))
     metrics = pd.read_csv(tmp_path / "run" / "metrics.csv").dropna(subset=["val_dice"])
@@ -114,7 +211,7 @@ def test_no_step_is_validated_twice(lits_prepared: Prepared, tiny_config: Config
         ({"optimizer": {"name": "adamw", "clip_norm": None}}, None),
         ({"training": {"precision": "bf16"}}, None),
         ({"model": {"name": "unet", "arguments": {"widths": [4, 6]}}}, None),
-        ({"loss": {"name": "dice"}}, None),
+        ({"loss": {"name": "dice", "arguments": {"classes": "present"}}}, None),
         ({"model": {"name": "unet", "arguments": {"width": 4}}}, 'no argument "width"'),
         ({"data": {"fold": 7}}, "no fold 7"),
         ({"training": {"device": "cuda"}}, "cuda"),

@@ -158,8 +158,12 @@ class Prepared:
         if missing or not self.cases.index.is_unique:
             raise self._damaged(f"cases.parquet lacks {missing}" if missing else "cases.parquet has a case twice")
 
-    def fold(self, number: int) -> Fold:
+    def fold(self, number: int, neighbours: int = 0) -> Fold:
         """One fold, checked: its cases and slices exist, and nothing is in training and validation.
+
+        Args:
+            number: of the fold.
+            neighbours: slices on each side that training sees beside its own.
 
         Raises:
             UserError: there is no such fold, or it does not hold what a fold must.
@@ -174,17 +178,19 @@ class Prepared:
                 slices = int(self.cases.at[case, "slices"])
                 if not all(0 <= start < stop <= slices for start, stop in ranges):
                     raise UserError(f"{origin}: {case} has slices 0 to {slices - 1}, not {list(ranges)}.")
-                whole = self.split.by != BY_BLOCKS
-                used[part] |= {
-                    (str(self.cases.at[case, "group"]), -1) if whole else (case, s)
-                    for start, stop in ranges
-                    for s in range(start, stop)
-                }
+                reach = neighbours if part == "train" else 0
+                seen = {s for start, stop in ranges for s in range(start - reach, stop + reach)}
+                if self.split.by != BY_BLOCKS:  # then groups are kept whole
+                    case, seen = str(self.cases.at[case, "group"]), {0} if seen else set()
+                used[part] |= {(case, s) for s in seen}
             if not used[part]:
                 raise UserError(f"{origin}: its {part} part is empty.")
         both = sorted(used["train"] & used["val"])
         if both:
-            raise UserError(f"{origin}: {both[0][0]} is in training and in validation, so scores would flatter.")
+            raise UserError(
+                f"{origin}: {both[0][0]} is in training and in validation, so scores would flatter. "
+                "(Neighbouring slices count: data.neighbours must not be above prepare.gap.)"
+            )
         return fold
 
     def size(self, case: str) -> tuple[int, int]:

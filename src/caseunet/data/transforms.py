@@ -13,6 +13,13 @@ from torch.nn import functional as F
 from caseunet.errors import UserError
 from caseunet.types import Preprocessing
 
+PIXELS_AT_ONCE = 2**20
+
+
+def slices_at_once(height: int, width: int) -> int:
+    """How many slices to give a network together when only its answer is wanted: about a million pixels."""
+    return max(1, PIXELS_AT_ONCE // (height * width))
+
 
 def resize_image(pixels: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
     """Slices (S, C, H, W) at ``size``: bilinear, anti-aliased when shrinking, rounded back to their own type."""

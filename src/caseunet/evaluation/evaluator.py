@@ -1,4 +1,4 @@
-"""The protocol "volumes": per case and structure, in source geometry."""
+"""The protocols "volumes" and "slices": per case and structure, in source geometry."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from caseunet.metrics.overlap import confusion_matrix, counts_of
 from caseunet.progress import counted
 from caseunet.types import Geometry, LabelMap, Ranges, Stored
 
-PROTOCOL = "volumes"
+PROTOCOLS = {"volumes": "A case is a volume. ", "slices": "A case is an image or frame. "}
 PROTOCOL_TEXT = (
     "Every case is scored on its own, in the geometry of its source file, never on resized masks. A structure is the "
     "union of its labels; the background is no structure. Means are over cases. A structure that neither reference nor "
@@ -131,7 +131,7 @@ def evaluate_case(pair: Pair, label_map: LabelMap) -> tuple[list[dict[str, objec
 
 
 def summarize_cases(
-    cases: pd.DataFrame, label_map: LabelMap, scope: str, caution: str, not_predicted: tuple[str, ...]
+    cases: pd.DataFrame, label_map: LabelMap, protocol: str, scope: str, caution: str, not_predicted: tuple[str, ...]
 ) -> EvaluationSummary:
     """Means over cases of every metric and structure."""
     structures = {}
@@ -142,8 +142,8 @@ def summarize_cases(
     means = [s.metrics["dice"].mean for s in structures.values()]
     known = [mean for mean in means if mean is not None]
     return EvaluationSummary(
-        protocol=PROTOCOL,
-        definition=PROTOCOL_TEXT,
+        protocol=protocol,
+        definition=PROTOCOLS[protocol] + PROTOCOL_TEXT,
         metrics=METRICS,
         scope=scope,
         caution=caution,

@@ -9,16 +9,13 @@ import numpy as np
 import torch
 
 from caseunet.bundle import Bundle, load_bundle
-from caseunet.data.transforms import gather_slices, labels_from_logits, normalize, resize_image
+from caseunet.data.transforms import gather_slices, labels_from_logits, normalize, resize_image, slices_at_once
 from caseunet.errors import UserError
 from caseunet.io import nifti, raster
 from caseunet.models import create_model
 from caseunet.types import Geometry, LabelMap, Picture, Preprocessing
 
 ENGINES = ("torch",)
-
-PIXELS_AT_ONCE = 2**20
-"""Slices are predicted in groups of at most this many pixels."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +38,9 @@ class Segmentation:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.labels, dtype=dtype, copy=copy)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write it in source geometry: NIfTI for volumes, palette PNG for images."""
+        path = Path(path)
         if nifti.is_nifti(path):
             if self.geometry is None or self.geometry.affine is None:
                 raise UserError(f"{path}: an image without a position cannot be saved as NIfTI; use .png.")
@@ -57,7 +55,7 @@ class Predictor:
     """Segments arrays and files with a bundle.
 
     Args:
-        bundle: from :func:`caseunet.load_bundle`, or its folder.
+        bundle: from :func:`caseunet.load_bundle`, whose weights it then shares, or its folder.
         device: "auto" (a GPU if there is one), "cpu", "cuda", "mps".
         engine: "torch".
 
@@ -117,7 +115,7 @@ class Predictor:
         preprocessing = self.bundle.info.preprocessing
         S, _, H, W = pixels.shape
         resized = resize_image(pixels, preprocessing.size)
-        group = max(1, PIXELS_AT_ONCE // (resized.shape[-2] * resized.shape[-1]))
+        group = slices_at_once(*resized.shape[-2:])
         labels = np.empty((S, H, W), np.uint8)
         for start in range(0, S, group):
             indices = range(start, min(start + group, S))

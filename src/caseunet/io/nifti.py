@@ -175,7 +175,8 @@ def _read_array(path: Path, geometry: Geometry) -> np.ndarray:
     try:
         if path.name.lower().endswith(".gz"):
             image = type(image).from_bytes(gzip.decompress(path.read_bytes()))
-        return np.asanyarray(image.dataobj).reshape(geometry.shape)
+        array = np.asanyarray(image.dataobj).reshape(geometry.shape)
+        return array.astype(array.dtype.newbyteorder("="), copy=False)  # torch knows only this machine's byte order
     except (OSError, EOFError, ValueError, MemoryError, zlib.error, ImageFileError) as error:
         raise UserError(f"{path}: its voxels cannot be read; the file is truncated or damaged: {error}") from error
 

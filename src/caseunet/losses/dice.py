@@ -1,5 +1,7 @@
 """Soft Dice."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -7,17 +9,20 @@ from torch.nn import functional as F
 from caseunet.losses.precision import at_least_float32
 
 
-def soft_dice_loss(logits: Tensor, target: Tensor, smooth: float = 1e-5) -> Tensor:
+def soft_dice_loss(
+    logits: Tensor, target: Tensor, smooth: float = 1e-5, classes: Literal["all", "present"] = "all"
+) -> Tensor:
     """1 − mean over classes of ``(2 Σ p·g + smooth) / (Σ p + Σ g + smooth)``, in float32 or better.
 
     p is the softmax, g the one-hot target. The sums run over the pixels of the whole batch. The background counts as a
-    class. The mean is over the classes that the batch's target holds: for the others the quotient is near 0 whatever
-    the network says, which would only add a constant.
+    class.
 
     Args:
         logits: (B, C, H, W).
         target: (B, H, W), class ids.
         smooth: keeps the quotient finite.
+        classes: "all" means over all C. "present" means over those that the batch's target holds: for the others the
+            quotient is near 0 whatever the network says, which adds a constant and weakens the others' gradient.
     """
     C = logits.shape[1]
     p = at_least_float32(logits).softmax(1)
@@ -25,16 +30,19 @@ def soft_dice_loss(logits: Tensor, target: Tensor, smooth: float = 1e-5) -> Tens
     over = (0, 2, 3)
     pixels = g.sum(over)
     dice = (2 * torch.sum(p * g, over) + smooth) / (p.sum(over) + pixels + smooth)
-    present = (pixels > 0).to(dice)
-    return 1 - (dice * present).sum() / present.sum()
+    counted = torch.ones_like(dice) if classes == "all" else (pixels > 0).to(dice)
+    return 1 - (dice * counted).sum() / counted.sum()
 
 
 class SoftDice(nn.Module):
-    """:func:`soft_dice_loss` with a fixed ``smooth``."""
+    """:func:`soft_dice_loss` with fixed settings."""
 
-    def __init__(self, smooth: float = 1e-5) -> None:
+    def __init__(self, smooth: float = 1e-5, classes: Literal["all", "present"] = "all") -> None:
         super().__init__()
+        if classes not in ("all", "present"):
+            raise ValueError(f'classes="{classes}": expected "all" or "present"')
         self.smooth = smooth
+        self.classes: Literal["all", "present"] = classes
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        return soft_dice_loss(logits, target, self.smooth)
+        return soft_dice_loss(logits, target, self.smooth, self.classes)

@@ -1,6 +1,7 @@
 """The paper's hybrid loss."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,8 @@ class Hybrid(nn.Module):
 
     A term with weight 0 is not computed. ``parts`` holds the terms of the last call, unweighted and detached, for logs.
 
+    ``dice_classes`` is the ``classes`` of :func:`caseunet.losses.dice.soft_dice_loss`.
+
     Shapes: logits (B, C, H, W), target (B, H, W) class ids → scalar.
     """
 
@@ -24,12 +27,17 @@ class Hybrid(nn.Module):
         ssim: float = 1.0,
         dice: float = 1.0,
         class_weights: Sequence[float] | None = None,
+        dice_classes: Literal["all", "present"] = "all",
     ) -> None:
         super().__init__()
         weights = {"cross_entropy": cross_entropy, "ssim": ssim, "dice": dice}
         if min(weights.values()) < 0 or max(weights.values()) == 0:
             raise ValueError(f"the weights of the terms must be at least 0 and not all 0: {weights}")
-        terms = {"cross_entropy": WeightedCrossEntropy(class_weights), "ssim": SSIM(), "dice": SoftDice()}
+        terms = {
+            "cross_entropy": WeightedCrossEntropy(class_weights),
+            "ssim": SSIM(),
+            "dice": SoftDice(classes=dice_classes),
+        }
         self.weights = {name: weight for name, weight in weights.items() if weight}
         self.terms = nn.ModuleDict({name: terms[name] for name in self.weights})
         self.parts: dict[str, Tensor] = {}

@@ -42,7 +42,7 @@ def evaluate(
     references: Path,
     out: Path,
     split: Path | None = None,
-    fold: int = 0,
+    fold: int | None = None,
     run: Path | None = None,
     layout_name: str = "auto",
     overwrite: bool = False,
@@ -56,6 +56,7 @@ def evaluate(
         references: the raw data set with the masks.
         out: folder to write.
         split, fold: a splits.json; only the validation slices of that fold are scored, and each must be predicted.
+            Without a number it is the fold that was predicted, or 0.
         run: the training run, for its curves.
         layout_name: raw layout of ``references``.
         overwrite: replace an earlier report at ``out``.
@@ -73,6 +74,7 @@ def evaluate(
         raise UserError(
             f"{references}: its labels {dataset.label_map.names} are not the predictions' {predicted.label_map.names}."
         )
+    fold = next(number for number in (fold, predicted.fold, 0) if number is not None)
     chosen = None if split is None else fold_of(read_split(split), fold, split)
     ranges = None if chosen is None else chosen.val
     if run is not None and not (run / "metrics.csv").is_file():
@@ -116,10 +118,17 @@ def evaluate(
             stage.advance(1, pair.case)
     table = pd.DataFrame(rows)
     unpredicted = () if ranges is not None else tuple(sorted(set(cases) - {pair.case for pair in pairs}))
-    caution = _caution(predicted, {pair.case for pair in pairs}, split)
-    summary = summarize_cases(table, dataset.label_map, scope_text(ranges, fold), caution, unpredicted)
+    caution = _caution(predicted, {pair.case for pair in pairs}, split, fold)
+    summary = summarize_cases(
+        table,
+        dataset.label_map,
+        "volumes" if dataset.modality in ("ct", "mr") else "slices",
+        scope_text(ranges, fold),
+        caution,
+        unpredicted,
+    )
     shown = [
-        ShownSlice(rank, score, layout.read_image(cases[score.pair.case]).pixels[score.slice])
+        ShownSlice(rank, score, layout.read_image(cases[score.pair.case]).pixels[score.slice].copy())
         for rank, score in choose_slices(scores)
     ]
     with (
@@ -140,16 +149,20 @@ def evaluate(
     return Evaluation(summary, table, out / "report.html")
 
 
-def _caution(predicted: PredictionsInfo, scored: set[str], split: Path | None) -> str:
-    """What a reader of the scores must know: how the split was made, or that training images are among them."""
-    caution = "" if split is None else read_split(split).caution
+def _caution(predicted: PredictionsInfo, scored: set[str], split: Path | None, fold: int) -> str:
+    """What a reader of the scores must know: how split and weights were chosen, or that training images are scored."""
+    cautions = []
     seen = [case.id for case in predicted.cases if case.in_training and case.id in scored]
-    if caution or not seen:
-        return caution
-    return (
-        f"The model was trained on {len(seen)} of the {counted(len(scored), 'scored case')}, {seen[0]} among them. The "
-        "scores do not show how well it does on new images."
-    )
+    if split is not None and (of_split := read_split(split).caution):
+        cautions.append(of_split)
+    elif seen:
+        cautions.append(
+            f"The model was trained on {len(seen)} of the {counted(len(scored), 'scored case')}, {seen[0]} among them. "
+            "The scores do not show how well it does on new images."
+        )
+    if split is not None and predicted.selected_on_fold == fold:
+        cautions.append("The weights are those that did best on this very fold, so its scores are a little optimistic.")
+    return " ".join(cautions)
 
 
 def _chosen(predicted: PredictionsInfo, cases: set[str] | None, folder: Path) -> list[PredictedCase]:

@@ -58,6 +58,10 @@ class PredictionsInfo(Stored):
     device: str
     engine: str
     code_version: str
+    fold: int | None
+    """Fold whose validation part was asked for."""
+    selected_on_fold: int | None
+    """Fold on which these weights scored best, if they were chosen so."""
     cases: tuple[PredictedCase, ...]
     failed: tuple[FailedCase, ...] = ()
 
@@ -86,7 +90,7 @@ def predict(
     inputs: Sequence[Path],
     out: Path,
     split: Path | None = None,
-    fold: int = 0,
+    fold: int | None = None,
     device: str = "auto",
     engine: str = "torch",
     overwrite: bool = False,
@@ -98,7 +102,8 @@ def predict(
         bundle: folder of the model.
         inputs: image files, folders of them, or raw data sets in a known layout (only their images are read).
         out: folder to write.
-        split, fold: a splits.json; only cases with a validation part in that fold are segmented.
+        split, fold: a splits.json; only cases with a validation part in that fold are segmented. Without a number it is
+            the fold that the bundle was validated on.
         device, engine: as for :class:`caseunet.Predictor`.
         overwrite: replace earlier predictions at ``out``.
         display: what a person sees.
@@ -111,13 +116,14 @@ def predict(
     display = display or Display()
     predictor = Predictor(load_bundle(bundle), device, engine)
     cases = find_inputs(inputs, leave_out=out)
+    info = predictor.bundle.info
     if split is not None:
+        fold = info.training_data.fold if fold is None else fold
         chosen = fold_of(read_split(split), fold, split).val
         missing = sorted(set(chosen) - {case.id for case in cases})
         if missing:
             raise UserError(f"{split}: fold {fold} validates on {missing[0]}, which is not among the images given.")
         cases = [case for case in cases if case.id in chosen]
-    info = predictor.bundle.info
     predictions = PredictionsInfo(
         bundle=str(bundle),
         bundle_hash=info.weights_hash,
@@ -126,6 +132,8 @@ def predict(
         device=str(predictor.device),
         engine=engine,
         code_version=version("caseunet"),
+        fold=fold if split is not None else None,
+        selected_on_fold=info.training_data.fold if info.validation.selected == "best" else None,
         cases=(),
     )
     done: list[PredictedCase] = []
@@ -163,6 +171,8 @@ def _predict_one(predictor: Predictor, case: Input, folder: Path, stage: Stage) 
     except UserError as error:
         raise UserError(f"{case.path}: {error}") from error
     target = folder / (case.id + _suffix(case.path))
+    if not target.resolve().is_relative_to(folder):
+        raise UserError(f'{case.path}: its name "{case.id}" would be written outside the output folder.')
     Segmentation(labels, info.label_map, picture.geometry, case.path).save(target)
     image_hash = content_hash(case.path)
     return PredictedCase(
@@ -220,7 +230,7 @@ def _in_folder(folder: Path, leave_out: Path | None) -> list[Input]:
     for name in SOURCES:
         layout = SOURCES.get(name)
         if layout.matches(folder):
-            return [Input(case.id, case.image) for case in layout.discover(folder).cases]
+            return [Input(case.id, case.image) for case in layout.cases(folder)]
     out = None if leave_out is None else leave_out.resolve()
     return [
         Input(path.relative_to(folder).with_name(_name(path)).as_posix(), path)

@@ -5,10 +5,11 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from caseunet.bundle import Architecture, Bundle, Score, TrainingData, load_bundle, save_bundle
-from caseunet.config import Config, to_yaml
+from caseunet.config import Config, load_config, to_yaml
 from caseunet.data.loader import plan_preprocessing
 from caseunet.data.store import Prepared
 from caseunet.evaluation.figures import hex_color, to_png, training_curves
@@ -36,7 +37,7 @@ def train(
     Args:
         prepared_folder: written by :func:`caseunet.pipelines.prepare.prepare`.
         out: the run's folder.
-        config: everything else; its ``prepare`` section is not used here.
+        config: everything else, the default recipe if None; its ``prepare`` section is not used here.
         overwrite: replace an earlier run at ``out``.
         display: what a person sees.
 
@@ -46,9 +47,9 @@ def train(
     Raises:
         UserError: something is missing or does not fit, or the loss became NaN.
     """
-    config, display = config or Config(), display or Display()
+    config, display = config or load_config(), display or Display()
     prepared = Prepared(prepared_folder)
-    fold = prepared.fold(config.data.fold)
+    fold = prepared.fold(config.data.fold, config.data.neighbours)
     preprocessing = plan_preprocessing(prepared.info, config.data)
     label_map = prepared.info.label_map
 
@@ -62,7 +63,8 @@ def train(
     model = create_model(architecture.name, architecture.in_channels, len(label_map), **architecture.arguments)
     weights = None
     if config.loss.class_weights == "inverse_frequency":
-        weights = inverse_frequency_weights(prepared.info.class_pixels)
+        pixels = np.sum([prepared.slice_class_pixels(case).sum(0) for case in fold.train], axis=0)
+        weights = inverse_frequency_weights(pixels.tolist())
     loss = create_loss(config.loss.name, weights, **config.loss.arguments)
 
     parameters = sum(p.numel() for p in model.parameters())

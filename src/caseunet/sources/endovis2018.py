@@ -25,16 +25,16 @@ def matches(root: Path) -> bool:
     return bool(_sequences(root))
 
 
-def discover(root: Path) -> SourceDataset:
+def cases(root: Path) -> tuple[SourceCase, ...]:
     """List the frames; ``id`` is "seq_N/frameNNN", the group is the sequence.
 
     Raises:
-        UserError: no sequences, no usable labels.json, or a mask without its frame.
+        UserError: no sequences, or a mask without its frame.
     """
     sequences = _sequences(root)
     if not sequences:
         raise UserError(f"{root}: no folder with left_frames/ was found in it or below.")
-    cases = []
+    found = []
     for sequence in sequences:
         name = sequence.relative_to(root).as_posix() if sequence != root else sequence.resolve().name
         frames, masks = _by_stem(sequence / "left_frames"), _by_stem(sequence / "labels")
@@ -44,15 +44,24 @@ def discover(root: Path) -> SourceDataset:
                     f"{masks[stem]}: a mask without its image; {sequence / 'left_frames' / stem}.png was expected. "
                     "Add the image or move the mask away."
                 )
-        cases += [
+        found += [
             SourceCase(id=f"{name}/{stem}", image=path, label=masks.get(stem), group=name)
             for stem, path in frames.items()
         ]
+    return tuple(found)
+
+
+def discover(root: Path) -> SourceDataset:
+    """The frames, and the classes that labels.json names.
+
+    Raises:
+        UserError: see :func:`cases` and :func:`read_label_map`.
+    """
     return SourceDataset(
         format="endovis2018",
         root=root,
-        cases=tuple(cases),
-        label_map=read_label_map(_find_labels_json(root, sequences)),
+        cases=cases(root),
+        label_map=read_label_map(_find_labels_json(root, _sequences(root))),
         modality="rgb",
         group_name="sequence",
         licence=LICENCE,
@@ -156,6 +165,7 @@ ENDOVIS2018 = Layout(
     name="endovis2018",
     looks_like="seq_N/left_frames/*.png, seq_N/labels/*.png and labels.json",
     matches=matches,
+    cases=cases,
     discover=discover,
     check=check,
     read_image=read_image,

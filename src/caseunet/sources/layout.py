@@ -30,7 +30,9 @@ class Layout:
         name: for --format.
         looks_like: the layout in one line, for people.
         matches: whether a folder has this layout; looks at names only.
-        discover: lists the cases of a folder. Raises UserError for what names alone show: unpaired files, none at all.
+        cases: lists the cases of a folder, with or without masks. Raises UserError for what names alone show: unpaired
+            files, none at all.
+        discover: the cases and what their labels mean.
         check: reads no more than the headers of one case. Raises UserError if image and label do not fit; returns a
             remark for people, or "".
         read_image: the pixels of one case.
@@ -40,6 +42,7 @@ class Layout:
     name: str
     looks_like: str
     matches: Callable[[Path], bool]
+    cases: Callable[[Path], tuple[SourceCase, ...]]
     discover: Callable[[Path], SourceDataset]
     check: Callable[[SourceCase], str]
     read_image: Callable[[SourceCase], Picture]

@@ -33,7 +33,7 @@ def matches(root: Path) -> bool:
     return any(_IMAGE.match(path.name) for path in files_below(root))
 
 
-def discover(root: Path) -> SourceDataset:
+def cases(root: Path) -> tuple[SourceCase, ...]:
     """List the cases; ``id`` is "volume-N" or "test-volume-N", and each is a patient of its own.
 
     Raises:
@@ -43,23 +43,26 @@ def discover(root: Path) -> SourceDataset:
     images, labels = _by_number(files, _IMAGE), _by_number(files, _LABEL)
     if not images:
         raise UserError(f"{root}: no volume-N.nii or volume-N.nii.gz was found in it or below.")
-    cases = []
+    found = []
     for (test, number), image in images.items():
         label = None if test else labels.pop((False, number), None)
         name = nifti.case_name(image)
-        cases.append(SourceCase(id=name, image=image, label=label, group=name))
+        found.append(SourceCase(id=name, image=image, label=label, group=name))
     if labels:
         raise UserError(
             f"{next(iter(labels.values()))}: a mask without its image; volume-{next(iter(labels))[1]}.nii was expected "
             f"({len(labels)} such). Add the image or move the mask away."
         )
-    others = [
-        path.name for path in files if nifti.is_nifti(path) and not (_IMAGE.match(path.name) or _LABEL.match(path.name))
-    ]
+    return tuple(found)
+
+
+def discover(root: Path) -> SourceDataset:
+    names = [path.name for path in files_below(root) if nifti.is_nifti(path)]
+    others = [name for name in names if not _IMAGE.match(name) and not _LABEL.match(name)]
     return SourceDataset(
         format="lits",
         root=root,
-        cases=tuple(cases),
+        cases=cases(root),
         label_map=LABELS,
         modality="ct",
         group_name="patient",
@@ -103,6 +106,7 @@ LITS = Layout(
     name="lits",
     looks_like="volume-N.nii[.gz] and segmentation-N.nii[.gz], at any depth",
     matches=matches,
+    cases=cases,
     discover=discover,
     check=check,
     read_image=read_image,

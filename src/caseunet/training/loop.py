@@ -24,6 +24,10 @@ from caseunet.training.validation import ValidationScore, validate
 from caseunet.types import Preprocessing
 
 
+ROUNDING = 1e-9
+"""Shares of a budget are quotients: they may miss a due point by this much."""
+
+
 @dataclass
 class State:
     """Everything that changes while training goes on.
@@ -32,6 +36,7 @@ class State:
         model: as Fabric wrapped it.
         step: steps taken.
         seconds: time spent training and validating.
+        validation_seconds: what the last validation took.
         best: highest mean validation Dice so far.
     """
 
@@ -39,6 +44,7 @@ class State:
     optimizer: torch.optim.Optimizer
     step: int = 0
     seconds: float = 0.0
+    validation_seconds: float = 0.0
     best: float = -math.inf
 
 
@@ -85,6 +91,7 @@ def fit(
             score = validate(state.model, prepared, fold.val, preprocessing, fabric.device)
             took = time.monotonic() - began
             state.seconds += took
+            state.validation_seconds = took
             log.write(state, score)
             is_first = state.best == -math.inf  # and stays so while nothing could be measured
             if is_first or score.mean > state.best:
@@ -107,14 +114,14 @@ def train_until_validation(
     log: "MetricsLog",
     stage: Stage,
 ) -> None:
-    """Take steps until the next validation is due."""
-    validations = config.training.validations
-    due = (math.floor(budget_used(config.training, state) * validations) + 1) / validations
+    """Take steps, at least one, until the next validation is due."""
+    due = next_validation(config.training, state)
     parameters = list(state.model.parameters())
     state.model.train()
-    while (share := budget_used(config.training, state)) < min(due, 1):
+    first = state.step
+    while state.step == first or budget_used(config.training, state) < due:
         began = time.monotonic()
-        lr = learning_rate(config.optimizer, share)
+        lr = learning_rate(config.optimizer, budget_used(config.training, state))
         for group in state.optimizer.param_groups:
             group["lr"] = lr
         torch.manual_seed(_mixed(config.seed, state.step))  # dropout too follows from (seed, step)
@@ -122,14 +129,14 @@ def train_until_validation(
         batch = next(loader)
         image = fabric.to_device(batch.image.contiguous(memory_format=torch.channels_last))
         value = loss(state.model(image), fabric.to_device(batch.target))
-        if not torch.isfinite(value):
-            raise UserError(
-                f"The loss became {value.item()} at step {state.step}. Checkpoints so far are kept. Lower "
-                'optimizer.lr, set training.precision to "32", or check the data for extreme intensities.'
-            )
         state.optimizer.zero_grad(set_to_none=True)
         fabric.backward(value)
         norm = torch.nn.utils.clip_grad_norm_(parameters, config.optimizer.clip_norm or math.inf)
+        if not (torch.isfinite(value) and torch.isfinite(norm)):
+            raise UserError(
+                f"The loss became {value.item():g} and its gradient {norm.item():g} at step {state.step}. Checkpoints "
+                'so far are kept. Lower optimizer.lr, set training.precision to "32", or check the data for outliers.'
+            )
         state.optimizer.step()
 
         took = time.monotonic() - began
@@ -148,6 +155,19 @@ def budget(config: TrainingConfig) -> tuple[float, str]:
     if config.steps is not None:
         return config.steps, "step"
     return 60 * (config.minutes or 0), "second"
+
+
+def next_validation(config: TrainingConfig, state: State) -> float:
+    """Share of the budget at which the next validation is due.
+
+    Validations are at equal distances; in a budget of minutes at least three times as far apart as the last one took,
+    so that they take no more than a quarter of it.
+    """
+    distance = 1 / config.validations
+    if config.minutes is not None:
+        distance = max(distance, 3 * state.validation_seconds / (60 * config.minutes))
+    rounds = math.floor(budget_used(config, state) / distance + ROUNDING)
+    return min((rounds + 1) * distance, 1.0) - ROUNDING
 
 
 def budget_used(config: TrainingConfig, state: State) -> float:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from caseunet.data.store import Prepared
-from caseunet.data.transforms import gather_slices, normalize
+from caseunet.data.transforms import gather_slices, normalize, slices_at_once
 from caseunet.metrics.overlap import confusion_matrix, counts_of
 from caseunet.types import Preprocessing, Ranges
 
@@ -16,8 +16,6 @@ PROTOCOL = (
     "Dice per case and structure over the fold's validation slices at their prepared size, NaN where reference and "
     "prediction are empty; mean over cases, then over structures"
 )
-
-SLICES_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -48,10 +46,12 @@ def validate(
         pixels, labels = prepared.image(case), prepared.labels(case)
         confusion = np.zeros((len(label_map), len(label_map)), np.int64)
         indices = [s for start, stop in parts for s in range(start, stop)]
-        for begin in range(0, len(indices), SLICES_AT_ONCE):
-            group = indices[begin : begin + SLICES_AT_ONCE]
+        at_once = slices_at_once(*pixels.shape[-2:])
+        for begin in range(0, len(indices), at_once):
+            group = indices[begin : begin + at_once]
             gathered = torch.from_numpy(gather_slices(pixels, group, preprocessing.neighbours)).to(device)
-            predicted = network(normalize(gathered, preprocessing)).argmax(1).cpu().numpy()
+            x = normalize(gathered, preprocessing).contiguous(memory_format=torch.channels_last)
+            predicted = network(x).argmax(1).cpu().numpy()
             confusion += confusion_matrix(labels[group], predicted, len(label_map))
         for name, members in label_map.structures.items():
             dice[name].append(counts_of(confusion, members).dice)

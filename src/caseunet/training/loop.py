@@ -23,7 +23,6 @@ from caseunet.training.optim import create_optimizer, learning_rate
 from caseunet.training.validation import ValidationScore, validate
 from caseunet.types import Preprocessing
 
-
 ROUNDING = 1e-9
 """Shares of a budget are quotients: they may miss a due point by this much."""
 

@@ -1,11 +1,10 @@
 """PREDICTIONS + references → REPORT."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from caseunet.data.store import fold_of, read_split
@@ -20,10 +19,10 @@ from caseunet.evaluation.evaluator import (
 )
 from caseunet.evaluation.report import Facts, ShownSlice, choose_slices, write_report
 from caseunet.files import check_output_folder, content_hash, output_folder
-from caseunet.pipelines.predict import PredictedCase, PredictionsInfo, read_predictions
+from caseunet.pipelines.predict import PredictionsInfo, read_predictions
 from caseunet.progress import Display, counted
-from caseunet.sources import find_layout
-from caseunet.types import SourceCase, SourceDataset
+from caseunet.sources import Layout, find_layout
+from caseunet.types import Ranges, SourceCase, SourceDataset
 
 KIND = "a report"
 
@@ -79,34 +78,10 @@ def evaluate(
     ranges = None if chosen is None else chosen.val
     if run is not None and not (run / "metrics.csv").is_file():
         raise UserError(f"{run}: is no training run (metrics.csv is missing).")
+    inputs = [predictions, references, *filter(None, (split, run))]
+    check_output_folder(out, KIND, inputs, overwrite)
     cases = {case.id: case for case in dataset.cases if case.label is not None}
-
-    def reference_of(case: SourceCase) -> Callable[[], np.ndarray]:
-        return lambda: layout.read_labels(case, dataset)
-
-    pairs = []
-    for item in _chosen(predicted, None if ranges is None else set(ranges), predictions):
-        if item.id not in cases:
-            raise UserError(f"{references}: there is no mask for the predicted case {item.id}.")
-        case = cases[item.id]
-        if content_hash(case.image) != item.image_hash:
-            raise UserError(
-                f"{predictions / item.file}: was predicted from another image than {case.image}. Score predictions "
-                "against the masks of the very images that they were made from."
-            )
-        pairs.append(
-            Pair(
-                case=item.id,
-                group=case.group,
-                prediction=predictions / item.file,
-                read_reference=reference_of(case),
-                image=case.image,
-                ranges=None if ranges is None else ranges[item.id],
-            )
-        )
-    if not pairs:
-        raise UserError(f"{predictions}: holds no predictions to score.")
-    check_output_folder(out, KIND, inputs := [predictions, references, *filter(None, (split, run))], overwrite)
+    pairs = _pairs(predicted, predictions, layout, dataset, cases, ranges)
 
     rows: list[dict[str, object]] = []
     scores: list[SliceScore] = []
@@ -149,6 +124,50 @@ def evaluate(
     return Evaluation(summary, table, out / "report.html")
 
 
+def _pairs(
+    predicted: PredictionsInfo,
+    folder: Path,
+    layout: Layout,
+    dataset: SourceDataset,
+    cases: dict[str, SourceCase],
+    ranges: dict[str, Ranges] | None,
+) -> list[Pair]:
+    """The predictions to score, each with its reference.
+
+    Raises:
+        UserError: one that should be scored was not predicted (leaving it out would flatter the model), has no
+            reference, or was made from another image.
+    """
+    missing = sorted(set(ranges or ()) - {item.id for item in predicted.cases})
+    if missing:
+        raise UserError(f"{folder}: {len(missing)} cases of the fold were not predicted, {missing[0]} among them.")
+    pairs = []
+    for item in predicted.cases:
+        if ranges is not None and item.id not in ranges:
+            continue
+        if item.id not in cases:
+            raise UserError(f"{dataset.root}: there is no mask for the predicted case {item.id}.")
+        case = cases[item.id]
+        if content_hash(case.image) != item.image_hash:
+            raise UserError(
+                f"{folder / item.file}: was predicted from another image than {case.image}. Score predictions against "
+                "the masks of the very images that they were made from."
+            )
+        pairs.append(
+            Pair(
+                case=item.id,
+                group=case.group,
+                prediction=folder / item.file,
+                read_reference=partial(layout.read_labels, case, dataset),
+                image=case.image,
+                ranges=None if ranges is None else ranges[item.id],
+            )
+        )
+    if not pairs:
+        raise UserError(f"{folder}: holds no predictions to score.")
+    return pairs
+
+
 def _caution(predicted: PredictionsInfo, scored: set[str], split: Path | None, fold: int) -> str:
     """What a reader of the scores must know: how split and weights were chosen, or that training images are scored."""
     cautions = []
@@ -163,18 +182,6 @@ def _caution(predicted: PredictionsInfo, scored: set[str], split: Path | None, f
     if split is not None and predicted.selected_on_fold == fold:
         cautions.append("The weights are those that did best on this very fold, so its scores are a little optimistic.")
     return " ".join(cautions)
-
-
-def _chosen(predicted: PredictionsInfo, cases: set[str] | None, folder: Path) -> list[PredictedCase]:
-    """The predicted cases to score.
-
-    Raises:
-        UserError: one that should be scored was not predicted: leaving it out would flatter the model.
-    """
-    missing = sorted((cases or set()) - {item.id for item in predicted.cases})
-    if missing:
-        raise UserError(f"{folder}: {len(missing)} cases of the fold were not predicted, {missing[0]} among them.")
-    return [item for item in predicted.cases if cases is None or item.id in cases]
 
 
 def _facts(

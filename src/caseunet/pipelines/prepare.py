@@ -3,11 +3,12 @@
 import hashlib
 from importlib.metadata import version
 from pathlib import Path
+from textwrap import shorten
 
 import numpy as np
 
 from caseunet.config import PrepareConfig
-from caseunet.data.store import KIND, CaseRow, DatasetInfo, Intensities, Prepared, PreparedWriter
+from caseunet.data.store import DESCRIPTION, KIND, CaseRow, DatasetInfo, Intensities, Prepared, PreparedWriter
 from caseunet.data.transforms import resize_image, resize_labels
 from caseunet.errors import UserError
 from caseunet.files import check_output_folder, content_hash
@@ -19,6 +20,8 @@ from caseunet.types import SourceCase, SourceDataset, Split
 
 SAMPLED_PIXELS = 20_000
 """Pixels of each case that enter the intensity statistics."""
+
+MOST_NOTES = 5
 
 
 def prepare(
@@ -47,42 +50,19 @@ def prepare(
     check_output_folder(out, KIND, [raw], overwrite)
     layout = find_layout(raw, config.format)
     dataset = layout.discover(raw)
-    labelled = [case for case in dataset.cases if case.label is not None]
-    unlabelled = [case.id for case in dataset.cases if case.label is None]
-    if not labelled:
-        raise UserError(
-            f"{raw}: {len(dataset.cases)} images of layout {layout.name}, but no masks; nothing to train on."
-        )
-    display.say(
-        f"  {raw}: layout {layout.name}, {counted(len(labelled), 'labelled case')} of "
-        + counted(len({case.group for case in labelled}), dataset.group_name)
-    )
-    notes = list(dataset.notes)
-    for note in notes:
-        display.say(f"  {note}", "yellow")
-    if unlabelled:
-        notes.append(f"{counted(len(unlabelled), 'image')} without a mask left out: {', '.join(unlabelled)}")
-        display.say(f"  {counted(len(unlabelled), 'image')} without a mask left out: {_some(unlabelled)}", "yellow")
-    if config.split == "group":  # says at once if there is nothing to split
-        by_group({case.id: (case.group, 1) for case in labelled}, config.folds, config.seed, dataset.group_name)
-    with display.stage("checking headers", len(labelled), "case") as stage:
-        remarks = _check_all(layout, labelled, stage)
-    if remarks:
-        notes += remarks
-        display.say(f"  {counted(len(remarks), 'remark')}: {_some(remarks)}", "yellow")
+    cases, notes = survey(layout, dataset, config, display)
 
     writer = PreparedWriter(out)
     try:
         rows, samples, dtypes = [], [], set()
-        with display.stage("preparing", len(labelled), "case") as stage:
-            for case in labelled:
+        with display.stage("preparing", len(cases), "case") as stage:
+            for case in cases:
                 row, image, labels = read_case(layout, case, dataset, config.size)
                 writer.add(row, image, labels)
                 rows.append(row)
                 samples.append(sample_foreground(image, labels))
                 dtypes.add(image.dtype)
                 stage.advance(1, case.id)
-        split = _split(rows, dataset, config)
         info = DatasetInfo(
             source_format=layout.name,
             modality=dataset.modality,
@@ -96,16 +76,49 @@ def prepare(
             class_pixels=tuple(int(n) for n in sum(row.slice_class_pixels.sum(0) for row in rows)),
             fingerprint=_fingerprint(rows),
             code_version=version("caseunet"),
-            notes=tuple(notes),
+            notes=notes,
         )
         empty = [name for name, pixels in zip(info.label_map.names, info.class_pixels, strict=True) if pixels == 0]
         if empty:
             display.say(f"  no pixel has these labels, so they cannot be learned: {', '.join(empty)}", "yellow")
-        writer.finish(info, split)
+        writer.finish(info, _split(rows, dataset, config))
     except BaseException:
         writer.abandon()
         raise
     return Prepared(out)
+
+
+def survey(
+    layout: Layout, dataset: SourceDataset, config: PrepareConfig, display: Display
+) -> tuple[list[SourceCase], tuple[str, ...]]:
+    """Look at names and headers before anything is read: the labelled cases, and what a person should know.
+
+    Raises:
+        UserError: there are no masks, nothing could be held out, or an image and its mask do not fit.
+    """
+    labelled = [case for case in dataset.cases if case.label is not None]
+    unlabelled = [case.id for case in dataset.cases if case.label is None]
+    if not labelled:
+        raise UserError(
+            f"{dataset.root}: {len(unlabelled)} images of layout {layout.name}, but no masks; nothing to train on."
+        )
+    groups = len({case.group for case in labelled})
+    display.say(
+        f"  {dataset.root}: layout {layout.name}, {counted(len(labelled), 'labelled case')} of "
+        + counted(groups, dataset.group_name)
+    )
+    if config.split == "group":  # says at once if there is nothing to split
+        by_group({case.id: (case.group, 1) for case in labelled}, config.folds, config.seed, dataset.group_name)
+    notes = list(dataset.notes)
+    if unlabelled:
+        notes.append(f"{counted(len(unlabelled), 'image')} without a mask left out: {', '.join(unlabelled)}")
+    with display.stage("checking headers", len(labelled), "case") as stage:
+        notes += _check_all(layout, labelled, stage)
+    for note in notes[:MOST_NOTES]:
+        display.say(f"  {shorten(note, 200)}", "yellow")
+    if len(notes) > MOST_NOTES:
+        display.say(f"  and {len(notes) - MOST_NOTES} more remarks, all in {DESCRIPTION}", "yellow")
+    return labelled, tuple(notes)
 
 
 def read_case(
@@ -190,7 +203,3 @@ def _fingerprint(rows: list[CaseRow]) -> str:
 
 def _relative(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix()
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (" …" if len(names) > 5 else "")

@@ -256,7 +256,9 @@ def _resolve(file: Path | None, recipe: str | None, settings: tuple[str, ...], o
 
 
 def _with_settings(arguments: list[str]) -> list[str]:
-    """Spell every option with a dot in its name, ``--optimizer.lr 0.001``, as ``--set optimizer.lr=0.001``."""
+    """Spell options with a dot in their name, ``--optimizer.lr 0.001``, as ``--set optimizer.lr=0.001``."""
+    if arguments[:1] not in (["prepare"], ["train"]):
+        return arguments
     spelled: list[str] = []
     rest = list(arguments)
     while rest:

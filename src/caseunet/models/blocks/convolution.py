@@ -14,7 +14,7 @@ def normalization(norm: str, channels: int) -> nn.Module:
     if norm == "none":
         return nn.Identity()
     if norm == "instance":
-        # One group per channel is instance norm; torch computes it 2.5 times as fast as InstanceNorm2d on CPUs.
+        # One group per channel is instance norm, and on CPUs the faster of torch's two (benchmarks/normalization.py).
         return nn.GroupNorm(channels, channels)
     raise UserError(f'norm="{norm}": expected "none" or "instance".')
 

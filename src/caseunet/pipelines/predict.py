@@ -98,6 +98,8 @@ def predict(
 ) -> PredictionsInfo:
     """Segment images and write one file per case in the source's geometry, and predictions.json.
 
+    An image that cannot be segmented is named in the result's ``failed``, and the others go on.
+
     Args:
         bundle: folder of the model.
         inputs: image files, folders of them, or raw data sets in a known layout (only their images are read).
@@ -107,8 +109,6 @@ def predict(
         device, engine: as for :class:`caseunet.Predictor`.
         overwrite: replace earlier predictions at ``out``.
         display: what a person sees.
-
-    An image that cannot be segmented is named in the result's ``failed``, and the others go on.
 
     Raises:
         UserError: the bundle cannot be read, or there is nothing to segment.
@@ -142,12 +142,14 @@ def predict(
         output_folder(out, KIND, [bundle, *(case.path for case in cases)], overwrite) as folder,
         display.stage("predicting", len(cases), "case") as stage,
     ):
-        for case in cases:
-            try:
-                done.append(_predict_one(predictor, case, folder, stage))
-            except UserError as error:
-                failed.append(FailedCase(id=case.id, image=str(case.path), error=str(error)))
-                display.say(f"  {error}", "red")
+        try:
+            for case in cases:
+                try:
+                    done.append(_predict_one(predictor, case, folder, stage))
+                except UserError as error:
+                    failed.append(FailedCase(id=case.id, image=str(case.path), error=str(error)))
+                    display.say(f"  {error}", "red")
+        finally:  # an interrupted run lists what it has done
             predictions = predictions.model_copy(update={"cases": tuple(done), "failed": tuple(failed)})
             write_json(folder / DESCRIPTION, predictions.model_dump(mode="json"))
     seen = [case.id for case in done if case.in_training]

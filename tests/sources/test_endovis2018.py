@@ -29,6 +29,13 @@ def test_frames_are_grouped_by_sequence(endovis_raw: Path) -> None:
         "seq_2/frame000",
     ]
     assert {case.group for case in dataset.cases} == {"seq_1", "seq_2", "seq_3"}
+    assert {path.name for path in (endovis_raw / "seq_2").iterdir()} == {
+        "left_frames",
+        "right_frames",
+        "labels",
+        "camera_calibration.txt",
+    }
+    assert all("left_frames" in case.image.parts for case in dataset.cases)
     assert len(dataset.label_map) == 12
     case = dataset.cases[0]
     labels = ENDOVIS2018.read_labels(case, dataset)

@@ -54,7 +54,10 @@ def write_lits(folder: Path, patients: int = 5, shape: tuple[int, int, int] = (2
 def write_endovis2018(
     folder: Path, sequences: int = 3, frames: int = 6, shape: tuple[int, int] = (96, 120), seed: int = 0
 ) -> None:
-    """Write ``seq_N/left_frames``, ``seq_N/labels`` and ``labels.json``: kidney, intestine and one moving instrument.
+    """Write the scene release's layout: kidney, intestine and one moving instrument.
+
+    ``labels.json``, and for each operation ``seq_N/left_frames``, ``right_frames`` (the left one shifted), ``labels``
+    and ``camera_calibration.txt``.
 
     Args:
         folder: created if missing.
@@ -70,9 +73,13 @@ def write_endovis2018(
     for n in range(1, sequences + 1):
         rng = np.random.default_rng([seed, n])
         anatomy = rng.uniform(-0.1, 0.1, 6)
+        calibration = folder / f"seq_{n}" / "camera_calibration.txt"
+        calibration.parent.mkdir(exist_ok=True)
+        calibration.write_text(f"// made-up camera\nWidth: {shape[1]}\nHeight: {shape[0]}\n")
         for frame in range(frames):
             image, ids = _frame(rng, shape, anatomy, time=frame / max(frames - 1, 1))
-            for part, pixels in (("left_frames", image), ("labels", colors[ids])):
+            views = {"left_frames": image, "right_frames": np.roll(image, -3, axis=1), "labels": colors[ids]}
+            for part, pixels in views.items():
                 raster.write_image(folder / f"seq_{n}" / part / f"frame{frame:03d}.png", pixels)
 
 

@@ -1,5 +1,6 @@
 """Files are whole or absent; folders are not destroyed unasked."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ def test_an_earlier_result_is_replaced_only_when_asked(old: Path) -> None:
         check_output_folder(old, "a report", [], overwrite=False)
     with output_folder(old, "a report", [], overwrite=True) as folder:
         (folder / "result").write_text("new")
-        assert (old.with_name("out.before") / "result").read_text() == "old"
+        assert (old.with_name(".caseunet-before-out") / "result").read_text() == "old"
     assert (old / "result").read_text() == "new"
     assert [path.name for path in old.parent.iterdir()] == ["out"]
 
@@ -55,14 +56,32 @@ def test_an_earlier_result_comes_back_when_the_new_one_fails(old: Path) -> None:
 
 def test_an_earlier_result_survives_a_kill(old: Path) -> None:
     """A killed replacement leaves the earlier result beside; its half-done successor is not taken for it."""
-    old.rename(old.with_name("out.before"))
+    old.rename(old.with_name(".caseunet-before-out"))
     with output_folder(old, "a report", [], overwrite=False) as folder:
         (folder / "result").write_text("half")
-    old.with_name("out.before").mkdir()
-    (old.with_name("out.before") / "result").write_text("old")
+    old.with_name(".caseunet-before-out").mkdir()
+    (old.with_name(".caseunet-before-out") / "result").write_text("old")
     with pytest.raises(RuntimeError), output_folder(old, "a report", [], overwrite=True):
         raise RuntimeError
     assert (old / "result").read_text() == "old"
+
+
+def test_neighbours_with_telling_names_are_left_alone(old: Path) -> None:
+    """People keep runs as NAME.before themselves, and may need more than one unfinished one."""
+    for name in ("out.before", "out.unfinished"):
+        shutil.copytree(old, old.with_name(name))
+
+    def fail() -> None:
+        with output_folder(old, "a report", [], overwrite=True):
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    with output_folder(old, "a report", [], overwrite=True):
+        pass
+    assert (old.with_name("out.before") / "result").read_text() == "old"
+    assert (old.with_name("out.unfinished") / "result").read_text() == "old"
+    assert old.with_name("out.unfinished-2").exists()
 
 
 def test_only_own_results_are_replaced(old: Path, tmp_path: Path) -> None:

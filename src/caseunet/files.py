@@ -124,15 +124,15 @@ def check_output_folder(folder: Path, kind: str, inputs: Iterable[Path], overwri
 def output_folder(folder: Path, kind: str, inputs: Iterable[Path], overwrite: bool) -> Iterator[Path]:
     """Give an empty folder to write to. An earlier result there is removed only when the new one is whole.
 
-    Until then it waits beside, as NAME.before. If the work fails, it is put back and what the new work left is kept as
-    NAME.unfinished; without an earlier result it stays where it is.
+    Until then it waits beside, under a hidden name that nobody else gives. If the work fails, it is put back and what
+    the new work left is kept as NAME.unfinished, NAME.unfinished-2 …; without an earlier result it stays where it is.
 
     Raises:
         UserError: see :func:`check_output_folder`.
     """
     check_output_folder(folder, kind, inputs, overwrite)
     target = folder.resolve()
-    before, unfinished = (target.with_name(f"{target.name}.{state}") for state in ("before", "unfinished"))
+    before = target.with_name(f".caseunet-before-{target.name}")
     if target.exists() and any(target.iterdir()):
         if before.exists():  # an earlier replacement was killed: that one, not its half-done successor, is the result
             shutil.rmtree(target)
@@ -144,11 +144,16 @@ def output_folder(folder: Path, kind: str, inputs: Iterable[Path], overwrite: bo
         yield target
     except BaseException:
         if before.exists():
-            shutil.rmtree(unfinished, ignore_errors=True)
-            target.rename(unfinished)
+            target.rename(_free_name(target.with_name(f"{target.name}.unfinished")))
             before.rename(target)
         raise
     shutil.rmtree(before, ignore_errors=True)
+
+
+def _free_name(path: Path) -> Path:
+    """``path``, or with the first number that no file has yet."""
+    names = (path, *(path.with_name(f"{path.name}-{n}") for n in range(2, 10_000)))
+    return next(name for name in names if not name.exists())
 
 
 def mark_output(folder: Path, kind: str) -> None:

@@ -22,7 +22,7 @@ from caseunet.files import check_output_folder, content_hash, output_folder
 from caseunet.pipelines.predict import PredictionsInfo, read_predictions
 from caseunet.progress import Display, counted
 from caseunet.sources import Layout, find_layout
-from caseunet.types import Ranges, SourceCase, SourceDataset
+from caseunet.types import LabelMap, Ranges, SourceCase, SourceDataset, Split
 
 KIND = "a report"
 
@@ -74,8 +74,10 @@ def evaluate(
             f"{references}: its labels {dataset.label_map.names} are not the predictions' {predicted.label_map.names}."
         )
     fold = next(number for number in (fold, predicted.fold, 0) if number is not None)
-    chosen = None if split is None else fold_of(read_split(split), fold, split)
-    ranges = None if chosen is None else chosen.val
+    parts, ranges = None, None
+    if split is not None:
+        parts = read_split(split)
+        ranges = fold_of(parts, fold, split).val
     if run is not None and not (run / "metrics.csv").is_file():
         raise UserError(f"{run}: is no training run (metrics.csv is missing).")
     inputs = [predictions, references, *filter(None, (split, run))]
@@ -83,17 +85,9 @@ def evaluate(
     cases = {case.id: case for case in dataset.cases if case.label is not None}
     pairs = _pairs(predicted, predictions, layout, dataset, cases, ranges)
 
-    rows: list[dict[str, object]] = []
-    scores: list[SliceScore] = []
-    with display.stage("evaluating", len(pairs), "case") as stage:
-        for pair in pairs:
-            of_case, of_slices = evaluate_case(pair, dataset.label_map)
-            rows += of_case
-            scores += of_slices
-            stage.advance(1, pair.case)
-    table = pd.DataFrame(rows)
+    table, scores = _score(pairs, dataset.label_map, display)
     unpredicted = () if ranges is not None else tuple(sorted(set(cases) - {pair.case for pair in pairs}))
-    caution = _caution(predicted, {pair.case for pair in pairs}, split, fold)
+    caution = _caution(predicted, {pair.case for pair in pairs}, parts, fold)
     summary = summarize_cases(
         table,
         dataset.label_map,
@@ -168,12 +162,25 @@ def _pairs(
     return pairs
 
 
-def _caution(predicted: PredictionsInfo, scored: set[str], split: Path | None, fold: int) -> str:
+def _score(pairs: list[Pair], label_map: LabelMap, display: Display) -> tuple[pd.DataFrame, list[SliceScore]]:
+    """A row for each case and structure, and the score of every slice that holds a structure."""
+    rows: list[dict[str, object]] = []
+    scores: list[SliceScore] = []
+    with display.stage("evaluating", len(pairs), "case") as stage:
+        for pair in pairs:
+            of_case, of_slices = evaluate_case(pair, label_map)
+            rows += of_case
+            scores += of_slices
+            stage.advance(1, pair.case)
+    return pd.DataFrame(rows), scores
+
+
+def _caution(predicted: PredictionsInfo, scored: set[str], split: Split | None, fold: int) -> str:
     """What a reader of the scores must know: how split and weights were chosen, or that training images are scored."""
     cautions = []
     seen = [case.id for case in predicted.cases if case.in_training and case.id in scored]
-    if split is not None and (of_split := read_split(split).caution):
-        cautions.append(of_split)
+    if split is not None and split.caution:
+        cautions.append(split.caution)
     elif seen:
         cautions.append(
             f"The model was trained on {len(seen)} of the {counted(len(scored), 'scored case')}, {seen[0]} among them. "

@@ -23,14 +23,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from caseunet.errors import UserError
-from caseunet.models.blocks.convolution import ConvNormAct
 from caseunet.models.blocks.padding import pad_to_multiple
+from caseunet.models.blocks.unbuilt import Raised, UnbuiltConvNormAct
 
 
 class MultiScaleBlock(nn.Module):
     """Convolutions 3×3, 5×5 and 7×7 of the same map, fused in pairs.
 
-    Shapes: (B, in_channels, H, W) → three maps (B, width, H, W).
+    Shapes: (B, in_channels, H, W), perhaps :class:`Raised` → three maps (B, width, H, W).
 
     Args:
         pairs: which two of the branches (0: 3×3, 1: 5×5, 2: 7×7) each fusion reads, in this order.
@@ -41,14 +41,14 @@ class MultiScaleBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.pairs = tuple(pairs)
-        self.branches = nn.ModuleList(ConvNormAct(in_channels, width, k, norm) for k in (3, 5, 7))
-        self.fusions = nn.ModuleList(ConvNormAct(2 * width, width, fusion_kernel_size, norm) for _ in self.pairs)
+        self.branches = nn.ModuleList(UnbuiltConvNormAct(in_channels, width, k, norm) for k in (3, 5, 7))
+        self.fusions = nn.ModuleList(
+            UnbuiltConvNormAct(2 * width, width, fusion_kernel_size, norm) for _ in self.pairs
+        )
 
-    def forward(self, x: Tensor) -> list[Tensor]:
+    def forward(self, x: Tensor | Raised) -> list[Tensor]:
         maps = [branch(x) for branch in self.branches]
-        return [
-            fusion(torch.cat([maps[i], maps[j]], 1)) for fusion, (i, j) in zip(self.fusions, self.pairs, strict=True)
-        ]
+        return [fusion(maps[i], maps[j]) for fusion, (i, j) in zip(self.fusions, self.pairs, strict=True)]
 
 
 class EncoderStage(nn.Module):
@@ -58,10 +58,10 @@ class EncoderStage(nn.Module):
         super().__init__()
         pairs = ((0, 1), (1, 2), (0, 2))
         self.multi_scale = MultiScaleBlock(in_channels, width, fusion_kernel_size, pairs, norm)
-        self.fuse = ConvNormAct(3 * width, width, fusion_kernel_size, norm)
+        self.fuse = UnbuiltConvNormAct(3 * width, width, fusion_kernel_size, norm)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.max_pool2d(self.fuse(torch.cat(self.multi_scale(x), 1)), 2)
+        return F.max_pool2d(self.fuse(*self.multi_scale(x)), 2)
 
 
 class Attention(nn.Module):
@@ -123,7 +123,9 @@ class Bottleneck(nn.Module):
 
 
 class DecoderStage(nn.Module):
-    """Multi-scale block of x, fused with skips from every level, then up-sampled: (B, c, H, W) → (B, width, 2H, 2W).
+    """Multi-scale block of x, fused with skips from every level: (B, c, H, W) → (B, width, H, W).
+
+    The nearest ×2 that ends the stage is left to those who read its map (:class:`Raised`).
 
     Args:
         skip_channels: channels of all skips together.
@@ -133,15 +135,12 @@ class DecoderStage(nn.Module):
         super().__init__()
         pairs = ((0, 1), (0, 2), (1, 2))
         self.multi_scale = MultiScaleBlock(in_channels, width, fusion_kernel_size, pairs, norm)
-        self.fuse = ConvNormAct(3 * width + skip_channels, width, fusion_kernel_size, norm)
+        self.fuse = UnbuiltConvNormAct(3 * width + skip_channels, width, fusion_kernel_size, norm)
 
-    def forward(self, x: Tensor, down_skips: list[Tensor], up_skips: list[Tensor]) -> Tensor:
-        """``down_skips`` are at least as large as x, ``up_skips`` at most as large; both by a power of two."""
-        H, W = x.shape[-2:]
-        pooled = [F.max_pool2d(e, e.shape[-2] // H) for e in down_skips]
-        raised = [F.interpolate(d, size=(H, W), mode="nearest") for d in up_skips]
-        fused = self.fuse(torch.cat([*self.multi_scale(x), *pooled, *raised], 1))
-        return F.interpolate(fused, scale_factor=2, mode="nearest")
+    def forward(self, x: Tensor | Raised, down_skips: list[Tensor], up_skips: list[Raised]) -> Tensor:
+        """All skips have x's size."""
+        fused: Tensor = self.fuse(*self.multi_scale(x), *down_skips, *up_skips)
+        return fused
 
 
 class CaseUNet(nn.Module):
@@ -197,8 +196,8 @@ class CaseUNet(nn.Module):
             for j, c in enumerate(decoder_widths)
         )
         self.head = nn.Sequential(
-            ConvNormAct(decoder_widths[-1], 16, 3, norm, negative_slope=0.3),
-            ConvNormAct(16, 16, 3, norm, negative_slope=0.3),
+            UnbuiltConvNormAct(decoder_widths[-1], 16, 3, norm, negative_slope=0.3),
+            UnbuiltConvNormAct(16, 16, 3, norm, negative_slope=0.3),
             nn.Conv2d(16, num_classes, 1),
         )
 
@@ -208,19 +207,28 @@ class CaseUNet(nn.Module):
         H, W = x.shape[-2:]
         x = pad_to_multiple(x, self.multiple, self.smallest)
 
-        down: list[Tensor] = []  # e1 (H/2) … en (H/2**n), each after its pool
-        for stage in self.encoder:
+        n = len(self.encoder)
+        down: list[list[Tensor]] = []  # e1 (H/2) … en (H/2**n), each from H/2**n up to its own size
+        for i, stage in enumerate(self.encoder):
             x = stage(x)
-            down.append(x)
+            down.append(_pooled(x, n - 1 - i))
 
-        x = self.bottleneck(x)
-        up = [x]  # the bottleneck (H/2**n), d1 (H/2**(n-1)) …
+        up = [Raised(self.bottleneck(x), 1)]  # the bottleneck, d1, d2 …, each raised to the size of the stage to come
         for j, stage in enumerate(self.decoder):
-            x = stage(x, down_skips=down[: len(down) - j], up_skips=up[:j])
-            up.append(x)
+            *up_skips, before = up
+            d = stage(before, [e[j] for e in down[: n - j]], up_skips)
+            up = [Raised(u.map, 2 * u.factor) for u in up] + [Raised(d, 2)]
 
-        logits: Tensor = self.head(x)
+        logits: Tensor = self.head(up[-1])
         return logits[..., :H, :W]
+
+
+def _pooled(x: Tensor, times: int) -> list[Tensor]:
+    """x max-pooled 2×2 so many times, that so many times less one, … x itself."""
+    sizes = [x]
+    for _ in range(times):
+        sizes.insert(0, F.max_pool2d(sizes[0], 2))
+    return sizes
 
 
 def _channels_last(x: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ class ConvNormAct(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
         self.norm = normalization(norm, out_channels)
-        self.act = nn.LeakyReLU(negative_slope)
+        self.act = nn.LeakyReLU(negative_slope, inplace=True)  # one map less to keep for the backward pass
         nn.init.kaiming_normal_(self.conv.weight, a=negative_slope)
         nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
 

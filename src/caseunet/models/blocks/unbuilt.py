@@ -1,0 +1,94 @@
+"""Convolutions of maps that are never built: of channel concatenations, and of maps up-sampled by nearest neighbour.
+
+CASe-UNet concatenates and up-samples a lot, and most of what a plain implementation computes, moves and keeps for the
+backward pass are copies of the same numbers. What follows gives the same function (up to rounding, zero padding
+included) with the same trained parameters: each kernel used here is a sum of trained ones, made anew in every forward,
+so gradients reach the trained kernels and nothing outside this file knows.
+
+**Concatenation.** A convolution is linear in its input channels: with the kernel cut along them,
+conv([a, b], [U, V]) = conv(a, U) + conv(b, V). Three maps that enter several pairs are kept once instead of twice.
+
+**Nearest up-sampling ×s, then a k×k convolution.** Up-sampling is itself a convolution of the zero-stuffed map with an
+s×s box of ones, so both together are one transposed convolution of stride s, whose (k+s-1)×(k+s-1) kernel is the
+trained one (flipped, as transposed convolutions do) convolved with the box. Cropping k//2 at each side gives 'same' padding:
+H → (H-1)·s + (k+s-1) - 2·(k//2) = s·H. Per output position this takes ((k+s-1)/s)² multiplications instead of k²;
+for s = 2 that is 16 instead of 49 (k = 7), 9 instead of 25 (k = 5), 4 instead of 9 (k = 3).
+
+**Larger s.** With s ≥ k, the outputs that come from one input position repeat: along an axis, the k//2 first and the
+k//2 last differ, and the s-k+1 in between see that position alone and are equal. So it is enough to compute ×k, by the
+rule above, and to repeat the middle one of every k outputs. For k = 1 nothing but the middle is left: convolve at the
+map's own size, then up-sample.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from caseunet.models.blocks.convolution import ConvNormAct
+
+
+class Raised(NamedTuple):
+    """Stands for ``map``, (B, C, H, W), up-sampled by nearest neighbour to (B, C, factor·H, factor·W)."""
+
+    map: Tensor
+    factor: int
+
+
+class UnbuiltConvNormAct(ConvNormAct):
+    """``ConvNormAct`` of a channel concatenation, which is not built.
+
+    Shapes: maps (B, C_i, H, W), or :class:`Raised` of that size, with ΣC_i = in_channels → (B, out_channels, H, W).
+    """
+
+    def forward(self, *maps: Tensor | Raised) -> Tensor:
+        y: Tensor = self.act(self.norm(convolve(maps, self.conv.weight, self.conv.bias)))
+        return y
+
+
+def convolve(maps: Sequence[Tensor | Raised], weight: Tensor, bias: Tensor | None) -> Tensor:
+    """'Same' convolution of the concatenation of ``maps``: (B, C_i, H, W) each → (B, out, H, W).
+
+    Args:
+        weight: (out, ΣC_i, k, k), k odd.
+        bias: (out).
+    """
+    raised = [m if isinstance(m, Raised) else Raised(m, 1) for m in maps]
+    kernels = weight.split([m.map.shape[1] for m in raised], dim=1)
+    total = _convolve_one(raised[0], kernels[0], bias)
+    for m, kernel in zip(raised[1:], kernels[1:], strict=True):
+        total += _convolve_one(m, kernel, None)  # in place: a convolution does not keep its output for the backward pass
+    return total
+
+
+def _convolve_one(raised: Raised, kernel: Tensor, bias: Tensor | None) -> Tensor:
+    k = kernel.shape[-1]
+    if raised.factor == 1:
+        return F.conv2d(raised.map, kernel, bias, padding=k // 2)
+    stride = min(raised.factor, k)
+    y = F.conv_transpose2d(raised.map, _with_box(kernel, stride), bias, stride=stride, padding=k // 2)
+    return _repeat_middle(y, k, raised.factor) if raised.factor > k else y
+
+
+def _with_box(kernel: Tensor, size: int) -> Tensor:
+    """(out, in, k, k) → the transposed convolution's (in, out, k+size-1, k+size-1)."""
+    k = kernel.shape[-1]
+    kernel = F.pad(kernel.flip(2, 3).transpose(0, 1), (size - 1,) * 4)
+    rows = sum(kernel[:, :, i : i + k + size - 1] for i in range(size))
+    return sum(rows[:, :, :, i : i + k + size - 1] for i in range(size))
+
+
+def _repeat_middle(y: Tensor, k: int, factor: int) -> Tensor:
+    """(B, C, k·H, k·W) → (B, C, factor·H, factor·W): of every k rows and columns the middle one is repeated."""
+    if k == 1:
+        return F.interpolate(y, scale_factor=factor, mode="nearest")
+    y = y.permute(0, 2, 3, 1)  # channels last
+    for axis in (1, 2):
+        y = y.unflatten(axis, (-1, k))
+        first, middle, last = y.split([k // 2, 1, k // 2], dim=axis + 1)
+        repeats = [-1] * y.ndim
+        repeats[axis + 1] = factor - k + 1
+        y = torch.cat([first, middle.expand(repeats), last], dim=axis + 1).flatten(axis, axis + 1)
+    return y.permute(0, 3, 1, 2)

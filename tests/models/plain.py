@@ -1,0 +1,45 @@
+"""CASe-UNet written plainly: every concatenation and up-sampled map is built. The oracle for the rewritten form."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from caseunet.models.blocks.convolution import ConvNormAct
+from caseunet.models.blocks.padding import pad_to_multiple
+from caseunet.models.case_unet import CaseUNet
+
+
+class PlainCaseUNet(nn.Module):
+    """The same function with the same parameters as ``model``, whose modules it shares."""
+
+    def __init__(self, model: CaseUNet) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: Tensor) -> Tensor:
+        model, (H, W) = self.model, image.shape[-2:]
+        x = pad_to_multiple(image, model.multiple, model.smallest)
+        down: list[Tensor] = []
+        for stage in model.encoder:
+            x = F.max_pool2d(plain_conv(stage.fuse, torch.cat(plain_multi_scale(stage.multi_scale, x), 1)), 2)
+            down.append(x)
+        x = model.bottleneck(x)
+        up = [x]
+        for j, stage in enumerate(model.decoder):
+            size = x.shape[-2:]
+            pooled = [F.max_pool2d(e, e.shape[-2] // size[0]) for e in down[: len(down) - j]]
+            raised = [F.interpolate(u, size=size, mode="nearest") for u in up[:j]]
+            fused = plain_conv(stage.fuse, torch.cat([*plain_multi_scale(stage.multi_scale, x), *pooled, *raised], 1))
+            x = F.interpolate(fused, scale_factor=2, mode="nearest")
+            up.append(x)
+        x = plain_conv(model.head[1], plain_conv(model.head[0], x))
+        return model.head[2](x)[..., :H, :W]
+
+
+def plain_multi_scale(block: nn.Module, x: Tensor) -> list[Tensor]:
+    maps = [plain_conv(branch, x) for branch in block.branches]
+    return [plain_conv(f, torch.cat([maps[i], maps[j]], 1)) for f, (i, j) in zip(block.fusions, block.pairs, strict=True)]
+
+
+def plain_conv(layer: ConvNormAct, x: Tensor) -> Tensor:
+    return F.leaky_relu(layer.norm(layer.conv(x)), layer.act.negative_slope)

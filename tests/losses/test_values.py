@@ -9,6 +9,7 @@ import torch
 from caseunet.errors import UserError
 from caseunet.losses import create_loss, inverse_frequency_weights
 from caseunet.losses.cross_entropy import weighted_cross_entropy
+from caseunet.losses.deep_supervision import deeply_supervised
 from caseunet.losses.dice import soft_dice_loss
 from caseunet.losses.ssim import ssim_loss
 
@@ -116,3 +117,18 @@ def test_bad_weights_are_refused() -> None:
         create_loss("hybrid", cross_entropy=0, ssim=0, dice=0)
     with pytest.raises(UserError, match="no class weights"):
         create_loss("dice", [1.0, 2.0])
+
+
+def test_outputs_of_deep_supervision_weigh_half_of_the_one_before() -> None:
+    """Losses 1, 4 and 8 with weights 1, 1/2 and 1/4: (1 + 2 + 2) / 1.75; the loss saw the network's own logits last."""
+
+    class Recorder(torch.nn.Module):
+        def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+            self.last = logits.mean()
+            return self.last
+
+    loss, target = Recorder(), torch.zeros(1, 2, 2, dtype=torch.long)
+    outputs = [torch.full((1, 2, 2, 2), value) for value in (1.0, 4.0, 8.0)]
+    assert deeply_supervised(loss, outputs, target).item() == pytest.approx(5 / 1.75)
+    assert loss.last.item() == 1
+    assert deeply_supervised(loss, outputs[1], target).item() == 4

@@ -8,11 +8,13 @@ from caseunet.errors import UserError
 from caseunet.models import author_weights
 from caseunet.models.case_unet import CaseUNet
 from caseunet.models.unet import UNet
+from caseunet.models.unet3plus import UNet3Plus
 from caseunet.registry import Registry, build
 
 MODELS: Registry[type[nn.Module]] = Registry("model")
 MODELS.add("case_unet", CaseUNet)
 MODELS.add("unet", UNet)
+MODELS.add("unet3plus", UNet3Plus)
 
 __all__ = ["MODELS", "author_weights", "create_model", "list_models"]
 

@@ -17,6 +17,7 @@ from caseunet.config import Config, TrainingConfig
 from caseunet.data.loader import Batch, batches
 from caseunet.data.store import Prepared
 from caseunet.errors import UserError
+from caseunet.losses.deep_supervision import deeply_supervised
 from caseunet.progress import Display, Stage
 from caseunet.training.checkpoint import load_checkpoint, save_checkpoint
 from caseunet.training.optim import create_optimizer, learning_rate
@@ -127,7 +128,7 @@ def train_until_validation(
 
         batch = next(loader)
         image = fabric.to_device(batch.image.contiguous(memory_format=torch.channels_last))
-        value = loss(state.model(image), fabric.to_device(batch.target))
+        value = deeply_supervised(loss, state.model(image), fabric.to_device(batch.target))
         state.optimizer.zero_grad(set_to_none=True)
         fabric.backward(value)
         norm = torch.nn.utils.clip_grad_norm_(parameters, config.optimizer.clip_norm or math.inf)

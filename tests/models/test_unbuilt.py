@@ -1,0 +1,103 @@
+"""The rewritten CASe-UNet is the plain one: outputs and gradients, in both fusion sizes, at odd sizes too."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from caseunet import create_model
+from caseunet.models.blocks.unbuilt import Raised, convolve
+from caseunet.models.case_unet import CaseUNet
+from tests.models.plain import PlainCaseUNet
+
+SIZES = [(32, 32), (64, 96), (33, 47), (97, 41)]
+
+
+def gradients(model: torch.nn.Module, image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    model.zero_grad()
+    logits = model(image)
+    weights = torch.randn(logits.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    (logits * weights.to(logits)).mean().backward()
+    return logits.detach(), {
+        name.removeprefix("model."): p.grad.clone() for name, p in model.named_parameters() if p.grad is not None
+    }
+
+
+@pytest.mark.parametrize("fusion", [1, 3])
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    ("norm", "dtype", "tolerance"),
+    [
+        ("none", torch.float64, 1e-9),
+        ("none", torch.float32, 1e-4),
+        # In float32 instance norm over the few positions of the lowest maps amplifies rounding: gradients of the plain
+        # form itself are up to 1e-2 (of their largest) off its float64 ones.
+        ("instance", torch.float64, 1e-9),
+    ],
+)
+def test_equals_the_plain_form(
+    fusion: int, size: tuple[int, int], norm: str, dtype: torch.dtype, tolerance: float
+) -> None:
+    torch.manual_seed(0)
+    model = create_model("case_unet", 3, 4, fusion_kernel_size=fusion, norm=norm, widths=(4, 5, 6, 7, 8))
+    model = model.to(dtype).eval()  # without dropout
+    image = torch.randn(2, 3, *size, dtype=dtype)
+    assert isinstance(model, CaseUNet)
+    logits, grads = gradients(model, image)
+    expected_logits, expected_grads = gradients(PlainCaseUNet(model), image)
+    torch.testing.assert_close(logits, expected_logits, atol=tolerance, rtol=tolerance)
+    assert grads.keys() == expected_grads.keys()
+    for name, expected in expected_grads.items():
+        scale = max(expected.abs().max().item(), 1e-12)
+        assert (grads[name] - expected).abs().max().item() <= tolerance * max(scale, 1e-3), name
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    kernel_size=st.sampled_from([1, 3, 5, 7]),
+    factors=st.lists(st.sampled_from([1, 2, 4, 8]), min_size=1, max_size=4),
+    height=st.integers(1, 3),
+    width=st.integers(1, 3),
+    channels_last=st.booleans(),
+)
+def test_convolution_of_raised_maps_equals_the_definition(
+    kernel_size: int, factors: list[int], height: int, width: int, channels_last: bool
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    H, W = 8 * height, 8 * width
+    maps = [Raised(draw(2, i + 1, H // f, W // f).contiguous(memory_format=layout), f) for i, f in enumerate(factors)]
+    weight = draw(3, sum(m.map.shape[1] for m in maps), kernel_size, kernel_size)
+    bias = draw(3)
+    built = torch.cat([m.map.repeat_interleave(m.factor, 2).repeat_interleave(m.factor, 3) for m in maps], 1)
+    expected = F.conv2d(built, weight, bias, padding=kernel_size // 2)
+    torch.testing.assert_close(convolve(maps, weight, bias), expected, atol=1e-10, rtol=1e-10)
+
+
+def test_kernel_of_a_raised_map_by_hand() -> None:
+    """[1, 2] raised ×2 is [1, 1, 2, 2]; under the kernel [1, 10, 100] with zeros outside: 110, 211, 221, 22."""
+    row = torch.tensor([[[[1.0, 2.0]]]])
+    kernel = torch.tensor([[[[0.0, 0, 0], [1, 10, 100], [0, 0, 0]]]])
+    found = convolve([Raised(row, 2)], kernel, None)
+    assert found[0, 0].tolist() == [[110, 211, 221, 22]] * 2
+
+
+@pytest.mark.parametrize(("fusion", "most", "plain"), [(1, 82, 110.6), (3, 208, 263.8)])
+def test_multiplications_of_a_512_image(fusion: int, most: float, plain: float) -> None:
+    with torch.device("meta"):
+        model = CaseUNet(3, 3, fusion_kernel_size=fusion).eval()
+        image = torch.zeros(1, 3, 512, 512)
+    counts = []
+    for form in (model, PlainCaseUNet(model)):
+        with FlopCounterMode(display=False) as counter:
+            form(image)
+        counts.append(counter.get_total_flops() / 2e9)
+    assert counts[0] <= most
+    assert counts[1] == pytest.approx(plain, abs=0.1)

@@ -189,16 +189,40 @@ def evaluate(
 
 
 @app.command
-def models() -> None:
-    """List the networks and their numbers of parameters."""
+def models(
+    *names: Annotated[str, Parameter(help="Networks to show; all if not given.")],
+    size: Annotated[tuple[int, int], Parameter(help="Height and width of the image.")] = (512, 512),
+    measure: Annotated[
+        bool, Parameter(negative="", show_default=False, help="Also run each, and show its time and memory here.")
+    ] = False,
+    training: Annotated[
+        bool, Parameter(negative="", show_default=False, help="With --measure: a training step, not the forward alone.")
+    ] = False,
+    device: Annotated[Literal["cpu", "cuda"], Parameter(help="Where to measure.")] = "cpu",
+) -> None:
+    """List the networks: what they are, their parameters, multiply-adds, and on request what they cost here."""
     from caseunet.pipelines.models import describe_models
 
     table = Table("name", "what it is", box=None, pad_edge=False)
-    table.add_column("parameters", justify="right")
-    for row in describe_models():
-        table.add_row(row.name, row.summary, f"{row.parameters:,}")
+    for column in ("parameters", "GMAC", *(("ms", "images/s", "peak MiB") if measure else ())):
+        table.add_column(column, justify="right")
+    for row in describe_models(names, size, device if measure else None, training, TerminalDisplay(console)):
+        cells = [row.name, escape(row.summary), f"{row.parameters:,}", f"{row.gmac:.1f}"]
+        if row.cost is not None:
+            cells += [
+                f"{row.cost.milliseconds:.0f}",
+                f"{row.cost.images_per_second:.2f}",
+                f"{row.cost.peak_mib:,.0f}",
+            ]
+        table.add_row(*cells)
     console.print(table)
-    console.print("\nParameters with default arguments, 3 input channels and 3 classes.", style="dim")
+    what = "a training step" if training else "a forward"
+    console.print(
+        f"\nDefault arguments, 3 input channels, 3 classes. GMAC: 10⁹ multiply-adds of one {size[0]}×{size[1]} image."
+        + (f" Measured: {what} of one such image, float32, channels last, on {device}." if measure else ""),
+        style="dim",
+        highlight=False,
+    )
 
 
 @app.command

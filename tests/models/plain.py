@@ -38,7 +38,8 @@ class PlainCaseUNet(nn.Module):
 
 def plain_multi_scale(block: nn.Module, x: Tensor) -> list[Tensor]:
     maps = [plain_conv(branch, x) for branch in block.branches]
-    return [plain_conv(f, torch.cat([maps[i], maps[j]], 1)) for f, (i, j) in zip(block.fusions, block.pairs, strict=True)]
+    fused = zip(block.fusions, block.pairs, strict=True)
+    return [plain_conv(fusion, torch.cat([maps[i], maps[j]], 1)) for fusion, (i, j) in fused]
 
 
 def plain_conv(layer: ConvNormAct, x: Tensor) -> Tensor:

@@ -18,6 +18,6 @@ def deeply_supervised(loss: nn.Module, outputs: Tensor | Sequence[Tensor], targe
         value: Tensor = loss(outputs, target)
         return value
     weights = [2.0**-i for i in range(len(outputs))]
-    # Backwards, so that what the loss remembers of its last call (its parts, for the log) is of the network's own logits.
+    # Backwards, so that what the loss remembers of its last call (its parts, for the log) is of the network's own.
     values = [weight * loss(logits, target) for weight, logits in reversed(list(zip(weights, outputs, strict=True)))]
     return sum(values[1:], values[0]) / sum(weights)

@@ -42,9 +42,7 @@ class MultiScaleBlock(nn.Module):
         super().__init__()
         self.pairs = tuple(pairs)
         self.branches = nn.ModuleList(UnbuiltConvNormAct(in_channels, width, k, norm) for k in (3, 5, 7))
-        self.fusions = nn.ModuleList(
-            UnbuiltConvNormAct(2 * width, width, fusion_kernel_size, norm) for _ in self.pairs
-        )
+        self.fusions = nn.ModuleList(UnbuiltConvNormAct(2 * width, width, fusion_kernel_size, norm) for _ in self.pairs)
 
     def forward(self, x: Tensor | Raised) -> list[Tensor]:
         maps = [branch(x) for branch in self.branches]

@@ -6,11 +6,12 @@ output it has the paper's 26.97 million parameters.
 
 Differences from it: softmax over classes instead of one sigmoid per organ; and the classification-guided module
 (``classification_guided``) has no loss of its own. The paper's decides from the lowest map whether an organ is in the
-image and multiplies the organ's mask by 0 or 1. Here the logarithm of that probability is added to the class's logit, for
-each class but the background: the same in the limit, differentiable, and trained by the segmentation's loss alone.
+image and multiplies the organ's mask by 0 or 1. Here the logarithm of that probability is added to the class's logit,
+for each class but the background: the same in the limit, differentiable, and trained by the segmentation's loss alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -117,11 +118,14 @@ class UNet3Plus(nn.Module):
         for i, stage in enumerate(self.encoder):
             x = stage(x if i == 0 else F.max_pool2d(x, 2))
             maps.append(x)
-        for full_scale in self.decoder:  # from the second lowest level up; each replaces its encoder map
+        for full_scale in cast(
+            Iterable[FullScaleStage], self.decoder
+        ):  # from the second lowest level up; each replaces its encoder map
             maps[full_scale.level] = full_scale(maps)
 
         heads = self.heads if self.training else self.heads[:1]
-        logits = [_resized(head(m), padded_H, padded_W, up=True)[..., :H, :W] for head, m in zip(heads, maps, strict=False)]
+        raised = [_resized(head(m), padded_H, padded_W, up=True) for head, m in zip(heads, maps, strict=False)]
+        logits = [y[..., :H, :W] for y in raised]
         if self.presence is not None:
             present = F.logsigmoid(self.presence(maps[-1]))  # (B, num_classes - 1, 1, 1)
             logits = [y + F.pad(present, (0, 0, 0, 0, 1, 0)) for y in logits]

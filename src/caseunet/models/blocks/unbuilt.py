@@ -10,9 +10,9 @@ conv([a, b], [U, V]) = conv(a, U) + conv(b, V). Three maps that enter several pa
 
 **Nearest up-sampling ×s, then a k×k convolution.** Up-sampling is itself a convolution of the zero-stuffed map with an
 s×s box of ones, so both together are one transposed convolution of stride s, whose (k+s-1)×(k+s-1) kernel is the
-trained one (flipped, as transposed convolutions do) convolved with the box. Cropping k//2 at each side gives 'same' padding:
-H → (H-1)·s + (k+s-1) - 2·(k//2) = s·H. Per output position this takes ((k+s-1)/s)² multiplications instead of k²;
-for s = 2 that is 16 instead of 49 (k = 7), 9 instead of 25 (k = 5), 4 instead of 9 (k = 3).
+trained one (flipped, as transposed convolutions do) convolved with the box. Cropping k//2 at each side gives 'same'
+padding: H → (H-1)·s + (k+s-1) - 2·(k//2) = s·H. Per output position this takes ((k+s-1)/s)² multiplications instead of
+k²; for s = 2 that is 16 instead of 49 (k = 7), 9 instead of 25 (k = 5), 4 instead of 9 (k = 3).
 
 **Larger s.** With s ≥ k, the outputs that come from one input position repeat: along an axis, the k//2 first and the
 k//2 last differ, and the s-k+1 in between see that position alone and are equal. So it is enough to compute ×k, by the
@@ -55,11 +55,19 @@ def convolve(maps: Sequence[Tensor | Raised], weight: Tensor, bias: Tensor | Non
         weight: (out, ΣC_i, k, k), k odd.
         bias: (out).
     """
-    raised = [m if isinstance(m, Raised) else Raised(m, 1) for m in maps]
-    kernels = weight.split([m.map.shape[1] for m in raised], dim=1)
-    total = _convolve_one(raised[0], kernels[0], bias)
-    for m, kernel in zip(raised[1:], kernels[1:], strict=True):
-        total += _convolve_one(m, kernel, None)  # in place: a convolution does not keep its output for the backward pass
+    total: Tensor | None = None
+    start = 0
+    for m in maps:
+        raised = m if isinstance(m, Raised) else Raised(m, 1)
+        kernel = weight.narrow(1, start, raised.map.shape[1])
+        if total is None:
+            total = _convolve_one(raised, kernel, bias)
+        else:
+            total += _convolve_one(
+                raised, kernel, None
+            )  # in place: a convolution's output is not kept for its gradient
+        start += raised.map.shape[1]
+    assert total is not None
     return total
 
 
@@ -74,10 +82,12 @@ def _convolve_one(raised: Raised, kernel: Tensor, bias: Tensor | None) -> Tensor
 
 def _with_box(kernel: Tensor, size: int) -> Tensor:
     """(out, in, k, k) → the transposed convolution's (in, out, k+size-1, k+size-1)."""
-    k = kernel.shape[-1]
-    kernel = F.pad(kernel.flip(2, 3).transpose(0, 1), (size - 1,) * 4)
-    rows = sum(kernel[:, :, i : i + k + size - 1] for i in range(size))
-    return sum(rows[:, :, :, i : i + k + size - 1] for i in range(size))
+    wide = F.pad(kernel.flip(2, 3).transpose(0, 1), (size - 1,) * 4)
+    for axis in (2, 3):
+        length = kernel.shape[axis] + size - 1
+        shifted = [wide.narrow(axis, shift, length) for shift in range(size)]
+        wide = sum(shifted[1:], shifted[0])
+    return wide
 
 
 def _repeat_middle(y: Tensor, k: int, factor: int) -> Tensor:

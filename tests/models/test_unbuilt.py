@@ -1,5 +1,8 @@
 """The rewritten CASe-UNet is the plain one: outputs and gradients, in both fusion sizes, at odd sizes too."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,6 +12,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from caseunet import create_model
+from caseunet.models.blocks import unbuilt
 from caseunet.models.blocks.unbuilt import Raised, convolve
 from caseunet.models.case_unet import CaseUNet
 from tests.models.plain import PlainCaseUNet
@@ -39,8 +43,14 @@ def gradients(model: torch.nn.Module, image: Tensor) -> tuple[Tensor, dict[str, 
     ],
 )
 def test_equals_the_plain_form(
-    fusion: int, size: tuple[int, int], norm: str, dtype: torch.dtype, tolerance: float
+    fusion: int,
+    size: tuple[int, int],
+    norm: str,
+    dtype: torch.dtype,
+    tolerance: float,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(unbuilt, "FEWEST_POSITIONS", 0)
     torch.manual_seed(0)
     model = create_model("case_unet", 3, 4, fusion_kernel_size=fusion, norm=norm, widths=(4, 5, 6, 7, 8))
     model = model.to(dtype).eval()  # without dropout
@@ -62,9 +72,10 @@ def test_equals_the_plain_form(
     height=st.integers(1, 3),
     width=st.integers(1, 3),
     channels_last=st.booleans(),
+    fewest=st.sampled_from([0, 10**9]),  # both ways of computing it
 )
 def test_convolution_of_raised_maps_equals_the_definition(
-    kernel_size: int, factors: list[int], height: int, width: int, channels_last: bool
+    kernel_size: int, factors: list[int], height: int, width: int, channels_last: bool, fewest: int
 ) -> None:
     generator = torch.Generator().manual_seed(0)
     layout = torch.channels_last if channels_last else torch.contiguous_format
@@ -78,13 +89,17 @@ def test_convolution_of_raised_maps_equals_the_definition(
     bias = draw(3)
     built = torch.cat([m.map.repeat_interleave(m.factor, 2).repeat_interleave(m.factor, 3) for m in maps], 1)
     expected = F.conv2d(built, weight, bias, padding=kernel_size // 2)
-    torch.testing.assert_close(convolve(maps, weight, bias), expected, atol=1e-10, rtol=1e-10)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(unbuilt, "FEWEST_POSITIONS", fewest)
+        found = convolve(maps, weight, bias)
+    torch.testing.assert_close(found, expected, atol=1e-10, rtol=1e-10)
 
 
-def test_kernel_of_a_raised_map_by_hand() -> None:
+def test_kernel_of_a_raised_map_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """[1, 2] raised ×2 is [1, 1, 2, 2]; under the kernel [1, 10, 100] with zeros outside: 110, 211, 221, 22."""
     row = torch.tensor([[[[1.0, 2.0]]]])
     kernel = torch.tensor([[[[0.0, 0, 0], [1, 10, 100], [0, 0, 0]]]])
+    monkeypatch.setattr(unbuilt, "FEWEST_POSITIONS", 0)
     found = convolve([Raised(row, 2)], kernel, None)
     assert found[0, 0].tolist() == [[110, 211, 221, 22]] * 2
 
@@ -101,3 +116,37 @@ def test_multiplications_of_a_512_image(fusion: int, most: float, plain: float) 
         counts.append(counter.get_total_flops() / 2e9)
     assert counts[0] <= most
     assert counts[1] == pytest.approx(plain, abs=0.1)
+
+
+@pytest.mark.parametrize("fusion", [1, 3])
+def test_exports_with_free_batch_and_size_to_onnx(fusion: int, tmp_path: Path) -> None:
+    """One ONNX file for any batch and any multiples of 2**stages; its runtime gives the same logits."""
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+    pytest.importorskip("onnxscript", reason="needs the extra onnx")
+    torch.manual_seed(0)
+    model = create_model("case_unet", 3, 4, fusion_kernel_size=fusion, widths=(4, 6, 8)).eval()
+    free = torch.export.Dim
+    shapes = {
+        0: free("batch", min=1, max=64),
+        2: 8 * free("rows", min=4, max=256),
+        3: 8 * free("columns", min=4, max=256),
+    }
+    program = torch.export.export(model, (torch.randn(2, 3, 64, 96),), dynamic_shapes=(shapes,))
+    torch.onnx.export(program, dynamo=True, verbose=False).save(tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    for image in (torch.randn(1, 3, 32, 40), torch.randn(3, 3, 128, 64)):
+        expected = model(image).detach()
+        torch.testing.assert_close(program.module()(image), expected, atol=1e-5, rtol=1e-5)
+        (found,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
+        torch.testing.assert_close(torch.from_numpy(found), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("fusion", [1, 3])
+def test_compiles(fusion: int) -> None:
+    if shutil.which("c++") is None and shutil.which("g++") is None:
+        pytest.skip("torch.compile needs a C++ compiler on a CPU")
+    torch.manual_seed(0)
+    model = create_model("case_unet", 1, 2, fusion_kernel_size=fusion, widths=(2, 3)).eval()
+    image = torch.randn(2, 1, 32, 40)
+    compiled = torch.compile(model)
+    torch.testing.assert_close(compiled(image), model(image), atol=1e-5, rtol=1e-5)

@@ -18,6 +18,10 @@ k²; for s = 2 that is 16 instead of 49 (k = 7), 9 instead of 25 (k = 5), 4 inst
 k//2 last differ, and the s-k+1 in between see that position alone and are equal. So it is enough to compute ×k, by the
 rule above, and to repeat the middle one of every k outputs. For k = 1 nothing but the middle is left: convolve at the
 map's own size, then up-sample.
+
+**Where it does not pay.** Making a kernel costs the same for any image; below ``FEWEST_POSITIONS`` outputs in the batch
+(a 32×32 map) it costs more than it saves, on two CPU cores, and the up-sampled map is built after all. Compiled and
+exported networks do without that choice, for it would tie them to a size; an exported network keeps its kernels anyway.
 """
 
 from collections.abc import Sequence
@@ -28,6 +32,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from caseunet.models.blocks.convolution import ConvNormAct
+
+FEWEST_POSITIONS = 32 * 32
 
 
 class Raised(NamedTuple):
@@ -75,9 +81,17 @@ def _convolve_one(raised: Raised, kernel: Tensor, bias: Tensor | None) -> Tensor
     k = kernel.shape[-1]
     if raised.factor == 1:
         return F.conv2d(raised.map, kernel, bias, padding=k // 2)
+    if k > 1 and not torch.compiler.is_compiling() and _positions(raised) < FEWEST_POSITIONS:
+        built = F.interpolate(raised.map, scale_factor=raised.factor, mode="nearest")
+        return F.conv2d(built, kernel, bias, padding=k // 2)
     stride = min(raised.factor, k)
     y = F.conv_transpose2d(raised.map, _with_box(kernel, stride), bias, stride=stride, padding=k // 2)
     return _repeat_middle(y, k, raised.factor) if raised.factor > k else y
+
+
+def _positions(raised: Raised) -> int:
+    B, _, H, W = raised.map.shape
+    return B * H * W * raised.factor**2
 
 
 def _with_box(kernel: Tensor, size: int) -> Tensor:

@@ -22,6 +22,14 @@ TINY: dict[str, list[dict[str, Any]]] = {
         {"widths": SMALL, "skip_width": 4},
         {"widths": SMALL, "skip_width": 4, "deep_supervision": True, "classification_guided": True},
     ],
+    "unetplusplus": [{"features": (4, 4, 6, 8, 8, 4)}],
+    "attention_unet": [{"widths": SMALL}],
+    "nnunet": [
+        {"patch_size": (32, 32), "width": 4},
+        {"patch_size": (64, 32), "width": 2, "most": 8, "deep_supervision": False},
+    ],
+    "segresnet": [{"width": 8}],
+    "swin_unetr": [{"width": 12}],
 }
 VARIANTS = [
     pytest.param(partial(create_model, name, **arguments), id=f"{name}-{i}")

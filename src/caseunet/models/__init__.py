@@ -7,6 +7,7 @@ from torch import nn
 from caseunet.errors import UserError
 from caseunet.models import author_weights
 from caseunet.models.case_unet import CaseUNet
+from caseunet.models.monai_peers import AttentionUNet, NNUNet, SegResNet, SwinUNETR, UNetPlusPlus
 from caseunet.models.unet import UNet
 from caseunet.models.unet3plus import UNet3Plus
 from caseunet.registry import Registry, build
@@ -15,6 +16,11 @@ MODELS: Registry[type[nn.Module]] = Registry("model")
 MODELS.add("case_unet", CaseUNet)
 MODELS.add("unet", UNet)
 MODELS.add("unet3plus", UNet3Plus)
+MODELS.add("unetplusplus", UNetPlusPlus)
+MODELS.add("attention_unet", AttentionUNet)
+MODELS.add("nnunet", NNUNet)
+MODELS.add("segresnet", SegResNet)
+MODELS.add("swin_unetr", SwinUNETR)
 
 __all__ = ["MODELS", "author_weights", "create_model", "list_models"]
 

@@ -7,7 +7,9 @@ from torch import nn
 from caseunet.errors import UserError
 from caseunet.models import author_weights
 from caseunet.models.case_unet import CaseUNet
+from caseunet.models.deeplabv3plus import DeepLabV3Plus
 from caseunet.models.monai_peers import AttentionUNet, NNUNet, SegResNet, SwinUNETR, UNetPlusPlus
+from caseunet.models.transunet import TransUNet
 from caseunet.models.unet import UNet
 from caseunet.models.unet3plus import UNet3Plus
 from caseunet.registry import Registry, build
@@ -16,6 +18,8 @@ MODELS: Registry[type[nn.Module]] = Registry("model")
 MODELS.add("case_unet", CaseUNet)
 MODELS.add("unet", UNet)
 MODELS.add("unet3plus", UNet3Plus)
+MODELS.add("transunet", TransUNet)
+MODELS.add("deeplabv3plus", DeepLabV3Plus)
 MODELS.add("unetplusplus", UNetPlusPlus)
 MODELS.add("attention_unet", AttentionUNet)
 MODELS.add("nnunet", NNUNet)

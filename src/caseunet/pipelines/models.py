@@ -24,7 +24,7 @@ from caseunet.losses.deep_supervision import deeply_supervised
 from caseunet.models import MODELS, create_model
 from caseunet.progress import Display
 
-ROUNDS = 5
+ROUNDS = 3
 MIB = 2**20
 
 

@@ -2,15 +2,15 @@
 
 python benchmarks/networks.py OUT.json [--device cuda] [--size 512] [--batch 1] [--bf16] [--compiled] [--only NAME ...]
 
-Besides the registered networks (default arguments, 3 channels, 3 classes) there are CASe-UNet's lighter version, and both
-in the plain form, in which concatenations and up-sampled maps are built; those also in contiguous memory format, since
-each form may take its better one. A training step is forward, hybrid loss, backward and a step of Adamax. Every figure is
-from a process of its own: the median time of three calls after one, and the highest memory above what the process held
-before, weights included. Ratios are to the network "nnunet".
+Besides the registered networks (default arguments, 3 channels, 3 classes) there are CASe-UNet's lighter version, and
+both in the plain form, in which concatenations and up-sampled maps are built; those also in contiguous memory format,
+since each form may take its better one. A training step is forward, hybrid loss, backward and a step of Adamax. Every
+figure is from a process of its own: the median time of three calls after one, and the highest memory above what the
+process held before, weights included. Ratios are to the network "nnunet".
 
-Predicted for CASe-UNet with 1×1 fusion at 512×512 on two CPU cores, in float32: 1.37 times fewer multiply-adds (110.6 to
-80.7), and 1.6 times the speed of prediction, since less is copied too; half the memory of a training step. What came out
-is in networks.json and explained in docs/networks.md.
+Predicted for CASe-UNet with 1×1 fusion at 512×512 on two CPU cores, in float32: 1.37 times fewer multiply-adds (110.6
+to 80.7), and 1.6 times the speed of prediction, since less is copied too; half the memory of a training step. What came
+out is in networks.json and explained in docs/networks.md.
 """
 
 import argparse

@@ -30,7 +30,7 @@ TINY: dict[str, list[dict[str, Any]]] = {
             "depth": 2,
             "heads": 3,
             "mlp": 16,
-            "decoder_widths": SMALL + (4,),
+            "decoder_widths": (*SMALL, 4),
             "position_grid": (3, 2),
         }
     ],

@@ -9,6 +9,7 @@ from caseunet.models import author_weights
 from caseunet.models.case_unet import CaseUNet
 from caseunet.models.deeplabv3plus import DeepLabV3Plus
 from caseunet.models.monai_peers import AttentionUNet, NNUNet, SegResNet, SwinUNETR, UNetPlusPlus
+from caseunet.models.smp import PREFIX, SmpNetwork
 from caseunet.models.transunet import TransUNet
 from caseunet.models.unet import UNet
 from caseunet.models.unet3plus import UNet3Plus
@@ -26,14 +27,14 @@ MODELS.add("nnunet", NNUNet)
 MODELS.add("segresnet", SegResNet)
 MODELS.add("swin_unetr", SwinUNETR)
 
-__all__ = ["MODELS", "author_weights", "create_model", "list_models"]
+__all__ = ["MODELS", "author_weights", "create_model", "list_models", "model_class"]
 
 
 def create_model(name: str, in_channels: int = 3, num_classes: int = 2, **arguments: Any) -> nn.Module:
     """Build a network with fresh weights.
 
     Args:
-        name: one of :func:`list_models`.
+        name: one of :func:`list_models`, or "smp:<Architecture>/<encoder>" for one of segmentation_models.pytorch.
         in_channels: channels of the images it will get.
         num_classes: classes it tells apart, the background among them.
         arguments: what the network's own docstring lists.
@@ -44,11 +45,21 @@ def create_model(name: str, in_channels: int = 3, num_classes: int = 2, **argume
     Raises:
         UserError: no such model or argument (the nearest is suggested), or a value that it does not take.
     """
-    model_class = MODELS.get(name)
     if in_channels < 1 or num_classes < 2:
         raise UserError(f"in_channels={in_channels}, num_classes={num_classes}: expected at least 1 and 2.")
-    fixed = {"in_channels": in_channels, "num_classes": num_classes}
-    return build(model_class, f'The model "{name}"', fixed, arguments)
+    fixed: dict[str, Any] = {"in_channels": in_channels, "num_classes": num_classes}
+    if name.startswith(PREFIX):
+        fixed["specification"] = name
+    return build(model_class(name), f'The model "{name}"', fixed, arguments)
+
+
+def model_class(name: str) -> type[nn.Module]:
+    """The class behind a name.
+
+    Raises:
+        UserError: no such model; the nearest is suggested.
+    """
+    return SmpNetwork if name.startswith(PREFIX) else MODELS.get(name)
 
 
 def list_models() -> list[str]:

@@ -5,9 +5,9 @@ Segmentation", 2021 (arXiv:2102.04306), in its form R50-ViT-B/16, from fresh wei
 weight-standardised convolutions and group norm down to H/16, twelve transformer layers, and a decoder with skips from
 H/2, H/4 and H/8.
 
-Differences: the position embeddings, learned on a grid, are brought to the image's grid by bilinear interpolation, so that
-images of any size work; residual blocks normalise after each convolution (the order of ResNet's first version); and
-the transformer's dropout acts on its sums and its MLP, not on the attention's weights.
+Differences: the position embeddings, learned on a grid, are brought to the image's grid by bilinear interpolation, so
+that images of any size work; residual blocks normalise after each convolution, as in ResNet's first version; and the
+transformer's dropout acts on its sums and its MLP, not on the attention's weights.
 """
 
 from collections.abc import Sequence

@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from caseunet.errors import UserError
 from caseunet.losses import create_loss
 from caseunet.losses.deep_supervision import deeply_supervised
-from caseunet.models import MODELS, create_model
+from caseunet.models import MODELS, create_model, model_class
 from caseunet.progress import Display
 
 ROUNDS = 3
@@ -196,7 +196,7 @@ def _highest_memory() -> int:
 
 def summary(name: str) -> str:
     """First line of the module's docstring, or of the class's where a module holds several networks."""
-    network = MODELS.get(name)
+    network = model_class(name)
     module = inspect.getmodule(network)
     several = sum(inspect.getmodule(MODELS.get(other)) is module for other in MODELS) > 1
     return (inspect.getdoc(network if several else module) or "").splitlines()[0].rstrip(".")

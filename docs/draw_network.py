@@ -32,7 +32,7 @@ def draw_path(axes: Axes, encoder: list[int], decoder: list[int]) -> None:
     n = len(encoder)
     axes.set_title("The path of an image", loc="left", fontsize=11, fontweight="bold")
     box(axes, 0, n, "image  H", GREY)
-    box(axes, 3.2, n + 1, "head → classes  H", GREY, width=2.1)
+    box(axes, 3.2, n, "head → classes  H", GREY, width=2.1)
     for i, width in enumerate(encoder):
         box(axes, 0, n - 1 - i, f"e{i + 1}: {width}  H/{2 ** (i + 1)}", BLUE)
         arrow(axes, (0, n - i - 0.32), (0, n - 1 - i + 0.34))

@@ -128,6 +128,23 @@ def test_without_the_volume_the_demo_offers_made_up_patients(
     assert not (tmp_path / "demo").exists()
 
 
+def test_models_are_measured_here(cli: Run) -> None:
+    status, out, _ = cli("models", "segresnet", "--size", "64", "96", "--measure", "--training")
+    assert status == 0
+    row = next(line for line in out.splitlines() if line.startswith("segresnet"))
+    milliseconds, images_per_second, mib = (float(cell.replace(",", "")) for cell in row.split()[-3:])
+    assert images_per_second == pytest.approx(1000 / milliseconds, rel=0.1)
+    parameters = float(row.split()[-5].replace(",", ""))
+    assert mib > 4 * 4 * parameters / 2**20, "weights, gradients and two moments of each"
+    status, _, error = cli("models", "segresnett")
+    assert status == 2
+    assert '"segresnet"' in error
+    if not torch.cuda.is_available():
+        status, _, error = cli("models", "segresnet", "--size", "64", "64", "--measure", "--device", "cuda")
+        assert status == 2
+        assert "no CUDA device" in error
+
+
 def test_help_models_doctor_and_version(cli: Run) -> None:
     status, out, _ = cli("--help")
     assert status == 0
@@ -137,6 +154,7 @@ def test_help_models_doctor_and_version(cli: Run) -> None:
     status, out, _ = cli("models")
     assert status == 0
     assert "86,446,030" in out
+    assert "204.2" in out, "GMAC of one 512×512 image"
     status, out, _ = cli("doctor")
     assert status == 0
     assert torch.__version__ in out

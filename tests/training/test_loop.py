@@ -211,6 +211,7 @@ def test_no_step_is_validated_twice(lits_prepared: Prepared, tiny_config: Config
         ({"optimizer": {"name": "adamw", "clip_norm": None}}, None),
         ({"training": {"precision": "bf16"}}, None),
         ({"model": {"name": "unet", "arguments": {"widths": [4, 6]}}}, None),
+        ({"model": {"name": "nnunet", "arguments": {"patch_size": [64, 64], "width": 2}}}, None),  # deep supervision
         ({"loss": {"name": "dice", "arguments": {"classes": "present"}}}, None),
         ({"model": {"name": "unet", "arguments": {"width": 4}}}, 'no argument "width"'),
         ({"data": {"fold": 7}}, "no fold 7"),

@@ -121,8 +121,10 @@ def measure(
         compiled: through ``torch.compile``.
 
     Raises:
-        UserError: the process ended, most likely for want of memory.
+        UserError: the device is not there, or the process ended, most likely for want of memory.
     """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("There is no CUDA device here to measure on; caseunet doctor says what there is.")
     with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as pool:
         job = pool.submit(
             _measure_here, build, (batch, channels, *size), classes, device, training, bf16, channels_last, compiled

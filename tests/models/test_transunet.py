@@ -1,8 +1,11 @@
 """What is special about TransUNet."""
 
+from typing import Any
+
+import pytest
 import torch
 
-from caseunet import create_model
+from caseunet import UserError, create_model
 from caseunet.models.transunet import StandardizedConv2d, TransformerLayer
 
 TINY = {"blocks": (1, 1, 1), "width": 4, "hidden": 8, "depth": 1, "heads": 2, "mlp": 8, "decoder_widths": (4, 4, 4, 4)}
@@ -45,3 +48,22 @@ def test_kernels_are_standardised() -> None:
     with torch.no_grad():
         conv.weight.copy_(torch.tensor([5.0, 9.0]).reshape(1, 2, 1, 1))  # mean 7, deviation 2: -1 and 1
     torch.testing.assert_close(conv(torch.tensor([[[[3.0]], [[10.0]]]])), torch.full((1, 1, 1, 1), 7.0))
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        {"blocks": (0, 1, 1)},
+        {"width": 0},
+        {"hidden": 0},
+        {"depth": 0},
+        {"heads": 0},
+        {"mlp": 0},
+        {"decoder_widths": (0, 4, 4, 4)},
+        {"position_grid": (0, 1)},
+        {"dropout": 1.0},
+    ],
+)
+def test_refuses_arguments_out_of_range(argument: dict[str, Any]) -> None:
+    with torch.device("meta"), pytest.raises(UserError, match=next(iter(argument))):
+        create_model("transunet", 3, 2, **{**TINY, **argument})

@@ -4,8 +4,9 @@ Paper: Chen, Zhu, Papandreou, Schroff, Adam, "Encoder-Decoder with Atrous Separa
 Segmentation", ECCV 2018 (arXiv:1802.02611), with the ResNet-50 encoder of He, Zhang, Ren, Sun, "Deep Residual Learning
 for Image Recognition", CVPR 2016 (arXiv:1512.03385), from fresh weights.
 
-Differences: ordinary instead of depthwise separable convolutions (the paper uses those with its Xception encoder); and
-no batch norm after the image pooling, where a single image would leave it a single value per channel.
+Differences: ordinary instead of depthwise separable convolutions (the paper uses those with its Xception encoder);
+no batch norm after the image pooling, where a single image would leave it a single value per channel; dropout 0.5 after
+the pyramid; and the low-level features' 48 channels shrink and grow with ``decoder_width``.
 """
 
 from collections.abc import Sequence
@@ -101,6 +102,8 @@ class DeepLabV3Plus(nn.Module):
             raise UserError(f"output_stride={output_stride}: expected 8 or 16.")
         if len(blocks) != 4 or not all(isinstance(n, int) and n >= 1 for n in blocks):
             raise UserError(f"blocks={list(blocks)}: expected four positive whole numbers.")
+        if not all(isinstance(n, int) and n >= 1 for n in (width, decoder_width)):
+            raise UserError(f"width={width}, decoder_width={decoder_width}: expected positive whole numbers.")
         self.in_channels = in_channels
         self.stem = ConvBatchNormReLU(in_channels, width, 7, stride=2)
         stages: list[nn.Module] = []

@@ -7,7 +7,8 @@ H/2, H/4 and H/8.
 
 Differences: the position embeddings, learned on a grid, are brought to the image's grid by bilinear interpolation, so
 that images of any size work; residual blocks normalise after each convolution, as in ResNet's first version; and the
-transformer's dropout acts on its sums and its MLP, not on the attention's weights.
+transformer's dropout acts on its sums and its MLP, not on the attention's weights. Unlike the authors' published code,
+the decoder up-samples with ``align_corners=False``, and the stem's max-pool pads its map instead of cutting it short.
 """
 
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ class StandardizedConv2d(nn.Conv2d):
 
     def __init__(self, in_channels: int, out_channels: int, k: int, stride: int = 1) -> None:
         super().__init__(in_channels, out_channels, k, stride=stride, padding=k // 2, bias=False)
+        nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
         variance, mean = torch.var_mean(self.weight, dim=(1, 2, 3), keepdim=True, correction=0)
@@ -138,6 +140,15 @@ class TransUNet(nn.Module):
         super().__init__()
         if len(blocks) != 3 or len(decoder_widths) != 4:
             raise UserError(f"blocks={list(blocks)}, decoder_widths={list(decoder_widths)}: expected three and four.")
+        sizes = (*blocks, *decoder_widths, *position_grid, width, hidden, depth, heads, mlp)
+        if len(position_grid) != 2 or not all(isinstance(n, int) and n >= 1 for n in sizes):
+            raise UserError(
+                f"blocks={list(blocks)}, decoder_widths={list(decoder_widths)}, position_grid={list(position_grid)}, "
+                f"width={width}, hidden={hidden}, depth={depth}, heads={heads}, mlp={mlp}: "
+                "expected positive whole numbers, two of them in position_grid."
+            )
+        if not 0 <= dropout < 1:
+            raise UserError(f"dropout={dropout}: expected at least 0 and less than 1.")
         if hidden % heads:
             raise UserError(f"hidden={hidden}, heads={heads}: expected heads that divide hidden.")
         self.in_channels = in_channels

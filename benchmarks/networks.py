@@ -7,8 +7,8 @@ both in the plain form, in which concatenations and up-sampled maps are built; t
 since each form may take its better one. A training step is forward, hybrid loss, backward and a step of Adamax. Every
 figure is from a process of its own: the median time of three calls after one, and the highest memory above what the
 process held before, weights included. Ratios are to the network "nnunet". On Linux the allocator keeps much of what
-was freed; networks_memory.json is from a run with MALLOC_MMAP_THRESHOLD_=65536 in the environment, which gives it back
-at once, and shows what is really needed.
+was freed; with MALLOC_MMAP_THRESHOLD_=65536 in the environment it gives that back at once, and the memory shown is what
+is really needed (times are not to be read from such a run).
 
 Predicted for CASe-UNet with 1×1 fusion at 512×512 on two CPU cores, in float32: 1.37 times fewer multiply-adds (110.6
 to 80.7), and 1.6 times the speed of prediction, since less is copied too; half the memory of a training step. What came

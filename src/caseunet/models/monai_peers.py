@@ -68,8 +68,8 @@ class UNetPlusPlus(MonaiNetwork):
     def __init__(
         self, in_channels: int, num_classes: int, features: Sequence[int] = (32, 32, 64, 128, 256, 32)
     ) -> None:
-        if len(features) != 6:
-            raise UserError(f"features={list(features)}: expected six numbers of channels.")
+        if len(features) != 6 or not all(isinstance(c, int) and c >= 2 for c in features):  # raised maps have half
+            raise UserError(f"features={list(features)}: expected six whole numbers of channels from 2.")
 
         def build() -> nn.Module:
             from monai.networks.nets import BasicUNetPlusPlus
@@ -89,13 +89,18 @@ class AttentionUNet(MonaiNetwork):
     """Attention U-Net: a U-Net whose skip connections pass through gates.
 
     Paper: Oktay et al., "Attention U-Net: Learning Where to Look for the Pancreas", MIDL 2018 (arXiv:1804.03999).
-    MONAI's ``AttentionUnet``: batch norm, halving by strided convolution, without the paper's deep supervision.
+    MONAI's ``AttentionUnet``: batch norm, but instance norm and PReLU where a gated map is merged; halving by strided
+    convolution; the gating signal is brought up to the skip's size first, where the paper brings the skip down to its;
+    without the paper's deep supervision.
 
     Args:
         widths: channels at each size, from the full one down; each step halves H and W.
     """
 
     def __init__(self, in_channels: int, num_classes: int, widths: Sequence[int] = (64, 128, 256, 512, 1024)) -> None:
+        if len(widths) < 2 or not all(isinstance(w, int) and w >= 2 for w in widths):  # gates have half the channels
+            raise UserError(f"widths={list(widths)}: expected at least two whole numbers of channels from 2.")
+
         def build() -> nn.Module:
             from monai.networks.nets import AttentionUnet
 
@@ -108,13 +113,14 @@ class NNUNet(MonaiNetwork):
     """nnU-Net: the plain-convolution U-Net, its depth planned from the image's size.
 
     Paper: Isensee, Jaeger, Kohl, Petersen, Maier-Hein, "nnU-Net: a self-configuring method for deep learning-based
-    biomedical image segmentation", Nature Methods 18, 2021. Built of MONAI's ``DynUNet`` by the 2-D rules of nnU-Net:
-    an axis is halved as long as at least 4 positions remain; 32 channels at full size, twice as many at each
-    step, 512 at most; two 3×3 convolutions a stage, instance norm, LeakyReLU 0.01; transposed convolutions up; in
-    training, logits of all decoder stages but the lowest. So 512×512 gives eight stages.
+    biomedical image segmentation", Nature Methods 18, 2021. Built of MONAI's ``DynUNet`` by the 2-D rules of nnU-Net
+    v2: an axis is halved as long as at least 4 positions remain, or 6 if it is the only one that still is; 32 channels
+    at full size, twice as many at each step, 512 at most; two 3×3 convolutions a stage, instance norm, LeakyReLU 0.01;
+    transposed convolutions up; in training, logits of all decoder stages but the lowest. So 512×512 gives eight stages.
 
     Differences: equal pixel spacing of both axes; the logits of lower stages are brought to full size by nearest
-    neighbour, where nnU-Net shrinks the reference; the convolutions have no bias, which instance norm would remove.
+    neighbour, where nnU-Net shrinks the reference; no biases but in the output layers: after a 3×3 convolution instance
+    norm would remove them, after a transposed one it would not entirely (zero padding at the edges).
     Not its batch size, augmentation or post-processing: this is the network.
 
     Args:
@@ -133,6 +139,8 @@ class NNUNet(MonaiNetwork):
         most: int = 512,
         deep_supervision: bool = True,
     ) -> None:
+        if width < 1 or most < 1:
+            raise UserError(f"width={width}, most={most}: expected positive whole numbers of channels.")
         strides = plan_strides(patch_size)
         channels = [min(width * 2**i, most) for i in range(len(strides))]
         heads = len(strides) - 3  # of the decoder stages without the highest, which is the output, and the lowest
@@ -176,14 +184,16 @@ class NNUNet(MonaiNetwork):
 
 
 def plan_strides(patch_size: Sequence[int]) -> list[tuple[int, int]]:
-    """Stride of each stage, the first (1, 1): each axis is halved as long as it has at least 8 positions."""
+    """Stride of each stage, the first (1, 1): each axis is halved as long as it has at least 8 positions, and at least
+    12 if the other one is not halved any more (nnU-Net v2, ``get_pool_and_conv_props``).
+    """
     rows, columns = patch_size
     strides = [(1, 1)]
-    while rows >= 8 or columns >= 8:
+    while min(rows, columns) >= 8 or max(rows, columns) >= 12:
         strides.append((2 if rows >= 8 else 1, 2 if columns >= 8 else 1))
         rows, columns = (-(-n // s) for n, s in zip((rows, columns), strides[-1], strict=True))
     if len(strides) < 3:
-        raise UserError(f"patch_size={list(patch_size)}: expected at least 16 pixels along one side.")
+        raise UserError(f"patch_size={list(patch_size)}: too small for three stages; expected at least 16×16 pixels.")
     return strides
 
 
@@ -198,6 +208,9 @@ class SegResNet(MonaiNetwork):
     """
 
     def __init__(self, in_channels: int, num_classes: int, width: int = 32) -> None:
+        if width < 8 or width % 8:
+            raise UserError(f"width={width}: expected a positive multiple of 8.")
+
         def build() -> nn.Module:
             from monai.networks.nets import SegResNet as Network
 
@@ -217,6 +230,9 @@ class SwinUNETR(MonaiNetwork):
     """
 
     def __init__(self, in_channels: int, num_classes: int, width: int = 48) -> None:
+        if width < 12 or width % 12:
+            raise UserError(f"width={width}: expected a positive multiple of 12.")
+
         def build() -> nn.Module:
             from monai.networks.nets import SwinUNETR as Network
 

@@ -69,9 +69,8 @@ def convolve(maps: Sequence[Tensor | Raised], weight: Tensor, bias: Tensor | Non
         if total is None:
             total = _convolve_one(raised, kernel, bias)
         else:
-            total += _convolve_one(
-                raised, kernel, None
-            )  # in place: a convolution's output is not kept for its gradient
+            # In place: no gradient needs a convolution's output.
+            total += _convolve_one(raised, kernel, None)
         start += raised.map.shape[1]
     assert total is not None
     return total

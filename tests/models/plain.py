@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from caseunet.models.blocks.convolution import ConvNormAct
-from caseunet.models.blocks.padding import pad_to_multiple
+from caseunet.models.blocks.padding import pad_image
 from caseunet.models.case_unet import CaseUNet
 
 
@@ -18,7 +18,7 @@ class PlainCaseUNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         model, (H, W) = self.model, image.shape[-2:]
-        x = pad_to_multiple(image, model.multiple, model.smallest)
+        x = pad_image(image, model.in_channels, model.multiple, model.smallest)
         down: list[Tensor] = []
         for stage in model.encoder:
             x = F.max_pool2d(plain_conv(stage.fuse, torch.cat(plain_multi_scale(stage.multi_scale, x), 1)), 2)

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from caseunet.errors import UserError
-from caseunet.models.blocks.padding import pad_to_multiple
+from caseunet.models.blocks.padding import pad_image
 from caseunet.models.blocks.unbuilt import Raised, UnbuiltConvNormAct
 
 
@@ -201,10 +201,8 @@ class CaseUNet(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim != 4 or x.shape[1] != self.in_channels:
-            raise UserError(f"Input of shape {tuple(x.shape)}: expected (B, {self.in_channels}, H, W).")
         H, W = x.shape[-2:]
-        x = pad_to_multiple(x, self.multiple, self.smallest)
+        x = pad_image(x, self.in_channels, self.multiple, self.smallest)
 
         n = len(self.encoder)
         down: list[list[Tensor]] = []  # e1 (H/2) … en (H/2**n), each from H/2**n up to its own size

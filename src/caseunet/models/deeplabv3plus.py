@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from caseunet.errors import UserError
-from caseunet.models.blocks.padding import pad_to_multiple
+from caseunet.models.blocks.padding import pad_image
 
 
 class ConvBatchNorm(nn.Sequential):
@@ -132,10 +132,8 @@ class DeepLabV3Plus(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim != 4 or x.shape[1] != self.in_channels:
-            raise UserError(f"Input of shape {tuple(x.shape)}: expected (B, {self.in_channels}, H, W).")
         H, W = x.shape[-2:]
-        x = pad_to_multiple(x, 16, 32)
+        x = pad_image(x, self.in_channels, 16, 32)
         padded = x.shape[-2:]
         x = F.max_pool2d(self.stem(x), 3, stride=2, padding=1)
         low = self.stages[0](x)  # H/4

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from caseunet.errors import UserError
-from caseunet.models.blocks.padding import pad_to_multiple
+from caseunet.models.blocks.padding import pad_image
 
 
 class MonaiNetwork(nn.Module):
@@ -40,10 +40,8 @@ class MonaiNetwork(nn.Module):
         self.network = network.to(wanted)
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
-        if x.ndim != 4 or x.shape[1] != self.in_channels:
-            raise UserError(f"Input of shape {tuple(x.shape)}: expected (B, {self.in_channels}, H, W).")
         H, W = x.shape[-2:]
-        logits = self.logits(pad_to_multiple(x, self.multiple, self.smallest))
+        logits = self.logits(pad_image(x, self.in_channels, self.multiple, self.smallest))
         if isinstance(logits, Tensor):
             return logits[..., :H, :W]
         return [y[..., :H, :W] for y in logits]

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from caseunet.errors import UserError, did_you_mean
-from caseunet.models.blocks.padding import pad_to_multiple
+from caseunet.models.blocks.padding import pad_image
 
 PREFIX = "smp:"
 
@@ -51,10 +51,8 @@ class SmpNetwork(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim != 4 or x.shape[1] != self.in_channels:
-            raise UserError(f"Input of shape {tuple(x.shape)}: expected (B, {self.in_channels}, H, W).")
         H, W = x.shape[-2:]
-        logits: Tensor = self.network(pad_to_multiple(x, 32, 64))
+        logits: Tensor = self.network(pad_image(x, self.in_channels, 32, 64))
         return logits[..., :H, :W]
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from caseunet.errors import UserError
-from caseunet.models.blocks.padding import pad_to_multiple
+from caseunet.models.blocks.padding import pad_image
 
 
 class StandardizedConv2d(nn.Conv2d):
@@ -177,10 +177,8 @@ class TransUNet(nn.Module):
         self.head = nn.Conv2d(decoder_widths[-1], num_classes, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim != 4 or x.shape[1] != self.in_channels:
-            raise UserError(f"Input of shape {tuple(x.shape)}: expected (B, {self.in_channels}, H, W).")
         H, W = x.shape[-2:]
-        x = self.stem(pad_to_multiple(x, 16, 32))
+        x = self.stem(pad_image(x, self.in_channels, 16, 32))
         skips = [x]  # H/2, H/4, H/8
         x = F.max_pool2d(x, 3, stride=2, padding=1)
         for stage in self.stages:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from caseunet.errors import UserError
 from caseunet.models.blocks.convolution import ConvNormAct
-from caseunet.models.blocks.padding import pad_to_multiple
+from caseunet.models.blocks.padding import pad_image
 
 
 class DoubleConv(nn.Sequential):
@@ -61,10 +61,8 @@ class UNet(nn.Module):
         self.head = nn.Conv2d(widths[0], num_classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim != 4 or x.shape[1] != self.in_channels:
-            raise UserError(f"Input of shape {tuple(x.shape)}: expected (B, {self.in_channels}, H, W).")
         H, W = x.shape[-2:]
-        x = pad_to_multiple(x, self.multiple, self.smallest)
+        x = pad_image(x, self.in_channels, self.multiple, self.smallest)
         skips: list[Tensor] = []  # full size, H/2 …; the lowest is not among them
         for stage in self.down[:-1]:
             x = stage(x)

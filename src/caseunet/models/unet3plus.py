@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from caseunet.errors import UserError
-from caseunet.models.blocks.padding import pad_to_multiple
+from caseunet.models.blocks.padding import pad_image
 
 
 class ConvBatchNormReLU(nn.Sequential):
@@ -109,10 +109,8 @@ class UNet3Plus(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
-        if x.ndim != 4 or x.shape[1] != self.in_channels:
-            raise UserError(f"Input of shape {tuple(x.shape)}: expected (B, {self.in_channels}, H, W).")
         H, W = x.shape[-2:]
-        x = pad_to_multiple(x, self.multiple, self.smallest)
+        x = pad_image(x, self.in_channels, self.multiple, self.smallest)
         padded_H, padded_W = x.shape[-2:]
         maps: list[Tensor] = []  # full size, H/2 …
         for i, stage in enumerate(self.encoder):

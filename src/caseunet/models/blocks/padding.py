@@ -8,17 +8,21 @@ from caseunet.errors import UserError
 SMALLEST_IMAGE = 32
 
 
-def pad_to_multiple(x: Tensor, multiple: int, minimum: int) -> Tensor:
-    """Repeat the last row and column until H and W are multiples of ``multiple`` and at least ``minimum``.
+def pad_image(x: Tensor, in_channels: int, multiple: int, minimum: int) -> Tensor:
+    """Check an image, and repeat its last row and column until H and W suit a network.
 
     The caller crops its output back with ``y[..., :H, :W]``.
 
     Args:
-        x: (B, C, H, W).
+        x: (B, in_channels, H, W).
+        multiple: what H and W become multiples of.
+        minimum: what they become at least.
 
     Raises:
-        UserError: H or W is below 32 pixels.
+        UserError: x has another number of axes or channels, or H or W is below 32 pixels.
     """
+    if x.ndim != 4 or x.shape[1] != in_channels:
+        raise UserError(f"Input of shape {tuple(x.shape)}: expected (B, {in_channels}, H, W).")
     H, W = x.shape[-2:]
     if H < SMALLEST_IMAGE or W < SMALLEST_IMAGE:
         raise UserError(

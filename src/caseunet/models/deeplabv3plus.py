@@ -17,25 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from caseunet.errors import UserError
+from caseunet.models.blocks.convolution import ConvBatchNorm, ConvBatchNormReLU
 from caseunet.models.blocks.padding import pad_image
-
-
-class ConvBatchNorm(nn.Sequential):
-    """k×k convolution without bias, 'same' padding, then batch norm."""
-
-    def __init__(self, in_channels: int, out_channels: int, k: int, stride: int = 1, dilation: int = 1) -> None:
-        conv = nn.Conv2d(
-            in_channels, out_channels, k, stride=stride, padding=dilation * (k // 2), dilation=dilation, bias=False
-        )
-        nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-        super().__init__(conv, nn.BatchNorm2d(out_channels))
-
-
-class ConvBatchNormReLU(nn.Sequential):
-    """``ConvBatchNorm``, then ReLU."""
-
-    def __init__(self, in_channels: int, out_channels: int, k: int, stride: int = 1, dilation: int = 1) -> None:
-        super().__init__(ConvBatchNorm(in_channels, out_channels, k, stride, dilation), nn.ReLU(inplace=True))
 
 
 class ResidualBlock(nn.Module):

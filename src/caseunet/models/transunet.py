@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from caseunet.errors import UserError
+from caseunet.models.blocks.convolution import ConvBatchNormReLU
 from caseunet.models.blocks.padding import pad_image
 
 
@@ -90,19 +91,6 @@ class TransformerLayer(nn.Module):
         return y
 
 
-class DecoderStage(nn.Sequential):
-    """Two 3×3 convolutions with batch norm: (B, in_channels, H, W) → (B, width, H, W)."""
-
-    def __init__(self, in_channels: int, width: int) -> None:
-        super().__init__(*conv_batch_norm_relu(in_channels, width), *conv_batch_norm_relu(width, width))
-
-
-def conv_batch_norm_relu(in_channels: int, out_channels: int) -> list[nn.Module]:
-    conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
-    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-    return [conv, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)]
-
-
 class TransUNet(nn.Module):
     """TransUNet. ``forward``: images (B, in_channels, H, W), H and W at least 32 → logits (B, num_classes, H, W).
 
@@ -168,10 +156,10 @@ class TransUNet(nn.Module):
         self.norm = nn.LayerNorm(hidden, eps=1e-6)
 
         joint = 8 * width
-        self.join = nn.Sequential(*conv_batch_norm_relu(hidden, joint))
+        self.join = ConvBatchNormReLU(hidden, joint, 3)
         skips = [*reversed(channels[:3]), 0]
         self.decoder = nn.ModuleList(
-            DecoderStage(c_in + skip, c)
+            nn.Sequential(ConvBatchNormReLU(c_in + skip, c, 3), ConvBatchNormReLU(c, c, 3))
             for c_in, skip, c in zip([joint, *decoder_widths[:-1]], skips, decoder_widths, strict=True)
         )
         self.head = nn.Conv2d(decoder_widths[-1], num_classes, 3, padding=1)

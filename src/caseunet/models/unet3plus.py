@@ -18,17 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from caseunet.errors import UserError
+from caseunet.models.blocks.convolution import ConvBatchNormReLU
 from caseunet.models.blocks.padding import pad_image
-
-
-class ConvBatchNormReLU(nn.Sequential):
-    """3×3 convolution with bias, batch norm, ReLU: (B, in_channels, H, W) → (B, out_channels, H, W)."""
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-        nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
-        super().__init__(conv, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True))
 
 
 class FullScaleStage(nn.Module):
@@ -40,8 +31,8 @@ class FullScaleStage(nn.Module):
     def __init__(self, level: int, channels: Sequence[int], skip_width: int) -> None:
         super().__init__()
         self.level = level
-        self.skips = nn.ModuleList(ConvBatchNormReLU(c, skip_width) for c in channels)
-        self.fuse = ConvBatchNormReLU(skip_width * len(channels), skip_width * len(channels))
+        self.skips = nn.ModuleList(ConvBatchNormReLU(c, skip_width, 3, bias=True) for c in channels)
+        self.fuse = ConvBatchNormReLU(skip_width * len(channels), skip_width * len(channels), 3, bias=True)
 
     def forward(self, maps: list[Tensor]) -> Tensor:
         H, W = maps[self.level].shape[-2:]
@@ -89,7 +80,7 @@ class UNet3Plus(nn.Module):
         self.smallest = 2 * self.multiple  # batch norm over a single position of a single image would fail
 
         self.encoder = nn.ModuleList(
-            nn.Sequential(ConvBatchNormReLU(c_in, c), ConvBatchNormReLU(c, c))
+            nn.Sequential(ConvBatchNormReLU(c_in, c, 3, bias=True), ConvBatchNormReLU(c, c, 3, bias=True))
             for c_in, c in zip([in_channels, *widths[:-1]], widths, strict=True)
         )
         channels = list(widths)  # of the maps that the next decoder stage reads: those below it are decoded

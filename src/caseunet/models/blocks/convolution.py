@@ -39,3 +39,30 @@ class ConvNormAct(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.act(self.norm(self.conv(x)))
         return y
+
+
+class ConvBatchNorm(nn.Sequential):
+    """k×k convolution with 'same' zero padding, then batch norm.
+
+    Kernels start from He's normal distribution.
+    Shapes: (B, in_channels, H, W) → (B, out_channels, H/stride, W/stride).
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, k: int, stride: int = 1, dilation: int = 1, bias: bool = False
+    ) -> None:
+        padding = dilation * (k // 2)
+        conv = nn.Conv2d(in_channels, out_channels, k, stride, padding, dilation, bias=bias)
+        nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+        if conv.bias is not None:
+            nn.init.zeros_(conv.bias)
+        super().__init__(conv, nn.BatchNorm2d(out_channels))
+
+
+class ConvBatchNormReLU(nn.Sequential):
+    """``ConvBatchNorm``, then ReLU."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, k: int, stride: int = 1, dilation: int = 1, bias: bool = False
+    ) -> None:
+        super().__init__(ConvBatchNorm(in_channels, out_channels, k, stride, dilation, bias), nn.ReLU(inplace=True))

@@ -201,6 +201,8 @@ def models(
     device: Annotated[Literal["cpu", "cuda"], Parameter(help="Where to measure.")] = "cpu",
 ) -> None:
     """List the networks: what they are, their parameters, multiply-adds, and on request what they cost here."""
+    if training and not measure:
+        raise UserError("--training says what --measure measures: give both.")
     from caseunet.pipelines.models import describe_models
 
     table = Table("name", "what it is", box=None, pad_edge=False)

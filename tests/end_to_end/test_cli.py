@@ -139,6 +139,9 @@ def test_models_are_measured_here(cli: Run) -> None:
     status, _, error = cli("models", "segresnett")
     assert status == 2
     assert '"segresnet"' in error
+    status, _, error = cli("models", "--training")
+    assert status == 2
+    assert "--measure" in error
     if not torch.cuda.is_available():
         status, _, error = cli("models", "segresnet", "--size", "64", "64", "--measure", "--device", "cuda")
         assert status == 2

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import psutil
 import torch
@@ -82,18 +81,18 @@ def describe_models(
     chosen = list(names or MODELS)
     with (display or Display()).stage("networks", len(chosen), "network") as stage:
         for name in chosen:
-            parameters, gmac = count(name, size)
             build = partial(create_model, name, 3, 3)
+            parameters, gmac = count(build, size)
             cost = measure(build, size, device=measure_on, training=training) if measure_on else None
             rows.append(ModelRow(name, summary(name), parameters, gmac, cost))
             stage.advance(1, name)
     return rows
 
 
-def count(name: str, size: tuple[int, int], **arguments: Any) -> tuple[int, float]:
-    """Parameters, and 10⁹ multiply-adds of one image; without memory for weights or maps."""
+def count(build: Callable[[], nn.Module], size: tuple[int, int]) -> tuple[int, float]:
+    """Parameters, and 10⁹ multiply-adds of one image of 3 channels; without memory for maps."""
     with torch.device("meta"):
-        model = create_model(name, 3, 3, **arguments).eval()
+        model = build().eval()
         image = torch.zeros(1, 3, *size)
     with FlopCounterMode(display=False) as counter:
         model(image)

@@ -3,9 +3,18 @@
 import sys
 from pathlib import Path
 
-from caseunet.sources.generate import write_endovis2018, write_lits
+from caseunet.sources import generate
 
-WRITERS = {"lits": write_lits, "endovis2018": write_endovis2018}
+WRITERS = {
+    "lits": generate.write_lits,
+    "endovis2018": generate.write_endovis2018,
+    "endovis2018-types": generate.write_endovis2018_types,
+    "endovis2017": generate.write_endovis2017,
+    "nnunet": generate.write_nnunet,
+    "msd": generate.write_msd,
+    "folder": generate.write_folder,
+    "dicom": generate.write_dicom,
+}
 
 if len(sys.argv) != 3 or sys.argv[1] not in WRITERS:
     raise SystemExit(f"usage: python examples/generate_data.py {{{','.join(WRITERS)}}} FOLDER")

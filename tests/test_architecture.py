@@ -7,7 +7,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "caseunet"
 
-BASE = {"config", "errors", "files", "progress", "registry", "types"}
+BASE = {"config", "errors", "files", "progress", "registry", "types", "workers"}
 ALLOWED: dict[str, set[str]] = {
     # level 0
     "errors": set(),
@@ -16,6 +16,7 @@ ALLOWED: dict[str, set[str]] = {
     "registry": {"errors"},
     "files": {"errors"},
     "config": {"errors", "types"},
+    "workers": {"errors"},
     # level 1
     "io": BASE,
     "bundle": BASE,

@@ -3,6 +3,7 @@
 import shlex
 import shutil
 import sys
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from caseunet import __version__
-from caseunet.config import Config, load_config, parse_settings, to_yaml
+from caseunet.config import LAYOUTS, Config, load_config, parse_settings, to_yaml
 from caseunet.errors import UserError
 from caseunet.progress import TerminalDisplay, counted
 
@@ -37,6 +38,12 @@ Recipe = Annotated[
 ]
 SplitFile = Annotated[
     Path | None, Parameter(help="splits.json of a prepared data set: only the fold's validation part.")
+]
+LayoutName = Annotated[str | None, Parameter(help=f"Raw layout: {', '.join(LAYOUTS)}; found by itself if not given.")]
+PlanFile = Annotated[Path | None, Parameter(help="Repair plan, written by audit --repair.")]
+SplitName = Annotated[
+    str | None,
+    Parameter(help="How to split: group (the default), lits, isinet, slice-blocks, splits_final.json or a CSV."),
 ]
 FoldNumber = Annotated[int | None, Parameter(help="Fold of --split; if not given, the model's own.")]
 Device = Annotated[Literal["auto", "cpu", "cuda", "mps"], Parameter(help="Where to compute.")]
@@ -87,21 +94,52 @@ def prepare(
     out: Out,
     config: ConfigFile = None,
     recipe: Recipe = None,
-    format: Annotated[
-        str | None, Parameter(help="Raw layout: lits, endovis2018; found by itself if not given.")
-    ] = None,
+    format: LayoutName = None,
+    plan: PlanFile = None,
+    split: SplitName = None,
     settings: Settings = (),
     overwrite: Overwrite = False,
 ) -> None:
-    """Read a raw data set once, check it, and write it as a prepared data set with its splits."""
+    """Audit a raw data set, and write it as a prepared data set with its splits."""
     from caseunet.pipelines.prepare import prepare as run_prepare
 
-    resolved = _resolve(config, recipe, settings, {"prepare.format": format})
+    options = {"prepare.format": format, "prepare.plan": plan, "prepare.split": split}
+    resolved = _resolve(config, recipe, settings, options)
     prepared = run_prepare(raw, out, resolved.prepare, overwrite, TerminalDisplay(console))
     slices = int(prepared.cases["slices"].sum())
     folds = f"{len(prepared.split.folds)} folds by {prepared.split.by}"
     _say(f"{counted(len(prepared.cases), 'case')}, {counted(slices, 'slice')}, {folds}")
     _say_next("train", out, "--out", "run")
+
+
+@app.command
+def audit(
+    raw: Annotated[Path, Parameter(help="Raw data set as it was downloaded.")],
+    *,
+    out: Out = Path("audit"),
+    repair: Annotated[
+        Path | None, Parameter(help="Write a repair plan for what is wrong; read it, then prepare with --plan.")
+    ] = None,
+    plan: PlanFile = None,
+    split: SplitName = None,
+    format: LayoutName = None,
+    config: ConfigFile = None,
+    settings: Settings = (),
+    overwrite: Overwrite = False,
+) -> None:
+    """Read a raw data set once and tell what is wrong with it. Exit status 1 if there are errors."""
+    from caseunet.pipelines.audit import audit as run_audit
+
+    options = {"prepare.format": format, "prepare.plan": plan, "prepare.split": split}
+    resolved = _resolve(config, None, settings, options)
+    found = run_audit(raw, out, resolved.prepare, repair, overwrite, TerminalDisplay(console))
+    _print_findings(found)
+    _say(f"page    {out / 'audit.html'}")
+    if repair is not None:
+        _say(f"plan    {repair}: read it, then")
+        _say_next("prepare", raw, "--out", "prepared", "--plan", repair)
+    if found.at_level("error"):
+        raise SystemExit(1)
 
 
 @app.command
@@ -173,14 +211,18 @@ def evaluate(
     split: SplitFile = None,
     fold: FoldNumber = None,
     run: Annotated[Path | None, Parameter(help="Training run, to show its curves.")] = None,
-    format: Annotated[str, Parameter(help="Raw layout of the references.")] = "auto",
+    format: LayoutName = None,
+    plan: PlanFile = None,
+    config: ConfigFile = None,
+    settings: Settings = (),
     overwrite: Overwrite = False,
 ) -> None:
     """Score predictions against the true masks and write a report."""
     from caseunet.pipelines.evaluate import evaluate as run_evaluate
 
+    reading = _resolve(config, None, settings, {"prepare.format": format, "prepare.plan": plan}).prepare
     result = run_evaluate(
-        predictions, references, out, split, fold, run, format, overwrite, display=TerminalDisplay(console)
+        predictions, references, out, split, fold, run, reading, overwrite, display=TerminalDisplay(console)
     )
     _print_scores(result.cases)
     if result.summary.caution:
@@ -283,7 +325,7 @@ def _resolve(file: Path | None, recipe: str | None, settings: tuple[str, ...], o
 
 def _with_settings(arguments: list[str]) -> list[str]:
     """Spell options with a dot in their name, ``--optimizer.lr 0.001``, as ``--set optimizer.lr=0.001``."""
-    if arguments[:1] not in (["prepare"], ["train"]):
+    if arguments[:1] not in (["audit"], ["prepare"], ["train"], ["evaluate"]):
         return arguments
     spelled: list[str] = []
     rest = list(arguments)
@@ -312,6 +354,26 @@ def _print_scores(cases: Any) -> None:
     console.print()
     console.print(table)
     console.print()
+
+
+def _print_findings(found: Any) -> None:
+    """A row for each kind of finding: its level, how many, and the first of them."""
+    from caseunet.pipelines.audit_page import title_of
+
+    styles = {"error": "bold red", "warning": "yellow", "note": "cyan"}
+    table = Table("", "finding", "", "the first of them", box=None, pad_edge=False)
+    for (level, kind), group in groupby(found.findings, key=lambda finding: (finding.level, finding.kind)):
+        members = list(group)
+        first = members[0]
+        text = f"{first.file or first.case}: {first.text}" if first.file or first.case else first.text
+        number = str(len(members)) if len(members) > 1 else ""
+        table.add_row(f"[{styles[level]}]{level}[/]", escape(title_of(kind)), number, escape(text))
+    console.print()
+    if found.findings:
+        console.print(table)
+        console.print()
+    counts = ", ".join(counted(len(found.at_level(level)), level) for level in styles)
+    _say(counts, style="bold red" if found.at_level("error") else "bold green")
 
 
 def _say(text: str, style: str = "") -> None:

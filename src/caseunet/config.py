@@ -1,17 +1,20 @@
 """Everything that can be configured, typed; read from recipe, file and command line in that order."""
 
+import re
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from caseunet.errors import UserError, did_you_mean
 from caseunet.types import Size
 
 RECIPES = ("default", "paper")
+LAYOUTS = ("lits", "endovis2018", "endovis2018-types", "endovis2017", "nnunet", "msd", "dicom", "folder")
+SPLITS = ("group", "lits", "isinet", "slice-blocks")
 
 Positive = Annotated[int, Field(ge=1, strict=True)]
 Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
@@ -28,11 +31,21 @@ class PrepareConfig(Section):
 
     format: str = "auto"
     """Raw layout: "auto" looks for the one that fits, or its name."""
+    modality: Literal["auto", "ct", "mr", "rgb", "gray"] = "auto"
+    """What the images are, where the layout does not tell or tells it wrongly."""
+    group: str | None = None
+    """Pattern that finds the patient or sequence in a case's name: ^[^_]+ takes what stands before the first "_". Its
+    first bracket counts, if it has one. null keeps the layout's own groups."""
+    plan: Path | None = None
+    """Repair plan, written by audit --repair: what to do with faulty cases."""
+    workers: Annotated[int, Field(ge=0)] | None = None
+    """Processes that read cases; null takes one for each processor, 0 reads in the calling process."""
     size: Size | None = None
     """Height and width to which every slice or frame is resized; null keeps the source's own."""
-    split: Literal["group", "slice-blocks"] = "group"
-    """"group" keeps each patient or sequence whole; "slice-blocks" holds out blocks of slices of every case, for a
-    single patient, and measures no generalisation."""
+    split: str = "group"
+    """"group" keeps each patient or sequence whole; "lits" and "isinet" are published splits; a .json (nnU-Net's
+    splits_final.json) or .csv (columns case and fold, or case and part) names the cases; "slice-blocks" holds out
+    blocks of slices of every case, for a single patient, and measures no generalisation."""
     folds: Annotated[int, Field(ge=2)] = 5
     """Folds of the cross-validation by group; at most one per group."""
     block: Positive = 8
@@ -43,6 +56,21 @@ class PrepareConfig(Section):
     """Slices left unused on each side of a held-out block."""
     seed: Seed = 0
     """Draws which groups go to which fold."""
+
+    @model_validator(mode="after")
+    def _known_split(self) -> "PrepareConfig":
+        if self.split not in SPLITS and not self.split.lower().endswith((".json", ".csv")):
+            raise ValueError(f'split is {", ".join(SPLITS)}, or a file that ends in .json or .csv, not "{self.split}"')
+        return self
+
+    @field_validator("group")
+    @classmethod
+    def _pattern(cls, value: str | None) -> str | None:
+        try:
+            re.compile(value or "")
+        except re.error as error:
+            raise ValueError(f"is no regular expression: {error}") from error
+        return value
 
 
 class ModelConfig(Section):

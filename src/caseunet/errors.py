@@ -13,6 +13,10 @@ class UserError(Exception):
     """
 
 
+class BadValuesError(UserError):
+    """A file that can be read, but whose numbers cannot be used: NaN, infinity."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A sentence to end an error about an unknown name: the nearest known one, or what there is."""
     names = sorted(known)

@@ -61,10 +61,15 @@ def read_json(path: Path, what: str) -> Any:
         raise UserError(f"{path}: cannot be read as {what}: {error}.") from error
 
 
-def content_hash(path: Path) -> str:
-    """BLAKE2b of the file's bytes, 32 hexadecimal digits."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+def content_hash(*paths: Path) -> str:
+    """BLAKE2b of a file's bytes, or of the hashes of several, 32 hexadecimal digits."""
+    digests = []
+    for path in paths:
+        with path.open("rb") as stream:
+            digests.append(hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)))
+    if len(digests) == 1:
+        return digests[0].hexdigest()
+    return hashlib.blake2b(b"".join(digest.digest() for digest in digests), digest_size=16).hexdigest()
 
 
 def read_model(path: Path, model: type[Model], what: str) -> Model:

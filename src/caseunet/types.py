@@ -1,7 +1,6 @@
 """What passes between the layers: labels, geometry, cases, and how pixels become network input."""
 
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
@@ -95,27 +94,30 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class SourceCase:
-    """One image of a raw data set, its label if it has one, and the patient or sequence it belongs to."""
+class Mask:
+    """The values of one case's mask files, before they become class ids.
 
-    id: str
-    image: Path
-    label: Path | None
-    group: str
+    Attributes:
+        codes: (S, H, W) in canonical order, whole numbers: grey values or ids, or colours as 0xRRGGBB.
+        geometry: the mask's own.
+        colored: whether the codes are colours.
+        stored: numeric type in the file.
+        fractional: how many values were no whole numbers and have been rounded.
+    """
+
+    codes: np.ndarray
+    geometry: Geometry
+    colored: bool = False
+    stored: str = "uint8"
+    fractional: int = 0
 
 
-@dataclass(frozen=True)
-class SourceDataset:
-    """What a raw layout holds; nothing but names has been read."""
+class LabelCoding(Stored):
+    """What the values in mask files mean: ``codes`` maps each value, or colour as 0xRRGGBB, to a class id."""
 
-    format: str
-    root: Path
-    cases: tuple[SourceCase, ...]
     label_map: LabelMap
-    modality: Modality
-    group_name: str
-    licence: str
-    notes: tuple[str, ...] = field(default=())
+    codes: dict[int, int]
+    colored: bool = False
 
 
 class Preprocessing(Stored):

@@ -14,7 +14,7 @@ from caseunet.errors import UserError
 from caseunet.evaluation.statistics import summarize
 from caseunet.files import content_hash, write_json
 from caseunet.pipelines.evaluate import evaluate
-from caseunet.sources.lits import LABELS
+from caseunet.sources.lits import CODING
 from caseunet.types import Fold, Split
 
 AFFINE = np.diag([-2.0, -1.0, 5.0, 1.0])  # voxels of 10 mm³
@@ -52,7 +52,7 @@ def write_predictions(folder: Path, cases: tuple[int, ...] = (0, 1), trained: bo
     content = {
         "bundle": "b",
         "bundle_hash": "0",
-        "label_map": LABELS.model_dump(mode="json"),
+        "label_map": CODING.label_map.model_dump(mode="json"),
         "window": [0, 400],
         "device": "cpu",
         "engine": "torch",

@@ -75,7 +75,7 @@ def test_bad_inputs_are_named(predictor: Predictor, lits_bundle: Bundle, tmp_pat
     with pytest.raises(UserError, match="none.nii: no such file"):
         predictor.predict(tmp_path / "none.nii")
     (tmp_path / "notes.txt").write_text("text")
-    with pytest.raises(UserError, match="notes.txt: cannot be segmented; expected a file that ends in .nii"):
+    with pytest.raises(UserError, match="notes.txt: cannot be read; expected a file that ends in .nii"):
         predictor.predict(tmp_path / "notes.txt")
     raster.write_image(tmp_path / "rgb.png", np.zeros((40, 40, 3), np.uint8))
     with pytest.raises(UserError, match="rgb.png: an image file holds no Hounsfield units"):

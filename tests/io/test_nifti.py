@@ -1,5 +1,6 @@
 """Geometry: what is read in canonical order is written back where it came from."""
 
+import gzip
 import struct
 from itertools import permutations, product
 from pathlib import Path
@@ -10,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caseunet.errors import UserError
-from caseunet.io import nifti
+from caseunet.errors import BadValuesError, UserError
+from caseunet.io import geometry, images, nifti
+from caseunet.types import Geometry
 
 AXES = [
     "".join(letters[s] for letters, s in zip(order, signs, strict=True))
@@ -49,15 +51,15 @@ def test_every_orientation_is_read_alike_and_returned_to(code: str, tmp_path: Pa
     np.testing.assert_allclose(mask.affine, source.affine, atol=1e-6)
     assert nib.aff2axcodes(mask.affine) == tuple(code)
     np.testing.assert_array_equal(np.asarray(mask.dataobj), np.asarray(source.dataobj) % 3)
-    np.testing.assert_array_equal(nifti.read_labels(tmp_path / "m.nii.gz", picture.geometry), labels)
+    np.testing.assert_array_equal(nifti.read_mask(tmp_path / "m.nii.gz").codes, labels)
 
 
 @given(st.integers(0, 47), st.tuples(*[st.integers(1, 6)] * 3))
 def test_source_and_canonical_are_inverse(orientation: int, shape: tuple[int, int, int]) -> None:
     image = volume_in(AXES[orientation], np.zeros(shape, np.int16))
     array = np.arange(np.prod(shape)).reshape(image.shape)
-    geometry = nifti.Geometry(shape=image.shape, affine=image.affine)
-    np.testing.assert_array_equal(nifti.to_source(nifti.to_canonical(array, geometry), geometry), array)
+    own = Geometry(shape=image.shape, affine=image.affine)
+    np.testing.assert_array_equal(geometry.to_source(geometry.to_canonical(array, own), own), array)
 
 
 def test_an_oblique_affine_is_kept(tmp_path: Path) -> None:
@@ -107,9 +109,11 @@ def test_what_is_no_volume_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.nii").write_text("not an image")
     with pytest.raises(UserError, match="text.nii: cannot be read as NIfTI"):
         nifti.read_volume(tmp_path / "text.nii")
-    with pytest.raises(UserError, match=r"four.nii: expected one 3-D volume, found shape \(3, 4, 5, 2\)"):
-        nifti.read_volume(save(tmp_path / "four.nii", np.zeros((3, 4, 5, 2), np.int16)))
-    with pytest.raises(UserError, match="nan.nii: holds 1 voxels that are NaN"):
+    with pytest.raises(UserError, match=r"five.nii: expected a 3-D volume.* found shape \(3, 4, 5, 2, 2\)"):
+        nifti.read_volume(save(tmp_path / "five.nii", np.zeros((3, 4, 5, 2, 2), np.int16)))
+    with pytest.raises(UserError, match=r"four.nii: expected one volume of labels, found shape \(3, 4, 5, 2\)"):
+        nifti.read_mask(save(tmp_path / "four.nii", np.zeros((3, 4, 5, 2), np.int16)))
+    with pytest.raises(BadValuesError, match="nan.nii: holds 1 of 8 pixels that are NaN"):
         nifti.read_volume(save(tmp_path / "nan.nii", np.where(np.arange(8).reshape(2, 2, 2) == 3, np.nan, 0.0)))
 
 
@@ -131,22 +135,72 @@ def test_a_flipped_bit_in_a_compressed_file_is_noticed(tmp_path: Path) -> None:
         nifti.read_volume(path)
 
 
-def test_masks_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    geometry = nifti.read_geometry(save(tmp_path / "v.nii", np.zeros((3, 4, 5), np.int16)))
-    with pytest.raises(UserError, match=r"small.nii: the mask's shape \(3, 4, 4\) is not its image's \(3, 4, 5\)"):
-        nifti.read_labels(save(tmp_path / "small.nii", np.zeros((3, 4, 4), np.uint8)), geometry)
-    with pytest.raises(UserError, match=r"half.nii: holds values such as 0.5"):
-        nifti.read_labels(save(tmp_path / "half.nii", np.full((3, 4, 5), 0.5)), geometry)
-    with pytest.raises(UserError, match="turned.nii: the mask's axes run RPS and its image's LPS"):
-        nifti.read_labels(
-            save(tmp_path / "turned.nii", np.zeros((3, 4, 5), np.uint8), np.diag([2, -1, 1, 1])), geometry
-        )
+def test_the_fourth_axis_holds_channels(tmp_path: Path) -> None:
+    array = np.random.default_rng(0).integers(-9, 9, (3, 4, 5, 2)).astype(np.int16)
+    picture = nifti.read_volume(save(tmp_path / "four.nii.gz", array))
+    assert picture.pixels.shape == (5, 2, 4, 3)
+    np.testing.assert_array_equal(picture.pixels[:, 1], array[..., 1].transpose(2, 1, 0))
+    one = nifti.read_volume(save(tmp_path / "one.nii.gz", array[..., :1]))
+    np.testing.assert_array_equal(one.pixels, picture.pixels[:, :1])
 
 
-def test_a_mask_with_a_unit_affine_lies_as_its_image(tmp_path: Path) -> None:
-    """As LiTS case 53: the image is LPS, the mask's header says nothing."""
+@pytest.mark.parametrize(("size", "suffix"), [((2000, 2000, 2000), ".nii"), ((32000, 32000, 32000), ".nii.gz")])
+def test_a_small_file_that_declares_a_huge_volume_is_refused(
+    size: tuple[int, int, int], suffix: str, tmp_path: Path
+) -> None:
+    header = nib.Nifti1Image(np.zeros((1, 1, 1), np.int16), np.eye(4)).header
+    header.set_data_shape(size)
+    content = bytes(header.binaryblock) + bytes(4)
+    path = tmp_path / f"bomb{suffix}"
+    path.write_bytes(gzip.compress(content) if suffix.endswith("gz") else content)
+    with pytest.raises(UserError, match=f"bomb{suffix}: its header declares .* truncated, or its header is damaged"):
+        nifti.read_volume(path)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_a_header_that_declares_less_than_there_is_is_refused(suffix: str, tmp_path: Path) -> None:
+    path = save(tmp_path / f"v{suffix}", np.zeros((20, 20, 20), np.int16))
+    read, write = (gzip.decompress, gzip.compress) if suffix.endswith("gz") else (bytes, bytes)
+    content = bytearray(read(path.read_bytes()))
+    struct.pack_into("<h", content, 42, 10)  # dim[1]
+    path.write_bytes(write(bytes(content)))
+    with pytest.raises(UserError, match=f"v{suffix}: its header declares 8,352 bytes, but it holds more"):
+        nifti.read_volume(path)
+
+
+def test_a_mask_is_read_in_its_own_place_or_in_a_given_one(tmp_path: Path) -> None:
+    """A unit affine, as in LiTS case 53, says nothing: the mask lies as its image, which is LPS."""
     array = np.zeros((3, 4, 5), np.uint8)
     array[0, 1, 2] = 1
-    geometry = nifti.read_geometry(save(tmp_path / "v.nii", array.astype(np.int16), np.diag([-0.8, -0.8, 2.5, 1])))
-    labels = nifti.read_labels(save(tmp_path / "m.nii", array, np.eye(4)), geometry)
-    assert np.argwhere(labels).tolist() == [[2, 1, 0]]
+    own = nifti.read_geometry(save(tmp_path / "v.nii", array.astype(np.int16), np.diag([-0.8, -0.8, 2.5, 1])))
+    lost = save(tmp_path / "lost.nii", array, np.eye(4))
+    turned = save(tmp_path / "turned.nii", array[::-1].copy(), np.diag([0.8, -0.8, 2.5, 1]))
+    assert np.argwhere(images.read_mask(lost, own).codes).tolist() == [[2, 1, 0]]
+    assert np.argwhere(images.read_mask(turned, own).codes).tolist() == [[2, 1, 0]]
+    assert np.argwhere(images.read_mask(turned, own, use_image_affine=True).codes).tolist() == [[2, 1, 2]]
+    with pytest.raises(UserError, match=r"small.nii: the mask's shape \(3, 4, 4\) is not its image's \(3, 4, 5\)"):
+        nifti.read_mask(save(tmp_path / "small.nii", np.zeros((3, 4, 4), np.uint8)), own)
+
+
+def test_values_that_are_no_whole_numbers_are_counted(tmp_path: Path) -> None:
+    array = np.zeros((3, 4, 5), np.float32)
+    array[0, 0, :3] = (0.5, 1.5, 2)
+    mask = nifti.read_mask(save(tmp_path / "half.nii", array))
+    assert (mask.fractional, mask.stored) == (2, "float32")
+    array[0, 0, 0] = np.nan
+    with pytest.raises(BadValuesError, match="nan.nii: holds values that are NaN"):
+        nifti.read_mask(save(tmp_path / "nan.nii", array))
+
+
+def test_distances_between_grids() -> None:
+    """Voxels of 0.5 × 1 × 2 mm; a shift by 1 mm along the first axis is two of its voxels."""
+    here = Geometry((4, 5, 6), np.diag([0.5, 1, 2, 1.0]))
+    shifted = np.diag([0.5, 1, 2, 1.0])
+    shifted[0, 3] = 1
+    assert geometry.distance_in_voxels(here, Geometry((4, 5, 6), shifted)) == pytest.approx(2)
+    flipped = np.diag([-0.5, 1, 2, 1.0])
+    flipped[0, 3] = 1.5  # the same voxels, the first axis the other way
+    assert geometry.distance_in_voxels(here, Geometry((4, 5, 6), flipped)) == pytest.approx(0)
+    assert geometry.distance_in_voxels(here, Geometry((4, 5, 7), here.affine)) == float("inf")
+    larger = np.diag([0.5, 1, 2.2, 1.0])  # the far corner is 5 · 0.2 mm away
+    assert geometry.distance_in_voxels(here, Geometry((4, 5, 6), larger)) == pytest.approx(2)

@@ -42,7 +42,7 @@ def test_several_pages_are_refused(tmp_path: Path) -> None:
 def test_masks_show_colours_and_hold_ids(tmp_path: Path) -> None:
     ids = np.array([[0, 1], [2, 1]])
     raster.write_ids(tmp_path / "m.png", ids, [(0, 0, 0), (255, 0, 0), (0, 0, 255)])
-    np.testing.assert_array_equal(raster.read_ids(tmp_path / "m.png"), ids)
+    np.testing.assert_array_equal(raster.read_mask(tmp_path / "m.png").codes[0], ids)
     assert np.asarray(Image.open(tmp_path / "m.png").convert("RGB"))[1, 0].tolist() == [0, 0, 255]
 
 
@@ -57,5 +57,29 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
     raster.write_image(tmp_path / "rgb.png", np.zeros((4, 4, 3), np.uint8))
     with pytest.raises(UserError, match="rgb.png: found an image of Pillow's mode RGB; expected a grey image"):
         raster.read_image(tmp_path / "rgb.png", 1)
-    with pytest.raises(UserError, match="rgb.png: expected class ids"):
-        raster.read_ids(tmp_path / "rgb.png")
+
+
+def test_colours_and_grey_saved_as_colour(tmp_path: Path) -> None:
+    pixels = np.zeros((4, 5, 3), np.uint8)
+    pixels[1, 2] = 7
+    raster.write_image(tmp_path / "grey.png", pixels)
+    mask = raster.read_mask(tmp_path / "grey.png")
+    assert (mask.colored, mask.codes[0, 1, 2], mask.codes.sum()) == (False, 7, 7)
+    pixels[0, 1] = (1, 2, 3)
+    raster.write_image(tmp_path / "colour.png", pixels)
+    mask = raster.read_mask(tmp_path / "colour.png")
+    assert mask.colored
+    assert mask.codes[0, 0, 1] == 0x010203
+    assert mask.codes[0, 1, 2] == 0x070707
+    with pytest.raises(UserError, match="colour.png: expected class ids .* in colour"):
+        raster.read_mask(tmp_path / "colour.png", colored=False)
+
+
+def test_a_flipped_bit_in_a_png_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    raster.write_image(path, np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="a.png: its pixels cannot be read"):
+        raster.read_image(path, 3)

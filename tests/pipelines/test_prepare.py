@@ -14,6 +14,7 @@ from caseunet.data.store import Prepared, fold_of
 from caseunet.errors import UserError
 from caseunet.pipelines.prepare import prepare
 from caseunet.sources.lits import LITS
+from caseunet.sources.reading import read_labels
 from caseunet.types import Fold, Ranges
 
 
@@ -26,8 +27,8 @@ def raw(lits_raw: Path, tmp_path: Path) -> Path:
 def test_pixels_and_labels_are_the_source_s(lits_prepared: Prepared, lits_raw: Path) -> None:
     dataset = LITS.discover(lits_raw)
     for case in dataset.cases:
-        np.testing.assert_array_equal(lits_prepared.image(case.id), LITS.read_image(case).pixels)
-        np.testing.assert_array_equal(lits_prepared.labels(case.id), LITS.read_labels(case, dataset))
+        np.testing.assert_array_equal(lits_prepared.image(case.id), LITS.read_image(case, False).pixels)
+        np.testing.assert_array_equal(lits_prepared.labels(case.id), read_labels(LITS, case, dataset))
     assert lits_prepared.image("volume-0").dtype == np.int16
 
 
@@ -74,8 +75,9 @@ def test_images_without_masks_are_left_out_and_named(raw: Path, tmp_path: Path) 
     shutil.copy(raw / "volume-2.nii", raw / "test-volume-0.nii")
     prepared = prepare(raw, tmp_path / "p")
     assert sorted(prepared.cases.index) == ["volume-0", "volume-1", "volume-3"]
-    assert "volume-2" in prepared.info.notes[0]
-    assert "test-volume-0" in prepared.info.notes[0]
+    notes = " ".join(prepared.info.notes)
+    assert "volume-2.nii: has no mask, so it is left out" in notes
+    assert "1 image of the test set, without masks: test-volume-0" in notes
 
 
 @pytest.mark.parametrize("damage", ["shape", "label", "truncated"])
@@ -99,7 +101,10 @@ def test_all_misfits_are_reported_together(raw: Path, tmp_path: Path) -> None:
     for n in (0, 3):
         image = nib.load(raw / f"segmentation-{n}.nii")
         nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[1:].copy(), image.affine), raw / f"segmentation-{n}.nii")
-    with pytest.raises(UserError, match=r"(?s)2 cases cannot be prepared.*segmentation-0.nii.*segmentation-3.nii"):
+    with pytest.raises(
+        UserError,
+        match=r"(?s)2 errors in .*segmentation-0.nii: the mask's shape.*segmentation-3.nii.*--repair plan.yaml",
+    ):
         prepare(raw, tmp_path / "p")
 
 
@@ -187,15 +192,21 @@ def test_images_below_the_networks_size_are_refused_at_once(raw: Path, tmp_path:
     prepare(raw, tmp_path / "p", PrepareConfig(size=(48, 32)))
 
 
-def test_masks_that_claim_another_place_are_remarked(raw: Path, tmp_path: Path) -> None:
+def test_masks_that_claim_another_place_are_refused_until_a_plan_says_what_counts(raw: Path, tmp_path: Path) -> None:
     image = nib.load(raw / "segmentation-0.nii")
     affine = image.affine.copy()
     affine[0, 3] += 500
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj).copy(), affine), raw / "segmentation-0.nii")
-    notes = prepare(raw, tmp_path / "p").info.notes
-    assert "segmentation-0.nii claims another position" in notes[0]
+    with pytest.raises(UserError, match=r"segmentation-0.nii: the mask lies 625 voxels away from its image"):
+        prepare(raw, tmp_path / "p")  # 500 mm along an axis whose spacing is 0.8 mm
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("layout: lits\ncases:\n  volume-0: {affine: image, why: looked at}\n")
+    prepared = prepare(raw, tmp_path / "p", PrepareConfig(plan=plan))
+    assert any(
+        "volume-0: repaired as planned: the image's position is used (looked at)" in n for n in prepared.info.notes
+    )
 
 
 def test_other_files_are_named(raw: Path, tmp_path: Path) -> None:
     shutil.copy(raw / "volume-0.nii", raw / "patient9.nii")
-    assert "patient9.nii" in prepare(raw, tmp_path / "p").info.notes[0]
+    assert any("NIfTI files with other names: patient9.nii" in n for n in prepare(raw, tmp_path / "p").info.notes)

@@ -1,11 +1,13 @@
 """Splits: nothing is in two places, nothing is lost."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from caseunet.errors import UserError
-from caseunet.sources.splits import by_group, by_slice_blocks
+from caseunet.sources.splits import SplitCase, by_group, by_slice_blocks, from_file, published
 from caseunet.types import Ranges
 
 
@@ -15,7 +17,7 @@ def slices(ranges: Ranges) -> set[int]:
 
 @given(st.lists(st.integers(0, 6), min_size=2, max_size=30), st.integers(2, 6), st.integers(0, 3))
 def test_groups_stay_whole_and_every_case_is_held_out_once(groups: list[int], folds: int, seed: int) -> None:
-    cases = {f"c{n}": (f"g{group}", 3) for n, group in enumerate(groups)}
+    cases = {f"c{n}": SplitCase(f"g{group}", 3) for n, group in enumerate(groups)}
     if len(set(groups)) < 2:
         with pytest.raises(UserError, match="belong to one patient.*slice-blocks"):
             by_group(cases, folds, seed, "patient")
@@ -26,20 +28,20 @@ def test_groups_stay_whole_and_every_case_is_held_out_once(groups: list[int], fo
     assert sorted(held_out) == sorted(cases)
     for fold in split.folds:
         assert set(fold.train) | set(fold.val) == set(cases)
-        assert not {cases[c][0] for c in fold.train} & {cases[c][0] for c in fold.val}
+        assert not {cases[c].group for c in fold.train} & {cases[c].group for c in fold.val}
         assert fold.val
         assert fold.train
 
 
 def test_splits_follow_from_the_seed() -> None:
-    cases = {f"c{n}": (f"g{n}", 1) for n in range(10)}
+    cases = {f"c{n}": SplitCase(f"g{n}", 1) for n in range(10)}
     assert by_group(cases, 5, 1, "patient") == by_group(cases, 5, 1, "patient")
     assert by_group(cases, 5, 1, "patient") != by_group(cases, 5, 2, "patient")
 
 
 def test_blocks_by_hand() -> None:
     """30 slices, blocks of 3, every fourth held out, gap 1; fold 1 holds out 3–5, 15–17 and 27–29."""
-    fold = by_slice_blocks({"a": ("a", 30)}, block=3, every=4, gap=1).folds[1]
+    fold = by_slice_blocks({"a": SplitCase("a", 30)}, block=3, every=4, gap=1).folds[1]
     assert fold.val["a"] == ((3, 6), (15, 18), (27, 30))
     assert fold.train["a"] == ((0, 2), (7, 14), (19, 26))
 
@@ -48,7 +50,7 @@ def test_blocks_by_hand() -> None:
 def test_blocks_keep_their_distance(block: int, every: int, gap: int, depth: int) -> None:
     assume(depth >= every * block + 2 * gap)  # each fold then has a whole block
     assume((every - 1) * block > 2 * gap)  # and slices beyond its gaps
-    split = by_slice_blocks({"a": ("a", depth)}, block, every, gap)
+    split = by_slice_blocks({"a": SplitCase("a", depth)}, block, every, gap)
     assert split.caution
     for fold in split.folds:
         train, val = slices(fold.train["a"]), slices(fold.val["a"])
@@ -59,4 +61,93 @@ def test_blocks_keep_their_distance(block: int, every: int, gap: int, depth: int
 
 def test_blocks_that_leave_nothing_are_refused() -> None:
     with pytest.raises(UserError, match="the largest case has 5\\."):
-        by_slice_blocks({"a": ("a", 5)}, block=8, every=4, gap=2)
+        by_slice_blocks({"a": SplitCase("a", 5)}, block=8, every=4, gap=2)
+
+
+@given(
+    st.lists(st.frozensets(st.integers(1, 4), max_size=3), min_size=5, max_size=30),
+    st.integers(2, 5),
+    st.integers(0, 3),
+)
+def test_classes_are_spread(shown: list[frozenset[int]], folds: int, seed: int) -> None:
+    """With one case in a group, the folds' sizes differ little and the rarest class is spread evenly."""
+    cases = {f"c{n}": SplitCase(f"g{n}", 2, classes) for n, classes in enumerate(shown)}
+    split = by_group(cases, folds, seed, "patient")
+    assert all(fold.val and fold.train for fold in split.folds)
+    rarest = min(range(1, 5), key=lambda c: sum(c in s for s in shown) or 99)
+    counts = [sum(rarest in cases[case].classes for case in fold.val) for fold in split.folds]
+    assert max(counts) - min(counts) <= 1 + (len(shown) <= 2 * folds)
+
+
+def test_a_rare_class_is_in_every_fold() -> None:
+    """3 of 12 patients have class 2; by chance three folds rarely get one each."""
+    for seed in range(5):
+        cases = {f"c{n}": SplitCase(f"g{n}", 1, frozenset({1, 2} if n < 3 else {1})) for n in range(12)}
+        split = by_group(cases, 3, seed, "patient")
+        assert [sum(2 in cases[case].classes for case in fold.val) for fold in split.folds] == [1, 1, 1]
+        assert [len(fold.val) for fold in split.folds] == [4, 4, 4]
+
+
+def test_published_splits() -> None:
+    lits = {f"volume-{n}": SplitCase(f"volume-{n}", 1) for n in range(131)}
+    fold = published("lits", lits, "patient", "lits").folds[0]
+    assert list(fold.val) == [f"volume-{n}" for n in range(28)]
+    assert list(fold.train) == [f"volume-{n}" for n in range(28, 131)]
+    frames = {f"seq_{s}/frame{f:03d}": SplitCase(f"seq_{s}", 1) for s in range(1, 17) for f in range(2)}
+    fold = published("isinet", frames, "sequence", "endovis2018-types").folds[0]
+    assert {case.split("/")[0] for case in fold.val} == {"seq_2", "seq_5", "seq_9", "seq_15"}
+    with pytest.raises(UserError, match='The split "isinet" is for '):
+        published("isinet", lits, "patient", "lits")
+    with pytest.raises(UserError, match=r'the split "lits": no case is there for validation'):
+        published("lits", {"volume-40": SplitCase("volume-40", 1)}, "patient", "lits")
+
+
+CASES = {f"c{n}": SplitCase(f"p{n // 2}", 5) for n in range(6)}
+"""Three patients of two cases."""
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("splits_final.json", '[{"train": ["c0", "c1", "c2", "c3"], "val": ["c4", "c5"]}]'),
+        ("split.csv", "case,part\nc0,train\nc1,train\nc2,train\nc3,Training\nc4,val\nc5,validation\n"),
+    ],
+)
+def test_splits_from_files(name: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    split = from_file(tmp_path / name, CASES, "patient")
+    assert split.by == "patient"
+    assert split.folds[0].train == {case: ((0, 5),) for case in ("c0", "c1", "c2", "c3")}
+    assert list(split.folds[0].val) == ["c4", "c5"]
+
+
+def test_folds_from_a_csv(tmp_path: Path) -> None:
+    (tmp_path / "f.csv").write_text("case,fold\n" + "".join(f"c{n},{n // 2}\n" for n in range(6)))
+    folds = from_file(tmp_path / "f.csv", CASES, "patient").folds
+    assert [list(fold.val) for fold in folds] == [["c0", "c1"], ["c2", "c3"], ["c4", "c5"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.json", '[{"train": ["c0", "c2"], "val": ["c1"]}]', "fold 0: the patient p0 is in training .c0. and in val"),
+        ("a.json", '[{"train": ["c0"], "val": ["c9"]}]', 'there is no labelled case "c9". Known: c0'),
+        ("a.json", '[{"train": ["c0"], "val": []}]', "no case is there for validation"),
+        ("a.json", "[]", "expected a list of folds"),
+        ("a.json", "{}", "expected a list of folds"),
+        ("a.json", '[{"train": "c0", "val": "c2"}]', 'no labelled case "c"'),
+        ("a.json", "no json", "cannot be read"),
+        ("a.csv", "name,part\nc0,train\n", "expected the columns case and fold"),
+        ("a.csv", "", "expected the columns case and fold"),
+        ("a.csv", "case,part\nc0,left\n", 'case c0: the part is train, val or test, not "left"'),
+        ("a.csv", "case,part\nc0,train\nc0,val\n", 'names the case "c0" twice'),
+        ("a.csv", "case,fold\nc0,one\n", "folds are numbers"),
+        ("a.csv", "case,fold\nc0\n", "folds are numbers"),
+    ],
+)
+def test_split_files_that_cannot_be_used_are_named(name: str, text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=f"{name}: .*{message}"):
+        from_file(tmp_path / name, CASES, "patient")
+    with pytest.raises(UserError, match="no such file"):
+        from_file(tmp_path / f"none{name}", CASES, "patient")

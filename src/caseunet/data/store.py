@@ -85,9 +85,9 @@ class CaseRow:
     width: int
     source_shape: tuple[int, ...]
     spacing: tuple[float, float, float] | None
-    image_file: str
+    image_files: tuple[str, ...]
     image_hash: str
-    label_file: str
+    label_files: tuple[str, ...]
     label_hash: str
     slice_class_pixels: np.ndarray
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from caseunet.errors import UserError
 from caseunet.evaluation.statistics import Summary, summarize
-from caseunet.io import nifti, raster
+from caseunet.io import images
 from caseunet.metrics.overlap import confusion_matrix, counts_of
 from caseunet.progress import counted
 from caseunet.types import Geometry, LabelMap, Ranges, Stored
@@ -38,14 +38,16 @@ class Pair:
         prediction: file written by ``predict``.
         read_reference: class ids in canonical order, (S, H, W).
         ranges: slices to score, or None for all.
-        image: source image, for pictures.
+        image: source image, for messages.
+        read_geometry: of the source image.
     """
 
     case: str
     group: str
     prediction: Path
     read_reference: Callable[[], np.ndarray]
-    image: Path
+    image: str
+    read_geometry: Callable[[], Geometry]
     ranges: Ranges | None = None
 
 
@@ -85,7 +87,7 @@ def evaluate_case(pair: Pair, label_map: LabelMap) -> tuple[list[dict[str, objec
     """
     predicted, geometry = read_prediction(pair.prediction)
     if geometry.affine is not None:
-        source = nifti.read_geometry(pair.image)
+        source = pair.read_geometry()
         if source.affine is None or not np.allclose(geometry.affine, source.affine, rtol=1e-4, atol=1e-3):
             raise UserError(f"{pair.prediction}: lies elsewhere than its image {pair.image} (their affines differ).")
     reference = pair.read_reference()
@@ -156,11 +158,10 @@ def summarize_cases(
 
 def read_prediction(path: Path) -> tuple[np.ndarray, Geometry]:
     """Class ids in canonical order, (S, H, W), and the geometry they lie in."""
-    if nifti.is_nifti(path):
-        geometry = nifti.read_geometry(path)
-        return nifti.read_labels(path, geometry), geometry
-    ids = raster.read_ids(path)
-    return ids[None], Geometry(shape=ids.shape)
+    mask = images.read_mask(path, Geometry(shape=()), colored=False)
+    if mask.fractional:
+        raise UserError(f"{path}: holds {mask.fractional:,} values that are no whole numbers.")
+    return mask.codes, mask.geometry
 
 
 def slices_in(ranges: Ranges, slices: int, case: str) -> list[int]:

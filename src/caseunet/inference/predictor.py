@@ -11,7 +11,7 @@ import torch
 from caseunet.bundle import Bundle, load_bundle
 from caseunet.data.transforms import gather_slices, labels_from_logits, normalize, resize_image, slices_at_once
 from caseunet.errors import UserError
-from caseunet.io import nifti, raster
+from caseunet.io import images, nifti, raster
 from caseunet.models import create_model
 from caseunet.types import Geometry, LabelMap, Picture, Preprocessing
 
@@ -142,18 +142,11 @@ def read_picture(path: Path, preprocessing: Preprocessing) -> Picture:
     Raises:
         UserError: it is missing, damaged, of an unknown kind, or not what the model was trained on.
     """
-    if nifti.is_nifti(path):
-        if preprocessing.channels != 1:
-            raise UserError(
-                f"{path}: a volume of one channel; this model was trained on {preprocessing.modality} images."
-            )
-        return nifti.read_volume(path)
-    if raster.is_raster(path):
-        if preprocessing.modality == "ct":
-            raise UserError(f"{path}: an image file holds no Hounsfield units; this model was trained on CT volumes.")
-        return raster.read_image(path, preprocessing.channels)
-    known = ", ".join((*nifti.SUFFIXES, *raster.SUFFIXES))
-    raise UserError(f"{path}: cannot be segmented; expected a file that ends in {known}.")
+    if images.is_volume(path) and preprocessing.modality == "rgb":
+        raise UserError(f"{path}: a volume; this model was trained on {preprocessing.modality} images.")
+    if raster.is_raster(path) and preprocessing.modality == "ct":
+        raise UserError(f"{path}: an image file holds no Hounsfield units; this model was trained on CT volumes.")
+    return images.read_picture(path, preprocessing.modality == "rgb")
 
 
 def _device(name: str) -> torch.device:

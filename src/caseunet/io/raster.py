@@ -1,14 +1,17 @@
 """PNG, JPEG, TIFF and BMP images: colour or grey in, masks with a palette out."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from caseunet.errors import UserError
 from caseunet.files import written_whole
-from caseunet.types import Color, Geometry, Picture
+from caseunet.io.values import as_integers, whole_numbers
+from caseunet.types import Color, Geometry, Mask, Picture
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
@@ -43,27 +46,43 @@ def read_image(path: Path, channels: int) -> Picture:
             raise UserError(f"{path}: found an image of Pillow's mode {image.mode}; expected {wanted}.")
         loaded = _load(path, image)
         pixels = np.asarray(loaded.convert("RGB")).transpose(2, 0, 1) if channels == 3 else np.asarray(loaded)[None]
-    if pixels.dtype.kind == "f" and not np.all(np.isfinite(pixels)):
-        raise UserError(f"{path}: holds pixels that are NaN or infinite.")
+    if pixels.dtype.kind == "f":
+        pixels = as_integers(pixels, path)
     return Picture(pixels[None].copy(), Geometry(shape=pixels.shape[-2:]))
 
 
-def read_colors(path: Path) -> np.ndarray:
-    """A colour-coded mask as (H, W, 3) uint8."""
-    with _open(path) as image:
-        return np.asarray(_load(path, image).convert("RGB"))
+def read_mask(path: Path, colored: bool | None = None) -> Mask:
+    """The values of a mask: grey values, a palette image's indices, or colours as 0xRRGGBB.
 
-
-def read_ids(path: Path) -> np.ndarray:
-    """A mask of class ids, (H, W): a grey image, or a palette image's indices.
+    Args:
+        path: the file.
+        colored: whether the values are colours; None takes colours where any pixel has one.
 
     Raises:
-        UserError: the image is in colour.
+        UserError: the file is missing or damaged, or is in colour where ids are expected.
     """
     with _open(path) as image:
-        if image.mode not in ("L", "P", "I", "I;16", "1"):
-            raise UserError(f"{path}: expected class ids (grey or palette), found a {image.mode} image.")
-        return np.asarray(_load(path, image)).astype(np.int64)
+        loaded = _load(path, image)
+        if colored is not True and image.mode in ("L", "P", "I", "I;16", "I;16B", "1", "F"):
+            codes, fractional = whole_numbers(np.asarray(loaded), path)
+            return Mask(codes[None], Geometry(shape=codes.shape), stored=image.mode, fractional=fractional)
+        if image.mode not in _COLOR:
+            raise UserError(f"{path}: found an image of Pillow's mode {image.mode}; expected ids or 8-bit colours.")
+        colors = np.asarray(loaded.convert("RGB"))
+    red, green, blue = (colors[..., channel] for channel in range(3))
+    geometry = Geometry(shape=red.shape)
+    if colored is not True and np.array_equal(red, green) and np.array_equal(red, blue):
+        return Mask(red[None].copy(), geometry, stored=image.mode)
+    if colored is False:
+        raise UserError(f"{path}: expected class ids (grey or palette), found a {image.mode} image in colour.")
+    codes = red.astype(np.int32) << 16 | green.astype(np.int32) << 8 | blue
+    return Mask(codes[None], geometry, colored=True, stored=image.mode)
+
+
+def is_colored(path: Path) -> bool:
+    """Whether the header tells of colours; a palette image holds indices."""
+    with _open(path) as image:
+        return image.mode in ("RGB", "RGBA", "CMYK", "YCbCr")
 
 
 def write_ids(path: Path, ids: np.ndarray, colors: Sequence[Color]) -> None:
@@ -83,18 +102,37 @@ def write_image(path: Path, pixels: np.ndarray) -> None:
 def _open(path: Path) -> Image.Image:
     if not path.is_file():
         raise UserError(f"{path}: no such file.")
-    try:
+    with _explained(path, "cannot be read as an image"):
         return Image.open(path)
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: cannot be read as an image: {error}") from error
 
 
 def _load(path: Path, image: Image.Image) -> Image.Image:
-    pages: int = getattr(image, "n_frames", 1)
-    if pages > 1:
-        raise UserError(f"{path}: holds {pages} pages; expected one image in a file.")
-    try:
+    """Decode.
+
+    Raises:
+        UserError: several pages, more than 8 bits in a colour, or damaged.
+    """
+    with _explained(path, "its pixels cannot be read; the file is truncated or damaged"):
+        pages: int = getattr(image, "n_frames", 1)
+        if pages > 1:
+            raise UserError(f"{path}: holds {pages} pages; expected one image in a file.")
+        if image.format == "PNG":
+            if any(";16" in str(tile.args) and image.mode != "I;16" for tile in getattr(image, "tile", ())):
+                raise UserError(f"{path}: has 16 bits in each colour; expected 8. Save it with 8.")
+            with Image.open(path) as again:
+                again.verify()  # the checksums, which decoding does not look at
         image.load()
-    except (OSError, ValueError, SyntaxError) as error:
-        raise UserError(f"{path}: its pixels cannot be read; the file is truncated or damaged: {error}") from error
     return image
+
+
+@contextmanager
+def _explained(path: Path, problem: str) -> Iterator[None]:
+    """Turn what Pillow raises for bad bytes, of many kinds, into one message; its remarks on metadata are not shown."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{path}: {problem}: {str(error) or type(error).__name__}") from error

@@ -5,8 +5,10 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from caseunet.config import PrepareConfig
 from caseunet.data.store import fold_of, read_split
 from caseunet.errors import UserError
 from caseunet.evaluation.evaluator import (
@@ -19,10 +21,12 @@ from caseunet.evaluation.evaluator import (
 )
 from caseunet.evaluation.report import Facts, ShownSlice, choose_slices, write_report
 from caseunet.files import check_output_folder, content_hash, output_folder
+from caseunet.pipelines.audit import with_coding
 from caseunet.pipelines.predict import PredictionsInfo, read_predictions
 from caseunet.progress import Display, counted
-from caseunet.sources import Layout, find_layout
-from caseunet.types import LabelMap, Ranges, SourceCase, SourceDataset, Split
+from caseunet.sources import Layout, SourceCase, SourceDataset, open_source
+from caseunet.sources.reading import known_coding, read_labels
+from caseunet.types import LabelMap, Ranges, Split
 
 KIND = "a report"
 
@@ -43,7 +47,7 @@ def evaluate(
     split: Path | None = None,
     fold: int | None = None,
     run: Path | None = None,
-    layout_name: str = "auto",
+    config: PrepareConfig | None = None,
     overwrite: bool = False,
     title: str = "Segmentation report",
     display: Display | None = None,
@@ -57,7 +61,7 @@ def evaluate(
         split, fold: a splits.json; only the validation slices of that fold are scored, and each must be predicted.
             Without a number it is the fold that was predicted, or 0.
         run: the training run, for its curves.
-        layout_name: raw layout of ``references``.
+        config: layout, groups and repair plan of ``references``, as they were prepared.
         overwrite: replace an earlier report at ``out``.
         title: of the report.
         display: what a person sees.
@@ -65,13 +69,14 @@ def evaluate(
     Raises:
         UserError: a prediction or reference is missing or unreadable, or their shapes or labels differ.
     """
-    display = display or Display()
+    config, display = config or PrepareConfig(), display or Display()
     predicted = read_predictions(predictions)
-    layout = find_layout(references, layout_name)
-    dataset = layout.discover(references)
-    if dataset.label_map != predicted.label_map:
+    layout, dataset = open_source(references, config)
+    dataset = with_coding(layout, dataset, config.workers)
+    label_map = known_coding(dataset).label_map
+    if label_map != predicted.label_map:
         raise UserError(
-            f"{references}: its labels {dataset.label_map.names} are not the predictions' {predicted.label_map.names}."
+            f"{references}: its labels {label_map.names} are not the predictions' {predicted.label_map.names}."
         )
     fold = next(number for number in (fold, predicted.fold, 0) if number is not None)
     parts, ranges = None, None
@@ -82,22 +87,22 @@ def evaluate(
         raise UserError(f"{run}: is no training run (metrics.csv is missing).")
     inputs = [predictions, references, *filter(None, (split, run))]
     check_output_folder(out, KIND, inputs, overwrite)
-    cases = {case.id: case for case in dataset.cases if case.label is not None}
+    cases = {case.id: case for case in dataset.labelled}
     pairs = _pairs(predicted, predictions, layout, dataset, cases, ranges)
 
-    table, scores = _score(pairs, dataset.label_map, display)
+    table, scores = _score(pairs, label_map, display)
     unpredicted = () if ranges is not None else tuple(sorted(set(cases) - {pair.case for pair in pairs}))
     caution = _caution(predicted, {pair.case for pair in pairs}, parts, fold)
     summary = summarize_cases(
         table,
-        dataset.label_map,
+        label_map,
         "volumes" if dataset.modality in ("ct", "mr") else "slices",
         scope_text(ranges, fold),
         caution,
         unpredicted,
     )
     shown = [
-        ShownSlice(rank, score, layout.read_image(cases[score.pair.case]).pixels[score.slice].copy())
+        ShownSlice(rank, score, _pixels(layout, cases[score.pair.case], dataset)[score.slice].copy())
         for rank, score in choose_slices(scores)
     ]
     with (
@@ -108,7 +113,7 @@ def evaluate(
             folder,
             table,
             summary,
-            dataset.label_map,
+            label_map,
             shown,
             window=predicted.window or ((0.0, 255.0) if dataset.modality == "rgb" else None),
             facts=Facts(title, _facts(predicted, predictions, references, dataset)),
@@ -116,6 +121,10 @@ def evaluate(
         )
         stage.advance(1)
     return Evaluation(summary, table, out / "report.html")
+
+
+def _pixels(layout: Layout, case: SourceCase, dataset: SourceDataset) -> np.ndarray:
+    return layout.read_image(case, dataset.modality == "rgb").pixels
 
 
 def _pairs(
@@ -142,18 +151,19 @@ def _pairs(
         if item.id not in cases:
             raise UserError(f"{dataset.root}: there is no mask for the predicted case {item.id}.")
         case = cases[item.id]
-        if content_hash(case.image) != item.image_hash:
+        if content_hash(*case.image) != item.image_hash:
             raise UserError(
-                f"{folder / item.file}: was predicted from another image than {case.image}. Score predictions against "
-                "the masks of the very images that they were made from."
+                f"{folder / item.file}: was predicted from another image than {case.image[0]}. Score predictions "
+                "against the masks of the very images that they were made from."
             )
         pairs.append(
             Pair(
                 case=item.id,
                 group=case.group,
                 prediction=folder / item.file,
-                read_reference=partial(layout.read_labels, case, dataset),
-                image=case.image,
+                read_reference=partial(read_labels, layout, case, dataset),
+                image=str(case.image[0]),
+                read_geometry=partial(layout.read_geometry, case),
                 ranges=None if ranges is None else ranges[item.id],
             )
         )

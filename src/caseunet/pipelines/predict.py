@@ -14,10 +14,10 @@ from caseunet.data.store import fold_of, read_split
 from caseunet.errors import UserError
 from caseunet.files import content_hash, output_folder, read_model, write_json
 from caseunet.inference.predictor import Predictor, Segmentation, read_picture
-from caseunet.io import nifti, raster
+from caseunet.io import dicom, images, raster
 from caseunet.progress import Display, Stage
-from caseunet.sources import SOURCES, files_below
-from caseunet.types import LabelMap, Stored
+from caseunet.sources import Layout, SourceCase, files_below, matching
+from caseunet.types import LabelMap, Picture, Preprocessing, Stored
 
 KIND = "predictions"
 DESCRIPTION = "predictions.json"
@@ -79,10 +79,21 @@ class PredictionsInfo(Stored):
 
 @dataclass(frozen=True)
 class Input:
-    """An image to segment and the name of its result."""
+    """An image to segment and the name of its result.
+
+    Attributes:
+        id: name of the result.
+        files: of the image.
+        case: where a raw layout tells how to read it, that and the case.
+    """
 
     id: str
-    path: Path
+    files: tuple[Path, ...]
+    case: tuple[Layout, SourceCase] | None = None
+
+    @property
+    def path(self) -> Path:
+        return self.files[0]
 
 
 def predict(
@@ -139,7 +150,7 @@ def predict(
     done: list[PredictedCase] = []
     failed: list[FailedCase] = []
     with (
-        output_folder(out, KIND, [bundle, *(case.path for case in cases)], overwrite) as folder,
+        output_folder(out, KIND, [bundle, *(path for case in cases for path in case.files)], overwrite) as folder,
         display.stage("predicting", len(cases), "case") as stage,
     ):
         try:
@@ -166,7 +177,7 @@ def _predict_one(predictor: Predictor, case: Input, folder: Path, stage: Stage) 
     """
     info = predictor.bundle.info
     began = time.monotonic()
-    picture = read_picture(case.path, info.preprocessing)
+    picture = _read(case, info.preprocessing)
     slices = len(picture.pixels)
     try:
         labels = predictor.predict_slices(picture.pixels, lambda n: stage.advance(n / slices, case.id))
@@ -176,7 +187,7 @@ def _predict_one(predictor: Predictor, case: Input, folder: Path, stage: Stage) 
     if not target.resolve().is_relative_to(folder):
         raise UserError(f'{case.path}: its name "{case.id}" would be written outside the output folder.')
     Segmentation(labels, info.label_map, picture.geometry, case.path).save(target)
-    image_hash = content_hash(case.path)
+    image_hash = content_hash(*case.files)
     return PredictedCase(
         id=case.id,
         image=str(case.path),
@@ -186,6 +197,13 @@ def _predict_one(predictor: Predictor, case: Input, folder: Path, stage: Stage) 
         slices=slices,
         seconds=round(time.monotonic() - began, 3),
     )
+
+
+def _read(case: Input, preprocessing: Preprocessing) -> Picture:
+    if case.case is None:
+        return read_picture(case.path, preprocessing)
+    layout, source = case.case
+    return layout.read_image(source, preprocessing.modality == "rgb")
 
 
 def read_predictions(folder: Path) -> PredictionsInfo:
@@ -212,10 +230,10 @@ def find_inputs(inputs: Sequence[Path], leave_out: Path | None = None) -> list[I
         if path.is_dir():
             inside = _in_folder(path, leave_out)
             if not inside:
-                raise UserError(f"{path}: holds no image ({', '.join((*nifti.SUFFIXES, *raster.SUFFIXES))}).")
+                raise UserError(f"{path}: holds no image ({', '.join((*images.SUFFIXES, *dicom.SUFFIXES))}).")
             found += inside
         elif path.exists():
-            found.append(Input(_name(path), path))
+            found.append(Input(images.stem(path), (path,)))
         else:
             raise UserError(f"{path}: no such file or folder.")
     seen: dict[str, Path] = {}
@@ -229,24 +247,20 @@ def find_inputs(inputs: Sequence[Path], leave_out: Path | None = None) -> list[I
 
 
 def _in_folder(folder: Path, leave_out: Path | None) -> list[Input]:
-    for name in SOURCES:
-        layout = SOURCES.get(name)
-        if layout.matches(folder):
-            return [Input(case.id, case.image) for case in layout.cases(folder)]
+    fitting = matching(folder)
+    if len(fitting) == 1:
+        layout = fitting[0]
+        return [Input(case.id, case.image, (layout, case)) for case in layout.cases(folder).cases]
     out = None if leave_out is None else leave_out.resolve()
     return [
-        Input(path.relative_to(folder).with_name(_name(path)).as_posix(), path)
+        Input(path.relative_to(folder).with_name(images.stem(path)).as_posix(), (path,))
         for path in files_below(folder)
-        if (nifti.is_nifti(path) or raster.is_raster(path)) and not (out and path.resolve().is_relative_to(out))
+        if images.is_image(path) and not (out and path.resolve().is_relative_to(out))
     ]
 
 
-def _name(path: Path) -> str:
-    return nifti.case_name(path) if nifti.is_nifti(path) else path.stem
-
-
 def _suffix(path: Path) -> str:
-    """Volumes keep their kind of file; masks of images are always lossless PNG."""
-    if nifti.is_nifti(path):
-        return ".nii.gz" if path.name.lower().endswith(".gz") else ".nii"
-    return ".png"
+    """Masks of volumes are NIfTI, compressed unless the image is plain NIfTI; those of images are lossless PNG."""
+    if path.name.lower().endswith(".nii"):
+        return ".nii"
+    return ".png" if raster.is_raster(path) else ".nii.gz"

@@ -13,10 +13,12 @@ from caseunet.data.transforms import resize_image, resize_labels
 from caseunet.errors import UserError
 from caseunet.files import check_output_folder, content_hash
 from caseunet.models.blocks.padding import SMALLEST_IMAGE
-from caseunet.progress import Display, Stage, counted
-from caseunet.sources import Layout, find_layout
-from caseunet.sources.splits import by_group, by_slice_blocks
-from caseunet.types import SourceCase, SourceDataset, Split
+from caseunet.pipelines.audit import Examination, examine
+from caseunet.progress import Display
+from caseunet.sources import Finding, Layout, SourceCase, SourceDataset
+from caseunet.sources.reading import known_coding, read_labels
+from caseunet.sources.splits import SplitCase, make_split
+from caseunet.types import Split
 
 SAMPLED_PIXELS = 20_000
 """Pixels of each case that enter the intensity statistics."""
@@ -33,24 +35,25 @@ def prepare(
 ) -> Prepared:
     """Read a raw data set once and write it as PREPARED.
 
-    Every case's header is checked before the first is read, so that most mistakes show at once. Cases without a label
-    are left out, and named. If a case fails, ``out`` is as it was before.
+    The data are audited first, and errors refuse them. Cases without a mask are left out, and named. If a case fails,
+    ``out`` is as it was before.
 
     Args:
         raw: a folder in a known layout.
         out: the folder to write.
-        config: size, splits.
+        config: layout, groups, repair plan, size, split.
         overwrite: replace an earlier PREPARED at ``out``.
         display: what a person sees.
 
     Raises:
-        UserError: the layout is not known, or a file is missing, unpaired, unreadable or does not fit its pair.
+        UserError: the layout is not known, or the audit finds errors.
     """
     config, display = config or PrepareConfig(), display or Display()
     check_output_folder(out, KIND, [raw], overwrite)
-    layout = find_layout(raw, config.format)
-    dataset = layout.discover(raw)
-    cases, notes = survey(layout, dataset, config, display)
+    found = examine(raw, config, display)
+    notes = _accept(found, display)
+    layout, dataset = found.layout, found.dataset
+    cases, label_map = dataset.labelled, known_coding(dataset).label_map
 
     writer = PreparedWriter(out)
     try:
@@ -68,7 +71,7 @@ def prepare(
             modality=dataset.modality,
             group_name=dataset.group_name,
             licence=dataset.licence,
-            label_map=dataset.label_map,
+            label_map=label_map,
             channels=samples[0].shape[0],
             dtype=str(np.result_type(*dtypes)),
             size=config.size,
@@ -88,56 +91,50 @@ def prepare(
     return Prepared(out)
 
 
-def survey(
-    layout: Layout, dataset: SourceDataset, config: PrepareConfig, display: Display
-) -> tuple[list[SourceCase], tuple[str, ...]]:
-    """Look at names and headers before anything is read: the labelled cases, and what a person should know.
+def _accept(found: Examination, display: Display) -> tuple[str, ...]:
+    """What a person should know of the raw data, in words; some of it is shown.
 
     Raises:
-        UserError: there are no masks, nothing could be held out, or an image and its mask do not fit.
+        UserError: there are errors, or there is nothing to prepare.
     """
-    labelled = [case for case in dataset.cases if case.label is not None]
-    unlabelled = [case.id for case in dataset.cases if case.label is None]
-    if not labelled:
+    errors = [_in_words(finding, found.dataset) for finding in found.at_level("error")]
+    if len(errors) == 1:
+        raise UserError(errors[0])
+    if errors:
+        listed = "\n".join(f"  {shorten(error, 300)}" for error in errors[:10])
         raise UserError(
-            f"{dataset.root}: {len(unlabelled)} images of layout {layout.name}, but no masks; nothing to train on."
+            f"{len(errors)} errors in {found.dataset.root}; nothing was written. The first of them:\n{listed}\n"
+            f"See all: caseunet audit {found.dataset.root}   To deal with them: add --repair plan.yaml, read the plan, "
+            "then prepare with --plan plan.yaml"
         )
-    groups = len({case.group for case in labelled})
-    display.say(
-        f"  {dataset.root}: layout {layout.name}, {counted(len(labelled), 'labelled case')} of "
-        + counted(groups, dataset.group_name)
-    )
-    if config.split == "group":  # says at once if there is nothing to split
-        by_group({case.id: (case.group, 1) for case in labelled}, config.folds, config.seed, dataset.group_name)
-    notes = list(dataset.notes)
-    if unlabelled:
-        notes.append(f"{counted(len(unlabelled), 'image')} without a mask left out: {', '.join(unlabelled)}")
-    with display.stage("checking headers", len(labelled), "case") as stage:
-        notes += _check_all(layout, labelled, stage)
+    notes = [_in_words(finding, found.dataset) for finding in found.findings]
     for note in notes[:MOST_NOTES]:
         display.say(f"  {shorten(note, 200)}", "yellow")
     if len(notes) > MOST_NOTES:
         display.say(f"  and {len(notes) - MOST_NOTES} more remarks, all in {DESCRIPTION}", "yellow")
-    return labelled, tuple(notes)
+    return tuple(notes)
+
+
+def _in_words(finding: Finding, dataset: SourceDataset) -> str:
+    place = dataset.root / finding.file if finding.file else finding.case or dataset.root
+    return f"{place}: {finding.text}. {finding.advice}".strip()
 
 
 def read_case(
     layout: Layout, case: SourceCase, dataset: SourceDataset, size: tuple[int, int] | None
 ) -> tuple[CaseRow, np.ndarray, np.ndarray]:
     """Read one labelled case: its row of the table, image (S, C, H, W) and class ids (S, H, W) at ``size``."""
-    if case.label is None:
-        raise ValueError(f"{case.id} has no label")
-    picture = layout.read_image(case)
-    labels = layout.read_labels(case, dataset)
+    picture = layout.read_image(case, dataset.modality == "rgb")
+    labels = read_labels(layout, case, dataset, picture.geometry)
     if labels.shape != (picture.pixels.shape[0], *picture.pixels.shape[2:]):
-        raise UserError(f"{case.label}: the mask's shape {labels.shape} is not its image's {picture.pixels.shape}.")
+        raise UserError(f"{case.label[0]}: the mask's shape {labels.shape} is not its image's {picture.pixels.shape}.")
     image, labels = resize_image(picture.pixels, size), resize_labels(labels, size)
     if min(image.shape[-2:]) < SMALLEST_IMAGE:
         raise UserError(
-            f"{case.image}: its slices have {image.shape[2]}×{image.shape[3]} pixels; the networks need at least "
+            f"{case.image[0]}: its slices have {image.shape[2]}×{image.shape[3]} pixels; the networks need at least "
             f"{SMALLEST_IMAGE} each way. Set prepare.size."
         )
-    classes = len(dataset.label_map)
+    classes = len(known_coding(dataset).label_map)
     row = CaseRow(
         id=case.id,
         group=case.group,
@@ -146,10 +143,10 @@ def read_case(
         width=image.shape[3],
         source_shape=picture.geometry.shape,
         spacing=picture.geometry.spacing,
-        image_file=_relative(case.image, dataset.root),
-        image_hash=content_hash(case.image),
-        label_file=_relative(case.label, dataset.root),
-        label_hash=content_hash(case.label),
+        image_files=tuple(dataset.relative(path) for path in case.image),
+        image_hash=content_hash(*case.image),
+        label_files=tuple(dataset.relative(path) for path in case.label),
+        label_hash=content_hash(*case.label),
         slice_class_pixels=np.stack([np.bincount(s.ravel(), minlength=classes) for s in labels]),
     )
     return row, image, labels
@@ -165,23 +162,6 @@ def sample_foreground(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return pixels[:, ::stride].astype(np.float32)
 
 
-def _check_all(layout: Layout, cases: list[SourceCase], stage: Stage) -> list[str]:
-    """Check every case's headers; report all failures together, or return the remarks."""
-    problems, remarks = [], []
-    for case in cases:
-        try:
-            remarks += [remark for remark in [layout.check(case)] if remark]
-        except UserError as error:
-            problems.append(str(error))
-        stage.advance(1, case.id)
-    if len(problems) == 1:
-        raise UserError(problems[0])
-    if problems:
-        listed = "\n".join(f"  {problem}" for problem in problems[:20])
-        raise UserError(f"{len(problems)} cases cannot be prepared; nothing was written. The first of them:\n{listed}")
-    return remarks
-
-
 def _intensities(sample: np.ndarray) -> Intensities:
     low, high = np.percentile(sample, [0.5, 99.5], axis=1)
     columns = (sample.mean(1), sample.std(1), low, high)
@@ -190,16 +170,15 @@ def _intensities(sample: np.ndarray) -> Intensities:
 
 
 def _split(rows: list[CaseRow], dataset: SourceDataset, config: PrepareConfig) -> Split:
-    cases = {row.id: (row.group, row.slices) for row in rows}
-    if config.split == "slice-blocks":
-        return by_slice_blocks(cases, config.block, config.hold_out_every, config.gap)
-    return by_group(cases, config.folds, config.seed, dataset.group_name)
+    cases = {
+        row.id: SplitCase(
+            row.group, row.slices, frozenset((np.flatnonzero(row.slice_class_pixels[:, 1:].sum(0)) + 1).tolist())
+        )
+        for row in rows
+    }
+    return make_split(config, cases, dataset.group_name, dataset.format)
 
 
 def _fingerprint(rows: list[CaseRow]) -> str:
     lines = sorted(f"{row.id} {row.image_hash} {row.label_hash}" for row in rows)
     return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
-
-
-def _relative(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix()

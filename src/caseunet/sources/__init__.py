@@ -1,34 +1,92 @@
-"""The raw layouts, by name, and the search for the one that fits."""
+"""The raw layouts, by name, the search for the one that fits, and the way a raw folder is opened."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
+from caseunet.config import PrepareConfig
 from caseunet.errors import UserError
 from caseunet.registry import Registry
+from caseunet.sources.dicom import DICOM
+from caseunet.sources.endovis2017 import ENDOVIS2017
 from caseunet.sources.endovis2018 import ENDOVIS2018
-from caseunet.sources.layout import Layout, files_below
+from caseunet.sources.endovis2018_types import ENDOVIS2018_TYPES
+from caseunet.sources.folder import FOLDER
+from caseunet.sources.layout import Finding, Layout, SourceCase, SourceDataset, files_below
 from caseunet.sources.lits import LITS
+from caseunet.sources.msd import MSD
+from caseunet.sources.nnunet import NNUNET
+from caseunet.sources.reading import apply_plan
+from caseunet.sources.repair import read_plan
 
 SOURCES: Registry[Layout] = Registry("raw layout")
 SOURCES.add(LITS.name, LITS)
 SOURCES.add(ENDOVIS2018.name, ENDOVIS2018)
+SOURCES.add(ENDOVIS2018_TYPES.name, ENDOVIS2018_TYPES)
+SOURCES.add(ENDOVIS2017.name, ENDOVIS2017)
+SOURCES.add(NNUNET.name, NNUNET)
+SOURCES.add(MSD.name, MSD)
+SOURCES.add(DICOM.name, DICOM)
+SOURCES.add(FOLDER.name, FOLDER)
 
-__all__ = ["SOURCES", "Layout", "files_below", "find_layout"]
+__all__ = [
+    "SOURCES",
+    "Finding",
+    "Layout",
+    "SourceCase",
+    "SourceDataset",
+    "files_below",
+    "find_layout",
+    "matching",
+    "open_source",
+]
+
+
+def open_source(root: Path, config: PrepareConfig) -> tuple[Layout, SourceDataset]:
+    """The layout of a raw folder and what it holds, grouped and repaired as configured; no pixels are read.
+
+    Raises:
+        UserError: see :func:`find_layout`; the layout's description files or the plan cannot be used.
+    """
+    layout = find_layout(root, config.format)
+    dataset = layout.discover(root)
+    if config.modality != "auto":
+        dataset = replace(dataset, modality=config.modality)
+    if config.group is not None:
+        dataset = replace(dataset, cases=tuple(_regrouped(case, config.group) for case in dataset.cases))
+    if config.plan is not None:
+        dataset = apply_plan(dataset, read_plan(config.plan), str(config.plan))
+    return layout, dataset
+
+
+def _regrouped(case: SourceCase, pattern: str) -> SourceCase:
+    match = re.search(pattern, case.id)
+    if match is None or not match[0]:
+        raise UserError(f'prepare.group: the pattern "{pattern}" finds nothing in the case name "{case.id}".')
+    return replace(case, group=match[1] if match.re.groups and match[1] else match[0])
 
 
 def find_layout(root: Path, name: str = "auto") -> Layout:
-    """The layout called ``name``, or with "auto" the one that the folder has.
+    """The layout called ``name``, or with "auto" the most particular one that the folder has.
 
     Raises:
-        UserError: no such folder or layout, or none fits.
+        UserError: no such folder or layout, or none fits, or several do equally.
     """
     if not root.is_dir():
         raise UserError(f"{root}: no such folder.")
     if name != "auto":
         return SOURCES.get(name)
-    fitting = [candidate for candidate in SOURCES if SOURCES.get(candidate).matches(root)]
+    fitting = matching(root)
     if len(fitting) > 1:
-        raise UserError(f"{root}: fits the layouts {' and '.join(fitting)}. Name the one that is meant with --format.")
+        names = " and ".join(layout.name for layout in fitting)
+        raise UserError(f"{root}: fits the layouts {names}. Name the one that is meant with --format.")
     if fitting:
-        return SOURCES.get(fitting[0])
+        return fitting[0]
     expected = "\n".join(f"  {candidate}: {SOURCES.get(candidate).looks_like}" for candidate in SOURCES)
     raise UserError(f"{root}: none of the known layouts was found. Expected one of:\n{expected}")
+
+
+def matching(root: Path) -> list[Layout]:
+    """The layouts of the lowest rank that match a folder."""
+    fitting = [layout for layout in (SOURCES.get(name) for name in SOURCES) if layout.matches(root)]
+    return [layout for layout in fitting if layout.rank == min(other.rank for other in fitting)]

@@ -1,155 +1,118 @@
 """EndoVis 2018, robotic scene segmentation: frames of surgery with colour-coded masks.
 
 Layout: ``seq_N/left_frames/frameNNN.png`` with ``seq_N/labels/frameNNN.png``, and a ``labels.json`` that names each
-colour, either as a list or as {"classes": [...]}, with RGB or RGBA. Neighbouring frames are near copies, so the group
-is the sequence. Allan et al., "2018 Robotic Scene Segmentation Challenge", arXiv:2001.11190.
+colour, either as a list or as {"classes": [...]}, with RGB or RGBA. The organisers mended some masks of seq_1 and seq_4
+after the release and ship them apart: a folder with ``labels/`` but no frames, named like a sequence, replaces that
+sequence's masks of the same names. Neighbouring frames are near copies, so the group is the sequence. Allan et al.,
+"2018 Robotic Scene Segmentation Challenge", arXiv:2001.11190.
 """
 
-import re
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from pydantic import ValidationError
 
 from caseunet.errors import UserError
-from caseunet.files import read_json
-from caseunet.io import raster
-from caseunet.sources.layout import Layout, files_below
-from caseunet.types import Label, LabelMap, Picture, SourceCase, SourceDataset
+from caseunet.sources import reading
+from caseunet.sources.coding import read_labels_json
+from caseunet.sources.frames import images_in, name_of, recorded_2017, sequences_below
+from caseunet.sources.layout import (
+    Finding,
+    Layout,
+    Listing,
+    SourceCase,
+    SourceDataset,
+    extra_mask,
+    no_cases,
+    relative,
+)
 
 LICENCE = "EndoVis 2018: terms of the challenge's organisers (registration; research use)"
 
 
 def matches(root: Path) -> bool:
-    return bool(_sequences(root))
+    return any(not recorded_2017(sequence) for sequence in sequences_below(root))
 
 
-def cases(root: Path) -> tuple[SourceCase, ...]:
+def cases(root: Path) -> Listing:
     """List the frames; ``id`` is "seq_N/frameNNN", the group is the sequence.
 
     Raises:
-        UserError: no sequences, or a mask without its frame.
+        UserError: there are no sequences.
     """
-    sequences = _sequences(root)
+    sequences = sequences_below(root)
     if not sequences:
-        raise UserError(f"{root}: no folder with left_frames/ was found in it or below.")
+        raise no_cases(root, "a folder with left_frames/")
+    repairs, findings = _repairs(root, sequences)
     found = []
     for sequence in sequences:
-        name = sequence.relative_to(root).as_posix() if sequence != root else sequence.resolve().name
-        frames, masks = _by_stem(sequence / "left_frames"), _by_stem(sequence / "labels")
-        for stem in masks:
-            if stem not in frames:
-                raise UserError(
-                    f"{masks[stem]}: a mask without its image; {sequence / 'left_frames' / stem}.png was expected. "
-                    "Add the image or move the mask away."
-                )
+        name = name_of(sequence, root)
+        frames, frames_twice = images_in(sequence / "left_frames", root)
+        masks, masks_twice = images_in(sequence / "labels", root)
+        masks |= repairs.get(sequence, {})
+        findings += [*frames_twice, *masks_twice]
+        findings += [
+            extra_mask(path, root, f"{name}/left_frames/{stem}.png")
+            for stem, path in masks.items()
+            if stem not in frames
+        ]
         found += [
-            SourceCase(id=f"{name}/{stem}", image=path, label=masks.get(stem), group=name)
+            SourceCase(id=f"{name}/{stem}", image=(path,), label=(masks[stem],) if stem in masks else (), group=name)
             for stem, path in frames.items()
         ]
-    return tuple(found)
+    return Listing(tuple(found), tuple(findings))
 
 
 def discover(root: Path) -> SourceDataset:
     """The frames, and the classes that labels.json names.
 
     Raises:
-        UserError: see :func:`cases` and :func:`read_label_map`.
+        UserError: see :func:`cases` and :func:`read_labels_json`.
     """
+    listed, findings = cases(root)
     return SourceDataset(
         format="endovis2018",
         root=root,
-        cases=cases(root),
-        label_map=read_label_map(_find_labels_json(root, _sequences(root))),
+        cases=listed,
+        coding=read_labels_json(_find_labels_json(root, sequences_below(root))),
         modality="rgb",
         group_name="sequence",
         licence=LICENCE,
+        findings=findings,
     )
 
 
-def read_label_map(path: Path) -> LabelMap:
-    """The classes of a ``labels.json``, in either of its two forms.
-
-    Raises:
-        UserError: it is none, or its ids are not 0, 1, 2 …
-    """
-    content: Any = read_json(path, "labels.json with name, color and classid of each class")
-    entries: Any = content.get("classes") if isinstance(content, dict) else content
-    try:
-        labels = tuple(
-            Label(id=entry["classid"], name=entry["name"], color=tuple(entry["color"][:3]))
-            for entry in sorted(entries, key=lambda entry: entry["classid"])
-        )
-        return LabelMap(labels=labels, structures={label.name: (label.id,) for label in labels[1:]})
-    except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(str(part) for part in problem["loc"])
-        raise UserError(f"{path}: {key} {problem['msg'].removeprefix('Value error, ')}.".replace(": :", ":")) from error
-    except (TypeError, KeyError) as error:
-        raise UserError(f"{path}: expected a list of classes, each with name, color and classid.") from error
-
-
-def check(case: SourceCase) -> str:
-    shape = raster.read_shape(case.image)
-    if case.label is not None and (found := raster.read_shape(case.label)) != shape:
-        raise UserError(f"{case.label}: the mask's shape {found} is not that of its image {case.image}, {shape}.")
-    return ""
-
-
-def read_image(case: SourceCase) -> Picture:
-    return raster.read_image(case.image, channels=3)
+def _repairs(root: Path, sequences: list[Path]) -> tuple[dict[Path, dict[str, Path]], list[Finding]]:
+    """{sequence: {frame: mended mask}} of folders with masks but no frames, and what was done with them."""
+    mended: dict[Path, dict[str, Path]] = {}
+    findings = []
+    for folder in sequences_below(root, "labels"):
+        if folder in sequences:
+            continue
+        masks, findings_twice = images_in(folder / "labels", root)
+        findings += findings_twice
+        same_name = [sequence for sequence in sequences if sequence.name == folder.name]
+        nearest = max((_shared_depth(folder, sequence) for sequence in same_name), default=0)
+        targets = [sequence for sequence in same_name if _shared_depth(folder, sequence) == nearest]
+        if len(targets) != 1:
+            what = f"{len(targets)} sequences have its name" if targets else "no sequence has its name"
+            findings.append(
+                Finding(
+                    level="error",
+                    kind="unplaced-repair",
+                    text=f"holds mended masks, but {what}",
+                    advice="Lay it beside the sequence that it mends, in a folder of the same name.",
+                    file=relative(folder / "labels", root),
+                )
+            )
+            continue
+        mended.setdefault(targets[0], {}).update(masks)
+        text = f"mended masks replace those of {name_of(targets[0], root)}: {', '.join(masks)}"
+        findings.append(Finding(level="note", kind="mended-masks", text=text, file=relative(folder / "labels", root)))
+    return mended, findings
 
 
-def read_labels(case: SourceCase, dataset: SourceDataset) -> np.ndarray:
-    if case.label is None:
-        raise ValueError(f"{case.id} has no label")
-    codes = _code(raster.read_colors(case.label))
-    ids = np.full(codes.shape, 255, np.uint8)
-    for label in dataset.label_map.labels:
-        ids[codes == _code(np.array(label.color))] = label.id
-    unknown = codes[ids == 255]
-    if unknown.size:
-        values, counts = np.unique(unknown, return_counts=True)
-        worst = int(values[counts.argmax()])
-        color = (worst >> 16, worst >> 8 & 255, worst & 255)
-        raise UserError(
-            f"{case.label}: {unknown.size} pixels have colours that labels.json does not name, most often {color}. "
-            "Masks must be lossless and not smoothed."
-        )
-    return ids[None]
-
-
-def _code(colors: np.ndarray) -> np.ndarray:
-    """(…, 3) RGB → one number per colour."""
-    red, green, blue = np.moveaxis(colors.astype(np.int64), -1, 0)
-    return np.asarray(red << 16 | green << 8 | blue)
-
-
-def _sequences(root: Path) -> list[Path]:
-    """Folders that hold left_frames/ with images, in natural order (seq_2 before seq_10)."""
-    found = {path.parent.parent for path in files_below(root) if path.parent.name == "left_frames"}
-    return sorted((path for path in found if path.is_relative_to(root)), key=_natural)
-
-
-def _natural(path: Path) -> list[str | int]:
-    """Sort key: text and numbers in turn."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.as_posix())]
-
-
-def _by_stem(folder: Path) -> dict[str, Path]:
-    """{name without suffix: image}, in order.
-
-    Raises:
-        UserError: two images share a name.
-    """
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.is_file() and raster.is_raster(path) and not path.name.startswith("."):
-            if path.stem in found:
-                raise UserError(f"{path}: {found[path.stem].name} has the same name. Keep one of them.")
-            found[path.stem] = path
-    return found
+def _shared_depth(a: Path, b: Path) -> int:
+    """How many folders two paths have in common from the top."""
+    same = [x == y for x, y in zip(a.parts, b.parts, strict=False)]
+    return same.index(False) if False in same else len(same)
 
 
 def _find_labels_json(root: Path, sequences: list[Path]) -> Path:
@@ -164,10 +127,11 @@ def _find_labels_json(root: Path, sequences: list[Path]) -> Path:
 ENDOVIS2018 = Layout(
     name="endovis2018",
     looks_like="seq_N/left_frames/*.png, seq_N/labels/*.png and labels.json",
+    rank=0,
     matches=matches,
     cases=cases,
     discover=discover,
-    check=check,
-    read_image=read_image,
-    read_labels=read_labels,
+    read_geometry=reading.read_geometry,
+    read_image=reading.read_image,
+    read_mask=reading.read_mask,
 )

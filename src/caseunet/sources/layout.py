@@ -1,13 +1,137 @@
-"""The small interface that every raw layout fills."""
+"""The small interface that every raw layout fills, and what it tells of a data set."""
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, NamedTuple
 
-import numpy as np
+from caseunet.errors import UserError
+from caseunet.sources.repair import CaseRepair
+from caseunet.types import Geometry, LabelCoding, Mask, Modality, Picture, Stored
 
-from caseunet.types import Picture, SourceCase, SourceDataset
+Level = Literal["error", "warning", "note"]
+LEVELS: tuple[Level, ...] = ("error", "warning", "note")
+
+
+class Finding(Stored):
+    """Something that a person should know of a data set.
+
+    An ``error`` must be mended before the data can be used; a ``warning`` may spoil a model or its scores; a ``note``
+    is good to know.
+
+    Attributes:
+        kind: a short name that findings of one cause share, "missing-mask".
+        text: what was found and what was expected.
+        advice: what to do.
+        case: the case that it is about, if it is about one.
+        file: relative to the raw folder, if it is about one.
+        other: a second case that it is about, such as the one that it is a copy of.
+        repair: what a plan can do about it.
+        ignore: whether a plan may leave ``file`` out.
+    """
+
+    level: Level
+    kind: str
+    text: str
+    advice: str = ""
+    case: str | None = None
+    file: str | None = None
+    other: str | None = None
+    repair: CaseRepair | None = None
+    ignore: bool = False
+
+
+@dataclass(frozen=True)
+class SourceCase:
+    """One image of a raw data set, its mask if it has one, and the patient or sequence it belongs to.
+
+    Attributes:
+        id: its name; may hold slashes.
+        image: the files of the image: one, or one for each channel, or one for each slice.
+        label: the files of the mask; empty without one.
+        group: the patient or sequence.
+        test: whether it is of a test set, which has no masks.
+    """
+
+    id: str
+    image: tuple[Path, ...]
+    label: tuple[Path, ...]
+    group: str
+    test: bool = False
+
+
+class Listing(NamedTuple):
+    """The cases of a raw folder, and what their names alone show: files without a partner, files left out."""
+
+    cases: tuple[SourceCase, ...]
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True)
+class SourceDataset:
+    """What a raw folder holds and what its masks mean.
+
+    Attributes:
+        format: name of the layout.
+        root: the folder.
+        cases: labelled or not.
+        coding: what the values in the masks mean; None if no file tells, so that the masks themselves must be asked.
+        modality: "rgb" is read as three channels.
+        group_name: what a group is, for people.
+        licence: terms of the data.
+        findings: what names and descriptions alone show.
+        hint: what to think of where masks hold values that are no class.
+        repairs: {case: what to do with it when it is read}.
+    """
+
+    format: str
+    root: Path
+    cases: tuple[SourceCase, ...]
+    coding: LabelCoding | None
+    modality: Modality
+    group_name: str
+    licence: str
+    findings: tuple[Finding, ...] = ()
+    hint: str = ""
+    repairs: Mapping[str, CaseRepair] = field(default_factory=dict)
+
+    @property
+    def labelled(self) -> tuple[SourceCase, ...]:
+        return tuple(case for case in self.cases if case.label)
+
+    def relative(self, path: Path) -> str:
+        """A file's name as findings and plans give it."""
+        return relative(path, self.root)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One raw layout.
+
+    Attributes:
+        name: for --format.
+        looks_like: the layout in one line, for people.
+        rank: where several layouts match a folder, the one of the lowest rank is meant: 0 has names that nothing else
+            has, 1 a description file of a known form, 2 is general.
+        matches: whether a folder has this layout; looks at names only (and into description files).
+        cases: lists the cases of a folder, with or without masks. Raises UserError if there are none.
+        discover: the cases and what their masks mean.
+        read_geometry: of a case's image, from headers alone.
+        read_image: the pixels of a case; the second argument tells whether raster files are in colour.
+        read_mask: the values of a case's mask, beside an image of the given geometry; the case has one.
+    """
+
+    name: str
+    looks_like: str
+    rank: int
+    matches: Callable[[Path], bool]
+    cases: Callable[[Path], Listing]
+    discover: Callable[[Path], SourceDataset]
+    read_geometry: Callable[[SourceCase], Geometry]
+    read_image: Callable[[SourceCase, bool], Picture]
+    read_mask: Callable[[SourceCase, SourceDataset, Geometry], Mask]
 
 
 def files_below(root: Path) -> list[Path]:
@@ -22,28 +146,65 @@ def files_below(root: Path) -> list[Path]:
     return sorted(found)
 
 
-@dataclass(frozen=True)
-class Layout:
-    """One raw layout.
+def relative(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
-    Attributes:
-        name: for --format.
-        looks_like: the layout in one line, for people.
-        matches: whether a folder has this layout; looks at names only.
-        cases: lists the cases of a folder, with or without masks. Raises UserError for what names alone show: unpaired
-            files, none at all.
-        discover: the cases and what their labels mean.
-        check: reads no more than the headers of one case. Raises UserError if image and label do not fit; returns a
-            remark for people, or "".
-        read_image: the pixels of one case.
-        read_labels: the class ids of one case, (S, H, W); the case has a label.
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """Sort key under which seq_2 comes before seq_10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def by_key(paths: Iterable[Path], key: Callable[[Path], str | None]) -> tuple[dict[str, Path], list[Path]]:
+    """Files by what ``key`` makes of their names, in natural order, and those whose key another file has already.
+
+    Files with the key None are left out.
     """
+    found: dict[str, Path] = {}
+    twice = []
+    for path in sorted(paths, key=lambda path: natural(path.as_posix())):
+        name = key(path)
+        if name is None:
+            continue
+        if name in found:
+            twice.append(path)
+        else:
+            found[name] = path
+    return found, twice
 
-    name: str
-    looks_like: str
-    matches: Callable[[Path], bool]
-    cases: Callable[[Path], tuple[SourceCase, ...]]
-    discover: Callable[[Path], SourceDataset]
-    check: Callable[[SourceCase], str]
-    read_image: Callable[[SourceCase], Picture]
-    read_labels: Callable[[SourceCase, SourceDataset], np.ndarray]
+
+def extra_mask(path: Path, root: Path, expected: str) -> Finding:
+    """A mask whose image is not there."""
+    return Finding(
+        level="error",
+        kind="extra-mask",
+        text=f"a mask without its image; {expected} was expected",
+        advice="Add the image, or move the mask away.",
+        file=relative(path, root),
+        ignore=True,
+    )
+
+
+def twice(path: Path, root: Path, other: Path) -> Finding:
+    """A file that claims the name of another."""
+    return Finding(
+        level="error",
+        kind="twice",
+        text=f"is there twice, also as {relative(other, root)}",
+        advice="Keep one of them.",
+        file=relative(path, root),
+        ignore=True,
+    )
+
+
+def left_out(paths: Iterable[Path], root: Path, why: str) -> tuple[Finding, ...]:
+    """One note on all files that a layout leaves out; none if there are none."""
+    names = [relative(path, root) for path in paths]
+    if not names:
+        return ()
+    listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return (Finding(level="note", kind="left-out", text=f"{why}: {listed}", file=names[0]),)
+
+
+def no_cases(root: Path, expected: str) -> UserError:
+    return UserError(f"{root}: {expected} was expected in it or below, and not found.")

@@ -1,10 +1,17 @@
-"""Partitions into training and validation."""
+"""Partitions into training and validation: by group, by published lists, from files, or by blocks of slices."""
 
-from collections.abc import Mapping
+import csv
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from caseunet.errors import UserError
+from caseunet.config import PrepareConfig
+from caseunet.errors import UserError, did_you_mean
+from caseunet.files import read_json
 from caseunet.types import BY_BLOCKS, Fold, Ranges, Split
 
 BLOCKS_CAUTION = (
@@ -12,12 +19,54 @@ BLOCKS_CAUTION = (
     "software works, not how well the model does on other patients."
 )
 
+PUBLISHED = {
+    "lits": ({"lits"}, range(28)),
+    "isinet": ({"endovis2018", "endovis2018-types"}, (2, 5, 9, 15)),
+}
+"""{name: (layouts, numbers of the groups that validate)}: LiTS 28–130 and 0–27 as in reruns of UNet 3+; the
+sequences of ISINet."""
 
-def by_group(cases: Mapping[str, tuple[str, int]], folds: int, seed: int, group_name: str) -> Split:
-    """k-fold cross-validation that keeps every group (patient, sequence) whole.
+_TRAIN, _VAL, _TEST = {"train", "training"}, {"val", "valid", "validation"}, {"test", "testing"}
+
+
+@dataclass(frozen=True)
+class SplitCase:
+    """What a split must know of a case: its group, how many slices it has, which foreground classes it shows."""
+
+    group: str
+    slices: int
+    classes: frozenset[int] = frozenset()
+
+
+def make_split(config: PrepareConfig, cases: Mapping[str, SplitCase], group_name: str, layout: str) -> Split:
+    """The split that a configuration asks for.
 
     Args:
-        cases: {case: (group, number of slices)}.
+        config: its ``split`` is "group", "slice-blocks", a published one, or a file.
+        cases: by name.
+        group_name: what a group is, for people.
+        layout: name of the raw layout; published splits are of one.
+
+    Raises:
+        UserError: it cannot be made of these cases, or parts a group.
+    """
+    if config.split == "group":
+        return by_group(cases, config.folds, config.seed, group_name)
+    if config.split == BY_BLOCKS:
+        return by_slice_blocks(cases, config.block, config.hold_out_every, config.gap)
+    if config.split in PUBLISHED:
+        return published(config.split, cases, group_name, layout)
+    return from_file(Path(config.split), cases, group_name)
+
+
+def by_group(cases: Mapping[str, SplitCase], folds: int, seed: int, group_name: str) -> Split:
+    """k-fold cross-validation that keeps every group (patient, sequence) whole and spreads the classes.
+
+    Groups are given out by iterative stratification (Sechidis et al., "On the Stratification of Multi-Label Data", ECML
+    2011): those of the rarest class first, each to the fold that lacks that class most, then to the smallest.
+
+    Args:
+        cases: by name.
         folds: how many; fewer if there are fewer groups.
         seed: draws the order of the groups.
         group_name: what a group is, for people.
@@ -26,8 +75,8 @@ def by_group(cases: Mapping[str, tuple[str, int]], folds: int, seed: int, group_
         UserError: there is only one group.
     """
     groups: dict[str, list[str]] = {}
-    for case, (group, _) in cases.items():
-        groups.setdefault(group, []).append(case)
+    for name, case in cases.items():
+        groups.setdefault(case.group, []).append(name)
     if len(groups) < 2:
         raise UserError(
             f"All {len(cases)} labelled cases belong to one {group_name}, so none can be held out honestly. Add a "
@@ -36,21 +85,59 @@ def by_group(cases: Mapping[str, tuple[str, int]], folds: int, seed: int, group_
         )
     order = [sorted(groups)[i] for i in np.random.default_rng(seed).permutation(len(groups))]
     folds = min(folds, len(order))
-    held_out = [{case for group in order[k::folds] for case in groups[group]} for k in range(folds)]
-    whole: dict[str, Ranges] = {case: ((0, slices),) for case, (_, slices) in cases.items()}
+    place = _stratified(order, {g: [cases[name] for name in members] for g, members in groups.items()}, folds)
     return Split(
         by=group_name,
         folds=tuple(
-            Fold(
-                train={case: ranges for case, ranges in whole.items() if case not in val},
-                val={case: ranges for case, ranges in whole.items() if case in val},
+            _fold(
+                [name for name, case in cases.items() if place[case.group] != k],
+                [name for name, case in cases.items() if place[case.group] == k],
+                cases,
             )
-            for val in held_out
+            for k in range(folds)
         ),
     )
 
 
-def by_slice_blocks(cases: Mapping[str, tuple[str, int]], block: int, every: int, gap: int) -> Split:
+def published(name: str, cases: Mapping[str, SplitCase], group_name: str, layout: str) -> Split:
+    """A split that papers use, by the numbers of patients or sequences.
+
+    Raises:
+        UserError: the data set is another one, or lacks a part.
+    """
+    layouts, numbers = PUBLISHED[name]
+    if layout not in layouts:
+        raise UserError(
+            f'The split "{name}" is for the layout {" or ".join(sorted(layouts))}; these data are {layout}.'
+        )
+    val = [case for case, of in cases.items() if _last_number(of.group) in numbers]
+    train = [case for case in cases if case not in val]
+    return Split(by=group_name, folds=(_checked(train, val, cases, group_name, f'the split "{name}"'),))
+
+
+def from_file(path: Path, cases: Mapping[str, SplitCase], group_name: str) -> Split:
+    """Read a split: nnU-Net's ``splits_final.json``, a ``splits.json`` of a prepared data set, or a CSV.
+
+    The CSV has the columns "case" and either "fold" (where the case validates, from 0) or "part" (train, val or test).
+    Cases that it does not name are in no part.
+
+    Raises:
+        UserError: the file cannot be read, names unknown cases, leaves a part empty, or parts a group.
+    """
+    parts = _read_csv(path) if path.suffix.lower() == ".csv" else _read_json(path)
+    for number, (train, val) in enumerate(parts):
+        for case in (*train, *val):
+            if case not in cases:
+                raise UserError(
+                    f'{path}: fold {number}: there is no labelled case "{case}". {did_you_mean(case, cases)}'
+                )
+    folds = tuple(
+        _checked(train, val, cases, group_name, f"{path}: fold {number}") for number, (train, val) in enumerate(parts)
+    )
+    return Split(by=group_name, folds=folds)
+
+
+def by_slice_blocks(cases: Mapping[str, SplitCase], block: int, every: int, gap: int) -> Split:
     """Hold out every ``every``-th block of ``block`` slices of each case, with ``gap`` unused slices on each side.
 
     Fold k holds out blocks k, k + every, … . Where scores of neighbouring slices are alike this measures no
@@ -63,22 +150,136 @@ def by_slice_blocks(cases: Mapping[str, tuple[str, int]], block: int, every: int
     for k in range(every):
         train: dict[str, Ranges] = {}
         val: dict[str, Ranges] = {}
-        for case, (_, slices) in cases.items():
+        for name, case in cases.items():
+            slices = case.slices
             held = [(start, min(start + block, slices)) for start in range(k * block, slices, every * block)]
             unused = {s for start, stop in held for s in range(start - gap, stop + gap)}
             kept = _ranges([s for s in range(slices) if s not in unused])
             if held:
-                val[case] = tuple(held)
+                val[name] = tuple(held)
             if kept:
-                train[case] = kept
+                train[name] = kept
         if not train or not val:
-            most = max(slices for _, slices in cases.values())
+            most = max(case.slices for case in cases.values())
             raise UserError(
                 f"Blocks of {block} slices, every {every}th held out, with gaps of {gap}, leave no training or no "
                 f"validation slices: the largest case has {most}. Use smaller blocks (prepare.block), if it has enough."
             )
         folds.append(Fold(train=train, val=val))
     return Split(by=BY_BLOCKS, caution=BLOCKS_CAUTION, folds=tuple(folds))
+
+
+def _stratified(order: list[str], groups: Mapping[str, list[SplitCase]], folds: int) -> dict[str, int]:
+    """{group: fold}."""
+    classes = {group: frozenset[int]().union(*(case.classes for case in groups[group])) for group in order}
+    sizes = {group: sum(case.slices for case in groups[group]) for group in order}
+    every_class = frozenset[int]().union(*classes.values())
+    lacking = {c: np.full(folds, sum(c in classes[group] for group in order) / folds) for c in every_class}
+    members, slices = np.zeros(folds), np.zeros(folds)
+    place: dict[str, int] = {}
+
+    def put(group: str, wish: np.ndarray) -> None:
+        empty = [k for k in range(folds) if members[k] == 0]
+        last_chance = len(order) - len(place) <= len(empty)  # no fold may stay empty
+        k = min(empty if last_chance else range(folds), key=lambda k: (-wish[k], members[k], slices[k], k))
+        place[group] = k
+        members[k] += 1
+        slices[k] += sizes[group]
+        for c in classes[group]:
+            lacking[c][k] -= 1
+
+    while True:
+        left = {c: [g for g in order if g not in place and c in classes[g]] for c in sorted(every_class)}
+        rarest = min((c for c in left if left[c]), key=lambda c: len(left[c]), default=None)
+        if rarest is None:
+            break
+        for group in left[rarest]:
+            put(group, lacking[rarest])
+    for group in order:
+        if group not in place:
+            put(group, -members)
+    return place
+
+
+def _fold(train: Iterable[str], val: Iterable[str], cases: Mapping[str, SplitCase]) -> Fold:
+    """Whole cases."""
+
+    def whole(names: Iterable[str]) -> dict[str, Ranges]:
+        return {name: ((0, cases[name].slices),) for name in names}
+
+    return Fold(train=whole(train), val=whole(val))
+
+
+def _checked(train: list[str], val: list[str], cases: Mapping[str, SplitCase], group_name: str, origin: str) -> Fold:
+    """A fold of named cases.
+
+    Raises:
+        UserError: a part is empty, or a group is in both.
+    """
+    for part, names in (("training", train), ("validation", val)):
+        if not names:
+            raise UserError(f"{origin}: no case is there for {part}.")
+    both = {cases[name].group for name in train} & {cases[name].group for name in val}
+    if both:
+        group = min(both)
+        examples = [next(name for name in names if cases[name].group == group) for names in (train, val)]
+        raise UserError(
+            f"{origin}: the {group_name} {group} is in training ({examples[0]}) and in validation ({examples[1]}), so "
+            f"scores would flatter ({len(both)} such). Keep each {group_name} on one side."
+        )
+    return _fold(train, val, cases)
+
+
+def _read_json(path: Path) -> list[tuple[list[str], list[str]]]:
+    """[(train, val)] of nnU-Net's list, or of our own file."""
+    content: Any = read_json(path, "a split: a list of {train: [cases], val: [cases]}")
+    folds: Any = content.get("folds") if isinstance(content, dict) else content
+    try:
+        parts = [(list(fold["train"]), list(fold["val"])) for fold in folds]
+        if parts and all(isinstance(name, str) for part in parts for names in part for name in names):
+            return parts
+    except (TypeError, KeyError):
+        pass
+    raise UserError(f"{path}: expected a list of folds, each {{train: [cases], val: [cases]}}.")
+
+
+def _read_csv(path: Path) -> list[tuple[list[str], list[str]]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            rows = [{str(key): value or "" for key, value in row.items()} for row in csv.DictReader(stream)]
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; expected a split as CSV.") from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read as CSV: {error}.") from error
+    columns = set(rows[0]) if rows else set()
+    if "case" not in columns or not columns & {"fold", "part"}:
+        raise UserError(f"{path}: expected the columns case and fold (or part), found {', '.join(sorted(columns))}.")
+    names = [row["case"] for row in rows]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f'{path}: names the case "{twice}" twice.')
+    if "fold" in columns:
+        numbers = sorted({row["fold"] for row in rows}, key=lambda text: (len(text), text))
+        if not all(number.isdigit() for number in numbers):
+            raise UserError(f"{path}: folds are numbers from 0, found {', '.join(numbers)}.")
+        return [
+            ([r["case"] for r in rows if r["fold"] != number], [r["case"] for r in rows if r["fold"] == number])
+            for number in numbers
+        ]
+    for row in rows:
+        if row["part"].lower() not in _TRAIN | _VAL | _TEST:
+            raise UserError(f'{path}: case {row["case"]}: the part is train, val or test, not "{row["part"]}".')
+    return [
+        (
+            [row["case"] for row in rows if row["part"].lower() in _TRAIN],
+            [row["case"] for row in rows if row["part"].lower() in _VAL],
+        )
+    ]
+
+
+def _last_number(name: str) -> int | None:
+    numbers = re.findall(r"\d+", name.rsplit("/", 1)[-1])
+    return int(numbers[-1]) if numbers else None
 
 
 def _ranges(numbers: list[int]) -> Ranges:

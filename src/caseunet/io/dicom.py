@@ -1,0 +1,232 @@
+"""DICOM: series of slices as volumes, and segmentation objects, through pydicom and highdicom."""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from caseunet.errors import UserError
+from caseunet.io.geometry import to_canonical, volume_geometry
+from caseunet.io.values import as_integers
+from caseunet.types import Geometry, Mask, Picture
+
+SUFFIXES = (".dcm", ".ima", ".dicom")
+
+GRID_TOLERANCE = 0.01
+"""Of a voxel, by which a segmentation's grid may differ from its image's: what writers round."""
+
+_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_TAGS = [
+    *("SeriesInstanceUID", "SOPInstanceUID", "Modality", "PatientID", "SeriesNumber", "SeriesDescription"),
+    *("ReferencedSeriesSequence", "SegmentSequence", "ImageType", "Rows"),
+]
+
+
+@dataclass(frozen=True)
+class Header:
+    """What tells how a DICOM file belongs to others.
+
+    Attributes:
+        path: the file.
+        series: SeriesInstanceUID.
+        instance: SOPInstanceUID.
+        modality: "CT", "MR", "SEG" …
+        patient: PatientID; may be empty.
+        number: SeriesNumber; may be empty.
+        localizer: whether it is a scout view.
+        references: for a segmentation, the SeriesInstanceUIDs of the images that it is of.
+        segments: for a segmentation, {number: label}.
+    """
+
+    path: Path
+    series: str
+    instance: str
+    modality: str
+    patient: str
+    number: str
+    localizer: bool
+    references: tuple[str, ...]
+    segments: Mapping[int, str]
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM by its name, or without a suffix by its first bytes."""
+    if path.suffix.lower() in SUFFIXES:
+        return True
+    if path.suffix and not path.suffix[1:].isdigit():  # names such as 1.2.840.113 have a number behind the last dot
+        return False
+    try:
+        with path.open("rb") as stream:
+            return stream.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def read_header(path: Path) -> Header:
+    """Read what :class:`Header` lists.
+
+    Raises:
+        UserError: the file is no DICOM image.
+    """
+    import pydicom
+
+    with _explained(path, "cannot be read as DICOM"):
+        d = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
+        references = tuple(str(item.SeriesInstanceUID) for item in d.get("ReferencedSeriesSequence", ()))
+        segments = {int(s.SegmentNumber): _label(s) for s in d.get("SegmentSequence", ())}
+        series, modality = str(d.get("SeriesInstanceUID", "")), str(d.get("Modality", ""))
+        header = Header(
+            path=path,
+            series=series,
+            instance=str(d.get("SOPInstanceUID", "")),
+            modality=modality,
+            patient=str(d.get("PatientID", "") or ""),
+            number=str(d.get("SeriesNumber", "") or ""),
+            localizer="LOCALIZER" in [str(value).upper() for value in d.get("ImageType", None) or ()],
+            references=references,
+            segments=segments,
+        )
+    if not series or not modality:
+        raise UserError(f"{path}: cannot be read as DICOM: it has no series or no modality.")
+    return header
+
+
+def read_geometry(paths: Sequence[Path]) -> Geometry:
+    """Of a series, from its headers: shape (slices, rows, columns).
+
+    Raises:
+        UserError: a file is damaged, or the slices are no regular stack.
+    """
+    import highdicom
+    import pydicom
+
+    with _explained(paths[0], "the slices of its series make no volume"):
+        headers = [pydicom.dcmread(path, stop_before_pixels=True) for path in paths]
+        if _multi_frame(headers):
+            found = highdicom.Image.from_dataset(pydicom.dcmread(paths[0]), copy=False).get_volume_geometry()
+            if found is None:
+                raise ValueError("its frames are no regular stack")
+            return volume_geometry(tuple(found.spatial_shape), _TO_RAS @ found.affine, str(paths[0]))
+        spacing, order = highdicom.spatial.get_series_volume_positions(headers)
+        if spacing is None or order is None:
+            raise ValueError("they are not at equal distances: one is missing or there twice, or the gantry was tilted")
+        first = headers[order.index(0)]
+        stack = highdicom.VolumeGeometry.from_attributes(
+            image_position=first.ImagePositionPatient,
+            image_orientation=first.ImageOrientationPatient,
+            rows=int(first.Rows),
+            columns=int(first.Columns),
+            pixel_spacing=first.PixelSpacing,
+            spacing_between_slices=spacing,
+            number_of_frames=len(headers),
+            coordinate_system="PATIENT",
+        )
+    return volume_geometry(tuple(stack.spatial_shape), _TO_RAS @ stack.affine, str(paths[0]))
+
+
+def read_series(paths: Sequence[Path]) -> Picture:
+    """A series as a volume in canonical order, (S, 1, H, W), sorted by position, rescaled (HU for CT).
+
+    Args:
+        paths: one file for each slice, or one with all frames.
+
+    Raises:
+        UserError: a file is damaged or compressed in an unknown way, or the slices are no regular stack.
+    """
+    import highdicom
+    import pydicom
+
+    datasets = []
+    for path in paths:
+        with _explained(path, "cannot be read as DICOM"):
+            dataset = pydicom.dcmread(path)
+            _check_pixels(dataset)
+            datasets.append(dataset)
+    with _explained(paths[0], "the slices of its series make no volume"):
+        if _multi_frame(datasets):
+            volume = highdicom.Image.from_dataset(datasets[0], copy=False).get_volume(dtype=np.float32)
+        else:
+            volume = highdicom.get_volume_from_series(datasets, dtype=np.float32)
+        if volume.array.ndim != 3:
+            raise ValueError(f"expected grey images, found pixels of shape {volume.array.shape}")
+    geometry = volume_geometry(tuple(volume.spatial_shape), _TO_RAS @ volume.affine, str(paths[0]))
+    return Picture(to_canonical(as_integers(volume.array, paths[0]), geometry)[:, None], geometry)
+
+
+def read_segmentation(paths: Sequence[Path], ids: Mapping[str, int], image: Geometry) -> Mask:
+    """Segmentation objects on the grid of their image, in canonical order.
+
+    Args:
+        paths: one object, or several that each hold some of the segments.
+        ids: {label of a segment: value to give it}.
+        image: the geometry of the image.
+
+    Raises:
+        UserError: an object is damaged, its segments overlap, or they lie outside the image or on another grid.
+    """
+    import highdicom
+
+    grid = highdicom.VolumeGeometry(_TO_RAS @ np.asarray(image.affine), image.shape, coordinate_system="PATIENT")
+    codes = np.zeros(image.shape, np.uint8)
+    for path in paths:
+        numbers = read_header(path).segments
+        with _explained(path, "its segments cannot be laid on its image"):
+            segmentation = highdicom.seg.segread(path)
+            volume = segmentation.get_volume(combine_segments=True, dtype=np.uint8)
+            placed = volume.match_geometry(grid, tol=GRID_TOLERANCE).array
+            if np.count_nonzero(placed) != np.count_nonzero(volume.array):
+                raise ValueError("some of their pixels lie outside it")
+        table = np.zeros(256, np.uint8)
+        for number, label in numbers.items():
+            table[number] = ids[label]
+        if np.any((placed > 0) & (codes > 0)):
+            raise UserError(f"{path}: its segments overlap those of {paths[0]}. Each voxel can have one class.")
+        codes = np.maximum(codes, table[placed])
+    return Mask(to_canonical(codes, image), image, stored="segmentation")
+
+
+@contextmanager
+def _explained(path: Path, problem: str) -> Iterator[None]:
+    """Turn what the DICOM libraries raise for bad bytes, of many kinds, into one message."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # remarks on values that no step here uses
+            yield
+    except UserError:
+        raise
+    except MemoryError as error:
+        raise UserError(f"{path}: {problem}: its pixels do not fit into memory.") from error
+    except Exception as error:
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path}: {problem}: {text.removesuffix('.')}.") from error
+
+
+def _check_pixels(dataset: Any) -> None:
+    """Look whether the pixels are there and can be decoded, before memory is taken for what the header claims.
+
+    Raises:
+        ValueError: they are not.
+    """
+    if "PixelData" not in dataset:
+        raise ValueError("it holds no pixels")
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if not syntax.is_compressed:
+        frames = int(dataset.get("NumberOfFrames", 1) or 1)
+        samples = int(dataset.get("SamplesPerPixel", 1))
+        declared = frames * samples * int(dataset.Rows) * int(dataset.Columns) * int(dataset.BitsAllocated) // 8
+        if len(dataset.PixelData) < declared:
+            raise ValueError(f"{declared:,} bytes of pixels are declared, {len(dataset.PixelData):,} are there")
+
+
+def _multi_frame(datasets: Sequence[Any]) -> bool:
+    return len(datasets) == 1 and int(datasets[0].get("NumberOfFrames", 1) or 1) > 1
+
+
+def _label(segment: Any) -> str:
+    label = str(segment.get("SegmentLabel", "") or "")
+    coded = segment.get("SegmentedPropertyTypeCodeSequence", None)
+    return label or (str(coded[0].CodeMeaning) if coded else f"segment {segment.SegmentNumber}")

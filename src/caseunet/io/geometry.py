@@ -1,0 +1,84 @@
+"""Orientation and position of volumes: into canonical order (Superior, Posterior, Left), back, and compared."""
+
+import itertools
+
+import numpy as np
+from nibabel import orientations
+
+from caseunet.errors import UserError
+from caseunet.types import Geometry
+
+_CANONICAL = orientations.axcodes2ornt(("L", "P", "S"))
+
+
+def volume_geometry(shape: tuple[int, ...], affine: np.ndarray, origin: str) -> Geometry:
+    """The geometry of a volume.
+
+    Args:
+        shape: of the source array, three axes.
+        affine: 4×4, voxel index → RAS millimetres.
+        origin: the file, for messages.
+
+    Raises:
+        UserError: the affine places no volume.
+    """
+    affine = np.asarray(affine, dtype=np.float64)
+    scale = np.abs(affine[:3, :3]).max() if np.all(np.isfinite(affine)) else 0
+    if scale == 0 or scale > 1e6 or abs(np.linalg.det(affine[:3, :3] / scale)) < 1e-9:
+        raise UserError(
+            f"{origin}: its affine is not finite or is singular, so its position is unknown: {affine.tolist()}."
+        )
+    zooms = np.linalg.norm(affine[:3, :3], axis=0)
+    order = orientations.ornt_transform(orientations.io_orientation(affine), _CANONICAL)
+    columns, rows, slices = (float(zooms[axis]) for axis in np.argsort(order[:, 0]))  # axes L, P, S
+    return Geometry(shape=shape, affine=affine, spacing=(slices, rows, columns))
+
+
+def to_canonical(array: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """Source axes (three) → (Superior, Posterior, Left)."""
+    turned = orientations.apply_orientation(array, _turn(geometry))
+    return np.ascontiguousarray(turned.transpose(2, 1, 0))
+
+
+def to_source(array: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """(Superior, Posterior, Left) → source axes; the inverse of :func:`to_canonical`."""
+    back = orientations.ornt_transform(_CANONICAL, orientations.io_orientation(geometry.affine))
+    return np.ascontiguousarray(orientations.apply_orientation(array.transpose(2, 1, 0), back))
+
+
+def orientation_of(geometry: Geometry) -> str:
+    """Where the axes of the file run, "LPS"; "" for an image without a position."""
+    if geometry.affine is None:
+        return ""
+    return "".join(orientations.ornt2axcodes(orientations.io_orientation(geometry.affine)))
+
+
+def distance_in_voxels(a: Geometry, b: Geometry) -> float:
+    """Largest distance of corresponding corners, in voxels of ``a``; infinite where the shapes differ.
+
+    Both are put into canonical order first: a file with the axes turned, but the same voxels, is at distance 0.
+    """
+    if a.affine is None or b.affine is None:
+        return 0.0
+    (shape, first), (other, second) = _canonical_grid(a), _canonical_grid(b)
+    if shape != other:
+        return float("inf")
+    corners = np.array([(*corner, 1) for corner in itertools.product(*((0, n - 1) for n in shape))])
+    shifts = np.linalg.norm((corners @ first.T - corners @ second.T)[:, :3], axis=1)
+    return float(shifts.max() / np.linalg.norm(first[:3, :3], axis=0).min())
+
+
+def is_identity(geometry: Geometry) -> bool:
+    """Whether the affine is the one that writers put when they know no position."""
+    return geometry.affine is not None and np.allclose(np.abs(geometry.affine), np.eye(4), atol=1e-3)
+
+
+def _canonical_grid(geometry: Geometry) -> tuple[tuple[int, ...], np.ndarray]:
+    """Shape and affine of the array with its axes turned to Left, Posterior, Superior."""
+    turn = _turn(geometry)
+    shape = tuple(geometry.shape[axis] for axis in np.argsort(turn[:, 0]))
+    return shape, np.asarray(geometry.affine) @ orientations.inv_ornt_aff(turn, geometry.shape)
+
+
+def _turn(geometry: Geometry) -> np.ndarray:
+    return np.asarray(orientations.ornt_transform(orientations.io_orientation(geometry.affine), _CANONICAL))

@@ -1,0 +1,81 @@
+"""One way to read any image file, whatever its kind."""
+
+from pathlib import Path
+
+from caseunet.errors import UserError
+from caseunet.io import itk, nifti, raster
+from caseunet.io.geometry import is_identity
+from caseunet.types import Geometry, Mask, Picture
+
+SUFFIXES = (*nifti.SUFFIXES, *itk.SUFFIXES, *raster.SUFFIXES)
+
+
+def is_volume(path: Path) -> bool:
+    return nifti.is_nifti(path) or itk.is_itk(path)
+
+
+def is_image(path: Path) -> bool:
+    return is_volume(path) or raster.is_raster(path)
+
+
+def stem(path: Path) -> str:
+    """File name without the suffix, .nii.gz counting as one."""
+    return nifti.case_name(path) if nifti.is_nifti(path) else path.stem
+
+
+def read_geometry(path: Path) -> Geometry:
+    """Shape, and for volumes affine and spacing, from the header alone.
+
+    Raises:
+        UserError: the file is missing, damaged or of no known kind.
+    """
+    if nifti.is_nifti(path):
+        return nifti.read_geometry(path)
+    if itk.is_itk(path):
+        return itk.read_geometry(path)
+    _known(path)
+    return Geometry(shape=raster.read_shape(path))
+
+
+def read_picture(path: Path, rgb: bool) -> Picture:
+    """Pixels in canonical order, (S, C, H, W); ``rgb`` tells whether a raster file is read in colour.
+
+    Raises:
+        UserError: the file is missing, damaged or of no known kind.
+    """
+    if nifti.is_nifti(path):
+        return nifti.read_volume(path)
+    if itk.is_itk(path):
+        return itk.read_volume(path)
+    _known(path)
+    return raster.read_image(path, 3 if rgb else 1)
+
+
+def read_mask(path: Path, image: Geometry, colored: bool | None = None, use_image_affine: bool = False) -> Mask:
+    """The values of a mask file.
+
+    A volume whose affine is the identity, as in LiTS case 53, has lost its place and is taken to lie where its image
+    does.
+
+    Args:
+        path: the file.
+        image: the geometry of its image.
+        colored: for raster files, whether the values are colours; None finds out.
+        use_image_affine: take the image's affine whatever the file says.
+
+    Raises:
+        UserError: the file is missing, damaged or of no known kind.
+    """
+    if is_volume(path):
+        kind = nifti if nifti.is_nifti(path) else itk
+        own = kind.read_geometry(path)
+        lost = is_identity(own) and own.shape == image.shape
+        placed = image.affine is not None and (lost or use_image_affine)
+        return kind.read_mask(path, image if placed else None)
+    _known(path)
+    return raster.read_mask(path, colored)
+
+
+def _known(path: Path) -> None:
+    if not raster.is_raster(path):
+        raise UserError(f"{path}: cannot be read; expected a file that ends in {', '.join(SUFFIXES)}.")

@@ -1,0 +1,38 @@
+"""What a file may claim: a small file that declares a huge image is damaged or hostile, and is not allocated for."""
+
+from pathlib import Path
+
+import psutil
+
+from caseunet.errors import UserError
+
+MOST_COMPRESSION = 1100
+"""No deflate stream expands further than 1,032 times."""
+
+SLACK = 4096
+"""Bytes of headers and padding that compression cannot save."""
+
+
+def check_declared_size(path: Path, declared: int, compressed: bool) -> None:
+    """Make sure that the file can hold, and this machine can take, what the header declares.
+
+    Args:
+        path: the file.
+        declared: bytes of pixels.
+        compressed: whether they are compressed in the file.
+
+    Raises:
+        UserError: the file is too small for them, or they are more than the free memory.
+    """
+    size = path.stat().st_size
+    most = (size + SLACK) * MOST_COMPRESSION if compressed else size
+    if declared > most:
+        raise UserError(
+            f"{path}: its header declares {declared:,} bytes of pixels, but the file has {size:,} bytes"
+            f"{', compressed' if compressed else ''}: it is truncated, or its header is damaged."
+        )
+    free = psutil.virtual_memory().available
+    if declared > free:
+        raise UserError(
+            f"{path}: its pixels need {declared / 2**30:.1f} GiB of memory; {free / 2**30:.1f} GiB are free here."
+        )

@@ -1,0 +1,271 @@
+"""RAW → AUDIT: everything read once, and told what is wrong with it."""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from caseunet.config import PrepareConfig
+from caseunet.errors import UserError
+from caseunet.files import check_output_folder, output_folder, write_json, write_text
+from caseunet.pipelines.audit_page import Shown, audit_page
+from caseunet.progress import Display, counted
+from caseunet.sources import Finding, Layout, SourceCase, SourceDataset, open_source
+from caseunet.sources.coding import find_coding
+from caseunet.sources.facts import CaseFacts, measure, measure_mask
+from caseunet.sources.judge import class_pixels, judge, settle_coding
+from caseunet.sources.layout import Level
+from caseunet.sources.pictures import draw
+from caseunet.sources.repair import EVERY_CASE, CaseRepair, PlannedLabel, RepairPlan, read_plan, write_plan
+from caseunet.sources.splits import SplitCase, make_split
+from caseunet.types import Split
+from caseunet.workers import LostWorkerError, run_all
+
+KIND = "an audit"
+
+PICTURES_OF_A_KIND = 4
+EXAMPLES = 6
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What was found in a raw data set.
+
+    Attributes:
+        layout: that it has.
+        dataset: what it holds; the meaning of its masks is known unless there are none.
+        facts: of each case, in the cases' order.
+        findings: errors first.
+        split: as configured; None if it cannot be made, which is a finding.
+        seconds: that reading it took.
+    """
+
+    layout: Layout
+    dataset: SourceDataset
+    facts: tuple[CaseFacts, ...]
+    findings: tuple[Finding, ...]
+    split: Split | None
+    seconds: float
+
+    def at_level(self, level: str) -> tuple[Finding, ...]:
+        return tuple(finding for finding in self.findings if finding.level == level)
+
+
+def audit(
+    raw: Path,
+    out: Path,
+    config: PrepareConfig | None = None,
+    repair: Path | None = None,
+    overwrite: bool = False,
+    display: Display | None = None,
+) -> Examination:
+    """Read a raw data set and write audit.json and audit.html; the originals are not touched.
+
+    Args:
+        raw: a folder in a known layout.
+        out: the folder to write.
+        config: layout, groups, plan, split and workers.
+        repair: where to write a repair plan, if one is wanted; an existing file is replaced only with ``overwrite``.
+        overwrite: replace an earlier audit at ``out``.
+        display: what a person sees.
+
+    Raises:
+        UserError: the layout is not known, or nothing can be written.
+    """
+    config, display = config or PrepareConfig(), display or Display()
+    check_output_folder(out, KIND, [raw], overwrite)
+    if repair is not None and repair.exists() and not overwrite:
+        raise UserError(f"{repair}: is there already. Choose another --repair, or give --overwrite to replace it.")
+    found = examine(raw, config, display)
+    pictures, examples = _pictures(found, config, display)
+    with output_folder(out, KIND, [raw], overwrite) as folder:
+        write_json(folder / "audit.json", _content(found, raw))
+        page = audit_page(found.dataset, found.facts, found.findings, pictures, examples, found.seconds)
+        write_text(folder / "audit.html", page)
+    if repair is not None:
+        write_plan(repair, plan_of(found, config), raw)
+    return found
+
+
+def examine(raw: Path, config: PrepareConfig, display: Display) -> Examination:
+    """Read every case of a raw data set in parallel, and judge it.
+
+    Raises:
+        UserError: the layout is not known, its descriptions or the plan cannot be used, or there are no cases.
+    """
+    began = time.monotonic()
+    layout, dataset = open_source(raw, config)
+    groups = len({case.group for case in dataset.cases})
+    display.say(
+        f"  {raw}: layout {layout.name}, {counted(len(dataset.cases), 'case')} "
+        f"({len(dataset.labelled):,} with masks) of {counted(groups, dataset.group_name)}"
+    )
+    facts: list[CaseFacts] = [CaseFacts(case.id, case.group) for case in dataset.cases]
+    work = partial(_measure_one, layout, replace(dataset, cases=()))
+    with display.stage("auditing", len(dataset.cases), "case") as stage:
+        for index, result in run_all(work, dataset.cases, config.workers):
+            case = dataset.cases[index]
+            facts[index] = result if isinstance(result, CaseFacts) else _lost(result, case, dataset)
+            stage.advance(1, case.id)
+    dataset = settle_coding(dataset, facts)
+    cases = split_cases(dataset, facts)
+    split: Split | None = None
+    if cases:
+        try:
+            split = make_split(config, cases, dataset.group_name, layout.name)
+        except UserError as error:
+            level: Level = "warning" if config.split == "group" else "error"  # one patient is no fault of the data
+            told = Finding(level=level, kind="split", text=str(error))
+            dataset = replace(dataset, findings=(*dataset.findings, told))
+    named = config.split not in ("group", "slice-blocks")  # only such a split is known to stay as it is
+    findings = judge(dataset, facts, split if named else None)
+    return Examination(layout, dataset, tuple(facts), findings, split, time.monotonic() - began)
+
+
+def split_cases(dataset: SourceDataset, facts: Sequence[CaseFacts]) -> dict[str, SplitCase]:
+    """What a split must know of the cases that can be prepared."""
+    labelled = {case.id for case in dataset.labelled}
+    cases = {}
+    for case in facts:
+        if case.id in labelled and case.image is not None:
+            classes: Iterable[int] = ()
+            if case.mask is not None and dataset.coding is not None:
+                pixels = class_pixels(case.mask, dataset.coding, dataset.repairs.get(case.id))
+                classes = (i for i, number in pixels.items() if i and number)
+            cases[case.id] = SplitCase(case.group, case.image.shape[0], frozenset(classes))
+    return cases
+
+
+def with_coding(layout: Layout, dataset: SourceDataset, workers: int | None) -> SourceDataset:
+    """The data set with the meaning of its masks, which are read for it where no file tells.
+
+    Raises:
+        UserError: they do not show it.
+    """
+    if dataset.coding is not None:
+        return dataset
+    work = partial(_measure_mask, layout, replace(dataset, cases=()))
+    masks = [result for _, result in run_all(work, dataset.labelled, workers) if isinstance(result, tuple)]
+    coding = find_coding(masks)
+    if coding is None:
+        raise UserError(f"{dataset.root}: its masks show fewer than two classes. Name them in a labels.json.")
+    return replace(dataset, coding=coding)
+
+
+def plan_of(found: Examination, config: PrepareConfig) -> RepairPlan:
+    """What a plan can do about the findings, added to the plan that was already followed."""
+    dataset = found.dataset
+    before = read_plan(config.plan) if config.plan is not None else RepairPlan(layout=dataset.format)
+    cases = dict(before.cases)
+    for finding in found.findings:
+        if finding.repair is not None and finding.case is not None:
+            cases[finding.case] = cases.get(finding.case, CaseRepair()).also(finding.repair)
+    alike = len(cases) > 1 and len(set(map(repr, cases.values()))) == 1
+    if alike and set(cases) == {case.id for case in dataset.cases}:
+        cases = {EVERY_CASE: next(iter(cases.values()))}
+    ignore = {f.file: f.kind for f in found.findings if f.ignore and f.file is not None}
+    labels, coding = before.labels, dataset.coding
+    named_by_nothing = any(finding.kind == "found-classes" for finding in found.findings)
+    if coding is not None and named_by_nothing:
+        labels = tuple(
+            PlannedLabel(name=coding.label_map.names[i], color=coding.label_map.colors[i], code=code)
+            for code, i in coding.codes.items()
+        )
+    colored = before.colored if coding is None else coding.colored
+    return RepairPlan(
+        layout=dataset.format, labels=labels, colored=colored, cases=cases, ignore={**before.ignore, **ignore}
+    )
+
+
+def _measure_one(layout: Layout, dataset: SourceDataset, case: SourceCase) -> CaseFacts:
+    return measure(layout, case, dataset)
+
+
+def _measure_mask(layout: Layout, dataset: SourceDataset, case: SourceCase) -> Any:
+    return measure_mask(layout, case, dataset)
+
+
+def _lost(error: LostWorkerError, case: SourceCase, dataset: SourceDataset) -> CaseFacts:
+    finding = Finding(
+        level="error",
+        kind="unreadable",
+        text=str(error),
+        advice="Leave the case out, or try with more memory and --prepare.workers 1.",
+        case=case.id,
+        file=dataset.relative(case.image[0]),
+        repair=CaseRepair(drop=True, why="the process that read it died"),
+    )
+    return CaseFacts(case.id, case.group, findings=(finding,))
+
+
+def _pictures(found: Examination, config: PrepareConfig, display: Display) -> tuple[list[Shown], list[Shown]]:
+    """Pictures of what is wrong, a few of each kind, and of some cases as they are."""
+    by_id = {case.id: case for case in found.dataset.cases}
+    jobs: list[tuple[tuple[SourceCase, ...], Finding | None, str]] = []
+    seen: dict[tuple[str, str], int] = {}
+    for finding in found.findings:
+        if finding.case is None and finding.file is None:
+            continue
+        key = (finding.level, finding.kind)
+        seen[key] = seen.get(key, 0) + 1
+        if seen[key] <= PICTURES_OF_A_KIND:
+            cases = tuple(by_id[case] for case in (finding.case, finding.other) if case in by_id)
+            jobs.append((cases, finding, finding.case or finding.file or ""))
+    labelled = found.dataset.labelled or found.dataset.cases
+    stride = -(-len(labelled) // EXAMPLES)
+    jobs += [((case,), None, case.id) for case in labelled[::stride]]
+    work = partial(_draw_one, found.layout, replace(found.dataset, cases=()))
+    drawn: list[bytes] = [b""] * len(jobs)
+    with display.stage("drawing", len(jobs), "picture") as stage:
+        for index, result in run_all(work, jobs, config.workers):
+            drawn[index] = result if isinstance(result, bytes) else b""
+            stage.advance(1)
+    shown = [Shown(title, png, finding) for (_, finding, title), png in zip(jobs, drawn, strict=True) if png]
+    return [s for s in shown if s.finding is not None], [s for s in shown if s.finding is None]
+
+
+def _draw_one(layout: Layout, dataset: SourceDataset, job: tuple[Sequence[SourceCase], Finding | None, str]) -> bytes:
+    return draw(layout, job[0], dataset, job[1])
+
+
+def _content(found: Examination, raw: Path) -> dict[str, Any]:
+    """Content of audit.json."""
+    dataset = found.dataset
+    coding = dataset.coding
+    cases = []
+    for case, facts in zip(dataset.cases, found.facts, strict=True):
+        row: dict[str, Any] = {
+            "id": case.id,
+            "group": case.group,
+            "image": [dataset.relative(path) for path in case.image],
+            "mask": [dataset.relative(path) for path in case.label],
+        }
+        if facts.image is not None:
+            names = ("min", "p0.5", "median", "p99.5", "max")
+            row |= {
+                "shape": facts.image.shape,
+                "type": facts.image.stored,
+                "spacing_mm": facts.image.spacing,
+                "orientation": facts.image.orientation,
+                "intensity": dict(zip(names, facts.image.range, strict=True)),
+                "pixels_hash": facts.image.content,
+            }
+        if facts.mask is not None and coding is not None:
+            pixels = class_pixels(facts.mask, coding, dataset.repairs.get(case.id))
+            row["class_pixels"] = {coding.label_map.names[i]: number for i, number in pixels.items()}
+        cases.append(row)
+    return {
+        "format_version": 1,
+        "raw": str(raw),
+        "layout": dataset.format,
+        "modality": dataset.modality,
+        "classes": [] if coding is None else [label.model_dump(mode="json") for label in coding.label_map.labels],
+        "counts": {level: len(found.at_level(level)) for level in ("error", "warning", "note")},
+        "findings": [finding.model_dump(mode="json", exclude_none=True) for finding in found.findings],
+        "cases": cases,
+        "seconds": round(found.seconds, 2),
+        "code_version": version("caseunet"),
+    }

@@ -1,0 +1,230 @@
+"""A tree of DICOM series, with masks as segmentation objects, NIfTI, NRRD or MetaImage.
+
+Each CT or MR series is a case, named by its folder; scout views and other kinds are left out. A segmentation object
+belongs to the series that it references. Without any, a volume file belongs to the series whose folder or patient it is
+named after, or to the only one in its folder. The group is the patient (PatientID), for several series of one patient
+are alike.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from caseunet.errors import UserError
+from caseunet.io import dicom, images
+from caseunet.io.dicom import Header
+from caseunet.sources import reading
+from caseunet.sources.coding import coding_of, read_labels_json
+from caseunet.sources.folder import bare_name
+from caseunet.sources.layout import (
+    Finding,
+    Layout,
+    Listing,
+    SourceCase,
+    SourceDataset,
+    extra_mask,
+    files_below,
+    left_out,
+    natural,
+    no_cases,
+    relative,
+)
+from caseunet.types import Geometry, LabelCoding, Mask, Picture
+
+MODALITIES = ("CT", "MR")
+
+
+def matches(root: Path) -> bool:
+    return any(dicom.is_dicom(path) for path in files_below(root))
+
+
+def cases(root: Path) -> Listing:
+    """List the series under the names of their folders.
+
+    Raises:
+        UserError: there is no series of CT or MR.
+    """
+    return _survey(root)[0]
+
+
+def discover(root: Path) -> SourceDataset:
+    listing, series, segmentations = _survey(root)
+    own = root / "labels.json"
+    coding: LabelCoding | None = read_labels_json(own, colored=False) if own.is_file() else None
+    if segmentations:
+        names = list(dict.fromkeys(label for header in segmentations for label in header.segments.values()))
+        coding = coding_of({0: "background", **dict(enumerate(names, start=1))})
+    modalities = Counter(header.modality for header in series)
+    findings = listing.findings
+    if len(modalities) > 1:
+        text = f"holds series of several modalities: {dict(modalities)}"
+        advice = "Train on one of them; move the others away."
+        findings = (*findings, Finding(level="warning", kind="modalities", text=text, advice=advice))
+    return SourceDataset(
+        format="dicom",
+        root=root,
+        cases=listing.cases,
+        coding=coding,
+        modality="ct" if modalities.most_common(1)[0][0] == "CT" else "mr",
+        group_name="patient",
+        licence="",
+        findings=findings,
+    )
+
+
+def read_geometry(case: SourceCase) -> Geometry:
+    return dicom.read_geometry(case.image)
+
+
+def read_image(case: SourceCase, rgb: bool) -> Picture:
+    return dicom.read_series(case.image)
+
+
+def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask:
+    """Segments by their labels, or the values of a volume file.
+
+    Raises:
+        UserError: see :func:`caseunet.io.dicom.read_segmentation`.
+    """
+    if not dicom.is_dicom(case.label[0]):
+        return reading.read_mask(case, dataset, image)
+    coding = reading.known_coding(dataset)
+    return dicom.read_segmentation(case.label, {name: i for i, name in enumerate(coding.label_map.names)}, image)
+
+
+def _survey(root: Path) -> tuple[Listing, list[Header], list[Header]]:
+    """The cases, a header of each series that is one, and the segmentations."""
+    files = files_below(root)
+    headers: list[Header] = []
+    findings: list[Finding] = []
+    for path in files:
+        if dicom.is_dicom(path):
+            try:
+                headers.append(dicom.read_header(path))
+            except UserError as error:
+                findings.append(_unreadable(path, root, str(error)))
+    segmentations = [header for header in headers if header.modality == "SEG"]
+    series: dict[str, list[Header]] = {}
+    for header in headers:
+        if header.modality in MODALITIES and not header.localizer:
+            series.setdefault(header.series, []).append(header)
+    if not series:
+        if findings:
+            raise UserError(f"{root}: none of its DICOM files can be read; the first: {findings[0].text}")
+        raise no_cases(root, "a DICOM series of CT or MR")
+    others = [h.path for h in headers if h.modality != "SEG" and h.series not in series]
+    findings += left_out(others, root, "DICOM files that are no slices of CT or MR")
+    names = _names(series, root)
+    findings += [f for uid, members in series.items() for f in _copies(members, names[uid], root)]
+    volumes = [path for path in files if images.is_volume(path)]
+    if segmentations:
+        labels, problems = _by_reference(segmentations, series, root)
+        findings += [*problems, *left_out(volumes, root, "volumes beside DICOM segmentations, which count")]
+    else:
+        labels, problems = _by_name(volumes, series, names, root)
+        findings += problems
+    listed = [
+        SourceCase(
+            id=names[uid],
+            image=tuple(header.path for header in members),
+            label=tuple(labels.get(uid, ())),
+            group=members[0].patient or names[uid],
+        )
+        for uid, members in series.items()
+    ]
+    listed.sort(key=lambda case: natural(case.id))
+    return Listing(tuple(listed), tuple(findings)), [members[0] for members in series.values()], segmentations
+
+
+def _names(series: dict[str, list[Header]], root: Path) -> dict[str, str]:
+    """{series: name}: its folder, with the series' number where several lie there."""
+    folders = {uid: members[0].path.parent for uid, members in series.items()}
+    shared = Counter(folders.values())
+    names: dict[str, str] = {}
+    for uid, folder in folders.items():
+        name = root.resolve().name if folder == root else relative(folder, root)
+        if shared[folder] > 1:
+            name = f"{name}/{series[uid][0].number or uid.rsplit('.', 1)[-1]}"
+        names[uid] = name if name not in names.values() else f"{name}-{uid.rsplit('.', 1)[-1]}"
+    return names
+
+
+def _by_reference(
+    segmentations: list[Header], series: dict[str, list[Header]], root: Path
+) -> tuple[dict[str, list[Path]], list[Finding]]:
+    """{series: its segmentations}; one that references none belongs to the only series in its folder."""
+    found: dict[str, list[Path]] = {}
+    findings = []
+    for header in segmentations:
+        targets = [uid for uid in header.references if uid in series]
+        if not header.references:
+            targets = [uid for uid, members in series.items() if members[0].path.parent == header.path.parent]
+        if len(targets) == 1:
+            found.setdefault(targets[0], []).append(header.path)
+        else:
+            wanted = header.references[0] if header.references else "that it belongs to"
+            findings.append(extra_mask(header.path, root, f"the series {wanted}"))
+    return found, findings
+
+
+def _by_name(
+    volumes: list[Path], series: dict[str, list[Header]], names: dict[str, str], root: Path
+) -> tuple[dict[str, list[Path]], list[Finding]]:
+    found: dict[str, list[Path]] = {}
+    findings = []
+    for path in volumes:
+        stem = bare_name(images.stem(path)).lstrip("/")
+        targets = [
+            uid
+            for uid, members in series.items()
+            if stem in (names[uid].split("/")[-1], names[uid].replace("/", "_"), members[0].patient)
+        ] or [uid for uid, m in series.items() if path.parent in (m[0].path.parent, m[0].path.parent.parent)]
+        if len(targets) == 1 and targets[0] not in found:
+            found[targets[0]] = [path]
+        else:
+            findings.append(extra_mask(path, root, "a series with its name, or one series in its folder,"))
+    return found, findings
+
+
+def _copies(members: Sequence[Header], name: str, root: Path) -> list[Finding]:
+    """Slices of a series that are there twice under the same identifier."""
+    first: dict[str, Path] = {}
+    findings = []
+    for header in members:
+        if header.instance in first:
+            findings.append(
+                Finding(
+                    level="error",
+                    kind="twice",
+                    text=f"is the same slice as {relative(first[header.instance], root)}",
+                    advice="Keep one of them.",
+                    case=name,
+                    file=relative(header.path, root),
+                )
+            )
+        first.setdefault(header.instance, header.path)
+    return findings
+
+
+def _unreadable(path: Path, root: Path, text: str) -> Finding:
+    return Finding(
+        level="error",
+        kind="unreadable",
+        text=text.removeprefix(f"{path}: "),
+        advice="Export it again, or move it away.",
+        file=relative(path, root),
+        ignore=True,
+    )
+
+
+DICOM = Layout(
+    name="dicom",
+    looks_like="folders of DICOM series; masks as DICOM segmentations, or NIfTI named after the series",
+    rank=2,
+    matches=matches,
+    cases=cases,
+    discover=discover,
+    read_geometry=read_geometry,
+    read_image=read_image,
+    read_mask=read_mask,
+)

@@ -1,0 +1,246 @@
+"""What one case is, measured once: numbers and hashes without any judgement."""
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from caseunet.errors import BadValuesError, UserError
+from caseunet.io.geometry import is_identity, orientation_of
+from caseunet.sources.coding import CodeCount
+from caseunet.sources.layout import Finding, Layout, SourceCase, SourceDataset
+from caseunet.sources.reading import placement
+from caseunet.sources.repair import CaseRepair
+from caseunet.types import Geometry, Mask, Picture
+
+SAMPLE = 200_000
+"""Pixels from which percentiles are taken."""
+
+ALIKE = 24
+"""Difference in each colour channel within which neighbours are of one area: what lossy saving does to it."""
+
+MOST_CODES = 4096
+"""Different values of a mask that are kept; smoothed colours have thousands."""
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """Of an image.
+
+    Attributes:
+        shape: (S, C, H, W), canonical.
+        stored: numeric type.
+        spacing: millimetres between slices, rows, columns; None without a position.
+        orientation: of the file's axes, "LPS".
+        range: lowest, 0.5th percentile, median, 99.5th percentile, highest.
+        constant_slices: slices in which all pixels are equal.
+        content: hash of the pixels.
+        likeness: small picture of unit length with mean 0, (D, h, w); None if all pixels are equal.
+    """
+
+    shape: tuple[int, int, int, int]
+    stored: str
+    spacing: tuple[float, float, float] | None
+    orientation: str
+    range: tuple[float, float, float, float, float]
+    constant_slices: int
+    content: str
+    likeness: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class MaskFacts:
+    """Of a mask.
+
+    Attributes:
+        stored: numeric type or image mode in the file.
+        colored, fractional: as of :class:`Mask`.
+        misplaced: what is wrong with its shape or position, or "".
+        lost: whether its affine is the identity and its image's is not.
+        counts: of its values, most frequent first.
+        distinct: how many different values there are.
+        content: hash of the values.
+    """
+
+    stored: str
+    colored: bool
+    fractional: int
+    misplaced: str
+    lost: bool
+    counts: tuple[CodeCount, ...]
+    distinct: int
+    content: str
+
+
+@dataclass(frozen=True)
+class CaseFacts:
+    """Of a case; what could not be read is None, and a finding says why."""
+
+    id: str
+    group: str
+    image: ImageFacts | None = None
+    mask: MaskFacts | None = None
+    findings: tuple[Finding, ...] = ()
+
+
+def measure(layout: Layout, case: SourceCase, dataset: SourceDataset) -> CaseFacts:
+    """Read a case and measure it. Never raises: what is wrong with its files is a finding that names the file."""
+    findings: list[Finding] = []
+    image: ImageFacts | None = None
+    mask: MaskFacts | None = None
+    geometry: Geometry | None = None
+    try:
+        picture = layout.read_image(case, dataset.modality == "rgb")
+        geometry = picture.geometry
+        image = _image_facts(picture)
+    except Exception as error:  # a file can be damaged in ways that no library foresees
+        findings.append(_unreadable(error, case, dataset, is_mask=False))
+    try:
+        if case.label:
+            geometry = _known_geometry(layout, case) if geometry is None else geometry
+            if geometry is not None:
+                found = layout.read_mask(case, dataset, geometry)
+                mask = _mask_facts(found, geometry, dataset.repairs.get(case.id))
+    except Exception as error:
+        findings.append(_unreadable(error, case, dataset, is_mask=True))
+    return CaseFacts(case.id, case.group, image, mask, tuple(findings))
+
+
+def measure_mask(layout: Layout, case: SourceCase, dataset: SourceDataset) -> tuple[bool, tuple[CodeCount, ...]] | None:
+    """Whether the values of a case's mask are colours, and the values; None if it cannot be read."""
+    try:
+        mask = layout.read_mask(case, dataset, layout.read_geometry(case))
+    except UserError:
+        return None
+    return mask.colored, count_codes(mask.codes, mask.colored)[0]
+
+
+def count_codes(codes: np.ndarray, colored: bool) -> tuple[tuple[CodeCount, ...], int]:
+    """The values of a mask (S, H, W), most frequent first, at most :data:`MOST_CODES`; and how many there are."""
+    if codes.dtype != np.uint8 and codes.size and codes.min() >= 0 and codes.max() < 256:
+        codes = codes.astype(np.uint8)
+    pixels, flat, inner = Counter[int](), Counter[int](), Counter[int]()
+    at: dict[int, tuple[int, int, int]] = {}
+    wide = colored or (codes.size > 0 and codes.max() >= 128)  # small values are ids, of which near is not alike
+    for s, plane in enumerate(codes):
+        pixels += _histogram(plane)
+        for code in pixels.keys() - at.keys():
+            row, column = divmod(int(np.argmax(plane == code)), plane.shape[1])
+            at[code] = (s, row, column)
+        flat += (same := _histogram(_inside(plane, colored, 0)))
+        inner += _histogram(_inside(plane, colored, ALIKE)) if wide else same
+    order = sorted(pixels, key=lambda code: -pixels[code])
+    counts = tuple(CodeCount(code, pixels[code], flat[code], inner[code], at[code]) for code in order[:MOST_CODES])
+    return counts, len(pixels)
+
+
+def likeness(pixels: np.ndarray) -> np.ndarray | None:
+    """A small picture by which alike images are found: (1, 32, 32) of a frame, (8, 16, 16) of a volume (S, C, H, W)."""
+    depth, side = (1, 32) if len(pixels) == 1 else (8, 16)
+    slices = np.linspace(0, len(pixels) - 1, depth).round().astype(int)
+    small = np.stack([_shrunk(pixels[s].mean(axis=0, dtype=np.float32), side) for s in slices])
+    small -= small.mean()
+    length = float(np.linalg.norm(small))
+    return small / length if length > 1e-6 * max(1.0, float(np.abs(pixels).max())) else None
+
+
+def _known_geometry(layout: Layout, case: SourceCase) -> Geometry | None:
+    """Of an image whose pixels cannot be read; None if its header cannot be read either."""
+    try:
+        return layout.read_geometry(case)
+    except Exception:
+        return None
+
+
+def _image_facts(picture: Picture) -> ImageFacts:
+    pixels, geometry = picture.pixels, picture.geometry
+    flat = pixels.reshape(-1)
+    low, middle, high = np.percentile(flat[:: -(-flat.size // SAMPLE)], [0.5, 50, 99.5])
+    S, C, H, W = pixels.shape
+    by_slice = pixels.reshape(S, -1)
+    lowest, highest = by_slice.min(axis=1), by_slice.max(axis=1)
+    return ImageFacts(
+        shape=(S, C, H, W),
+        stored=str(pixels.dtype),
+        spacing=geometry.spacing,
+        orientation=orientation_of(geometry),
+        range=(float(lowest.min()), float(low), float(middle), float(high), float(highest.max())),
+        constant_slices=int(np.count_nonzero(lowest == highest)),
+        content=_content(pixels),
+        likeness=likeness(pixels),
+    )
+
+
+def _mask_facts(mask: Mask, image: Geometry, repair: CaseRepair | None) -> MaskFacts:
+    counts, distinct = count_codes(mask.codes, mask.colored)
+    kept = repair is not None and repair.affine == "image"
+    return MaskFacts(
+        stored=mask.stored,
+        colored=mask.colored,
+        fractional=mask.fractional,
+        misplaced=placement(mask, image, repair),
+        lost=not kept and is_identity(mask.geometry) and not is_identity(image) and image.affine is not None,
+        counts=counts,
+        distinct=distinct,
+        content=_content(mask.codes),
+    )
+
+
+def _unreadable(error: Exception, case: SourceCase, dataset: SourceDataset, is_mask: bool) -> Finding:
+    """A finding about the file that an error names, or about the first that was read."""
+    text = str(error) or type(error).__name__
+    files = case.label if is_mask else case.image
+    named = next((path for path in files if text.startswith(f"{path}: ")), files[0])
+    kind = "not-finite" if isinstance(error, BadValuesError) else "unreadable"
+    if not isinstance(error, UserError):
+        text = f"cannot be read: {type(error).__name__}: {text}"
+    return Finding(
+        level="error",
+        kind=kind,
+        text=text.removeprefix(f"{named}: "),
+        advice="Get the file again, or leave the case out.",
+        case=case.id,
+        file=dataset.relative(named),
+        repair=CaseRepair(drop=True, why=f"{'mask' if is_mask else 'image'} {kind}"),
+    )
+
+
+def _content(array: np.ndarray) -> str:
+    digest = hashlib.blake2b(str(array.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _histogram(values: np.ndarray) -> Counter[int]:
+    if values.dtype == np.uint8:
+        counts = np.bincount(values.ravel(), minlength=256)
+        found = np.flatnonzero(counts)
+        return Counter(dict(zip(found.tolist(), counts[found].tolist(), strict=True)))
+    found, counts = np.unique(values, return_counts=True)
+    return Counter(dict(zip(found.tolist(), counts.tolist(), strict=True)))
+
+
+def _inside(plane: np.ndarray, colored: bool, difference: int) -> np.ndarray:
+    """The pixels, in one row, whose eight neighbours differ from them by at most ``difference`` in each channel."""
+    if min(plane.shape) < 3:
+        return plane[:0].ravel()
+    middle = plane[1:-1, 1:-1]
+    inside = np.ones(middle.shape, bool)
+    for channel in (plane >> 16 & 255, plane >> 8 & 255, plane & 255) if colored else (plane,):
+        values = channel.astype(np.int32)
+        high, low = (_over_neighbours(extreme, values) for extreme in (np.maximum, np.minimum))
+        inside &= (high - values[1:-1, 1:-1] <= difference) & (values[1:-1, 1:-1] - low <= difference)
+    return np.asarray(middle[inside])
+
+
+def _over_neighbours(extreme: np.ufunc, values: np.ndarray) -> np.ndarray:
+    """The largest or smallest value in each 3×3 square."""
+    rows = extreme(extreme(values[:-2], values[1:-1]), values[2:])
+    return np.asarray(extreme(extreme(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:]))
+
+
+def _shrunk(plane: np.ndarray, side: int) -> np.ndarray:
+    """(side, side), by a filter that is symmetric, so that a mirrored image gives the mirrored picture."""
+    return np.asarray(Image.fromarray(plane).resize((side, side), Image.Resampling.BILINEAR), np.float32)

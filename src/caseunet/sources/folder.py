@@ -1,0 +1,194 @@
+"""Any folder of images and masks, paired by name.
+
+Layout: a folder of images beside one of masks (``images/`` and ``masks/``, ``imagesTr/`` and ``labelsTr/`` …), also
+deeper, as in ``train/images``; or both together, the masks named like their images with an ending such as ``_mask``.
+Images are PNG, JPEG, TIFF, BMP, NIfTI, NRRD or MetaImage. Masks hold ids, 0 and 255, or colours. A ``labels.json`` in
+the folder ([{name, classid, color}, …]) names the classes; without it they are found in the masks.
+"""
+
+import re
+from collections import Counter
+from pathlib import Path, PurePosixPath
+
+from caseunet.errors import UserError
+from caseunet.io import images, raster
+from caseunet.sources import reading
+from caseunet.sources.coding import read_labels_json
+from caseunet.sources.layout import (
+    Finding,
+    Layout,
+    Listing,
+    SourceCase,
+    SourceDataset,
+    by_key,
+    extra_mask,
+    files_below,
+    no_cases,
+    twice,
+)
+from caseunet.types import Modality
+
+IMAGE_FOLDERS = {"images", "image", "imgs", "img", "imagestr", "imagests", "frames", "scans", "volumes", "jpegimages"}
+MASK_FOLDERS = {
+    *("masks", "mask", "labels", "label", "labelstr", "annotations", "segmentations", "segmentationclass"),
+    *("gt", "groundtruth", "ground_truth", "truth"),
+}
+PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}
+MASK_WORDS = r"(?:mask|masks|label|labels|seg|segmentation|gt|groundtruth|annotation)"
+IMAGE_WORDS = r"(?:image|img|volume|vol|scan|frame)"
+
+_MASK_ENDING = re.compile(rf"(?P<key>.+)[-_. ]{MASK_WORDS}$", re.IGNORECASE)
+_WORDS = re.compile(rf"^(?:{IMAGE_WORDS}|{MASK_WORDS})[-_. ]+|[-_. ]+(?:{IMAGE_WORDS}|{MASK_WORDS})$", re.IGNORECASE)
+_NUMBERED = re.compile(r"(?P<group>.+?)(?P<between>[-_. /]+)(?:frame|slice|img|image|z)?[-_]?\d+$", re.IGNORECASE)
+
+
+def matches(root: Path) -> bool:
+    pictures, masks = _by_role(root)
+    return bool(pictures and masks)
+
+
+def cases(root: Path) -> Listing:
+    """List the images; ``id`` is the path without suffix and without the folder "images".
+
+    Names that end in a number are taken for the slices or frames of the group that stands before it.
+
+    Raises:
+        UserError: there are no images.
+    """
+    pictures, masks = _by_role(root)
+    if not pictures:
+        raise no_cases(root, "a folder of images beside one of masks, such as images/ and masks/,")
+    found, found_twice = by_key(pictures, lambda path: pictures[path])
+    labels, labels_twice = by_key(masks, lambda path: masks[path])
+    findings = [twice(path, root, found[pictures[path]]) for path in found_twice]
+    findings += [twice(path, root, labels[masks[path]]) for path in labels_twice]
+    pairs = {name: labels.pop(name) for name in found if name in labels}
+    for name, label in list(labels.items()):  # volume_7 and segmentation_7, 7 and 7_mask
+        same = [other for other in found if other not in pairs and bare_name(other) == bare_name(name)]
+        if len(same) == 1:
+            pairs[same[0]] = label
+            del labels[name]
+    findings += [extra_mask(path, root, f"an image of the name {name}") for name, path in labels.items()]
+    groups = find_groups(list(found))
+    listed = tuple(
+        SourceCase(id=name, image=(path,), label=(pairs[name],) if name in pairs else (), group=groups[name])
+        for name, path in found.items()
+    )
+    return Listing(listed, tuple(findings))
+
+
+def discover(root: Path) -> SourceDataset:
+    listed, findings = cases(root)
+    modality, remark = _modality(listed)
+    own = root / "labels.json"
+    first = next((case.label[0] for case in listed if case.label), None)
+    colored = first is not None and raster.is_raster(first) and _in_color(first)
+    number = len({case.group for case in listed})
+    notes = [Finding(level="note", kind="modality", text=remark)] if remark else []
+    if number < len(listed):
+        text = f"the names show {number} groups of images ({listed[0].group}, …), which splits keep whole"
+        advice = "If that is wrong, give a pattern for the group in a case's name: --prepare.group '^[^_]+'"
+        notes.append(Finding(level="note", kind="groups", text=text, advice=advice))
+    return SourceDataset(
+        format="folder",
+        root=root,
+        cases=listed,
+        coding=read_labels_json(own, colored=colored) if own.is_file() else None,
+        modality=modality,
+        group_name="group",
+        licence="",
+        findings=(*findings, *notes),
+    )
+
+
+def find_groups(names: list[str]) -> dict[str, str]:
+    """{case: group}: what stands before a last number, where that tells of several patients or sequences.
+
+    "10001_458" belongs to "10001" and "video3/frame012" to "video3", but "image_7" and "train/7" to themselves.
+    """
+    groups = {}
+    for name in names:
+        groups[name] = name
+        if match := _NUMBERED.match(name):
+            last = PurePosixPath(match["group"]).name
+            by_folder = "/" in match["between"] and last.lower() not in PARTS
+            if by_folder or any(character.isdigit() for character in last):
+                groups[name] = match["group"]
+    sizes = Counter(groups.values())
+    return groups if len(sizes) > 1 else {name: name for name in names}
+
+
+def _by_role(root: Path) -> tuple[dict[Path, str], dict[Path, str]]:
+    """{path: key} of images and of masks; an image and its mask have the same key, or nearly."""
+    files = [path for path in files_below(root) if images.is_image(path)]
+    roles = {path: _folder_role(path.relative_to(root)) for path in files}
+    pictures = {path: _key(path, root, place) for path, (role, place) in roles.items() if role == "image"}
+    masks = {path: _key(path, root, place) for path, (role, place) in roles.items() if role == "mask"}
+    if not pictures and not masks:  # side by side
+        for path in files:
+            key = _key(path, root, None)
+            if match := _MASK_ENDING.match(key):
+                masks[path] = match["key"]
+            else:
+                pictures[path] = key
+    return pictures, masks
+
+
+def _folder_role(path: Path) -> tuple[str, int | None]:
+    """What the folders of a path tell of the file, and which of them does."""
+    for place, part in enumerate(path.parts[:-1]):
+        if part.lower() in IMAGE_FOLDERS:
+            return "image", place
+        if part.lower() in MASK_FOLDERS:
+            return "mask", place
+    return "", None
+
+
+def _key(path: Path, root: Path, place: int | None) -> str:
+    """The path below ``root`` without suffix and without the folder that tells the role."""
+    parts = path.relative_to(root).parts
+    folders = [part for number, part in enumerate(parts[:-1]) if number != place]
+    return "/".join([*folders, images.stem(path)])
+
+
+def bare_name(key: str) -> str:
+    """A key without words such as "volume" and "segmentation" at the ends of its name."""
+    folder, _, name = key.rpartition("/")
+    bare = _WORDS.sub("", name)
+    return f"{folder}/{bare or name}"
+
+
+def _in_color(path: Path) -> bool:
+    try:
+        return raster.is_colored(path)
+    except UserError:
+        return False
+
+
+def _modality(listed: tuple[SourceCase, ...]) -> tuple[Modality, str]:
+    """Colour or grey by the files' headers; for volumes CT or MR by the values of the first that can be read."""
+    paths = [case.image[0] for case in listed]
+    if not images.is_volume(paths[0]):
+        return ("rgb" if any(_in_color(path) for path in paths if raster.is_raster(path)) else "gray"), ""
+    for path in paths[:3]:
+        try:
+            lowest = images.read_picture(path, rgb=False).pixels.min()
+        except UserError:
+            continue
+        if lowest <= -500:
+            return "ct", f"taken for CT, since {path.name} reaches {lowest:g}; otherwise give --prepare.modality mr"
+        return "mr", f"taken for MR, since {path.name} does not go below {lowest:g}; for CT give --prepare.modality ct"
+    return "mr", ""
+
+
+FOLDER = Layout(
+    name="folder",
+    looks_like="images/ and masks/ (or labels/, imagesTr/ and labelsTr/ …) with files of the same names",
+    rank=2,
+    matches=matches,
+    cases=cases,
+    discover=discover,
+    read_geometry=reading.read_geometry,
+    read_image=reading.read_image,
+    read_mask=reading.read_mask,
+)

@@ -1,0 +1,388 @@
+"""From what was measured to what a person should know. Pure: reads no file."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import PurePosixPath
+from re import findall
+from statistics import median
+
+import numpy as np
+
+from caseunet.progress import counted
+from caseunet.sources.alike import copies, near_copies
+from caseunet.sources.coding import NEAR, CodeCount, find_coding, unpacked
+from caseunet.sources.facts import CaseFacts, MaskFacts
+from caseunet.sources.layout import LEVELS, Finding, SourceCase, SourceDataset
+from caseunet.sources.repair import CaseRepair, code_text
+from caseunet.types import LabelCoding, Split
+
+SMALLEST = 32
+"""Pixels each way that the networks need."""
+
+FEWEST = 8
+"""Cases from which what is usual can be told."""
+
+FAR = 8.0
+"""Robust standard deviations from the median beyond which an intensity is unusual."""
+
+
+def settle_coding(dataset: SourceDataset, facts: Sequence[CaseFacts]) -> SourceDataset:
+    """The data set with the meaning of its masks and a finding on it, where no file told it and the masks show it."""
+    masks = [case.mask for case in facts if case.mask is not None]
+    if dataset.coding is not None or not masks:
+        return dataset
+    coding = find_coding((mask.colored, mask.counts) for mask in masks)
+    return replace(dataset, coding=coding, findings=(*dataset.findings, _found_coding(coding, masks)))
+
+
+def judge(dataset: SourceDataset, facts: Sequence[CaseFacts], split: Split | None = None) -> tuple[Finding, ...]:
+    """All findings on a data set, errors first.
+
+    Args:
+        dataset: repaired by a plan if there is one, the meaning of its masks settled.
+        facts: of each of its cases.
+        split: if it is given, near copies are looked for across it; else across any two groups.
+    """
+    findings = [*dataset.findings, *(finding for case in facts for finding in case.findings)]
+    findings += _missing_masks(dataset)
+    by_id = {case.id: case for case in dataset.cases}
+    for case in facts:
+        findings += _of_mask(case, by_id[case.id], dataset)
+        findings += _of_image(case, by_id[case.id], dataset)
+    findings += [*_channels(facts, by_id, dataset), *_unusual(facts, by_id, dataset), *_orientations(facts)]
+    findings += _classes(facts, dataset)
+    findings += _copied(facts, dataset, split)
+    if dataset.format == "folder":
+        findings += _groups_of_one_number(dataset)
+    return tuple(sorted(findings, key=lambda finding: (LEVELS.index(finding.level), finding.kind)))
+
+
+def class_pixels(mask: MaskFacts, coding: LabelCoding, repair: CaseRepair | None = None) -> dict[int, int]:
+    """{class id: pixels} of a mask, as its values say; values that are no class are not counted."""
+    meaning = {**coding.codes, **(repair.map if repair else {})}
+    found: dict[int, int] = dict.fromkeys(range(len(coding.label_map)), 0)
+    for count in _counts(mask, coding):
+        if count.code in meaning:
+            found[meaning[count.code]] += count.pixels
+    return found
+
+
+def unknown_counts(mask: MaskFacts, coding: LabelCoding, repair: CaseRepair | None = None) -> list[CodeCount]:
+    """The values of a mask that are no class."""
+    extra = repair.map if repair else {}
+    return [count for count in _counts(mask, coding) if count.code not in coding.codes and count.code not in extra]
+
+
+def _counts(mask: MaskFacts, coding: LabelCoding) -> list[CodeCount]:
+    grey = coding.colored and not mask.colored
+    return [replace(count, code=count.code * 0x010101) if grey else count for count in mask.counts]
+
+
+def _found_coding(coding: LabelCoding | None, masks: Sequence[MaskFacts]) -> Finding:
+    if coding is None:
+        values = sorted({count.code for mask in masks for count in mask.counts[:3]})[:5]
+        return Finding(
+            level="error",
+            kind="no-classes",
+            text=f"the {len(masks)} masks show fewer than two classes; their values are {values}",
+            advice="Name the classes in a labels.json: a list of name, classid and, for colour masks, color.",
+        )
+    shown = ", ".join(f"{code_text(c, coding.colored)} = {coding.label_map.names[i]}" for c, i in coding.codes.items())
+    gap = not coding.colored and set(coding.codes) not in ({0, 255}, set(range(len(coding.codes))))
+    text = f"no file names the classes; the masks show {shown}" + (" (the values have gaps)" if gap else "")
+    advice = "Name them in a labels.json, or in the labels of a repair plan."
+    return Finding(level="note", kind="found-classes", text=text, advice=advice)
+
+
+def _missing_masks(dataset: SourceDataset) -> list[Finding]:
+    missing = [case for case in dataset.cases if not case.label and not case.test]
+    tests = [case for case in dataset.cases if not case.label and case.test]
+    findings = [
+        Finding(
+            level="warning",
+            kind="missing-mask",
+            text="has no mask, so it is left out",
+            advice="Add its mask if there should be one.",
+            case=case.id,
+            file=dataset.relative(case.image[0]),
+        )
+        for case in missing
+    ]
+    if not dataset.labelled:
+        text = f"{counted(len(dataset.cases), 'image')}, but no masks; nothing to train on"
+        findings = [Finding(level="error", kind="no-masks", text=text, advice="Add the masks.")]
+    if tests:
+        text = f"{counted(len(tests), 'image')} of the test set, without masks: {tests[0].id} to {tests[-1].id}"
+        findings.append(Finding(level="note", kind="test-set", text=text))
+    return findings
+
+
+def _of_mask(facts: CaseFacts, case: SourceCase, dataset: SourceDataset) -> list[Finding]:
+    mask, coding = facts.mask, dataset.coding
+    if mask is None:
+        return []
+    file, findings = dataset.relative(case.label[0]), []
+
+    def add(level: str, kind: str, text: str, advice: str, **repair: object) -> None:
+        plan = CaseRepair.model_validate({"why": kind, **repair}) if repair else None
+        findings.append(
+            Finding.model_validate(
+                {"level": level, "kind": kind, "text": text, "advice": advice, "case": case.id, "file": file}
+                | {"repair": plan}
+            )
+        )
+
+    if mask.misplaced.startswith("the mask's shape"):
+        text = f"{mask.misplaced}; each pixel of the image needs one label"
+        add("error", "shape-differs", text, "Export the mask on the image's grid.", drop=True)
+        return findings
+    if mask.misplaced:
+        advice = "Look at the picture; if the mask fits its image, take the image's position, else export it again."
+        add("error", "affine-differs", mask.misplaced, advice, affine="image")
+    if mask.lost:
+        text = "its affine is the identity, so its position is lost (as in LiTS case 53); it is laid on its image"
+        add("warning", "affine-lost", text, "Look at the picture, whether it fits.", affine="image")
+    if mask.fractional:
+        text = f"holds {mask.fractional:,} values that are no whole numbers; it was interpolated"
+        add("error", "fractional", text, "Export it with nearest-neighbour interpolation.", drop=True)
+        return findings
+    if mask.stored.startswith("float"):
+        findings.append(
+            Finding(level="note", kind="float-labels", text=f"labels are stored as {mask.stored}, all whole numbers",
+                    case=case.id, file=file)
+        )  # fmt: skip
+    if coding is None:
+        return findings
+    repair = dataset.repairs.get(case.id)
+    unknown = unknown_counts(mask, coding, repair)
+    if unknown and not (repair and repair.snap):
+        kind, text, advice, plan = _unknown(unknown, mask, coding, dataset.hint)
+        add("error", kind, text, advice, **plan)
+    elif sum(number for i, number in class_pixels(mask, coding, repair).items() if i) == 0 and not unknown:
+        findings.append(
+            Finding(level="note", kind="empty-mask", text="holds nothing but background", case=case.id, file=file)
+        )
+    return findings
+
+
+def _unknown(
+    unknown: list[CodeCount], mask: MaskFacts, coding: LabelCoding, hint: str
+) -> tuple[str, str, str, dict[str, object]]:
+    """Kind, text, advice and repair of values that are no class."""
+    pixels = sum(count.pixels for count in unknown)
+    worst = unknown[0]
+    known = ", ".join(f"{code_text(code, coding.colored)}" for code in list(coding.codes)[:12])
+    where = "slice {}, row {}, column {}".format(*worst.at)
+    name = "colours" if coding.colored else "values"
+    more = f" and {len(unknown) - 1:,} other {name}" if len(unknown) > 1 else ""
+    text = (
+        f"{pixels:,} pixels have {name} that are no class: {code_text(worst.code, coding.colored)} "
+        f"({worst.pixels:,} pixels, the first at {where}){more}; the classes are {known}"
+    )
+    if not coding.colored and [count.code for count in unknown] == [255] and set(coding.codes) == {0, 1}:
+        return "mask-255", text, "255 stands for 1 here, it seems: map it.", {"map": {255: 1}}
+    distances = {count.code: _distance(count.code, coding) for count in unknown}
+    wide = coding.colored or max(coding.codes) >= 128
+    if wide and all(not count.inner or distances[count.code][0] <= NEAR for count in unknown):
+        near = coding.label_map.names[distances[worst.code][1]]
+        text += f"; the mask was smoothed or saved with loss (nearest class: {near})"
+        advice = "Export masks as PNG without smoothing, or snap such pixels to the nearest class around them."
+        return "smoothed", text, advice, {"snap": True}
+    return (
+        "unknown-label",
+        text,
+        hint or "Name the class, map it to one with a plan, or leave the case out.",
+        {"drop": True},
+    )
+
+
+def _distance(code: int, coding: LabelCoding) -> tuple[float, int]:
+    """To the nearest class, and which it is; grey values as colours, so that both are on one scale."""
+
+    def color(value: int) -> np.ndarray:
+        return np.array(unpacked(value if coding.colored else min(max(value, 0), 255) * 0x010101), float)
+
+    own = color(code)
+    return min((float(np.linalg.norm(own - color(known))), i) for known, i in coding.codes.items())
+
+
+def _of_image(facts: CaseFacts, case: SourceCase, dataset: SourceDataset) -> list[Finding]:
+    image = facts.image
+    if image is None:
+        return []
+    file = dataset.relative(case.image[0])
+    findings = []
+    S, _, H, W = image.shape
+    if image.range[0] == image.range[-1]:
+        text = f"all its pixels are {image.range[0]:g}"
+        findings.append(Finding(level="warning", kind="empty-image", text=text, advice="Get the file again.",
+                                case=case.id, file=file,
+                                repair=CaseRepair(drop=True, why="empty image")))  # fmt: skip
+    elif image.constant_slices:
+        text = f"in {image.constant_slices} of {S} slices all pixels are equal"
+        findings.append(Finding(level="note", kind="constant-slices", text=text, case=case.id, file=file))
+    if min(H, W) < SMALLEST:
+        text = f"its slices have {H}×{W} pixels; the networks need {SMALLEST} each way"
+        findings.append(Finding(level="warning", kind="small", text=text, advice="Set --prepare.size.",
+                                case=case.id, file=file))  # fmt: skip
+    if dataset.modality == "ct" and image.range[0] >= 0 and image.range[-1] > 0:
+        text = f"its values run from {image.range[0]:g} to {image.range[-1]:g}, so they are no Hounsfield units"
+        findings.append(Finding(level="warning", kind="no-hu", text=text, case=case.id, file=file,
+                                advice="Subtract the offset, or name the modality: --prepare.modality mr"))  # fmt: skip
+    return findings
+
+
+def _channels(facts: Sequence[CaseFacts], by_id: dict[str, SourceCase], dataset: SourceDataset) -> Iterable[Finding]:
+    counts = Counter(case.image.shape[1] for case in facts if case.image)
+    if len(counts) < 2:
+        return
+    usual = counts.most_common(1)[0][0]
+    for case in facts:
+        if case.image and case.image.shape[1] != usual:
+            yield Finding(
+                level="error",
+                kind="channels",
+                text=f"has {case.image.shape[1]} channels; {counts[usual]} of {counts.total()} images have {usual}",
+                advice="A network needs the same channels everywhere.",
+                case=case.id,
+                file=dataset.relative(by_id[case.id].image[0]),
+                repair=CaseRepair(drop=True, why="channels differ"),
+            )
+
+
+def _unusual(facts: Sequence[CaseFacts], by_id: dict[str, SourceCase], dataset: SourceDataset) -> Iterable[Finding]:
+    """Spacing and intensity far from what is usual in the data set."""
+    images = [(case, case.image) for case in facts if case.image]
+    spaced = [image.spacing for _, image in images if image.spacing]
+    if len(spaced) >= 3:
+        usual = [median(spacing[axis] for spacing in spaced) for axis in range(3)]
+        for case, image in images:
+            if image.spacing and any(not 1 / 3 <= own / u <= 3 for own, u in zip(image.spacing, usual, strict=True)):
+                own_text, usual_text = ("×".join(f"{v:.3g}" for v in s) for s in (image.spacing, usual))
+                yield Finding(
+                    level="warning",
+                    kind="spacing",
+                    text=f"its voxels are {own_text} mm (slices, rows, columns); usual are {usual_text}",
+                    advice="Look whether the header is right.",
+                    case=case.id,
+                    file=dataset.relative(by_id[case.id].image[0]),
+                )
+    if len(images) < FEWEST:
+        return
+    told: set[str] = set()
+    for place, name in ((2, "median"), (3, "99.5th percentile")):
+        values = np.array([image.range[place] for _, image in images])
+        middle = float(np.median(values))
+        spread = 1.4826 * float(np.median(np.abs(values - middle)))
+        spread = max(spread, 0.02 * float(np.ptp([image.range[1:4] for _, image in images])))
+        for (case, _), value in zip(images, values.tolist(), strict=True):
+            if spread and abs(value - middle) > FAR * spread and case.id not in told:
+                told.add(case.id)
+                yield Finding(
+                    level="note" if dataset.modality == "mr" else "warning",
+                    kind="intensity",
+                    text=f"the {name} of its pixels is {value:g}; usual is {middle:g}",
+                    advice="Look whether it is the same kind of image.",
+                    case=case.id,
+                    file=dataset.relative(by_id[case.id].image[0]),
+                )
+
+
+def _orientations(facts: Sequence[CaseFacts]) -> Iterable[Finding]:
+    counts = Counter(case.image.orientation for case in facts if case.image and case.image.orientation)
+    if len(counts) > 1:
+        shown = ", ".join(f"{name} {number}" for name, number in counts.most_common())
+        rare = counts.most_common()[-1][0]
+        example = next(case.id for case in facts if case.image and case.image.orientation == rare)
+        text = f"the files' axes run differently ({shown}; {rare} in {example}); all are turned alike when read"
+        yield Finding(level="note", kind="orientation", text=text)
+
+
+def _classes(facts: Sequence[CaseFacts], dataset: SourceDataset) -> Iterable[Finding]:
+    """Classes that no mask, or only those of one group, have."""
+    if dataset.coding is None:
+        return
+    groups: dict[int, set[str]] = {}
+    for case in facts:
+        if case.mask is not None:
+            counts = class_pixels(case.mask, dataset.coding, dataset.repairs.get(case.id))
+            for i, number in counts.items():
+                groups.setdefault(i, set()).update({case.group} if number else ())
+    for i, name in enumerate(dataset.coding.label_map.names):
+        having = groups.get(i, set())
+        if groups and not having:
+            yield Finding(level="warning", kind="absent-class", text=f'no mask has the class "{name}"',
+                          advice="It cannot be learned; look whether the ids are right.")  # fmt: skip
+        elif len(having) == 1 and len({case.group for case in facts}) > 1:
+            text = f'only the {dataset.group_name} {next(iter(having))} has the class "{name}"'
+            yield Finding(level="warning", kind="rare-class", text=text,
+                          advice="It cannot be both learned and scored.")  # fmt: skip
+
+
+def _copied(facts: Sequence[CaseFacts], dataset: SourceDataset, split: Split | None) -> Iterable[Finding]:
+    """Images that are there twice, and near copies that a split may part."""
+    files = {case.id: dataset.relative(case.image[0]) for case in dataset.cases}
+    trained = {case for fold in split.folds for case in fold.train} if split else set()
+    for cases in copies(facts):
+        groups = {case.group for case in cases}
+        first = cases[0]
+        for case in cases[1:]:
+            other = next((c for c in cases if c.group != case.group), first)
+            same_mask = case.mask and other.mask and case.mask.content == other.mask.content
+            masks = "" if not (case.mask and other.mask) else ", and so are their masks" if same_mask else (
+                ", but their masks differ"
+            )  # fmt: skip
+            if len(groups) > 1:
+                yield Finding(
+                    level="error" if case.mask and other.mask else "warning",
+                    kind="copy",
+                    text=f"its pixels are those of {files[other.id]}, of another {dataset.group_name}{masks}",
+                    advice="Leave one out, or give both the same group: a split could part them.",
+                    case=case.id,
+                    file=files[case.id],
+                    other=other.id,
+                    repair=CaseRepair(drop=True, why=f"copy of {other.id}"),
+                )
+            else:
+                text = f"its pixels are those of {files[first.id]}{masks}"
+                yield Finding(level="note", kind="copy-in-group", text=text, case=case.id, file=files[case.id])
+
+    def parted(a: CaseFacts, b: CaseFacts) -> bool:
+        if split is None:
+            return a.group != b.group
+        return any((a.id in fold.train and b.id in fold.val) or (a.id in fold.val and b.id in fold.train)
+                   for fold in split.folds) if trained else False  # fmt: skip
+
+    told: set[str] = set()
+    for pair in near_copies(facts, parted):
+        if pair.exact or pair.second.id in told:
+            continue
+        told.add(pair.second.id)
+        turned = f" {pair.turned}" if pair.turned else ""
+        across = "the split parts them" if split else f"it is of another {dataset.group_name}"
+        yield Finding(
+            level="warning",
+            kind="near-copy",
+            text=f"looks like {files[pair.first.id]}{turned} (correlation {pair.correlation:.4f}), and {across}",
+            advice="If they show the same, give them the same group.",
+            case=pair.second.id,
+            file=files[pair.second.id],
+            other=pair.first.id,
+        )
+
+
+def _groups_of_one_number(dataset: SourceDataset) -> Iterable[Finding]:
+    """Groups whose names differ in words but not in a long number: perhaps copies of one patient."""
+    by_number: dict[tuple[str, ...], set[str]] = {}
+    for case in dataset.cases:
+        numbers = tuple(findall(r"(?<![a-zA-Z0-9])\d{3,}(?![a-zA-Z0-9])", PurePosixPath(case.group).name))
+        if numbers:
+            by_number.setdefault(numbers, set()).add(case.group)
+    leaking = {numbers: sorted(groups) for numbers, groups in by_number.items() if len(groups) > 1}
+    if leaking:
+        numbers, groups = next(iter(leaking.items()))
+        shown = f"{'-'.join(numbers)} in {', '.join(groups[:4])}"
+        text = f"{len(leaking)} numbers stand in the names of several groups: {shown}"
+        advice = "If they are the same patient, give a pattern for the group: --prepare.group '\\d{3,}'"
+        yield Finding(level="warning", kind="groups-share-number", text=text, advice=advice)

@@ -1,0 +1,212 @@
+"""nnU-Net's raw format.
+
+Layout: ``DatasetXXX_Name/`` with ``dataset.json`` (channel_names, labels, file_ending), ``imagesTr/CASE_0000.EXT`` for
+each channel, ``labelsTr/CASE.EXT``, and ``imagesTs`` without labels. ``labels`` maps names to ids, or to lists of ids
+for regions that overlap; a class "ignore" marks pixels that nobody labelled. Each case is a patient of its own. Isensee
+et al., "nnU-Net", Nature Methods 2021.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from caseunet.errors import UserError
+from caseunet.files import read_json
+from caseunet.io import images
+from caseunet.sources import reading
+from caseunet.sources.coding import coding_of
+from caseunet.sources.layout import (
+    Finding,
+    Layout,
+    Listing,
+    SourceCase,
+    SourceDataset,
+    by_key,
+    extra_mask,
+    files_below,
+    left_out,
+    no_cases,
+    relative,
+)
+from caseunet.types import LabelCoding, Modality
+
+DESCRIPTION = "dataset.json"
+_CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})$")
+
+
+def matches(root: Path) -> bool:
+    try:
+        content = read_json(_folder(root) / DESCRIPTION, "nnU-Net's dataset.json")
+    except UserError:
+        return False
+    return isinstance(content, dict) and "file_ending" in content and "labels" in content
+
+
+def cases(root: Path) -> Listing:
+    """List the cases of imagesTr and imagesTs under their names.
+
+    Raises:
+        UserError: there are none, or dataset.json is not of this format.
+    """
+    folder = _folder(root)
+    description = _read(folder)
+    ending, channels = str(description["file_ending"]), len(description["channel_names"])
+    labels = {
+        path.name.removesuffix(ending): path for path in _files(folder / "labelsTr") if path.name.endswith(ending)
+    }
+    found: list[SourceCase] = []
+    findings: list[Finding] = []
+    used: set[Path] = set()
+    for part in ("imagesTr", "imagesTs"):
+        parts: dict[str, dict[int, Path]] = {}
+        for path in _files(folder / part):
+            match = _CHANNEL.match(path.name.removesuffix(ending)) if path.name.endswith(ending) else None
+            if match:
+                parts.setdefault(match["case"], {})[int(match["channel"])] = path
+                used.add(path)
+        for case, files in parts.items():
+            missing = sorted(set(range(channels)) - set(files))
+            if missing or len(files) > channels:
+                findings.append(_wrong_channels(root, folder / part, case, ending, missing, sorted(files), channels))
+                labels.pop(case, None)
+                continue
+            label = labels.pop(case, None) if part == "imagesTr" else None
+            image = tuple(files[channel] for channel in range(channels))
+            test = part == "imagesTs"
+            found.append(SourceCase(id=case, image=image, label=(label,) if label else (), group=case, test=test))
+    if not found and not findings:
+        raise no_cases(root, f"imagesTr/CASE_0000{ending}")
+    findings += [extra_mask(path, root, f"imagesTr/{case}_0000{ending}") for case, path in labels.items()]
+    others = [path for path in _files(folder / "imagesTr") if images.is_image(path) and path not in used]
+    findings += left_out(others, root, f"images that are not named CASE_0000{ending}")
+    training = sum(bool(case.label) for case in found)
+    if description.get("numTraining", training) != training:
+        text = f"says numTraining {description['numTraining']}; {training} images with masks are there"
+        findings.append(
+            Finding(level="warning", kind="count", text=text, file=relative(folder / DESCRIPTION, root),
+                    advice="Look whether files are missing.")
+        )  # fmt: skip
+    return Listing(tuple(found), tuple(findings))
+
+
+def discover(root: Path) -> SourceDataset:
+    folder = _folder(root)
+    description = _read(folder)
+    listed, findings = cases(root)
+    modality, remark = _modality(description["channel_names"], listed)
+    file = relative(folder / DESCRIPTION, root)
+    remarks = [Finding(level="note", kind="modality", text=remark, file=file)] if remark else []
+    return SourceDataset(
+        format="nnunet",
+        root=root,
+        cases=listed,
+        coding=_coding(description, folder / DESCRIPTION),
+        modality=modality,
+        group_name="patient",
+        licence=str(description.get("licence", description.get("license", ""))),
+        findings=(*findings, *remarks),
+        hint=_ignored(description["labels"]),
+    )
+
+
+def _folder(root: Path) -> Path:
+    """The dataset's folder: ``root``, or the only one in it that is described."""
+    if (root / DESCRIPTION).is_file():
+        return root
+    inside = sorted(root.glob(f"Dataset*/{DESCRIPTION}"))
+    return inside[0].parent if len(inside) == 1 else root
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    """dataset.json with the keys that count.
+
+    Raises:
+        UserError: one is missing or of another kind; a version 1 file is told from it.
+    """
+    path = folder / DESCRIPTION
+    content = read_json(path, "nnU-Net's dataset.json")
+    expected = {"channel_names": dict, "labels": dict, "file_ending": str}
+    for key, kind in expected.items():
+        if not isinstance(content, dict) or not isinstance(content.get(key), kind):
+            raise UserError(f'{path}: "{key}" is missing or no {kind.__name__}; expected {", ".join(expected)}.')
+    return content
+
+
+def _coding(description: dict[str, Any], path: Path) -> LabelCoding:
+    """The classes; a region, given by several ids, becomes a structure.
+
+    Raises:
+        UserError: names and ids are the wrong way round, or the ids have gaps.
+    """
+    labels: dict[str, Any] = {str(name): value for name, value in description["labels"].items()}
+    if all(name.isdigit() for name in labels):
+        raise UserError(f'{path}: "labels" maps ids to names, as the Decathlon does; nnU-Net maps names to ids.')
+    labels.pop("ignore", None)
+    ids = sorted({int(v) for value in labels.values() for v in (value if isinstance(value, list) else [value])})
+    if ids != list(range(len(ids))):
+        raise UserError(f'{path}: the ids of "labels" are {ids}; expected 0, 1, 2 … without a gap.')
+    single = {int(value): name for name, value in labels.items() if not isinstance(value, list)}
+    single |= {int(value[0]): name for name, value in labels.items() if isinstance(value, list) and len(value) == 1}
+    names = {i: single.get(i, "background" if i == 0 else f"class {i}") for i in ids}
+    regions = None
+    if any(isinstance(value, list) for value in labels.values()):
+        regions = {n: tuple(v) if isinstance(v, list) else (v,) for n, v in labels.items() if v not in (0, [0])}
+    try:
+        return coding_of(names, structures=regions)
+    except ValueError as error:
+        raise UserError(f'{path}: "labels" cannot be used: {error}.') from error
+
+
+def _modality(channels: dict[str, Any], listed: tuple[SourceCase, ...]) -> tuple[Modality, str]:
+    """The modality by the channels' names, and a remark where it had to be guessed."""
+    names = [str(name).lower() for name in channels.values()]
+    raster = bool(listed) and not images.is_volume(listed[0].image[0])
+    if names == ["ct"]:
+        return "ct", ""
+    if raster and len(names) == 3:
+        return "rgb", ""
+    if raster:
+        return "gray", ""
+    return "mr", "" if all(name not in ("ct", "us", "pet") for name in names) else f"channels {names} are treated as MR"
+
+
+def _ignored(labels: dict[str, Any]) -> str:
+    if "ignore" not in labels:
+        return ""
+    return (
+        f'{labels["ignore"]} is the class "ignore", pixels that nobody labelled, which is not supported: label them '
+        "or map them to a class with a plan."
+    )
+
+
+def _files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return list(by_key(files_below(folder), lambda path: path.name)[0].values())
+
+
+def _wrong_channels(
+    root: Path, folder: Path, case: str, ending: str, missing: list[int], found: list[int], channels: int
+) -> Finding:
+    what = f"channel {missing[0]:04d} is missing" if missing else f"has channels {found}"
+    return Finding(
+        level="error",
+        kind="channels",
+        text=f"case {case}: {what}; dataset.json names {channels}",
+        advice="Add the channel, or take the case away.",
+        file=relative(folder / f"{case}_{missing[0] if missing else found[-1]:04d}{ending}", root),
+        ignore=True,
+    )
+
+
+NNUNET = Layout(
+    name="nnunet",
+    looks_like="dataset.json with file_ending, imagesTr/CASE_0000.EXT and labelsTr/CASE.EXT",
+    rank=1,
+    matches=matches,
+    cases=cases,
+    discover=discover,
+    read_geometry=reading.read_geometry,
+    read_image=reading.read_image,
+    read_mask=reading.read_mask,
+)

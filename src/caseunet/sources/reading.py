@@ -1,0 +1,182 @@
+"""From the files of a case to pixels and class ids; what most layouts have in common."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from caseunet.errors import UserError, did_you_mean
+from caseunet.io import images
+from caseunet.io.geometry import distance_in_voxels, is_identity, orientation_of
+from caseunet.sources.coding import coding_of, decode, snap
+from caseunet.sources.layout import Finding, Layout, SourceCase, SourceDataset
+from caseunet.sources.repair import EVERY_CASE, CaseRepair, RepairPlan, code_text
+from caseunet.types import Geometry, LabelCoding, Mask, Picture
+
+SAME_PLACE = 0.1
+"""Voxels by which image and mask may lie apart: what writers round."""
+
+
+def read_geometry(case: SourceCase) -> Geometry:
+    """Of the first file of an image, from its header.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    return images.read_geometry(case.image[0])
+
+
+def read_image(case: SourceCase, rgb: bool) -> Picture:
+    """The pixels of a case, (S, C, H, W); each file of the image is a channel, or several if it holds several.
+
+    Raises:
+        UserError: a file is missing or damaged, or the channels are not on one grid.
+    """
+    pictures = [images.read_picture(path, rgb) for path in case.image]
+    first = pictures[0]
+    for path, other in zip(case.image[1:], pictures[1:], strict=True):
+        if distance_in_voxels(first.geometry, other.geometry) > SAME_PLACE or _grid(first) != _grid(other):
+            raise UserError(f"{path}: is not on the grid of {case.image[0]}, the first channel of the same case.")
+    if len(pictures) == 1:
+        return first
+    return Picture(np.concatenate([picture.pixels for picture in pictures], axis=1), first.geometry)
+
+
+def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask:
+    """The values of a case's mask, which lies in one file.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    colored = None if dataset.coding is None else dataset.coding.colored
+    repair = dataset.repairs.get(case.id, CaseRepair())
+    return images.read_mask(case.label[0], image, colored, repair.affine == "image")
+
+
+def read_labels(layout: Layout, case: SourceCase, dataset: SourceDataset, image: Geometry | None = None) -> np.ndarray:
+    """The class ids of a case, (S, H, W), uint8, repaired as the plan says.
+
+    Args:
+        layout: that reads it.
+        case: has a mask.
+        dataset: whose coding is known.
+        image: the geometry of the case's image; read if not given.
+
+    Raises:
+        UserError: the mask cannot be read, lies elsewhere than its image, or holds values that are no class.
+    """
+    coding = known_coding(dataset)
+    image = layout.read_geometry(case) if image is None else image
+    mask = layout.read_mask(case, dataset, image)
+    if problem := placement(mask, image, dataset.repairs.get(case.id)):
+        raise UserError(f"{case.label[0]}: {problem}.")
+    if mask.fractional:
+        raise UserError(f"{case.label[0]}: holds {mask.fractional:,} values that are no whole numbers; labels are.")
+    return to_ids(mask, case, dataset, coding)
+
+
+def to_ids(mask: Mask, case: SourceCase, dataset: SourceDataset, coding: LabelCoding) -> np.ndarray:
+    """Class ids of a mask.
+
+    Raises:
+        UserError: values are no class.
+    """
+    repair = dataset.repairs.get(case.id, CaseRepair())
+    if coding.colored and not mask.colored:  # a mask without any colour, among masks with
+        mask = replace(mask, codes=mask.codes.astype(np.int32) * 0x010101, colored=True)
+    ids, unknown = decode(mask.codes, coding, repair.map)
+    if unknown.any():
+        if not repair.snap:
+            raise UserError(f"{case.label[0]}: {unknown_text(mask.codes[unknown], coding)}.")
+        ids = snap(mask.codes, ids, unknown, coding)
+    return ids
+
+
+def known_coding(dataset: SourceDataset) -> LabelCoding:
+    if dataset.coding is None:
+        raise ValueError("the meaning of the masks must be found first")
+    return dataset.coding
+
+
+def placement(mask: Mask, image: Geometry, repair: CaseRepair | None = None) -> str:
+    """What is wrong with where a mask lies, or ""."""
+    own = mask.geometry
+    if own.affine is None or image.affine is None:
+        shape = mask.codes.shape[-2:] if image.affine is None else own.shape
+        return "" if shape == image.shape else f"the mask's shape {shape} is not its image's {image.shape}"
+    if own.shape != image.shape and sorted(own.shape) != sorted(image.shape):
+        return f"the mask's shape {own.shape} is not its image's {image.shape}"
+    if is_identity(own) or (repair is not None and repair.affine == "image"):
+        return "" if own.shape == image.shape else f"the mask's shape {own.shape} is not its image's {image.shape}"
+    distance = distance_in_voxels(image, own)
+    if distance <= SAME_PLACE:
+        return ""
+    axes = [orientation_of(geometry) for geometry in (own, image)]
+    turned = f", its axes run {axes[0]}, the image's {axes[1]}" if axes[0] != axes[1] else ""
+    apart = f"{distance:.3g} voxels away from its image" if np.isfinite(distance) else "on another grid than its image"
+    return f"the mask lies {apart}{turned}"
+
+
+def unknown_text(codes: np.ndarray, coding: LabelCoding) -> str:
+    """ "12 pixels have values that are no class, most often 255 (…)"."""
+    values, counts = np.unique(codes, return_counts=True)
+    worst = code_text(int(values[counts.argmax()]), coding.colored)
+    known = ", ".join(str(code_text(code, coding.colored)) for code in list(coding.codes)[:12])
+    more = ", …" if len(coding.codes) > 12 else ""
+    what = "colours" if coding.colored else "values"
+    return f"{codes.size:,} pixels have {what} that are no class, most often {worst}; the classes are {known}{more}"
+
+
+def apply_plan(dataset: SourceDataset, plan: RepairPlan, origin: str) -> SourceDataset:
+    """The data set with the plan's repairs; dropped cases and ignored files are gone.
+
+    Args:
+        dataset: as discovered.
+        plan: what to do.
+        origin: the plan's file, for messages.
+
+    Raises:
+        UserError: the plan is for another layout, or names cases or classes that are not there.
+    """
+    if plan.layout != dataset.format:
+        raise UserError(f"{origin}: is a plan for the layout {plan.layout}; this data set is {dataset.format}.")
+    ids = [case.id for case in dataset.cases]
+    for case in plan.cases:
+        if case not in ids and case != EVERY_CASE:
+            raise UserError(f'{origin}: there is no case "{case}". {did_you_mean(case, ids)}')
+    coding = dataset.coding
+    if plan.labels is not None:
+        try:
+            coding = coding_of(
+                {label.code: label.name for label in plan.labels},
+                colors={label.code: label.color for label in plan.labels},
+                colored=plan.colored,
+            )
+        except ValueError as error:
+            raise UserError(f"{origin}: labels: {error}.") from error
+    repairs = dict(plan.cases)
+    every = repairs.pop(EVERY_CASE, None)
+    if every is not None:
+        repairs = dict.fromkeys(ids, every) | repairs
+    dropped = {case for case, repair in repairs.items() if repair.drop}
+    notes = [_note(None if case == EVERY_CASE else case, repair) for case, repair in plan.cases.items()]
+    return replace(
+        dataset,
+        coding=coding,
+        cases=tuple(case for case in dataset.cases if case.id not in dropped),
+        repairs={case: repair for case, repair in repairs.items() if not repair.drop},
+        findings=tuple(f for f in dataset.findings if f.file not in plan.ignore and f.case not in dropped)
+        + tuple(notes),
+    )
+
+
+def _note(case: str | None, repair: CaseRepair) -> Finding:
+    done = ["left out"] if repair.drop else []
+    done += ["the image's position is used"] if repair.affine == "image" else []
+    done += [f"values replaced by classes: {dict(repair.map)}"] if repair.map else []
+    done += ["values that are no class snapped to the nearest"] if repair.snap else []
+    text = f"repaired as planned: {', '.join(done) or 'nothing'}" + (f" ({repair.why})" if repair.why else "")
+    return Finding(level="note", kind="repaired", text=text, case=case)
+
+
+def _grid(picture: Picture) -> tuple[int, ...]:
+    return (picture.pixels.shape[0], *picture.pixels.shape[2:])

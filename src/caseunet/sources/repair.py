@@ -1,0 +1,117 @@
+"""The repair plan: what is done with faulty cases when they are read, written down. Originals stay as they are."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, field_validator
+
+from caseunet.errors import UserError, did_you_mean
+from caseunet.files import write_text
+from caseunet.types import Color, Stored
+
+EVERY_CASE = "*"
+
+HEADER = """\
+# What caseunet does with faulty cases when it reads {raw}. The originals stay as they are.
+# Read it, change it, then: caseunet prepare RAW --plan {name}
+#   drop: true     leaves the case out
+#   affine: image  takes the image's position for the mask
+#   map            {{value in the file: class id}}; colours as "#rrggbb"
+#   snap: true     gives values that are no class the nearest class in their surroundings
+#   ignore         files to be left out
+# The case "*" stands for every case that is not named itself.
+"""
+
+
+class CaseRepair(Stored):
+    """What to do with one case; ``why`` is for people."""
+
+    why: str = ""
+    drop: bool = False
+    affine: Literal["own", "image"] = "own"
+    map: dict[int, int] = Field(default_factory=dict)
+    snap: bool = False
+
+    @field_validator("map", mode="before")
+    @classmethod
+    def _codes(cls, value: Any) -> Any:
+        return {code_of(key): to for key, to in value.items()} if isinstance(value, dict) else value
+
+    def also(self, other: "CaseRepair") -> "CaseRepair":
+        """Both repairs."""
+        return CaseRepair(
+            why="; ".join(dict.fromkeys(why for why in (self.why, other.why) if why)),
+            drop=self.drop or other.drop,
+            affine="image" if "image" in (self.affine, other.affine) else "own",
+            map=self.map | other.map,
+            snap=self.snap or other.snap,
+        )
+
+
+class PlannedLabel(Stored):
+    """One class: its name, colour, and the value or colour that stands for it in the masks."""
+
+    name: Annotated[str, Field(min_length=1)]
+    color: Color
+    code: int
+
+    @field_validator("code", mode="before")
+    @classmethod
+    def _code(cls, value: Any) -> Any:
+        return code_of(value)
+
+
+class RepairPlan(Stored):
+    """Content of a plan file. ``labels`` is there where no file of the data set names the classes."""
+
+    format_version: Literal[1] = 1
+    layout: str
+    labels: tuple[PlannedLabel, ...] | None = None
+    colored: bool = False
+    cases: dict[str, CaseRepair] = Field(default_factory=dict)
+    ignore: dict[str, str] = Field(default_factory=dict)
+
+
+def code_of(text: Any) -> Any:
+    """ "#ff00ff" → 0xFF00FF; a number as it is."""
+    if isinstance(text, str) and text.startswith("#") and len(text) == 7:
+        return int(text[1:], 16)
+    return text
+
+
+def code_text(code: int, colored: bool) -> int | str:
+    return f"#{code:06x}" if colored else code
+
+
+def read_plan(path: Path) -> RepairPlan:
+    """Read a plan.
+
+    Raises:
+        UserError: it is missing, no YAML or not of this form; the first misfit is named.
+    """
+    try:
+        return RepairPlan.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; expected a repair plan, made by caseunet audit --repair.") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: cannot be read as a repair plan: {error}") from error
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = [str(part) for part in problem["loc"]]
+        known: Iterable[str] = CaseRepair.model_fields if place[:1] == ["cases"] else RepairPlan.model_fields
+        hint = did_you_mean(place[-1], known) if problem["type"] == "extra_forbidden" else problem["msg"] + "."
+        raise UserError(f"{path}: {'.'.join(place) or 'content'}: {hint}") from error
+
+
+def write_plan(path: Path, plan: RepairPlan, raw: Path) -> None:
+    content = plan.model_dump(mode="json", exclude_defaults=True)
+    content = {"format_version": 1, **content}
+    for label in content.get("labels", ()):
+        label["code"] = code_text(label["code"], plan.colored)
+    for case in content.get("cases", {}).values():
+        if "map" in case:
+            case["map"] = {code_text(int(code), plan.colored): to for code, to in case["map"].items()}
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
+    write_text(path, HEADER.format(raw=raw, name=path.name) + text)

@@ -1,0 +1,94 @@
+"""The same work on many items in parallel processes; one that dies or hangs costs its own item, not the others'."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+from caseunet.errors import UserError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+PATIENCE = 900.0
+"""Seconds after which an item is given up."""
+
+
+class LostWorkerError(UserError):
+    """The process that worked on an item died or did not end."""
+
+
+def usable_processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_all(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    workers: int | None = None,
+    patience: float = PATIENCE,
+) -> Iterator[tuple[int, Result | LostWorkerError]]:
+    """Give (index of the item, result) as results come, in any order.
+
+    Args:
+        function: picklable; what it raises is raised here.
+        items: picklable.
+        workers: processes; 0 works in this one, None takes one for each processor.
+        patience: seconds after which an item is given up; not watched over with 0 workers.
+    """
+    workers = min(usable_processors() if workers is None else workers, len(items))
+    if workers == 0:
+        for index, item in enumerate(items):
+            yield index, function(item)
+        return
+    waiting = list(range(len(items)))[::-1]
+    while waiting:  # each round ends because all is done, or because a worker was lost
+        suspects: list[int] = []
+        for index, result in _round(function, items, waiting, workers, patience, suspects):
+            yield index, result
+        for index in suspects:  # one at a time shows which of them is to blame
+            alone: list[int] = []
+            yield from _round(function, items, [index], 1, patience, alone)
+            if alone:
+                yield (
+                    index,
+                    LostWorkerError(
+                        f"the process that read it died (for want of memory, or in a library) or took {patience:g} s"
+                    ),
+                )
+
+
+def _round(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    waiting: list[int],
+    workers: int,
+    patience: float,
+    suspects: list[int],
+) -> Iterator[tuple[int, Result]]:
+    """Work on ``waiting``, taking from its end, until it is empty or a worker is lost; then what was under way is put
+    into ``suspects``."""
+    from loky import get_reusable_executor
+
+    executor = get_reusable_executor(max_workers=workers, timeout=30)
+    under_way: dict[Future[Any], int] = {}
+    finished = False
+    try:
+        while waiting or under_way:
+            while waiting and len(under_way) < 2 * workers:
+                index = waiting.pop()
+                under_way[executor.submit(function, items[index])] = index
+            done, _ = wait(under_way, timeout=patience, return_when=FIRST_COMPLETED)
+            broken = not done or any(isinstance(future.exception(), BrokenProcessPool) for future in done)
+            for future in done:
+                if not isinstance(future.exception(), BrokenProcessPool):
+                    yield under_way.pop(future), future.result()
+            if broken:
+                suspects += under_way.values()
+                return
+        finished = True
+    finally:
+        if not finished:
+            executor.shutdown(wait=True, kill_workers=True)

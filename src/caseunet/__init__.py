@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from caseunet.errors import UserError
     from caseunet.inference.predictor import Predictor, Segmentation
     from caseunet.models import create_model, list_models
+    from caseunet.pipelines.audit import audit
     from caseunet.pipelines.evaluate import evaluate
     from caseunet.pipelines.predict import predict
     from caseunet.pipelines.prepare import prepare
@@ -24,6 +25,7 @@ __all__ = [
     "Predictor",
     "Segmentation",
     "UserError",
+    "audit",
     "create_model",
     "evaluate",
     "list_models",
@@ -41,6 +43,7 @@ _HOMES = {
     "Predictor": "inference.predictor",
     "Segmentation": "inference.predictor",
     "UserError": "errors",
+    "audit": "pipelines.audit",
     "create_model": "models",
     "evaluate": "pipelines.evaluate",
     "list_models": "models",

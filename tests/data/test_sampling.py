@@ -9,7 +9,7 @@ from caseunet.data.loader import batches, plan_preprocessing
 from caseunet.data.sampling import SliceSampler
 from caseunet.data.store import DatasetInfo, Intensities, Prepared
 from caseunet.errors import UserError
-from caseunet.sources.lits import LABELS
+from caseunet.sources.lits import CODING
 
 
 def sampler(**changes: object) -> SliceSampler:
@@ -97,7 +97,7 @@ def info_of(modality: str, dtype: str, channels: int) -> DatasetInfo:
         modality=modality,
         group_name="patient",
         licence="",
-        label_map=LABELS,
+        label_map=CODING.label_map,
         channels=channels,
         dtype=dtype,
         size=None,

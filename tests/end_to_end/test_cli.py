@@ -17,6 +17,7 @@ import caseunet
 from caseunet.config import Config, load_config
 from caseunet.data.store import Prepared
 from tests.conftest import TINY
+from tests.contracts.test_layouts import WRITERS
 
 Run = Callable[..., tuple[int, str, str]]
 KEYS = [token for key, value in TINY.items() for token in (f"--{key}", json.dumps(value))]
@@ -148,10 +149,27 @@ def test_models_are_measured_here(cli: Run) -> None:
         assert "no CUDA device" in error
 
 
+@pytest.mark.parametrize("name", ["dicom", "nnunet", "msd", "folder", "endovis2018-types", "endovis2017"])
+def test_every_layout_goes_the_whole_way(name: str, cli: Run, tmp_path: Path) -> None:
+    raw, work = tmp_path / "raw", tmp_path / "work"
+    WRITERS[name](raw)
+    config = ("--prepare.workers", "1")
+    assert cli("prepare", raw, "--out", work / "prepared", *KEYS, *config)[::2] == (0, "")
+    assert cli("train", work / "prepared", "--out", work / "run", *KEYS, "--steps", "2")[::2] == (0, "")
+    split = ("--split", work / "prepared" / "splits.json")
+    status, out, err = cli("predict", work / "run" / "bundle", raw, "--out", work / "predictions", *split)
+    assert (status, err) == (0, ""), out
+    status, out, err = cli("evaluate", work / "predictions", raw, "--out", work / "report", *split, *config)
+    assert (status, err) == (0, ""), out
+    scored = pd.read_csv(work / "report" / "cases.csv")
+    assert set(scored["case"]) == set(Prepared(work / "prepared").fold(0).val)
+    assert (scored["reference_pixels"] > 0).any()
+
+
 def test_help_models_doctor_and_version(cli: Run) -> None:
     status, out, _ = cli("--help")
     assert status == 0
-    for verb in ("demo", "prepare", "train", "predict", "evaluate", "models", "doctor"):
+    for verb in ("demo", "audit", "prepare", "train", "predict", "evaluate", "models", "doctor"):
         assert verb in out
         assert cli(verb, "--help")[0] == 0
     status, out, _ = cli("models")

@@ -75,7 +75,9 @@ def test_a_header_in_ras_is_understood(tmp_path: Path) -> None:
     path.write_bytes(header.encode() + counted().astype("<i2").tobytes())
     picture = itk.read_volume(path)
     assert picture.geometry.affine is not None
-    np.testing.assert_allclose(picture.geometry.affine, [[-0.7, 0, 0, 100], [0, -0.8, 0, 80], [0, 0, 2.5, 50], [0, 0, 0, 1]])
+    np.testing.assert_allclose(
+        picture.geometry.affine, [[-0.7, 0, 0, 100], [0, -0.8, 0, 80], [0, 0, 2.5, 50], [0, 0, 0, 1]]
+    )
     np.testing.assert_array_equal(picture.pixels[:, 0], counted())
 
 
@@ -124,7 +126,9 @@ def test_what_is_no_volume_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="two.nrrd: expected one volume of labels, found 2 components"):
         itk.read_mask(save(tmp_path / "two.nrrd", np.zeros((5, 4, 3, 2), np.uint8), vector=True))
     with pytest.raises(UserError, match="complex.nrrd: (expected numbers|cannot be read)"):
-        itk.read_volume(save(tmp_path / "complex.mha", np.zeros((5, 4, 3), np.complex64)).rename(tmp_path / "complex.nrrd"))
+        itk.read_volume(
+            save(tmp_path / "complex.mha", np.zeros((5, 4, 3), np.complex64)).rename(tmp_path / "complex.nrrd")
+        )
 
 
 def test_numbers_that_cannot_be_used_are_refused(tmp_path: Path) -> None:

@@ -156,6 +156,14 @@ def test_a_mask_without_its_image_is_named(raw: Path) -> None:
     assert "imagesTr/case_001_0000.nii.gz was expected" in dataset.findings[0].text
 
 
+def test_images_of_the_test_set_have_no_masks(raw: Path) -> None:
+    name = "case_001_0000.nii.gz"
+    (raw / "imagesTr" / name).rename(raw / "imagesTs" / name)
+    dataset = NNUNET.discover(raw)
+    assert ("error", "extra-mask", "labelsTr/case_001.nii.gz") in told(dataset)
+    assert [(case.id, case.label) for case in dataset.cases if case.test] == [("case_001", ()), ("case_003", ())]
+
+
 def test_images_without_a_channel_number_are_noted(raw: Path) -> None:
     shutil.copy(raw / "imagesTr" / "case_000_0000.nii.gz", raw / "imagesTr" / "scan.nii.gz")
     assert told(NNUNET.discover(raw)) == [("note", "left-out", "imagesTr/scan.nii.gz")]

@@ -19,6 +19,9 @@ SUFFIXES = (".dcm", ".ima", ".dicom")
 GRID_TOLERANCE = 0.01
 """Of a voxel, by which a segmentation's grid may differ from its image's: what writers round."""
 
+ORIENTATION_TOLERANCE = 1e-4
+"""By which the direction cosines of slices may differ: what writers round."""
+
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _TAGS = [
     *("SeriesInstanceUID", "SOPInstanceUID", "Modality", "PatientID", "SeriesNumber", "SeriesDescription"),
@@ -55,6 +58,8 @@ class Header:
 
 def is_dicom(path: Path) -> bool:
     """Whether a file is DICOM by its name, or without a suffix by its first bytes."""
+    if path.name.upper() == "DICOMDIR":  # the table of contents of an exported disc
+        return False
     if path.suffix.lower() in SUFFIXES:
         return True
     if path.suffix and not path.suffix[1:].isdigit():  # names such as 1.2.840.113 have a number behind the last dot
@@ -90,8 +95,8 @@ def read_header(path: Path) -> Header:
             references=references,
             segments=segments,
         )
-    if not series or not modality:
-        raise UserError(f"{path}: cannot be read as DICOM: it has no series or no modality.")
+    if not series or not modality or "Rows" not in d:
+        raise UserError(f"{path}: cannot be read as DICOM: it has no series, modality or size, or is cut short.")
     return header
 
 
@@ -111,9 +116,7 @@ def read_geometry(paths: Sequence[Path]) -> Geometry:
             if found is None:
                 raise ValueError("its frames are no regular stack")
             return volume_geometry(tuple(found.spatial_shape), _TO_RAS @ found.affine, str(paths[0]))
-        spacing, order = highdicom.spatial.get_series_volume_positions(headers)
-        if spacing is None or order is None:
-            raise ValueError("they are not at equal distances: one is missing or there twice, or the gantry was tilted")
+        spacing, order = _stack(headers)
         first = headers[order.index(0)]
         stack = highdicom.VolumeGeometry.from_attributes(
             image_position=first.ImagePositionPatient,
@@ -150,7 +153,8 @@ def read_series(paths: Sequence[Path]) -> Picture:
         if _multi_frame(datasets):
             volume = highdicom.Image.from_dataset(datasets[0], copy=False).get_volume(dtype=np.float32)
         else:
-            volume = highdicom.get_volume_from_series(datasets, dtype=np.float32)
+            _stack(datasets)
+            volume = highdicom.get_volume_from_series(datasets, dtype=np.float32, orientation_tol=ORIENTATION_TOLERANCE)
         if volume.array.ndim != 3:
             raise ValueError(f"expected grey images, found pixels of shape {volume.array.shape}")
     geometry = volume_geometry(tuple(volume.spatial_shape), _TO_RAS @ volume.affine, str(paths[0]))
@@ -169,24 +173,61 @@ def read_segmentation(paths: Sequence[Path], ids: Mapping[str, int], image: Geom
         UserError: an object is damaged, its segments overlap, or they lie outside the image or on another grid.
     """
     import highdicom
+    import pydicom
 
     grid = highdicom.VolumeGeometry(_TO_RAS @ np.asarray(image.affine), image.shape, coordinate_system="PATIENT")
     codes = np.zeros(image.shape, np.uint8)
     for path in paths:
         numbers = read_header(path).segments
         with _explained(path, "its segments cannot be laid on its image"):
-            segmentation = highdicom.seg.segread(path)
+            dataset = pydicom.dcmread(path)
+            _state_spacing(dataset, float(np.linalg.norm(grid.affine[:3, 0])))
+            segmentation = highdicom.seg.Segmentation.from_dataset(dataset, copy=False)
             volume = segmentation.get_volume(combine_segments=True, dtype=np.uint8)
             placed = volume.match_geometry(grid, tol=GRID_TOLERANCE).array
             if np.count_nonzero(placed) != np.count_nonzero(volume.array):
                 raise ValueError("some of their pixels lie outside it")
         table = np.zeros(256, np.uint8)
         for number, label in numbers.items():
+            if label not in ids:
+                raise UserError(f'{path}: its segment "{label}" is no class; the classes are {", ".join(ids)}.')
             table[number] = ids[label]
         if np.any((placed > 0) & (codes > 0)):
             raise UserError(f"{path}: its segments overlap those of {paths[0]}. Each voxel can have one class.")
         codes = np.maximum(codes, table[placed])
     return Mask(to_canonical(codes, image), image, stored="segmentation")
+
+
+def _stack(datasets: Sequence[Any]) -> tuple[float, list[int]]:
+    """Distance of the slices, and the place of each in the volume.
+
+    Raises:
+        ValueError: they are no regular stack.
+    """
+    import highdicom
+
+    if len(datasets) == 1:  # nothing to measure the distance by
+        spacing = float(datasets[0].get("SpacingBetweenSlices") or datasets[0].get("SliceThickness") or 1)
+        datasets[0].SpacingBetweenSlices = spacing  # where highdicom looks for it
+        return spacing, [0]
+    spacing, order = highdicom.spatial.get_series_volume_positions(datasets, orientation_tol=ORIENTATION_TOLERANCE)
+    if spacing is None or order is None:
+        raise ValueError(
+            "they are not parallel at equal distances: one is missing or there twice, has another orientation, or the "
+            "gantry was tilted"
+        )
+    return float(spacing), order
+
+
+def _state_spacing(segmentation: Any, spacing: float) -> None:
+    """Write the image's distance of slices into a segmentation that does not know it: one that leaves it out, so that
+    gaps between its slices would be a guess, or has one slice only."""
+    shared = segmentation.get("SharedFunctionalGroupsSequence")
+    measures = shared[0].get("PixelMeasuresSequence") if shared else None
+    frames = segmentation.get("PerFrameFunctionalGroupsSequence", ())
+    positions = {str(f.PlanePositionSequence[0].ImagePositionPatient) for f in frames if "PlanePositionSequence" in f}
+    if measures and ("SpacingBetweenSlices" not in measures[0] or len(positions) == 1):
+        measures[0].SpacingBetweenSlices = spacing
 
 
 @contextmanager

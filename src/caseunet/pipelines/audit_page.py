@@ -8,6 +8,7 @@ from typing import Any
 
 import jinja2
 
+from caseunet.progress import counted
 from caseunet.sources import Finding, SourceDataset
 from caseunet.sources.facts import CaseFacts
 from caseunet.sources.judge import class_pixels
@@ -132,7 +133,7 @@ def _summary(dataset: SourceDataset, facts: Sequence[CaseFacts], seconds: float)
         ("layout", dataset.format),
         (
             "cases",
-            f"{len(dataset.cases):,}, {len(dataset.labelled):,} with masks, of {groups:,} {dataset.group_name}s",
+            f"{len(dataset.cases):,}, {len(dataset.labelled):,} with masks, of {counted(groups, dataset.group_name)}",
         ),
         ("modality", {"ct": "CT", "mr": "MR", "rgb": "colour images", "gray": "grey images"}[dataset.modality]),
     ]

@@ -13,6 +13,9 @@ from caseunet.errors import UserError
 from caseunet.files import read_json
 from caseunet.types import Color, Label, LabelCoding, LabelMap
 
+LEAST = 20
+"""Pixels from which the exact colour of thin things can be a class."""
+
 NEAR = 48.0
 """Colours nearer than this to a commoner one are taken for its smoothed or lossy copies."""
 
@@ -114,7 +117,8 @@ def find_coding(masks: Iterable[tuple[bool, Sequence[CodeCount]]]) -> LabelCodin
 
     Small grey values are ids, each a class. A colour, or a grey value of masks that reach 128, stands for a class if
     somewhere it fills a 3×3 square, which the mixtures at smoothed edges do not, and is not within :data:`NEAR` of a
-    commoner one, as lossy copies are.
+    commoner one, as lossy copies are. Things too thin for that, a thread or a needle, have a colour that is no mixture
+    of two classes and that much of what is left has exactly.
 
     Args:
         masks: for each mask whether its values are colours, and the values.
@@ -236,5 +240,27 @@ def _distinct(pixels: Mapping[int, int], inner: Mapping[int, int], colored: bool
         color = np.array(unpacked(code if colored else code * 0x010101), float)
         if all(np.linalg.norm(color - other) > NEAR for other in chosen.values()):
             chosen[code] = color
+    if colored:
+        chosen |= _thin(pixels, chosen)
     background = next((code for code, color in chosen.items() if color.sum() < NEAR), next(iter(chosen), 0))
     return [background, *sorted(code for code in chosen if code != background)]
+
+
+def _thin(pixels: Mapping[int, int], chosen: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
+    """Colours of things too thin to fill a square: common, and no mixture of two classes."""
+    classes = list(chosen.values())
+    left = {code: n for code, n in pixels.items() if min(_apart(code, c, c) for c in classes) > NEAR} if classes else {}
+    total = sum(left.values())
+    return {
+        code: np.array(unpacked(code), float)
+        for code, n in left.items()
+        if n >= max(LEAST, total / 20)
+        and all(_apart(code, a, b) > NEAR / 2 for place, a in enumerate(classes) for b in classes[:place])
+    }
+
+
+def _apart(code: int, a: np.ndarray, b: np.ndarray) -> float:
+    """Distance of a colour from the line of mixtures between two others."""
+    own, along = np.array(unpacked(code), float), b - a
+    share = np.clip(np.dot(own - a, along) / max(float(np.dot(along, along)), 1e-9), 0, 1)
+    return float(np.linalg.norm(own - (a + share * along)))

@@ -52,8 +52,7 @@ def discover(root: Path) -> SourceDataset:
     own = root / "labels.json"
     coding: LabelCoding | None = read_labels_json(own, colored=False) if own.is_file() else None
     if segmentations:
-        names = list(dict.fromkeys(label for header in segmentations for label in header.segments.values()))
-        coding = coding_of({0: "background", **dict(enumerate(names, start=1))})
+        coding = _coding(segmentations)
     modalities = Counter(header.modality for header in series)
     findings = listing.findings
     if len(modalities) > 1:
@@ -70,6 +69,19 @@ def discover(root: Path) -> SourceDataset:
         licence="",
         findings=findings,
     )
+
+
+def _coding(segmentations: Sequence[Header]) -> LabelCoding:
+    """A class for each label that a segment has.
+
+    Raises:
+        UserError: a segment is called as the background is.
+    """
+    for header in segmentations:
+        if "background" in header.segments.values():
+            raise UserError(f'{header.path}: has a segment "background"; what no segment covers is the background.')
+    names = list(dict.fromkeys(label for header in segmentations for label in header.segments.values()))
+    return coding_of({0: "background", **dict(enumerate(names, start=1))})
 
 
 def read_geometry(case: SourceCase) -> Geometry:

@@ -2,9 +2,9 @@
 
 Layout: ``instrument_dataset_N/left_frames/frameNNN.png`` and, for every instrument in the sequence,
 ``instrument_dataset_N/ground_truth/NAME_labels/frameNNN.png`` with 10, 20 and 30 for the parts; a frame's mask is all
-of them together. Frames are recorded with black borders, 1080×1920; they and their masks are cut to the camera's own
-picture, 1024×1280 from row 28 and column 320. The group is the sequence. Allan et al., "2017 Robotic Instrument
-Segmentation Challenge", arXiv:1902.06426.
+of them together, but for folders "Other…", which hold instruments without parts. Frames are recorded with black
+borders, 1080×1920; they and their masks are cut to the camera's own picture, 1024×1280 from row 28 and column 320. The
+group is the sequence. Allan et al., "2017 Robotic Instrument Segmentation Challenge", arXiv:1902.06426.
 """
 
 from dataclasses import replace
@@ -16,7 +16,17 @@ from caseunet.errors import UserError
 from caseunet.io import raster
 from caseunet.sources.coding import coding_of
 from caseunet.sources.frames import images_in, name_of, recorded_2017, sequences_below
-from caseunet.sources.layout import Finding, Layout, Listing, SourceCase, SourceDataset, extra_mask, no_cases, relative
+from caseunet.sources.layout import (
+    Finding,
+    Layout,
+    Listing,
+    SourceCase,
+    SourceDataset,
+    extra_mask,
+    left_out,
+    no_cases,
+    relative,
+)
 from caseunet.types import Geometry, Mask, Picture
 
 RECORDED = (1080, 1920)
@@ -49,7 +59,11 @@ def cases(root: Path) -> Listing:
         frames, frames_twice = images_in(sequence / "left_frames", root)
         findings += frames_twice
         truth = sequence / "ground_truth"
-        instruments = sorted(folder for folder in truth.iterdir() if folder.is_dir()) if truth.is_dir() else []
+        folders = sorted(folder for folder in truth.iterdir() if folder.is_dir()) if truth.is_dir() else []
+        instruments = [folder for folder in folders if not folder.name.startswith("Other")]
+        findings += left_out(
+            [f for f in folders if f not in instruments], root, "instruments whose parts have no labels"
+        )
         masks: dict[str, list[Path]] = {}
         for folder in instruments:
             of_instrument, masks_twice = images_in(folder, root)

@@ -38,7 +38,8 @@ MASK_WORDS = r"(?:mask|masks|label|labels|seg|segmentation|gt|groundtruth|annota
 IMAGE_WORDS = r"(?:image|img|volume|vol|scan|frame)"
 
 _MASK_ENDING = re.compile(rf"(?P<key>.+)[-_. ]{MASK_WORDS}$", re.IGNORECASE)
-_WORDS = re.compile(rf"^(?:{IMAGE_WORDS}|{MASK_WORDS})[-_. ]+|[-_. ]+(?:{IMAGE_WORDS}|{MASK_WORDS})$", re.IGNORECASE)
+_WORDS_BEFORE = re.compile(rf"^(?:{IMAGE_WORDS}|{MASK_WORDS})[-_. ]+", re.IGNORECASE)
+_WORDS_BEHIND = re.compile(rf"[-_. ]+(?:{IMAGE_WORDS}|{MASK_WORDS})$", re.IGNORECASE)
 _NUMBERED = re.compile(r"(?P<group>.+?)(?P<between>[-_. /]+)(?:frame|slice|img|image|z)?[-_]?\d+$", re.IGNORECASE)
 
 
@@ -63,11 +64,14 @@ def cases(root: Path) -> Listing:
     findings = [twice(path, root, found[pictures[path]]) for path in found_twice]
     findings += [twice(path, root, labels[masks[path]]) for path in labels_twice]
     pairs = {name: labels.pop(name) for name in found if name in labels}
-    for name, label in list(labels.items()):  # volume_7 and segmentation_7, 7 and 7_mask
-        same = [other for other in found if other not in pairs and bare_name(other) == bare_name(name)]
-        if len(same) == 1:
-            pairs[same[0]] = label
-            del labels[name]
+    by_bare_name: dict[str, list[str]] = {}
+    for name in found:
+        if name not in pairs:
+            by_bare_name.setdefault(bare_name(name), []).append(name)
+    for name in list(labels):  # volume_7 and segmentation_7, 7 and 7_mask
+        same = by_bare_name.get(bare_name(name), [])
+        if len(same) == 1 and same[0] not in pairs:
+            pairs[same[0]] = labels.pop(name)
     findings += [extra_mask(path, root, f"an image of the name {name}") for name, path in labels.items()]
     groups = find_groups(list(found))
     listed = tuple(
@@ -81,8 +85,6 @@ def discover(root: Path) -> SourceDataset:
     listed, findings = cases(root)
     modality, remark = _modality(listed)
     own = root / "labels.json"
-    first = next((case.label[0] for case in listed if case.label), None)
-    colored = first is not None and raster.is_raster(first) and _in_color(first)
     number = len({case.group for case in listed})
     notes = [Finding(level="note", kind="modality", text=remark)] if remark else []
     if number < len(listed):
@@ -93,7 +95,7 @@ def discover(root: Path) -> SourceDataset:
         format="folder",
         root=root,
         cases=listed,
-        coding=read_labels_json(own, colored=colored) if own.is_file() else None,
+        coding=read_labels_json(own, colored=_masks_in_color(listed)) if own.is_file() else None,
         modality=modality,
         group_name="group",
         licence="",
@@ -124,9 +126,9 @@ def _by_role(root: Path) -> tuple[dict[Path, str], dict[Path, str]]:
     roles = {path: _folder_role(path.relative_to(root)) for path in files}
     pictures = {path: _key(path, root, place) for path, (role, place) in roles.items() if role == "image"}
     masks = {path: _key(path, root, place) for path, (role, place) in roles.items() if role == "mask"}
-    if not pictures and not masks:  # side by side
+    if not masks:  # side by side
         for path in files:
-            key = _key(path, root, None)
+            key = pictures.pop(path, None) or _key(path, root, None)
             if match := _MASK_ENDING.match(key):
                 masks[path] = match["key"]
             else:
@@ -135,8 +137,8 @@ def _by_role(root: Path) -> tuple[dict[Path, str], dict[Path, str]]:
 
 
 def _folder_role(path: Path) -> tuple[str, int | None]:
-    """What the folders of a path tell of the file, and which of them does."""
-    for place, part in enumerate(path.parts[:-1]):
+    """What the folders of a path tell of the file, and which of them does; the innermost counts."""
+    for place, part in reversed(list(enumerate(path.parts[:-1]))):
         if part.lower() in IMAGE_FOLDERS:
             return "image", place
         if part.lower() in MASK_FOLDERS:
@@ -154,8 +156,9 @@ def _key(path: Path, root: Path, place: int | None) -> str:
 def bare_name(key: str) -> str:
     """A key without words such as "volume" and "segmentation" at the ends of its name."""
     folder, _, name = key.rpartition("/")
-    bare = _WORDS.sub("", name)
-    return f"{folder}/{bare or name}"
+    for words in (_WORDS_BEHIND, _WORDS_BEFORE):
+        name = words.sub("", name) or name
+    return f"{folder}/{name}"
 
 
 def _in_color(path: Path) -> bool:
@@ -163,6 +166,17 @@ def _in_color(path: Path) -> bool:
         return raster.is_colored(path)
     except UserError:
         return False
+
+
+def _masks_in_color(listed: tuple[SourceCase, ...]) -> bool:
+    """Whether the first mask that can be read holds colours; grey saved as colour does not."""
+    for case in listed:
+        if case.label and raster.is_raster(case.label[0]):
+            try:
+                return raster.read_mask(case.label[0]).colored
+            except UserError:
+                continue
+    return False
 
 
 def _modality(listed: tuple[SourceCase, ...]) -> tuple[Modality, str]:

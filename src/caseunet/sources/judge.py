@@ -14,6 +14,7 @@ from caseunet.sources.alike import copies, near_copies
 from caseunet.sources.coding import NEAR, CodeCount, find_coding, unpacked
 from caseunet.sources.facts import CaseFacts, MaskFacts
 from caseunet.sources.layout import LEVELS, Finding, SourceCase, SourceDataset
+from caseunet.sources.reading import known_codes
 from caseunet.sources.repair import CaseRepair, code_text
 from caseunet.types import LabelCoding, Split
 
@@ -172,7 +173,7 @@ def _unknown(
     """Kind, text, advice and repair of values that are no class."""
     pixels = sum(count.pixels for count in unknown)
     worst = unknown[0]
-    known = ", ".join(f"{code_text(code, coding.colored)}" for code in list(coding.codes)[:12])
+    known = known_codes(coding)
     where = "slice {}, row {}, column {}".format(*worst.at)
     name = "colours" if coding.colored else "values"
     more = f" and {len(unknown) - 1:,} other {name}" if len(unknown) > 1 else ""

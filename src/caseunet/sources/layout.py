@@ -152,7 +152,7 @@ def relative(path: Path, root: Path) -> str:
 
 def natural(name: str) -> list[tuple[int, str]]:
     """Sort key under which seq_2 comes before seq_10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def by_key(paths: Iterable[Path], key: Callable[[Path], str | None]) -> tuple[dict[str, Path], list[Path]]:

@@ -38,7 +38,7 @@ _DECATHLON = re.compile(r"liver_(?P<number>\d+)\.nii(\.gz)?$", re.IGNORECASE)
 
 
 def matches(root: Path) -> bool:
-    return any(_image_name(path) or _label_name(path) for path in files_below(root))
+    return any(_image_name(path) for path in files_below(root))
 
 
 def cases(root: Path) -> Listing:

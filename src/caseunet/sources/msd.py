@@ -22,7 +22,7 @@ DESCRIPTION = "dataset.json"
 
 def matches(root: Path) -> bool:
     try:
-        content = read_json(root / DESCRIPTION, "the Decathlon's dataset.json")
+        content = read_json(_folder(root) / DESCRIPTION, "the Decathlon's dataset.json")
     except UserError:
         return False
     return isinstance(content, dict) and {"modality", "labels", "training"} <= content.keys()
@@ -34,12 +34,13 @@ def cases(root: Path) -> Listing:
     Raises:
         UserError: there are none, or dataset.json is not of this form.
     """
-    description = _read(root)
+    folder = _folder(root)
+    description = _read(folder)
     found: dict[str, SourceCase] = {}
     findings: list[Finding] = []
     for part in ("training", "test"):
-        for entry in description.get(part, []):
-            image, label = _paths(root, entry)
+        for entry in description.get(part) or []:
+            image, label = _paths(folder, entry)
             if image.name.startswith((".", "_")):
                 continue
             name = images.stem(image)
@@ -53,11 +54,10 @@ def cases(root: Path) -> Listing:
     if not found and not findings:
         raise no_cases(root, "a training image that dataset.json lists")
     listed = {path for case in found.values() for path in (*case.image, *case.label)}
-    folders = {path.parent for path in listed}
     others = [
         path
-        for folder in sorted(folders)
-        for path in sorted(folder.iterdir())
+        for place in sorted({path.parent for path in listed})
+        for path in sorted(place.iterdir())
         if images.is_image(path) and path not in listed and path.name[0] not in "._"
     ]
     findings += left_out(others, root, f"files that {DESCRIPTION} does not list")
@@ -70,18 +70,27 @@ def cases(root: Path) -> Listing:
 
 
 def discover(root: Path) -> SourceDataset:
-    description = _read(root)
+    folder = _folder(root)
+    description = _read(folder)
     listed, findings = cases(root)
     return SourceDataset(
         format="msd",
         root=root,
         cases=listed,
-        coding=_coding(description["labels"], root / DESCRIPTION),
+        coding=_coding(description["labels"], folder / DESCRIPTION),
         modality=_modality(description["modality"]),
         group_name="patient",
         licence=str(description.get("licence", description.get("license", ""))),
         findings=findings,
     )
+
+
+def _folder(root: Path) -> Path:
+    """The task's folder: ``root``, or the only one in it that is described."""
+    if (root / DESCRIPTION).is_file():
+        return root
+    inside = sorted(root.glob(f"Task*/{DESCRIPTION}"))
+    return inside[0].parent if len(inside) == 1 else root
 
 
 def _read(root: Path) -> dict[str, Any]:
@@ -111,7 +120,7 @@ def _paths(root: Path, entry: Any) -> tuple[Path, Path | None]:
 
 def _coding(labels: dict[str, Any], path: Path) -> LabelCoding:
     try:
-        names = {int(code): str(name) for code, name in labels.items()}
+        names = {0: "background"} | {int(code): str(name) for code, name in labels.items()}
         return coding_of(dict(sorted(names.items())))
     except ValueError as error:
         raise UserError(

@@ -1,7 +1,8 @@
 """nnU-Net's raw format.
 
 Layout: ``DatasetXXX_Name/`` with ``dataset.json`` (channel_names, labels, file_ending), ``imagesTr/CASE_0000.EXT`` for
-each channel, ``labelsTr/CASE.EXT``, and ``imagesTs`` without labels. ``labels`` maps names to ids, or to lists of ids
+each channel, ``labelsTr/CASE.EXT``, and ``imagesTs`` without labels. Colour images are one file, whose three channels
+``channel_names`` names. ``labels`` maps names to ids, or to lists of ids
 for regions that overlap; a class "ignore" marks pixels that nobody labelled. Each case is a patient of its own. Isensee
 et al., "nnU-Net", Nature Methods 2021.
 """
@@ -12,7 +13,7 @@ from typing import Any
 
 from caseunet.errors import UserError
 from caseunet.files import read_json
-from caseunet.io import images
+from caseunet.io import images, raster
 from caseunet.sources import reading
 from caseunet.sources.coding import coding_of
 from caseunet.sources.layout import (
@@ -27,6 +28,7 @@ from caseunet.sources.layout import (
     left_out,
     no_cases,
     relative,
+    twice,
 )
 from caseunet.types import LabelCoding, Modality
 
@@ -50,21 +52,20 @@ def cases(root: Path) -> Listing:
     """
     folder = _folder(root)
     description = _read(folder)
-    ending, channels = str(description["file_ending"]), len(description["channel_names"])
+    ending = str(description["file_ending"])
     labels = {
         path.name.removesuffix(ending): path for path in _files(folder / "labelsTr") if path.name.endswith(ending)
     }
     found: list[SourceCase] = []
     findings: list[Finding] = []
-    used: set[Path] = set()
+    channels = _files_of_a_case(folder, description)
+    known: set[str] = set()
     for part in ("imagesTr", "imagesTs"):
-        parts: dict[str, dict[int, Path]] = {}
-        for path in _files(folder / part):
-            match = _CHANNEL.match(path.name.removesuffix(ending)) if path.name.endswith(ending) else None
-            if match:
-                parts.setdefault(match["case"], {})[int(match["channel"])] = path
-                used.add(path)
-        for case, files in parts.items():
+        for case, files in _channel_files(folder / part, ending).items():
+            if case in known:
+                findings.append(twice(files[min(files)], root, folder / "imagesTr" / files[min(files)].name))
+                continue
+            known.add(case)
             missing = sorted(set(range(channels)) - set(files))
             if missing or len(files) > channels:
                 findings.append(_wrong_channels(root, folder / part, case, ending, missing, sorted(files), channels))
@@ -77,6 +78,7 @@ def cases(root: Path) -> Listing:
     if not found and not findings:
         raise no_cases(root, f"imagesTr/CASE_0000{ending}")
     findings += [extra_mask(path, root, f"imagesTr/{case}_0000{ending}") for case, path in labels.items()]
+    used = {path for files in _channel_files(folder / "imagesTr", ending).values() for path in files.values()}
     others = [path for path in _files(folder / "imagesTr") if images.is_image(path) and path not in used]
     findings += left_out(others, root, f"images that are not named CASE_0000{ending}")
     training = sum(bool(case.label) for case in found)
@@ -142,11 +144,15 @@ def _coding(description: dict[str, Any], path: Path) -> LabelCoding:
     if all(name.isdigit() for name in labels):
         raise UserError(f'{path}: "labels" maps ids to names, as the Decathlon does; nnU-Net maps names to ids.')
     labels.pop("ignore", None)
-    ids = sorted({int(v) for value in labels.values() for v in (value if isinstance(value, list) else [value])})
+    values = [v for value in labels.values() for v in (value if isinstance(value, list) else [value])]
+    single_ids = [value for value in labels.values() if not isinstance(value, list)]
+    if not all(type(v) is int for v in values) or len(set(single_ids)) < len(single_ids):
+        raise UserError(f'{path}: "labels" maps each name to an id of its own, or to a list of ids; found {labels}.')
+    ids = sorted(set(values))
     if ids != list(range(len(ids))):
         raise UserError(f'{path}: the ids of "labels" are {ids}; expected 0, 1, 2 … without a gap.')
-    single = {int(value): name for name, value in labels.items() if not isinstance(value, list)}
-    single |= {int(value[0]): name for name, value in labels.items() if isinstance(value, list) and len(value) == 1}
+    single = {value[0]: name for name, value in labels.items() if isinstance(value, list) and len(value) == 1}
+    single |= {value: name for name, value in labels.items() if not isinstance(value, list)}
     names = {i: single.get(i, "background" if i == 0 else f"class {i}") for i in ids}
     regions = None
     if any(isinstance(value, list) for value in labels.values()):
@@ -160,12 +166,12 @@ def _coding(description: dict[str, Any], path: Path) -> LabelCoding:
 def _modality(channels: dict[str, Any], listed: tuple[SourceCase, ...]) -> tuple[Modality, str]:
     """The modality by the channels' names, and a remark where it had to be guessed."""
     names = [str(name).lower() for name in channels.values()]
-    raster = bool(listed) and not images.is_volume(listed[0].image[0])
+    flat = bool(listed) and raster.is_raster(listed[0].image[0])
     if names == ["ct"]:
         return "ct", ""
-    if raster and len(names) == 3:
+    if flat and len(names) == 3 and len(listed[0].image) == 1:
         return "rgb", ""
-    if raster:
+    if flat:
         return "gray", ""
     return "mr", "" if all(name not in ("ct", "us", "pet") for name in names) else f"channels {names} are treated as MR"
 
@@ -177,6 +183,26 @@ def _ignored(labels: dict[str, Any]) -> str:
         f'{labels["ignore"]} is the class "ignore", pixels that nobody labelled, which is not supported: label them '
         "or map them to a class with a plan."
     )
+
+
+def _channel_files(folder: Path, ending: str) -> dict[str, dict[int, Path]]:
+    """{case: {channel: file}} of the files of a folder that are named so."""
+    found: dict[str, dict[int, Path]] = {}
+    for path in _files(folder):
+        match = _CHANNEL.match(path.name.removesuffix(ending)) if path.name.endswith(ending) else None
+        if match:
+            found.setdefault(match["case"], {})[int(match["channel"])] = path
+    return found
+
+
+def _files_of_a_case(folder: Path, description: dict[str, Any]) -> int:
+    """How many files an image has: one for each channel, but colour images are one file."""
+    channels, ending = len(description["channel_names"]), str(description["file_ending"])
+    if channels == 3 and ending.lower() in raster.SUFFIXES:
+        cases = [files for part in ("imagesTr", "imagesTs") for files in _channel_files(folder / part, ending).values()]
+        if all(set(files) == {0} for files in cases):
+            return 1
+    return channels
 
 
 def _files(folder: Path) -> list[Path]:

@@ -19,6 +19,9 @@ SIDE = 220
 WRONG = np.array([255, 0, 255], np.uint8)
 """Colour of values that are no class."""
 
+CT_WINDOW = (-200.0, 250.0)
+"""HU between which CT is shown."""
+
 GAP = 6
 
 
@@ -48,26 +51,31 @@ def _panels(layout: Layout, case: SourceCase, dataset: SourceDataset) -> list[np
         except Exception:
             mask = None
     if mask is None:
-        return [_sized(_visible(picture, len(picture.pixels) // 2))]
+        return [_sized(_visible(picture, len(picture.pixels) // 2, dataset))]
     if mask.codes.shape != (picture.pixels.shape[0], *picture.pixels.shape[2:]):  # side by side, for they do not fit
         ids, unknown = _ids(mask, case, dataset)
         s = _telling(ids, unknown)
         return [
-            _sized(_visible(picture, len(picture.pixels) // 2)),
+            _sized(_visible(picture, len(picture.pixels) // 2, dataset)),
             _sized(_filled(ids[s], unknown[s], dataset)),
         ]
     ids, unknown = _ids(mask, case, dataset)
     s = _telling(ids, unknown)
-    shown = _visible(picture, s)
-    scale = max(1, round(SIDE / max(shown.shape[:2])))  # outlines of tiny images need pixels to lie on
-    shown, plane, wrong = (np.repeat(np.repeat(a, scale, 0), scale, 1) for a in (shown, ids[s], unknown[s]))
-    shown = shown.copy()
+    return [_outlined(_visible(picture, s, dataset), ids[s], unknown[s], dataset)]
+
+
+def _outlined(shown: np.ndarray, ids: np.ndarray, wrong: np.ndarray, dataset: SourceDataset) -> np.ndarray:
+    """Drawn at the size of the picture, so that outlines are one of its pixels wide and the least wrong spot shows."""
+    shown = _sized(shown).copy()
+    size = shown.shape[1::-1]
+    plane = np.asarray(Image.fromarray(ids).resize(size, Image.Resampling.NEAREST))
+    spots = np.asarray(Image.fromarray(wrong.astype(np.float32)).resize(size, Image.Resampling.BOX)) > 0
     if dataset.coding is not None:
         for label in dataset.coding.label_map.labels[1:]:
             color = label.color if sum(label.color) > 60 else (255, 255, 255)
             shown[_edge(plane == label.id)] = color
-    shown[wrong] = WRONG
-    return [_sized(shown)]
+    shown[spots] = WRONG
+    return shown
 
 
 def _ids(mask: Mask, case: SourceCase, dataset: SourceDataset) -> tuple[np.ndarray, np.ndarray]:
@@ -87,13 +95,14 @@ def _telling(ids: np.ndarray, unknown: np.ndarray) -> int:
     return len(ids) // 2
 
 
-def _visible(picture: Picture, s: int) -> np.ndarray:
-    """One slice as (H, W, 3) uint8: colours as they are, others between their 0.5th and 99.5th percentile."""
+def _visible(picture: Picture, s: int, dataset: SourceDataset) -> np.ndarray:
+    """One slice as (H, W, 3) uint8: colours as they are, CT in a window for the abdomen, others between their 0.5th and
+    99.5th percentile."""
     pixels = picture.pixels[s]
     if len(pixels) == 3 and pixels.dtype == np.uint8:
         return np.ascontiguousarray(pixels.transpose(1, 2, 0))
     plane = pixels[0].astype(np.float32)
-    low, high = np.percentile(plane, [0.5, 99.5])
+    low, high = CT_WINDOW if dataset.modality == "ct" else np.percentile(plane, [0.5, 99.5])
     grey = np.clip((plane - low) / max(float(high - low), 1e-6), 0, 1) * 255
     return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
 

@@ -120,10 +120,15 @@ def unknown_text(codes: np.ndarray, coding: LabelCoding) -> str:
     """ "12 pixels have values that are no class, most often 255 (…)"."""
     values, counts = np.unique(codes, return_counts=True)
     worst = code_text(int(values[counts.argmax()]), coding.colored)
-    known = ", ".join(str(code_text(code, coding.colored)) for code in list(coding.codes)[:12])
-    more = ", …" if len(coding.codes) > 12 else ""
     what = "colours" if coding.colored else "values"
-    return f"{codes.size:,} pixels have {what} that are no class, most often {worst}; the classes are {known}{more}"
+    known = known_codes(coding)
+    return f"{codes.size:,} pixels have {what} that are no class, most often {worst}; the classes are {known}"
+
+
+def known_codes(coding: LabelCoding, most: int = 8) -> str:
+    """The values of the classes in a few words: "0, 1, 2"."""
+    shown = ", ".join(str(code_text(code, coding.colored)) for code in list(coding.codes)[:most])
+    return shown + (" …" if len(coding.codes) > most else "")
 
 
 def apply_plan(dataset: SourceDataset, plan: RepairPlan, origin: str) -> SourceDataset:

@@ -12,6 +12,7 @@ import numpy as np
 from caseunet.config import PrepareConfig
 from caseunet.errors import UserError, did_you_mean
 from caseunet.files import read_json
+from caseunet.progress import counted
 from caseunet.types import BY_BLOCKS, Fold, Ranges, Split
 
 BLOCKS_CAUTION = (
@@ -79,7 +80,7 @@ def by_group(cases: Mapping[str, SplitCase], folds: int, seed: int, group_name: 
         groups.setdefault(case.group, []).append(name)
     if len(groups) < 2:
         raise UserError(
-            f"All {len(cases)} labelled cases belong to one {group_name}, so none can be held out honestly. Add a "
+            f"{counted(len(cases), 'labelled case')}, all of one {group_name}: none can be held out honestly. Add a "
             f'second {group_name}. For one volume, prepare.split "slice-blocks" holds out slices of it, which measures '
             "only that the software works."
         )

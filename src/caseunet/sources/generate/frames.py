@@ -107,7 +107,7 @@ def write_endovis2017(
     for n in range(1, sequences + 1):
         sequence = folder / f"instrument_dataset_{n}"
         _write_calibration(sequence, shape)
-        picture = tuple(side // COARSE for side in CAMERA) if bordered else shape
+        picture = (CAMERA[0] // COARSE, CAMERA[1] // COARSE) if bordered else shape
         for number, frame in enumerate(draw_operation(seed, n, frames, picture, instruments=2)):
             views = {"left_frames": frame.image}
             for side, instrument in (("Left", 2), ("Right", 1)):

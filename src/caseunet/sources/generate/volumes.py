@@ -67,9 +67,8 @@ def write_nnunet(
         image = dataset / ("imagesTr" if trained else "imagesTs") / f"case_{n:03d}"
         label = dataset / "labelsTr" / f"case_{n:03d}{file_ending}" if trained else None
         if framed:
-            _save_frame(
-                image.with_name(f"{image.name}_0000.png"), label, next(draw_operation(seed, n, 1, shape[1:])), channels
-            )
+            frame = next(draw_operation(seed, n, 1, shape[1:]))
+            _save_frame(image.with_name(f"{image.name}_0000.png"), label, frame, channels)
             continue
         patient = draw_patient(seed, n, shape)
         for channel, array in enumerate(contrasts(patient.hounsfield, channels)):

@@ -1,0 +1,256 @@
+"""What the values in masks mean: described, found, and turned into class ids."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from caseunet.errors import UserError
+from caseunet.sources.coding import (
+    CodeCount,
+    coding_of,
+    decode,
+    find_coding,
+    packed,
+    palette,
+    read_labels_json,
+    snap,
+    unpacked,
+)
+from caseunet.sources.facts import count_codes
+
+BLACK, RED, GREEN, BLUE, WHITE = 0x000000, 0xFF0000, 0x00FF00, 0x0000FF, 0xFFFFFF
+
+
+def counted(mask: np.ndarray, colored: bool) -> tuple[bool, tuple[CodeCount, ...]]:
+    """What :func:`find_coding` asks of a mask (H, W)."""
+    return colored, count_codes(mask[None], colored)[0]
+
+
+def found(*masks: np.ndarray, colored: bool = False) -> dict[int, int] | None:
+    """The codes of the classes that masks (H, W) show."""
+    coding = find_coding(counted(mask, colored) for mask in masks)
+    return None if coding is None else coding.codes
+
+
+def square(value: int, background: int = 0, side: int = 6, dtype: type = np.int32) -> np.ndarray:
+    """A mask of 16×16 with a square of ``value`` from (3, 3)."""
+    mask = np.full((16, 16), background, dtype)
+    mask[3 : 3 + side, 3 : 3 + side] = value
+    return mask
+
+
+@pytest.mark.parametrize("n", [2, 9, 26, 105, 255])
+def test_colours_of_the_palette_differ(n: int) -> None:
+    colors = palette(n)
+    assert len(set(colors)) == n
+    assert colors[0] == (0, 0, 0)
+
+
+def test_colours_are_packed_as_they_are_written() -> None:
+    assert packed((0x12, 0xAB, 0x05)) == 0x12AB05
+    assert unpacked(0x12AB05) == (0x12, 0xAB, 0x05)
+
+
+def test_classes_are_numbered_in_order_and_structures_follow() -> None:
+    coding = coding_of({0: "background", 6: "scissors", 9: "clip"}, structures={"any": (6, 9)})
+    assert coding.codes == {0: 0, 6: 1, 9: 2}
+    assert coding.label_map.names == ("background", "scissors", "clip")
+    assert coding.label_map.structures == {"any": (1, 2)}
+    assert coding_of({0: "background", 6: "scissors"}).label_map.structures == {"scissors": (1,)}
+
+
+def test_colour_codes_are_the_colours_of_their_classes() -> None:
+    coding = coding_of({BLACK: "background", RED: "liver"}, colored=True)
+    assert coding.label_map.colors == ((0, 0, 0), (255, 0, 0))
+    assert coding.codes == {0: 0, 0xFF0000: 1}
+
+
+@pytest.mark.parametrize("names", [{0: "background"}, {0: "background", 1: "liver", 2: "liver"}])
+def test_classes_that_are_too_few_or_alike_are_refused(names: dict[int, str]) -> None:
+    with pytest.raises(ValueError, match="at least one class|is there twice"):
+        coding_of(names)
+
+
+def entry(name: str, number: Any, color: Any = None) -> dict[str, Any]:
+    return {"name": name, "classid": number} | ({} if color is None else {"color": color})
+
+
+def test_labels_json_in_any_order_with_gaps(tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps([entry("clip", 9), entry("background", 0), entry("scissors", 6)]))
+    coding = read_labels_json(path, colored=False)
+    assert coding.label_map.names == ("background", "scissors", "clip")
+    assert (coding.codes, coding.colored) == ({0: 0, 6: 1, 9: 2}, False)
+    assert len(set(coding.label_map.colors)) == 3
+
+
+def test_labels_json_of_colours_is_read_in_both_forms(tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    classes = [entry("background", 0, [0, 0, 0]), entry("liver", 1, [255, 0, 0])]
+    path.write_text(json.dumps(classes))
+    coding = read_labels_json(path)
+    assert (coding.codes, coding.colored) == ({BLACK: 0, RED: 1}, True)
+    path.write_text(json.dumps({"classes": [c | {"color": [*c["color"], 255]} for c in classes]}))
+    assert read_labels_json(path) == coding
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([entry("a", 0, [0, 0, 0]), entry("b", 0, [1, 1, 1])], r"label ids must be whole numbers from 0 .* each once"),
+        ([entry("a", 1, [0, 0, 0]), entry("b", 2, [1, 1, 1])], r"label ids must be whole numbers from 0"),
+        ([entry("a", 0, [0, 0, 0]), entry("b", 1.5, [1, 1, 1])], r"label ids must be whole numbers from 0"),
+        ([entry("a", 0, [0, 0, 0]), entry("b", "1", [1, 1, 1])], r"each with name, color and classid"),
+        ([entry("a", 0, [0, 0, 0]), entry("b", 1)], r"each with name, color and classid"),
+        ([entry("a", 0, [0, 0, 0]), entry("b", 1, 7)], r"each with name, color and classid"),
+        ([entry("a", 0, [0, 0, 0]), entry("b", 1, [1, 1])], r"color"),
+        ([entry("a", 0, [0, 0, 0]), entry("b", 1, [1, 1, 256])], r"color"),
+        ([entry("a", 0, [0, 0, 0]), entry("", 1, [1, 1, 1])], r"name"),
+        ([entry("a", 0, [0, 0, 0])], r"at least one class beside the background"),
+        ({"labels": []}, r"expected a list of classes"),
+        ([], r"label ids must be"),
+        (7, r"expected a list of classes"),
+    ],
+)
+def test_a_labels_json_that_cannot_be_used_is_named(content: object, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=message) as caught:
+        read_labels_json(path)
+    assert str(path) in str(caught.value)
+
+
+def test_small_values_are_ids_gaps_or_not() -> None:
+    assert found(square(1), square(2), square(7)) == {0: 0, 1: 1, 2: 2, 7: 3}
+    coding = find_coding([counted(square(7), colored=False)])
+    assert coding is not None
+    assert coding.label_map.names == ("background", "foreground")
+
+
+def test_an_id_of_one_pixel_is_a_class() -> None:
+    assert found(square(1), square(2, side=1)) == {0: 0, 1: 1, 2: 2}
+
+
+@pytest.mark.parametrize("side", [1, 2, 6])
+def test_0_and_255_are_two_classes_however_thin(side: int) -> None:
+    assert found(square(255, side=side)) == {0: 0, 255: 1}
+
+
+def test_large_values_that_fill_areas_are_ids() -> None:
+    assert found(square(60), square(128), square(200)) == {0: 0, 60: 1, 128: 2, 200: 3}
+
+
+def test_masks_of_1_among_masks_of_255_are_one_class() -> None:
+    for side in (3, 12):
+        assert found(square(1, side=side), square(255)) == {0: 0, 1: 1}
+
+
+def test_smoothed_grey_edges_are_no_classes() -> None:
+    """A ramp from 0 to 255 in steps of 51, each a pixel wide, around a square of 255."""
+    mask = np.zeros((20, 20), np.uint8)
+    for ring, value in enumerate((51, 102, 153, 204, 255)):
+        mask[3 + ring : 17 - ring, 3 + ring : 17 - ring] = value
+    assert found(mask) == {0: 0, 255: 1}
+
+
+def test_colours_that_fill_areas_are_classes_and_their_mixtures_are_none() -> None:
+    """A border of one pixel between red and black has their mean."""
+    mask = square(RED, side=8)
+    mask[3, 3:11] = 0x7F0000
+    assert found(mask, square(GREEN), colored=True) == {BLACK: 0, GREEN: 1, RED: 2}
+
+
+def test_colours_near_a_commoner_one_are_its_copies() -> None:
+    """As JPEG makes them: 0xF80810 is 19.2 away from red, 0xC00000 63."""
+    assert found(square(RED, side=8), square(0xF80810), colored=True) == {BLACK: 0, RED: 1}
+    assert found(square(RED, side=8), square(0xC00000), colored=True) == {BLACK: 0, 0xC00000: 1, RED: 2}
+
+
+def test_the_background_is_black_or_else_the_commonest() -> None:
+    assert found(square(RED, background=BLUE), square(BLACK, background=BLUE), colored=True) == {
+        BLACK: 0,
+        BLUE: 1,
+        RED: 2,
+    }
+    assert found(square(RED, background=WHITE), colored=True) == {WHITE: 0, RED: 1}
+
+
+def test_a_mask_without_colour_among_coloured_ones() -> None:
+    """White on black is read as grey values, of which 255 stands for white."""
+    coding = find_coding([counted(square(255), colored=False), counted(square(RED), colored=True)])
+    assert coding is not None
+    assert (coding.codes, coding.colored) == ({BLACK: 0, RED: 1, WHITE: 2}, True)
+
+
+def test_masks_of_one_value_show_no_classes() -> None:
+    assert found(np.zeros((16, 16), np.uint8)) is None
+    assert found(np.full((16, 16), RED), colored=True) is None
+    assert find_coding([]) is None
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int32, np.int64])
+def test_values_become_ids_whatever_their_type(dtype: type) -> None:
+    coding = coding_of({0: "background", 10: "shaft", 30: "clasper"})
+    ids, unknown = decode(np.array([[[0, 10, 30, 20]]], dtype), coding, {})
+    assert ids.dtype == np.uint8
+    assert ids.tolist() == [[[0, 1, 2, 0]]]
+    assert unknown.tolist() == [[[False, False, False, True]]]
+
+
+def test_values_beyond_all_codes_are_unknown() -> None:
+    coding = coding_of({0: "background", 300: "liver"})
+    _, unknown = decode(np.array([[[-1, 299, 300, 2**31 - 1]]], np.int32), coding, {})
+    assert unknown.tolist() == [[[True, True, False, True]]]
+
+
+def test_a_repair_s_map_goes_before_the_coding() -> None:
+    coding = coding_of({0: "background", 1: "liver", 2: "tumour"})
+    for dtype in (np.uint8, np.int32):
+        ids, unknown = decode(np.array([[[1, 2, 255]]], dtype), coding, {255: 1, 2: 0})
+        assert ids.tolist() == [[[1, 0, 1]]]
+        assert not unknown.any()
+
+
+def snapped(codes: np.ndarray, **classes: int) -> list[list[str]]:
+    """The names of the classes that the pixels of a colour mask (H, W) get."""
+    coding = coding_of({code: name for name, code in classes.items()}, colored=True)
+    ids, unknown = decode(codes[None], coding, {})
+    result = snap(codes[None], ids, unknown, coding)[0]
+    return [[coding.label_map.names[i] for i in row] for row in result]
+
+
+def test_a_mixture_goes_to_the_nearer_of_its_neighbours() -> None:
+    row = np.array([[BLACK, BLACK, 0x600000, 0xA00000, RED, RED]], np.int32)
+    assert snapped(row, black=BLACK, red=RED) == [["black", "black", "black", "red", "red", "red"]]
+
+
+def test_a_mixture_in_the_colour_of_a_distant_class_is_not_of_that_class() -> None:
+    """Between black and red lies dark red; dark red is a class too, but ten pixels away."""
+    row = np.array([[BLACK] * 3 + [0x900000] + [RED] * 10 + [0x8A0000]], np.int32)
+    names = snapped(row, black=BLACK, red=RED, dark=0x8A0000)
+    assert names == [["black"] * 3 + ["red"] + ["red"] * 10 + ["dark"]]
+
+
+def test_unknown_pixels_with_nothing_known_around_go_to_the_nearest_of_all() -> None:
+    block = np.full((7, 7), 0x0000E0, np.int32)
+    assert snapped(block, black=BLACK, red=RED, blue=BLUE) == [["blue"] * 7] * 7
+
+
+def test_snapping_looks_no_further_than_two_pixels_and_stays_in_its_slice() -> None:
+    """0xE00000 is nearly red; red is three pixels away in the row, and above in the next slice."""
+    coding = coding_of({BLACK: "black", RED: "red"}, colored=True)
+    codes = np.full((2, 1, 9), BLACK, np.int32)
+    codes[0, 0, 4], codes[0, 0, 7] = 0xE00000, RED
+    codes[1] = RED
+    ids, unknown = decode(codes, coding, {})
+    assert snap(codes, ids, unknown, coding)[0, 0].tolist() == [0, 0, 0, 0, 0, 0, 0, 1, 0]
+
+
+def test_grey_values_snap_too() -> None:
+    coding = coding_of({0: "background", 255: "foreground"})
+    codes = np.array([[[0, 0, 100, 200, 255]]], np.uint8)
+    ids, unknown = decode(codes, coding, {})
+    assert snap(codes, ids, unknown, coding).tolist() == [[[0, 0, 0, 1, 1]]]

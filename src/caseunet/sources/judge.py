@@ -183,10 +183,9 @@ def _unknown(
     )
     if not coding.colored and [count.code for count in unknown] == [255] and set(coding.codes) == {0, 1}:
         return "mask-255", text, "255 stands for 1 here, it seems: map it.", {"map": {255: 1}}
-    distances = {count.code: _distance(count.code, coding) for count in unknown}
     wide = coding.colored or max(coding.codes) >= 128
-    if wide and all(not count.inner or distances[count.code][0] <= NEAR for count in unknown):
-        near = coding.label_map.names[distances[worst.code][1]]
+    if wide and all(not count.inner or _distance(count.code, coding)[0] <= NEAR for count in unknown):
+        near = coding.label_map.names[_distance(worst.code, coding)[1]]
         text += f"; the mask was smoothed or saved with loss (nearest class: {near})"
         advice = "Export masks as PNG without smoothing, or snap such pixels to the nearest class around them."
         return "smoothed", text, advice, {"snap": True}

@@ -94,8 +94,10 @@ def test_published_splits() -> None:
     assert list(fold.val) == [f"volume-{n}" for n in range(28)]
     assert list(fold.train) == [f"volume-{n}" for n in range(28, 131)]
     frames = {f"seq_{s}/frame{f:03d}": SplitCase(f"seq_{s}", 1) for s in range(1, 17) for f in range(2)}
+    frames["test/seq_2/frame000"] = SplitCase("test/seq_2", 1)
     fold = published("isinet", frames, "sequence", "endovis2018-types").folds[0]
     assert {case.split("/")[0] for case in fold.val} == {"seq_2", "seq_5", "seq_9", "seq_15"}
+    assert len(fold.train) == 24
     with pytest.raises(UserError, match='The split "isinet" is for '):
         published("isinet", lits, "patient", "lits")
     with pytest.raises(UserError, match=r'the split "lits": no case is there for validation'):

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,8 +22,8 @@ SAMPLE = 200_000
 ALIKE = 24
 """Difference in each colour channel within which neighbours are of one area: what lossy saving does to it."""
 
-MOST_CODES = 4096
-"""Different values of a mask that are kept; smoothed colours have thousands."""
+MOST_VALUES, MOST_COLORS = 256, 64
+"""Different values, or colours, of a mask that are kept; smoothed colours have thousands."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,8 @@ class MaskFacts:
         colored, fractional: as of :class:`Mask`.
         misplaced: what is wrong with its shape or position, or "".
         lost: whether its affine is the identity and its image's is not.
-        counts: of its values, most frequent first.
-        distinct: how many different values there are.
+        counts: of its values, most frequent first; classes that are known, and the most frequent others.
+        rest: (how many values, on how many pixels) are not among ``counts``.
         content: hash of the values.
     """
 
@@ -70,7 +71,7 @@ class MaskFacts:
     misplaced: str
     lost: bool
     counts: tuple[CodeCount, ...]
-    distinct: int
+    rest: tuple[int, int]
     content: str
 
 
@@ -117,27 +118,38 @@ def measure_mask(layout: Layout, case: SourceCase, dataset: SourceDataset) -> tu
     return mask.colored, count_codes(mask.codes, mask.colored)[0]
 
 
-def count_codes(codes: np.ndarray, colored: bool, areas: bool = True) -> tuple[tuple[CodeCount, ...], int]:
-    """The values of a mask (S, H, W), most frequent first, at most :data:`MOST_CODES`; and how many there are.
+def count_codes(
+    codes: np.ndarray, colored: bool, known: Collection[int] = (), areas: bool = True
+) -> tuple[tuple[CodeCount, ...], tuple[int, int]]:
+    """The values of a mask, most frequent first, and what is left: (how many values, on how many pixels).
 
-    Without ``areas``, which take half of the time, it is not looked which pixels lie inside one.
+    Args:
+        codes: (S, H, W).
+        colored: whether they are colours.
+        known: values that are never left.
+        areas: whether to look which pixels lie inside an area, which takes half of the time.
     """
     if codes.dtype != np.uint8 and codes.size and codes.min() >= 0 and codes.max() < 256:
         codes = codes.astype(np.uint8)
     pixels, flat, inner = Counter[int](), Counter[int](), Counter[int]()
-    at: dict[int, tuple[int, int, int]] = {}
+    first: dict[int, int] = {}
     wide = colored or (codes.size > 0 and codes.max() >= 128)  # small values are ids, of which near is not alike
     for s, plane in enumerate(codes):
-        pixels += _histogram(plane)
-        for code in pixels.keys() - at.keys():
-            row, column = divmod(int(np.argmax(plane == code)), plane.shape[1])
-            at[code] = (s, row, column)
+        here = _histogram(plane)
+        pixels += here
+        first = dict.fromkeys(here, s) | first
         if areas:
             flat += (same := _histogram(_inside(plane, colored, 0)))
             inner += _histogram(_inside(plane, colored, ALIKE)) if wide else same
-    order = sorted(pixels, key=lambda code: -pixels[code])
-    counts = tuple(CodeCount(code, pixels[code], flat[code], inner[code], at[code]) for code in order[:MOST_CODES])
-    return counts, len(pixels)
+    order = sorted(pixels, key=lambda code: (-pixels[code], code))
+    most = MOST_COLORS if colored else MOST_VALUES
+    kept = order[:most] + [code for code in order[most:] if code in known]
+    counts = []
+    for code in kept:
+        plane = codes[first[code]]
+        row, column = divmod(int(np.argmax(plane == code)), plane.shape[1])
+        counts.append(CodeCount(code, pixels[code], flat[code], inner[code], (first[code], row, column)))
+    return tuple(counts), (len(order) - len(kept), pixels.total() - sum(count.pixels for count in counts))
 
 
 def likeness(pixels: np.ndarray) -> np.ndarray | None:
@@ -180,7 +192,8 @@ def _image_facts(picture: Picture) -> ImageFacts:
 def _mask_facts(mask: Mask, image: Geometry, dataset: SourceDataset, case: SourceCase) -> MaskFacts:
     repair = dataset.repairs.get(case.id)
     in_slices = image.affine is None  # volumes are not smoothed, so areas tell only where classes must be found
-    counts, distinct = count_codes(mask.codes, mask.colored, areas=in_slices or dataset.coding is None)
+    known = {} if dataset.coding is None else dataset.coding.codes
+    counts, rest = count_codes(mask.codes, mask.colored, known, areas=in_slices or dataset.coding is None)
     kept = repair is not None and repair.affine == "image"
     return MaskFacts(
         stored=mask.stored,
@@ -189,7 +202,7 @@ def _mask_facts(mask: Mask, image: Geometry, dataset: SourceDataset, case: Sourc
         misplaced=placement(mask, image, repair),
         lost=not kept and is_identity(mask.geometry) and not is_identity(image) and image.affine is not None,
         counts=counts,
-        distinct=distinct,
+        rest=rest,
         content=_content(mask.codes),
     )
 

@@ -1,7 +1,7 @@
 """From what was measured to what a person should know. Pure: reads no file."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 from re import findall
@@ -171,12 +171,13 @@ def _unknown(
     unknown: list[CodeCount], mask: MaskFacts, coding: LabelCoding, hint: str
 ) -> tuple[str, str, str, dict[str, object]]:
     """Kind, text, advice and repair of values that are no class."""
-    pixels = sum(count.pixels for count in unknown)
+    pixels = sum(count.pixels for count in unknown) + mask.rest[1]
+    others = len(unknown) - 1 + mask.rest[0]
     worst = unknown[0]
     known = known_codes(coding)
     where = "slice {}, row {}, column {}".format(*worst.at)
     name = "colours" if coding.colored else "values"
-    more = f" and {len(unknown) - 1:,} other {name}" if len(unknown) > 1 else ""
+    more = f" and {others:,} other {name}" if others else ""
     text = (
         f"{pixels:,} pixels have {name} that are no class: {code_text(worst.code, coding.colored)} "
         f"({worst.pixels:,} pixels, the first at {where}){more}; the classes are {known}"
@@ -323,7 +324,6 @@ def _classes(facts: Sequence[CaseFacts], dataset: SourceDataset) -> Iterable[Fin
 def _copied(facts: Sequence[CaseFacts], dataset: SourceDataset, split: Split | None) -> Iterable[Finding]:
     """Images that are there twice, and near copies that a split may part."""
     files = {case.id: dataset.relative(case.image[0]) for case in dataset.cases}
-    trained = {case for fold in split.folds for case in fold.train} if split else set()
     for cases in copies(facts):
         groups = {case.group for case in cases}
         first = cases[0]
@@ -348,17 +348,7 @@ def _copied(facts: Sequence[CaseFacts], dataset: SourceDataset, split: Split | N
                 text = f"its pixels are those of {files[first.id]}{masks}"
                 yield Finding(level="note", kind="copy-in-group", text=text, case=case.id, file=files[case.id])
 
-    def parted(a: CaseFacts, b: CaseFacts) -> bool:
-        if split is None:
-            return a.group != b.group
-        return any((a.id in fold.train and b.id in fold.val) or (a.id in fold.val and b.id in fold.train)
-                   for fold in split.folds) if trained else False  # fmt: skip
-
-    told: set[str] = set()
-    for pair in near_copies(facts, parted):
-        if pair.exact or pair.second.id in told:
-            continue
-        told.add(pair.second.id)
+    for pair in near_copies(facts, _parted(facts, split)):
         turned = f" {pair.turned}" if pair.turned else ""
         across = "the split parts them" if split else f"it is of another {dataset.group_name}"
         yield Finding(
@@ -370,6 +360,20 @@ def _copied(facts: Sequence[CaseFacts], dataset: SourceDataset, split: Split | N
             file=files[pair.second.id],
             other=pair.first.id,
         )
+
+
+def _parted(facts: Sequence[CaseFacts], split: Split | None) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """For rows of indices, which of their pairs a split may part: those of two groups, or those that ``split`` does."""
+    if split is None:
+        _, group = np.unique([case.group for case in facts], return_inverse=True)
+        return lambda rows, columns: group[rows, None] != group[columns]
+    train, val = (
+        np.array([[case.id in part for case in facts] for part in parts])
+        for parts in ([fold.train for fold in split.folds], [fold.val for fold in split.folds])
+    )
+    return lambda rows, columns: np.logical_or.reduce(
+        [(t[rows, None] & v[columns]) | (v[rows, None] & t[columns]) for t, v in zip(train, val, strict=True)]
+    )
 
 
 def _groups_of_one_number(dataset: SourceDataset) -> Iterable[Finding]:

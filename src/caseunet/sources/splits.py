@@ -103,6 +103,8 @@ def by_group(cases: Mapping[str, SplitCase], folds: int, seed: int, group_name: 
 def published(name: str, cases: Mapping[str, SplitCase], group_name: str, layout: str) -> Split:
     """A split that papers use, by the numbers of patients or sequences.
 
+    Sequences below a folder named after the test set have numbers of their own and are in no part.
+
     Raises:
         UserError: the data set is another one, or lacks a part.
     """
@@ -111,8 +113,9 @@ def published(name: str, cases: Mapping[str, SplitCase], group_name: str, layout
         raise UserError(
             f'The split "{name}" is for the layout {" or ".join(sorted(layouts))}; these data are {layout}.'
         )
-    val = [case for case, of in cases.items() if _last_number(of.group) in numbers]
-    train = [case for case in cases if case not in val]
+    released = {name: case for name, case in cases.items() if "test" not in case.group.rpartition("/")[0].lower()}
+    val = [name for name, case in released.items() if _last_number(case.group) in numbers]
+    train = [name for name, case in released.items() if _last_number(case.group) not in numbers]
     return Split(by=group_name, folds=(_checked(train, val, cases, group_name, f'the split "{name}"'),))
 
 

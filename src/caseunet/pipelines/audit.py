@@ -14,7 +14,7 @@ from caseunet.files import check_output_folder, output_folder, write_json, write
 from caseunet.pipelines.audit_page import Shown, audit_page
 from caseunet.progress import Display, counted
 from caseunet.sources import Finding, Layout, SourceCase, SourceDataset, open_source
-from caseunet.sources.coding import find_coding
+from caseunet.sources.coding import CodeCount, find_coding
 from caseunet.sources.facts import CaseFacts, measure, measure_mask
 from caseunet.sources.judge import class_pixels, judge, settle_coding
 from caseunet.sources.layout import Level
@@ -104,9 +104,9 @@ def examine(raw: Path, config: PrepareConfig, display: Display) -> Examination:
         f"({len(dataset.labelled):,} with masks) of {counted(groups, dataset.group_name)}"
     )
     facts: list[CaseFacts] = [CaseFacts(case.id, case.group) for case in dataset.cases]
-    work = partial(_measure_one, layout, replace(dataset, cases=()))
     with display.stage("auditing", len(dataset.cases), "case") as stage:
-        for index, result in run_all(work, dataset.cases, config.workers):
+        alone = [_alone(dataset, (case,)) for case in dataset.cases]
+        for index, result in run_all(partial(_measure_one, layout), alone, config.workers):
             case = dataset.cases[index]
             facts[index] = result if isinstance(result, CaseFacts) else _lost(result, case, dataset)
             stage.advance(1, case.id)
@@ -147,8 +147,9 @@ def with_coding(layout: Layout, dataset: SourceDataset, workers: int | None) -> 
     """
     if dataset.coding is not None:
         return dataset
-    work = partial(_measure_mask, layout, replace(dataset, cases=()))
-    masks = [result for _, result in run_all(work, dataset.labelled, workers) if isinstance(result, tuple)]
+    alone = [_alone(dataset, (case,)) for case in dataset.labelled]
+    results = run_all(partial(_measure_mask, layout), alone, workers)
+    masks = [result for _, result in results if isinstance(result, tuple)]
     coding = find_coding(masks)
     if coding is None:
         raise UserError(f"{dataset.root}: its masks show fewer than two classes. Name them in a labels.json.")
@@ -162,7 +163,8 @@ def plan_of(found: Examination, config: PrepareConfig) -> RepairPlan:
     cases = dict(before.cases)
     for finding in found.findings:
         if finding.repair is not None and finding.case is not None:
-            cases[finding.case] = cases.get(finding.case, CaseRepair()).also(finding.repair)
+            planned = cases.get(finding.case, cases.get(EVERY_CASE, CaseRepair()))
+            cases[finding.case] = planned.also(finding.repair)
     alike = len(cases) > 1 and len(set(map(repr, cases.values()))) == 1
     if alike and set(cases) == {case.id for case in dataset.cases}:
         cases = {EVERY_CASE: next(iter(cases.values()))}
@@ -180,12 +182,18 @@ def plan_of(found: Examination, config: PrepareConfig) -> RepairPlan:
     )
 
 
-def _measure_one(layout: Layout, dataset: SourceDataset, case: SourceCase) -> CaseFacts:
-    return measure(layout, case, dataset)
+def _alone(dataset: SourceDataset, cases: tuple[SourceCase, ...]) -> SourceDataset:
+    """A few cases and what is needed to read them: small enough to be sent to a worker process for each."""
+    repairs = {case.id: dataset.repairs[case.id] for case in cases if case.id in dataset.repairs}
+    return replace(dataset, cases=cases, findings=(), repairs=repairs)
 
 
-def _measure_mask(layout: Layout, dataset: SourceDataset, case: SourceCase) -> Any:
-    return measure_mask(layout, case, dataset)
+def _measure_one(layout: Layout, dataset: SourceDataset) -> CaseFacts:
+    return measure(layout, dataset.cases[0], dataset)
+
+
+def _measure_mask(layout: Layout, dataset: SourceDataset) -> tuple[bool, tuple[CodeCount, ...]] | None:
+    return measure_mask(layout, dataset.cases[0], dataset)
 
 
 def _lost(error: LostWorkerError, case: SourceCase, dataset: SourceDataset) -> CaseFacts:
@@ -204,7 +212,8 @@ def _lost(error: LostWorkerError, case: SourceCase, dataset: SourceDataset) -> C
 def _pictures(found: Examination, config: PrepareConfig, display: Display) -> tuple[list[Shown], list[Shown]]:
     """Pictures of what is wrong, a few of each kind, and of some cases as they are."""
     by_id = {case.id: case for case in found.dataset.cases}
-    jobs: list[tuple[tuple[SourceCase, ...], Finding | None, str]] = []
+    jobs: list[tuple[SourceDataset, Finding | None]] = []
+    titles: list[str] = []
     seen: dict[tuple[str, str], int] = {}
     for finding in found.findings:
         if finding.case is None and finding.file is None:
@@ -213,22 +222,24 @@ def _pictures(found: Examination, config: PrepareConfig, display: Display) -> tu
         seen[key] = seen.get(key, 0) + 1
         if seen[key] <= PICTURES_OF_A_KIND:
             cases = tuple(by_id[case] for case in (finding.case, finding.other) if case in by_id)
-            jobs.append((cases, finding, finding.case or finding.file or ""))
+            jobs.append((_alone(found.dataset, cases), finding))
+            titles.append(finding.case or finding.file or "")
     labelled = found.dataset.labelled or found.dataset.cases
     stride = -(-len(labelled) // EXAMPLES)
-    jobs += [((case,), None, case.id) for case in labelled[::stride]]
-    work = partial(_draw_one, found.layout, replace(found.dataset, cases=()))
+    jobs += [(_alone(found.dataset, (case,)), None) for case in labelled[::stride]]
+    titles += [case.id for case in labelled[::stride]]
     drawn: list[bytes] = [b""] * len(jobs)
     with display.stage("drawing", len(jobs), "picture") as stage:
-        for index, result in run_all(work, jobs, config.workers):
+        for index, result in run_all(partial(_draw_one, found.layout), jobs, config.workers):
             drawn[index] = result if isinstance(result, bytes) else b""
             stage.advance(1)
-    shown = [Shown(title, png, finding) for (_, finding, title), png in zip(jobs, drawn, strict=True) if png]
+    shown = [Shown(t, png, finding) for t, (_, finding), png in zip(titles, jobs, drawn, strict=True) if png]
     return [s for s in shown if s.finding is not None], [s for s in shown if s.finding is None]
 
 
-def _draw_one(layout: Layout, dataset: SourceDataset, job: tuple[Sequence[SourceCase], Finding | None, str]) -> bytes:
-    return draw(layout, job[0], dataset, job[1])
+def _draw_one(layout: Layout, job: tuple[SourceDataset, Finding | None]) -> bytes:
+    dataset, finding = job
+    return draw(layout, dataset, finding)
 
 
 def _content(found: Examination, raw: Path) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Small pictures of cases for the audit: the image, its classes outlined, and what is wrong with it."""
 
 import io
-from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -25,14 +24,14 @@ CT_WINDOW = (-200.0, 250.0)
 GAP = 6
 
 
-def draw(layout: Layout, cases: Sequence[SourceCase], dataset: SourceDataset, finding: Finding | None = None) -> bytes:
-    """A PNG of one case, or of several side by side; empty if nothing of them can be drawn.
+def draw(layout: Layout, dataset: SourceDataset, finding: Finding | None = None) -> bytes:
+    """A PNG of the cases of a data set side by side; empty if nothing of them can be drawn.
 
     The slice is the one that the finding is about: where a value is no class, else where most foreground is. Classes
     are outlined in their colours, values that are no class are filled with magenta.
     """
     panels = []
-    for case in cases:
+    for case in dataset.cases:
         try:
             panels += _panels(layout, case, dataset)
         except Exception:  # what cannot be read has a finding of its own

@@ -12,7 +12,7 @@ from caseunet.errors import BadValuesError, UserError
 from caseunet.io.geometry import is_identity, orientation_of
 from caseunet.sources.coding import CodeCount
 from caseunet.sources.layout import Finding, Layout, SourceCase, SourceDataset
-from caseunet.sources.reading import placement
+from caseunet.sources.reading import Misplaced, placement
 from caseunet.sources.repair import CaseRepair
 from caseunet.types import Geometry, Mask, Picture
 
@@ -58,7 +58,7 @@ class MaskFacts:
     Attributes:
         stored: numeric type or image mode in the file.
         colored, fractional: as of :class:`Mask`.
-        misplaced: what is wrong with its shape or position, or "".
+        misplaced, misplacement: what is wrong with its shape or place, and in words.
         lost: whether its affine is the identity and its image's is not.
         counts: of its values, most frequent first; classes that are known, and the most frequent others.
         rest: (how many values, on how many pixels) are not among ``counts``.
@@ -68,7 +68,8 @@ class MaskFacts:
     stored: str
     colored: bool
     fractional: int
-    misplaced: str
+    misplaced: Misplaced
+    misplacement: str
     lost: bool
     counts: tuple[CodeCount, ...]
     rest: tuple[int, int]
@@ -194,12 +195,14 @@ def _mask_facts(mask: Mask, image: Geometry, dataset: SourceDataset, case: Sourc
     in_slices = image.affine is None  # volumes are not smoothed, so areas tell only where classes must be found
     known = {} if dataset.coding is None else dataset.coding.codes
     counts, rest = count_codes(mask.codes, mask.colored, known, areas=in_slices or dataset.coding is None)
+    misplaced, misplacement = placement(mask, image, repair)
     kept = repair is not None and repair.affine == "image"
     return MaskFacts(
         stored=mask.stored,
         colored=mask.colored,
         fractional=mask.fractional,
-        misplaced=placement(mask, image, repair),
+        misplaced=misplaced,
+        misplacement=misplacement,
         lost=not kept and is_identity(mask.geometry) and not is_identity(image) and image.affine is not None,
         counts=counts,
         rest=rest,

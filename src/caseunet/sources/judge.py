@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import PurePosixPath
 from re import findall
 from statistics import median
@@ -13,7 +14,7 @@ from caseunet.progress import counted
 from caseunet.sources.alike import copies, near_copies
 from caseunet.sources.coding import NEAR, CodeCount, find_coding, unpacked
 from caseunet.sources.facts import CaseFacts, MaskFacts
-from caseunet.sources.layout import LEVELS, Finding, SourceCase, SourceDataset
+from caseunet.sources.layout import LEVELS, Finding, Level, SourceCase, SourceDataset
 from caseunet.sources.reading import known_codes
 from caseunet.sources.repair import CaseRepair, code_text
 from caseunet.types import LabelCoding, Split
@@ -53,7 +54,7 @@ def judge(dataset: SourceDataset, facts: Sequence[CaseFacts], split: Split | Non
         findings += _of_image(case, by_id[case.id], dataset)
     findings += [*_channels(facts, by_id, dataset), *_unusual(facts, by_id, dataset), *_orientations(facts)]
     findings += _classes(facts, dataset)
-    findings += _copied(facts, dataset, split)
+    findings += _copied(facts, by_id, dataset, split)
     if dataset.format == "folder":
         findings += _groups_of_one_number(dataset)
     return tuple(sorted(findings, key=lambda finding: (LEVELS.index(finding.level), finding.kind)))
@@ -96,80 +97,77 @@ def _found_coding(coding: LabelCoding | None, masks: Sequence[MaskFacts]) -> Fin
     return Finding(level="note", kind="found-classes", text=text, advice=advice)
 
 
-def _missing_masks(dataset: SourceDataset) -> list[Finding]:
-    missing = [case for case in dataset.cases if not case.label and not case.test]
+def _about(
+    case: SourceCase,
+    dataset: SourceDataset,
+    level: Level,
+    kind: str,
+    text: str,
+    advice: str = "",
+    of_mask: bool = False,
+    other: str | None = None,
+    repair: CaseRepair | None = None,
+) -> Finding:
+    """A finding about a case's image, or its mask."""
+    file = dataset.relative((case.label if of_mask else case.image)[0])
+    if repair is not None and not repair.why:
+        repair = repair.model_copy(update={"why": kind})
+    return Finding(
+        level=level, kind=kind, text=text, advice=advice, case=case.id, file=file, other=other, repair=repair
+    )
+
+
+def _missing_masks(dataset: SourceDataset) -> Iterable[Finding]:
     tests = [case for case in dataset.cases if not case.label and case.test]
-    findings = [
-        Finding(
-            level="warning",
-            kind="missing-mask",
-            text="has no mask, so it is left out",
-            advice="Add its mask if there should be one.",
-            case=case.id,
-            file=dataset.relative(case.image[0]),
-        )
-        for case in missing
-    ]
     if not dataset.labelled:
         text = f"{counted(len(dataset.cases), 'image')}, but no masks; nothing to train on"
-        findings = [Finding(level="error", kind="no-masks", text=text, advice="Add the masks.")]
+        yield Finding(level="error", kind="no-masks", text=text, advice="Add the masks.")
+    else:
+        for case in dataset.cases:
+            if not case.label and not case.test:
+                text = "has no mask, so it is left out"
+                yield _about(case, dataset, "warning", "missing-mask", text, "Add its mask if there should be one.")
     if tests:
         text = f"{counted(len(tests), 'image')} of the test set, without masks: {tests[0].id} to {tests[-1].id}"
-        findings.append(Finding(level="note", kind="test-set", text=text))
-    return findings
+        yield Finding(level="note", kind="test-set", text=text)
 
 
-def _of_mask(facts: CaseFacts, case: SourceCase, dataset: SourceDataset) -> list[Finding]:
+def _of_mask(facts: CaseFacts, case: SourceCase, dataset: SourceDataset) -> Iterable[Finding]:
     mask, coding = facts.mask, dataset.coding
     if mask is None:
-        return []
-    file, findings = dataset.relative(case.label[0]), []
-
-    def add(level: str, kind: str, text: str, advice: str, **repair: object) -> None:
-        plan = CaseRepair.model_validate({"why": kind, **repair}) if repair else None
-        findings.append(
-            Finding.model_validate(
-                {"level": level, "kind": kind, "text": text, "advice": advice, "case": case.id, "file": file}
-                | {"repair": plan}
-            )
-        )
-
-    if mask.misplaced.startswith("the mask's shape"):
-        text = f"{mask.misplaced}; each pixel of the image needs one label"
-        add("error", "shape-differs", text, "Export the mask on the image's grid.", drop=True)
-        return findings
-    if mask.misplaced:
+        return
+    about = partial(_about, case, dataset, of_mask=True)
+    drop, place = CaseRepair(drop=True), CaseRepair(affine="image")
+    if mask.misplaced == "shape":
+        text = f"{mask.misplacement}; each pixel of the image needs one label"
+        yield about("error", "shape-differs", text, "Export the mask on the image's grid.", repair=drop)
+        return
+    if mask.misplaced == "place":
         advice = "Look at the picture; if the mask fits its image, take the image's position, else export it again."
-        add("error", "affine-differs", mask.misplaced, advice, affine="image")
+        yield about("error", "affine-differs", mask.misplacement, advice, repair=place)
     if mask.lost:
         text = "its affine is the identity, so its position is lost (as in LiTS case 53); it is laid on its image"
-        add("warning", "affine-lost", text, "Look at the picture, whether it fits.", affine="image")
+        yield about("warning", "affine-lost", text, "Look at the picture, whether it fits.", repair=place)
     if mask.fractional:
         text = f"holds {mask.fractional:,} values that are no whole numbers; it was interpolated"
-        add("error", "fractional", text, "Export it with nearest-neighbour interpolation.", drop=True)
-        return findings
+        yield about("error", "fractional", text, "Export it with nearest-neighbour interpolation.", repair=drop)
+        return
     if mask.stored.startswith("float"):
-        findings.append(
-            Finding(level="note", kind="float-labels", text=f"labels are stored as {mask.stored}, all whole numbers",
-                    case=case.id, file=file)
-        )  # fmt: skip
+        yield about("note", "float-labels", f"labels are stored as {mask.stored}, all whole numbers")
     if coding is None:
-        return findings
+        return
     repair = dataset.repairs.get(case.id)
     unknown = unknown_counts(mask, coding, repair)
     if unknown and not (repair and repair.snap):
-        kind, text, advice, plan = _unknown(unknown, mask, coding, dataset.hint)
-        add("error", kind, text, advice, **plan)
+        kind, text, advice, mend = _unknown(unknown, mask, coding, dataset.hint)
+        yield about("error", kind, text, advice, repair=mend)
     elif sum(number for i, number in class_pixels(mask, coding, repair).items() if i) == 0 and not unknown:
-        findings.append(
-            Finding(level="note", kind="empty-mask", text="holds nothing but background", case=case.id, file=file)
-        )
-    return findings
+        yield about("note", "empty-mask", "holds nothing but background")
 
 
 def _unknown(
     unknown: list[CodeCount], mask: MaskFacts, coding: LabelCoding, hint: str
-) -> tuple[str, str, str, dict[str, object]]:
+) -> tuple[str, str, str, CaseRepair]:
     """Kind, text, advice and repair of values that are no class."""
     pixels = sum(count.pixels for count in unknown) + mask.rest[1]
     others = len(unknown) - 1 + mask.rest[0]
@@ -183,19 +181,15 @@ def _unknown(
         f"({worst.pixels:,} pixels, the first at {where}){more}; the classes are {known}"
     )
     if not coding.colored and [count.code for count in unknown] == [255] and set(coding.codes) == {0, 1}:
-        return "mask-255", text, "255 stands for 1 here, it seems: map it.", {"map": {255: 1}}
+        return "mask-255", text, "255 stands for 1 here, it seems: map it.", CaseRepair(map={255: 1})
     wide = coding.colored or max(coding.codes) >= 128
     if wide and all(not count.inner or _distance(count.code, coding)[0] <= NEAR for count in unknown):
         near = coding.label_map.names[_distance(worst.code, coding)[1]]
         text += f"; the mask was smoothed or saved with loss (nearest class: {near})"
         advice = "Export masks as PNG without smoothing, or snap such pixels to the nearest class around them."
-        return "smoothed", text, advice, {"snap": True}
-    return (
-        "unknown-label",
-        text,
-        hint or "Name the class, map it to one with a plan, or leave the case out.",
-        {"drop": True},
-    )
+        return "smoothed", text, advice, CaseRepair(snap=True)
+    advice = hint or "Name the class, map it to one with a plan, or leave the case out."
+    return "unknown-label", text, advice, CaseRepair(drop=True)
 
 
 def _distance(code: int, coding: LabelCoding) -> tuple[float, int]:
@@ -208,30 +202,24 @@ def _distance(code: int, coding: LabelCoding) -> tuple[float, int]:
     return min((float(np.linalg.norm(own - color(known))), i) for known, i in coding.codes.items())
 
 
-def _of_image(facts: CaseFacts, case: SourceCase, dataset: SourceDataset) -> list[Finding]:
+def _of_image(facts: CaseFacts, case: SourceCase, dataset: SourceDataset) -> Iterable[Finding]:
     image = facts.image
     if image is None:
-        return []
-    file = dataset.relative(case.image[0])
-    findings = []
+        return
+    about = partial(_about, case, dataset)
     S, _, H, W = image.shape
-    if image.range[0] == image.range[-1]:
-        text = f"all its pixels are {image.range[0]:g}"
-        findings.append(Finding(level="warning", kind="empty-image", text=text, advice="Get the file again.",
-                                case=case.id, file=file,
-                                repair=CaseRepair(drop=True, why="empty image")))  # fmt: skip
+    lowest, highest = image.range[0], image.range[-1]
+    if lowest == highest:
+        text = f"all its pixels are {lowest:g}"
+        yield about("warning", "empty-image", text, "Get the file again.", repair=CaseRepair(drop=True))
     elif image.constant_slices:
-        text = f"in {image.constant_slices} of {S} slices all pixels are equal"
-        findings.append(Finding(level="note", kind="constant-slices", text=text, case=case.id, file=file))
+        yield about("note", "constant-slices", f"in {image.constant_slices} of {S} slices all pixels are equal")
     if min(H, W) < SMALLEST:
         text = f"its slices have {H}×{W} pixels; the networks need {SMALLEST} each way"
-        findings.append(Finding(level="warning", kind="small", text=text, advice="Set --prepare.size.",
-                                case=case.id, file=file))  # fmt: skip
-    if dataset.modality == "ct" and image.range[0] >= 0 and image.range[-1] > 0:
-        text = f"its values run from {image.range[0]:g} to {image.range[-1]:g}, so they are no Hounsfield units"
-        findings.append(Finding(level="warning", kind="no-hu", text=text, case=case.id, file=file,
-                                advice="Subtract the offset, or name the modality: --prepare.modality mr"))  # fmt: skip
-    return findings
+        yield about("warning", "small", text, "Set --prepare.size.")
+    if dataset.modality == "ct" and lowest >= 0 and highest > 0:
+        text = f"its values run from {lowest:g} to {highest:g}, so they are no Hounsfield units"
+        yield about("warning", "no-hu", text, "Subtract the offset, or name the modality: --prepare.modality mr")
 
 
 def _channels(facts: Sequence[CaseFacts], by_id: dict[str, SourceCase], dataset: SourceDataset) -> Iterable[Finding]:
@@ -241,15 +229,9 @@ def _channels(facts: Sequence[CaseFacts], by_id: dict[str, SourceCase], dataset:
     usual = counts.most_common(1)[0][0]
     for case in facts:
         if case.image and case.image.shape[1] != usual:
-            yield Finding(
-                level="error",
-                kind="channels",
-                text=f"has {case.image.shape[1]} channels; {counts[usual]} of {counts.total()} images have {usual}",
-                advice="A network needs the same channels everywhere.",
-                case=case.id,
-                file=dataset.relative(by_id[case.id].image[0]),
-                repair=CaseRepair(drop=True, why="channels differ"),
-            )
+            text = f"has {case.image.shape[1]} channels; {counts[usual]} of {counts.total()} images have {usual}"
+            advice = "A network needs the same channels everywhere."
+            yield _about(by_id[case.id], dataset, "error", "channels", text, advice, repair=CaseRepair(drop=True))
 
 
 def _unusual(facts: Sequence[CaseFacts], by_id: dict[str, SourceCase], dataset: SourceDataset) -> Iterable[Finding]:
@@ -261,14 +243,9 @@ def _unusual(facts: Sequence[CaseFacts], by_id: dict[str, SourceCase], dataset: 
         for case, image in images:
             if image.spacing and any(not 1 / 3 <= own / u <= 3 for own, u in zip(image.spacing, usual, strict=True)):
                 own_text, usual_text = ("×".join(f"{v:.3g}" for v in s) for s in (image.spacing, usual))
-                yield Finding(
-                    level="warning",
-                    kind="spacing",
-                    text=f"its voxels are {own_text} mm (slices, rows, columns); usual are {usual_text}",
-                    advice="Look whether the header is right.",
-                    case=case.id,
-                    file=dataset.relative(by_id[case.id].image[0]),
-                )
+                text = f"its voxels are {own_text} mm (slices, rows, columns); usual are {usual_text}"
+                advice = "Look whether the header is right."
+                yield _about(by_id[case.id], dataset, "warning", "spacing", text, advice)
     if len(images) < FEWEST:
         return
     told: set[str] = set()
@@ -280,14 +257,10 @@ def _unusual(facts: Sequence[CaseFacts], by_id: dict[str, SourceCase], dataset: 
         for (case, _), value in zip(images, values.tolist(), strict=True):
             if spread and abs(value - middle) > FAR * spread and case.id not in told:
                 told.add(case.id)
-                yield Finding(
-                    level="note" if dataset.modality == "mr" else "warning",
-                    kind="intensity",
-                    text=f"the {name} of its pixels is {value:g}; usual is {middle:g}",
-                    advice="Look whether it is the same kind of image.",
-                    case=case.id,
-                    file=dataset.relative(by_id[case.id].image[0]),
-                )
+                level: Level = "note" if dataset.modality == "mr" else "warning"  # MR has no unit
+                text = f"the {name} of its pixels is {value:g}; usual is {middle:g}"
+                advice = "Look whether it is the same kind of image."
+                yield _about(by_id[case.id], dataset, level, "intensity", text, advice)
 
 
 def _orientations(facts: Sequence[CaseFacts]) -> Iterable[Finding]:
@@ -313,53 +286,48 @@ def _classes(facts: Sequence[CaseFacts], dataset: SourceDataset) -> Iterable[Fin
     for i, name in enumerate(dataset.coding.label_map.names):
         having = groups.get(i, set())
         if groups and not having:
-            yield Finding(level="warning", kind="absent-class", text=f'no mask has the class "{name}"',
-                          advice="It cannot be learned; look whether the ids are right.")  # fmt: skip
+            text, advice = f'no mask has the class "{name}"', "It cannot be learned; look whether the ids are right."
+            yield Finding(level="warning", kind="absent-class", text=text, advice=advice)
         elif len(having) == 1 and len({case.group for case in facts}) > 1:
             text = f'only the {dataset.group_name} {next(iter(having))} has the class "{name}"'
-            yield Finding(level="warning", kind="rare-class", text=text,
-                          advice="It cannot be both learned and scored.")  # fmt: skip
+            advice = "It cannot be both learned and scored."
+            yield Finding(level="warning", kind="rare-class", text=text, advice=advice)
 
 
-def _copied(facts: Sequence[CaseFacts], dataset: SourceDataset, split: Split | None) -> Iterable[Finding]:
+def _copied(
+    facts: Sequence[CaseFacts], by_id: dict[str, SourceCase], dataset: SourceDataset, split: Split | None
+) -> Iterable[Finding]:
     """Images that are there twice, and near copies that a split may part."""
-    files = {case.id: dataset.relative(case.image[0]) for case in dataset.cases}
+
+    def file(case: CaseFacts) -> str:
+        return dataset.relative(by_id[case.id].image[0])
+
     for cases in copies(facts):
-        groups = {case.group for case in cases}
         first = cases[0]
         for case in cases[1:]:
+            about = partial(_about, by_id[case.id], dataset)
             other = next((c for c in cases if c.group != case.group), first)
-            same_mask = case.mask and other.mask and case.mask.content == other.mask.content
-            masks = "" if not (case.mask and other.mask) else ", and so are their masks" if same_mask else (
-                ", but their masks differ"
-            )  # fmt: skip
-            if len(groups) > 1:
-                yield Finding(
-                    level="error" if case.mask and other.mask else "warning",
-                    kind="copy",
-                    text=f"its pixels are those of {files[other.id]}, of another {dataset.group_name}{masks}",
-                    advice="Leave one out, or give both the same group: a split could part them.",
-                    case=case.id,
-                    file=files[case.id],
-                    other=other.id,
-                    repair=CaseRepair(drop=True, why=f"copy of {other.id}"),
-                )
+            masks = ""
+            if case.mask and other.mask:
+                same = case.mask.content == other.mask.content
+                masks = ", and so are their masks" if same else ", but their masks differ"
+            if other.group == case.group:
+                yield about("note", "copy-in-group", f"its pixels are those of {file(first)}{masks}", other=first.id)
+                continue
+            text = f"its pixels are those of {file(other)}, of another {dataset.group_name}{masks}"
+            advice = "Leave one out, or give both the same group: a split could part them."
+            if case.mask and other.mask:
+                repair = CaseRepair(drop=True, why=f"copy of {other.id}")
+                yield about("error", "copy", text, advice, other=other.id, repair=repair)
             else:
-                text = f"its pixels are those of {files[first.id]}{masks}"
-                yield Finding(level="note", kind="copy-in-group", text=text, case=case.id, file=files[case.id])
+                yield about("warning", "copy", text, advice, other=other.id)
 
+    across = "the split parts them" if split else f"it is of another {dataset.group_name}"
     for pair in near_copies(facts, _parted(facts, split)):
         turned = f" {pair.turned}" if pair.turned else ""
-        across = "the split parts them" if split else f"it is of another {dataset.group_name}"
-        yield Finding(
-            level="warning",
-            kind="near-copy",
-            text=f"looks like {files[pair.first.id]}{turned} (correlation {pair.correlation:.4f}), and {across}",
-            advice="If they show the same, give them the same group.",
-            case=pair.second.id,
-            file=files[pair.second.id],
-            other=pair.first.id,
-        )
+        text = f"looks like {file(pair.first)}{turned} (correlation {pair.correlation:.4f}), and {across}"
+        advice = "If they show the same, give them the same group."
+        yield _about(by_id[pair.second.id], dataset, "warning", "near-copy", text, advice, other=pair.first.id)
 
 
 def _parted(facts: Sequence[CaseFacts], split: Split | None) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:

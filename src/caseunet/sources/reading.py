@@ -1,6 +1,7 @@
 """From the files of a case to pixels and class ids; what most layouts have in common."""
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from caseunet.sources.coding import coding_of, decode, snap
 from caseunet.sources.layout import Finding, Layout, SourceCase, SourceDataset
 from caseunet.sources.repair import EVERY_CASE, CaseRepair, RepairPlan, code_text
 from caseunet.types import Geometry, LabelCoding, Mask, Picture
+
+Misplaced = Literal["", "shape", "place"]
 
 SAME_PLACE = 0.1
 """Voxels by which image and mask may lie apart: what writers round."""
@@ -67,7 +70,8 @@ def read_labels(layout: Layout, case: SourceCase, dataset: SourceDataset, image:
     coding = known_coding(dataset)
     image = layout.read_geometry(case) if image is None else image
     mask = layout.read_mask(case, dataset, image)
-    if problem := placement(mask, image, dataset.repairs.get(case.id)):
+    misplaced, problem = placement(mask, image, dataset.repairs.get(case.id))
+    if misplaced:
         raise UserError(f"{case.label[0]}: {problem}.")
     if mask.fractional:
         raise UserError(f"{case.label[0]}: holds {mask.fractional:,} values that are no whole numbers; labels are.")
@@ -97,23 +101,27 @@ def known_coding(dataset: SourceDataset) -> LabelCoding:
     return dataset.coding
 
 
-def placement(mask: Mask, image: Geometry, repair: CaseRepair | None = None) -> str:
-    """What is wrong with where a mask lies, or ""."""
+def placement(mask: Mask, image: Geometry, repair: CaseRepair | None = None) -> tuple[Misplaced, str]:
+    """What is wrong with a mask's shape or place, and in words; ("", "") if it lies on its image."""
     own = mask.geometry
     if own.affine is None or image.affine is None:
         shape = mask.codes.shape[-2:] if image.affine is None else own.shape
-        return "" if shape == image.shape else f"the mask's shape {shape} is not its image's {image.shape}"
-    if own.shape != image.shape and sorted(own.shape) != sorted(image.shape):
-        return f"the mask's shape {own.shape} is not its image's {image.shape}"
-    if is_identity(own) or (repair is not None and repair.affine == "image"):
-        return "" if own.shape == image.shape else f"the mask's shape {own.shape} is not its image's {image.shape}"
+        return ("", "") if shape == image.shape else ("shape", _shapes(shape, image))
+    laid = is_identity(own) or (repair is not None and repair.affine == "image")
+    if sorted(own.shape) != sorted(image.shape) or (laid and own.shape != image.shape):
+        return "shape", _shapes(own.shape, image)
     distance = distance_in_voxels(image, own)
-    if distance <= SAME_PLACE:
-        return ""
+    if laid or distance <= SAME_PLACE:
+        return "", ""
     axes = [orientation_of(geometry) for geometry in (own, image)]
-    turned = f", its axes run {axes[0]}, the image's {axes[1]}" if axes[0] != axes[1] else ""
-    apart = f"{distance:.3g} voxels away from its image" if np.isfinite(distance) else "on another grid than its image"
-    return f"the mask lies {apart}{turned}"
+    turned = f"; its axes run {axes[0]}, the image's {axes[1]}" if axes[0] != axes[1] else ""
+    if np.isinf(distance):
+        return "shape", f"{_shapes(own.shape, image)} once their axes run alike{turned}"
+    return "place", f"the mask lies {distance:.3g} voxels away from its image{turned}"
+
+
+def _shapes(shape: tuple[int, ...], image: Geometry) -> str:
+    return f"the mask's shape {shape} is not its image's {image.shape}"
 
 
 def unknown_text(codes: np.ndarray, coding: LabelCoding) -> str:

@@ -137,7 +137,8 @@ def audit(
     _say(f"page    {out / 'audit.html'}")
     if repair is not None:
         _say(f"plan    {repair}: read it, then")
-        _say_next("prepare", raw, "--out", "prepared", "--plan", repair)
+        given = [f"--{setting}" for setting in settings] + (["--format", format] if format else [])
+        _say_next("prepare", raw, "--out", "prepared", "--plan", repair, *given)
     if found.at_level("error"):
         raise SystemExit(1)
 

@@ -254,6 +254,7 @@ def test_groups_that_share_a_number_are_warned_of(masks: Path) -> None:
     one = found_in(masks, group=r"^(?:left_|right_)?([^_]+)")
     assert "groups-share-number" not in {f.kind for f in one.findings}
     assert [case.group for case in one.dataset.cases].count("10001") == 4
+    assert "groups" not in {f.kind for f in one.findings}, "the names' own groups are not told of"
 
 
 # --- values of masks ----------------------------------------------------------------------------------------------

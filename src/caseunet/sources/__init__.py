@@ -53,7 +53,11 @@ def open_source(root: Path, config: PrepareConfig) -> tuple[Layout, SourceDatase
     if config.modality != "auto":
         dataset = replace(dataset, modality=config.modality)
     if config.group is not None:
-        dataset = replace(dataset, cases=tuple(_regrouped(case, config.group) for case in dataset.cases))
+        dataset = replace(
+            dataset,
+            cases=tuple(_regrouped(case, config.group) for case in dataset.cases),
+            findings=tuple(finding for finding in dataset.findings if finding.kind != "groups"),
+        )
     if config.plan is not None:
         dataset = apply_plan(dataset, read_plan(config.plan), str(config.plan))
     return layout, dataset

@@ -311,7 +311,7 @@ def main(arguments: list[str] | None = None) -> None:
         _complain(
             f"{type(error).__name__}: {error}\nThis is a defect of caseunet. Run again with --debug for its traceback."
         )
-        raise SystemExit(1) from error
+        raise SystemExit(3) from error
 
 
 def _given(value: float | None) -> float | Literal["none"]:

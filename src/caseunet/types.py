@@ -103,6 +103,7 @@ class Mask:
         colored: whether the codes are colours.
         stored: numeric type in the file.
         fractional: how many values were no whole numbers and have been rounded.
+        laid: whether its own position is lost, so that it was laid on its image, index on index.
     """
 
     codes: np.ndarray
@@ -110,6 +111,7 @@ class Mask:
     colored: bool = False
     stored: str = "uint8"
     fractional: int = 0
+    laid: bool = False
 
 
 class LabelCoding(Stored):

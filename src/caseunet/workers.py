@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 PATIENCE = 900.0
-"""Seconds after which an item is given up."""
+"""Seconds without any result after which what is under way is given up."""
 
 
 class LostWorkerError(UserError):
@@ -36,7 +36,7 @@ def run_all(
         function: picklable; what it raises is raised here.
         items: picklable.
         workers: processes; 0 works in this one, None takes one for each processor.
-        patience: seconds after which an item is given up; not watched over with 0 workers.
+        patience: seconds without any result after which what is under way is given up; not watched with 0 workers.
     """
     workers = min(usable_processors() if workers is None else workers, len(items))
     if workers == 0:
@@ -78,8 +78,13 @@ def _round(
     try:
         while waiting or under_way:
             while waiting and len(under_way) < 2 * workers:
-                index = waiting.pop()
-                under_way[executor.submit(function, items[index])] = index
+                index = waiting[-1]
+                try:
+                    under_way[executor.submit(function, items[index])] = index
+                except BrokenProcessPool:  # a worker died since the last look
+                    suspects += under_way.values()
+                    return
+                waiting.pop()
             done, _ = wait(under_way, timeout=patience, return_when=FIRST_COMPLETED)
             broken = not done or any(isinstance(future.exception(), BrokenProcessPool) for future in done)
             for future in done:

@@ -296,3 +296,19 @@ def test_a_segment_of_an_unknown_name_is_refused(tmp_path: Path) -> None:
     assert pydicom.dcmread(tmp_path / "seg.dcm").SegmentSequence[0].SegmentLabel == "liver"
     with pytest.raises(UserError, match=r"seg.dcm: .*liver"):
         dicom.read_segmentation([tmp_path / "seg.dcm"], {"spleen": 1}, geometry_of())
+
+
+def test_values_are_hounsfield_units_whatever_screens_or_other_units_ask_for(tmp_path: Path) -> None:
+    """MONOCHROME1 shows low values bright, and a real-world value map gives other units: both leave HU as they are."""
+    _, slices = slices_of()
+    for name in ("plain", "other"):
+        (tmp_path / name).mkdir()
+    plain = dicom.read_series(save(tmp_path / "plain", slices)).pixels
+    mapping = pydicom.Dataset()
+    mapping.RealWorldValueFirstValueMapped, mapping.RealWorldValueLastValueMapped = 0, 65535
+    mapping.RealWorldValueSlope, mapping.RealWorldValueIntercept = 0.5, 3
+    mapping.LUTLabel, mapping.LUTExplanation = "x", "x"
+    for dataset in slices:
+        dataset.PhotometricInterpretation = "MONOCHROME1"
+        dataset.RealWorldValueMappingSequence = [mapping]
+    np.testing.assert_array_equal(dicom.read_series(save(tmp_path / "other", slices)).pixels, plain)

@@ -209,7 +209,7 @@ def test_a_near_copy_across_sequences_is_found(
     Image.fromarray(copy.astype(np.uint8)).save(raw / "images" / "op3_1.png")
     finding = the("near-copy", found_in(raw))
     assert (finding.level, finding.case, finding.other) == ("warning", "op3_1", "op1_1")
-    assert words in finding.text
+    assert f"op1_1.png{words and ' ' + words} (correlation" in finding.text
 
 
 def test_near_copies_are_looked_for_across_a_given_split(masks: Path, tmp_path: Path) -> None:
@@ -375,9 +375,83 @@ def test_a_plan_mends_the_lost_position_and_ignores_the_extra_mask(lits: Path, t
     assert sorted(prepared.cases.index) == ["volume-0", "volume-1", "volume-3"]
 
 
+def test_the_image_s_place_is_taken_and_the_mask_s_own_axes(lits: Path, tmp_path: Path) -> None:
+    """A mask that is right but for its origin, stored with its first axis the other way, must not come out mirrored."""
+    plan = tmp_path / "plan.yaml"
+    before = prepare(lits, tmp_path / "before", PrepareConfig(workers=0, folds=2)).labels("volume-1")
+    image = nib.load(lits / "segmentation-1.nii", mmap=False)
+    assert nib.aff2axcodes(image.affine) == ("L", "P", "S")
+    turned = image.as_reoriented(nib.orientations.axcodes2ornt("RPS"))
+    affine = turned.affine.copy()
+    affine[:3, 3] += 7
+    nib.save(nib.Nifti1Image(np.asarray(turned.dataobj), affine), lits / "segmentation-1.nii")
+    assert "its axes run" in the("affine-differs", found_in(lits)).text
+    audit(lits, tmp_path / "a", PrepareConfig(workers=0), repair=plan)
+    prepared = prepare(lits, tmp_path / "p", PrepareConfig(workers=0, folds=2, plan=plan))
+    np.testing.assert_array_equal(prepared.labels("volume-1"), before)
+
+
+def test_plans_and_outputs_do_not_destroy_each_other(lits: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"plan.yaml: lies in .*Choose a --repair elsewhere"):
+        audit(lits, tmp_path / "a", PrepareConfig(workers=0), repair=tmp_path / "a" / "plan.yaml")
+    audit(lits, tmp_path / "a", PrepareConfig(workers=0), repair=tmp_path / "plan.yaml")
+    plan = shutil.copy(tmp_path / "plan.yaml", tmp_path / "a" / "plan.yaml")
+    with pytest.raises(UserError, match="which is read"):
+        audit(lits, tmp_path / "a", PrepareConfig(workers=0, plan=plan), overwrite=True)
+    assert plan.exists()
+
+
+def test_a_plan_that_drops_everything_leaves_nothing_to_train_on(lits: Path, tmp_path: Path) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text('layout: lits\ncases: {"*": {drop: true}}')
+    found = audit(lits, tmp_path / "a", PrepareConfig(workers=0, plan=plan))
+    assert the("no-masks", found).level == "error"
+
+
+def test_255_beside_1_is_not_mapped(tmp_path: Path) -> None:
+    """A mask that holds 0, 1 and 255 says something else with 255: pixels that nobody labelled, often."""
+    raw = tmp_path / "raw"
+    write_folder(raw, groups=3, frames=2, encoding="0/255")
+    (raw / "labels.json").write_text(json.dumps([{"name": n, "classid": i} for i, n in enumerate(("none", "thing"))]))
+    for path in (raw / "masks").iterdir():
+        repaint(path, lambda a: a // 255)
+    path = sorted((raw / "masks").iterdir())[2]
+    repaint(path, put((slice(3), slice(4)), 255))
+    finding = the("unknown-label", found_in(raw))
+    assert "nobody labelled" in finding.advice
+
+
+def test_one_sequence_in_two_parts_is_one_group(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    write_folder(raw, groups=3, frames=2, encoding="ids")
+    for kind in ("images", "masks"):
+        for n, path in enumerate(sorted((raw / kind).iterdir())):
+            place = raw / ("train" if n % 2 else "val") / kind
+            place.mkdir(parents=True, exist_ok=True)
+            path.rename(place / path.name)
+    cases = found_in(raw).dataset.cases
+    assert len(cases) == 6
+    assert len({case.group for case in cases}) == 3
+
+
+def test_a_turned_photograph_is_named(masks: Path) -> None:
+    path = sorted((masks / "images").iterdir())[0]
+    exif = Image.Exif()
+    exif[274] = 3
+    Image.open(path).save(path.with_suffix(".jpg"), exif=exif)
+    path.unlink()
+    finding = the("unreadable", found_in(masks))
+    assert "EXIF orientation is 3" in finding.text
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        (
+            "layout: lits\ncases: {volume-0: {map: {2: 7}}}",
+            "maps a value of volume-0 to class 7; there are 0 to",
+        ),
+        ("layout: lits\nignore: {segmentation-99.nii: typo}", 'ignore: there is no file "segmentation-99.nii"'),
         ("layout: msd", "is a plan for the layout msd; this data set is lits"),
         ("layout: lits\ncases: {volume-99: {drop: true}}", 'there is no case "volume-99". Did you mean "volume-'),
         ("layout: lits\ncases: {volume-0: {dropp: true}}", 'cases.volume-0.dropp: Did you mean "drop"'),
@@ -390,7 +464,7 @@ def test_a_plan_mends_the_lost_position_and_ignores_the_extra_mask(lits: Path, t
 )
 def test_a_plan_that_cannot_be_is_named(text: str, message: str, lits: Path, tmp_path: Path) -> None:
     (tmp_path / "plan.yaml").write_text(text)
-    with pytest.raises(UserError, match=f"plan.yaml: .*{message}"):
+    with pytest.raises(UserError, match=message):
         found_in(lits, plan=tmp_path / "plan.yaml")
     with pytest.raises(UserError, match="none.yaml: no such file"):
         found_in(lits, plan=tmp_path / "none.yaml")
@@ -455,7 +529,9 @@ def test_names_in_the_page_are_escaped(masks: Path, tmp_path: Path) -> None:
     path = sorted((masks / "masks").iterdir())[0]
     path.rename(path.with_name("<script>alert(1)</script>.png".replace("/", "_")))
     audit(masks, tmp_path / "a", PrepareConfig(workers=0))
-    assert "<script>alert" not in (tmp_path / "a" / "audit.html").read_text()
+    page = (tmp_path / "a" / "audit.html").read_text()
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert" in page
 
 
 def test_200_hippocampus_cases_in_ten_seconds(real_data: Callable[[str], Path], tmp_path: Path) -> None:

@@ -143,8 +143,9 @@ def test_folds_from_a_csv(tmp_path: Path) -> None:
         ("a.csv", "", "expected the columns case and fold"),
         ("a.csv", "case,part\nc0,left\n", 'case c0: the part is train, val or test, not "left"'),
         ("a.csv", "case,part\nc0,train\nc0,val\n", 'names the case "c0" twice'),
-        ("a.csv", "case,fold\nc0,one\n", "folds are numbers"),
-        ("a.csv", "case,fold\nc0\n", "folds are numbers"),
+        ("a.csv", "case,fold\nc0,one\n", "folds are numbered 0, 1, 2"),
+        ("a.csv", "case,fold\nc0,1\nc2,2\n", "folds are numbered 0, 1, 2 …, found 1, 2"),
+        ("a.csv", "case,fold\nc0\n", "folds are numbered 0, 1, 2"),
     ],
 )
 def test_split_files_that_cannot_be_used_are_named(name: str, text: str, message: str, tmp_path: Path) -> None:

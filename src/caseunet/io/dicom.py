@@ -22,6 +22,9 @@ GRID_TOLERANCE = 0.01
 ORIENTATION_TOLERANCE = 1e-4
 """By which the direction cosines of slices may differ: what writers round."""
 
+PARAMETRIC_MAP = "1.2.840.10008.5.1.4.1.1.30"
+"""Its pixels have no rescale, but a real-world value map."""
+
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _TAGS = [
     *("SeriesInstanceUID", "SOPInstanceUID", "Modality", "PatientID", "SeriesNumber", "SeriesDescription"),
@@ -151,10 +154,20 @@ def read_series(paths: Sequence[Path]) -> Picture:
             datasets.append(dataset)
     with _explained(paths[0], "the slices of its series make no volume"):
         if _multi_frame(datasets):
-            volume = highdicom.Image.from_dataset(datasets[0], copy=False).get_volume(dtype=np.float32)
+            volume = highdicom.Image.from_dataset(datasets[0], copy=False).get_volume(
+                dtype=np.float32,
+                apply_presentation_lut=False,
+                apply_real_world_transform=None if datasets[0].SOPClassUID == PARAMETRIC_MAP else False,
+            )
         else:
             _stack(datasets)
-            volume = highdicom.get_volume_from_series(datasets, dtype=np.float32, orientation_tol=ORIENTATION_TOLERANCE)
+            volume = highdicom.get_volume_from_series(
+                datasets,
+                dtype=np.float32,
+                orientation_tol=ORIENTATION_TOLERANCE,
+                apply_presentation_lut=False,  # that is for screens: it would invert MONOCHROME1
+                apply_real_world_transform=False,  # into units other than those of the rescale
+            )
         if volume.array.ndim != 3:
             raise ValueError(f"expected grey images, found pixels of shape {volume.array.shape}")
     geometry = volume_geometry(tuple(volume.spatial_shape), _TO_RAS @ volume.affine, str(paths[0]))

@@ -68,6 +68,11 @@ def distance_in_voxels(a: Geometry, b: Geometry) -> float:
     return float(shifts.max() / np.linalg.norm(first[:3, :3], axis=0).min())
 
 
+def canonical_shape(geometry: Geometry) -> tuple[int, ...]:
+    """Of the array in canonical order: (slices, rows, columns)."""
+    return geometry.shape if geometry.affine is None else _canonical_grid(geometry)[0][::-1]
+
+
 def is_identity(geometry: Geometry) -> bool:
     """Whether the affine is the one that writers put when they know no position."""
     return geometry.affine is not None and np.allclose(np.abs(geometry.affine), np.eye(4), atol=1e-3)

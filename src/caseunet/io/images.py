@@ -1,5 +1,6 @@
 """One way to read any image file, whatever its kind."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from caseunet.errors import UserError
@@ -51,7 +52,7 @@ def read_picture(path: Path, rgb: bool) -> Picture:
     return raster.read_image(path, 3 if rgb else 1)
 
 
-def read_mask(path: Path, image: Geometry, colored: bool | None = None, use_image_affine: bool = False) -> Mask:
+def read_mask(path: Path, image: Geometry, colored: bool | None = None, same_axes: bool = True) -> Mask:
     """The values of a mask file.
 
     A volume whose affine is the identity, as in LiTS case 53, has lost its place and is taken to lie where its image
@@ -61,7 +62,7 @@ def read_mask(path: Path, image: Geometry, colored: bool | None = None, use_imag
         path: the file.
         image: the geometry of its image.
         colored: for raster files, whether the values are colours; None finds out.
-        use_image_affine: take the image's affine whatever the file says.
+        same_axes: whether the image's array runs as arrays of this kind of file do; if not, a lost place stays lost.
 
     Raises:
         UserError: the file is missing, damaged or of no known kind.
@@ -69,9 +70,9 @@ def read_mask(path: Path, image: Geometry, colored: bool | None = None, use_imag
     if is_volume(path):
         kind = nifti if nifti.is_nifti(path) else itk
         own = kind.read_geometry(path)
-        lost = is_identity(own) and own.shape == image.shape
-        placed = image.affine is not None and (lost or use_image_affine)
-        return kind.read_mask(path, image if placed else None)
+        lost = image.affine is not None and is_identity(own) and not is_identity(image)
+        laid = lost and same_axes and own.shape == image.shape
+        return replace(kind.read_mask(path, image if laid else None), laid=laid)
     _known(path)
     return raster.read_mask(path, colored)
 

@@ -13,7 +13,7 @@ from caseunet.io.limits import check_declared_size
 from caseunet.io.values import as_integers, whole_numbers
 from caseunet.types import Geometry, Mask, Picture
 
-SUFFIXES = (".nrrd", ".mha", ".mhd")
+SUFFIXES = (".nrrd", ".mha")
 
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -90,8 +90,7 @@ def _read(path: Path, reader: Any) -> np.ndarray:
         raise UserError(f"{path}: expected numbers, found pixels of type {kind}.")
     components = reader.GetNumberOfComponents()
     declared = math.prod(reader.GetSize()) * components * bits // 8
-    if path.suffix.lower() != ".mhd":  # whose pixels lie in another file
-        check_declared_size(path, declared, compressed=True)
+    check_declared_size(path, declared, compressed=True)
     _check_stream(path, declared)
     try:
         array = SimpleITK.GetArrayFromImage(reader.Execute())
@@ -106,10 +105,8 @@ def _check_stream(path: Path, declared: int) -> None:
     """Unpack compressed pixels to their end, which compares their checksum: SimpleITK does not.
 
     Raises:
-        UserError: they are damaged, or lie in another file (but for .mhd).
+        UserError: they are damaged, or lie in another file.
     """
-    if path.suffix.lower() == ".mhd":
-        return
     with path.open("rb") as stream:
         compressed, elsewhere = False, False
         for line in stream:  # the header: NRRD ends it with an empty line, MetaImage with the name of the data file

@@ -16,6 +16,8 @@ from caseunet.types import Color, Geometry, Mask, Picture
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
 
+EXIF_ORIENTATION = 274
+
 _COLOR = ("RGB", "RGBA", "P", "L", "LA", "1", "CMYK", "YCbCr")
 _GREY = ("L", "I;16", "I;16B", "I", "F")
 
@@ -80,9 +82,9 @@ def read_mask(path: Path, colored: bool | None = None) -> Mask:
 
 
 def is_colored(path: Path) -> bool:
-    """Whether the header tells of colours; a palette image holds indices."""
+    """Whether the header tells of anything but grey: colours, a palette, transparency."""
     with _open(path) as image:
-        return image.mode in ("RGB", "RGBA", "CMYK", "YCbCr")
+        return image.mode not in _GREY
 
 
 def write_ids(path: Path, ids: np.ndarray, colors: Sequence[Color]) -> None:
@@ -122,6 +124,12 @@ def _load(path: Path, image: Image.Image) -> Image.Image:
             with Image.open(path) as again:
                 again.verify()  # the checksums, which decoding does not look at
         image.load()
+        turned = image.getexif().get(EXIF_ORIENTATION, 1)
+        if turned not in (0, 1):
+            raise UserError(
+                f"{path}: its EXIF orientation is {turned}: some programs turn it and some do not, so nobody knows "
+                "whether its mask fits. Save it upright, without that tag."
+            )
     return image
 
 

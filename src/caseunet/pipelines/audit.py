@@ -19,6 +19,7 @@ from caseunet.sources.facts import CaseFacts, measure, measure_mask
 from caseunet.sources.judge import class_pixels, judge, settle_coding
 from caseunet.sources.layout import Level
 from caseunet.sources.pictures import draw
+from caseunet.sources.reading import check_repairs
 from caseunet.sources.repair import EVERY_CASE, CaseRepair, PlannedLabel, RepairPlan, read_plan, write_plan
 from caseunet.sources.splits import SplitCase, make_split
 from caseunet.types import Split
@@ -76,12 +77,15 @@ def audit(
         UserError: the layout is not known, or nothing can be written.
     """
     config, display = config or PrepareConfig(), display or Display()
-    check_output_folder(out, KIND, [raw], overwrite)
+    inputs = [raw, *([config.plan] if config.plan is not None else [])]
+    check_output_folder(out, KIND, inputs, overwrite)
+    if repair is not None and repair.resolve().is_relative_to(out.resolve()):
+        raise UserError(f"{repair}: lies in {out}, which later audits replace. Choose a --repair elsewhere.")
     if repair is not None and repair.exists() and not overwrite:
         raise UserError(f"{repair}: is there already. Choose another --repair, or give --overwrite to replace it.")
     found = examine(raw, config, display)
     pictures, examples = _pictures(found, config, display)
-    with output_folder(out, KIND, [raw], overwrite) as folder:
+    with output_folder(out, KIND, inputs, overwrite) as folder:
         write_json(folder / "audit.json", _content(found, raw))
         page = audit_page(found.dataset, found.facts, found.findings, pictures, examples, found.seconds)
         write_text(folder / "audit.html", page)
@@ -111,6 +115,8 @@ def examine(raw: Path, config: PrepareConfig, display: Display) -> Examination:
             facts[index] = result if isinstance(result, CaseFacts) else _lost(result, case, dataset)
             stage.advance(1, case.id)
     dataset = settle_coding(dataset, facts)
+    if dataset.coding is not None:
+        check_repairs(dataset, str(config.plan))
     cases = split_cases(dataset, facts)
     split: Split | None = None
     if cases:
@@ -225,7 +231,7 @@ def _pictures(found: Examination, config: PrepareConfig, display: Display) -> tu
             jobs.append((_alone(found.dataset, cases), finding))
             titles.append(finding.case or finding.file or "")
     labelled = found.dataset.labelled or found.dataset.cases
-    stride = -(-len(labelled) // EXAMPLES)
+    stride = max(1, -(-len(labelled) // EXAMPLES))
     jobs += [(_alone(found.dataset, (case,)), None) for case in labelled[::stride]]
     titles += [case.id for case in labelled[::stride]]
     drawn: list[bytes] = [b""] * len(jobs)

@@ -25,7 +25,7 @@ from caseunet.pipelines.audit import with_coding
 from caseunet.pipelines.predict import PredictionsInfo, read_predictions
 from caseunet.progress import Display, counted
 from caseunet.sources import Layout, SourceCase, SourceDataset, open_source
-from caseunet.sources.reading import known_coding, read_labels
+from caseunet.sources.reading import check_repairs, known_coding, read_labels
 from caseunet.types import LabelMap, Ranges, Split
 
 KIND = "a report"
@@ -73,6 +73,7 @@ def evaluate(
     predicted = read_predictions(predictions)
     layout, dataset = open_source(references, config)
     dataset = with_coding(layout, dataset, config.workers)
+    check_repairs(dataset, str(config.plan))
     label_map = known_coding(dataset).label_map
     if label_map != predicted.label_map:
         raise UserError(
@@ -85,7 +86,7 @@ def evaluate(
         ranges = fold_of(parts, fold, split).val
     if run is not None and not (run / "metrics.csv").is_file():
         raise UserError(f"{run}: is no training run (metrics.csv is missing).")
-    inputs = [predictions, references, *filter(None, (split, run))]
+    inputs = [predictions, references, *filter(None, (split, run, config.plan))]
     check_output_folder(out, KIND, inputs, overwrite)
     cases = {case.id: case for case in dataset.labelled}
     pairs = _pairs(predicted, predictions, layout, dataset, cases, ranges)

@@ -1,6 +1,7 @@
 """BUNDLE + images → PREDICTIONS."""
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -68,7 +69,7 @@ class PredictionsInfo(Stored):
     @model_validator(mode="after")
     def _consistent(self) -> "PredictionsInfo":
         ids = [case.id for case in self.cases]
-        twice = [case for case in ids if ids.count(case) > 1]
+        twice = [case for case, times in Counter(ids).items() if times > 1]
         if twice:
             raise ValueError(f"case {twice[0]} is there twice")
         for case in self.cases:

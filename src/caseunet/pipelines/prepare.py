@@ -49,7 +49,7 @@ def prepare(
         UserError: the layout is not known, or the audit finds errors.
     """
     config, display = config or PrepareConfig(), display or Display()
-    check_output_folder(out, KIND, [raw], overwrite)
+    check_output_folder(out, KIND, [raw, *([config.plan] if config.plan is not None else [])], overwrite)
     found = examine(raw, config, display)
     notes = _accept(found, display)
     layout, dataset = found.layout, found.dataset
@@ -97,7 +97,8 @@ def _accept(found: Examination, display: Display) -> tuple[str, ...]:
     Raises:
         UserError: there are errors, or there is nothing to prepare.
     """
-    errors = [_in_words(finding, found.dataset) for finding in found.at_level("error")]
+    fatal = [finding for finding in found.findings if finding.level == "error" or finding.kind == "split"]
+    errors = [_in_words(finding, found.dataset) for finding in fatal]
     if len(errors) == 1:
         raise UserError(errors[0])
     if errors:

@@ -142,7 +142,7 @@ def find_coding(masks: Iterable[tuple[bool, Sequence[CodeCount]]]) -> LabelCodin
     elif not colored and set(pixels) == {0, 1, 255}:  # some masks 0 and 1, some 0 and 255: the latter are the fault
         codes = [0, 1]
     else:
-        codes = _distinct(pixels, inner, colored)
+        codes = _distinct(pixels, inner, flat, colored)
     if not 2 <= len(codes) <= 255:
         return None
     if colored:
@@ -166,6 +166,11 @@ def packed(color: Sequence[int]) -> int:
 
 def unpacked(code: int) -> Color:
     return (code >> 16 & 255, code >> 8 & 255, code & 255)
+
+
+def as_colors(grey: np.ndarray) -> np.ndarray:
+    """Grey values as colours 0xRRGGBB."""
+    return grey.astype(np.int32) * 0x010101
 
 
 def decode(codes: np.ndarray, coding: LabelCoding, extra: Mapping[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -231,13 +236,17 @@ def _are_ids(pixels: Mapping[int, int], flat: Mapping[int, int]) -> bool:
     return sum(flat[code] for code in between) >= total / 2 and set(pixels) != {0, 1, 255}
 
 
-def _distinct(pixels: Mapping[int, int], inner: Mapping[int, int], colored: bool) -> list[int]:
+def _distinct(pixels: Mapping[int, int], inner: Mapping[int, int], flat: Mapping[int, int], colored: bool) -> list[int]:
     """Values that fill areas and are not near a commoner one; the darkest first if it is nearly black."""
     chosen: dict[int, np.ndarray] = {}
     for code in sorted(pixels, key=lambda code: (-inner[code], code)):
         if not inner[code] or len(chosen) == 255:
             break
-        color = np.array(unpacked(code if colored else code * 0x010101), float)
+        rgb = code if colored else code * 0x010101
+        color, before = np.array(unpacked(rgb), float), list(chosen.values())
+        lines = [_apart(rgb, a, b) for place, a in enumerate(before) for b in before[:place]]
+        if not flat[code] and min(lines, default=np.inf) < NEAR / 2:
+            continue  # a mixture, in a ramp so long that neighbours differ little
         if all(np.linalg.norm(color - other) > NEAR for other in chosen.values()):
             chosen[code] = color
     if colored:

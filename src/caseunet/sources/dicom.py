@@ -15,7 +15,6 @@ from caseunet.io import dicom, images
 from caseunet.io.dicom import Header
 from caseunet.sources import reading
 from caseunet.sources.coding import coding_of, read_labels_json
-from caseunet.sources.folder import bare_name
 from caseunet.sources.layout import (
     Finding,
     Layout,
@@ -29,9 +28,11 @@ from caseunet.sources.layout import (
     no_cases,
     relative,
 )
+from caseunet.sources.names import bare_name
 from caseunet.types import Geometry, LabelCoding, Mask, Picture
 
 MODALITIES = ("CT", "MR")
+MOST_CLASSES = 254
 
 
 def matches(root: Path) -> bool:
@@ -81,6 +82,12 @@ def _coding(segmentations: Sequence[Header]) -> LabelCoding:
         if "background" in header.segments.values():
             raise UserError(f'{header.path}: has a segment "background"; what no segment covers is the background.')
     names = list(dict.fromkeys(label for header in segmentations for label in header.segments.values()))
+    if len(names) > MOST_CLASSES:
+        raise UserError(
+            f"{segmentations[0].path}: with the other segmentations it has {len(names)} segment labels, such as "
+            f'"{names[-1]}"; each label becomes a class, and at most {MOST_CLASSES} can be. Give segments of one kind '
+            "one label."
+        )
     return coding_of({0: "background", **dict(enumerate(names, start=1))})
 
 
@@ -99,7 +106,7 @@ def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask
         UserError: see :func:`caseunet.io.dicom.read_segmentation`.
     """
     if not dicom.is_dicom(case.label[0]):
-        return reading.read_mask(case, dataset, image)
+        return images.read_mask(case.label[0], image, colored=False, same_axes=False)
     coding = reading.known_coding(dataset)
     return dicom.read_segmentation(case.label, {name: i for i, name in enumerate(coding.label_map.names)}, image)
 

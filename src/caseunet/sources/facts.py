@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from caseunet.errors import BadValuesError, UserError
-from caseunet.io.geometry import is_identity, orientation_of
+from caseunet.io.geometry import orientation_of
 from caseunet.sources.coding import CodeCount
 from caseunet.sources.layout import Finding, Layout, SourceCase, SourceDataset
 from caseunet.sources.reading import Misplaced, placement
@@ -203,7 +203,7 @@ def _mask_facts(mask: Mask, image: Geometry, dataset: SourceDataset, case: Sourc
         fractional=mask.fractional,
         misplaced=misplaced,
         misplacement=misplacement,
-        lost=not kept and is_identity(mask.geometry) and not is_identity(image) and image.affine is not None,
+        lost=mask.laid and not kept,
         counts=counts,
         rest=rest,
         content=_content(mask.codes),

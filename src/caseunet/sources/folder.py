@@ -6,11 +6,12 @@ Images are PNG, JPEG, TIFF, BMP, NIfTI, NRRD or MetaImage. Masks hold ids, 0 and
 the folder ([{name, classid, color}, …]) names the classes; without it they are found in the masks.
 """
 
+import json
 import re
-from collections import Counter
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from caseunet.errors import UserError
+from caseunet.files import read_json
 from caseunet.io import images, raster
 from caseunet.sources import reading
 from caseunet.sources.coding import read_labels_json
@@ -26,21 +27,16 @@ from caseunet.sources.layout import (
     no_cases,
     twice,
 )
-from caseunet.types import Modality
+from caseunet.sources.names import MASK_WORDS, bare_name, find_groups, told_groups
+from caseunet.types import LabelCoding, Modality
 
 IMAGE_FOLDERS = {"images", "image", "imgs", "img", "imagestr", "imagests", "frames", "scans", "volumes", "jpegimages"}
 MASK_FOLDERS = {
     *("masks", "mask", "labels", "label", "labelstr", "annotations", "segmentations", "segmentationclass"),
     *("gt", "groundtruth", "ground_truth", "truth"),
 }
-PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}
-MASK_WORDS = r"(?:mask|masks|label|labels|seg|segmentation|gt|groundtruth|annotation)"
-IMAGE_WORDS = r"(?:image|img|volume|vol|scan|frame)"
 
-_MASK_ENDING = re.compile(rf"(?P<key>.+)[-_. ]{MASK_WORDS}$", re.IGNORECASE)
-_WORDS_BEFORE = re.compile(rf"^(?:{IMAGE_WORDS}|{MASK_WORDS})[-_. ]+", re.IGNORECASE)
-_WORDS_BEHIND = re.compile(rf"[-_. ]+(?:{IMAGE_WORDS}|{MASK_WORDS})$", re.IGNORECASE)
-_NUMBERED = re.compile(r"(?P<group>.+?)(?P<between>[-_. /]+)(?:frame|slice|img|image|z)?[-_]?\d+$", re.IGNORECASE)
+_MASK_ENDING = re.compile(rf"(?P<key>.+)[-_. ]{MASK_WORDS}(?:[-_ ]?\d+)?$", re.IGNORECASE)
 
 
 def matches(root: Path) -> bool:
@@ -85,39 +81,17 @@ def discover(root: Path) -> SourceDataset:
     listed, findings = cases(root)
     modality, remark = _modality(listed)
     own = root / "labels.json"
-    number = len({case.group for case in listed})
     notes = [Finding(level="note", kind="modality", text=remark)] if remark else []
-    if number < len(listed):
-        text = f"the names show {number} groups of images ({listed[0].group}, …), which splits keep whole"
-        advice = "If that is wrong, give a pattern for the group in a case's name: --prepare.group '^[^_]+'"
-        notes.append(Finding(level="note", kind="groups", text=text, advice=advice))
     return SourceDataset(
         format="folder",
         root=root,
         cases=listed,
-        coding=read_labels_json(own, colored=_masks_in_color(listed)) if own.is_file() else None,
+        coding=_named(own, listed) if own.is_file() else None,
         modality=modality,
         group_name="group",
         licence="",
-        findings=(*findings, *notes),
+        findings=(*findings, *notes, *told_groups(listed)),
     )
-
-
-def find_groups(names: list[str]) -> dict[str, str]:
-    """{case: group}: what stands before a last number, where that tells of several patients or sequences.
-
-    "10001_458" belongs to "10001" and "video3/frame012" to "video3", but "image_7" and "train/7" to themselves.
-    """
-    groups = {}
-    for name in names:
-        groups[name] = name
-        if match := _NUMBERED.match(name):
-            last = PurePosixPath(match["group"]).name
-            by_folder = "/" in match["between"] and last.lower() not in PARTS
-            if by_folder or any(character.isdigit() for character in last):
-                groups[name] = match["group"]
-    sizes = Counter(groups.values())
-    return groups if len(sizes) > 1 else {name: name for name in names}
 
 
 def _by_role(root: Path) -> tuple[dict[Path, str], dict[Path, str]]:
@@ -153,14 +127,6 @@ def _key(path: Path, root: Path, place: int | None) -> str:
     return "/".join([*folders, images.stem(path)])
 
 
-def bare_name(key: str) -> str:
-    """A key without words such as "volume" and "segmentation" at the ends of its name."""
-    folder, _, name = key.rpartition("/")
-    for words in (_WORDS_BEHIND, _WORDS_BEFORE):
-        name = words.sub("", name) or name
-    return f"{folder}/{name}"
-
-
 def _in_color(path: Path) -> bool:
     try:
         return raster.is_colored(path)
@@ -168,12 +134,19 @@ def _in_color(path: Path) -> bool:
         return False
 
 
+def _named(path: Path, listed: tuple[SourceCase, ...]) -> LabelCoding:
+    """The classes of labels.json: by colour if it names colours and the masks hold them, else by id."""
+    content = read_json(path, "labels.json with name and classid of each class")
+    return read_labels_json(path, colored='"color"' in json.dumps(content) and _masks_in_color(listed))
+
+
 def _masks_in_color(listed: tuple[SourceCase, ...]) -> bool:
-    """Whether the first mask that can be read holds colours; grey saved as colour does not."""
+    """Whether any mask holds colours; grey saved as colour does not."""
     for case in listed:
         if case.label and raster.is_raster(case.label[0]):
             try:
-                return raster.read_mask(case.label[0]).colored
+                if raster.is_colored(case.label[0]) and raster.read_mask(case.label[0]).colored:
+                    return True
             except UserError:
                 continue
     return False

@@ -94,7 +94,12 @@ def _found_coding(coding: LabelCoding | None, masks: Sequence[MaskFacts]) -> Fin
     gap = not coding.colored and set(coding.codes) not in ({0, 255}, set(range(len(coding.codes))))
     text = f"no file names the classes; the masks show {shown}" + (" (the values have gaps)" if gap else "")
     advice = "Name them in a labels.json, or in the labels of a repair plan."
-    return Finding(level="note", kind="found-classes", text=text, advice=advice)
+    level: Level = "note"
+    if not coding.colored and len(coding.codes) > 2 and 255 in coding.codes:
+        level, text = "warning", text + "; 255 often marks pixels that nobody labelled, which is not supported"
+    if not coding.colored and 0 not in coding.codes:
+        level, text = "warning", text + "; no mask holds 0, so the lowest value is taken for the background"
+    return Finding(level=level, kind="found-classes", text=text, advice=advice)
 
 
 def _about(
@@ -180,7 +185,8 @@ def _unknown(
         f"{pixels:,} pixels have {name} that are no class: {code_text(worst.code, coding.colored)} "
         f"({worst.pixels:,} pixels, the first at {where}){more}; the classes are {known}"
     )
-    if not coding.colored and [count.code for count in unknown] == [255] and set(coding.codes) == {0, 1}:
+    whole = {count.code for count in mask.counts}
+    if not coding.colored and set(coding.codes) == {0, 1} and 255 in whole <= {0, 255}:
         return "mask-255", text, "255 stands for 1 here, it seems: map it.", CaseRepair(map={255: 1})
     wide = coding.colored or max(coding.codes) >= 128
     if wide and all(not count.inner or _distance(count.code, coding)[0] <= NEAR for count in unknown):
@@ -188,6 +194,8 @@ def _unknown(
         text += f"; the mask was smoothed or saved with loss (nearest class: {near})"
         advice = "Export masks as PNG without smoothing, or snap such pixels to the nearest class around them."
         return "smoothed", text, advice, CaseRepair(snap=True)
+    if not coding.colored and worst.code == 255:
+        hint = hint or "255 often marks what nobody labelled, which is not supported: map it to a class if it is one."
     advice = hint or "Name the class, map it to one with a plan, or leave the case out."
     return "unknown-label", text, advice, CaseRepair(drop=True)
 

@@ -191,7 +191,7 @@ def twice(path: Path, root: Path, other: Path) -> Finding:
         level="error",
         kind="twice",
         text=f"is there twice, also as {relative(other, root)}",
-        advice="Keep one of them.",
+        advice="Keep one of them; if another layout is meant, name it with --format.",
         file=relative(path, root),
         ignore=True,
     )

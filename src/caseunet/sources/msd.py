@@ -2,10 +2,11 @@
 
 Layout: ``TaskNN_Name/dataset.json`` lists ``training`` ({image, label} of each case) and ``test`` images; ``labels``
 maps ids, as text, to names; several channels are the fourth axis of one file. Names that begin with "." or "_" are
-shadows and are skipped. Each case is a patient of its own. Antonelli et al., "The Medical Segmentation Decathlon",
-Nature Communications 2022.
+shadows and are skipped. A case is a patient of its own, unless the names tell of several images of one. Antonelli et
+al., "The Medical Segmentation Decathlon", Nature Communications 2022.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from caseunet.io import images
 from caseunet.sources import reading
 from caseunet.sources.coding import coding_of
 from caseunet.sources.layout import Finding, Layout, Listing, SourceCase, SourceDataset, left_out, no_cases, relative
+from caseunet.sources.names import find_groups, told_groups
 from caseunet.types import LabelCoding, Modality
 
 DESCRIPTION = "dataset.json"
@@ -66,7 +68,8 @@ def cases(root: Path) -> Listing:
         text = f"says numTraining {description['numTraining']}; {training} images with masks are there"
         findings.append(Finding(level="warning", kind="count", text=text, file=DESCRIPTION,
                                 advice="Look whether files are missing."))  # fmt: skip
-    return Listing(tuple(found.values()), tuple(findings))
+    groups = find_groups(list(found))
+    return Listing(tuple(replace(case, group=groups[name]) for name, case in found.items()), tuple(findings))
 
 
 def discover(root: Path) -> SourceDataset:
@@ -81,7 +84,7 @@ def discover(root: Path) -> SourceDataset:
         modality=_modality(description["modality"]),
         group_name="patient",
         licence=str(description.get("licence", description.get("license", ""))),
-        findings=findings,
+        findings=(*findings, *told_groups(listed)),
     )
 
 
@@ -99,6 +102,8 @@ def _read(root: Path) -> dict[str, Any]:
     for key, kind in (("modality", dict), ("labels", dict), ("training", list)):
         if not isinstance(content, dict) or not isinstance(content.get(key), kind):
             raise UserError(f'{path}: "{key}" is missing or no {kind.__name__}; expected modality, labels, training.')
+    if not isinstance(content.get("test"), list | None):
+        raise UserError(f'{path}: "test" is no list of images.')
     return content
 
 

@@ -3,11 +3,13 @@
 Layout: ``DatasetXXX_Name/`` with ``dataset.json`` (channel_names, labels, file_ending), ``imagesTr/CASE_0000.EXT`` for
 each channel, ``labelsTr/CASE.EXT``, and ``imagesTs`` without labels. Colour images are one file, whose three channels
 ``channel_names`` names. ``labels`` maps names to ids, or to lists of ids
-for regions that overlap; a class "ignore" marks pixels that nobody labelled. Each case is a patient of its own. Isensee
+for regions that overlap; a class "ignore" marks pixels that nobody labelled. A case is a patient of its own, unless
+the names tell of several images of one. Isensee
 et al., "nnU-Net", Nature Methods 2021.
 """
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +24,14 @@ from caseunet.sources.layout import (
     Listing,
     SourceCase,
     SourceDataset,
-    by_key,
     extra_mask,
-    files_below,
     left_out,
+    natural,
     no_cases,
     relative,
     twice,
 )
+from caseunet.sources.names import find_groups, told_groups
 from caseunet.types import LabelCoding, Modality
 
 DESCRIPTION = "dataset.json"
@@ -88,7 +90,8 @@ def cases(root: Path) -> Listing:
             Finding(level="warning", kind="count", text=text, file=relative(folder / DESCRIPTION, root),
                     advice="Look whether files are missing.")
         )  # fmt: skip
-    return Listing(tuple(found), tuple(findings))
+    groups = find_groups([case.id for case in found])
+    return Listing(tuple(replace(case, group=groups[case.id]) for case in found), tuple(findings))
 
 
 def discover(root: Path) -> SourceDataset:
@@ -106,7 +109,7 @@ def discover(root: Path) -> SourceDataset:
         modality=modality,
         group_name="patient",
         licence=str(description.get("licence", description.get("license", ""))),
-        findings=(*findings, *remarks),
+        findings=(*findings, *remarks, *told_groups(listed)),
         hint=_ignored(description["labels"]),
     )
 
@@ -208,7 +211,8 @@ def _files_of_a_case(folder: Path, description: dict[str, Any]) -> int:
 def _files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return list(by_key(files_below(folder), lambda path: path.name)[0].values())
+    files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
+    return sorted(files, key=lambda path: natural(path.name))
 
 
 def _wrong_channels(

@@ -7,7 +7,7 @@ from PIL import Image
 
 from caseunet.errors import UserError
 from caseunet.io import raster
-from caseunet.sources.coding import decode
+from caseunet.sources.coding import as_colors, decode
 from caseunet.sources.layout import Finding, Layout, SourceCase, SourceDataset
 from caseunet.sources.repair import CaseRepair
 from caseunet.types import Mask, Picture
@@ -82,7 +82,7 @@ def _ids(mask: Mask, case: SourceCase, dataset: SourceDataset) -> tuple[np.ndarr
         return (mask.codes != 0).astype(np.uint8), np.zeros(mask.codes.shape, bool)
     codes = mask.codes
     if dataset.coding.colored and not mask.colored:
-        codes = codes.astype(np.int32) * 0x010101
+        codes = as_colors(codes)
     return decode(codes, dataset.coding, dataset.repairs.get(case.id, CaseRepair()).map)
 
 

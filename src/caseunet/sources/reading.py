@@ -1,5 +1,6 @@
 """From the files of a case to pixels and class ids; what most layouts have in common."""
 
+from collections import Counter
 from dataclasses import replace
 from typing import Literal
 
@@ -7,8 +8,8 @@ import numpy as np
 
 from caseunet.errors import UserError, did_you_mean
 from caseunet.io import images
-from caseunet.io.geometry import distance_in_voxels, is_identity, orientation_of
-from caseunet.sources.coding import coding_of, decode, snap
+from caseunet.io.geometry import canonical_shape, distance_in_voxels, orientation_of
+from caseunet.sources.coding import as_colors, coding_of, decode, snap
 from caseunet.sources.layout import Finding, Layout, SourceCase, SourceDataset
 from caseunet.sources.repair import EVERY_CASE, CaseRepair, RepairPlan, code_text
 from caseunet.types import Geometry, LabelCoding, Mask, Picture
@@ -51,8 +52,7 @@ def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask
         UserError: the file is missing or damaged.
     """
     colored = None if dataset.coding is None else dataset.coding.colored
-    repair = dataset.repairs.get(case.id, CaseRepair())
-    return images.read_mask(case.label[0], image, colored, repair.affine == "image")
+    return images.read_mask(case.label[0], image, colored)
 
 
 def read_labels(layout: Layout, case: SourceCase, dataset: SourceDataset, image: Geometry | None = None) -> np.ndarray:
@@ -86,7 +86,7 @@ def to_ids(mask: Mask, case: SourceCase, dataset: SourceDataset, coding: LabelCo
     """
     repair = dataset.repairs.get(case.id, CaseRepair())
     if coding.colored and not mask.colored:  # a mask without any colour, among masks with
-        mask = replace(mask, codes=mask.codes.astype(np.int32) * 0x010101, colored=True)
+        mask = replace(mask, codes=as_colors(mask.codes), colored=True)
     ids, unknown = decode(mask.codes, coding, repair.map)
     if unknown.any():
         if not repair.snap:
@@ -107,11 +107,13 @@ def placement(mask: Mask, image: Geometry, repair: CaseRepair | None = None) -> 
     if own.affine is None or image.affine is None:
         shape = mask.codes.shape[-2:] if image.affine is None else own.shape
         return ("", "") if shape == image.shape else ("shape", _shapes(shape, image))
-    laid = is_identity(own) or (repair is not None and repair.affine == "image")
-    if sorted(own.shape) != sorted(image.shape) or (laid and own.shape != image.shape):
+    if sorted(own.shape) != sorted(image.shape):
         return "shape", _shapes(own.shape, image)
+    if mask.laid:
+        return "", ""
+    trusted = repair is not None and repair.affine == "image"  # as the file's axes run, but in the image's place
     distance = distance_in_voxels(image, own)
-    if laid or distance <= SAME_PLACE:
+    if distance <= SAME_PLACE or (trusted and canonical_shape(own) == canonical_shape(image)):
         return "", ""
     axes = [orientation_of(geometry) for geometry in (own, image)]
     turned = f"; its axes run {axes[0]}, the image's {axes[1]}" if axes[0] != axes[1] else ""
@@ -152,12 +154,19 @@ def apply_plan(dataset: SourceDataset, plan: RepairPlan, origin: str) -> SourceD
     """
     if plan.layout != dataset.format:
         raise UserError(f"{origin}: is a plan for the layout {plan.layout}; this data set is {dataset.format}.")
-    ids = [case.id for case in dataset.cases]
+    ids = {case.id: None for case in dataset.cases}
     for case in plan.cases:
         if case not in ids and case != EVERY_CASE:
             raise UserError(f'{origin}: there is no case "{case}". {did_you_mean(case, ids)}')
+    for name in plan.ignore:
+        if not (dataset.root / name).exists():
+            raise UserError(f'{origin}: ignore: there is no file "{name}" in {dataset.root}.')
     coding = dataset.coding
     if plan.labels is not None:
+        codes = [label.code for label in plan.labels]
+        twice = next((code for code, times in Counter(codes).items() if times > 1), None)
+        if twice is not None:
+            raise UserError(f"{origin}: labels: the code {code_text(twice, plan.colored)} is there twice.")
         try:
             coding = coding_of(
                 {label.code: label.name for label in plan.labels},
@@ -175,11 +184,28 @@ def apply_plan(dataset: SourceDataset, plan: RepairPlan, origin: str) -> SourceD
     return replace(
         dataset,
         coding=coding,
-        cases=tuple(case for case in dataset.cases if case.id not in dropped),
+        cases=tuple(
+            replace(case, label=tuple(path for path in case.label if dataset.relative(path) not in plan.ignore))
+            for case in dataset.cases
+            if case.id not in dropped and not any(dataset.relative(path) in plan.ignore for path in case.image)
+        ),
         repairs={case: repair for case, repair in repairs.items() if not repair.drop},
         findings=tuple(f for f in dataset.findings if f.file not in plan.ignore and f.case not in dropped)
         + tuple(notes),
     )
+
+
+def check_repairs(dataset: SourceDataset, origin: str) -> None:
+    """Make sure that repairs map values to classes that there are.
+
+    Raises:
+        UserError: one does not.
+    """
+    classes = len(known_coding(dataset).label_map)
+    for case, repair in dataset.repairs.items():
+        wrong = [to for to in repair.map.values() if not 0 <= to < classes]
+        if wrong:
+            raise UserError(f"{origin}: maps a value of {case} to class {wrong[0]}; there are 0 to {classes - 1}.")
 
 
 def _note(case: str | None, repair: CaseRepair) -> Finding:

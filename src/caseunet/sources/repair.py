@@ -17,7 +17,7 @@ HEADER = """\
 # What caseunet does with faulty cases when it reads {raw}. The originals stay as they are.
 # Read it, change it, then: caseunet prepare RAW --plan {name}
 #   drop: true     leaves the case out
-#   affine: image  takes the image's position for the mask
+#   affine: image  takes the image's position for the mask, whose axes run as its own file says
 #   map            {{value in the file: class id}}; colours as "#rrggbb"
 #   snap: true     gives values that are no class the nearest class in their surroundings
 #   ignore         files to be left out

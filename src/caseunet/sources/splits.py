@@ -2,6 +2,7 @@
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,7 +114,7 @@ def published(name: str, cases: Mapping[str, SplitCase], group_name: str, layout
         raise UserError(
             f'The split "{name}" is for the layout {" or ".join(sorted(layouts))}; these data are {layout}.'
         )
-    released = {name: case for name, case in cases.items() if "test" not in case.group.rpartition("/")[0].lower()}
+    released = {n: case for n, case in cases.items() if not _TEST & set(case.group.lower().split("/")[:-1])}
     val = [name for name, case in released.items() if _last_number(case.group) in numbers]
     train = [name for name, case in released.items() if _last_number(case.group) not in numbers]
     return Split(by=group_name, folds=(_checked(train, val, cases, group_name, f'the split "{name}"'),))
@@ -259,13 +260,13 @@ def _read_csv(path: Path) -> list[tuple[list[str], list[str]]]:
     if "case" not in columns or not columns & {"fold", "part"}:
         raise UserError(f"{path}: expected the columns case and fold (or part), found {', '.join(sorted(columns))}.")
     names = [row["case"] for row in rows]
-    twice = next((name for name in names if names.count(name) > 1), None)
+    twice = next((name for name, times in Counter(names).items() if times > 1), None)
     if twice is not None:
         raise UserError(f'{path}: names the case "{twice}" twice.')
     if "fold" in columns:
         numbers = sorted({row["fold"] for row in rows}, key=lambda text: (len(text), text))
-        if not all(number.isdigit() for number in numbers):
-            raise UserError(f"{path}: folds are numbers from 0, found {', '.join(numbers)}.")
+        if numbers != [str(number) for number in range(len(numbers))]:
+            raise UserError(f"{path}: folds are numbered 0, 1, 2 …, found {', '.join(numbers)}.")
         return [
             ([r["case"] for r in rows if r["fold"] != number], [r["case"] for r in rows if r["fold"] == number])
             for number in numbers

@@ -127,7 +127,7 @@ def predict(
     """
     display = display or Display()
     predictor = Predictor(load_bundle(bundle), device, engine)
-    cases = find_inputs(inputs, leave_out=out)
+    cases = find_inputs(inputs, leave_out=out, display=display)
     info = predictor.bundle.info
     if split is not None:
         fold = info.training_data.fold if fold is None else fold
@@ -216,12 +216,12 @@ def read_predictions(folder: Path) -> PredictionsInfo:
     return read_model(folder / DESCRIPTION, PredictionsInfo, "predictions made by caseunet predict")
 
 
-def find_inputs(inputs: Sequence[Path], leave_out: Path | None = None) -> list[Input]:
+def find_inputs(inputs: Sequence[Path], leave_out: Path | None = None, display: Display | None = None) -> list[Input]:
     """The images that files, folders and raw data sets hold.
 
     A folder in a known raw layout gives its images under their case ids; any other gives every readable file below it,
     under its path without suffix; a file is called by its name. Files below ``leave_out``, where earlier results may
-    lie, are no inputs.
+    lie, are no inputs. What a raw data set cannot give, such as an image that lacks a channel, is said on ``display``.
 
     Raises:
         UserError: an input is missing or holds no image, or two would be written to the same name.
@@ -229,7 +229,7 @@ def find_inputs(inputs: Sequence[Path], leave_out: Path | None = None) -> list[I
     found: list[Input] = []
     for path in inputs:
         if path.is_dir():
-            inside = _in_folder(path, leave_out)
+            inside = _in_folder(path, leave_out, display or Display())
             if not inside:
                 raise UserError(f"{path}: holds no image ({', '.join((*images.SUFFIXES, *dicom.SUFFIXES))}).")
             found += inside
@@ -247,11 +247,15 @@ def find_inputs(inputs: Sequence[Path], leave_out: Path | None = None) -> list[I
     return found
 
 
-def _in_folder(folder: Path, leave_out: Path | None) -> list[Input]:
+def _in_folder(folder: Path, leave_out: Path | None, display: Display) -> list[Input]:
     fitting = matching(folder)
     if len(fitting) == 1:
         layout = fitting[0]
-        return [Input(case.id, case.image, (layout, case)) for case in layout.cases(folder).cases]
+        cases, findings = layout.cases(folder)
+        for finding in findings:
+            if finding.level == "error" and finding.kind != "extra-mask":
+                display.say(f"  left out: {folder / (finding.file or '')}: {finding.text}", "red")
+        return [Input(case.id, case.image, (layout, case)) for case in cases]
     out = None if leave_out is None else leave_out.resolve()
     return [
         Input(path.relative_to(folder).with_name(images.stem(path)).as_posix(), (path,))

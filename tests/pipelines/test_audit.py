@@ -401,6 +401,14 @@ def test_plans_and_outputs_do_not_destroy_each_other(lits: Path, tmp_path: Path)
     assert plan.exists()
 
 
+def test_a_file_is_no_data_set_and_a_folder_no_plan(lits: Path, tmp_path: Path) -> None:
+    archive = shutil.make_archive(str(tmp_path / "raw"), "zip", lits)
+    with pytest.raises(UserError, match=r"raw.zip: is a file; .* Unpack"):
+        audit(Path(archive), tmp_path / "a", PrepareConfig(workers=0))
+    with pytest.raises(UserError, match="is a folder; expected the name of a file for the plan"):
+        audit(lits, tmp_path / "a", PrepareConfig(workers=0), repair=tmp_path)
+
+
 def test_a_plan_that_drops_everything_leaves_nothing_to_train_on(lits: Path, tmp_path: Path) -> None:
     plan = tmp_path / "plan.yaml"
     plan.write_text('layout: lits\ncases: {"*": {drop: true}}')

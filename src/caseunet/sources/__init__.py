@@ -76,6 +76,8 @@ def find_layout(root: Path, name: str = "auto") -> Layout:
     Raises:
         UserError: no such folder or layout, or none fits, or several do equally.
     """
+    if root.is_file():
+        raise UserError(f"{root}: is a file; expected the folder of a raw data set. Unpack an archive first.")
     if not root.is_dir():
         raise UserError(f"{root}: no such folder.")
     if name != "auto":

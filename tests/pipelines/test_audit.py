@@ -409,6 +409,17 @@ def test_a_file_is_no_data_set_and_a_folder_no_plan(lits: Path, tmp_path: Path) 
         audit(lits, tmp_path / "a", PrepareConfig(workers=0), repair=tmp_path)
 
 
+def test_a_plan_replaces_neither_originals_nor_other_files(lits: Path, tmp_path: Path) -> None:
+    volume, thesis = lits / "volume-0.nii", tmp_path / "thesis.txt"
+    thesis.write_text("years of work")
+    before = volume.read_bytes()
+    for target, message in ((volume, "whose files stay as they are"), (thesis, "thesis.txt: ")):
+        with pytest.raises(UserError, match=message):
+            audit(lits, tmp_path / "a", PrepareConfig(workers=0), repair=target, overwrite=True)
+    assert volume.read_bytes() == before
+    assert thesis.read_text() == "years of work"
+
+
 def test_a_plan_that_drops_everything_leaves_nothing_to_train_on(lits: Path, tmp_path: Path) -> None:
     plan = tmp_path / "plan.yaml"
     plan.write_text('layout: lits\ncases: {"*": {drop: true}}')

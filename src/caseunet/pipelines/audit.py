@@ -83,6 +83,10 @@ def audit(
         raise UserError(f"{repair}: lies in {out}, which later audits replace. Choose a --repair elsewhere.")
     if repair is not None and repair.is_dir():
         raise UserError(f"{repair}: is a folder; expected the name of a file for the plan, such as plan.yaml.")
+    if repair is not None and repair.resolve().is_relative_to(raw.resolve()):
+        raise UserError(f"{repair}: lies in {raw}, whose files stay as they are. Choose a --repair elsewhere.")
+    if repair is not None and repair.exists() and overwrite:
+        read_plan(repair)  # only a plan is replaced by a plan
     if repair is not None and repair.exists() and not overwrite:
         raise UserError(f"{repair}: is there already. Choose another --repair, or give --overwrite to replace it.")
     found = examine(raw, config, display)

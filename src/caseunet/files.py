@@ -143,9 +143,9 @@ def output_folder(folder: Path, kind: str, inputs: Iterable[Path], overwrite: bo
             shutil.rmtree(target)
         else:
             target.rename(before)
-    target.mkdir(parents=True, exist_ok=True)
-    mark_output(target, kind)
     try:
+        target.mkdir(parents=True, exist_ok=True)
+        mark_output(target, kind)
         yield target
     except BaseException:
         if before.exists():

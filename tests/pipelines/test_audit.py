@@ -453,6 +453,35 @@ def test_one_sequence_in_two_parts_is_one_group(tmp_path: Path) -> None:
     assert len({case.group for case in cases}) == 3
 
 
+def test_a_negative_value_is_no_class(masks: Path) -> None:
+    """One pixel of −1 must not make 0, the background, a class of its own."""
+    volumes = masks.parent / "volumes"
+    for n in range(3):
+        for part, dtype in (("images", np.int16), ("masks", np.int16)):
+            array = np.random.default_rng(n).integers(0, 200, (40, 40, 4)).astype(dtype)
+            if part == "masks":
+                array = (array > 150).astype(np.int16)
+                array[0, 0, 0] = -1 if n == 1 else 0
+            (volumes / part).mkdir(parents=True, exist_ok=True)
+            nib.save(nib.Nifti1Image(array, np.diag([-2, -2, 3, 1])), volumes / part / f"case{n}.nii")
+    found = found_in(volumes)
+    assert found.dataset.coding is not None
+    assert found.dataset.coding.codes == {0: 0, 1: 1}
+    assert the("unknown-label", found).file == "masks/case1.nii"
+
+
+def test_photographs_are_no_masks(masks: Path) -> None:
+    for path in (masks / "masks").iterdir():
+        shutil.copy(masks / "images" / path.name, path)
+    assert "swapped" in the("no-classes", found_in(masks)).advice
+
+
+def test_255_among_ids_is_an_error(masks: Path) -> None:
+    path = sorted((masks / "masks").iterdir())[3]
+    repaint(path, lambda a: np.where(a > 0, 255, 0).astype(np.uint8))
+    assert the("unknown-label", found_in(masks)).file == f"masks/{path.name}"
+
+
 def test_a_turned_photograph_is_named(masks: Path) -> None:
     path = sorted((masks / "images").iterdir())[0]
     exif = Image.Exif()

@@ -13,6 +13,9 @@ from caseunet.errors import UserError
 from caseunet.files import read_json
 from caseunet.types import Color, Label, LabelCoding, LabelMap
 
+COVERED = 0.6
+"""Share of the pixels that classes cover at least; where they do not, the masks are no masks but photographs."""
+
 LEAST = 20
 """Pixels from which the exact colour of thin things can be a class."""
 
@@ -124,7 +127,8 @@ def find_coding(masks: Iterable[tuple[bool, Sequence[CodeCount]]]) -> LabelCodin
         masks: for each mask whether its values are colours, and the values.
 
     Returns:
-        The coding, or None if the masks show fewer than two classes, or more than a class id can number.
+        The coding, or None if the masks show fewer than two classes, more than a class id can number, or
+        leave much of the pixels to no class.
     """
     masks = list(masks)
     colored = any(in_color for in_color, _ in masks)
@@ -138,12 +142,15 @@ def find_coding(masks: Iterable[tuple[bool, Sequence[CodeCount]]]) -> LabelCodin
             inner[code] = inner.get(code, 0) + count.inner
             flat[code] = flat.get(code, 0) + count.flat
     if not colored and _are_ids(pixels, flat):
-        codes = sorted(pixels)
+        codes = sorted(code for code in pixels if code >= 0)  # no class is negative
+        if len(codes) > 2 and _stands_for_one(masks):
+            codes.remove(255)
     elif not colored and set(pixels) == {0, 1, 255}:  # some masks 0 and 1, some 0 and 255: the latter are the fault
         codes = [0, 1]
     else:
         codes = _distinct(pixels, inner, flat, colored)
-    if not 2 <= len(codes) <= 255:
+    covered = sum(pixels[code] for code in codes)
+    if not 2 <= len(codes) <= 255 or covered < COVERED * sum(pixels.values()):
         return None
     if colored:
         names = [f"#{code:06x}" for code in codes]
@@ -225,6 +232,13 @@ def snap(codes: np.ndarray, ids: np.ndarray, unknown: np.ndarray, coding: LabelC
         near |= ~near.any(axis=1, keepdims=True)
         snapped[s, rows, columns] = np.where(near, distance, np.inf).argmin(axis=1)
     return snapped
+
+
+def _stands_for_one(masks: Sequence[tuple[bool, Sequence[CodeCount]]]) -> bool:
+    """Whether 255 is only in masks that hold nothing but 0 and 255, among masks of ids: a fault, not a class."""
+    having = [{count.code for count in counts} for _, counts in masks]
+    with_255 = [codes for codes in having if 255 in codes]
+    return bool(with_255) and all(codes <= {0, 255} for codes in with_255)
 
 
 def _are_ids(pixels: Mapping[int, int], flat: Mapping[int, int]) -> bool:

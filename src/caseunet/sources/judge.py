@@ -87,8 +87,9 @@ def _found_coding(coding: LabelCoding | None, masks: Sequence[MaskFacts]) -> Fin
         return Finding(
             level="error",
             kind="no-classes",
-            text=f"the {len(masks)} masks show fewer than two classes; their values are {values}",
-            advice="Name the classes in a labels.json: a list of name, classid and, for colour masks, color.",
+            text=f"the {len(masks)} masks show no classes; their commonest values are {values}",
+            advice="Look whether images and masks are swapped; else name the classes in a labels.json: a list of name, "
+            "classid and, for colour masks, color.",
         )
     shown = ", ".join(f"{code_text(c, coding.colored)} = {coding.label_map.names[i]}" for c, i in coding.codes.items())
     gap = not coding.colored and set(coding.codes) not in ({0, 255}, set(range(len(coding.codes))))

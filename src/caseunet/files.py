@@ -54,7 +54,7 @@ def read_json(path: Path, what: str) -> Any:
         UserError: it is missing or is no JSON; ``what`` says what it should have been.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))  # some editors write a byte order mark
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; expected {what}.") from error
     except (OSError, ValueError) as error:

@@ -482,6 +482,26 @@ def test_255_among_ids_is_an_error(masks: Path) -> None:
     assert the("unknown-label", found_in(masks)).file == f"masks/{path.name}"
 
 
+def test_ids_in_jpeg_files_are_an_error(masks: Path) -> None:
+    for path in sorted((masks / "masks").iterdir()):
+        Image.open(path).save(path.with_suffix(".jpg"), quality=95)
+        path.unlink()
+    assert {f.kind for f in found_in(masks).at_level("error")} == {"lossy-ids"}
+
+
+def test_a_damaged_description_is_not_passed_over(masks: Path) -> None:
+    (masks / "dataset.json").write_text('{"labels": ')
+    with pytest.raises(UserError, match="dataset.json: cannot be read"):
+        found_in(masks)
+
+
+def test_a_split_that_forgets_cases_is_told_of(masks: Path, tmp_path: Path) -> None:
+    names = sorted(path.stem for path in (masks / "images").iterdir())
+    split = tmp_path / "split.json"
+    split.write_text(json.dumps([{"train": names[:2], "val": names[2:4]}]))
+    assert "4 cases in no part of it" in the("split", found_in(masks, split=str(split))).text
+
+
 def test_a_turned_photograph_is_named(masks: Path) -> None:
     path = sorted((masks / "images").iterdir())[0]
     exif = Image.Exif()

@@ -1,6 +1,7 @@
 """RAW → PREPARED: nothing changes on the way, and nothing half-done is left."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -10,12 +11,12 @@ import pytest
 import zarr
 
 from caseunet.config import PrepareConfig
-from caseunet.data.store import Prepared, fold_of
+from caseunet.data.store import DatasetInfo, Prepared, PreparedWriter, fold_of
 from caseunet.errors import UserError
 from caseunet.pipelines.prepare import prepare
 from caseunet.sources.lits import LITS
 from caseunet.sources.reading import read_labels
-from caseunet.types import Fold, Ranges
+from caseunet.types import Fold, Ranges, Split
 
 
 @pytest.fixture
@@ -128,6 +129,23 @@ def test_overwriting_is_asked_for(raw: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="segmentation-0"):
         prepare(raw, tmp_path / "p", overwrite=True)
     Prepared(tmp_path / "p").image("volume-0")  # the earlier one is still there
+
+
+def test_two_runs_to_one_folder_do_not_mix(tmp_path: Path) -> None:
+    """What another process has under way stays, what a killed one left is removed, and the later one says so."""
+    alive, dead = tmp_path / f".partial-{os.getppid()}-p", tmp_path / ".partial-99999999-p"
+    alive.mkdir()
+    dead.mkdir()
+    writer = PreparedWriter(tmp_path / "p")
+    assert alive.exists()
+    assert not dead.exists()
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "theirs").touch()
+    writer._rows = [{"id": "a"}]
+    info = DatasetInfo.model_construct()
+    with pytest.raises(UserError, match="another run has written it meanwhile"):
+        writer.finish(info, Split(by="patient", folds=()))
+    assert (tmp_path / "p" / "theirs").exists()
 
 
 def test_what_is_no_prepared_data_set_is_refused(tmp_path: Path, lits_prepared: Prepared) -> None:

@@ -9,6 +9,8 @@
 It is written beside its place and renamed when it is whole.
 """
 
+import glob
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
+import psutil
 import zarr
 from pydantic import Field, model_validator
 from zarr.codecs import Crc32cCodec, ZstdCodec
@@ -93,12 +96,20 @@ class CaseRow:
 
 
 class PreparedWriter:
-    """Collects cases in a hidden folder beside ``folder`` and renames it on :meth:`finish`."""
+    """Collects cases in a hidden folder of this process beside ``folder`` and renames it on :meth:`finish`.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder.resolve()
-        self._partial = self.folder.with_name(f".partial-{self.folder.name}")
-        shutil.rmtree(self._partial, ignore_errors=True)
+    Args:
+        folder: where it will be.
+        replace: whether an earlier one may be replaced.
+    """
+
+    def __init__(self, folder: Path, replace: bool = False) -> None:
+        self.folder, self._replace = folder.resolve(), replace
+        for left in self.folder.parent.glob(f".partial-*-{glob.escape(self.folder.name)}"):
+            owner = left.name.split("-")[1]
+            if owner.isdecimal() and not psutil.pid_exists(int(owner)):  # of a run that was killed
+                shutil.rmtree(left, ignore_errors=True)
+        self._partial = self.folder.with_name(f".partial-{os.getpid()}-{self.folder.name}")
         self._partial.mkdir(parents=True)
         self._images = zarr.create_group(self._partial / "images.zarr")
         self._labels = zarr.create_group(self._partial / "labels.zarr")
@@ -123,6 +134,8 @@ class PreparedWriter:
         write_json(self._partial / "splits.json", split.model_dump(mode="json"))
         write_json(self._partial / DESCRIPTION, info.model_dump(mode="json"))
         mark_output(self._partial, KIND)
+        if not self._replace and self.folder.is_dir() and any(self.folder.iterdir()):
+            raise UserError(f"{self.folder}: another run has written it meanwhile. Choose another --out.")
         shutil.rmtree(self.folder, ignore_errors=True)  # an earlier one, if it may be replaced
         self._partial.rename(self.folder)
 

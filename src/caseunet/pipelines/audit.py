@@ -22,7 +22,7 @@ from caseunet.sources.pictures import draw
 from caseunet.sources.reading import check_repairs
 from caseunet.sources.repair import EVERY_CASE, CaseRepair, PlannedLabel, RepairPlan, read_plan, write_plan
 from caseunet.sources.splits import SplitCase, make_split
-from caseunet.types import Split
+from caseunet.types import BY_BLOCKS, Split
 from caseunet.workers import LostWorkerError, run_all
 
 KIND = "an audit"
@@ -131,6 +131,13 @@ def examine(raw: Path, config: PrepareConfig, display: Display) -> Examination:
         except UserError as error:
             level: Level = "warning" if config.split == "group" else "error"  # one patient is no fault of the data
             told = Finding(level=level, kind="split", text=str(error))
+            dataset = replace(dataset, findings=(*dataset.findings, told))
+    if split is not None and split.by != BY_BLOCKS:
+        placed = {case for fold in split.folds for case in (*fold.train, *fold.val)}
+        forgotten = [case for case in cases if case not in placed]
+        if forgotten:
+            text = f"{counted(len(forgotten), 'case')} in no part of it, {forgotten[0]} among them"
+            told = Finding(level="warning", kind="split", text=text, advice="They are prepared, but never used.")
             dataset = replace(dataset, findings=(*dataset.findings, told))
     named = config.split not in ("group", "slice-blocks")  # only such a split is known to stay as it is
     findings = judge(dataset, facts, split if named else None)

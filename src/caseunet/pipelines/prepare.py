@@ -51,11 +51,11 @@ def prepare(
     config, display = config or PrepareConfig(), display or Display()
     check_output_folder(out, KIND, [raw, *([config.plan] if config.plan is not None else [])], overwrite)
     found = examine(raw, config, display)
-    notes = _accept(found, display)
+    notes = _accept(found, config, display)
     layout, dataset = found.layout, found.dataset
     cases, label_map = dataset.labelled, known_coding(dataset).label_map
 
-    writer = PreparedWriter(out)
+    writer = PreparedWriter(out, overwrite)
     try:
         rows, samples, dtypes = [], [], set()
         with display.stage("preparing", len(cases), "case") as stage:
@@ -91,13 +91,19 @@ def prepare(
     return Prepared(out)
 
 
-def _accept(found: Examination, display: Display) -> tuple[str, ...]:
+def _accept(found: Examination, config: PrepareConfig, display: Display) -> tuple[str, ...]:
     """What a person should know of the raw data, in words; some of it is shown.
 
     Raises:
         UserError: there are errors, or there is nothing to prepare.
     """
-    fatal = [finding for finding in found.findings if finding.level == "error" or finding.kind == "split"]
+    fatal = [
+        finding
+        for finding in found.findings
+        if finding.level == "error"
+        or (finding.kind == "split" and found.split is None)
+        or (finding.kind == "small" and config.size is None)
+    ]
     errors = [_in_words(finding, found.dataset) for finding in fatal]
     if len(errors) == 1:
         raise UserError(errors[0])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from caseunet.config import PrepareConfig
 from caseunet.errors import UserError
+from caseunet.files import read_json
 from caseunet.registry import Registry
 from caseunet.sources.dicom import DICOM
 from caseunet.sources.endovis2017 import ENDOVIS2017
@@ -50,8 +51,12 @@ def open_source(root: Path, config: PrepareConfig) -> tuple[Layout, SourceDatase
     """
     layout = find_layout(root, config.format)
     dataset = layout.discover(root)
+    for path in (path for case in dataset.cases for path in (*case.image, *case.label)):
+        if not path.as_posix().isascii() and any("\ud800" <= character <= "\udfff" for character in path.as_posix()):
+            raise UserError(f"{path.as_posix()!a}: its name is no UTF-8, and cannot be written down. Rename it.")
     if config.modality != "auto":
-        dataset = replace(dataset, modality=config.modality)
+        told = tuple(finding for finding in dataset.findings if finding.kind != "modality")
+        dataset = replace(dataset, modality=config.modality, findings=told)
     if config.group is not None:
         dataset = replace(
             dataset,
@@ -86,6 +91,9 @@ def find_layout(root: Path, name: str = "auto") -> Layout:
     if len(fitting) > 1:
         names = " and ".join(layout.name for layout in fitting)
         raise UserError(f"{root}: fits the layouts {names}. Name the one that is meant with --format.")
+    description = root / "dataset.json"
+    if description.is_file() and all(layout.rank > 1 for layout in fitting):  # one of those who have it, but damaged
+        read_json(description, "the dataset.json of nnU-Net or of the Decathlon")
     if fitting:
         return fitting[0]
     expected = "\n".join(f"  {candidate}: {SOURCES.get(candidate).looks_like}" for candidate in SOURCES)

@@ -162,6 +162,11 @@ def _of_mask(facts: CaseFacts, case: SourceCase, dataset: SourceDataset) -> Iter
         yield about("note", "float-labels", f"labels are stored as {mask.stored}, all whole numbers")
     if coding is None:
         return
+    jpeg = case.label[0].suffix.lower() in (".jpg", ".jpeg")
+    if jpeg and not coding.colored and len(coding.codes) > 2 and max(coding.codes) < 128:
+        text = "is a JPEG file, whose losses turn ids into others"
+        yield about("error", "lossy-ids", text, "Export masks as PNG.", repair=drop)
+        return
     repair = dataset.repairs.get(case.id)
     unknown = unknown_counts(mask, coding, repair)
     if unknown and not (repair and repair.snap):
@@ -225,7 +230,7 @@ def _of_image(facts: CaseFacts, case: SourceCase, dataset: SourceDataset) -> Ite
         yield about("note", "constant-slices", f"in {image.constant_slices} of {S} slices all pixels are equal")
     if min(H, W) < SMALLEST:
         text = f"its slices have {H}×{W} pixels; the networks need {SMALLEST} each way"
-        yield about("warning", "small", text, "Set --prepare.size.")
+        yield about("warning", "small", text, "Resize them all: --prepare.size '[64, 64]'")
     if dataset.modality == "ct" and lowest >= 0 and highest > 0:
         text = f"its values run from {lowest:g} to {highest:g}, so they are no Hounsfield units"
         yield about("warning", "no-hu", text, "Subtract the offset, or name the modality: --prepare.modality mr")

@@ -166,6 +166,17 @@ def test_every_layout_goes_the_whole_way(name: str, cli: Run, tmp_path: Path) ->
     assert (scored["reference_pixels"] > 0).any()
 
 
+def test_cases_that_a_plan_leaves_out_are_not_scored(
+    cli: Run, lits_raw: Path, lits_bundle: caseunet.Bundle, tmp_path: Path
+) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("layout: lits\ncases: {volume-1: {drop: true, why: looked at}}\n")
+    assert cli("predict", lits_bundle.folder, lits_raw, "--out", tmp_path / "p")[0] == 0
+    status, _, err = cli("evaluate", tmp_path / "p", lits_raw, "--out", tmp_path / "r", "--plan", plan)
+    assert (status, err) == (0, "")
+    assert set(pd.read_csv(tmp_path / "r" / "cases.csv")["case"]) == {"volume-0", "volume-2", "volume-3"}
+
+
 def test_help_models_doctor_and_version(cli: Run) -> None:
     status, out, _ = cli("--help")
     assert status == 0

@@ -150,7 +150,7 @@ def test_what_does_not_fit_is_named(folders: tuple[Path, Path], tmp_path: Path, 
     predictions, raw = folders
     with pytest.raises(UserError, match="predictions.json: no such file; expected predictions"):
         evaluate(raw, raw, tmp_path / "report")
-    with pytest.raises(UserError, match=r"its labels .* are not the predictions'"):
+    with pytest.raises(UserError, match=r"its classes .* are not the predictions'"):
         evaluate(predictions, endovis_raw, tmp_path / "report")
     shutil.copytree(predictions, tmp_path / "unlike")
     put(tmp_path / "unlike" / "volume-0.nii", np.zeros((10, 9, 4)))

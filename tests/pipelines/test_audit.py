@@ -299,7 +299,11 @@ def test_smoothed_colours_are_found_and_snapped_to_what_is_around_them(tmp_path:
     assert "nearest class" in finding.text
     audit(raw, tmp_path / "a", PrepareConfig(workers=0), repair=plan)
     assert yaml.safe_load(plan.read_text())["cases"] == {"seq_1/frame000": {"why": "smoothed", "snap": True}}
-    labels = prepare(raw, tmp_path / "p", PrepareConfig(workers=0, plan=plan, folds=2)).labels("seq_1/frame000")[0]
+    prepared = prepare(raw, tmp_path / "p", PrepareConfig(workers=0, plan=plan, folds=2))
+    labels = prepared.labels("seq_1/frame000")[0]
+    audit(raw, tmp_path / "b", PrepareConfig(workers=0, plan=plan))
+    told = json.loads((tmp_path / "b" / "audit.json").read_text())["cases"][0]["class_pixels"]
+    assert list(told.values()) == np.bincount(labels.ravel(), minlength=12).tolist(), "as it is prepared"
     colors = np.array(truth.dataset.coding.label_map.colors)
     wrong = (colors[labels] != exact).any(2)
     assert wrong.sum() < 0.2 * changed.sum()

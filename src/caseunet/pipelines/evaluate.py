@@ -71,14 +71,8 @@ def evaluate(
     """
     config, display = config or PrepareConfig(), display or Display()
     predicted = read_predictions(predictions)
-    layout, dataset = open_source(references, config)
-    dataset = with_coding(layout, dataset, config.workers)
-    check_repairs(dataset, str(config.plan))
-    label_map = known_coding(dataset).label_map
-    if label_map != predicted.label_map:
-        raise UserError(
-            f"{references}: its labels {label_map.names} are not the predictions' {predicted.label_map.names}."
-        )
+    layout, dataset = _references(references, config, predicted.label_map)
+    label_map = predicted.label_map
     fold = next(number for number in (fold, predicted.fold, 0) if number is not None)
     parts, ranges = None, None
     if split is not None:
@@ -124,6 +118,29 @@ def evaluate(
     return Evaluation(summary, table, out / "report.html")
 
 
+def _references(root: Path, config: PrepareConfig, predicted: LabelMap) -> tuple[Layout, SourceDataset]:
+    """The raw data set, whose classes are those that were predicted.
+
+    Raises:
+        UserError: it cannot be opened, or its classes are others.
+    """
+    layout, dataset = open_source(root, config)
+    dataset = with_coding(layout, dataset, config.workers)
+    check_repairs(dataset, str(config.plan))
+    own = known_coding(dataset).label_map
+    for what, here, there in (
+        ("classes", own.names, predicted.names),
+        ("structures", own.structures, predicted.structures),
+        ("colours", own.colors, predicted.colors),
+    ):
+        if here != there:
+            raise UserError(
+                f"{root}: its {what} {here} are not the predictions' {there}. Where masks alone tell the classes, a "
+                "labels.json or the plan of the training data says what they are."
+            )
+    return layout, dataset
+
+
 def _pixels(layout: Layout, case: SourceCase, dataset: SourceDataset) -> np.ndarray:
     return layout.read_image(case, dataset.modality == "rgb").pixels
 
@@ -136,18 +153,18 @@ def _pairs(
     cases: dict[str, SourceCase],
     ranges: dict[str, Ranges] | None,
 ) -> list[Pair]:
-    """The predictions to score, each with its reference.
+    """The predictions to score, each with its reference; those of cases that the plan leaves out are left out.
 
     Raises:
         UserError: one that should be scored was not predicted (leaving it out would flatter the model), has no
             reference, or was made from another image.
     """
-    missing = sorted(set(ranges or ()) - {item.id for item in predicted.cases})
+    missing = sorted(set(ranges or ()) - {item.id for item in predicted.cases} - dataset.dropped)
     if missing:
         raise UserError(f"{folder}: {len(missing)} cases of the fold were not predicted, {missing[0]} among them.")
     pairs = []
     for item in predicted.cases:
-        if ranges is not None and item.id not in ranges:
+        if item.id in dataset.dropped or (ranges is not None and item.id not in ranges):
             continue
         if item.id not in cases:
             raise UserError(f"{dataset.root}: there is no mask for the predicted case {item.id}.")

@@ -22,6 +22,7 @@ from caseunet.sources.layout import (
     SourceCase,
     SourceDataset,
     extra_mask,
+    fault,
     files_below,
     left_out,
     natural,
@@ -121,7 +122,8 @@ def _survey(root: Path) -> tuple[Listing, list[Header], list[Header]]:
             try:
                 headers.append(dicom.read_header(path))
             except UserError as error:
-                findings.append(_unreadable(path, root, str(error)))
+                text, advice = str(error).removeprefix(f"{path}: "), "Export it again, or move it away."
+                findings.append(fault("unreadable", path, root, text, advice))
     segmentations = [header for header in headers if header.modality == "SEG"]
     series: dict[str, list[Header]] = {}
     for header in headers:
@@ -211,29 +213,10 @@ def _copies(members: Sequence[Header], name: str, root: Path) -> list[Finding]:
     findings = []
     for header in members:
         if header.instance in first:
-            findings.append(
-                Finding(
-                    level="error",
-                    kind="twice",
-                    text=f"is the same slice as {relative(first[header.instance], root)}",
-                    advice="Keep one of them.",
-                    case=name,
-                    file=relative(header.path, root),
-                )
-            )
+            text = f"is the same slice as {relative(first[header.instance], root)}"
+            findings.append(fault("twice", header.path, root, text, "Keep one of them.", case=name))
         first.setdefault(header.instance, header.path)
     return findings
-
-
-def _unreadable(path: Path, root: Path, text: str) -> Finding:
-    return Finding(
-        level="error",
-        kind="unreadable",
-        text=text.removeprefix(f"{path}: "),
-        advice="Export it again, or move it away.",
-        file=relative(path, root),
-        ignore=True,
-    )
 
 
 DICOM = Layout(

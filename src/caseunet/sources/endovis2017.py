@@ -23,14 +23,15 @@ from caseunet.sources.layout import (
     SourceCase,
     SourceDataset,
     extra_mask,
+    fault,
     left_out,
     no_cases,
-    relative,
 )
 from caseunet.types import Geometry, Mask, Picture
 
 RECORDED = (1080, 1920)
-CROP = (slice(28, 28 + 1024), slice(320, 320 + 1280))
+CUT = (1024, 1280)
+CROP = (slice(28, 28 + CUT[0]), slice(320, 320 + CUT[1]))
 
 CODING = coding_of(
     {0: "background", 10: "shaft", 20: "wrist", 30: "clasper"},
@@ -76,7 +77,9 @@ def cases(root: Path) -> Listing:
             whole = len(masks.get(stem, ())) == len(instruments)
             if masks.get(stem) and not whole:
                 missing = [f.name for f in instruments if f not in {mask.parent for mask in masks[stem]}]
-                findings.append(_incomplete(path, root, missing))
+                text = f"has no mask in {', '.join(missing)}, though other frames do"
+                advice = "Add it (all 0 if the instrument is out of sight), or take the frame away."
+                findings.append(fault("missing-mask", path, root, text, advice))
             label = tuple(masks[stem]) if whole and instruments else ()
             found.append(SourceCase(id=f"{name}/{stem}", image=(path,), label=label, group=name))
     return Listing(tuple(found), tuple(findings))
@@ -98,7 +101,7 @@ def discover(root: Path) -> SourceDataset:
 
 def read_geometry(case: SourceCase) -> Geometry:
     shape = raster.read_shape(case.image[0])
-    return Geometry(shape=(1024, 1280) if shape == RECORDED else shape)
+    return Geometry(shape=CUT if shape == RECORDED else shape)
 
 
 def read_image(case: SourceCase, rgb: bool) -> Picture:
@@ -126,17 +129,6 @@ def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask
 def _cut(pixels: np.ndarray) -> np.ndarray:
     """Without the black borders, if they are there: (…, H, W)."""
     return pixels[..., CROP[0], CROP[1]] if pixels.shape[-2:] == RECORDED else pixels
-
-
-def _incomplete(image: Path, root: Path, missing: list[str]) -> Finding:
-    return Finding(
-        level="error",
-        kind="missing-mask",
-        text=f"has no mask in {', '.join(missing)}, though other frames do",
-        advice="Add it (all 0 if the instrument is out of sight), or take the frame away.",
-        file=relative(image, root),
-        ignore=True,
-    )
 
 
 ENDOVIS2017 = Layout(

@@ -10,19 +10,19 @@ sequence's masks of the same names. Neighbouring frames are near copies, so the 
 from pathlib import Path
 
 from caseunet.errors import UserError
-from caseunet.sources import reading
 from caseunet.sources.coding import read_labels_json
 from caseunet.sources.frames import images_in, name_of, recorded_2017, sequences_below
 from caseunet.sources.layout import (
     Finding,
-    Layout,
     Listing,
     SourceCase,
     SourceDataset,
     extra_mask,
+    fault,
     no_cases,
     relative,
 )
+from caseunet.sources.reading import file_layout
 
 LICENCE = "EndoVis 2018: terms of the challenge's organisers (registration; research use)"
 
@@ -93,14 +93,9 @@ def _repairs(root: Path, sequences: list[Path]) -> tuple[dict[Path, dict[str, Pa
         targets = [sequence for sequence in same_name if _shared_depth(folder, sequence) == nearest]
         if len(targets) != 1:
             what = f"{len(targets)} sequences have its name" if targets else "no sequence has its name"
+            advice = "Lay it beside the sequence that it mends, in a folder of the same name."
             findings.append(
-                Finding(
-                    level="error",
-                    kind="unplaced-repair",
-                    text=f"holds mended masks, but {what}",
-                    advice="Lay it beside the sequence that it mends, in a folder of the same name.",
-                    file=relative(folder / "labels", root),
-                )
+                fault("unplaced-repair", folder / "labels", root, f"holds mended masks, but {what}", advice)
             )
             continue
         mended.setdefault(targets[0], {}).update(masks)
@@ -124,14 +119,11 @@ def _find_labels_json(root: Path, sequences: list[Path]) -> Path:
     raise UserError(f"{root}: labels.json is missing; it names the colours of the masks. Put it beside the sequences.")
 
 
-ENDOVIS2018 = Layout(
+ENDOVIS2018 = file_layout(
     name="endovis2018",
     looks_like="seq_N/left_frames/*.png, seq_N/labels/*.png and labels.json",
     rank=0,
     matches=matches,
     cases=cases,
     discover=discover,
-    read_geometry=reading.read_geometry,
-    read_image=reading.read_image,
-    read_mask=reading.read_mask,
 )

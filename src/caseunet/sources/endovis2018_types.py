@@ -11,21 +11,21 @@ import re
 from pathlib import Path
 
 from caseunet.io import raster
-from caseunet.sources import reading
 from caseunet.sources.coding import coding_of, read_labels_json
 from caseunet.sources.layout import (
     Finding,
-    Layout,
     Listing,
     SourceCase,
     SourceDataset,
     by_key,
     extra_mask,
+    fault,
     files_below,
     no_cases,
     relative,
     twice,
 )
+from caseunet.sources.reading import file_layout
 
 NAMES = {
     0: "background",
@@ -99,23 +99,15 @@ def _parted(mask: Path | None, image: Path) -> bool:
 
 
 def _apart(mask: Path, image: Path, root: Path) -> Finding:
-    return Finding(
-        level="error",
-        kind="apart",
-        text=f"its mask lies in another part, {relative(mask, root)}",
-        advice="Put image and mask into the same part, train or val.",
-        file=relative(image, root),
-    )
+    text = f"its mask lies in another part, {relative(mask, root)}"
+    return fault("apart", image, root, text, "Put image and mask into the same part, train or val.")
 
 
-ENDOVIS2018_TYPES = Layout(
+ENDOVIS2018_TYPES = file_layout(
     name="endovis2018-types",
     looks_like="{train,val}/images/seqN_frameNNN.png and {train,val}/annotations/seqN_frameNNN.png",
     rank=0,
     matches=matches,
     cases=cases,
     discover=discover,
-    read_geometry=reading.read_geometry,
-    read_image=reading.read_image,
-    read_mask=reading.read_mask,
 )

@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
@@ -12,7 +12,7 @@ from caseunet.errors import BadValuesError, UserError
 from caseunet.io.geometry import orientation_of
 from caseunet.sources.coding import CodeCount
 from caseunet.sources.layout import Finding, Layout, SourceCase, SourceDataset
-from caseunet.sources.reading import Misplaced, placement
+from caseunet.sources.reading import Misplaced, placement, to_ids
 from caseunet.sources.repair import CaseRepair
 from caseunet.types import Geometry, Mask, Picture
 
@@ -192,10 +192,15 @@ def _image_facts(picture: Picture) -> ImageFacts:
 
 def _mask_facts(mask: Mask, image: Geometry, dataset: SourceDataset, case: SourceCase) -> MaskFacts:
     repair = dataset.repairs.get(case.id)
-    in_slices = image.affine is None  # volumes are not smoothed, so areas tell only where classes must be found
-    known = {} if dataset.coding is None else dataset.coding.codes
-    counts, rest = count_codes(mask.codes, mask.colored, known, areas=in_slices or dataset.coding is None)
     misplaced, misplacement = placement(mask, image, repair)
+    in_slices = image.affine is None  # volumes are not smoothed, so areas tell only where classes must be found
+    coding = dataset.coding
+    if repair is not None and repair.snap and coding is not None and not misplaced:  # counted as it will be prepared
+        code_of = {i: code for code, i in coding.codes.items()}
+        codes = np.array([code_of[i] for i in range(len(code_of))])[to_ids(mask, case, dataset, coding)]
+        mask = replace(mask, codes=codes, colored=coding.colored)
+    known = {} if coding is None else coding.codes
+    counts, rest = count_codes(mask.codes, mask.colored, known, areas=in_slices or coding is None)
     kept = repair is not None and repair.affine == "image"
     return MaskFacts(
         stored=mask.stored,

@@ -13,11 +13,9 @@ from pathlib import Path
 from caseunet.errors import UserError
 from caseunet.files import read_json
 from caseunet.io import images, raster
-from caseunet.sources import reading
 from caseunet.sources.coding import read_labels_json
 from caseunet.sources.layout import (
     Finding,
-    Layout,
     Listing,
     SourceCase,
     SourceDataset,
@@ -28,6 +26,7 @@ from caseunet.sources.layout import (
     twice,
 )
 from caseunet.sources.names import MASK_WORDS, bare_name, find_groups, told_groups
+from caseunet.sources.reading import file_layout
 from caseunet.types import LabelCoding, Modality
 
 IMAGE_FOLDERS = {"images", "image", "imgs", "img", "imagestr", "imagests", "frames", "scans", "volumes", "jpegimages"}
@@ -168,14 +167,11 @@ def _modality(listed: tuple[SourceCase, ...]) -> tuple[Modality, str]:
     return "mr", ""
 
 
-FOLDER = Layout(
+FOLDER = file_layout(
     name="folder",
     looks_like="images/ and masks/ (or labels/, imagesTr/ and labelsTr/ …) with files of the same names",
     rank=2,
     matches=matches,
     cases=cases,
     discover=discover,
-    read_geometry=reading.read_geometry,
-    read_image=reading.read_image,
-    read_mask=reading.read_mask,
 )

@@ -84,6 +84,7 @@ class SourceDataset:
         findings: what names and descriptions alone show.
         hint: what to think of where masks hold values that are no class.
         repairs: {case: what to do with it when it is read}.
+        dropped: cases that a plan leaves out.
     """
 
     format: str
@@ -96,6 +97,7 @@ class SourceDataset:
     findings: tuple[Finding, ...] = ()
     hint: str = ""
     repairs: Mapping[str, CaseRepair] = field(default_factory=dict)
+    dropped: frozenset[str] = frozenset()
 
     @property
     def labelled(self) -> tuple[SourceCase, ...]:
@@ -173,28 +175,23 @@ def by_key(paths: Iterable[Path], key: Callable[[Path], str | None]) -> tuple[di
     return found, twice
 
 
+def fault(kind: str, path: Path, root: Path, text: str, advice: str, case: str | None = None) -> Finding:
+    """An error about a file, which a plan may leave out."""
+    return Finding(
+        level="error", kind=kind, text=text, advice=advice, case=case, file=relative(path, root), ignore=True
+    )
+
+
 def extra_mask(path: Path, root: Path, expected: str) -> Finding:
     """A mask whose image is not there."""
-    return Finding(
-        level="error",
-        kind="extra-mask",
-        text=f"a mask without its image; {expected} was expected",
-        advice="Add the image, or move the mask away.",
-        file=relative(path, root),
-        ignore=True,
-    )
+    text = f"a mask without its image; {expected} was expected"
+    return fault("extra-mask", path, root, text, "Add the image, or move the mask away.")
 
 
 def twice(path: Path, root: Path, other: Path) -> Finding:
     """A file that claims the name of another."""
-    return Finding(
-        level="error",
-        kind="twice",
-        text=f"is there twice, also as {relative(other, root)}",
-        advice="Keep one of them; if another layout is meant, name it with --format.",
-        file=relative(path, root),
-        ignore=True,
-    )
+    advice = "Keep one of them; if another layout is meant, name it with --format."
+    return fault("twice", path, root, f"is there twice, also as {relative(other, root)}", advice)
 
 
 def left_out(paths: Iterable[Path], root: Path, why: str) -> tuple[Finding, ...]:

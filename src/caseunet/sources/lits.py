@@ -10,10 +10,8 @@ import re
 from pathlib import Path
 
 from caseunet.io import nifti
-from caseunet.sources import reading
 from caseunet.sources.coding import coding_of
 from caseunet.sources.layout import (
-    Layout,
     Listing,
     SourceCase,
     SourceDataset,
@@ -24,6 +22,7 @@ from caseunet.sources.layout import (
     no_cases,
     twice,
 )
+from caseunet.sources.reading import file_layout
 
 CODING = coding_of(
     {0: "background", 1: "liver", 2: "tumour"},
@@ -99,14 +98,11 @@ def _label_name(path: Path) -> str | None:
     return f"volume-{int(match['number'])}" if match else None
 
 
-LITS = Layout(
+LITS = file_layout(
     name="lits",
     looks_like="volume-N.nii[.gz] and segmentation-N.nii[.gz] at any depth, or MSD Task03: imagesTr/liver_N.nii.gz",
     rank=0,
     matches=matches,
     cases=cases,
     discover=discover,
-    read_geometry=reading.read_geometry,
-    read_image=reading.read_image,
-    read_mask=reading.read_mask,
 )

@@ -6,28 +6,32 @@ shadows and are skipped. A case is a patient of its own, unless the names tell o
 al., "The Medical Segmentation Decathlon", Nature Communications 2022.
 """
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from caseunet.errors import UserError
-from caseunet.files import read_json
 from caseunet.io import images
-from caseunet.sources import reading
 from caseunet.sources.coding import coding_of
-from caseunet.sources.layout import Finding, Layout, Listing, SourceCase, SourceDataset, left_out, no_cases, relative
-from caseunet.sources.names import find_groups, told_groups
+from caseunet.sources.described import (
+    DESCRIPTION,
+    described_folder,
+    has_keys,
+    licence_of,
+    listing,
+    read_description,
+)
+from caseunet.sources.layout import Finding, Listing, SourceCase, SourceDataset, fault, left_out, no_cases
+from caseunet.sources.names import told_groups
+from caseunet.sources.reading import file_layout
 from caseunet.types import LabelCoding, Modality
 
-DESCRIPTION = "dataset.json"
+PATTERN = "Task*"
+KEYS = {"modality": dict, "labels": dict, "training": list}
+ABSENT = "Download it again, or take the entry out."
 
 
 def matches(root: Path) -> bool:
-    try:
-        content = read_json(_folder(root) / DESCRIPTION, "the Decathlon's dataset.json")
-    except UserError:
-        return False
-    return isinstance(content, dict) and {"modality", "labels", "training"} <= content.keys()
+    return has_keys(described_folder(root, PATTERN), set(KEYS))
 
 
 def cases(root: Path) -> Listing:
@@ -36,7 +40,7 @@ def cases(root: Path) -> Listing:
     Raises:
         UserError: there are none, or dataset.json is not of this form.
     """
-    folder = _folder(root)
+    folder = described_folder(root, PATTERN)
     description = _read(folder)
     found: dict[str, SourceCase] = {}
     findings: list[Finding] = []
@@ -47,9 +51,13 @@ def cases(root: Path) -> Listing:
                 continue
             name = images.stem(image)
             absent = [path for path in (image, label) if path is not None and not path.is_file()]
-            findings += [_absent(path, root, name) for path in absent]
+            findings += [
+                fault("missing-file", path, root, f"is listed in {DESCRIPTION} for {name}, but is not there", ABSENT)
+                for path in absent
+            ]
             if name in found:
-                findings.append(_listed_twice(root, name))
+                text = f"lists {name} twice"
+                findings.append(fault("twice", folder / DESCRIPTION, root, text, "Take one entry out."))
             elif image not in absent:
                 labels = (label,) if label is not None and label not in absent else ()
                 found[name] = SourceCase(id=name, image=(image,), label=labels, group=name, test=part == "test")
@@ -63,17 +71,11 @@ def cases(root: Path) -> Listing:
         if images.is_image(path) and path not in listed and path.name[0] not in "._"
     ]
     findings += left_out(others, root, f"files that {DESCRIPTION} does not list")
-    training = sum(bool(case.label) for case in found.values())
-    if description.get("numTraining", training) != training:
-        text = f"says numTraining {description['numTraining']}; {training} images with masks are there"
-        findings.append(Finding(level="warning", kind="count", text=text, file=DESCRIPTION,
-                                advice="Look whether files are missing."))  # fmt: skip
-    groups = find_groups(list(found))
-    return Listing(tuple(replace(case, group=groups[name]) for name, case in found.items()), tuple(findings))
+    return listing(list(found.values()), findings, description, folder, root)
 
 
 def discover(root: Path) -> SourceDataset:
-    folder = _folder(root)
+    folder = described_folder(root, PATTERN)
     description = _read(folder)
     listed, findings = cases(root)
     return SourceDataset(
@@ -83,28 +85,16 @@ def discover(root: Path) -> SourceDataset:
         coding=_coding(description["labels"], folder / DESCRIPTION),
         modality=_modality(description["modality"]),
         group_name="patient",
-        licence=str(description.get("licence", description.get("license", ""))),
+        licence=licence_of(description),
         findings=(*findings, *told_groups(listed)),
     )
 
 
-def _folder(root: Path) -> Path:
-    """The task's folder: ``root``, or the only one in it that is described."""
-    if (root / DESCRIPTION).is_file():
-        return root
-    inside = sorted(root.glob(f"Task*/{DESCRIPTION}"))
-    return inside[0].parent if len(inside) == 1 else root
-
-
-def _read(root: Path) -> dict[str, Any]:
-    path = root / DESCRIPTION
-    content = read_json(path, "the Decathlon's dataset.json")
-    for key, kind in (("modality", dict), ("labels", dict), ("training", list)):
-        if not isinstance(content, dict) or not isinstance(content.get(key), kind):
-            raise UserError(f'{path}: "{key}" is missing or no {kind.__name__}; expected modality, labels, training.')
-    if not isinstance(content.get("test"), list | None):
-        raise UserError(f'{path}: "test" is no list of images.')
-    return content
+def _read(folder: Path) -> dict[str, Any]:
+    description = read_description(folder, KEYS)
+    if not isinstance(description.get("test"), list | None):
+        raise UserError(f'{folder / DESCRIPTION}: "test" is no list of images.')
+    return description
 
 
 def _paths(root: Path, entry: Any) -> tuple[Path, Path | None]:
@@ -137,30 +127,11 @@ def _modality(channels: dict[str, Any]) -> Modality:
     return "ct" if [str(name).lower() for name in channels.values()] == ["ct"] else "mr"
 
 
-def _absent(path: Path, root: Path, case: str) -> Finding:
-    return Finding(
-        level="error",
-        kind="missing-file",
-        text=f"is listed in {DESCRIPTION} for {case}, but is not there",
-        advice="Download it again, or take the entry out.",
-        file=relative(path, root),
-        ignore=True,
-    )
-
-
-def _listed_twice(root: Path, case: str) -> Finding:
-    return Finding(level="error", kind="twice", text=f"lists {case} twice", file=DESCRIPTION,
-                   advice="Take one entry out.", ignore=True)  # fmt: skip
-
-
-MSD = Layout(
+MSD = file_layout(
     name="msd",
     looks_like="dataset.json with modality, labels, training and test, as in the Medical Segmentation Decathlon",
     rank=1,
     matches=matches,
     cases=cases,
     discover=discover,
-    read_geometry=reading.read_geometry,
-    read_image=reading.read_image,
-    read_mask=reading.read_mask,
 )

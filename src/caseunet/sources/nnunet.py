@@ -9,41 +9,45 @@ et al., "nnU-Net", Nature Methods 2021.
 """
 
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from caseunet.errors import UserError
-from caseunet.files import read_json
 from caseunet.io import images, raster
-from caseunet.sources import reading
 from caseunet.sources.coding import coding_of
+from caseunet.sources.described import (
+    DESCRIPTION,
+    described_folder,
+    has_keys,
+    licence_of,
+    listing,
+    read_description,
+)
 from caseunet.sources.layout import (
     Finding,
-    Layout,
     Listing,
     SourceCase,
     SourceDataset,
     extra_mask,
+    fault,
     left_out,
     natural,
     no_cases,
     relative,
     twice,
 )
-from caseunet.sources.names import find_groups, told_groups
+from caseunet.sources.names import told_groups
+from caseunet.sources.reading import file_layout
 from caseunet.types import LabelCoding, Modality
 
-DESCRIPTION = "dataset.json"
+PATTERN = "Dataset*"
+KEYS = {"channel_names": dict, "labels": dict, "file_ending": str}
+
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})$")
 
 
 def matches(root: Path) -> bool:
-    try:
-        content = read_json(_folder(root) / DESCRIPTION, "nnU-Net's dataset.json")
-    except UserError:
-        return False
-    return isinstance(content, dict) and "file_ending" in content and "labels" in content
+    return has_keys(described_folder(root, PATTERN), {"file_ending", "labels"})
 
 
 def cases(root: Path) -> Listing:
@@ -52,8 +56,8 @@ def cases(root: Path) -> Listing:
     Raises:
         UserError: there are none, or dataset.json is not of this format.
     """
-    folder = _folder(root)
-    description = _read(folder)
+    folder = described_folder(root, PATTERN)
+    description = read_description(folder, KEYS)
     ending = str(description["file_ending"])
     labels = {
         path.name.removesuffix(ending): path for path in _files(folder / "labelsTr") if path.name.endswith(ending)
@@ -83,20 +87,12 @@ def cases(root: Path) -> Listing:
     used = {path for files in _channel_files(folder / "imagesTr", ending).values() for path in files.values()}
     others = [path for path in _files(folder / "imagesTr") if images.is_image(path) and path not in used]
     findings += left_out(others, root, f"images that are not named CASE_0000{ending}")
-    training = sum(bool(case.label) for case in found)
-    if description.get("numTraining", training) != training:
-        text = f"says numTraining {description['numTraining']}; {training} images with masks are there"
-        findings.append(
-            Finding(level="warning", kind="count", text=text, file=relative(folder / DESCRIPTION, root),
-                    advice="Look whether files are missing.")
-        )  # fmt: skip
-    groups = find_groups([case.id for case in found])
-    return Listing(tuple(replace(case, group=groups[case.id]) for case in found), tuple(findings))
+    return listing(found, findings, description, folder, root)
 
 
 def discover(root: Path) -> SourceDataset:
-    folder = _folder(root)
-    description = _read(folder)
+    folder = described_folder(root, PATTERN)
+    description = read_description(folder, KEYS)
     listed, findings = cases(root)
     modality, remark = _modality(description["channel_names"], listed)
     file = relative(folder / DESCRIPTION, root)
@@ -108,33 +104,10 @@ def discover(root: Path) -> SourceDataset:
         coding=_coding(description, folder / DESCRIPTION),
         modality=modality,
         group_name="patient",
-        licence=str(description.get("licence", description.get("license", ""))),
+        licence=licence_of(description),
         findings=(*findings, *remarks, *told_groups(listed)),
         hint=_ignored(description["labels"]),
     )
-
-
-def _folder(root: Path) -> Path:
-    """The dataset's folder: ``root``, or the only one in it that is described."""
-    if (root / DESCRIPTION).is_file():
-        return root
-    inside = sorted(root.glob(f"Dataset*/{DESCRIPTION}"))
-    return inside[0].parent if len(inside) == 1 else root
-
-
-def _read(folder: Path) -> dict[str, Any]:
-    """dataset.json with the keys that count.
-
-    Raises:
-        UserError: one is missing or of another kind; a version 1 file is told from it.
-    """
-    path = folder / DESCRIPTION
-    content = read_json(path, "nnU-Net's dataset.json")
-    expected = {"channel_names": dict, "labels": dict, "file_ending": str}
-    for key, kind in expected.items():
-        if not isinstance(content, dict) or not isinstance(content.get(key), kind):
-            raise UserError(f'{path}: "{key}" is missing or no {kind.__name__}; expected {", ".join(expected)}.')
-    return content
 
 
 def _coding(description: dict[str, Any], path: Path) -> LabelCoding:
@@ -219,24 +192,16 @@ def _wrong_channels(
     root: Path, folder: Path, case: str, ending: str, missing: list[int], found: list[int], channels: int
 ) -> Finding:
     what = f"channel {missing[0]:04d} is missing" if missing else f"has channels {found}"
-    return Finding(
-        level="error",
-        kind="channels",
-        text=f"case {case}: {what}; dataset.json names {channels}",
-        advice="Add the channel, or take the case away.",
-        file=relative(folder / f"{case}_{missing[0] if missing else found[-1]:04d}{ending}", root),
-        ignore=True,
-    )
+    path = folder / f"{case}_{missing[0] if missing else found[-1]:04d}{ending}"
+    text = f"case {case}: {what}; dataset.json names {channels}"
+    return fault("channels", path, root, text, "Add the channel, or take the case away.")
 
 
-NNUNET = Layout(
+NNUNET = file_layout(
     name="nnunet",
     looks_like="dataset.json with file_ending, imagesTr/CASE_0000.EXT and labelsTr/CASE.EXT",
     rank=1,
     matches=matches,
     cases=cases,
     discover=discover,
-    read_geometry=reading.read_geometry,
-    read_image=reading.read_image,
-    read_mask=reading.read_mask,
 )

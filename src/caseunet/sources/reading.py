@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -53,6 +54,10 @@ def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask
     """
     colored = None if dataset.coding is None else dataset.coding.colored
     return images.read_mask(case.label[0], image, colored)
+
+
+file_layout = partial(Layout, read_geometry=read_geometry, read_image=read_image, read_mask=read_mask)
+"""A :class:`Layout` whose images and masks are files that are read as they are."""
 
 
 def read_labels(layout: Layout, case: SourceCase, dataset: SourceDataset, image: Geometry | None = None) -> np.ndarray:
@@ -179,7 +184,7 @@ def apply_plan(dataset: SourceDataset, plan: RepairPlan, origin: str) -> SourceD
     every = repairs.pop(EVERY_CASE, None)
     if every is not None:
         repairs = dict.fromkeys(ids, every) | repairs
-    dropped = {case for case, repair in repairs.items() if repair.drop}
+    dropped = frozenset(case for case, repair in repairs.items() if repair.drop)
     notes = [_note(None if case == EVERY_CASE else case, repair) for case, repair in plan.cases.items()]
     return replace(
         dataset,
@@ -190,6 +195,7 @@ def apply_plan(dataset: SourceDataset, plan: RepairPlan, origin: str) -> SourceD
             if case.id not in dropped and not any(dataset.relative(path) in plan.ignore for path in case.image)
         ),
         repairs={case: repair for case, repair in repairs.items() if not repair.drop},
+        dropped=dropped,
         findings=tuple(f for f in dataset.findings if f.file not in plan.ignore and f.case not in dropped)
         + tuple(notes),
     )

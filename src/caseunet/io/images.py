@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 from caseunet.errors import UserError
 from caseunet.io import itk, nifti, raster
@@ -30,10 +31,8 @@ def read_geometry(path: Path) -> Geometry:
     Raises:
         UserError: the file is missing, damaged or of no known kind.
     """
-    if nifti.is_nifti(path):
-        return nifti.read_geometry(path)
-    if itk.is_itk(path):
-        return itk.read_geometry(path)
+    if is_volume(path):
+        return _kind(path).read_geometry(path)
     _known(path)
     return Geometry(shape=raster.read_shape(path))
 
@@ -44,10 +43,8 @@ def read_picture(path: Path, rgb: bool) -> Picture:
     Raises:
         UserError: the file is missing, damaged or of no known kind.
     """
-    if nifti.is_nifti(path):
-        return nifti.read_volume(path)
-    if itk.is_itk(path):
-        return itk.read_volume(path)
+    if is_volume(path):
+        return _kind(path).read_volume(path)
     _known(path)
     return raster.read_image(path, 3 if rgb else 1)
 
@@ -68,13 +65,18 @@ def read_mask(path: Path, image: Geometry, colored: bool | None = None, same_axe
         UserError: the file is missing, damaged or of no known kind.
     """
     if is_volume(path):
-        kind = nifti if nifti.is_nifti(path) else itk
+        kind = _kind(path)
         own = kind.read_geometry(path)
         lost = image.affine is not None and is_identity(own) and not is_identity(image)
         laid = lost and same_axes and own.shape == image.shape
         return replace(kind.read_mask(path, image if laid else None), laid=laid)
     _known(path)
     return raster.read_mask(path, colored)
+
+
+def _kind(path: Path) -> ModuleType:
+    """The module that reads a volume."""
+    return nifti if nifti.is_nifti(path) else itk
 
 
 def _known(path: Path) -> None:

@@ -51,8 +51,7 @@ def copies(facts: Sequence[CaseFacts]) -> Iterator[list[CaseFacts]]:
 def near_copies(facts: Sequence[CaseFacts], parted: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> list[Pair]:
     """For each image the one before it that is most like it, if a split may part the two; the most alike first.
 
-    Copies to the pixel are left to :func:`copies`. The time grows with the square of the number of images: 20,000 take
-    half a minute.
+    Copies to the pixel are left to :func:`copies`. The time grows with the square of the number of images.
 
     Args:
         facts: of the cases.

@@ -114,4 +114,4 @@ def write_plan(path: Path, plan: RepairPlan, raw: Path) -> None:
         if "map" in case:
             case["map"] = {code_text(int(code), plan.colored): to for code, to in case["map"].items()}
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
-    write_text(path, HEADER.format(raw=raw, name=path.name) + text)
+    write_text(path, HEADER.format(raw=" ".join(str(raw).split()), name=path.name) + text)

@@ -20,6 +20,8 @@ TINY = {
     "training.validations": 2,
     "training.log_every": 2,
     "prepare.folds": 2,
+    "prepare.spacing": None,  # so that pixels are the source's
+    "prepare.crop_air": False,
 }
 
 

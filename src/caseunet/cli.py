@@ -15,6 +15,7 @@ from rich.table import Table
 from caseunet import __version__
 from caseunet.config import LAYOUTS, Config, load_config, parse_settings, to_yaml
 from caseunet.errors import UserError
+from caseunet.files import location
 from caseunet.progress import TerminalDisplay, counted
 
 app = App(
@@ -28,6 +29,7 @@ app = App(
 console = Console()
 
 Out = Annotated[Path, Parameter(help="Folder to write.")]
+OutLocation = Annotated[str, Parameter(help="Folder to write, on this machine or an fsspec URL (s3://bucket/folder).")]
 Overwrite = Annotated[
     bool, Parameter(negative="", show_default=False, help="Replace what an earlier run of this verb left in --out.")
 ]
@@ -91,7 +93,7 @@ def demo(
 def prepare(
     raw: Annotated[Path, Parameter(help="Raw data set as it was downloaded.")],
     *,
-    out: Out,
+    out: OutLocation,
     config: ConfigFile = None,
     recipe: Recipe = None,
     format: LayoutName = None,
@@ -105,11 +107,36 @@ def prepare(
 
     options = {"prepare.format": format, "prepare.plan": plan, "prepare.split": split}
     resolved = _resolve(config, recipe, settings, options)
-    prepared = run_prepare(raw, out, resolved.prepare, overwrite, TerminalDisplay(console))
+    prepared = run_prepare(raw, location(out), resolved.prepare, overwrite, TerminalDisplay(console))
     slices = int(prepared.cases["slices"].sum())
     folds = f"{len(prepared.split.folds)} folds by {prepared.split.by}"
     _say(f"{counted(len(prepared.cases), 'case')}, {counted(slices, 'slice')}, {folds}")
+    _say(f"look    caseunet show {shlex.quote(out)} --out prepared.png")
     _say_next("train", out, "--out", "run")
+
+
+@app.command
+def show(
+    prepared: Annotated[str, Parameter(help="Folder or URL written by caseunet prepare.")],
+    *,
+    out: Annotated[Path, Parameter(help="PNG to write.")] = Path("prepared.png"),
+    cases: Annotated[int, Parameter(help="Cases to show.")] = 6,
+    slices: Annotated[int, Parameter(help="Slices of each case.")] = 3,
+    config: ConfigFile = None,
+    recipe: Recipe = None,
+    fold: Annotated[int | None, Parameter(help="Fold whose training cases are shown.")] = None,
+    seed: Annotated[int | None, Parameter(help="Of everything that is drawn.")] = None,
+    settings: Settings = (),
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw slices of a prepared data set as a network sees them in training: as loaded, and as augmented."""
+    from caseunet.pipelines.show import show as run_show
+
+    if cases < 1 or slices < 1:
+        raise UserError("--cases and --slices must be at least 1.")
+    resolved = _resolve(config, recipe, settings, {"data.fold": fold, "seed": seed})
+    number = run_show(location(prepared), out, resolved, cases, slices, overwrite)
+    _say(f"{counted(number, 'slice')} in {out}")
 
 
 @app.command
@@ -145,7 +172,7 @@ def audit(
 
 @app.command
 def train(
-    prepared: Annotated[Path | None, Parameter(help="Folder written by caseunet prepare.")] = None,
+    prepared: Annotated[str | None, Parameter(help="Folder or URL written by caseunet prepare.")] = None,
     *,
     out: Out = Path("run"),
     config: ConfigFile = None,
@@ -170,7 +197,7 @@ def train(
         raise UserError("Nothing to train on: name the prepared data set.")
     from caseunet.pipelines.train import train as run_train
 
-    bundle = run_train(prepared, out, resolved, overwrite, TerminalDisplay(console))
+    bundle = run_train(location(prepared), out, resolved, overwrite, TerminalDisplay(console))
     score = bundle.info.validation
     values = ", ".join(f"{name} {_number(value)}" for name, value in score.structures.items())
     _say(f"validation Dice of the {score.selected} weights (step {score.step}): {values}")
@@ -326,7 +353,7 @@ def _resolve(file: Path | None, recipe: str | None, settings: tuple[str, ...], o
 
 def _with_settings(arguments: list[str]) -> list[str]:
     """Spell options with a dot in their name, ``--optimizer.lr 0.001``, as ``--set optimizer.lr=0.001``."""
-    if arguments[:1] not in (["audit"], ["prepare"], ["train"], ["evaluate"]):
+    if arguments[:1] not in (["audit"], ["prepare"], ["show"], ["train"], ["evaluate"]):
         return arguments
     spelled: list[str] = []
     rest = list(arguments)

@@ -17,6 +17,7 @@ LAYOUTS = ("lits", "endovis2018", "endovis2018-types", "endovis2017", "nnunet", 
 SPLITS = ("group", "lits", "isinet", "slice-blocks")
 
 Positive = Annotated[int, Field(ge=1, strict=True)]
+PositiveFloat = Annotated[float, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
 
 
@@ -41,7 +42,13 @@ class PrepareConfig(Section):
     workers: Annotated[int, Field(ge=0)] | None = None
     """Processes that read cases; null takes one for each processor, 0 reads in the calling process."""
     size: Size | None = None
-    """Height and width to which every slice or frame is resized; null keeps the source's own."""
+    """Height and width to which every slice or frame is resized; null leaves it to ``spacing``."""
+    spacing: tuple[PositiveFloat, PositiveFloat] | Literal["median"] | None = None
+    """Millimetres between rows and columns to which every slice is resampled; "median" takes the data's median, and
+    shrinks images without a spacing to 1.5 megapixels where most have more; null keeps the source's own. Not used
+    with ``size``."""
+    crop_air: bool = False
+    """Cut off the rows and columns of a CT that hold nothing but air around the body."""
     split: str = "group"
     """"group" keeps each patient or sequence whole; "lits" and "isinet" are published splits; a .json (nnU-Net's
     splits_final.json) or .csv (columns case and fold, or case and part) names the cases; "slice-blocks" holds out
@@ -90,7 +97,8 @@ class DataConfig(Section):
     batch_size: Positive = 8
     """Slices or frames in a step."""
     patch_size: Size | None = None
-    """Height and width cut out of each slice at random (smaller slices are padded); null takes the largest slice's."""
+    """Height and width cut out of each slice at random (smaller slices are padded); null takes the median slice's, but
+    no more than 512."""
     neighbours: Annotated[int, Field(ge=0)] = 0
     """2.5-D: slices below and above each slice that the network sees as further channels. 0 for frames."""
     three_channels: bool = False
@@ -100,12 +108,11 @@ class DataConfig(Section):
     and the middle 99 % of the foreground's intensities otherwise."""
     normalize: Literal["range", "zscore"] = "range"
     """"range" maps the window to 0…1; "zscore" subtracts the mean and divides by the standard deviation per channel."""
-    flip_rows: bool = True
-    """Flip half of the training images upside down."""
-    flip_columns: bool = True
-    """Flip half of the training images left to right."""
     rare_share: Annotated[float, Field(ge=0, le=1)] = 1 / 3
-    """Share of a batch drawn among slices that hold a foreground class, each class as often as the others."""
+    """Share of the samples that hold a foreground class for sure, each class as often as the others."""
+    balance: Literal["slices", "cases", "classes"] = "slices"
+    """What is equally likely among the other samples: each "slices"; each "cases", then its slices; or each "classes",
+    background too, then the slices that hold it."""
     workers: Annotated[int, Field(ge=0)] = 0
     """Processes that load batches; 0 loads in the training process."""
 
@@ -114,6 +121,41 @@ class DataConfig(Section):
         if self.clip is not None and not self.clip[0] < self.clip[1]:
             raise ValueError(f"clip must rise, not run from {self.clip[0]:g} to {self.clip[1]:g}")
         return self
+
+
+class AugmentConfig(Section):
+    """Random changes of training images; masks move with them. null takes the value of ``strength``."""
+
+    strength: Literal["none", "light", "default", "strong"] = "default"
+    """How much the images are changed; none leaves them as they are."""
+    flip_rows: bool | None = None
+    """Turn half of the images upside down."""
+    flip_columns: bool | None = None
+    """Turn half of the images left to right."""
+    rotation: Annotated[float, Field(ge=0, le=180)] | None = None
+    """Largest rotation either way, degrees."""
+    scale: Annotated[float, Field(ge=1, le=4)] | None = None
+    """Largest factor by which things become larger or smaller; 1 keeps their size."""
+    shear: Annotated[float, Field(ge=0, le=45)] | None = None
+    """Largest shear either way, degrees."""
+    elastic: Annotated[float, Field(ge=0, le=0.2)] | None = None
+    """Standard deviation of the elastic displacement, as a share of the image's shorter side."""
+    noise: Annotated[float, Field(ge=0, le=2)] | None = None
+    """Largest standard deviation of Gaussian noise, in standard deviations of the image."""
+    blur: Annotated[float, Field(ge=0, le=10)] | None = None
+    """Largest standard deviation of Gaussian blur, pixels."""
+    gamma: Annotated[float, Field(ge=1, le=4)] | None = None
+    """Largest exponent, or its inverse, on intensities between the image's lowest and highest; 1 keeps them."""
+    brightness: Annotated[float, Field(ge=0, le=3)] | None = None
+    """Largest shift of all intensities either way, in standard deviations of the image."""
+    contrast: Annotated[float, Field(ge=1, le=4)] | None = None
+    """Largest factor, or its inverse, on distances from the image's mean; 1 keeps them."""
+    low_resolution: Annotated[float, Field(ge=1, le=8)] | None = None
+    """Largest factor by which an image is shrunk before it is brought back to its size; 1 keeps it."""
+    hue: Annotated[float, Field(ge=0, le=180)] | None = None
+    """Largest rotation of colours either way, degrees; for RGB."""
+    saturation: Annotated[float, Field(ge=1, le=4)] | None = None
+    """Largest factor, or its inverse, on the distance of colours from grey; for RGB. 1 keeps them."""
 
 
 class LossConfig(Section):
@@ -180,6 +222,7 @@ class Config(Section):
     prepare: PrepareConfig = PrepareConfig()
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
     loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     training: TrainingConfig = TrainingConfig(steps=10_000)

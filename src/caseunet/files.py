@@ -11,13 +11,32 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from upath import UPath
 
 from caseunet.errors import UserError
 
 Model = TypeVar("Model", bound=BaseModel)
 
+Location = Path | UPath
+"""A path of this machine, or an fsspec URL."""
+
 MARKER = ".caseunet"
 """In every output folder; holds its kind."""
+
+
+def location(text: str) -> Location:
+    """A path, or for a URL such as s3://bucket/folder or memory://folder the like of a path there.
+
+    Raises:
+        UserError: there is no such protocol, or what it needs is not installed.
+    """
+    if "://" not in text:
+        return Path(text)
+    try:
+        return UPath(text)
+    except (ValueError, ImportError) as error:
+        extra = " Install caseunet[s3] for it." if text.startswith("s3://") else ""
+        raise UserError(f"{text}: cannot be reached: {error}.{extra}") from error
 
 
 @contextmanager
@@ -38,16 +57,19 @@ def written_whole(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Location, text: str) -> None:
+    if not isinstance(path, Path):  # behind a URL a file appears when it is whole
+        path.write_text(text, encoding="utf-8")
+        return
     with written_whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Location, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
-def read_json(path: Path, what: str) -> Any:
+def read_json(path: Location, what: str) -> Any:
     """Parse a JSON file.
 
     Raises:
@@ -72,7 +94,7 @@ def content_hash(*paths: Path) -> str:
     return hashlib.blake2b(b"".join(digest.digest() for digest in digests), digest_size=16).hexdigest()
 
 
-def read_model(path: Path, model: type[Model], what: str) -> Model:
+def read_model(path: Location, model: type[Model], what: str) -> Model:
     """Parse a JSON file into a pydantic model.
 
     Raises:
@@ -86,7 +108,7 @@ def read_model(path: Path, model: type[Model], what: str) -> Model:
         raise UserError(f"{path}: cannot be read as {what} of this version: {key}: {problem['msg']}.") from error
 
 
-def check_output_folder(folder: Path, kind: str, inputs: Iterable[Path], overwrite: bool) -> None:
+def check_output_folder(folder: Location, kind: str, inputs: Iterable[Location], overwrite: bool) -> None:
     """Make sure that an output folder can be written, or replaced, without destroying anything unasked.
 
     Args:
@@ -99,25 +121,17 @@ def check_output_folder(folder: Path, kind: str, inputs: Iterable[Path], overwri
         UserError: the folder cannot be written, holds an input or something that is not ours, or ``overwrite`` was not
             given.
     """
+    if not isinstance(folder, Path):
+        _check_replaceable(folder, folder, kind, overwrite)
+        return
     target = folder.resolve()
     if target == Path.cwd().resolve():
         raise UserError("The output needs a folder of its own, not the current one. Choose another --out.")
     for path in inputs:
-        if path.resolve().is_relative_to(target):
+        if isinstance(path, Path) and path.resolve().is_relative_to(target):
             raise UserError(f"{folder}: holds {path}, which is read. Choose an --out that holds no input.")
     try:
-        if target.is_dir() and any(target.iterdir()):
-            marker = target / MARKER
-            found = marker.read_text(encoding="utf-8").strip() if marker.is_file() else None
-            if found != kind:
-                what = f"{found}" if found else "files that caseunet did not write"
-                raise UserError(f"{folder}: holds {what}, not {kind}. Choose another --out.")
-            if not overwrite:
-                raise UserError(
-                    f"{folder}: holds an earlier result. Choose another --out, or give --overwrite to replace it."
-                )
-        elif target.exists() and not target.is_dir():
-            raise UserError(f"{folder}: is a file; the output needs a folder. Choose another --out.")
+        _check_replaceable(folder, target, kind, overwrite)
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".writable-", dir=target.parent):
             pass
@@ -125,8 +139,24 @@ def check_output_folder(folder: Path, kind: str, inputs: Iterable[Path], overwri
         raise UserError(f"{folder}: cannot be written: {error}. Choose another --out.") from error
 
 
+def _check_replaceable(folder: Location, target: Location, kind: str, overwrite: bool) -> None:
+    """Make sure that ``target``, which is called ``folder``, is absent, empty, or a result that may be replaced."""
+    if target.is_dir() and any(target.iterdir()):
+        marker = target / MARKER
+        found = marker.read_text(encoding="utf-8").strip() if marker.is_file() else None
+        if found != kind:
+            what = f"{found}" if found else "files that caseunet did not write"
+            raise UserError(f"{folder}: holds {what}, not {kind}. Choose another --out.")
+        if not overwrite:
+            raise UserError(
+                f"{folder}: holds an earlier result. Choose another --out, or give --overwrite to replace it."
+            )
+    elif target.exists() and not target.is_dir():
+        raise UserError(f"{folder}: is a file; the output needs a folder. Choose another --out.")
+
+
 @contextmanager
-def output_folder(folder: Path, kind: str, inputs: Iterable[Path], overwrite: bool) -> Iterator[Path]:
+def output_folder(folder: Path, kind: str, inputs: Iterable[Location], overwrite: bool) -> Iterator[Path]:
     """Give an empty folder to write to. An earlier result there is removed only when the new one is whole.
 
     Until then it waits beside, under a hidden name that nobody else gives. If the work fails, it is put back and what
@@ -161,6 +191,6 @@ def _free_name(path: Path) -> Path:
     return next(name for name in names if not name.exists())
 
 
-def mark_output(folder: Path, kind: str) -> None:
+def mark_output(folder: Location, kind: str) -> None:
     """Write the file by which an output of this kind is known."""
     (folder / MARKER).write_text(kind + "\n", encoding="utf-8")

@@ -122,17 +122,38 @@ class LabelCoding(Stored):
     colored: bool = False
 
 
-class Preprocessing(Stored):
-    """How stored pixels become network input; all that prediction needs to repeat what training saw.
+class Grid(Stored):
+    """From a source's slices to the prepared ones: what is cut off, and how many pixels the rest becomes.
 
-    Steps, in this order: resize the slice to ``size`` if given; put the ``neighbours`` slices below and above beside
-    it as channels (edge slices repeated); repeat each channel ``repeat`` times; clip to ``clip`` if given; subtract
-    and divide.
+    At most one of ``size``, ``spacing`` and ``scale`` is given; without any the slices keep their pixels.
+    """
+
+    crop_air: bool = False
+    """Cut off the rows and columns that hold nothing but the air around a body (CT)."""
+    size: Size | None = None
+    """Height and width that every slice gets, whatever its own."""
+    spacing: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = None
+    """Millimetres between rows and between columns that every slice gets."""
+    scale: Annotated[float, Field(gt=0)] | None = None
+    """Factor on height and width, for images without a spacing."""
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> "Grid":
+        if sum(rule is not None for rule in (self.size, self.spacing, self.scale)) > 1:
+            raise ValueError("of size, spacing and scale only one can be given")
+        return self
+
+
+class Preprocessing(Grid):
+    """How a source's pixels become network input; all that prediction needs to repeat what training saw.
+
+    Steps, in this order: cut and resize the slices as the :class:`Grid` says; put the ``neighbours`` slices below and
+    above beside each as channels (edge slices repeated); clip to ``clip`` if given; subtract and divide; repeat each
+    channel ``repeat`` times.
     """
 
     modality: Modality
     channels: Annotated[int, Field(ge=1)]
-    size: Size | None = None
     neighbours: Annotated[int, Field(ge=0)] = 0
     repeat: Annotated[int, Field(ge=1)] = 1
     clip: tuple[float, float] | None = None

@@ -60,6 +60,13 @@ def run_all(
                 )
 
 
+def _keep_large_workers() -> None:
+    """Make loky not take a scan of hundreds of megabytes for a leak, for which it would start a process anew."""
+    from loky import process_executor
+
+    process_executor._USE_PSUTIL = False
+
+
 def _round(
     function: Callable[[Item], Result],
     items: Sequence[Item],
@@ -72,7 +79,7 @@ def _round(
     into ``suspects``."""
     from loky import get_reusable_executor
 
-    executor = get_reusable_executor(max_workers=workers, timeout=30)
+    executor = get_reusable_executor(max_workers=workers, timeout=30, initializer=_keep_large_workers)
     under_way: dict[Future[Any], int] = {}
     finished = False
     try:

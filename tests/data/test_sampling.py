@@ -1,15 +1,24 @@
 """A batch is a pure function of (seed, step)."""
 
+import os
+import shutil
+import signal
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from caseunet.config import Config, DataConfig
-from caseunet.data.loader import batches, plan_preprocessing
-from caseunet.data.sampling import SliceSampler
-from caseunet.data.store import DatasetInfo, Intensities, Prepared
+from caseunet.config import AugmentConfig, Config, DataConfig
+from caseunet.data.intensities import Intensities
+from caseunet.data.loader import Batch, batches, plan_preprocessing
+from caseunet.data.sampling import Sample, SliceSampler
+from caseunet.data.store import DatasetInfo, Prepared
 from caseunet.errors import UserError
 from caseunet.sources.lits import CODING
+from caseunet.types import Grid
 
 
 def sampler(**changes: object) -> SliceSampler:
@@ -22,14 +31,19 @@ def sampler(**changes: object) -> SliceSampler:
     arguments: dict[str, object] = {
         "ranges": {"a": ((0, 2), (3, 6)), "b": ((0, 6),)},
         "class_pixels": pixels,
-        "heights_widths": {"a": (50, 60), "b": (50, 60)},
-        "patch_size": (40, 64),
         "batch_size": 6,
         "rare_share": 1 / 3,
-        "flip_rows": True,
-        "flip_columns": False,
+        "balance": "slices",
     }
     return SliceSampler(**(arguments | changes))
+
+
+def drawn(steps: int, **changes: object) -> list[Sample]:
+    return [sample for step in range(steps) for sample in sampler(**changes).draw(0, step)]
+
+
+def share(samples: list[Sample], **having: object) -> float:
+    return float(np.mean([all(getattr(sample, name) == value for name, value in having.items()) for sample in samples]))
 
 
 def test_the_same_seed_and_step_give_the_same_samples() -> None:
@@ -38,20 +52,68 @@ def test_the_same_seed_and_step_give_the_same_samples() -> None:
     assert sampler().draw(3, 17) != sampler().draw(4, 17)
 
 
-def test_only_the_given_slices_are_drawn_and_crops_lie_inside() -> None:
-    drawn = [s for step in range(200) for s in sampler().draw(0, step)]
-    assert {(s.case, s.slice) for s in drawn} == {("a", n) for n in (0, 1, 3, 4, 5)} | {("b", n) for n in range(6)}
-    assert {s.corner[0] for s in drawn} == set(range(11))
-    assert {s.corner[1] for s in drawn} == {-2}, "a slice narrower than the patch is centred"
-    assert {s.flip_columns for s in drawn} == {False}
-    assert 0.4 < np.mean([s.flip_rows for s in drawn]) < 0.6
+def test_only_the_given_slices_are_drawn() -> None:
+    found = {(s.case, s.slice) for s in drawn(200)}
+    assert found == {("a", n) for n in (0, 1, 3, 4, 5)} | {("b", n) for n in range(6)}
 
 
 def test_a_third_holds_a_rare_class_each_as_often() -> None:
-    drawn = [s for step in range(300) for s in sampler().draw(0, step)[:2]]
-    first = np.mean([(s.case, s.slice) == ("a", 4) for s in drawn])
-    assert {(s.case, s.slice) for s in drawn} == {("a", 4), ("b", 0), ("b", 1), ("b", 2)}
-    assert 0.43 < first < 0.57
+    rare = [s for step in range(300) for s in sampler().draw(0, step)[:2]]
+    assert {(s.case, s.slice, s.focus) for s in rare} == {("a", 4, 1), ("b", 0, 2), ("b", 1, 2), ("b", 2, 2)}
+    assert 0.43 < share(rare, focus=1) < 0.57
+    assert share([s for step in range(50) for s in sampler().draw(0, step)[2:]], focus=None) == 1
+
+
+def test_a_third_of_batches_of_one_holds_one() -> None:
+    found = [s for step in range(600) for s in sampler(batch_size=1).draw(0, step)]
+    assert 0.28 < 1 - share(found, focus=None) < 0.39
+
+
+def test_balance_says_what_is_equally_likely() -> None:
+    """Of case a five slices may be drawn, of b six; one slice holds class 1, three class 2, eleven the background."""
+    by_slice, by_case, by_class = (drawn(400, rare_share=0, balance=b) for b in ("slices", "cases", "classes"))
+    assert share(by_slice, case="a") == pytest.approx(5 / 11, abs=0.03)
+    assert share(by_case, case="a") == pytest.approx(1 / 2, abs=0.03)
+    assert share(by_case, case="a", slice=4) == pytest.approx(1 / 10, abs=0.02)
+    assert share(by_class, case="a", slice=4) == pytest.approx(1 / 3 + 1 / 33, abs=0.03)
+    assert share(by_class, focus=2) == pytest.approx(1 / 3, abs=0.03)
+
+
+def test_rare_classes_of_balanced_cases() -> None:
+    """Class 1 in one slice of a and in five of b: with "cases" a is drawn as often as b."""
+    pixels = {"a": np.zeros((6, 2), int), "b": np.zeros((6, 2), int)}
+    pixels["a"][4, 1] = pixels["b"][:5, 1] = 3
+    found = drawn(200, class_pixels=pixels, rare_share=1, balance="cases")
+    assert share(found, case="a", slice=4) == pytest.approx(1 / 2, abs=0.04)
+
+
+@given(
+    size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    patch=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    at=st.tuples(st.floats(0, 1, exclude_max=True), st.floats(0, 1, exclude_max=True)),
+    chance=st.tuples(*[st.floats(0, 1, exclude_max=True)] * 3),
+)
+def test_a_cut_lies_inside_and_holds_the_focus(
+    size: tuple[int, int], patch: tuple[int, int], at: tuple[float, float], chance: tuple[float, float, float]
+) -> None:
+    labels = np.zeros(size, np.uint8)
+    pixel = int(at[0] * size[0]), int(at[1] * size[1])
+    labels[pixel] = 2
+    corner = Sample("a", 0, 2, chance).corner(labels, patch)
+    for start, length, side, place in zip(corner, size, patch, pixel, strict=True):
+        if length >= side:
+            assert 0 <= start <= length - side
+        else:
+            assert start == -((side - length) // 2), "a slice smaller than the patch is centred"
+        assert start <= place < start + side
+
+
+def test_a_cut_without_focus_lies_anywhere() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.zeros((50, 60), np.uint8)
+    corners = [Sample("a", 0, None, tuple(rng.random(3))).corner(labels, (40, 64)) for _ in range(300)]
+    assert {corner[0] for corner in corners} == set(range(11))
+    assert {corner[1] for corner in corners} == {-2}
 
 
 def test_nothing_to_draw_is_refused() -> None:
@@ -59,34 +121,92 @@ def test_nothing_to_draw_is_refused() -> None:
         sampler(ranges={"a": ()})
 
 
+PLAIN = AugmentConfig(strength="none")
+
+
+def one_by_one(prepared: Prepared, config: DataConfig, number: int, seed: int = 0, start: int = 0) -> list[Batch]:
+    loader = batches(prepared, config, PLAIN, seed=seed, start=start)
+    return [next(loader) for _ in range(number)]
+
+
 def test_batches_are_the_same_with_and_without_workers(lits_prepared: Prepared) -> None:
     found = []
-    for workers in (0, 1):
+    for workers in (0, 2):
         config = DataConfig(batch_size=2, neighbours=1, workers=workers)
-        loader = batches(lits_prepared, config, plan_preprocessing(lits_prepared.info, config), seed=5, start=3)
-        found.append([next(loader) for _ in range(2)])
+        loader = batches(lits_prepared, config, AugmentConfig(strength="strong"), seed=5, start=3)
+        found.append([next(loader) for _ in range(3)])
     for alone, worked in zip(*found, strict=True):
-        assert torch.equal(alone.image, worked.image)
+        assert torch.equal(alone.pixels, worked.pixels)
         assert torch.equal(alone.target, worked.target)
-    assert found[0][0].image.shape == (2, 3, 48, 40)
-    assert found[0][0].target.dtype == torch.int64
+        assert (alone.samples, alone.augmentations) == (worked.samples, worked.augmentations)
+    assert found[0][0].pixels.shape == (2, 3, 48, 40)
+    assert (found[0][0].pixels.dtype, found[0][0].target.dtype) == (torch.int16, torch.uint8)
 
 
 def test_starting_later_continues_the_same_stream(lits_prepared: Prepared, tiny_config: Config) -> None:
-    preprocessing = plan_preprocessing(lits_prepared.info, tiny_config.data)
-    early = batches(lits_prepared, tiny_config.data, preprocessing, seed=0, start=0)
-    late = batches(lits_prepared, tiny_config.data, preprocessing, seed=0, start=2)
-    third = [next(early) for _ in range(3)][2]
-    assert torch.equal(third.image, next(late).image)
+    third = one_by_one(lits_prepared, tiny_config.data, 3)[2]
+    assert torch.equal(third.pixels, one_by_one(lits_prepared, tiny_config.data, 1, start=2)[0].pixels)
 
 
-def test_image_and_mask_are_cut_and_flipped_together(lits_prepared: Prepared) -> None:
-    """In the made-up CT the tumour is darker than the liver around it, wherever the cut and the flips put it."""
-    config = DataConfig(batch_size=16, patch_size=(32, 32), rare_share=1.0, clip=(-1000, 1000))
-    batch = next(batches(lits_prepared, config, plan_preprocessing(lits_prepared.info, config), seed=0, start=0))
-    hounsfield = batch.image[:, 0] * 2000 - 1000
-    assert hounsfield[batch.target == 1].mean() == pytest.approx(105, abs=12)
-    assert hounsfield[batch.target == 2].mean() == pytest.approx(45, abs=12)
+def test_image_and_mask_are_cut_together_around_a_rare_class(lits_prepared: Prepared) -> None:
+    """In the made-up CT the tumour is darker than the liver around it, wherever the cut is; and each cut holds one."""
+    config = DataConfig(batch_size=16, patch_size=(32, 32), rare_share=1.0)
+    batch = one_by_one(lits_prepared, config, 1)[0]
+    assert batch.pixels[:, 0][batch.target == 1].float().mean() == pytest.approx(105, abs=12)
+    assert batch.pixels[:, 0][batch.target == 2].float().mean() == pytest.approx(45, abs=12)
+    assert all(sample.focus in target.unique() for sample, target in zip(batch.samples, batch.target, strict=True))
+
+
+def damaged(prepared: Prepared, folder: Path) -> Prepared:
+    """A copy in which the pixels of every case are damaged."""
+    copy = shutil.copytree(prepared.folder, folder / "damaged")
+    for shard in (copy / "images.zarr").glob("*/c/0/0/0/0"):
+        data = bytearray(shard.read_bytes())
+        data[: len(data) // 2] = b"x" * (len(data) // 2)
+        shard.write_bytes(data)
+    return Prepared(copy)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_damaged_data_are_told_with_their_case(workers: int, lits_prepared: Prepared, tmp_path: Path) -> None:
+    config = DataConfig(batch_size=2, workers=workers)
+    with pytest.raises(UserError, match=r"^Loading of step 0, case volume-\d, slice \d: .*damaged.*volume-\d") as told:
+        one_by_one(damaged(lits_prepared, tmp_path), config, 1)
+    assert "Traceback" not in str(told.value)
+
+
+class FaultyPrepared(Prepared):
+    def label_slice(self, case: str, position: int) -> np.ndarray:
+        raise ZeroDivisionError("a defect")
+
+
+class DyingPrepared(Prepared):
+    def label_slice(self, case: str, position: int) -> np.ndarray:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_defect_shows_its_own_traceback_and_the_case(workers: int, lits_prepared: Prepared) -> None:
+    faulty = FaultyPrepared(lits_prepared.folder)
+    with pytest.raises(RuntimeError, match=r"(?s)case volume-\d, slice \d: Traceback.*in label_slice.*a defect"):
+        one_by_one(faulty, DataConfig(batch_size=2, workers=workers), 1)
+
+
+def test_a_loading_process_that_dies_is_told(lits_prepared: Prepared) -> None:
+    with pytest.raises(UserError, match=r"A process that loads batches died.*lower data.workers \(now 1\)"):
+        one_by_one(DyingPrepared(lits_prepared.folder), DataConfig(batch_size=2, workers=1), 1)
+
+
+def test_too_little_shared_memory_is_told(lits_prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two batches ahead for each of two processes, of 2 × 48 × 40 pixels of 2 + 1 bytes: 46 kB."""
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr("caseunet.data.loader.SHARED_MEMORY", lits_prepared.folder)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage._replace(free=46_079))
+    with pytest.raises(UserError, match=r"need 0 MB of shared memory.*--shm-size"):
+        batches(lits_prepared, DataConfig(batch_size=2, workers=2), PLAIN, seed=0, start=0)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage._replace(free=46_080))
+    batches(lits_prepared, DataConfig(batch_size=2, workers=2), PLAIN, seed=0, start=0)
 
 
 def info_of(modality: str, dtype: str, channels: int) -> DatasetInfo:
@@ -100,7 +220,7 @@ def info_of(modality: str, dtype: str, channels: int) -> DatasetInfo:
         label_map=CODING.label_map,
         channels=channels,
         dtype=dtype,
-        size=None,
+        grid=Grid(size=(64, 96)),
         intensities=Intensities(
             mean=tuple(10.0 * c for c in counted),
             std=tuple(2.0 * c for c in counted),
@@ -127,5 +247,7 @@ def info_of(modality: str, dtype: str, channels: int) -> DatasetInfo:
 def test_planned_preprocessing(
     info: tuple[str, str, int], config: dict[str, object], expected: tuple[object, ...]
 ) -> None:
-    planned = plan_preprocessing(info_of(*info), DataConfig.model_validate(config))
+    described = info_of(*info)
+    planned = plan_preprocessing(described, described.intensities, DataConfig.model_validate(config))
+    assert planned.size == (64, 96)
     assert (planned.clip, planned.subtract, planned.divide, planned.repeat) == expected

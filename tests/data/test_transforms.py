@@ -10,6 +10,7 @@ from caseunet.data.transforms import (
     crop_or_pad,
     gather_slices,
     labels_from_logits,
+    network_input,
     normalize,
     resize_image,
     resize_labels,
@@ -27,7 +28,7 @@ def test_neighbours_are_channels_from_low_to_high_and_edges_repeat() -> None:
 
 def test_a_window_maps_to_zero_and_one() -> None:
     p = Preprocessing(modality="ct", channels=1, repeat=3, clip=(-200, 250), subtract=(-200,), divide=(450,))
-    x = normalize(torch.tensor([-1000, -200, 25, 250, 3000], dtype=torch.int16).reshape(1, 1, 1, 5), p)
+    x = network_input(torch.tensor([-1000, -200, 25, 250, 3000], dtype=torch.int16).reshape(1, 1, 1, 5), p)
     assert x.shape == (1, 3, 1, 5)
     for channel in x[0]:
         assert channel[0].tolist() == [0, 0, 0.5, 1, 1]

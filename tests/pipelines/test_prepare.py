@@ -1,7 +1,6 @@
 """RAW → PREPARED: nothing changes on the way, and nothing half-done is left."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from caseunet.config import PrepareConfig
 from caseunet.data.store import DatasetInfo, Prepared, PreparedWriter, fold_of
 from caseunet.errors import UserError
 from caseunet.pipelines.prepare import prepare
+from caseunet.sources.generate import write_lits
 from caseunet.sources.lits import LITS
 from caseunet.sources.reading import read_labels
 from caseunet.types import Fold, Ranges, Split
@@ -33,11 +33,15 @@ def test_pixels_and_labels_are_the_source_s(lits_prepared: Prepared, lits_raw: P
     assert lits_prepared.image("volume-0").dtype == np.int16
 
 
-def test_one_slice_is_one_chunk_and_one_case_one_shard(lits_prepared: Prepared) -> None:
-    array = zarr.open_group(lits_prepared.folder / "images.zarr", mode="r")["volume-2"]
+def test_one_slice_is_one_chunk_and_small_cases_of_one_shape_share_an_array(lits_prepared: Prepared) -> None:
+    group = zarr.open_group(lits_prepared.folder / "images.zarr", mode="r")
+    assert list(group.array_keys()) == ["volume-0"]
+    array = group["volume-0"]
     assert array.metadata.zarr_format == 3
+    assert array.shape == (40, 1, 48, 40)
     assert array.chunks == (1, 1, 48, 40)
-    assert array.shards == (10, 1, 48, 40)
+    assert array.shards == (40, 1, 48, 40)
+    assert lits_prepared.cases["first"].tolist() == [0, 10, 20, 30]
 
 
 def test_the_description_counts_right(lits_prepared: Prepared, lits_raw: Path) -> None:
@@ -132,19 +136,14 @@ def test_overwriting_is_asked_for(raw: Path, tmp_path: Path) -> None:
 
 
 def test_two_runs_to_one_folder_do_not_mix(tmp_path: Path) -> None:
-    """What another process has under way stays, what a killed one left is removed, and the later one says so."""
-    alive, dead = tmp_path / f".partial-{os.getppid()}-p", tmp_path / ".partial-99999999-p"
-    alive.mkdir()
-    dead.mkdir()
-    writer = PreparedWriter(tmp_path / "p")
-    assert alive.exists()
-    assert not dead.exists()
-    (tmp_path / "p").mkdir()
-    (tmp_path / "p" / "theirs").touch()
-    writer._rows = [{"id": "a"}]
-    info = DatasetInfo.model_construct()
-    with pytest.raises(UserError, match="another run has written it meanwhile"):
-        writer.finish(info, Split(by="patient", folds=()))
+    with PreparedWriter(tmp_path / "p") as writer:
+        with pytest.raises(UserError, match="another run prepares to it now"), PreparedWriter(tmp_path / "p"):
+            pass
+        (tmp_path / "p").mkdir()
+        (tmp_path / "p" / "theirs").touch()
+        with pytest.raises(UserError, match="another run has written it meanwhile"):
+            writer.finish(DatasetInfo.model_construct(), [], Split(by="patient", folds=()))
+    assert [path.name for path in tmp_path.iterdir()] == ["p"]
     assert (tmp_path / "p" / "theirs").exists()
 
 
@@ -168,15 +167,31 @@ def test_what_is_no_prepared_data_set_is_refused(tmp_path: Path, lits_prepared: 
 
 def test_missing_and_changed_pixels_are_noticed(lits_prepared: Prepared, tmp_path: Path) -> None:
     copy = shutil.copytree(lits_prepared.folder, tmp_path / "copy")
-    (copy / "labels.zarr" / "volume-1" / "c" / "0" / "0" / "0").unlink()
+    (copy / "labels.zarr" / "volume-0" / "c" / "0" / "0" / "0").unlink()
     with pytest.raises(UserError, match="labels of case volume-1 are missing"):
         Prepared(copy).labels("volume-1")
-    shard = copy / "images.zarr" / "volume-2" / "c" / "0" / "0" / "0" / "0"
+    shard = copy / "images.zarr" / "volume-0" / "c" / "0" / "0" / "0" / "0"
     data = bytearray(shard.read_bytes())
     data[500] ^= 1
     shard.write_bytes(data)
-    with pytest.raises(UserError, match="images of case volume-2: .*checksum"):
-        Prepared(copy).image("volume-2")
+    with pytest.raises(UserError, match="images of case volume-0: .*checksum"):
+        Prepared(copy).image("volume-0")
+
+
+def test_a_large_case_has_several_shards_and_none_may_be_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("caseunet.data.store.SHARD_BYTES", 40_000)
+    write_lits(tmp_path / "raw", patients=2, shape=(7, 64, 80))  # 71,680 bytes in two shards of four slices
+    prepared = prepare(tmp_path / "raw", tmp_path / "p", PrepareConfig(folds=2, workers=0))
+    dataset = LITS.discover(tmp_path / "raw")
+    for case in dataset.cases:
+        np.testing.assert_array_equal(prepared.image(case.id), LITS.read_image(case, False).pixels)
+    shards = sorted((tmp_path / "p" / "images.zarr" / "volume-0" / "c").iterdir())
+    assert len(shards) > 1
+    shutil.rmtree(shards[-1])
+    with pytest.raises(UserError, match="images of case volume-0 are missing"):
+        Prepared(tmp_path / "p").image_slice("volume-0", 0)
 
 
 @pytest.mark.parametrize(
@@ -205,8 +220,9 @@ def test_images_below_the_networks_size_are_refused_at_once(raw: Path, tmp_path:
     for name in ("volume-1.nii", "segmentation-1.nii"):
         small = np.asarray(nib.load(raw / name).dataobj)[:20].copy()
         nib.save(nib.Nifti1Image(small, image.affine), raw / name)
-    with pytest.raises(UserError, match=r"volume-1.nii: its slices have 48×20 pixels; .*prepare.size"):
-        prepare(raw, tmp_path / "p")
+    with pytest.raises(UserError, match=r"volume-1.nii: its slices get 48×20 pixels; .*prepare.size"):
+        prepare(raw, tmp_path / "p", PrepareConfig())
+    assert not list(tmp_path.glob("p*"))
     prepare(raw, tmp_path / "p", PrepareConfig(size=(48, 32)))
 
 

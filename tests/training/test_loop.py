@@ -97,6 +97,7 @@ def test_training_learns(lits_prepared: Prepared, tmp_path: Path) -> None:
         overrides={
             "model.arguments.widths": [8, 12, 16],
             "data.batch_size": 4,
+            "augment.strength": "light",
             "training.steps": 120,
             "training.validations": 2,
         }

@@ -1,8 +1,12 @@
 """From samples to tensors."""
 
+import math
+import shutil
+import traceback
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,51 +14,108 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from caseunet.config import DataConfig
+from caseunet.config import AugmentConfig, DataConfig
+from caseunet.data.augmentation import Augmentation, draw, resolve
+from caseunet.data.intensities import Intensities
 from caseunet.data.sampling import Sample, SliceSampler
 from caseunet.data.store import DatasetInfo, Prepared
-from caseunet.data.transforms import crop_or_pad, neighbour_positions, normalize
+from caseunet.data.transforms import crop_or_pad, neighbour_positions
+from caseunet.errors import UserError
 from caseunet.types import Preprocessing
 
 CT_WINDOW = (-200.0, 250.0)
 """HU window of CT where none is configured; soft tissue of the abdomen."""
 
 CACHE_BYTES = 2 * 1024**3
-"""Decoded slices that each loading process keeps."""
+"""Decoded slices that are kept, by all loading processes together."""
+
+AHEAD = 2
+"""Batches that each loading process prepares ahead."""
+
+LARGEST_PATCH = 512
+"""Height and width of a patch that is not configured, at most."""
+
+SHARED_MEMORY = Path("/dev/shm")
+"""Through which batches come from other processes, where there is such a thing."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Network input (B, in_channels, H, W), float32, and class ids (B, H, W), int64."""
+    """Stored pixels with what is to be done to them.
 
-    image: Tensor
+    Attributes:
+        pixels: (B, slices · C, H, W), the stored type; small, so that little is moved between processes and devices.
+        target: class ids, (B, H, W), uint8.
+        samples: where each comes from.
+        augmentations: drawn for each, and not yet applied.
+    """
+
+    pixels: Tensor
     target: Tensor
+    samples: tuple[Sample, ...]
+    augmentations: tuple[Augmentation, ...]
 
 
-class BatchDataset(Dataset[Batch]):
-    """Item n is the whole batch of training step n."""
+@dataclass(frozen=True)
+class Failure:
+    """What went wrong where a batch was loaded; an exception would arrive from another process without its place."""
+
+    text: str
+    is_defect: bool
+
+
+class BatchDataset(Dataset[Batch | Failure]):
+    """Item n is the whole batch of training step n.
+
+    Args:
+        samples: (seed, step) → what the batch holds.
+        neighbours: slices on each side that are loaded with each.
+        patch_size: height and width that are cut out of each.
+        augment: how augmentations are drawn.
+        seed: of all that is drawn.
+        cache_bytes: of decoded slices to keep.
+    """
 
     def __init__(
-        self, prepared: Prepared, sampler: SliceSampler, preprocessing: Preprocessing, size: tuple[int, int], seed: int
+        self,
+        prepared: Prepared,
+        samples: Callable[[int, int], list[Sample]],
+        neighbours: int,
+        patch_size: tuple[int, int],
+        augment: AugmentConfig,
+        seed: int,
+        cache_bytes: int,
     ) -> None:
-        self._prepared, self._sampler, self._preprocessing = prepared, sampler, preprocessing
-        self._size, self._seed = size, seed
-        self._cache = _SliceCache(prepared, CACHE_BYTES)
+        self._prepared, self._samples, self._neighbours = prepared, samples, neighbours
+        self._patch_size, self._augment, self._seed = patch_size, resolve(augment), seed
+        self._cache = _SliceCache(prepared, cache_bytes)
 
-    def __getitem__(self, step: int) -> Batch:
-        pairs = [self._load(sample) for sample in self._sampler.draw(self._seed, step)]
-        pixels, labels = (np.stack(parts) for parts in zip(*pairs, strict=True))
-        return Batch(normalize(torch.from_numpy(pixels), self._preprocessing), torch.from_numpy(labels).long())
+    def __getitem__(self, step: int) -> Batch | Failure:
+        samples = self._samples(self._seed, step)
+        sample = samples[0]
+        try:
+            pairs = []
+            for sample in samples:
+                pairs.append(self._load(sample))
+        except Exception as error:
+            where = f"step {step}, case {sample.case}, slice {sample.slice}: "
+            if isinstance(error, UserError):
+                return Failure(where + str(error), is_defect=False)
+            return Failure(where + traceback.format_exc(), is_defect=True)
+        pixels, target = (torch.from_numpy(np.stack(parts)) for parts in zip(*pairs, strict=True))
+        rng = np.random.default_rng([self._seed, step, 1])  # not the samples' own, so that these do not depend on it
+        rgb = self._prepared.info.modality == "rgb"
+        augmentations = tuple(draw(self._augment, rng, rgb) for _ in samples)
+        return Batch(pixels, target, tuple(samples), augmentations)
 
     def _load(self, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
-        """One sample's stored pixels (slices · C, H, W) and class ids (H, W), cut out and flipped."""
+        """One sample's stored pixels (slices · C, H, W) and class ids (H, W), cut out."""
         slices = int(self._prepared.cases.at[sample.case, "slices"])
-        positions = neighbour_positions([sample.slice], self._preprocessing.neighbours, slices)[0]
+        positions = neighbour_positions([sample.slice], self._neighbours, slices)[0]
         pixels = np.concatenate([self._cache.get(sample.case, int(position))[0] for position in positions])
         labels = self._cache.get(sample.case, sample.slice)[1]
-        flips = (slice(None, None, -1 if sample.flip_rows else 1), slice(None, None, -1 if sample.flip_columns else 1))
-        cut = [crop_or_pad(array, self._size, sample.corner)[..., *flips] for array in (pixels, labels)]
-        return cut[0], cut[1]
+        corner = sample.corner(labels, self._patch_size)
+        return crop_or_pad(pixels, self._patch_size, corner), crop_or_pad(labels, self._patch_size, corner)
 
 
 class _SliceCache:
@@ -76,29 +137,61 @@ class _SliceCache:
         return self._held[key]
 
 
-def batches(
-    prepared: Prepared, config: DataConfig, preprocessing: Preprocessing, seed: int, start: int
-) -> Iterator[Batch]:
-    """Batches of training steps ``start``, ``start + 1``, … without end; the same with any number of workers."""
+def batches(prepared: Prepared, config: DataConfig, augment: AugmentConfig, seed: int, start: int) -> Iterator[Batch]:
+    """Batches of training steps ``start``, ``start + 1``, … without end; the same with any number of workers.
+
+    Raises:
+        UserError: while they are drawn, stored data are found damaged (the case is named), a loading process dies, or
+            there is too little shared memory for them.
+        RuntimeError: a defect, with the case and its own traceback.
+    """
     train = prepared.fold(config.fold).train
-    sizes = {case: prepared.size(case) for case in train}
-    size = config.patch_size or patch_size_of(list(sizes.values()))
     sampler = SliceSampler(
         train,
         {case: prepared.slice_class_pixels(case) for case in train},
-        sizes,
-        size,
         config.batch_size,
         config.rare_share,
-        config.flip_rows,
-        config.flip_columns,
+        config.balance,
     )
-    dataset = BatchDataset(prepared, sampler, preprocessing, size, seed)
+    patch_size = plan_patch_size(prepared, config, train)
+    share = CACHE_BYTES // max(1, config.workers)
+    dataset = BatchDataset(prepared, sampler.draw, config.neighbours, patch_size, augment, seed, share)
     options: dict[str, Any] = {"num_workers": config.workers}
     if config.workers:  # zarr's own threads do not survive a fork
-        options |= {"multiprocessing_context": "spawn", "persistent_workers": True}
-    steps = range(start, 2**62)
-    return iter(DataLoader(dataset, batch_size=None, sampler=_Steps(steps), **options))
+        options |= {"multiprocessing_context": "spawn", "persistent_workers": True, "prefetch_factor": AHEAD}
+        pixels = config.batch_size * math.prod(patch_size)
+        item = np.dtype(prepared.info.dtype).itemsize * prepared.info.channels * (2 * config.neighbours + 1) + 1
+        _check_workers(prepared, config.workers, AHEAD * config.workers * pixels * item)
+    loader = DataLoader(dataset, batch_size=None, sampler=_Steps(range(start, 2**62)), **options)
+    return _checked(iter(loader), config.workers)
+
+
+def _check_workers(prepared: Prepared, workers: int, needed: int) -> None:
+    """Make sure that other processes can load, and hand over so many bytes."""
+    if not isinstance(prepared.folder, Path) and prepared.folder.protocol == "memory":
+        raise UserError(f"{prepared.folder}: other processes do not see it. Set data.workers to 0.")
+    if SHARED_MEMORY.is_dir() and (free := shutil.disk_usage(SHARED_MEMORY).free) < needed:
+        raise UserError(
+            f"data.workers = {workers}: their batches need {needed / 1e6:,.0f} MB of shared memory, and "
+            f"{SHARED_MEMORY} has {free / 1e6:,.0f} MB free. Lower data.workers or data.batch_size, or give the "
+            "container more (docker run --shm-size 2g)."
+        )
+
+
+def _checked(loaded: Iterator[Batch | Failure], workers: int) -> Iterator[Batch]:
+    while True:
+        try:
+            batch = next(loaded)
+        except RuntimeError as error:  # torch says so of a process that is gone
+            if "worker" not in str(error).lower():
+                raise
+            raise UserError(
+                f"A process that loads batches died: {error} Most often memory, or shared memory, is too small: lower "
+                f"data.workers (now {workers}) or data.batch_size."
+            ) from error
+        if isinstance(batch, Failure):
+            raise (RuntimeError if batch.is_defect else UserError)(f"Loading of {batch.text}")
+        yield batch
 
 
 class _Steps(torch.utils.data.Sampler[int]):
@@ -109,27 +202,37 @@ class _Steps(torch.utils.data.Sampler[int]):
         return iter(self._steps)
 
 
-def patch_size_of(sizes: list[tuple[int, int]]) -> tuple[int, int]:
-    """The largest height and the largest width, at least 32."""
-    return max(32, *(h for h, _ in sizes)), max(32, *(w for _, w in sizes))
+def plan_patch_size(prepared: Prepared, config: DataConfig, cases: Iterable[str]) -> tuple[int, int]:
+    """As configured, or the median height and width of some cases, at least 32 and at most :data:`LARGEST_PATCH`."""
+    if config.patch_size is not None:
+        return config.patch_size
+    lengths = zip(*(prepared.size(case) for case in cases), strict=True)
+    height, width = (min(LARGEST_PATCH, max(32, int(np.median(values)))) for values in lengths)
+    return height, width
 
 
-def plan_preprocessing(info: DatasetInfo, config: DataConfig) -> Preprocessing:
-    """Work out how stored pixels become network input, from the data's statistics and the configuration."""
+def plan_preprocessing(info: DatasetInfo, intensities: Intensities, config: DataConfig) -> Preprocessing:
+    """Work out how stored pixels become network input.
+
+    Args:
+        info: of the data.
+        intensities: of the cases that training sees.
+        config: what is given goes before what the data suggest.
+    """
     unsigned_8bit = info.dtype == "uint8"
     clip = config.clip
     if clip is None and not unsigned_8bit:
-        middle = (min(info.intensities.low), max(info.intensities.high))
+        middle = (min(intensities.low), max(intensities.high))
         clip = CT_WINDOW if info.modality == "ct" and config.normalize == "range" else middle
     if config.normalize == "zscore":
-        subtract, divide = info.intensities.mean, tuple(std or 1.0 for std in info.intensities.std)
+        subtract, divide = intensities.mean, tuple(std or 1.0 for std in intensities.std)
     else:
         low, high = clip or (0.0, 255.0)
         subtract, divide = (low,) * info.channels, (high - low or 1.0,) * info.channels
     return Preprocessing(
+        **info.grid.model_dump(),
         modality=info.modality,
         channels=info.channels,
-        size=info.size,
         neighbours=config.neighbours,
         repeat=3 if config.three_channels and info.channels == 1 else 1,
         clip=clip,

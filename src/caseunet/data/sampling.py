@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -11,33 +12,54 @@ from caseunet.types import Ranges
 
 @dataclass(frozen=True)
 class Sample:
-    """One slice and what is done to it.
+    """One slice and the part of it that is cut out.
 
     Attributes:
-        corner: upper left of the crop; negative where the slice is smaller than the patch.
+        focus: the class of which the cut holds a pixel; None where any cut will do.
+        chance: numbers from 0 to 1 that choose the pixel and where the cut lies around it, rows and columns.
     """
 
     case: str
     slice: int
-    corner: tuple[int, int]
-    flip_rows: bool
-    flip_columns: bool
+    focus: int | None
+    chance: tuple[float, float, float]
+
+    def corner(self, labels: np.ndarray, patch_size: tuple[int, int]) -> tuple[int, int]:
+        """Upper left of the cut; negative where the slice is smaller than the patch, which is centred on it then.
+
+        Args:
+            labels: class ids of the slice, (H, W).
+            patch_size: height and width of the cut.
+        """
+        pixel = None
+        if self.focus is not None and any(n > patch for n, patch in zip(labels.shape, patch_size, strict=True)):
+            holding = np.flatnonzero(labels == self.focus)
+            if len(holding):
+                pixel = divmod(int(holding[int(self.chance[0] * len(holding))]), labels.shape[1])
+        starts = []
+        for axis, (length, patch) in enumerate(zip(labels.shape, patch_size, strict=True)):
+            first, last = 0, length - patch
+            if last < 0:
+                starts.append(-((patch - length) // 2))
+                continue
+            if pixel is not None:
+                first, last = max(first, pixel[axis] - patch + 1), min(last, pixel[axis])
+            starts.append(first + int(self.chance[1 + axis] * (last - first + 1)))
+        return starts[0], starts[1]
 
 
 class SliceSampler:
     """Draws slices at random, with replacement.
 
-    The first ``round(rare_share · batch_size)`` samples of a batch are drawn among the slices that hold a foreground
-    class: first the class, each as likely, then the slice. The others are drawn among all slices.
+    A share of the samples hold a foreground class for sure: first the class is drawn, each as likely, then a slice
+    that holds it (with ``balance`` "cases" first the case). The others are drawn as ``balance`` says.
 
     Args:
         ranges: {case: slices to draw from}.
         class_pixels: {case: (S, classes) pixel counts}.
-        heights_widths: {case: (H, W)}.
-        patch_size: of the batch.
         batch_size: samples in a batch.
-        rare_share: see above.
-        flip_rows, flip_columns: whether half of the samples are flipped so.
+        rare_share: see above; where it makes no whole number of samples, it holds on average.
+        balance: what is equally likely: "slices", "cases" or "classes".
 
     Raises:
         UserError: there is no slice to draw.
@@ -47,24 +69,21 @@ class SliceSampler:
         self,
         ranges: Mapping[str, Ranges],
         class_pixels: Mapping[str, np.ndarray],
-        heights_widths: Mapping[str, tuple[int, int]],
-        patch_size: tuple[int, int],
         batch_size: int,
         rare_share: float,
-        flip_rows: bool,
-        flip_columns: bool,
+        balance: Literal["slices", "cases", "classes"],
     ) -> None:
         self._slices = [(case, s) for case in ranges for start, stop in ranges[case] for s in range(start, stop)]
         if not self._slices:
             raise UserError("The training part of the split holds no slices.")
         counts = np.stack([class_pixels[case][s] for case, s in self._slices])  # (N, classes)
-        holding = [np.flatnonzero(counts[:, c]) for c in range(1, counts.shape[1])]
-        self._holding_class = [indices for indices in holding if len(indices)]
-        self._heights_widths = heights_widths
-        self._patch_size = patch_size
-        self._batch_size = batch_size
-        self._rare = round(rare_share * batch_size) if self._holding_class else 0
-        self._flip_rows, self._flip_columns = flip_rows, flip_columns
+        cases = {case: n for n, case in enumerate(ranges)}
+        self._case_of = np.array([cases[case] for case, _ in self._slices])
+        self._all = np.arange(len(self._slices))
+        self._holding = {c: held for c in range(counts.shape[1]) if len(held := np.flatnonzero(counts[:, c]))}
+        self._foreground = [c for c in self._holding if c > 0]
+        self._batch_size, self._balance = batch_size, balance
+        self._rare = rare_share * batch_size if self._foreground else 0.0
 
     def __len__(self) -> int:
         """Slices to draw from."""
@@ -73,30 +92,20 @@ class SliceSampler:
     def draw(self, seed: int, step: int) -> list[Sample]:
         """The samples of one batch."""
         rng = np.random.default_rng([seed, step])
-        return [self._sample(rng, rare=n < self._rare) for n in range(self._batch_size)]
+        rare = int(self._rare + rng.random())
+        return [self._sample(rng, rare=n < rare) for n in range(self._batch_size)]
 
     def _sample(self, rng: np.random.Generator, rare: bool) -> Sample:
+        among, focus = self._all, None
         if rare:
-            index = int(rng.choice(self._holding_class[rng.integers(len(self._holding_class))]))
-        else:
-            index = int(rng.integers(len(self._slices)))
-        case, position = self._slices[index]
-        vertical, horizontal = (
-            _start(rng, length, patch)
-            for length, patch in zip(self._heights_widths[case], self._patch_size, strict=True)
-        )
-        flips = rng.random(2) < 0.5
-        return Sample(
-            case=case,
-            slice=position,
-            corner=(vertical, horizontal),
-            flip_rows=bool(flips[0]) and self._flip_rows,
-            flip_columns=bool(flips[1]) and self._flip_columns,
-        )
-
-
-def _start(rng: np.random.Generator, length: int, patch: int) -> int:
-    """Where the patch begins: anywhere inside a longer slice, centred on a shorter one."""
-    if length >= patch:
-        return int(rng.integers(length - patch + 1))
-    return -((patch - length) // 2)
+            focus = self._foreground[rng.integers(len(self._foreground))]
+        elif self._balance == "classes":
+            focus = list(self._holding)[rng.integers(len(self._holding))]
+        if focus is not None:
+            among = self._holding[focus]
+        if self._balance == "cases":
+            present = np.unique(self._case_of[among])
+            among = among[self._case_of[among] == present[rng.integers(len(present))]]
+        case, position = self._slices[int(among[rng.integers(len(among))])]
+        chance = rng.random(3)
+        return Sample(case, position, focus, (float(chance[0]), float(chance[1]), float(chance[2])))

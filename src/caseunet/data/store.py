@@ -1,53 +1,48 @@
 """PREPARED: the folder between the raw data and the batches.
 
-    dataset.json     what the data are: classes, channels, intensities, pixel counts, where they came from
+    dataset.json     what the data are: classes, channels, grid, intensities, pixel counts, where they came from
     cases.parquet    one row per case
     splits.json      folds
-    images.zarr      one array per case, (S, C, H, W), one slice per chunk, one shard per case, the source's own type
-    labels.zarr      one array per case, (S, H, W), uint8
+    images.zarr      arrays (S, C, H, W) in the source's own type, one slice per chunk, some megabytes per shard
+    labels.zarr      arrays (S, H, W), uint8, of the same names
 
-It is written beside its place and renamed when it is whole.
+A volume has an array of its own; small cases of one shape, as frames are, lie together in one. It is written beside its
+place, one whole array after another, and moved when all is there.
 """
 
-import glob
-import os
 import shutil
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
-import psutil
 import zarr
-from pydantic import Field, model_validator
-from zarr.codecs import Crc32cCodec, ZstdCodec
+from filelock import FileLock, Timeout
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from upath import UPath
+from zarr.codecs import BloscCodec, Crc32cCodec
 
+from caseunet.data.intensities import CaseIntensities, Intensities, pooled
 from caseunet.errors import UserError, did_you_mean
-from caseunet.files import mark_output, read_model, write_json
+from caseunet.files import Location, mark_output, read_json, read_model, write_json
 from caseunet.progress import counted
-from caseunet.types import BY_BLOCKS, Fold, LabelMap, Modality, Size, Split, Stored
+from caseunet.types import BY_BLOCKS, Fold, Grid, LabelMap, Modality, Split, Stored
 
 KIND = "a prepared data set"
 DESCRIPTION = "dataset.json"
-COLUMNS = ("group", "slices", "height", "width", "image_hash", "slice_class_pixels")
+KINDS = ("images", "labels")
+SHARD_BYTES = 8 * 1024**2
+"""Of slices in a shard, before they are compressed."""
 
-
-class Intensities(Stored):
-    """Of a sample of the pixels that are not background (all pixels where there is only background), per channel."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    low: tuple[float, ...]
-    """0.5th percentile."""
-    high: tuple[float, ...]
-    """99.5th percentile."""
+COLUMNS = ("group", "array", "first", "slices", "height", "width", "image_hash", "slice_class_pixels", "intensities")
 
 
 class DatasetInfo(Stored):
     """Content of dataset.json."""
 
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     source_format: str
     modality: Modality
     group_name: str
@@ -55,8 +50,9 @@ class DatasetInfo(Stored):
     label_map: LabelMap
     channels: Annotated[int, Field(ge=1)]
     dtype: str
-    size: Size | None
+    grid: Grid
     intensities: Intensities
+    """Of all cases; training takes those of its own cases alone."""
     class_pixels: tuple[int, ...]
     fingerprint: str
     """BLAKE2b over the hashes of all source files in order of case."""
@@ -78,93 +74,214 @@ class CaseRow:
     """One row of cases.parquet.
 
     Attributes:
-        slice_class_pixels: (S, classes) pixel counts.
+        array: name of the array that holds it.
+        first: its first slice there.
+        slices, height, width: as stored.
+        source_shape: in the axis order of the file.
+        spacing: the source's between slices, rows, columns, millimetres.
+        box: (top, left, bottom, right) of what was kept of the source's canonical rows and columns.
+        slice_class_pixels: pixel counts, (slices · classes), slice after slice.
     """
 
     id: str
     group: str
+    array: str
+    first: int
     slices: int
     height: int
     width: int
     source_shape: tuple[int, ...]
     spacing: tuple[float, float, float] | None
+    box: tuple[int, int, int, int]
     image_files: tuple[str, ...]
     image_hash: str
     label_files: tuple[str, ...]
     label_hash: str
-    slice_class_pixels: np.ndarray
+    slice_class_pixels: tuple[int, ...]
+    intensities: CaseIntensities
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """The folder NAME.unfinished beside a PREPARED: ``data`` becomes it, ``done`` lists the arrays that are whole.
+
+    An array counts once its list of rows is there, which is written after it: what a kill leaves is never read. Any
+    process may write to it.
+    """
+
+    folder: Location
+
+    @property
+    def data(self) -> Location:
+        return self.folder / "data"
+
+    def done(self, array: str, key: str) -> list[CaseRow] | None:
+        """The rows of an array that was finished from the same sources in the same way; None if it was not."""
+        path = self._list_of(array)
+        if not path.is_file():
+            return None
+        try:
+            content = read_json(path, "a list of prepared cases")
+            rows: list[CaseRow] = _ROWS.validate_python(content["rows"])
+        except (UserError, ValidationError, KeyError, TypeError):
+            return None
+        return rows if content["key"] == key else None
+
+    def add(self, array: str, key: str, rows: Sequence[CaseRow], images: np.ndarray, labels: np.ndarray) -> None:
+        """Store an array's pixels, (S, C, H, W) and class ids (S, H, W), then its rows."""
+        path = self._list_of(array)
+        if path.is_file():
+            path.unlink()
+        for kind, pixels in zip(KINDS, (images, labels.astype(np.uint8, copy=False)), strict=True):
+            group = open_group(self.data / f"{kind}.zarr", "r+")
+            shuffled = BloscCodec(cname="zstd", clevel=3, shuffle="shuffle", typesize=pixels.dtype.itemsize)
+            shards = -(-pixels.nbytes // SHARD_BYTES)
+            slices = -(-len(pixels) // shards)
+            stored = group.create_array(
+                array,
+                shape=pixels.shape,
+                dtype=pixels.dtype,
+                chunks=(1, *pixels.shape[1:]),
+                shards=(slices, *pixels.shape[1:]),
+                compressors=[shuffled, Crc32cCodec()],  # a flipped bit is an error, not another pixel
+                config={"write_empty_chunks": True},  # so that a missing file is missing, and not all zero
+                overwrite=True,
+            )
+            for start in range(0, len(pixels), slices):  # one at a time, so that little is held beside the case
+                stored[start : start + slices] = pixels[start : start + slices]
+        write_json(path, {"key": key, "rows": _ROWS.dump_python(list(rows), mode="json")})
+
+    def _list_of(self, array: str) -> Location:
+        return self.folder / "done" / f"{array}.json"
+
+
+_ROWS = TypeAdapter(list[CaseRow])
 
 
 class PreparedWriter:
-    """Collects cases in a hidden folder of this process beside ``folder`` and renames it on :meth:`finish`.
+    """Holds the :class:`Workplace` of a PREPARED for one process, and moves the data into place when all is there.
+
+    What an earlier run left there is kept. Used as a context; other processes may write arrays meanwhile.
 
     Args:
-        folder: where it will be.
+        folder: where PREPARED will be.
         replace: whether an earlier one may be replaced.
+
+    Raises:
+        UserError: another process prepares to the same folder.
     """
 
-    def __init__(self, folder: Path, replace: bool = False) -> None:
-        self.folder, self._replace = folder.resolve(), replace
-        for left in self.folder.parent.glob(f".partial-*-{glob.escape(self.folder.name)}"):
-            owner = left.name.split("-")[1]
-            if owner.isdecimal() and not psutil.pid_exists(int(owner)):  # of a run that was killed
-                shutil.rmtree(left, ignore_errors=True)
-        self._partial = self.folder.with_name(f".partial-{os.getpid()}-{self.folder.name}")
-        self._partial.mkdir(parents=True)
-        self._images = zarr.create_group(self._partial / "images.zarr")
-        self._labels = zarr.create_group(self._partial / "labels.zarr")
-        self._rows: list[dict[str, Any]] = []
+    def __init__(self, folder: Location, replace: bool = False) -> None:
+        self.folder = folder.resolve() if isinstance(folder, Path) else folder
+        self._replace = replace
+        self.workplace = Workplace(self.folder.with_name(f"{self.folder.name}.unfinished"))
+        self._lock = None  # behind a URL nothing tells whether another process is at work
+        if isinstance(self.folder, Path):
+            self._lock = FileLock(self.folder.with_name(f".{self.folder.name}.lock"))
 
-    def add(self, row: CaseRow, image: np.ndarray, labels: np.ndarray) -> None:
-        """Store one case: image (S, C, H, W) and class ids (S, H, W)."""
-        for group, array in ((self._images, image), (self._labels, labels.astype(np.uint8))):
-            group.create_array(
-                row.id,
-                data=array,
-                chunks=(1, *array.shape[1:]),
-                shards=array.shape,
-                compressors=[ZstdCodec(level=3), Crc32cCodec()],  # a flipped bit is an error, not another pixel
-                config={"write_empty_chunks": True},  # so that a missing file is missing, and not all zero
-            )
-        counts = row.slice_class_pixels
-        self._rows.append(vars(row) | {"slice_class_pixels": counts.ravel().tolist()})
+    def __enter__(self) -> "PreparedWriter":
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        if self._lock is not None:
+            try:
+                self._lock.acquire(timeout=0)
+            except Timeout as error:
+                raise UserError(f"{self.folder}: another run prepares to it now. Choose another --out.") from error
+        work = self.workplace
+        if not (work.data / DESCRIPTION).parent.is_dir():
+            remove(work.folder)  # lists of arrays that are not there
+        (work.folder / "done").mkdir(parents=True, exist_ok=True)
+        for kind in KINDS:
+            group = work.data / f"{kind}.zarr"
+            if not (group / "zarr.json").is_file():
+                open_group(group, "w")
+        return self
 
-    def finish(self, info: DatasetInfo, split: Split) -> None:
-        pd.DataFrame(self._rows).to_parquet(self._partial / "cases.parquet", index=False)
-        write_json(self._partial / "splits.json", split.model_dump(mode="json"))
-        write_json(self._partial / DESCRIPTION, info.model_dump(mode="json"))
-        mark_output(self._partial, KIND)
+    def __exit__(self, *error: object) -> None:
+        lists = self.workplace.folder / "done"
+        if lists.is_dir() and not any(lists.iterdir()):  # nothing that is worth to be kept
+            remove(self.workplace.folder)
+        if self._lock is not None:
+            self._lock.release()
+            Path(self._lock.lock_file).unlink(missing_ok=True)
+
+    def finish(self, info: DatasetInfo, rows: Iterable[CaseRow], split: Split) -> None:
+        """Write the descriptions, remove arrays that no row names, and move all into place."""
+        data = self.workplace.data
+        columns = [vars(row) | {"intensities": row.intensities.flat()} for row in rows]
+        used = {row["array"] for row in columns}
+        for kind in KINDS:
+            for left in (path for path in (data / f"{kind}.zarr").iterdir() if path.is_dir() and path.name not in used):
+                remove(left)
+        with (data / "cases.parquet").open("wb") as stream:
+            pd.DataFrame(columns).to_parquet(stream, index=False)
+        write_json(data / "splits.json", split.model_dump(mode="json"))
+        mark_output(data, KIND)
+        write_json(data / DESCRIPTION, info.model_dump(mode="json"))
         if not self._replace and self.folder.is_dir() and any(self.folder.iterdir()):
             raise UserError(f"{self.folder}: another run has written it meanwhile. Choose another --out.")
-        shutil.rmtree(self.folder, ignore_errors=True)  # an earlier one, if it may be replaced
-        self._partial.rename(self.folder)
+        self._publish(data)
+        remove(self.workplace.folder)
 
-    def abandon(self) -> None:
-        shutil.rmtree(self._partial, ignore_errors=True)
+    def _publish(self, data: Location) -> None:
+        if isinstance(self.folder, Path) and isinstance(data, Path):
+            before = self.folder.with_name(f".caseunet-before-{self.folder.name}")
+            remove(before)
+            if self.folder.exists():
+                self.folder.rename(before)
+            data.rename(self.folder)
+            remove(before)
+        elif isinstance(self.folder, UPath) and isinstance(data, UPath):
+            remove(self.folder)
+            files = [path for path in data.rglob("*") if path.is_file()]
+            for path in sorted(files, key=lambda path: path.name == DESCRIPTION):  # without it nothing can be read
+                target = self.folder.joinpath(*path.parts[len(data.parts) :])
+                target.parent.mkdir(parents=True, exist_ok=True)
+                data.fs.mv(path.path, target.path)
+
+
+def open_group(location: Location, mode: Literal["r", "r+", "w"]) -> zarr.Group:
+    """A Zarr group on this machine or behind a URL."""
+    options = None if isinstance(location, Path) else dict(location.storage_options) or None
+    return zarr.open_group(str(location), mode=mode, storage_options=options)
+
+
+def remove(folder: Location) -> None:
+    """Remove a folder with all that it holds, if it is there."""
+    if isinstance(folder, Path):
+        shutil.rmtree(folder, ignore_errors=True)
+    elif folder.exists():
+        folder.fs.rm(folder.path, recursive=True)
 
 
 class Prepared:
     """A PREPARED folder, for reading.
 
     Attributes:
+        folder: of this machine, or behind a URL.
         info: dataset.json.
         cases: cases.parquet, indexed by case id.
         split: splits.json.
 
     Raises:
-        UserError: the folder is none, or is of a newer format.
+        UserError: the folder is none, or is of another format.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Location) -> None:
         self.folder = folder
         self._arrays: dict[tuple[str, str], zarr.Array] = {}
         if not (folder / DESCRIPTION).is_file():
+            unfinished = Workplace(folder.with_name(f"{folder.name}.unfinished"))
+            if unfinished.folder.is_dir():
+                raise UserError(f"{folder}: is not finished. Give the same caseunet prepare again: it goes on.")
             raise UserError(f"{folder}: is no {KIND[2:]} ({DESCRIPTION} is missing). Make one with: caseunet prepare")
+        if (found := read_json(folder / DESCRIPTION, KIND).get("format_version")) == 1:
+            raise UserError(f"{folder}: is of format {found}, which an earlier version wrote. Prepare the data again.")
         self.info = read_model(folder / DESCRIPTION, DatasetInfo, "a prepared data set's description")
         self.split = read_split(folder / "splits.json")
         try:
-            self.cases = pd.read_parquet(folder / "cases.parquet").set_index("id")
-            self._groups = {kind: zarr.open_group(folder / f"{kind}.zarr", mode="r") for kind in ("images", "labels")}
+            with (folder / "cases.parquet").open("rb") as stream:
+                self.cases = pd.read_parquet(stream).set_index("id")
+            self._groups = {kind: open_group(folder / f"{kind}.zarr", "r") for kind in KINDS}
         except (OSError, KeyError, ValueError) as error:
             raise self._damaged(str(error)) from error
         missing = [column for column in COLUMNS if column not in self.cases]
@@ -212,19 +329,19 @@ class Prepared:
 
     def image(self, case: str) -> np.ndarray:
         """(S, C, H, W), the source's type."""
-        return self._read("images", case)
+        return self._read("images", case, 0, int(self.cases.at[case, "slices"]) if case in self.cases.index else 0)
 
     def labels(self, case: str) -> np.ndarray:
         """(S, H, W), uint8."""
-        return self._read("labels", case)
+        return self._read("labels", case, 0, int(self.cases.at[case, "slices"]) if case in self.cases.index else 0)
 
     def image_slice(self, case: str, position: int) -> np.ndarray:
         """(C, H, W); decodes this slice alone."""
-        return self._read("images", case, position)
+        return np.asarray(self._read("images", case, position, position + 1)[0])
 
     def label_slice(self, case: str, position: int) -> np.ndarray:
         """(H, W), uint8."""
-        return self._read("labels", case, position)
+        return np.asarray(self._read("labels", case, position, position + 1)[0])
 
     def slice_class_pixels(self, case: str) -> np.ndarray:
         """Pixel counts, (S, classes)."""
@@ -234,11 +351,21 @@ class Prepared:
             raise self._damaged(f"the pixel counts of case {case} are not {shape[0]} slices × {shape[1]} classes")
         return flat.reshape(shape)
 
-    def _read(self, kind: str, case: str, part: Any = ...) -> np.ndarray:
+    def intensities(self, cases: Iterable[str]) -> Intensities:
+        """Of the foreground of some cases together."""
+        try:
+            rows = [CaseIntensities.from_flat(self.cases.at[case, "intensities"], self.info.channels) for case in cases]
+        except ValueError as error:
+            raise self._damaged(f"intensities in cases.parquet: {error}") from error
+        return pooled(rows)
+
+    def _read(self, kind: str, case: str, start: int, stop: int) -> np.ndarray:
+        """Slices ``start`` to ``stop`` of a case."""
         try:
             if (kind, case) not in self._arrays:
                 self._arrays[kind, case] = self._open(kind, case)
-            return np.asarray(self._arrays[kind, case][part])
+            first = int(self.cases.at[case, "first"])
+            return np.asarray(self._arrays[kind, case][first + start : first + stop])
         except (OSError, KeyError, ValueError, RuntimeError) as error:
             raise self._damaged(f"{kind} of case {case}: {error}") from error
 
@@ -246,11 +373,11 @@ class Prepared:
         """The array of a case, after a look at its shape and whether its pixels are there: absent ones read as 0."""
         if case not in self.cases.index:
             raise UserError(f'{self.folder}: there is no case "{case}". {did_you_mean(case, self.cases.index)}')
-        array = self._groups[kind][case]
+        array = self._groups[kind][self.cases.at[case, "array"]]
         stored, expected = (array.shape[0], *array.shape[-2:]), (int(self.cases.at[case, "slices"]), *self.size(case))
-        if stored != expected:
+        if stored[1:] != expected[1:] or stored[0] < int(self.cases.at[case, "first"]) + expected[0]:
             raise self._damaged(f"{kind} of case {case} have shape {stored}, not {expected} (slices, rows, columns)")
-        if array.nchunks_initialized == 0:
+        if array.nchunks_initialized < array.nchunks:  # counted by files: absent ones would read as 0
             raise self._damaged(f"{kind} of case {case} are missing")
         return array
 
@@ -258,7 +385,7 @@ class Prepared:
         return UserError(f"{self.folder}: the prepared data set is damaged: {what}. Prepare the data again.")
 
 
-def read_split(path: Path) -> Split:
+def read_split(path: Location) -> Split:
     """Read a splits.json.
 
     Raises:
@@ -267,7 +394,7 @@ def read_split(path: Path) -> Split:
     return read_model(path, Split, "splits.json of a prepared data set")
 
 
-def fold_of(split: Split, number: int, origin: Path) -> Fold:
+def fold_of(split: Split, number: int, origin: Location) -> Fold:
     """One fold.
 
     Raises:

@@ -63,7 +63,7 @@ def gather_slices(pixels: np.ndarray, indices: Sequence[int], neighbours: int) -
 
 
 def normalize(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """Gathered pixels (B, slices · C, H, W) of any type → network input (B, in_channels, H, W), float32.
+    """Gathered pixels (B, slices · C, H, W) of any type, clipped and scaled, float32 of the same shape.
 
     Raises:
         UserError: the number of channels is not what the model was made for.
@@ -79,7 +79,22 @@ def normalize(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
     if p.clip is not None:
         x = x.clamp(*p.clip)
     shift, scale = (x.new_tensor(v).repeat(slices)[:, None, None] for v in (p.subtract, p.divide))
-    return ((x - shift) / scale).repeat_interleave(p.repeat, dim=1)
+    return (x - shift) / scale
+
+
+def repeat_channels(x: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """Normalised images (B, slices · C, H, W) as the network gets them: (B, in_channels, H, W), channels last."""
+    repeated = x.repeat_interleave(preprocessing.repeat, dim=1) if preprocessing.repeat > 1 else x
+    return repeated.contiguous(memory_format=torch.channels_last)
+
+
+def network_input(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """Gathered pixels (B, slices · C, H, W) of any type → network input (B, in_channels, H, W), float32.
+
+    Raises:
+        UserError: see :func:`normalize`.
+    """
+    return repeat_channels(normalize(pixels, preprocessing), preprocessing)
 
 
 def crop_or_pad(pixels: np.ndarray, size: tuple[int, int], corner: tuple[int, int]) -> np.ndarray:

@@ -1,14 +1,17 @@
-"""Pictures for reports: training curves, and masks outlined on their slices."""
+"""Pictures: training curves, and masks outlined on their slices."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from caseunet.types import Label
 
@@ -63,18 +66,64 @@ def outlined_slice(
     for axes, heading, ids in zip(
         figure.subplots(1, 3), ("image", "reference", "prediction"), (None, reference, prediction), strict=True
     ):
-        axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        for label in labels[1:]:
-            if ids is not None and np.any(ids == label.id):
-                outline = [tuple(c / 255 for c in label.color)]
-                # A frame of background closes the outlines of structures that touch the edge.
-                mask = np.pad(ids == label.id, 1).astype(float)
-                axes.contour(np.arange(-1, W + 1), np.arange(-1, H + 1), mask, [0.5], colors=outline, linewidths=1.3)
+        _outlined(axes, image, ids, labels)
         axes.set_title(heading, fontsize=9, color=INK)
-        axes.set(xlim=(-0.5, W - 0.5), ylim=(H - 0.5, -0.5))
-        axes.set_axis_off()
     figure.suptitle(title, fontsize=10, color=INK)
     return figure
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One slice of a contact sheet, twice: image (H, W) or (H, W, 3), 0 to 1, with class ids (H, W) and a caption."""
+
+    loaded: tuple[np.ndarray, np.ndarray]
+    augmented: tuple[np.ndarray, np.ndarray]
+    caption: str
+    change: str
+
+
+def contact_sheet(cells: Sequence[Cell], columns: int, labels: Sequence[Label], title: str) -> Figure:
+    """Slices in rows of ``columns``, each as loaded and, to its right, as augmented.
+
+    Args:
+        cells: from left to right, then down.
+        columns: slices in a row.
+        labels: with the background first; a legend names the others that are seen.
+        title: above all.
+    """
+    rows = -(-len(cells) // columns)
+    H, W = cells[0].loaded[1].shape
+    width = min(2.4, 20 / (2 * columns))
+    figure = Figure(figsize=(2 * columns * width, rows * (width * H / W + 0.5) + 0.8), layout="constrained")
+    grid = figure.subplots(rows, 2 * columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for n, cell in enumerate(cells):
+        row, column = divmod(n, columns)
+        for side, (image, ids), text in ((0, cell.loaded, cell.caption), (1, cell.augmented, cell.change)):
+            axes = grid[row, 2 * column + side]
+            _outlined(axes, image, ids, labels)
+            axes.set_title(text, fontsize=7, color=INK if side == 0 else "#7a8b99", wrap=True)
+    seen = set(np.concatenate([np.unique(cell.loaded[1]) for cell in cells]).tolist())
+    marks = [Line2D([], [], color=hex_color(c.color), label=c.name) for c in labels[1:] if c.id in seen]
+    if marks:
+        figure.legend(handles=marks, loc="outside lower center", ncols=min(6, len(marks)), frameon=False, fontsize=9)
+    figure.suptitle(title, fontsize=10, color=INK)
+    return figure
+
+
+def _outlined(axes: Axes, image: np.ndarray, ids: np.ndarray | None, labels: Sequence[Label]) -> None:
+    """An image, with the outlines of its classes if they are given."""
+    H, W = image.shape[:2]
+    axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    for label in labels[1:]:
+        if ids is not None and np.any(ids == label.id):
+            outline = [tuple(c / 255 for c in label.color)]
+            # A frame of background closes the outlines of structures that touch the edge.
+            mask = np.pad(ids == label.id, 1).astype(float)
+            axes.contour(np.arange(-1, W + 1), np.arange(-1, H + 1), mask, [0.5], colors=outline, linewidths=1.3)
+    axes.set(xlim=(-0.5, W - 0.5), ylim=(H - 0.5, -0.5))
+    axes.set_axis_off()
 
 
 def to_png(figure: Figure, dpi: int = 110) -> bytes:

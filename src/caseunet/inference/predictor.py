@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from caseunet.bundle import Bundle, load_bundle
-from caseunet.data.transforms import gather_slices, labels_from_logits, normalize, resize_image, slices_at_once
+from caseunet.data.grid import place
+from caseunet.data.transforms import gather_slices, labels_from_logits, network_input, resize_image, slices_at_once
 from caseunet.errors import UserError
 from caseunet.io import images, nifti, raster
 from caseunet.models import create_model
@@ -82,46 +83,58 @@ class Predictor:
         model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._model = model.eval()
 
-    def predict(self, image: np.ndarray | str | Path) -> Segmentation:
+    def predict(
+        self, image: np.ndarray | str | Path, spacing: tuple[float, float, float] | None = None
+    ) -> Segmentation:
         """Segment one image.
 
         Args:
             image: a NIfTI or raster file; or an array in canonical order: (H, W) or (S, H, W) for models of one
                 channel, (H, W, C) or (S, H, W, C) for models of several, in the units of the training data (HU for CT).
+            spacing: of an array, millimetres between slices, rows and columns; if not given, it is taken to be the
+                training data's. A file tells its own.
 
         Raises:
             UserError: the file cannot be read, or the shape is not one of these.
         """
         if isinstance(image, np.ndarray):
             pixels = self._as_slices(image)
-            labels = self.predict_slices(pixels)
+            labels = self.predict_slices(pixels, spacing)
             channel_axis = self.bundle.info.preprocessing.channels > 1
             return Segmentation(
                 labels.reshape(image.shape[:-1] if channel_axis else image.shape), self.bundle.info.label_map
             )
         path = Path(image)
         picture = read_picture(path, self.bundle.info.preprocessing)
-        labels = self.predict_slices(picture.pixels)
+        labels = self.predict_slices(picture.pixels, picture.geometry.spacing)
         return Segmentation(labels, self.bundle.info.label_map, picture.geometry, path)
 
     @torch.inference_mode()
-    def predict_slices(self, pixels: np.ndarray, done: Callable[[int], None] = lambda slices: None) -> np.ndarray:
+    def predict_slices(
+        self,
+        pixels: np.ndarray,
+        spacing: tuple[float, float, float] | None = None,
+        done: Callable[[int], None] = lambda slices: None,
+    ) -> np.ndarray:
         """Class ids (S, H, W), uint8, of stored pixels (S, C, H, W); the classes' maps are held for a few slices only.
 
         Args:
             pixels: canonical order.
+            spacing: millimetres between slices, rows and columns; None is taken to be the training data's.
             done: called with the number of slices after each group.
         """
         preprocessing = self.bundle.info.preprocessing
         S, _, H, W = pixels.shape
-        resized = resize_image(pixels, preprocessing.size)
-        group = slices_at_once(*resized.shape[-2:])
-        labels = np.empty((S, H, W), np.uint8)
+        placement = place(pixels, spacing, preprocessing)
+        resized = resize_image(placement.cut(pixels), placement.size)
+        group = slices_at_once(*placement.size)
+        labels = np.zeros((S, H, W), np.uint8)  # what is cut off is background
+        kept = placement.cut(labels)
         for start in range(0, S, group):
             indices = range(start, min(start + group, S))
             gathered = torch.from_numpy(gather_slices(resized, indices, preprocessing.neighbours)).to(self.device)
-            x = normalize(gathered, preprocessing).contiguous(memory_format=torch.channels_last)
-            labels[indices.start : indices.stop] = labels_from_logits(self._model(x), (H, W)).cpu().numpy()
+            logits = self._model(network_input(gathered, preprocessing))
+            kept[indices.start : indices.stop] = labels_from_logits(logits, placement.box_size).cpu().numpy()
             done(len(indices))
         return labels
 

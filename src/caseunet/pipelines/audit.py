@@ -115,8 +115,8 @@ def examine(raw: Path, config: PrepareConfig, display: Display) -> Examination:
     )
     facts: list[CaseFacts] = [CaseFacts(case.id, case.group) for case in dataset.cases]
     with display.stage("auditing", len(dataset.cases), "case") as stage:
-        alone = [_alone(dataset, (case,)) for case in dataset.cases]
-        for index, result in run_all(partial(_measure_one, layout), alone, config.workers):
+        parts = [alone(dataset, (case,)) for case in dataset.cases]
+        for index, result in run_all(partial(_measure_one, layout), parts, config.workers):
             case = dataset.cases[index]
             facts[index] = result if isinstance(result, CaseFacts) else _lost(result, case, dataset)
             stage.advance(1, case.id)
@@ -166,8 +166,8 @@ def with_coding(layout: Layout, dataset: SourceDataset, workers: int | None) -> 
     """
     if dataset.coding is not None:
         return dataset
-    alone = [_alone(dataset, (case,)) for case in dataset.labelled]
-    results = run_all(partial(_measure_mask, layout), alone, workers)
+    parts = [alone(dataset, (case,)) for case in dataset.labelled]
+    results = run_all(partial(_measure_mask, layout), parts, workers)
     masks = [result for _, result in results if isinstance(result, tuple)]
     coding = find_coding(masks)
     if coding is None:
@@ -201,7 +201,7 @@ def plan_of(found: Examination, config: PrepareConfig) -> RepairPlan:
     )
 
 
-def _alone(dataset: SourceDataset, cases: tuple[SourceCase, ...]) -> SourceDataset:
+def alone(dataset: SourceDataset, cases: tuple[SourceCase, ...]) -> SourceDataset:
     """A few cases and what is needed to read them: small enough to be sent to a worker process for each."""
     repairs = {case.id: dataset.repairs[case.id] for case in cases if case.id in dataset.repairs}
     return replace(dataset, cases=cases, findings=(), repairs=repairs)
@@ -241,11 +241,11 @@ def _pictures(found: Examination, config: PrepareConfig, display: Display) -> tu
         seen[key] = seen.get(key, 0) + 1
         if seen[key] <= PICTURES_OF_A_KIND:
             cases = tuple(by_id[case] for case in (finding.case, finding.other) if case in by_id)
-            jobs.append((_alone(found.dataset, cases), finding))
+            jobs.append((alone(found.dataset, cases), finding))
             titles.append(finding.case or finding.file or "")
     labelled = found.dataset.labelled or found.dataset.cases
     stride = max(1, -(-len(labelled) // EXAMPLES))
-    jobs += [(_alone(found.dataset, (case,)), None) for case in labelled[::stride]]
+    jobs += [(alone(found.dataset, (case,)), None) for case in labelled[::stride]]
     titles += [case.id for case in labelled[::stride]]
     drawn: list[bytes] = [b""] * len(jobs)
     with display.stage("drawing", len(jobs), "picture") as stage:

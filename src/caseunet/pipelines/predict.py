@@ -181,7 +181,9 @@ def _predict_one(predictor: Predictor, case: Input, folder: Path, stage: Stage) 
     picture = _read(case, info.preprocessing)
     slices = len(picture.pixels)
     try:
-        labels = predictor.predict_slices(picture.pixels, lambda n: stage.advance(n / slices, case.id))
+        labels = predictor.predict_slices(
+            picture.pixels, picture.geometry.spacing, lambda n: stage.advance(n / slices, case.id)
+        )
     except UserError as error:
         raise UserError(f"{case.path}: {error}") from error
     target = folder / (case.id + _suffix(case.path))

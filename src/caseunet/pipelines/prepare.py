@@ -1,82 +1,118 @@
 """RAW → PREPARED."""
 
 import hashlib
+import json
+import shutil
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from textwrap import shorten
 
 import numpy as np
 
-from caseunet.config import PrepareConfig
-from caseunet.data.store import DESCRIPTION, KIND, CaseRow, DatasetInfo, Intensities, Prepared, PreparedWriter
+from caseunet.config import PrepareConfig, load_config
+from caseunet.data.grid import place, plan_grid, prepared_size, widened
+from caseunet.data.intensities import measure_intensities, pooled
+from caseunet.data.store import DESCRIPTION, KIND, CaseRow, DatasetInfo, Prepared, PreparedWriter, Workplace
 from caseunet.data.transforms import resize_image, resize_labels
 from caseunet.errors import UserError
-from caseunet.files import check_output_folder, content_hash
+from caseunet.files import Location, check_output_folder, content_hash, write_text
 from caseunet.models.blocks.padding import SMALLEST_IMAGE
-from caseunet.pipelines.audit import Examination, examine
-from caseunet.progress import Display
+from caseunet.pipelines.audit import Examination, alone, examine
+from caseunet.progress import Display, counted
 from caseunet.sources import Finding, Layout, SourceCase, SourceDataset
+from caseunet.sources.facts import ImageFacts
 from caseunet.sources.reading import known_coding, read_labels
 from caseunet.sources.splits import SplitCase, make_split
-from caseunet.types import Split
-
-SAMPLED_PIXELS = 20_000
-"""Pixels of each case that enter the intensity statistics."""
+from caseunet.types import Grid, Split
+from caseunet.workers import LostWorkerError, run_all
 
 MOST_NOTES = 5
+
+ARRAY_BYTES = 32 * 1024**2
+"""Small cases of one shape share an array up to this size; it is also what one process holds at a time."""
+
+USUAL_SHARE = 0.3, 0.7
+"""Of their size in memory, what images take on disk: CT at the lower end, photographs at the upper."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One array to write.
+
+    Attributes:
+        array: its name.
+        dataset: with its cases alone.
+    """
+
+    array: str
+    dataset: SourceDataset
+    grid: Grid
+    workplace: Workplace
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A case that could not be prepared."""
+
+    case: str
+    text: str
+    trace: str = ""
 
 
 def prepare(
     raw: Path,
-    out: Path,
+    out: Location,
     config: PrepareConfig | None = None,
     overwrite: bool = False,
     display: Display | None = None,
 ) -> Prepared:
-    """Read a raw data set once and write it as PREPARED.
+    """Read a raw data set and write it as PREPARED.
 
-    The data are audited first, and errors refuse them. Cases without a mask are left out, and named. If a case fails,
-    ``out`` is as it was before.
+    The data are audited first, and errors refuse them. Cases without a mask are left out, and named. Until all is done
+    ``out`` is as it was before: cases go to OUT.unfinished, from where a run that was killed, or in which a case
+    failed, goes on when it is started again.
 
     Args:
         raw: a folder in a known layout.
-        out: the folder to write.
-        config: layout, groups, repair plan, size, split.
+        out: the folder to write, on this machine or behind an fsspec URL.
+        config: layout, groups, repair plan, grid, split; the default recipe's if None.
         overwrite: replace an earlier PREPARED at ``out``.
         display: what a person sees.
 
     Raises:
-        UserError: the layout is not known, or the audit finds errors.
+        UserError: the layout is not known, the audit finds errors, or cases fail; the others are kept then.
     """
-    config, display = config or PrepareConfig(), display or Display()
+    config, display = config or load_config().prepare, display or Display()
     check_output_folder(out, KIND, [raw, *([config.plan] if config.plan is not None else [])], overwrite)
     found = examine(raw, config, display)
     notes = _accept(found, config, display)
-    layout, dataset = found.layout, found.dataset
-    cases, label_map = dataset.labelled, known_coding(dataset).label_map
+    dataset, label_map = found.dataset, known_coding(found.dataset).label_map
+    images = {facts.id: facts.image for facts in found.facts if facts.image is not None}
+    grid = _plan(dataset, images, config)
+    _say_needs(dataset, images, grid, out, display)
 
-    writer = PreparedWriter(out, overwrite)
-    try:
-        rows, samples, dtypes = [], [], set()
-        with display.stage("preparing", len(cases), "case") as stage:
-            for case in cases:
-                row, image, labels = read_case(layout, case, dataset, config.size)
-                writer.add(row, image, labels)
-                rows.append(row)
-                samples.append(sample_foreground(image, labels))
-                dtypes.add(image.dtype)
-                stage.advance(1, case.id)
+    with PreparedWriter(out, overwrite) as writer:
+        jobs = _jobs(dataset, images, grid, writer.workplace)
+        rows, failures = _prepare_all(found.layout, jobs, _workers(out, config), display)
+        if failures:
+            raise _failed(failures, len(rows), writer.workplace)
+        class_pixels = np.sum([np.reshape(row.slice_class_pixels, (-1, len(label_map))).sum(0) for row in rows], axis=0)
+        intensities = pooled([row.intensities for row in rows])
         info = DatasetInfo(
-            source_format=layout.name,
+            source_format=found.layout.name,
             modality=dataset.modality,
             group_name=dataset.group_name,
             licence=dataset.licence,
             label_map=label_map,
-            channels=samples[0].shape[0],
-            dtype=str(np.result_type(*dtypes)),
-            size=config.size,
-            intensities=_intensities(np.concatenate(samples, axis=1)),
-            class_pixels=tuple(int(n) for n in sum(row.slice_class_pixels.sum(0) for row in rows)),
+            channels=len(intensities.mean),
+            dtype=str(np.result_type(*(images[row.id].stored for row in rows))),
+            grid=grid,
+            intensities=intensities,
+            class_pixels=tuple(class_pixels.tolist()),
             fingerprint=_fingerprint(rows),
             code_version=version("caseunet"),
             notes=notes,
@@ -84,10 +120,7 @@ def prepare(
         empty = [name for name, pixels in zip(info.label_map.names, info.class_pixels, strict=True) if pixels == 0]
         if empty:
             display.say(f"  no pixel has these labels, so they cannot be learned: {', '.join(empty)}", "yellow")
-        writer.finish(info, _split(rows, dataset, config))
-    except BaseException:
-        writer.abandon()
-        raise
+        writer.finish(info, rows, _split(rows, dataset, config))
     return Prepared(out)
 
 
@@ -100,9 +133,7 @@ def _accept(found: Examination, config: PrepareConfig, display: Display) -> tupl
     fatal = [
         finding
         for finding in found.findings
-        if finding.level == "error"
-        or (finding.kind == "split" and found.split is None)
-        or (finding.kind == "small" and config.size is None)
+        if finding.level == "error" or (finding.kind == "split" and found.split is None)
     ]
     errors = [_in_words(finding, found.dataset) for finding in fatal]
     if len(errors) == 1:
@@ -127,62 +158,226 @@ def _in_words(finding: Finding, dataset: SourceDataset) -> str:
     return f"{place}: {finding.text}. {finding.advice}".strip()
 
 
+def _plan(dataset: SourceDataset, images: dict[str, ImageFacts], config: PrepareConfig) -> Grid:
+    """The grid of all cases.
+
+    Raises:
+        UserError: it would make slices that are too small for the networks.
+    """
+    shapes = [images[case.id] for case in dataset.labelled]
+    sizes = [(facts.shape[2], facts.shape[3]) for facts in shapes]
+    spacings = [None if facts.spacing is None else facts.spacing[1:] for facts in shapes]
+    grid = plan_grid(config, dataset.modality, sizes, spacings)
+    for case, facts in zip(dataset.labelled, shapes, strict=True):
+        _check_size(case, prepared_size(facts.shape[2], facts.shape[3], facts.spacing, grid))
+    return grid
+
+
+def _check_size(case: SourceCase, size: tuple[int, int]) -> None:
+    if min(size) < SMALLEST_IMAGE:
+        raise UserError(
+            f"{case.image[0]}: its slices get {size[0]}×{size[1]} pixels; the networks need at least {SMALLEST_IMAGE} "
+            "each way. Set prepare.size."
+        )
+
+
+def _say_needs(
+    dataset: SourceDataset, images: dict[str, ImageFacts], grid: Grid, out: Location, display: Display
+) -> None:
+    """Say what will be written and what it needs.
+
+    Raises:
+        UserError: there is certainly too little room for it.
+    """
+    needed = 0
+    for case in dataset.labelled:
+        facts = images[case.id]
+        height, width = prepared_size(facts.shape[2], facts.shape[3], facts.spacing, grid)
+        needed += facts.shape[0] * height * width * (facts.shape[1] * np.dtype(facts.stored).itemsize + 1)
+    least, most = (share * needed / 1e6 for share in USUAL_SHARE)
+    text = f"  needs {least:,.0f} to {most:,.0f} MB on disk"
+    if isinstance(out, Path):
+        free = shutil.disk_usage(out.resolve().parent).free
+        text += f"; {free / 1e6:,.0f} MB are free"
+        if free < least * 1e6 / 3:
+            raise UserError(f"{out}:{text[1:]}. Choose an --out on another disk.")
+    display.say(f"  {_in_words_grid(grid)}")
+    display.say(text)
+
+
+def _in_words_grid(grid: Grid) -> str:
+    """ "slices resampled to 0.78 × 0.78 mm, without the air around the body"."""
+    text = "slices keep their pixels"
+    if grid.size is not None:
+        text = f"slices resized to {grid.size[0]}×{grid.size[1]}"
+    elif grid.spacing is not None:
+        text = f"slices resampled to {grid.spacing[0]:.3g} × {grid.spacing[1]:.3g} mm"
+    elif grid.scale is not None:
+        text = f"images shrunk to {grid.scale:.3g} of their height and width"
+    return text + (", the air around the body cut off" if grid.crop_air else "")
+
+
+def _jobs(dataset: SourceDataset, images: dict[str, ImageFacts], grid: Grid, workplace: Workplace) -> list[Job]:
+    """The arrays to write: neighbours in the list of cases share one if their prepared slices have one shape."""
+    arrays: list[list[SourceCase]] = []
+    last, size = None, 0
+    for case in dataset.labelled:
+        facts = images[case.id]
+        S, C, H, W = facts.shape
+        height, width = prepared_size(H, W, facts.spacing, grid)
+        kind = case.id if grid.crop_air else (facts.stored, C, height, width)  # a cropped size is not known yet
+        nbytes = S * C * height * width * np.dtype(facts.stored).itemsize
+        if kind != last or size + nbytes > ARRAY_BYTES:
+            arrays.append([])
+            size = 0
+        arrays[-1].append(case)
+        last, size = kind, size + nbytes
+    return [Job(_array_name(cases[0].id), alone(dataset, tuple(cases)), grid, workplace) for cases in arrays]
+
+
+def _array_name(case: str) -> str:
+    """A case's id as one part of a path."""
+    return case.replace("%", "%25").replace("/", "%2F")
+
+
+def _workers(out: Location, config: PrepareConfig) -> int | None:
+    """Processes that write; a file system in memory is of one process alone."""
+    in_memory = not isinstance(out, Path) and out.protocol == "memory"
+    return 0 if in_memory else config.workers
+
+
+def _prepare_all(
+    layout: Layout, jobs: Sequence[Job], workers: int | None, display: Display
+) -> tuple[list[CaseRow], list[Failure]]:
+    """The rows of all cases, in the jobs' order, and what failed."""
+    rows: list[list[CaseRow]] = [[] for _ in jobs]
+    failures = []
+    with display.stage("preparing", sum(len(job.dataset.cases) for job in jobs), "case") as stage:
+        for index, result in run_all(partial(prepare_array, layout), jobs, workers):
+            cases = jobs[index].dataset.cases
+            if isinstance(result, LostWorkerError):
+                result = Failure(cases[0].id, f"{cases[0].image[0]}: {result}")
+            if isinstance(result, Failure):
+                failures.append(result)
+                display.say(f"  {shorten(result.text, 300)}", "red")
+            else:
+                rows[index] = result
+            stage.advance(len(cases), cases[-1].id)
+    return [row for part in rows for row in part], failures
+
+
+def _failed(failures: Sequence[Failure], done: int, workplace: Workplace) -> UserError:
+    """Write down what failed, and say it."""
+    log = workplace.folder / "errors.log"
+    write_text(log, "\n".join(f"{failure.case}: {failure.text}\n{failure.trace}" for failure in failures))
+    return UserError(
+        f"{counted(len(failures), 'case')} failed, {failures[0].case} among them: {failures[0].text}\n"
+        f"The tracebacks are in {log}. {counted(done, 'case')} are done and kept: mend the cause and give the same "
+        "command again, which goes on from there; or leave a case out with a plan (cases: {ID: {drop: true}})."
+    )
+
+
+def prepare_array(layout: Layout, job: Job) -> list[CaseRow] | Failure:
+    """Write one array, unless it is there from the same sources; never raises."""
+    case = job.dataset.cases[0]
+    try:
+        hashes = [(content_hash(*case.image), content_hash(*case.label)) for case in job.dataset.cases]
+        key = _key(job, hashes)
+        rows = job.workplace.done(job.array, key)
+        if rows is not None:
+            return rows
+        rows, images, labels, first = [], [], [], 0
+        for case, of_case in zip(job.dataset.cases, hashes, strict=True):
+            row, image, ids = read_case(layout, case, job, first, of_case)
+            rows.append(row)
+            images.append(image)
+            labels.append(ids)
+            first += row.slices
+        job.workplace.add(job.array, key, rows, _joined(images), _joined(labels))
+        return rows
+    except Exception as error:  # whatever it is, it must not cost the other cases
+        text = str(error) if isinstance(error, UserError) else f"{case.image[0]}: {type(error).__name__}: {error}"
+        return Failure(case.id, text, traceback.format_exc())
+
+
+def _key(job: Job, hashes: Sequence[tuple[str, str]]) -> str:
+    """Changes with everything that an array depends on: sources, repairs, classes, grid, code."""
+    dataset = job.dataset
+    parts = {
+        "code": version("caseunet"),
+        "grid": job.grid.model_dump(mode="json"),
+        "coding": known_coding(dataset).model_dump(mode="json"),
+        "modality": dataset.modality,
+        "cases": [
+            [case.id, case.group, *of_case, _files(case, dataset)]
+            for case, of_case in zip(dataset.cases, hashes, strict=True)
+        ],
+        "repairs": {case: repair.model_dump(mode="json") for case, repair in dataset.repairs.items()},
+    }
+    return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def _files(case: SourceCase, dataset: SourceDataset) -> list[str]:
+    return [dataset.relative(path) for path in (*case.image, *case.label)]
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
 def read_case(
-    layout: Layout, case: SourceCase, dataset: SourceDataset, size: tuple[int, int] | None
+    layout: Layout, case: SourceCase, job: Job, first: int, hashes: tuple[str, str]
 ) -> tuple[CaseRow, np.ndarray, np.ndarray]:
-    """Read one labelled case: its row of the table, image (S, C, H, W) and class ids (S, H, W) at ``size``."""
+    """Read one labelled case: its row of the table, image (S, C, H, W) and class ids (S, H, W) as prepared.
+
+    Args:
+        layout: that reads it.
+        case: of the job's data set.
+        job: the array that it belongs to.
+        first: its first slice there.
+        hashes: of the files of its image and of its mask.
+
+    Raises:
+        UserError: it cannot be read, or is too small for the networks.
+    """
+    dataset, grid = job.dataset, job.grid
     picture = layout.read_image(case, dataset.modality == "rgb")
     labels = read_labels(layout, case, dataset, picture.geometry)
     if labels.shape != (picture.pixels.shape[0], *picture.pixels.shape[2:]):
         raise UserError(f"{case.label[0]}: the mask's shape {labels.shape} is not its image's {picture.pixels.shape}.")
-    image, labels = resize_image(picture.pixels, size), resize_labels(labels, size)
-    if min(image.shape[-2:]) < SMALLEST_IMAGE:
-        raise UserError(
-            f"{case.image[0]}: its slices have {image.shape[2]}×{image.shape[3]} pixels; the networks need at least "
-            f"{SMALLEST_IMAGE} each way. Set prepare.size."
-        )
+    source, pixels = picture.geometry, picture.pixels
+    placement = widened(place(pixels, source.spacing, grid), labels, source.spacing, grid)
+    _check_size(case, placement.size)  # what is cut off is known only now
+    image = resize_image(placement.cut(pixels), placement.size)
+    del picture, pixels  # the largest of all that is held
+    labels = resize_labels(placement.cut(labels), placement.size)
     classes = len(known_coding(dataset).label_map)
     row = CaseRow(
         id=case.id,
         group=case.group,
+        array=job.array,
+        first=first,
         slices=image.shape[0],
         height=image.shape[2],
         width=image.shape[3],
-        source_shape=picture.geometry.shape,
-        spacing=picture.geometry.spacing,
+        source_shape=source.shape,
+        spacing=source.spacing,
+        box=placement.box,
         image_files=tuple(dataset.relative(path) for path in case.image),
-        image_hash=content_hash(*case.image),
+        image_hash=hashes[0],
         label_files=tuple(dataset.relative(path) for path in case.label),
-        label_hash=content_hash(*case.label),
-        slice_class_pixels=np.stack([np.bincount(s.ravel(), minlength=classes) for s in labels]),
+        label_hash=hashes[1],
+        slice_class_pixels=tuple(int(n) for s in labels for n in np.bincount(s.ravel(), minlength=classes)),
+        intensities=measure_intensities(image, labels),
     )
     return row, image, labels
 
 
-def sample_foreground(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(C, n): evenly spread foreground pixels of one case, or of all pixels if it has no foreground."""
-    pixels = np.moveaxis(image, 1, 0).reshape(image.shape[1], -1)
-    foreground = labels.ravel() > 0
-    if foreground.any():
-        pixels = pixels[:, foreground]
-    stride = -(-pixels.shape[1] // SAMPLED_PIXELS)
-    return pixels[:, ::stride].astype(np.float32)
-
-
-def _intensities(sample: np.ndarray) -> Intensities:
-    low, high = np.percentile(sample, [0.5, 99.5], axis=1)
-    columns = (sample.mean(1), sample.std(1), low, high)
-    mean, std, low, high = (tuple(float(v) for v in column) for column in columns)
-    return Intensities(mean=mean, std=std, low=low, high=high)
-
-
 def _split(rows: list[CaseRow], dataset: SourceDataset, config: PrepareConfig) -> Split:
-    cases = {
-        row.id: SplitCase(
-            row.group, row.slices, frozenset((np.flatnonzero(row.slice_class_pixels[:, 1:].sum(0)) + 1).tolist())
-        )
-        for row in rows
-    }
+    cases = {}
+    for row in rows:
+        pixels = np.reshape(row.slice_class_pixels, (row.slices, -1)).sum(0)
+        cases[row.id] = SplitCase(row.group, row.slices, frozenset((np.flatnonzero(pixels[1:]) + 1).tolist()))
     return make_split(config, cases, dataset.group_name, dataset.format)
 
 

@@ -13,7 +13,7 @@ from caseunet.config import Config, load_config, to_yaml
 from caseunet.data.loader import plan_preprocessing
 from caseunet.data.store import Prepared
 from caseunet.evaluation.figures import hex_color, to_png, training_curves
-from caseunet.files import output_folder, write_json, write_text, written_whole
+from caseunet.files import Location, output_folder, write_json, write_text, written_whole
 from caseunet.losses import create_loss, inverse_frequency_weights
 from caseunet.models import create_model
 from caseunet.progress import Display, counted
@@ -26,7 +26,7 @@ LIBRARIES = ("torch", "lightning-fabric", "numpy", "zarr", "nibabel", "pandas", 
 
 
 def train(
-    prepared_folder: Path,
+    prepared_folder: Location,
     out: Path,
     config: Config | None = None,
     overwrite: bool = False,
@@ -50,7 +50,7 @@ def train(
     config, display = config or load_config(), display or Display()
     prepared = Prepared(prepared_folder)
     fold = prepared.fold(config.data.fold, config.data.neighbours)
-    preprocessing = plan_preprocessing(prepared.info, config.data)
+    preprocessing = plan_preprocessing(prepared.info, prepared.intensities(fold.train), config.data)
     label_map = prepared.info.label_map
 
     torch.manual_seed(config.seed)

@@ -192,10 +192,10 @@ def decode(codes: np.ndarray, coding: LabelCoding, extra: Mapping[int, int]) -> 
     known = np.array(sorted(meaning), np.int64)
     ids = np.array([meaning[code] for code in known.tolist()], np.uint8)
     if codes.dtype == np.uint8:  # a table is much faster than a search
-        table, valid = np.zeros(256, np.uint8), np.zeros(256, bool)
+        table, invalid = np.zeros(256, np.uint8), np.ones(256, bool)
         small = (known >= 0) & (known < 256)
-        table[known[small]], valid[known[small]] = ids[small], True
-        return table[codes], ~valid[codes]
+        table[known[small]], invalid[known[small]] = ids[small], False
+        return table[codes], invalid[codes]
     place = np.clip(np.searchsorted(known, codes), 0, len(known) - 1)
     unknown = known[place] != codes
     return np.where(unknown, np.uint8(0), ids[place]), unknown

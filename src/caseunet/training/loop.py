@@ -14,8 +14,10 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from caseunet.config import Config, TrainingConfig
+from caseunet.data.augmentation import augment
 from caseunet.data.loader import Batch, batches
 from caseunet.data.store import Prepared
+from caseunet.data.transforms import normalize, repeat_channels
 from caseunet.errors import UserError
 from caseunet.losses.deep_supervision import deeply_supervised
 from caseunet.progress import Display, Stage
@@ -80,12 +82,12 @@ def fit(
     loss = loss.to(fabric.device)
     log = MetricsLog(run / "metrics.csv", tuple(prepared.info.label_map.structures))
     fold = prepared.fold(config.data.fold)
-    loader = batches(prepared, config.data, preprocessing, config.seed, start=state.step)
+    loader = batches(prepared, config.data, config.augment, config.seed, start=state.step)
 
     total, unit = budget(config.training)
     with display.stage("training", total, unit) as stage:
         while budget_used(config.training, state) < 1:
-            train_until_validation(fabric, state, loss, loader, config, log, stage)
+            train_until_validation(fabric, state, loss, loader, preprocessing, config, log, stage)
             began = time.monotonic()
             state.model.eval()
             score = validate(state.model, prepared, fold.val, preprocessing, fabric.device)
@@ -110,6 +112,7 @@ def train_until_validation(
     state: State,
     loss: nn.Module,
     loader: Iterator[Batch],
+    preprocessing: Preprocessing,
     config: Config,
     log: "MetricsLog",
     stage: Stage,
@@ -126,9 +129,8 @@ def train_until_validation(
             group["lr"] = lr
         torch.manual_seed(_mixed(config.seed, state.step))  # dropout too follows from (seed, step)
 
-        batch = next(loader)
-        image = fabric.to_device(batch.image.contiguous(memory_format=torch.channels_last))
-        value = deeply_supervised(loss, state.model(image), fabric.to_device(batch.target))
+        image, target = prepare_batch(fabric, next(loader), preprocessing)
+        value = deeply_supervised(loss, state.model(image), target)
         state.optimizer.zero_grad(set_to_none=True)
         fabric.backward(value)
         norm = torch.nn.utils.clip_grad_norm_(parameters, config.optimizer.clip_norm or math.inf)
@@ -148,6 +150,17 @@ def train_until_validation(
             log.write(state)
         amount = took if config.training.steps is None else 1
         stage.advance(amount, f"loss {value.item():.2f} ({_in_words(parts)})")
+
+
+def prepare_batch(fabric: Fabric, batch: Batch, preprocessing: Preprocessing) -> tuple[Tensor, Tensor]:
+    """Network input (B, in_channels, H, W) and class ids (B, H, W), int64: moved to the device, normalised, augmented.
+
+    Channels are repeated last, so that equal ones stay equal and cost nothing before.
+    """
+    image = normalize(fabric.to_device(batch.pixels), preprocessing)
+    rgb = preprocessing.modality == "rgb"
+    image, target = augment(image, fabric.to_device(batch.target), batch.augmentations, rgb)
+    return repeat_channels(image, preprocessing), target.long()
 
 
 def budget(config: TrainingConfig) -> tuple[float, str]:

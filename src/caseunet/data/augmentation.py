@@ -1,0 +1,305 @@
+"""Random changes of training images: drawn first, as plain numbers, then applied to image and mask on their device."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from caseunet.config import AugmentConfig
+
+STRENGTHS = {
+    "none": AugmentConfig(
+        strength="none",
+        flip_rows=False,
+        flip_columns=False,
+        rotation=0,
+        scale=1,
+        shear=0,
+        elastic=0,
+        noise=0,
+        blur=0,
+        gamma=1,
+        brightness=0,
+        contrast=1,
+        low_resolution=1,
+        hue=0,
+        saturation=1,
+    ),
+    "light": AugmentConfig(
+        strength="light",
+        flip_rows=True,
+        flip_columns=True,
+        rotation=10,
+        scale=1.1,
+        shear=0,
+        elastic=0,
+        noise=0.1,
+        blur=0,
+        gamma=1.2,
+        brightness=0.1,
+        contrast=1.15,
+        low_resolution=1,
+        hue=5,
+        saturation=1.1,
+    ),
+    "default": AugmentConfig(
+        strength="default",
+        flip_rows=True,
+        flip_columns=True,
+        rotation=30,
+        scale=1.4,
+        shear=5,
+        elastic=0.01,
+        noise=0.3,
+        blur=1,
+        gamma=1.5,
+        brightness=0.3,
+        contrast=1.33,
+        low_resolution=2,
+        hue=10,
+        saturation=1.3,
+    ),
+    "strong": AugmentConfig(
+        strength="strong",
+        flip_rows=True,
+        flip_columns=True,
+        rotation=180,
+        scale=1.6,
+        shear=10,
+        elastic=0.02,
+        noise=0.5,
+        blur=1.5,
+        gamma=2,
+        brightness=0.5,
+        contrast=1.6,
+        low_resolution=3,
+        hue=20,
+        saturation=1.6,
+    ),
+}
+"""Limits of what is drawn."""
+
+CHANCES = {
+    "flip_rows": 0.5,
+    "flip_columns": 0.5,
+    "rotation": 0.3,
+    "scale": 0.3,
+    "shear": 0.2,
+    "elastic": 0.2,
+    "noise": 0.15,
+    "blur": 0.15,
+    "gamma": 0.3,
+    "brightness": 0.15,
+    "contrast": 0.15,
+    "low_resolution": 0.15,
+    "hue": 0.2,
+    "saturation": 0.2,
+}
+"""Probability of each change, near those of nnU-Net where it has the like."""
+
+CONTROL_POINTS = 6
+"""Along each side of the image; the elastic displacement between them is smooth."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is done to one sample; the defaults do nothing. Steps are applied in this order.
+
+    Attributes:
+        flip_rows, flip_columns: upside down, left to right.
+        angle: degrees, counter-clockwise as the image is looked at.
+        scale: above 1 things become larger.
+        shear: degrees; columns lean.
+        elastic: displacements of control points (2, n, n), rows first, as shares of the shorter side; () for none.
+        low_resolution: factor by which the image is shrunk before it is brought back to its size.
+        blur: standard deviation, pixels.
+        gamma: exponent on intensities between the sample's lowest and highest.
+        contrast: factor on distances from the sample's mean.
+        brightness: shift in standard deviations of the sample.
+        hue, saturation: rotation of colours in degrees, factor on their distance from grey.
+        noise: standard deviation in those of the sample.
+        noise_seed: of the noise's own generator.
+    """
+
+    flip_rows: bool = False
+    flip_columns: bool = False
+    angle: float = 0.0
+    scale: float = 1.0
+    shear: float = 0.0
+    elastic: tuple[tuple[tuple[float, ...], ...], ...] = ()
+    low_resolution: float = 1.0
+    blur: float = 0.0
+    gamma: float = 1.0
+    contrast: float = 1.0
+    brightness: float = 0.0
+    hue: float = 0.0
+    saturation: float = 1.0
+    noise: float = 0.0
+    noise_seed: int = 0
+
+    @property
+    def resamples(self) -> bool:
+        """Whether pixels move to where no pixel was."""
+        return bool(self.angle or self.scale != 1 or self.shear or self.elastic)
+
+
+def resolve(config: AugmentConfig) -> AugmentConfig:
+    """The configuration with what is not given taken from its strength."""
+    given = config.model_dump(exclude_none=True)
+    return AugmentConfig.model_validate(STRENGTHS[config.strength].model_dump() | given)
+
+
+def draw(config: AugmentConfig, rng: np.random.Generator, rgb: bool) -> Augmentation:
+    """What is done to one sample.
+
+    Args:
+        config: resolved. The same numbers are drawn whatever it says, so that one key changes nothing else.
+        rng: to draw from.
+        rgb: whether the image has colours.
+    """
+    limits = config.model_dump()
+    happens = {
+        name: bool(chance < CHANCES[name]) for name, chance in zip(CHANCES, rng.random(len(CHANCES)), strict=True)
+    }
+    place = dict(zip(CHANCES, rng.uniform(-1, 1, len(CHANCES)).tolist(), strict=True))
+    displacements = rng.standard_normal((2, CONTROL_POINTS, CONTROL_POINTS))
+    noise_seed = int(rng.integers(2**32))
+
+    def either_way(name: str) -> float:
+        return limits[name] * place[name] if happens[name] else 0.0
+
+    def upward(name: str) -> float:
+        return limits[name] * abs(place[name]) if happens[name] else 0.0
+
+    def factor(name: str, exponent: float) -> float:
+        return float(limits[name] ** exponent) if happens[name] else 1.0
+
+    elastic = (displacements * limits["elastic"]).tolist() if happens["elastic"] and limits["elastic"] else []
+    noise = upward("noise")
+    return Augmentation(
+        flip_rows=happens["flip_rows"] and limits["flip_rows"],
+        flip_columns=happens["flip_columns"] and limits["flip_columns"],
+        angle=either_way("rotation"),
+        scale=factor("scale", place["scale"]),
+        shear=either_way("shear"),
+        elastic=tuple(tuple(map(tuple, axis)) for axis in elastic),
+        low_resolution=factor("low_resolution", abs(place["low_resolution"])),
+        blur=upward("blur"),
+        gamma=factor("gamma", place["gamma"]),
+        contrast=factor("contrast", place["contrast"]),
+        brightness=either_way("brightness"),
+        hue=either_way("hue") if rgb else 0.0,
+        saturation=factor("saturation", place["saturation"]) if rgb else 1.0,
+        noise=noise,
+        noise_seed=noise_seed if noise else 0,
+    )
+
+
+def augment(image: Tensor, labels: Tensor, drawn: Sequence[Augmentation], rgb: bool = False) -> tuple[Tensor, Tensor]:
+    """Apply what was drawn; a pure function of its arguments, the same on every device up to rounding.
+
+    Each step touches only the samples that it changes; the others keep their bits. Masks move with their images and
+    are never interpolated; what comes in from beyond the edge is mirrored, in both.
+
+    Args:
+        image: (B, C, H, W), floating point; with ``rgb`` every three channels are red, green and blue.
+        labels: class ids, (B, H, W), any integer type.
+        drawn: one for each sample.
+        rgb: whether there are colours to change.
+
+    Raises:
+        ValueError: the numbers of samples or the sizes differ.
+    """
+    if len(drawn) != len(image) or labels.shape != (len(image), *image.shape[2:]):
+        raise ValueError(f"{len(drawn)} draws for images {tuple(image.shape)} with masks {tuple(labels.shape)}")
+    images, masks = list(image), list(labels)
+    for n, d in enumerate(drawn):
+        x, mask = _flipped(images[n], d), _flipped(masks[n], d)
+        if d.resamples:
+            x, mask = _resampled(x, mask, d)
+        if d.low_resolution != 1:
+            x = _at_low_resolution(x, d.low_resolution)
+        if d.blur:
+            x = _blurred(x, d.blur)
+        if d.gamma != 1:
+            low, high = x.min(), x.max()
+            span = (high - low).clamp(min=torch.finfo(x.dtype).tiny)
+            x = ((x - low) / span) ** d.gamma * span + low
+        if d.contrast != 1 or d.brightness:
+            mean = x.mean()
+            x = torch.lerp(mean, x, d.contrast) + d.brightness * x.std()
+        if rgb and (d.hue or d.saturation != 1):
+            x = _recolored(x, d.hue, d.saturation)
+        if d.noise:
+            generator = torch.Generator().manual_seed(d.noise_seed)  # of the CPU's, which is the same on any device
+            x = x + d.noise * x.std() * torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
+        images[n], masks[n] = x, mask
+    return torch.stack(images), torch.stack(masks)
+
+
+def _flipped(pixels: Tensor, d: Augmentation) -> Tensor:
+    axes = [axis for axis, flips in ((-2, d.flip_rows), (-1, d.flip_columns)) if flips]
+    return pixels.flip(axes) if axes else pixels
+
+
+def _resampled(image: Tensor, mask: Tensor, d: Augmentation) -> tuple[Tensor, Tensor]:
+    """Image (C, H, W) and mask (H, W) read from the same places."""
+    grid = _grid(d, image.shape[-2:]).to(image.device)[None]
+    moved = F.grid_sample(image[None], grid.to(image.dtype), padding_mode="reflection", align_corners=False)[0]
+    ids = mask[None, None].to(torch.float32)
+    ids = F.grid_sample(ids, grid, mode="nearest", padding_mode="reflection", align_corners=False)[0, 0]
+    return moved, ids.round().to(mask.dtype)
+
+
+def _grid(d: Augmentation, size: torch.Size) -> Tensor:
+    """(H, W, 2): where each pixel is read, columns first, in −1 … 1 between the edges of the image; float32."""
+    H, W = size
+    rows, columns = (
+        torch.arange(H, dtype=torch.float32) - (H - 1) / 2,
+        torch.arange(W, dtype=torch.float32) - (W - 1) / 2,
+    )
+    angle, lean = np.deg2rad(d.angle), np.tan(np.deg2rad(d.shear))
+    # From the place in the result to that in the source: undo the turn, the shear, the scale; in pixels, so that a disc
+    # stays a disc in an image that is not square. Rows run downwards, hence the signs.
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])  # (row, column)
+    back = np.array([[1.0, 0.0], [lean, 1.0]]) @ turn / d.scale
+    (a, b), (c, e) = back.tolist()
+    y = a * rows[:, None] + b * columns
+    x = c * rows[:, None] + e * columns
+    if d.elastic:
+        points = torch.tensor(d.elastic, dtype=torch.float32)[None] * min(H, W)  # pixels
+        moved = F.interpolate(points, (H, W), mode="bicubic", align_corners=True)[0]
+        y, x = y + moved[0], x + moved[1]
+    return torch.stack((x * (2 / W), y * (2 / H)), dim=-1)
+
+
+def _at_low_resolution(image: Tensor, factor: float) -> Tensor:
+    size = image.shape[-2:]
+    small = [max(1, round(length / factor)) for length in size]
+    shrunk = F.interpolate(image[None], small, mode="bilinear", antialias=True)
+    return F.interpolate(shrunk, size, mode="bilinear")[0]
+
+
+def _blurred(image: Tensor, sigma: float) -> Tensor:
+    """Gaussian, first along the rows, then along the columns; edges are repeated."""
+    radius = max(1, int(np.ceil(3 * sigma)))
+    at = torch.arange(-radius, radius + 1, dtype=image.dtype, device=image.device)
+    kernel = torch.exp(-(at**2) / (2 * sigma**2))
+    kernel = kernel / kernel.sum()
+    x = image[:, None]  # channels are samples of one channel: the kernel is one for all
+    x = F.conv2d(F.pad(x, (0, 0, radius, radius), mode="replicate"), kernel[None, None, :, None])
+    return F.conv2d(F.pad(x, (radius, radius, 0, 0), mode="replicate"), kernel[None, None, None])[:, 0]
+
+
+def _recolored(image: Tensor, hue: float, saturation: float) -> Tensor:
+    """Colours turned about the axis of greys, and stretched from it; greys stay."""
+    grey = np.full((3, 3), 1 / 3)
+    axis = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)
+    angle = np.deg2rad(hue)
+    matrix = grey + saturation * (np.cos(angle) * (np.eye(3) - grey) + np.sin(angle) * axis)
+    colors = image.reshape(-1, 3, *image.shape[1:])
+    turned = torch.tensor(matrix, dtype=image.dtype, device=image.device)
+    return torch.einsum("dc,schw->sdhw", turned, colors).reshape(image.shape)

@@ -10,10 +10,10 @@ from caseunet.data.transforms import (
     crop_or_pad,
     gather_slices,
     labels_from_logits,
-    network_input,
     normalize,
     resize_image,
     resize_labels,
+    segment,
 )
 from caseunet.errors import UserError
 from caseunet.types import Preprocessing
@@ -28,10 +28,24 @@ def test_neighbours_are_channels_from_low_to_high_and_edges_repeat() -> None:
 
 def test_a_window_maps_to_zero_and_one() -> None:
     p = Preprocessing(modality="ct", channels=1, repeat=3, clip=(-200, 250), subtract=(-200,), divide=(450,))
-    x = network_input(torch.tensor([-1000, -200, 25, 250, 3000], dtype=torch.int16).reshape(1, 1, 1, 5), p)
+    x = segment(lambda x: x, torch.tensor([-1000, -200, 25, 250, 3000], dtype=torch.int16).reshape(1, 1, 1, 5), p)
     assert x.shape == (1, 3, 1, 5)
     for channel in x[0]:
         assert channel[0].tolist() == [0, 0, 0.5, 1, 1]
+
+
+def test_small_slices_are_padded_for_the_network_alone() -> None:
+    p = Preprocessing(modality="gray", channels=1, subtract=(0,), divide=(1,))
+    seen = []
+
+    def network(x: torch.Tensor) -> torch.Tensor:
+        seen.append(x)
+        return x
+
+    pixels = torch.arange(20 * 40).reshape(1, 1, 20, 40)
+    assert torch.equal(segment(network, pixels, p), pixels.float())
+    assert seen[0].shape == (1, 1, 32, 40)
+    assert torch.equal(seen[0][0, 0, 31], pixels[0, 0, 19].float())
 
 
 def test_each_channel_has_its_own_shift_also_in_2_5_d() -> None:

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import zarr
 
-from caseunet.config import PrepareConfig
+from caseunet.config import Config, PrepareConfig
 from caseunet.data.store import DatasetInfo, Prepared, PreparedWriter, fold_of
 from caseunet.errors import UserError
+from caseunet.inference.predictor import Predictor
 from caseunet.pipelines.prepare import prepare
+from caseunet.pipelines.train import train
 from caseunet.sources.generate import write_lits
 from caseunet.sources.lits import LITS
 from caseunet.sources.reading import read_labels
@@ -215,15 +217,16 @@ def test_a_split_that_cannot_be_is_refused(
         Prepared(copy).fold(0)
 
 
-def test_images_below_the_networks_size_are_refused_at_once(raw: Path, tmp_path: Path) -> None:
+def test_images_below_the_networks_size_go_all_the_way(raw: Path, tiny_config: Config, tmp_path: Path) -> None:
     image = nib.load(raw / "volume-1.nii")
     for name in ("volume-1.nii", "segmentation-1.nii"):
         small = np.asarray(nib.load(raw / name).dataobj)[:20].copy()
         nib.save(nib.Nifti1Image(small, image.affine), raw / name)
-    with pytest.raises(UserError, match=r"volume-1.nii: its slices get 48×20 pixels; .*prepare.size"):
-        prepare(raw, tmp_path / "p", PrepareConfig())
-    assert not list(tmp_path.glob("p*"))
-    prepare(raw, tmp_path / "p", PrepareConfig(size=(48, 32)))
+    prepared = prepare(raw, tmp_path / "p", tiny_config.prepare)
+    assert prepared.size("volume-1") == (48, 20)
+    assert any("48×20 pixels and are padded" in note for note in prepared.info.notes)
+    bundle = train(tmp_path / "p", tmp_path / "run", tiny_config)
+    assert Predictor(bundle).predict(raw / "volume-1.nii").labels.shape == (10, 48, 20)
 
 
 def test_masks_that_claim_another_place_are_refused_until_a_plan_says_what_counts(raw: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from caseunet.data.augmentation import Augmentation, draw, resolve
 from caseunet.data.intensities import Intensities
 from caseunet.data.sampling import Sample, SliceSampler
 from caseunet.data.store import DatasetInfo, Prepared
-from caseunet.data.transforms import crop_or_pad, neighbour_positions
+from caseunet.data.transforms import SMALLEST, crop_or_pad, neighbour_positions
 from caseunet.errors import UserError
 from caseunet.types import Preprocessing
 
@@ -203,11 +203,12 @@ class _Steps(torch.utils.data.Sampler[int]):
 
 
 def plan_patch_size(prepared: Prepared, config: DataConfig, cases: Iterable[str]) -> tuple[int, int]:
-    """As configured, or the median height and width of some cases, at least 32 and at most :data:`LARGEST_PATCH`."""
+    """As configured, or the median height and width of some cases, between :data:`SMALLEST` and
+    :data:`LARGEST_PATCH`."""
     if config.patch_size is not None:
         return config.patch_size
     lengths = zip(*(prepared.size(case) for case in cases), strict=True)
-    height, width = (min(LARGEST_PATCH, max(32, int(np.median(values)))) for values in lengths)
+    height, width = (min(LARGEST_PATCH, max(SMALLEST, int(np.median(values)))) for values in lengths)
     return height, width
 
 

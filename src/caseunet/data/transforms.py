@@ -3,7 +3,7 @@
 Training and prediction both use these, so that a model sees at prediction exactly what it saw in training.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -14,6 +14,9 @@ from caseunet.errors import UserError
 from caseunet.types import Preprocessing
 
 PIXELS_AT_ONCE = 2**20
+
+SMALLEST = 32
+"""Height and width that every network can work on; smaller slices are padded to it."""
 
 
 def slices_at_once(height: int, width: int) -> int:
@@ -88,13 +91,16 @@ def repeat_channels(x: Tensor, preprocessing: Preprocessing) -> Tensor:
     return repeated.contiguous(memory_format=torch.channels_last)
 
 
-def network_input(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """Gathered pixels (B, slices · C, H, W) of any type → network input (B, in_channels, H, W), float32.
+def segment(network: Callable[[Tensor], Tensor], pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """Logits (B, classes, H, W) of gathered pixels (B, slices · C, H, W) of any type and size.
 
     Raises:
         UserError: see :func:`normalize`.
     """
-    return repeat_channels(normalize(pixels, preprocessing), preprocessing)
+    H, W = pixels.shape[-2:]
+    below, beside = max(0, SMALLEST - H), max(0, SMALLEST - W)
+    x = F.pad(normalize(pixels, preprocessing), (0, beside, 0, below), mode="replicate")
+    return network(repeat_channels(x, preprocessing))[..., :H, :W]
 
 
 def crop_or_pad(pixels: np.ndarray, size: tuple[int, int], corner: tuple[int, int]) -> np.ndarray:

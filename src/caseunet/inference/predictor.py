@@ -10,7 +10,7 @@ import torch
 
 from caseunet.bundle import Bundle, load_bundle
 from caseunet.data.grid import place
-from caseunet.data.transforms import gather_slices, labels_from_logits, network_input, resize_image, slices_at_once
+from caseunet.data.transforms import gather_slices, labels_from_logits, resize_image, segment, slices_at_once
 from caseunet.errors import UserError
 from caseunet.io import images, nifti, raster
 from caseunet.models import create_model
@@ -133,7 +133,7 @@ class Predictor:
         for start in range(0, S, group):
             indices = range(start, min(start + group, S))
             gathered = torch.from_numpy(gather_slices(resized, indices, preprocessing.neighbours)).to(self.device)
-            logits = self._model(network_input(gathered, preprocessing))
+            logits = segment(self._model, gathered, preprocessing)
             kept[indices.start : indices.stop] = labels_from_logits(logits, placement.box_size).cpu().numpy()
             done(len(indices))
         return labels

@@ -53,7 +53,7 @@ TITLES = {
     "rare-class": "Classes of a single group",
     "repaired": "Repaired as planned",
     "shape-differs": "Masks of another shape than their images",
-    "small": "Images too small for the networks",
+    "small": "Images smaller than the networks need",
     "smoothed": "Masks that were smoothed or saved with loss",
     "spacing": "Unusual voxel sizes",
     "split": "The split",

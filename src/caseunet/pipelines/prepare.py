@@ -20,7 +20,6 @@ from caseunet.data.store import DESCRIPTION, KIND, CaseRow, DatasetInfo, Prepare
 from caseunet.data.transforms import resize_image, resize_labels
 from caseunet.errors import UserError
 from caseunet.files import Location, check_output_folder, content_hash, write_text
-from caseunet.models.blocks.padding import SMALLEST_IMAGE
 from caseunet.pipelines.audit import Examination, alone, examine
 from caseunet.progress import Display, counted
 from caseunet.sources import Finding, Layout, SourceCase, SourceDataset
@@ -159,26 +158,11 @@ def _in_words(finding: Finding, dataset: SourceDataset) -> str:
 
 
 def _plan(dataset: SourceDataset, images: dict[str, ImageFacts], config: PrepareConfig) -> Grid:
-    """The grid of all cases.
-
-    Raises:
-        UserError: it would make slices that are too small for the networks.
-    """
+    """The grid of all cases."""
     shapes = [images[case.id] for case in dataset.labelled]
     sizes = [(facts.shape[2], facts.shape[3]) for facts in shapes]
     spacings = [None if facts.spacing is None else facts.spacing[1:] for facts in shapes]
-    grid = plan_grid(config, dataset.modality, sizes, spacings)
-    for case, facts in zip(dataset.labelled, shapes, strict=True):
-        _check_size(case, prepared_size(facts.shape[2], facts.shape[3], facts.spacing, grid))
-    return grid
-
-
-def _check_size(case: SourceCase, size: tuple[int, int]) -> None:
-    if min(size) < SMALLEST_IMAGE:
-        raise UserError(
-            f"{case.image[0]}: its slices get {size[0]}×{size[1]} pixels; the networks need at least {SMALLEST_IMAGE} "
-            "each way. Set prepare.size."
-        )
+    return plan_grid(config, dataset.modality, sizes, spacings)
 
 
 def _say_needs(
@@ -338,7 +322,7 @@ def read_case(
         hashes: of the files of its image and of its mask.
 
     Raises:
-        UserError: it cannot be read, or is too small for the networks.
+        UserError: it cannot be read.
     """
     dataset, grid = job.dataset, job.grid
     picture = layout.read_image(case, dataset.modality == "rgb")
@@ -347,7 +331,6 @@ def read_case(
         raise UserError(f"{case.label[0]}: the mask's shape {labels.shape} is not its image's {picture.pixels.shape}.")
     source, pixels = picture.geometry, picture.pixels
     placement = widened(place(pixels, source.spacing, grid), labels, source.spacing, grid)
-    _check_size(case, placement.size)  # what is cut off is known only now
     image = resize_image(placement.cut(pixels), placement.size)
     del picture, pixels  # the largest of all that is held
     labels = resize_labels(placement.cut(labels), placement.size)

@@ -229,8 +229,9 @@ def _of_image(facts: CaseFacts, case: SourceCase, dataset: SourceDataset) -> Ite
     elif image.constant_slices:
         yield about("note", "constant-slices", f"in {image.constant_slices} of {S} slices all pixels are equal")
     if min(H, W) < SMALLEST:
-        text = f"its slices have {H}×{W} pixels; the networks need {SMALLEST} each way"
-        yield about("warning", "small", text, "Resize them all: --prepare.size '[64, 64]'")
+        yield about(
+            "note", "small", f"its slices have {H}×{W} pixels and are padded to the {SMALLEST} that networks need"
+        )
     if dataset.modality == "ct" and lowest >= 0 and highest > 0:
         text = f"its values run from {lowest:g} to {highest:g}, so they are no Hounsfield units"
         yield about("warning", "no-hu", text, "Subtract the offset, or name the modality: --prepare.modality mr")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from caseunet.data.store import Prepared
-from caseunet.data.transforms import gather_slices, network_input, slices_at_once
+from caseunet.data.transforms import gather_slices, segment, slices_at_once
 from caseunet.metrics.overlap import confusion_matrix, counts_of
 from caseunet.types import Preprocessing, Ranges
 
@@ -50,7 +50,7 @@ def validate(
         for begin in range(0, len(indices), at_once):
             group = indices[begin : begin + at_once]
             gathered = torch.from_numpy(gather_slices(pixels, group, preprocessing.neighbours)).to(device)
-            predicted = network(network_input(gathered, preprocessing)).argmax(1).cpu().numpy()
+            predicted = segment(network, gathered, preprocessing).argmax(1).cpu().numpy()
             confusion += confusion_matrix(labels[group], predicted, len(label_map))
         for name, members in label_map.structures.items():
             dice[name].append(counts_of(confusion, members).dice)

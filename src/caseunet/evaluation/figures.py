@@ -94,7 +94,8 @@ def contact_sheet(cells: Sequence[Cell], columns: int, labels: Sequence[Label], 
     rows = -(-len(cells) // columns)
     H, W = cells[0].loaded[1].shape
     width = min(2.4, 20 / (2 * columns))
-    figure = Figure(figsize=(2 * columns * width, rows * (width * H / W + 0.5) + 0.8), layout="constrained")
+    size = max(9, 2 * columns * width), rows * (width * H / W + 0.5) + 0.8  # the title needs 9 inches
+    figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(rows, 2 * columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()

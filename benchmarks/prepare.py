@@ -146,7 +146,7 @@ def kill(folder: Path, kills: int) -> dict[str, object]:
     while done < kills:
         for raw in (folder / "volumes", folder / "frames"):
             whole, broken = folder / f"{raw.name}-whole", folder / f"{raw.name}-broken"
-            command = [sys.executable, "-m", "caseunet.cli", "prepare", str(raw), "--out"]
+            command = [sys.executable, "-c", "from caseunet.cli import main; main()", "prepare", str(raw), "--out"]
             if not whole.exists():
                 began = time.monotonic()
                 subprocess.run([*command, str(whole)], check=True, capture_output=True)

@@ -40,6 +40,21 @@ def location(text: str) -> Location:
 
 
 @contextmanager
+def reached(place: Location) -> Iterator[None]:
+    """Tell in words what goes wrong behind a URL: each protocol has errors of its own.
+
+    Raises:
+        UserError: it cannot be reached.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(place, Path) or isinstance(error, UserError):
+            raise
+        raise UserError(f"{place}: cannot be reached: {type(error).__name__}: {error}") from error
+
+
+@contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path``; on success it is renamed into place, on failure it is removed.
 
@@ -122,7 +137,8 @@ def check_output_folder(folder: Location, kind: str, inputs: Iterable[Location],
             given.
     """
     if not isinstance(folder, Path):
-        _check_replaceable(folder, folder, kind, overwrite)
+        with reached(folder):
+            _check_replaceable(folder, folder, kind, overwrite)
         return
     target = folder.resolve()
     if target == Path.cwd().resolve():

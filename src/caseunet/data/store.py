@@ -26,7 +26,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 
 from caseunet.data.intensities import CaseIntensities, Intensities, pooled
 from caseunet.errors import UserError, did_you_mean
-from caseunet.files import Location, mark_output, read_json, read_model, write_json
+from caseunet.files import Location, mark_output, reached, read_json, read_model, write_json
 from caseunet.progress import counted
 from caseunet.types import BY_BLOCKS, Fold, Grid, LabelMap, Modality, Split, Stored
 
@@ -269,10 +269,12 @@ class Prepared:
     def __init__(self, folder: Location) -> None:
         self.folder = folder
         self._arrays: dict[tuple[str, str], zarr.Array] = {}
-        if not (folder / DESCRIPTION).is_file():
-            unfinished = Workplace(folder.with_name(f"{folder.name}.unfinished"))
-            if unfinished.folder.is_dir():
-                raise UserError(f"{folder}: is not finished. Give the same caseunet prepare again: it goes on.")
+        unfinished = Workplace(folder.with_name(f"{folder.name}.unfinished")).folder
+        with reached(folder):
+            is_there, is_begun = (folder / DESCRIPTION).is_file(), unfinished.is_dir()
+        if not is_there and is_begun:
+            raise UserError(f"{folder}: is not finished. Give the same caseunet prepare again: it goes on.")
+        if not is_there:
             raise UserError(f"{folder}: is no {KIND[2:]} ({DESCRIPTION} is missing). Make one with: caseunet prepare")
         if (found := read_json(folder / DESCRIPTION, KIND).get("format_version")) == 1:
             raise UserError(f"{folder}: is of format {found}, which an earlier version wrote. Prepare the data again.")

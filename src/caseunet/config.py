@@ -107,7 +107,8 @@ class DataConfig(Section):
     """Intensity window in stored units (HU for CT); null takes -200…250 HU for CT with "range", 0…255 for 8-bit images
     and the middle 99 % of the foreground's intensities otherwise."""
     normalize: Literal["range", "zscore"] = "range"
-    """"range" maps the window to 0…1; "zscore" subtracts the mean and divides by the standard deviation per channel."""
+    """"range" maps the window to 0…1; "zscore" subtracts the mean and divides by the standard deviation per channel: of
+    the training cases' foreground, or for MR, whose scale differs from scan to scan, of each scan."""
     rare_share: Annotated[float, Field(ge=0, le=1)] = 1 / 3
     """Share of the samples that hold a foreground class for sure, each class as often as the others."""
     balance: Literal["slices", "cases", "classes"] = "slices"

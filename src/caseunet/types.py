@@ -148,8 +148,8 @@ class Preprocessing(Grid):
     """How a source's pixels become network input; all that prediction needs to repeat what training saw.
 
     Steps, in this order: cut and resize the slices as the :class:`Grid` says; put the ``neighbours`` slices below and
-    above beside each as channels (edge slices repeated); clip to ``clip`` if given; subtract and divide; repeat each
-    channel ``repeat`` times.
+    above beside each as channels (edge slices repeated); clip to ``clip`` if given; subtract and divide, with
+    ``per_case`` by the mean and standard deviation of each case's own pixels; repeat each channel ``repeat`` times.
     """
 
     modality: Modality
@@ -157,6 +157,7 @@ class Preprocessing(Grid):
     neighbours: Annotated[int, Field(ge=0)] = 0
     repeat: Annotated[int, Field(ge=1)] = 1
     clip: tuple[float, float] | None = None
+    per_case: bool = False
     subtract: tuple[float, ...]
     divide: tuple[float, ...]
 

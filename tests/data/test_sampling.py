@@ -239,6 +239,7 @@ def info_of(modality: str, dtype: str, channels: int) -> DatasetInfo:
         (("ct", "int16", 1), {}, ((-200, 250), (-200,), (450,), 1)),
         (("ct", "int16", 1), {"clip": (-100, 100)}, ((-100, 100), (-100,), (200,), 1)),
         (("ct", "int16", 1), {"normalize": "zscore"}, ((-50, 150), (10,), (2,), 1)),
+        (("mr", "int16", 1), {"normalize": "zscore"}, (None, (0,), (1,), 1)),
         (("mr", "int16", 1), {"three_channels": True}, ((-50, 150), (-50,), (200,), 3)),
         (("rgb", "uint8", 3), {"three_channels": True}, (None, (0, 0, 0), (255, 255, 255), 1)),
         (("rgb", "uint8", 3), {"normalize": "zscore"}, (None, (10, 20, 30), (2, 4, 6), 1)),
@@ -250,4 +251,5 @@ def test_planned_preprocessing(
     described = info_of(*info)
     planned = plan_preprocessing(described, described.intensities, DataConfig.model_validate(config))
     assert planned.size == (64, 96)
+    assert planned.per_case == (info[0] == "mr" and config.get("normalize") == "zscore")
     assert (planned.clip, planned.subtract, planned.divide, planned.repeat) == expected

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caseunet.data.transforms import (
+    case_standard,
     crop_or_pad,
     gather_slices,
     labels_from_logits,
@@ -18,6 +19,9 @@ from caseunet.data.transforms import (
 from caseunet.errors import UserError
 from caseunet.types import Preprocessing
 
+NONE = np.zeros((2, 1), np.float32)
+"""Of a case, where the preprocessing does not ask for it."""
+
 
 def test_neighbours_are_channels_from_low_to_high_and_edges_repeat() -> None:
     pixels = np.arange(4).reshape(4, 1, 1, 1)
@@ -28,7 +32,7 @@ def test_neighbours_are_channels_from_low_to_high_and_edges_repeat() -> None:
 
 def test_a_window_maps_to_zero_and_one() -> None:
     p = Preprocessing(modality="ct", channels=1, repeat=3, clip=(-200, 250), subtract=(-200,), divide=(450,))
-    x = segment(lambda x: x, torch.tensor([-1000, -200, 25, 250, 3000], dtype=torch.int16).reshape(1, 1, 1, 5), p)
+    x = segment(lambda x: x, torch.tensor([-1000, -200, 25, 250, 3000], dtype=torch.int16).reshape(1, 1, 1, 5), p, NONE)
     assert x.shape == (1, 3, 1, 5)
     for channel in x[0]:
         assert channel[0].tolist() == [0, 0, 0.5, 1, 1]
@@ -43,21 +47,35 @@ def test_small_slices_are_padded_for_the_network_alone() -> None:
         return x
 
     pixels = torch.arange(20 * 40).reshape(1, 1, 20, 40)
-    assert torch.equal(segment(network, pixels, p), pixels.float())
+    assert torch.equal(segment(network, pixels, p, NONE), pixels.float())
     assert seen[0].shape == (1, 1, 32, 40)
     assert torch.equal(seen[0][0, 0, 31], pixels[0, 0, 19].float())
 
 
 def test_each_channel_has_its_own_shift_also_in_2_5_d() -> None:
     p = Preprocessing(modality="rgb", channels=2, neighbours=1, subtract=(1, 2), divide=(1, 10))
-    x = normalize(torch.full((1, 6, 1, 1), 22, dtype=torch.uint8), p)
+    x = normalize(torch.full((1, 6, 1, 1), 22, dtype=torch.uint8), p, torch.from_numpy(NONE)[None])
     assert x[0, :, 0, 0].tolist() == [21, 2, 21, 2, 21, 2]
+
+
+def test_each_case_has_its_own_mean_and_deviation() -> None:
+    """Two scans of one object on other scales become equal; their neighbours are normalised alike."""
+    rng = np.random.default_rng(0)
+    scan = rng.integers(0, 1000, (4, 2, 5, 6)).astype(np.int32)
+    scaled = 7 * scan + 300
+    for c in range(2):
+        np.testing.assert_allclose(case_standard(scan)[:, c], [scan[:, c].mean(), scan[:, c].std()], rtol=1e-6)
+    p = Preprocessing(modality="mr", channels=2, neighbours=1, per_case=True, subtract=(0, 0), divide=(1, 1))
+    pixels = torch.from_numpy(np.concatenate([gather_slices(case, [1], 1) for case in (scan, scaled)]))
+    x = normalize(pixels, p, torch.from_numpy(np.stack([case_standard(case) for case in (scan, scaled)])))
+    torch.testing.assert_close(x[0], x[1], atol=1e-4, rtol=1e-4)
+    assert x[0, 2, 0, 0] == pytest.approx((scan[1, 0, 0, 0] - scan[:, 0].mean()) / scan[:, 0].std(), rel=1e-4)
 
 
 def test_another_number_of_channels_is_refused() -> None:
     p = Preprocessing(modality="rgb", channels=3, subtract=(0, 0, 0), divide=(1, 1, 1))
     with pytest.raises(UserError, match="has 1 channels; the model was trained on rgb images with 3"):
-        normalize(torch.zeros(1, 1, 4, 4), p)
+        normalize(torch.zeros(1, 1, 4, 4), p, torch.from_numpy(NONE)[None])
 
 
 def test_crops_and_pads() -> None:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -13,6 +14,7 @@ import torch
 from caseunet import Predictor, UserError
 from caseunet.bundle import Bundle
 from caseunet.data import transforms
+from caseunet.data.grid import body_box
 from caseunet.data.store import Prepared
 from caseunet.io import nifti, raster
 from caseunet.pipelines.predict import find_inputs, predict
@@ -82,12 +84,39 @@ def test_bad_inputs_are_named(predictor: Predictor, lits_bundle: Bundle, tmp_pat
         predictor.predict(tmp_path / "rgb.png")
     with pytest.raises(UserError, match=r"\(2, 3, 4, 5\): this model expects \(H, W\) or \(S, H, W\)"):
         predictor.predict(np.zeros((2, 3, 4, 5)))
-    with pytest.raises(UserError, match="20×40 pixels is too small"):
-        predictor.predict(np.zeros((20, 40)))
     with pytest.raises(UserError, match='no engine "tensorflow"'):
         Predictor(lits_bundle, engine="tensorflow")
     with pytest.raises(UserError, match='device "quantum" cannot be used'):
         Predictor(lits_bundle, device="quantum")
+
+
+def test_slices_smaller_than_the_network_needs_are_segmented(predictor: Predictor) -> None:
+    assert predictor.predict(np.zeros((20, 40))).labels.shape == (20, 40)
+
+
+def test_air_around_a_body_is_background_and_the_rest_as_if_cut_out(lits_bundle: Bundle, lits_raw: Path) -> None:
+    """With crop_air the body's box is segmented as if it were the whole image, and put back where it was."""
+    with_crop = lits_bundle.info.preprocessing.model_copy(update={"crop_air": True})
+    cropping = Predictor(replace(lits_bundle, info=lits_bundle.info.model_copy(update={"preprocessing": with_crop})))
+    pixels = np.full((2, 1, 160, 150), -1000, np.int16)
+    pixels[:, :, 60:120, 50:100] = np.random.default_rng(0).integers(0, 200, (2, 1, 60, 50))
+    top, left, bottom, right = body_box(pixels)
+    assert (top, left) != (0, 0)
+    labels = cropping.predict_slices(pixels)
+    inside = np.zeros_like(labels)
+    inside[:, top:bottom, left:right] = Predictor(lits_bundle).predict_slices(pixels[..., top:bottom, left:right])
+    np.testing.assert_array_equal(labels, inside)
+
+
+def test_a_spacing_changes_what_an_array_is(lits_bundle: Bundle) -> None:
+    """Pixels twice as large as the training data's are looked at in twice the size, and return at their own."""
+    at_spacing = lits_bundle.info.preprocessing.model_copy(update={"spacing": (0.8, 0.8)})
+    predictor = Predictor(replace(lits_bundle, info=lits_bundle.info.model_copy(update={"preprocessing": at_spacing})))
+    seen = []
+    predictor._model.register_forward_hook(lambda module, given, result: seen.append(tuple(given[0].shape[-2:])))
+    assert predictor.predict(np.zeros((40, 48)), spacing=(5, 1.6, 1.6)).labels.shape == (40, 48)
+    assert predictor.predict(np.zeros((40, 48))).labels.shape == (40, 48)
+    assert seen == [(80, 96), (40, 48)]
 
 
 def test_saving_checks_the_kind_of_file(predictor: Predictor, tmp_path: Path) -> None:

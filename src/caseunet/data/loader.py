@@ -46,12 +46,14 @@ class Batch:
     Attributes:
         pixels: (B, slices · C, H, W), the stored type; small, so that little is moved between processes and devices.
         target: class ids, (B, H, W), uint8.
+        standards: mean and standard deviation of each one's case, (B, 2, C), float32.
         samples: where each comes from.
         augmentations: drawn for each, and not yet applied.
     """
 
     pixels: Tensor
     target: Tensor
+    standards: Tensor
     samples: tuple[Sample, ...]
     augmentations: tuple[Augmentation, ...]
 
@@ -106,7 +108,8 @@ class BatchDataset(Dataset[Batch | Failure]):
         rng = np.random.default_rng([self._seed, step, 1])  # not the samples' own, so that these do not depend on it
         rgb = self._prepared.info.modality == "rgb"
         augmentations = tuple(draw(self._augment, rng, rgb) for _ in samples)
-        return Batch(pixels, target, tuple(samples), augmentations)
+        standards = torch.from_numpy(np.stack([self._prepared.standard(sample.case) for sample in samples]))
+        return Batch(pixels, target, standards, tuple(samples), augmentations)
 
     def _load(self, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
         """One sample's stored pixels (slices · C, H, W) and class ids (H, W), cut out."""
@@ -221,11 +224,14 @@ def plan_preprocessing(info: DatasetInfo, intensities: Intensities, config: Data
         config: what is given goes before what the data suggest.
     """
     unsigned_8bit = info.dtype == "uint8"
+    per_case = config.normalize == "zscore" and info.modality == "mr"
     clip = config.clip
-    if clip is None and not unsigned_8bit:
+    if clip is None and not unsigned_8bit and not per_case:
         middle = (min(intensities.low), max(intensities.high))
         clip = CT_WINDOW if info.modality == "ct" and config.normalize == "range" else middle
-    if config.normalize == "zscore":
+    if per_case:
+        subtract, divide = (0.0,) * info.channels, (1.0,) * info.channels
+    elif config.normalize == "zscore":
         subtract, divide = intensities.mean, tuple(std or 1.0 for std in intensities.std)
     else:
         low, high = clip or (0.0, 255.0)
@@ -237,6 +243,7 @@ def plan_preprocessing(info: DatasetInfo, intensities: Intensities, config: Data
         neighbours=config.neighbours,
         repeat=3 if config.three_channels and info.channels == 1 else 1,
         clip=clip,
+        per_case=per_case,
         subtract=subtract,
         divide=divide,
     )

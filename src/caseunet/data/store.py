@@ -36,7 +36,18 @@ KINDS = ("images", "labels")
 SHARD_BYTES = 8 * 1024**2
 """Of slices in a shard, before they are compressed."""
 
-COLUMNS = ("group", "array", "first", "slices", "height", "width", "image_hash", "slice_class_pixels", "intensities")
+COLUMNS = (
+    "group",
+    "array",
+    "first",
+    "slices",
+    "height",
+    "width",
+    "image_hash",
+    "slice_class_pixels",
+    "intensities",
+    "standard",
+)
 
 
 class DatasetInfo(Stored):
@@ -81,6 +92,8 @@ class CaseRow:
         spacing: the source's between slices, rows, columns, millimetres.
         box: (top, left, bottom, right) of what was kept of the source's canonical rows and columns.
         slice_class_pixels: pixel counts, (slices · classes), slice after slice.
+        intensities: of its foreground.
+        standard: means, then standard deviations of its channels over all pixels, (2 · C).
     """
 
     id: str
@@ -99,6 +112,7 @@ class CaseRow:
     label_hash: str
     slice_class_pixels: tuple[int, ...]
     intensities: CaseIntensities
+    standard: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -352,6 +366,13 @@ class Prepared:
         if flat.size != shape[0] * shape[1]:
             raise self._damaged(f"the pixel counts of case {case} are not {shape[0]} slices × {shape[1]} classes")
         return flat.reshape(shape)
+
+    def standard(self, case: str) -> np.ndarray:
+        """Mean and standard deviation over all pixels of a case, (2, C), float32."""
+        flat = np.asarray(self.cases.at[case, "standard"], np.float32)
+        if flat.size != 2 * self.info.channels:
+            raise self._damaged(f"the standard of case {case} is not that of {self.info.channels} channels")
+        return flat.reshape(2, -1)
 
     def intensities(self, cases: Iterable[str]) -> Intensities:
         """Of the foreground of some cases together."""

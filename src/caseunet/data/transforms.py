@@ -65,8 +65,22 @@ def gather_slices(pixels: np.ndarray, indices: Sequence[int], neighbours: int) -
     return gathered.reshape(len(indices), -1, *pixels.shape[2:])
 
 
-def normalize(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
+def case_standard(pixels: np.ndarray) -> np.ndarray:
+    """Mean and standard deviation of each channel of a case (S, C, H, W) over all its pixels, (2, C), float32."""
+    count = pixels.size // pixels.shape[1]
+    mean = sum(s.mean(axis=(1, 2), dtype=np.float64) for s in pixels) / len(pixels)
+    squares = sum(np.square(s - mean[:, None, None]).sum(axis=(1, 2)) for s in pixels)  # slices: a scan is large
+    return np.stack([mean, np.sqrt(squares / count)]).astype(np.float32)
+
+
+def normalize(pixels: Tensor, preprocessing: Preprocessing, standards: Tensor) -> Tensor:
     """Gathered pixels (B, slices · C, H, W) of any type, clipped and scaled, float32 of the same shape.
+
+    Args:
+        pixels: gathered.
+        preprocessing: how.
+        standards: :func:`case_standard` of each one's case, (B, 2, C), or (1, 2, C) of all; used only if the
+            preprocessing is per case.
 
     Raises:
         UserError: the number of channels is not what the model was made for.
@@ -81,7 +95,10 @@ def normalize(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
     x = pixels.float()
     if p.clip is not None:
         x = x.clamp(*p.clip)
-    shift, scale = (x.new_tensor(v).repeat(slices)[:, None, None] for v in (p.subtract, p.divide))
+    parts = [x.new_tensor(values)[None] for values in (p.subtract, p.divide)]
+    if p.per_case:
+        parts = [standards[:, 0], standards[:, 1].clamp(min=1e-8)]  # all pixels of a case may be equal
+    shift, scale = (part.repeat(1, slices)[:, :, None, None] for part in parts)
     return (x - shift) / scale
 
 
@@ -91,15 +108,24 @@ def repeat_channels(x: Tensor, preprocessing: Preprocessing) -> Tensor:
     return repeated.contiguous(memory_format=torch.channels_last)
 
 
-def segment(network: Callable[[Tensor], Tensor], pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
+def segment(
+    network: Callable[[Tensor], Tensor], pixels: Tensor, preprocessing: Preprocessing, standard: np.ndarray
+) -> Tensor:
     """Logits (B, classes, H, W) of gathered pixels (B, slices · C, H, W) of any type and size.
+
+    Args:
+        network: network input → logits.
+        pixels: gathered from one case.
+        preprocessing: that the network was trained with.
+        standard: :func:`case_standard` of the case.
 
     Raises:
         UserError: see :func:`normalize`.
     """
     H, W = pixels.shape[-2:]
     below, beside = max(0, SMALLEST - H), max(0, SMALLEST - W)
-    x = F.pad(normalize(pixels, preprocessing), (0, beside, 0, below), mode="replicate")
+    standards = torch.from_numpy(standard)[None].to(pixels.device)
+    x = F.pad(normalize(pixels, preprocessing, standards), (0, beside, 0, below), mode="replicate")
     return network(repeat_channels(x, preprocessing))[..., :H, :W]
 
 

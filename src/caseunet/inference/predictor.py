@@ -10,7 +10,14 @@ import torch
 
 from caseunet.bundle import Bundle, load_bundle
 from caseunet.data.grid import place
-from caseunet.data.transforms import gather_slices, labels_from_logits, resize_image, segment, slices_at_once
+from caseunet.data.transforms import (
+    case_standard,
+    gather_slices,
+    labels_from_logits,
+    resize_image,
+    segment,
+    slices_at_once,
+)
 from caseunet.errors import UserError
 from caseunet.io import images, nifti, raster
 from caseunet.models import create_model
@@ -127,13 +134,14 @@ class Predictor:
         S, _, H, W = pixels.shape
         placement = place(pixels, spacing, preprocessing)
         resized = resize_image(placement.cut(pixels), placement.size)
+        standard = case_standard(resized)
         group = slices_at_once(*placement.size)
         labels = np.zeros((S, H, W), np.uint8)  # what is cut off is background
         kept = placement.cut(labels)
         for start in range(0, S, group):
             indices = range(start, min(start + group, S))
             gathered = torch.from_numpy(gather_slices(resized, indices, preprocessing.neighbours)).to(self.device)
-            logits = segment(self._model, gathered, preprocessing)
+            logits = segment(self._model, gathered, preprocessing, standard)
             kept[indices.start : indices.stop] = labels_from_logits(logits, placement.box_size).cpu().numpy()
             done(len(indices))
         return labels

@@ -17,7 +17,7 @@ from caseunet.config import PrepareConfig, load_config
 from caseunet.data.grid import place, plan_grid, prepared_size, widened
 from caseunet.data.intensities import measure_intensities, pooled
 from caseunet.data.store import DESCRIPTION, KIND, CaseRow, DatasetInfo, Prepared, PreparedWriter, Workplace
-from caseunet.data.transforms import resize_image, resize_labels
+from caseunet.data.transforms import case_standard, resize_image, resize_labels
 from caseunet.errors import UserError
 from caseunet.files import Location, check_output_folder, content_hash, write_text
 from caseunet.pipelines.audit import Examination, alone, examine
@@ -352,6 +352,7 @@ def read_case(
         label_hash=hashes[1],
         slice_class_pixels=tuple(int(n) for s in labels for n in np.bincount(s.ravel(), minlength=classes)),
         intensities=measure_intensities(image, labels),
+        standard=tuple(case_standard(image).ravel().tolist()),
     )
     return row, image, labels
 

@@ -99,7 +99,7 @@ def _spread(available: int, wanted: int) -> list[int]:
 
 
 def _cells(batch: Batch, preprocessing: Preprocessing) -> list[Cell]:
-    loaded = normalize(batch.pixels, preprocessing)
+    loaded = normalize(batch.pixels, preprocessing, batch.standards)
     rgb = preprocessing.modality == "rgb"
     changed, targets = augment(loaded, batch.target, batch.augmentations, rgb)
     return [
@@ -117,6 +117,8 @@ def _visible(image: torch.Tensor, preprocessing: Preprocessing) -> np.ndarray:
     """The middle slice of a normalised image (slices · C, H, W) in 0 to 1: (H, W, 3) of RGB, else the first channel."""
     p = preprocessing
     middle = image.reshape(2 * p.neighbours + 1, p.channels, *image.shape[1:])[p.neighbours]
+    if p.per_case:
+        return display_range(middle[:1].numpy(), (-2, 3))  # standard deviations about the mean
     divide, subtract = (torch.tensor(values)[:, None, None] for values in (p.divide, p.subtract))
     stored = (middle * divide + subtract).numpy()
     return display_range(stored if p.modality == "rgb" else stored[:1], p.clip or (0, 255))

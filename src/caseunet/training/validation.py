@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from caseunet.data.store import Prepared
-from caseunet.data.transforms import gather_slices, segment, slices_at_once
+from caseunet.data.transforms import case_standard, gather_slices, segment, slices_at_once
 from caseunet.metrics.overlap import confusion_matrix, counts_of
 from caseunet.types import Preprocessing, Ranges
 
@@ -44,13 +44,14 @@ def validate(
     dice: dict[str, list[float]] = {name: [] for name in label_map.structures}
     for case, parts in ranges.items():
         pixels, labels = prepared.image(case), prepared.labels(case)
+        standard = case_standard(pixels)
         confusion = np.zeros((len(label_map), len(label_map)), np.int64)
         indices = [s for start, stop in parts for s in range(start, stop)]
         at_once = slices_at_once(*pixels.shape[-2:])
         for begin in range(0, len(indices), at_once):
             group = indices[begin : begin + at_once]
             gathered = torch.from_numpy(gather_slices(pixels, group, preprocessing.neighbours)).to(device)
-            predicted = segment(network, gathered, preprocessing).argmax(1).cpu().numpy()
+            predicted = segment(network, gathered, preprocessing, standard).argmax(1).cpu().numpy()
             confusion += confusion_matrix(labels[group], predicted, len(label_map))
         for name, members in label_map.structures.items():
             dice[name].append(counts_of(confusion, members).dice)

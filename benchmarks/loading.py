@@ -45,18 +45,20 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_lits(Path(folder) / "raw", patients=5, shape=(48, 512, 512))
         prepared = prepare(Path(folder) / "raw", Path(folder) / "prepared", config.prepare)
-        rows = [
-            speed(prepared, config.data, workers, kept, given.batches)
-            for kept in (0, loader.CACHE_BYTES)
-            for workers in (0, 1, 2)
-        ]
-        costs = step(prepared, config.data, given.steps)
-    machine = {
-        "processor": platform.processor() or platform.machine(),
-        "cores": psutil.cpu_count(logical=False),
-        "torch_threads": torch.get_num_threads(),
-    }
-    given.out.write_text(json.dumps({"machine": machine, "loading": rows, "step": costs}, indent=1) + "\n")
+        result: dict[str, object] = {
+            "machine": {
+                "processor": platform.processor() or platform.machine(),
+                "cores": psutil.cpu_count(logical=False),
+                "torch_threads": torch.get_num_threads(),
+            },
+            "step": step(prepared, config.data, given.steps),
+        }
+        rows: list[dict[str, object]] = []
+        result["loading"] = rows
+        for kept in (0, loader.CACHE_BYTES):
+            for workers in (0, 1, 2):
+                rows.append(speed(prepared, config.data, workers, kept, given.batches))
+                given.out.write_text(json.dumps(result, indent=1) + "\n")
 
 
 def speed(prepared: Prepared, config: DataConfig, workers: int, kept: int, batches: int) -> dict[str, object]:

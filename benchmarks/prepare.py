@@ -70,9 +70,14 @@ def main() -> None:
                     array[0, 0, n] = 1
                     nib.save(nib.Nifti1Image(array, image.affine), folder / "real" / kind / f"case{n}.nii.gz")
         result["cost"] = [row for raw in sources for row in measure(raw, folder, given.repeats)]
+        save(given.out, result)
         if given.kills:
             result["kills"] = kill(folder, given.kills)
-    given.out.write_text(json.dumps(result, indent=1) + "\n")
+            save(given.out, result)
+
+
+def save(out: Path, result: dict[str, object]) -> None:
+    out.write_text(json.dumps(result, indent=1) + "\n")
 
 
 def measure(raw: Path, folder: Path, repeats: int) -> list[dict[str, object]]:

@@ -10,79 +10,32 @@ from torch.nn import functional as F
 
 from caseunet.config import AugmentConfig
 
-STRENGTHS = {
-    "none": AugmentConfig(
-        strength="none",
-        flip_rows=False,
-        flip_columns=False,
-        rotation=0,
-        scale=1,
-        shear=0,
-        elastic=0,
-        noise=0,
-        blur=0,
-        gamma=1,
-        brightness=0,
-        contrast=1,
-        low_resolution=1,
-        hue=0,
-        saturation=1,
-    ),
-    "light": AugmentConfig(
-        strength="light",
-        flip_rows=True,
-        flip_columns=True,
-        rotation=10,
-        scale=1.1,
-        shear=0,
-        elastic=0,
-        noise=0.1,
-        blur=0,
-        gamma=1.2,
-        brightness=0.1,
-        contrast=1.15,
-        low_resolution=1,
-        hue=5,
-        saturation=1.1,
-    ),
-    "default": AugmentConfig(
-        strength="default",
-        flip_rows=True,
-        flip_columns=True,
-        rotation=30,
-        scale=1.4,
-        shear=5,
-        elastic=0.01,
-        noise=0.3,
-        blur=1,
-        gamma=1.5,
-        brightness=0.3,
-        contrast=1.33,
-        low_resolution=2,
-        hue=10,
-        saturation=1.3,
-    ),
-    "strong": AugmentConfig(
-        strength="strong",
-        flip_rows=True,
-        flip_columns=True,
-        rotation=180,
-        scale=1.6,
-        shear=10,
-        elastic=0.02,
-        noise=0.5,
-        blur=1.5,
-        gamma=2,
-        brightness=0.5,
-        contrast=1.6,
-        low_resolution=3,
-        hue=20,
-        saturation=1.6,
-    ),
+LIMITS: dict[str, tuple[float, float, float, float]] = {
+    # key: (none, light, default, strong)
+    "flip_rows": (False, True, True, True),  # whether images are turned upside down
+    "flip_columns": (False, True, True, True),  # whether they are turned left to right
+    "rotation": (0, 10, 30, 180),  # degrees, either way
+    "scale": (1, 1.1, 1.4, 1.6),  # factor, larger or smaller
+    "shear": (0, 0, 5, 10),  # degrees, either way
+    "elastic": (0, 0, 0.01, 0.02),  # standard deviation of the displacement, share of the shorter side
+    "noise": (0, 0.1, 0.3, 0.5),  # standard deviation, in those of the image
+    "blur": (0, 0, 1, 1.5),  # standard deviation, pixels
+    "gamma": (1, 1.2, 1.5, 2),  # exponent, or its inverse
+    "brightness": (0, 0.1, 0.3, 0.5),  # shift either way, in standard deviations of the image
+    "contrast": (1, 1.15, 1.33, 1.6),  # factor on distances from the mean, or its inverse
+    "low_resolution": (1, 1, 2, 3),  # factor by which the image is shrunk before it is brought back
+    "hue": (0, 5, 10, 20),  # degrees, either way
+    "saturation": (1, 1.1, 1.3, 1.6),  # factor on distances from grey, or its inverse
 }
-"""Limits of what is drawn."""
+"""How far each change goes at most at each strength; 0, 1 for factors, and False leave the image as it is."""
 
-CHANCES = {
+STRENGTHS: dict[str, AugmentConfig] = {
+    strength: AugmentConfig.model_validate({"strength": strength} | {key: row[n] for key, row in LIMITS.items()})
+    for n, strength in enumerate(("none", "light", "default", "strong"))
+}
+"""The limits of each strength as a configuration in which nothing is left open."""
+
+PROBABILITIES = {
     "flip_rows": 0.5,
     "flip_columns": 0.5,
     "rotation": 0.3,
@@ -98,7 +51,7 @@ CHANCES = {
     "hue": 0.2,
     "saturation": 0.2,
 }
-"""Probability of each change, near those of nnU-Net where it has the like."""
+"""That each change happens to a sample; near those of nnU-Net where it has the like."""
 
 CONTROL_POINTS = 6
 """Along each side of the image; the elastic displacement between them is smooth."""
@@ -112,8 +65,8 @@ class Augmentation:
         flip_rows, flip_columns: upside down, left to right.
         angle: degrees, counter-clockwise as the image is looked at.
         scale: above 1 things become larger.
-        shear: degrees; columns lean.
-        elastic: displacements of control points (2, n, n), rows first, as shares of the shorter side; () for none.
+        shear: degrees by which columns lean, their upper end to the right.
+        elastic: where control points read, (2, n, n), rows first, as shares of the shorter side; () for none.
         low_resolution: factor by which the image is shrunk before it is brought back to its size.
         blur: standard deviation, pixels.
         gamma: exponent on intensities between the sample's lowest and highest.
@@ -157,14 +110,13 @@ def draw(config: AugmentConfig, rng: np.random.Generator, rgb: bool) -> Augmenta
 
     Args:
         config: resolved. The same numbers are drawn whatever it says, so that one key changes nothing else.
-        rng: to draw from.
+        rng: to draw from. Factors are drawn evenly on a logarithmic scale.
         rgb: whether the image has colours.
     """
     limits = config.model_dump()
-    happens = {
-        name: bool(chance < CHANCES[name]) for name, chance in zip(CHANCES, rng.random(len(CHANCES)), strict=True)
-    }
-    place = dict(zip(CHANCES, rng.uniform(-1, 1, len(CHANCES)).tolist(), strict=True))
+    chances, places = rng.random(len(PROBABILITIES)).tolist(), rng.uniform(-1, 1, len(PROBABILITIES)).tolist()
+    happens = {name: chance < PROBABILITIES[name] for name, chance in zip(PROBABILITIES, chances, strict=True)}
+    place = dict(zip(PROBABILITIES, places, strict=True))
     displacements = rng.standard_normal((2, CONTROL_POINTS, CONTROL_POINTS))
     noise_seed = int(rng.integers(2**32))
 
@@ -206,18 +158,25 @@ def augment(image: Tensor, labels: Tensor, drawn: Sequence[Augmentation], rgb: b
 
     Args:
         image: (B, C, H, W), floating point; with ``rgb`` every three channels are red, green and blue.
-        labels: class ids, (B, H, W), any integer type.
+        labels: class ids, (B, H, W), any integer type, below 2²⁴.
         drawn: one for each sample.
         rgb: whether there are colours to change.
 
+    Returns:
+        Image and labels of the same shapes, types and memory formats.
+
     Raises:
-        ValueError: the numbers of samples or the sizes differ.
+        ValueError: the numbers of samples or the sizes differ, or the channels of RGB images are no multiple of three.
     """
     if len(drawn) != len(image) or labels.shape != (len(image), *image.shape[2:]):
         raise ValueError(f"{len(drawn)} draws for images {tuple(image.shape)} with masks {tuple(labels.shape)}")
-    images, masks = list(image), list(labels)
+    if rgb and image.shape[1] % 3:
+        raise ValueError(f"{image.shape[1]} channels are no multiple of red, green and blue")
+    images, masks = torch.empty_like(image), torch.empty_like(labels)
+    # Half precision would round the places where pixels are read to several pixels, and not alike for image and mask.
+    precision = torch.promote_types(image.dtype, torch.float32)
     for n, d in enumerate(drawn):
-        x, mask = _flipped(images[n], d), _flipped(masks[n], d)
+        x, mask = _flipped(image[n].to(precision), d), _flipped(labels[n], d)
         if d.resamples:
             x, mask = _resampled(x, mask, d)
         if d.low_resolution != 1:
@@ -228,16 +187,18 @@ def augment(image: Tensor, labels: Tensor, drawn: Sequence[Augmentation], rgb: b
             low, high = x.min(), x.max()
             span = (high - low).clamp(min=torch.finfo(x.dtype).tiny)
             x = ((x - low) / span) ** d.gamma * span + low
-        if d.contrast != 1 or d.brightness:
-            mean = x.mean()
-            x = torch.lerp(mean, x, d.contrast) + d.brightness * x.std()
+        if d.contrast != 1:
+            x = torch.lerp(x.mean(), x, d.contrast)
+        if d.brightness:
+            x = x + d.brightness * x.std(correction=0)  # without correction also of a single pixel
         if rgb and (d.hue or d.saturation != 1):
             x = _recolored(x, d.hue, d.saturation)
         if d.noise:
             generator = torch.Generator().manual_seed(d.noise_seed)  # of the CPU's, which is the same on any device
-            x = x + d.noise * x.std() * torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
+            normal = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
+            x = x + d.noise * x.std(correction=0) * normal
         images[n], masks[n] = x, mask
-    return torch.stack(images), torch.stack(masks)
+    return images, masks
 
 
 def _flipped(pixels: Tensor, d: Augmentation) -> Tensor:
@@ -247,20 +208,18 @@ def _flipped(pixels: Tensor, d: Augmentation) -> Tensor:
 
 def _resampled(image: Tensor, mask: Tensor, d: Augmentation) -> tuple[Tensor, Tensor]:
     """Image (C, H, W) and mask (H, W) read from the same places."""
-    grid = _grid(d, image.shape[-2:]).to(image.device)[None]
+    grid = _grid(d, image.shape[-2:], image.device)[None]
     moved = F.grid_sample(image[None], grid.to(image.dtype), padding_mode="reflection", align_corners=False)[0]
     ids = mask[None, None].to(torch.float32)
     ids = F.grid_sample(ids, grid, mode="nearest", padding_mode="reflection", align_corners=False)[0, 0]
     return moved, ids.round().to(mask.dtype)
 
 
-def _grid(d: Augmentation, size: torch.Size) -> Tensor:
+def _grid(d: Augmentation, size: torch.Size, device: torch.device) -> Tensor:
     """(H, W, 2): where each pixel is read, columns first, in −1 … 1 between the edges of the image; float32."""
     H, W = size
-    rows, columns = (
-        torch.arange(H, dtype=torch.float32) - (H - 1) / 2,
-        torch.arange(W, dtype=torch.float32) - (W - 1) / 2,
-    )
+    rows = torch.arange(H, dtype=torch.float32, device=device) - (H - 1) / 2
+    columns = torch.arange(W, dtype=torch.float32, device=device) - (W - 1) / 2
     angle, lean = np.deg2rad(d.angle), np.tan(np.deg2rad(d.shear))
     # From the place in the result to that in the source: undo the turn, the shear, the scale; in pixels, so that a disc
     # stays a disc in an image that is not square. Rows run downwards, hence the signs.
@@ -270,10 +229,16 @@ def _grid(d: Augmentation, size: torch.Size) -> Tensor:
     y = a * rows[:, None] + b * columns
     x = c * rows[:, None] + e * columns
     if d.elastic:
-        points = torch.tensor(d.elastic, dtype=torch.float32)[None] * min(H, W)  # pixels
-        moved = F.interpolate(points, (H, W), mode="bicubic", align_corners=True)[0]
+        points = torch.tensor(d.elastic, dtype=torch.float32, device=device) * min(H, W)  # pixels
+        moved = _between(points.shape[1], H, device) @ points @ _between(points.shape[2], W, device).T
         y, x = y + moved[0], x + moved[1]
     return torch.stack((x * (2 / W), y * (2 / H)), dim=-1)
+
+
+def _between(points: int, length: int, device: torch.device) -> Tensor:
+    """(length, points): bicubic weights of points from edge to edge; as a product much faster than interpolation."""
+    unit = torch.eye(points, device=device)[None, None]
+    return F.interpolate(unit, (length, points), mode="bicubic", align_corners=True)[0, 0]
 
 
 def _at_low_resolution(image: Tensor, factor: float) -> Tensor:
@@ -284,14 +249,21 @@ def _at_low_resolution(image: Tensor, factor: float) -> Tensor:
 
 
 def _blurred(image: Tensor, sigma: float) -> Tensor:
-    """Gaussian, first along the rows, then along the columns; edges are repeated."""
+    """Gaussian, first along the columns, then along the rows; edges are mirrored."""
     radius = max(1, int(np.ceil(3 * sigma)))
     at = torch.arange(-radius, radius + 1, dtype=image.dtype, device=image.device)
     kernel = torch.exp(-(at**2) / (2 * sigma**2))
     kernel = kernel / kernel.sum()
+    H, W = image.shape[-2:]
     x = image[:, None]  # channels are samples of one channel: the kernel is one for all
-    x = F.conv2d(F.pad(x, (0, 0, radius, radius), mode="replicate"), kernel[None, None, :, None])
-    return F.conv2d(F.pad(x, (radius, radius, 0, 0), mode="replicate"), kernel[None, None, None])[:, 0]
+    x = F.conv2d(x[..., _mirrored(H, radius, x.device), :], kernel[None, None, :, None])
+    return F.conv2d(x[..., _mirrored(W, radius, x.device)], kernel[None, None, None])[:, 0]
+
+
+def _mirrored(length: int, margin: int, device: torch.device) -> Tensor:
+    """Positions −margin … length + margin − 1 with what is beyond the edges mirrored, as often as it takes."""
+    at = torch.arange(-margin, length + margin, device=device) % (2 * length)
+    return torch.minimum(at, 2 * length - 1 - at)
 
 
 def _recolored(image: Tensor, hue: float, saturation: float) -> Tensor:

@@ -10,7 +10,8 @@ import pytest
 import zarr
 
 from caseunet.config import Config, PrepareConfig
-from caseunet.data.store import DatasetInfo, Prepared, PreparedWriter, fold_of
+from caseunet.data.store import DatasetInfo, Prepared, fold_of
+from caseunet.data.writing import PreparedWriter
 from caseunet.errors import UserError
 from caseunet.inference.predictor import Predictor
 from caseunet.pipelines.prepare import prepare
@@ -183,7 +184,7 @@ def test_missing_and_changed_pixels_are_noticed(lits_prepared: Prepared, tmp_pat
 def test_a_large_case_has_several_shards_and_none_may_be_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("caseunet.data.store.SHARD_BYTES", 40_000)
+    monkeypatch.setattr("caseunet.data.writing.SHARD_BYTES", 40_000)
     write_lits(tmp_path / "raw", patients=2, shape=(7, 64, 80))  # 71,680 bytes in two shards of four slices
     prepared = prepare(tmp_path / "raw", tmp_path / "p", PrepareConfig(folds=2, workers=0))
     dataset = LITS.discover(tmp_path / "raw")

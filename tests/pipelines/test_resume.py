@@ -17,7 +17,8 @@ from loky import get_reusable_executor
 from upath import UPath
 
 from caseunet.config import Config, PrepareConfig
-from caseunet.data.store import Prepared, remove
+from caseunet.data.store import Prepared
+from caseunet.data.writing import remove
 from caseunet.errors import UserError
 from caseunet.files import Location, location
 from caseunet.pipelines import prepare as pipeline
@@ -28,7 +29,7 @@ from caseunet.sources.generate import write_lits
 
 @pytest.fixture
 def raw(tmp_path: Path) -> Path:
-    """Four made-up patients whose slices are too large to share an array with others."""
+    """Four made-up patients."""
     write_lits(tmp_path / "raw", patients=4, shape=(6, 48, 40))
     return tmp_path / "raw"
 
@@ -233,6 +234,34 @@ def test_unknown_urls_are_refused(raw: Path, cli: Callable[..., tuple[int, str, 
     status, _, error = cli("prepare", raw, "--out", "nonsense://a/b")
     assert status == 2
     assert "nonsense://a/b" in error
+
+
+def test_what_stands_where_work_would_be_done_is_kept(raw: Path, tmp_path: Path) -> None:
+    """A training that failed leaves RUN.unfinished; prepare with --out RUN must not take it for its own."""
+    (tmp_path / "p.unfinished" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "p.unfinished" / "checkpoints" / "best.ckpt").write_text("weights")
+    with pytest.raises(UserError, match=r"p.unfinished: holds files that caseunet did not write"):
+        prepare(raw, tmp_path / "p", ALONE)
+    assert (tmp_path / "p.unfinished" / "checkpoints" / "best.ckpt").read_text() == "weights"
+    assert not list(tmp_path.glob(".p*"))
+
+
+def test_all_failing_cases_of_an_array_are_told(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = pipeline.measure_intensities
+
+    def fail_twice(image: np.ndarray, labels: np.ndarray) -> object:
+        calls.append(1)
+        if len(calls) in (2, 3):
+            raise ValueError(f"defect {len(calls)}")
+        return measure(image, labels)
+
+    calls: list[int] = []
+    monkeypatch.setattr(pipeline, "measure_intensities", fail_twice)
+    with pytest.raises(UserError, match="2 cases failed, volume-1 among them"):
+        prepare(raw, tmp_path / "p", ALONE)
+    log = (tmp_path / "p.unfinished" / "errors.log").read_text()
+    assert log.count("Traceback") == 2
+    assert "volume-2.nii: ValueError: defect 3" in log
 
 
 def test_a_full_disk_is_told_before(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,7 @@ A volume has an array of its own; small cases of one shape, as frames are, lie t
 place, one whole array after another, and moved when all is there.
 """
 
-import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -19,23 +18,17 @@ from typing import Annotated, Literal
 import numpy as np
 import pandas as pd
 import zarr
-from filelock import FileLock, Timeout
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
-from upath import UPath
-from zarr.codecs import BloscCodec, Crc32cCodec
+from pydantic import Field, model_validator
 
 from caseunet.data.intensities import CaseIntensities, Intensities, pooled
 from caseunet.errors import UserError, did_you_mean
-from caseunet.files import Location, mark_output, reached, read_json, read_model, write_json
+from caseunet.files import Location, reached, read_json, read_model
 from caseunet.progress import counted
 from caseunet.types import BY_BLOCKS, Fold, Grid, LabelMap, Modality, Split, Stored
 
 KIND = "a prepared data set"
 DESCRIPTION = "dataset.json"
 KINDS = ("images", "labels")
-SHARD_BYTES = 8 * 1024**2
-"""Of slices in a shard, before they are compressed."""
-
 COLUMNS = (
     "group",
     "array",
@@ -115,156 +108,15 @@ class CaseRow:
     standard: tuple[float, ...]
 
 
-@dataclass(frozen=True)
-class Workplace:
-    """The folder NAME.unfinished beside a PREPARED: ``data`` becomes it, ``done`` lists the arrays that are whole.
-
-    An array counts once its list of rows is there, which is written after it: what a kill leaves is never read. Any
-    process may write to it.
-    """
-
-    folder: Location
-
-    @property
-    def data(self) -> Location:
-        return self.folder / "data"
-
-    def done(self, array: str, key: str) -> list[CaseRow] | None:
-        """The rows of an array that was finished from the same sources in the same way; None if it was not."""
-        path = self._list_of(array)
-        if not path.is_file():
-            return None
-        try:
-            content = read_json(path, "a list of prepared cases")
-            rows: list[CaseRow] = _ROWS.validate_python(content["rows"])
-        except (UserError, ValidationError, KeyError, TypeError):
-            return None
-        return rows if content["key"] == key else None
-
-    def add(self, array: str, key: str, rows: Sequence[CaseRow], images: np.ndarray, labels: np.ndarray) -> None:
-        """Store an array's pixels, (S, C, H, W) and class ids (S, H, W), then its rows."""
-        path = self._list_of(array)
-        if path.is_file():
-            path.unlink()
-        for kind, pixels in zip(KINDS, (images, labels.astype(np.uint8, copy=False)), strict=True):
-            group = open_group(self.data / f"{kind}.zarr", "r+")
-            shuffled = BloscCodec(cname="zstd", clevel=3, shuffle="shuffle", typesize=pixels.dtype.itemsize)
-            shards = -(-pixels.nbytes // SHARD_BYTES)
-            slices = -(-len(pixels) // shards)
-            stored = group.create_array(
-                array,
-                shape=pixels.shape,
-                dtype=pixels.dtype,
-                chunks=(1, *pixels.shape[1:]),
-                shards=(slices, *pixels.shape[1:]),
-                compressors=[shuffled, Crc32cCodec()],  # a flipped bit is an error, not another pixel
-                config={"write_empty_chunks": True},  # so that a missing file is missing, and not all zero
-                overwrite=True,
-            )
-            for start in range(0, len(pixels), slices):  # one at a time, so that little is held beside the case
-                stored[start : start + slices] = pixels[start : start + slices]
-        write_json(path, {"key": key, "rows": _ROWS.dump_python(list(rows), mode="json")})
-
-    def _list_of(self, array: str) -> Location:
-        return self.folder / "done" / f"{array}.json"
-
-
-_ROWS = TypeAdapter(list[CaseRow])
-
-
-class PreparedWriter:
-    """Holds the :class:`Workplace` of a PREPARED for one process, and moves the data into place when all is there.
-
-    What an earlier run left there is kept. Used as a context; other processes may write arrays meanwhile.
-
-    Args:
-        folder: where PREPARED will be.
-        replace: whether an earlier one may be replaced.
-
-    Raises:
-        UserError: another process prepares to the same folder.
-    """
-
-    def __init__(self, folder: Location, replace: bool = False) -> None:
-        self.folder = folder.resolve() if isinstance(folder, Path) else folder
-        self._replace = replace
-        self.workplace = Workplace(self.folder.with_name(f"{self.folder.name}.unfinished"))
-        self._lock = None  # behind a URL nothing tells whether another process is at work
-        if isinstance(self.folder, Path):
-            self._lock = FileLock(self.folder.with_name(f".{self.folder.name}.lock"))
-
-    def __enter__(self) -> "PreparedWriter":
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        if self._lock is not None:
-            try:
-                self._lock.acquire(timeout=0)
-            except Timeout as error:
-                raise UserError(f"{self.folder}: another run prepares to it now. Choose another --out.") from error
-        work = self.workplace
-        if not (work.data / DESCRIPTION).parent.is_dir():
-            remove(work.folder)  # lists of arrays that are not there
-        (work.folder / "done").mkdir(parents=True, exist_ok=True)
-        for kind in KINDS:
-            group = work.data / f"{kind}.zarr"
-            if not (group / "zarr.json").is_file():
-                open_group(group, "w")
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        lists = self.workplace.folder / "done"
-        if lists.is_dir() and not any(lists.iterdir()):  # nothing that is worth to be kept
-            remove(self.workplace.folder)
-        if self._lock is not None:
-            self._lock.release()
-            Path(self._lock.lock_file).unlink(missing_ok=True)
-
-    def finish(self, info: DatasetInfo, rows: Iterable[CaseRow], split: Split) -> None:
-        """Write the descriptions, remove arrays that no row names, and move all into place."""
-        data = self.workplace.data
-        columns = [vars(row) | {"intensities": row.intensities.flat()} for row in rows]
-        used = {row["array"] for row in columns}
-        for kind in KINDS:
-            for left in (path for path in (data / f"{kind}.zarr").iterdir() if path.is_dir() and path.name not in used):
-                remove(left)
-        with (data / "cases.parquet").open("wb") as stream:
-            pd.DataFrame(columns).to_parquet(stream, index=False)
-        write_json(data / "splits.json", split.model_dump(mode="json"))
-        mark_output(data, KIND)
-        write_json(data / DESCRIPTION, info.model_dump(mode="json"))
-        if not self._replace and self.folder.is_dir() and any(self.folder.iterdir()):
-            raise UserError(f"{self.folder}: another run has written it meanwhile. Choose another --out.")
-        self._publish(data)
-        remove(self.workplace.folder)
-
-    def _publish(self, data: Location) -> None:
-        if isinstance(self.folder, Path) and isinstance(data, Path):
-            before = self.folder.with_name(f".caseunet-before-{self.folder.name}")
-            remove(before)
-            if self.folder.exists():
-                self.folder.rename(before)
-            data.rename(self.folder)
-            remove(before)
-        elif isinstance(self.folder, UPath) and isinstance(data, UPath):
-            remove(self.folder)
-            files = [path for path in data.rglob("*") if path.is_file()]
-            for path in sorted(files, key=lambda path: path.name == DESCRIPTION):  # without it nothing can be read
-                target = self.folder.joinpath(*path.parts[len(data.parts) :])
-                target.parent.mkdir(parents=True, exist_ok=True)
-                data.fs.mv(path.path, target.path)
+def unfinished(folder: Location) -> Location:
+    """Where a PREPARED is until all is there."""
+    return folder.with_name(f"{folder.name}.unfinished")
 
 
 def open_group(location: Location, mode: Literal["r", "r+", "w"]) -> zarr.Group:
     """A Zarr group on this machine or behind a URL."""
     options = None if isinstance(location, Path) else dict(location.storage_options) or None
     return zarr.open_group(str(location), mode=mode, storage_options=options)
-
-
-def remove(folder: Location) -> None:
-    """Remove a folder with all that it holds, if it is there."""
-    if isinstance(folder, Path):
-        shutil.rmtree(folder, ignore_errors=True)
-    elif folder.exists():
-        folder.fs.rm(folder.path, recursive=True)
 
 
 class Prepared:
@@ -283,9 +135,8 @@ class Prepared:
     def __init__(self, folder: Location) -> None:
         self.folder = folder
         self._arrays: dict[tuple[str, str], zarr.Array] = {}
-        unfinished = Workplace(folder.with_name(f"{folder.name}.unfinished")).folder
         with reached(folder):
-            is_there, is_begun = (folder / DESCRIPTION).is_file(), unfinished.is_dir()
+            is_there, is_begun = (folder / DESCRIPTION).is_file(), unfinished(folder).is_dir()
         if not is_there and is_begun:
             raise UserError(f"{folder}: is not finished. Give the same caseunet prepare again: it goes on.")
         if not is_there:
@@ -345,19 +196,19 @@ class Prepared:
 
     def image(self, case: str) -> np.ndarray:
         """(S, C, H, W), the source's type."""
-        return self._read("images", case, 0, int(self.cases.at[case, "slices"]) if case in self.cases.index else 0)
+        return self._read("images", case)
 
     def labels(self, case: str) -> np.ndarray:
         """(S, H, W), uint8."""
-        return self._read("labels", case, 0, int(self.cases.at[case, "slices"]) if case in self.cases.index else 0)
+        return self._read("labels", case)
 
     def image_slice(self, case: str, position: int) -> np.ndarray:
         """(C, H, W); decodes this slice alone."""
-        return np.asarray(self._read("images", case, position, position + 1)[0])
+        return np.asarray(self._read("images", case, range(position, position + 1))[0])
 
     def label_slice(self, case: str, position: int) -> np.ndarray:
         """(H, W), uint8."""
-        return np.asarray(self._read("labels", case, position, position + 1)[0])
+        return np.asarray(self._read("labels", case, range(position, position + 1))[0])
 
     def slice_class_pixels(self, case: str) -> np.ndarray:
         """Pixel counts, (S, classes)."""
@@ -382,13 +233,14 @@ class Prepared:
             raise self._damaged(f"intensities in cases.parquet: {error}") from error
         return pooled(rows)
 
-    def _read(self, kind: str, case: str, start: int, stop: int) -> np.ndarray:
-        """Slices ``start`` to ``stop`` of a case."""
+    def _read(self, kind: str, case: str, slices: range | None = None) -> np.ndarray:
+        """Some slices of a case, or all."""
         try:
             if (kind, case) not in self._arrays:
                 self._arrays[kind, case] = self._open(kind, case)
+            slices = range(int(self.cases.at[case, "slices"])) if slices is None else slices
             first = int(self.cases.at[case, "first"])
-            return np.asarray(self._arrays[kind, case][first + start : first + stop])
+            return np.asarray(self._arrays[kind, case][first + slices.start : first + slices.stop])
         except (OSError, KeyError, ValueError, RuntimeError) as error:
             raise self._damaged(f"{kind} of case {case}: {error}") from error
 

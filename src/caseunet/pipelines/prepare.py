@@ -16,8 +16,9 @@ import numpy as np
 from caseunet.config import PrepareConfig, load_config
 from caseunet.data.grid import place, plan_grid, prepared_size, widened
 from caseunet.data.intensities import measure_intensities, pooled
-from caseunet.data.store import DESCRIPTION, KIND, CaseRow, DatasetInfo, Prepared, PreparedWriter, Workplace
+from caseunet.data.store import DESCRIPTION, KIND, CaseRow, DatasetInfo, Prepared
 from caseunet.data.transforms import case_standard, resize_image, resize_labels
+from caseunet.data.writing import PreparedWriter, Workplace
 from caseunet.errors import UserError
 from caseunet.files import Location, check_output_folder, content_hash, write_text
 from caseunet.pipelines.audit import Examination, alone, examine
@@ -183,7 +184,7 @@ def _say_needs(
     if isinstance(out, Path):
         free = shutil.disk_usage(out.resolve().parent).free
         text += f"; {free / 1e6:,.0f} MB are free"
-        if free < least * 1e6 / 3:
+        if free < least * 1e6 / 3:  # less may do: air is cut off, and even areas take next to nothing
             raise UserError(f"{out}:{text[1:]}. Choose an --out on another disk.")
     display.say(f"  {_in_words_grid(grid)}")
     display.say(text)
@@ -240,48 +241,68 @@ def _prepare_all(
         for index, result in run_all(partial(prepare_array, layout), jobs, workers):
             cases = jobs[index].dataset.cases
             if isinstance(result, LostWorkerError):
-                result = Failure(cases[0].id, f"{cases[0].image[0]}: {result}")
-            if isinstance(result, Failure):
-                failures.append(result)
-                display.say(f"  {shorten(result.text, 300)}", "red")
-            else:
-                rows[index] = result
+                result = [Failure(cases[0].id, f"{cases[0].image[0]}: {result}")]
+            for one in result:
+                if isinstance(one, Failure):
+                    failures.append(one)
+                    display.say(f"  {shorten(one.text, 300)}", "red")
+                else:
+                    rows[index].append(one)
             stage.advance(len(cases), cases[-1].id)
     return [row for part in rows for row in part], failures
 
 
 def _failed(failures: Sequence[Failure], done: int, workplace: Workplace) -> UserError:
     """Write down what failed, and say it."""
-    log = workplace.folder / "errors.log"
-    write_text(log, "\n".join(f"{failure.case}: {failure.text}\n{failure.trace}" for failure in failures))
+    write_text(workplace.log, "\n".join(f"{failure.case}: {failure.text}\n{failure.trace}" for failure in failures))
     return UserError(
         f"{counted(len(failures), 'case')} failed, {failures[0].case} among them: {failures[0].text}\n"
-        f"The tracebacks are in {log}. {counted(done, 'case')} are done and kept: mend the cause and give the same "
-        "command again, which goes on from there; or leave a case out with a plan (cases: {ID: {drop: true}})."
+        f"The tracebacks are in {workplace.log}. {counted(done, 'case')} are done and kept: mend the cause and give the "
+        "same command again, which goes on from there; or leave a case out with a plan (cases: {ID: {drop: true}})."
     )
 
 
-def prepare_array(layout: Layout, job: Job) -> list[CaseRow] | Failure:
-    """Write one array, unless it is there from the same sources; never raises."""
-    case = job.dataset.cases[0]
+def prepare_array(layout: Layout, job: Job) -> list[CaseRow] | list[Failure]:
+    """Write one array, unless it is there from the same sources; if cases fail, all of them are told.
+
+    Never raises: whatever is wrong with some cases must not cost the others.
+    """
     try:
-        hashes = [(content_hash(*case.image), content_hash(*case.label)) for case in job.dataset.cases]
-        key = _key(job, hashes)
-        rows = job.workplace.done(job.array, key)
-        if rows is not None:
-            return rows
-        rows, images, labels, first = [], [], [], 0
-        for case, of_case in zip(job.dataset.cases, hashes, strict=True):
-            row, image, ids = read_case(layout, case, job, first, of_case)
+        return _prepare_array(layout, job)
+    except Exception as error:
+        return [_failure(job.dataset.cases[0], error)]
+
+
+def _prepare_array(layout: Layout, job: Job) -> list[CaseRow] | list[Failure]:
+    cases = job.dataset.cases
+    hashes = [(content_hash(*case.image), content_hash(*case.label)) for case in cases]
+    key = _key(job, hashes)
+    done = job.workplace.done(job.array, key)
+    if done is not None:
+        return done
+    rows: list[CaseRow] = []
+    images: list[np.ndarray] = []
+    labels: list[np.ndarray] = []
+    failures: list[Failure] = []
+    for case, of_case in zip(cases, hashes, strict=True):
+        try:
+            row, image, ids = read_case(layout, case, job, sum(row.slices for row in rows), of_case)
+        except Exception as error:
+            failures.append(_failure(case, error))
+        else:
             rows.append(row)
             images.append(image)
             labels.append(ids)
-            first += row.slices
-        job.workplace.add(job.array, key, rows, _joined(images), _joined(labels))
-        return rows
-    except Exception as error:  # whatever it is, it must not cost the other cases
-        text = str(error) if isinstance(error, UserError) else f"{case.image[0]}: {type(error).__name__}: {error}"
-        return Failure(case.id, text, traceback.format_exc())
+    if failures:
+        return failures
+    job.workplace.add(job.array, key, rows, _joined(images), _joined(labels))
+    return rows
+
+
+def _failure(case: SourceCase, error: Exception) -> Failure:
+    """To be called where the error is handled, for its traceback."""
+    text = str(error) if isinstance(error, UserError) else f"{case.image[0]}: {type(error).__name__}: {error}"
+    return Failure(case.id, text, traceback.format_exc())
 
 
 def _key(job: Job, hashes: Sequence[tuple[str, str]]) -> str:

@@ -257,8 +257,8 @@ def _failed(failures: Sequence[Failure], done: int, workplace: Workplace) -> Use
     write_text(workplace.log, "\n".join(f"{failure.case}: {failure.text}\n{failure.trace}" for failure in failures))
     return UserError(
         f"{counted(len(failures), 'case')} failed, {failures[0].case} among them: {failures[0].text}\n"
-        f"The tracebacks are in {workplace.log}. {counted(done, 'case')} are done and kept: mend the cause and give the "
-        "same command again, which goes on from there; or leave a case out with a plan (cases: {ID: {drop: true}})."
+        f"The tracebacks are in {workplace.log}. {counted(done, 'case')} are done and kept: mend the cause and give "
+        "the same command again, which goes on from there; or leave a case out with a plan (cases: {ID: {drop: true}})."
     )
 
 

@@ -79,7 +79,8 @@ def _round(
     into ``suspects``."""
     from loky import get_reusable_executor
 
-    executor = get_reusable_executor(max_workers=workers, timeout=30, initializer=_keep_large_workers)
+    alone = {"OMP_NUM_THREADS": "1", "BLOSC_NTHREADS": "1"}  # there are as many processes as processors
+    executor = get_reusable_executor(max_workers=workers, timeout=30, initializer=_keep_large_workers, env=alone)
     under_way: dict[Future[Any], int] = {}
     finished = False
     try:

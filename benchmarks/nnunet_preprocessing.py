@@ -3,9 +3,9 @@
     python benchmarks/nnunet_preprocessing.py FOLDER out.json
 
 Needs an environment with nnunetv2 (measured: 2.8.1), not this package. FOLDER holds images/ and labels/ with volumes of
-the same names, .nii or .nii.gz; they are laid out as nnU-Net wants them, and only its own functions are timed. They start
-their processes anew, about 2 s a stage, which is among the time: give a dozen cases or more. Measured: twelve copies of
-one CT of 512×512×78, .nii.gz.
+the same names, .nii or .nii.gz; they are laid out as nnU-Net wants them, and only its own functions are timed. They
+start their processes anew, about 2 s a stage, which is among the time: give a dozen cases or more. Measured: twelve
+copies of one CT of 512×512×78, .nii.gz.
 """
 
 import argparse

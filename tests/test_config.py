@@ -118,3 +118,15 @@ def test_every_key_explains_itself() -> None:
 def test_recipes_name_only_known_keys() -> None:
     for recipe in ("default", "paper"):
         assert yaml.safe_load(to_yaml(load_config(recipe=recipe)))["recipe"] == recipe
+
+
+@pytest.mark.parametrize("value", ["[0, 1]", "mean", "[1]", "3", "[1, true]"])
+def test_a_spacing_that_is_none_is_explained(value: str) -> None:
+    with pytest.raises(UserError, match=r"prepare.spacing = .*: is \"median\", null, or millimetres.*\[0.8, 0.8\]\.$"):
+        load_config(overrides=parse_settings([f"prepare.spacing={value}"]))
+
+
+def test_spacings() -> None:
+    assert load_config(overrides={"prepare.spacing": [0.5, 1]}).prepare.spacing == (0.5, 1.0)
+    assert load_config(overrides={"prepare.spacing": None}).prepare.spacing is None
+    assert load_config().prepare.spacing == "median"

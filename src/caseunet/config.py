@@ -70,6 +70,14 @@ class PrepareConfig(Section):
             raise ValueError(f'split is {", ".join(SPLITS)}, or a file that ends in .json or .csv, not "{self.split}"')
         return self
 
+    @field_validator("spacing", mode="before")
+    @classmethod
+    def _millimetres(cls, value: Any) -> Any:
+        lengths = value if isinstance(value, list | tuple) else ()
+        if value in (None, "median") or (len(lengths) == 2 and all(_is_positive(length) for length in lengths)):
+            return value
+        raise ValueError('is "median", null, or millimetres between rows and between columns, such as [0.8, 0.8]')
+
     @field_validator("group")
     @classmethod
     def _pattern(cls, value: str | None) -> str | None:
@@ -227,6 +235,10 @@ class Config(Section):
     loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     training: TrainingConfig = TrainingConfig(steps=10_000)
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 
 
 def load_config(

@@ -234,6 +234,9 @@ def test_unknown_urls_are_refused(raw: Path, cli: Callable[..., tuple[int, str, 
     status, _, error = cli("prepare", raw, "--out", "nonsense://a/b")
     assert status == 2
     assert "nonsense://a/b" in error
+    status, _, error = cli("prepare", "s3://bucket/raw", "--out", raw.parent / "p")
+    assert status == 2
+    assert "Raw data are read from this machine alone" in error
 
 
 def test_what_stands_where_work_would_be_done_is_kept(raw: Path, tmp_path: Path) -> None:

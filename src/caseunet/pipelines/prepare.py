@@ -155,7 +155,7 @@ def _accept(found: Examination, config: PrepareConfig, display: Display) -> tupl
 
 def _in_words(finding: Finding, dataset: SourceDataset) -> str:
     place = dataset.root / finding.file if finding.file else finding.case or dataset.root
-    return f"{place}: {finding.text}. {finding.advice}".strip()
+    return f"{place}: {finding.text.rstrip('.')}. {finding.advice}".strip()
 
 
 def _plan(dataset: SourceDataset, images: dict[str, ImageFacts], config: PrepareConfig) -> Grid:

@@ -84,7 +84,8 @@ def find_layout(root: Path, name: str = "auto") -> Layout:
     if root.is_file():
         raise UserError(f"{root}: is a file; expected the folder of a raw data set. Unpack an archive first.")
     if not root.is_dir():
-        raise UserError(f"{root}: no such folder.")
+        hint = " Raw data are read from this machine alone: copy them." if re.match(r"\w+:/", str(root)) else ""
+        raise UserError(f"{root}: no such folder.{hint}")
     if name != "auto":
         return SOURCES.get(name)
     fitting = matching(root)

@@ -51,18 +51,20 @@ def main() -> None:
                 "cores": psutil.cpu_count(logical=False),
                 "torch_threads": torch.get_num_threads(),
             },
-            "step": step(prepared, config.data, given.steps),
         }
+        result["step"] = costs = step(prepared, config.data, given.steps)
         rows: list[dict[str, object]] = []
         result["loading"] = rows
         for kept in (0, loader.CACHE_BYTES):
             for workers in (0, 1, 2):
-                rows.append(speed(prepared, config.data, workers, kept, given.batches))
+                rows.append(speed(prepared, config.data, workers, kept, given.batches, costs["step_seconds"]))
                 given.out.write_text(json.dumps(result, indent=1) + "\n")
 
 
-def speed(prepared: Prepared, config: DataConfig, workers: int, kept: int, batches: int) -> dict[str, object]:
-    """Slices per second once all processes have started."""
+def speed(
+    prepared: Prepared, config: DataConfig, workers: int, kept: int, batches: int, step_seconds: float
+) -> dict[str, object]:
+    """Slices per second once all processes have started, and the time of a batch as a share of a step's."""
     loader.CACHE_BYTES = kept
     config = config.model_copy(update={"workers": workers})
     stream = loader.batches(prepared, config, AugmentConfig(), seed=0, start=0)
@@ -71,10 +73,12 @@ def speed(prepared: Prepared, config: DataConfig, workers: int, kept: int, batch
     began = time.monotonic()
     for _ in range(batches):
         next(stream)
+    seconds = (time.monotonic() - began) / batches
     row: dict[str, object] = {
         "workers": workers,
         "kept_in_memory": bool(kept),
-        "slices_per_second": round(batches * config.batch_size / (time.monotonic() - began), 1),
+        "slices_per_second": round(config.batch_size / seconds, 1),
+        "share_of_step": round(seconds / step_seconds, 5),
     }
     print(row, flush=True)
     return row

@@ -2,6 +2,7 @@
 
 import shlex
 import shutil
+import signal
 import sys
 from itertools import groupby
 from pathlib import Path
@@ -14,7 +15,7 @@ from rich.table import Table
 
 from caseunet import __version__
 from caseunet.config import LAYOUTS, Config, load_config, parse_settings, to_yaml
-from caseunet.errors import UserError
+from caseunet.errors import Interrupted, UserError
 from caseunet.files import location
 from caseunet.progress import TerminalDisplay, counted
 
@@ -27,6 +28,8 @@ app = App(
     help_epilogue="Every verb has its own --help. Add --debug to any command to see the traceback of an error.",
 )
 console = Console()
+RESUME_ME = 75
+"""Exit status of a training that a signal stopped and that goes on with --resume (EX_TEMPFAIL: try again later)."""
 
 Out = Annotated[Path, Parameter(help="Folder to write.")]
 OutLocation = Annotated[str, Parameter(help="Folder to write, on this machine or an fsspec URL (s3://bucket/folder).")]
@@ -179,25 +182,49 @@ def train(
     recipe: Recipe = None,
     minutes: Annotated[float | None, Parameter(help="Training budget in minutes, instead of steps.")] = None,
     steps: Annotated[int | None, Parameter(help="Training budget in steps.")] = None,
+    batch: Annotated[int | Literal["auto"] | None, Parameter(help="Slices in a step; auto: what a GPU holds.")] = None,
+    devices: Annotated[int | None, Parameter(help="GPUs, or processes on a CPU, that share each batch.")] = None,
     fold: Annotated[int | None, Parameter(help="Fold to validate on.")] = None,
     seed: Annotated[int | None, Parameter(help="Of everything that is drawn.")] = None,
+    start_from: Annotated[Path | None, Parameter(name="--from", help="Bundle whose weights to start from.")] = None,
+    resume: Annotated[
+        bool,
+        Parameter(negative="", show_default=False, help="Go on with the run in --out, or begin it if there is none."),
+    ] = False,
+    extend: Annotated[
+        bool,
+        Parameter(negative="", show_default=False, help="Go on with another budget: the schedule is planned anew."),
+    ] = False,
     settings: Settings = (),
     overwrite: Overwrite = False,
     print_config: PrintConfig = False,
 ) -> None:
-    """Train a network on a prepared data set and write the run with its bundle."""
-    options: dict[str, Any] = {"data.fold": fold, "seed": seed}
+    """Train a network on a prepared data set and write the run with its bundle.
+
+    Ctrl-C and SIGTERM save and stop (exit status 130 and 75); --resume goes on, to the bit on a CPU.
+    """
+    options: dict[str, Any] = {
+        "data.fold": fold,
+        "data.batch_size": batch,
+        "training.devices": devices,
+        "training.start_from": start_from,
+        "seed": seed,
+    }
     if minutes is not None or steps is not None:  # a budget given here replaces the configured one
         options |= {"training.minutes": _given(minutes), "training.steps": _given(steps)}
-    resolved = _resolve(config, recipe, settings, options)
+    began = out / "config.yaml" if (resume or extend) and (out / "config.yaml").is_file() else None
+    resolved = _resolve(config, recipe, settings, options, began)
     if print_config:
         print(to_yaml(resolved), end="")
         return
-    if prepared is None:
-        raise UserError("Nothing to train on: name the prepared data set.")
     from caseunet.pipelines.train import train as run_train
 
-    bundle = run_train(location(prepared), out, resolved, overwrite, TerminalDisplay(console))
+    data = None if prepared is None else location(prepared)
+    try:
+        bundle = run_train(data, out, resolved, overwrite, TerminalDisplay(console), resume, extend)
+    except Interrupted as stopped:
+        _say_next("train", "--resume", "--out", out)
+        raise SystemExit(130 if stopped.signal == signal.SIGINT else RESUME_ME) from None
     score = bundle.info.validation
     values = ", ".join(f"{name} {_number(value)}" for name, value in score.structures.items())
     _say(f"validation Dice of the {score.selected} weights (step {score.step}): {values}")
@@ -345,10 +372,16 @@ def _given(value: float | None) -> float | Literal["none"]:
     return "none" if value is None else value
 
 
-def _resolve(file: Path | None, recipe: str | None, settings: tuple[str, ...], options: dict[str, Any]) -> Config:
-    """Recipe, file, settings, then the verb's own options that were given."""
+def _resolve(
+    file: Path | None,
+    recipe: str | None,
+    settings: tuple[str, ...],
+    options: dict[str, Any],
+    base: Path | None = None,
+) -> Config:
+    """Recipe or ``base``, file, settings, then the verb's own options that were given."""
     given = {key: None if value == "none" else value for key, value in options.items() if value is not None}
-    return load_config(file, recipe, parse_settings(settings) | given)
+    return load_config(file, recipe, parse_settings(settings) | given, base)
 
 
 def _with_settings(arguments: list[str]) -> list[str]:

@@ -102,8 +102,9 @@ class DataConfig(Section):
 
     fold: Annotated[int, Field(ge=0)] = 0
     """Fold to validate on; training sees the others."""
-    batch_size: Positive = 8
-    """Slices or frames in a step."""
+    batch_size: Positive | Literal["auto"] = 8
+    """Slices or frames in a step, on all devices together; auto takes the most that a GPU's memory holds, and 8 on a
+    CPU."""
     patch_size: Size | None = None
     """Height and width cut out of each slice at random (smaller slices are padded); null takes the median slice's, but
     no more than 512."""
@@ -205,13 +206,45 @@ class TrainingConfig(Section):
     validations: Positive = 10
     """Validations in the whole run, at equal distances; the last is at its end."""
     keep: Literal["best", "last"] = "best"
-    """Which weights the bundle gets: best validation Dice, or the last."""
-    precision: Literal["auto", "32", "bf16"] = "auto"
+    """Which weights the bundle gets: the best in validation, or the last."""
+    best_by: str = "dice"
+    """What is best in validation: dice or iou, the mean over structures; or of one, such as dice/tumour."""
+    patience: Positive | None = None
+    """Validations without a better one after which training stops early; null does not stop."""
+    start_from: Path | None = None
+    """Bundle whose weights training starts from; its network is taken, with a new head where the classes differ."""
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of the old that an exponential moving average of the weights keeps at each step, such as 0.999; the average
+    is then what is validated and kept. null keeps the weights themselves."""
+    accumulate: Positive = 1
+    """Parts in which each device computes its share of a batch, one after another, to need less memory."""
+    precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
     """Arithmetic of the network: auto is bf16 on a GPU that has it and 32 elsewhere; the loss is always in float32."""
+    compile: bool = False
+    """Compile the network with torch.compile: minutes at the start, faster steps."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to train."""
+    devices: Positive = 1
+    """GPUs of this machine, or processes on a CPU, that share each batch. torchrun and SLURM tell their own number."""
+    nodes: Positive = 1
+    """Machines that torchrun or SLURM started this on."""
+    strategy: Literal["ddp", "fsdp"] = "ddp"
+    """ddp gives every device the whole network; fsdp a part of it, for networks that one device cannot hold."""
     log_every: Positive = 10
     """Steps between rows of metrics.csv."""
+    checkpoint_minutes: PositiveFloat = 5.0
+    """Minutes between checkpoints; there is one after each validation too."""
+    nonfinite_limit: Positive = 10
+    """Steps without a finite loss or gradient after which training stops."""
+    loggers: tuple[Literal["mlflow", "wandb"], ...] = ()
+    """Where to log beside metrics.csv and TensorBoard; as these are set up on this machine."""
+
+    @field_validator("best_by")
+    @classmethod
+    def _known_score(cls, value: str) -> str:
+        if value.partition("/")[0] not in ("dice", "iou"):
+            raise ValueError('is dice or iou, or of one structure, such as "dice/tumour"')
+        return value
 
     @model_validator(mode="before")
     @classmethod
@@ -242,7 +275,10 @@ def _is_positive(value: Any) -> bool:
 
 
 def load_config(
-    file: Path | None = None, recipe: str | None = None, overrides: Mapping[str, Any] | None = None
+    file: Path | None = None,
+    recipe: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    base: Path | None = None,
 ) -> Config:
     """Resolve a configuration: the recipe's values, then the file's, then ``overrides``.
 
@@ -250,17 +286,21 @@ def load_config(
         file: YAML; may name its recipe under the key ``recipe``.
         recipe: "default" or "paper"; takes precedence over the file's.
         overrides: {"optimizer.lr": 3e-4}, dotted keys.
+        base: a resolved configuration that takes the recipe's place.
 
     Raises:
         UserError: the file cannot be read, a key is unknown (the nearest is suggested) or a value does not fit.
     """
     origin = str(file) if file else "configuration"
     from_file = _read_yaml(file) if file else {}
-    chosen = recipe or (overrides or {}).get("recipe") or from_file.get("recipe") or "default"
+    start = _read_yaml(base) if base else {}
+    chosen = recipe or (overrides or {}).get("recipe") or from_file.get("recipe") or start.get("recipe") or "default"
     if chosen not in RECIPES:
         raise UserError(f'{origin}: there is no recipe "{chosen}". {did_you_mean(str(chosen), RECIPES)}')
-    text = resources.files("caseunet").joinpath(f"recipes/{chosen}.yaml").read_text(encoding="utf-8")
-    values = _merge(yaml.safe_load(text), from_file)
+    if not start:
+        text = resources.files("caseunet").joinpath(f"recipes/{chosen}.yaml").read_text(encoding="utf-8")
+        start = yaml.safe_load(text)
+    values = _merge(start, from_file)
     over: dict[str, Any] = {}
     for key, value in (overrides or {}).items():
         nested: Any = value
@@ -344,6 +384,8 @@ def _explain(error: ValidationError, origin: str) -> str:
             section = section.model_fields[part].annotation  # type: ignore[assignment]
         known = [".".join([*path[:-1], name]) for name in section.model_fields]
         return f'{origin}: there is no key "{key}". {did_you_mean(key, known)}'
+    if len(path) > 2:  # pydantic names the alternatives of a field too
+        key = ".".join(path[:2])
     others = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
     message = problem["msg"].removeprefix("Value error, ")
     if problem["input"] is None:

@@ -13,6 +13,18 @@ class UserError(Exception):
     """
 
 
+class Interrupted(Exception):
+    """A signal ended the work early, in good order: what is there can be gone on with.
+
+    Attributes:
+        signal: its number.
+    """
+
+    def __init__(self, text: str, signal: int) -> None:
+        super().__init__(text)
+        self.signal = signal
+
+
 class BadValuesError(UserError):
     """A file that can be read, but whose numbers cannot be used: NaN, infinity."""
 

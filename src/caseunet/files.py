@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from upath import UPath
 
-from caseunet.errors import UserError
+from caseunet.errors import Interrupted, UserError
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -177,13 +177,14 @@ def output_folder(folder: Path, kind: str, inputs: Iterable[Location], overwrite
 
     Until then it waits beside, under a hidden name that nobody else gives. If the work fails, it is put back and what
     the new work left is kept as NAME.unfinished, NAME.unfinished-2 …; without an earlier result it stays where it is.
+    Work that was interrupted in good order stays too, for :func:`unfinished_folder` to go on with.
 
     Raises:
         UserError: see :func:`check_output_folder`.
     """
     check_output_folder(folder, kind, inputs, overwrite)
     target = folder.resolve()
-    before = target.with_name(f".caseunet-before-{target.name}")
+    before = _waiting(target)
     if target.exists() and any(target.iterdir()):
         if before.exists():  # an earlier replacement was killed: that one, not its half-done successor, is the result
             shutil.rmtree(target)
@@ -193,12 +194,34 @@ def output_folder(folder: Path, kind: str, inputs: Iterable[Location], overwrite
         target.mkdir(parents=True, exist_ok=True)
         mark_output(target, kind)
         yield target
+    except Interrupted:
+        raise
     except BaseException:
         if before.exists():
             target.rename(_free_name(target.with_name(f"{target.name}.unfinished")))
             before.rename(target)
         raise
     shutil.rmtree(before, ignore_errors=True)
+
+
+@contextmanager
+def unfinished_folder(folder: Path, kind: str) -> Iterator[Path]:
+    """Give a folder whose work was interrupted, as it is. When the work is whole, what it replaces is removed.
+
+    Raises:
+        UserError: it holds no work of this kind.
+    """
+    target = folder.resolve()
+    marker = target / MARKER
+    if not marker.is_file() or marker.read_text(encoding="utf-8").strip() != kind:
+        raise UserError(f"{folder}: holds no {kind.partition(' ')[2]} to go on with.")
+    yield target
+    shutil.rmtree(_waiting(target), ignore_errors=True)
+
+
+def _waiting(target: Path) -> Path:
+    """Where an earlier result waits until the one that replaces it is whole."""
+    return target.with_name(f".caseunet-before-{target.name}")
 
 
 def _free_name(path: Path) -> Path:

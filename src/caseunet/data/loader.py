@@ -5,7 +5,7 @@ import shutil
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,14 @@ class Batch:
     samples: tuple[Sample, ...]
     augmentations: tuple[Augmentation, ...]
 
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def part(self, number: int, parts: int) -> "Batch":
+        """Every ``parts``-th sample from ``number`` on."""
+        every = slice(number, None, parts)
+        return Batch(*(getattr(self, field.name)[every] for field in fields(self)))
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -76,6 +84,7 @@ class BatchDataset(Dataset[Batch | Failure]):
         augment: how augmentations are drawn.
         seed: of all that is drawn.
         cache_bytes: of decoded slices to keep.
+        part: (n, of how many): only every so many-th sample from n on, for one of several devices.
     """
 
     def __init__(
@@ -87,13 +96,16 @@ class BatchDataset(Dataset[Batch | Failure]):
         augment: AugmentConfig,
         seed: int,
         cache_bytes: int,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         self._prepared, self._samples, self._neighbours = prepared, samples, neighbours
         self._patch_size, self._augment, self._seed = patch_size, resolve(augment), seed
         self._cache = _SliceCache(prepared, cache_bytes)
+        self._part = slice(part[0], None, part[1])
 
     def __getitem__(self, step: int) -> Batch | Failure:
-        samples = self._samples(self._seed, step)
+        drawn = self._samples(self._seed, step)
+        samples = drawn[self._part]
         sample = samples[0]
         try:
             pairs = []
@@ -107,7 +119,7 @@ class BatchDataset(Dataset[Batch | Failure]):
         pixels, target = (torch.from_numpy(np.stack(parts)) for parts in zip(*pairs, strict=True))
         rng = np.random.default_rng([self._seed, step, 1])  # not the samples' own, so that these do not depend on it
         rgb = self._prepared.info.modality == "rgb"
-        augmentations = tuple(draw(self._augment, rng, rgb) for _ in samples)
+        augmentations = tuple(draw(self._augment, rng, rgb) for _ in drawn)[self._part]
         standards = torch.from_numpy(np.stack([self._prepared.standard(sample.case) for sample in samples]))
         return Batch(pixels, target, standards, tuple(samples), augmentations)
 
@@ -117,6 +129,10 @@ class BatchDataset(Dataset[Batch | Failure]):
         positions = neighbour_positions([sample.slice], self._neighbours, slices)[0]
         pixels = np.concatenate([self._cache.get(sample.case, int(position))[0] for position in positions])
         labels = self._cache.get(sample.case, sample.slice)[1]
+        if (highest := int(labels.max())) >= (classes := len(self._prepared.info.label_map)):
+            raise UserError(
+                f"the labels hold class {highest}, but the classes are 0 to {classes - 1}. Prepare the data again."
+            )
         corner = sample.corner(labels, self._patch_size)
         return crop_or_pad(pixels, self._patch_size, corner), crop_or_pad(labels, self._patch_size, corner)
 
@@ -140,14 +156,27 @@ class _SliceCache:
         return self._held[key]
 
 
-def batches(prepared: Prepared, config: DataConfig, augment: AugmentConfig, seed: int, start: int) -> Iterator[Batch]:
+def batches(
+    prepared: Prepared,
+    config: DataConfig,
+    augment: AugmentConfig,
+    seed: int,
+    start: int,
+    part: tuple[int, int] = (0, 1),
+) -> Iterator[Batch]:
     """Batches of training steps ``start``, ``start + 1``, … without end; the same with any number of workers.
+
+    Args:
+        config: with a batch size that is a number.
+        part: (n, of how many): the share of one of several devices, see :class:`BatchDataset`.
 
     Raises:
         UserError: while they are drawn, stored data are found damaged (the case is named), a loading process dies, or
             there is too little shared memory for them.
         RuntimeError: a defect, with the case and its own traceback.
     """
+    if config.batch_size == "auto":
+        raise ValueError("the batch size is not known yet")
     train = prepared.fold(config.fold).train
     sampler = SliceSampler(
         train,
@@ -158,11 +187,11 @@ def batches(prepared: Prepared, config: DataConfig, augment: AugmentConfig, seed
     )
     patch_size = plan_patch_size(prepared, config, train)
     share = CACHE_BYTES // max(1, config.workers)
-    dataset = BatchDataset(prepared, sampler.draw, config.neighbours, patch_size, augment, seed, share)
+    dataset = BatchDataset(prepared, sampler.draw, config.neighbours, patch_size, augment, seed, share, part)
     options: dict[str, Any] = {"num_workers": config.workers}
     if config.workers:  # zarr's own threads do not survive a fork
         options |= {"multiprocessing_context": "spawn", "persistent_workers": True, "prefetch_factor": AHEAD}
-        pixels = config.batch_size * math.prod(patch_size)
+        pixels = -(-config.batch_size // part[1]) * math.prod(patch_size)
         item = np.dtype(prepared.info.dtype).itemsize * prepared.info.channels * (2 * config.neighbours + 1) + 1
         _check_workers(prepared, config.workers, AHEAD * config.workers * pixels * item)
     loader = DataLoader(dataset, batch_size=None, sampler=_Steps(range(start, 2**62)), **options)

@@ -73,6 +73,36 @@ def outlined_slice(
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """A slice with the truth and what a network says: image (H, W) or (H, W, 3), 0 to 1; class ids (H, W)."""
+
+    image: np.ndarray
+    reference: np.ndarray
+    prediction: np.ndarray
+    caption: str
+
+
+def outcome_sheet(outcomes: Sequence[Outcome], labels: Sequence[Label], title: str) -> Figure:
+    """Slices side by side: above with the reference's outlines, below with the prediction's.
+
+    Args:
+        labels: with the background first; a legend names the others that are seen.
+    """
+    H, W = outcomes[0].reference.shape
+    width = 2.4
+    size = max(6.0, len(outcomes) * width), 2 * width * H / W + 1.2
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(2, len(outcomes), squeeze=False)
+    for column, outcome in enumerate(outcomes):
+        for row, (ids, name) in enumerate(((outcome.reference, "reference"), (outcome.prediction, "prediction"))):
+            _outlined(grid[row, column], outcome.image, ids, labels)
+            grid[row, column].set_title(f"{outcome.caption}\n{name}" if row == 0 else name, fontsize=8, color=INK)
+    _name_classes(figure, labels, [ids for o in outcomes for ids in (o.reference, o.prediction)])
+    figure.suptitle(title, fontsize=10, color=INK)
+    return figure
+
+
+@dataclass(frozen=True)
 class Cell:
     """One slice of a contact sheet, twice: image (H, W) or (H, W, 3), 0 to 1, with class ids (H, W) and a caption."""
 
@@ -105,12 +135,17 @@ def contact_sheet(cells: Sequence[Cell], columns: int, labels: Sequence[Label], 
             axes = grid[row, 2 * column + side]
             _outlined(axes, image, ids, labels)
             axes.set_title(text, fontsize=7, color=INK if side == 0 else "#7a8b99", wrap=True)
-    seen = set(np.concatenate([np.unique(cell.loaded[1]) for cell in cells]).tolist())
+    _name_classes(figure, labels, [cell.loaded[1] for cell in cells])
+    figure.suptitle(title, fontsize=10, color=INK)
+    return figure
+
+
+def _name_classes(figure: Figure, labels: Sequence[Label], masks: Sequence[np.ndarray]) -> None:
+    """A legend of the classes that are seen in some masks."""
+    seen = set(np.concatenate([np.unique(mask) for mask in masks]).tolist())
     marks = [Line2D([], [], color=hex_color(c.color), label=c.name) for c in labels[1:] if c.id in seen]
     if marks:
         figure.legend(handles=marks, loc="outside lower center", ncols=min(6, len(marks)), frameon=False, fontsize=9)
-    figure.suptitle(title, fontsize=10, color=INK)
-    return figure
 
 
 def _outlined(axes: Axes, image: np.ndarray, ids: np.ndarray | None, labels: Sequence[Label]) -> None:
@@ -125,6 +160,14 @@ def _outlined(axes: Axes, image: np.ndarray, ids: np.ndarray | None, labels: Seq
             axes.contour(np.arange(-1, W + 1), np.arange(-1, H + 1), mask, [0.5], colors=outline, linewidths=1.3)
     axes.set(xlim=(-0.5, W - 0.5), ylim=(H - 0.5, -0.5))
     axes.set_axis_off()
+
+
+def to_pixels(figure: Figure, dpi: int = 80) -> np.ndarray:
+    """Render as (H, W, 3), uint8."""
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def to_png(figure: Figure, dpi: int = 110) -> bytes:

@@ -1,5 +1,6 @@
 """Soft Dice."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -10,7 +11,11 @@ from caseunet.losses.precision import at_least_float32
 
 
 def soft_dice_loss(
-    logits: Tensor, target: Tensor, smooth: float = 1e-5, classes: Literal["all", "present"] = "all"
+    logits: Tensor,
+    target: Tensor,
+    smooth: float = 1e-5,
+    classes: Literal["all", "present"] = "all",
+    total: Callable[[Tensor], Tensor] = lambda sums: sums,
 ) -> Tensor:
     """1 − mean over classes of ``(2 Σ p·g + smooth) / (Σ p + Σ g + smooth)``, in float32 or better.
 
@@ -23,19 +28,20 @@ def soft_dice_loss(
         smooth: keeps the quotient finite.
         classes: "all" means over all C. "present" means over those that the batch's target holds: for the others the
             quotient is near 0 whatever the network says, which adds a constant and weakens the others' gradient.
+        total: sums (3, C) over this batch → over all parts of it, where others are elsewhere.
     """
     C = logits.shape[1]
     p = at_least_float32(logits).softmax(1)
     g = F.one_hot(target, C).movedim(-1, 1).to(p)
     over = (0, 2, 3)
-    pixels = g.sum(over)
-    dice = (2 * torch.sum(p * g, over) + smooth) / (p.sum(over) + pixels + smooth)
+    both, predicted, pixels = total(torch.stack([torch.sum(p * g, over), p.sum(over), g.sum(over)]))
+    dice = (2 * both + smooth) / (predicted + pixels + smooth)
     counted = torch.ones_like(dice) if classes == "all" else (pixels > 0).to(dice)
     return 1 - (dice * counted).sum() / counted.sum()
 
 
 class SoftDice(nn.Module):
-    """:func:`soft_dice_loss` with fixed settings."""
+    """:func:`soft_dice_loss` with fixed settings; ``total`` is set where a batch is on several devices."""
 
     def __init__(self, smooth: float = 1e-5, classes: Literal["all", "present"] = "all") -> None:
         super().__init__()
@@ -43,6 +49,7 @@ class SoftDice(nn.Module):
             raise ValueError(f'classes="{classes}": expected "all" or "present"')
         self.smooth = smooth
         self.classes: Literal["all", "present"] = classes
+        self.total: Callable[[Tensor], Tensor] = lambda sums: sums
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        return soft_dice_loss(logits, target, self.smooth, self.classes)
+        return soft_dice_loss(logits, target, self.smooth, self.classes, self.total)

@@ -2,103 +2,343 @@
 
 import platform
 import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
+from lightning_fabric import Fabric
 
 from caseunet.bundle import Architecture, Bundle, Score, TrainingData, load_bundle, save_bundle
-from caseunet.config import Config, load_config, to_yaml
+from caseunet.config import Config, load_config
 from caseunet.data.loader import plan_preprocessing
 from caseunet.data.store import Prepared
-from caseunet.evaluation.figures import hex_color, to_png, training_curves
-from caseunet.files import Location, output_folder, write_json, write_text, written_whole
+from caseunet.errors import UserError
+from caseunet.evaluation.figures import (
+    Outcome,
+    display_range,
+    hex_color,
+    outcome_sheet,
+    to_pixels,
+    to_png,
+    training_curves,
+)
+from caseunet.files import (
+    Location,
+    check_output_folder,
+    content_hash,
+    location,
+    output_folder,
+    read_json,
+    unfinished_folder,
+    write_json,
+    written_whole,
+)
 from caseunet.losses import create_loss, inverse_frequency_weights
 from caseunet.models import create_model
+from caseunet.pipelines.fine_tuning import start_from_bundle
 from caseunet.progress import Display, counted
+from caseunet.training.devices import OwnRanks, create_fabric, launch, ranks_from_outside
 from caseunet.training.loop import Trained, fit
-from caseunet.training.validation import PROTOCOL
-from caseunet.types import Preprocessing
+from caseunet.training.validation import PROTOCOL, ShownSlice
+from caseunet.types import Fold, Preprocessing
 
 KIND = "a training run"
 LIBRARIES = ("torch", "lightning-fabric", "numpy", "zarr", "nibabel", "pandas", "pytorch-msssim")
+MAY_CHANGE = {
+    "prepare": None,
+    "data": {"workers"},
+    "training": {
+        "device",
+        "devices",
+        "nodes",
+        "strategy",
+        "accumulate",
+        "compile",
+        "log_every",
+        "checkpoint_minutes",
+        "nonfinite_limit",
+        "loggers",
+        "keep",
+    },
+}
+"""Keys that a resumed run may have otherwise: they do not change what is learnt beyond rounding. None: all of them."""
+REPLANNED = {"steps", "minutes", "validations", "patience"}
+"""Keys of ``training`` that may change on purpose."""
 
 
 def train(
-    prepared_folder: Location,
+    prepared_folder: Location | None,
     out: Path,
     config: Config | None = None,
     overwrite: bool = False,
     display: Display | None = None,
+    resume: bool = False,
+    extend: bool = False,
 ) -> Bundle:
-    """Train a network and write the run: config.yaml, environment.json, metrics.csv, checkpoints/, figures/, bundle/.
+    """Train a network and write the run: config.yaml, environment.json, metrics.csv, tensorboard/, checkpoints/,
+    figures/, bundle/.
 
     Args:
-        prepared_folder: written by :func:`caseunet.pipelines.prepare.prepare`.
+        prepared_folder: written by :func:`caseunet.pipelines.prepare.prepare`; may be None for a run that goes on.
         out: the run's folder.
         config: everything else, the default recipe if None; its ``prepare`` section is not used here.
         overwrite: replace an earlier run at ``out``.
         display: what a person sees.
+        resume: go on with the run at ``out``, whose configuration is to be given again (None takes its own); begin one
+            where there is none.
+        extend: as ``resume``, with another budget: the schedule is laid out anew over it.
 
     Returns:
         The bundle in ``out``/bundle.
 
     Raises:
-        UserError: something is missing or does not fit, or the loss became NaN.
+        UserError: something is missing or does not fit, or the loss became NaN too often.
+        Interrupted: a signal ended the run; everything is saved.
     """
-    config, display = config or load_config(), display or Display()
+    display = display or Display()
+    resume = resume or extend
+    if resume and overwrite:
+        raise UserError("A run is either replaced (--overwrite) or gone on with (--resume): choose one.")
+    if resume and not (out / "config.yaml").is_file():
+        if extend or prepared_folder is None:
+            raise UserError(f"{out}: there is no training run to go on with. Name the prepared data set to begin one.")
+        resume = False
+        overwrite = (out / ".caseunet").is_file()  # ended before it began
+    if resume:
+        config = _resumed_config(out, config, extend)
+        prepared_folder = prepared_folder or location(read_json(out / "environment.json", "a run's")["prepared"])
+    if prepared_folder is None:
+        raise UserError("Nothing to train on: name the prepared data set.")
+    config = config or load_config()
+    arguments = (prepared_folder, out, config, overwrite, resume, extend)
+    if config.training.devices > 1 and ranks_from_outside() == 1:
+        if not resume:
+            check_output_folder(out, KIND, [prepared_folder], overwrite)
+        launch(config.training.devices, _train_in_rank, type(display), *arguments)
+    else:
+        _train(None, display, *arguments)
+    return load_bundle(out / "bundle")
+
+
+def _train_in_rank(own: OwnRanks, display: type[Display], *arguments: Any) -> None:
+    _train(own, display(), *arguments)
+
+
+def _train(
+    own: OwnRanks | None,
+    display: Display,
+    prepared_folder: Location,
+    out: Path,
+    config: Config,
+    overwrite: bool,
+    resume: bool,
+    extend: bool,
+) -> None:
+    """The work of one process; the first one writes."""
+    fabric = create_fabric(config.training, own)
+    if not fabric.is_global_zero:
+        display = Display()
     prepared = Prepared(prepared_folder)
     fold = prepared.fold(config.data.fold, config.data.neighbours)
     preprocessing = plan_preprocessing(prepared.info, prepared.intensities(fold.train), config.data)
     label_map = prepared.info.label_map
+    best_of = config.training.best_by.partition("/")[2]
+    if best_of and best_of not in label_map.structures:
+        raise UserError(
+            f'training.best_by: there is no structure "{best_of}". Known: {", ".join(label_map.structures)}.'
+        )
 
     torch.manual_seed(config.seed)
+    start = None if config.training.start_from is None else load_bundle(config.training.start_from)
     architecture = Architecture(
-        name=config.model.name,
+        name=config.model.name if start is None else start.info.architecture.name,
         in_channels=preprocessing.in_channels,
         num_classes=len(label_map),
-        arguments=config.model.arguments,
+        arguments=config.model.arguments if start is None else start.info.architecture.arguments,
     )
     model = create_model(architecture.name, architecture.in_channels, len(label_map), **architecture.arguments)
+    if start is not None:
+        display.say(f"  {start_from_bundle(model, architecture, label_map, start)}")
+    pixels = np.sum([prepared.slice_class_pixels(case).sum(0) for case in fold.train], axis=0)
     weights = None
     if config.loss.class_weights == "inverse_frequency":
-        pixels = np.sum([prepared.slice_class_pixels(case).sum(0) for case in fold.train], axis=0)
         weights = inverse_frequency_weights(pixels.tolist())
     loss = create_loss(config.loss.name, weights, **config.loss.arguments)
+    _introduce(prepared, fold, architecture, sum(p.numel() for p in model.parameters()), pixels, display)
 
-    parameters = sum(p.numel() for p in model.parameters())
+    with _run_folder(fabric, prepared, preprocessing, out, overwrite, resume, display) as run:
+        drawing = _Drawing(run, prepared, preprocessing)
+        trained = fit(fabric, model, loss, prepared, preprocessing, config, run, display, drawing, extend)
+        if fabric.is_global_zero:
+            drawing.curves()
+            _save(run / "bundle", trained, prepared, config, architecture, preprocessing)
+
+
+def _introduce(
+    prepared: Prepared, fold: Fold, architecture: Architecture, parameters: int, pixels: np.ndarray, display: Display
+) -> None:
+    """Say what is about to be trained on what, and what of it cannot be learnt."""
     display.say(
-        f"  {config.model.name}: {parameters:,} parameters, {architecture.in_channels} input channels, "
-        f"{len(label_map)} classes; {counted(len(fold.train), 'case')} to train on, {len(fold.val)} to validate on"
+        f"  {architecture.name}: {parameters:,} parameters, {architecture.in_channels} input channels, "
+        f"{architecture.num_classes} classes; {counted(len(fold.train), 'case')} to train on, {len(fold.val)} to "
+        "validate on"
     )
     if prepared.split.caution:
         display.say(f"  {prepared.split.caution}", "yellow")
-
-    with output_folder(out, KIND, [prepared_folder], overwrite) as run:
-        write_text(run / "config.yaml", to_yaml(config))
-        write_json(run / "environment.json", environment(prepared))
-        trained = fit(model, loss, prepared, preprocessing, config, run, display)
-        structures = label_map.structures
-        colors = [hex_color(label_map.labels[members[0]].color) for members in structures.values()]
-        with written_whole(run / "figures" / "curves.png") as picture:
-            picture.write_bytes(to_png(training_curves(run / "metrics.csv", list(structures), colors)))
-        _save(run / "bundle", trained, prepared, config, architecture, preprocessing)
-    return load_bundle(out / "bundle")
+    absent = [label.name for label in prepared.info.label_map.labels if not pixels[label.id]]
+    if absent:
+        display.say(f"  in no training case of this fold, so not to be learnt: {', '.join(absent)}", "yellow")
 
 
-def environment(prepared: Prepared) -> dict[str, object]:
-    """What made the run, beside its configuration."""
+def _resumed_config(out: Path, config: Config | None, extend: bool) -> Config:
+    """The configuration with which a run goes on.
+
+    Raises:
+        UserError: it would go on otherwise than it began.
+    """
+    began = load_config(base=out / "config.yaml")
+    if config is None:
+        return began
+    if config.data.batch_size == "auto":
+        config = config.model_copy(
+            update={"data": config.data.model_copy(update={"batch_size": began.data.batch_size})}
+        )
+    for section, before in began.model_dump(mode="json").items():
+        after = config.model_dump(mode="json")[section]
+        if not isinstance(before, dict):
+            before, after = {"": before}, {"": after}
+        free = MAY_CHANGE.get(section, set())
+        if free is None:
+            continue
+        free = free | (REPLANNED if extend and section == "training" else set())
+        for key in before:
+            if before[key] != after[key] and key not in free:
+                name = f"{section}.{key}".rstrip(".")
+                hint = " To train longer on purpose, give --extend." if key in REPLANNED else ""
+                raise UserError(
+                    f"{name} was {before[key]} when the run in {out} began and is {after[key]} now: a resumed run goes "
+                    f"on as it began.{hint} Otherwise start another run with another --out."
+                )
+    return config
+
+
+@contextmanager
+def _run_folder(
+    fabric: Fabric,
+    prepared: Prepared,
+    preprocessing: Preprocessing,
+    out: Path,
+    overwrite: bool,
+    resume: bool,
+    display: Display,
+) -> Iterator[Path]:
+    """The run's folder, written to by the first process and locked by it; the others wait until it is there.
+
+    Raises:
+        UserError: it cannot be written, another process trains in it, or the data are not those it began with.
+    """
+    if not fabric.is_global_zero:
+        fabric.barrier()
+        yield out.resolve()
+        return
+    made_with = environment(fabric, prepared, preprocessing)
+    opened = unfinished_folder(out, KIND) if resume else output_folder(out, KIND, [prepared.folder], overwrite)
+    with opened as run:
+        try:
+            with FileLock(run / ".lock", timeout=0):
+                if resume:
+                    made_with = _gone_on(run, made_with, display)
+                write_json(run / "environment.json", made_with)
+                fabric.barrier()
+                yield run
+        except Timeout as error:
+            raise UserError(f"{out}: another process trains in it.") from error
+
+
+def _gone_on(run: Path, now: dict[str, Any], display: Display) -> dict[str, Any]:
+    """What made the run so far, with this resumption added.
+
+    Raises:
+        UserError: the data are others.
+    """
+    before: dict[str, Any] = read_json(run / "environment.json", "a run's description of what made it")
+    for key, what in (("data_fingerprint", "sources"), ("fold", "folds"), ("preprocessing", "sizes or intensities")):
+        if before.get(key) != now[key]:
+            raise UserError(
+                f"{now['prepared']}: is not what the run began with: its {what} are others. Give the data set it began "
+                "with, or start another run."
+            )
+    changed = [key for key in ("code_hash", "libraries", "device", "processor_threads") if before.get(key) != now[key]]
+    if changed:
+        names = ", ".join(key.replace("_", " ") for key in changed)
+        display.say(f"  not the same as when the run began: {names}; so not the same bit for bit", "yellow")
+    added = {key: now[key] for key in (*changed, "command", "began")}
+    return before | {"resumed": [*before.get("resumed", []), added]}
+
+
+def environment(fabric: Fabric, prepared: Prepared, preprocessing: Preprocessing) -> dict[str, Any]:
+    """What makes a run, beside its configuration."""
+    device = fabric.device
+    fold = prepared.split.model_dump(mode="json")
     return {
         "caseunet": version("caseunet"),
+        "code_hash": content_hash(*sorted(Path(__file__).parents[1].rglob("*.py"))),
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+        "processes": fabric.world_size,
         "processor_threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "libraries": {name: version(name) for name in LIBRARIES},
         "command": sys.argv,
+        "began": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "prepared": str(prepared.folder if not isinstance(prepared.folder, Path) else prepared.folder.resolve()),
         "data_fingerprint": prepared.info.fingerprint,
+        "fold": fold,
+        "preprocessing": preprocessing.model_dump(mode="json"),
     }
+
+
+class _Drawing:
+    """figures/ of a run: curves.png and validation.png, drawn anew after each validation."""
+
+    def __init__(self, run: Path, prepared: Prepared, preprocessing: Preprocessing) -> None:
+        self._run, self._prepared, self._preprocessing = run, prepared, preprocessing
+
+    def __call__(self, shown: Sequence[ShownSlice]) -> np.ndarray | None:
+        self.curves()
+        if not shown:
+            return None
+        rgb, clip = self._preprocessing.modality == "rgb", self._preprocessing.clip
+        window = clip or ((0.0, 255.0) if rgb else None)
+        outcomes = [
+            Outcome(
+                display_range(s.pixels if rgb else s.pixels[:1], window),
+                s.reference,
+                s.prediction,
+                f"{s.case} · {s.slice}",
+            )
+            for s in shown
+        ]
+        labels = self._prepared.info.label_map.labels
+        figure = outcome_sheet(outcomes, labels, "Validation: fullest slice of each case")
+        self._write("validation.png", lambda: to_png(figure))
+        return to_pixels(figure)
+
+    def curves(self) -> None:
+        label_map = self._prepared.info.label_map
+        colors = [hex_color(label_map.labels[members[0]].color) for members in label_map.structures.values()]
+        figure = training_curves(self._run / "metrics.csv", list(label_map.structures), colors)
+        self._write("curves.png", lambda: to_png(figure))
+
+    def _write(self, name: str, render: Callable[[], bytes]) -> None:
+        with written_whole(self._run / "figures" / name) as picture:
+            picture.write_bytes(render())
 
 
 def _save(
@@ -133,7 +373,7 @@ def _save(
             step=trained.step,
             selected=config.training.keep,
             mean=_defined(score.mean),
-            structures={name: _defined(value) for name, value in score.structures.items()},
+            structures={name: _defined(value) for name, value in score.dice.items()},
         ),
         code_version=version("caseunet"),
     )

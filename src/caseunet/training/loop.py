@@ -1,53 +1,39 @@
 """The training loop, to be read from top to bottom."""
 
-import csv
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from caseunet.config import Config, TrainingConfig
-from caseunet.data.augmentation import augment
+from caseunet.config import Config, to_yaml
 from caseunet.data.loader import Batch, batches
 from caseunet.data.store import Prepared
-from caseunet.data.transforms import normalize, repeat_channels
-from caseunet.errors import UserError
-from caseunet.losses.deep_supervision import deeply_supervised
+from caseunet.errors import Interrupted, UserError
+from caseunet.files import write_text
 from caseunet.progress import Display, Stage
-from caseunet.training.checkpoint import load_checkpoint, save_checkpoint
-from caseunet.training.optim import create_optimizer, learning_rate
-from caseunet.training.validation import ValidationScore, validate
+from caseunet.training import faults
+from caseunet.training.budget import budget, budget_used, finished, in_words, next_validation, used
+from caseunet.training.checkpoint import Checkpoints
+from caseunet.training.devices import gathered, gathered_objects, sum_over_ranks
+from caseunet.training.logs import Logger, MetricsLog, create_loggers
+from caseunet.training.optim import learning_rate
+from caseunet.training.state import State, capture, create_state, restore, validated_weights
+from caseunet.training.step import take_step
+from caseunet.training.stopping import StopRequest, stop_on_signals
+from caseunet.training.trial import Trial, check_disk, check_step, find_batch_size, fits_gpu, try_step
+from caseunet.training.validation import SHOWN, CaseScores, ShownSlice, ValidationScore, summarize, validate
 from caseunet.types import Preprocessing
 
-ROUNDING = 1e-9
-"""Shares of a budget are quotients: they may miss a due point by this much."""
-
-
-@dataclass
-class State:
-    """Everything that changes while training goes on.
-
-    Attributes:
-        model: as Fabric wrapped it.
-        step: steps taken.
-        seconds: time spent training and validating.
-        validation_seconds: what the last validation took.
-        best: highest mean validation Dice so far.
-    """
-
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    step: int = 0
-    seconds: float = 0.0
-    validation_seconds: float = 0.0
-    best: float = -math.inf
+Draw = Callable[[Sequence[ShownSlice]], np.ndarray | None]
+"""Makes the pictures of a validation; gives one back, (H, W, 3), uint8, for the loggers."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +45,31 @@ class Trained:
     score: ValidationScore
 
 
+@dataclass(frozen=True)
+class Job:
+    """What stays the same while training goes on.
+
+    Attributes:
+        loss: on the device.
+        run: folder of metrics.csv, checkpoints/ and the rest.
+        draw: called on the first process after each validation.
+    """
+
+    fabric: Fabric
+    loss: nn.Module
+    prepared: Prepared
+    preprocessing: Preprocessing
+    config: Config
+    run: Path
+    display: Display
+    draw: Draw
+    checkpoints: Checkpoints
+    log: MetricsLog
+    stop: StopRequest
+
+
 def fit(
+    fabric: Fabric,
     model: nn.Module,
     loss: nn.Module,
     prepared: Prepared,
@@ -67,203 +77,281 @@ def fit(
     config: Config,
     run: Path,
     display: Display,
+    draw: Draw = lambda shown: None,
+    replan: bool = False,
 ) -> Trained:
-    """Train ``model`` in place and leave metrics.csv and checkpoints/ in ``run``.
+    """Train ``model`` in place, from the newest checkpoint in ``run`` if there is one, until the budget is used.
+
+    Leaves config.yaml, metrics.csv, tensorboard/ and checkpoints/ in ``run``.
+
+    Args:
+        fabric: launched; every process calls this.
+        replan: whether the budget was changed since the checkpoint, so that validations are laid out anew.
 
     Returns:
         What ``training.keep`` asks for.
 
     Raises:
-        UserError: the loss became NaN or infinite, or the device is not there.
+        UserError: the batch does not fit into memory, the checkpoints not on the disk, none of them can be read, or too
+            many steps gave nothing finite.
+        Interrupted: a signal ended it; everything is saved.
     """
-    fabric = create_fabric(config.training)
-    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    state = State(*fabric.setup(model, create_optimizer(model, config.optimizer)))
+    state = create_state(fabric, model, config)
     loss = loss.to(fabric.device)
-    log = MetricsLog(run / "metrics.csv", tuple(prepared.info.label_map.structures))
-    fold = prepared.fold(config.data.fold)
-    loader = batches(prepared, config.data, config.augment, config.seed, start=state.step)
+    sum_over_ranks(fabric, loss)
+    checkpoints = Checkpoints(run / "checkpoints")
+    content = newest(fabric, checkpoints, display)
+    if content is not None:
+        restore(state, content)
+        display.say(f"  goes on from step {state.step:,}")
+    if content is None or replan:
+        state.due, state.without_better = next_validation(config.training, state), 0
+    config = with_batch_size(fabric, state, loss, prepared, preprocessing, config, display)
+    loggers: list[Logger] = []
+    if fabric.is_global_zero:
+        check_disk(state, run)
+        write_text(run / "config.yaml", to_yaml(config))
+        checkpoints.forget_after(state.step)
+        faults.forget_after(run, state.step)
+        loggers = create_loggers(run, config, state.step)
+    structures = tuple(prepared.info.label_map.structures)
+    metrics = run / "metrics.csv" if fabric.is_global_zero else None
+    log = MetricsLog(metrics, structures, loggers, None if content is None else content["log"])
+    try:
+        with stop_on_signals() as stop:
+            job = Job(fabric, loss, prepared, preprocessing, config, run, display, draw, checkpoints, log, stop)
+            train(job, state, loggers)
+    finally:
+        for logger in loggers:
+            logger.close()
+    fabric.barrier()
+    return kept(checkpoints, config, state)
 
-    total, unit = budget(config.training)
-    with display.stage("training", total, unit) as stage:
-        while budget_used(config.training, state) < 1:
-            train_until_validation(fabric, state, loss, loader, preprocessing, config, log, stage)
-            began = time.monotonic()
-            state.model.eval()
-            score = validate(state.model, prepared, fold.val, preprocessing, fabric.device)
-            took = time.monotonic() - began
-            state.seconds += took
-            state.validation_seconds = took
-            log.write(state, score)
-            is_first = state.best == -math.inf  # and stays so while nothing could be measured
-            if is_first or score.mean > state.best:
-                state.best = -math.inf if math.isnan(score.mean) else score.mean
-                save(run, "best", model, state, score)
-            save(run, "last", model, state, score)
-            stage.advance(took if unit == "second" else 0)
-            display.say(f"  step {state.step:,}: validation Dice {_scores_in_words(score)}")
 
-    kept = load_checkpoint(run / "checkpoints" / f"{config.training.keep}.ckpt")
-    return Trained(kept["model"], kept["step"], ValidationScore(kept["mean"], kept["structures"]))
+def newest(fabric: Fabric, checkpoints: Checkpoints, display: Display) -> dict[str, Any] | None:
+    """The newest checkpoint that can be read, for all processes; None if there is none.
+
+    Raises:
+        UserError: there are some, and none can be read.
+    """
+    step, problem = None, ""
+    if fabric.is_global_zero:
+        for step in checkpoints.steps("step"):
+            try:
+                checkpoints.load("step", step)
+                problem = ""
+                break
+            except Exception as error:  # torch has many for a file that is none of its own
+                problem = f"{checkpoints.path('step', step)}: is damaged: {str(error).splitlines()[0]}"
+                display.say(f"  {problem}", "yellow")
+    step, problem = fabric.broadcast((step, problem))
+    if problem:
+        raise UserError(f"{problem} No other checkpoint can be read; train anew with --overwrite.")
+    return None if step is None else checkpoints.load("step", step)
 
 
-def train_until_validation(
+def with_batch_size(
     fabric: Fabric,
     state: State,
     loss: nn.Module,
-    loader: Iterator[Batch],
+    prepared: Prepared,
     preprocessing: Preprocessing,
     config: Config,
-    log: "MetricsLog",
-    stage: Stage,
-) -> None:
-    """Take steps, at least one, until the next validation is due."""
-    due = next_validation(config.training, state)
-    parameters = list(state.model.parameters())
+    display: Display,
+) -> Config:
+    """The configuration with a batch size that is a number and spreads evenly over devices and their parts.
+
+    Raises:
+        UserError: it does not, or is to be found with several devices.
+    """
+    shares = fabric.world_size * config.training.accumulate
+    size = config.data.batch_size
+
+    def sized(number: int) -> Config:
+        return config.model_copy(update={"data": config.data.model_copy(update={"batch_size": number})})
+
+    if size == "auto":
+        if fabric.world_size > 1:
+            raise UserError(
+                "data.batch_size = auto: is found on one device. Begin with training.devices 1, and give as many times "
+                "what it says as there are devices."
+            )
+
+        def fits(number: int) -> bool:
+            whole = sized(number).model_copy(update={"training": config.training.model_copy(update={"accumulate": 1})})
+            batch = next(batches(prepared, whole.data, config.augment, config.seed, 0))
+            return fits_gpu(lambda: try_step(fabric, state, loss, batch, preprocessing, whole), 0)
+
+        size = find_batch_size(fabric.device, shares, fits)
+        display.say(f"  data.batch_size: auto is {size} here")
+    if size % shares:
+        raise UserError(
+            f"data.batch_size = {size}: does not spread evenly over {fabric.world_size} devices × "
+            f"{config.training.accumulate} parts (training.accumulate). Take a multiple of {shares}."
+        )
+    return sized(size)
+
+
+def train(job: Job, state: State, loggers: Sequence[Logger]) -> None:
+    """Steps and validations in turn, until the budget is used or nothing better comes any more."""
+    config = job.config
+    if finished(config.training, state):
+        return
+    part = job.fabric.global_rank, job.fabric.world_size
+    loader = batches(job.prepared, config.data, config.augment, config.seed, state.step, part)
+    first = next(loader)
+    trial = check_step(job.fabric, state, job.loss, first, job.preprocessing, config)
+    job.display.say(f"  {expectation(trial, job, state)}")
+    loader = chain([first], loader)
+    total, unit = budget(config.training)
+    with job.display.stage("training", total, unit) as stage:
+        stage.advance(used(config.training, state))
+        while not finished(config.training, state):
+            train_until_validation(job, state, loader, stage)
+            validate_and_save(job, state, loggers, stage)
+    if budget_used(config.training, state) < 1:
+        job.display.say(f"  ends early: {state.without_better} validations brought nothing better", "yellow")
+
+
+def train_until_validation(job: Job, state: State, loader: Iterator[Batch], stage: Stage) -> None:
+    """Take the steps that are left until the next validation is due."""
+    config, fabric = job.config, job.fabric
     state.model.train()
-    first = state.step
-    while state.step == first or budget_used(config.training, state) < due:
+    while budget_used(config.training, state) < state.due:
         began = time.monotonic()
         lr = learning_rate(config.optimizer, budget_used(config.training, state))
         for group in state.optimizer.param_groups:
             group["lr"] = lr
-        torch.manual_seed(_mixed(config.seed, state.step))  # dropout too follows from (seed, step)
+        batch = next(loader)
+        attempt = take_step(fabric, state, job.loss, batch, job.preprocessing, config, job.run, job.display)
 
-        image, target = prepare_batch(fabric, next(loader), preprocessing)
-        value = deeply_supervised(loss, state.model(image), target)
-        state.optimizer.zero_grad(set_to_none=True)
-        fabric.backward(value)
-        norm = torch.nn.utils.clip_grad_norm_(parameters, config.optimizer.clip_norm or math.inf)
-        if not (torch.isfinite(value) and torch.isfinite(norm)):
-            raise UserError(
-                f"The loss became {value.item():g} and its gradient {norm.item():g} at step {state.step}. Checkpoints "
-                'so far are kept. Lower optimizer.lr, set training.precision to "32", or check the data for outliers.'
-            )
-        state.optimizer.step()
-
-        took = time.monotonic() - began
+        shared = gathered(fabric, [time.monotonic() - began, float(job.stop.signal)]).amax(0)
+        took, signal = float(shared[0]), int(shared[1])
+        before = used(config.training, state)
         state.step += 1
         state.seconds += took
-        parts = {name: part.item() for name, part in getattr(loss, "parts", {}).items()}
-        log.add({"loss": value.item(), **parts, "gradient_norm": norm.item(), "images_per_second": len(image) / took})
+        speed = len(batch) * fabric.world_size / took
+        if attempt is not None:
+            job.log.add(attempt.values | {"gradient_norm": attempt.norm, "images_per_second": speed})
+            status = f"loss {_in_words(attempt.values)} · {speed:.1f} images/s"
+            stage.advance(used(config.training, state) - before, status)
         if state.step % config.training.log_every == 0:
-            log.write(state)
-        amount = took if config.training.steps is None else 1
-        stage.advance(amount, f"loss {value.item():.2f} ({_in_words(parts)})")
+            job.log.write(state)
+        if signal:
+            stop(job, state, signal)
+        is_time = state.seconds - state.saved_seconds >= 60 * config.training.checkpoint_minutes
+        if is_time and budget_used(config.training, state) < state.due:  # otherwise it is saved with its validation
+            save(job, state)
 
 
-def prepare_batch(fabric: Fabric, batch: Batch, preprocessing: Preprocessing) -> tuple[Tensor, Tensor]:
-    """Network input (B, in_channels, H, W) and class ids (B, H, W), int64: moved to the device, normalised, augmented.
-
-    Channels are repeated last, so that equal ones stay equal and cost nothing before.
-    """
-    image = normalize(fabric.to_device(batch.pixels), preprocessing, fabric.to_device(batch.standards))
-    rgb = preprocessing.modality == "rgb"
-    image, target = augment(image, fabric.to_device(batch.target), batch.augmentations, rgb)
-    return repeat_channels(image, preprocessing), target.long()
-
-
-def budget(config: TrainingConfig) -> tuple[float, str]:
-    """The budget that the display counts: (steps, "step") or (seconds, "second")."""
-    if config.steps is not None:
-        return config.steps, "step"
-    return 60 * (config.minutes or 0), "second"
-
-
-def next_validation(config: TrainingConfig, state: State) -> float:
-    """Share of the budget at which the next validation is due.
-
-    Validations are at equal distances; in a budget of minutes at least three times as far apart as the last one took,
-    so that they take no more than a quarter of it.
-    """
-    distance = 1 / config.validations
-    if config.minutes is not None:
-        distance = max(distance, 3 * state.validation_seconds / (60 * config.minutes))
-    rounds = math.floor(budget_used(config, state) / distance + ROUNDING)
-    return min((rounds + 1) * distance, 1.0) - ROUNDING
-
-
-def budget_used(config: TrainingConfig, state: State) -> float:
-    """Used share of the budget, 0 to 1 and a little above; of two budgets the one that is further."""
-    by_steps = state.step / config.steps if config.steps is not None else 0.0
-    by_time = state.seconds / (60 * config.minutes) if config.minutes is not None else 0.0
-    return max(by_steps, by_time)
+def validate_and_save(job: Job, state: State, loggers: Sequence[Logger], stage: Stage) -> None:
+    """Score the weights on the validation cases; keep them if they are the best; lay down a checkpoint."""
+    config, fabric = job.config, job.fabric
+    began = time.monotonic()
+    scores = score_cases(job, state)
+    took, signal = gathered(fabric, [time.monotonic() - began, float(job.stop.signal)]).amax(0).tolist()
+    if scores is None:
+        stop(job, state, int(signal))
+        return
+    score = summarize(scores)
+    before = used(config.training, state)
+    state.seconds += took
+    state.validation_seconds = took
+    job.log.write(state, score)
+    value = score.value(config.training.best_by)
+    state.without_better += 1
+    if state.best_step is None or value > state.best:  # the first, too, where nothing could be measured
+        state.best, state.best_step, state.without_better = -math.inf if math.isnan(value) else value, state.step, 0
+        weights = validated_weights(state)
+        if fabric.is_global_zero:
+            content = {"model": weights, "step": state.step, "dice": score.dice, "iou": score.iou}
+            job.checkpoints.save("best", state.step, content)
+    state.validated_step = state.step
+    state.due = next_validation(config.training, state)
+    save(job, state, score)
+    if fabric.is_global_zero:
+        picture = job.draw([s.shown for s in scores if s.shown is not None])
+        for logger in loggers:
+            if picture is not None:
+                logger.picture(state.step, "validation", picture)
+    stage.advance(used(config.training, state) - before)
+    job.display.say(f"  step {state.step:,}: validation Dice {_scores_in_words(score)}")
 
 
-def create_fabric(config: TrainingConfig) -> Fabric:
-    """Lightning Fabric on the configured device, in the configured precision.
-
-    Raises:
-        UserError: the device is not there.
-    """
-    device = config.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    precision = config.precision
-    if precision == "auto":
-        precision = "bf16" if device == "cuda" and torch.cuda.is_bf16_supported() else "32"
-    try:
-        return Fabric(accelerator=device, devices=1, precision="bf16-mixed" if precision == "bf16" else "32-true")
-    except (RuntimeError, ValueError) as error:
-        raise UserError(f'training.device = "{device}" cannot be used here: {error}') from error
-
-
-def save(run: Path, name: str, model: nn.Module, state: State, score: ValidationScore) -> None:
-    """Write checkpoints/NAME.ckpt."""
-    content = {
-        "model": model.state_dict(),
-        "optimizer": state.optimizer.state_dict(),
-        "step": state.step,
-        "seconds": state.seconds,
-        "best": state.best,
-        "mean": score.mean,
-        "structures": score.structures,
-    }
-    save_checkpoint(run / "checkpoints" / f"{name}.ckpt", content)
+def score_cases(job: Job, state: State) -> list[CaseScores] | None:
+    """Scores of all validation cases, each process having done its share; None where a signal came."""
+    fold = job.prepared.fold(job.config.data.fold)
+    rank, ranks = job.fabric.global_rank, job.fabric.world_size
+    cases = list(fold.val)
+    if job.config.training.strategy != "fsdp":  # whose processes must do the same at the same time
+        cases = cases[rank::ranks]
+    may_stop = job.config.training.strategy != "fsdp"
+    with state.average.in_place() if state.average else nullcontext():
+        state.model.eval()
+        own = validate(
+            state.model,
+            job.prepared,
+            {case: fold.val[case] for case in cases},
+            job.preprocessing,
+            job.fabric.device,
+            shown=list(fold.val)[:SHOWN],
+            stop=lambda: may_stop and bool(job.stop.signal),
+        )
+    everywhere = gathered_objects(job.fabric, own)
+    if any(scores is None for scores in everywhere):
+        return None
+    by_case = {score.case: score for scores in everywhere for score in scores}
+    return [by_case[case] for case in fold.val]
 
 
-class MetricsLog:
-    """metrics.csv: a row every few steps with the means since the last row, and one for every validation."""
-
-    COLUMNS = ("step", "seconds", "lr", "images_per_second", "loss", "cross_entropy", "ssim", "dice", "gradient_norm")
-
-    def __init__(self, path: Path, structures: tuple[str, ...]) -> None:
-        self._path = path
-        self._columns = [*self.COLUMNS, "val_dice", *(f"val_dice_{name}" for name in structures)]
-        self._sums: dict[str, float] = {}
-        self._count = 0
-        with path.open("w", newline="", encoding="utf-8") as stream:
-            csv.writer(stream).writerow(self._columns)
-
-    def add(self, values: dict[str, float]) -> None:
-        for name, value in values.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
-        self._count += 1
-
-    def write(self, state: State, score: ValidationScore | None = None) -> None:
-        lr = state.optimizer.param_groups[0]["lr"]
-        row: dict[str, Any] = {"step": state.step, "seconds": f"{state.seconds:.2f}", "lr": f"{lr:.6g}"}
-        row |= {name: f"{total / self._count:.6g}" for name, total in self._sums.items()}
-        if score is not None:
-            row["val_dice"] = f"{score.mean:.5f}"
-            row |= {f"val_dice_{name}": f"{value:.5f}" for name, value in score.structures.items()}
-        with self._path.open("a", newline="", encoding="utf-8") as stream:
-            csv.DictWriter(stream, self._columns).writerow(row)
-        self._sums, self._count = {}, 0
+def save(job: Job, state: State, score: ValidationScore | None = None) -> None:
+    """Lay down a checkpoint, with the validation score if it was just validated."""
+    state.saved_seconds = state.seconds
+    content = capture(state) | {"log": job.log.capture()}
+    if score is not None:
+        content |= {"dice": score.dice, "iou": score.iou}
+    if job.fabric.is_global_zero:
+        job.checkpoints.save("step", state.step, content)
+    job.fabric.barrier()
 
 
-def _mixed(seed: int, step: int) -> int:
-    """One 64-bit seed for torch out of two numbers."""
-    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> 1)
+def stop(job: Job, state: State, signal: int) -> None:
+    """Save and leave."""
+    save(job, state)
+    raise Interrupted(f"Stopped after step {state.step:,}; everything is saved.", signal)
 
 
-def _in_words(parts: dict[str, float]) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in parts.items())
+def kept(checkpoints: Checkpoints, config: Config, state: State) -> Trained:
+    """What ``training.keep`` asks for; the scores of the last weights are those of the last validation."""
+    if config.training.keep == "best" and state.best_step is not None:
+        content = checkpoints.load("best", state.best_step)
+        return Trained(content["model"], content["step"], ValidationScore(content["dice"], content["iou"]))
+    content = checkpoints.load("step", state.step)
+    return Trained(
+        content.get("average", content["model"]), content["step"], ValidationScore(content["dice"], content["iou"])
+    )
+
+
+def expectation(trial: Trial, job: Job, state: State) -> str:
+    """What the trial step says of the time ahead, at most: the first step is slower than the others."""
+    config, data = job.config.training, job.config.data
+    text = f"trial step: {in_words(trial.seconds)}, {trial.bytes / 2**30:.2f} GiB for {data.batch_size} slices"
+    if config.steps is None:
+        return f"{text}; {config.minutes:g} minutes"
+    slices = sum(stop - start for ranges in job.prepared.fold(data.fold).val.values() for start, stop in ranges)
+    each = trial.seconds / int(data.batch_size) / 3  # forward alone is about a third of a step
+    left = (config.steps - state.step) * trial.seconds + config.validations * slices * each
+    return f"{text}; the {config.steps - state.step:,} steps take about {in_words(left)} or less"
+
+
+def _in_words(values: dict[str, float]) -> str:
+    parts = ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in values.items() if name != "loss")
+    return f"{values['loss']:.2f} ({parts})" if parts else f"{values['loss']:.2f}"
 
 
 def _scores_in_words(score: ValidationScore) -> str:
     """A few structures each; of many the mean and the worst."""
-    known = {name: value for name, value in score.structures.items() if not math.isnan(value)}
+    known = {name: value for name, value in score.dice.items() if not math.isnan(value)}
     if len(known) <= 4:
         return ", ".join(f"{name} {value:.3f}" for name, value in known.items()) or "of nothing"
     worst = min(known, key=lambda name: known[name])

@@ -1,7 +1,7 @@
 """Scores of the model in training, on whole cases of the validation fold."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -16,14 +16,48 @@ PROTOCOL = (
     "Dice per case and structure over the fold's validation slices at their prepared size, NaN where reference and "
     "prediction are empty; mean over cases, then over structures"
 )
+SHOWN = 4
+"""Cases of which a slice is kept to be looked at."""
+
+
+@dataclass(frozen=True)
+class ShownSlice:
+    """A slice to look at: stored pixels (C, H, W), class ids (H, W) of the reference and of the prediction."""
+
+    case: str
+    slice: int
+    pixels: np.ndarray
+    reference: np.ndarray
+    prediction: np.ndarray
+
+
+@dataclass(frozen=True)
+class CaseScores:
+    """Dice and IoU of every structure in one case, NaN where it is in neither mask; perhaps a slice to look at."""
+
+    case: str
+    dice: dict[str, float]
+    iou: dict[str, float]
+    shown: ShownSlice | None = None
 
 
 @dataclass(frozen=True)
 class ValidationScore:
-    """Mean Dice over cases of each structure, and the mean of those; NaN where no case had the structure."""
+    """Means over cases of each structure; NaN where no case had it."""
 
-    mean: float
-    structures: dict[str, float]
+    dice: dict[str, float]
+    iou: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def mean(self) -> float:
+        """Dice, over structures."""
+        return _mean(self.dice.values())
+
+    def value(self, name: str) -> float:
+        """What ``training.best_by`` names: "dice", "iou", or of one structure "dice/liver"."""
+        metric, _, structure = name.partition("/")
+        values: dict[str, float] = getattr(self, metric)
+        return values[structure] if structure else _mean(values.values())
 
 
 @torch.no_grad()
@@ -33,32 +67,55 @@ def validate(
     ranges: Mapping[str, Ranges],
     preprocessing: Preprocessing,
     device: torch.device,
-) -> ValidationScore:
+    shown: Sequence[str] = (),
+    stop: Callable[[], bool] = lambda: False,
+) -> list[CaseScores] | None:
     """Segment the validation slices of every case and compare them with the reference.
 
     Args:
         network: normalised images → logits, in evaluation mode.
         ranges: {case: slices}.
+        shown: cases of which the slice with most foreground is kept.
+        stop: asked between slices whether to give up.
+
+    Returns:
+        The scores case by case, None if it was given up.
     """
     label_map = prepared.info.label_map
-    dice: dict[str, list[float]] = {name: [] for name in label_map.structures}
+    scores = []
     for case, parts in ranges.items():
         pixels, labels = prepared.image(case), prepared.labels(case)
         standard = case_standard(pixels)
         confusion = np.zeros((len(label_map), len(label_map)), np.int64)
-        indices = [s for start, stop in parts for s in range(start, stop)]
+        indices = [s for start, stop_ in parts for s in range(start, stop_)]
+        fullest = max(indices, key=lambda s: int(prepared.slice_class_pixels(case)[s, 1:].sum()))
+        kept = None
         at_once = slices_at_once(*pixels.shape[-2:])
         for begin in range(0, len(indices), at_once):
+            if stop():
+                return None
             group = indices[begin : begin + at_once]
             gathered = torch.from_numpy(gather_slices(pixels, group, preprocessing.neighbours)).to(device)
             predicted = segment(network, gathered, preprocessing, standard).argmax(1).cpu().numpy()
             confusion += confusion_matrix(labels[group], predicted, len(label_map))
-        for name, members in label_map.structures.items():
-            dice[name].append(counts_of(confusion, members).dice)
-    structures = {name: _mean(values) for name, values in dice.items()}
-    return ValidationScore(mean=_mean(list(structures.values())), structures=structures)
+            if case in shown and fullest in group:
+                kept = ShownSlice(case, fullest, pixels[fullest], labels[fullest], predicted[group.index(fullest)])
+        counts = {name: counts_of(confusion, members) for name, members in label_map.structures.items()}
+        dice, iou = ({name: getattr(c, metric) for name, c in counts.items()} for metric in ("dice", "iou"))
+        scores.append(CaseScores(case, dice, iou, kept))
+    return scores
 
 
-def _mean(values: list[float]) -> float:
+def summarize(scores: Sequence[CaseScores]) -> ValidationScore:
+    """Means over cases, whatever their order."""
+    ordered = sorted(scores, key=lambda score: score.case)
+    dice, iou = (
+        {name: _mean([getattr(score, metric)[name] for score in ordered]) for name in ordered[0].dice}
+        for metric in ("dice", "iou")
+    )
+    return ValidationScore(dice, iou)
+
+
+def _mean(values: Iterable[float]) -> float:
     known = [value for value in values if not np.isnan(value)]
     return float(np.mean(known)) if known else float("nan")

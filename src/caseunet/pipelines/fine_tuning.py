@@ -1,0 +1,54 @@
+"""Weights of a bundle as the start of another training."""
+
+import torch
+from torch import nn
+
+from caseunet.bundle import Architecture, Bundle
+from caseunet.errors import UserError
+from caseunet.models import create_model
+from caseunet.types import LabelMap
+
+
+def start_from_bundle(model: nn.Module, architecture: Architecture, label_map: LabelMap, bundle: Bundle) -> str:
+    """Give a network the weights of a bundle; where the classes differ, its head keeps those it has.
+
+    Args:
+        model: fresh, built as ``architecture`` says.
+        label_map: of the new classes.
+
+    Returns:
+        What was done, in words.
+
+    Raises:
+        UserError: the bundle's network takes other images.
+    """
+    old = bundle.info
+    if architecture.in_channels != old.architecture.in_channels:
+        p = old.preprocessing
+        raise UserError(
+            f"{bundle.folder}: its network takes {old.architecture.in_channels} input channels, these data give "
+            f"{architecture.in_channels}. It was trained with data.neighbours {p.neighbours} and data.three_channels "
+            f"{str(p.repeat == 3).lower()} on {p.modality} images of {p.channels} channels."
+        )
+    kept = dict(bundle.weights)
+    head = head_of(architecture)
+    same = old.label_map.names == label_map.names
+    if not same:
+        kept = {name: weight for name, weight in kept.items() if name not in head}
+    missing, unexpected = model.load_state_dict(kept, strict=False)
+    if unexpected or set(missing) - head:
+        raise UserError(f"{bundle.folder}: its weights are not those of its network: {[*missing, *unexpected][:3]}.")
+    start = f"starts from {bundle.folder} ({len(kept)} of {len(kept) + len(missing)} tensors)"
+    if same:
+        return start
+    return f"{start}; new head, because its classes were {', '.join(old.label_map.names)}: {', '.join(sorted(head))}"
+
+
+def head_of(architecture: Architecture) -> set[str]:
+    """Names of the tensors whose shape follows from the number of classes."""
+    shapes = []
+    for classes in (architecture.num_classes, architecture.num_classes + 1):
+        with torch.device("meta"):
+            model = create_model(architecture.name, architecture.in_channels, classes, **architecture.arguments)
+        shapes.append({name: tensor.shape for name, tensor in model.state_dict().items()})
+    return {name for name, shape in shapes[0].items() if shapes[1][name] != shape}

@@ -1,0 +1,273 @@
+"""Which devices train, and the processes that drive them."""
+
+import multiprocessing
+import os
+import signal
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from datetime import timedelta
+from multiprocessing.connection import wait
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+import torch
+import torch.distributed
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import ClusterEnvironment, SLURMEnvironment, TorchElasticEnvironment
+from lightning_fabric.strategies import DDPStrategy, ModelParallelStrategy
+from torch import Tensor, nn
+
+from caseunet.config import TrainingConfig
+from caseunet.errors import Interrupted, UserError
+from caseunet.losses.dice import SoftDice
+from caseunet.training.stopping import stop_on_signals
+from caseunet.workers import usable_processors
+
+PATIENCE = 20.0
+"""Seconds that the other processes get to end by themselves when one has died."""
+SILENCE = timedelta(minutes=30)
+"""After which a process that waits for another gives up."""
+STOPPED = 75
+"""Exit status of a process that saved and stopped because it was asked to (EX_TEMPFAIL: try again later)."""
+
+
+class OwnRanks(ClusterEnvironment):
+    """Tells Fabric about the processes that :func:`launch` started on this machine."""
+
+    def __init__(self, rank: int, ranks: int, port: int) -> None:
+        super().__init__()
+        self._rank, self._ranks, self._port = rank, ranks, port
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        return True
+
+    @property
+    def main_address(self) -> str:
+        return "127.0.0.1"
+
+    @property
+    def main_port(self) -> int:
+        return self._port
+
+    @staticmethod
+    def detect() -> bool:
+        return False
+
+    def world_size(self) -> int:
+        return self._ranks
+
+    def set_world_size(self, size: int) -> None:
+        pass
+
+    def global_rank(self) -> int:
+        return self._rank
+
+    def set_global_rank(self, rank: int) -> None:
+        pass
+
+    def local_rank(self) -> int:
+        return self._rank
+
+    def node_rank(self) -> int:
+        return 0
+
+
+def ranks_from_outside() -> int:
+    """Processes of this run that torchrun or SLURM started, this one among them; 1 where nobody did."""
+    for environment in (TorchElasticEnvironment, SLURMEnvironment):
+        if environment.detect():
+            return int(environment().world_size())
+    return 1
+
+
+def create_fabric(config: TrainingConfig, own: OwnRanks | None = None) -> Fabric:
+    """Lightning Fabric on the configured devices, its processes connected.
+
+    Fabric's precision is not used: where a step fails in half precision, it is repeated in float32.
+
+    Args:
+        own: the place of this process among those that :func:`launch` started.
+
+    Raises:
+        UserError: a device is not there, or the numbers of devices do not fit together.
+    """
+    device = config.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if config.precision == "fp16" and device == "cpu":
+        raise UserError('training.precision = "fp16" needs a GPU; on a CPU take "bf16" or "32".')
+    ranks = own.world_size() if own else ranks_from_outside()
+    if ranks % config.nodes:
+        raise UserError(f"training.nodes = {config.nodes}: {ranks} processes do not spread evenly over them.")
+    strategy: Any = "auto"
+    if config.strategy == "fsdp" and ranks == 1:
+        raise UserError('training.strategy = "fsdp" spreads a network over devices: set training.devices above 1.')
+    if config.strategy == "fsdp":
+        strategy = ModelParallelStrategy(_shard, ranks, 1, timeout=SILENCE)
+    elif ranks > 1:
+        strategy = DDPStrategy(timeout=SILENCE)
+    try:
+        fabric = Fabric(
+            accelerator=device,
+            devices=ranks // config.nodes,
+            num_nodes=config.nodes,
+            strategy=strategy,
+            plugins=[own] if own else [],
+        )
+        fabric.launch()
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f'training.device = "{device}" cannot be used here: {error}') from error
+    return fabric
+
+
+def _shard(model: nn.Module, mesh: Any) -> nn.Module:
+    """Weights, their gradients and what the optimiser keeps of them lie in parts on the devices; the weights alone are
+    brought together for a step. Parts of the network are not split on their own: some use weights of their children
+    without calling them."""
+    from torch.distributed.fsdp import fully_shard
+
+    fully_shard(model, mesh=mesh["data_parallel"])
+    return model
+
+
+def autocast_type(config: TrainingConfig, device: torch.device) -> torch.dtype | None:
+    """In which the network computes where float32 is not needed; None for float32 all through."""
+    if config.precision == "auto":
+        return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else None
+    return {"32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[config.precision]
+
+
+def gathered(fabric: Fabric, values: list[float]) -> Tensor:
+    """(processes, values), float64: what each process has, on all of them."""
+    own = torch.tensor(values, dtype=torch.float64)
+    if fabric.world_size == 1:
+        return own[None]
+    return torch.stack([torch.as_tensor(row) for row in gathered_objects(fabric, own)])
+
+
+def gathered_objects(fabric: Fabric, value: Any) -> list[Any]:
+    """What each process has, on all of them."""
+    if fabric.world_size == 1:
+        return [value]
+    values: list[Any] = [None] * fabric.world_size
+    torch.distributed.all_gather_object(values, value)
+    return values
+
+
+def sum_over_ranks(fabric: Fabric, loss: nn.Module) -> None:
+    """Make Dice count the pixels of the whole batch where its parts are on several devices.
+
+    Gradients are averaged over devices afterwards, so each one's own must count as often as there are devices; with
+    that they are the gradients of the whole batch.
+    """
+    ranks = fabric.world_size
+    if ranks == 1:
+        return
+
+    def total(own: Tensor) -> Tensor:
+        everywhere = own.detach().clone()
+        torch.distributed.all_reduce(everywhere)
+        return everywhere + ranks * (own - own.detach())
+
+    for module in loss.modules():
+        if isinstance(module, SoftDice):
+            module.total = total
+
+
+def launch(ranks: int, work: Callable[..., None], *arguments: Any) -> None:
+    """Run ``work(own, *arguments)`` in processes of its own, one for each device of this machine, to their end.
+
+    A process that dies takes the others with it: they get some seconds to end by themselves and are killed then. A
+    signal to this process is passed on once; the second one ends all at once.
+
+    Args:
+        work: at the top of a module; its first argument is the process's :class:`OwnRanks`.
+        arguments: picklable.
+
+    Raises:
+        UserError: what a process raised, or how it ended.
+        RuntimeError: a defect, with its traceback.
+        Interrupted: a signal ended the work, which can be gone on with.
+    """
+    context = multiprocessing.get_context("spawn")
+    failures = context.SimpleQueue()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    processes = [
+        context.Process(target=_run_rank, args=(OwnRanks(rank, ranks, port), failures, work, arguments), daemon=False)
+        for rank in range(ranks)
+    ]
+    with stop_on_signals() as stop:
+        try:
+            for process in processes:
+                process.start()
+            _watch(processes, lambda: stop.signal)
+        finally:
+            for process in processes:
+                if process.is_alive():
+                    process.kill()
+                process.join()
+    raised = []
+    while not failures.empty():
+        raised.append(failures.get())
+    killed = [(rank, p.exitcode) for rank, p in enumerate(processes) if p.exitcode not in (0, STOPPED, 1)]
+    if raised:
+        _, rank, is_defect, text = min(raised)  # the first: the others lost their partner
+        if is_defect:
+            raise RuntimeError(f"Process {rank} of {ranks} failed:\n{text}")
+        raise UserError(text)
+    if killed and not stop.signal:
+        rank, code = killed[0]
+        how = signal.Signals(-code).name if code is not None and code < 0 else f"exit status {code}"
+        raise UserError(
+            f"Process {rank} of {ranks} died ({how}), most often for want of memory; the others were ended. "
+            "Lower data.batch_size or training.devices, then go on with --resume."
+        )
+    if any(process.exitcode == STOPPED for process in processes):
+        raise Interrupted("", stop.signal or signal.SIGTERM)
+
+
+def _watch(processes: list[SpawnProcess], stop: Callable[[], int]) -> None:
+    """Wait until all have ended; see to it that they do once one has failed or a signal came."""
+    passed_on = False
+    last = float("inf")
+    while alive := [process for process in processes if process.is_alive()]:
+        wait([process.sentinel for process in alive], timeout=0.2)
+        if stop() and not passed_on:
+            passed_on = True
+            for process in alive:
+                if process.pid and process.is_alive():
+                    os.kill(process.pid, signal.SIGTERM)
+        if last == float("inf") and any(process.exitcode not in (None, 0, STOPPED) for process in processes):
+            last = time.monotonic() + PATIENCE
+        if time.monotonic() > last:
+            return
+
+
+def _run_rank(own: OwnRanks, failures: Any, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the process that watches passes it on
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_num_threads(max(1, usable_processors() // own.world_size()))
+    try:
+        work(own, *arguments)
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+    except Interrupted:
+        os._exit(STOPPED)  # at once: others may still be in a collective
+    except BaseException as error:
+        is_defect = not isinstance(error, UserError)
+        text = traceback.format_exc() if is_defect else str(error)
+        failures.put((time.time(), own.global_rank(), is_defect, text))
+        os._exit(1)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)

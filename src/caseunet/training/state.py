@@ -1,0 +1,125 @@
+"""Everything that changes while training goes on, and how it is laid down in a checkpoint and taken up again."""
+
+import math
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+
+from caseunet.config import Config
+from caseunet.training.averaging import WeightAverage
+from caseunet.training.optim import create_optimizer
+
+PLAIN = (
+    "step",
+    "seconds",
+    "saved_seconds",
+    "validation_seconds",
+    "due",
+    "best",
+    "best_step",
+    "without_better",
+    "validated_step",
+    "faults",
+    "float32_until",
+)
+WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+"""Checkpoints hold the whole network, however many devices it lies on: they go on with any other number."""
+
+
+@dataclass
+class State:
+    """Everything that changes while training goes on.
+
+    Attributes:
+        model: the network itself.
+        parallel: the same as Fabric wrapped it; called in training, so that devices exchange their gradients.
+        scaler: of the loss, for fp16; does nothing otherwise.
+        average: of the weights, if one is kept.
+        step: steps taken.
+        seconds: time spent training and validating, the same on all devices.
+        saved_seconds: ``seconds`` at the last checkpoint.
+        validation_seconds: what the last validation took.
+        due: share of the budget at which the next validation is due.
+        best: highest validation score so far, of step ``best_step``.
+        without_better: validations since then.
+        validated_step: step of the last validation.
+        faults: steps without a finite loss or gradient.
+        float32_until: step before which the network computes in float32 after such a one.
+    """
+
+    model: nn.Module
+    parallel: nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    average: WeightAverage | None = None
+    step: int = 0
+    seconds: float = 0.0
+    saved_seconds: float = 0.0
+    validation_seconds: float = 0.0
+    due: float = 0.0
+    best: float = -math.inf
+    best_step: int | None = None
+    without_better: int = 0
+    validated_step: int | None = None
+    faults: int = 0
+    float32_until: int = 0
+
+
+def create_state(fabric: Fabric, model: nn.Module, config: Config) -> State:
+    """Lay the network on the devices and make what belongs to it."""
+    if config.training.strategy != "fsdp":  # which can split contiguous weights alone
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if config.training.compile:
+        model.compile()
+    parallel = fabric.setup_module(model)
+    return State(
+        model=model,
+        parallel=parallel,
+        optimizer=create_optimizer(model, config.optimizer),
+        scaler=torch.amp.GradScaler(fabric.device.type, enabled=config.training.precision == "fp16"),
+        average=None if config.training.ema is None else WeightAverage(model, config.training.ema),
+    )
+
+
+def validated_weights(state: State) -> dict[str, Tensor]:
+    """The weights that are validated and kept: the average if there is one. To be called on all devices."""
+    with state.average.in_place() if state.average else nullcontext():
+        weights: dict[str, Any] = get_model_state_dict(state.model, options=WHOLE)
+        return {name: weight.clone() for name, weight in weights.items()}
+
+
+def capture(state: State) -> dict[str, Any]:
+    """Tensors and plain values from which :func:`restore` makes the same state. To be called on all devices."""
+    content: dict[str, Any] = {
+        "model": get_model_state_dict(state.model, options=WHOLE),
+        "optimizer": get_optimizer_state_dict(state.model, state.optimizer, options=WHOLE),
+        "scaler": state.scaler.state_dict(),
+        **{name: getattr(state, name) for name in PLAIN},
+    }
+    if state.average:
+        content |= {"average": validated_weights(state), "average_updates": state.average.updates}
+    return content
+
+
+def restore(state: State, content: dict[str, Any]) -> None:
+    """Take up a captured state."""
+    if state.average:
+        set_model_state_dict(state.model, content["average"], options=WHOLE)
+        state.average.take()
+        state.average.updates = content["average_updates"]
+    set_optimizer_state_dict(state.model, state.optimizer, content["optimizer"], options=WHOLE)
+    set_model_state_dict(state.model, content["model"], options=WHOLE)
+    state.scaler.load_state_dict(content["scaler"])
+    for name in PLAIN:
+        setattr(state, name, content[name])

@@ -1,0 +1,207 @@
+"""A step for trial before the first one: whether it fits into memory, how long it takes, how large a batch may be."""
+
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from caseunet.config import Config
+from caseunet.data.loader import Batch
+from caseunet.errors import UserError
+from caseunet.training.checkpoint import KEPT
+from caseunet.training.devices import autocast_type
+from caseunet.training.state import State
+from caseunet.training.step import attempt_step
+from caseunet.types import Preprocessing
+
+GIB = 2**30
+USABLE = 0.9
+"""Share of the memory that training may fill."""
+LARGEST_BATCH = 256
+"""Samples on one device that are tried at most."""
+CPU_BATCH = 8
+"""Where the batch size is to be found and the device is a CPU, on which larger ones are not faster."""
+CGROUP = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a step costs: seconds; bytes at its highest beyond what was held before."""
+
+    seconds: float
+    bytes: int
+
+
+def try_step(
+    fabric: Fabric, state: State, loss: nn.Module, batch: Batch, preprocessing: Preprocessing, config: Config
+) -> Trial:
+    """Forward and backward pass; leaves no trace.
+
+    Raises:
+        torch.OutOfMemoryError: on a GPU.
+    """
+    buffers = [buffer.clone() for buffer in state.model.buffers()]
+    state.model.train()
+    is_gpu = fabric.device.type == "cuda"
+    if is_gpu:
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+    watch = _HighestMemory()
+    began = time.monotonic()
+    try:
+        with watch:
+            dtype = autocast_type(config.training, fabric.device)
+            attempt_step(fabric, state, loss, batch, preprocessing, config, dtype)
+            if is_gpu:
+                torch.cuda.synchronize()
+        seconds = time.monotonic() - began
+    finally:
+        state.optimizer.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            for buffer, value in zip(state.model.buffers(), buffers, strict=True):
+                buffer.copy_(value)
+    return Trial(seconds, torch.cuda.max_memory_allocated() - before if is_gpu else watch.bytes)
+
+
+def check_step(
+    fabric: Fabric, state: State, loss: nn.Module, batch: Batch, preprocessing: Preprocessing, config: Config
+) -> Trial:
+    """Try a step at full size.
+
+    On a CPU a single sample goes first: what does not fit ends the process there, so it must be known before.
+
+    Raises:
+        UserError: memory is too small; says by how much.
+    """
+    samples = len(batch) // config.training.accumulate
+    advice = "Lower data.batch_size or data.patch_size, raise training.accumulate, or take a narrower network."
+    kept = _bytes_of_optimizer(state)
+    if fabric.device.type == "cpu":
+        single = config.training.model_copy(update={"accumulate": 1})
+        one = try_step(
+            fabric,
+            state,
+            loss,
+            batch.part(0, len(batch)),
+            preprocessing,
+            config.model_copy(update={"training": single}),
+        )
+        needed = one.bytes * samples + kept
+        ranks_here = max(1, fabric.world_size // config.training.nodes)
+        if needed > (free := USABLE * free_memory() / ranks_here):
+            raise UserError(
+                f"A step needs about {needed / GIB:.1f} GiB of memory ({samples} samples of "
+                f"{one.bytes / GIB:.2f} GiB), and {free / GIB:.1f} GiB are free. {advice}"
+            )
+    try:
+        return try_step(fabric, state, loss, batch, preprocessing, config)
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"{samples} samples do not fit into the GPU's memory: {str(error).splitlines()[0]} {advice}"
+        ) from error
+
+
+def find_batch_size(device: torch.device, shares: int, fits: Callable[[int], bool]) -> int:
+    """The batch size that ``data.batch_size: auto`` stands for: a multiple of ``shares``.
+
+    Args:
+        device: to train on.
+        fits: whether so many samples fit at once on one device.
+
+    Raises:
+        UserError: not even one does.
+    """
+    if device.type == "cpu":
+        each = max(1, CPU_BATCH // shares)
+    else:
+        each = largest_that(fits, LARGEST_BATCH)
+        if each == 0:
+            raise UserError(
+                "Not even one sample fits into the GPU's memory. Lower data.patch_size, take a narrower network, or "
+                'set training.precision to "bf16".'
+            )
+    return each * shares
+
+
+def largest_that(fits: Callable[[int], bool], limit: int) -> int:
+    """The largest number up to ``limit`` that fits, 0 if none does; found by doubling, then halving."""
+    low, high = 0, 1
+    while high <= limit and fits(high):
+        low, high = high, 2 * high
+    high = min(high, limit + 1)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def fits_gpu(trial: Callable[[], Trial], kept: int) -> bool:
+    """Whether a step leaves some of the GPU's memory, beside ``kept`` bytes that only a real step takes."""
+    try:
+        needed = trial().bytes + torch.cuda.memory_allocated() + kept
+    except torch.OutOfMemoryError:
+        return False
+    finally:
+        torch.cuda.empty_cache()
+    return bool(needed < USABLE * torch.cuda.get_device_properties().total_memory)
+
+
+def check_disk(state: State, run: Path) -> None:
+    """Make sure that the checkpoints fit beside ``run``.
+
+    Raises:
+        UserError: they do not; says by how much.
+    """
+    weights = sum(t.numel() * t.element_size() for t in state.model.state_dict().values())
+    each = weights * (4 if state.average else 3)  # two numbers for each weight in the optimiser
+    needed = (KEPT + 1) * (each + weights) + weights  # one more of each while they are replaced; the bundle
+    free = shutil.disk_usage(run).free
+    if free < needed:
+        raise UserError(
+            f"{run}: checkpoints of this network need {needed / GIB:.2f} GiB, and {free / GIB:.2f} GiB of the disk are "
+            "free. Make room, or choose another --out."
+        )
+
+
+def free_memory() -> int:
+    """Bytes that are free, in a container of what it may have (control groups, version 2)."""
+    free = int(psutil.virtual_memory().available)
+    limit = CGROUP / "memory.max"
+    if limit.is_file() and (text := limit.read_text().strip()).isdigit():
+        kinds = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
+        used = int((CGROUP / "memory.current").read_text()) - int(kinds["file"])  # copies of files are given up
+        free = min(free, int(text) - used)
+    return free
+
+
+def _bytes_of_optimizer(state: State) -> int:
+    """Two numbers for each weight, and its gradient."""
+    return 3 * sum(p.numel() * p.element_size() for p in state.model.parameters())
+
+
+class _HighestMemory:
+    """Looks at this process's memory a hundred times a second."""
+
+    bytes = 0
+
+    def __enter__(self) -> None:
+        process, self._ended = psutil.Process(), threading.Event()
+        before = process.memory_info().rss
+
+        def look() -> None:
+            while not self._ended.wait(0.01):
+                self.bytes = max(self.bytes, process.memory_info().rss - before)
+
+        self._thread = threading.Thread(target=look, daemon=True)
+        self._thread.start()
+
+    def __exit__(self, *error: object) -> None:
+        self._ended.set()
+        self._thread.join()

@@ -36,7 +36,8 @@ class TrainingData(Stored):
     source_format: str
     fingerprint: str
     cases: int
-    fold: int
+    fold: int | None
+    """That was held out; None for an ensemble over all folds."""
     split_by: str
     caution: str
     licence: str
@@ -48,11 +49,25 @@ class Score(Stored):
     """A score measured in training."""
 
     protocol: str
-    step: int
+    step: int | None
+    """Of training; None for an ensemble, whose networks have their own."""
     selected: Literal["best", "last"]
     """Whether these weights were chosen by this score ("best", so the score is optimistic) or are simply the last."""
     mean: float | None
     structures: dict[str, float | None]
+
+
+class Member(Stored):
+    """One network of an ensemble; its tensors are called fold-N/NAME."""
+
+    preprocessing: Preprocessing
+    """Differs from the others' in intensities alone, which come from each one's own training cases."""
+    training_data: TrainingData
+    validation: Score
+
+    @property
+    def prefix(self) -> str:
+        return f"fold-{self.training_data.fold}/"
 
 
 class BundleInfo(Stored):
@@ -66,6 +81,8 @@ class BundleInfo(Stored):
     output: str
     training_data: TrainingData
     validation: Score
+    members: tuple[Member, ...] = ()
+    """Of an ensemble, whose own entries above tell of all together; () for a single network."""
     code_version: str
     weights_hash: str
     """BLAKE2b of model.safetensors."""
@@ -75,6 +92,11 @@ class BundleInfo(Stored):
         a = self.architecture
         if (a.in_channels, a.num_classes) != (self.preprocessing.in_channels, len(self.label_map)):
             raise ValueError("architecture, preprocessing and label map disagree on channels or classes")
+        own = {"clip", "subtract", "divide"}
+        if any(
+            m.preprocessing.model_dump(exclude=own) != self.preprocessing.model_dump(exclude=own) for m in self.members
+        ):
+            raise ValueError("the networks of the ensemble disagree on their images")
         return self
 
 
@@ -85,6 +107,33 @@ class Bundle:
     info: BundleInfo
     weights: dict[str, Tensor]
     folder: Path
+
+    @property
+    def networks(self) -> "list[Network]":
+        """Those of an ensemble, or the one."""
+        if not self.info.members:
+            return [Network(self.info.preprocessing, self.info.training_data, self.weights)]
+        return [
+            Network(
+                member.preprocessing,
+                member.training_data,
+                {
+                    name.removeprefix(member.prefix): tensor
+                    for name, tensor in self.weights.items()
+                    if name.startswith(member.prefix)
+                },
+            )
+            for member in self.info.members
+        ]
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network of a bundle: how its images are prepared, what it was trained on, its weights by parameter name."""
+
+    preprocessing: Preprocessing
+    training_data: TrainingData
+    weights: dict[str, Tensor]
 
 
 def save_bundle(folder: Path, weights: dict[str, Tensor], **info: Any) -> None:

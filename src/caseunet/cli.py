@@ -184,7 +184,11 @@ def train(
     steps: Annotated[int | None, Parameter(help="Training budget in steps.")] = None,
     batch: Annotated[int | Literal["auto"] | None, Parameter(help="Slices in a step; auto: what a GPU holds.")] = None,
     devices: Annotated[int | None, Parameter(help="GPUs, or processes on a CPU, that share each batch.")] = None,
-    fold: Annotated[int | None, Parameter(help="Fold to validate on.")] = None,
+    fold: Annotated[int | Literal["all"] | None, Parameter(help="Fold to validate on; all: one after another.")] = None,
+    raw: Annotated[
+        Path | None,
+        Parameter(help="With --fold all: raw data set, to keep predictions by networks that never saw them."),
+    ] = None,
     seed: Annotated[int | None, Parameter(help="Of everything that is drawn.")] = None,
     start_from: Annotated[Path | None, Parameter(name="--from", help="Bundle whose weights to start from.")] = None,
     resume: Annotated[
@@ -201,10 +205,11 @@ def train(
 ) -> None:
     """Train a network on a prepared data set and write the run with its bundle.
 
-    Ctrl-C and SIGTERM save and stop (exit status 130 and 75); --resume goes on, to the bit on a CPU.
+    With --fold all, one for every fold, and a bundle in which they vote. Ctrl-C and SIGTERM save and stop (exit status
+    130 and 75); --resume goes on, to the bit on a CPU.
     """
     options: dict[str, Any] = {
-        "data.fold": fold,
+        "data.fold": None if fold == "all" else fold,
         "data.batch_size": batch,
         "training.devices": devices,
         "training.start_from": start_from,
@@ -212,22 +217,31 @@ def train(
     }
     if minutes is not None or steps is not None:  # a budget given here replaces the configured one
         options |= {"training.minutes": _given(minutes), "training.steps": _given(steps)}
-    began = out / "config.yaml" if (resume or extend) and (out / "config.yaml").is_file() else None
-    resolved = _resolve(config, recipe, settings, options, began)
+    if raw is not None and fold != "all":
+        raise UserError("--raw is for --fold all: caseunet predict --split predicts what a single run has not seen.")
+    began = (out / "fold-0" if fold == "all" else out) / "config.yaml"
+    resolved = _resolve(config, recipe, settings, options, began if (resume or extend) and began.is_file() else None)
     if print_config:
         print(to_yaml(resolved), end="")
         return
+    from caseunet.pipelines.cross_validation import cross_validate
     from caseunet.pipelines.train import train as run_train
 
     data = None if prepared is None else location(prepared)
+    display = TerminalDisplay(console)
     try:
-        bundle = run_train(data, out, resolved, overwrite, TerminalDisplay(console), resume, extend)
+        if fold == "all":
+            bundle = cross_validate(data, out, resolved, overwrite, display, resume, extend, raw)
+        else:
+            bundle = run_train(data, out, resolved, overwrite, display, resume, extend)
     except Interrupted as stopped:
-        _say_next("train", "--resume", "--out", out)
+        _say(str(stopped), style="yellow")
+        _say_next("train", "--resume", "--out", out, *(("--fold", "all") if fold == "all" else ()))
         raise SystemExit(130 if stopped.signal == signal.SIGINT else RESUME_ME) from None
     score = bundle.info.validation
     values = ", ".join(f"{name} {_number(value)}" for name, value in score.structures.items())
-    _say(f"validation Dice of the {score.selected} weights (step {score.step}): {values}")
+    which = "mean over folds" if score.step is None else f"step {score.step}"
+    _say(f"validation Dice of the {score.selected} weights ({which}): {values}")
     _say_next("predict", bundle.folder, "IMAGES", "--out", "predictions")
 
 
@@ -238,6 +252,12 @@ def predict(
     out: Out,
     split: SplitFile = None,
     fold: FoldNumber = None,
+    out_of_fold: Annotated[
+        bool,
+        Parameter(
+            negative="", show_default=False, help="Of an ensemble, only networks that were not trained on an image."
+        ),
+    ] = False,
     device: Device = "auto",
     engine: Annotated[str, Parameter(help="What computes the network: torch.")] = "torch",
     overwrite: Overwrite = False,
@@ -247,7 +267,9 @@ def predict(
 
     if not inputs:
         raise UserError("Nothing to segment: name at least one image or folder after the bundle.")
-    done = run_predict(bundle, inputs, out, split, fold, device, engine, overwrite, TerminalDisplay(console))
+    done = run_predict(
+        bundle, inputs, out, split, fold, device, engine, overwrite, TerminalDisplay(console), out_of_fold
+    )
     _say(f"{counted(len(done.cases), 'mask')} in {out}")
     if done.failed:
         raise UserError(

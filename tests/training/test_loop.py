@@ -18,7 +18,7 @@ from caseunet.pipelines.evaluate import evaluate
 from caseunet.pipelines.predict import predict
 from caseunet.pipelines.prepare import prepare
 from caseunet.pipelines.train import train
-from caseunet.training.budget import budget_used, finished, in_words, next_validation
+from caseunet.training.budget import budget_used, finished, next_validation
 from caseunet.training.checkpoint import Checkpoints
 from caseunet.training.optim import learning_rate
 from caseunet.training.state import State

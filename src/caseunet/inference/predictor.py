@@ -1,12 +1,13 @@
 """A bundle made ready to segment."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from caseunet.bundle import Bundle, load_bundle
 from caseunet.data.grid import place
@@ -77,18 +78,20 @@ class Predictor:
         self.bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
         self.device = _device(device)
         architecture = self.bundle.info.architecture
+        self._networks: list[tuple[nn.Module, Preprocessing]] = []
         try:
-            with torch.device("meta"):  # shapes only: nothing is allocated beyond what the bundle holds
-                model = create_model(
-                    architecture.name, architecture.in_channels, architecture.num_classes, **architecture.arguments
-                )
-            model.load_state_dict(self.bundle.weights, assign=True)
+            for network in self.bundle.networks:
+                with torch.device("meta"):  # shapes only: nothing is allocated beyond what the bundle holds
+                    model = create_model(
+                        architecture.name, architecture.in_channels, architecture.num_classes, **architecture.arguments
+                    )
+                model.load_state_dict(network.weights, assign=True)
+                model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+                self._networks.append((model.eval(), network.preprocessing))
         except RuntimeError as error:
             raise UserError(f"{self.bundle.folder}: the weights do not fit the architecture: {error}") from error
         except UserError as error:
             raise UserError(f"{self.bundle.folder}: {error}") from error
-        model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._model = model.eval()
 
     def predict(
         self, image: np.ndarray | str | Path, spacing: tuple[float, float, float] | None = None
@@ -122,6 +125,7 @@ class Predictor:
         pixels: np.ndarray,
         spacing: tuple[float, float, float] | None = None,
         done: Callable[[int], None] = lambda slices: None,
+        networks: Sequence[int] | None = None,
     ) -> np.ndarray:
         """Class ids (S, H, W), uint8, of stored pixels (S, C, H, W); the classes' maps are held for a few slices only.
 
@@ -129,7 +133,9 @@ class Predictor:
             pixels: canonical order.
             spacing: millimetres between slices, rows and columns; None is taken to be the training data's.
             done: called with the number of slices after each group.
+            networks: of an ensemble those whose probabilities are averaged; None for all.
         """
+        chosen = self._networks if networks is None else [self._networks[n] for n in networks]
         preprocessing = self.bundle.info.preprocessing
         S, _, H, W = pixels.shape
         placement = place(pixels, spacing, preprocessing)
@@ -141,8 +147,10 @@ class Predictor:
         for start in range(0, S, group):
             indices = range(start, min(start + group, S))
             gathered = torch.from_numpy(gather_slices(resized, indices, preprocessing.neighbours)).to(self.device)
-            logits = segment(self._model, gathered, preprocessing, standard)
-            kept[indices.start : indices.stop] = labels_from_logits(logits, placement.box_size).cpu().numpy()
+            maps = [segment(model, gathered, own, standard) for model, own in chosen]
+            if len(maps) > 1:  # probabilities then, which have one scale
+                maps = [torch.stack([logits.float().softmax(1) for logits in maps]).mean(0)]
+            kept[indices.start : indices.stop] = labels_from_logits(maps[0], placement.box_size).cpu().numpy()
             done(len(indices))
         return labels
 

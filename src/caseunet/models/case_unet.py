@@ -145,6 +145,9 @@ class DecoderStage(nn.Module):
 class CaseUNet(nn.Module):
     """CASe-UNet. ``forward``: images (B, in_channels, H, W), H and W at least 32 → logits (B, num_classes, H, W).
 
+    In training with ``deep_supervision`` it returns a list of such logits: the network's own, then those of d(n-1) … d1
+    through a 1×1 convolution each, brought to full size.
+
     With n widths there are n encoder stages e1 … en (each at half the size before it), the bottleneck b, and n decoder
     stages d1 … dn. Stage j reads the stage before it; the encoder maps e1 … e(n+1-j), max-pooled to its size; and the
     bottleneck and d1 … d(j-2), up-sampled to its size.
@@ -158,6 +161,8 @@ class CaseUNet(nn.Module):
         norm: "none" (the author's) or "instance".
         widths: channels of the encoder stages. The decoder has them in reverse, without the last and with the last but
             one twice: 32, 64, 128, 256, 512 gives 256, 256, 128, 64, 32.
+        dropout: share of the bottleneck's values that training sets to 0.
+        deep_supervision: logits of every decoder stage in training; not of the paper.
 
     Raises:
         UserError: an argument, or an input's size or number of channels, is not one of these.
@@ -171,8 +176,12 @@ class CaseUNet(nn.Module):
         attention: Literal["author", "spatial"] = "author",
         norm: Literal["none", "instance"] = "none",
         widths: Sequence[int] = (32, 64, 128, 256, 512),
+        dropout: float = 0.2,
+        deep_supervision: bool = False,
     ) -> None:
         super().__init__()
+        if not 0 <= dropout < 1:
+            raise UserError(f"dropout={dropout}: expected a share from 0 to below 1.")
         if fusion_kernel_size not in (1, 3):
             raise UserError(f"fusion_kernel_size={fusion_kernel_size}: expected 1 or 3.")
         if len(widths) < 2 or not all(isinstance(w, int) and w >= 1 for w in widths):
@@ -186,7 +195,7 @@ class CaseUNet(nn.Module):
             EncoderStage(c_in, c, fusion_kernel_size, norm)
             for c_in, c in zip([in_channels, *widths[:-1]], widths, strict=True)
         )
-        self.bottleneck = Bottleneck(widths[-1], attention)
+        self.bottleneck = Bottleneck(widths[-1], attention, dropout=dropout)
 
         decoder_widths = [widths[-2], *reversed(widths[:-1])]
         up_widths = [widths[-1], *decoder_widths]  # the bottleneck, d1, d2 …
@@ -199,8 +208,10 @@ class CaseUNet(nn.Module):
             UnbuiltConvNormAct(16, 16, 3, norm, negative_slope=0.3),
             nn.Conv2d(16, num_classes, 1),
         )
+        supervised = decoder_widths[-2::-1] if deep_supervision else []
+        self.stage_heads = nn.ModuleList(nn.Conv2d(width, num_classes, 1) for width in supervised)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         H, W = x.shape[-2:]
         x = pad_image(x, self.in_channels, self.multiple, self.smallest)
 
@@ -211,13 +222,20 @@ class CaseUNet(nn.Module):
             down.append(_pooled(x, n - 1 - i))
 
         up = [Raised(self.bottleneck(x), 1)]  # the bottleneck, d1, d2 …, each raised to the size of the stage to come
+        maps: list[Tensor] = []
         for j, stage in enumerate(self.decoder):
             *up_skips, before = up
             d = stage(before, [e[j] for e in down[: n - j]], up_skips)
             up = [Raised(u.map, 2 * u.factor) for u in up] + [Raised(d, 2)]
+            maps.append(d)
 
         logits: Tensor = self.head(up[-1])
-        return logits[..., :H, :W]
+        own = logits[..., :H, :W]
+        if not (self.training and self.stage_heads):
+            return own
+        stages = zip(self.stage_heads, maps[-2::-1], strict=True)
+        deeper = [F.interpolate(head(d), logits.shape[-2:], mode="bilinear") for head, d in stages]
+        return [own, *(d[..., :H, :W] for d in deeper)]
 
 
 def _pooled(x: Tensor, times: int) -> list[Tensor]:

@@ -214,6 +214,11 @@ def _caution(predicted: PredictionsInfo, scored: set[str], split: Split | None, 
             f"The model was trained on {len(seen)} of the {counted(len(scored), 'scored case')}, {seen[0]} among them. "
             "The scores do not show how well it does on new images."
         )
+    if predicted.out_of_fold:
+        cautions.append(
+            "Each case was segmented by the networks that were not trained on it. Where these were chosen by their "
+            "score on it, the scores are a little optimistic."
+        )
     if split is not None and predicted.selected_on_fold == fold:
         cautions.append("The weights are those that did best on this very fold, so its scores are a little optimistic.")
     return " ".join(cautions)

@@ -23,6 +23,10 @@ def start_from_bundle(model: nn.Module, architecture: Architecture, label_map: L
         UserError: the bundle's network takes other images.
     """
     old = bundle.info
+    if old.members:
+        raise UserError(
+            f"{bundle.folder}: is an ensemble. Start from one of its networks: the bundle of a single fold."
+        )
     if architecture.in_channels != old.architecture.in_channels:
         p = old.preprocessing
         raise UserError(

@@ -63,6 +63,8 @@ class PredictionsInfo(Stored):
     """Fold whose validation part was asked for."""
     selected_on_fold: int | None
     """Fold on which these weights scored best, if they were chosen so."""
+    out_of_fold: bool = False
+    """Whether each image was segmented by those networks of an ensemble alone that were not trained on it."""
     cases: tuple[PredictedCase, ...]
     failed: tuple[FailedCase, ...] = ()
 
@@ -107,6 +109,7 @@ def predict(
     engine: str = "torch",
     overwrite: bool = False,
     display: Display | None = None,
+    out_of_fold: bool = False,
 ) -> PredictionsInfo:
     """Segment images and write one file per case in the source's geometry, and predictions.json.
 
@@ -121,16 +124,21 @@ def predict(
         device, engine: as for :class:`caseunet.Predictor`.
         overwrite: replace earlier predictions at ``out``.
         display: what a person sees.
+        out_of_fold: of an ensemble only those networks segment an image that were not trained on it.
 
     Raises:
         UserError: the bundle cannot be read, or there is nothing to segment.
     """
     display = display or Display()
     predictor = Predictor(load_bundle(bundle), device, engine)
+    if out_of_fold and not predictor.bundle.info.members:
+        raise UserError(f"{bundle}: is no ensemble of folds; --split predicts what a single network did not see.")
     cases = find_inputs(inputs, leave_out=out, display=display)
     info = predictor.bundle.info
     if split is not None:
         fold = info.training_data.fold if fold is None else fold
+        if fold is None:
+            raise UserError(f"{bundle}: is an ensemble over all folds. Give --out-of-fold in place of --split.")
         chosen = fold_of(read_split(split), fold, split).val
         missing = sorted(set(chosen) - {case.id for case in cases})
         if missing:
@@ -146,6 +154,7 @@ def predict(
         code_version=version("caseunet"),
         fold=fold if split is not None else None,
         selected_on_fold=info.training_data.fold if info.validation.selected == "best" else None,
+        out_of_fold=out_of_fold,
         cases=(),
     )
     done: list[PredictedCase] = []
@@ -157,7 +166,7 @@ def predict(
         try:
             for case in cases:
                 try:
-                    done.append(_predict_one(predictor, case, folder, stage))
+                    done.append(_predict_one(predictor, case, folder, stage, out_of_fold))
                 except UserError as error:
                     failed.append(FailedCase(id=case.id, image=str(case.path), error=str(error)))
                     display.say(f"  {error}", "red")
@@ -170,7 +179,7 @@ def predict(
     return predictions
 
 
-def _predict_one(predictor: Predictor, case: Input, folder: Path, stage: Stage) -> PredictedCase:
+def _predict_one(predictor: Predictor, case: Input, folder: Path, stage: Stage, out_of_fold: bool) -> PredictedCase:
     """Segment one image and write its mask.
 
     Raises:
@@ -179,10 +188,15 @@ def _predict_one(predictor: Predictor, case: Input, folder: Path, stage: Stage) 
     info = predictor.bundle.info
     began = time.monotonic()
     picture = _read(case, info.preprocessing)
+    image_hash = content_hash(*case.files)
+    knowing = [image_hash in network.training_data.image_hashes for network in predictor.bundle.networks]
+    voting = [n for n, knows in enumerate(knowing) if not (out_of_fold and knows)]
+    if not voting:
+        raise UserError(f"{case.path}: every network of {predictor.bundle.folder} was trained on it.")
     slices = len(picture.pixels)
     try:
         labels = predictor.predict_slices(
-            picture.pixels, picture.geometry.spacing, lambda n: stage.advance(n / slices, case.id)
+            picture.pixels, picture.geometry.spacing, lambda n: stage.advance(n / slices, case.id), voting
         )
     except UserError as error:
         raise UserError(f"{case.path}: {error}") from error
@@ -190,12 +204,11 @@ def _predict_one(predictor: Predictor, case: Input, folder: Path, stage: Stage) 
     if not target.resolve().is_relative_to(folder):
         raise UserError(f'{case.path}: its name "{case.id}" would be written outside the output folder.')
     Segmentation(labels, info.label_map, picture.geometry, case.path).save(target)
-    image_hash = content_hash(*case.files)
     return PredictedCase(
         id=case.id,
         image=str(case.path),
         image_hash=image_hash,
-        in_training=image_hash in info.training_data.image_hashes,
+        in_training=any(knowing[n] for n in voting),
         file=target.relative_to(folder).as_posix(),
         slices=slices,
         seconds=round(time.monotonic() - began, 3),

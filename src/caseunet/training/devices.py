@@ -1,5 +1,6 @@
 """Which devices train, and the processes that drive them."""
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -7,6 +8,7 @@ import socket
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from datetime import timedelta
 from multiprocessing.connection import wait
@@ -250,6 +252,9 @@ def _watch(processes: list[SpawnProcess], stop: Callable[[], int]) -> None:
 
 
 def _run_rank(own: OwnRanks, failures: Any, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it greets from every process
+    for remark in ("Grad strides do not match", "FSDP2-wrapped module"):  # neither applies: copies, no in-place changes
+        warnings.filterwarnings("ignore", message=remark)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the process that watches passes it on
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(max(1, usable_processors() // own.world_size()))

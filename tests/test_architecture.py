@@ -35,6 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     | {"io", "bundle", "sources", "data", "models", "losses", "metrics", "training", "inference", "evaluation"},
     # level 5
     "cli": BASE | {"pipelines"},
+    "__main__": {"cli"},
 }
 THIRD_PARTY_BANNED = {"torchvision": "cannot be imported where this is tested", "pickle": "weights are safetensors"}
 

@@ -225,8 +225,10 @@ def train(
         print(to_yaml(resolved), end="")
         return
     from caseunet.pipelines.cross_validation import cross_validate
+    from caseunet.pipelines.train import is_first_process
     from caseunet.pipelines.train import train as run_train
 
+    console.quiet = not is_first_process()
     data = None if prepared is None else location(prepared)
     display = TerminalDisplay(console)
     try:

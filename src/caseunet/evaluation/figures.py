@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from PIL import Image
 
 from caseunet.types import Label
 
@@ -162,8 +163,8 @@ def _outlined(axes: Axes, image: np.ndarray, ids: np.ndarray | None, labels: Seq
     axes.set_axis_off()
 
 
-def to_pixels(figure: Figure, dpi: int = 80) -> np.ndarray:
-    """Render as (H, W, 3), uint8."""
+def to_pixels(figure: Figure, dpi: int = 110) -> np.ndarray:
+    """Render as (H, W, 3), uint8, without any global state of matplotlib's."""
     figure.set_dpi(dpi)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
@@ -171,10 +172,9 @@ def to_pixels(figure: Figure, dpi: int = 80) -> np.ndarray:
 
 
 def to_png(figure: Figure, dpi: int = 110) -> bytes:
-    """Render without any global state of matplotlib's."""
-    FigureCanvasAgg(figure)
+    """Render as PNG; drawn once, where matplotlib's own way to a file draws it twice."""
     buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
+    Image.fromarray(to_pixels(figure, dpi)).save(buffer, "png")
     return buffer.getvalue()
 
 

@@ -50,7 +50,7 @@ def cross_validate(
     """
     display = display or Display()
     resume = resume or extend
-    if ranks_from_outside() > 1:
+    if ranks_from_outside()[1] > 1:
         raise UserError(
             "--fold all starts one run after another. Under torchrun or SLURM train each fold by itself, --fold N "
             f"--out {out}/fold-N, and then put them together with: caseunet train --fold all --resume --out {out}"

@@ -3,7 +3,7 @@
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
+from matplotlib.figure import Figure
+from PIL import Image
 
 from caseunet.bundle import Architecture, Bundle, Score, TrainingData, load_bundle, save_bundle
 from caseunet.config import Config, load_config
@@ -25,7 +27,6 @@ from caseunet.evaluation.figures import (
     hex_color,
     outcome_sheet,
     to_pixels,
-    to_png,
     training_curves,
 )
 from caseunet.files import (
@@ -117,13 +118,18 @@ def train(
         raise UserError("Nothing to train on: name the prepared data set.")
     config = config or load_config()
     arguments = (prepared_folder, out, config, overwrite, resume, extend)
-    if config.training.devices > 1 and ranks_from_outside() == 1:
+    if config.training.devices > 1 and ranks_from_outside()[1] == 1:
         if not resume:
             check_output_folder(out, KIND, [prepared_folder], overwrite)
         launch(config.training.devices, _train_in_rank, type(display), *arguments)
     else:
         _train(None, display, *arguments)
     return load_bundle(out / "bundle")
+
+
+def is_first_process() -> bool:
+    """Whether this process speaks for all that torchrun or SLURM started."""
+    return ranks_from_outside()[0] == 0
 
 
 def _train_in_rank(own: OwnRanks, display: type[Display], *arguments: Any) -> None:
@@ -176,8 +182,9 @@ def _train(
         drawing = _Drawing(run, prepared, preprocessing)
         trained = fit(fabric, model, loss, prepared, preprocessing, config, run, display, drawing, extend)
         if fabric.is_global_zero:
-            drawing.curves()
+            drawing.draw()
             _save(run / "bundle", trained, prepared, config, architecture, preprocessing)
+        fabric.barrier()
 
 
 def _introduce(
@@ -305,17 +312,32 @@ def environment(fabric: Fabric, prepared: Prepared, preprocessing: Preprocessing
 
 
 class _Drawing:
-    """figures/ of a run: curves.png and validation.png, drawn anew after each validation."""
+    """figures/ of a run, curves.png and validation.png: drawn anew after a validation, but not more than a twentieth of
+    the time, and at the end."""
 
     def __init__(self, run: Path, prepared: Prepared, preprocessing: Preprocessing) -> None:
         self._run, self._prepared, self._preprocessing = run, prepared, preprocessing
+        self._not_before = 0.0
+        self._shown: Sequence[ShownSlice] = ()
 
     def __call__(self, shown: Sequence[ShownSlice]) -> np.ndarray | None:
-        self.curves()
-        if not shown:
-            return None
-        rgb, clip = self._preprocessing.modality == "rgb", self._preprocessing.clip
-        window = clip or ((0.0, 255.0) if rgb else None)
+        """Draw, or keep what is to be drawn for later; gives the slices as they were drawn."""
+        self._shown = shown
+        return self.draw() if time.monotonic() >= self._not_before else None
+
+    def draw(self) -> np.ndarray | None:
+        began = time.monotonic()
+        label_map = self._prepared.info.label_map
+        colors = [hex_color(label_map.labels[members[0]].color) for members in label_map.structures.values()]
+        self._write("curves", training_curves(self._run / "metrics.csv", list(label_map.structures), colors))
+        pixels = self._write("validation", self._slices()) if self._shown else None
+        self._shown = ()
+        self._not_before = time.monotonic() + 20 * (time.monotonic() - began)
+        return pixels
+
+    def _slices(self) -> Figure:
+        rgb = self._preprocessing.modality == "rgb"
+        window = self._preprocessing.clip or ((0.0, 255.0) if rgb else None)
         outcomes = [
             Outcome(
                 display_range(s.pixels if rgb else s.pixels[:1], window),
@@ -323,22 +345,16 @@ class _Drawing:
                 s.prediction,
                 f"{s.case} · {s.slice}",
             )
-            for s in shown
+            for s in self._shown
         ]
-        labels = self._prepared.info.label_map.labels
-        figure = outcome_sheet(outcomes, labels, "Validation: fullest slice of each case")
-        self._write("validation.png", lambda: to_png(figure))
-        return to_pixels(figure)
+        title = "validation: of each case the slice with most foreground"
+        return outcome_sheet(outcomes, self._prepared.info.label_map.labels, title)
 
-    def curves(self) -> None:
-        label_map = self._prepared.info.label_map
-        colors = [hex_color(label_map.labels[members[0]].color) for members in label_map.structures.values()]
-        figure = training_curves(self._run / "metrics.csv", list(label_map.structures), colors)
-        self._write("curves.png", lambda: to_png(figure))
-
-    def _write(self, name: str, render: Callable[[], bytes]) -> None:
-        with written_whole(self._run / "figures" / name) as picture:
-            picture.write_bytes(render())
+    def _write(self, name: str, figure: Figure) -> np.ndarray:
+        pixels = to_pixels(figure)
+        with written_whole(self._run / "figures" / f"{name}.png") as picture:
+            Image.fromarray(pixels).save(picture)
+        return pixels
 
 
 def _save(

@@ -32,6 +32,8 @@ PATIENCE = 20.0
 """Seconds that the other processes get to end by themselves when one has died."""
 SILENCE = timedelta(minutes=30)
 """After which a process that waits for another gives up."""
+RAISED = 1
+"""Exit status of a process that told what went wrong."""
 STOPPED = 75
 """Exit status of a process that saved and stopped because it was asked to (EX_TEMPFAIL: try again later)."""
 
@@ -78,12 +80,12 @@ class OwnRanks(ClusterEnvironment):
         return 0
 
 
-def ranks_from_outside() -> int:
-    """Processes of this run that torchrun or SLURM started, this one among them; 1 where nobody did."""
+def ranks_from_outside() -> tuple[int, int]:
+    """Which process of this run this is and of how many, if torchrun or SLURM started them; (0, 1) where nobody did."""
     for environment in (TorchElasticEnvironment, SLURMEnvironment):
         if environment.detect():
-            return int(environment().world_size())
-    return 1
+            return int(environment().global_rank()), int(environment().world_size())
+    return 0, 1
 
 
 def create_fabric(config: TrainingConfig, own: OwnRanks | None = None) -> Fabric:
@@ -102,7 +104,7 @@ def create_fabric(config: TrainingConfig, own: OwnRanks | None = None) -> Fabric
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if config.precision == "fp16" and device == "cpu":
         raise UserError('training.precision = "fp16" needs a GPU; on a CPU take "bf16" or "32".')
-    ranks = own.world_size() if own else ranks_from_outside()
+    ranks = own.world_size() if own else ranks_from_outside()[1]
     if ranks % config.nodes:
         raise UserError(f"training.nodes = {config.nodes}: {ranks} processes do not spread evenly over them.")
     strategy: Any = "auto"
@@ -208,7 +210,7 @@ def launch(ranks: int, work: Callable[..., None], *arguments: Any) -> None:
         try:
             for process in processes:
                 process.start()
-            _watch(processes, lambda: stop.signal)
+            died = _watch(processes, lambda: stop.signal)
         finally:
             for process in processes:
                 if process.is_alive():
@@ -217,27 +219,29 @@ def launch(ranks: int, work: Callable[..., None], *arguments: Any) -> None:
     raised = []
     while not failures.empty():
         raised.append(failures.get())
-    killed = [(rank, p.exitcode) for rank, p in enumerate(processes) if p.exitcode not in (0, STOPPED, 1)]
+    if died is not None and not stop.signal:
+        raise UserError(
+            f"Process {died[0]} of {ranks} died ({died[1]}), most often for want of memory; the others were ended. "
+            "Lower data.batch_size or training.devices, then go on with --resume."
+        )
     if raised:
         _, rank, is_defect, text = min(raised)  # the first: the others lost their partner
         if is_defect:
             raise RuntimeError(f"Process {rank} of {ranks} failed:\n{text}")
         raise UserError(text)
-    if killed and not stop.signal:
-        rank, code = killed[0]
-        how = signal.Signals(-code).name if code is not None and code < 0 else f"exit status {code}"
-        raise UserError(
-            f"Process {rank} of {ranks} died ({how}), most often for want of memory; the others were ended. "
-            "Lower data.batch_size or training.devices, then go on with --resume."
-        )
     if any(process.exitcode == STOPPED for process in processes):
-        raise Interrupted("", stop.signal or signal.SIGTERM)
+        raise Interrupted("Stopped; everything is saved.", stop.signal or signal.SIGTERM)
 
 
-def _watch(processes: list[SpawnProcess], stop: Callable[[], int]) -> None:
-    """Wait until all have ended; see to it that they do once one has failed or a signal came."""
+def _watch(processes: list[SpawnProcess], stop: Callable[[], int]) -> tuple[int, str] | None:
+    """Wait until all have ended; see to it that they do once one has failed or a signal came.
+
+    Returns:
+        The one that died without a word, if it was the first to fail, and of what.
+    """
     passed_on = False
     last = float("inf")
+    died = None
     while alive := [process for process in processes if process.is_alive()]:
         wait([process.sentinel for process in alive], timeout=0.2)
         if stop() and not passed_on:
@@ -245,10 +249,15 @@ def _watch(processes: list[SpawnProcess], stop: Callable[[], int]) -> None:
             for process in alive:
                 if process.pid and process.is_alive():
                     os.kill(process.pid, signal.SIGTERM)
-        if last == float("inf") and any(process.exitcode not in (None, 0, STOPPED) for process in processes):
+        failed = {n: p.exitcode for n, p in enumerate(processes) if p.exitcode not in (None, 0, STOPPED)}
+        if failed and last == float("inf"):
             last = time.monotonic() + PATIENCE
+            speechless = {n: code for n, code in failed.items() if code is not None and code != RAISED}
+            for n, code in speechless.items():
+                died = n, signal.Signals(-code).name if code < 0 else f"exit status {code}"
         if time.monotonic() > last:
-            return
+            break
+    return died
 
 
 def _run_rank(own: OwnRanks, failures: Any, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
@@ -268,7 +277,7 @@ def _run_rank(own: OwnRanks, failures: Any, work: Callable[..., None], arguments
         is_defect = not isinstance(error, UserError)
         text = traceback.format_exc() if is_defect else str(error)
         failures.put((time.time(), own.global_rank(), is_defect, text))
-        os._exit(1)
+        os._exit(RAISED)
 
 
 def _end_with_parent() -> None:

@@ -142,7 +142,8 @@ def newest(fabric: Fabric, checkpoints: Checkpoints, display: Display) -> dict[s
                 problem = ""
                 break
             except Exception as error:  # torch has many for a file that is none of its own
-                problem = f"{checkpoints.path('step', step)}: is damaged: {str(error).splitlines()[0]}"
+                what = (str(error) or type(error).__name__).splitlines()[0]
+                problem = f"{checkpoints.path('step', step)}: is damaged: {what}."
                 display.say(f"  {problem}", "yellow")
     step, problem = fabric.broadcast((step, problem))
     if problem:

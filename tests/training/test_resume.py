@@ -1,0 +1,243 @@
+"""A run that is stopped at any moment and gone on with is the run that was never stopped."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from caseunet.bundle import load_bundle
+from caseunet.config import Config
+from caseunet.data.store import Prepared
+from caseunet.errors import Interrupted, UserError
+from caseunet.pipelines.train import train
+from caseunet.training import loop
+from caseunet.training.checkpoint import Checkpoints
+from tests.training.test_loop import changed
+
+CALL = [sys.executable, "-c", "from caseunet.cli import main; main()"]
+CLOCK = ["seconds", "images_per_second"]
+
+
+@pytest.fixture
+def config(tiny_config: Config) -> Config:
+    """Five steps, with a checkpoint after each, an average and AdamW, whose state differs from Adamax's."""
+    training = {"steps": 5, "validations": 2, "ema": 0.9, "checkpoint_minutes": 1e-9, "log_every": 3}
+    return changed(tiny_config, training=training, optimizer={"name": "adamw"})
+
+
+def same_runs(one: Path, other: Path) -> bool:
+    """Whether weights, every number of metrics.csv but the clock's, and the last checkpoint are the same."""
+    weights = [load_bundle(run / "bundle").weights for run in (one, other)]
+    metrics = [pd.read_csv(run / "metrics.csv").drop(columns=CLOCK) for run in (one, other)]
+    pd.testing.assert_frame_equal(*metrics)
+    states = [Checkpoints(run / "checkpoints").load("step", 5) for run in (one, other)]
+    tensors = [[t for t in torch.utils._pytree.tree_leaves(s) if isinstance(t, torch.Tensor)] for s in states]
+    assert len(tensors[0]) == len(tensors[1]) > 100
+    assert all(torch.equal(a, b) for a, b in zip(*tensors, strict=True))
+    return all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_stopped_after_any_step(
+    step: int, lits_prepared: Prepared, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Step 3 is the one before a validation, which the resumed run still owes."""
+    train(lits_prepared.folder, tmp_path / "whole", config)
+    take_step = loop.take_step
+
+    def signalled(fabric, state, *rest):  # type: ignore[no-untyped-def]
+        if state.step + 1 == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return take_step(fabric, state, *rest)
+
+    with monkeypatch.context() as sending:
+        sending.setattr(loop, "take_step", signalled)
+        with pytest.raises(Interrupted, match=f"Stopped after step {step}; everything is saved") as stopped:
+            train(lits_prepared.folder, tmp_path / "broken", config)
+    assert stopped.value.signal == signal.SIGTERM
+    assert not (tmp_path / "broken" / "bundle").exists()
+    train(None, tmp_path / "broken", resume=True)
+    assert same_runs(tmp_path / "whole", tmp_path / "broken")
+
+
+def test_killed_while_it_trains_and_while_it_saves(
+    lits_prepared: Prepared, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed, as far as the folder can tell: exceptions that nothing catches, at three places."""
+    train(lits_prepared.folder, tmp_path / "whole", config)
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*arguments: object, **named: object) -> None:
+        raise Killed
+
+    for name, when in (("take_step", 2), ("validated_weights", 0), ("capture", 1), ("kept", 0)):
+        real, calls = getattr(loop, name), []
+
+        def sometimes(*arguments, real=real, calls=calls, when=when, **named):  # type: ignore[no-untyped-def]
+            calls.append(1)
+            return kill() if len(calls) > when else real(*arguments, **named)
+
+        with monkeypatch.context() as killing:
+            killing.setattr(loop, name, sometimes)
+            with pytest.raises(Killed):
+                train(lits_prepared.folder, tmp_path / "broken", config, resume=True)
+    train(lits_prepared.folder, tmp_path / "broken", config, resume=True)
+    assert same_runs(tmp_path / "whole", tmp_path / "broken")
+
+
+def test_killed_by_the_system(lits_prepared: Prepared, config: Config, tmp_path: Path) -> None:
+    """What a batch script repeats is always the same command."""
+    train(lits_prepared.folder, tmp_path / "whole", config)
+    (tmp_path / "c.yaml").write_text((tmp_path / "whole" / "config.yaml").read_text())
+    command = [*CALL, "train", str(lits_prepared.folder), "--out", str(tmp_path / "broken"), "--resume"]
+    command += ["--config", str(tmp_path / "c.yaml")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    began = time.monotonic()
+    while process.poll() is None and time.monotonic() - began < 60:
+        if len(list(tmp_path.glob("broken/checkpoints/step-*.ckpt"))) == 2:
+            break
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "broken" / "bundle").exists()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    assert same_runs(tmp_path / "whole", tmp_path / "broken")
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGINT, 130)])
+def test_signals_save_and_say_so(
+    number: signal.Signals,
+    status: int,
+    lits_prepared: Prepared,
+    tiny_config: Config,
+    tmp_path: Path,
+    cli: Callable[..., tuple[int, str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    take_step = loop.take_step
+
+    def signalled(*arguments: object) -> object:
+        os.kill(os.getpid(), number)
+        return take_step(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop, "take_step", signalled)
+    widths = ("--model.arguments", "{widths: [4, 6, 8]}", "--batch", "2")
+    code, out, _ = cli("train", lits_prepared.folder, "--out", tmp_path / "run", "--steps", "9", *widths)
+    assert code == status
+    assert "Stopped after step 1; everything is saved." in out
+    assert f"caseunet train --resume --out {tmp_path / 'run'}" in out
+    assert Checkpoints(tmp_path / "run" / "checkpoints").steps("step") == [1]
+
+
+def test_a_signal_in_validation_leaves_it_owed(
+    lits_prepared: Prepared, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(lits_prepared.folder, tmp_path / "whole", config)
+    validate = loop.validate
+
+    def signalled(*arguments, **named):  # type: ignore[no-untyped-def]
+        os.kill(os.getpid(), signal.SIGTERM)
+        return validate(*arguments, **named)
+
+    with monkeypatch.context() as sending:
+        sending.setattr(loop, "validate", signalled)
+        with pytest.raises(Interrupted):
+            train(lits_prepared.folder, tmp_path / "broken", config)
+    assert "val" not in "".join((tmp_path / "broken" / "metrics.csv").read_text().splitlines()[1:])
+    train(None, tmp_path / "broken", resume=True)
+    assert same_runs(tmp_path / "whole", tmp_path / "broken")
+
+
+def test_a_damaged_checkpoint_is_passed_over(
+    lits_prepared: Prepared, config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(lits_prepared.folder, tmp_path / "whole", config)
+    train(lits_prepared.folder, tmp_path / "broken", config)
+    checkpoints = Checkpoints(tmp_path / "broken" / "checkpoints")
+    newest = checkpoints.files("step")[0]
+    newest.write_bytes(newest.read_bytes()[:1000])
+    train(None, tmp_path / "broken", resume=True)
+    assert same_runs(tmp_path / "whole", tmp_path / "broken")
+    for path in checkpoints.files("step"):
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match=r"step-0000000\d.ckpt: is damaged.*No other checkpoint can be read"):
+        train(None, tmp_path / "broken", resume=True)
+
+
+def test_a_finished_run_stays_and_can_be_extended(lits_prepared: Prepared, config: Config, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(lits_prepared.folder, run, config)
+    before = (run / "metrics.csv").read_text()
+    train(None, run, resume=True)
+    assert (run / "metrics.csv").read_text() == before
+    longer = changed(config, training={"steps": 8, "validations": 4})
+    with pytest.raises(UserError, match=r"training.steps was 5 .* and is 8 now.*--extend"):
+        train(None, run, longer, resume=True)
+    train(None, run, longer, extend=True)
+    metrics = pd.read_csv(run / "metrics.csv")
+    assert (run / "metrics.csv").read_text().startswith(before)
+    assert metrics.dropna(subset=["val_dice"])["step"].tolist() == [3, 5, 6, 8]
+    later = metrics[metrics["step"] > 5].dropna(subset=["lr"])
+    assert later["lr"].iloc[0] == pytest.approx(loop.learning_rate(config.optimizer, 5 / 8), rel=1e-4)
+
+
+def test_what_must_not_change_is_refused(
+    lits_prepared: Prepared, lits_raw: Path, config: Config, tmp_path: Path, cli: Callable[..., tuple[int, str, str]]
+) -> None:
+    run = tmp_path / "run"
+    train(lits_prepared.folder, run, config)
+    with pytest.raises(UserError, match=r"optimizer.lr was 0.006 .* and is 0.1 now: a resumed run goes on as it began"):
+        train(None, run, changed(config, optimizer={"lr": 0.1}), resume=True)
+    train(None, run, changed(config, training={"log_every": 1, "device": "cpu"}), resume=True)  # changes nothing learnt
+    status, _, error = cli("train", "--resume", "--out", run, "--seed", "3")
+    assert (status, "seed was 0" in error) == (2, True)
+    status, _, error = cli("train", "--resume", "--overwrite", "--out", run)
+    assert (status, "choose one" in error) == (2, True)
+    status, _, error = cli("train", "--resume", "--out", tmp_path / "nowhere")
+    assert (status, "there is no training run to go on with" in error) == (2, True)
+
+    from caseunet.pipelines.prepare import prepare
+
+    prepare(lits_raw, tmp_path / "other", config.prepare.model_copy(update={"seed": 1, "size": (64, 64)}))
+    with pytest.raises(UserError, match=r"other: is not what the run began with: its (folds|sizes)"):
+        train(tmp_path / "other", run, config, resume=True)
+
+
+def test_two_processes_do_not_train_in_one_folder(lits_prepared: Prepared, config: Config, tmp_path: Path) -> None:
+    from filelock import FileLock
+
+    train(lits_prepared.folder, tmp_path / "run", config)
+    with FileLock(tmp_path / "run" / ".lock"), pytest.raises(UserError, match="run: another process trains in it"):
+        train(None, tmp_path / "run", resume=True)
+
+
+def test_an_interrupted_replacement_goes_on(
+    lits_prepared: Prepared, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The earlier run waits until the new one is whole, however often that is interrupted."""
+    train(lits_prepared.folder, tmp_path / "run", config)
+    kept = load_bundle(tmp_path / "run" / "bundle").info.weights_hash
+    take_step = loop.take_step
+
+    def signalled(*arguments: object) -> object:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return take_step(*arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as sending:
+        sending.setattr(loop, "take_step", signalled)
+        with pytest.raises(Interrupted):
+            train(lits_prepared.folder, tmp_path / "run", changed(config, optimizer={"lr": 0.001}), overwrite=True)
+    waiting = tmp_path / ".caseunet-before-run"
+    assert load_bundle(waiting / "bundle").info.weights_hash == kept
+    train(None, tmp_path / "run", resume=True)
+    assert load_bundle(tmp_path / "run" / "bundle").info.weights_hash != kept
+    assert not waiting.exists()

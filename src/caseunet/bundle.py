@@ -53,6 +53,8 @@ class Score(Stored):
     """Of training; None for an ensemble, whose networks have their own."""
     selected: Literal["best", "last"]
     """Whether these weights were chosen by this score ("best", so the score is optimistic) or are simply the last."""
+    selected_by: str = "dice"
+    """The score by which "best" were chosen: dice or iou, the mean or of one structure."""
     mean: float | None
     structures: dict[str, float | None]
 

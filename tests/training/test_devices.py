@@ -62,7 +62,7 @@ def dice_of_a_part(own: OwnRanks, folder: Path) -> None:
 
 
 def test_dice_counts_the_pixels_of_all_devices(tmp_path: Path) -> None:
-    """One class is in one half of the batch only; gradients are those of the whole, twice, because they are averaged."""
+    """One class is in one half of the batch alone; gradients are those of the whole, twice, as they are averaged."""
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(4, 3, 8, 8, generator=generator)
     target = torch.randint(0, 2, (4, 8, 8), generator=generator)

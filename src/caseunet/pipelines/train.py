@@ -388,6 +388,7 @@ def _save(
             protocol=PROTOCOL,
             step=trained.step,
             selected=config.training.keep,
+            selected_by=config.training.best_by,
             mean=_defined(score.mean),
             structures={name: _defined(value) for name, value in score.dice.items()},
         ),

@@ -1,7 +1,7 @@
 """Where the numbers of a run go while it trains: metrics.csv, TensorBoard, and on request MLflow and W&B."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,6 +10,7 @@ import numpy as np
 from caseunet.config import Config
 from caseunet.errors import UserError
 from caseunet.files import written_whole
+from caseunet.progress import Display
 from caseunet.training.state import State
 from caseunet.training.validation import ValidationScore
 
@@ -93,16 +94,48 @@ class MetricsLog:
             logger.numbers(state.step, {name: value for name, value in numbers.items() if value == value})
 
 
-def create_loggers(run: Path, config: Config, step: int) -> list[Logger]:
+def create_loggers(run: Path, config: Config, step: int, display: Display) -> list[Logger]:
     """TensorBoard's, and those that the configuration names; what they had after ``step`` is taken back.
 
     Raises:
-        UserError: one is not installed.
+        UserError: one is not installed, or refuses.
     """
     loggers: list[Logger] = [TensorBoardLog(run, step)]
     for name in config.training.loggers:
-        loggers.append(MLflowLog(run, config, step) if name == "mlflow" else WandbLog(run, config, step))
+        try:
+            logger: Logger = MLflowLog(run, config, step) if name == "mlflow" else WandbLog(run, config, step)
+        except UserError:
+            raise
+        except Exception as error:  # each service has errors of its own
+            raise UserError(f"training.loggers: {name} cannot be used: {error}") from error
+        loggers.append(_Tolerated(name, logger, display))
     return loggers
+
+
+class _Tolerated:
+    """A logger whose failure, say for want of a connection, is told once and ends no training."""
+
+    def __init__(self, name: str, logger: Logger, display: Display) -> None:
+        self._name, self._logger, self._display = name, logger, display
+        self._failed = False
+
+    def numbers(self, step: int, values: dict[str, float]) -> None:
+        self._try(lambda: self._logger.numbers(step, values))
+
+    def picture(self, step: int, name: str, pixels: np.ndarray) -> None:
+        self._try(lambda: self._logger.picture(step, name, pixels))
+
+    def close(self) -> None:
+        self._try(self._logger.close)
+
+    def _try(self, action: Callable[[], None]) -> None:
+        if self._failed:
+            return
+        try:
+            action()
+        except Exception as error:
+            self._failed = True
+            self._display.say(f"  {self._name}: {error}; it gets no more of this run", "yellow")
 
 
 class TensorBoardLog:

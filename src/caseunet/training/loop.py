@@ -113,7 +113,7 @@ def fit(
         write_text(run / "config.yaml", to_yaml(config))
         checkpoints.forget_after(state.step)
         faults.forget_after(run, state.step)
-        loggers = create_loggers(run, config, state.step)
+        loggers = create_loggers(run, config, state.step, display)
     structures = tuple(prepared.info.label_map.structures)
     metrics = run / "metrics.csv" if fabric.is_global_zero else None
     log = MetricsLog(metrics, structures, loggers, None if content is None else content["log"])

@@ -1,0 +1,124 @@
+"""A step that is not finite is written down, undone, and named with the sample that is to blame."""
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+import zarr
+
+from caseunet.bundle import load_bundle
+from caseunet.config import Config
+from caseunet.data.store import Prepared
+from caseunet.errors import UserError
+from caseunet.pipelines.prepare import prepare
+from caseunet.pipelines.train import train
+from caseunet.training import loop, step
+from tests.training.test_loop import changed
+
+
+class Seen:
+    """A display that remembers."""
+
+    def __init__(self) -> None:
+        from caseunet.progress import Display
+
+        self.lines: list[str] = []
+        self.display = Display()
+        self.display.say = lambda text, style="": self.lines.append(text)  # type: ignore[method-assign]
+
+
+@pytest.fixture
+def planted(tmp_path: Path, tiny_config: Config) -> Prepared:
+    """Four scans in floating point; one slice of one that training sees then gets a NaN, as a bad disk would do it."""
+    rng = np.random.default_rng(0)
+    for n in range(4):
+        for folder, values in (
+            ("images", rng.normal(size=(40, 40, 4)).astype(np.float32)),
+            ("masks", rng.integers(0, 2, (40, 40, 4)).astype(np.uint8)),
+        ):
+            (tmp_path / "raw" / folder).mkdir(parents=True, exist_ok=True)
+            nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "raw" / folder / f"scan{n}.nii.gz")
+    prepared = prepare(tmp_path / "raw", tmp_path / "prepared", tiny_config.prepare)
+    case = next(iter(prepared.fold(0).train))
+    images = zarr.open_group(str(prepared.folder / "images.zarr"), mode="r+")[prepared.cases.at[case, "array"]]
+    images[int(prepared.cases.at[case, "first"]) + 2, 0, 5, 5] = np.nan
+    return Prepared(prepared.folder)
+
+
+def test_a_planted_nan_is_named(planted: Prepared, tiny_config: Config, tmp_path: Path) -> None:
+    seen = Seen()
+    config = changed(tiny_config, training={"steps": 60, "nonfinite_limit": 3}, augment={"strength": "none"})
+    case = next(iter(planted.fold(0).train))
+    blamed = rf"case {case}, slice 2: its pixels are not all finite"
+    with pytest.raises(UserError, match=rf"3 steps gave no finite loss .*{blamed}.*faults.jsonl.*Mend or leave out"):
+        train(planted.folder, tmp_path / "run", config, display=seen.display)
+    faults = [json.loads(line) for line in (tmp_path / "run" / "faults.jsonl").read_text().splitlines()]
+    assert len(faults) == 3
+    for fault in faults:
+        assert (fault["precision"], fault["outcome"], fault["loss"]) == ("float32", "left out", "nan")
+        assert {"case", "slice", "cause", "augmentation"} <= set(fault["samples"][0])
+        assert [(s["case"], s["slice"]) for s in fault["samples"] if s["cause"]] == [(case, 2)] * sum(
+            s["case"] == case and s["slice"] == 2 for s in fault["samples"]
+        )
+    assert any("no finite loss, left out" in line and case in line for line in seen.lines)
+
+
+def test_the_step_is_undone(
+    planted: Prepared, tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights, running statistics and what the optimiser remembers are those of before, to the bit."""
+    states = []
+    take_step = loop.take_step
+
+    def spy(fabric, state, *rest):  # type: ignore[no-untyped-def]
+        before = {name: tensor.clone() for name, tensor in state.model.state_dict().items()}
+        moments = [v.clone() for s in state.optimizer.state.values() for v in s.values()]
+        attempt = take_step(fabric, state, *rest)
+        after = [v for s in state.optimizer.state.values() for v in s.values()]
+        same = all(torch.equal(before[name], tensor) for name, tensor in state.model.state_dict().items())
+        states.append((attempt is None, same and all(map(torch.equal, moments, after))))
+        return attempt
+
+    monkeypatch.setattr(loop, "take_step", spy)
+    model = {"name": "unet", "arguments": {"widths": [4, 6]}}
+    config = changed(tiny_config, training={"steps": 30, "nonfinite_limit": 100}, model=model)
+    train(planted.folder, tmp_path / "run", config)
+    assert {failed for failed, _ in states} == {True, False}
+    assert all(failed == same for failed, same in states)
+    weights = load_bundle(tmp_path / "run" / "bundle").weights
+    assert all(torch.isfinite(tensor).all() for tensor in weights.values())
+
+
+def test_half_precision_falls_back_for_a_while(
+    lits_prepared: Prepared, tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step that fails in bfloat16 alone is repeated in float32, as are the next ones."""
+    used = []
+    attempt_step = step.attempt_step
+
+    def spy(fabric, state, loss, batch, preprocessing, config, dtype):  # type: ignore[no-untyped-def]
+        used.append(dtype)
+        attempt = attempt_step(fabric, state, loss, batch, preprocessing, config, dtype)
+        if dtype is not None and state.step == 1:
+            return step.Attempt(attempt.values | {"loss": float("nan")}, attempt.norm)
+        return attempt
+
+    monkeypatch.setattr(step, "attempt_step", spy)
+    monkeypatch.setattr(step, "FALLBACK_STEPS", 3)
+    config = changed(tiny_config, training={"steps": 6, "precision": "bf16"})
+    train(lits_prepared.folder, tmp_path / "run", config)
+    half = torch.bfloat16
+    assert used == [half, half, None, None, None, half, half]
+    fault = json.loads((tmp_path / "run" / "faults.jsonl").read_text())
+    assert (fault["step"], fault["precision"], fault["outcome"]) == (1, "bfloat16", "repeated in float32")
+
+
+def test_resuming_forgets_faults_that_are_to_come(tmp_path: Path) -> None:
+    from caseunet.training.faults import forget_after
+
+    (tmp_path / "faults.jsonl").write_text('{"step": 1}\n{"step": 5}\n{"step": 9, "sam')
+    forget_after(tmp_path, 5)
+    assert (tmp_path / "faults.jsonl").read_text() == '{"step": 1}\n'

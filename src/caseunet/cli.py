@@ -244,7 +244,12 @@ def train(
     values = ", ".join(f"{name} {_number(value)}" for name, value in score.structures.items())
     which = "mean over folds" if score.step is None else f"step {score.step}"
     _say(f"validation Dice of the {score.selected} weights ({which}): {values}")
-    _say_next("predict", bundle.folder, "IMAGES", "--out", "predictions")
+    if fold != "all":
+        _say_next("predict", bundle.folder, "IMAGES", "--out", "predictions")
+    elif raw is None:
+        _say_next("predict", bundle.folder, "RAW", "--out-of-fold", "--out", "out-of-fold")
+    else:
+        _say_next("evaluate", out / "out-of-fold", raw, "--out", "report")
 
 
 @app.command

@@ -274,7 +274,6 @@ def test_other_loggers_get_the_same_numbers_and_may_fail(
         init=lambda **named: run,
         Image=lambda pixels: pixels.shape,
         Settings=lambda **named: None,
-        util=SimpleNamespace(generate_id=lambda: "w1"),
     )
     monkeypatch.setitem(sys.modules, "wandb", wandb)
     train(lits_prepared.folder, tmp_path / "run", changed(tiny_config, training={"loggers": ["mlflow", "wandb"]}))

@@ -4,6 +4,7 @@ import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
+from uuid import uuid4
 
 import numpy as np
 
@@ -201,7 +202,7 @@ class WandbLog:
         except ImportError as error:
             raise UserError("training.loggers: Weights & Biases is not installed. Install caseunet[wandb].") from error
         place = run / "wandb.txt"
-        name = place.read_text(encoding="utf-8").strip() if step and place.is_file() else wandb.util.generate_id()
+        name = place.read_text(encoding="utf-8").strip() if step and place.is_file() else uuid4().hex[:8]
         place.write_text(name + "\n", encoding="utf-8")
         self._image = wandb.Image
         self._run = wandb.init(

@@ -103,9 +103,11 @@ def fit(
     content = newest(fabric, checkpoints, display)
     if content is not None:
         restore(state, content)
-        display.say(f"  goes on from step {state.step:,}")
     if content is None or replan:
         state.due, state.without_better = next_validation(config.training, state), 0
+    if content is not None:
+        is_done = finished(config.training, state)
+        display.say(f"  is finished with step {state.step:,}" if is_done else f"  goes on from step {state.step:,}")
     config = with_batch_size(fabric, state, loss, prepared, preprocessing, config, display)
     loggers: list[Logger] = []
     if fabric.is_global_zero:

@@ -4,9 +4,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column
+from rich.text import Text
 
 
 def counted(number: int, noun: str) -> str:
@@ -33,15 +35,16 @@ class Display:
         yield Stage()
 
 
-_ONE_LINE = Column(no_wrap=True, overflow="ellipsis")
-
-
 class _BarStage(Stage):
-    def __init__(self, bar: Progress, task: TaskID) -> None:
-        self._bar, self._task = bar, task
+    """A bar, and below it how it stands, in as many lines as that has."""
+
+    def __init__(self, bar: Progress, task: TaskID, live: Live) -> None:
+        self._bar, self._task, self._live = bar, task, live
 
     def advance(self, amount: float = 1, status: str = "") -> None:
-        self._bar.update(self._task, advance=amount, status=status)
+        self._bar.update(self._task, advance=amount)
+        below = Text(f"    {status}".replace("\n", "\n    "), style="dim", no_wrap=True, overflow="ellipsis")
+        self._live.update(Group(self._bar, below) if status else self._bar)
 
 
 class _LineStage(Stage):
@@ -60,7 +63,9 @@ class _LineStage(Stage):
         self._last_time, self._last_share = now, share
         left = (now - self._start) * (1 - share) / share
         self._console.print(
-            f"  {self._title}: {share:.0%}, about {left:.0f} s left  {status}", highlight=False, markup=False
+            f"  {self._title}: {share:.0%}, about {left:.0f} s left  {' · '.join(status.splitlines())}",
+            highlight=False,
+            markup=False,
         )
 
 
@@ -83,10 +88,11 @@ class TerminalDisplay(Display):
                 TextColumn("{task.percentage:>3.0f}%"),
                 TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=7)),
                 TimeRemainingColumn(table_column=Column(no_wrap=True, min_width=7)),
-                TextColumn("left  {task.fields[status]}", markup=False, table_column=_ONE_LINE),
+                TextColumn("left"),
             )
-            with Progress(*columns, console=self.console, transient=True) as bar:
-                yield _BarStage(bar, bar.add_task(title, total=total, status=""))
+            bar = Progress(*columns, console=self.console)
+            with Live(bar, console=self.console, transient=True, refresh_per_second=5) as live:
+                yield _BarStage(bar, bar.add_task(title, total=total), live)
         else:
             yield _LineStage(self.console, title, total)
         amount = "" if unit in ("", "second") else f" {counted(int(total), unit)} in"

@@ -236,7 +236,7 @@ def train_until_validation(job: Job, state: State, loader: Iterator[Batch], stag
         speed = len(batch) * fabric.world_size / took
         if attempt is not None:
             job.log.add(attempt.values | {"gradient_norm": attempt.norm, "images_per_second": speed})
-            status = f"loss {_in_words(attempt.values)} · {speed:.1f} images/s"
+            status = f"step {state.step:,} · loss {_in_words(attempt.values)} · {speed:.1f} images/s{state.last_scores}"
             stage.advance(used(config.training, state) - before, status)
         if state.step % config.training.log_every == 0:
             job.log.write(state)
@@ -278,7 +278,9 @@ def validate_and_save(job: Job, state: State, loggers: Sequence[Logger], stage: 
             if picture is not None:
                 logger.picture(state.step, "validation", picture)
     stage.advance(used(config.training, state) - before)
-    job.display.say(f"  step {state.step:,}: validation Dice {_scores_in_words(score)}")
+    words = f"validation Dice {_scores_in_words(score)}"
+    state.last_scores = f"\n{words}, of step {state.step:,}"
+    job.display.say(f"  step {state.step:,}: {words}")
 
 
 def score_cases(job: Job, state: State) -> list[CaseScores] | None:

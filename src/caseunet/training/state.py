@@ -55,6 +55,7 @@ class State:
         without_better: validations since then.
         validated_step: step of the last validation.
         faults: steps without a finite loss or gradient.
+        last_scores: of the last validation, in words; not saved.
         float32_until: step before which the network computes in float32 after such a one.
     """
 
@@ -74,6 +75,7 @@ class State:
     validated_step: int | None = None
     faults: int = 0
     float32_until: int = 0
+    last_scores: str = ""
 
 
 def create_state(fabric: Fabric, model: nn.Module, config: Config) -> State:

@@ -30,7 +30,7 @@ from caseunet.losses import create_loss
 from caseunet.models import create_model
 from caseunet.pipelines.prepare import prepare
 from caseunet.sources.generate import write_lits
-from caseunet.training.loop import prepare_batch
+from caseunet.training.batch import prepare_batch
 
 BATCH = 2
 

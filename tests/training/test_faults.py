@@ -16,6 +16,7 @@ from caseunet.errors import UserError
 from caseunet.pipelines.prepare import prepare
 from caseunet.pipelines.train import train
 from caseunet.training import loop, step
+from caseunet.training.checkpoint import Checkpoints
 from tests.training.test_loop import changed
 
 
@@ -114,6 +115,35 @@ def test_half_precision_falls_back_for_a_while(
     assert used == [half, half, None, None, None, half, half]
     fault = json.loads((tmp_path / "run" / "faults.jsonl").read_text())
     assert (fault["step"], fault["precision"], fault["outcome"]) == (1, "bfloat16", "repeated in float32")
+
+
+def test_fp16_finds_its_scale_and_that_is_no_fault(
+    lits_prepared: Prepared, tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loss so steep that its gradient overflows at the scale that fp16 begins with: halved until it does not."""
+    scales = []
+    take_step = loop.take_step
+
+    def spy(fabric, state, *rest):  # type: ignore[no-untyped-def]
+        attempt = take_step(fabric, state, *rest)
+        scales.append((state.scaler.get_scale(), attempt is None))
+        return attempt
+
+    monkeypatch.setattr(loop, "take_step", spy)
+    config = changed(
+        tiny_config,
+        training={"steps": 30, "precision": "fp16"},
+        loss={"arguments": {"cross_entropy": 1e4}},
+    )
+    train(lits_prepared.folder, tmp_path / "run", config)
+    assert not (tmp_path / "run" / "faults.jsonl").exists()
+    skipped = [left_out for _, left_out in scales]
+    assert skipped[0]
+    assert not skipped[-1]
+    halvings = np.log2([2.0**16, *(scale for scale, _ in scales)])
+    np.testing.assert_array_equal(-np.diff(halvings), np.array(skipped, float))
+    saved = Checkpoints(tmp_path / "run" / "checkpoints").load("step", 30)
+    assert saved["scaler"]["scale"] == scales[-1][0]
 
 
 def test_resuming_forgets_faults_that_are_to_come(tmp_path: Path) -> None:

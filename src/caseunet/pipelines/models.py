@@ -174,7 +174,7 @@ def _measure_here(
         _wait_for(device)
         seconds.append(time.perf_counter() - began)
     median = statistics.median(seconds[1:])
-    peak = torch.cuda.max_memory_allocated() if device == "cuda" else _highest_memory() - before
+    peak = torch.cuda.max_memory_allocated() if device == "cuda" else highest_memory() - before
     return Cost(1000 * median, shape[0] / median, peak / MIB)
 
 
@@ -183,7 +183,7 @@ def _wait_for(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def _highest_memory() -> int:
+def highest_memory() -> int:
     """Bytes that this process held at most."""
     status = Path("/proc/self/status")
     if status.is_file():  # Linux; its getrusage would count the parent process too

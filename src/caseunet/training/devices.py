@@ -102,8 +102,6 @@ def create_fabric(config: TrainingConfig, own: OwnRanks | None = None) -> Fabric
     device = config.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    if config.precision == "fp16" and device == "cpu":
-        raise UserError('training.precision = "fp16" needs a GPU; on a CPU take "bf16" or "32".')
     ranks = own.world_size() if own else ranks_from_outside()[1]
     if ranks % config.nodes:
         raise UserError(f"training.nodes = {config.nodes}: {ranks} processes do not spread evenly over them.")

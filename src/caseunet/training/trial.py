@@ -40,9 +40,18 @@ class Trial:
 
 
 def try_step(
-    fabric: Fabric, state: State, loss: nn.Module, batch: Batch, preprocessing: Preprocessing, config: Config
+    fabric: Fabric,
+    state: State,
+    loss: nn.Module,
+    batch: Batch,
+    preprocessing: Preprocessing,
+    config: Config,
+    held: int | None = None,
 ) -> Trial:
     """Forward and backward pass; leaves no trace.
+
+    Args:
+        held: bytes of memory that the process had before; None for what it has now.
 
     Raises:
         torch.OutOfMemoryError: on a GPU.
@@ -53,7 +62,7 @@ def try_step(
     if is_gpu:
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-    watch = _HighestMemory()
+    watch = _HighestMemory(held)
     began = time.monotonic()
     try:
         with watch:
@@ -83,6 +92,7 @@ def check_step(
     samples = len(batch) // config.training.accumulate
     advice = "Lower data.batch_size or data.patch_size, raise training.accumulate, or take a narrower network."
     kept = _bytes_of_optimizer(state)
+    held = psutil.Process().memory_info().rss
     if fabric.device.type == "cpu":
         single = config.training.model_copy(update={"accumulate": 1})
         one = try_step(
@@ -101,7 +111,7 @@ def check_step(
                 f"{one.bytes / GIB:.2f} GiB), and {free / GIB:.1f} GiB are free. {advice}"
             )
     try:
-        return try_step(fabric, state, loss, batch, preprocessing, config)
+        return try_step(fabric, state, loss, batch, preprocessing, config, held)
     except torch.OutOfMemoryError as error:
         raise UserError(
             f"{samples} samples do not fit into the GPU's memory: {str(error).splitlines()[0]} {advice}"
@@ -191,13 +201,14 @@ class _HighestMemory:
 
     bytes = 0
 
-    def __enter__(self) -> None:
-        process, self._ended = psutil.Process(), threading.Event()
-        before = process.memory_info().rss
+    def __init__(self, held: int | None) -> None:
+        self._process, self._ended = psutil.Process(), threading.Event()
+        self._held = self._process.memory_info().rss if held is None else held
 
+    def __enter__(self) -> None:
         def look() -> None:
             while not self._ended.wait(0.01):
-                self.bytes = max(self.bytes, process.memory_info().rss - before)
+                self.bytes = max(self.bytes, self._process.memory_info().rss - self._held)
 
         self._thread = threading.Thread(target=look, daemon=True)
         self._thread.start()

@@ -94,6 +94,14 @@ def create_state(fabric: Fabric, model: nn.Module, config: Config) -> State:
     )
 
 
+def renewed(scaler: torch.amp.GradScaler) -> torch.amp.GradScaler:
+    """A scaler with the same scale that has seen no gradient since its last update."""
+    fresh = torch.amp.GradScaler(scaler._device, enabled=scaler.is_enabled())
+    if scaler.is_enabled():
+        fresh.load_state_dict(scaler.state_dict())
+    return fresh
+
+
 def validated_weights(state: State) -> dict[str, Tensor]:
     """The weights that are validated and kept: the average if there is one. To be called on all devices."""
     with state.average.in_place() if state.average else nullcontext():
@@ -122,6 +130,7 @@ def restore(state: State, content: dict[str, Any]) -> None:
         state.average.updates = content["average_updates"]
     set_optimizer_state_dict(state.model, state.optimizer, content["optimizer"], options=WHOLE)
     set_model_state_dict(state.model, content["model"], options=WHOLE)
-    state.scaler.load_state_dict(content["scaler"])
+    if state.scaler.is_enabled() and content["scaler"]:
+        state.scaler.load_state_dict(content["scaler"])
     for name in PLAIN:
         setattr(state, name, content[name])

@@ -18,7 +18,7 @@ from caseunet.progress import Display
 from caseunet.training.batch import prepare_batch
 from caseunet.training.devices import autocast_type, gathered, gathered_objects
 from caseunet.training.faults import FILE, blamed, describe, write_fault
-from caseunet.training.state import State
+from caseunet.training.state import State, renewed
 from caseunet.types import Preprocessing
 
 FALLBACK_STEPS = 100
@@ -76,7 +76,7 @@ def take_step(
         state.faults += 1
         if dtype is not None:
             state.float32_until = state.step + FALLBACK_STEPS
-            _put_back(state, buffers)
+            undo_attempt(state, buffers)
             attempt, dtype = attempt_step(fabric, state, loss, batch, preprocessing, config, None), None
         outcome = "repeated in float32" if attempt.finite else "left out"
         if fabric.is_global_zero:
@@ -90,8 +90,7 @@ def take_step(
         else:
             state.optimizer.step()
     if not attempt.finite:
-        _put_back(state, buffers)
-        state.optimizer.zero_grad(set_to_none=True)
+        undo_attempt(state, buffers)
         return None
     if state.average:
         state.average.update()
@@ -142,10 +141,13 @@ def _is_overflow(attempt: Attempt, state: State, dtype: torch.dtype | None) -> b
     return dtype == torch.float16 and math.isfinite(attempt.values["loss"]) and state.scaler.get_scale() > 1
 
 
-@torch.no_grad()
-def _put_back(state: State, buffers: list[torch.Tensor]) -> None:
-    for buffer, before in zip(state.model.buffers(), buffers, strict=True):
-        buffer.copy_(before)
+def undo_attempt(state: State, buffers: list[torch.Tensor]) -> None:
+    """Leave no trace of forward and backward passes: gradients, statistics of batch norm, what fp16's scaler saw."""
+    state.optimizer.zero_grad(set_to_none=True)
+    with torch.no_grad():
+        for buffer, before in zip(state.model.buffers(), buffers, strict=True):
+            buffer.copy_(before)
+    state.scaler = renewed(state.scaler)
 
 
 def _give_up_if_hopeless(state: State, samples: list[dict[str, Any]], limit: int, run: Path, recovered: bool) -> None:

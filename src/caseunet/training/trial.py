@@ -18,7 +18,7 @@ from caseunet.errors import UserError
 from caseunet.training.checkpoint import KEPT
 from caseunet.training.devices import autocast_type
 from caseunet.training.state import State
-from caseunet.training.step import attempt_step
+from caseunet.training.step import attempt_step, undo_attempt
 from caseunet.types import Preprocessing
 
 GIB = 2**30
@@ -72,10 +72,7 @@ def try_step(
                 torch.cuda.synchronize()
         seconds = time.monotonic() - began
     finally:
-        state.optimizer.zero_grad(set_to_none=True)
-        with torch.no_grad():
-            for buffer, value in zip(state.model.buffers(), buffers, strict=True):
-                buffer.copy_(value)
+        undo_attempt(state, buffers)
     return Trial(seconds, torch.cuda.max_memory_allocated() - before if is_gpu else watch.bytes)
 
 

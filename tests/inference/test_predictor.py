@@ -25,7 +25,7 @@ def predictor(lits_bundle: Bundle) -> Predictor:
     """Its head's last layer is made to follow the picture's brightness, so that masks have shape without training."""
     made = Predictor(lits_bundle.folder)
     torch.manual_seed(0)
-    for parameter in made._model.head.parameters():
+    for parameter in made._networks[0][0].head.parameters():
         torch.nn.init.normal_(parameter)
     return made
 
@@ -113,7 +113,9 @@ def test_a_spacing_changes_what_an_array_is(lits_bundle: Bundle) -> None:
     at_spacing = lits_bundle.info.preprocessing.model_copy(update={"spacing": (0.8, 0.8)})
     predictor = Predictor(replace(lits_bundle, info=lits_bundle.info.model_copy(update={"preprocessing": at_spacing})))
     seen = []
-    predictor._model.register_forward_hook(lambda module, given, result: seen.append(tuple(given[0].shape[-2:])))
+    predictor._networks[0][0].register_forward_hook(
+        lambda module, given, result: seen.append(tuple(given[0].shape[-2:]))
+    )
     assert predictor.predict(np.zeros((40, 48)), spacing=(5, 1.6, 1.6)).labels.shape == (40, 48)
     assert predictor.predict(np.zeros((40, 48))).labels.shape == (40, 48)
     assert seen == [(80, 96), (40, 48)]
@@ -194,7 +196,7 @@ def test_a_resized_prediction_lies_where_the_source_does(lits_bundle: Bundle, tm
         sizes.append(tuple(x.shape[-2:]))
         return torch.stack([-x[:, 0], x[:, 0], torch.full_like(x[:, 0], -9e9)], 1)
 
-    made._model = brightness
+    made._networks[0] = (brightness, made._networks[0][1])
     volume = np.full((2, 96, 128), -1000, np.int16)
     volume[:, 24:48, 64:96] = 1000
     labels = made.predict(volume).labels

@@ -179,10 +179,9 @@ def _train(
     _introduce(prepared, fold, architecture, sum(p.numel() for p in model.parameters()), pixels, display)
 
     with _run_folder(fabric, prepared, preprocessing, out, overwrite, resume, display) as run:
-        drawing = _Drawing(run, prepared, preprocessing)
-        trained = fit(fabric, model, loss, prepared, preprocessing, config, run, display, drawing, extend)
+        draw = _Drawing(run, prepared, preprocessing)
+        trained = fit(fabric, model, loss, prepared, preprocessing, config, run, display, draw, extend)
         if fabric.is_global_zero:
-            drawing.draw()
             _save(run / "bundle", trained, prepared, config, architecture, preprocessing)
         fabric.barrier()
 
@@ -312,30 +311,26 @@ def environment(fabric: Fabric, prepared: Prepared, preprocessing: Preprocessing
 
 
 class _Drawing:
-    """figures/ of a run, curves.png and validation.png: drawn anew after a validation, but not more than a twentieth of
-    the time, and at the end."""
+    """figures/ of a run, curves.png and validation.png: drawn anew after a validation, in a twentieth of the time at
+    most, and after the last."""
 
     def __init__(self, run: Path, prepared: Prepared, preprocessing: Preprocessing) -> None:
         self._run, self._prepared, self._preprocessing = run, prepared, preprocessing
-        self._not_before = 0.0
-        self._shown: Sequence[ShownSlice] = ()
+        self._not_before = time.monotonic() + 20.0
 
-    def __call__(self, shown: Sequence[ShownSlice]) -> np.ndarray | None:
-        """Draw, or keep what is to be drawn for later; gives the slices as they were drawn."""
-        self._shown = shown
-        return self.draw() if time.monotonic() >= self._not_before else None
-
-    def draw(self) -> np.ndarray | None:
+    def __call__(self, shown: Sequence[ShownSlice], is_last: bool) -> np.ndarray | None:
+        """Draw, if it is time; gives the slices as they were drawn."""
         began = time.monotonic()
+        if began < self._not_before and not is_last:
+            return None
         label_map = self._prepared.info.label_map
         colors = [hex_color(label_map.labels[members[0]].color) for members in label_map.structures.values()]
         self._write("curves", training_curves(self._run / "metrics.csv", list(label_map.structures), colors))
-        pixels = self._write("validation", self._slices()) if self._shown else None
-        self._shown = ()
+        pixels = self._write("validation", self._slices(shown)) if shown else None
         self._not_before = time.monotonic() + 20 * (time.monotonic() - began)
         return pixels
 
-    def _slices(self) -> Figure:
+    def _slices(self, shown: Sequence[ShownSlice]) -> Figure:
         rgb = self._preprocessing.modality == "rgb"
         window = self._preprocessing.clip or ((0.0, 255.0) if rgb else None)
         outcomes = [
@@ -345,7 +340,7 @@ class _Drawing:
                 s.prediction,
                 f"{s.case} · {s.slice}",
             )
-            for s in self._shown
+            for s in shown
         ]
         title = "validation: of each case the slice with most foreground"
         return outcome_sheet(outcomes, self._prepared.info.label_map.labels, title)

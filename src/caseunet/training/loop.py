@@ -32,8 +32,9 @@ from caseunet.training.trial import Trial, check_disk, check_step, find_batch_si
 from caseunet.training.validation import SHOWN, CaseScores, ShownSlice, ValidationScore, summarize, validate
 from caseunet.types import Preprocessing
 
-Draw = Callable[[Sequence[ShownSlice]], np.ndarray | None]
-"""Makes the pictures of a validation; gives one back, (H, W, 3), uint8, for the loggers."""
+Draw = Callable[[Sequence[ShownSlice], bool], np.ndarray | None]
+"""Makes the pictures of a validation, if it likes or if it is the last; gives one back, (H, W, 3), uint8, for the
+loggers."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def fit(
     config: Config,
     run: Path,
     display: Display,
-    draw: Draw = lambda shown: None,
+    draw: Draw = lambda shown, is_last: None,
     replan: bool = False,
 ) -> Trained:
     """Train ``model`` in place, from the newest checkpoint in ``run`` if there is one, until the budget is used.
@@ -273,7 +274,8 @@ def validate_and_save(job: Job, state: State, loggers: Sequence[Logger], stage: 
     state.due = next_validation(config.training, state)
     save(job, state, score)
     if fabric.is_global_zero:
-        picture = job.draw([s.shown for s in scores if s.shown is not None])
+        shown = [s.shown for s in scores if s.shown is not None]
+        picture = job.draw(shown, finished(config.training, state))
         for logger in loggers:
             if picture is not None:
                 logger.picture(state.step, "validation", picture)

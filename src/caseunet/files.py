@@ -212,11 +212,16 @@ def unfinished_folder(folder: Path, kind: str) -> Iterator[Path]:
         UserError: it holds no work of this kind.
     """
     target = folder.resolve()
-    marker = target / MARKER
-    if not marker.is_file() or marker.read_text(encoding="utf-8").strip() != kind:
+    if not is_output(target, kind):
         raise UserError(f"{folder}: holds no {kind.partition(' ')[2]} to go on with.")
     yield target
     shutil.rmtree(_waiting(target), ignore_errors=True)
+
+
+def is_output(folder: Path, kind: str) -> bool:
+    """Whether a folder is an output of this kind."""
+    marker = folder / MARKER
+    return marker.is_file() and marker.read_text(encoding="utf-8").strip() == kind
 
 
 def _waiting(target: Path) -> Path:

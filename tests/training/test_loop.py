@@ -60,7 +60,7 @@ def test_a_run_holds_what_made_it(lits_bundle: Bundle, tiny_config: Config) -> N
     assert Config.model_validate(yaml.safe_load((run / "config.yaml").read_text())) == tiny_config
     environment = json.loads((run / "environment.json").read_text())
     assert environment["libraries"]["torch"] == torch.__version__
-    assert environment["fold"]["folds"]
+    assert environment["split"]["folds"]
     assert environment["command"]
     assert len(environment["code_hash"]) == 32
     checkpoints = Checkpoints(run / "checkpoints")

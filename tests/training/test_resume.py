@@ -241,3 +241,25 @@ def test_an_interrupted_replacement_goes_on(
     train(None, tmp_path / "run", resume=True)
     assert load_bundle(tmp_path / "run" / "bundle").info.weights_hash != kept
     assert not waiting.exists()
+
+
+def test_a_run_that_learnt_nothing_is_no_result(
+    lits_prepared: Prepared, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ended in its trial step: the next one may be configured otherwise, and needs no --overwrite."""
+    with monkeypatch.context() as small:
+        small.setattr("caseunet.training.trial.free_memory", lambda: 1000)
+        with pytest.raises(UserError, match="A step needs about"):
+            train(lits_prepared.folder, tmp_path / "run", config)
+    train(lits_prepared.folder, tmp_path / "run", changed(config, training={"steps": 1}))
+    with pytest.raises(UserError, match="holds an earlier result"):
+        train(lits_prepared.folder, tmp_path / "run", config)
+
+
+def test_where_a_run_started_from_may_be_gone(lits_prepared: Prepared, config: Config, tmp_path: Path) -> None:
+    first = train(lits_prepared.folder, tmp_path / "first", config)
+    start = {"training": {"start_from": first.folder}, "model": {"name": "unet", "arguments": {}}}
+    train(lits_prepared.folder, tmp_path / "run", changed(config, **start))
+    (tmp_path / "first").rename(tmp_path / "elsewhere")
+    again = train(lits_prepared.folder, tmp_path / "run", changed(config, **start), resume=True)
+    assert again.info.architecture.name == "case_unet"

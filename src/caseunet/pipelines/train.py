@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from caseunet.bundle import Architecture, Bundle, Score, TrainingData, load_bundle, save_bundle
-from caseunet.config import Config, load_config
+from caseunet.config import Config, ModelConfig, load_config
 from caseunet.data.loader import plan_preprocessing
 from caseunet.data.store import Prepared
 from caseunet.errors import UserError
@@ -33,6 +33,7 @@ from caseunet.files import (
     Location,
     check_output_folder,
     content_hash,
+    is_output,
     location,
     output_folder,
     read_json,
@@ -106,16 +107,20 @@ def train(
     resume = resume or extend
     if resume and overwrite:
         raise UserError("A run is either replaced (--overwrite) or gone on with (--resume): choose one.")
-    if resume and not (out / "config.yaml").is_file():
-        if extend or prepared_folder is None:
+    _check_unlocked(out)
+    if resume and prepared_folder is None:
+        if not (out / "environment.json").is_file():
             raise UserError(f"{out}: there is no training run to go on with. Name the prepared data set to begin one.")
-        resume = False
-        overwrite = (out / ".caseunet").is_file()  # ended before it began
-    if resume:
-        config = _resumed_config(out, config, extend)
-        prepared_folder = prepared_folder or location(read_json(out / "environment.json", "a run's")["prepared"])
+        prepared_folder = location(read_json(out / "environment.json", "a run's description")["prepared"])
     if prepared_folder is None:
         raise UserError("Nothing to train on: name the prepared data set.")
+    if not any((out / "checkpoints").glob("step-*.ckpt")):  # it ended before it learnt anything: begin anew
+        began = out / "config.yaml"
+        config = config or (load_config(base=began) if resume and began.is_file() else None)
+        resume = False
+        overwrite = overwrite or (is_output(out, KIND) and not (out / "bundle").exists())
+    if resume:
+        config = _resumed_config(out, config, extend)
     config = config or load_config()
     arguments = (prepared_folder, out, config, overwrite, resume, extend)
     if config.training.devices > 1 and ranks_from_outside()[1] == 1:
@@ -137,7 +142,7 @@ def _train_in_rank(own: OwnRanks, display: type[Display], *arguments: Any) -> No
 
 
 def _train(
-    own: OwnRanks | None,
+    ranks: OwnRanks | None,
     display: Display,
     prepared_folder: Location,
     out: Path,
@@ -147,7 +152,7 @@ def _train(
     extend: bool,
 ) -> None:
     """The work of one process; the first one writes."""
-    fabric = create_fabric(config.training, own)
+    fabric = create_fabric(config.training, ranks)
     if not fabric.is_global_zero:
         display = Display()
     prepared = Prepared(prepared_folder)
@@ -161,12 +166,16 @@ def _train(
         )
 
     torch.manual_seed(config.seed)
-    start = None if config.training.start_from is None else load_bundle(config.training.start_from)
+    start = None
+    if config.training.start_from is not None and not resume:
+        start = load_bundle(config.training.start_from)
+        own = start.info.architecture
+        config = config.model_copy(update={"model": ModelConfig(name=own.name, arguments=own.arguments)})
     architecture = Architecture(
-        name=config.model.name if start is None else start.info.architecture.name,
+        name=config.model.name,
         in_channels=preprocessing.in_channels,
         num_classes=len(label_map),
-        arguments=config.model.arguments if start is None else start.info.architecture.arguments,
+        arguments=config.model.arguments,
     )
     model = create_model(architecture.name, architecture.in_channels, len(label_map), **architecture.arguments)
     if start is not None:
@@ -215,6 +224,8 @@ def _resumed_config(out: Path, config: Config | None, extend: bool) -> Config:
         config = config.model_copy(
             update={"data": config.data.model_copy(update={"batch_size": began.data.batch_size})}
         )
+    if config.training.start_from is not None:  # the network is its
+        config = config.model_copy(update={"model": began.model})
     for section, before in began.model_dump(mode="json").items():
         after = config.model_dump(mode="json")[section]
         if not isinstance(before, dict):
@@ -232,6 +243,20 @@ def _resumed_config(out: Path, config: Config | None, extend: bool) -> Config:
                     f"on as it began.{hint} Otherwise start another run with another --out."
                 )
     return config
+
+
+def _check_unlocked(out: Path) -> None:
+    """Make sure that no other process trains in a folder before anything in it is moved.
+
+    Raises:
+        UserError: one does.
+    """
+    if (out / ".lock").exists():
+        try:
+            with FileLock(out / ".lock", timeout=0):
+                pass
+        except Timeout as error:
+            raise UserError(f"{out}: another process trains in it.") from error
 
 
 @contextmanager
@@ -274,7 +299,7 @@ def _gone_on(run: Path, now: dict[str, Any], display: Display) -> dict[str, Any]
         UserError: the data are others.
     """
     before: dict[str, Any] = read_json(run / "environment.json", "a run's description of what made it")
-    for key, what in (("data_fingerprint", "sources"), ("fold", "folds"), ("preprocessing", "sizes or intensities")):
+    for key, what in (("data_fingerprint", "sources"), ("split", "folds"), ("preprocessing", "sizes or intensities")):
         if before.get(key) != now[key]:
             raise UserError(
                 f"{now['prepared']}: is not what the run began with: its {what} are others. Give the data set it began "
@@ -291,7 +316,6 @@ def _gone_on(run: Path, now: dict[str, Any], display: Display) -> dict[str, Any]
 def environment(fabric: Fabric, prepared: Prepared, preprocessing: Preprocessing) -> dict[str, Any]:
     """What makes a run, beside its configuration."""
     device = fabric.device
-    fold = prepared.split.model_dump(mode="json")
     return {
         "caseunet": version("caseunet"),
         "code_hash": content_hash(*sorted(Path(__file__).parents[1].rglob("*.py"))),
@@ -305,7 +329,7 @@ def environment(fabric: Fabric, prepared: Prepared, preprocessing: Preprocessing
         "began": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "prepared": str(prepared.folder if not isinstance(prepared.folder, Path) else prepared.folder.resolve()),
         "data_fingerprint": prepared.info.fingerprint,
-        "fold": fold,
+        "split": prepared.split.model_dump(mode="json"),
         "preprocessing": preprocessing.model_dump(mode="json"),
     }
 

@@ -235,10 +235,11 @@ def train_until_validation(job: Job, state: State, loader: Iterator[Batch], stag
         state.step += 1
         state.seconds += took
         speed = len(batch) * fabric.world_size / took
+        words = "left out"
         if attempt is not None:
             job.log.add(attempt.values | {"gradient_norm": attempt.norm, "images_per_second": speed})
-            status = f"step {state.step:,} · loss {_in_words(attempt.values)} · {speed:.1f} images/s{state.last_scores}"
-            stage.advance(used(config.training, state) - before, status)
+            words = f"loss {_in_words(attempt.values)} · {speed:.1f} images/s"
+        stage.advance(used(config.training, state) - before, f"step {state.step:,} · {words}{state.last_scores}")
         if state.step % config.training.log_every == 0:
             job.log.write(state)
         if signal:

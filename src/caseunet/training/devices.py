@@ -103,6 +103,13 @@ def create_fabric(config: TrainingConfig, own: OwnRanks | None = None) -> Fabric
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     ranks = own.world_size() if own else ranks_from_outside()[1]
+    if ranks > 1:
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it greets from every process
+        for remark in (
+            "Grad strides do not match",
+            "FSDP2-wrapped module",
+        ):  # harmless: copies; nothing changes in place
+            warnings.filterwarnings("ignore", message=remark)
     if ranks % config.nodes:
         raise UserError(f"training.nodes = {config.nodes}: {ranks} processes do not spread evenly over them.")
     strategy: Any = "auto"
@@ -259,9 +266,6 @@ def _watch(processes: list[SpawnProcess], stop: Callable[[], int]) -> tuple[int,
 
 
 def _run_rank(own: OwnRanks, failures: Any, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it greets from every process
-    for remark in ("Grad strides do not match", "FSDP2-wrapped module"):  # neither applies: copies, no in-place changes
-        warnings.filterwarnings("ignore", message=remark)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the process that watches passes it on
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(max(1, usable_processors() // own.world_size()))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
 
 from caseunet.config import Config
 from caseunet.data.loader import Batch
@@ -116,7 +116,7 @@ def attempt_step(
     state.optimizer.zero_grad(set_to_none=True)
     parts = config.training.accumulate
     scaled = dtype == torch.float16
-    sums: dict[str, float] = {}
+    sums: dict[str, Tensor] = {}
     for n in range(parts):
         image, target = prepare_batch(fabric, batch.part(n, parts), preprocessing)
         with fabric.no_backward_sync(state.parallel, enabled=fabric.world_size > 1 and n + 1 < parts):
@@ -124,16 +124,17 @@ def attempt_step(
                 outputs = state.parallel(image)
             value = deeply_supervised(loss, outputs, target) / parts
             fabric.backward(state.scaler.scale(value) if scaled else value)
-        terms = {name: part.item() / parts for name, part in getattr(loss, "parts", {}).items()}
-        for name, term in ({"loss": value.item()} | terms).items():
-            sums[name] = sums.get(name, 0.0) + term
+        terms = {name: part / parts for name, part in getattr(loss, "parts", {}).items()}
+        for name, term in ({"loss": value.detach()} | terms).items():
+            sums[name] = sums[name] + term if name in sums else term
     if scaled:
         state.scaler.unscale_(state.optimizer)
     limit = config.optimizer.clip_norm or math.inf
     norm: Any = torch.nn.utils.clip_grad_norm_(list(state.model.parameters()), limit)
     norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # of a network in parts
-    means = gathered(fabric, list(sums.values())).mean(0).tolist()
-    return Attempt(dict(zip(sums, means, strict=True)), norm.item())
+    *values, own_norm = torch.stack([*sums.values(), norm.to(value.device)]).tolist()  # a GPU is waited for once
+    means = gathered(fabric, values).mean(0).tolist()
+    return Attempt(dict(zip(sums, means, strict=True)), own_norm)
 
 
 def _is_overflow(attempt: Attempt, state: State, dtype: torch.dtype | None) -> bool:

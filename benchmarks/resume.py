@@ -3,8 +3,8 @@
     python benchmarks/resume.py benchmarks/resume.json
 
 A small CASe-UNet on made-up patients, with a checkpoint every second and a moving average of the weights. The kills
-(SIGKILL) come 6 to 12 seconds after each start, so some hit the start itself, most a step, some a checkpoint or a
-validation. Compared are the bundle's weights, the last checkpoint, and metrics.csv without its clock.
+(SIGKILL) come up to 5 seconds after the run's folder is opened, so some hit the trial step, most a step, some a
+checkpoint or a validation. Compared are the bundle's weights, the last checkpoint, and metrics.csv without its clock.
 
 Predicted: every number the same.
 """
@@ -34,7 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     draw = random.Random(given.seed)
@@ -49,8 +49,12 @@ def main() -> None:
         subprocess.run([*command, "--out", str(whole)], check=True, stdout=subprocess.DEVNULL)
         kills: list[dict[str, object]] = []
         while len(kills) < given.kills:
-            after = draw.uniform(6, 12)
+            after = draw.uniform(0, 5)
+            opened = broken / "environment.json"
+            before = opened.stat().st_mtime_ns if opened.exists() else 0
             process = subprocess.Popen([*command, "--out", str(broken), "--resume"], stdout=subprocess.DEVNULL)
+            while process.poll() is None and (opened.stat().st_mtime_ns if opened.exists() else 0) == before:
+                time.sleep(0.01)
             time.sleep(after)
             if process.poll() is not None:
                 raise SystemExit(f"it ended after {len(kills)} kills: take more --steps")

@@ -28,7 +28,15 @@ from caseunet.training.optim import learning_rate
 from caseunet.training.state import State, capture, create_state, restore, validated_weights
 from caseunet.training.step import take_step
 from caseunet.training.stopping import StopRequest, stop_on_signals
-from caseunet.training.trial import Trial, check_disk, check_step, find_batch_size, fits_gpu, try_step
+from caseunet.training.trial import (
+    Trial,
+    bytes_of_optimizer,
+    check_disk,
+    check_step,
+    find_batch_size,
+    fits_gpu,
+    try_step,
+)
 from caseunet.training.validation import SHOWN, CaseScores, ShownSlice, ValidationScore, summarize, validate
 from caseunet.types import Preprocessing
 
@@ -184,7 +192,9 @@ def with_batch_size(
         def fits(number: int) -> bool:
             whole = sized(number).model_copy(update={"training": config.training.model_copy(update={"accumulate": 1})})
             batch = next(batches(prepared, whole.data, config.augment, config.seed, 0))
-            return fits_gpu(lambda: try_step(fabric, state, loss, batch, preprocessing, whole), 0)
+            return fits_gpu(
+                lambda: try_step(fabric, state, loss, batch, preprocessing, whole), bytes_of_optimizer(state)
+            )
 
         size = find_batch_size(fabric.device, shares, fits)
         display.say(f"  data.batch_size: auto is {size} here")

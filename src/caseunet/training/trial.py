@@ -88,7 +88,7 @@ def check_step(
     """
     samples = len(batch) // config.training.accumulate
     advice = "Lower data.batch_size or data.patch_size, raise training.accumulate, or take a narrower network."
-    kept = _bytes_of_optimizer(state)
+    kept = bytes_of_optimizer(state)
     held = psutil.Process().memory_info().rss
     if fabric.device.type == "cpu":
         single = config.training.model_copy(update={"accumulate": 1})
@@ -188,7 +188,7 @@ def free_memory() -> int:
     return free
 
 
-def _bytes_of_optimizer(state: State) -> int:
+def bytes_of_optimizer(state: State) -> int:
     """Two numbers for each weight, and its gradient."""
     return 3 * sum(p.numel() * p.element_size() for p in state.model.parameters())
 

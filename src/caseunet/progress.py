@@ -66,6 +66,7 @@ class _LineStage(Stage):
             f"  {self._title}: {share:.0%}, about {left:.0f} s left  {' · '.join(status.splitlines())}",
             highlight=False,
             markup=False,
+            soft_wrap=True,
         )
 
 

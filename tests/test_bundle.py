@@ -33,7 +33,7 @@ def test_two_files_and_nothing_else(lits_bundle: Bundle) -> None:
 
 
 def test_a_moved_bundle_works(copy: Path) -> None:
-    assert Predictor(copy).bundle.folder == copy
+    assert Predictor(copy).folder == copy
 
 
 def test_missing_parts_are_named(copy: Path, tmp_path: Path) -> None:

@@ -72,7 +72,8 @@ def test_neighbours_with_telling_names_are_left_alone(old: Path) -> None:
         shutil.copytree(old, old.with_name(name))
 
     def fail() -> None:
-        with output_folder(old, "a report", [], overwrite=True):
+        with output_folder(old, "a report", [], overwrite=True) as folder:
+            (folder / "half").touch()
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
@@ -82,6 +83,19 @@ def test_neighbours_with_telling_names_are_left_alone(old: Path) -> None:
     assert (old.with_name("out.before") / "result").read_text() == "old"
     assert (old.with_name("out.unfinished") / "result").read_text() == "old"
     assert old.with_name("out.unfinished-2").exists()
+
+
+def test_of_work_that_wrote_nothing_nothing_is_left(old: Path) -> None:
+    def fail(folder: Path) -> None:
+        with output_folder(folder, "a report", [], overwrite=True):
+            raise RuntimeError
+
+    before = sorted(path.name for path in old.parent.iterdir())
+    for folder in (old, old.with_name("new")):
+        with pytest.raises(RuntimeError):
+            fail(folder)
+    assert sorted(path.name for path in old.parent.iterdir()) == before
+    assert (old / "result").read_text() == "old"
 
 
 def test_only_own_results_are_replaced(old: Path, tmp_path: Path) -> None:

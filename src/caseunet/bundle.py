@@ -72,6 +72,59 @@ class Member(Stored):
         return f"fold-{self.training_data.fold}/"
 
 
+class UsualRange(Stored):
+    """What one feature of an image, or of what was found in it, was in training."""
+
+    name: str
+    low: float
+    high: float
+    spread: Annotated[float, Field(gt=0)]
+    """Standard deviation over training cases: the unit in which a case may lie outside."""
+
+
+class ValidatedCase(Stored):
+    """A case of validation as prediction sees it: what was expected of its masks, and how good they were."""
+
+    case: str
+    expected: dict[str, float | None]
+    """Dice that the calibrated probabilities let expect, by structure."""
+    dice: dict[str, float | None]
+    unusual: float
+    """How far its features lie outside the usual ranges, at most, in spreads; 0 inside."""
+
+
+class Cleaning(Stored):
+    """A way to mend masks that made validation's better."""
+
+    structure: str
+    do: Literal["largest", "small", "fill"]
+    """Keep the largest component alone; drop components below a size; fill holes that are closed in a slice."""
+    least: Annotated[float, Field(ge=0)] = 0.0
+    """Size for "small": millilitres, or for images without a spacing their share."""
+    gain: float
+    """Mean Dice of the structure over validation cases that it added."""
+
+
+class Quality(Stored):
+    """What validation taught about the network's own masks, by which new ones are judged and mended."""
+
+    protocol: str
+    temperature: Annotated[float, Field(gt=0)]
+    """Of the probabilities: softmax of logits / temperature."""
+    calibration_error: tuple[float, float]
+    """Expected calibration error over validation's pixels, before and after; of the same pixels."""
+    usual: tuple[UsualRange, ...]
+    """Empty where there were too few training cases to tell."""
+    threshold: float
+    """Spreads outside a usual range beyond which a case is called unusual."""
+    lines: dict[str, tuple[float, float]]
+    """{structure: (a, b)}: predicted Dice is a + b · expected."""
+    error: dict[str, float | None]
+    """Mean absolute error of the predicted Dice over validation cases, each predicted from the others."""
+    cleaning: tuple[Cleaning, ...]
+    validated: tuple[ValidatedCase, ...]
+
+
 class BundleInfo(Stored):
     """Content of model.json."""
 
@@ -85,6 +138,8 @@ class BundleInfo(Stored):
     validation: Score
     members: tuple[Member, ...] = ()
     """Of an ensemble, whose own entries above tell of all together; () for a single network."""
+    quality: Quality | None = None
+    """None where nothing was validated, or in bundles of earlier versions."""
     code_version: str
     weights_hash: str
     """BLAKE2b of model.safetensors."""
@@ -152,6 +207,13 @@ def save_bundle(folder: Path, weights: dict[str, Tensor], **info: Any) -> None:
         **info,
     )
     write_json(folder / DESCRIPTION, description.model_dump(mode="json"))
+
+
+def add_quality(bundle: Bundle, quality: Quality) -> Bundle:
+    """Write what validation taught into a bundle that is there."""
+    info = bundle.info.model_copy(update={"quality": quality})
+    write_json(bundle.folder / DESCRIPTION, info.model_dump(mode="json"))
+    return Bundle(info, bundle.weights, bundle.folder)
 
 
 def load_bundle(path: str | Path) -> Bundle:

@@ -14,7 +14,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from caseunet import __version__
-from caseunet.config import LAYOUTS, Config, load_config, parse_settings, to_yaml
+from caseunet.config import (
+    LAYOUTS,
+    Config,
+    PredictionOutputs,
+    PredictionSettings,
+    load_config,
+    parse_settings,
+    to_yaml,
+)
 from caseunet.errors import Interrupted, UserError
 from caseunet.files import location
 from caseunet.progress import TerminalDisplay, counted
@@ -255,8 +263,8 @@ def train(
 @app.command
 def predict(
     bundle: Annotated[Path, Parameter(help="Folder with model.json and model.safetensors.")],
-    *inputs: Annotated[Path, Parameter(help="Images, folders of images, or raw data sets.")],
-    out: Out,
+    *inputs: Annotated[Path, Parameter(help="Images, videos, zips, folders of them, or raw data sets.")],
+    out: Out = Path("predictions"),
     split: SplitFile = None,
     fold: FoldNumber = None,
     out_of_fold: Annotated[
@@ -267,17 +275,86 @@ def predict(
     ] = False,
     device: Device = "auto",
     engine: Annotated[str, Parameter(help="What computes the network: torch.")] = "torch",
+    precision: Annotated[
+        Literal["32", "bf16"],
+        Parameter(help="bf16: faster and smaller on processors made for it, a little less exact."),
+    ] = "32",
+    flips: Annotated[
+        bool, Parameter(negative="", show_default=False, help="Mean over mirrored images too: four times the work.")
+    ] = False,
+    scales: Annotated[
+        tuple[float, ...], Parameter(negative="", help="Mean over images of these sizes: --scales 0.75 1 1.25.")
+    ] = (1.0,),
+    clean: Annotated[bool, Parameter(help="Mend masks as was learned in validation.")] = True,
+    overlay: Annotated[
+        bool, Parameter(negative="", show_default=False, help="Also a picture of each, and preview.html.")
+    ] = False,
+    measurements: Annotated[
+        bool, Parameter(negative="", show_default=False, help="Also volumes, lesions, diameters: measurements.csv.")
+    ] = False,
+    probabilities: Annotated[
+        bool, Parameter(negative="", show_default=False, help="Also the probability of each class, calibrated.")
+    ] = False,
+    dicom_seg: Annotated[
+        bool, Parameter(negative="", show_default=False, help="Of DICOM series also a DICOM segmentation object.")
+    ] = False,
+    dry_run: Annotated[
+        bool, Parameter(negative="", show_default=False, help="Say what it would take, and stop.")
+    ] = False,
+    max_ram: Annotated[str | None, Parameter(help="Memory that may be taken: 4GB, 1500MiB.")] = None,
+    resume: Annotated[
+        bool, Parameter(negative="", show_default=False, help="Go on with what is in --out: skip what is done.")
+    ] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Segment images and write one mask per image, in the image's own geometry."""
+    """Segment images and write one mask per image, in the image's own geometry and kind of file.
+
+    An image that cannot be segmented is reported and the others go on; the exit status is then 2. Where the bundle
+    knows, each case comes with a predicted Dice, and unusual cases are named to be looked at first.
+    """
+    from caseunet.pipelines.predict import dry_run as run_dry
     from caseunet.pipelines.predict import predict as run_predict
+    from caseunet.pipelines.promise import parsed_size
 
     if not inputs:
         raise UserError("Nothing to segment: name at least one image or folder after the bundle.")
+    outputs = PredictionOutputs(
+        probabilities=probabilities, overlay=overlay, measurements=measurements, dicom_seg=dicom_seg
+    )
+    try:
+        how = PredictionSettings(precision=precision, flips=flips, scales=scales, clean=clean)
+    except ValueError as error:
+        raise UserError("--scales: expected factors from 0.25 to 4, such as 0.75 1 1.25.") from error
+    ram = None if max_ram is None else parsed_size(max_ram)
+    display = TerminalDisplay(console)
+    if dry_run:
+        costs, unfit = run_dry(bundle, inputs, device, engine, how, outputs, ram, display)
+        _print_costs(costs)
+        for failure in unfit:
+            _say(f"  {failure.error}", style="red")
+        if unfit:
+            raise UserError(f"{counted(len(unfit), 'image')} could not be segmented; the reasons stand above.")
+        return
     done = run_predict(
-        bundle, inputs, out, split, fold, device, engine, overwrite, TerminalDisplay(console), out_of_fold
+        bundle,
+        inputs,
+        out,
+        split,
+        fold,
+        device,
+        engine,
+        overwrite,
+        display,
+        out_of_fold,
+        how,
+        outputs,
+        ram,
+        resume,
     )
     _say(f"{counted(len(done.cases), 'mask')} in {out}")
+    _print_first_looks(done)
+    if overlay:
+        _say(f"look    {out / 'preview.html'}")
     if done.failed:
         raise UserError(
             f"{len(done.failed)} of {counted(len(done.cases) + len(done.failed), 'image')} could not be segmented; "
@@ -431,6 +508,41 @@ def _with_settings(arguments: list[str]) -> list[str]:
             value = rest.pop(0)
         spelled += ["--set", f"{key.removeprefix('--')}={value}"]
     return spelled
+
+
+def _print_costs(costs: Any) -> None:
+    """A row for each case, and all together."""
+    table = Table("case", box=None, pad_edge=False)
+    for column in ("slices", "size", "seconds", "memory"):
+        table.add_column(column, justify="right")
+    for cost in costs:
+        size = f"{cost.height}×{cost.width}"
+        table.add_row(
+            escape(cost.id), f"{cost.slices:,}", size, f"{cost.seconds:,.1f}", f"{cost.memory / 2**20:,.0f} MiB"
+        )
+    console.print(table)
+    if costs:
+        highest, seconds = max(cost.memory for cost in costs), sum(cost.seconds for cost in costs)
+        _say(
+            f"together about {seconds:,.0f} s on this machine, and {highest / 2**20:,.0f} MiB of memory at most; "
+            "nothing was written"
+        )
+
+
+def _print_first_looks(done: Any) -> None:
+    """The cases to be looked at first, and why."""
+    cases = {case.id: case for case in done.cases}
+    flagged = sum(case.quality.flagged for case in done.cases if case.quality)
+    if not done.look_first or (len(cases) == 1 and not flagged):
+        return
+    if flagged:
+        _say(f"{flagged} of {counted(len(cases), 'case')} unlike the training data", style="yellow")
+    table = Table("look at first", "predicted Dice", "why", box=None, pad_edge=False)
+    for case in done.look_first[: max(3, min(flagged, 10))]:
+        quality = cases[case].quality
+        values = ", ".join(f"{name} {_number(value)}" for name, value in quality.predicted_dice.items())
+        table.add_row(escape(case), escape(values), escape(quality.reasons[0] if quality.reasons else ""))
+    console.print(table)
 
 
 def _print_scores(cases: Any) -> None:

@@ -270,6 +270,33 @@ class Config(Section):
     training: TrainingConfig = TrainingConfig(steps=10_000)
 
 
+class PredictionSettings(Section):
+    """How a bundle's networks are used."""
+
+    precision: Literal["32", "bf16"] = "32"
+    """Of the network's arithmetic: float32, in which bundles are measured, or bfloat16, on processors made for it
+    several times as fast."""
+    flips: bool = False
+    """Whether the mean of four predictions is taken: as it is, mirrored left to right, top to bottom, and both."""
+    scales: Annotated[tuple[Annotated[float, Field(ge=0.25, le=4)], ...], Field(min_length=1)] = (1.0,)
+    """Factors on height and width of the network's input; the mean of their predictions is taken."""
+    clean: bool = True
+    """Whether components and holes are mended as was learned in validation."""
+
+
+class PredictionOutputs(Section):
+    """What is written beside the masks."""
+
+    probabilities: bool = False
+    """The calibrated probability of each class but the background."""
+    overlay: bool = False
+    """A picture of each case, and a page of them all."""
+    measurements: bool = False
+    """Volumes, components, diameters."""
+    dicom_seg: bool = False
+    """Of DICOM series also a segmentation object."""
+
+
 def _is_positive(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 

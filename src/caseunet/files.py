@@ -176,7 +176,8 @@ def output_folder(folder: Path, kind: str, inputs: Iterable[Location], overwrite
     """Give an empty folder to write to. An earlier result there is removed only when the new one is whole.
 
     Until then it waits beside, under a hidden name that nobody else gives. If the work fails, it is put back and what
-    the new work left is kept as NAME.unfinished, NAME.unfinished-2 …; without an earlier result it stays where it is.
+    the new work left, if anything, is kept as NAME.unfinished, NAME.unfinished-2 …; without an earlier result it stays
+    where it is.
     Work that was interrupted in good order stays too, for :func:`unfinished_folder` to go on with.
 
     Raises:
@@ -197,8 +198,12 @@ def output_folder(folder: Path, kind: str, inputs: Iterable[Location], overwrite
     except Interrupted:
         raise
     except BaseException:
+        is_bare = [path.name for path in target.iterdir()] == [MARKER]
+        if is_bare:
+            shutil.rmtree(target)
         if before.exists():
-            target.rename(_free_name(target.with_name(f"{target.name}.unfinished")))
+            if not is_bare:
+                target.rename(_free_name(target.with_name(f"{target.name}.unfinished")))
             before.rename(target)
         raise
     shutil.rmtree(before, ignore_errors=True)

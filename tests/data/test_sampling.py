@@ -139,7 +139,7 @@ def test_batches_are_the_same_with_and_without_workers(lits_prepared: Prepared) 
         assert torch.equal(alone.pixels, worked.pixels)
         assert torch.equal(alone.target, worked.target)
         assert (alone.samples, alone.augmentations) == (worked.samples, worked.augmentations)
-    assert found[0][0].pixels.shape == (2, 3, 48, 40)
+    assert found[0][0].pixels.shape == (2, 3, 64, 64)
     assert (found[0][0].pixels.dtype, found[0][0].target.dtype) == (torch.int16, torch.uint8)
 
 
@@ -199,13 +199,13 @@ def test_a_loading_process_that_dies_is_told(lits_prepared: Prepared) -> None:
 
 
 def test_too_little_shared_memory_is_told(lits_prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two batches ahead for each of two processes, of 2 × 48 × 40 pixels of 2 + 1 bytes: 46 kB."""
+    """Two batches ahead for each of two processes, of 2 × 64 × 64 pixels of 2 + 1 bytes: 98 kB."""
     usage = shutil.disk_usage("/")
     monkeypatch.setattr("caseunet.data.loader.SHARED_MEMORY", lits_prepared.folder)
-    monkeypatch.setattr("shutil.disk_usage", lambda path: usage._replace(free=46_079))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage._replace(free=98_303))
     with pytest.raises(UserError, match=r"need 0 MB of shared memory.*--shm-size"):
         batches(lits_prepared, DataConfig(batch_size=2, workers=2), PLAIN, seed=0, start=0)
-    monkeypatch.setattr("shutil.disk_usage", lambda path: usage._replace(free=46_080))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage._replace(free=98_304))
     batches(lits_prepared, DataConfig(batch_size=2, workers=2), PLAIN, seed=0, start=0)
 
 

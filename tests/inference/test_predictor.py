@@ -17,7 +17,8 @@ from caseunet.data import transforms
 from caseunet.data.grid import body_box
 from caseunet.data.store import Prepared
 from caseunet.io import nifti, raster
-from caseunet.pipelines.predict import find_inputs, predict
+from caseunet.pipelines.inputs import find_inputs
+from caseunet.pipelines.predict import predict
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +126,7 @@ def test_saving_checks_the_kind_of_file(predictor: Predictor, tmp_path: Path) ->
     result = predictor.predict(np.zeros((2, 40, 40)))
     with pytest.raises(UserError, match=r"use .png"):
         result.save(tmp_path / "m.nii")
-    with pytest.raises(UserError, match=r"expected .nii or .nii.gz for a volume"):
+    with pytest.raises(UserError, match=r"expected .nii, .nii.gz, .nrrd, .mha for a volume"):
         result.save(tmp_path / "m.png")
 
 

@@ -77,19 +77,30 @@ def widened(
 
 
 def body_box(pixels: np.ndarray) -> tuple[int, int, int, int]:
-    """(top, left, bottom, right) of the body in a CT (S, C, H, W) in HU, with a margin; all of it where there is none.
-
-    What is thinner than three strides, as noise, tubes and the shell of a table are, is no body.
-    """
+    """(top, left, bottom, right) of the body in a CT (S, C, H, W) in HU, with a margin; all where there is none."""
     H, W = pixels.shape[-2:]
-    dense = torch.from_numpy(pixels[:, :1, ::STRIDE, ::STRIDE] > BODY).float()
-    opened = F.max_pool2d(-F.max_pool2d(-dense, 3, 1, padding=1), 3, 1, padding=1)  # erosion, then dilation
-    body = opened[:, 0].numpy().any(axis=0)
+    body = _body(pixels).any(axis=0)
     rows, columns = (np.flatnonzero(np.any(body, axis=axis)) * STRIDE for axis in (1, 0))
     if not len(rows):
         return 0, 0, H, W
     top, left = max(0, int(rows[0]) - MARGIN), max(0, int(columns[0]) - MARGIN)
     return top, left, min(H, int(rows[-1]) + 1 + MARGIN), min(W, int(columns[-1]) + 1 + MARGIN)
+
+
+def slices_with_body(pixels: np.ndarray) -> np.ndarray:
+    """Which slices of a CT (S, C, H, W) in HU hold some of the body, (S,), bool; all where none does."""
+    found = _body(pixels).any(axis=(1, 2))
+    return np.asarray(found if found.any() else np.ones_like(found))
+
+
+def _body(pixels: np.ndarray) -> np.ndarray:
+    """Where a CT (S, C, H, W) in HU is body, looked at every few rows and columns, (S, H', W'), bool.
+
+    What is thinner than three strides, as noise, tubes and the shell of a table are, is none.
+    """
+    dense = torch.from_numpy(pixels[:, :1, ::STRIDE, ::STRIDE] > BODY).float()
+    opened = F.max_pool2d(-F.max_pool2d(-dense, 3, 1, padding=1), 3, 1, padding=1)  # erosion, then dilation
+    return np.asarray(opened[:, 0].numpy() > 0)
 
 
 def plan_grid(

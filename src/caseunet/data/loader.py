@@ -19,7 +19,7 @@ from caseunet.data.augmentation import Augmentation, draw, resolve
 from caseunet.data.intensities import Intensities
 from caseunet.data.sampling import Sample, SliceSampler
 from caseunet.data.store import DatasetInfo, Prepared
-from caseunet.data.transforms import SMALLEST, crop_or_pad, neighbour_positions
+from caseunet.data.transforms import crop_or_pad, neighbour_positions
 from caseunet.errors import UserError
 from caseunet.types import Preprocessing
 
@@ -31,6 +31,10 @@ CACHE_BYTES = 2 * 1024**3
 
 AHEAD = 2
 """Batches that each loading process prepares ahead."""
+
+PATCH_STEP = 32
+"""Of the height and width of a patch that is not configured. What networks pad to reach a multiple is in no loss:
+a network that always pads in training learns nothing of an image's last rows and columns, and finds things there."""
 
 LARGEST_PATCH = 512
 """Height and width of a patch that is not configured, at most."""
@@ -235,12 +239,12 @@ class _Steps(torch.utils.data.Sampler[int]):
 
 
 def plan_patch_size(prepared: Prepared, config: DataConfig, cases: Iterable[str]) -> tuple[int, int]:
-    """As configured, or the median height and width of some cases, between :data:`SMALLEST` and
+    """As configured, or the median height and width of some cases, in whole multiples of :data:`PATCH_STEP`, at most
     :data:`LARGEST_PATCH`."""
     if config.patch_size is not None:
         return config.patch_size
     lengths = zip(*(prepared.size(case) for case in cases), strict=True)
-    height, width = (min(LARGEST_PATCH, max(SMALLEST, int(np.median(values)))) for values in lengths)
+    height, width = (min(LARGEST_PATCH, -(-int(np.median(v)) // PATCH_STEP) * PATCH_STEP) for v in lengths)
     return height, width
 
 

@@ -3,7 +3,7 @@
 Training and prediction both use these, so that a model sees at prediction exactly what it saw in training.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -14,6 +14,9 @@ from caseunet.errors import UserError
 from caseunet.types import Preprocessing
 
 PIXELS_AT_ONCE = 2**20
+
+VALUES_AT_ONCE = 2**23
+"""Numbers of a map at full size that are held together."""
 
 SMALLEST = 32
 """Height and width that every network can work on; smaller slices are padded to it."""
@@ -65,11 +68,11 @@ def gather_slices(pixels: np.ndarray, indices: Sequence[int], neighbours: int) -
     return gathered.reshape(len(indices), -1, *pixels.shape[2:])
 
 
-def case_standard(pixels: np.ndarray) -> np.ndarray:
-    """Mean and standard deviation of each channel of a case (S, C, H, W) over all its pixels, (2, C), float32."""
-    count = pixels.size // pixels.shape[1]
+def case_standard(pixels: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+    """Mean and standard deviation of each channel of a case, slices (C, H, W), over all its pixels, (2, C), float32."""
     mean = sum(s.mean(axis=(1, 2), dtype=np.float64) for s in pixels) / len(pixels)
     squares = sum(np.square(s - mean[:, None, None]).sum(axis=(1, 2)) for s in pixels)  # slices: a scan is large
+    count = len(pixels) * pixels[0][0].size
     return np.stack([mean, np.sqrt(squares / count)]).astype(np.float32)
 
 
@@ -139,6 +142,30 @@ def crop_or_pad(pixels: np.ndarray, size: tuple[int, int], corner: tuple[int, in
 
 def labels_from_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """Class ids (B, *size), uint8: logits (B, C, H, W) are interpolated to the source's size before the maximum."""
-    if logits.shape[-2:] != tuple(size):
-        logits = F.interpolate(logits.float(), size, mode="bilinear")
-    return logits.argmax(1).to(torch.uint8)
+    return torch.cat([part.argmax(1).to(torch.uint8) for part in raised_in_slabs(logits, size)], dim=1)
+
+
+def raised_in_slabs(maps: Tensor, size: tuple[int, int]) -> Iterator[Tensor]:
+    """Maps (B, C, h, w) interpolated to ``size``, some rows after another (B, C, rows, W): all would be large.
+
+    Bilinear between centres of pixels, as ``torch.nn.functional.interpolate`` does.
+    """
+    (h, w), (H, W) = maps.shape[-2:], size
+    if (h, w) == (H, W):
+        yield maps
+        return
+    maps = maps.float()
+    (left, right, beside), (upper, lower, below) = _between(w, W, maps.device), _between(h, H, maps.device)
+    rows = max(1, VALUES_AT_ONCE // (maps.shape[0] * maps.shape[1] * W))
+    for start in range(0, H, rows):
+        part = slice(start, start + rows)
+        share = below[part, None]
+        tall = maps[:, :, upper[part]] * (1 - share) + maps[:, :, lower[part]] * share  # (B, C, rows, w)
+        yield tall[..., left] * (1 - beside) + tall[..., right] * beside
+
+
+def _between(length: int, wanted: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """For each of ``wanted`` pixels the two of ``length`` between whose centres its own lies, and how far along."""
+    centres = ((torch.arange(wanted, device=device) + 0.5) * (length / wanted) - 0.5).clamp(min=0)
+    first = centres.long().clamp(max=length - 1)
+    return first, (first + 1).clamp(max=length - 1), centres - first

@@ -1,30 +1,32 @@
 """A bundle made ready to segment."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from caseunet.bundle import Bundle, load_bundle
-from caseunet.data.grid import place
-from caseunet.data.transforms import (
-    case_standard,
-    gather_slices,
-    labels_from_logits,
-    resize_image,
-    segment,
-    slices_at_once,
-)
+from caseunet.config import PredictionSettings
+from caseunet.data.grid import place, slices_with_body
+from caseunet.data.transforms import case_standard, labels_from_logits, segment
 from caseunet.errors import UserError
-from caseunet.io import images, nifti, raster
+from caseunet.inference.slices import Slices
+from caseunet.inference.views import seen_in, views
+from caseunet.io import images, raster
 from caseunet.models import create_model
 from caseunet.types import Geometry, LabelMap, Picture, Preprocessing
 
 ENGINES = ("torch",)
+
+PIXELS_AT_ONCE = {"cpu": 2**18, "cuda": 2**21}
+"""Of the slices that go through a network together: on a CPU more would fall out of its caches."""
+
+LOWEST = 1e-12
+"""Probability below which a vote is taken to be none: its logarithm must be finite."""
 
 
 @dataclass(frozen=True)
@@ -48,16 +50,26 @@ class Segmentation:
         return np.array(self.labels, dtype=dtype, copy=copy)
 
     def save(self, path: str | Path) -> None:
-        """Write it in source geometry: NIfTI for volumes, palette PNG for images."""
-        path = Path(path)
-        if nifti.is_nifti(path):
-            if self.geometry is None or self.geometry.affine is None:
-                raise UserError(f"{path}: an image without a position cannot be saved as NIfTI; use .png.")
-            nifti.write_labels(path, self.labels, self.geometry, like=self.source)
-        elif path.suffix == ".png" and self.labels.shape[0] == 1:
-            raster.write_ids(path, self.labels[0], self.label_map.colors)
-        else:
-            raise UserError(f"{path}: expected .nii or .nii.gz for a volume, .png for a single image.")
+        """Write it in source geometry: NIfTI, NRRD or MetaImage for volumes, palette PNG, TIFF or BMP for images."""
+        geometry = self.geometry or Geometry(shape=self.labels.shape[-2:])
+        labels = self.labels.reshape(-1, *self.labels.shape[-2:])
+        images.write_labels(Path(path), labels, geometry, self.label_map.colors, self.source)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Some neighbouring slices of a case, segmented.
+
+    Attributes:
+        slices: which of the case.
+        logits: (len(slices), C, h, w), float32, at the network's size: its own, or of several predictions the
+            logarithm of their mean probability. Not calibrated.
+        box: (top, left, bottom, right) where h × w lie in the case's slices; outside is background.
+    """
+
+    slices: range
+    logits: Tensor
+    box: tuple[int, int, int, int]
 
 
 class Predictor:
@@ -67,31 +79,40 @@ class Predictor:
         bundle: from :func:`caseunet.load_bundle`, whose weights it then shares, or its folder.
         device: "auto" (a GPU if there is one), "cpu", "cuda", "mps".
         engine: "torch".
+        settings: precision, views; the default if None.
+
+    Attributes:
+        info: what the bundle says of itself.
+        folder: the bundle's.
+        training_data: of each network.
 
     Raises:
         UserError: the bundle cannot be read or its weights are not its architecture's; no such device or engine.
     """
 
-    def __init__(self, bundle: Bundle | str | Path, device: str = "auto", engine: str = "torch") -> None:
+    def __init__(
+        self,
+        bundle: Bundle | str | Path,
+        device: str = "auto",
+        engine: str = "torch",
+        settings: PredictionSettings | None = None,
+    ) -> None:
         if engine not in ENGINES:
             raise UserError(f'There is no engine "{engine}". Known: {", ".join(ENGINES)}.')
-        self.bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
+        bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
+        self.info, self.folder = bundle.info, bundle.folder
+        self.training_data = [network.training_data for network in bundle.networks]
+        self.settings = settings or PredictionSettings()
         self.device = _device(device)
-        architecture = self.bundle.info.architecture
+        self._dtype = torch.bfloat16 if self.settings.precision == "bf16" else torch.float32
         self._networks: list[tuple[nn.Module, Preprocessing]] = []
         try:
-            for network in self.bundle.networks:
-                with torch.device("meta"):  # shapes only: nothing is allocated beyond what the bundle holds
-                    model = create_model(
-                        architecture.name, architecture.in_channels, architecture.num_classes, **architecture.arguments
-                    )
-                model.load_state_dict(network.weights, assign=True)
-                model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-                self._networks.append((model.eval(), network.preprocessing))
+            for network in bundle.networks:
+                self._networks.append((self._built(network.weights), network.preprocessing))
         except RuntimeError as error:
-            raise UserError(f"{self.bundle.folder}: the weights do not fit the architecture: {error}") from error
+            raise UserError(f"{self.folder}: the weights do not fit the architecture: {error}") from error
         except UserError as error:
-            raise UserError(f"{self.bundle.folder}: {error}") from error
+            raise UserError(f"{self.folder}: {error}") from error
 
     def predict(
         self, image: np.ndarray | str | Path, spacing: tuple[float, float, float] | None = None
@@ -99,8 +120,9 @@ class Predictor:
         """Segment one image.
 
         Args:
-            image: a NIfTI or raster file; or an array in canonical order: (H, W) or (S, H, W) for models of one
-                channel, (H, W, C) or (S, H, W, C) for models of several, in the units of the training data (HU for CT).
+            image: a NIfTI, NRRD, MetaImage or raster file; or an array in canonical order: (H, W) or (S, H, W) for
+                models of one channel, (H, W, C) or (S, H, W, C) for models of several, in the training data's units (HU
+                for CT).
             spacing: of an array, millimetres between slices, rows and columns; if not given, it is taken to be the
                 training data's. A file tells its own.
 
@@ -110,53 +132,118 @@ class Predictor:
         if isinstance(image, np.ndarray):
             pixels = self._as_slices(image)
             labels = self.predict_slices(pixels, spacing)
-            channel_axis = self.bundle.info.preprocessing.channels > 1
-            return Segmentation(
-                labels.reshape(image.shape[:-1] if channel_axis else image.shape), self.bundle.info.label_map
-            )
+            channel_axis = self.info.preprocessing.channels > 1
+            return Segmentation(labels.reshape(image.shape[:-1] if channel_axis else image.shape), self.info.label_map)
         path = Path(image)
-        picture = read_picture(path, self.bundle.info.preprocessing)
+        picture = read_picture(path, self.info.preprocessing)
         labels = self.predict_slices(picture.pixels, picture.geometry.spacing)
-        return Segmentation(labels, self.bundle.info.label_map, picture.geometry, path)
+        return Segmentation(labels, self.info.label_map, picture.geometry, path)
 
-    @torch.inference_mode()
     def predict_slices(
         self,
         pixels: np.ndarray,
         spacing: tuple[float, float, float] | None = None,
-        done: Callable[[int], None] = lambda slices: None,
         networks: Sequence[int] | None = None,
+        look: Callable[[Group], None] = lambda group: None,
     ) -> np.ndarray:
         """Class ids (S, H, W), uint8, of stored pixels (S, C, H, W); the classes' maps are held for a few slices only.
 
         Args:
             pixels: canonical order.
             spacing: millimetres between slices, rows and columns; None is taken to be the training data's.
-            done: called with the number of slices after each group.
             networks: of an ensemble those whose probabilities are averaged; None for all.
+            look: called with each group of slices once it is segmented.
         """
-        chosen = self._networks if networks is None else [self._networks[n] for n in networks]
-        preprocessing = self.bundle.info.preprocessing
-        S, _, H, W = pixels.shape
-        placement = place(pixels, spacing, preprocessing)
-        resized = resize_image(placement.cut(pixels), placement.size)
-        standard = case_standard(resized)
-        group = slices_at_once(*placement.size)
-        labels = np.zeros((S, H, W), np.uint8)  # what is cut off is background
-        kept = placement.cut(labels)
-        for start in range(0, S, group):
-            indices = range(start, min(start + group, S))
-            gathered = torch.from_numpy(gather_slices(resized, indices, preprocessing.neighbours)).to(self.device)
-            maps = [segment(model, gathered, own, standard) for model, own in chosen]
-            if len(maps) > 1:  # probabilities then, which have one scale
-                maps = [torch.stack([logits.float().softmax(1) for logits in maps]).mean(0)]
-            kept[indices.start : indices.stop] = labels_from_logits(maps[0], placement.box_size).cpu().numpy()
-            done(len(indices))
+        labels = np.zeros((len(pixels), *pixels.shape[-2:]), np.uint8)  # what is not segmented is background
+        for group in self.groups(pixels, spacing, networks):
+            top, left, bottom, right = group.box
+            found = labels_from_logits(group.logits, (bottom - top, right - left))
+            labels[group.slices.start : group.slices.stop, top:bottom, left:right] = found.cpu().numpy()
+            look(group)
         return labels
+
+    @torch.inference_mode()
+    def groups(
+        self,
+        pixels: np.ndarray,
+        spacing: tuple[float, float, float] | None = None,
+        networks: Sequence[int] | None = None,
+    ) -> Iterator[Group]:
+        """Segment a case, as :meth:`predict_slices` does, some slices after another; those without a body are skipped.
+
+        Raises:
+            UserError: the image's channels are not the model's.
+        """
+        preprocessing = self.info.preprocessing
+        self._check_channels(pixels)
+        placement = place(pixels, spacing, preprocessing)
+        at_once = self._at_once(placement.size)
+        slices = Slices(pixels, placement, at_once + 2 * preprocessing.neighbours)
+        standard = case_standard(slices) if preprocessing.per_case else np.zeros((2, pixels.shape[1]), np.float32)
+        wanted = slices_with_body(pixels) if preprocessing.crop_air else np.ones(len(pixels), bool)
+        for run in _runs(wanted, at_once):
+            gathered = torch.from_numpy(slices.gathered(run, preprocessing.neighbours)).to(self.device)
+            yield Group(run, self._logits(gathered, standard, networks), placement.box)
+
+    @torch.inference_mode()
+    def trial(self, size: tuple[int, int]) -> int:
+        """Send as many slices of the network's size through it as go together, to see what that takes.
+
+        Returns:
+            How many there were.
+        """
+        p = self.info.preprocessing
+        at_once = self._at_once(size)
+        gathered = torch.zeros((at_once, (2 * p.neighbours + 1) * p.channels, *size), device=self.device)
+        self._logits(gathered, np.ones((2, p.channels), np.float32), None)
+        return at_once
+
+    def _at_once(self, size: tuple[int, int]) -> int:
+        """Slices of the network's size that go through it together."""
+        return max(1, PIXELS_AT_ONCE["cpu" if self.device.type == "cpu" else "cuda"] // (size[0] * size[1]))
+
+    def _logits(self, gathered: Tensor, standard: np.ndarray, networks: Sequence[int] | None) -> Tensor:
+        """Of one network and view, or the logarithm of the mean probability over several."""
+        chosen = self._networks if networks is None else [self._networks[n] for n in networks]
+        looks = [(model, own, view) for model, own in chosen for view in views(self.settings)]
+        total: Tensor | None = None
+        for model, own, view in looks:
+            logits = segment(seen_in(self._typed(model), view), gathered, own, standard).float()
+            if len(looks) == 1:
+                return logits
+            total = logits.softmax(1) if total is None else total.add_(logits.softmax(1))
+        assert total is not None
+        return total.div_(len(looks)).clamp_(min=LOWEST).log_()
+
+    def _built(self, weights: dict[str, Tensor]) -> nn.Module:
+        """The network with these weights, which it shares where device and precision allow."""
+        architecture = self.info.architecture
+        with torch.device("meta"):  # shapes only: nothing is allocated beyond what the bundle holds
+            model = create_model(
+                architecture.name, architecture.in_channels, architecture.num_classes, **architecture.arguments
+            )
+        model.load_state_dict(weights, assign=True)
+        for module in model.modules():
+            if not isinstance(module, nn.modules.batchnorm._BatchNorm):  # its running sums need their digits
+                for parameter in module.parameters(recurse=False):
+                    parameter.data = parameter.data.to(self._dtype)
+        model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return model.eval()
+
+    def _typed(self, model: nn.Module) -> Callable[[Tensor], Tensor]:
+        return model if self._dtype is torch.float32 else lambda x: model(x.to(self._dtype))
+
+    def _check_channels(self, pixels: np.ndarray) -> None:
+        p = self.info.preprocessing
+        if pixels.shape[1] != p.channels:
+            raise UserError(
+                f"The image has {pixels.shape[1]} channels; the model was trained on {p.modality} images with "
+                f"{p.channels}."
+            )
 
     def _as_slices(self, image: np.ndarray) -> np.ndarray:
         """An array in one of the shapes of :meth:`predict` as (S, C, H, W)."""
-        channels = self.bundle.info.preprocessing.channels
+        channels = self.info.preprocessing.channels
         if channels == 1 and image.ndim in (2, 3):
             return image.reshape(-1, 1, *image.shape[-2:])
         if channels > 1 and image.ndim in (3, 4) and image.shape[-1] == channels:
@@ -176,6 +263,18 @@ def read_picture(path: Path, preprocessing: Preprocessing) -> Picture:
     if raster.is_raster(path) and preprocessing.modality == "ct":
         raise UserError(f"{path}: an image file holds no Hounsfield units; this model was trained on CT volumes.")
     return images.read_picture(path, preprocessing.modality == "rgb")
+
+
+def _runs(wanted: np.ndarray, at_once: int) -> Iterator[range]:
+    """Neighbouring wanted slices, so many together at most."""
+    start = 0
+    while start < len(wanted):
+        stop = start
+        while stop < len(wanted) and wanted[stop] and stop - start < at_once:
+            stop += 1
+        if stop > start:
+            yield range(start, stop)
+        start = max(stop, start + 1)
 
 
 def _device(name: str) -> torch.device:

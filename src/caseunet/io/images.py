@@ -1,13 +1,16 @@
-"""One way to read any image file, whatever its kind."""
+"""One way to read any image file, whatever its kind, and to write its mask."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
+
 from caseunet.errors import UserError
 from caseunet.io import itk, nifti, raster
 from caseunet.io.geometry import is_identity
-from caseunet.types import Geometry, Mask, Picture
+from caseunet.types import Color, Geometry, Mask, Picture
 
 SUFFIXES = (*nifti.SUFFIXES, *itk.SUFFIXES, *raster.SUFFIXES)
 
@@ -35,6 +38,16 @@ def read_geometry(path: Path) -> Geometry:
         return _kind(path).read_geometry(path)
     _known(path)
     return Geometry(shape=raster.read_shape(path))
+
+
+def pixel_bytes(path: Path) -> int:
+    """Bytes that a number of a volume has in its file, from the header alone.
+
+    Raises:
+        UserError: the file is missing, damaged or no volume.
+    """
+    size: int = _kind(path).pixel_bytes(path)
+    return size
 
 
 def read_picture(path: Path, rgb: bool) -> Picture:
@@ -72,6 +85,35 @@ def read_mask(path: Path, image: Geometry, colored: bool | None = None, same_axe
         return replace(kind.read_mask(path, image if laid else None), laid=laid)
     _known(path)
     return raster.read_mask(path, colored)
+
+
+def write_labels(
+    path: Path, labels: np.ndarray, geometry: Geometry, colors: Sequence[Color], like: Path | None = None
+) -> None:
+    """Write class ids, canonical (S, H, W), uint8, in the source's shape, axes and place.
+
+    Args:
+        path: its suffix tells the kind of file.
+        labels: canonical order.
+        geometry: of the source.
+        colors: of the ids, for kinds with a palette.
+        like: the source file.
+
+    Raises:
+        UserError: that kind of file cannot hold them.
+    """
+    if is_volume(path):
+        if geometry.affine is None:
+            raise UserError(f"{path}: an image without a position cannot be saved as a volume; use .png.")
+        if nifti.is_nifti(path):
+            nifti.write_labels(path, labels, geometry, like)
+        else:
+            itk.write_labels(path, labels, geometry)
+    elif path.suffix.lower() in raster.LOSSLESS and len(labels) == 1:
+        raster.write_ids(path, labels[0], colors)
+    else:
+        one = f"{', '.join(raster.LOSSLESS)} for a single image"
+        raise UserError(f"{path}: expected {', '.join((*nifti.SUFFIXES, *itk.SUFFIXES))} for a volume, {one}.")
 
 
 def _kind(path: Path) -> ModuleType:

@@ -1,4 +1,4 @@
-"""NRRD and MetaImage volumes, through SimpleITK: read into canonical order."""
+"""NRRD and MetaImage volumes, through SimpleITK: read into canonical order, written back into the source's."""
 
 import math
 import zlib
@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from caseunet.errors import UserError
-from caseunet.io.geometry import to_canonical, volume_geometry
+from caseunet.files import written_whole
+from caseunet.io.geometry import to_canonical, to_source, volume_geometry
 from caseunet.io.limits import check_declared_size
 from caseunet.io.values import as_integers, whole_numbers
 from caseunet.types import Geometry, Mask, Picture
@@ -29,6 +30,11 @@ def read_geometry(path: Path) -> Geometry:
         UserError: no such file, or no volume.
     """
     return _open(path)[1]
+
+
+def pixel_bytes(path: Path) -> int:
+    """Bytes of a component of a voxel in the file."""
+    return _component_bits(path, _open(path)[0]) // 8
 
 
 def read_volume(path: Path) -> Picture:
@@ -60,6 +66,29 @@ def read_mask(path: Path, place: Geometry | None = None) -> Mask:
     return Mask(to_canonical(codes, place or own), own, stored=str(array.dtype), fractional=fractional)
 
 
+def write_labels(path: Path, labels: np.ndarray, geometry: Geometry) -> None:
+    """Write canonical labels (S, H, W), uint8, compressed, with the source's shape, axes and position.
+
+    Args:
+        path: ends in .nrrd or .mha.
+        labels: canonical order.
+        geometry: of the source image.
+    """
+    import SimpleITK
+
+    image = SimpleITK.GetImageFromArray(to_source(labels, geometry).transpose(2, 1, 0))
+    affine = _TO_RAS @ np.asarray(geometry.affine)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((affine[:3, :3] / spacing).ravel().tolist())
+    image.SetOrigin(affine[:3, 3].tolist())
+    with written_whole(path) as temporary:
+        try:
+            SimpleITK.WriteImage(image, temporary, useCompression=True)
+        except RuntimeError as error:
+            raise UserError(f"{path}: cannot be written: {_reason(error)}") from error
+
+
 def _open(path: Path) -> tuple[Any, Geometry]:
     import SimpleITK
 
@@ -84,10 +113,7 @@ def _read(path: Path, reader: Any) -> np.ndarray:
     """(z, y, x, components)."""
     import SimpleITK
 
-    kind = SimpleITK.GetPixelIDValueAsString(reader.GetPixelIDValue())
-    bits = next((n for n in (8, 16, 32, 64) if f"{n}-bit" in kind), None)
-    if bits is None or "complex" in kind:
-        raise UserError(f"{path}: expected numbers, found pixels of type {kind}.")
+    bits = _component_bits(path, reader)
     components = reader.GetNumberOfComponents()
     declared = math.prod(reader.GetSize()) * components * bits // 8
     check_declared_size(path, declared, compressed=True)
@@ -99,6 +125,21 @@ def _read(path: Path, reader: Any) -> np.ndarray:
             f"{path}: its pixels cannot be read; the file is truncated or damaged: {_reason(error)}"
         ) from error
     return np.asarray(array).reshape(*reader.GetSize()[::-1], components)
+
+
+def _component_bits(path: Path, reader: Any) -> int:
+    """Of a number in the file.
+
+    Raises:
+        UserError: it is none.
+    """
+    import SimpleITK
+
+    kind = SimpleITK.GetPixelIDValueAsString(reader.GetPixelIDValue())
+    bits = next((n for n in (8, 16, 32, 64) if f"{n}-bit" in kind), None)
+    if bits is None or "complex" in kind:
+        raise UserError(f"{path}: expected numbers, found pixels of type {kind}.")
+    return bits
 
 
 def _check_stream(path: Path, declared: int) -> None:

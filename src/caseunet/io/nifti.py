@@ -5,7 +5,7 @@ import math
 import re
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import nibabel as nib
 import numpy as np
@@ -16,13 +16,16 @@ from caseunet.errors import UserError
 from caseunet.files import written_whole
 from caseunet.io.geometry import to_canonical, to_source, volume_geometry
 from caseunet.io.limits import check_declared_size
-from caseunet.io.values import as_integers, whole_numbers
+from caseunet.io.values import rescaled, whole_numbers
 from caseunet.types import Geometry, Mask, Picture
 
 SUFFIXES = (".nii", ".nii.gz")
 
 PADDING = 16
 """Bytes after the voxels that some writers leave."""
+
+WHOLE = 65535
+"""What stands for 1 in files of shares."""
 
 
 def is_nifti(path: Path) -> bool:
@@ -43,6 +46,11 @@ def read_geometry(path: Path) -> Geometry:
     return _geometry(path, _open(path))
 
 
+def pixel_bytes(path: Path) -> int:
+    """Bytes of a voxel in the file."""
+    return int(_open(path).header.get_data_dtype().itemsize)
+
+
 def read_volume(path: Path) -> Picture:
     """A volume in canonical order, (S, C, H, W); integers stay integers, scaled values (scl_slope) are applied.
 
@@ -55,7 +63,9 @@ def read_volume(path: Path) -> Picture:
     image = _open(path)
     geometry = _geometry(path, image)
     array = _read_array(path, image)
-    array = as_integers(array.reshape(*geometry.shape, -1), path)
+    slope, intercept = float(image.dataobj.slope), float(image.dataobj.inter)
+    with np.errstate(all="ignore"):  # a damaged slope overflows, which is found
+        array = rescaled(array.reshape(*geometry.shape, -1, order="F"), slope, intercept, path)
     channels = [to_canonical(array[..., channel], geometry) for channel in range(array.shape[3])]
     return Picture(channels[0][:, None] if len(channels) == 1 else np.stack(channels, axis=1), geometry)
 
@@ -77,29 +87,63 @@ def read_mask(path: Path, place: Geometry | None = None) -> Mask:
     if place is not None and place.shape != own.shape:
         raise UserError(f"{path}: the mask's shape {own.shape} is not its image's {place.shape}.")
     array = _read_array(path, image).reshape(own.shape)
+    slope, intercept = float(image.dataobj.slope), float(image.dataobj.inter)
+    if (slope, intercept) != (1, 0):
+        with np.errstate(all="ignore"):
+            array = array * slope + intercept
     codes, fractional = whole_numbers(array, path)
     return Mask(to_canonical(codes, place or own), own, stored=str(array.dtype), fractional=fractional)
 
 
 def write_labels(path: Path, labels: np.ndarray, geometry: Geometry, like: Path | None = None) -> None:
-    """Write canonical labels (S, H, W) as a NIfTI file with the source's shape, axes and affine.
+    """Write canonical labels (S, H, W), uint8, as a NIfTI file with the source's shape, axes and affine.
 
     Args:
         path: ends in .nii or .nii.gz.
         labels: canonical order.
         geometry: of the source image.
-        like: the source file; if it is NIfTI, its header's codes and units are kept.
+        like: the source file; if it is NIfTI, its header's codes and units are kept, and a fourth axis of one volume.
     """
-    array = to_source(labels, geometry).astype(np.uint8)
-    image = nib.Nifti1Image(array, geometry.affine)
+    array = to_source(labels, geometry)
     if like is not None and is_nifti(like):
-        source = _open(like).header
-        if isinstance(source, nib.Nifti1Header):
-            image.header.set_xyzt_units(*source.get_xyzt_units())
-            image.set_sform(geometry.affine, int(source["sform_code"]) or 1)
-            image.set_qform(geometry.affine, int(source["qform_code"]))
+        header = _open(like).header
+        of_one_volume = math.prod(header.get_data_shape()[3:]) == 1
+        image = _placed(array.reshape(header.get_data_shape()) if of_one_volume else array, geometry, header)
+    else:
+        image = _placed(array, geometry, None)
     with written_whole(path) as temporary:
         nib.save(image, temporary)
+
+
+def write_shares(path: Path, shares: np.ndarray, geometry: Geometry) -> None:
+    """Write shares of :data:`WHOLE`, canonical (S, H, W), uint16, as a NIfTI file of numbers from 0 to 1."""
+    image = _placed(to_source(shares, geometry), geometry, None)
+    image.header.set_slope_inter(1 / WHOLE, 0)
+    with written_whole(path) as temporary, temporary.open("wb") as plain:  # nibabel would choose a slope of its own
+        _stream(plain, image, path.name.lower().endswith(".gz"))
+
+
+def _stream(stream: BinaryIO, image: Any, compressed: bool) -> None:
+    """Write header and voxels as they are."""
+    out: Any = gzip.GzipFile(fileobj=stream, mode="wb", compresslevel=1, mtime=0) if compressed else stream
+    header = image.header
+    header["magic"], header["vox_offset"] = b"n+1", 352
+    out.write(header.binaryblock + bytes(4))
+    voxels = np.asarray(image.dataobj)
+    for k in range(voxels.shape[2]):
+        out.write(voxels[:, :, k].tobytes(order="F"))
+    if compressed:
+        out.close()
+
+
+def _placed(array: np.ndarray, geometry: Geometry, like: Any) -> Any:
+    """An image at the geometry's place, with the units and codes of a header."""
+    image = nib.Nifti1Image(array, geometry.affine)
+    if isinstance(like, nib.Nifti1Header):
+        image.header.set_xyzt_units(*like.get_xyzt_units())
+        image.set_sform(geometry.affine, int(like["sform_code"]) or 1)
+        image.set_qform(geometry.affine, int(like["qform_code"]))
+    return image
 
 
 def _open(path: Path) -> Any:
@@ -125,7 +169,7 @@ def _geometry(path: Path, image: Any) -> Geometry:
 
 
 def _read_array(path: Path, image: Any) -> np.ndarray:
-    """The voxels, with scl_slope and scl_inter applied; compressed files are read to their end, which checks them."""
+    """The voxels as stored; compressed files are read to their end, which checks them."""
     compressed = path.name.lower().endswith(".gz")
     try:
         dtype, offset = image.header.get_data_dtype(), int(image.dataobj.offset)
@@ -145,8 +189,7 @@ def _read_array(path: Path, image: Any) -> np.ndarray:
                 f"{path}: its header declares {needed:,} bytes, but it holds "
                 f"{'more' if length > needed else f'{length:,}'}: it is truncated, or its header is damaged."
             )
-        with np.errstate(all="ignore"):  # a damaged slope overflows; infinities are found by the caller
-            array = np.asanyarray(image.dataobj)
+        array = image.dataobj.get_unscaled()
         return array.astype(array.dtype.newbyteorder("="), copy=False)  # torch knows only this machine's byte order
     except (
         *(OSError, EOFError, ValueError, OverflowError, TypeError, AttributeError, MemoryError),

@@ -15,6 +15,8 @@ from caseunet.types import Color, Geometry, Mask, Picture
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
+LOSSLESS = (".png", ".tif", ".tiff", ".bmp")
+"""Those that can hold class ids."""
 
 EXIF_ORIENTATION = 274
 
@@ -88,11 +90,23 @@ def is_colored(path: Path) -> bool:
 
 
 def write_ids(path: Path, ids: np.ndarray, colors: Sequence[Color]) -> None:
-    """Write class ids (H, W) as a palette PNG: viewers show the colours, programs read the ids."""
+    """Write class ids (H, W) with a palette: viewers show the colours, programs read the ids.
+
+    Args:
+        path: one of the suffixes of :data:`LOSSLESS`.
+        ids: (H, W), uint8.
+        colors: of the ids.
+    """
     image = Image.fromarray(ids.astype(np.uint8), mode=None).convert("L")
     image.putpalette([value for color in colors for value in color])
     with written_whole(path) as temporary:
-        image.save(temporary, format="PNG")
+        image.save(temporary)
+
+
+def write_shares(path: Path, shares: np.ndarray) -> None:
+    """Write (H, W), uint16, as a grey image."""
+    with written_whole(path) as temporary:
+        Image.fromarray(shares).save(temporary)
 
 
 def write_image(path: Path, pixels: np.ndarray) -> None:

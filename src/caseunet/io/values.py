@@ -1,10 +1,14 @@
 """Numbers as files hold them: integers kept, floating point checked."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from caseunet.errors import BadValuesError, UserError
+
+PIECE = 2**20
+"""Numbers that are looked at together."""
 
 
 def as_integers(array: np.ndarray, path: Path) -> np.ndarray:
@@ -18,16 +22,46 @@ def as_integers(array: np.ndarray, path: Path) -> np.ndarray:
         return array
     if array.dtype.kind != "f":
         raise UserError(f"{path}: expected numbers, found pixels of type {array.dtype}.")
-    bad = array.size - int(np.count_nonzero(np.isfinite(array)))
+    return _narrowed(array, 1.0, 0.0, path)
+
+
+def rescaled(array: np.ndarray, slope: float, intercept: float, path: Path) -> np.ndarray:
+    """``array · slope + intercept`` as :func:`as_integers` gives it, without a copy of it all in double precision.
+
+    Raises:
+        BadValuesError, UserError: as there.
+    """
+    if (slope, intercept) == (1, 0):
+        return as_integers(array, path)
+    return _narrowed(array, slope, intercept, path)
+
+
+def _narrowed(array: np.ndarray, slope: float, intercept: float, path: Path) -> np.ndarray:
+    """Rescaled, as int16 where all values are such numbers, as float32 elsewhere."""
+    bad, whole, low, high = 0, True, 0.0, 0.0
+    for part in _parts(array):
+        values = part * slope + intercept if (slope, intercept) != (1, 0) else part
+        bad += values.size - int(np.count_nonzero(np.isfinite(values)))
+        whole = whole and np.array_equal(values, np.rint(values))
+        low, high = min(low, float(values.min())), max(high, float(values.max()))
     if bad:
         raise BadValuesError(f"{path}: holds {bad:,} of {array.size:,} pixels that are NaN or infinite.")
-    if np.array_equal(array, np.rint(array)) and array.min() >= -32768 and array.max() <= 32767:
-        return array.astype(np.int16)
-    with np.errstate(over="ignore"):
-        single = array.astype(np.float32)
-    if not np.all(np.isfinite(single)):
-        raise BadValuesError(f"{path}: holds values as large as {np.abs(array).max():g}, beyond single precision.")
-    return single
+    if max(-low, high) > np.finfo(np.float32).max:
+        raise BadValuesError(f"{path}: holds values as large as {max(-low, high):g}, beyond single precision.")
+    fits = whole and low >= -32768 and high <= 32767
+    narrow = np.empty_like(array, np.int16 if fits else np.float32)
+    for part, target in zip(_parts(array), _parts(narrow), strict=True):
+        target[...] = part * slope + intercept if (slope, intercept) != (1, 0) else part
+    return narrow
+
+
+def _parts(array: np.ndarray) -> Iterator[np.ndarray]:
+    """An array piece by piece along its slowest axis, so that what is made of a piece is small."""
+    slowest = int(np.argmax(np.abs(array.strides))) if array.ndim else 0
+    along = np.moveaxis(array, slowest, 0) if array.ndim else array.reshape(1)
+    step = max(1, PIECE * len(along) // max(1, array.size))
+    for start in range(0, len(along), step):
+        yield along[start : start + step]
 
 
 def whole_numbers(array: np.ndarray, path: Path) -> tuple[np.ndarray, int]:

@@ -14,6 +14,7 @@ from caseunet.data.store import Prepared
 from caseunet.errors import UserError
 from caseunet.files import MARKER, Location, location, mark_output, output_folder, unfinished_folder
 from caseunet.pipelines import train as one
+from caseunet.pipelines.calibration import merged_quality
 from caseunet.pipelines.predict import predict
 from caseunet.progress import Display
 from caseunet.training.devices import ranks_from_outside
@@ -138,6 +139,9 @@ def _save_ensemble(folder: Path, bundles: list[Bundle]) -> None:
             },
         ),
         members=members,
+        quality=merged_quality([info.quality for info in infos if info.quality is not None])
+        if all(info.quality is not None for info in infos)
+        else None,
         code_version=version("caseunet"),
     )
 

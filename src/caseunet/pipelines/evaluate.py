@@ -22,7 +22,7 @@ from caseunet.evaluation.evaluator import (
 from caseunet.evaluation.report import Facts, ShownSlice, choose_slices, write_report
 from caseunet.files import check_output_folder, content_hash, output_folder
 from caseunet.pipelines.audit import with_coding
-from caseunet.pipelines.predict import PredictionsInfo, read_predictions
+from caseunet.pipelines.predictions import PredictionsInfo, read_predictions
 from caseunet.progress import Display, counted
 from caseunet.sources import Layout, SourceCase, SourceDataset, open_source
 from caseunet.sources.reading import check_repairs, known_coding, read_labels

@@ -1,102 +1,34 @@
 """BUNDLE + images → PREDICTIONS."""
 
-import time
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
-
-from pydantic import model_validator
+from typing import Any
 
 from caseunet.bundle import load_bundle
+from caseunet.config import PredictionOutputs, PredictionSettings
 from caseunet.data.store import fold_of, read_split
 from caseunet.errors import UserError
-from caseunet.files import content_hash, output_folder, read_model, write_json
-from caseunet.inference.predictor import Predictor, Segmentation, read_picture
-from caseunet.io import dicom, images, raster
-from caseunet.progress import Display, Stage
-from caseunet.sources import Layout, SourceCase, files_below, matching
-from caseunet.types import LabelMap, Picture, Preprocessing, Stored
-
-KIND = "predictions"
-DESCRIPTION = "predictions.json"
-
-
-class PredictedCase(Stored):
-    """One entry of predictions.json.
-
-    ``file`` is relative to the folder, ``image`` as it was given. ``in_training`` tells whether the model was trained
-    on this very file.
-    """
-
-    id: str
-    image: str
-    image_hash: str
-    in_training: bool
-    file: str
-    slices: int
-    seconds: float
-
-
-class FailedCase(Stored):
-    """An image that could not be segmented."""
-
-    id: str
-    image: str
-    error: str
-
-
-class PredictionsInfo(Stored):
-    """Content of predictions.json."""
-
-    format_version: Literal[1] = 1
-    bundle: str
-    bundle_hash: str
-    label_map: LabelMap
-    window: tuple[float, float] | None
-    device: str
-    engine: str
-    code_version: str
-    fold: int | None
-    """Fold whose validation part was asked for."""
-    selected_on_fold: int | None
-    """Fold on which these weights scored best, if they were chosen so."""
-    out_of_fold: bool = False
-    """Whether each image was segmented by those networks of an ensemble alone that were not trained on it."""
-    cases: tuple[PredictedCase, ...]
-    failed: tuple[FailedCase, ...] = ()
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "PredictionsInfo":
-        ids = [case.id for case in self.cases]
-        twice = [case for case, times in Counter(ids).items() if times > 1]
-        if twice:
-            raise ValueError(f"case {twice[0]} is there twice")
-        for case in self.cases:
-            if Path(case.file).is_absolute() or ".." in Path(case.file).parts:
-                raise ValueError(f"{case.file} lies outside the folder")
-        return self
-
-
-@dataclass(frozen=True)
-class Input:
-    """An image to segment and the name of its result.
-
-    Attributes:
-        id: name of the result.
-        files: of the image.
-        case: where a raw layout tells how to read it, that and the case.
-    """
-
-    id: str
-    files: tuple[Path, ...]
-    case: tuple[Layout, SourceCase] | None = None
-
-    @property
-    def path(self) -> Path:
-        return self.files[0]
+from caseunet.files import is_output, output_folder, unfinished_folder, write_json, write_text
+from caseunet.inference.predictor import Predictor
+from caseunet.pipelines.inputs import Input, find_inputs
+from caseunet.pipelines.predict_case import Work, predict_case
+from caseunet.pipelines.predictions import (
+    DESCRIPTION,
+    KIND,
+    FailedCase,
+    Journal,
+    Made,
+    PredictedCase,
+    PredictionsInfo,
+    earlier_cases,
+)
+from caseunet.pipelines.preview_page import PreviewCase, write_preview
+from caseunet.pipelines.promise import Budget, CaseCost
+from caseunet.progress import Display, counted
 
 
 def predict(
@@ -110,6 +42,10 @@ def predict(
     overwrite: bool = False,
     display: Display | None = None,
     out_of_fold: bool = False,
+    settings: PredictionSettings | None = None,
+    outputs: PredictionOutputs | None = None,
+    max_ram: int | None = None,
+    resume: bool = False,
 ) -> PredictionsInfo:
     """Segment images and write one file per case in the source's geometry, and predictions.json.
 
@@ -117,170 +53,205 @@ def predict(
 
     Args:
         bundle: folder of the model.
-        inputs: image files, folders of them, or raw data sets in a known layout (only their images are read).
+        inputs: images, videos, archives, folders of them, or raw data sets in a known layout (only images are read).
         out: folder to write.
         split, fold: a splits.json; only cases with a validation part in that fold are segmented. Without a number it is
             the fold that the bundle was validated on.
-        device, engine: as for :class:`caseunet.Predictor`.
+        device, engine, settings: as for :class:`caseunet.Predictor`.
         overwrite: replace earlier predictions at ``out``.
         display: what a person sees.
         out_of_fold: of an ensemble only those networks segment an image that were not trained on it.
+        outputs: what is written beside the masks.
+        max_ram: bytes of memory that this process may have; a case that needs more is not begun.
+        resume: go on with what is at ``out``: images that are done are not segmented again.
 
     Raises:
-        UserError: the bundle cannot be read, or there is nothing to segment.
+        UserError: the bundle cannot be read, there is nothing to segment, or nothing could be; then nothing is written.
     """
-    display = display or Display()
-    predictor = Predictor(load_bundle(bundle), device, engine)
-    if out_of_fold and not predictor.bundle.info.members:
+    display, outputs = display or Display(), outputs or PredictionOutputs()
+    if resume and overwrite:
+        raise UserError("Predictions are either replaced (--overwrite) or gone on with (--resume): choose one.")
+    predictor = Predictor(load_bundle(bundle), device, engine, settings)
+    info = predictor.info
+    if out_of_fold and not info.members:
         raise UserError(f"{bundle}: is no ensemble of folds; --split predicts what a single network did not see.")
-    cases = find_inputs(inputs, leave_out=out, display=display)
-    info = predictor.bundle.info
-    if split is not None:
-        fold = info.training_data.fold if fold is None else fold
-        if fold is None:
-            raise UserError(f"{bundle}: is an ensemble over all folds. Give --out-of-fold in place of --split.")
-        chosen = fold_of(read_split(split), fold, split).val
-        missing = sorted(set(chosen) - {case.id for case in cases})
-        if missing:
-            raise UserError(f"{split}: fold {fold} validates on {missing[0]}, which is not among the images given.")
-        cases = [case for case in cases if case.id in chosen]
-    predictions = PredictionsInfo(
-        bundle=str(bundle),
-        bundle_hash=info.weights_hash,
-        label_map=info.label_map,
-        window=info.preprocessing.clip,
-        device=str(predictor.device),
-        engine=engine,
-        code_version=version("caseunet"),
-        fold=fold if split is not None else None,
-        selected_on_fold=info.training_data.fold if info.validation.selected == "best" else None,
-        out_of_fold=out_of_fold,
-        cases=(),
-    )
+    with ExitStack() as unpacked:
+        cases = find_inputs(inputs, out, display, unpacked)
+        if split is not None:
+            fold = info.training_data.fold if fold is None else fold
+            cases = _of_fold(cases, bundle, split, fold)
+        if outputs.dicom_seg and not any(case.is_dicom for case in cases):
+            raise UserError("--dicom-seg: none of the images is DICOM, which a segmentation object must refer to.")
+        budget = Budget(predictor, max_ram)
+        made = Made(
+            bundle=str(bundle),
+            bundle_hash=info.weights_hash,
+            label_map=info.label_map,
+            window=info.preprocessing.clip,
+            device=str(predictor.device),
+            engine=engine,
+            settings=predictor.settings,
+            outputs=outputs,
+            code_version=version("caseunet"),
+            fold=fold if split is not None else None,
+            selected_on_fold=info.training_data.fold if info.validation.selected == "best" else None,
+            out_of_fold=out_of_fold,
+        )
+        files = [bundle, *(path for case in cases for path in case.files)]
+        with _folder(out, files, overwrite, resume) as folder:
+            before = earlier_cases(folder, made, lambda file: (folder / file).exists())
+            work = Work(predictor, folder, outputs, out_of_fold)
+            done, failed = _predict_all(work, cases, before, Journal(folder, made), budget, display)
+            if not done:
+                several = f"None of {counted(len(cases), 'image')} could be segmented: " if len(cases) > 1 else ""
+                raise UserError(several + failed[0].error)
+            result = PredictionsInfo(
+                **{name: getattr(made, name) for name in Made.model_fields},
+                cases=tuple(done),
+                failed=tuple(failed),
+                look_first=look_first(done),
+            )
+            _write_tables(folder, result)
+            Journal(folder, made).close(result)
+    return result
+
+
+def dry_run(
+    bundle: Path,
+    inputs: Sequence[Path],
+    device: str = "auto",
+    engine: str = "torch",
+    settings: PredictionSettings | None = None,
+    outputs: PredictionOutputs | None = None,
+    max_ram: int | None = None,
+    display: Display | None = None,
+) -> tuple[list[CaseCost], list[FailedCase]]:
+    """What :func:`predict` would take, from the images' headers and a trial of the network; nothing is written.
+
+    Returns:
+        The costs of each case, and the images whose headers cannot be read or that would need more than ``max_ram``.
+    """
+    display, outputs = display or Display(), outputs or PredictionOutputs()
+    predictor = Predictor(load_bundle(bundle), device, engine, settings)
+    budget = Budget(predictor, max_ram)
+    costs, failed = [], []
+    with ExitStack() as unpacked:
+        for case in find_inputs(inputs, None, display, unpacked):
+            try:
+                costs.append(budget.cost(case, outputs))
+                budget.check(costs[-1], case)
+            except UserError as error:
+                failed.append(FailedCase(id=case.id, image=str(case.path), error=str(error)))
+    return costs, failed
+
+
+def look_first(cases: Sequence[PredictedCase]) -> tuple[str, ...]:
+    """Ids of the cases in the order in which a person should look at them; () where nothing is known of them."""
+    known = [(case.quality.urgency, case.id) for case in cases if case.quality is not None]
+    return tuple(case for _, case in sorted(known, key=lambda pair: pair[0], reverse=True))
+
+
+def _of_fold(cases: list[Input], bundle: Path, split: Path, fold: int | None) -> list[Input]:
+    if fold is None:
+        raise UserError(f"{bundle}: is an ensemble over all folds. Give --out-of-fold in place of --split.")
+    chosen = fold_of(read_split(split), fold, split).val
+    missing = sorted(set(chosen) - {case.id for case in cases})
+    if missing:
+        raise UserError(f"{split}: fold {fold} validates on {missing[0]}, which is not among the images given.")
+    return [case for case in cases if case.id in chosen]
+
+
+@contextmanager
+def _folder(out: Path, inputs: Sequence[Path], overwrite: bool, resume: bool) -> Iterator[Path]:
+    """The folder of the predictions: empty, or to go on with as it is."""
+    opened = unfinished_folder(out, KIND) if resume and is_output(out, KIND) else None
+    with opened or output_folder(out, KIND, inputs, overwrite) as folder:
+        yield folder
+
+
+def _predict_all(
+    work: Work,
+    cases: Sequence[Input],
+    before: Sequence[PredictedCase],
+    journal: Journal,
+    budget: Budget,
+    display: Display,
+) -> tuple[list[PredictedCase], list[FailedCase]]:
+    """Those that are done, in the order of ``cases``, and those that failed."""
+    earlier = {case.id: case for case in before}
     done: list[PredictedCase] = []
     failed: list[FailedCase] = []
-    with (
-        output_folder(out, KIND, [bundle, *(path for case in cases for path in case.files)], overwrite) as folder,
-        display.stage("predicting", len(cases), "case") as stage,
-    ):
-        try:
-            for case in cases:
-                try:
-                    done.append(_predict_one(predictor, case, folder, stage, out_of_fold))
-                except UserError as error:
-                    failed.append(FailedCase(id=case.id, image=str(case.path), error=str(error)))
+    skipped = 0
+    with display.stage("predicting", len(cases), "case") as stage:
+        for item in cases:
+            same = earlier.get(item.id)
+            if same is not None and same.image_hash == item.hash():
+                done.append(same)
+                skipped += 1
+                stage.advance(1, item.id)
+                continue
+            try:
+                if budget.max_ram is not None:
+                    budget.check(budget.cost(item, work.outputs), item)
+                case = predict_case(work, item, lambda share: stage.advance(share, item.id))  # noqa: B023
+                journal.add(case)
+                done.append(case)
+            except UserError as error:
+                failed.append(FailedCase(id=item.id, image=str(item.path), error=str(error)))
+                if len(cases) > 1:
                     display.say(f"  {error}", "red")
-        finally:  # an interrupted run lists what it has done
-            predictions = predictions.model_copy(update={"cases": tuple(done), "failed": tuple(failed)})
-            write_json(folder / DESCRIPTION, predictions.model_dump(mode="json"))
+    if skipped:
+        display.say(f"  {counted(skipped, 'image')} had been segmented before")
     seen = [case.id for case in done if case.in_training]
     if seen:
         display.say(f"  the model was trained on {len(seen)} of these images, {seen[0]} among them", "yellow")
-    return predictions
+    return done, failed
 
 
-def _predict_one(predictor: Predictor, case: Input, folder: Path, stage: Stage, out_of_fold: bool) -> PredictedCase:
-    """Segment one image and write its mask.
+def _write_tables(folder: Path, result: PredictionsInfo) -> None:
+    """measurements.csv and .json, and preview.html, where they were asked for."""
+    if result.outputs.measurements or any(case.measurements for case in result.cases):
+        for name, is_video in (("measurements", False), ("timeline", True)):
+            rows = [row for case in result.cases for row in case.measurements if ("start_frame" in row) == is_video]
+            if rows:
+                write_json(folder / f"{name}.json", rows)
+                write_text(folder / f"{name}.csv", _as_csv(rows))
+    if result.outputs.overlay:
+        write_preview(folder, "Predictions", _preview(result), _facts(result))
 
-    Raises:
-        UserError: it cannot be read or segmented; names the file.
-    """
-    info = predictor.bundle.info
-    began = time.monotonic()
-    picture = _read(case, info.preprocessing)
-    image_hash = content_hash(*case.files)
-    knowing = [image_hash in network.training_data.image_hashes for network in predictor.bundle.networks]
-    voting = [n for n, knows in enumerate(knowing) if not (out_of_fold and knows)]
-    if not voting:
-        raise UserError(f"{case.path}: every network of {predictor.bundle.folder} was trained on it.")
-    slices = len(picture.pixels)
-    try:
-        labels = predictor.predict_slices(
-            picture.pixels, picture.geometry.spacing, lambda n: stage.advance(n / slices, case.id), voting
+
+def _as_csv(rows: Sequence[dict[str, Any]]) -> str:
+    stream = io.StringIO()
+    table = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+    table.writeheader()
+    for row in rows:
+        table.writerow({key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()})
+    return stream.getvalue()
+
+
+def _preview(result: PredictionsInfo) -> list[PreviewCase]:
+    order = {case: n for n, case in enumerate(result.look_first)}
+    cases = sorted(result.cases, key=lambda case: order.get(case.id, len(order)))
+    shown = [
+        PreviewCase(
+            id=case.id,
+            picture=case.others.get("overlay"),
+            predicted_dice=case.quality.predicted_dice if case.quality else None,
+            unusual=case.quality.reasons if case.quality else None,
+            measurements=case.measurements,
         )
-    except UserError as error:
-        raise UserError(f"{case.path}: {error}") from error
-    target = folder / (case.id + _suffix(case.path))
-    if not target.resolve().is_relative_to(folder):
-        raise UserError(f'{case.path}: its name "{case.id}" would be written outside the output folder.')
-    Segmentation(labels, info.label_map, picture.geometry, case.path).save(target)
-    return PredictedCase(
-        id=case.id,
-        image=str(case.path),
-        image_hash=image_hash,
-        in_training=any(knowing[n] for n in voting),
-        file=target.relative_to(folder).as_posix(),
-        slices=slices,
-        seconds=round(time.monotonic() - began, 3),
-    )
-
-
-def _read(case: Input, preprocessing: Preprocessing) -> Picture:
-    if case.case is None:
-        return read_picture(case.path, preprocessing)
-    layout, source = case.case
-    return layout.read_image(source, preprocessing.modality == "rgb")
-
-
-def read_predictions(folder: Path) -> PredictionsInfo:
-    """Read predictions.json.
-
-    Raises:
-        UserError: it is missing or of another form.
-    """
-    return read_model(folder / DESCRIPTION, PredictionsInfo, "predictions made by caseunet predict")
-
-
-def find_inputs(inputs: Sequence[Path], leave_out: Path | None = None, display: Display | None = None) -> list[Input]:
-    """The images that files, folders and raw data sets hold.
-
-    A folder in a known raw layout gives its images under their case ids; any other gives every readable file below it,
-    under its path without suffix; a file is called by its name. Files below ``leave_out``, where earlier results may
-    lie, are no inputs. What a raw data set cannot give, such as an image that lacks a channel, is said on ``display``.
-
-    Raises:
-        UserError: an input is missing or holds no image, or two would be written to the same name.
-    """
-    found: list[Input] = []
-    for path in inputs:
-        if path.is_dir():
-            inside = _in_folder(path, leave_out, display or Display())
-            if not inside:
-                raise UserError(f"{path}: holds no image ({', '.join((*images.SUFFIXES, *dicom.SUFFIXES))}).")
-            found += inside
-        elif path.exists():
-            found.append(Input(images.stem(path), (path,)))
-        else:
-            raise UserError(f"{path}: no such file or folder.")
-    seen: dict[str, Path] = {}
-    for item in found:
-        if item.id in seen:
-            raise UserError(
-                f'{item.path} and {seen[item.id]} would both be written as "{item.id}". Predict them apart.'
-            )
-        seen[item.id] = item.path
-    return found
-
-
-def _in_folder(folder: Path, leave_out: Path | None, display: Display) -> list[Input]:
-    fitting = matching(folder)
-    if len(fitting) == 1:
-        layout = fitting[0]
-        cases, findings = layout.cases(folder)
-        for finding in findings:
-            if finding.level == "error" and finding.kind != "extra-mask":
-                display.say(f"  left out: {folder / (finding.file or '')}: {finding.text}", "red")
-        return [Input(case.id, case.image, (layout, case)) for case in cases]
-    out = None if leave_out is None else leave_out.resolve()
-    return [
-        Input(path.relative_to(folder).with_name(images.stem(path)).as_posix(), (path,))
-        for path in files_below(folder)
-        if images.is_image(path) and not (out and path.resolve().is_relative_to(out))
+        for case in cases
+    ]
+    return shown + [
+        PreviewCase(id=case.id, picture=None, predicted_dice=None, unusual=None, measurements=(), error=case.error)
+        for case in result.failed
     ]
 
 
-def _suffix(path: Path) -> str:
-    """Masks of volumes are NIfTI, compressed unless the image is plain NIfTI; those of images are lossless PNG."""
-    if path.name.lower().endswith(".nii"):
-        return ".nii"
-    return ".png" if raster.is_raster(path) else ".nii.gz"
+def _facts(result: PredictionsInfo) -> list[tuple[str, str]]:
+    return [
+        ("bundle", f"{result.bundle} (weights {result.bundle_hash})"),
+        ("settings", ", ".join(f"{key} {value}" for key, value in result.settings.model_dump().items())),
+        ("masks", f"one file for each image, listed in {DESCRIPTION}"),
+        ("caseunet", result.code_version),
+    ]

@@ -16,7 +16,7 @@ from lightning_fabric import Fabric
 from matplotlib.figure import Figure
 from PIL import Image
 
-from caseunet.bundle import Architecture, Bundle, Score, TrainingData, load_bundle, save_bundle
+from caseunet.bundle import Architecture, Bundle, Score, TrainingData, add_quality, load_bundle, save_bundle
 from caseunet.config import Config, ModelConfig, load_config
 from caseunet.data.loader import plan_preprocessing
 from caseunet.data.store import Prepared
@@ -43,6 +43,7 @@ from caseunet.files import (
 )
 from caseunet.losses import create_loss, inverse_frequency_weights
 from caseunet.models import create_model
+from caseunet.pipelines.calibration import learn_quality
 from caseunet.pipelines.fine_tuning import start_from_bundle
 from caseunet.progress import Display, counted
 from caseunet.training.devices import OwnRanks, create_fabric, launch, ranks_from_outside
@@ -190,9 +191,11 @@ def _train(
     with _run_folder(fabric, prepared, preprocessing, out, overwrite, resume, display) as run:
         draw = _Drawing(run, prepared, preprocessing)
         trained = fit(fabric, model, loss, prepared, preprocessing, config, run, display, draw, extend)
+        fabric.barrier()  # what follows may take long, and the others need not wait for it
         if fabric.is_global_zero:
             _save(run / "bundle", trained, prepared, config, architecture, preprocessing)
-        fabric.barrier()
+            saved = load_bundle(run / "bundle")
+            add_quality(saved, learn_quality(saved, prepared, fold, str(fabric.device), display))
 
 
 def _introduce(

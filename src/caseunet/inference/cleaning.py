@@ -1,0 +1,88 @@
+"""Mending label maps: which components stay, which holes are filled."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import ndimage
+
+from caseunet.bundle import Cleaning
+from caseunet.types import LabelMap
+
+
+def clean(
+    labels: np.ndarray, rules: Sequence[Cleaning], label_map: LabelMap, spacing: tuple[float, float, float] | None
+) -> np.ndarray:
+    """Apply the rules, one after another, to class ids (S, H, W), uint8, in place.
+
+    What is dropped of a structure that lies within another, as a tumour in a liver, becomes the other; elsewhere
+    background. Filled are pixels of background alone.
+
+    Args:
+        labels: canonical order.
+        rules: of these structures.
+        label_map: the classes.
+        spacing: millimetres between slices, rows, columns; None for images without.
+    """
+    for rule in rules:
+        members = label_map.structures[rule.structure]
+        found = np.isin(labels, members)
+        box = _box(found)
+        if box is None:
+            continue
+        part, inside = labels[box], found[box]
+        if rule.do == "fill":
+            part[_holes(inside) & (part == 0)] = members[0]
+        else:
+            part[inside & ~kept(inside, rule, spacing, labels.size)] = _around(rule.structure, label_map)
+    return labels
+
+
+def kept(
+    found: np.ndarray, rule: Cleaning, spacing: tuple[float, float, float] | None, pixels: int | None = None
+) -> np.ndarray:
+    """Which of a structure's pixels (S, H, W), bool, stay.
+
+    Args:
+        found: the structure.
+        rule: "largest" or "small".
+        spacing: millimetres; None for images without.
+        pixels: of the whole image, where ``found`` is a part.
+    """
+    import cc3d
+
+    numbered, count = cc3d.connected_components(found.view(np.uint8), connectivity=26, return_N=True)
+    if not count:
+        return found
+    sizes = np.bincount(numbered.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    stays = np.zeros(count + 1, bool)
+    if rule.do == "largest":
+        stays[sizes.argmax()] = True
+    else:
+        unit = np.prod(spacing) / 1000 if spacing is not None else 1 / (pixels or found.size)
+        stays = sizes * unit >= rule.least
+        stays[0] = False
+    return stays[numbered]
+
+
+def _holes(found: np.ndarray) -> np.ndarray:
+    """What each slice's pixels enclose."""
+    return np.stack([ndimage.binary_fill_holes(s) & ~s for s in found])
+
+
+def _around(structure: str, label_map: LabelMap) -> int:
+    """The class of what lies around a structure: that of the smallest one that holds it, or background."""
+    own = set(label_map.structures[structure])
+    holding = [set(members) - own for members in label_map.structures.values() if own < set(members)]
+    return min(sorted(holding, key=len)[0]) if holding else 0
+
+
+def _box(found: np.ndarray) -> tuple[slice, ...] | None:
+    """The smallest box with all that is found."""
+    box = []
+    for axis in range(found.ndim):
+        along = np.flatnonzero(found.any(axis=tuple(other for other in range(found.ndim) if other != axis)))
+        if not len(along):
+            return None
+        box.append(slice(int(along[0]), int(along[-1]) + 1))
+    return tuple(box)

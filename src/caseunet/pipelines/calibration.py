@@ -1,0 +1,334 @@
+"""What a network's validation teaches about its masks: how sure to be of them, what is unusual, how to mend them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from caseunet.bundle import Bundle, Cleaning, Quality, UsualRange, ValidatedCase
+from caseunet.data.store import Prepared
+from caseunet.data.transforms import case_standard
+from caseunet.inference.cleaning import clean
+from caseunet.inference.confidence import ConfidenceMeter, StructureConfidence
+from caseunet.inference.fingerprint import found_features, image_features, outside, usual_ranges
+from caseunet.inference.predictor import Group, Predictor
+from caseunet.metrics.overlap import Counts
+from caseunet.progress import Display
+from caseunet.types import BY_BLOCKS, Fold, LabelMap, Preprocessing, Ranges
+
+PROTOCOL = (
+    "of the fold's validation cases at their prepared size, which the network did not train on; temperature, predicted "
+    "Dice and cleaning are fitted to these same cases. For cleaning, a structure in neither mask counts as Dice 1"
+)
+TEMPERATURES = tuple(float(2 ** (n / 4)) for n in range(-6, 13))
+"""0.35 to 8: those that are tried."""
+
+MOST_CASES = 200
+"""Training and validation cases that are looked at, evenly spread."""
+
+MOST_SAMPLED = 50_000
+"""Pixels of a case to which the temperature is fitted."""
+
+IN_QUESTION = 0.01
+"""Probability of anything but background from which on a pixel counts for the calibration error: of the others all
+networks are sure."""
+
+SIZES = {"ml": (0.005, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0), "share": (1e-5, 1e-4, 1e-3, 1e-2)}
+"""At which small components are tried to be dropped."""
+
+LEAST_CASES = 5
+"""Validation cases with a structure from which on a way to mend it is learned."""
+
+LEAST_GAIN = 0.001
+"""Mean Dice that a way to mend must add."""
+
+PRIOR = 2.0
+"""Cases by whose weight the line of the predicted Dice is held at the expected one: few cases say little."""
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A validation case, segmented.
+
+    Attributes:
+        reference, predicted: (S, h, w), uint8.
+        spacing: of these pixels, millimetres.
+        nll: mean negative log likelihood of the sampled pixels at each temperature.
+        certainty, right: of sampled pixels in question, (T, n) and (n,).
+        found: how sure the network is, at each temperature.
+        features: of the image.
+    """
+
+    case: str
+    reference: np.ndarray
+    predicted: np.ndarray
+    spacing: tuple[float, float, float] | None
+    nll: np.ndarray
+    certainty: np.ndarray
+    right: np.ndarray
+    found: list[dict[str, StructureConfidence]]
+    features: dict[str, float]
+
+
+def learn_quality(bundle: Bundle, prepared: Prepared, fold: Fold, device: str, display: Display) -> Quality:
+    """Segment the fold's validation cases as prediction would, and learn from what came out.
+
+    Args:
+        bundle: a single network.
+        prepared: that it was trained on.
+        fold: of it.
+        device: as for :class:`Predictor`.
+        display: what a person sees.
+    """
+    as_prepared = {"crop_air": False, "size": None, "spacing": None, "scale": None}  # its slices are cut and resized
+    preprocessing = bundle.info.preprocessing.model_copy(update=as_prepared)
+    predictor = Predictor(replace(bundle, info=bundle.info.model_copy(update={"preprocessing": preprocessing})), device)
+    label_map = bundle.info.label_map
+    train, val = _spread(fold.train), _spread(fold.val)
+    with display.stage("learning what its masks are worth", len(train) + len(val), "case") as stage:
+        usual = []
+        for case, ranges in train.items():
+            usual += list(_training_features(prepared, case, ranges, preprocessing, label_map))
+            stage.advance(1, case)
+        ranges_of = usual_ranges(usual)
+        seen: list[_Seen] = []
+        for case, ranges in val.items():
+            seen += _segmented(predictor, prepared, case, ranges)
+            stage.advance(1, case)
+    at = int(np.argmin(np.mean([one.nll for one in seen], axis=0)))
+    unchanged = TEMPERATURES.index(1.0)
+    validated = tuple(_validated(one, at, ranges_of, label_map) for one in seen)
+    lines, error = fitted_lines(validated)
+    whole_cases = prepared.split.by != BY_BLOCKS
+    return Quality(
+        protocol=PROTOCOL,
+        temperature=TEMPERATURES[at],
+        calibration_error=(_calibration_error(seen, unchanged), _calibration_error(seen, at)),
+        usual=ranges_of,
+        threshold=max(1.0, float(np.percentile([one.unusual for one in validated], 95))),
+        lines=lines,
+        error=error,
+        cleaning=tuple(_learn_cleaning(seen, label_map)) if whole_cases else (),
+        validated=validated,
+    )
+
+
+def merged_quality(of_folds: Sequence[Quality]) -> Quality:
+    """Of an ensemble, from that of its networks, each on the cases that it did not see."""
+    first = of_folds[0]
+    validated = tuple(case for quality in of_folds for case in quality.validated)
+    rules: dict[tuple[str, str], list[Cleaning]] = {}
+    for quality in of_folds:
+        for rule in quality.cleaning:
+            rules.setdefault((rule.structure, rule.do), []).append(rule)
+    usual = []
+    for one in first.usual:
+        same = [u for quality in of_folds for u in quality.usual if u.name == one.name]
+        spread = float(np.mean([u.spread for u in same]))
+        low, high = min(u.low for u in same), max(u.high for u in same)
+        usual.append(UsualRange(name=one.name, low=low, high=high, spread=spread))
+    lines, error = fitted_lines(validated)
+    before, after = np.mean([quality.calibration_error for quality in of_folds], axis=0).tolist()
+    return Quality(
+        protocol=f"each network of the ensemble by itself: {first.protocol}",
+        temperature=float(np.exp(np.mean([np.log(quality.temperature) for quality in of_folds]))),
+        calibration_error=(before, after),
+        usual=tuple(usual),
+        threshold=max(quality.threshold for quality in of_folds),
+        lines=lines,
+        error=error,
+        cleaning=tuple(
+            found[0].model_copy(
+                update={
+                    "least": float(np.median([rule.least for rule in found])),
+                    "gain": float(np.mean([rule.gain for rule in found])),
+                }
+            )
+            for found in rules.values()
+            if len(found) > len(of_folds) / 2
+        ),
+        validated=validated,
+    )
+
+
+def fitted_lines(
+    validated: Sequence[ValidatedCase],
+) -> tuple[dict[str, tuple[float, float]], dict[str, float | None]]:
+    """``lines`` and ``error`` of :class:`Quality`.
+
+    The line is that of least squares, with :data:`PRIOR` cases' worth of holding it at a = 0, b = 1.
+    """
+    lines: dict[str, tuple[float, float]] = {}
+    errors: dict[str, float | None] = {}
+    for structure in validated[0].dice if validated else ():
+        pairs = [(case.expected[structure], case.dice[structure]) for case in validated]
+        known = np.array([pair for pair in pairs if None not in pair], float).reshape(-1, 2)
+        lines[structure] = _line(known)
+        left_out = [np.delete(known, n, axis=0) for n in range(len(known))]
+        misses = [abs(np.clip(a + b * x, 0, 1) - y) for (x, y), (a, b) in zip(known, map(_line, left_out), strict=True)]
+        errors[structure] = float(np.mean(misses)) if misses else None
+    return lines, errors
+
+
+def _line(pairs: np.ndarray) -> tuple[float, float]:
+    x, y = pairs[:, 0], pairs[:, 1]
+    design = np.stack([np.ones_like(x), x], axis=1)
+    gram = design.T @ design + PRIOR * np.diag([1.0, 0.05])  # a slope is worth less: x spans a small range
+    a, b = np.linalg.solve(gram, design.T @ y + PRIOR * np.array([0.0, 0.05]))
+    return float(a), max(float(b), 0.0)
+
+
+def _spread(cases: dict[str, Ranges]) -> dict[str, Ranges]:
+    names = sorted(cases)
+    chosen = np.unique(np.linspace(0, len(names) - 1, min(len(names), MOST_CASES)).round().astype(int))
+    return {names[n]: cases[names[n]] for n in chosen}
+
+
+def _training_features(
+    prepared: Prepared, case: str, ranges: Ranges, preprocessing: Preprocessing, label_map: LabelMap
+) -> Iterator[dict[str, float]]:
+    """Of each part of a training case, with its reference taken for what was found."""
+    image, labels = prepared.image(case), prepared.labels(case)
+    for start, stop in ranges:
+        pixels, reference = image[start:stop], labels[start:stop]
+        meter = ConfidenceMeter(label_map, stop - start)
+        for s, ids in enumerate(reference):
+            certain = torch.nn.functional.one_hot(torch.from_numpy(ids).long(), len(label_map))
+            meter.add(certain.permute(2, 0, 1)[None].float(), s)
+        features = image_features(pixels, preprocessing, case_standard(pixels), _source_spacing(prepared, case))
+        yield features | found_features(meter.result())
+
+
+def _segmented(predictor: Predictor, prepared: Prepared, case: str, ranges: Ranges) -> Iterator[_Seen]:
+    """Each part of a validation case."""
+    label_map, preprocessing = predictor.info.label_map, predictor.info.preprocessing
+    draw = np.random.default_rng(0)
+    image, labels = prepared.image(case), prepared.labels(case)
+    for start, stop in ranges:
+        pixels, reference = image[start:stop], labels[start:stop]
+        meters = [ConfidenceMeter(label_map, stop - start) for _ in TEMPERATURES]
+        sampled: list[tuple[np.ndarray, np.ndarray]] = []  # logits (n, C), ids (n,)
+        share = min(1.0, MOST_SAMPLED / reference.size)
+
+        def look(group: Group) -> None:
+            for meter, temperature in zip(meters, TEMPERATURES, strict=True):  # noqa: B023  (called at once)
+                meter.add((group.logits / temperature).softmax(1), group.slices.start)
+            ids = reference[group.slices.start : group.slices.stop]  # noqa: B023
+            chosen = draw.random(ids.shape) < share  # noqa: B023
+            logits = group.logits.permute(0, 2, 3, 1).cpu().numpy()[chosen]
+            sampled.append((logits.astype(np.float64), ids[chosen]))  # noqa: B023
+
+        predicted = predictor.predict_slices(pixels, None, look=look)
+        logits, ids = (np.concatenate(parts) for parts in zip(*sampled, strict=True))
+        yield _Seen(
+            case=case if len(ranges) == 1 else f"{case} {start}–{stop - 1}",
+            reference=reference,
+            predicted=predicted,
+            spacing=_prepared_spacing(prepared, case),
+            **_likelihoods(logits, ids),
+            found=[meter.result() for meter in meters],
+            features=image_features(pixels, preprocessing, case_standard(pixels), _source_spacing(prepared, case)),
+        )
+
+
+def _likelihoods(logits: np.ndarray, ids: np.ndarray) -> dict[str, np.ndarray]:
+    """``nll``, ``certainty`` and ``right`` of :class:`_Seen`."""
+    losses, certainties = [], []
+    for temperature in TEMPERATURES:
+        scaled = logits / temperature
+        scaled = scaled - scaled.max(1, keepdims=True)
+        logarithms = scaled - np.log(np.exp(scaled).sum(1, keepdims=True))
+        losses.append(float(-logarithms[np.arange(len(ids)), ids].mean()) if len(ids) else 0.0)
+        certainties.append(np.exp(logarithms.max(1)))
+        if temperature == 1:
+            in_question = 1 - np.exp(logarithms[:, 0]) > IN_QUESTION
+    return {
+        "nll": np.array(losses),
+        "certainty": np.stack(certainties)[:, in_question],
+        "right": (logits.argmax(1) == ids)[in_question],
+    }
+
+
+def _calibration_error(seen: Sequence[_Seen], temperature: int, bins: int = 15) -> float:
+    """Expected calibration error: |mean certainty − share of right| in equal bins of certainty, weighted by pixels."""
+    certainty = np.concatenate([one.certainty[temperature] for one in seen])
+    right = np.concatenate([one.right for one in seen])
+    if not len(right):
+        return 0.0
+    number = np.minimum((certainty * bins).astype(int), bins - 1)
+    gaps = [abs(certainty[number == n].sum() - right[number == n].sum()) for n in range(bins)]
+    return float(sum(gaps) / len(right))
+
+
+def _validated(one: _Seen, at: int, usual: Sequence[UsualRange], label_map: LabelMap) -> ValidatedCase:
+    found = one.found[at]
+    far = outside(one.features | found_features(found), usual)
+    return ValidatedCase(
+        case=one.case,
+        expected={name: structure.expected_dice for name, structure in found.items()},
+        dice={name: _dice(one.reference, one.predicted, members) for name, members in label_map.structures.items()},
+        unusual=far[0].times if far else 0.0,
+    )
+
+
+def _learn_cleaning(seen: Sequence[_Seen], label_map: LabelMap) -> Iterator[Cleaning]:
+    """For each structure, those that hold others first: the best way to drop components, then filling, if they gain."""
+    masks = [one.predicted.copy() for one in seen]
+    unit = "share" if seen[0].spacing is None or all(len(one.reference) == 1 for one in seen) else "ml"
+    order = sorted(label_map.structures, key=lambda name: -len(label_map.structures[name]))
+    for structure in order:
+        dropping = [Cleaning(structure=structure, do="largest", gain=0)]
+        dropping += [Cleaning(structure=structure, do="small", least=least, gain=0) for least in SIZES[unit]]
+        for candidates in (dropping, [Cleaning(structure=structure, do="fill", gain=0)]):
+            best, best_masks = None, masks
+            for rule in candidates:
+                tried = [
+                    clean(mask.copy(), [rule], label_map, one.spacing if unit == "ml" else None)
+                    for mask, one in zip(masks, seen, strict=True)
+                ]
+                gain = _gain(seen, masks, tried, label_map.structures[structure])
+                if gain > max(LEAST_GAIN, best.gain if best else 0.0):
+                    best, best_masks = rule.model_copy(update={"gain": gain}), tried
+            if best is not None:
+                masks = best_masks
+                yield best
+
+
+def _gain(
+    seen: Sequence[_Seen], before: Sequence[np.ndarray], after: Sequence[np.ndarray], members: Sequence[int]
+) -> float:
+    """Mean Dice that was added, 0 where it is not beyond its standard error or where there are few cases."""
+    gains = []
+    for one, old, new in zip(seen, before, after, strict=True):
+        first, second = (_dice(one.reference, mask, members) for mask in (old, new))
+        if first is not None:  # in neither: nothing to mend
+            gains.append((1.0 if second is None else second) - first)
+    if len(gains) < LEAST_CASES:
+        return 0.0
+    mean, error = float(np.mean(gains)), float(np.std(gains, ddof=1) / np.sqrt(len(gains)))
+    return mean if mean > error else 0.0
+
+
+def _dice(reference: np.ndarray, predicted: np.ndarray, members: Sequence[int]) -> float | None:
+    there, found = np.isin(reference, members), np.isin(predicted, members)
+    counts = Counts(int(there.sum()), int(found.sum()), int((there & found).sum()))
+    return None if np.isnan(counts.dice) else counts.dice
+
+
+def _source_spacing(prepared: Prepared, case: str) -> tuple[float, float, float] | None:
+    spacing = prepared.cases.at[case, "spacing"]
+    if spacing is None or len(spacing) != 3:
+        return None
+    slices, rows, columns = (float(value) for value in spacing)
+    return slices, rows, columns
+
+
+def _prepared_spacing(prepared: Prepared, case: str) -> tuple[float, float, float] | None:
+    """Millimetres between the prepared slices, rows and columns."""
+    source = _source_spacing(prepared, case)
+    if source is None:
+        return None
+    top, left, bottom, right = (int(value) for value in prepared.cases.at[case, "box"])
+    H, W = prepared.size(case)
+    return source[0], source[1] * (bottom - top) / H, source[2] * (right - left) / W

@@ -1,0 +1,174 @@
+"""PREDICTIONS: a folder of masks, and what tells of each."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from caseunet.config import PredictionOutputs, PredictionSettings, Section
+from caseunet.errors import UserError
+from caseunet.files import read_model, write_json
+from caseunet.inference.quality import CaseQuality
+from caseunet.types import LabelMap, Stored
+
+KIND = "predictions"
+DESCRIPTION = "predictions.json"
+JOURNAL = "unfinished.jsonl"
+"""While the work goes on: a line of what it is done with, then one for each case that is done."""
+
+
+class PredictedCase(Stored):
+    """One entry of predictions.json.
+
+    ``file`` is relative to the folder, ``image`` as it was given. ``in_training`` tells whether the model was trained
+    on this very file. For a video ``file`` is the folder of its frames' masks.
+    """
+
+    id: str
+    image: str
+    image_hash: str
+    in_training: bool
+    file: str
+    slices: int
+    seconds: float
+    others: dict[str, str] = Field(default_factory=dict)
+    """What was written beside the mask: {what: file, relative}."""
+    quality: CaseQuality | None = None
+    """None where the bundle's validation taught nothing."""
+    measurements: tuple[dict[str, Any], ...] = ()
+
+
+class FailedCase(Stored):
+    """An image that could not be segmented."""
+
+    id: str
+    image: str
+    error: str
+
+
+class Made(Stored):
+    """With what predictions are made; what is resumed must be made with the same."""
+
+    bundle: str
+    bundle_hash: str
+    label_map: LabelMap
+    window: tuple[float, float] | None
+    device: str
+    engine: str
+    settings: PredictionSettings = PredictionSettings()
+    outputs: PredictionOutputs = PredictionOutputs()
+    code_version: str
+    fold: int | None
+    """Fold whose validation part was asked for."""
+    selected_on_fold: int | None
+    """Fold on which these weights scored best, if they were chosen so."""
+    out_of_fold: bool = False
+    """Whether each image was segmented by those networks of an ensemble alone that were not trained on it."""
+
+
+class PredictionsInfo(Made):
+    """Content of predictions.json."""
+
+    format_version: Literal[1] = 1
+    cases: tuple[PredictedCase, ...]
+    failed: tuple[FailedCase, ...] = ()
+    look_first: tuple[str, ...] = ()
+    """Ids of all cases, the one to be looked at first at the front; empty where the bundle cannot tell."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "PredictionsInfo":
+        ids = [case.id for case in self.cases]
+        twice = [case for case, times in Counter(ids).items() if times > 1]
+        if twice:
+            raise ValueError(f"case {twice[0]} is there twice")
+        for case in self.cases:
+            if Path(case.file).is_absolute() or ".." in Path(case.file).parts:
+                raise ValueError(f"{case.file} lies outside the folder")
+        return self
+
+
+def read_predictions(folder: Path) -> PredictionsInfo:
+    """Read predictions.json.
+
+    Raises:
+        UserError: it is missing or of another form.
+    """
+    if (folder / JOURNAL).is_file():
+        raise UserError(f"{folder}: is not finished. Give the same caseunet predict again with --resume.")
+    return read_model(folder / DESCRIPTION, PredictionsInfo, "predictions made by caseunet predict")
+
+
+class Journal:
+    """The cases that are done, each written down before the next begins, so that a killed run loses none.
+
+    Args:
+        folder: of the predictions.
+        made: with what they are made.
+    """
+
+    def __init__(self, folder: Path, made: Made) -> None:
+        self._path, self._made = folder / JOURNAL, made
+
+    def add(self, case: PredictedCase) -> None:
+        """Write a case down; the first one begins the file."""
+        begun = self._path.exists()
+        with self._path.open("a", encoding="utf-8") as stream:
+            for line in (case,) if begun else (self._made, case):
+                stream.write(json.dumps(line.model_dump(mode="json"), ensure_ascii=False) + "\n")
+
+    def close(self, info: PredictionsInfo) -> None:
+        """Write predictions.json, and remove the journal."""
+        write_json(self._path.with_name(DESCRIPTION), info.model_dump(mode="json"))
+        self._path.unlink(missing_ok=True)
+
+
+def earlier_cases(folder: Path, made: Made, is_there: Callable[[str], bool]) -> list[PredictedCase]:
+    """The cases that an earlier run with the same bundle and settings has done, and whose files are there.
+
+    Raises:
+        UserError: it was made otherwise.
+    """
+    journal, description = folder / JOURNAL, folder / DESCRIPTION
+    if journal.is_file():
+        before, cases = _read_journal(journal)
+    elif description.is_file():
+        info = read_predictions(folder)
+        before, cases = Made(**{name: getattr(info, name) for name in Made.model_fields}), info.cases
+    else:
+        return []
+    free = ("bundle", "device", "code_version")
+    for name in Made.model_fields:
+        if name not in free and getattr(before, name) != getattr(made, name):
+            was, now = getattr(before, name), getattr(made, name)
+            told = f" (was {_told(was)}, is {_told(now)})" if name in ("engine", "settings", "outputs", "fold") else ""
+            raise UserError(
+                f"{folder}: was begun with another {name.replace('_', ' ')}{told}. Resume with the same, or give "
+                "--overwrite to begin anew."
+            )
+    return [case for case in cases if is_there(case.file)]
+
+
+def _read_journal(path: Path) -> tuple[Made, Sequence[PredictedCase]]:
+    """What it holds; a last line that a kill cut short is left out."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        made = Made.model_validate_json(lines[0])
+        cases = []
+        for number, line in enumerate(lines[1:], 2):
+            try:
+                cases.append(PredictedCase.model_validate_json(line))
+            except ValidationError:
+                if number < len(lines):
+                    raise
+        return made, cases
+    except (ValidationError, IndexError) as error:
+        raise UserError(f"{path}: cannot be read. Give --overwrite to begin anew.") from error
+
+
+def _told(value: object) -> str:
+    if isinstance(value, Section):
+        return ", ".join(f"{key} {entry}" for key, entry in value.model_dump(mode="json").items())
+    return str(value)

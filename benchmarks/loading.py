@@ -89,7 +89,7 @@ def step(prepared: Prepared, config: DataConfig, steps: int) -> dict[str, float]
     recipe = load_config()
     info = prepared.info
     fabric = Fabric(accelerator="cpu", devices=1)
-    preprocessing = plan_preprocessing(info, info.intensities, config)
+    preprocessing = plan_preprocessing(info, info.intensities, config, (512, 512))
     model = create_model("case_unet", preprocessing.in_channels, len(info.label_map), **recipe.model.arguments)
     model = model.to(memory_format=torch.channels_last).train()
     loss = create_loss(recipe.loss.name, None, **recipe.loss.arguments)

@@ -38,7 +38,7 @@ from matplotlib.figure import Figure
 from scipy import ndimage
 
 from caseunet.bundle import load_bundle
-from caseunet.data.store import read_split
+from caseunet.data.folds import read_split
 from caseunet.evaluation.figures import to_png
 from caseunet.files import write_json
 from caseunet.pipelines.predict import predict

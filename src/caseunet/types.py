@@ -9,7 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Modality = Literal["ct", "mr", "rgb", "gray"]
 Channel = Annotated[int, Field(ge=0, le=255)]
 Color = tuple[Channel, Channel, Channel]
-Length = Annotated[int, Field(ge=32, le=8192)]
+SMALLEST = 32
+"""Height and width that every network can work on."""
+Length = Annotated[int, Field(ge=SMALLEST, le=8192)]
 Size = tuple[Length, Length]
 """Height and width of what a network gets."""
 
@@ -149,7 +151,8 @@ class Preprocessing(Grid):
 
     Steps, in this order: cut and resize the slices as the :class:`Grid` says; put the ``neighbours`` slices below and
     above beside each as channels (edge slices repeated); clip to ``clip`` if given; subtract and divide, with
-    ``per_case`` by the mean and standard deviation of each case's own pixels; repeat each channel ``repeat`` times.
+    ``per_case`` by the mean and standard deviation of each case's own pixels; repeat each channel ``repeat`` times;
+    repeat the edges of slices smaller than ``least`` on all sides alike until they have that size, as training did.
     """
 
     modality: Modality
@@ -160,6 +163,7 @@ class Preprocessing(Grid):
     per_case: bool = False
     subtract: tuple[float, ...]
     divide: tuple[float, ...]
+    least: Size = (SMALLEST, SMALLEST)
 
     @property
     def in_channels(self) -> int:

@@ -249,7 +249,7 @@ def test_planned_preprocessing(
     info: tuple[str, str, int], config: dict[str, object], expected: tuple[object, ...]
 ) -> None:
     described = info_of(*info)
-    planned = plan_preprocessing(described, described.intensities, DataConfig.model_validate(config))
+    planned = plan_preprocessing(described, described.intensities, DataConfig.model_validate(config), (64, 96))
     assert planned.size == (64, 96)
     assert planned.per_case == (info[0] == "mr" and config.get("normalize") == "zscore")
     assert (planned.clip, planned.subtract, planned.divide, planned.repeat) == expected

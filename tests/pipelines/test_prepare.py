@@ -10,7 +10,8 @@ import pytest
 import zarr
 
 from caseunet.config import Config, PrepareConfig
-from caseunet.data.store import DatasetInfo, Prepared, fold_of
+from caseunet.data.folds import fold_of
+from caseunet.data.store import DatasetInfo, Prepared
 from caseunet.data.writing import PreparedWriter
 from caseunet.errors import UserError
 from caseunet.inference.predictor import Predictor

@@ -248,13 +248,16 @@ def plan_patch_size(prepared: Prepared, config: DataConfig, cases: Iterable[str]
     return height, width
 
 
-def plan_preprocessing(info: DatasetInfo, intensities: Intensities, config: DataConfig) -> Preprocessing:
+def plan_preprocessing(
+    info: DatasetInfo, intensities: Intensities, config: DataConfig, patch_size: tuple[int, int]
+) -> Preprocessing:
     """Work out how stored pixels become network input.
 
     Args:
         info: of the data.
         intensities: of the cases that training sees.
         config: what is given goes before what the data suggest.
+        patch_size: height and width that training sees; whole slices get at least that.
     """
     unsigned_8bit = info.dtype == "uint8"
     per_case = config.normalize == "zscore" and info.modality == "mr"
@@ -279,4 +282,5 @@ def plan_preprocessing(info: DatasetInfo, intensities: Intensities, config: Data
         per_case=per_case,
         subtract=subtract,
         divide=divide,
+        least=patch_size,
     )

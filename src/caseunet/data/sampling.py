@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from caseunet.data.transforms import edges
 from caseunet.errors import UserError
 from caseunet.types import Ranges
 
@@ -40,7 +41,7 @@ class Sample:
         for axis, (length, patch) in enumerate(zip(labels.shape, patch_size, strict=True)):
             first, last = 0, length - patch
             if last < 0:
-                starts.append(-((patch - length) // 2))
+                starts.append(-edges(length, patch)[0])
                 continue
             if pixel is not None:
                 first, last = max(first, pixel[axis] - patch + 1), min(last, pixel[axis])

@@ -20,11 +20,11 @@ import pandas as pd
 import zarr
 from pydantic import Field, model_validator
 
+from caseunet.data.folds import fold_of, read_split
 from caseunet.data.intensities import CaseIntensities, Intensities, pooled
 from caseunet.errors import UserError, did_you_mean
 from caseunet.files import Location, reached, read_json, read_model
-from caseunet.progress import counted
-from caseunet.types import BY_BLOCKS, Fold, Grid, LabelMap, Modality, Split, Stored
+from caseunet.types import BY_BLOCKS, Fold, Grid, LabelMap, Modality, Stored
 
 KIND = "a prepared data set"
 DESCRIPTION = "dataset.json"
@@ -258,23 +258,3 @@ class Prepared:
 
     def _damaged(self, what: str) -> UserError:
         return UserError(f"{self.folder}: the prepared data set is damaged: {what}. Prepare the data again.")
-
-
-def read_split(path: Location) -> Split:
-    """Read a splits.json.
-
-    Raises:
-        UserError: it is missing or of another form.
-    """
-    return read_model(path, Split, "splits.json of a prepared data set")
-
-
-def fold_of(split: Split, number: int, origin: Location) -> Fold:
-    """One fold.
-
-    Raises:
-        UserError: there are fewer folds; ``origin`` says where.
-    """
-    if not 0 <= number < len(split.folds):
-        raise UserError(f"{origin}: there is no fold {number}; it has {counted(len(split.folds), 'fold')}, from 0.")
-    return split.folds[number]

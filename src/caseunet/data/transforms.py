@@ -18,9 +18,6 @@ PIXELS_AT_ONCE = 2**20
 VALUES_AT_ONCE = 2**23
 """Numbers of a map at full size that are held together."""
 
-SMALLEST = 32
-"""Height and width that every network can work on; smaller slices are padded to it."""
-
 
 def slices_at_once(height: int, width: int) -> int:
     """How many slices to give a network together when only its answer is wanted: about a million pixels."""
@@ -126,10 +123,18 @@ def segment(
         UserError: see :func:`normalize`.
     """
     H, W = pixels.shape[-2:]
-    below, beside = max(0, SMALLEST - H), max(0, SMALLEST - W)
+    (above, below), (left, right) = (
+        edges(length, least) for length, least in zip((H, W), preprocessing.least, strict=True)
+    )
     standards = torch.from_numpy(standard)[None].to(pixels.device)
-    x = F.pad(normalize(pixels, preprocessing, standards), (0, beside, 0, below), mode="replicate")
-    return network(repeat_channels(x, preprocessing))[..., :H, :W]
+    x = F.pad(normalize(pixels, preprocessing, standards), (left, right, above, below), mode="replicate")
+    return network(repeat_channels(x, preprocessing))[..., above : above + H, left : left + W]
+
+
+def edges(length: int, least: int) -> tuple[int, int]:
+    """Rows, or columns, to repeat before and after so many, to have at least ``least`` with them in the middle."""
+    missing = max(0, least - length)
+    return missing // 2, missing - missing // 2
 
 
 def crop_or_pad(pixels: np.ndarray, size: tuple[int, int], corner: tuple[int, int]) -> np.ndarray:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import ndimage
 
 from caseunet.bundle import Cleaning
 from caseunet.types import LabelMap
@@ -67,6 +66,8 @@ def kept(
 
 def _holes(found: np.ndarray) -> np.ndarray:
     """What each slice's pixels enclose."""
+    from scipy import ndimage
+
     return np.stack([ndimage.binary_fill_holes(s) & ~s for s in found])
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from caseunet.bundle import Bundle, load_bundle
 from caseunet.config import PredictionSettings
@@ -24,6 +25,9 @@ ENGINES = ("torch",)
 
 PIXELS_AT_ONCE = {"cpu": 2**18, "cuda": 2**21}
 """Of the slices that go through a network together: on a CPU more would fall out of its caches."""
+
+NOT_FILLED = ("normal_", "uniform_", "trunc_normal_", "fill_", "zero_")
+"""What fills parameters at the beginning of training."""
 
 LOWEST = 1e-12
 """Probability below which a vote is taken to be none: its logarithm must be finite."""
@@ -218,17 +222,18 @@ class Predictor:
     def _built(self, weights: dict[str, Tensor]) -> nn.Module:
         """The network with these weights, which it shares where device and precision allow."""
         architecture = self.info.architecture
-        with torch.device("meta"):  # shapes only: nothing is allocated beyond what the bundle holds
+        with torch.device("meta"), _Unfilled():  # shapes only: nothing is allocated beyond what the bundle holds
             model = create_model(
                 architecture.name, architecture.in_channels, architecture.num_classes, **architecture.arguments
             )
         model.load_state_dict(weights, assign=True)
         for module in model.modules():
-            if not isinstance(module, nn.modules.batchnorm._BatchNorm):  # its running sums need their digits
-                for parameter in module.parameters(recurse=False):
-                    parameter.data = parameter.data.to(self._dtype)
-        model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return model.eval()
+            # the running sums of batch norm need their digits
+            dtype = torch.float32 if isinstance(module, nn.modules.batchnorm._BatchNorm) else self._dtype
+            for parameter in module.parameters(recurse=False):
+                layout = torch.channels_last if parameter.ndim == 4 else torch.preserve_format
+                parameter.data = parameter.data.to(self.device, dtype, memory_format=layout)
+        return model.to(self.device).eval()
 
     def _typed(self, model: nn.Module) -> Callable[[Tensor], Tensor]:
         return model if self._dtype is torch.float32 else lambda x: model(x.to(self._dtype))
@@ -250,6 +255,17 @@ class Predictor:
             return np.ascontiguousarray(np.moveaxis(image.reshape(-1, *image.shape[-3:]), -1, 1))
         expected = "(H, W) or (S, H, W)" if channels == 1 else f"(H, W, {channels}) or (S, H, W, {channels})"
         raise UserError(f"An array of shape {image.shape}: this model expects {expected}.")
+
+
+class _Unfilled(TorchFunctionMode):
+    """Parameters are not filled when a network is built: on the meta device that would load torch's compiler."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if getattr(func, "__name__", "") in NOT_FILLED:
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def read_picture(path: Path, preprocessing: Preprocessing) -> Picture:

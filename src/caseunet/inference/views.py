@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from caseunet.config import PredictionSettings
-from caseunet.data.transforms import SMALLEST
+from caseunet.types import SMALLEST
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,12 @@ SUFFIXES = (".nii", ".nii.gz")
 PADDING = 16
 """Bytes after the voxels that some writers leave."""
 
+PLACE = (
+    *("pixdim", "xyzt_units", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"),
+    *("qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"),
+)
+"""What a header tells of the place of its voxels."""
+
 WHOLE = 65535
 """What stands for 1 in files of shares."""
 
@@ -102,7 +108,8 @@ def write_labels(path: Path, labels: np.ndarray, geometry: Geometry, like: Path 
         path: ends in .nii or .nii.gz.
         labels: canonical order.
         geometry: of the source image.
-        like: the source file; if it is NIfTI, its header's codes and units are kept, and a fourth axis of one volume.
+        like: the source file; if it is NIfTI, all that its header tells of the place is kept, and a fourth axis of one
+            volume.
     """
     array = to_source(labels, geometry)
     if like is not None and is_nifti(like):
@@ -137,12 +144,16 @@ def _stream(stream: BinaryIO, image: Any, compressed: bool) -> None:
 
 
 def _placed(array: np.ndarray, geometry: Geometry, like: Any) -> Any:
-    """An image at the geometry's place, with the units and codes of a header."""
-    image = nib.Nifti1Image(array, geometry.affine)
+    """An image at the geometry's place, told as a header of the same place tells it.
+
+    A header holds two places, and codes of which one counts. Programs choose differently, so both are copied: what a
+    program takes for the image's place it then takes for the mask's. Those of another place nibabel replaces.
+    """
+    kind = nib.Nifti2Image if isinstance(like, nib.Nifti2Header) else nib.Nifti1Image  # large ones fit only into that
+    image = kind(array, geometry.affine)
     if isinstance(like, nib.Nifti1Header):
-        image.header.set_xyzt_units(*like.get_xyzt_units())
-        image.set_sform(geometry.affine, int(like["sform_code"]) or 1)
-        image.set_qform(geometry.affine, int(like["qform_code"]))
+        for field in PLACE:
+            image.header[field] = like[field]
     return image
 
 

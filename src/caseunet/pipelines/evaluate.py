@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from caseunet.config import PrepareConfig
-from caseunet.data.store import fold_of, read_split
+from caseunet.data.folds import fold_of, read_split
 from caseunet.errors import UserError
 from caseunet.evaluation.evaluator import (
     EvaluationSummary,

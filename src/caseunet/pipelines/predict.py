@@ -10,7 +10,7 @@ from typing import Any
 
 from caseunet.bundle import load_bundle
 from caseunet.config import PredictionOutputs, PredictionSettings
-from caseunet.data.store import fold_of, read_split
+from caseunet.data.folds import fold_of, read_split
 from caseunet.errors import UserError
 from caseunet.files import is_output, output_folder, unfinished_folder, write_json, write_text
 from caseunet.inference.predictor import Predictor

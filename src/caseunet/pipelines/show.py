@@ -52,9 +52,9 @@ def show(
         raise UserError(f"{out}: is there already. Choose another --out, or give --overwrite to replace it.")
     prepared = Prepared(prepared_folder)
     train = prepared.fold(config.data.fold, config.data.neighbours).train
-    preprocessing = plan_preprocessing(prepared.info, prepared.intensities(train), config.data)
     samples = _choose(prepared, train, cases, slices)
     patch_size = plan_patch_size(prepared, config.data, train)
+    preprocessing = plan_preprocessing(prepared.info, prepared.intensities(train), config.data, patch_size)
     dataset = BatchDataset(
         prepared, lambda seed, step: samples, config.data.neighbours, patch_size, config.augment, config.seed, 0
     )

@@ -18,7 +18,7 @@ from PIL import Image
 
 from caseunet.bundle import Architecture, Bundle, Score, TrainingData, add_quality, load_bundle, save_bundle
 from caseunet.config import Config, ModelConfig, load_config
-from caseunet.data.loader import plan_preprocessing
+from caseunet.data.loader import plan_patch_size, plan_preprocessing
 from caseunet.data.store import Prepared
 from caseunet.errors import UserError
 from caseunet.evaluation.figures import (
@@ -158,7 +158,8 @@ def _train(
         display = Display()
     prepared = Prepared(prepared_folder)
     fold = prepared.fold(config.data.fold, config.data.neighbours)
-    preprocessing = plan_preprocessing(prepared.info, prepared.intensities(fold.train), config.data)
+    patch_size = plan_patch_size(prepared, config.data, fold.train)
+    preprocessing = plan_preprocessing(prepared.info, prepared.intensities(fold.train), config.data, patch_size)
     label_map = prepared.info.label_map
     best_of = config.training.best_by.partition("/")[2]
     if best_of and best_of not in label_map.structures:

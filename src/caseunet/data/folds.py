@@ -1,0 +1,26 @@
+"""The folds of a prepared data set, as its splits.json tells them."""
+
+from caseunet.errors import UserError
+from caseunet.files import Location, read_model
+from caseunet.progress import counted
+from caseunet.types import Fold, Split
+
+
+def read_split(path: Location) -> Split:
+    """Read a splits.json.
+
+    Raises:
+        UserError: it is missing or of another form.
+    """
+    return read_model(path, Split, "splits.json of a prepared data set")
+
+
+def fold_of(split: Split, number: int, origin: Location) -> Fold:
+    """One fold.
+
+    Raises:
+        UserError: there are fewer folds; ``origin`` says where.
+    """
+    if not 0 <= number < len(split.folds):
+        raise UserError(f"{origin}: there is no fold {number}; it has {counted(len(split.folds), 'fold')}, from 0.")
+    return split.folds[number]

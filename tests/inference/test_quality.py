@@ -1,0 +1,119 @@
+"""The quality gate: expected Dice, usual ranges, flags, worked out by hand."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from caseunet.bundle import Quality, UsualRange
+from caseunet.inference.confidence import ConfidenceMeter, StructureConfidence
+from caseunet.inference.fingerprint import found_features, image_features, outside, usual_ranges
+from caseunet.inference.quality import CaseQuality, judge
+from caseunet.types import Label, LabelMap, Preprocessing
+
+MAP = LabelMap(
+    labels=tuple(Label(id=n, name=name, color=(n, 0, 0)) for n, name in enumerate(("none", "liver", "tumour"))),
+    structures={"liver": (1, 2), "tumour": (2,)},
+)
+
+
+def test_expected_dice_share_and_centre() -> None:
+    """Two slices of 1 × 2 pixels; the liver has .9 of one pixel and .4 of another that it does not win."""
+    probabilities = torch.tensor([[[[0.1, 0.6]], [[0.9, 0.3]], [[0.0, 0.1]]]])  # (1, 3, 1, 2)
+    meter = ConfidenceMeter(MAP, slices=2)
+    meter.add(probabilities, first=1)
+    found = meter.result()
+    assert found["liver"].expected_dice == pytest.approx(2 * 0.9 / (0.9 + 0.4 + 1))
+    assert found["liver"].share == pytest.approx(1 / 4)  # the slice that was not added counts too
+    assert found["liver"].centre == pytest.approx((1.5 / 2, 0.5, 0.25))
+    assert found["tumour"] == StructureConfidence(expected_dice=None, share=0.0, centre=None)
+
+
+def test_a_sure_network_expects_a_dice_of_one() -> None:
+    probabilities = torch.nn.functional.one_hot(torch.tensor([[[0, 1], [2, 1]]]), 3).permute(0, 3, 1, 2).float()
+    meter = ConfidenceMeter(MAP, slices=1)
+    meter.add(probabilities, 0)
+    assert meter.result()["tumour"].expected_dice == pytest.approx(1)
+    assert meter.result()["liver"].share == pytest.approx(3 / 4)
+
+
+def features_of(pixels: np.ndarray, spacing: tuple[float, float, float] | None = (3.0, 1.0, 1.0)) -> dict[str, float]:
+    p = Preprocessing(modality="mr", channels=1, subtract=(10.0,), divide=(5.0,))
+    return image_features(pixels, p, np.zeros((2, 1), np.float32), spacing)
+
+
+def test_features_are_those_of_the_network_s_input() -> None:
+    pixels = np.zeros((2, 1, 2, 4))
+    pixels[..., 2:] = 20  # (20 − 10) / 5 = 2, and −2 on the left
+    found = features_of(pixels)
+    assert found["size:rows"] == pytest.approx(math.log(2))
+    assert found["spacing:slices"] == pytest.approx(math.log(3))
+    assert (found["percentile:10"], found["percentile:90"], found["contrast"]) == pytest.approx((-2, 2, 2))
+    assert found["balance:columns"] == pytest.approx(-2)  # −4 in contrasts of 2
+    assert (found["balance:rows"], found["balance:slices"]) == (0, 0)
+    assert features_of(pixels[..., ::-1])["balance:columns"] == pytest.approx(2)
+    assert "spacing:rows" not in features_of(pixels, None)
+    assert "steps" not in features_of(pixels[:1])
+
+
+def test_noise_raises_its_feature() -> None:
+    rng = np.random.default_rng(0)
+    smooth = np.linspace(0, 20, 64 * 64).reshape(1, 1, 64, 64)
+    noisy = smooth + rng.normal(0, 5, smooth.shape)
+    assert features_of(noisy)["noise"] > features_of(smooth)["noise"] + 1
+
+
+def test_usual_ranges_need_eight_cases() -> None:
+    cases = [{"size:rows": float(n)} for n in range(8)]
+    assert usual_ranges(cases[:7]) == ()
+    (usual,) = usual_ranges(cases)
+    assert (usual.low, usual.high) == (0, 7)
+    assert usual.spread == pytest.approx(math.sqrt(5.25))
+    assert usual_ranges([*cases, *({"other": 1.0} for _ in range(9))])[0].name == "other"  # most have it
+    assert outside({"size:rows": 7.0}, (usual,)) == []
+    far = outside({"size:rows": 7 + 2 * usual.spread, "unknown": 3.0}, (usual,))
+    assert [unusual.times for unusual in far] == pytest.approx([2])
+    assert far[0].text.startswith("number of rows (logarithm) is 11.6; in training it was 0 to 7")
+
+
+def test_what_was_found_has_a_size_and_a_place() -> None:
+    found = {"liver": StructureConfidence(0.9, 0.25, (0.5, 0.25, 0.75)), "tumour": StructureConfidence(None, 0.0, None)}
+    assert found_features(found) == {
+        "share:liver": pytest.approx(math.log(0.25)),
+        "place:liver among slices": 0.5,
+        "place:liver among rows": 0.25,
+        "place:liver among columns": 0.75,
+    }
+
+
+def quality(threshold: float = 2.0) -> Quality:
+    return Quality(
+        protocol="",
+        temperature=1.0,
+        calibration_error=(0.1, 0.05),
+        usual=(UsualRange(name="contrast", low=1.0, high=2.0, spread=0.5),),
+        threshold=threshold,
+        lines={"liver": (0.1, 0.8), "tumour": (-2.0, 1.0)},
+        error={},
+        cleaning=(),
+        validated=(),
+    )
+
+
+def test_a_case_is_judged_by_its_line_and_its_farthest_feature() -> None:
+    found = {"liver": StructureConfidence(0.5, 0.1, None), "tumour": StructureConfidence(None, 0.0, None)}
+    usual = judge(quality(), {"contrast": 2.9}, found)
+    assert usual.predicted_dice == {"liver": pytest.approx(0.5), "tumour": None}
+    assert (usual.unusual, usual.flagged, usual.reasons) == (pytest.approx(1.8), False, ())
+    strange = judge(quality(), {"contrast": 3.5}, found)
+    assert (strange.unusual, strange.flagged) == (pytest.approx(3), True)
+    assert "standard deviation of the network's input is 3.5; in training it was 1 to 2" in strange.reasons[0]
+
+
+def test_flagged_cases_come_first_then_the_lowest_predicted_dice() -> None:
+    def case(dice: float | None, unusual: float) -> CaseQuality:
+        return CaseQuality(predicted_dice={"liver": dice}, unusual=unusual, flagged=unusual > 2, reasons=())
+
+    ordered = [case(0.95, 4.0), case(0.2, 3.0), case(0.3, 0.0), case(0.9, 1.9), case(None, 0.0)]
+    assert sorted(ordered, key=lambda one: one.urgency, reverse=True) == ordered

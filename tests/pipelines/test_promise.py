@@ -1,0 +1,73 @@
+"""Memory and time, promised before the start."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from caseunet.bundle import Bundle
+from caseunet.errors import UserError
+from caseunet.pipelines.predict import dry_run, predict
+from caseunet.pipelines.promise import parsed_size
+
+MIB = 2**20
+
+
+def test_sizes_of_memory() -> None:
+    assert parsed_size("2GB") == 2 * 10**9
+    assert parsed_size(" 1500 MiB".replace(" M", "M")) == 1500 * MIB
+    assert parsed_size("0.5g") == 5 * 10**8
+    assert parsed_size("4096") == 4096
+    for wrong in ("much", "2 apples", "-3GB", ""):
+        with pytest.raises(UserError, match="is no amount of memory; expected one such as 4GB"):
+            parsed_size(wrong)
+
+
+def volume(path: Path, slices: int) -> Path:
+    pixels = np.random.default_rng(0).integers(-1000, 1000, (256, 256, slices)).astype(np.int16)
+    nib.save(nib.Nifti1Image(pixels, np.diag([-1, -1, 3, 1])), path)
+    return path
+
+
+def test_a_dry_run_tells_and_writes_nothing(lits_bundle: Bundle, tmp_path: Path) -> None:
+    path = volume(tmp_path / "ct.nii.gz", 12)
+    (tmp_path / "bad.nii").write_bytes(b"no image")
+    before = sorted(tmp_path.iterdir())
+    costs, failed = dry_run(lits_bundle.folder, [tmp_path])
+    assert [(cost.id, cost.slices, cost.height, cost.width) for cost in costs] == [("ct", 12, 256, 256)]
+    assert costs[0].seconds > 0
+    assert costs[0].memory > path.stat().st_size
+    assert [item.id for item in failed] == ["bad"]
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_what_would_not_fit_is_not_begun(lits_bundle: Bundle, tmp_path: Path) -> None:
+    path = volume(tmp_path / "ct.nii.gz", 12)
+    with pytest.raises(
+        UserError, match=r"ct.nii.gz: 12 slices of 256×256 need about .* 48 MiB are allowed \(--max-ram"
+    ):
+        predict(lits_bundle.folder, [path], tmp_path / "out", max_ram=48 * MIB)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_promise_is_kept(lits_bundle: Bundle, tmp_path: Path) -> None:
+    """The highest memory of a process of its own, which is asked for its estimate first and then predicts."""
+    path = volume(tmp_path / "ct.nii.gz", 60)
+    program = (
+        "from pathlib import Path\n"
+        "from caseunet.pipelines.predict import dry_run, predict\n"
+        "from caseunet.pipelines.models import highest_memory\n"
+        f"bundle, image = Path({str(lits_bundle.folder)!r}), Path({str(path)!r})\n"
+        f"out = Path({str(tmp_path / 'out')!r})\n"
+        "(cost,), _ = dry_run(bundle, [image])\n"
+        "Path('/proc/self/clear_refs').write_text('5')\n"
+        "predict(bundle, [image], out, max_ram=cost.memory + 2**25)\n"
+        "print(cost.memory, highest_memory())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    promised, taken = map(int, done.stdout.split())
+    assert taken <= promised + 2**25
+    assert promised < 2 * taken  # a promise of everything would be worth nothing

@@ -115,5 +115,5 @@ def test_flagged_cases_come_first_then_the_lowest_predicted_dice() -> None:
     def case(dice: float | None, unusual: float) -> CaseQuality:
         return CaseQuality(predicted_dice={"liver": dice}, unusual=unusual, flagged=unusual > 2, reasons=())
 
-    ordered = [case(0.95, 4.0), case(0.2, 3.0), case(0.3, 0.0), case(0.9, 1.9), case(None, 0.0)]
+    ordered = [case(0.2, 3.0), case(0.95, 4.0), case(0.3, 0.0), case(0.9, 1.9), case(None, 0.0)]
     assert sorted(ordered, key=lambda one: one.urgency, reverse=True) == ordered

@@ -18,8 +18,8 @@ class CaseQuality(Stored):
     unusual: float
     """How far the case lies outside what training knew, in the unit of the bundle's ranges; 0 inside."""
     flagged: bool
-    """Whether that is beyond the bundle's threshold: then the predicted Dice cannot be trusted, and comes first to be
-    looked at."""
+    """Whether that is beyond the bundle's threshold: then the predicted Dice is likely too high, and the case comes
+    before those that are not flagged."""
     reasons: tuple[str, ...]
     """Of the flag, the farthest first."""
 
@@ -31,7 +31,7 @@ class CaseQuality(Stored):
     @property
     def urgency(self) -> tuple[bool, float]:
         """Cases with a greater one are to be looked at first."""
-        return self.flagged, self.unusual if self.flagged else 1 - self.lowest
+        return self.flagged, 1 - self.lowest
 
 
 def judge(quality: Quality, image: Mapping[str, float], found: Mapping[str, StructureConfidence]) -> CaseQuality:

@@ -2,10 +2,10 @@
 
     python benchmarks/quality.py HIPPOCAMPUS PREPARED BUNDLE CT OUT.json
 
-HIPPOCAMPUS is the raw data set (Decathlon Task04), PREPARED its prepared form, on a fold of which BUNDLE was trained. CT
-is any abdominal CT: pieces of it are "another organ". The bundle's gate is fitted anew to every second validation case
-of its fold. The others, which neither network nor gate has seen, are predicted as they are and in each of these forms,
-through files and the same functions as `caseunet predict`:
+HIPPOCAMPUS is the raw data set (Decathlon Task04), PREPARED its prepared form, on a fold of which BUNDLE was trained,
+and CT any abdominal CT: pieces of it are "another organ". The bundle's gate is fitted anew to every second validation
+case of its fold. The others, which neither network nor gate has seen, are predicted as they are and in each of these
+forms, through files and the same functions as `caseunet predict`:
 
     noise      white noise added, once of half the image's own standard deviation, once of twice that
     flipped    its voxels turned round along one axis, the affine left as it was (its mask too): a writer's mistake

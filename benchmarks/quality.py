@@ -30,6 +30,7 @@ Dice.
 
 import argparse
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -173,7 +174,7 @@ def row_of(
 
 
 def summary(kind: str, rows: list[dict[str, object]]) -> dict[str, object]:
-    reasons = [str(row["reason"]).split(" is ")[0] for row in rows if row["reason"]]
+    reasons = [re.split(" is | are | differ by | has ", str(row["reason"]))[0] for row in rows if row["reason"]]
     return {
         "kind": kind,
         "dice": float(np.mean([1 - row["risk"] for row in rows])),

@@ -23,17 +23,18 @@ LEAST_SPREAD = 0.02
 """Below which a spread only tells that training cases were all the same: features are of the order of one."""
 
 TEXTS = {
-    "spacing": "distance of {0} (logarithm of mm)",
-    "size": "number of {0} (logarithm)",
-    "percentile": "{0}th percentile of the network's input",
-    "channel": "mean of channel {0} of the network's input",
-    "contrast": "standard deviation of the network's input",
-    "noise": "differences of neighbouring pixels (logarithm of their share of the contrast)",
-    "steps": "differences of neighbouring slices (logarithm of their share of the contrast)",
-    "balance": "brightness of the first half of {0} against the second",
-    "share": "share of the image that is {0} (logarithm)",
-    "place": "place of {0}",
+    "spacing": "{0} are {1} mm apart; in training {2} to {3} mm",
+    "size": "there are {1} {0}; in training {2} to {3}",
+    "percentile": "the {0}th percentile of the network's input is {1}; in training {2} to {3}",
+    "channel": "the mean of channel {0} of the network's input is {1}; in training {2} to {3}",
+    "contrast": "the standard deviation of the network's input is {1}; in training {2} to {3}",
+    "noise": "neighbouring pixels differ by {1} of the contrast; in training by {2} to {3}",
+    "steps": "neighbouring slices differ by {1} of the contrast; in training by {2} to {3}",
+    "balance": "the first half of the {0} is brighter than the second by {1} of the contrast; in training by {2} to {3}",
+    "share": "{0} has {1} of the image; in training {2} to {3}",
+    "place": "the place of {0}, from 0 to 1, is {1}; in training {2} to {3}",
 }
+LOGARITHMS = ("spacing", "size", "noise", "steps", "share")
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,10 @@ class Unusual:
     @property
     def text(self) -> str:
         kind, _, what = self.name.partition(":")
-        return f"{TEXTS[kind].format(what)} is {self.value:.3g}; in training it was {self.low:.3g} to {self.high:.3g}"
+        values = [self.value, self.low, self.high]
+        if kind in LOGARITHMS:
+            values = [float(np.exp(value)) for value in values]
+        return TEXTS[kind].format(what, *(f"{value:.3g}" for value in values))
 
 
 def image_features(

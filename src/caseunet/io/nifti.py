@@ -132,7 +132,8 @@ def write_shares(path: Path, shares: np.ndarray, geometry: Geometry) -> None:
 
 def _stream(stream: BinaryIO, image: Any, compressed: bool) -> None:
     """Write header and voxels as they are."""
-    out: Any = gzip.GzipFile(fileobj=stream, mode="wb", compresslevel=1, mtime=0) if compressed else stream
+    # without a name and a time in it, so that the same voxels are the same bytes
+    out: Any = gzip.GzipFile("", "wb", compresslevel=1, fileobj=stream, mtime=0) if compressed else stream
     header = image.header
     header["magic"], header["vox_offset"] = b"n+1", 352
     out.write(header.binaryblock + bytes(4))

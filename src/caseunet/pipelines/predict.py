@@ -248,10 +248,17 @@ def _preview(result: PredictionsInfo) -> list[PreviewCase]:
     ]
 
 
+def _settings_text(settings: PredictionSettings) -> str:
+    parts = ["float32" if settings.precision == "32" else "bfloat16"]
+    parts += ["mirrored images too"] if settings.flips else []
+    parts += [f"sizes ×{', ×'.join(f'{s:g}' for s in settings.scales)}"] if settings.scales != (1.0,) else []
+    return ", ".join([*parts, "masks mended as learned" if settings.clean else "masks not mended"])
+
+
 def _facts(result: PredictionsInfo) -> list[tuple[str, str]]:
     return [
         ("bundle", f"{result.bundle} (weights {result.bundle_hash})"),
-        ("settings", ", ".join(f"{key} {value}" for key, value in result.settings.model_dump().items())),
+        ("settings", _settings_text(result.settings)),
         ("masks", f"one file for each image, listed in {DESCRIPTION}"),
         ("caseunet", result.code_version),
     ]

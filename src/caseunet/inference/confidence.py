@@ -15,7 +15,8 @@ class StructureConfidence:
 
     Attributes:
         expected_dice: 2 Σ p·y / (Σ p + Σ y) with the structure's calibrated probability p and its predicted mask y: the
-            Dice that follows if the probabilities are right. None where next to nothing is predicted or probable.
+            Dice that follows if the probabilities are right. None where nothing is predicted: they cannot tell whether
+            that is right.
         share: of the case's pixels that it has.
         centre: of its pixels, as shares of the case's slices, rows and columns; None where it has none.
     """
@@ -23,10 +24,6 @@ class StructureConfidence:
     expected_dice: float | None
     share: float
     centre: tuple[float, float, float] | None
-
-
-LEAST_PIXELS = 0.5
-"""Of predicted and probable pixels together, below which there is nothing to be sure or unsure of."""
 
 
 class ConfidenceMeter:
@@ -72,7 +69,7 @@ class ConfidenceMeter:
             slices, rows, columns = (sums[3:] / found).tolist()
             centre = (slices, rows, columns)
         return StructureConfidence(
-            expected_dice=float(2 * both / (probable + found)) if probable + found > LEAST_PIXELS else None,
+            expected_dice=float(2 * both / (probable + found)) if found else None,
             share=float(found / self._pixels) if self._pixels else 0.0,
             centre=centre,
         )

@@ -30,7 +30,8 @@ TEXTS = {
     "contrast": "the standard deviation of the network's input is {1}; in training {2} to {3}",
     "noise": "neighbouring pixels differ by {1} of the contrast; in training by {2} to {3}",
     "steps": "neighbouring slices differ by {1} of the contrast; in training by {2} to {3}",
-    "balance": "the first half of the {0} is brighter than the second by {1} of the contrast; in training by {2} to {3}",
+    "balance": "the first half of the {0} is {1} of the contrast brighter than the second; in training {2} to {3}",
+    "absent": "nothing was found of {0}, which every training case had",
     "share": "{0} has {1} of the image; in training {2} to {3}",
     "place": "the place of {0}, from 0 to 1, is {1}; in training {2} to {3}",
 }
@@ -103,9 +104,10 @@ def image_features(
 
 
 def found_features(found: Mapping[str, StructureConfidence]) -> dict[str, float]:
-    """What was found in a case, or drawn in its reference, is like; structures that are nowhere say nothing."""
+    """What was found in a case, or drawn in its reference, is like."""
     features = {}
     for name, structure in found.items():
+        features[f"absent:{name}"] = float(structure.centre is None)
         if structure.centre is not None:
             features[f"share:{name}"] = float(np.log(structure.share))
             axes = ("slices", "rows", "columns")

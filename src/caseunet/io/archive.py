@@ -9,6 +9,7 @@ import shutil
 import stat
 import struct
 import tempfile
+import unicodedata
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,9 @@ LONGEST_TABLE = 200 * MOST_ENTRIES
 
 MOST_EXPANSION = 500
 """Times the size of the zip that its content may have: masks that are nearly empty come to 400, a bomb to 1,032."""
+
+MOST_FOLDERS = 50
+"""In which a file of the zip may lie, one within the other."""
 
 HARMLESS = 2**28
 """Bytes of content up to which the expansion does not matter."""
@@ -108,6 +112,8 @@ def _check_file(path: Path) -> int:
     Raises:
         UserError: it is no zip, is cut short, or its table of contents is too long to be read.
     """
+    if not path.is_file():
+        raise UserError(f"{path}: is no file that can be read.")  # to open a pipe would wait for whoever fills it
     try:
         with path.open("rb") as stream:
             first = stream.read(4)
@@ -175,6 +181,10 @@ def _parts(path: Path, info: ZipInfo) -> tuple[str, ...]:
         raise _bad(path, info, "would lie outside the folder that it is unpacked to")
     if "\\" in name or "\0" in name or any(re.match("[A-Za-z]:", part) for part in parts):
         raise _bad(path, info, "has a backslash, a drive letter or a zero byte in its name")
+    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in name):
+        raise _bad(path, info, "has a line break or another control character in its name")
+    if len(parts) > MOST_FOLDERS + 1:
+        raise _bad(path, info, f"lies in more than {MOST_FOLDERS} folders, one within the other")
     return parts
 
 

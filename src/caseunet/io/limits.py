@@ -6,8 +6,8 @@ import psutil
 
 from caseunet.errors import UserError
 
-MOST_COMPRESSION = 1100
-"""No deflate stream expands further than 1,032 times."""
+MOST_COMPRESSION = 1400
+"""No deflate stream expands further than 1,032 times, no JPEG or LZW stream further than 1,370."""
 
 SLACK = 4096
 """Bytes of headers and padding that compression cannot save."""

@@ -3,6 +3,7 @@
 import gzip
 import math
 import re
+import struct
 import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,6 +17,7 @@ from caseunet.errors import UserError
 from caseunet.files import written_whole
 from caseunet.io.geometry import to_canonical, to_source, volume_geometry
 from caseunet.io.limits import check_declared_size
+from caseunet.io.quiet import quiet
 from caseunet.io.values import rescaled, whole_numbers
 from caseunet.types import Geometry, Mask, Picture
 
@@ -29,6 +31,9 @@ PLACE = (
     *("qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"),
 )
 """What a header tells of the place of its voxels."""
+
+FARTHEST = 2**24
+"""Bytes before the voxels: the header, and what programs add to it."""
 
 WHOLE = 65535
 """What stands for 1 in files of shares."""
@@ -162,13 +167,40 @@ def _open(path: Path) -> Any:
     if not path.is_file():
         raise UserError(f"{path}: no such file.")
     try:
-        image: Any = nib.load(path, mmap=False)  # a mapped file that changes underneath would end the process
-        spatial = isinstance(image, SpatialImage)
+        offset = _offset(path)
+        if not offset <= FARTHEST:  # NaN is not
+            raise UserError(f"{path}: its voxels begin at byte {offset:,.0f}; its header is damaged.")
+        with quiet():
+            image: Any = nib.load(path, mmap=False)  # a mapped file that changes underneath would end the process
+            spatial = isinstance(image, SpatialImage)
+    except UserError:
+        raise
     except Exception as error:  # nibabel raises many kinds for bytes that are no image
-        raise UserError(f"{path}: cannot be read as NIfTI: {error}") from error
+        raise UserError(f"{path}: cannot be read as NIfTI: {_reason(error)}") from error
     if not spatial:
         raise UserError(f"{path}: expected a volume, found {type(image).__name__}.")
     return image
+
+
+def _offset(path: Path) -> float:
+    """Byte at which the voxels begin: all before it is read with the header, however far a compressed file expands.
+
+    Raises:
+        ValueError: the file does not begin with the header of NIfTI-1 or NIfTI-2.
+    """
+    opener: Any = gzip.open if path.name.lower().endswith(".gz") else open
+    with opener(path, "rb") as stream:
+        head = stream.read(176)
+    for order in "<>":
+        if head[:4] == struct.pack(f"{order}i", 348) and len(head) >= 112:
+            return float(struct.unpack_from(f"{order}f", head, 108)[0])
+        if head[:4] == struct.pack(f"{order}i", 540) and len(head) >= 176:
+            return float(struct.unpack_from(f"{order}q", head, 168)[0])
+    raise ValueError("it does not begin as NIfTI does")
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _geometry(path: Path, image: Any) -> Geometry:
@@ -193,7 +225,8 @@ def _read_array(path: Path, image: Any) -> np.ndarray:
             with gzip.open(path) as stream:
                 content = stream.read(needed + PADDING + 1)
                 length = len(content)
-            image = type(image).from_bytes(content)
+            with quiet():
+                image = type(image).from_bytes(content)
         else:
             length = path.stat().st_size
         if not needed <= length <= needed + PADDING:
@@ -207,4 +240,6 @@ def _read_array(path: Path, image: Any) -> np.ndarray:
         *(OSError, EOFError, ValueError, OverflowError, TypeError, AttributeError, MemoryError),
         *(zlib.error, ImageFileError, HeaderDataError),
     ) as error:
-        raise UserError(f"{path}: its voxels cannot be read; the file is truncated or damaged: {error}") from error
+        raise UserError(
+            f"{path}: its voxels cannot be read; the file is truncated or damaged: {_reason(error)}"
+        ) from error

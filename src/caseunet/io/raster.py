@@ -6,10 +6,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from caseunet.errors import UserError
 from caseunet.files import written_whole
+from caseunet.io.limits import check_declared_size
+from caseunet.io.quiet import quiet
 from caseunet.io.values import as_integers, whole_numbers
 from caseunet.types import Color, Geometry, Mask, Picture
 
@@ -18,7 +20,14 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 LOSSLESS = (".png", ".tif", ".tiff", ".bmp")
 """Those that can hold class ids."""
 
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
+"""What Pillow may take a file for. It knows many more, whatever the suffix; one of them, PostScript, is a program."""
+
 EXIF_ORIENTATION = 274
+BITS_PER_SAMPLE = 258
+
+_FAR = ("group3", "group4", "tiff_ccitt", "zstd", "lzma", "webp", "lerc")
+"""Compressions of TIFF that can make an empty image as small as they like."""
 
 _COLOR = ("RGB", "RGBA", "P", "L", "LA", "1", "CMYK", "YCbCr")
 _GREY = ("L", "I;16", "I;16B", "I", "F")
@@ -46,7 +55,7 @@ def read_image(path: Path, channels: int) -> Picture:
     """
     with _open(path) as image:
         known, wanted = (_COLOR, "an 8-bit colour or grey image") if channels == 3 else (_GREY, "a grey image")
-        if image.mode not in known:
+        if image.mode not in known or image.mode == "1":  # a mask or a fax
             raise UserError(f"{path}: found an image of Pillow's mode {image.mode}; expected {wanted}.")
         loaded = _load(path, image)
         pixels = np.asarray(loaded.convert("RGB")).transpose(2, 0, 1) if channels == 3 else np.asarray(loaded)[None]
@@ -119,7 +128,10 @@ def _open(path: Path) -> Image.Image:
     if not path.is_file():
         raise UserError(f"{path}: no such file.")
     with _explained(path, "cannot be read as an image"):
-        return Image.open(path)
+        try:
+            return Image.open(path, formats=FORMATS)
+        except UnidentifiedImageError as error:
+            raise ValueError(f"it is none of {', '.join(FORMATS)}, or its header is damaged") from error
 
 
 def _load(path: Path, image: Image.Image) -> Image.Image:
@@ -128,13 +140,15 @@ def _load(path: Path, image: Image.Image) -> Image.Image:
     Raises:
         UserError: several pages, more than 8 bits in a colour, or damaged.
     """
+    if image.info.get("compression") not in _FAR:
+        check_declared_size(path, _least_bytes(image), compressed=True)
     with _explained(path, "its pixels cannot be read; the file is truncated or damaged"):
         pages: int = getattr(image, "n_frames", 1)
         if pages > 1:
             raise UserError(f"{path}: holds {pages} pages; expected one image in a file.")
+        if image.mode in _COLOR and _bits(image) > 8:
+            raise UserError(f"{path}: has {_bits(image)} bits in each colour; expected 8. Save it with 8.")
         if image.format == "PNG":
-            if any(";16" in str(tile.args) and image.mode != "I;16" for tile in getattr(image, "tile", ())):
-                raise UserError(f"{path}: has 16 bits in each colour; expected 8. Save it with 8.")
             with Image.open(path) as again:
                 again.verify()  # the checksums, which decoding does not look at
         image.load()
@@ -147,14 +161,28 @@ def _load(path: Path, image: Image.Image) -> Image.Image:
     return image
 
 
+def _least_bytes(image: Image.Image) -> int:
+    """Of the pixels before they were compressed; grey values and palette indices may have had a bit each."""
+    pixels = image.width * image.height
+    return pixels * len(image.getbands()) if image.mode not in ("1", "L", "P") else pixels // 8
+
+
+def _bits(image: Image.Image) -> int:
+    """In each sample of a colour image."""
+    if image.format == "TIFF":
+        return int(max(image.tag_v2.get(BITS_PER_SAMPLE, (1,))))  # type: ignore[attr-defined]
+    return 16 if any(";16" in str(tile.args) for tile in getattr(image, "tile", ())) else 8
+
+
 @contextmanager
 def _explained(path: Path, problem: str) -> Iterator[None]:
     """Turn what Pillow raises for bad bytes, of many kinds, into one message; its remarks on metadata are not shown."""
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), quiet():
             warnings.simplefilter("ignore")
             yield
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"{path}: {problem}: {str(error) or type(error).__name__}") from error
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path}: {problem}: {text}") from error

@@ -282,9 +282,7 @@ def predict(
     flips: Annotated[
         bool, Parameter(negative="", show_default=False, help="Mean over mirrored images too: four times the work.")
     ] = False,
-    scales: Annotated[
-        tuple[float, ...], Parameter(negative="", help="Mean over images of these sizes: --scales 0.75 1 1.25.")
-    ] = (1.0,),
+    scales: Annotated[str, Parameter(help="Mean over images of these sizes: 0.75,1,1.25.")] = "1",
     clean: Annotated[bool, Parameter(help="Mend masks as was learned in validation.")] = True,
     overlay: Annotated[
         bool, Parameter(negative="", show_default=False, help="Also a picture of each, and preview.html.")
@@ -322,9 +320,10 @@ def predict(
         probabilities=probabilities, overlay=overlay, measurements=measurements, dicom_seg=dicom_seg
     )
     try:
-        how = PredictionSettings(precision=precision, flips=flips, scales=scales, clean=clean)
+        factors = tuple(float(factor) for factor in scales.split(","))
+        how = PredictionSettings(precision=precision, flips=flips, scales=factors, clean=clean)
     except ValueError as error:
-        raise UserError("--scales: expected factors from 0.25 to 4, such as 0.75 1 1.25.") from error
+        raise UserError(f'--scales "{scales}": expected factors from 0.25 to 4, such as 0.75,1,1.25.') from error
     ram = None if max_ram is None else parsed_size(max_ram)
     display = TerminalDisplay(console)
     if dry_run:
@@ -533,6 +532,8 @@ def _print_first_looks(done: Any) -> None:
     """The cases to be looked at first, and why."""
     cases = {case.id: case for case in done.cases}
     flagged = sum(case.quality.flagged for case in done.cases if case.quality)
+    if any(case.quality and case.quality.unusual is None for case in done.cases):
+        _say("too few training cases to tell which of these are unlike them", style="dim")
     if not done.look_first or (len(cases) == 1 and not flagged):
         return
     if flagged:

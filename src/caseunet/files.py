@@ -20,6 +20,9 @@ Model = TypeVar("Model", bound=BaseModel)
 Location = Path | UPath
 """A path of this machine, or an fsspec URL."""
 
+PARTIAL = ".partial-"
+"""How the name of a file begins that is being written."""
+
 MARKER = ".caseunet"
 """In every output folder; holds its kind."""
 
@@ -61,7 +64,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     The temporary name keeps the suffixes of the real one, because image writers choose the format by them.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    temporary = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
     try:
         yield temporary
         os.replace(temporary, path)

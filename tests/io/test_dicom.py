@@ -37,8 +37,8 @@ def save(folder: Path, datasets: Sequence[Any]) -> list[Path]:
 
 
 def geometry_of(count: int = 4) -> Geometry:
-    """Of so many of the slices; axes (slices, rows, columns)."""
-    return Geometry(shape=(count, 5, 6), affine=AFFINE[:, [2, 1, 0, 3]])
+    """Of so many of the slices; axes (columns, rows, slices)."""
+    return Geometry(shape=(6, 5, count), affine=AFFINE)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_headers_and_pixels_tell_the_same_place(tmp_path: Path) -> None:
     geometry, picture = dicom.read_geometry(paths), dicom.read_series(paths)
     np.testing.assert_array_equal(picture.pixels[:, 0], hounsfield.T)
     for found in (geometry, picture.geometry):
-        assert found.shape == (4, 5, 6)
+        assert found.shape == (6, 5, 4)
         assert found.spacing == pytest.approx((2.5, 0.8, 0.7))
         assert distance_in_voxels(found, geometry_of()) < 1e-6
 
@@ -116,7 +116,7 @@ def test_directions_that_differ_by_rounding_are_one_direction(tmp_path: Path) ->
     hounsfield, slices = slices_of()
     slices[2].ImageOrientationPatient = [1, 0, 1e-6, 0, 1, 0]
     paths = save(tmp_path, slices)
-    assert dicom.read_geometry(paths).shape == (4, 5, 6)
+    assert dicom.read_geometry(paths).shape == (6, 5, 4)
     np.testing.assert_array_equal(dicom.read_series(paths).pixels[:, 0], hounsfield.T)
 
 
@@ -236,7 +236,7 @@ def test_all_frames_in_one_file(tmp_path: Path) -> None:
     np.testing.assert_array_equal(picture.pixels[:, 0], stored / 2)
     geometry = dicom.read_geometry([tmp_path / "map.dcm"])
     for found in (geometry, picture.geometry):
-        assert found.shape == (4, 5, 6)
+        assert found.shape == (6, 5, 4)
         assert distance_in_voxels(found, geometry_of()) < 1e-6
 
 

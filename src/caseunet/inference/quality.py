@@ -15,8 +15,9 @@ class CaseQuality(Stored):
 
     predicted_dice: dict[str, float | None]
     """By structure; None where nothing was found and nothing was probable."""
-    unusual: float
-    """How far the case lies outside what training knew, in the unit of the bundle's ranges; 0 inside."""
+    unusual: float | None
+    """How far the case lies outside what training knew, in the unit of the bundle's ranges; 0 inside, None where there
+    were too few training cases to tell."""
     flagged: bool
     """Whether that is beyond the bundle's threshold: then the predicted Dice is likely too high, and the case comes
     before those that are not flagged."""
@@ -52,5 +53,8 @@ def judge(quality: Quality, image: Mapping[str, float], found: Mapping[str, Stru
         predicted[name] = None if expected is None else min(1.0, max(0.0, a + b * expected))
     reasons = tuple(unusual.text for unusual in far if unusual.times > quality.threshold)
     return CaseQuality(
-        predicted_dice=predicted, unusual=times, flagged=flagged, reasons=reasons[:MOST_REASONS] if flagged else ()
+        predicted_dice=predicted,
+        unusual=times if quality.usual else None,
+        flagged=flagged,
+        reasons=reasons[:MOST_REASONS] if flagged else (),
     )

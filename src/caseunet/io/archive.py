@@ -30,6 +30,9 @@ LONGEST_TABLE = 200 * MOST_ENTRIES
 MOST_EXPANSION = 500
 """Times the size of the zip that its content may have: masks that are nearly empty come to 400, a bomb to 1,032."""
 
+LONGEST_NAME = 255
+"""Bytes of a name that disks take."""
+
 MOST_FOLDERS = 50
 """In which a file of the zip may lie, one within the other."""
 
@@ -112,8 +115,8 @@ def _check_file(path: Path) -> int:
     Raises:
         UserError: it is no zip, is cut short, or its table of contents is too long to be read.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: is no file that can be read.")  # to open a pipe would wait for whoever fills it
+    if path.exists() and not path.is_file():  # to open a pipe would wait for whoever fills it
+        raise UserError(f"{path}: cannot be read: it is no file.")
     try:
         with path.open("rb") as stream:
             first = stream.read(4)
@@ -183,6 +186,8 @@ def _parts(path: Path, info: ZipInfo) -> tuple[str, ...]:
         raise _bad(path, info, "has a backslash, a drive letter or a zero byte in its name")
     if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in name):
         raise _bad(path, info, "has a line break or another control character in its name")
+    if any(len(part.encode()) > LONGEST_NAME for part in parts):
+        raise _bad(path, info, f"has a name of more than {LONGEST_NAME} bytes")
     if len(parts) > MOST_FOLDERS + 1:
         raise _bad(path, info, f"lies in more than {MOST_FOLDERS} folders, one within the other")
     return parts

@@ -1,6 +1,7 @@
 """DICOM: series of slices as volumes, and segmentation objects, through pydicom and highdicom."""
 
 import warnings
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import numpy as np
 
 from caseunet.errors import UserError
 from caseunet.io.geometry import to_canonical, volume_geometry
+from caseunet.io.limits import check_declared_size
 from caseunet.io.values import as_integers
 from caseunet.types import Geometry, Mask, Picture
 
@@ -25,7 +27,17 @@ ORIENTATION_TOLERANCE = 1e-4
 PARAMETRIC_MAP = "1.2.840.10008.5.1.4.1.1.30"
 """Its pixels have no rescale, but a real-world value map."""
 
+MOST_DEFLATED = 100
+"""Times the size of a deflated file that it may be when it is unpacked, which is done at once."""
+
+HARMLESS = 2**24
+"""Bytes up to which that does not matter: air compresses well."""
+
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+REVERSED = [2, 1, 0, 3]
+"""Columns of an affine whose array has its axes the other way round: highdicom's are (slices, rows, columns)."""
+
 _TAGS = [
     *("SeriesInstanceUID", "SOPInstanceUID", "Modality", "PatientID", "SeriesNumber", "SeriesDescription"),
     *("ReferencedSeriesSequence", "SegmentSequence", "ImageType", "Rows"),
@@ -67,6 +79,8 @@ def is_dicom(path: Path) -> bool:
         return True
     if path.suffix and not path.suffix[1:].isdigit():  # names such as 1.2.840.113 have a number behind the last dot
         return False
+    if not path.is_file():  # to open a pipe would wait for whoever fills it
+        return False
     try:
         with path.open("rb") as stream:
             return stream.read(132)[128:] == b"DICM"
@@ -80,10 +94,8 @@ def read_header(path: Path) -> Header:
     Raises:
         UserError: the file is no DICOM image.
     """
-    import pydicom
-
     with _explained(path, "cannot be read as DICOM"):
-        d = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
+        d = _dataset(path, pixels=False, tags=_TAGS)
         references = tuple(str(item.SeriesInstanceUID) for item in d.get("ReferencedSeriesSequence", ()))
         segments = {int(s.SegmentNumber): _label(s) for s in d.get("SegmentSequence", ())}
         series, modality = str(d.get("SeriesInstanceUID", "")), str(d.get("Modality", ""))
@@ -104,21 +116,20 @@ def read_header(path: Path) -> Header:
 
 
 def read_geometry(paths: Sequence[Path]) -> Geometry:
-    """Of a series, from its headers: shape (slices, rows, columns).
+    """Of a series, from its headers: shape (columns, rows, slices), as NIfTI and NRRD files of it have.
 
     Raises:
         UserError: a file is damaged, or the slices are no regular stack.
     """
     import highdicom
-    import pydicom
 
     with _explained(paths[0], "the slices of its series make no volume"):
-        headers = [pydicom.dcmread(path, stop_before_pixels=True) for path in paths]
+        headers = [_dataset(path, pixels=False) for path in paths]
         if _multi_frame(headers):
-            found = highdicom.Image.from_dataset(pydicom.dcmread(paths[0]), copy=False).get_volume_geometry()
+            found = highdicom.Image.from_dataset(_dataset(paths[0]), copy=False).get_volume_geometry()
             if found is None:
                 raise ValueError("its frames are no regular stack")
-            return volume_geometry(tuple(found.spatial_shape), _TO_RAS @ found.affine, str(paths[0]))
+            return _geometry(found, paths[0])
         spacing, order = _stack(headers)
         first = headers[order.index(0)]
         stack = highdicom.VolumeGeometry.from_attributes(
@@ -131,7 +142,7 @@ def read_geometry(paths: Sequence[Path]) -> Geometry:
             number_of_frames=len(headers),
             coordinate_system="PATIENT",
         )
-    return volume_geometry(tuple(stack.spatial_shape), _TO_RAS @ stack.affine, str(paths[0]))
+        return _geometry(stack, paths[0])
 
 
 def read_series(paths: Sequence[Path]) -> Picture:
@@ -144,13 +155,12 @@ def read_series(paths: Sequence[Path]) -> Picture:
         UserError: a file is damaged or compressed in an unknown way, or the slices are no regular stack.
     """
     import highdicom
-    import pydicom
 
     datasets = []
     for path in paths:
         with _explained(path, "cannot be read as DICOM"):
-            dataset = pydicom.dcmread(path)
-            _check_pixels(dataset)
+            dataset = _dataset(path)
+            _check_pixels(path, dataset)
             datasets.append(dataset)
     with _explained(paths[0], "the slices of its series make no volume"):
         if _multi_frame(datasets):
@@ -170,8 +180,8 @@ def read_series(paths: Sequence[Path]) -> Picture:
             )
         if volume.array.ndim != 3:
             raise ValueError(f"expected grey images, found pixels of shape {volume.array.shape}")
-    geometry = volume_geometry(tuple(volume.spatial_shape), _TO_RAS @ volume.affine, str(paths[0]))
-    return Picture(to_canonical(as_integers(volume.array, paths[0]), geometry)[:, None], geometry)
+        geometry = _geometry(volume, paths[0])
+    return Picture(to_canonical(as_integers(volume.array, paths[0])[::-1].T, geometry)[:, None], geometry)
 
 
 def read_segmentation(paths: Sequence[Path], ids: Mapping[str, int], image: Geometry) -> Mask:
@@ -186,14 +196,14 @@ def read_segmentation(paths: Sequence[Path], ids: Mapping[str, int], image: Geom
         UserError: an object is damaged, its segments overlap, or they lie outside the image or on another grid.
     """
     import highdicom
-    import pydicom
 
-    grid = highdicom.VolumeGeometry(_TO_RAS @ np.asarray(image.affine), image.shape, coordinate_system="PATIENT")
-    codes = np.zeros(image.shape, np.uint8)
+    affine, shape = _TO_RAS @ np.asarray(image.affine)[:, REVERSED], image.shape[::-1]
+    grid = highdicom.VolumeGeometry(affine, shape, coordinate_system="PATIENT")
+    codes = np.zeros(shape, np.uint8)
     for path in paths:
         numbers = read_header(path).segments
         with _explained(path, "its segments cannot be laid on its image"):
-            dataset = pydicom.dcmread(path)
+            dataset = _dataset(path)
             _state_spacing(dataset, float(np.linalg.norm(grid.affine[:3, 0])))
             segmentation = highdicom.seg.Segmentation.from_dataset(dataset, copy=False)
             volume = segmentation.get_volume(combine_segments=True, dtype=np.uint8)
@@ -208,7 +218,16 @@ def read_segmentation(paths: Sequence[Path], ids: Mapping[str, int], image: Geom
         if np.any((placed > 0) & (codes > 0)):
             raise UserError(f"{path}: its segments overlap those of {paths[0]}. Each voxel can have one class.")
         codes = np.maximum(codes, table[placed])
-    return Mask(to_canonical(codes, image), image, stored="segmentation")
+    return Mask(to_canonical(codes.T, image), image, stored="segmentation")
+
+
+def _geometry(volume: Any, path: Path) -> Geometry:
+    """Of a volume or volume geometry of highdicom, (slices, rows, columns), as ITK and converters to NIfTI have it: the
+    axes the other way round, and the slices too, so that the three are right-handed again."""
+    affine = np.array(volume.affine)
+    affine[:3, 3] += (volume.spatial_shape[0] - 1) * affine[:3, 0]
+    affine[:3, 0] *= -1
+    return volume_geometry(tuple(volume.spatial_shape)[::-1], _TO_RAS @ affine[:, REVERSED], str(path))
 
 
 def _stack(datasets: Sequence[Any]) -> tuple[float, list[int]]:
@@ -221,6 +240,8 @@ def _stack(datasets: Sequence[Any]) -> tuple[float, list[int]]:
 
     if len(datasets) == 1:  # nothing to measure the distance by
         spacing = float(datasets[0].get("SpacingBetweenSlices") or datasets[0].get("SliceThickness") or 1)
+        if not spacing > 0:  # NaN is not
+            raise ValueError(f"the slice is {spacing:g} mm thick")
         datasets[0].SpacingBetweenSlices = spacing  # where highdicom looks for it
         return spacing, [0]
     spacing, order = highdicom.spatial.get_series_volume_positions(datasets, orientation_tol=ORIENTATION_TOLERANCE)
@@ -259,21 +280,61 @@ def _explained(path: Path, problem: str) -> Iterator[None]:
         raise UserError(f"{path}: {problem}: {text.removesuffix('.')}.") from error
 
 
-def _check_pixels(dataset: Any) -> None:
+def _dataset(path: Path, pixels: bool = True, tags: list[str] | None = None) -> Any:
+    """What a file holds, with or without its pixels, all or some elements.
+
+    Raises:
+        ValueError: it is no file, or deflated and a bomb.
+    """
+    import pydicom
+    from pydicom.errors import InvalidDicomError
+    from pydicom.filereader import read_file_meta_info
+
+    if path.exists() and not path.is_file():  # to open a pipe would wait for whoever fills it
+        raise ValueError("it is no file")
+    try:
+        meta = read_file_meta_info(path)
+    except InvalidDicomError as error:
+        raise ValueError("it does not begin as DICOM files do") from error
+    if meta.get("TransferSyntaxUID") == pydicom.uid.DeflatedExplicitVRLittleEndian:
+        _check_deflated(path, 144 + int(meta.FileMetaInformationGroupLength))
+    return pydicom.dcmread(path, stop_before_pixels=not pixels, specific_tags=tags)
+
+
+def _check_deflated(path: Path, start: int) -> None:
+    """Unpack in pieces what pydicom unpacks at once.
+
+    Raises:
+        ValueError: it is far larger than the file.
+    """
+    most = HARMLESS + MOST_DEFLATED * path.stat().st_size
+    unpacker, length = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    with path.open("rb") as stream:
+        stream.seek(start)
+        while block := unpacker.unconsumed_tail or stream.read(2**20):
+            length += len(unpacker.decompress(block, 2**20))
+            if length > most:
+                raise ValueError(f"it unpacks to more than {most:,} bytes, {MOST_DEFLATED} times its own size")
+
+
+def _check_pixels(path: Path, dataset: Any) -> None:
     """Look whether the pixels are there and can be decoded, before memory is taken for what the header claims.
 
     Raises:
         ValueError: they are not.
+        UserError: coded pixels are far fewer bytes than the pixels that are declared.
     """
     if "PixelData" not in dataset:
         raise ValueError("it holds no pixels")
-    syntax = dataset.file_meta.TransferSyntaxUID
-    if not syntax.is_compressed:
-        frames = int(dataset.get("NumberOfFrames", 1) or 1)
-        samples = int(dataset.get("SamplesPerPixel", 1))
-        declared = frames * samples * int(dataset.Rows) * int(dataset.Columns) * int(dataset.BitsAllocated) // 8
-        if len(dataset.PixelData) < declared:
-            raise ValueError(f"{declared:,} bytes of pixels are declared, {len(dataset.PixelData):,} are there")
+    if ("RescaleSlope" in dataset) != ("RescaleIntercept" in dataset):
+        raise ValueError("of its rescale, only the slope or the intercept is there")
+    frames = int(dataset.get("NumberOfFrames", 1) or 1)
+    samples = int(dataset.get("SamplesPerPixel", 1))
+    declared = frames * samples * int(dataset.Rows) * int(dataset.Columns) * int(dataset.BitsAllocated) // 8
+    if dataset.file_meta.TransferSyntaxUID.is_compressed:
+        check_declared_size(path, declared, compressed=True)
+    elif len(dataset.PixelData) < declared:
+        raise ValueError(f"{declared:,} bytes of pixels are declared, {len(dataset.PixelData):,} are there")
 
 
 def _multi_frame(datasets: Sequence[Any]) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 
 from caseunet.errors import UserError
 from caseunet.files import written_whole
-from caseunet.io.dicom import read_segmentation
+from caseunet.io.dicom import REVERSED, read_segmentation
 from caseunet.io.geometry import canonical_shape, to_source
 from caseunet.types import Geometry, Label, LabelMap
 
@@ -148,11 +148,12 @@ def _write(
     label_map: LabelMap,
     algorithm: Algorithm,
 ) -> None:
-    grid = _TO_LPS @ np.asarray(geometry.affine)
-    headers = _headers(sources, geometry.shape, grid)
+    grid = _TO_LPS @ np.asarray(geometry.affine)[:, REVERSED]
+    headers = _headers(sources, geometry.shape[::-1], grid)
     with written_whole(path) as temporary:
         try:
-            made = _segmentation(to_source(labels, geometry), grid, headers, label_map, algorithm)
+            pixels = np.ascontiguousarray(to_source(labels, geometry).T)
+            made = _segmentation(pixels, grid, headers, label_map, algorithm)
             made.save_as(temporary, enforce_file_format=True)
         except (OSError, MemoryError):
             raise

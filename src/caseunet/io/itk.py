@@ -2,6 +2,8 @@
 
 import math
 import zlib
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,22 @@ from caseunet.errors import UserError
 from caseunet.files import written_whole
 from caseunet.io.geometry import to_canonical, to_source, volume_geometry
 from caseunet.io.limits import check_declared_size
+from caseunet.io.quiet import quiet
 from caseunet.io.values import as_integers, whole_numbers
 from caseunet.types import Geometry, Mask, Picture
 
 SUFFIXES = (".nrrd", ".mha")
 
+LONGEST_HEADER = 2**20
+"""Bytes of text before the voxels of a MetaImage."""
+
+MOST_CHANNELS = 1000
+
+_NEEDED = ("NDims", "DimSize", "ElementType", "ElementDataFile")
+_NUMBERS = {
+    **dict.fromkeys(("ElementSpacing", "Offset", "Origin", "Position"), 3),
+    **dict.fromkeys(("TransformMatrix", "Rotation", "Orientation"), 9),
+}
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -94,11 +107,18 @@ def _open(path: Path) -> tuple[Any, Geometry]:
 
     if not path.is_file():
         raise UserError(f"{path}: no such file.")
+    if _is_nrrd(path):
+        kind = "NrrdImageIO"  # without it ITK would take the file for whatever it looks like
+    else:
+        _check_metaimage(path)
+        kind = "MetaImageIO"
     reader = SimpleITK.ImageFileReader()
-    reader.SetFileName(str(path))
+    reader.SetImageIO(kind)
     try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
+        with quiet():
+            reader.SetFileName(str(path))
+            reader.ReadImageInformation()
+    except (RuntimeError, UnicodeError) as error:
         raise UserError(f"{path}: cannot be read as NRRD or MetaImage: {_reason(error)}") from error
     shape = tuple(reader.GetSize())
     if len(shape) != 3 or min(shape) < 1:
@@ -117,14 +137,19 @@ def _read(path: Path, reader: Any) -> np.ndarray:
     components = reader.GetNumberOfComponents()
     declared = math.prod(reader.GetSize()) * components * bits // 8
     check_declared_size(path, declared, compressed=True)
-    _check_stream(path, declared)
+    checksum = _check_stream(path, declared)
     try:
-        array = SimpleITK.GetArrayFromImage(reader.Execute())
+        with quiet():
+            array = np.ascontiguousarray(SimpleITK.GetArrayFromImage(reader.Execute()))
     except (RuntimeError, MemoryError) as error:
         raise UserError(
             f"{path}: its pixels cannot be read; the file is truncated or damaged: {_reason(error)}"
         ) from error
-    return np.asarray(array).reshape(*reader.GetSize()[::-1], components)
+    # MetaIO gives what memory holds where it cannot unpack the pixels; those of the other byte order come turned
+    may_differ = checksum is None or _is_nrrd(path)
+    if not may_differ and checksum not in (zlib.crc32(array.data), zlib.crc32(array.byteswap().data)):
+        raise UserError(f"{path}: its pixels cannot be unpacked; its CompressedDataSize is missing or wrong.")
+    return array.reshape(*reader.GetSize()[::-1], components)
 
 
 def _component_bits(path: Path, reader: Any) -> int:
@@ -142,11 +167,82 @@ def _component_bits(path: Path, reader: Any) -> int:
     return bits
 
 
-def _check_stream(path: Path, declared: int) -> None:
-    """Unpack compressed pixels to their end, which compares their checksum: SimpleITK does not.
+def _is_nrrd(path: Path) -> bool:
+    return path.suffix.lower() == ".nrrd"
+
+
+def _check_metaimage(path: Path) -> None:
+    """Look whether the header is one of a volume: for others, MetaIO writes past its memory.
 
     Raises:
-        UserError: they are damaged, or lie in another file.
+        UserError: it is not.
+    """
+    with path.open("rb") as stream:
+        lines = stream.read(LONGEST_HEADER).decode("latin-1").split("\n")
+    problem = _misfit(_fields(lines), path.stat().st_size)
+    if problem:
+        text = "".join(character if character.isprintable() else "?" for character in problem[:200])
+        raise UserError(f"{path}: cannot be read as NRRD or MetaImage: {text}.")
+
+
+def _fields(lines: Sequence[str]) -> list[tuple[str, str]]:
+    """Keys and values of a MetaImage's header, up to the name of the data file, with which it ends."""
+    found: list[tuple[str, str]] = []
+    for line in lines:
+        key, equals, value = line.partition("=")
+        if not equals:
+            break
+        found.append((key.strip(), value.strip()))
+        if key.strip() == "ElementDataFile":
+            break
+    return found
+
+
+def _misfit(listed: Sequence[tuple[str, str]], size: int) -> str:
+    """Why a MetaImage's header is none of a volume in a file of so many bytes; "" where it is."""
+    fields = dict(listed)
+    for key, number in Counter(key for key, _ in listed).items():
+        if ":" in key or number > 1:  # MetaIO might take another line than is looked at here
+            return f"its line {key} is there twice, or is none"
+    for key in _NEEDED:
+        if key not in fields:
+            return f"it names no {key}"
+    if fields["NDims"] != "3":
+        return f"expected a volume of NDims = 3, found {fields['NDims']}"
+    sizes = _numbers(fields["DimSize"])
+    if len(sizes) != 3 or not all(1 <= length < 2**31 for length in sizes):
+        return f"expected three sizes, found DimSize = {fields['DimSize']}"
+    for key, count in _NUMBERS.items():
+        if key in fields and len(_numbers(fields[key])) != count:
+            return f"expected {count} numbers, found {key} = {fields[key]}"
+    for key, least, most in (
+        ("HeaderSize", 0, 0),  # of files that are no text
+        ("ElementNumberOfChannels", 1, MOST_CHANNELS),
+        ("CompressedDataSize", 0, size),
+    ):
+        value = fields.get(key, str(least))
+        if not (value.isdecimal() and len(value) < 16 and least <= int(value) <= most):
+            return f"expected {key} from {least} to {most}, found {value}"
+    return ""
+
+
+def _numbers(text: str) -> list[float]:
+    """Those in a line; none if one of them is infinite or no number."""
+    try:
+        values = [float(part) for part in text.split()]
+    except ValueError:
+        return []
+    return values if np.all(np.isfinite(values)) else []
+
+
+def _check_stream(path: Path, declared: int) -> int | None:
+    """Unpack compressed pixels to their end, which compares their checksum: SimpleITK does not.
+
+    Returns:
+        CRC-32 of the unpacked pixels; None where they are not compressed.
+
+    Raises:
+        UserError: they are damaged, more or fewer than declared, or lie in another file.
     """
     with path.open("rb") as stream:
         compressed, elsewhere = False, False
@@ -159,16 +255,23 @@ def _check_stream(path: Path, declared: int) -> None:
         if elsewhere:
             raise UserError(f"{path}: its pixels lie in another file; save it as one file.")
         if not compressed:
-            return
-        unpacker, length = zlib.decompressobj(wbits=47), 0  # zlib or gzip
+            left = path.stat().st_size - stream.tell()
+            if left < declared and not _is_nrrd(path):  # whose pixels may be text
+                raise UserError(f"{path}: has {left:,} bytes of pixels, not {declared:,} as declared: it is truncated.")
+            return None
+        unpacker, length, checksum = zlib.decompressobj(wbits=47), 0, 0  # zlib or gzip
         try:
             while not unpacker.eof:
                 block = unpacker.unconsumed_tail or stream.read(2**20)
                 if not block:
                     raise UserError(f"{path}: its pixels end too early; the file is truncated.")
-                length += len(unpacker.decompress(block, 2**24))  # in pieces, however far a block expands
+                piece = unpacker.decompress(block, 2**24)  # in pieces, however far a block expands
+                length, checksum = length + len(piece), zlib.crc32(piece, checksum)
                 if length > declared:
                     raise UserError(f"{path}: holds more than the {declared:,} bytes that its header declares.")
+            if length < declared:
+                raise UserError(f"{path}: holds {length:,} bytes, not the {declared:,} that its header declares.")
+            return checksum
         except zlib.error as error:
             raise UserError(f"{path}: its pixels cannot be read; the file is damaged: {error}") from error
 

@@ -196,7 +196,7 @@ def _offset(path: Path) -> float:
             return float(struct.unpack_from(f"{order}f", head, 108)[0])
         if head[:4] == struct.pack(f"{order}i", 540) and len(head) >= 176:
             return float(struct.unpack_from(f"{order}q", head, 168)[0])
-    raise ValueError("it does not begin as NIfTI does")
+    raise ValueError("it does not begin as NIfTI files do")
 
 
 def _reason(error: Exception) -> str:

@@ -39,7 +39,8 @@ def rescaled(array: np.ndarray, slope: float, intercept: float, path: Path) -> n
 def _narrowed(array: np.ndarray, slope: float, intercept: float, path: Path) -> np.ndarray:
     """Rescaled, as int16 where all values are such numbers, as float32 elsewhere."""
     bad, whole, low, high = 0, True, 0.0, 0.0
-    for part in _parts(array):
+    slowest = int(np.argmax(np.abs(array.strides)))
+    for part in _parts(array, slowest):
         values = part * slope + intercept if (slope, intercept) != (1, 0) else part
         bad += values.size - int(np.count_nonzero(np.isfinite(values)))
         whole = whole and np.array_equal(values, np.rint(values))
@@ -50,15 +51,14 @@ def _narrowed(array: np.ndarray, slope: float, intercept: float, path: Path) -> 
         raise BadValuesError(f"{path}: holds values as large as {max(-low, high):g}, beyond single precision.")
     fits = whole and low >= -32768 and high <= 32767
     narrow = np.empty_like(array, np.int16 if fits else np.float32)
-    for part, target in zip(_parts(array), _parts(narrow), strict=True):
+    for part, target in zip(_parts(array, slowest), _parts(narrow, slowest), strict=True):
         target[...] = part * slope + intercept if (slope, intercept) != (1, 0) else part
     return narrow
 
 
-def _parts(array: np.ndarray) -> Iterator[np.ndarray]:
-    """An array piece by piece along its slowest axis, so that what is made of a piece is small."""
-    slowest = int(np.argmax(np.abs(array.strides))) if array.ndim else 0
-    along = np.moveaxis(array, slowest, 0) if array.ndim else array.reshape(1)
+def _parts(array: np.ndarray, axis: int) -> Iterator[np.ndarray]:
+    """An array piece by piece along an axis, so that what is made of a piece is small."""
+    along = np.moveaxis(array, axis, 0)
     step = max(1, PIECE * len(along) // max(1, array.size))
     for start in range(0, len(along), step):
         yield along[start : start + step]

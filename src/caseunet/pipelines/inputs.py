@@ -1,19 +1,34 @@
 """What there is to segment: files, folders, archives and raw data sets, each image with the name of its result."""
 
+import os
+import unicodedata
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from caseunet.errors import UserError
-from caseunet.files import content_hash
+from caseunet.files import MARKER, content_hash
 from caseunet.io import archive, dicom, images, raster, video
 from caseunet.io.images import read_geometry as read_file_geometry
-from caseunet.progress import Display
+from caseunet.pipelines.predictions import DESCRIPTION, JOURNAL
+from caseunet.progress import Display, counted
 from caseunet.sources import Layout, SourceCase, files_below, matching
+from caseunet.sources.dicom import DICOM
 from caseunet.types import Geometry, Picture, Preprocessing
 
 SUFFIXES = (*images.SUFFIXES, *dicom.SUFFIXES, *video.SUFFIXES, ".zip")
+
+LONGEST_NAME = 200
+"""Bytes of a result's name: most disks take 255, and endings are added, and more while it is written."""
+
+TAKEN = (
+    *(MARKER, DESCRIPTION, JOURNAL, "preview.html"),
+    *(f"{table}.{kind}" for table in ("measurements", "timeline") for kind in ("csv", "json")),
+)
+"""Files of the predictions as a whole: the folder of a video's masks cannot be called so."""
+
+_MODALITIES = {"ct": ("CT",), "mr": ("MR",), "gray": ("CT", "MR")}
 
 
 @dataclass(frozen=True)
@@ -22,22 +37,22 @@ class Input:
 
     Attributes:
         id: name of the result.
-        files: of the image.
+        files: of the image; () where that is none that can be opened.
         case: where a raw layout tells how to read it, that and the case.
-        archive: that the files came from.
+        given: what to name it by where that is not its first file: the archive that it came from.
         error: why it cannot be segmented, where that is known already.
     """
 
     id: str
     files: tuple[Path, ...]
     case: tuple[Layout, SourceCase] | None = None
-    archive: Path | None = None
+    given: Path | None = None
     error: str = ""
 
     @property
     def path(self) -> Path:
         """To name it by."""
-        return self.archive or self.files[0]
+        return self.given or self.files[0]
 
     @property
     def is_dicom(self) -> bool:
@@ -45,7 +60,7 @@ class Input:
 
     @property
     def is_video(self) -> bool:
-        return video.is_video(self.files[0])
+        return self.error == "" and video.is_video(self.files[0])
 
     @property
     def suffix(self) -> str:
@@ -58,7 +73,7 @@ class Input:
     def hash(self) -> str:
         """Of its files; "" where they cannot be read."""
         try:
-            return content_hash(*self.files)
+            return "" if self.error else content_hash(*self.files)
         except OSError:
             return ""
 
@@ -68,12 +83,12 @@ class Input:
         Raises:
             UserError: it cannot be read.
         """
+        if self.is_dicom:
+            self._check_modality(preprocessing)
         if self.case is not None:
             layout, source = self.case
             return layout.read_image(source, preprocessing.modality == "rgb")
         if self.is_dicom:
-            if preprocessing.modality == "rgb":
-                raise UserError(f"{self.path}: a DICOM volume; this model was trained on rgb images.")
             return dicom.read_series(self.files)
         return read_file(self.files[0], preprocessing)
 
@@ -88,6 +103,30 @@ class Input:
             return layout.read_geometry(source)
         return dicom.read_geometry(self.files) if self.is_dicom else read_file_geometry(self.files[0])
 
+    def told(self, error: str) -> str:
+        """What went wrong, in one line, with the name that was given; archives are unpacked to folders of ours."""
+        if self.given is not None:
+            for file in self.files:
+                error = error.replace(str(file), file.name)
+        error = "".join("?" if _unwritable(character) else character for character in error)
+        return error if str(self.path) in error else f"{self.path}: {error}"
+
+    def _check_modality(self, preprocessing: Preprocessing) -> None:
+        """Make sure that DICOM is what the model was trained on.
+
+        Raises:
+            UserError: it is not, or is no DICOM.
+        """
+        trained = f"this model was trained on {preprocessing.modality} images."
+        if preprocessing.modality == "rgb":
+            raise UserError(f"{self.path}: a DICOM volume; {trained}")
+        header = dicom.read_header(self.files[0])
+        if header.localizer:
+            raise UserError(f"{self.path}: a scout view, no slice of a volume; {trained}")
+        if header.modality not in _MODALITIES[preprocessing.modality]:
+            modality = "".join(character for character in header.modality if character.isprintable())[:16]
+            raise UserError(f"{self.path}: DICOM of modality {modality}; {trained}")
+
 
 def find_inputs(
     inputs: Sequence[Path],
@@ -98,8 +137,10 @@ def find_inputs(
     """The images that files, folders, archives and raw data sets hold.
 
     A folder in a known raw layout gives its images under their case ids; any other gives every readable file below it,
-    under its path without suffix; a file is called by its name. Files below ``leave_out``, where earlier results may
-    lie, are no inputs. What a raw data set cannot give, such as an image that lacks a channel, is said on ``display``.
+    under its path without suffix, DICOM series under that of their folder; a file is called by its name. Files below
+    ``leave_out``, where earlier results may lie, are no inputs. What a raw data set cannot give, such as an image that
+    lacks a channel, is said on ``display``; what cannot be opened, or under a name that cannot be written, is an input
+    with an error.
 
     Args:
         unpacked: until it is closed, what archives hold lies in folders of its own; without one, they are no inputs.
@@ -110,17 +151,37 @@ def find_inputs(
     display = display or Display()
     found: list[Input] = []
     for path in inputs:
-        if path.is_dir():
+        if _unwritable(str(path)):
+            found.append(_checked(Input(_name(path), (path,))))  # is told before anything looks into it
+        elif _is(path.is_dir, path):
             inside = _in_folder(path, leave_out, display, unpacked)
             if not inside:
                 raise UserError(f"{path}: holds no image ({', '.join(SUFFIXES)}).")
             found += inside
-        elif not path.exists():
+        elif not _is(path.exists, path):
             raise UserError(f"{path}: no such file or folder.")
         elif archive.is_zip(path) and unpacked is not None:
             found += _in_archive(path, images.stem(path), display, unpacked)
         else:
-            found.append(Input(_name(path), (path,)))
+            found.append(_checked(Input(_name(path), (path,))))
+    _check_apart(found)
+    return found
+
+
+def _is(question: Callable[[], bool], path: Path) -> bool:
+    """What the disk answers; a name that is too long for it is an error."""
+    try:
+        return question()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}.") from error
+
+
+def _check_apart(found: Sequence[Input]) -> None:
+    """Make sure that no result lies where another does.
+
+    Raises:
+        UserError: two do.
+    """
     seen: dict[str, Input] = {}
     for item in found:
         if item.id in seen:
@@ -128,43 +189,135 @@ def find_inputs(
                 f'{item.path} and {seen[item.id].path} would both be written as "{item.id}". Predict them apart.'
             )
         seen[item.id] = item
-    return found
+    for item in found:
+        for folder in Path(item.id).parents:
+            if (other := seen.get(folder.as_posix())) is not None and other.is_video:
+                raise UserError(f"{item.path} would be written among the masks of {other.path}. Predict them apart.")
 
 
 def _in_folder(folder: Path, leave_out: Path | None, display: Display, unpacked: ExitStack | None) -> list[Input]:
     fitting = matching(folder)
-    if len(fitting) == 1:
-        layout = fitting[0]
-        cases, findings = layout.cases(folder)
-        for finding in findings:
-            if finding.level == "error" and finding.kind != "extra-mask":
-                display.say(f"  left out: {folder / (finding.file or '')}: {finding.text}", "red")
-        return [Input(case.id, case.image, (layout, case)) for case in cases]
+    if len(fitting) == 1 and fitting[0] is not DICOM:
+        return _in_layout(folder, fitting[0], display)
     out = None if leave_out is None else leave_out.resolve()
+    files = [
+        path
+        for path in files_below(folder)
+        if out is None or not Path(os.path.realpath(path)).is_relative_to(out)  # unlike resolve, for links in a circle
+    ]
+    slices = [path for path in files if dicom.is_dicom(path)]
+    others = [path for path in files if path not in set(slices) and _is_input(path, unpacked)]
     found: list[Input] = []
-    for path in files_below(folder):
-        if out is not None and path.resolve().is_relative_to(out):
-            continue
-        name = path.relative_to(folder).with_name(_name(path)).as_posix()
+    if slices:
+        found, others = _series(folder, slices, others, display)
+    for path in others:
+        name = _inside(path, folder)
         if archive.is_zip(path) and unpacked is not None:
             found += _in_archive(path, name, display, unpacked)
-        elif images.is_image(path) or video.is_video(path) or dicom.is_dicom(path):
-            found.append(Input(name, (path,)))
+        else:
+            found.append(_checked(Input(name, (path,))))
     return found
+
+
+def _is_input(path: Path, unpacked: ExitStack | None) -> bool:
+    return images.is_image(path) or video.is_video(path) or (archive.is_zip(path) and unpacked is not None)
+
+
+def _in_layout(folder: Path, layout: Layout, display: Display) -> list[Input]:
+    """The cases of a raw data set."""
+    cases, findings = layout.cases(folder)
+    for finding in findings:
+        if finding.level == "error" and finding.kind != "extra-mask":
+            display.say(f"  left out: {folder / (finding.file or '')}: {finding.text}", "red")
+    return [_checked(Input(case.id, case.image, (layout, case))) for case in cases]
+
+
+def _series(
+    folder: Path, slices: Sequence[Path], others: Sequence[Path], display: Display
+) -> tuple[list[Input], list[Path]]:
+    """The DICOM series of a folder, and which of its other files are inputs: volumes that are no masks of a series.
+
+    Pictures and videos beside series are what viewers and archives add. A file that cannot be read is an input with an
+    error, for a series that lacks a slice at its end looks whole.
+
+    Raises:
+        UserError: there is no series, and nothing else.
+    """
+    try:
+        cases, findings = DICOM.cases(folder)
+    except UserError:
+        if not others:
+            raise
+        return [_checked(Input(_inside(path, folder), (path,))) for path in slices], list(others)
+    unreadable = [finding for finding in findings if finding.kind == "unreadable"]
+    for finding in findings:
+        if finding.level == "error" and finding.kind not in ("extra-mask", "unreadable"):
+            display.say(f"  left out: {folder / (finding.file or '')}: {finding.text}", "red")
+    masks = {path for case in cases for path in case.label}
+    left = [path for path in others if raster.is_raster(path) or video.is_video(path)]
+    if left:
+        display.say(f"  left out: {counted(len(left), 'file')} beside DICOM series, {left[0]} among them", "yellow")
+    found = [_checked(Input(case.id, case.image, (DICOM, case))) for case in cases]
+    for finding in unreadable:
+        path = folder / (finding.file or "")
+        found.append(_checked(Input(_inside(path, folder), (path,), error=f"{path}: {finding.text}")))
+    return found, [path for path in others if path not in masks and path not in set(left)]
 
 
 def _in_archive(path: Path, name: str, display: Display, unpacked: ExitStack) -> list[Input]:
     """The images of an archive, called by its name; one that cannot be used is an input with an error."""
     try:
         folder = unpacked.enter_context(archive.unpacked(path))
+    except UserError as error:
+        return [_checked(Input(name, (path,), error=str(error)))]
+    try:
         inside = _in_folder(folder, None, display, None)
-    except UserError as error:  # what lies in a folder of ours is told as lying in the archive
-        told = str(error) if str(path) in str(error) else f"{path}: {error}"
-        return [Input(name, (path,), error=told)]
-    if not inside:
-        return [Input(name, (path,), error=f"{path}: holds no image ({', '.join(SUFFIXES)}).")]
-    alone = len(inside) == 1
-    return [Input(name if alone else f"{name}/{item.id}", item.files, item.case, path) for item in inside]
+        if not inside:
+            raise UserError(f"{path}: holds no image ({', '.join(SUFFIXES)}).")
+    except UserError as error:
+        return [_checked(Input(name, (path,), error=_of_archive(path, folder, str(error))))]
+    names = [name if len(inside) == 1 else f"{name}/{item.id}" for item in inside]
+    return [
+        _checked(Input(own, item.files, item.case, path, _of_archive(path, folder, item.error)))
+        for own, item in zip(names, inside, strict=True)
+    ]
+
+
+def _of_archive(path: Path, folder: Path, error: str) -> str:
+    """An error about what was unpacked to a folder of ours, told as lying in the archive; "" where there is none."""
+    told = error.replace(f"{folder}: ", "").replace(f"{folder}{os.sep}", "")
+    return told if not told or str(path) in told else f"{path}: {told}"
+
+
+def _checked(item: Input) -> Input:
+    """The input, or one with an error where it cannot be opened, or its result not be called like it."""
+    path, name = item.path, item.id.rpartition("/")[2]
+    if _unwritable(str(path)) or _unwritable(item.id):
+        shown = ascii(str(path))
+        error = f"{shown}: its name holds a line break or another character that cannot be written down. Rename it."
+        return Input(ascii(item.id)[1:-1], (), given=Path(shown[1:-1]), error=error)
+    if item.error:
+        return item
+    if not all(os.path.isfile(file) for file in item.files):  # to open a pipe would wait for whoever fills it
+        error = f"{path}: is no file that can be read, but a pipe, a device or a link that leads nowhere."
+        return Input(item.id, (), given=path, error=error)
+    if name in ("", ".", "..") or (item.is_video and item.id in TAKEN):
+        return replace(item, error=f'{path}: its result cannot be called "{item.id}". Rename it.')
+    if len(name.encode()) > LONGEST_NAME:
+        return replace(
+            item, error=f"{path}: its name is longer than {LONGEST_NAME} bytes, too long for results. Rename it."
+        )
+    return item
+
+
+def _unwritable(text: str) -> bool:
+    """Whether it breaks lines, steers a terminal, or is no text at all, so that no table or message can hold it."""
+    return any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text)
+
+
+def _inside(path: Path, folder: Path) -> str:
+    """What a file in a folder is called: its path there without suffix."""
+    return path.relative_to(folder).with_name(_name(path)).as_posix()
 
 
 def _name(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
@@ -12,7 +13,7 @@ from caseunet.bundle import load_bundle
 from caseunet.config import PredictionOutputs, PredictionSettings
 from caseunet.data.folds import fold_of, read_split
 from caseunet.errors import UserError
-from caseunet.files import is_output, output_folder, unfinished_folder, write_json, write_text
+from caseunet.files import PARTIAL, is_output, output_folder, unfinished_folder, write_json, write_text
 from caseunet.inference.predictor import Predictor
 from caseunet.pipelines.inputs import Input, find_inputs
 from caseunet.pipelines.predict_case import Work, predict_case
@@ -82,6 +83,7 @@ def predict(
             cases = _of_fold(cases, bundle, split, fold)
         if outputs.dicom_seg and not any(case.is_dicom for case in cases):
             raise UserError("--dicom-seg: none of the images is DICOM, which a segmentation object must refer to.")
+        _check_names(cases, outputs)
         budget = Budget(predictor, max_ram)
         made = Made(
             bundle=str(bundle),
@@ -101,7 +103,12 @@ def predict(
         with _folder(out, files, overwrite, resume) as folder:
             before = earlier_cases(folder, made, lambda file: (folder / file).exists())
             work = Work(predictor, folder, outputs, out_of_fold)
-            done, failed = _predict_all(work, cases, before, Journal(folder, made), budget, display)
+            now = {item.id: item for item in cases}
+            kept = [case for case in before if case.id not in now or now[case.id].hash() == case.image_hash]
+            for case in (case for case in before if case not in kept):
+                _remove(folder, case)  # even if the image is damaged now: its old mask would be taken for the new one's
+            journal = Journal(folder, made, kept)
+            done, failed = _predict_all(work, cases, kept, journal, budget, display)
             if not done:
                 several = f"None of {counted(len(cases), 'image')} could be segmented: " if len(cases) > 1 else ""
                 raise UserError(several + failed[0].error)
@@ -112,7 +119,7 @@ def predict(
                 look_first=look_first(done),
             )
             _write_tables(folder, result)
-            Journal(folder, made).close(result)
+            journal.close(result)
     return result
 
 
@@ -166,7 +173,32 @@ def _folder(out: Path, inputs: Sequence[Path], overwrite: bool, resume: bool) ->
     """The folder of the predictions: empty, or to go on with as it is."""
     opened = unfinished_folder(out, KIND) if resume and is_output(out, KIND) else None
     with opened or output_folder(out, KIND, inputs, overwrite) as folder:
+        for path in folder.rglob(PARTIAL + "*"):  # what a killed run was about to write
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
         yield folder
+
+
+def _remove(folder: Path, case: PredictedCase) -> None:
+    for name in (case.file, *case.others.values()):
+        path = folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _check_names(cases: Sequence[Input], outputs: PredictionOutputs) -> None:
+    """Make sure that nothing that is written beside one mask is called like another.
+
+    Raises:
+        UserError: something would be.
+    """
+    beside = [*(["-overlay"] if outputs.overlay else []), *(["-probability-"] if outputs.probabilities else [])]
+    ids = {case.id: case for case in cases}
+    for case in cases:
+        for other in (case.id[: case.id.index(ending)] for ending in beside if ending in case.id):
+            if other in ids:
+                raise UserError(
+                    f"{case.path}: its mask would be called like what is written beside that of {ids[other].path}. "
+                    "Predict them apart, or rename one."
+                )
 
 
 def _predict_all(
@@ -184,9 +216,8 @@ def _predict_all(
     skipped = 0
     with display.stage("predicting", len(cases), "case") as stage:
         for item in cases:
-            same = earlier.get(item.id)
-            if same is not None and same.image_hash == item.hash():
-                done.append(same)
+            if item.id in earlier:
+                done.append(earlier[item.id])
                 skipped += 1
                 stage.advance(1, item.id)
                 continue
@@ -237,7 +268,7 @@ def _preview(result: PredictionsInfo) -> list[PreviewCase]:
             id=case.id,
             picture=case.others.get("overlay"),
             predicted_dice=case.quality.predicted_dice if case.quality else None,
-            unusual=case.quality.reasons if case.quality else None,
+            unusual=case.quality.reasons if case.quality and case.quality.unusual is not None else None,
             measurements=case.measurements,
         )
         for case in cases

@@ -29,7 +29,10 @@ from caseunet.io import images, nifti, raster, video
 from caseunet.io.dicom_seg import Algorithm, write_segmentation
 from caseunet.pipelines.inputs import Input
 from caseunet.pipelines.predictions import PredictedCase
-from caseunet.types import Geometry, Picture
+from caseunet.types import Geometry, Picture, Preprocessing
+
+MOST_RESIZING = 16
+"""Times that an image's pixels may be larger, or smaller, than those of the training data."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,8 @@ def predict_case(work: Work, item: Input, advance: Callable[[float], None]) -> P
     except BaseException as error:
         for path in written:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        if isinstance(error, UserError) and str(item.path) not in str(error):
-            raise UserError(f"{item.path}: {error}") from error
+        if isinstance(error, UserError):
+            raise UserError(item.told(str(error))) from error
         raise
 
 
@@ -87,6 +90,7 @@ def _predict_image(
     began = time.monotonic()
     identity = _identity(work, item)
     picture = item.read(info.preprocessing, read_picture)
+    _check_spacing(item, picture.geometry.spacing, info.preprocessing)
     pixels, geometry = picture.pixels, picture.geometry
     S, H, W = len(pixels), *pixels.shape[-2:]
     temperature = info.quality.temperature if info.quality else 1.0
@@ -199,12 +203,32 @@ def _identity(work: Work, item: Input) -> _Identity:
     Raises:
         UserError: nobody may.
     """
-    image_hash = content_hash(*item.files)
+    try:
+        image_hash = content_hash(*item.files)
+    except OSError as error:
+        raise UserError(f"{item.path}: cannot be read: {error.strerror}.") from error
     knowing = [image_hash in data.image_hashes for data in work.predictor.training_data]
     voting = [n for n, knows in enumerate(knowing) if not (work.out_of_fold and knows)]
     if not voting:
         raise UserError(f"{item.path}: every network of {work.predictor.folder} was trained on it.")
     return _Identity(image_hash, any(knowing[n] for n in voting), voting if len(voting) < len(knowing) else None)
+
+
+def _check_spacing(item: Input, spacing: tuple[float, float, float] | None, preprocessing: Preprocessing) -> None:
+    """Make sure that the network can look at the image in its own spacing: one in wrong units would become huge.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if spacing is None or preprocessing.spacing is None:
+        return
+    factors = [own / wanted for own, wanted in zip(spacing[1:], preprocessing.spacing, strict=True)]
+    if not all(1 / MOST_RESIZING <= factor <= MOST_RESIZING for factor in factors):
+        own, wanted = (" × ".join(f"{length:.3g}" for length in pair) for pair in (spacing[1:], preprocessing.spacing))
+        raise UserError(
+            f"{item.path}: its pixels are {own} mm large, those of the training data {wanted} mm. Its header is wrong, "
+            "or it is no image for this model."
+        )
 
 
 def _write_shares(shares: Shares, item: Input, geometry: Geometry, work: Work, written: list[Path]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from caseunet.config import PredictionOutputs, PredictionSettings, Section
 from caseunet.errors import UserError
-from caseunet.files import read_model, write_json
+from caseunet.files import read_model, write_json, write_text
 from caseunet.inference.quality import CaseQuality
 from caseunet.types import LabelMap, Stored
 
@@ -107,22 +107,30 @@ class Journal:
     Args:
         folder: of the predictions.
         made: with what they are made.
+        before: what an earlier run has done; these are written first.
     """
 
-    def __init__(self, folder: Path, made: Made) -> None:
-        self._path, self._made = folder / JOURNAL, made
+    def __init__(self, folder: Path, made: Made, before: Sequence[PredictedCase]) -> None:
+        self._path, self._made, self._before = folder / JOURNAL, made, before
+        self._is_begun = False
 
     def add(self, case: PredictedCase) -> None:
-        """Write a case down; the first one begins the file."""
-        begun = self._path.exists()
-        with self._path.open("a", encoding="utf-8") as stream:
-            for line in (case,) if begun else (self._made, case):
-                stream.write(json.dumps(line.model_dump(mode="json"), ensure_ascii=False) + "\n")
+        """Write a case down; the first one begins the file anew, since its last line may have been cut short."""
+        if self._is_begun:
+            with self._path.open("a", encoding="utf-8") as stream:
+                stream.write(_line(case))
+        else:
+            write_text(self._path, "".join(map(_line, (self._made, *self._before, case))))
+            self._is_begun = True
 
     def close(self, info: PredictionsInfo) -> None:
         """Write predictions.json, and remove the journal."""
         write_json(self._path.with_name(DESCRIPTION), info.model_dump(mode="json"))
         self._path.unlink(missing_ok=True)
+
+
+def _line(entry: Stored) -> str:
+    return json.dumps(entry.model_dump(mode="json"), ensure_ascii=False) + "\n"
 
 
 def earlier_cases(folder: Path, made: Made, is_there: Callable[[str], bool]) -> list[PredictedCase]:

@@ -191,20 +191,31 @@ def _by_reference(
 def _by_name(
     volumes: list[Path], series: dict[str, list[Header]], names: dict[str, str], root: Path
 ) -> tuple[dict[str, list[Path]], list[Finding]]:
+    """{series: its mask}: the volume with its name, or the only one without a series' name in or above its folder."""
     found: dict[str, list[Path]] = {}
-    findings = []
+    near: dict[str, list[Path]] = {}
+    left = []
     for path in volumes:
         stem = bare_name(images.stem(path)).lstrip("/")
-        targets = [
+        named = [
             uid
             for uid, members in series.items()
             if stem in (names[uid].split("/")[-1], names[uid].replace("/", "_"), members[0].patient)
-        ] or [uid for uid, m in series.items() if path.parent in (m[0].path.parent, m[0].path.parent.parent)]
-        if len(targets) == 1 and targets[0] not in found:
-            found[targets[0]] = [path]
+        ]
+        beside = [uid for uid, m in series.items() if path.parent in (m[0].path.parent, m[0].path.parent.parent)]
+        if len(named) == 1 and named[0] not in found:
+            found[named[0]] = [path]
+        elif not named and len(beside) == 1:
+            near.setdefault(beside[0], []).append(path)
         else:
-            findings.append(extra_mask(path, root, "a series with its name, or one series in its folder,"))
-    return found, findings
+            left.append(path)
+    for uid, paths in near.items():
+        if len(paths) == 1 and uid not in found:
+            found[uid] = paths
+        else:
+            left += paths
+    wanted = "a series with its name, or one series in its folder,"
+    return found, [extra_mask(path, root, wanted) for path in left]
 
 
 def _copies(members: Sequence[Header], name: str, root: Path) -> list[Finding]:

@@ -277,6 +277,8 @@ def _explained(path: Path, problem: str) -> Iterator[None]:
         raise UserError(f"{path}: {problem}: its pixels do not fit into memory.") from error
     except Exception as error:
         text = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, AttributeError) and str(error.name)[:1].isupper():  # an element, by its keyword
+            text = f"it has no {error.name}"
         raise UserError(f"{path}: {problem}: {text.removesuffix('.')}.") from error
 
 
@@ -297,6 +299,8 @@ def _dataset(path: Path, pixels: bool = True, tags: list[str] | None = None) -> 
     except InvalidDicomError as error:
         raise ValueError("it does not begin as DICOM files do") from error
     if meta.get("TransferSyntaxUID") == pydicom.uid.DeflatedExplicitVRLittleEndian:
+        if "FileMetaInformationGroupLength" not in meta:
+            raise ValueError("it is deflated, and does not say from where on")
         _check_deflated(path, 144 + int(meta.FileMetaInformationGroupLength))
     return pydicom.dcmread(path, stop_before_pixels=not pixels, specific_tags=tags)
 

@@ -19,6 +19,9 @@ from caseunet.types import Geometry, Picture, Preprocessing
 
 SUFFIXES = (*images.SUFFIXES, *dicom.SUFFIXES, *video.SUFFIXES, ".zip")
 
+MOST_RESIZING = 16
+"""Times that an image's pixels may be larger, or smaller, than those of the training data."""
+
 LONGEST_NAME = 200
 """Bytes of a result's name: most disks take 255, and endings are added, and more while it is written."""
 
@@ -105,11 +108,28 @@ class Input:
 
     def told(self, error: str) -> str:
         """What went wrong, in one line, with the name that was given; archives are unpacked to folders of ours."""
-        if self.given is not None:
-            for file in self.files:
-                error = error.replace(str(file), file.name)
         error = "".join("?" if _unwritable(character) else character for character in error)
-        return error if str(self.path) in error else f"{self.path}: {error}"
+        if self.given is None:
+            return error if any(str(file) in error for file in self.files) else f"{self.path}: {error}"
+        for file in self.files:
+            error = error.replace(str(file), file.name)
+        return error if str(self.given) in error else f"{self.given}: {error}"
+
+    def check_spacing(self, spacing: tuple[float, float, float] | None, preprocessing: Preprocessing) -> None:
+        """Make sure that the network can look at the image in its own spacing: one in wrong units would become huge.
+
+        Raises:
+            UserError: it cannot.
+        """
+        if spacing is None or preprocessing.spacing is None:
+            return
+        pairs = list(zip(spacing[1:], preprocessing.spacing, strict=True))
+        if not all(1 / MOST_RESIZING <= own / wanted <= MOST_RESIZING for own, wanted in pairs):
+            own, wanted = (" × ".join(f"{length:.3g}" for length in lengths) for lengths in zip(*pairs, strict=True))
+            raise UserError(
+                f"{self.path}: its pixels are {own} mm large, those of the training data {wanted} mm. Its header is "
+                "wrong, or it is no image for this model."
+            )
 
     def _check_modality(self, preprocessing: Preprocessing) -> None:
         """Make sure that DICOM is what the model was trained on.

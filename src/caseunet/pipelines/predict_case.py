@@ -29,10 +29,7 @@ from caseunet.io import images, nifti, raster, video
 from caseunet.io.dicom_seg import Algorithm, write_segmentation
 from caseunet.pipelines.inputs import Input
 from caseunet.pipelines.predictions import PredictedCase
-from caseunet.types import Geometry, Picture, Preprocessing
-
-MOST_RESIZING = 16
-"""Times that an image's pixels may be larger, or smaller, than those of the training data."""
+from caseunet.types import Geometry, Picture
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,7 @@ def _predict_image(
     began = time.monotonic()
     identity = _identity(work, item)
     picture = item.read(info.preprocessing, read_picture)
-    _check_spacing(item, picture.geometry.spacing, info.preprocessing)
+    item.check_spacing(picture.geometry.spacing, info.preprocessing)
     pixels, geometry = picture.pixels, picture.geometry
     S, H, W = len(pixels), *pixels.shape[-2:]
     temperature = info.quality.temperature if info.quality else 1.0
@@ -212,23 +209,6 @@ def _identity(work: Work, item: Input) -> _Identity:
     if not voting:
         raise UserError(f"{item.path}: every network of {work.predictor.folder} was trained on it.")
     return _Identity(image_hash, any(knowing[n] for n in voting), voting if len(voting) < len(knowing) else None)
-
-
-def _check_spacing(item: Input, spacing: tuple[float, float, float] | None, preprocessing: Preprocessing) -> None:
-    """Make sure that the network can look at the image in its own spacing: one in wrong units would become huge.
-
-    Raises:
-        UserError: it cannot.
-    """
-    if spacing is None or preprocessing.spacing is None:
-        return
-    factors = [own / wanted for own, wanted in zip(spacing[1:], preprocessing.spacing, strict=True)]
-    if not all(1 / MOST_RESIZING <= factor <= MOST_RESIZING for factor in factors):
-        own, wanted = (" × ".join(f"{length:.3g}" for length in pair) for pair in (spacing[1:], preprocessing.spacing))
-        raise UserError(
-            f"{item.path}: its pixels are {own} mm large, those of the training data {wanted} mm. Its header is wrong, "
-            "or it is no image for this model."
-        )
 
 
 def _write_shares(shares: Shares, item: Input, geometry: Geometry, work: Work, written: list[Path]) -> dict[str, str]:

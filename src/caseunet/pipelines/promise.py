@@ -73,6 +73,7 @@ class Budget:
             geometry = item.geometry()
             slices, H, W = (1, *geometry.shape) if geometry.affine is None else canonical_shape(geometry)
             spacing, held = geometry.spacing, slices
+            item.check_spacing(spacing, preprocessing)
         stored = images.pixel_bytes(item.files[0]) if images.is_volume(item.files[0]) else 4
         stored *= preprocessing.channels
         size = prepared_size(H, W, spacing, preprocessing)

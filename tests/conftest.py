@@ -1,7 +1,11 @@
 """Data and small trained models that many tests share; everything is generated, nothing is downloaded."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+
+# The tests run in one process for each core: two threads in each would wait for one another. Before torch is loaded.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 

@@ -192,9 +192,10 @@ def _train(
     with _run_folder(fabric, prepared, preprocessing, out, overwrite, resume, display) as run:
         draw = _Drawing(run, prepared, preprocessing)
         trained = fit(fabric, model, loss, prepared, preprocessing, config, run, display, draw, extend)
-        fabric.barrier()  # what follows may take long, and the others need not wait for it
         if fabric.is_global_zero:
             _save(run / "bundle", trained, prepared, config, architecture, preprocessing)
+        fabric.barrier()  # what follows may take long, and the others need not wait for it
+        if fabric.is_global_zero:
             saved = load_bundle(run / "bundle")
             add_quality(saved, learn_quality(saved, prepared, fold, str(fabric.device), display))
 

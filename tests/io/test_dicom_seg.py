@@ -1,7 +1,9 @@
 """Segmentation objects: what a reader that is not ours finds in them, and what is refused."""
 
+import os
 import shutil
 import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -371,11 +373,12 @@ def test_no_row_of_the_table_hides_another() -> None:
 @pytest.fixture
 def errors() -> Callable[[Path], list[str]]:
     """What dciodvfy, which knows the standard by heart, finds wrong with a file."""
-    if shutil.which("dciodvfy") is None:
-        pytest.skip("dciodvfy is absent (Debian package dicom3tools)")
+    program = shutil.which("dciodvfy", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    if program is None:
+        pytest.skip("dciodvfy is absent (package dicom3tools)")
 
     def check(path: Path) -> list[str]:
-        done = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False)
+        done = subprocess.run([program, path], capture_output=True, text=True, check=False)
         lines = (done.stdout + done.stderr).splitlines()
         assert "Segmentation" in lines  # so it was understood as what it is
         return [line for line in lines if line.startswith("Error")]

@@ -541,7 +541,8 @@ def _print_first_looks(done: Any) -> None:
     table = Table("look at first", "predicted Dice", "why", box=None, pad_edge=False)
     for case in done.look_first[: max(3, min(flagged, 10))]:
         quality = cases[case].quality
-        values = ", ".join(f"{name} {_number(value)}" for name, value in quality.predicted_dice.items())
+        doubt = "?" if quality.flagged else ""
+        values = ", ".join(f"{name} {_number(value)}{doubt}" for name, value in quality.predicted_dice.items())
         table.add_row(escape(case), escape(values), escape(quality.reasons[0] if quality.reasons else ""))
     console.print(table)
 

@@ -106,8 +106,8 @@ class DataConfig(Section):
     """Slices or frames in a step, on all devices together; auto takes the most that a GPU's memory holds, and 8 on a
     CPU."""
     patch_size: Size | None = None
-    """Height and width cut out of each slice at random (smaller slices are padded); null takes the median slice's, but
-    no more than 512."""
+    """Height and width cut out of each slice at random (smaller slices are padded); null takes the median slice's
+    in multiples of 32, but no more than 512."""
     neighbours: Annotated[int, Field(ge=0)] = 0
     """2.5-D: slices below and above each slice that the network sees as further channels. 0 for frames."""
     three_channels: bool = False

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import psutil
 import pytest
 
 from caseunet.bundle import Bundle
 from caseunet.errors import UserError
+from caseunet.inference.predictor import Predictor
 from caseunet.pipelines.predict import dry_run, predict
-from caseunet.pipelines.promise import parsed_size
+from caseunet.pipelines.promise import Budget, parsed_size
 
 MIB = 2**20
 
@@ -46,11 +48,23 @@ def test_a_dry_run_tells_and_writes_nothing(lits_bundle: Bundle, tmp_path: Path)
 
 def test_what_would_not_fit_is_not_begun(lits_bundle: Bundle, tmp_path: Path) -> None:
     path = volume(tmp_path / "ct.nii.gz", 12)
-    with pytest.raises(
-        UserError, match=r"ct.nii.gz: 12 slices of 256×256 need about .* 48 MiB are allowed \(--max-ram"
-    ):
+    with pytest.raises(UserError, match=r"--max-ram: the network and the libraries alone hold .* 48 MiB are allowed"):
         predict(lits_bundle.folder, [path], tmp_path / "out", max_ram=48 * MIB)
+    just = psutil.Process().memory_info().rss + 20 * MIB
+    with pytest.raises(UserError, match=r"ct.nii.gz: 12 slices of 256×256 need about .* MiB are allowed \(--max-ram"):
+        predict(lits_bundle.folder, [path], tmp_path / "out", max_ram=just)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_huge_image_is_judged_by_a_part_of_it(lits_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor = Predictor(lits_bundle)
+    tried: list[tuple[int, int]] = []
+    monkeypatch.setattr(predictor, "trial", lambda size: tried.append(size) or 1)
+    budget = Budget(predictor, None)
+    budget._trial((30_000, 20_000))
+    budget._trial((20_000, 30_000))
+    assert len(tried) == 2  # once to warm up
+    assert 0.9 * 2**19 < tried[0][0] * tried[0][1] <= 2**19
 
 
 def test_a_promise_is_kept(lits_bundle: Bundle, tmp_path: Path) -> None:

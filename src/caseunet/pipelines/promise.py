@@ -17,10 +17,14 @@ from caseunet.io.geometry import canonical_shape
 from caseunet.pipelines.inputs import Input
 from caseunet.pipelines.models import highest_memory
 from caseunet.progress import counted
+from caseunet.types import SMALLEST
 
 MIB = 2**20
 SLACK = 1.1
 """On what was measured: an allocator does not give back all at once."""
+
+MOST_TRIED = 2**19
+"""Pixels of a slice that is sent through the network on trial."""
 
 LIBRARIES = 60 * MIB
 """What reading, writing, measuring and drawing load when they are first called."""
@@ -50,12 +54,20 @@ class Budget:
     Args:
         predictor: its network.
         max_ram: bytes that the process may have; None for the machine's free memory.
+
+    Raises:
+        UserError: it has more already.
     """
 
     def __init__(self, predictor: Predictor, max_ram: int | None) -> None:
         self._predictor, self.max_ram = predictor, max_ram
         self._base = psutil.Process().memory_info().rss
         self._trials: dict[tuple[int, int], tuple[float, int]] = {}
+        if self._base > self.allowed:
+            raise UserError(
+                f"--max-ram: the network and the libraries alone hold {self._base / MIB:,.0f} MiB of memory; "
+                f"{self.allowed / MIB:,.0f} MiB are allowed. Give more, or --precision bf16."
+            )
 
     def cost(self, item: Input, outputs: PredictionOutputs) -> CaseCost:
         """Expected of one case, from its headers; air that will be cut off counts, so that it is rather less.
@@ -115,11 +127,15 @@ class Budget:
         return psutil.virtual_memory().available + psutil.Process().memory_info().rss
 
     def _trial(self, size: tuple[int, int]) -> tuple[float, int]:
-        """Seconds for a slice at the network's size, and bytes that it takes beside the weights."""
+        """Seconds for a slice at the network's size, and bytes that it takes beside the weights.
+
+        A large one is judged by a part of it, since the trial must not take what is not there.
+        """
         key = next((known for known in self._trials if _alike(known, size)), None)
         if key is None:
-            self._trials[size] = self._measured(size)
-            key = size
+            shrink = min(1.0, (MOST_TRIED / (size[0] * size[1])) ** 0.5)
+            key = (max(SMALLEST, int(size[0] * shrink)), max(SMALLEST, int(size[1] * shrink)))
+            self._trials[key] = self._measured(key)
         share = (size[0] * size[1]) / (key[0] * key[1])
         seconds, memory = self._trials[key]
         return seconds * share, int(memory * max(share, 1.0))
@@ -141,8 +157,9 @@ def _forget_highest_memory() -> int:
 
 
 def _alike(known: tuple[int, int], size: tuple[int, int]) -> bool:
-    """Whether a trial at one size tells of another: of at least as many pixels, but not many more."""
-    return 0.5 <= (size[0] * size[1]) / (known[0] * known[1]) <= 1.0
+    """Whether a trial at one size tells of another: of at least as many pixels, but not many more, or the largest."""
+    pixels, tried = size[0] * size[1], known[0] * known[1]
+    return tried / 2 <= pixels <= tried or min(pixels, 1.1 * tried) >= MOST_TRIED
 
 
 def parsed_size(text: str) -> int:

@@ -19,8 +19,10 @@ PERCENTILES = (1, 10, 50, 90, 99)
 LEAST_CASES = 8
 """Training cases below which their ranges say nothing about others."""
 
+LEAST_SPREADS = {"size": 0.25, "spacing": 0.1}
 LEAST_SPREAD = 0.02
-"""Below which a spread only tells that training cases were all the same: features are of the order of one."""
+"""Below which a spread only tells that training cases were all the same: features are of the order of one. Scanners are
+set to a few sizes and spacings, and others are near enough for their own ranges: 28 % and 10 %."""
 
 TEXTS = {
     "spacing": "{0} are {1} mm apart; in training {2} to {3} mm",
@@ -123,7 +125,7 @@ def usual_ranges(cases: Sequence[Mapping[str, float]]) -> tuple[UsualRange, ...]
     for name in dict.fromkeys(name for case in cases for name in case):
         values = np.array([case[name] for case in cases if name in case])
         if len(values) >= max(LEAST_CASES, len(cases) / 2):
-            spread = max(float(values.std()), LEAST_SPREAD)
+            spread = max(float(values.std()), LEAST_SPREADS.get(name.partition(":")[0], LEAST_SPREAD))
             ranges.append(UsualRange(name=name, low=float(values.min()), high=float(values.max()), spread=spread))
     return tuple(ranges)
 

@@ -53,7 +53,7 @@ class ConfidenceMeter:
                 for counts in (by_slice, by_row, by_column)
             ]
             found = by_slice.sum()
-            sums = torch.stack([p.sum(), (p * y).sum(), found, *places]).double().cpu().numpy()
+            sums = torch.stack([p.sum(), (p * y).sum(), found, *places]).cpu().double().numpy()
             sums[3] += first * sums[2]
             sums[3:] /= (self._slices, H, W)
             self._sums[name] += sums

@@ -34,7 +34,8 @@ ALLOWED: dict[str, set[str]] = {
     "pipelines": BASE
     | {"io", "bundle", "sources", "data", "models", "losses", "metrics", "training", "inference", "evaluation"},
     # level 5
-    "cli": BASE | {"pipelines"},
+    "terminal": {"progress", "pipelines"},
+    "cli": BASE | {"pipelines", "terminal"},
     "__main__": {"cli"},
 }
 THIRD_PARTY_BANNED = {"torchvision": "cannot be imported where this is tested", "pickle": "weights are safetensors"}

@@ -4,12 +4,10 @@ import shlex
 import shutil
 import signal
 import sys
-from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -26,6 +24,17 @@ from caseunet.config import (
 from caseunet.errors import Interrupted, UserError
 from caseunet.files import location
 from caseunet.progress import TerminalDisplay, counted
+from caseunet.terminal import (
+    complain,
+    console,
+    number,
+    print_costs,
+    print_findings,
+    print_first_looks,
+    print_scores,
+    say,
+    say_next,
+)
 
 app = App(
     name="caseunet",
@@ -35,7 +44,6 @@ app = App(
     suppress_keyboard_interrupt=False,
     help_epilogue="Every verb has its own --help. Add --debug to any command to see the traceback of an error.",
 )
-console = Console()
 RESUME_ME = 75
 """Exit status of a training that a signal stopped and that goes on with --resume (EX_TEMPFAIL: try again later)."""
 
@@ -90,14 +98,14 @@ def demo(
     from caseunet.pipelines.demo import demo as run_demo
 
     result = run_demo(out, minutes, seed, synthetic, overwrite, TerminalDisplay(console))
-    _print_scores(result.evaluation.cases)
+    print_scores(result.evaluation.cases)
     if result.caution:
-        _say(result.caution + "\n", style="yellow")
-    _say(f"report  {result.evaluation.report}")
-    _say(f"bundle  {result.bundle}")
+        say(result.caution + "\n", style="yellow")
+    say(f"report  {result.evaluation.report}")
+    say(f"bundle  {result.bundle}")
     program = "caseunet" if shutil.which("caseunet") else sys.argv[0]
-    _say("\nSegment your own CT volume with it:")
-    _say(f"  {program} predict {shlex.quote(str(result.bundle))} my-ct.nii.gz --out predictions")
+    say("\nSegment your own CT volume with it:")
+    say(f"  {program} predict {shlex.quote(str(result.bundle))} my-ct.nii.gz --out predictions")
 
 
 @app.command
@@ -121,9 +129,9 @@ def prepare(
     prepared = run_prepare(raw, location(out), resolved.prepare, overwrite, TerminalDisplay(console))
     slices = int(prepared.cases["slices"].sum())
     folds = f"{len(prepared.split.folds)} folds by {prepared.split.by}"
-    _say(f"{counted(len(prepared.cases), 'case')}, {counted(slices, 'slice')}, {folds}")
-    _say(f"look    caseunet show {shlex.quote(out)} --out prepared.png")
-    _say_next("train", out, "--out", "run")
+    say(f"{counted(len(prepared.cases), 'case')}, {counted(slices, 'slice')}, {folds}")
+    say(f"look    caseunet show {shlex.quote(out)} --out prepared.png")
+    say_next("train", out, "--out", "run")
 
 
 @app.command
@@ -146,8 +154,8 @@ def show(
     if cases < 1 or slices < 1:
         raise UserError("--cases and --slices must be at least 1.")
     resolved = _resolve(config, recipe, settings, {"data.fold": fold, "seed": seed})
-    number = run_show(location(prepared), out, resolved, cases, slices, overwrite)
-    _say(f"{counted(number, 'slice')} in {out}")
+    drawn = run_show(location(prepared), out, resolved, cases, slices, overwrite)
+    say(f"{counted(drawn, 'slice')} in {out}")
 
 
 @app.command
@@ -171,12 +179,12 @@ def audit(
     options = {"prepare.format": format, "prepare.plan": plan, "prepare.split": split}
     resolved = _resolve(config, None, settings, options)
     found = run_audit(raw, out, resolved.prepare, repair, overwrite, TerminalDisplay(console))
-    _print_findings(found)
-    _say(f"page    {out / 'audit.html'}")
+    print_findings(found)
+    say(f"page    {out / 'audit.html'}")
     if repair is not None:
-        _say(f"plan    {repair}: read it, then")
+        say(f"plan    {repair}: read it, then")
         given = [f"--{setting}" for setting in settings] + (["--format", format] if format else [])
-        _say_next("prepare", raw, "--out", "prepared", "--plan", repair, *given)
+        say_next("prepare", raw, "--out", "prepared", "--plan", repair, *given)
     if found.at_level("error"):
         raise SystemExit(1)
 
@@ -245,19 +253,19 @@ def train(
         else:
             bundle = run_train(data, out, resolved, overwrite, display, resume, extend)
     except Interrupted as stopped:
-        _say(str(stopped), style="yellow")
-        _say_next("train", "--resume", "--out", out, *(("--fold", "all") if fold == "all" else ()))
+        say(str(stopped), style="yellow")
+        say_next("train", "--resume", "--out", out, *(("--fold", "all") if fold == "all" else ()))
         raise SystemExit(130 if stopped.signal == signal.SIGINT else RESUME_ME) from None
     score = bundle.info.validation
-    values = ", ".join(f"{name} {_number(value)}" for name, value in score.structures.items())
+    values = ", ".join(f"{name} {number(value)}" for name, value in score.structures.items())
     which = "mean over folds" if score.step is None else f"step {score.step}"
-    _say(f"validation Dice of the {score.selected} weights ({which}): {values}")
+    say(f"validation Dice of the {score.selected} weights ({which}): {values}")
     if fold != "all":
-        _say_next("predict", bundle.folder, "IMAGES", "--out", "predictions")
+        say_next("predict", bundle.folder, "IMAGES", "--out", "predictions")
     elif raw is None:
-        _say_next("predict", bundle.folder, "RAW", "--out-of-fold", "--out", "out-of-fold")
+        say_next("predict", bundle.folder, "RAW", "--out-of-fold", "--out", "out-of-fold")
     else:
-        _say_next("evaluate", out / "out-of-fold", raw, "--out", "report")
+        say_next("evaluate", out / "out-of-fold", raw, "--out", "report")
 
 
 @app.command
@@ -328,9 +336,9 @@ def predict(
     display = TerminalDisplay(console)
     if dry_run:
         costs, unfit = run_dry(bundle, inputs, device, engine, how, outputs, ram, display)
-        _print_costs(costs)
+        print_costs(costs)
         for failure in unfit:
-            _say(f"  {failure.error}", style="red")
+            say(f"  {failure.error}", style="red")
         if unfit:
             raise UserError(f"{counted(len(unfit), 'image')} could not be segmented; the reasons stand above.")
         return
@@ -350,16 +358,16 @@ def predict(
         ram,
         resume,
     )
-    _say(f"{counted(len(done.cases), 'mask')} in {out}")
-    _print_first_looks(done)
+    say(f"{counted(len(done.cases), 'mask')} in {out}")
+    print_first_looks(done)
     if overlay:
-        _say(f"look    {out / 'preview.html'}")
+        say(f"look    {out / 'preview.html'}")
     if done.failed:
         raise UserError(
             f"{len(done.failed)} of {counted(len(done.cases) + len(done.failed), 'image')} could not be segmented; "
             f"the reasons stand above and in {out / 'predictions.json'}."
         )
-    _say_next("evaluate", out, "RAW", "--out", "report")
+    say_next("evaluate", out, "RAW", "--out", "report")
 
 
 @app.command
@@ -384,10 +392,10 @@ def evaluate(
     result = run_evaluate(
         predictions, references, out, split, fold, run, reading, overwrite, display=TerminalDisplay(console)
     )
-    _print_scores(result.cases)
+    print_scores(result.cases)
     if result.summary.caution:
-        _say(result.summary.caution, style="yellow")
-    _say(f"report  {result.report}")
+        say(result.summary.caution, style="yellow")
+    say(f"report  {result.report}")
 
 
 @app.command
@@ -454,20 +462,20 @@ def main(arguments: list[str] | None = None) -> None:
     except (UserError, CycloptsError) as error:
         if debug:
             raise
-        _complain(str(error))
+        complain(str(error))
         raise SystemExit(2) from error
     except OSError as error:  # a full disk, a lost mount: not ours to explain better than the system does
         if debug:
             raise
-        _complain(str(error))
+        complain(str(error))
         raise SystemExit(2) from error
     except KeyboardInterrupt:
-        _complain("interrupted")
+        complain("interrupted")
         raise SystemExit(130) from None
     except Exception as error:
         if debug:
             raise
-        _complain(
+        complain(
             f"{type(error).__name__}: {error}\nThis is a defect of caseunet. Run again with --debug for its traceback."
         )
         raise SystemExit(3) from error
@@ -507,91 +515,3 @@ def _with_settings(arguments: list[str]) -> list[str]:
             value = rest.pop(0)
         spelled += ["--set", f"{key.removeprefix('--')}={value}"]
     return spelled
-
-
-def _print_costs(costs: Any) -> None:
-    """A row for each case, and all together."""
-    table = Table("case", box=None, pad_edge=False)
-    for column in ("slices", "size", "seconds", "memory"):
-        table.add_column(column, justify="right")
-    for cost in costs:
-        size = f"{cost.height}×{cost.width}"
-        table.add_row(
-            escape(cost.id), f"{cost.slices:,}", size, f"{cost.seconds:,.1f}", f"{cost.memory / 2**20:,.0f} MiB"
-        )
-    console.print(table)
-    if costs:
-        highest, seconds = max(cost.memory for cost in costs), sum(cost.seconds for cost in costs)
-        _say(
-            f"together about {seconds:,.0f} s on this machine, and {highest / 2**20:,.0f} MiB of memory at most; "
-            "nothing was written"
-        )
-
-
-def _print_first_looks(done: Any) -> None:
-    """The cases to be looked at first, and why."""
-    cases = {case.id: case for case in done.cases}
-    flagged = sum(case.quality.flagged for case in done.cases if case.quality)
-    if any(case.quality and case.quality.unusual is None for case in done.cases):
-        _say("too few training cases to tell which of these are unlike them", style="dim")
-    if not done.look_first or (len(cases) == 1 and not flagged):
-        return
-    if flagged:
-        _say(f"{flagged} of {counted(len(cases), 'case')} unlike the training data", style="yellow")
-    table = Table("look at first", "predicted Dice", "why", box=None, pad_edge=False)
-    for case in done.look_first[: max(3, min(flagged, 10))]:
-        quality = cases[case].quality
-        doubt = "?" if quality.flagged else ""
-        values = ", ".join(f"{name} {_number(value)}{doubt}" for name, value in quality.predicted_dice.items())
-        table.add_row(escape(case), escape(values), escape(quality.reasons[0] if quality.reasons else ""))
-    console.print(table)
-
-
-def _print_scores(cases: Any) -> None:
-    table = Table("structure", box=None, pad_edge=False)
-    for column in ("Dice", "IoU", "cases"):
-        table.add_column(column, justify="right")
-    for name, rows in cases.groupby("structure", sort=False):
-        table.add_row(
-            escape(name), _number(rows["dice"].mean()), _number(rows["iou"].mean()), str(rows["dice"].count())
-        )
-    console.print()
-    console.print(table)
-    console.print()
-
-
-def _print_findings(found: Any) -> None:
-    """A row for each kind of finding: its level, how many, and the first of them."""
-    from caseunet.pipelines.audit_page import title_of
-
-    styles = {"error": "bold red", "warning": "yellow", "note": "cyan"}
-    table = Table("", "finding", "", "the first of them", box=None, pad_edge=False)
-    for (level, kind), group in groupby(found.findings, key=lambda finding: (finding.level, finding.kind)):
-        members = list(group)
-        first = members[0]
-        text = f"{first.file or first.case}: {first.text}" if first.file or first.case else first.text
-        number = str(len(members)) if len(members) > 1 else ""
-        table.add_row(f"[{styles[level]}]{level}[/]", escape(title_of(kind)), number, escape(text))
-    console.print()
-    if found.findings:
-        console.print(table)
-        console.print()
-    counts = ", ".join(counted(len(found.at_level(level)), level) for level in styles)
-    _say(counts, style="bold red" if found.at_level("error") else "bold green")
-
-
-def _say(text: str, style: str = "") -> None:
-    """A line as it is: names of files may look like markup."""
-    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
-
-
-def _say_next(*command: str | Path) -> None:
-    _say("next    caseunet " + shlex.join(str(part) for part in command))
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None or value != value else f"{value:.3f}"
-
-
-def _complain(text: str) -> None:
-    Console(stderr=True).print(f"[bold red]error[/bold red] {escape(text)}", highlight=False, soft_wrap=True)

@@ -27,7 +27,7 @@ set to a few sizes and spacings, and others are near enough for their own ranges
 TEXTS = {
     "spacing": "{0} are {1} mm apart; in training {2} to {3} mm",
     "size": "there are {1} {0}; in training {2} to {3}",
-    "percentile": "the {0}th percentile of the network's input is {1}; in training {2} to {3}",
+    "percentile": "percentile {0} of the network's input is {1}; in training {2} to {3}",
     "channel": "the mean of channel {0} of the network's input is {1}; in training {2} to {3}",
     "contrast": "the standard deviation of the network's input is {1}; in training {2} to {3}",
     "noise": "neighbouring pixels differ by {1} of the contrast; in training by {2} to {3}",

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from caseunet.bundle import Bundle, Quality, ValidatedCase, load_bundle
+from caseunet.config import DataConfig
+from caseunet.data.loader import plan_preprocessing
 from caseunet.data.store import Prepared
 from caseunet.pipelines import calibration
 from caseunet.pipelines.calibration import TEMPERATURES, fitted_lines, learn_quality, merged_quality
@@ -91,3 +93,27 @@ def test_ways_to_mend_are_learned_only_where_they_gain() -> None:
     assert rule.gain == pytest.approx(4 / 6 * (1 - 2 * 27 / 55))
     assert list(calibration._learn_cleaning([seen(False)] * 6, label_map)) == []
     assert list(calibration._learn_cleaning([seen(True)] * 4, label_map)) == []  # too few cases
+
+
+def test_of_a_long_case_some_slices_tell(lits_prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read slice by slice it gives what it gives when it is read at once, and of fewer slices about that."""
+    preprocessing = plan_preprocessing(
+        lits_prepared.info, lits_prepared.info.intensities, DataConfig(normalize="zscore"), (64, 64)
+    )
+    case, slices = "volume-0", ((0, int(lits_prepared.cases.at["volume-0", "slices"])),)
+
+    def found() -> dict[str, float]:
+        (features,) = calibration._training_features(
+            lits_prepared, case, slices, preprocessing, lits_prepared.info.label_map
+        )
+        return features
+
+    whole = found()
+    monkeypatch.setattr(calibration, "MOST_SLICES", slices[0][1] - 1)
+    some = found()
+    assert some.keys() == whole.keys()
+    assert {name: value for name, value in some.items() if not name.startswith(("share", "place"))} == pytest.approx(
+        {name: value for name, value in whole.items() if not name.startswith(("share", "place"))}
+    )
+    for name, value in some.items():
+        assert value == pytest.approx(whole[name], abs=0.3), name

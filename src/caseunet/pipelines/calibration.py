@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import overload
 
 import numpy as np
 import torch
@@ -26,6 +27,9 @@ TEMPERATURES = tuple(float(2 ** (n / 4)) for n in range(-6, 13))
 
 MOST_CASES = 200
 """Training and validation cases that are looked at, evenly spread."""
+
+MOST_SLICES = 64
+"""Of a training case whose reference is looked at, evenly spread."""
 
 MOST_SAMPLED = 50_000
 """Pixels of a case to which the temperature is fitted."""
@@ -188,16 +192,38 @@ def _spread(cases: dict[str, Ranges]) -> dict[str, Ranges]:
 def _training_features(
     prepared: Prepared, case: str, ranges: Ranges, preprocessing: Preprocessing, label_map: LabelMap
 ) -> Iterator[dict[str, float]]:
-    """Of each part of a training case, with its reference taken for what was found."""
-    image, labels = prepared.image(case), prepared.labels(case)
+    """Of each part of a training case, with its reference taken for what was found; of some of its slices, since all of
+    a large data set would be hours of reading."""
     for start, stop in ranges:
-        pixels, reference = image[start:stop], labels[start:stop]
-        meter = ConfidenceMeter(label_map, stop - start)
-        for s, ids in enumerate(reference):
-            certain = torch.nn.functional.one_hot(torch.from_numpy(ids).long(), len(label_map))
-            meter.add(certain.permute(2, 0, 1)[None].float(), s)
-        features = image_features(pixels, preprocessing, case_standard(pixels), _source_spacing(prepared, case))
+        is_small = stop - start <= MOST_SLICES  # then reading all of it at once is faster
+        slices = prepared.image(case)[start:stop] if is_small else _Stored(prepared, case, start, stop)
+        labels = prepared.labels(case) if is_small else None
+        positions = np.unique(np.linspace(start, stop - 1, min(stop - start, MOST_SLICES)).round().astype(int))
+        meter = ConfidenceMeter(label_map, len(positions))
+        for n, s in enumerate(positions):
+            ids = torch.from_numpy(prepared.label_slice(case, int(s)) if labels is None else labels[s]).long()
+            meter.add(torch.nn.functional.one_hot(ids, len(label_map)).permute(2, 0, 1)[None].float(), n)
+        features = image_features(slices, preprocessing, prepared.standard(case), _source_spacing(prepared, case))
         yield features | found_features(meter.result())
+
+
+class _Stored(Sequence[np.ndarray]):
+    """Slices (C, h, w) of a part of a case, read when they are asked for."""
+
+    def __init__(self, prepared: Prepared, case: str, start: int, stop: int) -> None:
+        self._prepared, self._case, self._positions = prepared, case, range(start, stop)
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    @overload
+    def __getitem__(self, index: int) -> np.ndarray: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[np.ndarray]: ...
+    def __getitem__(self, index: int | slice) -> np.ndarray | Sequence[np.ndarray]:
+        if isinstance(index, slice):
+            return [self[s] for s in range(*index.indices(len(self)))]
+        return self._prepared.image_slice(self._case, self._positions[index])
 
 
 def _segmented(predictor: Predictor, prepared: Prepared, case: str, ranges: Ranges) -> Iterator[_Seen]:

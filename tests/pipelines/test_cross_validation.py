@@ -55,6 +55,8 @@ def test_each_fold_is_the_run_it_would_be_alone(
     means = [member.validation.structures["liver"] for member in bundle.info.members]
     assert bundle.info.validation.structures["liver"] == pytest.approx(np.mean(means))
     assert bundle.info.training_data.fold is None
+    assert bundle.info.quality is not None
+    assert {case.case for case in bundle.info.quality.validated} == set(lits_prepared.cases.index)
     assert len(bundle.info.training_data.image_hashes) == len(lits_prepared.cases)
 
 

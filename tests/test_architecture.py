@@ -28,7 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "metrics": BASE,
     # level 3
     "training": BASE | {"models", "losses", "metrics", "data"},
-    "inference": BASE | {"models", "bundle", "io", "data.transforms", "data.grid", "metrics"},
+    "inference": BASE | {"models", "bundle", "io", "data.transforms", "data.grid"},
     "evaluation": BASE | {"metrics", "io"},
     # level 4
     "pipelines": BASE

@@ -320,6 +320,7 @@ def predict(
     """
     from caseunet.pipelines.predict import dry_run as run_dry
     from caseunet.pipelines.predict import predict as run_predict
+    from caseunet.pipelines.predictions import is_unfinished
     from caseunet.pipelines.promise import parsed_size
 
     if not inputs:
@@ -342,22 +343,27 @@ def predict(
         if unfit:
             raise UserError(f"{counted(len(unfit), 'image')} could not be segmented; the reasons stand above.")
         return
-    done = run_predict(
-        bundle,
-        inputs,
-        out,
-        split,
-        fold,
-        device,
-        engine,
-        overwrite,
-        display,
-        out_of_fold,
-        how,
-        outputs,
-        ram,
-        resume,
-    )
+    try:
+        done = run_predict(
+            bundle,
+            inputs,
+            out,
+            split,
+            fold,
+            device,
+            engine,
+            overwrite,
+            display,
+            out_of_fold,
+            how,
+            outputs,
+            ram,
+            resume,
+        )
+    except KeyboardInterrupt:
+        if is_unfinished(out):
+            say("Stopped; what is done is kept. Go on with the same command and --resume.", style="yellow")
+        raise
     say(f"{counted(len(done.cases), 'mask')} in {out}")
     print_first_looks(done)
     if overlay:

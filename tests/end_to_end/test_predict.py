@@ -666,3 +666,27 @@ def test_real_mr_volumes(cli: Run, real_data: Callable[[str], Path], tmp_path: P
         np.testing.assert_array_equal(mask.affine, source.affine)
         assert mask.header.get_xyzt_units() == source.header.get_xyzt_units()
         np.testing.assert_array_equal(np.asarray(mask.dataobj), values > values.mean())
+
+
+def test_ctrl_c_keeps_what_is_done(
+    cli: Run, bundle: Path, four: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from caseunet.pipelines import predict as verb
+
+    real, calls = verb.predict_case, []
+
+    def stopped(*arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(verb, "predict_case", stopped)
+    status, out, _ = cli("predict", bundle, four, "--out", tmp_path / "out")
+    assert status == 130
+    assert "what is done is kept. Go on with the same command and --resume" in out
+    status, _, err = cli("evaluate", tmp_path / "out", four, "--out", tmp_path / "report")
+    assert "is not finished. Give the same caseunet predict again with --resume" in err
+    status, out, _ = cli("predict", bundle, four, "--out", tmp_path / "out", "--resume")
+    assert (status, len(calls)) == (0, 5)
+    assert "2 images had been segmented before" in out

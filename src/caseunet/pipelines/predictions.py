@@ -90,13 +90,18 @@ class PredictionsInfo(Made):
         return self
 
 
+def is_unfinished(folder: Path) -> bool:
+    """Whether cases are done in it, but not all."""
+    return (folder / JOURNAL).is_file()
+
+
 def read_predictions(folder: Path) -> PredictionsInfo:
     """Read predictions.json.
 
     Raises:
         UserError: it is missing or of another form.
     """
-    if (folder / JOURNAL).is_file():
+    if is_unfinished(folder):
         raise UserError(f"{folder}: is not finished. Give the same caseunet predict again with --resume.")
     return read_model(folder / DESCRIPTION, PredictionsInfo, "predictions made by caseunet predict")
 

@@ -4,6 +4,7 @@ Training and prediction both use these, so that a model sees at prediction exact
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -65,10 +66,18 @@ def gather_slices(pixels: np.ndarray, indices: Sequence[int], neighbours: int) -
     return gathered.reshape(len(indices), -1, *pixels.shape[2:])
 
 
-def case_standard(pixels: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
-    """Mean and standard deviation of each channel of a case, slices (C, H, W), over all its pixels, (2, C), float32."""
-    mean = sum(s.mean(axis=(1, 2), dtype=np.float64) for s in pixels) / len(pixels)
-    squares = sum(np.square(s - mean[:, None, None]).sum(axis=(1, 2)) for s in pixels)  # slices: a scan is large
+class Stack(Protocol):
+    """Slices (C, H, W) of one case: an array, a list, or what makes or reads each when it is asked for."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> np.ndarray: ...
+
+
+def case_standard(pixels: Stack) -> np.ndarray:
+    """Mean and standard deviation of each channel of a case over all its pixels, (2, C), float32."""
+    positions = range(len(pixels))  # slice by slice: a scan is large
+    mean = sum(pixels[s].mean(axis=(1, 2), dtype=np.float64) for s in positions) / len(pixels)
+    squares = sum(np.square(pixels[s] - mean[:, None, None]).sum(axis=(1, 2)) for s in positions)
     count = len(pixels) * pixels[0][0].size
     return np.stack([mean, np.sqrt(squares / count)]).astype(np.float32)
 

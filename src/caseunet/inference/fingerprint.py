@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from caseunet.bundle import UsualRange
-from caseunet.data.transforms import normalize
+from caseunet.data.transforms import Stack, normalize
 from caseunet.inference.confidence import StructureConfidence
 from caseunet.types import Preprocessing
 
@@ -60,7 +60,7 @@ class Unusual:
 
 
 def image_features(
-    slices: Sequence[np.ndarray] | np.ndarray,
+    slices: Stack,
     preprocessing: Preprocessing,
     standard: np.ndarray,
     spacing: tuple[float, float, float] | None,

@@ -1,7 +1,6 @@
 """The slices of a case at the network's size, made when they are asked for: a whole scan of them would be large."""
 
 from collections.abc import Sequence
-from typing import overload
 
 import numpy as np
 
@@ -9,7 +8,7 @@ from caseunet.data.grid import Placement
 from caseunet.data.transforms import neighbour_positions, resize_image
 
 
-class Slices(Sequence[np.ndarray]):
+class Slices:
     """Slices (C, h, w), cut and resized as the placement says; the last few are kept for those beside them.
 
     Args:
@@ -25,15 +24,7 @@ class Slices(Sequence[np.ndarray]):
     def __len__(self) -> int:
         return len(self._pixels)
 
-    @overload
-    def __getitem__(self, index: int) -> np.ndarray: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[np.ndarray]: ...
-    def __getitem__(self, index: int | slice) -> np.ndarray | Sequence[np.ndarray]:
-        if isinstance(index, slice):
-            return [self[s] for s in range(*index.indices(len(self)))]
-        if not 0 <= index < len(self):
-            raise IndexError(index)
+    def __getitem__(self, index: int) -> np.ndarray:
         if index not in self._last:
             cut = self._placement.cut(self._pixels[index : index + 1])
             self._last[index] = np.ascontiguousarray(resize_image(cut, self._placement.size)[0])

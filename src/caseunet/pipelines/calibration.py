@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import overload
 
 import numpy as np
 import torch
 
 from caseunet.bundle import Bundle, Cleaning, Quality, UsualRange, ValidatedCase
 from caseunet.data.store import Prepared
-from caseunet.data.transforms import case_standard
+from caseunet.data.transforms import Stack, case_standard
 from caseunet.inference.cleaning import clean
 from caseunet.inference.confidence import ConfidenceMeter, StructureConfidence
 from caseunet.inference.fingerprint import found_features, image_features, outside, usual_ranges
@@ -196,7 +195,7 @@ def _training_features(
     a large data set would be hours of reading."""
     for start, stop in ranges:
         is_small = stop - start <= MOST_SLICES  # then reading all of it at once is faster
-        slices = prepared.image(case)[start:stop] if is_small else _Stored(prepared, case, start, stop)
+        slices: Stack = prepared.image(case)[start:stop] if is_small else _Stored(prepared, case, start, stop)
         labels = prepared.labels(case) if is_small else None
         positions = np.unique(np.linspace(start, stop - 1, min(stop - start, MOST_SLICES)).round().astype(int))
         meter = ConfidenceMeter(label_map, len(positions))
@@ -207,7 +206,7 @@ def _training_features(
         yield features | found_features(meter.result())
 
 
-class _Stored(Sequence[np.ndarray]):
+class _Stored:
     """Slices (C, h, w) of a part of a case, read when they are asked for."""
 
     def __init__(self, prepared: Prepared, case: str, start: int, stop: int) -> None:
@@ -216,13 +215,7 @@ class _Stored(Sequence[np.ndarray]):
     def __len__(self) -> int:
         return len(self._positions)
 
-    @overload
-    def __getitem__(self, index: int) -> np.ndarray: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[np.ndarray]: ...
-    def __getitem__(self, index: int | slice) -> np.ndarray | Sequence[np.ndarray]:
-        if isinstance(index, slice):
-            return [self[s] for s in range(*index.indices(len(self)))]
+    def __getitem__(self, index: int) -> np.ndarray:
         return self._prepared.image_slice(self._case, self._positions[index])
 
 

@@ -64,8 +64,11 @@ def print_first_looks(done: Any) -> None:
     for case in done.look_first[: max(3, min(flagged, 10))]:
         quality = cases[case].quality
         doubt = "?" if quality.flagged else ""
-        values = ", ".join(f"{name} {number(value)}{doubt}" for name, value in quality.predicted_dice.items())
-        table.add_row(escape(case), escape(values), escape(quality.reasons[0] if quality.reasons else ""))
+        known = {name: value for name, value in quality.predicted_dice.items() if value is not None}
+        values = ", ".join(f"{name} {number(value)}{doubt}" for name, value in known.items())
+        table.add_row(
+            escape(case), escape(values or "nothing found"), escape(quality.reasons[0] if quality.reasons else "")
+        )
     console.print(table)
 
 

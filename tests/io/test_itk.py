@@ -166,3 +166,11 @@ def test_a_header_that_claims_too_much_is_not_believed(tmp_path: Path) -> None:
     (tmp_path / "v.nrrd").write_text(header)
     with pytest.raises(UserError, match=r"v.nrrd: its header declares 1,099,511,627,776 bytes of pixels"):
         itk.read_volume(tmp_path / "v.nrrd")
+
+
+def test_what_is_no_metaimage_is_not_printed(tmp_path: Path) -> None:
+    (tmp_path / "a.mha").write_bytes(b"\x1f\x8b" + bytes(range(128, 256)) * 40 + b" = 1\n")
+    with pytest.raises(UserError) as caught:
+        itk.read_volume(tmp_path / "a.mha")
+    assert str(caught.value).isascii()
+    assert len(str(caught.value)) < len(str(tmp_path)) + 150

@@ -29,6 +29,9 @@ _NUMBERS = {
     **dict.fromkeys(("ElementSpacing", "Offset", "Origin", "Position"), 3),
     **dict.fromkeys(("TransformMatrix", "Rotation", "Orientation"), 9),
 }
+LONGEST_KEY = 20
+"""Characters of a line that a message shows: what is no MetaImage may have no other line."""
+
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -203,7 +206,8 @@ def _misfit(listed: Sequence[tuple[str, str]], size: int) -> str:
     fields = dict(listed)
     for key, number in Counter(key for key, _ in listed).items():
         if ":" in key or number > 1:  # MetaIO might take another line than is looked at here
-            return f"its line {key} is there twice, or is none"
+            shown = "".join(character for character in key if character.isascii() and character.isprintable())
+            return f'its line "{shown[:LONGEST_KEY]}" is there twice, or is none'
     for key in _NEEDED:
         if key not in fields:
             return f"it names no {key}"

@@ -31,7 +31,7 @@ from caseunet.terminal import (
     print_costs,
     print_findings,
     print_first_looks,
-    print_scores,
+    print_numbers,
     say,
     say_next,
 )
@@ -98,9 +98,7 @@ def demo(
     from caseunet.pipelines.demo import demo as run_demo
 
     result = run_demo(out, minutes, seed, synthetic, overwrite, TerminalDisplay(console))
-    print_scores(result.evaluation.cases)
-    if result.caution:
-        say(result.caution + "\n", style="yellow")
+    print_numbers(result.evaluation.summary)
     say(f"report  {result.evaluation.report}")
     say(f"bundle  {result.bundle}")
     program = "caseunet" if shutil.which("caseunet") else sys.argv[0]
@@ -378,10 +376,24 @@ def predict(
 
 @app.command
 def evaluate(
-    predictions: Annotated[Path, Parameter(help="Folder written by caseunet predict.")],
+    predictions: Annotated[Path, Parameter(help="Folder written by caseunet predict, or masks of any other tool.")],
     references: Annotated[Path, Parameter(help="Raw data set with the true masks.")],
     *,
     out: Out = Path("report"),
+    protocol: Annotated[
+        str | None,
+        Parameter(
+            help="How to count: volumes, slices, lits-official, lits-corrected, endovis-2018 or paper; by default "
+            "volumes for CT and MRI, else slices."
+        ),
+    ] = None,
+    compare: Annotated[
+        list[Path],
+        Parameter(
+            negative="", consume_multiple=True, show_default=False, help="Predictions of other models: paired tests."
+        ),
+    ] = [],  # noqa: B006
+    tolerance: Annotated[float, Parameter(help="Of the normalised surface distance, in mm or pixels.")] = 2.0,
     split: SplitFile = None,
     fold: FoldNumber = None,
     run: Annotated[Path | None, Parameter(help="Training run, to show its curves.")] = None,
@@ -391,17 +403,66 @@ def evaluate(
     settings: Settings = (),
     overwrite: Overwrite = False,
 ) -> None:
-    """Score predictions against the true masks and write a report."""
+    """Score predictions against the true masks and write a report.
+
+    A case without a usable prediction counts as an empty mask. Every number says how it was counted.
+    """
     from caseunet.pipelines.evaluate import evaluate as run_evaluate
 
     reading = _resolve(config, None, settings, {"prepare.format": format, "prepare.plan": plan}).prepare
     result = run_evaluate(
-        predictions, references, out, split, fold, run, reading, overwrite, display=TerminalDisplay(console)
+        predictions,
+        references,
+        out,
+        protocol=protocol,
+        compared=compare,
+        tolerance=tolerance,
+        split=split,
+        fold=fold,
+        run=run,
+        config=reading,
+        overwrite=overwrite,
+        display=TerminalDisplay(console),
     )
-    print_scores(result.cases)
-    if result.summary.caution:
-        say(result.summary.caution, style="yellow")
+    print_numbers(result.summary)
     say(f"report  {result.report}")
+    say_next("report", out, "--case-study", "--out", "case-study.png")
+
+
+@app.command
+def report(
+    folder: Annotated[Path, Parameter(help="Report written by caseunet evaluate.")],
+    *,
+    case_study: Annotated[
+        bool,
+        Parameter(negative="", show_default=False, help="Draw cases side by side: image, reference, each model."),
+    ] = False,
+    out: Annotated[Path, Parameter(help="Picture to write: .png, .svg or .pdf.")] = Path("case-study.png"),
+    cases: Annotated[
+        list[str],
+        Parameter(
+            negative="",
+            consume_multiple=True,
+            show_default=False,
+            help="Cases to draw, CASE or CASE:SLICE; the worst, the median and the best if not given.",
+        ),
+    ] = [],  # noqa: B006
+    fill: Annotated[bool, Parameter(help="Tint the masks, not only outline them.")] = True,
+    overwrite: Annotated[
+        bool, Parameter(negative="", show_default=False, help="Replace the picture if it is there.")
+    ] = False,
+) -> None:
+    """Print the numbers of a report again, or draw a case study from it: a figure fit for a paper."""
+    from caseunet.pipelines.case_study import case_study as run_case_study
+    from caseunet.pipelines.case_study import read_report
+
+    if not case_study:
+        if cases:
+            raise UserError("--cases says what --case-study draws: give both.")
+        print_numbers(read_report(folder).summary)
+        return
+    drawn = run_case_study(folder, out, cases, fill, overwrite, TerminalDisplay(console))
+    say(f"{counted(drawn, 'case')} in {out}")
 
 
 @app.command

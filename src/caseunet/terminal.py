@@ -72,15 +72,74 @@ def print_first_looks(done: Any) -> None:
     console.print(table)
 
 
-def print_scores(cases: Any) -> None:
-    table = Table("structure", box=None, pad_edge=False)
-    for column in ("Dice", "IoU", "cases"):
-        table.add_column(column, justify="right")
-    for name, rows in cases.groupby("structure", sort=False):
-        table.add_row(escape(name), number(rows["dice"].mean()), number(rows["iou"].mean()), str(rows["dice"].count()))
+def print_numbers(summary: Any) -> None:
+    """The chief numbers of an evaluation, each with what it means and what empty masks are worth."""
     console.print()
-    console.print(table)
-    console.print()
+    for model in summary.models:
+        table = Table("structure", "number", box=None, pad_edge=False)
+        for column in ("value", "95 % interval", "n", "undefined"):
+            table.add_column(column, justify="right")
+        for shown in summary.numbers:
+            if shown.model != model.name or shown.metric not in summary.chief or not shown.n:
+                continue
+            unit = f" {shown.measure.unit}" if shown.measure.unit else ""
+            interval = "–" if shown.interval is None else "–".join(number(end) for end in shown.interval)
+            left_out = f"{shown.undefined:,}" if shown.undefined else ""
+            names = escape(shown.structure or "all"), escape(shown.measure.label)
+            table.add_row(*names, number(shown.value) + unit, interval, f"{shown.n:,}", left_out)
+        if len(summary.models) > 1:
+            say(model.name, style="bold")
+        console.print(table)
+        console.print()
+    _print_comparison(summary)
+    say(f"protocol {summary.protocol}, {summary.scope}", style="dim")
+    told: dict[tuple[str, str, str], str] = {}
+    for shown in summary.numbers:
+        if shown.metric in summary.chief and shown.n:
+            told.setdefault((shown.measure.label, shown.measure.definition, shown.measure.empty), shown.averaging)
+    for (label, definition, empty), averaging in told.items():
+        how = "" if averaging == definition else f" ({averaging})"
+        say(f"  {label}{how}: {definition}. {empty}", style="dim")
+    for model in summary.models:
+        _print_concerns(model, len(summary.models) > 1)
+
+
+def _print_comparison(summary: Any) -> None:
+    """A table for every two models."""
+    for (first, second), group in groupby(summary.comparison, key=lambda row: (row.first, row.second)):
+        table = Table("structure", "number", box=None, pad_edge=False)
+        for column in ("difference", "95 % interval", "p (Holm)", "pairs"):
+            table.add_column(column, justify="right", no_wrap=True)
+        table.add_column("")
+        winners = {"first better": f"{first} better", "second better": f"{second} better"}
+        for row in group:
+            interval = "–" if row.interval is None else "…".join(number(end) for end in row.interval)
+            p = "–" if row.p_holm is None else "<.001" if row.p_holm < 0.001 else number(row.p_holm)
+            names = escape(row.structure), escape(summary.columns[row.metric].label)
+            verdict = escape(winners.get(row.verdict, row.verdict))
+            table.add_row(*names, number(row.difference), interval, p, str(row.groups), verdict)
+        say(f"{first} − {second}", style="bold")
+        console.print(table)
+        console.print()
+
+
+def _print_concerns(model: Any, several: bool) -> None:
+    """What a reader of the numbers must know of a model's predictions."""
+    whose = f"{model.name}: " if several else ""
+    if model.caution:
+        say(whose + model.caution, style="yellow")
+    for what, remarks in (
+        ("without a prediction, counted as empty masks", model.missing),
+        ("with a prediction that cannot be used, counted as empty masks", model.unusable),
+    ):
+        if remarks:
+            first = f"{remarks[0].case}: {remarks[0].text}"
+            say(f"{whose}{counted(len(remarks), 'case')} {what}; the first: {first}", style="bold yellow")
+    if model.extra:
+        say(f"{whose}{counted(len(model.extra), 'prediction')} without a reference, left out: {model.extra[0]} …")
+    if model.remarks:
+        first = f"{model.remarks[0].case}: {model.remarks[0].text}"
+        say(f"{whose}{counted(len(model.remarks), 'remark')}; the first: {first}", style="dim")
 
 
 def print_findings(found: Any) -> None:

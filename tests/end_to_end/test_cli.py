@@ -95,7 +95,7 @@ def test_the_demo_on_made_up_patients(cli: Run, tmp_path: Path) -> None:
     status, out, err = cli("demo", "--synthetic", "--minutes", "0.1", "--out", tmp_path / "demo")
     assert (status, err) == (0, "")
     summary = json.loads((tmp_path / "demo" / "report" / "summary.json").read_text())
-    assert summary["caution"] == "", "made-up patients are split by patient"
+    assert summary["models"][0]["caution"] == "", "made-up patients are split by patient"
     assert set(summary["structures"]) == {"liver", "tumour"}
     assert str(tmp_path / "demo" / "report" / "report.html") in out
     assert f" predict {tmp_path / 'demo' / 'run' / 'bundle'} my-ct.nii.gz" in out
@@ -180,7 +180,7 @@ def test_cases_that_a_plan_leaves_out_are_not_scored(
 def test_help_models_doctor_and_version(cli: Run) -> None:
     status, out, _ = cli("--help")
     assert status == 0
-    for verb in ("demo", "audit", "prepare", "train", "predict", "evaluate", "models", "doctor"):
+    for verb in ("demo", "audit", "prepare", "train", "predict", "evaluate", "report", "models", "doctor"):
         assert verb in out
         assert cli(verb, "--help")[0] == 0
     status, out, _ = cli("models")

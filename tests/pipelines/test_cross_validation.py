@@ -92,8 +92,8 @@ def test_out_of_fold_predictions_are_those_of_the_network_that_did_not_see_the_c
             assert (tmp_path / f"{n}" / file).read_bytes() == (crossed / "out-of-fold" / file).read_bytes()
     scored = evaluate(crossed / "out-of-fold", lits_raw, tmp_path / "report")
     assert set(scored.cases["case"]) == set(lits_prepared.cases.index)
-    assert "networks that were not trained on it" in scored.summary.caution
-    assert "was trained on" not in scored.summary.caution
+    assert "networks that were not trained on it" in scored.summary.models[0].caution
+    assert "was trained on" not in scored.summary.models[0].caution
 
 
 def test_folds_that_other_machines_trained_are_put_together(

@@ -1,167 +1,174 @@
-"""The protocols "volumes" and "slices": per case and structure, in source geometry."""
+"""Scores cases: prediction and reference, as a protocol says, into the rows of cases.csv."""
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
-import pandas as pd
 
 from caseunet.errors import UserError
-from caseunet.evaluation.statistics import Summary, summarize
-from caseunet.io import images
+from caseunet.evaluation.protocols.base import BACKGROUND, Measured, Protocol, Row, Structures, Unit
 from caseunet.metrics.overlap import confusion_matrix, counts_of
 from caseunet.progress import counted
-from caseunet.types import Geometry, LabelMap, Ranges, Stored
+from caseunet.types import Geometry, LabelMap, Ranges
 
-PROTOCOLS = {"volumes": "A case is a volume. ", "slices": "A case is an image or frame. "}
-PROTOCOL_TEXT = (
-    "Every case is scored on its own, in the geometry of its source file, never on resized masks. A structure is the "
-    "union of its labels; the background is no structure. Means are over cases. A structure that neither reference nor "
-    "prediction has in a case gives no value there: it is counted as undefined and left out of the mean. A structure "
-    "that only one of them has scores Dice 0 and IoU 0."
-)
-METRICS = {
-    "dice": "2 |R ∩ P| / (|R| + |P|) over all scored pixels of the case; R reference, P prediction",
-    "iou": "|R ∩ P| / |R ∪ P|",
-    "volume_error_ml": "(|P| − |R|) × voxel volume in millilitres; undefined for images without spacing",
-    "relative_volume_error": "(|P| − |R|) / |R|; undefined where the reference has no such structure",
-}
+MISSING, UNUSABLE, SCORED = "missing", "unusable", "scored"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The true masks of a case: class ids (S, H, W), the geometry of its image, and that of the mask's own file."""
+
+    ids: np.ndarray
+    image: Geometry
+    own: Geometry
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """A model's masks of a case: class ids (S, H, W), and a remark on how the file differs, or ""."""
+
+    ids: np.ndarray
+    remark: str = ""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A case to score: where prediction and reference come from.
+    """A case to score.
 
     Attributes:
-        prediction: file written by ``predict``.
-        read_reference: class ids in canonical order, (S, H, W).
+        model: whose prediction it is.
+        read_reference: raises UserError where it cannot be read; without a reference nothing can be scored.
+        read_prediction: given the geometry of the image; raises UserError where it cannot be read or does not fit.
+            None where there is no prediction.
+        missing: why there is none.
         ranges: slices to score, or None for all.
-        image: source image, for messages.
-        read_geometry: of the source image.
     """
 
+    model: str
     case: str
     group: str
-    prediction: Path
-    read_reference: Callable[[], np.ndarray]
-    image: str
-    read_geometry: Callable[[], Geometry]
+    read_reference: Callable[[], Reference]
+    read_prediction: Callable[[Geometry], Predicted] | None
+    missing: str = ""
     ranges: Ranges | None = None
 
 
-class StructureSummary(Stored):
-    labels: tuple[int, ...]
-    metrics: dict[str, Summary]
-
-
-class EvaluationSummary(Stored):
-    """Content of summary.json."""
-
-    protocol: str
-    definition: str
-    metrics: dict[str, str]
-    scope: str
-    caution: str
-    cases: int
-    not_predicted: tuple[str, ...]
-    structures: dict[str, StructureSummary]
-    mean_dice: float | None
-
-
 @dataclass(frozen=True)
-class SliceScore:
-    """Mean Dice over the structures that a slice has; for choosing which slices to show."""
+class Scored:
+    """The rows of one case, whether its prediction was scored, and why not or what was seen."""
 
     pair: Pair
-    slice: int
-    dice: float
+    status: str
+    text: str
+    rows: list[Row] = field(default_factory=list)
+    lesions: list[Row] = field(default_factory=list)
 
 
-def evaluate_case(pair: Pair, label_map: LabelMap) -> tuple[list[dict[str, object]], list[SliceScore]]:
-    """Score one case: a row for each structure, and every slice that holds a structure.
+def score(pair: Pair, protocol: Protocol, label_map: LabelMap, in_mm: bool) -> Scored:
+    """Score one case. A prediction that is missing or unfit counts as an empty mask, unless the protocol refuses.
+
+    Args:
+        pair: the case.
+        protocol: says what is a unit and what is measured.
+        label_map: of the class ids.
+        in_mm: whether distances are in mm; else in pixels.
 
     Raises:
-        UserError: the prediction cannot be read, has another shape or position than its image, or holds unknown labels.
+        UserError: the reference cannot be read, or the protocol refuses the prediction.
     """
-    predicted, geometry = read_prediction(pair.prediction)
-    if geometry.affine is not None:
-        source = pair.read_geometry()
-        if source.affine is None or not np.allclose(geometry.affine, source.affine, rtol=1e-4, atol=1e-3):
-            raise UserError(f"{pair.prediction}: lies elsewhere than its image {pair.image} (their affines differ).")
     reference = pair.read_reference()
-    if predicted.shape != reference.shape:
+    prediction, status, text = usable_ids(pair, reference, len(label_map))
+    if status != SCORED and protocol.refuses:
         raise UserError(
-            f"{pair.prediction}: the prediction's shape {predicted.shape} is not its reference's {reference.shape} "
-            "(slices, rows, columns). Predict the same image that the reference belongs to."
+            f'{pair.case}: {text} The protocol "{protocol.name}" ends here, as the scorer that it follows does.'
         )
-    chosen = list(range(len(reference))) if pair.ranges is None else slices_in(pair.ranges, len(reference), pair.case)
+    slices = len(reference.ids)
+    chosen = list(range(slices)) if pair.ranges is None else slices_in(pair.ranges, slices, pair.case)
+    parts = [chosen] if protocol.by == "case" else [[s] for s in chosen]
+    structures = protocol.structures(label_map)
+    scored = Scored(pair, status, text)
+    for part in parts:
+        unit = _unit(reference, prediction, part, protocol, in_mm)
+        head: Row = {
+            "model": pair.model,
+            "case": pair.case,
+            "slice": part[0] if protocol.by == "slice" else math.nan,
+            "group": pair.group,
+        }
+        try:
+            measured = protocol.measure(unit, structures)
+        except (UserError, ValueError) as error:
+            raise UserError(f"{pair.case}: {error}") from error
+        scored.rows.extend(_rows(head, status, unit, structures, measured, protocol, label_map))
+        scored.lesions.extend({**_without_group(head), **lesion} for lesion in measured.lesions)
+    return scored
+
+
+def usable_ids(pair: Pair, reference: Reference, classes: int) -> tuple[np.ndarray, str, str]:
+    """Predicted class ids (S, H, W), status and text; an empty mask where there is no prediction that fits."""
+    nothing = np.zeros_like(reference.ids)
+    if pair.read_prediction is None:
+        return nothing, MISSING, pair.missing
     try:
-        confusions = [confusion_matrix(reference[s], predicted[s], len(label_map)) for s in chosen]
-    except ValueError as error:
-        raise UserError(f"{pair.prediction}: {error}; the label map has ids 0 to {len(label_map) - 1}.") from error
-    confusion = np.sum(confusions, axis=0)
-    voxel_ml = math.prod(geometry.spacing) / 1000 if geometry.spacing else float("nan")
-    rows = []
-    for name, members in label_map.structures.items():
-        counts = counts_of(confusion, members)
-        difference = counts.prediction - counts.reference
-        rows.append(
-            {
-                "case": pair.case,
-                "group": pair.group,
-                "structure": name,
-                "slices": len(chosen),
-                "reference_pixels": counts.reference,
-                "prediction_pixels": counts.prediction,
-                "both_pixels": counts.both,
-                "dice": counts.dice,
-                "iou": counts.iou,
-                "reference_ml": counts.reference * voxel_ml,
-                "prediction_ml": counts.prediction * voxel_ml,
-                "volume_error_ml": difference * voxel_ml,
-                "relative_volume_error": difference / counts.reference if counts.reference else float("nan"),
-            }
-        )
-    scores = []
-    for number, of_slice in zip(chosen, confusions, strict=True):
-        dice = [counts_of(of_slice, members).dice for members in label_map.structures.values()]
-        if not np.all(np.isnan(dice)):
-            scores.append(SliceScore(pair, number, float(np.nanmean(dice))))
-    return rows, scores
+        predicted = pair.read_prediction(reference.image)
+    except UserError as error:
+        return nothing, UNUSABLE, str(error)
+    ids = predicted.ids
+    if ids.shape != reference.ids.shape:
+        return nothing, UNUSABLE, f"the prediction has shape {ids.shape}, its reference {reference.ids.shape}."
+    if ids.size and int(ids.max()) >= classes:
+        return nothing, UNUSABLE, f"the prediction holds label {int(ids.max())}; there are 0 to {classes - 1}."
+    return ids, SCORED, predicted.remark
 
 
-def summarize_cases(
-    cases: pd.DataFrame, label_map: LabelMap, protocol: str, scope: str, caution: str, not_predicted: tuple[str, ...]
-) -> EvaluationSummary:
-    """Means over cases of every metric and structure."""
-    structures = {}
-    for name, members in label_map.structures.items():
-        rows = cases[cases["structure"] == name]
-        metrics = {metric: summarize(rows[metric].tolist(), rows["group"].tolist()) for metric in METRICS}
-        structures[name] = StructureSummary(labels=members, metrics=metrics)
-    means = [s.metrics["dice"].mean for s in structures.values()]
-    known = [mean for mean in means if mean is not None]
-    return EvaluationSummary(
-        protocol=protocol,
-        definition=PROTOCOLS[protocol] + PROTOCOL_TEXT,
-        metrics=METRICS,
-        scope=scope,
-        caution=caution,
-        cases=int(cases["case"].nunique()),
-        not_predicted=not_predicted,
-        structures=structures,
-        mean_dice=sum(known) / len(known) if known else None,
+def _unit(reference: Reference, prediction: np.ndarray, part: Sequence[int], protocol: Protocol, in_mm: bool) -> Unit:
+    whole = len(part) == len(reference.ids)
+    in_header = reference.image if protocol.spacing_of == "image" else reference.own
+    return Unit(
+        reference=reference.ids if whole else reference.ids[part],
+        prediction=prediction if whole else prediction[part],
+        spacing=in_header.spacing if in_mm else (1.0, 1.0, 1.0),
+        in_mm=in_mm,
     )
 
 
-def read_prediction(path: Path) -> tuple[np.ndarray, Geometry]:
-    """Class ids in canonical order, (S, H, W), and the geometry they lie in."""
-    mask = images.read_mask(path, Geometry(shape=()), colored=False)
-    if mask.fractional:
-        raise UserError(f"{path}: holds {mask.fractional:,} values that are no whole numbers.")
-    return mask.codes, mask.geometry
+def _rows(
+    head: Row,
+    status: str,
+    unit: Unit,
+    structures: Structures,
+    measured: Measured,
+    protocol: Protocol,
+    label_map: LabelMap,
+) -> list[Row]:
+    """A row for each structure, and one for the background, which holds counts alone."""
+    confusion = np.sum(
+        [confusion_matrix(r, p, len(label_map)) for r, p in zip(unit.reference, unit.prediction, strict=True)], axis=0
+    )
+    rows = []
+    for name, members in {**structures, BACKGROUND: (0,)}.items():
+        counts = counts_of(confusion, members)
+        predicted_as = confusion[list(members)].sum(0)
+        of_counts: Row = {"dice": counts.dice, "iou": counts.iou}
+        values = {**of_counts, **measured.columns[name]} if name in structures else {}
+        rows.append(
+            {
+                **head,
+                "structure": name,
+                "status": status,
+                "reference_pixels": counts.reference,
+                "prediction_pixels": counts.prediction,
+                "both_pixels": counts.both,
+                **{f"predicted_as_{label.name}": int(predicted_as[label.id]) for label in label_map.labels},
+                **{column: values.get(column, math.nan) for column in protocol.columns},
+            }
+        )
+    return rows
+
+
+def _without_group(head: Row) -> Row:
+    return {key: value for key, value in head.items() if key != "group"}
 
 
 def slices_in(ranges: Ranges, slices: int, case: str) -> list[int]:
@@ -176,9 +183,9 @@ def slices_in(ranges: Ranges, slices: int, case: str) -> list[int]:
     return chosen
 
 
-def scope_text(ranges: Mapping[str, Ranges] | None, fold: int) -> str:
+def scope_text(ranges: Mapping[str, Ranges] | None, fold: int, cases: int) -> str:
     """What was scored, in words."""
     if ranges is None:
-        return "all predicted cases, whole"
+        return f"{counted(cases, 'case')}, whole"
     slices = sum(stop - start for parts in ranges.values() for start, stop in parts)
     return f"validation part of fold {fold}: {counted(slices, 'slice')} of {counted(len(ranges), 'case')}"

@@ -52,27 +52,6 @@ def training_curves(metrics: Path, structures: Sequence[str], colors: Sequence[s
     return figure
 
 
-def outlined_slice(
-    image: np.ndarray, reference: np.ndarray, prediction: np.ndarray, labels: Sequence[Label], title: str
-) -> Figure:
-    """One slice three times: alone, with the reference's outlines, with the prediction's.
-
-    Args:
-        image: (H, W) or (H, W, 3), values 0 to 1.
-        reference, prediction: class ids (H, W).
-        labels: with the background first; its outline is not drawn.
-    """
-    H, W = reference.shape
-    figure = Figure(figsize=(9, 3.0 * H / W + 0.5), layout="constrained")
-    for axes, heading, ids in zip(
-        figure.subplots(1, 3), ("image", "reference", "prediction"), (None, reference, prediction), strict=True
-    ):
-        _outlined(axes, image, ids, labels)
-        axes.set_title(heading, fontsize=9, color=INK)
-    figure.suptitle(title, fontsize=10, color=INK)
-    return figure
-
-
 @dataclass(frozen=True)
 class Outcome:
     """A slice with the truth and what a network says: image (H, W) or (H, W, 3), 0 to 1; class ids (H, W)."""

@@ -1,34 +1,33 @@
 """PREDICTIONS + references → REPORT."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from caseunet.config import PrepareConfig
 from caseunet.data.folds import fold_of, read_split
 from caseunet.errors import UserError
-from caseunet.evaluation.evaluator import (
-    EvaluationSummary,
-    Pair,
-    SliceScore,
-    evaluate_case,
-    scope_text,
-    summarize_cases,
-)
-from caseunet.evaluation.report import Facts, ShownSlice, choose_slices, write_report
-from caseunet.files import check_output_folder, content_hash, output_folder
-from caseunet.pipelines.audit import with_coding
-from caseunet.pipelines.predictions import PredictionsInfo, read_predictions
+from caseunet.evaluation.comparison import Difference, compare
+from caseunet.evaluation.evaluator import MISSING, UNUSABLE, Pair, Scored, scope_text, score
+from caseunet.evaluation.protocols import PROTOCOLS
+from caseunet.evaluation.protocols.base import Options, Protocol
+from caseunet.evaluation.report import write_report
+from caseunet.evaluation.summary import EvaluationSummary, Remark, ScoredModel, Source
+from caseunet.files import check_output_folder, output_folder
+from caseunet.pipelines.candidates import Candidate, check_folders, model_names, open_candidate
+from caseunet.pipelines.cases_to_show import choose_cases, draw_cases
+from caseunet.pipelines.references import References, open_references, pairs_of
 from caseunet.progress import Display, counted
-from caseunet.sources import Layout, SourceCase, SourceDataset, open_source
-from caseunet.sources.reading import check_repairs, known_coding, read_labels
 from caseunet.types import LabelMap, Ranges, Split
+from caseunet.workers import LostWorkerError, run_all
 
 KIND = "a report"
+FEW = 8
+"""Cases up to which other processes would take longer to start than to help."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,9 @@ def evaluate(
     predictions: Path,
     references: Path,
     out: Path,
+    protocol: str | None = None,
+    compared: Sequence[Path] = (),
+    tolerance: float = 2.0,
     split: Path | None = None,
     fold: int | None = None,
     run: Path | None = None,
@@ -55,11 +57,15 @@ def evaluate(
     """Score predictions against references in source geometry and write cases.csv, summary.json and report.html.
 
     Args:
-        predictions: folder written by ``predict``.
+        predictions: folder written by ``predict``, or masks of another tool, named as the references' cases.
         references: the raw data set with the masks.
         out: folder to write.
-        split, fold: a splits.json; only the validation slices of that fold are scored, and each must be predicted.
-            Without a number it is the fold that was predicted, or 0.
+        protocol: how to count; by default "volumes" for CT and MRI, else "slices".
+        compared: predictions of other models, to be compared with the first on the same cases.
+        tolerance: of the normalised surface distance, in mm, or in pixels for images without a spacing.
+        split, fold: a splits.json; only the validation slices of that fold are scored, and each case without a
+            prediction counts as an empty mask. Without a number it is the fold that was predicted, or 0. Without a
+            split the cases are those that ``predict`` was asked for, or else all with a mask.
         run: the training run, for its curves.
         config: layout, groups and repair plan of ``references``, as they were prepared.
         overwrite: replace an earlier report at ``out``.
@@ -67,146 +73,142 @@ def evaluate(
         display: what a person sees.
 
     Raises:
-        UserError: a prediction or reference is missing or unreadable, or their shapes or labels differ.
+        UserError: a reference is missing or unreadable, no prediction can be used, or the classes differ.
     """
     config, display = config or PrepareConfig(), display or Display()
-    predicted = read_predictions(predictions)
-    layout, dataset = _references(references, config, predicted.label_map)
-    label_map = predicted.label_map
-    fold = next(number for number in (fold, predicted.fold, 0) if number is not None)
-    parts, ranges = None, None
-    if split is not None:
-        parts = read_split(split)
-        ranges = fold_of(parts, fold, split).val
+    folders = [predictions, *compared]
+    inputs = [*folders, references, *filter(None, (split, run, config.plan))]
+    check_output_folder(out, KIND, inputs, overwrite)
+    if fold is not None and split is None:
+        raise UserError("A fold is one of a split: name its splits.json with --split too.")
     if run is not None and not (run / "metrics.csv").is_file():
         raise UserError(f"{run}: is no training run (metrics.csv is missing).")
-    inputs = [predictions, references, *filter(None, (split, run, config.plan))]
-    check_output_folder(out, KIND, inputs, overwrite)
-    cases = {case.id: case for case in dataset.labelled}
-    pairs = _pairs(predicted, predictions, layout, dataset, cases, ranges)
-
-    table, scores = _score(pairs, label_map, display)
-    unpredicted = () if ranges is not None else tuple(sorted(set(cases) - {pair.case for pair in pairs}))
-    caution = _caution(predicted, {pair.case for pair in pairs}, parts, fold)
-    summary = summarize_cases(
-        table,
-        label_map,
-        "volumes" if dataset.modality in ("ct", "mr") else "slices",
-        scope_text(ranges, fold),
-        caution,
-        unpredicted,
-    )
-    shown = [
-        ShownSlice(rank, score, _pixels(layout, cases[score.pair.case], dataset)[score.slice].copy())
-        for rank, score in choose_slices(scores)
+    check_folders(folders)
+    factory = None if protocol is None else PROTOCOLS.get(protocol)  # an unknown name is told before the masks are read
+    truth = open_references(references, config)
+    candidates = [
+        open_candidate(folder, name, truth.dataset) for folder, name in zip(folders, model_names(folders), strict=True)
     ]
+    if fold is None:
+        fold = next((c.info.fold for c in candidates if c.info is not None and c.info.fold is not None), 0)
+    parts = None if split is None else read_split(split)
+    ranges = None if parts is None or split is None else fold_of(parts, fold, split).val
+    scope = _scope(truth, candidates, ranges)
+    in_mm = _in_mm(truth, scope)
+    volumes = truth.dataset.modality in ("ct", "mr")
+    factory = factory or PROTOCOLS.get("volumes" if volumes else "slices")
+    chosen = factory(Options(tolerance, "mm" if in_mm else "px"))
+    structures = chosen.structures(truth.label_map)
+
+    pairs = [pair for candidate in candidates for pair in pairs_of(truth, candidate, scope, ranges)]
+    scored = _score(pairs, chosen, truth.label_map, in_mm, config.workers, display)
+    _check_usable(candidates, scored)
+    cases = pd.DataFrame([row for item in scored for row in item.rows])
+    chosen.check(cases)
+    lesions = pd.DataFrame([row for item in scored for row in item.lesions])
+    of_model = {c.name: cases[cases["model"] == c.name] for c in candidates}
+    summary = EvaluationSummary(
+        code_version=version("caseunet"),
+        protocol=chosen.name,
+        text=chosen.text,
+        structures=dict(structures),
+        label_map=truth.label_map,
+        columns=dict(chosen.columns),
+        scope=scope_text(ranges, fold, len(scope)),
+        cases=len(scope),
+        not_asked=() if ranges is not None else tuple(sorted(set(truth.labelled) - set(scope))),
+        ranked=chosen.ranked,
+        chief=tuple(chosen.chief),
+        models=tuple(_scored_model(candidate, scored, parts, fold) for candidate in candidates),
+        numbers=tuple(number for rows in of_model.values() for number in chosen.conclude(rows, structures)),
+        comparison=_compared(cases, chosen) if compared else (),
+        source=_source(truth, references, candidates, config),
+        facts=_facts(truth, references, candidates),
+    )
+    shown = choose_cases(cases, chosen.ranked)
+    pictures = draw_cases(truth, pairs, shown, summary, cases, display)
     with (
         output_folder(out, KIND, inputs, overwrite) as folder,
         display.stage("writing the report", 1) as stage,
     ):
-        write_report(
-            folder,
-            table,
-            summary,
-            label_map,
-            shown,
-            window=predicted.window or ((0.0, 255.0) if dataset.modality == "rgb" else None),
-            facts=Facts(title, _facts(predicted, predictions, references, dataset)),
-            metrics_csv=None if run is None else run / "metrics.csv",
-        )
+        curves = None if run is None else run / "metrics.csv"
+        write_report(folder, title, cases, lesions if len(lesions) else None, summary, pictures, curves)
         stage.advance(1)
-    return Evaluation(summary, table, out / "report.html")
+    return Evaluation(summary, cases, out / "report.html")
 
 
-def _references(root: Path, config: PrepareConfig, predicted: LabelMap) -> tuple[Layout, SourceDataset]:
-    """The raw data set, whose classes are those that were predicted.
-
-    Raises:
-        UserError: it cannot be opened, or its classes are others.
-    """
-    layout, dataset = open_source(root, config)
-    dataset = with_coding(layout, dataset, config.workers)
-    check_repairs(dataset, str(config.plan))
-    own = known_coding(dataset).label_map
-    for what, here, there in (
-        ("classes", own.names, predicted.names),
-        ("structures", own.structures, predicted.structures),
-        ("colours", own.colors, predicted.colors),
-    ):
-        if here != there:
-            raise UserError(
-                f"{root}: its {what} {here} are not the predictions' {there}. Where masks alone tell the classes, a "
-                "labels.json or the plan of the training data says what they are."
-            )
-    return layout, dataset
-
-
-def _pixels(layout: Layout, case: SourceCase, dataset: SourceDataset) -> np.ndarray:
-    return layout.read_image(case, dataset.modality == "rgb").pixels
-
-
-def _pairs(
-    predicted: PredictionsInfo,
-    folder: Path,
-    layout: Layout,
-    dataset: SourceDataset,
-    cases: dict[str, SourceCase],
-    ranges: dict[str, Ranges] | None,
-) -> list[Pair]:
-    """The predictions to score, each with its reference; those of cases that the plan leaves out are left out.
+def _scope(truth: References, candidates: list[Candidate], ranges: dict[str, Ranges] | None) -> list[str]:
+    """The cases to be scored, the same for every model, in the references' order.
 
     Raises:
-        UserError: one that should be scored was not predicted (leaving it out would flatter the model), has no
-            reference, or was made from another image.
+        UserError: a case of the fold has no mask.
     """
-    missing = sorted(set(ranges or ()) - {item.id for item in predicted.cases} - dataset.dropped)
-    if missing:
-        raise UserError(f"{folder}: {len(missing)} cases of the fold were not predicted, {missing[0]} among them.")
-    pairs = []
-    for item in predicted.cases:
-        if item.id in dataset.dropped or (ranges is not None and item.id not in ranges):
-            continue
-        if item.id not in cases:
-            raise UserError(f"{dataset.root}: there is no mask for the predicted case {item.id}.")
-        case = cases[item.id]
-        if content_hash(*case.image) != item.image_hash:
-            raise UserError(
-                f"{folder / item.file}: was predicted from another image than {case.image[0]}. Score predictions "
-                "against the masks of the very images that they were made from."
-            )
-        pairs.append(
-            Pair(
-                case=item.id,
-                group=case.group,
-                prediction=folder / item.file,
-                read_reference=partial(read_labels, layout, case, dataset),
-                image=str(case.image[0]),
-                read_geometry=partial(layout.read_geometry, case),
-                ranges=None if ranges is None else ranges[item.id],
-            )
-        )
-    if not pairs:
-        raise UserError(f"{folder}: holds no predictions to score.")
-    return pairs
+    labelled = truth.labelled
+    if ranges is not None:
+        unknown = sorted(set(ranges) - set(labelled) - truth.dataset.dropped)
+        if unknown:
+            raise UserError(f"{truth.dataset.root}: there is no mask for the case {unknown[0]} of the fold.")
+        return [case for case in labelled if case in ranges]
+    asked = [candidate.asked for candidate in candidates if candidate.asked is not None]
+    return [case for case in labelled if not asked or any(case in cases for cases in asked)]
 
 
-def _score(pairs: list[Pair], label_map: LabelMap, display: Display) -> tuple[pd.DataFrame, list[SliceScore]]:
-    """A row for each case and structure, and the score of every slice that holds a structure."""
-    rows: list[dict[str, object]] = []
-    scores: list[SliceScore] = []
+def _in_mm(truth: References, scope: list[str]) -> bool:
+    """Whether distances are in millimetres: where the first image has a spacing."""
+    if not scope:
+        raise UserError(f"{truth.dataset.root}: there is nothing to score.")
+    return truth.layout.read_geometry(truth.labelled[scope[0]]).spacing is not None
+
+
+def _score(
+    pairs: list[Pair], protocol: Protocol, label_map: LabelMap, in_mm: bool, workers: int | None, display: Display
+) -> list[Scored]:
+    """Each case, in the order of the pairs."""
+    done: list[Scored | None] = [None] * len(pairs)
+    work = partial(score, protocol=protocol, label_map=label_map, in_mm=in_mm)
     with display.stage("evaluating", len(pairs), "case") as stage:
-        for pair in pairs:
-            of_case, of_slices = evaluate_case(pair, label_map)
-            rows += of_case
-            scores += of_slices
-            stage.advance(1, pair.case)
-    return pd.DataFrame(rows), scores
+        for index, result in run_all(work, pairs, 0 if len(pairs) <= FEW else workers):
+            if isinstance(result, LostWorkerError):
+                raise UserError(f"{pairs[index].case}: {result}") from result
+            done[index] = result
+            stage.advance(1, pairs[index].case)
+    return [item for item in done if item is not None]
 
 
-def _caution(predicted: PredictionsInfo, scored: set[str], split: Split | None, fold: int) -> str:
+def _check_usable(candidates: list[Candidate], scored: list[Scored]) -> None:
+    """Raises UserError if nothing of a model could be used: zeros everywhere would only hide the cause."""
+    for candidate in candidates:
+        own = [item for item in scored if item.pair.model == candidate.name]
+        unusable = [item for item in own if item.status == UNUSABLE]
+        if all(item.status in (MISSING, UNUSABLE) for item in own):
+            why = unusable[0].text if unusable else own[0].text
+            raise UserError(f"{candidate.folder}: none of its {len(own)} cases can be scored. The first: {why}")
+
+
+def _scored_model(candidate: Candidate, scored: list[Scored], split: Split | None, fold: int) -> ScoredModel:
+    own = [item for item in scored if item.pair.model == candidate.name]
+
+    def told(status: str) -> tuple[Remark, ...]:
+        return tuple(Remark(case=i.pair.case, text=i.text) for i in own if i.status == status and i.text)
+
+    info = candidate.info
+    return ScoredModel(
+        name=candidate.name,
+        folder=str(candidate.folder.resolve()),
+        bundle="" if info is None else f"{info.bundle} (weights {info.bundle_hash})",
+        missing=told(MISSING),
+        unusable=told(UNUSABLE),
+        extra=candidate.extra,
+        remarks=told("scored"),
+        caution=_caution(candidate, {item.pair.case for item in own}, split, fold),
+    )
+
+
+def _caution(candidate: Candidate, scored: set[str], split: Split | None, fold: int) -> str:
     """What a reader of the scores must know: how split and weights were chosen, or that training images are scored."""
     cautions = []
-    seen = [case.id for case in predicted.cases if case.in_training and case.id in scored]
+    predicted = candidate.info
+    seen = [] if predicted is None else [c.id for c in predicted.cases if c.in_training and c.id in scored]
     if split is not None and split.caution:
         cautions.append(split.caution)
     elif seen:
@@ -214,24 +216,45 @@ def _caution(predicted: PredictionsInfo, scored: set[str], split: Split | None, 
             f"The model was trained on {len(seen)} of the {counted(len(scored), 'scored case')}, {seen[0]} among them. "
             "The scores do not show how well it does on new images."
         )
-    if predicted.out_of_fold:
+    if predicted is not None and predicted.out_of_fold:
         cautions.append(
             "Each case was segmented by the networks that were not trained on it. Where these were chosen by their "
             "score on it, the scores are a little optimistic."
         )
-    if split is not None and predicted.selected_on_fold == fold:
+    if split is not None and predicted is not None and predicted.selected_on_fold == fold:
         cautions.append("The weights are those that did best on this very fold, so its scores are a little optimistic.")
     return " ".join(cautions)
 
 
-def _facts(
-    predicted: PredictionsInfo, predictions: Path, references: Path, dataset: SourceDataset
-) -> tuple[tuple[str, str], ...]:
+def _compared(cases: pd.DataFrame, protocol: Protocol) -> tuple[Difference, ...]:
+    better = {name: protocol.columns[name].better for name in protocol.compared}
+    return compare(cases, {name: "higher" if b == "higher" else "lower" for name, b in better.items()})
+
+
+def _source(truth: References, root: Path, candidates: list[Candidate], config: PrepareConfig) -> Source:
+    window = next((c.info.window for c in candidates if c.info is not None and c.info.window is not None), None)
+    return Source(
+        references=str(root.resolve()),
+        layout=truth.dataset.format,
+        modality=truth.dataset.modality,
+        plan=None if config.plan is None else str(config.plan.resolve()),
+        group=config.group,
+        window=window or ((0.0, 255.0) if truth.dataset.modality == "rgb" else None),
+    )
+
+
+def _facts(truth: References, references: Path, candidates: list[Candidate]) -> tuple[tuple[str, str], ...]:
+    facts = []
+    for candidate in candidates:
+        several = f" of {candidate.name}" if len(candidates) > 1 else ""
+        facts.append((f"predictions{several}", str(candidate.folder)))
+        if candidate.info is not None:
+            info = candidate.info
+            facts.append((f"bundle{several}", f"{info.bundle} (weights {info.bundle_hash})"))
+            facts.append((f"engine{several}", f"{info.engine} on {info.device}"))
     return (
-        ("predictions", str(predictions)),
-        ("references", f"{references} (layout {dataset.format})"),
-        ("bundle", f"{predicted.bundle} (weights {predicted.bundle_hash})"),
-        ("engine", f"{predicted.engine} on {predicted.device}"),
-        ("licence of the data", dataset.licence or "not stated"),
+        *facts,
+        ("references", f"{references} (layout {truth.dataset.format})"),
+        ("licence of the data", truth.dataset.licence or "not stated"),
         ("caseunet", version("caseunet")),
     )

@@ -1,0 +1,350 @@
+"""The protocols "lits-official" and "lits-corrected": as the scorer of the LiTS challenge counts.
+
+The challenge and its scorer: Bilic et al., The Liver Tumor Segmentation Benchmark (LiTS), 2023.
+"""
+
+import math
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from caseunet.errors import UserError
+from caseunet.evaluation.protocols.base import (
+    Measured,
+    Options,
+    Protocol,
+    Row,
+    Structures,
+    Unit,
+    mean_number,
+    of_structure,
+    pooled_number,
+)
+from caseunet.evaluation.protocols.slices import dice_sums
+from caseunet.evaluation.statistics import Combine
+from caseunet.evaluation.summary import Measure, Number
+from caseunet.metrics.distances import surface_distances
+from caseunet.metrics.lits_lesions import lits_detection
+from caseunet.progress import counted
+from caseunet.types import LabelMap
+
+PENALTY = 9001.0
+"""What the scorer gives for a distance, RVD or burden that does not exist."""
+OVERLAPS = {"0": 0.0, "50": 0.5}
+NOTHING: dict[str, object] = {
+    "object_dice": 0.0,
+    "voe": 1.0,
+    "rvd": PENALTY,
+    "assd": PENALTY,
+    "rmsd": PENALTY,
+    "msd": PENALTY,
+}
+"""Scores of an object that has nothing to be compared with."""
+OBJECT_COLUMNS = tuple(NOTHING)
+
+NOT_DETECTED = (
+    "Liver: no label 1 predicted: {0}. Lesions: none detected in a case: no value, left out; in no case at all: {0}."
+)
+
+COMMON = (
+    "As the LiTS challenge's scorer counts. Liver is label 1 or 2, lesion is label 2. Distances are in the voxel size "
+    "that the header of the REFERENCE states, between face-neighbour boundaries. Dice per case is the mean over cases, "
+    "both masks empty = 1; Dice global pools all cases. VOE = 1 − J, RVD, ASSD, RMSD and MSD (the largest distance) "
+    "are of the liver of each case, and of lesions only over those DETECTED with an overlap (IoU) above .5, so that a "
+    "missed lesion does not enter them. Lesions are joined by faces; reference lesions that one predicted lesion "
+    "joins, and predicted ones that one reference lesion is split into, are merged before they are matched, yet "
+    "precision and recall divide by the numbers before merging. Where the prediction has no label 1 its liver scores "
+    f"0, and {PENALTY:g} for every distance, for RVD, and for its tumour burden. "
+)
+OFFICIAL = COMMON + (
+    "Slips of the scorer, kept: RVD is (|R| − |P|) / |P|, so that too small a prediction is positive; a case without a "
+    "lesion in the reference, a missing prediction and one of another shape end the scoring; the largest error of the "
+    "tumour burden is the largest signed difference, so that overestimates do not count; a merged lesion that is not "
+    "detected is taken off once for each lesion merged in it, so that counts may fall below 0. (The scorer also forms "
+    "the union of a matched pair from two different numberings, which depends on the axis order of the file; here it "
+    "is that of the pair.)"
+)
+CORRECTED = COMMON + (
+    "Slips of the scorer, mended: RVD is (|P| − |R|) / |R|; a case without a lesion in the reference counts, its "
+    "predicted lesions as false; the largest error of the tumour burden is that of the absolute difference; a merged "
+    "lesion that is not detected is taken off once. A case without a usable prediction counts as an empty mask."
+)
+
+
+def lits_official(options: Options) -> Protocol:
+    return _protocol("lits-official", OFFICIAL, mended=False)
+
+
+def lits_corrected(options: Options) -> Protocol:
+    return _protocol("lits-corrected", CORRECTED, mended=True)
+
+
+def _protocol(name: str, text: str, mended: bool) -> Protocol:
+    return Protocol(
+        name=name,
+        text=text,
+        by="case",
+        columns=_columns(mended),
+        ranked="dice_per_case",
+        chief=("dice_per_case", "dice_global", "assd", "precision_50", "recall_50", "burden_rmse"),
+        compared=("dice_per_case",),
+        measure=partial(_measure, mended=mended),
+        conclude=partial(_conclude, mended=mended),
+        structures=partial(liver_and_lesion, name=name),
+        spacing_of="reference",
+        refuses=not mended,
+        check=_accept if mended else _refuse_lesion_free,
+    )
+
+
+def liver_and_lesion(label_map: LabelMap, name: str) -> Structures:
+    """Liver (labels 1 and 2) and lesion (2).
+
+    Raises:
+        UserError: the classes are not background, a liver and its tumour.
+    """
+    names = [label.name.lower() for label in label_map.labels]
+    lesion = ("tumo", "lesion", "cancer")
+    if len(names) != 3 or "liver" not in names[1] or not any(word in names[2] for word in lesion):
+        raise UserError(
+            f'The protocol "{name}" is for three classes, background, liver and tumour, not for {", ".join(names)}. '
+            'Take "volumes" or "slices".'
+        )
+    return {"liver": (1, 2), "lesion": (2,)}
+
+
+def _columns(mended: bool) -> dict[str, Measure]:
+    of_objects = "; of the liver of a case, or the mean over its detected lesions (overlap > .5)"
+    nothing = NOT_DETECTED.format(f"{PENALTY:g}")
+    rvd = "(|P| − |R|) / |R|" if mended else "(|R| − |P|) / |P|"
+
+    def distance(label: str, definition: str) -> Measure:
+        return Measure(label=label, definition=definition + of_objects, empty=nothing, better="lower", unit="mm")
+
+    def count(label: str, definition: str) -> Measure:
+        return Measure(
+            label=label, definition=definition, empty="Nothing there: 0. Liver: no value.", better="nearer to 0"
+        )
+
+    return {
+        "dice_per_case": Measure(
+            label="Dice per case",
+            definition="2 |R ∩ P| / (|R| + |P|)",
+            empty="Lesion: both masks empty: 1; one: 0. Liver: no label 1 predicted: 0.",
+            better="higher",
+        ),
+        "object_dice": Measure(
+            label="Dice of detected",
+            definition="2 |R ∩ P| / (|R| + |P|)" + of_objects,
+            empty=NOT_DETECTED.format(0),
+            better="higher",
+        ),
+        "voe": Measure(
+            label="VOE",
+            definition="volumetric overlap error, 1 − |R ∩ P| / |R ∪ P|" + of_objects,
+            empty=NOT_DETECTED.format(1),
+            better="lower",
+        ),
+        "rvd": Measure(
+            label="RVD",
+            definition=f"relative volume difference, {rvd}, with its sign" + of_objects,
+            empty=nothing,
+            better="nearer to 0",
+        ),
+        "assd": distance("ASSD", "average symmetric surface distance"),
+        "rmsd": distance("RMSD", "root mean square symmetric surface distance"),
+        "msd": distance("MSD", "maximum symmetric surface distance"),
+        "liver_predicted": Measure(
+            label="liver predicted",
+            definition="1 where the prediction has a voxel of label 1, else 0",
+            empty="Lesion: no value.",
+            better="higher",
+        ),
+        "objects": count("objects", "liver: 1; lesion: detected objects over which the case's means are taken"),
+        "lesions_reference": count("lesions in the reference", "components of label 2 in the reference"),
+        "lesions_predicted": count("predicted lesions", "components of label 2 in the prediction"),
+        "true_positives_0": count("detected, overlap > 0", "lesions detected with an overlap above 0"),
+        "true_positives_50": count("detected, overlap > .5", "lesions detected with an overlap above .5"),
+        "burden_error": Measure(
+            label="tumour burden error",
+            definition="|lesion| / |liver| of the reference − the same of the prediction",
+            empty=f"No label 1 predicted: the prediction's burden is {PENALTY:g}. No liver in the reference: no value.",
+            better="nearer to 0",
+        ),
+    }
+
+
+def _measure(unit: Unit, structures: Structures, mended: bool) -> Measured:
+    spacing = unit.spacing
+    if spacing is None:
+        raise UserError("distances are in mm, but the reference's file states no voxel size.")
+    return Measured(
+        {
+            "liver": _measure_liver(unit, spacing, mended),
+            "lesion": _measure_lesions(unit, spacing, mended),
+        }
+    )
+
+
+def _measure_liver(unit: Unit, spacing: tuple[float, float, float], mended: bool) -> Row:
+    reference, prediction = unit.reference >= 1, unit.prediction >= 1
+    predicted = bool(np.any(unit.prediction == 1))  # what the scorer asks, whatever label 2 says
+    values = _object_scores(reference, prediction, spacing, mended) if predicted and reference.any() else NOTHING
+    return {**values, "dice_per_case": values["object_dice"], "objects": 1, "liver_predicted": int(predicted)}
+
+
+def _measure_lesions(unit: Unit, spacing: tuple[float, float, float], mended: bool) -> Row:
+    reference, prediction = unit.reference == 2, unit.prediction == 2
+    both = int(np.count_nonzero(reference & prediction))
+    total = int(np.count_nonzero(reference)) + int(np.count_nonzero(prediction))
+    found = {name: lits_detection(reference, prediction, least, mended) for name, least in OVERLAPS.items()}
+    objects = [_object_scores(r, p, spacing, mended) for r, p in found["50"].pairs]
+    means: Row = {
+        column: float(np.mean([o[column] for o in objects])) if objects else math.nan for column in OBJECT_COLUMNS
+    }
+    return {
+        **means,
+        "dice_per_case": 2 * both / total if total else 1.0,
+        "objects": len(objects),
+        "lesions_reference": found["0"].reference,
+        "lesions_predicted": found["0"].predicted,
+        **{f"true_positives_{name}": detection.true_positives for name, detection in found.items()},
+        "burden_error": _burden_error(unit),
+    }
+
+
+def _object_scores(
+    reference: np.ndarray, prediction: np.ndarray, spacing: tuple[float, float, float], mended: bool
+) -> dict[str, object]:
+    """Scores of one object, in both masks not empty."""
+    r, p = int(np.count_nonzero(reference)), int(np.count_nonzero(prediction))
+    both = int(np.count_nonzero(reference & prediction))
+    if 1 in reference.shape:  # a thin object cut out of a volume has its outside on both sides of it
+        reference, prediction = np.pad(reference, 1), np.pad(prediction, 1)
+    distances = surface_distances(reference, prediction, spacing)
+    return {
+        "object_dice": 2 * both / (r + p),
+        "voe": 1 - both / (r + p - both),
+        "rvd": (p - r) / r if mended else (r - p) / p,
+        "assd": distances.average,
+        "rmsd": distances.root_mean_square,
+        "msd": distances.maximum,
+    }
+
+
+def _burden_error(unit: Unit) -> float:
+    liver = int(np.count_nonzero(unit.reference >= 1))
+    if not liver:
+        return math.nan
+    burden = int(np.count_nonzero(unit.reference == 2)) / liver
+    if not np.any(unit.prediction == 1):
+        return burden - PENALTY
+    predicted = int(np.count_nonzero(unit.prediction == 2)) / int(np.count_nonzero(unit.prediction >= 1))
+    return burden - predicted
+
+
+def _accept(cases: pd.DataFrame) -> None:
+    """Nothing that it cannot count."""
+
+
+def _refuse_lesion_free(cases: pd.DataFrame) -> None:
+    lesions = of_structure(cases, "lesion")
+    free = list(dict.fromkeys(lesions.loc[lesions["reference_pixels"] == 0, "case"]))
+    if free:
+        some = ", ".join(free[:5]) + (" …" if len(free) > 5 else "")
+        raise UserError(
+            f"The references of {counted(len(free), 'case')} hold no lesion, {some}; "
+            'the challenge\'s scorer ends at such a case. Take "lits-corrected", which counts them, or leave them out.'
+        )
+
+
+def _conclude(cases: pd.DataFrame, structures: Structures, mended: bool) -> list[Number]:
+    columns = _columns(mended)
+    numbers = []
+    for name in structures:
+        rows = of_structure(cases, name)
+        numbers.append(mean_number(rows, "dice_per_case", columns["dice_per_case"], name, "mean over cases"))
+        numbers.append(_global_dice(rows, name))
+        objects = rows["objects"].to_numpy(float)
+        what = "mean over cases" if name == "liver" else "mean over detected lesions"
+        for column in OBJECT_COLUMNS[1 if name == "liver" else 0 :]:
+            part = np.nan_to_num(rows[column].to_numpy(float)) * objects, objects
+            if not objects.any():
+                part = np.full(len(rows), NOTHING[column]), np.ones(len(rows))
+            numbers.append(pooled_number(rows, [part], column, columns[column], name, what, n=int(objects.sum())))
+    return numbers + _detection_numbers(of_structure(cases, "lesion")) + _burden_numbers(cases, mended)
+
+
+def _global_dice(rows: pd.DataFrame, name: str) -> Number:
+    measure = Measure(
+        label="Dice global",
+        definition="2 Σ|R ∩ P| / Σ(|R| + |P|) over all cases",
+        empty="All masks empty: no value."
+        + (" No label 1 predicted: the case adds |R| alone." if name == "liver" else ""),
+        better="higher",
+    )
+    above, below = dice_sums(rows)
+    if name == "liver":
+        unpredicted = rows["liver_predicted"].to_numpy() == 0
+        above = np.where(unpredicted, 0, above)
+        below = np.where(unpredicted, rows["reference_pixels"].to_numpy(float), below)
+    return pooled_number(rows, [(above, below)], "dice_global", measure, name, "ratio of sums over all cases")
+
+
+def _detection_numbers(rows: pd.DataFrame) -> list[Number]:
+    numbers = []
+    for key, shown in (("50", "> .5"), ("0", "> 0")):
+        found = rows[f"true_positives_{key}"].to_numpy(float)
+        for metric, column, whose in (
+            ("precision", "lesions_predicted", "predicted"),
+            ("recall", "lesions_reference", "reference"),
+        ):
+            measure = Measure(
+                label=f"lesion {metric}, overlap {shown}",
+                definition=f"detected lesions / {whose} lesions, both summed over all cases; a lesion is detected if "
+                f"its IoU with its match, after merging split and joined ones, is {shown}",
+                empty="No such lesion in any case: 0.",
+                better="higher",
+            )
+            all_lesions = rows[column].to_numpy(float)
+            part = (found, all_lesions) if all_lesions.any() else (np.zeros(len(rows)), np.ones(len(rows)))
+            averaging = "ratio of sums over all cases"
+            numbers.append(
+                pooled_number(rows, [part], f"{metric}_{key}", measure, "lesion", averaging, n=int(all_lesions.sum()))
+            )
+    return numbers
+
+
+def _burden_numbers(cases: pd.DataFrame, mended: bool) -> list[Number]:
+    rows = of_structure(cases, "lesion")
+    errors = rows["burden_error"].to_numpy(float)
+    known = ~np.isnan(errors)
+    column = _columns(mended)["burden_error"]
+    part = np.nan_to_num(errors) ** 2, known.astype(float)
+    root: Combine = lambda values: np.sqrt(values[..., 0])  # noqa: E731
+    rmse = pooled_number(
+        rows,
+        [part],
+        "burden_rmse",
+        column.model_copy(update={"label": "tumour burden RMSE", "better": "lower"}),
+        "lesion",
+        "root of the mean square over cases",
+        root,
+        undefined=int((~known).sum()),
+    )
+    largest = np.nanmax(np.abs(errors) if mended else errors) if known.any() else None
+    return [
+        rmse,
+        Number(
+            model=rmse.model,
+            structure="lesion",
+            metric="burden_max",
+            value=None if largest is None else float(largest),
+            interval=None,
+            n=int(known.sum()),
+            undefined=int((~known).sum()),
+            averaging="largest absolute error of all cases" if mended else "largest signed error of all cases",
+            measure=column.model_copy(update={"label": "tumour burden, largest error"}),
+        ),
+    ]

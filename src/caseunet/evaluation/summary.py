@@ -1,0 +1,139 @@
+"""What is stored of an evaluation: numbers, each with what it means, and what was scored."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from caseunet.errors import UserError
+from caseunet.evaluation.comparison import Difference
+from caseunet.types import LabelMap, Modality, Stored
+
+Better = Literal["higher", "lower", "nearer to 0"]
+
+
+class Measure(Stored):
+    """What a column of cases.csv, or a number made of such columns, means.
+
+    ``empty`` is its empty-mask policy: what it is worth where reference or prediction, or both, hold nothing.
+    """
+
+    label: str
+    definition: str
+    empty: str
+    better: Better
+    unit: str = ""
+
+
+class Number(Stored):
+    """One number of a report, with all that a reader needs to know what it is.
+
+    ``structure`` is None for a number over all structures. ``n`` counts the units (cases, slices, frames or lesions)
+    that it is made of, and ``undefined`` those left out because it has no value there; ``sd`` (n − 1) and ``median``
+    are of means only. ``interval`` is the 95 % percentile bootstrap interval over groups (patients, sequences), whose
+    units are near copies of each other; None with fewer than five groups, where it would say little, and where the
+    bootstrap does not apply.
+    """
+
+    model: str
+    structure: str | None
+    metric: str
+    value: float | None
+    interval: tuple[float, float] | None
+    n: int
+    undefined: int = 0
+    sd: float | None = None
+    median: float | None = None
+    averaging: str
+    measure: Measure
+
+
+class Remark(Stored):
+    """Something about one case: why it could not be scored, or how it differs."""
+
+    case: str
+    text: str
+
+
+class ScoredModel(Stored):
+    """The predictions of one model and which of them were scored.
+
+    Attributes:
+        name: in cases.csv.
+        folder: of the predictions.
+        bundle: that made them, and the hash of its weights; "" where another tool made them.
+        missing: cases without a prediction; they count as empty masks.
+        unusable: cases whose prediction cannot be read or does not fit; they count as empty masks too.
+        extra: predictions without a reference; they count for nothing.
+        remarks: what else was seen, as a file whose axes run otherwise than its image's.
+        caution: what a reader of the scores must know.
+    """
+
+    name: str
+    folder: str
+    bundle: str = ""
+    missing: tuple[Remark, ...] = ()
+    unusable: tuple[Remark, ...] = ()
+    extra: tuple[str, ...] = ()
+    remarks: tuple[Remark, ...] = ()
+    caution: str = ""
+
+
+class Source(Stored):
+    """Where the references come from and how they were read; enough to draw a case again."""
+
+    references: str
+    layout: str
+    modality: Modality
+    plan: str | None = None
+    group: str | None = None
+    window: tuple[float, float] | None = None
+
+
+class EvaluationSummary(Stored):
+    """Content of summary.json.
+
+    Attributes:
+        protocol: its name.
+        text: the protocol in its own words.
+        structures: the scored structures and the label ids that make up each.
+        columns: what the measured columns of cases.csv mean.
+        scope: what was scored, in words.
+        cases: how many were scored.
+        not_asked: labelled cases that were not to be predicted; they count for nothing.
+        ranked: the column of cases.csv by which cases are called worst, median and best.
+        chief: the metrics of a short table.
+        models: in the order in which they were given.
+        numbers: in the order of the report.
+        comparison: paired tests of every two models.
+    """
+
+    format_version: Literal[2] = 2
+    code_version: str
+    protocol: str
+    text: str
+    structures: dict[str, tuple[int, ...]]
+    label_map: LabelMap
+    columns: dict[str, Measure]
+    scope: str
+    cases: int
+    not_asked: tuple[str, ...] = ()
+    ranked: str
+    chief: tuple[str, ...]
+    models: tuple[ScoredModel, ...]
+    numbers: tuple[Number, ...]
+    comparison: tuple[Difference, ...] = ()
+    source: Source
+    facts: tuple[tuple[str, str], ...] = Field(default=())
+
+    def number(self, metric: str, structure: str | None = None, model: str | None = None) -> Number:
+        """One of the numbers; of the first model if none is named.
+
+        Raises:
+            UserError: there is no such number.
+        """
+        model = self.models[0].name if model is None else model
+        for number in self.numbers:
+            if (number.metric, number.structure, number.model) == (metric, structure, model):
+                return number
+        known = sorted({n.metric for n in self.numbers if n.structure == structure})
+        raise UserError(f'There is no "{metric}" of {structure or "all structures"}; there is {", ".join(known)}.')

@@ -1,0 +1,87 @@
+"""REPORT → a figure of chosen cases, for a paper; its scores are those of the report."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from caseunet.config import PrepareConfig
+from caseunet.errors import UserError
+from caseunet.evaluation.case_study import draw_case_study, save_figure
+from caseunet.evaluation.summary import EvaluationSummary
+from caseunet.files import read_model
+from caseunet.pipelines.candidates import open_candidate
+from caseunet.pipelines.cases_to_show import choose_cases, named_cases, study_rows
+from caseunet.pipelines.references import open_references, pairs_of
+from caseunet.progress import Display
+
+
+@dataclass(frozen=True)
+class Report:
+    """What ``evaluate`` wrote."""
+
+    summary: EvaluationSummary
+    cases: pd.DataFrame
+
+
+def read_report(folder: Path) -> Report:
+    """Read summary.json and cases.csv.
+
+    Raises:
+        UserError: they are missing or of another form.
+    """
+    summary = read_model(folder / "summary.json", EvaluationSummary, "a report made by caseunet evaluate")
+    try:
+        cases = pd.read_csv(folder / "cases.csv", dtype={"model": str, "case": str, "group": str, "structure": str})
+    except (OSError, ValueError) as error:
+        path = folder / "cases.csv"
+        raise UserError(f"{path}: cannot be read ({error}). Evaluate again with --overwrite.") from error
+    return Report(summary, cases)
+
+
+def case_study(
+    folder: Path, out: Path, names: Sequence[str], fill: bool, overwrite: bool, display: Display | None = None
+) -> int:
+    """Draw cases in rows: image, reference, and each model's prediction with its scores.
+
+    Args:
+        folder: REPORT; the predictions and references that it names must still be where they were.
+        out: picture to write; .png, .svg or .pdf.
+        names: cases, CASE or CASE:SLICE; without any the worst, the median and the best.
+        fill: whether masks are tinted too, not only outlined.
+        overwrite: replace the picture if it is there.
+        display: what a person sees.
+
+    Returns:
+        How many cases were drawn.
+
+    Raises:
+        UserError: the report, its predictions or references are not there, or there is no such case.
+    """
+    if out.exists() and not overwrite:
+        raise UserError(f"{out}: is there already. Give --overwrite to replace it, or another --out.")
+    report = read_report(folder)
+    summary, source = report.summary, report.summary.source
+    chosen = (
+        named_cases(report.cases, names, summary.ranked) if names else choose_cases(report.cases, summary.ranked, 1)
+    )
+    if not chosen:
+        raise UserError(f"{folder}: no case of it has a score.")
+    config = PrepareConfig(
+        format=source.layout,
+        modality=source.modality,
+        group=source.group,
+        plan=None if source.plan is None else Path(source.plan),
+    )
+    truth = open_references(Path(source.references), config)
+    candidates = [open_candidate(Path(model.folder), model.name, truth.dataset) for model in summary.models]
+    shown = [case for case in truth.labelled if case in {item.case for item in chosen}]
+    gone = [item.case for item in chosen if item.case not in shown]
+    if gone:
+        raise UserError(f"{source.references}: the case {gone[0]} of the report is there no more.")
+    pairs = [pair for candidate in candidates for pair in pairs_of(truth, candidate, shown, None)]
+    rows = study_rows(truth, pairs, chosen, summary, report.cases, display or Display())
+    figure = draw_case_study(rows, [model.name for model in summary.models], summary.label_map.labels, fill)
+    save_figure(figure, out)
+    return len(rows)

@@ -212,7 +212,7 @@ def test_a_prediction_with_other_axes_scores_the_same(folders: tuple[Path, Path]
     predictions, raw = folders
     straight = evaluate(predictions, raw, tmp_path / "straight").cases
     for path in sorted(predictions.glob("*.nii")):
-        image = nib.Nifti1Image(np.array(nib.load(path).dataobj), nib.load(path).affine)
+        image = nib.Nifti1Image(np.asarray(nib.load(path).dataobj).copy(), nib.load(path).affine)
         turn = orientations.ornt_transform(nib.io_orientation(image.affine), orientations.axcodes2ornt(axes))
         nib.save(image.as_reoriented(turn), path)
     result = evaluate(predictions, raw, tmp_path / "turned")
@@ -272,7 +272,7 @@ def test_lits_distances_are_in_the_voxels_of_the_reference_s_own_header(
     """As in LiTS case 53, where the segmentation's header says 1 mm: the scorer takes it at its word."""
     predictions, raw = folders
     ours = evaluate(predictions, raw, tmp_path / "a", protocol="lits-corrected").cases
-    labels = np.array(nib.load(raw / "segmentation-0.nii").dataobj)
+    labels = np.asarray(nib.load(raw / "segmentation-0.nii").dataobj).copy()
     nib.save(nib.Nifti1Image(labels, np.eye(4)), raw / "segmentation-0.nii")
     theirs = evaluate(predictions, raw, tmp_path / "b", protocol="lits-corrected").cases
     # the false blob lies one slice above the liver's last row, 5 rows on: (5 × 2 mm, 5 mm) or (5, 1)

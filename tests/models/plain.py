@@ -21,16 +21,21 @@ class PlainCaseUNet(nn.Module):
         x = pad_image(image, model.in_channels, model.multiple, model.smallest)
         down: list[Tensor] = []
         for stage in model.encoder:
-            x = F.max_pool2d(plain_conv(stage.fuse, torch.cat(plain_multi_scale(stage.multi_scale, x), 1)), 2)
-            down.append(x)
+            before_pool = plain_conv(stage.fuse, torch.cat(plain_multi_scale(stage.multi_scale, x), 1))
+            x = F.max_pool2d(before_pool, 2)
+            down.append(before_pool if model.full_resolution else x)
         x = model.bottleneck(x)
         up = [x]
         for j, stage in enumerate(model.decoder):
+            if model.full_resolution:
+                x = F.interpolate(x, scale_factor=2, mode="nearest")
             size = x.shape[-2:]
             pooled = [F.max_pool2d(e, e.shape[-2] // size[0]) for e in down[: len(down) - j]]
             raised = [F.interpolate(u, size=size, mode="nearest") for u in up[:j]]
-            fused = plain_conv(stage.fuse, torch.cat([*plain_multi_scale(stage.multi_scale, x), *pooled, *raised], 1))
-            x = F.interpolate(fused, scale_factor=2, mode="nearest")
+            skips = [*pooled, *raised] if model.multi_level else pooled[-1:]
+            x = plain_conv(stage.fuse, torch.cat([*plain_multi_scale(stage.multi_scale, x), *skips], 1))
+            if not model.full_resolution:
+                x = F.interpolate(x, scale_factor=2, mode="nearest")
             up.append(x)
         x = plain_conv(model.head[1], plain_conv(model.head[0], x))
         return model.head[2](x)[..., :H, :W]

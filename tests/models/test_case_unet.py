@@ -1,10 +1,19 @@
 """What the parts of CASe-UNet do, beyond equalling the author's numbers."""
 
+import math
+
 import pytest
 import torch
 
 from caseunet import UserError, create_model
-from caseunet.models.case_unet import Attention, CaseUNet
+from caseunet.models.case_unet import Attention, Bottleneck, CaseUNet, position_code
+
+BAD_SWITCHES: list[dict[str, object]] = [
+    {"kernel_sizes": (3, 5)},
+    {"kernel_sizes": (3, 4, 5)},
+    {"heads": 0},
+    {"key_size": 0},
+]
 
 
 def test_author_attention_stays_inside_an_image_row() -> None:
@@ -48,6 +57,40 @@ def test_decoder_widths_and_skips_follow_the_table() -> None:
     assert [stage.fuse.conv.in_channels for stage in model.decoder] == [1760, 1760, 1376, 1312, 1280]
 
 
+def test_features_of_the_full_size_reach_the_decoder_only_on_request() -> None:
+    """A checkerboard of single pixels is gone after a pool that sees its largest value everywhere."""
+    board = (torch.arange(64)[:, None] + torch.arange(64)) % 2
+    for full in (False, True):
+        torch.manual_seed(0)
+        model = CaseUNet(1, 2, fusion_kernel_size=1, attention="none", widths=(4, 6), full_resolution=full).eval()
+        for stage in model.encoder:  # let the image through as it is
+            for branch in stage.multi_scale.branches:
+                torch.nn.init.dirac_(branch.conv.weight)
+        logits = model(board[None, None].float())[0, 0, 16:48, 16:48]
+        differs = (logits[:, 1:] - logits[:, :-1]).abs().mean() > 1e-3
+        assert bool(differs) == full
+
+
+def test_position_is_seen_on_request() -> None:
+    """Of a uniform image the bottleneck is uniform, but where attention is told the positions."""
+    for position in (False, True):
+        torch.manual_seed(0)
+        bottleneck = Bottleneck(8, "spatial", 2, 4, 0.0, residual=False, position=position).eval()
+        torch.nn.init.zeros_(bottleneck.feature.weight)  # whose zero padding would tell the edges
+        torch.nn.init.zeros_(bottleneck.gate.weight)
+        out = bottleneck(torch.ones(1, 8, 4, 4))
+        assert bool(out.std((2, 3)).max() > 1e-4) == position
+
+
+def test_the_code_of_positions_by_hand() -> None:
+    """Eight channels: two wavelengths, 2π and 2π · 100; sin and cos of the row, then of the column; a ninth is 0."""
+    code = position_code(torch.zeros(3, 9, 4, 5, dtype=torch.float64))
+    assert code.shape == (1, 9, 4, 5)
+    expected = [math.sin(3), math.sin(0.03), math.cos(3), math.cos(0.03)]
+    expected += [math.sin(2), math.sin(0.02), math.cos(2), math.cos(0.02), 0]
+    torch.testing.assert_close(code[0, :, 3, 2], torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("widths", [(4, 6), (4, 6, 8), (2, 3, 4, 5, 6, 7)])
 def test_depth_follows_widths(widths: tuple[int, ...]) -> None:
     model = create_model("case_unet", in_channels=1, num_classes=2, widths=widths)
@@ -67,7 +110,14 @@ def test_padding_is_cropped_where_it_was_added() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"fusion_kernel_size": 5}, {"attention": "rows"}, {"norm": "batch"}, {"widths": (8,)}, {"widths": (8, 0)}],
+    [
+        {"fusion_kernel_size": 5},
+        {"attention": "rows"},
+        {"norm": "batch"},
+        {"widths": (8,)},
+        {"widths": (8, 0)},
+        *BAD_SWITCHES,
+    ],
 )
 def test_a_bad_argument_is_refused(arguments: dict[str, object]) -> None:
     with pytest.raises(UserError, match=next(iter(arguments))):

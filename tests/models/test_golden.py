@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import max_pool2d
 
 from caseunet import UserError, create_model
 from caseunet.models import author_weights
@@ -43,8 +44,8 @@ def test_equals_the_author_s_network(fusion: int) -> None:
     author_weights.load(model, author_arrays(fusion))
     seen: dict[str, torch.Tensor] = {}
     model.bottleneck.register_forward_hook(lambda module, inputs, output: seen.update(bottleneck=output))
-    model.encoder[0].register_forward_hook(lambda module, inputs, output: seen.update(e1=output))
-    model.encoder[4].register_forward_hook(lambda module, inputs, output: seen.update(e5=output))
+    model.encoder[0].register_forward_hook(lambda module, inputs, output: seen.update(e1=max_pool2d(output, 2)))
+    model.encoder[4].register_forward_hook(lambda module, inputs, output: seen.update(e5=max_pool2d(output, 2)))
     model.decoder[0].register_forward_hook(lambda module, inputs, output: seen.update(d1=output))
     model.decoder[4].register_forward_hook(lambda module, inputs, output: seen.update(d5=output))
     with torch.inference_mode():

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -28,6 +29,29 @@ def gradients(model: torch.nn.Module, image: Tensor) -> tuple[Tensor, dict[str, 
     return logits.detach(), {
         name.removeprefix("model."): p.grad.clone() for name, p in model.named_parameters() if p.grad is not None
     }
+
+
+@pytest.mark.parametrize(
+    "switches",
+    [
+        {"full_resolution": True},
+        {"multi_level": False},
+        {"full_resolution": True, "multi_level": False, "kernel_sizes": (3, 3, 3)},
+        {"attention": "none", "kernel_sizes": (1, 5, 9)},
+        {"attention": "spatial", "attention_residual": True, "attention_position": True, "heads": 2, "key_size": 5},
+    ],
+)
+def test_every_switch_equals_the_plain_form(switches: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unbuilt, "FEWEST_POSITIONS", 0)
+    torch.manual_seed(0)
+    model = create_model("case_unet", 3, 4, fusion_kernel_size=1, widths=(4, 5, 6), **switches).double().eval()
+    image = torch.randn(2, 3, 41, 32, dtype=torch.float64)
+    logits, grads = gradients(model, image)
+    expected_logits, expected_grads = gradients(PlainCaseUNet(model), image)
+    torch.testing.assert_close(logits, expected_logits, rtol=0, atol=1e-9)
+    assert set(grads) == set(expected_grads) == {name for name, _ in model.named_parameters()}
+    for name, gradient in grads.items():
+        torch.testing.assert_close(gradient, expected_grads[name], rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("fusion", [1, 3])

@@ -12,12 +12,12 @@ Differences, none of which changes that function:
 * Neither the concatenations nor the up-sampled maps are built (``blocks/unbuilt.py``).
 * H and W need not be multiples of 2**stages: the input is padded with its last row and column and the output cropped.
 
-Switches that do change it: ``norm="instance"`` (between each convolution and its activation), ``attention="spatial"``,
-other ``widths``.
+Every other argument is a switch that does change it; the values that the class has by itself are the author's.
 """
 
+import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,14 @@ from torch.nn import functional as F
 from caseunet.errors import UserError
 from caseunet.models.blocks.padding import pad_image
 from caseunet.models.blocks.unbuilt import Raised, UnbuiltConvNormAct
+
+
+class Form(NamedTuple):
+    """What all stages have in common."""
+
+    fusion_kernel_size: int
+    norm: str
+    kernel_sizes: tuple[int, ...]
 
 
 class MultiScaleBlock(nn.Module):
@@ -37,13 +45,13 @@ class MultiScaleBlock(nn.Module):
         pairs: which two of the branches (0: 3×3, 1: 5×5, 2: 7×7) each fusion reads, in this order.
     """
 
-    def __init__(
-        self, in_channels: int, width: int, fusion_kernel_size: int, pairs: Sequence[tuple[int, int]], norm: str
-    ) -> None:
+    def __init__(self, in_channels: int, width: int, form: "Form", pairs: Sequence[tuple[int, int]]) -> None:
         super().__init__()
         self.pairs = tuple(pairs)
-        self.branches = nn.ModuleList(UnbuiltConvNormAct(in_channels, width, k, norm) for k in (3, 5, 7))
-        self.fusions = nn.ModuleList(UnbuiltConvNormAct(2 * width, width, fusion_kernel_size, norm) for _ in self.pairs)
+        self.branches = nn.ModuleList(UnbuiltConvNormAct(in_channels, width, k, form.norm) for k in form.kernel_sizes)
+        self.fusions = nn.ModuleList(
+            UnbuiltConvNormAct(2 * width, width, form.fusion_kernel_size, form.norm) for _ in self.pairs
+        )
 
     def forward(self, x: Tensor | Raised) -> list[Tensor]:
         maps = [branch(x) for branch in self.branches]
@@ -51,16 +59,16 @@ class MultiScaleBlock(nn.Module):
 
 
 class EncoderStage(nn.Module):
-    """Multi-scale block, fusion of its three maps, max-pool 2×2: (B, c, H, W) → (B, width, H/2, W/2)."""
+    """Multi-scale block and fusion of its three maps: (B, c, H, W) → (B, width, H, W). The pool comes after it."""
 
-    def __init__(self, in_channels: int, width: int, fusion_kernel_size: int, norm: str) -> None:
+    def __init__(self, in_channels: int, width: int, form: Form) -> None:
         super().__init__()
-        pairs = ((0, 1), (1, 2), (0, 2))
-        self.multi_scale = MultiScaleBlock(in_channels, width, fusion_kernel_size, pairs, norm)
-        self.fuse = UnbuiltConvNormAct(3 * width, width, fusion_kernel_size, norm)
+        self.multi_scale = MultiScaleBlock(in_channels, width, form, ((0, 1), (1, 2), (0, 2)))
+        self.fuse = UnbuiltConvNormAct(3 * width, width, form.fusion_kernel_size, form.norm)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.max_pool2d(self.fuse(*self.multi_scale(x)), 2)
+        fused: Tensor = self.fuse(*self.multi_scale(x))
+        return fused
 
 
 class Attention(nn.Module):
@@ -100,15 +108,27 @@ class Attention(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """Attention of e5 over a gated copy of itself, then LayerNorm over channels and dropout; no residual connection.
+    """Attention of e5 over a gated copy of itself, then LayerNorm over channels and dropout.
 
     Shapes: (B, channels, H, W) → the same.
+
+    Args:
+        residual: whether e5 itself is added; the author's has no such connection.
+        position: whether query and source get a code of their row and column first.
     """
 
-    def __init__(self, channels: int, attention: str, heads: int = 3, key_size: int = 3, dropout: float = 0.2) -> None:
+    def __init__(
+        self,
+        channels: int,
+        attention: str,
+        heads: int,
+        key_size: int,
+        dropout: float,
+        residual: bool,
+        position: bool,
+    ) -> None:
         super().__init__()
-        if attention not in ("author", "spatial"):
-            raise UserError(f'attention="{attention}": expected "author" or "spatial".')
+        self.residual, self.position = residual, position
         self.feature = nn.Conv2d(channels, channels, 3, padding=1)
         self.gate = nn.Conv2d(channels, channels, 3, padding=1)
         self.attention = Attention(channels, heads, key_size, rows_and_heads=attention == "author")
@@ -117,8 +137,26 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         gated = torch.sigmoid(self.gate(self.feature(x)))
-        attended = self.attention(x, gated)
-        return self.dropout(_channels_first(self.norm(_channels_last(attended))))
+        code = position_code(x) if self.position else 0
+        attended = self.attention(x + code, gated + code)
+        attended = self.dropout(_channels_first(self.norm(_channels_last(attended))))
+        return x + attended if self.residual else attended
+
+
+def position_code(x: Tensor) -> Tensor:
+    """Sines and cosines of row and column, as transformers number their tokens: (B, C, H, W) → (1, C, H, W).
+
+    A quarter of the channels each has sin and cos of the row and sin and cos of the column, of wavelengths from 2π to
+    2π · 10,000 positions; channels beyond a multiple of four are 0.
+    """
+    _, C, H, W = x.shape
+    n = C // 4
+    steps = torch.arange(n, device=x.device, dtype=torch.float32)
+    frequency = (-math.log(10_000) * steps / max(n, 1)).exp()[:, None]
+    rows = (frequency * torch.arange(H, device=x.device))[:, :, None].expand(n, H, W)
+    columns = (frequency * torch.arange(W, device=x.device))[:, None].expand(n, H, W)
+    code = torch.cat([rows.sin(), rows.cos(), columns.sin(), columns.cos()])
+    return F.pad(code, (0, 0, 0, 0, 0, C - 4 * n))[None].to(x.dtype)
 
 
 class DecoderStage(nn.Module):
@@ -130,11 +168,10 @@ class DecoderStage(nn.Module):
         skip_channels: channels of all skips together.
     """
 
-    def __init__(self, in_channels: int, skip_channels: int, width: int, fusion_kernel_size: int, norm: str) -> None:
+    def __init__(self, in_channels: int, skip_channels: int, width: int, form: Form) -> None:
         super().__init__()
-        pairs = ((0, 1), (0, 2), (1, 2))
-        self.multi_scale = MultiScaleBlock(in_channels, width, fusion_kernel_size, pairs, norm)
-        self.fuse = UnbuiltConvNormAct(3 * width + skip_channels, width, fusion_kernel_size, norm)
+        self.multi_scale = MultiScaleBlock(in_channels, width, form, ((0, 1), (0, 2), (1, 2)))
+        self.fuse = UnbuiltConvNormAct(3 * width + skip_channels, width, form.fusion_kernel_size, form.norm)
 
     def forward(self, x: Tensor | Raised, down_skips: list[Tensor], up_skips: list[Raised]) -> Tensor:
         """All skips have x's size."""
@@ -156,11 +193,19 @@ class CaseUNet(nn.Module):
         in_channels: channels of the image.
         num_classes: classes with the background.
         fusion_kernel_size: 3 (the original) or 1 (the author's lighter version).
-        attention: "author" (tokens are the column–head pairs of each image row) or "spatial" (every position attends to
-            every position, each head on its own). Both have the same parameters.
-        norm: "none" (the author's) or "instance".
+        attention: "author" (tokens are the column–head pairs of each image row), "spatial" (every position attends to
+            every position, each head on its own; the same parameters) or "none" (b is en).
+        norm: "none" (the author's) or "instance", between each convolution and its activation.
         widths: channels of the encoder stages. The decoder has them in reverse, without the last and with the last but
             one twice: 32, 64, 128, 256, 512 gives 256, 256, 128, 64, 32.
+        kernel_sizes: of the three parallel convolutions; (3, 3, 3) has one scale only.
+        multi_level: skips from every level; otherwise only en+1-j and the stage before, as in a U-Net.
+        full_resolution: skips are taken before the pool, and decoder stages work at those sizes, so that features of
+            the full size reach the decoder; the author's come after it, and the last stage works at half the size.
+        heads: of the attention.
+        key_size: numbers in a query or key.
+        attention_residual: en is added to what attention makes of it.
+        attention_position: attention sees where a position is.
         dropout: share of the bottleneck's values that training sets to 0.
         deep_supervision: logits of every decoder stage in training; not of the paper.
 
@@ -173,13 +218,26 @@ class CaseUNet(nn.Module):
         in_channels: int,
         num_classes: int,
         fusion_kernel_size: Literal[1, 3] = 3,
-        attention: Literal["author", "spatial"] = "author",
+        attention: Literal["author", "spatial", "none"] = "author",
         norm: Literal["none", "instance"] = "none",
         widths: Sequence[int] = (32, 64, 128, 256, 512),
+        kernel_sizes: Sequence[int] = (3, 5, 7),
+        multi_level: bool = True,
+        full_resolution: bool = False,
+        heads: int = 3,
+        key_size: int = 3,
+        attention_residual: bool = False,
+        attention_position: bool = False,
         dropout: float = 0.2,
         deep_supervision: bool = False,
     ) -> None:
         super().__init__()
+        if attention not in ("author", "spatial", "none"):
+            raise UserError(f'attention="{attention}": expected "author", "spatial" or "none".')
+        if len(kernel_sizes) != 3 or not all(isinstance(k, int) and k >= 1 and k % 2 for k in kernel_sizes):
+            raise UserError(f"kernel_sizes={list(kernel_sizes)}: expected three odd whole numbers.")
+        if min(heads, key_size) < 1:
+            raise UserError(f"heads={heads}, key_size={key_size}: expected whole numbers from 1.")
         if not 0 <= dropout < 1:
             raise UserError(f"dropout={dropout}: expected a share from 0 to below 1.")
         if fusion_kernel_size not in (1, 3):
@@ -191,17 +249,23 @@ class CaseUNet(nn.Module):
         # Instance norm over a single position would erase it: keep the bottleneck at 2×2 or more.
         self.smallest = self.multiple * (2 if norm == "instance" else 1)
 
+        self.multi_level, self.full_resolution = multi_level, full_resolution
+        form = Form(fusion_kernel_size, norm, tuple(kernel_sizes))
         self.encoder = nn.ModuleList(
-            EncoderStage(c_in, c, fusion_kernel_size, norm)
-            for c_in, c in zip([in_channels, *widths[:-1]], widths, strict=True)
+            EncoderStage(c_in, c, form) for c_in, c in zip([in_channels, *widths[:-1]], widths, strict=True)
         )
-        self.bottleneck = Bottleneck(widths[-1], attention, dropout=dropout)
+        self.bottleneck: nn.Module = nn.Identity()
+        if attention != "none":
+            residual, position = attention_residual, attention_position
+            self.bottleneck = Bottleneck(widths[-1], attention, heads, key_size, dropout, residual, position)
 
         decoder_widths = [widths[-2], *reversed(widths[:-1])]
         up_widths = [widths[-1], *decoder_widths]  # the bottleneck, d1, d2 …
+        n = len(widths)
+        every = [sum(widths[: n - j]) + sum(up_widths[:j]) for j in range(n)]
+        skip_widths = every if multi_level else [widths[n - 1 - j] for j in range(n)]
         self.decoder = nn.ModuleList(
-            DecoderStage(up_widths[j], sum(widths[: len(widths) - j]) + sum(up_widths[:j]), c, fusion_kernel_size, norm)
-            for j, c in enumerate(decoder_widths)
+            DecoderStage(up_widths[j], skip_widths[j], c, form) for j, c in enumerate(decoder_widths)
         )
         self.head = nn.Sequential(
             UnbuiltConvNormAct(decoder_widths[-1], 16, 3, norm, negative_slope=0.3),
@@ -216,20 +280,23 @@ class CaseUNet(nn.Module):
         x = pad_image(x, self.in_channels, self.multiple, self.smallest)
 
         n = len(self.encoder)
-        down: list[list[Tensor]] = []  # e1 (H/2) … en (H/2**n), each from H/2**n up to its own size
+        down: list[list[Tensor]] = []  # e1 … en, each from the size of en up to its own
         for i, stage in enumerate(self.encoder):
-            x = stage(x)
-            down.append(_pooled(x, n - 1 - i))
+            before_pool = stage(x)
+            x = F.max_pool2d(before_pool, 2)
+            down.append(_pooled(before_pool if self.full_resolution else x, n - 1 - i))
 
-        up = [Raised(self.bottleneck(x), 1)]  # the bottleneck, d1, d2 …, each raised to the size of the stage to come
+        # The bottleneck, d1, d2 …, each raised to the size of the stage to come.
+        up = [Raised(self.bottleneck(x), 2 if self.full_resolution else 1)]
         maps: list[Tensor] = []
         for j, stage in enumerate(self.decoder):
             *up_skips, before = up
-            d = stage(before, [e[j] for e in down[: n - j]], up_skips)
+            down_skips = [e[j] for e in down[: n - j]]
+            d = stage(before, down_skips, up_skips) if self.multi_level else stage(before, down_skips[-1:], [])
             up = [Raised(u.map, 2 * u.factor) for u in up] + [Raised(d, 2)]
             maps.append(d)
 
-        logits: Tensor = self.head(up[-1])
+        logits: Tensor = self.head(maps[-1] if self.full_resolution else up[-1])
         own = logits[..., :H, :W]
         if not (self.training and self.stage_heads):
             return own

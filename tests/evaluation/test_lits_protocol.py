@@ -368,7 +368,8 @@ def test_the_random_cases_hold_what_is_to_be_counted() -> None:
     for one, other in zip(official, corrected, strict=True):
         assert 0 < one.number("voe", "lesion").n == other.number("voe", "lesion").n
         assert other.value("recall_50", "lesion") < other.value("recall_0", "lesion") < 1
-    differ = [a.value("recall_50", "lesion") != b.value("recall_50", "lesion") for a, b in zip(official, corrected)]
+    both = zip(official, corrected, strict=True)
+    differ = [a.value("recall_50", "lesion") != b.value("recall_50", "lesion") for a, b in both]
     assert sum(differ) > 5
 
 

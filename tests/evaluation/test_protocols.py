@@ -432,7 +432,8 @@ def test_lesions_by_hand() -> None:
     pairs = [pair(drawn(r), drawn(p), case) for case, (r, p) in LESIONS.items()]
     found = count(pairs, "volumes", classes("lesion"))
     f1, sensitivity = found.number("lesion_f1", "lesion"), found.number("lesion_sensitivity", "lesion")
-    assert [found.cell("lesion_f1", "lesion", c) for c in LESIONS] == pytest.approx([4 / 5, 2 / 3, 0, math.nan], nan_ok=True)
+    of_cases = [found.cell("lesion_f1", "lesion", c) for c in LESIONS]
+    assert of_cases == pytest.approx([4 / 5, 2 / 3, 0, math.nan], nan_ok=True)
     assert (f1.value, f1.n, f1.undefined) == (pytest.approx((4 / 5 + 2 / 3) / 3), 3, 1)
     assert (f1.median, f1.sd) == pytest.approx((2 / 3, np.std([4 / 5, 2 / 3, 0], ddof=1)))
     assert (sensitivity.value, sensitivity.n, sensitivity.undefined) == (0.75, 2, 2)
@@ -477,7 +478,8 @@ def test_means_over_cases_and_structures_by_hand() -> None:
 
 def test_a_structure_is_the_union_of_its_labels() -> None:
     """Tumour called liver is right for the liver: R 4, P 5, both 4."""
-    found = count([pair(drawn("1122.."), drawn("11112.")), pair(drawn("1....."), drawn("1....."), "d")], "volumes", LITS)
+    pairs = [pair(drawn("1122.."), drawn("11112.")), pair(drawn("1....."), drawn("1....."), "d")]
+    found = count(pairs, "volumes", LITS)
     assert found.cell("dice", "liver") == pytest.approx(8 / 9)
     assert found.cell("dice", "tumour") == 0
     assert found.number("dice", "tumour").undefined == 1

@@ -186,7 +186,7 @@ def test_validation_equals_prediction_and_evaluation(
     predict(lits_bundle.folder, [lits_raw], tmp_path / "p", split=splits)
     summary = evaluate(tmp_path / "p", lits_raw, tmp_path / "r", split=splits).summary
     for name, value in lits_bundle.info.validation.structures.items():
-        assert summary.structures[name].metrics["dice"].mean == pytest.approx(value, abs=1e-3)
+        assert summary.number("dice", name).value == pytest.approx(value, abs=1e-3)
 
 
 def test_the_paper_s_recipe_trains(lits_raw: Path, tmp_path: Path) -> None:

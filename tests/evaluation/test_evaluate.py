@@ -13,13 +13,14 @@ from nibabel import orientations
 from PIL import Image
 
 from caseunet.errors import UserError
+from caseunet.evaluation.evaluator import Pair, Predicted, Reference, score
 from caseunet.evaluation.protocols import PROTOCOLS
 from caseunet.evaluation.protocols.base import Options
 from caseunet.files import content_hash, write_json
 from caseunet.pipelines.case_study import read_report
 from caseunet.pipelines.evaluate import evaluate
 from caseunet.sources.lits import CODING
-from caseunet.types import Fold, Split
+from caseunet.types import Fold, Geometry, Split
 
 AFFINE = np.diag([-2.0, -1.0, 5.0, 1.0])  # voxels of 10 mm³
 
@@ -367,3 +368,19 @@ def test_models_are_compared_on_the_same_cases(folders: tuple[Path, Path], tmp_p
     shutil.copytree(predictions, namesake)
     names = [m.name for m in evaluate(predictions, raw, tmp_path / "names", compared=[namesake]).summary.models]
     assert names == [f"{tmp_path.name}/predictions", "other/predictions"]
+
+
+def test_scored_slices_keep_their_distance(tmp_path: Path) -> None:
+    """Slices 0 and 3 of five are scored: a voxel in the one and a voxel in the other are 15 mm apart, not 5."""
+    reference, prediction = np.zeros((2, 5, 4, 4), np.uint8)
+    reference[0, 0, 0] = prediction[3, 0, 0] = 1
+    reference[2] = 1  # not scored
+    geometry = Geometry((4, 4, 5), np.diag([-1.0, -1.0, 5.0, 1.0]), (5.0, 1.0, 1.0))
+    pair = Pair(
+        *("m", "c", "g", lambda: Reference(reference, geometry, geometry), lambda _: Predicted(prediction)),
+        ranges=((0, 1), (3, 4)),
+    )
+    rows = score(pair, PROTOCOLS.get("volumes")(Options()), CODING.label_map, True).rows
+    liver, background = rows[0], rows[-1]
+    assert (liver["hd95"], liver["reference_pixels"], liver["prediction_pixels"]) == (15.0, 1, 1)
+    assert background["reference_pixels"] == 2 * 16 - 1

@@ -100,7 +100,8 @@ def score(pair: Pair, protocol: Protocol, label_map: LabelMap, in_mm: bool) -> S
             measured = protocol.measure(unit, structures)
         except (UserError, ValueError) as error:
             raise UserError(f"{pair.case}: {error}") from error
-        scored.rows.extend(_rows(head, status, unit, structures, measured, protocol, label_map))
+        confusion = np.sum([confusion_matrix(reference.ids[s], prediction[s], len(label_map)) for s in part], axis=0)
+        scored.rows.extend(_rows(head, status, confusion, structures, measured, protocol, label_map))
         scored.lesions.extend({**_without_group(head), **lesion} for lesion in measured.lesions)
     return scored
 
@@ -123,29 +124,38 @@ def usable_ids(pair: Pair, reference: Reference, classes: int) -> tuple[np.ndarr
 
 
 def _unit(reference: Reference, prediction: np.ndarray, part: Sequence[int], protocol: Protocol, in_mm: bool) -> Unit:
-    whole = len(part) == len(reference.ids)
+    """The slices ``part``. Slices between them that are not scored stay where they are, blank in both masks, so that
+    distances between what lies on either side are right."""
     in_header = reference.image if protocol.spacing_of == "image" else reference.own
     return Unit(
-        reference=reference.ids if whole else reference.ids[part],
-        prediction=prediction if whole else prediction[part],
+        reference=_spanned(reference.ids, part),
+        prediction=_spanned(prediction, part),
         spacing=in_header.spacing if in_mm else (1.0, 1.0, 1.0),
         in_mm=in_mm,
     )
 
 
+def _spanned(ids: np.ndarray, part: Sequence[int]) -> np.ndarray:
+    first, last = min(part), max(part)
+    span = ids[first : last + 1]
+    if len(part) == len(span):
+        return span
+    blank = np.zeros_like(span)
+    places = np.asarray(part) - first
+    blank[places] = span[places]
+    return blank
+
+
 def _rows(
     head: Row,
     status: str,
-    unit: Unit,
+    confusion: np.ndarray,
     structures: Structures,
     measured: Measured,
     protocol: Protocol,
     label_map: LabelMap,
 ) -> list[Row]:
     """A row for each structure, and one for the background, which holds counts alone."""
-    confusion = np.sum(
-        [confusion_matrix(r, p, len(label_map)) for r, p in zip(unit.reference, unit.prediction, strict=True)], axis=0
-    )
     rows = []
     for name, members in {**structures, BACKGROUND: (0,)}.items():
         counts = counts_of(confusion, members)

@@ -72,6 +72,7 @@ def test_of_a_volume_the_slice_with_most_wrong_pixels_is_shown() -> None:
     wrong = reference.copy()
     wrong[1, 0, :3] = 0
     assert slice_to_show(reference, [wrong, reference]) == 1
+    assert slice_to_show(reference, [wrong], ((0, 1), (2, 4))) == 2, "of those that are scored"
     assert slice_to_show(reference, [reference]) == 2, "where nothing is wrong, that with most of a structure"
 
 

@@ -80,7 +80,7 @@ def case_study(
     gone = [item.case for item in chosen if item.case not in shown]
     if gone:
         raise UserError(f"{source.references}: the case {gone[0]} of the report is there no more.")
-    pairs = [pair for candidate in candidates for pair in pairs_of(truth, candidate, shown, None)]
+    pairs = [pair for candidate in candidates for pair in pairs_of(truth, candidate, shown, source.ranges)]
     rows = study_rows(truth, pairs, chosen, summary, report.cases, display or Display())
     figure = draw_case_study(rows, [model.name for model in summary.models], summary.label_map.labels, fill)
     save_figure(figure, out)

@@ -9,13 +9,14 @@ import pandas as pd
 
 from caseunet.errors import UserError, did_you_mean
 from caseunet.evaluation.case_study import StudyRow, draw_case_study
-from caseunet.evaluation.evaluator import Pair, usable_ids
+from caseunet.evaluation.evaluator import Pair, slices_in, usable_ids
 from caseunet.evaluation.figures import display_range, to_png
 from caseunet.evaluation.protocols.base import BACKGROUND
 from caseunet.evaluation.report import ShownCase
 from caseunet.evaluation.summary import EvaluationSummary
 from caseunet.pipelines.references import References
 from caseunet.progress import Display
+from caseunet.types import Ranges
 
 WORST = 4
 """Of the worst cases, how many a report shows."""
@@ -114,7 +115,8 @@ def study_rows(
             case = truth.labelled[item.case]
             reference = next(iter(own.values())).read_reference()
             predictions = [usable_ids(own[model.name], reference, len(truth.label_map))[0] for model in summary.models]
-            number = slice_to_show(reference.ids, predictions) if item.slice is None else item.slice
+            ranges = next(iter(own.values())).ranges
+            number = slice_to_show(reference.ids, predictions, ranges) if item.slice is None else item.slice
             if number >= len(reference.ids):
                 raise UserError(f"{item.case}: has slices 0 to {len(reference.ids) - 1}; there is no {number}.")
             picture = truth.layout.read_image(case, truth.dataset.modality == "rgb")
@@ -152,10 +154,12 @@ def draw_cases(
     ]
 
 
-def slice_to_show(reference: np.ndarray, predictions: Sequence[np.ndarray]) -> int:
-    """The slice with most wrong pixels, all predictions together; if none is wrong, that with most of a structure."""
+def slice_to_show(reference: np.ndarray, predictions: Sequence[np.ndarray], ranges: Ranges | None = None) -> int:
+    """The scored slice with most wrong pixels, all predictions together; if none is wrong, with most of a structure."""
     wrong = np.sum([(ids != reference).sum((1, 2)) for ids in predictions], axis=0)
-    return int(wrong.argmax() if wrong.any() else (reference > 0).sum((1, 2)).argmax())
+    there = (reference > 0).sum((1, 2))
+    scored = slices_in(ranges, len(reference), "") if ranges else list(range(len(reference)))
+    return max(scored, key=lambda s: (wrong[s], there[s] if not wrong[scored].any() else 0))
 
 
 def _scores(cases: pd.DataFrame, model: str, item: Chosen, summary: EvaluationSummary, volume: bool) -> str:

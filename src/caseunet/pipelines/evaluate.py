@@ -22,7 +22,7 @@ from caseunet.pipelines.candidates import Candidate, check_folders, model_names,
 from caseunet.pipelines.cases_to_show import choose_cases, draw_cases
 from caseunet.pipelines.references import References, open_references, pairs_of
 from caseunet.progress import Display, counted
-from caseunet.types import LabelMap, Ranges, Split
+from caseunet.types import BY_BLOCKS, LabelMap, Ranges, Split
 from caseunet.workers import LostWorkerError, run_all
 
 KIND = "a report"
@@ -122,7 +122,7 @@ def evaluate(
         models=tuple(_scored_model(candidate, scored, parts, fold) for candidate in candidates),
         numbers=tuple(number for rows in of_model.values() for number in chosen.conclude(rows, structures)),
         comparison=_compared(cases, chosen) if compared else (),
-        source=_source(truth, references, candidates, config),
+        source=_source(truth, references, candidates, config, ranges if parts and parts.by == BY_BLOCKS else None),
         facts=_facts(truth, references, candidates),
     )
     shown = choose_cases(cases, chosen.ranked)
@@ -231,7 +231,13 @@ def _compared(cases: pd.DataFrame, protocol: Protocol) -> tuple[Difference, ...]
     return compare(cases, {name: "higher" if b == "higher" else "lower" for name, b in better.items()})
 
 
-def _source(truth: References, root: Path, candidates: list[Candidate], config: PrepareConfig) -> Source:
+def _source(
+    truth: References,
+    root: Path,
+    candidates: list[Candidate],
+    config: PrepareConfig,
+    ranges: dict[str, Ranges] | None,
+) -> Source:
     window = next((c.info.window for c in candidates if c.info is not None and c.info.window is not None), None)
     return Source(
         references=str(root.resolve()),
@@ -239,6 +245,7 @@ def _source(truth: References, root: Path, candidates: list[Candidate], config: 
         modality=truth.dataset.modality,
         plan=None if config.plan is None else str(config.plan.resolve()),
         group=config.group,
+        ranges=ranges or {},
         window=window or ((0.0, 255.0) if truth.dataset.modality == "rgb" else None),
     )
 

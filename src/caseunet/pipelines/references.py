@@ -59,7 +59,7 @@ def pairs_of(
             read_reference=partial(read_reference, truth.layout, cases[case], _alone(truth.dataset, cases[case])),
             read_prediction=reader(candidate, case, truth.dataset),
             missing=candidate.why_missing(case),
-            ranges=None if ranges is None else ranges[case],
+            ranges=None if ranges is None else ranges.get(case),
         )
         for case in scope
     ]

@@ -32,6 +32,7 @@ from caseunet.terminal import (
     print_findings,
     print_first_looks,
     print_numbers,
+    print_study,
     say,
     say_next,
 )
@@ -77,6 +78,21 @@ Settings = Annotated[
         help="A configuration key and its value: --set optimizer.lr=0.001, or in short --optimizer.lr 0.001. "
         "caseunet train --print-config lists the keys.",
     ),
+]
+ProtocolName = Annotated[
+    str | None,
+    Parameter(
+        help="How to count: volumes, slices, lits-official, lits-corrected, endovis-2018 or paper; by default volumes "
+        "for CT and MRI, else slices."
+    ),
+]
+Seeds = Annotated[int, Parameter(help="Trainings of each model: seeds 0, 1, 2 …")]
+Folds = Annotated[list[int], Parameter(negative="", consume_multiple=True, help="Folds to validate on.")]
+RawFolder = Annotated[
+    Path | None, Parameter(help="Raw data set with the true masks; where it was prepared from if not given.")
+]
+ResumeStudy = Annotated[
+    bool, Parameter(negative="", show_default=False, help="Go on with what is in --out; seeds and folds may be added.")
 ]
 PrintConfig = Annotated[
     bool, Parameter(negative="", show_default=False, help="Print the resolved configuration as YAML, and stop.")
@@ -380,13 +396,7 @@ def evaluate(
     references: Annotated[Path, Parameter(help="Raw data set with the true masks.")],
     *,
     out: Out = Path("report"),
-    protocol: Annotated[
-        str | None,
-        Parameter(
-            help="How to count: volumes, slices, lits-official, lits-corrected, endovis-2018 or paper; by default "
-            "volumes for CT and MRI, else slices."
-        ),
-    ] = None,
+    protocol: ProtocolName = None,
     compare: Annotated[
         list[Path],
         Parameter(
@@ -463,6 +473,65 @@ def report(
         return
     drawn = run_case_study(folder, out, cases, fill, overwrite, TerminalDisplay(console))
     say(f"{counted(drawn, 'case')} in {out}")
+
+
+@app.command
+def compare(
+    prepared: Annotated[str, Parameter(help="Folder or URL written by caseunet prepare.")],
+    *,
+    models: Annotated[
+        list[str],
+        Parameter(
+            negative="",
+            consume_multiple=True,
+            help="Networks (caseunet models lists them), recipes (default, paper), or YAML files laid over the rest.",
+        ),
+    ],
+    out: Out = Path("comparison"),
+    seeds: Seeds = 3,
+    minutes: Annotated[float | None, Parameter(help="Budget of each training in minutes, instead of steps.")] = None,
+    steps: Annotated[int | None, Parameter(help="Budget of each training in steps.")] = None,
+    folds: Folds = [0],  # noqa: B006
+    raw: RawFolder = None,
+    protocol: ProtocolName = None,
+    config: ConfigFile = None,
+    settings: Settings = (),
+    resume: ResumeStudy = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train several networks alike, with several seeds, and say which is better, or that it is a tie.
+
+    Same splits, budget, augmentation and choice of weights; scored in source geometry; paired tests over patients with
+    Holm's correction, beside the noise of the seeds. Stopped at any moment, --resume goes on.
+    """
+    from caseunet.pipelines.compare import variants_of
+
+    variants = variants_of(models, config, _study_overrides(settings, minutes, steps))
+    _study(prepared, variants, out, seeds, folds, raw, protocol, overwrite, resume, "Comparison of models")
+
+
+@app.command
+def ablate(
+    prepared: Annotated[str, Parameter(help="Folder or URL written by caseunet prepare.")],
+    *,
+    out: Out = Path("ablation"),
+    seeds: Seeds = 3,
+    minutes: Annotated[float | None, Parameter(help="Budget of each training in minutes, instead of steps.")] = None,
+    steps: Annotated[int | None, Parameter(help="Budget of each training in steps.")] = None,
+    folds: Folds = [0],  # noqa: B006
+    raw: RawFolder = None,
+    protocol: ProtocolName = None,
+    recipe: Recipe = None,
+    config: ConfigFile = None,
+    settings: Settings = (),
+    resume: ResumeStudy = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Take CASe-UNet apart, one part at a time: scales, levels, attention, loss terms, class weights."""
+    from caseunet.pipelines.ablate import ablations
+
+    variants = ablations(recipe, config, _study_overrides(settings, minutes, steps))
+    _study(prepared, variants, out, seeds, folds, raw, protocol, overwrite, resume, "Ablation of CASe-UNet")
 
 
 @app.command
@@ -548,6 +617,41 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(3) from error
 
 
+def _study_overrides(settings: tuple[str, ...], minutes: float | None, steps: int | None) -> dict[str, Any]:
+    """Settings, and a budget that replaces the configured one."""
+    given = parse_settings(settings)
+    if minutes is not None or steps is not None:
+        given |= {"training.minutes": minutes, "training.steps": steps}
+    return given
+
+
+def _study(
+    prepared: str,
+    variants: list[Any],
+    out: Path,
+    seeds: int,
+    folds: list[int],
+    raw: Path | None,
+    protocol: str | None,
+    overwrite: bool,
+    resume: bool,
+    title: str,
+) -> None:
+    from caseunet.pipelines.compare import compare as run_compare
+
+    display = TerminalDisplay(console)
+    try:
+        study = run_compare(
+            location(prepared), variants, out, seeds, folds, raw, protocol, overwrite, resume, title, display
+        )
+    except (Interrupted, KeyboardInterrupt) as stopped:
+        say("Stopped; what is done is kept. Go on with the same command and --resume.", style="yellow")
+        ended = isinstance(stopped, KeyboardInterrupt) or stopped.signal == signal.SIGINT
+        raise SystemExit(130 if ended else RESUME_ME) from None
+    print_study(study.summary)
+    say(f"page    {study.page}")
+
+
 def _given(value: float | None) -> float | Literal["none"]:
     return "none" if value is None else value
 
@@ -566,7 +670,7 @@ def _resolve(
 
 def _with_settings(arguments: list[str]) -> list[str]:
     """Spell options with a dot in their name, ``--optimizer.lr 0.001``, as ``--set optimizer.lr=0.001``."""
-    if arguments[:1] not in (["audit"], ["prepare"], ["show"], ["train"], ["evaluate"]):
+    if arguments[:1] not in (["audit"], ["prepare"], ["show"], ["train"], ["evaluate"], ["compare"], ["ablate"]):
         return arguments
     spelled: list[str] = []
     rest = list(arguments)

@@ -142,6 +142,40 @@ def _print_concerns(model: Any, several: bool) -> None:
         say(f"{whose}{counted(len(model.remarks), 'remark')}; the first: {first}", style="dim")
 
 
+def print_study(summary: Any) -> None:
+    """A row for each model, the best first, and whether it is told apart from the best."""
+    scores = [score for score in summary.scores if score.structure == "all structures"]
+    ranked = sorted(scores, key=lambda score: -(score.mean if score.mean is not None else -1))
+    costs = {cost.model: cost for cost in summary.costs}
+    table = Table("model", box=None, pad_edge=False)
+    for column in (summary.measure.label, "sd of seeds", "95 % interval", "parameters", "GMAC", "ms", "minutes"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("beside the best", no_wrap=True)
+    best = ranked[0].model
+    for score in ranked:
+        cost = costs[score.model]
+        interval = "–" if score.interval is None else "–".join(number(end) for end in score.interval)
+        beside = [d for d in summary.differences if {d.first, d.second} == {best, score.model}]
+        whole = next((d for d in beside if d.structure == "all structures"), beside[0] if beside else None)
+        table.add_row(
+            escape(score.model),
+            number(score.mean),
+            number(score.sd),
+            interval,
+            f"{cost.parameters / 1e6:.2f} M",
+            f"{cost.gmac:.2f}",
+            f"{cost.milliseconds:.0f}",
+            f"{cost.training_minutes:.1f}",
+            "" if whole is None else "worse" if whole.outcome.endswith("better") else whole.outcome,
+        )
+    console.print()
+    console.print(table)
+    console.print()
+    say(f"{summary.measure.label}: {summary.measure.definition}. {summary.measure.empty}", style="dim")
+    if summary.caution:
+        say(summary.caution, style="yellow")
+
+
 def print_findings(found: Any) -> None:
     """A row for each kind of finding: its level, how many, and the first of them."""
     from caseunet.pipelines.audit_page import title_of

@@ -43,6 +43,17 @@ COLUMNS = (
 )
 
 
+class RawSource(Stored):
+    """Where the raw data were when they were prepared, and how they were read."""
+
+    folder: str
+    format: str
+    plan: str | None = None
+    group: str | None = None
+    modality: Modality | None = None
+    """Where it was given, not found."""
+
+
 class DatasetInfo(Stored):
     """Content of dataset.json."""
 
@@ -62,6 +73,8 @@ class DatasetInfo(Stored):
     """BLAKE2b over the hashes of all source files in order of case."""
     code_version: str
     notes: tuple[str, ...] = ()
+    source: RawSource | None = None
+    """None in what earlier versions prepared."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "DatasetInfo":

@@ -89,11 +89,11 @@ def describe_models(
     return rows
 
 
-def count(build: Callable[[], nn.Module], size: tuple[int, int]) -> tuple[int, float]:
-    """Parameters, and 10⁹ multiply-adds of one image of 3 channels; without memory for maps."""
+def count(build: Callable[[], nn.Module], size: tuple[int, int], channels: int = 3) -> tuple[int, float]:
+    """Parameters, and 10⁹ multiply-adds of one image; without memory for maps."""
     with torch.device("meta"):
         model = build().eval()
-        image = torch.zeros(1, 3, *size)
+        image = torch.zeros(1, channels, *size)
     with FlopCounterMode(display=False) as counter:
         model(image)
     return sum(p.numel() for p in model.parameters()), counter.get_total_flops() / 2e9

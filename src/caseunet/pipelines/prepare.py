@@ -16,7 +16,7 @@ import numpy as np
 from caseunet.config import PrepareConfig, load_config
 from caseunet.data.grid import place, plan_grid, prepared_size, widened
 from caseunet.data.intensities import measure_intensities, pooled
-from caseunet.data.store import DESCRIPTION, KIND, CaseRow, DatasetInfo, Prepared
+from caseunet.data.store import DESCRIPTION, KIND, CaseRow, DatasetInfo, Prepared, RawSource
 from caseunet.data.transforms import case_standard, resize_image, resize_labels
 from caseunet.data.writing import PreparedWriter, Workplace
 from caseunet.errors import UserError
@@ -116,6 +116,13 @@ def prepare(
             fingerprint=_fingerprint(rows),
             code_version=version("caseunet"),
             notes=notes,
+            source=RawSource(
+                folder=str(raw.resolve()),
+                format=found.layout.name,
+                plan=None if config.plan is None else str(config.plan.resolve()),
+                group=config.group,
+                modality=None if config.modality == "auto" else config.modality,
+            ),
         )
         empty = [name for name, pixels in zip(info.label_map.names, info.class_pixels, strict=True) if pixels == 0]
         if empty:

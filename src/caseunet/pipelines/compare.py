@@ -1,0 +1,369 @@
+"""PREPARED + several models → a study: each trained alike with several seeds, scored alike, and tested for ties."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from caseunet.config import RECIPES, Config, PrepareConfig, load_config
+from caseunet.data.loader import plan_patch_size, plan_preprocessing
+from caseunet.data.store import Prepared, RawSource
+from caseunet.errors import UserError
+from caseunet.evaluation.study import ModelCost, StudySummary, compare_models, score_models
+from caseunet.evaluation.study_page import write_study
+from caseunet.evaluation.summary import EvaluationSummary
+from caseunet.files import Location, output_folder, read_json, read_model, unfinished_folder, write_json
+from caseunet.models import MODELS, create_model
+from caseunet.models.smp import PREFIX
+from caseunet.pipelines.evaluate import evaluate
+from caseunet.pipelines.models import count, measure
+from caseunet.pipelines.predict import predict
+from caseunet.pipelines.train import train
+from caseunet.progress import Display, counted
+
+KIND = "a study"
+PLAN = "plan.json"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One of the models: its name, how it differs from what they have in common, and its whole configuration."""
+
+    name: str
+    overrides: Mapping[str, Any]
+    config: Config
+
+    @property
+    def told(self) -> str:
+        return ", ".join(f"{key}: {_flow(value)}" for key, value in self.overrides.items()) or "as configured"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training of a study, and all that comes of it."""
+
+    variant: Variant
+    seed: int
+    fold: int
+    folder: Path
+
+    @property
+    def is_done(self) -> bool:
+        return (self.folder / "report" / "summary.json").is_file()
+
+    @property
+    def told(self) -> str:
+        return f"{self.variant.name}, seed {self.seed}, fold {self.fold}"
+
+
+@dataclass(frozen=True)
+class Study:
+    """What :func:`compare` wrote: its numbers, and the path of study.html."""
+
+    summary: StudySummary
+    page: Path
+
+
+def variants_of(models: Sequence[str], file: Path | None, overrides: Mapping[str, Any]) -> list[Variant]:
+    """Models by name.
+
+    Args:
+        models: each a network ("unet", with the arguments that it has by itself), a recipe ("default", "paper"), or a
+            YAML file whose configuration is laid over what all have in common.
+        file: configuration that all have in common.
+        overrides: {"optimizer.lr": 0.003}, for all of them.
+
+    Raises:
+        UserError: there is no such network, recipe or file, two have one name, or there are fewer than two.
+    """
+    variants = []
+    for model in models:
+        if model in RECIPES:
+            variants.append(variant(model, {"recipe": model}, file, overrides))
+        elif model.endswith((".yaml", ".yml")):
+            load_config(Path(model))  # says what is wrong with the file, and where
+            own = yaml.safe_load(Path(model).read_text(encoding="utf-8"))
+            variants.append(variant(Path(model).stem, _dotted(own or {}), file, overrides))
+        else:
+            if not model.startswith(PREFIX):
+                MODELS.get(model)
+            variants.append(variant(model, {"model.name": model}, file, overrides))
+    twice = [name for name, times in Counter(v.name for v in variants).items() if times > 1]
+    if twice:
+        raise UserError(f'"{twice[0]}" is there twice. Give every model a name of its own, by a file for each.')
+    if len(variants) < 2:
+        raise UserError("A comparison takes at least two models: --models case_unet unet.")
+    return variants
+
+
+def variant(name: str, own: Mapping[str, Any], file: Path | None, overrides: Mapping[str, Any]) -> Variant:
+    """The common configuration with a model's own keys (dotted) laid over it."""
+    return Variant(name, own, load_config(file, None, {**own, **overrides}))
+
+
+def compare(
+    prepared_folder: Location,
+    variants: Sequence[Variant],
+    out: Path,
+    seeds: int = 3,
+    folds: Sequence[int] = (0,),
+    raw: Path | None = None,
+    protocol: str | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    title: str = "Comparison of models",
+    display: Display | None = None,
+) -> Study:
+    """Train every variant with every seed on every fold, predict the fold's validation cases, score them in source
+    geometry, and write study.json, cases.csv, scores.csv, scores.tex, study.html and the figure.
+
+    Args:
+        prepared_folder: written by ``prepare``.
+        variants: what is compared; each with its budget, which should be the same.
+        out: folder to write; runs/NAME/seed-S-fold-F/ holds each run, its predictions and its report.
+        seeds: how many: 0, 1, 2 …
+        folds: to validate on, one after another.
+        raw: the raw data set; where PREPARED says if None.
+        protocol: as in ``evaluate``.
+        overwrite: replace an earlier study at ``out``.
+        resume: go on with the study at ``out``, which must have been begun with the same models and budget.
+        title: of the page.
+        display: what a person sees.
+
+    Raises:
+        UserError: something is missing or does not fit.
+        Interrupted: a signal ended a training; everything is saved.
+    """
+    display = display or Display()
+    if seeds < 1:
+        raise UserError(f"--seeds {seeds}: expected at least 1.")
+    if resume and overwrite:
+        raise UserError("A study is either replaced (--overwrite) or gone on with (--resume): choose one.")
+    prepared = Prepared(prepared_folder)
+    source = _source(prepared, raw)
+    for fold in folds:
+        prepared.fold(fold)
+    size = plan_patch_size(prepared, variants[0].config.data, prepared.fold(folds[0]).train)
+    plan = _plan(prepared, variants, seeds, folds, protocol)
+    with _folder(out, prepared_folder, overwrite, resume) as folder:
+        _check_plan(folder, plan)
+        write_json(folder / PLAN, plan)
+        costs = _measure_all(folder, prepared, variants, size, folds[0], display)
+        cells = [
+            Cell(v, seed, fold, folder / "runs" / v.name / f"seed-{seed}-fold-{fold}")
+            for seed in range(seeds)
+            for fold in folds
+            for v in variants
+        ]
+        for number, cell in enumerate(cells, 1):
+            if not cell.is_done:
+                display.say(f"\n{number} of {len(cells)}: {cell.told}", "bold")
+                _run(cell, prepared, source, protocol, display)
+        summary, cases = _conclude(cells, costs, title, size, prepared)
+        write_study(folder, summary, cases)
+    return Study(summary, out / "study.html")
+
+
+def _source(prepared: Prepared, raw: Path | None) -> tuple[Path, PrepareConfig]:
+    """The raw data set, and how it is read.
+
+    Raises:
+        UserError: nothing tells where it is, or it is not there.
+    """
+    known = prepared.info.source or RawSource(folder="", format=prepared.info.source_format)
+    root = raw or (Path(known.folder) if known.folder else None)
+    if root is None or not root.is_dir():
+        where = f"they were at {root} when they were prepared" if root else "the prepared data set does not say where"
+        raise UserError(f"Masks are scored in the raw data's own geometry, but {where}. Name them with --raw.")
+    config = PrepareConfig(
+        format=known.format,
+        plan=None if known.plan is None else Path(known.plan),
+        group=known.group,
+        modality=known.modality or "auto",
+    )
+    return root, config
+
+
+def _plan(
+    prepared: Prepared, variants: Sequence[Variant], seeds: int, folds: Sequence[int], protocol: str | None
+) -> dict[str, Any]:
+    """What must not change when a study goes on."""
+    return {
+        "fingerprint": prepared.info.fingerprint,
+        "models": {v.name: v.config.model_dump(mode="json") for v in variants},
+        "seeds": seeds,
+        "folds": list(folds),
+        "protocol": protocol,
+    }
+
+
+def _check_plan(folder: Path, plan: Mapping[str, Any]) -> None:
+    """Raises UserError if a study goes on with other models, data or budget; more seeds and folds may be added."""
+    if not (folder / PLAN).is_file():
+        return
+    before = read_json(folder / PLAN, "a study's plan")
+    for key in ("fingerprint", "models", "protocol"):
+        if before.get(key) != plan[key]:
+            what = {"fingerprint": "prepared data", "models": "models or settings", "protocol": "protocol"}[key]
+            raise UserError(f"{folder}: was begun with other {what}. Go on with the same, or give another --out.")
+
+
+@contextmanager
+def _folder(out: Path, prepared: Location, overwrite: bool, resume: bool) -> Iterator[Path]:
+    if resume and out.exists():
+        with unfinished_folder(out, KIND) as folder:
+            yield folder
+    else:
+        with output_folder(out, KIND, [prepared], overwrite) as folder:
+            yield folder
+
+
+def _measure_all(
+    folder: Path,
+    prepared: Prepared,
+    variants: Sequence[Variant],
+    size: tuple[int, int],
+    fold: int,
+    display: Display,
+) -> dict[str, dict[str, float]]:
+    """Parameters, multiply-adds, time and memory of each, in one go on this machine; kept in costs.json.
+
+    A network that cannot be built is told here, before any training.
+    """
+    path = folder / "costs.json"
+    if path.is_file():
+        return dict(read_json(path, "a study's costs"))
+    costs = {}
+    cases = prepared.fold(fold).train
+    classes = len(prepared.info.label_map)
+    builds = {}
+    for v in variants:
+        preprocessing = plan_preprocessing(prepared.info, prepared.intensities(cases), v.config.data, size)
+        channels = preprocessing.in_channels
+        build = partial(create_model, v.config.model.name, channels, classes, **v.config.model.arguments)
+        builds[v.name] = build, channels, count(build, size, channels)
+    with display.stage("measuring the networks", len(variants), "network") as stage:
+        for name, (build, channels, (parameters, gmac)) in builds.items():
+            cost = measure(build, size, channels=channels, classes=classes)
+            costs[name] = {
+                "parameters": parameters,
+                "gmac": gmac,
+                "milliseconds": cost.milliseconds,
+                "peak_mib": cost.peak_mib,
+            }
+            stage.advance(1, name)
+    write_json(path, costs)
+    return costs
+
+
+def _run(
+    cell: Cell, prepared: Prepared, source: tuple[Path, PrepareConfig], protocol: str | None, display: Display
+) -> None:
+    """Train, predict and score one cell; what is there already is gone on with."""
+    raw, reading = source
+    config = cell.variant.config
+    data = config.data.model_copy(update={"fold": cell.fold})
+    config = config.model_copy(update={"seed": cell.seed, "data": data})
+    run = cell.folder / "run"
+    splits = Path(str(prepared.folder)) / "splits.json"
+    if not (run / "bundle" / "model.json").is_file():
+        train(prepared.folder, run, config, resume=run.exists(), display=display)
+    predictions = cell.folder / "predictions"
+    predict(run / "bundle", [raw], predictions, split=splits, fold=cell.fold, resume=True, display=display)
+    evaluate(
+        predictions,
+        raw,
+        cell.folder / "report",
+        protocol=protocol,
+        split=splits,
+        fold=cell.fold,
+        run=run,
+        config=reading,
+        overwrite=True,
+        title=cell.told,
+        display=display,
+    )
+
+
+def _conclude(
+    cells: Sequence[Cell],
+    costs: Mapping[str, Mapping[str, float]],
+    title: str,
+    size: tuple[int, int],
+    prepared: Prepared,
+) -> tuple[StudySummary, pd.DataFrame]:
+    """All cells' rows together, and the numbers made of them."""
+    tables = []
+    for cell in cells:
+        rows = pd.read_csv(cell.folder / "report" / "cases.csv", dtype={"case": str, "group": str, "structure": str})
+        tables.append(rows.assign(model=cell.variant.name, seed=cell.seed, fold=cell.fold))
+    cases = pd.concat(tables, ignore_index=True)
+    first = read_model(cells[0].folder / "report" / "summary.json", EvaluationSummary, "a report")
+    scores = score_models(cases, first.ranked)
+    variants = {cell.variant.name: cell.variant for cell in cells}
+    config = cells[0].variant.config
+    budget = config.training
+    summary = StudySummary(
+        code_version=version("caseunet"),
+        title=title,
+        protocol=first.protocol,
+        metric=first.ranked,
+        measure=first.columns[first.ranked],
+        budget=f"{budget.steps:,} steps" if budget.minutes is None else f"{budget.minutes:g} minutes",
+        size=size,
+        seeds=tuple(sorted({cell.seed for cell in cells})),
+        folds=tuple(sorted({cell.fold for cell in cells})),
+        models={name: v.told for name, v in variants.items()},
+        scores=tuple(scores),
+        differences=tuple(compare_models(cases, first.ranked, scores)),
+        costs=tuple(_cost(name, costs[name], [c for c in cells if c.variant.name == name]) for name in variants),
+        settings=_settings(config, prepared, first),
+        caution=prepared.split.caution,
+    )
+    return summary, cases
+
+
+def _cost(name: str, measured: Mapping[str, float], cells: Sequence[Cell]) -> ModelCost:
+    last = [pd.read_csv(cell.folder / "run" / "metrics.csv").iloc[-1] for cell in cells]
+    return ModelCost(
+        model=name,
+        parameters=int(measured["parameters"]),
+        gmac=measured["gmac"],
+        milliseconds=measured["milliseconds"],
+        peak_mib=measured["peak_mib"],
+        training_minutes=sum(float(row["seconds"]) for row in last) / 60 / len(last),
+        steps=sum(float(row["step"]) for row in last) / len(last),
+    )
+
+
+def _settings(config: Config, prepared: Prepared, report: EvaluationSummary) -> tuple[tuple[str, str], ...]:
+    return (
+        ("data", f"{counted(len(prepared.cases), 'case')}, split by {prepared.split.by}"),
+        ("licence of the data", prepared.info.licence or "not stated"),
+        ("batch", str(config.data.batch_size)),
+        ("augmentation", config.augment.strength),
+        ("weights that count", f"{config.training.keep} of {counted(config.training.validations, 'validation')}"),
+        ("scored", f"{report.scope}, protocol {report.protocol}"),
+        ("caseunet", version("caseunet")),
+    )
+
+
+def _dotted(values: Mapping[str, Any]) -> dict[str, Any]:
+    """{"model": {"name": "unet"}} as {"model.name": "unet"}; what lies deeper, as arguments, stays together."""
+    dotted: dict[str, Any] = {}
+    for section, content in values.items():
+        nested = content if isinstance(content, Mapping) else None
+        dotted |= {section: content} if nested is None else {f"{section}.{key}": v for key, v in nested.items()}
+    return dotted
+
+
+def _flow(value: object) -> str:
+    """On one line, as YAML writes it."""
+    return yaml.safe_dump(value, default_flow_style=True, width=10_000).removesuffix("\n...\n").strip()

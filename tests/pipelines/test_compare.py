@@ -1,0 +1,151 @@
+"""Comparisons and ablations: whole, small ones on made-up data, stopped, gone on with, and refused."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from caseunet.data.store import Prepared
+from caseunet.errors import UserError
+from caseunet.evaluation.study import ALL, StudySummary
+from caseunet.files import read_model
+from caseunet.pipelines import compare as pipeline
+from caseunet.pipelines.ablate import PARTS, ablations
+from caseunet.pipelines.compare import compare, variants_of
+from tests.conftest import TINY
+
+Run = Callable[..., tuple[int, str, str]]
+COMMON = {"data.batch_size": 2, "training.validations": 1, "training.steps": 2}
+SMALL_UNET = "model: {name: unet, arguments: {widths: [4, 6], norm: instance}}\n"
+SMALL_CASE = "model: {name: case_unet, arguments: {widths: [4, 6], norm: instance, fusion_kernel_size: 1}}\n"
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> list[str]:
+    for name, text in (("small_unet", SMALL_UNET), ("small_case", SMALL_CASE)):
+        (tmp_path / f"{name}.yaml").write_text(text)
+    return [str(tmp_path / "small_unet.yaml"), str(tmp_path / "small_case.yaml")]
+
+
+@pytest.fixture(autouse=True)
+def quick_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process for each network would take longer than all else here; models' own tests measure so."""
+    monkeypatch.setattr(pipeline, "measure", lambda *_, **__: pipeline_cost)
+
+
+pipeline_cost = type("Cost", (), {"milliseconds": 5.0, "peak_mib": 10.0})()
+
+
+def test_a_whole_comparison(cli: Run, lits_prepared: Prepared, models: list[str], tmp_path: Path) -> None:
+    keys = [f"--{key}={value}" for key, value in COMMON.items()]
+    out = tmp_path / "study"
+    arguments = ("compare", str(lits_prepared.folder), "--models", *models, "--seeds", "2", "--out", out, *keys)
+    status, text, err = cli(*arguments)
+    assert (status, err) == (0, ""), text
+    assert "small_unet" in text
+    assert "too few pairs" in text, "two patients cannot tell"
+    summary = read_model(out / "study.json", StudySummary, "a study")
+    assert (summary.seeds, summary.folds, summary.metric, summary.budget) == ((0, 1), (0,), "dice", "2 steps")
+    assert set(summary.models) == {"small_unet", "small_case"}
+    cases = pd.read_csv(out / "cases.csv")
+    assert len(cases) == 2 * 2 * 2 * 3, "models × seeds × patients of the fold × (liver, tumour, background)"
+    own = cases[(cases["model"] == "small_case") & (cases["structure"] == "liver")]
+    assert summary.score("small_case", "liver").mean == pytest.approx(own["dice"].mean())
+    cost = next(cost for cost in summary.costs if cost.model == "small_unet")
+    assert (cost.steps, cost.milliseconds) == (2, 5.0)
+    for name in ("scores.csv", "scores.tex", "study.html", "accuracy_latency.png", "accuracy_latency.svg"):
+        assert (out / name).stat().st_size > 100, name
+    assert (out / "runs" / "small_case" / "seed-1-fold-0" / "report" / "report.html").is_file()
+    status, _, err = cli(*arguments)
+    assert status == 2
+    assert "--overwrite" in err
+
+
+def test_a_stopped_study_goes_on_where_it_was(
+    lits_prepared: Prepared, models: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variants = variants_of(models, None, COMMON)
+    real, trained = pipeline.train, []
+
+    def train(*arguments: object, **keywords: object) -> object:
+        if len(trained) == 1:
+            trained.append("stopped")
+            raise KeyboardInterrupt
+        trained.append("once")
+        return real(*arguments, **keywords)
+
+    monkeypatch.setattr(pipeline, "train", train)
+    out = tmp_path / "study"
+    with pytest.raises(KeyboardInterrupt):
+        compare(lits_prepared.folder, variants, out, seeds=1)
+    report = out / "runs" / "small_unet" / "seed-0-fold-0" / "report" / "summary.json"
+    written = report.stat().st_mtime_ns
+    with pytest.raises(UserError, match="was begun with other models or settings"):
+        compare(lits_prepared.folder, variants_of(models, None, COMMON | {"training.steps": 3}), out, 1, resume=True)
+    study = compare(lits_prepared.folder, variants, out, seeds=1, resume=True)
+    assert trained == ["once", "stopped", "once"]
+    assert report.stat().st_mtime_ns == written, "what was done is not done again"
+    more = compare(lits_prepared.folder, variants, out, seeds=2, folds=(0, 1), resume=True)
+    assert len(trained) == 3 + 6, "a seed and a fold more"
+    assert (study.summary.seeds, more.summary.seeds, more.summary.folds) == ((0,), (0, 1), (0, 1))
+
+
+def test_what_cannot_be_compared_is_refused_before_any_training(
+    cli: Run, lits_prepared: Prepared, models: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for given, text in (
+        (["unet", "unett"], 'no model "unett". Did you mean "unet"'),
+        (["unet", "unet"], '"unet" is there twice'),
+        (["unet"], "at least two models"),
+        (["unet", str(tmp_path / "nothing.yaml")], "no such configuration file"),
+    ):
+        with pytest.raises(UserError, match=text):
+            variants_of(given, None, COMMON)
+    variants = variants_of(models, None, COMMON)
+    monkeypatch.setattr(pipeline, "train", lambda *_, **__: pytest.fail("it trained"))
+    with pytest.raises(UserError, match="expected at least 1"):
+        compare(lits_prepared.folder, variants, tmp_path / "study", seeds=0)
+    with pytest.raises(UserError, match="fold"):
+        compare(lits_prepared.folder, variants, tmp_path / "study", folds=(9,))
+    with pytest.raises(UserError, match="raw data's own geometry, but .*Name them with --raw"):
+        compare(lits_prepared.folder, variants, tmp_path / "study", raw=tmp_path / "gone")
+    broken = variants_of([models[0], "case_unet"], None, COMMON | {"model.arguments.widths": [4]})
+    with pytest.raises(UserError, match="widths"):
+        compare(lits_prepared.folder, broken, tmp_path / "study")
+    assert not (tmp_path / "study" / "study.html").exists()
+
+
+def test_models_differ_in_what_they_say_and_share_the_rest() -> None:
+    variants = {v.name: v.config for v in variants_of(["unet", "paper", "default"], None, COMMON)}
+    assert variants["unet"].model.name == "unet"
+    assert variants["unet"].model.arguments == {}
+    assert variants["unet"].optimizer == variants["default"].optimizer
+    assert variants["paper"].loss.class_weights == "inverse_frequency"
+    assert {config.training.steps for config in variants.values()} == {2}
+
+
+def test_ablations_change_one_part_each() -> None:
+    of_default = {v.name: v.config for v in ablations("default", None, COMMON)}
+    assert set(of_default) == {"whole", *PARTS} - {"spatial attention", "class weights off"}
+    whole = of_default["whole"]
+    assert of_default["one scale"].model.arguments["kernel_sizes"] == [3, 3, 3]
+    assert of_default["loss CE"].loss.arguments == {**whole.loss.arguments, "ssim": 0.0, "dice": 0.0}
+    for name, config in of_default.items():
+        different = [s for s in type(config).model_fields if getattr(config, s) != getattr(whole, s)]
+        assert len(different) == (name != "whole"), name
+    of_paper = {v.name for v in ablations("paper", None, COMMON)}
+    assert of_paper == {"whole", *PARTS} - {"author attention", "class weights on"}
+    with pytest.raises(UserError, match="the configuration has unet with hybrid"):
+        ablations(None, None, {"model.name": "unet"})
+
+
+def test_a_whole_ablation(cli: Run, lits_prepared: Prepared, tmp_path: Path) -> None:
+    keys = [f"--{key}={json.dumps(value)}" for key, value in (TINY | COMMON).items()]
+    status, text, err = cli(
+        *("ablate", str(lits_prepared.folder), "--seeds", "1", "--steps", "1", "--out", tmp_path / "study"), *keys
+    )
+    assert (status, err) == (0, ""), text
+    summary = read_model(tmp_path / "study" / "study.json", StudySummary, "a study")
+    assert {s.model for s in summary.scores if s.structure == ALL} == {v.name for v in ablations(None, None, TINY)}

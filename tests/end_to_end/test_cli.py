@@ -180,7 +180,8 @@ def test_cases_that_a_plan_leaves_out_are_not_scored(
 def test_help_models_doctor_and_version(cli: Run) -> None:
     status, out, _ = cli("--help")
     assert status == 0
-    for verb in ("demo", "audit", "prepare", "train", "predict", "evaluate", "report", "compare", "ablate", "models", "doctor"):
+    making = ("demo", "audit", "prepare", "train", "predict", "evaluate", "report", "compare", "ablate")
+    for verb in (*making, "models", "doctor"):
         assert verb in out
         assert cli(verb, "--help")[0] == 0
     status, out, _ = cli("models")

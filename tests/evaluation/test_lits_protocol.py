@@ -11,7 +11,7 @@ from caseunet.errors import UserError
 from caseunet.evaluation.protocols import PROTOCOLS
 from caseunet.evaluation.protocols.base import Options
 from caseunet.types import LabelMap
-from tests.evaluation.test_protocols import LITS, Counted, Spacing, classes, count, pair
+from tests.evaluation.test_protocols import LITS, Counted, Spacing, classes, count, drawn, pair
 
 OFFICIAL, CORRECTED = "lits-official", "lits-corrected"
 NONE = 9001
@@ -88,6 +88,19 @@ def test_distances_of_a_lesion_that_is_one_voxel_thick(protocol: str) -> None:
     assert found.value("assd", "lesion") == pytest.approx(1.5 / 10)
     assert found.value("rmsd", "lesion") == pytest.approx(math.sqrt(1.25 / 10))
     assert found.value("msd", "lesion") == pytest.approx(1)
+
+
+@WAYS
+def test_distances_in_a_volume_of_one_slice(protocol: str) -> None:
+    """Nothing lies above or below it, so that each voxel is boundary, not the outline alone.
+
+    A liver of 3 × 4, of which column 3, 0.5 mm from the next, is not found: 3 · 0.5 over 12 + 9 voxels.
+    """
+    reference, prediction = drawn("1111.", "1122.", "1111."), drawn("111..", "112..", "111..")
+    found = count([pair(reference, prediction, own=(7, 3, 0.5))], protocol, LITS)
+    assert found.value("assd", "liver") == pytest.approx(3 * 0.5 / 21)
+    assert found.value("rmsd", "liver") == pytest.approx(math.sqrt(3 * 0.25 / 21))
+    assert found.value("assd", "lesion") == NONE  # 1 of 2 is not above .5
 
 
 def test_slip_the_sign_of_the_volume_difference() -> None:
@@ -189,6 +202,17 @@ def test_masks_without_liver() -> None:
 def test_without_a_voxel_size_there_are_no_distances(protocol: str) -> None:
     with pytest.raises(UserError, match="^c: .*states no voxel size"):
         count([pair(row("12."), row("12."), spacing=None)], protocol, LITS)
+
+
+@pytest.mark.xfail(strict=True, reason="the unit of the options is not looked at")
+@WAYS
+def test_distances_in_pixels_are_not_called_millimetres(protocol: str) -> None:
+    """Masks of images, which have no spacing; to refuse them is as good."""
+    try:
+        found = count([pair(row("12."), row("122"), spacing=None)], protocol, LITS, Options(2, "px"), in_mm=False)
+    except UserError:
+        return
+    assert found.number("msd", "liver").measure.unit == "px"
 
 
 @WAYS
@@ -358,7 +382,7 @@ def test_against_a_plain_count(seed: int, protocol: str) -> None:
     cases = random_cases(seed)
     found, expected = count_cases(protocol, cases).values(), plain_numbers(cases, protocol == CORRECTED)
     assert set(found) == set(expected)
-    assert found == pytest.approx(expected, rel=1e-5)
+    assert found == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_random_cases_hold_what_is_to_be_counted() -> None:
@@ -379,6 +403,6 @@ def test_a_plain_count_of_cases_without_lesions() -> None:
     cases[0][0][cases[0][0] == 2] = 1
     cases[1][0][cases[1][0] == 2] = cases[1][1][cases[1][1] == 2] = 1
     cases[2][1][:] = 0
-    assert count_cases(CORRECTED, cases).values() == pytest.approx(plain_numbers(cases, mended=True), rel=1e-5)
+    assert count_cases(CORRECTED, cases).values() == pytest.approx(plain_numbers(cases, mended=True), rel=1e-6)
     with pytest.raises(UserError, match="hold no lesion, c0, c1;"):
         count_cases(OFFICIAL, cases)

@@ -313,6 +313,16 @@ def test_only_the_slices_of_the_ranges_are_scored(protocol: str) -> None:
         count([pair(reference, prediction, ranges=((1, 6),))], protocol, classes("tool"))
 
 
+def test_slices_that_are_not_scored_keep_their_place() -> None:
+    """Of three slices, 3 mm apart, the middle one is not scored: from 0 to 2 it is 6 mm, and its voxels are nowhere."""
+    reference = np.concatenate([drawn(row, "...") for row in ("1..", "111", "...")])
+    prediction = np.concatenate([drawn(row, "...") for row in ("...", "111", "1..")])
+    one = pair(reference, prediction, spacing=(3, 1, 1), ranges=((0, 1), (2, 3)))
+    found = count([one], "volumes", classes("x"))
+    assert found.cell("hd95", "x") == pytest.approx(6)
+    assert [found.cell(column, "x") for column in (*COUNTS, "dice", "lesions_reference")] == [1, 1, 0, 0, 1]
+
+
 def boxes(*filled: tuple[slice | int, ...]) -> np.ndarray:
     """(3, 4, 5) pixels, the boxes class 1."""
     ids = np.zeros((3, 4, 5), np.uint8)
@@ -410,7 +420,7 @@ def test_distances_without_a_voxel_size() -> None:
         assert math.isnan(none.cell(column, "x")), column
     assert none.cell("dice", "x") == 0
     assert (none.value("hd95", "x"), none.number("hd95", "x").undefined) == (None, 1)
-    pixels = count([pair(*masks, spacing=THICK)], "volumes", classes("x"), Options(2, "px"), in_mm=False)
+    pixels = count([pair(*masks, spacing=(1, 2, 5))], "volumes", classes("x"), Options(2, "px"), in_mm=False)
     assert pixels.cell("hd95", "x") == 3
     assert pixels.number("hd95", "x").measure.unit == "px"
     assert math.isnan(pixels.cell("reference_ml", "x"))
@@ -418,7 +428,7 @@ def test_distances_without_a_voxel_size() -> None:
 
 LESIONS = {
     "joined": ("11.11....", "1111..11."),  # one predicted lesion finds both; the other is false
-    "split": ("11111..1.", "11.11...."),  # two pieces find one; the other is missed
+    "split": ("1111111.1", "1.1.1...."),  # three pieces find one; the other is missed
     "false": (".........", "1...1...."),
     "none": (".........", "........."),
 }
@@ -427,7 +437,7 @@ LESIONS = {
 def test_lesions_by_hand() -> None:
     """
     joined: TP 2, FP 1, FN 0, F1 4/5, sensitivity 2/2. split: TP 1, FP 0, FN 1, F1 2/3, sensitivity 1/2.
-    false: FP 2, F1 0. Pooled: 3 of 4 lesions are found, and of 2 + 2 + 2 predicted ones 1 + 2 + 0 are not false.
+    false: FP 2, F1 0. Pooled: 3 of 4 lesions are found, and of 2 + 3 + 2 predicted ones 1 + 3 + 0 are not false.
     """
     pairs = [pair(drawn(r), drawn(p), case) for case, (r, p) in LESIONS.items()]
     found = count(pairs, "volumes", classes("lesion"))
@@ -440,18 +450,18 @@ def test_lesions_by_hand() -> None:
     assert [found.cell("lesions_false", "lesion", c) for c in LESIONS] == [1, 0, 2, 0]
     assert (found.value("lesions_false", "lesion"), found.number("lesions_false", "lesion").n) == (0.75, 4)
     pooled = found.number("pooled_sensitivity", "lesion"), found.number("pooled_precision", "lesion")
-    assert [(n.value, n.n) for n in pooled] == [(3 / 4, 4), (3 / 6, 6)]
+    assert [(n.value, n.n) for n in pooled] == [(3 / 4, 4), (4 / 7, 7)]
     seen = found.lesions.groupby(["mask", "outcome"]).size().to_dict()
     assert seen == {
         ("reference", "detected"): 3,
         ("reference", "missed"): 1,
-        ("prediction", "matched"): 3,
+        ("prediction", "matched"): 4,
         ("prediction", "false"): 3,
     }
     reference = found.lesions[found.lesions["mask"] == "reference"]
-    assert reference["voxels"].tolist() == [2, 2, 5, 1]
-    assert reference["overlap"].tolist() == [2, 1, 4, 0]
-    assert reference["partners"].tolist() == [1, 1, 2, 0]
+    assert reference["voxels"].tolist() == [2, 2, 7, 1]
+    assert reference["overlap"].tolist() == [2, 1, 3, 0]
+    assert reference["partners"].tolist() == [1, 1, 3, 0]
 
 
 def test_lesions_touch_by_corners_but_not_across_structures() -> None:
@@ -485,6 +495,18 @@ def test_a_structure_is_the_union_of_its_labels() -> None:
     assert found.number("dice", "tumour").undefined == 1
 
 
+@pytest.mark.xfail(strict=True, reason="the row of what is no structure takes the place of a structure of its name")
+@pytest.mark.parametrize("protocol", ["volumes", "slices", "endovis-2018", "paper"])
+def test_a_class_called_background_is_scored_as_itself(protocol: str) -> None:
+    """It is missed, so its score is 0; to refuse the name is as good."""
+    try:
+        found = count([pair(drawn("11.."), drawn("...."))], protocol, classes("background", "x"))
+    except (UserError, ValueError):
+        return
+    column = found.protocol.ranked
+    assert found.cell(column, "background", at=None if protocol == "volumes" else 0) == 0
+
+
 def monai_scores(reference: np.ndarray, prediction: np.ndarray, labels: int, spacing: Sequence[float]) -> np.ndarray:
     """(measures, foreground classes), of masks of two or three axes."""
     one_hot = [
@@ -501,6 +523,7 @@ def monai_scores(reference: np.ndarray, prediction: np.ndarray, labels: int, spa
     return np.stack([np.asarray(scores)[0] for scores in found])
 
 
+@pytest.mark.filterwarnings("ignore:monai.metrics.utils get_mask_edges:FutureWarning")
 @pytest.mark.parametrize("seed", range(6))
 def test_monai_agrees(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -204,7 +204,6 @@ def test_without_a_voxel_size_there_are_no_distances(protocol: str) -> None:
         count([pair(row("12."), row("12."), spacing=None)], protocol, LITS)
 
 
-@pytest.mark.xfail(strict=True, reason="the unit of the options is not looked at")
 @WAYS
 def test_distances_in_pixels_are_not_called_millimetres(protocol: str) -> None:
     """Masks of images, which have no spacing; to refuse them is as good."""

@@ -495,7 +495,6 @@ def test_a_structure_is_the_union_of_its_labels() -> None:
     assert found.number("dice", "tumour").undefined == 1
 
 
-@pytest.mark.xfail(strict=True, reason="the row of what is no structure takes the place of a structure of its name")
 @pytest.mark.parametrize("protocol", ["volumes", "slices", "endovis-2018", "paper"])
 def test_a_class_called_background_is_scored_as_itself(protocol: str) -> None:
     """It is missed, so its score is 0; to refuse the name is as good."""

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.collections import PathCollection
 from PIL import Image
 
 from caseunet.evaluation.study import ALL, ModelCost, ModelScore, StudyDifference, StudySummary
@@ -177,22 +178,20 @@ def page_of(folder: Path, summary: StudySummary, cases: pd.DataFrame | None = No
 # --- files
 
 
-def test_all_files_are_written_and_nothing_else(tmp_path: Path) -> None:
-    summary = summary_of()
-    write_study(tmp_path, summary, cases_of())
+def test_files_keep_every_bit_and_there_are_no_others(tmp_path: Path) -> None:
+    summary, cases = summary_of(), cases_of()
+    cases.loc[[0, 1, 2], "dice"] = [0.1 + 0.2, math.nextafter(1, 2), 5e-324]
+    write_study(tmp_path, summary, cases)
     names = ["accuracy_latency.png", "accuracy_latency.svg", "cases.csv", "scores.csv", "scores.tex"]
     assert sorted(path.name for path in tmp_path.iterdir()) == [*names, "study.html", "study.json"]
     assert StudySummary.model_validate(json.loads((tmp_path / "study.json").read_text("utf-8"))) == summary
-
-
-def test_cases_keep_every_bit(tmp_path: Path) -> None:
-    cases = cases_of()
-    cases.loc[[0, 1, 2], "dice"] = [0.1 + 0.2, math.nextafter(1, 2), 5e-324]
-    write_study(tmp_path, summary_of(), cases)
     with (tmp_path / "cases.csv").open(encoding="utf-8", newline="") as stream:
         read = list(csv.DictReader(stream))
     assert [float(row["dice"]) for row in read] == cases["dice"].tolist()
     assert list(read[0]) == list(cases.columns)
+    assert (tmp_path / "accuracy_latency.svg").read_text(encoding="utf-8").startswith("<svg")
+    with Image.open(tmp_path / "accuracy_latency.png") as image:
+        assert image.width == 7.2 * 300  # three hundred dots for each inch of a page's width
 
 
 def test_scores_csv_holds_what_the_summary_does(tmp_path: Path) -> None:
@@ -241,7 +240,7 @@ def test_standing_is_told_by_the_outcome_whichever_stands_first() -> None:
         difference("a", "c", ALL, "tie"),
         difference("a", "b", "liver", "tie"),  # of another structure
     ]
-    names = {name: "" for name in "abcde"}
+    names = dict.fromkeys("abcde", "")
     summary = summary_of(dict.fromkeys("abcde", 0.0), models=names, scores=scores, differences=differences)
     assert standings(summary) == {"a": "below", "b": "best", "c": "tie", "d": "above", "e": "too few pairs"}
     assert standings(summary, "liver")["a"] == "tie"
@@ -349,7 +348,7 @@ def test_main_table_is_ranked_and_calls_ties(tmp_path: Path) -> None:
     assert [row[0] for row in table[1:]] == ["1 best highest", "2 near tie", "3 far"]
     assert table[2][1:] == [
         *("0.690± 0.004", "0.100–0.900", "0.790± 0.004", "0.590± 0.004"),
-        *("1.50", "2.50", "12", "100", "30.50", "1,000"),
+        *("1.50", "2.50", "12", "100", "30.5", "1,000"),
     ]
 
 
@@ -492,23 +491,19 @@ def test_names_do_not_overlap(count: int, spread: float) -> None:
     assert all(p.box[1] >= frame[1] and p.box[3] <= frame[3] for p in placed)
 
 
-def test_figure_says_what_is_measured_and_fits_a_page(tmp_path: Path) -> None:
-    write_study(tmp_path, summary_of(), cases_of())
+def test_figure_says_what_is_measured() -> None:
     figure = accuracy_latency(summary_of())
     axes = figure.axes[0]
     assert axes.get_xscale() == "log"
     assert axes.get_xlabel() == "time for one image of 64 × 96 pixels (ms, logarithmic)"
     assert axes.get_ylabel() == "Dice, mean over all structures"
     assert {text.get_text() for text in axes.texts} == set(MEANS)
-    assert (tmp_path / "accuracy_latency.svg").read_text(encoding="utf-8").startswith("<svg")
-    with Image.open(tmp_path / "accuracy_latency.png") as image:
-        assert image.width == 7.2 * 300
 
 
 def test_marks_have_areas_in_proportion_to_the_parameters() -> None:
     costs = [cost("best", 10, 4_000_000), cost("near", 20, 1_000_000), cost("far", 30, 2_000_000)]
     axes = accuracy_latency(summary_of(seeds=1, costs=costs)).axes[0]
-    sizes = [float(marks.get_sizes()[0]) for marks in axes.collections if len(marks.get_offsets()) == 1]
+    sizes = [float(c.get_sizes()[0]) for c in axes.collections if isinstance(c, PathCollection)]
     assert sizes == pytest.approx([300, 75, 150])
 
 

@@ -87,6 +87,8 @@ def score(pair: Pair, protocol: Protocol, label_map: LabelMap, in_mm: bool) -> S
     chosen = list(range(slices)) if pair.ranges is None else slices_in(pair.ranges, slices, pair.case)
     parts = [chosen] if protocol.by == "case" else [[s] for s in chosen]
     structures = protocol.structures(label_map)
+    if BACKGROUND in structures:
+        raise UserError(f'The class "{BACKGROUND}" is no structure, yet has an id above 0. Give it another name.')
     scored = Scored(pair, status, text)
     for part in parts:
         unit = _unit(reference, prediction, part, protocol, in_mm)

@@ -285,11 +285,17 @@ def place_names(figure: Figure, axes: Axes, points: Sequence[Point]) -> list[Pla
         cost += OUTSIDE * ((boxes[:, :2] < frame[:2]).any(1) | (boxes[:, 2:] > frame[2:]).any(1))
         if led:
             cost += CROSSING * _overlaps(boxes, np.concatenate(led)).any(1)
-        for k in np.flatnonzero(gaps >= LED):
-            way = _dots(starts[k], ends[k])
-            cost[k] += CROSSING * _overlaps(way, np.concatenate([names, other])).any()
-            cost[k] += ON_LINE * _overlaps(way, lines).any(1).sum()  # along its own bar it could not be seen
-        best = int(np.argmin(cost))
+        best, least = 0, np.inf
+        for k in np.argsort(cost, kind="stable"):
+            if cost[k] >= least:
+                break  # a line to the name can only make it worse
+            total = cost[k]
+            if gaps[k] >= LED:
+                way = _dots(starts[k], ends[k])
+                total += CROSSING * _overlaps(way, np.concatenate([names, other])).any()
+                total += ON_LINE * _overlaps(way, lines).any(1).sum()  # along its own bar it could not be seen
+            if total < least:
+                best, least = int(k), total
         line = (tuple(starts[best]), tuple(ends[best])) if gaps[best] >= LED else None
         placed[n] = Placed(text, points[n], tuple(centres[n]), tuple(boxes[best]), line)
     return [placed[n] for n in range(len(points))]

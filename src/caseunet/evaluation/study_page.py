@@ -49,8 +49,9 @@ def write_study(folder: Path, summary: StudySummary, cases: pd.DataFrame) -> Pat
     _write_table(folder / "cases.csv", cases)
     _write_table(folder / "scores.csv", scores_table(summary))
     write_text(folder / "scores.tex", latex(summary))
-    _write_bytes(folder / f"{FIGURE}.png", to_png(accuracy_latency(summary), DPI))
-    drawing = to_image(accuracy_latency(summary), points=0)[1]
+    figure = accuracy_latency(summary)
+    _write_bytes(folder / f"{FIGURE}.png", to_png(figure, DPI))
+    drawing = to_image(figure, points=0)[1]
     _write_bytes(folder / f"{FIGURE}.svg", drawing)
     write_text(folder / "study.html", _page(summary, cases, drawing))
     return folder / "study.html"

@@ -179,6 +179,8 @@ def _measure(unit: Unit, structures: Structures, mended: bool) -> Measured:
     spacing = unit.spacing
     if spacing is None:
         raise UserError("distances are in mm, but the reference's file states no voxel size.")
+    if not unit.in_mm:
+        raise UserError("the LiTS protocols measure millimetres, but these images have no spacing.")
     return Measured(
         {
             "liver": _measure_liver(unit, spacing, mended),

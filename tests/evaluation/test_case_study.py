@@ -15,7 +15,9 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from caseunet.errors import UserError
-from caseunet.evaluation.case_study import StudyRow, draw_case_study, fitted, save_figure, shown_region
+from caseunet.evaluation.case_study import draw_case_study, save_figure
+from caseunet.evaluation.case_study_row import StudyRow, shown_region
+from caseunet.evaluation.case_study_text import fitted
 from caseunet.types import Label
 
 LABELS = [

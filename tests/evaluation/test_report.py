@@ -17,21 +17,18 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from caseunet.errors import UserError
-from caseunet.evaluation import report
 from caseunet.evaluation.comparison import Difference
-from caseunet.evaluation.plots import Agreement, Box, Sample, agreement, darkened, tukey
-from caseunet.evaluation.report import (
-    LesionTotals,
-    ShownCase,
+from caseunet.evaluation.page.images import MOST_PICTURE
+from caseunet.evaluation.page.lesions import LesionTotals, lesion_sizes, lesion_totals
+from caseunet.evaluation.page.numbers import (
     digits_of,
-    lesion_sizes,
-    lesion_totals,
     shown_interval,
     shown_number,
     shown_percent,
     shown_probability,
-    write_report,
 )
+from caseunet.evaluation.plots import Agreement, Box, Sample, agreement, darkened, tukey
+from caseunet.evaluation.report import ShownCase, write_report
 from caseunet.evaluation.summary import EvaluationSummary, Measure, Number, Remark, ScoredModel, Source
 from caseunet.types import Label, LabelMap
 
@@ -449,7 +446,7 @@ def test_large_evaluations_make_small_pages(tmp_path: Path) -> None:
         for name in structures
     ]
     large = png(1100, 400, noise=True)  # nothing is harder to compress
-    assert len(large) > 5 * report.MOST_PICTURE
+    assert len(large) > 5 * MOST_PICTURE
     numbers = [number("dice", 0.5, name) for name in structures]
     page = page_of(
         tmp_path,
@@ -460,7 +457,7 @@ def test_large_evaluations_make_small_pages(tmp_path: Path) -> None:
     assert (tmp_path / "report.html").stat().st_size < 5_000_000
     pictures = [base64.b64decode(link.split(",")[1]) for link in page.links if link.startswith("data:image/webp")]
     assert len(pictures) == 8
-    assert max(map(len, pictures)) <= report.MOST_PICTURE
+    assert max(map(len, pictures)) <= MOST_PICTURE
     assert len(page.table("Scores of each case")) == 601
 
 
@@ -503,7 +500,7 @@ def test_slices_groups_models_and_pixels_have_columns_where_needed(tmp_path: Pat
 
 
 def test_of_too_many_rows_the_lowest_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "MOST_ROWS", 3)
+    monkeypatch.setattr("caseunet.evaluation.page.cases.MOST_ROWS", 3)
     values = {"a": 0.9, "b": 0.1, "c": math.nan, "d": 0.5, "e": 0.3}
     page = page_of(tmp_path, [row(case, dice=dice) for case, dice in values.items()], summary_of())
     assert [cells[0] for cells in page.table("Scores of each case")[1:]] == ["b", "e", "d"]
@@ -668,7 +665,7 @@ def test_sensitivity_by_size_by_hand() -> None:
 
 
 def test_missed_and_false_lesions_are_listed_by_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "MOST_LESIONS", 3)
+    monkeypatch.setattr("caseunet.evaluation.page.lesions.MOST_LESIONS", 3)
     lesions = pd.DataFrame(
         [
             lesion("a", 0.5),

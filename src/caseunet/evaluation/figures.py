@@ -47,7 +47,7 @@ def training_curves(metrics: Path, structures: Sequence[str], colors: Sequence[s
             right.plot(validation["step"], scores, label=name, color=color, marker=".")
     right.set(title="Validation Dice", xlabel="step", ylim=(0, 1.01))
     for axes in (left, right):
-        _quiet(axes)
+        quiet_axes(axes)
         axes.legend(frameon=False, fontsize=8)
     return figure
 
@@ -128,12 +128,12 @@ def _name_classes(figure: Figure, labels: Sequence[Label], masks: Sequence[np.nd
         figure.legend(handles=marks, loc="outside lower center", ncols=min(6, len(marks)), frameon=False, fontsize=9)
 
 
-def _outlined(axes: Axes, image: np.ndarray, ids: np.ndarray | None, labels: Sequence[Label]) -> None:
-    """An image, with the outlines of its classes if they are given."""
+def _outlined(axes: Axes, image: np.ndarray, ids: np.ndarray, labels: Sequence[Label]) -> None:
+    """An image, with the outlines of its classes."""
     H, W = image.shape[:2]
     axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     for label in labels[1:]:
-        if ids is not None and np.any(ids == label.id):
+        if np.any(ids == label.id):
             outline = [tuple(c / 255 for c in label.color)]
             # A frame of background closes the outlines of structures that touch the edge.
             mask = np.pad(ids == label.id, 1).astype(float)
@@ -168,7 +168,8 @@ def hex_color(color: tuple[int, int, int]) -> str:
     return matplotlib.colors.to_hex([c / 255 for c in color])
 
 
-def _quiet(axes: matplotlib.axes.Axes) -> None:
+def quiet_axes(axes: Axes) -> None:
+    """No frame above and to the right, a faint grid, small figures."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color=FAINT, linewidth=0.5)
     axes.tick_params(labelsize=8)

@@ -12,8 +12,8 @@ from markupsafe import Markup, escape
 
 from caseunet.evaluation.comparison import FEWEST_PAIRS
 from caseunet.evaluation.figures import to_png
+from caseunet.evaluation.page.numbers import digits_of, shown_interval, shown_number, shown_probability
 from caseunet.evaluation.plots import to_image
-from caseunet.evaluation.report import digits_of, shown_interval, shown_number, shown_probability
 from caseunet.evaluation.statistics import FEWEST_GROUPS
 from caseunet.evaluation.study import SEED_ERRORS, ModelCost, ModelScore, StudyDifference, StudySummary
 from caseunet.evaluation.study_figures import accuracy_latency, points_of, seed_strips

@@ -6,7 +6,7 @@ from typing import Literal
 import pandas as pd
 
 from caseunet.evaluation.comparison import FEWEST_PAIRS
-from caseunet.evaluation.report import digits_of, shown_number
+from caseunet.evaluation.page.numbers import digits_of, shown_number
 from caseunet.evaluation.study import ALL, ModelCost, ModelScore, StudySummary
 
 Standing = Literal["best", "tie", "below", "above", "too few pairs", "no score"]

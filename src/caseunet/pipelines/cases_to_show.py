@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from caseunet.errors import UserError, did_you_mean
-from caseunet.evaluation.case_study import StudyRow, draw_case_study
+from caseunet.evaluation.case_study import draw_case_study
+from caseunet.evaluation.case_study_row import StudyRow
 from caseunet.evaluation.evaluator import Pair, slices_in, usable_ids
 from caseunet.evaluation.figures import display_range, to_png
 from caseunet.evaluation.protocols.base import BACKGROUND

@@ -12,7 +12,7 @@ from caseunet.config import PrepareConfig
 from caseunet.data.folds import fold_of, read_split
 from caseunet.errors import UserError
 from caseunet.evaluation.comparison import Difference, compare
-from caseunet.evaluation.evaluator import MISSING, UNUSABLE, Pair, Scored, scope_text, score
+from caseunet.evaluation.evaluator import MISSING, SCORED, UNUSABLE, Pair, Scored, scope_text, score
 from caseunet.evaluation.protocols import PROTOCOLS
 from caseunet.evaluation.protocols.base import Options, Protocol
 from caseunet.evaluation.report import write_report
@@ -199,7 +199,7 @@ def _scored_model(candidate: Candidate, scored: list[Scored], split: Split | Non
         missing=told(MISSING),
         unusable=told(UNUSABLE),
         extra=candidate.extra,
-        remarks=told("scored"),
+        remarks=told(SCORED),
         caution=_caution(candidate, {item.pair.case for item in own}, split, fold),
     )
 

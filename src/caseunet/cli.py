@@ -504,10 +504,10 @@ def compare(
     Same splits, budget, augmentation and choice of weights; scored in source geometry; paired tests over patients with
     Holm's correction, beside the noise of the seeds. Stopped at any moment, --resume goes on.
     """
-    from caseunet.pipelines.compare import variants_of
+    from caseunet.pipelines.compare import Design, variants_of
 
     variants = variants_of(models, config, _study_overrides(settings, minutes, steps))
-    _study(prepared, variants, out, seeds, folds, raw, protocol, overwrite, resume, "Comparison of models")
+    _study(prepared, Design(variants, seeds, folds, protocol), out, raw, overwrite, resume)
 
 
 @app.command
@@ -529,9 +529,11 @@ def ablate(
 ) -> None:
     """Take CASe-UNet apart, one part at a time: scales, levels, attention, loss terms, class weights."""
     from caseunet.pipelines.ablate import ablations
+    from caseunet.pipelines.compare import Design
 
     variants = ablations(recipe, config, _study_overrides(settings, minutes, steps))
-    _study(prepared, variants, out, seeds, folds, raw, protocol, overwrite, resume, "Ablation of CASe-UNet")
+    design = Design(variants, seeds, folds, protocol, "Ablation of CASe-UNet")
+    _study(prepared, design, out, raw, overwrite, resume)
 
 
 @app.command
@@ -625,25 +627,12 @@ def _study_overrides(settings: tuple[str, ...], minutes: float | None, steps: in
     return given
 
 
-def _study(
-    prepared: str,
-    variants: list[Any],
-    out: Path,
-    seeds: int,
-    folds: list[int],
-    raw: Path | None,
-    protocol: str | None,
-    overwrite: bool,
-    resume: bool,
-    title: str,
-) -> None:
+def _study(prepared: str, design: Any, out: Path, raw: Path | None, overwrite: bool, resume: bool) -> None:
     from caseunet.pipelines.compare import compare as run_compare
 
     display = TerminalDisplay(console)
     try:
-        study = run_compare(
-            location(prepared), variants, out, seeds, folds, raw, protocol, overwrite, resume, title, display
-        )
+        study = run_compare(location(prepared), design, out, raw, overwrite, resume, display)
     except (Interrupted, KeyboardInterrupt) as stopped:
         say("Stopped; what is done is kept. Go on with the same command and --resume.", style="yellow")
         ended = isinstance(stopped, KeyboardInterrupt) or stopped.signal == signal.SIGINT

@@ -32,7 +32,8 @@ class BadValuesError(UserError):
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A sentence to end an error about an unknown name: the nearest known one, or what there is."""
     names = sorted(known)
-    near = get_close_matches(name, names, n=1, cutoff=0.6)
+    begun = [known_name for known_name in names if name and known_name.startswith(name)]
+    near = get_close_matches(name, begun or names, n=1, cutoff=0.0 if begun else 0.6)
     if near:
         return f'Did you mean "{near[0]}"?'
     return f"Known: {', '.join(names[:MOST_NAMES])}{' …' if len(names) > MOST_NAMES else ''}."

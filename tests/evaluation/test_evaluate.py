@@ -175,6 +175,16 @@ def test_what_was_not_asked_for_is_named_and_what_is_missing_counts(folders: tup
     assert "there is no prediction of it" in html
 
 
+def test_predictions_of_another_fold_say_so(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    predictions, raw = folders
+    write_predictions(predictions, cases=(0,))
+    text = (predictions / "predictions.json").read_text().replace('"fold": null', '"fold": 3')
+    (predictions / "predictions.json").write_text(text)
+    split = write_split(tmp_path / "splits.json", volume_1=(0, 4))
+    with pytest.raises(UserError, match="there is no prediction of it. It holds the predictions of fold 3"):
+        evaluate(predictions, raw, tmp_path / "report", split=split, fold=0)
+
+
 def test_a_file_that_is_gone_counts_as_missing(folders: tuple[Path, Path], tmp_path: Path) -> None:
     (folders[0] / "volume-1.nii").unlink()
     (missing,) = evaluate(*folders, tmp_path / "report").summary.models[0].missing
@@ -203,7 +213,7 @@ def test_predictions_that_do_not_fit_count_as_empty_and_are_named(folders: tuple
         with pytest.raises(UserError, match='volume-0: .* The protocol "lits-official" ends here'):
             evaluate(predictions, raw, tmp_path / "official", protocol="lits-official")
     (predictions / "volume-1.nii").write_bytes(b"nothing")
-    with pytest.raises(UserError, match="none of its 2 cases can be scored. The first: .*volume-0"):
+    with pytest.raises(UserError, match="none of the 2 cases can be scored. The first, volume-0: .*volume-0"):
         evaluate(predictions, raw, tmp_path / "none")
     assert not (tmp_path / "none").exists()
 
@@ -230,6 +240,8 @@ def test_what_does_not_fit_at_all_is_refused(folders: tuple[Path, Path], tmp_pat
         evaluate(tmp_path / "nowhere", raw, tmp_path / "report")
     with pytest.raises(UserError, match='no protocol "volume". Did you mean "volumes"'):
         evaluate(predictions, raw, tmp_path / "report", protocol="volume")
+    with pytest.raises(UserError, match='no protocol "lits". Did you mean "lits-official"'):
+        evaluate(predictions, raw, tmp_path / "report", protocol="lits")
     with pytest.raises(UserError, match="tolerance must be a positive number"):
         evaluate(predictions, raw, tmp_path / "report", tolerance=0)
     with pytest.raises(UserError, match="name its splits.json with --split too"):

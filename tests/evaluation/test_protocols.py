@@ -20,7 +20,8 @@ from scipy.ndimage import gaussian_filter
 from caseunet.errors import UserError
 from caseunet.evaluation.evaluator import Pair, Predicted, Reference, score
 from caseunet.evaluation.protocols import PROTOCOLS
-from caseunet.evaluation.protocols.base import BACKGROUND, Options, Protocol, Unit
+from caseunet.evaluation.protocols.base import Options, Protocol, Unit
+from caseunet.evaluation.rows import BACKGROUND
 from caseunet.evaluation.summary import Number
 from caseunet.sources.coding import coding_of
 from caseunet.sources.lits import CODING

@@ -47,6 +47,7 @@ def test_over_all_structures_each_counts_the_same() -> None:
     cases.loc[(cases["structure"] == "tumour") & (cases["case"] == "c1"), "dice"] = math.nan
     scores = {score.structure: score for score in score_models(cases, "dice")}
     assert scores["liver"].mean == pytest.approx(0.7)
+    assert (scores["liver"].cases, scores["tumour"].cases, scores[ALL].cases) == (2, 1, 2)
     assert scores["tumour"].mean == pytest.approx(0.8)
     assert scores[ALL].mean == pytest.approx(0.75)
     assert scores[ALL].sd is None, "of one seed nothing is known of the others"

@@ -84,6 +84,7 @@ def test_what_cannot_be_drawn_is_one_clear_error(report: Path, tmp_path: Path) -
         case_study(report, out, ["seq_2/frame001:7"], True, False)
     with pytest.raises(UserError, match=r"study.bmp: .*\.png"):
         case_study(report, tmp_path / "study.bmp", [], True, False)
+    assert not list(tmp_path.iterdir())
     with pytest.raises(UserError, match=r"summary.json: no such file; expected a report"):
         case_study(tmp_path, out, [], True, False)
     moved = tmp_path / "moved"

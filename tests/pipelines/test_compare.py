@@ -13,7 +13,7 @@ from caseunet.evaluation.study import ALL, StudySummary
 from caseunet.files import read_model
 from caseunet.pipelines import compare as pipeline
 from caseunet.pipelines.ablate import PARTS, ablations
-from caseunet.pipelines.compare import compare, variants_of
+from caseunet.pipelines.compare import Design, compare, variants_of
 from tests.conftest import TINY
 
 Run = Callable[..., tuple[int, str, str]]
@@ -79,15 +79,16 @@ def test_a_stopped_study_goes_on_where_it_was(
     monkeypatch.setattr(pipeline, "train", train)
     out = tmp_path / "study"
     with pytest.raises(KeyboardInterrupt):
-        compare(lits_prepared.folder, variants, out, seeds=1)
+        compare(lits_prepared.folder, Design(variants, 1), out)
     report = out / "runs" / "small_unet" / "seed-0-fold-0" / "report" / "summary.json"
     written = report.stat().st_mtime_ns
+    other = variants_of(models, None, COMMON | {"training.steps": 3})
     with pytest.raises(UserError, match="was begun with other models or settings"):
-        compare(lits_prepared.folder, variants_of(models, None, COMMON | {"training.steps": 3}), out, 1, resume=True)
-    study = compare(lits_prepared.folder, variants, out, seeds=1, resume=True)
+        compare(lits_prepared.folder, Design(other, 1), out, resume=True)
+    study = compare(lits_prepared.folder, Design(variants, 1), out, resume=True)
     assert trained == ["once", "stopped", "once"]
     assert report.stat().st_mtime_ns == written, "what was done is not done again"
-    more = compare(lits_prepared.folder, variants, out, seeds=2, folds=(0, 1), resume=True)
+    more = compare(lits_prepared.folder, Design(variants, 2, (0, 1)), out, resume=True)
     assert len(trained) == 3 + 6, "a seed and a fold more"
     assert (study.summary.seeds, more.summary.seeds, more.summary.folds) == ((0,), (0, 1), (0, 1))
 
@@ -106,14 +107,14 @@ def test_what_cannot_be_compared_is_refused_before_any_training(
     variants = variants_of(models, None, COMMON)
     monkeypatch.setattr(pipeline, "train", lambda *_, **__: pytest.fail("it trained"))
     with pytest.raises(UserError, match="expected at least 1"):
-        compare(lits_prepared.folder, variants, tmp_path / "study", seeds=0)
+        compare(lits_prepared.folder, Design(variants, 0), tmp_path / "study")
     with pytest.raises(UserError, match="fold"):
-        compare(lits_prepared.folder, variants, tmp_path / "study", folds=(9,))
+        compare(lits_prepared.folder, Design(variants, folds=(9,)), tmp_path / "study")
     with pytest.raises(UserError, match="raw data's own geometry, but .*Name them with --raw"):
-        compare(lits_prepared.folder, variants, tmp_path / "study", raw=tmp_path / "gone")
+        compare(lits_prepared.folder, Design(variants), tmp_path / "study", raw=tmp_path / "gone")
     broken = variants_of([models[0], "case_unet"], None, COMMON | {"model.arguments.widths": [4]})
     with pytest.raises(UserError, match="widths"):
-        compare(lits_prepared.folder, broken, tmp_path / "study")
+        compare(lits_prepared.folder, Design(broken), tmp_path / "study")
     assert not (tmp_path / "study" / "study.html").exists()
 
 

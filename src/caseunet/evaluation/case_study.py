@@ -93,6 +93,20 @@ def draw_case_study(
     return sheet.figure
 
 
+METADATA: dict[str, dict[str, None]] = {
+    ".png": {"Software": None},
+    ".svg": {"Date": None, "Creator": None},
+    ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+"""{ending: what is left out of the file, because it changes from run to run}."""
+
+
+def check_figure(path: Path) -> None:
+    """Raises UserError if the name ends in none of .png, .svg and .pdf."""
+    if path.suffix.lower() not in METADATA:
+        raise UserError(f'{path}: ends in "{path.suffix}"; a figure needs a name that ends in .png, .svg or .pdf.')
+
+
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as its name's ending says; the same figure gives the same bytes.
 
@@ -101,14 +115,8 @@ def save_figure(figure: Figure, path: Path) -> None:
     Raises:
         UserError: the name ends in none of .png, .svg and .pdf.
     """
-    metadata: dict[str, dict[str, None]] = {
-        ".png": {"Software": None},
-        ".svg": {"Date": None, "Creator": None},
-        ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
-    }
+    check_figure(path)
     ending = path.suffix.lower()
-    if ending not in metadata:
-        raise UserError(f'{path}: ends in "{path.suffix}"; a figure needs a name that ends in .png, .svg or .pdf.')
     settings: dict[str, Any] = {
         "svg.fonttype": "path",
         "svg.hashsalt": "caseunet",
@@ -118,7 +126,7 @@ def save_figure(figure: Figure, path: Path) -> None:
         "savefig.transparent": False,
     }
     with written_whole(path) as temporary, matplotlib.rc_context(settings):
-        figure.savefig(temporary, format=ending[1:], dpi=DPI, facecolor="white", metadata=metadata[ending])
+        figure.savefig(temporary, format=ending[1:], dpi=DPI, facecolor="white", metadata=METADATA[ending])
 
 
 class _Sheet:

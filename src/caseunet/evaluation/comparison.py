@@ -34,6 +34,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata, wilcoxon
 
+from caseunet.evaluation.rows import BACKGROUND
 from caseunet.evaluation.statistics import estimate
 from caseunet.types import Stored
 
@@ -174,7 +175,7 @@ def _side_by_side(cases: pd.DataFrame, first: str, second: str, metrics: list[st
     """A row for each unit that either model has, with the columns case, slice, structure, and of each model, as a
     suffix .first or .second, group and metrics."""
     keys = ["case", "slice", "structure"]
-    scored = cases.loc[cases["structure"] != "background", ["model", *keys, "group", *metrics]]
+    scored = cases.loc[cases["structure"] != BACKGROUND, ["model", *keys, "group", *metrics]]
     # None, NaN and NA all say that there is nothing; as NaN they are alike.
     numbers = {name: scored[name].to_numpy(np.float64, na_value=np.nan) for name in ("slice", *metrics)}
     scored = scored.assign(**numbers)

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from caseunet.errors import UserError
-from caseunet.evaluation.protocols.base import BACKGROUND, Measured, Protocol, Row, Structures, Unit
+from caseunet.evaluation.protocols.base import Measured, Protocol, Row, Structures, Unit
+from caseunet.evaluation.rows import BACKGROUND, MISSING, SCORED, UNUSABLE
 from caseunet.metrics.overlap import confusion_matrix, counts_of
 from caseunet.progress import counted
 from caseunet.types import Geometry, LabelMap, Ranges
-
-MISSING, UNUSABLE, SCORED = "missing", "unusable", "scored"
 
 
 @dataclass(frozen=True)
@@ -189,7 +188,7 @@ def slices_in(ranges: Ranges, slices: int, case: str) -> list[int]:
     Raises:
         UserError: a range goes beyond the case.
     """
-    chosen = [s for start, stop in ranges for s in range(start, stop)]
+    chosen = sorted({s for start, stop in ranges for s in range(start, stop)})
     if not chosen or max(chosen) >= slices:
         raise UserError(f"{case}: the split names slices up to {max(chosen, default=-1)}, but the case has {slices}.")
     return chosen

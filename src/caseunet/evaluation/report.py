@@ -17,19 +17,16 @@ from caseunet.evaluation.page.lesions import lesion_sizes, lesion_totals, worst_
 from caseunet.evaluation.page.notes import facts_of, key_of, notes_of, shared_caution
 from caseunet.evaluation.page.numbers import (
     digits_of,
-    shown_interval,
-    shown_number,
     shown_percent,
-    shown_probability,
 )
 from caseunet.evaluation.page.scores import chief_blocks, chief_cards, decimals_of, groups_of
 from caseunet.evaluation.page.structures import made_of, structure_colors
+from caseunet.evaluation.page.templates import open_templates
 from caseunet.evaluation.page.volumes import volumes_of
 from caseunet.evaluation.plots import darkened
-from caseunet.evaluation.protocols.base import BACKGROUND
+from caseunet.evaluation.rows import BACKGROUND
 from caseunet.evaluation.summary import EvaluationSummary
 from caseunet.files import write_json, write_text, written_whole
-from caseunet.progress import counted
 
 
 @dataclass(frozen=True)
@@ -136,17 +133,7 @@ def _page(
 
 def _environment() -> jinja2.Environment:
     """The templates, with what they write numbers with."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("caseunet", "evaluation/templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals["counted"] = counted
-    environment.globals["shown"] = shown_number
-    environment.globals["interval"] = shown_interval
-    environment.globals["probability"] = shown_probability
+    environment = open_templates()
     environment.globals["percent"] = shown_percent
     environment.globals["digits_of"] = digits_of
     return environment

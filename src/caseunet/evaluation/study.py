@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from caseunet.evaluation.comparison import Difference, compare
-from caseunet.evaluation.protocols.base import BACKGROUND
+from caseunet.evaluation.rows import BACKGROUND
 from caseunet.evaluation.statistics import estimate
 from caseunet.evaluation.summary import Measure
 from caseunet.types import Stored
@@ -129,7 +129,7 @@ def score_models(cases: pd.DataFrame, metric: str) -> list[ModelScore]:
                     interval=found.interval,
                     sd=float(np.std(known, ddof=1)) if len(known) > 1 else None,
                     per_seed=tuple(per_seed),
-                    cases=int(averaged.loc[averaged["structure"].isin(chosen), metric].notna().sum()),
+                    cases=_units_with_a_value(averaged[averaged["structure"].isin(chosen)], metric),
                 )
             )
     return scores
@@ -168,6 +168,11 @@ def _mean(rows: pd.DataFrame, metric: str, structures: Sequence[str]) -> float |
     means = [rows.loc[rows["structure"] == name, metric].mean() for name in structures]
     known = [float(mean) for mean in means if mean == mean]
     return sum(known) / len(known) if known else None
+
+
+def _units_with_a_value(averaged: pd.DataFrame, metric: str) -> int:
+    known = averaged.dropna(subset=[metric])
+    return len(known[["case", "slice"]].drop_duplicates())
 
 
 def _parts(

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-import jinja2
 import pandas as pd
 from markupsafe import Markup, escape
 
 from caseunet.evaluation.comparison import FEWEST_PAIRS
 from caseunet.evaluation.figures import to_png
-from caseunet.evaluation.page.numbers import digits_of, shown_interval, shown_number, shown_probability
+from caseunet.evaluation.page.numbers import digits_of, shown_number
+from caseunet.evaluation.page.templates import open_templates
 from caseunet.evaluation.plots import to_image
 from caseunet.evaluation.statistics import FEWEST_GROUPS
 from caseunet.evaluation.study import SEED_ERRORS, ModelCost, ModelScore, StudyDifference, StudySummary
@@ -28,7 +28,6 @@ from caseunet.evaluation.study_tables import (
     standings,
 )
 from caseunet.files import write_json, write_text, written_whole
-from caseunet.progress import counted
 
 DPI = 300
 FIGURE = "accuracy_latency"
@@ -68,19 +67,9 @@ def _write_bytes(path: Path, content: bytes) -> None:
 
 
 def _page(summary: StudySummary, cases: pd.DataFrame, drawing: bytes) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("caseunet", "evaluation/templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals["counted"] = counted
-    environment.globals["shown"] = shown_number
+    environment = open_templates()
     environment.globals["signed"] = signed
     environment.globals["breakable"] = breakable
-    environment.globals["interval"] = shown_interval
-    environment.globals["probability"] = shown_probability
     structures = shown_structures(summary)
     digits = score_digits(summary)
     return environment.get_template("study.html.j2").render(

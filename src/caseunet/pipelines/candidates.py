@@ -55,7 +55,8 @@ def model_names(folders: list[Path]) -> list[str]:
     Raises:
         UserError: a folder is given twice.
     """
-    twice = [folder for folder, times in Counter(folder.resolve() for folder in folders).items() if times > 1]
+    times = Counter(folder.resolve() for folder in folders)
+    twice = [folder for folder in folders if times[folder.resolve()] > 1]
     if twice:
         raise UserError(f"{twice[0]}: is given twice; a model cannot be compared with itself.")
     whole = [Path(os.path.abspath(folder)) for folder in folders]  # a link keeps the name that it was given

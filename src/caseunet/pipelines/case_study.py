@@ -8,7 +8,8 @@ import pandas as pd
 
 from caseunet.config import PrepareConfig
 from caseunet.errors import UserError
-from caseunet.evaluation.case_study import draw_case_study, save_figure
+from caseunet.evaluation.case_study import check_figure, draw_case_study, save_figure
+from caseunet.evaluation.rows import read_cases
 from caseunet.evaluation.summary import EvaluationSummary
 from caseunet.files import read_model
 from caseunet.pipelines.candidates import open_candidate
@@ -33,7 +34,7 @@ def read_report(folder: Path) -> Report:
     """
     summary = read_model(folder / "summary.json", EvaluationSummary, "a report made by caseunet evaluate")
     try:
-        cases = pd.read_csv(folder / "cases.csv", dtype={"model": str, "case": str, "group": str, "structure": str})
+        cases = read_cases(folder / "cases.csv")
     except (OSError, ValueError) as error:
         path = folder / "cases.csv"
         raise UserError(f"{path}: cannot be read ({error}). Evaluate again with --overwrite.") from error
@@ -59,6 +60,7 @@ def case_study(
     Raises:
         UserError: the report, its predictions or references are not there, or there is no such case.
     """
+    check_figure(out)
     if out.exists() and not overwrite:
         raise UserError(f"{out}: is there already. Give --overwrite to replace it, or another --out.")
     report = read_report(folder)

@@ -12,8 +12,8 @@ from caseunet.evaluation.case_study import draw_case_study
 from caseunet.evaluation.case_study_row import StudyRow
 from caseunet.evaluation.evaluator import Pair, slices_in, usable_ids
 from caseunet.evaluation.figures import display_range, to_png
-from caseunet.evaluation.protocols.base import BACKGROUND
 from caseunet.evaluation.report import ShownCase
+from caseunet.evaluation.rows import BACKGROUND
 from caseunet.evaluation.summary import EvaluationSummary
 from caseunet.pipelines.references import References
 from caseunet.progress import Display

@@ -16,6 +16,7 @@ from caseunet.config import RECIPES, Config, PrepareConfig, load_config
 from caseunet.data.loader import plan_patch_size, plan_preprocessing
 from caseunet.data.store import Prepared, RawSource
 from caseunet.errors import UserError
+from caseunet.evaluation.rows import read_cases
 from caseunet.evaluation.study import ModelCost, StudySummary, compare_models, score_models
 from caseunet.evaluation.study_page import write_study
 from caseunet.evaluation.summary import EvaluationSummary
@@ -61,6 +62,34 @@ class Cell:
     @property
     def told(self) -> str:
         return f"{self.variant.name}, seed {self.seed}, fold {self.fold}"
+
+
+@dataclass(frozen=True)
+class Design:
+    """What a study does.
+
+    Attributes:
+        variants: what is compared; each with its budget, which should be the same.
+        seeds: how many: 0, 1, 2 …
+        folds: to validate on, one after another.
+        protocol: as in ``evaluate``.
+        title: of the page.
+    """
+
+    variants: Sequence[Variant]
+    seeds: int = 3
+    folds: Sequence[int] = (0,)
+    protocol: str | None = None
+    title: str = "Comparison of models"
+
+    def cells(self, folder: Path) -> list[Cell]:
+        """All trainings; whole rounds come first, so that a study that was stopped has compared something."""
+        return [
+            Cell(v, seed, fold, folder / "runs" / v.name / f"seed-{seed}-fold-{fold}")
+            for seed in range(self.seeds)
+            for fold in self.folds
+            for v in self.variants
+        ]
 
 
 @dataclass(frozen=True)
@@ -110,15 +139,11 @@ def variant(name: str, own: Mapping[str, Any], file: Path | None, overrides: Map
 
 def compare(
     prepared_folder: Location,
-    variants: Sequence[Variant],
+    design: Design,
     out: Path,
-    seeds: int = 3,
-    folds: Sequence[int] = (0,),
     raw: Path | None = None,
-    protocol: str | None = None,
     overwrite: bool = False,
     resume: bool = False,
-    title: str = "Comparison of models",
     display: Display | None = None,
 ) -> Study:
     """Train every variant with every seed on every fold, predict the fold's validation cases, score them in source
@@ -126,15 +151,11 @@ def compare(
 
     Args:
         prepared_folder: written by ``prepare``.
-        variants: what is compared; each with its budget, which should be the same.
+        design: what is compared and how.
         out: folder to write; runs/NAME/seed-S-fold-F/ holds each run, its predictions and its report.
-        seeds: how many: 0, 1, 2 …
-        folds: to validate on, one after another.
         raw: the raw data set; where PREPARED says if None.
-        protocol: as in ``evaluate``.
         overwrite: replace an earlier study at ``out``.
         resume: go on with the study at ``out``, which must have been begun with the same models and budget.
-        title: of the page.
         display: what a person sees.
 
     Raises:
@@ -142,31 +163,26 @@ def compare(
         Interrupted: a signal ended a training; everything is saved.
     """
     display = display or Display()
-    if seeds < 1:
-        raise UserError(f"--seeds {seeds}: expected at least 1.")
+    if design.seeds < 1:
+        raise UserError(f"--seeds {design.seeds}: expected at least 1.")
     if resume and overwrite:
         raise UserError("A study is either replaced (--overwrite) or gone on with (--resume): choose one.")
     prepared = Prepared(prepared_folder)
     source = _source(prepared, raw)
-    for fold in folds:
+    for fold in design.folds:
         prepared.fold(fold)
-    size = plan_patch_size(prepared, variants[0].config.data, prepared.fold(folds[0]).train)
-    plan = _plan(prepared, variants, seeds, folds, protocol)
+    size = plan_patch_size(prepared, design.variants[0].config.data, prepared.fold(design.folds[0]).train)
+    plan = _plan(prepared, design)
     with _folder(out, prepared_folder, overwrite, resume) as folder:
         _check_plan(folder, plan)
         write_json(folder / PLAN, plan)
-        costs = _measure_all(folder, prepared, variants, size, folds[0], display)
-        cells = [
-            Cell(v, seed, fold, folder / "runs" / v.name / f"seed-{seed}-fold-{fold}")
-            for seed in range(seeds)
-            for fold in folds
-            for v in variants
-        ]
+        costs = _measure_all(folder, prepared, design, size, display)
+        cells = design.cells(folder)
         for number, cell in enumerate(cells, 1):
             if not cell.is_done:
                 display.say(f"\n{number} of {len(cells)}: {cell.told}", "bold")
-                _run(cell, prepared, source, protocol, display)
-        summary, cases = _conclude(cells, costs, title, size, prepared)
+                _run(cell, prepared, source, design.protocol, display)
+        summary, cases = _conclude(cells, costs, design.title, size, prepared)
         write_study(folder, summary, cases)
     return Study(summary, out / "study.html")
 
@@ -191,16 +207,14 @@ def _source(prepared: Prepared, raw: Path | None) -> tuple[Path, PrepareConfig]:
     return root, config
 
 
-def _plan(
-    prepared: Prepared, variants: Sequence[Variant], seeds: int, folds: Sequence[int], protocol: str | None
-) -> dict[str, Any]:
+def _plan(prepared: Prepared, design: Design) -> dict[str, Any]:
     """What must not change when a study goes on."""
     return {
         "fingerprint": prepared.info.fingerprint,
-        "models": {v.name: v.config.model_dump(mode="json") for v in variants},
-        "seeds": seeds,
-        "folds": list(folds),
-        "protocol": protocol,
+        "models": {v.name: v.config.model_dump(mode="json") for v in design.variants},
+        "seeds": design.seeds,
+        "folds": list(design.folds),
+        "protocol": design.protocol,
     }
 
 
@@ -226,12 +240,7 @@ def _folder(out: Path, prepared: Location, overwrite: bool, resume: bool) -> Ite
 
 
 def _measure_all(
-    folder: Path,
-    prepared: Prepared,
-    variants: Sequence[Variant],
-    size: tuple[int, int],
-    fold: int,
-    display: Display,
+    folder: Path, prepared: Prepared, design: Design, size: tuple[int, int], display: Display
 ) -> dict[str, dict[str, float]]:
     """Parameters, multiply-adds, time and memory of each, in one go on this machine; kept in costs.json.
 
@@ -241,15 +250,15 @@ def _measure_all(
     if path.is_file():
         return dict(read_json(path, "a study's costs"))
     costs = {}
-    cases = prepared.fold(fold).train
+    cases = prepared.fold(design.folds[0]).train
     classes = len(prepared.info.label_map)
     builds = {}
-    for v in variants:
+    for v in design.variants:
         preprocessing = plan_preprocessing(prepared.info, prepared.intensities(cases), v.config.data, size)
         channels = preprocessing.in_channels
         build = partial(create_model, v.config.model.name, channels, classes, **v.config.model.arguments)
         builds[v.name] = build, channels, count(build, size, channels)
-    with display.stage("measuring the networks", len(variants), "network") as stage:
+    with display.stage("measuring the networks", len(builds), "network") as stage:
         for name, (build, channels, (parameters, gmac)) in builds.items():
             cost = measure(build, size, channels=channels, classes=classes)
             costs[name] = {
@@ -302,7 +311,7 @@ def _conclude(
     """All cells' rows together, and the numbers made of them."""
     tables = []
     for cell in cells:
-        rows = pd.read_csv(cell.folder / "report" / "cases.csv", dtype={"case": str, "group": str, "structure": str})
+        rows = read_cases(cell.folder / "report" / "cases.csv")
         tables.append(rows.assign(model=cell.variant.name, seed=cell.seed, fold=cell.fold))
     cases = pd.concat(tables, ignore_index=True)
     first = read_model(cells[0].folder / "report" / "summary.json", EvaluationSummary, "a report")

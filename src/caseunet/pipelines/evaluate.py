@@ -12,10 +12,11 @@ from caseunet.config import PrepareConfig
 from caseunet.data.folds import fold_of, read_split
 from caseunet.errors import UserError
 from caseunet.evaluation.comparison import Difference, compare
-from caseunet.evaluation.evaluator import MISSING, SCORED, UNUSABLE, Pair, Scored, scope_text, score
+from caseunet.evaluation.evaluator import Pair, Scored, scope_text, score
 from caseunet.evaluation.protocols import PROTOCOLS
 from caseunet.evaluation.protocols.base import Options, Protocol
 from caseunet.evaluation.report import write_report
+from caseunet.evaluation.rows import MISSING, SCORED, UNUSABLE
 from caseunet.evaluation.summary import EvaluationSummary, Remark, ScoredModel, Source
 from caseunet.files import check_output_folder, output_folder
 from caseunet.pipelines.candidates import Candidate, check_folders, model_names, open_candidate
@@ -76,6 +77,7 @@ def evaluate(
         UserError: a reference is missing or unreadable, no prediction can be used, or the classes differ.
     """
     config, display = config or PrepareConfig(), display or Display()
+    Options(tolerance)  # says at once what is wrong with it
     folders = [predictions, *compared]
     inputs = [*folders, references, *filter(None, (split, run, config.plan))]
     check_output_folder(out, KIND, inputs, overwrite)
@@ -181,8 +183,13 @@ def _check_usable(candidates: list[Candidate], scored: list[Scored]) -> None:
         own = [item for item in scored if item.pair.model == candidate.name]
         unusable = [item for item in own if item.status == UNUSABLE]
         if all(item.status in (MISSING, UNUSABLE) for item in own):
-            why = unusable[0].text if unusable else own[0].text
-            raise UserError(f"{candidate.folder}: none of its {len(own)} cases can be scored. The first: {why}")
+            first = unusable[0] if unusable else own[0]
+            predicted = None if candidate.info is None else candidate.info.fold
+            fold = f" It holds the predictions of fold {predicted}." if not unusable and predicted is not None else ""
+            raise UserError(
+                f"{candidate.folder}: none of the {counted(len(own), 'case')} can be scored. The first, "
+                f"{first.pair.case}: {first.text}{fold}"
+            )
 
 
 def _scored_model(candidate: Candidate, scored: list[Scored], split: Split | None, fold: int) -> ScoredModel:

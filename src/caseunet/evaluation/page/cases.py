@@ -2,10 +2,10 @@
 
 import pandas as pd
 
-from caseunet.evaluation.evaluator import MISSING, SCORED, UNUSABLE
 from caseunet.evaluation.page.notes import key_of, notes_of
 from caseunet.evaluation.page.numbers import shown_number, written
 from caseunet.evaluation.page.tables import Table
+from caseunet.evaluation.rows import MISSING, SCORED, UNUSABLE
 from caseunet.evaluation.summary import EvaluationSummary
 
 MOST_ROWS = 2000

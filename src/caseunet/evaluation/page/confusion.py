@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from caseunet.evaluation.page.rows import rows_of
-from caseunet.evaluation.protocols.base import BACKGROUND
+from caseunet.evaluation.rows import BACKGROUND, rows_of
 from caseunet.evaluation.summary import EvaluationSummary
 
 

@@ -3,11 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from caseunet.evaluation.evaluator import SCORED
 from caseunet.evaluation.page.images import Plot, embedded
 from caseunet.evaluation.page.numbers import digits_of, shown_interval, shown_number
-from caseunet.evaluation.page.rows import rows_of
 from caseunet.evaluation.plots import PALETTE, Sample, distributions, to_image
+from caseunet.evaluation.rows import SCORED, rows_of
 from caseunet.evaluation.summary import EvaluationSummary
 from caseunet.progress import counted
 

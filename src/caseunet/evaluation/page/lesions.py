@@ -6,10 +6,9 @@ from itertools import pairwise
 
 import pandas as pd
 
-from caseunet.evaluation.evaluator import SCORED
 from caseunet.evaluation.page.numbers import shown_number, written
-from caseunet.evaluation.page.rows import rows_of
 from caseunet.evaluation.page.tables import Table
+from caseunet.evaluation.rows import SCORED, rows_of
 from caseunet.evaluation.summary import EvaluationSummary
 
 MOST_LESIONS = 50

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from caseunet.evaluation.evaluator import SCORED
 from caseunet.evaluation.page.images import Plot, embedded
 from caseunet.evaluation.page.numbers import digits_of, shown_interval, shown_number
-from caseunet.evaluation.page.rows import rows_of
 from caseunet.evaluation.plots import PALETTE, Agreement, agreement, bland_altman, to_image
+from caseunet.evaluation.rows import SCORED, rows_of
 from caseunet.evaluation.summary import EvaluationSummary
 from caseunet.progress import counted
 

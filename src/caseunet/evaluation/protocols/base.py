@@ -14,8 +14,6 @@ from caseunet.types import LabelMap
 
 Structures = Mapping[str, tuple[int, ...]]
 """Scored structures: name → the class ids that make it up."""
-BACKGROUND = "background"
-"""The row of cases.csv that holds what is no structure: pixel counts alone."""
 
 
 @dataclass(frozen=True)

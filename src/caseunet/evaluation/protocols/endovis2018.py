@@ -13,7 +13,7 @@ from caseunet.evaluation.protocols.base import (
     of_structure,
     pooled_number,
 )
-from caseunet.evaluation.protocols.common import IOU
+from caseunet.evaluation.protocols.measures import IOU
 from caseunet.evaluation.protocols.slices import iou_sums
 from caseunet.evaluation.summary import Measure, Number
 from caseunet.types import LabelMap

@@ -303,7 +303,7 @@ def _detection_numbers(rows: pd.DataFrame) -> list[Number]:
             ("recall", "lesions_reference", "reference"),
         ):
             measure = Measure(
-                label=f"lesion {metric}, overlap {shown}",
+                label=f"{metric}, overlap {shown}",
                 definition=f"detected lesions / {whose} lesions, both summed over all cases; a lesion is detected if "
                 f"its IoU with its match, after merging split and joined ones, is {shown}",
                 empty="No such lesion in any case: 0.",

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 
 from caseunet.evaluation.protocols.base import (
-    BACKGROUND,
     Measured,
     Options,
     Protocol,
@@ -15,9 +14,10 @@ from caseunet.evaluation.protocols.base import (
     of_structure,
     pooled_number,
 )
-from caseunet.evaluation.protocols.common import DICE, IOU
 from caseunet.evaluation.protocols.endovis2018 import classes
+from caseunet.evaluation.protocols.measures import DICE, IOU
 from caseunet.evaluation.protocols.slices import dice_sums, iou_sums
+from caseunet.evaluation.rows import BACKGROUND
 from caseunet.evaluation.summary import Measure, Number
 
 TEXT = (

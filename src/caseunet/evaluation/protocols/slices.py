@@ -15,7 +15,7 @@ from caseunet.evaluation.protocols.base import (
     of_structure,
     pooled_number,
 )
-from caseunet.evaluation.protocols.common import DICE, IOU, distance_columns, distance_measures, mask_of
+from caseunet.evaluation.protocols.measures import DICE, IOU, distance_columns, distance_measures, mask_of
 from caseunet.evaluation.protocols.volumes import over_structures
 from caseunet.evaluation.summary import Measure, Number
 

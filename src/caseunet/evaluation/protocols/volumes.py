@@ -17,7 +17,7 @@ from caseunet.evaluation.protocols.base import (
     of_structure,
     pooled_number,
 )
-from caseunet.evaluation.protocols.common import DICE, IOU, distance_columns, distance_measures, mask_of
+from caseunet.evaluation.protocols.measures import DICE, IOU, distance_columns, distance_measures, mask_of
 from caseunet.evaluation.summary import Measure, Number
 from caseunet.metrics.lesions import Detection, Lesion, detect
 
@@ -36,92 +36,74 @@ UNDEFINED_LESIONS = "No lesion in reference and prediction: no value, left out o
 COUNTED = "A case without lesions counts 0."
 
 
-def volumes(options: Options) -> Protocol:
-    return Protocol(
-        name="volumes",
-        text=TEXT,
-        by="case",
-        columns=_columns(options),
-        ranked="dice",
-        chief=("dice", "iou", "hd95", "nsd", "lesion_f1"),
-        compared=("dice", "hd95", "lesion_f1"),
-        measure=partial(_measure, tolerance=options.tolerance),
-        conclude=partial(_conclude, columns=_columns(options)),
-    )
-
-
-def _columns(options: Options) -> dict[str, Measure]:
-    return {
-        "dice": DICE,
-        "iou": IOU,
-        **distance_measures(options),
-        "reference_ml": Measure(
-            label="reference volume",
-            definition="|R| × voxel volume",
-            empty="Nothing there: 0. No spacing: no value.",
-            better="nearer to 0",
-            unit="mL",
-        ),
-        "prediction_ml": Measure(
-            label="predicted volume",
-            definition="|P| × voxel volume",
-            empty="Nothing there: 0. No spacing: no value.",
-            better="nearer to 0",
-            unit="mL",
-        ),
-        "volume_error_ml": Measure(
-            label="volume error",
-            definition="(|P| − |R|) × voxel volume, with its sign",
-            empty="Neither mask has the structure, or no spacing: no value, left out of means.",
-            better="nearer to 0",
-            unit="mL",
-        ),
-        "relative_volume_error": Measure(
-            label="relative volume error",
-            definition="(|P| − |R|) / |R|, with its sign",
-            empty="The reference has no such structure: no value, left out of means.",
-            better="nearer to 0",
-        ),
-        "lesions_reference": Measure(
-            label="lesions in the reference",
-            definition="components of the reference",
-            empty=COUNTED,
-            better="nearer to 0",
-        ),
-        "lesions_detected": Measure(
-            label="detected lesions",
-            definition="components of the reference of which at least one voxel is predicted",
-            empty=COUNTED,
-            better="higher",
-        ),
-        "lesions_predicted": Measure(
-            label="predicted lesions",
-            definition="components of the prediction",
-            empty=COUNTED,
-            better="nearer to 0",
-        ),
-        "lesions_false": Measure(
-            label="false lesions",
-            definition="components of the prediction that share no voxel with the reference; the mean is the false "
-            "positives per case",
-            empty=COUNTED,
-            better="lower",
-        ),
-        "lesion_f1": Measure(
-            label="lesion F1",
-            definition="2 TP / (2 TP + FP + FN); TP detected and FN missed lesions of the reference, FP false ones",
-            empty=UNDEFINED_LESIONS + " Only one has lesions: 0.",
-            better="higher",
-        ),
-        "lesion_sensitivity": Measure(
-            label="lesion sensitivity",
-            definition="detected lesions / lesions of the reference",
-            empty="No lesion in the reference: no value, left out of means.",
-            better="higher",
-        ),
-    }
-
-
+VOLUMES = {
+    "reference_ml": Measure(
+        label="reference volume",
+        definition="|R| × voxel volume",
+        empty="Nothing there: 0. No spacing: no value.",
+        better="nearer to 0",
+        unit="mL",
+    ),
+    "prediction_ml": Measure(
+        label="predicted volume",
+        definition="|P| × voxel volume",
+        empty="Nothing there: 0. No spacing: no value.",
+        better="nearer to 0",
+        unit="mL",
+    ),
+    "volume_error_ml": Measure(
+        label="volume error",
+        definition="(|P| − |R|) × voxel volume, with its sign",
+        empty="Neither mask has the structure, or no spacing: no value, left out of means.",
+        better="nearer to 0",
+        unit="mL",
+    ),
+    "relative_volume_error": Measure(
+        label="relative volume error",
+        definition="(|P| − |R|) / |R|, with its sign",
+        empty="The reference has no such structure: no value, left out of means.",
+        better="nearer to 0",
+    ),
+}
+LESIONS = {
+    "lesions_reference": Measure(
+        label="lesions in the reference",
+        definition="components of the reference",
+        empty=COUNTED,
+        better="nearer to 0",
+    ),
+    "lesions_detected": Measure(
+        label="detected lesions",
+        definition="components of the reference of which at least one voxel is predicted",
+        empty=COUNTED,
+        better="higher",
+    ),
+    "lesions_predicted": Measure(
+        label="predicted lesions",
+        definition="components of the prediction",
+        empty=COUNTED,
+        better="nearer to 0",
+    ),
+    "lesions_false": Measure(
+        label="false lesions",
+        definition="components of the prediction that share no voxel with the reference; the mean is the false "
+        "positives per case",
+        empty=COUNTED,
+        better="lower",
+    ),
+    "lesion_f1": Measure(
+        label="lesion F1",
+        definition="2 TP / (2 TP + FP + FN); TP detected and FN missed lesions of the reference, FP false ones",
+        empty=UNDEFINED_LESIONS + " Only one has lesions: 0.",
+        better="higher",
+    ),
+    "lesion_sensitivity": Measure(
+        label="lesion sensitivity",
+        definition="detected lesions / lesions of the reference",
+        empty="No lesion in the reference: no value, left out of means.",
+        better="higher",
+    ),
+}
 POOLED = {
     "pooled_sensitivity": Measure(
         label="pooled lesion sensitivity",
@@ -140,6 +122,21 @@ AVERAGED = (
     *("dice", "iou", "hd95", "assd", "nsd", "volume_error_ml", "relative_volume_error"),
     *("lesion_f1", "lesion_sensitivity", "lesions_false"),
 )
+
+
+def volumes(options: Options) -> Protocol:
+    columns = {"dice": DICE, "iou": IOU, **distance_measures(options), **VOLUMES, **LESIONS}
+    return Protocol(
+        name="volumes",
+        text=TEXT,
+        by="case",
+        columns=columns,
+        ranked="dice",
+        chief=("dice", "iou", "hd95", "nsd", "lesion_f1"),
+        compared=("dice", "hd95", "lesion_f1"),
+        measure=partial(_measure, tolerance=options.tolerance),
+        conclude=partial(_conclude, columns=columns),
+    )
 
 
 def _measure(unit: Unit, structures: Structures, tolerance: float) -> Measured:

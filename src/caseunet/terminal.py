@@ -148,9 +148,9 @@ def print_study(summary: Any) -> None:
     ranked = sorted(scores, key=lambda score: -(score.mean if score.mean is not None else -1))
     costs = {cost.model: cost for cost in summary.costs}
     table = Table("model", box=None, pad_edge=False)
-    for column in (summary.measure.label, "sd of seeds", "95 % interval", "parameters", "GMAC", "ms", "minutes"):
+    for column in (f"{summary.measure.label} ± sd of seeds", "95 % interval", "GMAC", "ms", "minutes"):
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("beside the best", no_wrap=True)
+    table.add_column("", no_wrap=True)
     best = ranked[0].model
     for score in ranked:
         cost = costs[score.model]
@@ -159,14 +159,12 @@ def print_study(summary: Any) -> None:
         whole = next((d for d in beside if d.structure == "all structures"), beside[0] if beside else None)
         table.add_row(
             escape(score.model),
-            number(score.mean),
-            number(score.sd),
+            f"{number(score.mean)} ± {number(score.sd)}",
             interval,
-            f"{cost.parameters / 1e6:.2f} M",
             f"{cost.gmac:.2f}",
             f"{cost.milliseconds:.0f}",
             f"{cost.training_minutes:.1f}",
-            "" if whole is None else "worse" if whole.outcome.endswith("better") else whole.outcome,
+            "best" if whole is None else "worse" if whole.outcome.endswith("better") else whole.outcome,
         )
     console.print()
     console.print(table)

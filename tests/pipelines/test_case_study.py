@@ -63,7 +63,12 @@ def test_the_worst_come_first_and_from_different_operations(report: Path) -> Non
     assert len({item.case for item in chosen}) == 6
     assert [item.heading for item in choose_cases(cases, "iou", 1)] == ["worst", "median", "best"]
     one = cases[cases["case"] == "seq_1/frame000"]
-    assert [item.heading for item in choose_cases(one, "iou")] == ["worst"]
+    assert [item.heading for item in choose_cases(one, "iou")] == ["only case"]
+    two = cases[cases["case"].isin(["seq_1/frame000", "seq_2/frame001"])]
+    assert [(item.heading, item.case) for item in choose_cases(two, "iou")] == [
+        ("worst", "seq_2/frame001"),
+        ("best", "seq_1/frame000"),
+    ]
 
 
 def test_of_a_volume_the_slice_with_most_wrong_pixels_is_shown() -> None:

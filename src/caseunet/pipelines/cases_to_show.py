@@ -49,6 +49,8 @@ def unit_scores(cases: pd.DataFrame, ranked: str) -> pd.DataFrame:
 def choose_cases(cases: pd.DataFrame, ranked: str, worst: int = WORST) -> list[Chosen]:
     """The worst cases, the median and the best, each once; the worst of different patients or sequences if they can."""
     units = unit_scores(cases, ranked)
+    if len(units) == 1:
+        return [_chosen(units, 0, "only case")]
     picked: list[int] = []
     for apart in ("group", "case", None):  # of frames of one sequence the worst look alike
         for index in units.index:
@@ -59,12 +61,10 @@ def choose_cases(cases: pd.DataFrame, ranked: str, worst: int = WORST) -> list[C
     picked.sort()
     chosen = [_chosen(units, index, heading) for heading, index in zip(ORDINALS, picked, strict=False)]
     rest = [index for index in units.index if index not in picked]
-    for heading, place in (("median", len(units) // 2), ("best", len(units) - 1)):
-        if rest:
-            index = min(rest, key=lambda i: abs(i - place))
-            rest.remove(index)
-            chosen.append(_chosen(units, index, heading))
-    return chosen
+    if len(rest) > 1:
+        median = min(rest[:-1], key=lambda index: abs(index - len(units) // 2))
+        chosen.append(_chosen(units, median, "median"))
+    return chosen + [_chosen(units, index, "best") for index in rest[-1:]]
 
 
 def named_cases(cases: pd.DataFrame, names: Sequence[str], ranked: str) -> list[Chosen]:

@@ -18,6 +18,7 @@ from caseunet.evaluation.protocols.base import (
     Structures,
     Unit,
     mean_number,
+    no_complaint,
     of_structure,
     pooled_number,
 )
@@ -94,7 +95,7 @@ def _protocol(name: str, text: str, mended: bool) -> Protocol:
         structures=partial(liver_and_lesion, name=name),
         spacing_of="reference",
         refuses=not mended,
-        check=_accept if mended else _refuse_lesion_free,
+        check=no_complaint if mended else _refuse_lesion_free,
     )
 
 
@@ -244,10 +245,6 @@ def _burden_error(unit: Unit) -> float:
         return burden - PENALTY
     predicted = int(np.count_nonzero(unit.prediction == 2)) / int(np.count_nonzero(unit.prediction >= 1))
     return burden - predicted
-
-
-def _accept(cases: pd.DataFrame) -> None:
-    """Nothing that it cannot count."""
 
 
 def _refuse_lesion_free(cases: pd.DataFrame) -> None:

@@ -30,7 +30,7 @@ from caseunet.pipelines.train import train
 from caseunet.progress import Display, counted
 
 KIND = "a study"
-PLAN = "plan.json"
+PLAN, SPLITS = "plan.json", "splits.json"
 
 
 @dataclass(frozen=True)
@@ -176,12 +176,13 @@ def compare(
     with _folder(out, prepared_folder, overwrite, resume) as folder:
         _check_plan(folder, plan)
         write_json(folder / PLAN, plan)
+        write_json(folder / SPLITS, prepared.split.model_dump(mode="json"))  # PREPARED may be behind a URL
         costs = _measure_all(folder, prepared, design, size, display)
         cells = design.cells(folder)
         for number, cell in enumerate(cells, 1):
             if not cell.is_done:
                 display.say(f"\n{number} of {len(cells)}: {cell.told}", "bold")
-                _run(cell, prepared, source, design.protocol, display)
+                _run(cell, prepared, folder / SPLITS, source, design.protocol, display)
         summary, cases = _conclude(cells, costs, design.title, size, prepared)
         write_study(folder, summary, cases)
     return Study(summary, out / "study.html")
@@ -273,7 +274,12 @@ def _measure_all(
 
 
 def _run(
-    cell: Cell, prepared: Prepared, source: tuple[Path, PrepareConfig], protocol: str | None, display: Display
+    cell: Cell,
+    prepared: Prepared,
+    splits: Path,
+    source: tuple[Path, PrepareConfig],
+    protocol: str | None,
+    display: Display,
 ) -> None:
     """Train, predict and score one cell; what is there already is gone on with."""
     raw, reading = source
@@ -281,7 +287,6 @@ def _run(
     data = config.data.model_copy(update={"fold": cell.fold})
     config = config.model_copy(update={"seed": cell.seed, "data": data})
     run = cell.folder / "run"
-    splits = Path(str(prepared.folder)) / "splits.json"
     if not (run / "bundle" / "model.json").is_file():
         train(prepared.folder, run, config, resume=run.exists(), display=display)
     predictions = cell.folder / "predictions"

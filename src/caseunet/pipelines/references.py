@@ -1,7 +1,7 @@
 """The true masks that predictions are scored against, out of a raw data set."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from caseunet.config import PrepareConfig
 from caseunet.errors import UserError
 from caseunet.evaluation.evaluator import Pair, Reference
 from caseunet.io import images
-from caseunet.pipelines.audit import with_coding
+from caseunet.pipelines.audit import alone, with_coding
 from caseunet.pipelines.candidates import Candidate, reader
 from caseunet.sources import Layout, SourceCase, SourceDataset, open_source
 from caseunet.sources.reading import check_repairs, known_coding, read_labels
@@ -56,18 +56,13 @@ def pairs_of(
             model=candidate.name,
             case=case,
             group=cases[case].group,
-            read_reference=partial(read_reference, truth.layout, cases[case], _alone(truth.dataset, cases[case])),
+            read_reference=partial(read_reference, truth.layout, cases[case], alone(truth.dataset, (cases[case],))),
             read_prediction=reader(candidate, case, truth.dataset),
             missing=candidate.why_missing(case),
             ranges=None if ranges is None else ranges.get(case),
         )
         for case in scope
     ]
-
-
-def _alone(dataset: SourceDataset, case: SourceCase) -> SourceDataset:
-    """The data set with one case: what goes to another process stays small."""
-    return replace(dataset, cases=(case,), findings=())
 
 
 def read_reference(layout: Layout, case: SourceCase, dataset: SourceDataset) -> Reference:

@@ -91,6 +91,7 @@ Folds = Annotated[list[int], Parameter(negative="", consume_multiple=True, help=
 RawFolder = Annotated[
     Path | None, Parameter(help="Raw data set with the true masks; where it was prepared from if not given.")
 ]
+Jobs = Annotated[int, Parameter(help="Trainings at a time, each with its share of the processors.")]
 ResumeStudy = Annotated[
     bool, Parameter(negative="", show_default=False, help="Go on with what is in --out; seeds and folds may be added.")
 ]
@@ -496,6 +497,7 @@ def compare(
     protocol: ProtocolName = None,
     config: ConfigFile = None,
     settings: Settings = (),
+    jobs: Jobs = 1,
     resume: ResumeStudy = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -507,7 +509,7 @@ def compare(
     from caseunet.pipelines.compare import Design, variants_of
 
     variants = variants_of(models, config, _study_overrides(settings, minutes, steps))
-    _study(prepared, Design(variants, seeds, folds, protocol), out, raw, overwrite, resume)
+    _study(prepared, Design(variants, seeds, folds, protocol), out, raw, overwrite, resume, jobs)
 
 
 @app.command
@@ -524,6 +526,7 @@ def ablate(
     recipe: Recipe = None,
     config: ConfigFile = None,
     settings: Settings = (),
+    jobs: Jobs = 1,
     resume: ResumeStudy = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -533,7 +536,7 @@ def ablate(
 
     variants = ablations(recipe, config, _study_overrides(settings, minutes, steps))
     design = Design(variants, seeds, folds, protocol, "Ablation of CASe-UNet")
-    _study(prepared, design, out, raw, overwrite, resume)
+    _study(prepared, design, out, raw, overwrite, resume, jobs)
 
 
 @app.command
@@ -627,12 +630,12 @@ def _study_overrides(settings: tuple[str, ...], minutes: float | None, steps: in
     return given
 
 
-def _study(prepared: str, design: Any, out: Path, raw: Path | None, overwrite: bool, resume: bool) -> None:
+def _study(prepared: str, design: Any, out: Path, raw: Path | None, overwrite: bool, resume: bool, jobs: int) -> None:
     from caseunet.pipelines.compare import compare as run_compare
 
     display = TerminalDisplay(console)
     try:
-        study = run_compare(location(prepared), design, out, raw, overwrite, resume, display)
+        study = run_compare(location(prepared), design, out, raw, overwrite, resume, jobs, display)
     except (Interrupted, KeyboardInterrupt) as stopped:
         say("Stopped; what is done is kept. Go on with the same command and --resume.", style="yellow")
         ended = isinstance(stopped, KeyboardInterrupt) or stopped.signal == signal.SIGINT

@@ -24,6 +24,10 @@ class Interrupted(Exception):
         super().__init__(text)
         self.signal = signal
 
+    def __reduce__(self) -> tuple[type["Interrupted"], tuple[str, int]]:
+        """So that it comes over from another process, which would otherwise call it without the signal."""
+        return Interrupted, (str(self), self.signal)
+
 
 class BadValuesError(UserError):
     """A file that can be read, but whose numbers cannot be used: NaN, infinity."""

@@ -42,10 +42,21 @@ class PlainCaseUNet(nn.Module):
 
 
 def plain_multi_scale(block: nn.Module, x: Tensor) -> list[Tensor]:
-    maps = [plain_conv(branch, x) for branch in block.branches]
+    maps = [plain_branch(branch, x) for branch in block.branches]
     fused = zip(block.fusions, block.pairs, strict=True)
     return [plain_conv(fusion, torch.cat([maps[i], maps[j]], 1)) for fusion, (i, j) in fused]
 
 
+def plain_branch(branch: ConvNormAct, x: Tensor) -> Tensor:
+    if not hasattr(branch, "depthwise"):
+        return plain_conv(branch, x)
+    return plain_finish(branch, branch.depthwise(branch.conv(x)))
+
+
 def plain_conv(layer: ConvNormAct, x: Tensor) -> Tensor:
-    return F.leaky_relu(layer.norm(layer.conv(x)), layer.act.negative_slope)
+    return plain_finish(layer, layer.conv(x))
+
+
+def plain_finish(layer: ConvNormAct, x: Tensor) -> Tensor:
+    slope = layer.act.negative_slope
+    return layer.norm(F.leaky_relu(x, slope)) if layer.activation_first else F.leaky_relu(layer.norm(x), slope)

@@ -38,13 +38,22 @@ def gradients(model: torch.nn.Module, image: Tensor) -> tuple[Tensor, dict[str, 
         {"multi_level": False},
         {"full_resolution": True, "multi_level": False, "kernel_sizes": (3, 3, 3)},
         {"attention": "none", "kernel_sizes": (1, 5, 9)},
+        {"large_kernels": "depthwise", "full_resolution": True},
+        {"large_kernels": "depthwise", "norm": "instance"},
+        {"activation_first": True, "norm": "instance"},
+        {"fusion_kernel_size": 3, "initialization": "glorot"},
         {"attention": "spatial", "attention_residual": True, "attention_position": True, "heads": 2, "key_size": 5},
     ],
 )
-def test_every_switch_equals_the_plain_form(switches: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("few_launches", [False, True])
+def test_every_switch_equals_the_plain_form(
+    switches: dict[str, Any], few_launches: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(unbuilt, "FEWEST_POSITIONS", 0)
+    monkeypatch.setattr(unbuilt, "FEW_LAUNCHES_ON", frozenset({"cpu"} if few_launches else ()))
     torch.manual_seed(0)
-    model = create_model("case_unet", 3, 4, fusion_kernel_size=1, widths=(4, 5, 6), **switches).double().eval()
+    switches = {"fusion_kernel_size": 1} | switches
+    model = create_model("case_unet", 3, 4, widths=(4, 5, 6), **switches).double().eval()
     image = torch.randn(2, 3, 41, 32, dtype=torch.float64)
     logits, grads = gradients(model, image)
     expected_logits, expected_grads = gradients(PlainCaseUNet(model), image)

@@ -1,5 +1,7 @@
 """The networks, by name."""
 
+import inspect
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
@@ -27,7 +29,7 @@ MODELS.add("nnunet", NNUNet)
 MODELS.add("segresnet", SegResNet)
 MODELS.add("swin_unetr", SwinUNETR)
 
-__all__ = ["MODELS", "author_weights", "create_model", "list_models", "model_class"]
+__all__ = ["MODELS", "author_weights", "create_model", "list_models", "model_class", "planned_arguments"]
 
 
 def create_model(name: str, in_channels: int = 3, num_classes: int = 2, **arguments: Any) -> nn.Module:
@@ -60,6 +62,19 @@ def model_class(name: str) -> type[nn.Module]:
         UserError: no such model; the nearest is suggested.
     """
     return SmpNetwork if name.startswith(PREFIX) else MODELS.get(name)
+
+
+def planned_arguments(name: str, arguments: Mapping[str, Any], patch_size: tuple[int, int]) -> dict[str, Any]:
+    """Arguments with ``patch_size: auto``, given or the network's own default, replaced by what it is trained on.
+
+    Args:
+        name: of a network.
+        arguments: as configured.
+        patch_size: height and width.
+    """
+    own = inspect.signature(model_class(name)).parameters.get("patch_size")
+    asked = arguments.get("patch_size", own.default if own else None)
+    return {**arguments, "patch_size": list(patch_size)} if asked == "auto" else dict(arguments)
 
 
 def list_models() -> list[str]:

@@ -24,8 +24,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from caseunet.errors import UserError
+from caseunet.models.blocks.convolution import ConvNormAct, Initialization
 from caseunet.models.blocks.padding import pad_image
-from caseunet.models.blocks.unbuilt import Raised, UnbuiltConvNormAct
+from caseunet.models.blocks.unbuilt import (
+    DepthwiseConvNormAct,
+    Raised,
+    UnbuiltConvNormAct,
+    build,
+    finish_together,
+    merge_blocks,
+    merge_kernels,
+    wants_few_launches,
+)
+
+SMALLEST_BOTTLENECK = 4
+"""Rows and columns that stages planned for a size leave at least: attention over fewer has little to attend to."""
 
 
 class Form(NamedTuple):
@@ -34,12 +47,30 @@ class Form(NamedTuple):
     fusion_kernel_size: int
     norm: str
     kernel_sizes: tuple[int, ...]
+    depthwise: bool
+    activation_first: bool
+    initialization: Initialization
+
+    def conv(self, in_channels: int, out_channels: int, kernel_size: int, slope: float = 0.1) -> UnbuiltConvNormAct:
+        return UnbuiltConvNormAct(
+            in_channels, out_channels, kernel_size, self.norm, slope, self.activation_first, self.initialization
+        )
+
+    def branch(self, in_channels: int, out_channels: int, kernel_size: int) -> ConvNormAct:
+        if self.depthwise and kernel_size > 3:
+            return DepthwiseConvNormAct(
+                in_channels, out_channels, kernel_size, self.norm, 0.1, self.activation_first, self.initialization
+            )
+        return self.conv(in_channels, out_channels, kernel_size)
+
+    def fusion(self, in_channels: int, out_channels: int) -> UnbuiltConvNormAct:
+        return self.conv(in_channels, out_channels, self.fusion_kernel_size)
 
 
 class MultiScaleBlock(nn.Module):
     """Convolutions 3×3, 5×5 and 7×7 of the same map, fused in pairs.
 
-    Shapes: (B, in_channels, H, W), perhaps :class:`Raised` → three maps (B, width, H, W).
+    Shapes: (B, in_channels, H, W), perhaps :class:`Raised` → three maps (B, width, H, W), or all in one of 3·width.
 
     Args:
         pairs: which two of the branches (0: 3×3, 1: 5×5, 2: 7×7) each fusion reads, in this order.
@@ -48,14 +79,23 @@ class MultiScaleBlock(nn.Module):
     def __init__(self, in_channels: int, width: int, form: "Form", pairs: Sequence[tuple[int, int]]) -> None:
         super().__init__()
         self.pairs = tuple(pairs)
-        self.branches = nn.ModuleList(UnbuiltConvNormAct(in_channels, width, k, form.norm) for k in form.kernel_sizes)
-        self.fusions = nn.ModuleList(
-            UnbuiltConvNormAct(2 * width, width, form.fusion_kernel_size, form.norm) for _ in self.pairs
-        )
+        self.can_merge = not form.depthwise
+        self.branches = nn.ModuleList(form.branch(in_channels, width, k) for k in form.kernel_sizes)
+        self.fusions = nn.ModuleList(form.fusion(2 * width, width) for _ in self.pairs)
 
     def forward(self, x: Tensor | Raised) -> list[Tensor]:
+        if self.can_merge and wants_few_launches(x):
+            return [self.merged(build([x]))]
         maps = [branch(x) for branch in self.branches]
         return [fusion(maps[i], maps[j]) for fusion, (i, j) in zip(self.fusions, self.pairs, strict=True)]
+
+    def merged(self, x: Tensor) -> Tensor:
+        """The same by one convolution for all branches and one for all fusions: → (B, 3·width, H, W)."""
+        branches, fusions = list(self.branches), list(self.fusions)
+        kernel, bias = merge_kernels(branches)
+        x = finish_together(branches, F.conv2d(x, kernel, bias, padding=kernel.shape[-1] // 2))
+        kernel, bias = merge_blocks(fusions, self.pairs, len(branches))
+        return finish_together(fusions, F.conv2d(x, kernel, bias, padding=kernel.shape[-1] // 2))
 
 
 class EncoderStage(nn.Module):
@@ -64,7 +104,7 @@ class EncoderStage(nn.Module):
     def __init__(self, in_channels: int, width: int, form: Form) -> None:
         super().__init__()
         self.multi_scale = MultiScaleBlock(in_channels, width, form, ((0, 1), (1, 2), (0, 2)))
-        self.fuse = UnbuiltConvNormAct(3 * width, width, form.fusion_kernel_size, form.norm)
+        self.fuse = form.fusion(3 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         fused: Tensor = self.fuse(*self.multi_scale(x))
@@ -171,7 +211,7 @@ class DecoderStage(nn.Module):
     def __init__(self, in_channels: int, skip_channels: int, width: int, form: Form) -> None:
         super().__init__()
         self.multi_scale = MultiScaleBlock(in_channels, width, form, ((0, 1), (0, 2), (1, 2)))
-        self.fuse = UnbuiltConvNormAct(3 * width + skip_channels, width, form.fusion_kernel_size, form.norm)
+        self.fuse = form.fusion(3 * width + skip_channels, width)
 
     def forward(self, x: Tensor | Raised, down_skips: list[Tensor], up_skips: list[Raised]) -> Tensor:
         """All skips have x's size."""
@@ -208,6 +248,13 @@ class CaseUNet(nn.Module):
         attention_position: attention sees where a position is.
         dropout: share of the bottleneck's values that training sets to 0.
         deep_supervision: logits of every decoder stage in training; not of the paper.
+        large_kernels: "dense" (the author's), or "depthwise": branches beyond 3×3 are a 1×1 convolution, then one of
+            each channel by itself, a small part of the arithmetic.
+        activation_first: each activation comes before its norm.
+        initialization: convolutions start from "he" or "glorot", see ``blocks/convolution.py``.
+        patch_size: height and width of the images that the number of stages is planned for: the last widths are left
+            out where they would halve the bottleneck below 4×4. Training fills in "auto", which by itself is as None,
+            the author's: all stages, whatever the size.
 
     Raises:
         UserError: an argument, or an input's size or number of channels, is not one of these.
@@ -230,6 +277,10 @@ class CaseUNet(nn.Module):
         attention_position: bool = False,
         dropout: float = 0.2,
         deep_supervision: bool = False,
+        large_kernels: Literal["dense", "depthwise"] = "dense",
+        activation_first: bool = False,
+        initialization: Initialization = "he",
+        patch_size: Sequence[int] | Literal["auto"] | None = None,
     ) -> None:
         super().__init__()
         if attention not in ("author", "spatial", "none"):
@@ -244,13 +295,26 @@ class CaseUNet(nn.Module):
             raise UserError(f"fusion_kernel_size={fusion_kernel_size}: expected 1 or 3.")
         if len(widths) < 2 or not all(isinstance(w, int) and w >= 1 for w in widths):
             raise UserError(f"widths={list(widths)}: expected at least two positive whole numbers of channels.")
+        if large_kernels not in ("dense", "depthwise"):
+            raise UserError(f'large_kernels="{large_kernels}": expected "dense" or "depthwise".')
+        if initialization not in ("he", "glorot"):
+            raise UserError(f'initialization="{initialization}": expected "he" or "glorot".')
+        if patch_size is not None and patch_size != "auto":
+            widths = widths[: most_stages(patch_size)]
         self.in_channels = in_channels
         self.multiple = 2 ** len(widths)
         # Instance norm over a single position would erase it: keep the bottleneck at 2×2 or more.
         self.smallest = self.multiple * (2 if norm == "instance" else 1)
 
         self.multi_level, self.full_resolution = multi_level, full_resolution
-        form = Form(fusion_kernel_size, norm, tuple(kernel_sizes))
+        form = Form(
+            fusion_kernel_size,
+            norm,
+            tuple(kernel_sizes),
+            large_kernels == "depthwise",
+            activation_first,
+            initialization,
+        )
         self.encoder = nn.ModuleList(
             EncoderStage(c_in, c, form) for c_in, c in zip([in_channels, *widths[:-1]], widths, strict=True)
         )
@@ -268,8 +332,8 @@ class CaseUNet(nn.Module):
             DecoderStage(up_widths[j], skip_widths[j], c, form) for j, c in enumerate(decoder_widths)
         )
         self.head = nn.Sequential(
-            UnbuiltConvNormAct(decoder_widths[-1], 16, 3, norm, negative_slope=0.3),
-            UnbuiltConvNormAct(16, 16, 3, norm, negative_slope=0.3),
+            form.conv(decoder_widths[-1], 16, 3, slope=0.3),
+            form.conv(16, 16, 3, slope=0.3),
             nn.Conv2d(16, num_classes, 1),
         )
         supervised = decoder_widths[-2::-1] if deep_supervision else []
@@ -303,6 +367,17 @@ class CaseUNet(nn.Module):
         stages = zip(self.stage_heads, maps[-2::-1], strict=True)
         deeper = [F.interpolate(head(d), logits.shape[-2:], mode="bilinear") for head, d in stages]
         return [own, *(d[..., :H, :W] for d in deeper)]
+
+
+def most_stages(patch_size: Sequence[int]) -> int:
+    """How often (height, width) can be halved with at least 4 positions left along each axis.
+
+    Raises:
+        UserError: not even twice, or it is no height and width.
+    """
+    if len(patch_size) != 2 or not all(isinstance(n, int) and n >= 4 * SMALLEST_BOTTLENECK for n in patch_size):
+        raise UserError(f'patch_size={patch_size}: expected height and width of at least 16 pixels each, or "auto".')
+    return int(math.log2(min(patch_size) / SMALLEST_BOTTLENECK))
 
 
 def _pooled(x: Tensor, times: int) -> list[Tensor]:

@@ -8,7 +8,7 @@ them is built, because that takes seconds.
 import contextlib
 import io
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -122,7 +122,8 @@ class NNUNet(MonaiNetwork):
     Not its batch size, augmentation or post-processing: this is the network.
 
     Args:
-        patch_size: height and width of the images that the depth is planned for; others work too.
+        patch_size: height and width of the images that the depth is planned for; others work too. Training fills in
+            "auto", which by itself is 512×512.
         width: channels at full size.
         most: channels at most.
         deep_supervision: whether training returns a list of logits, the network's own first.
@@ -132,14 +133,14 @@ class NNUNet(MonaiNetwork):
         self,
         in_channels: int,
         num_classes: int,
-        patch_size: tuple[int, int] = (512, 512),
+        patch_size: Sequence[int] | Literal["auto"] = "auto",
         width: int = 32,
         most: int = 512,
         deep_supervision: bool = True,
     ) -> None:
         if width < 1 or most < 1:
             raise UserError(f"width={width}, most={most}: expected positive whole numbers of channels.")
-        strides = plan_strides(patch_size)
+        strides = plan_strides((512, 512) if patch_size == "auto" else patch_size)
         channels = [min(width * 2**i, most) for i in range(len(strides))]
         heads = len(strides) - 3  # of the decoder stages without the highest, which is the output, and the lowest
 

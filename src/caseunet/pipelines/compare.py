@@ -1,15 +1,21 @@
 """PREPARED + several models → a study: each trained alike with several seeds, scored alike, and tested for ties."""
 
+import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import psutil
+import torch
 import yaml
 
 from caseunet.config import RECIPES, Config, PrepareConfig, load_config
@@ -21,7 +27,7 @@ from caseunet.evaluation.study import ModelCost, StudySummary, compare_models, s
 from caseunet.evaluation.study_page import write_study
 from caseunet.evaluation.summary import EvaluationSummary
 from caseunet.files import Location, output_folder, read_json, read_model, unfinished_folder, write_json
-from caseunet.models import MODELS, create_model
+from caseunet.models import MODELS, create_model, planned_arguments
 from caseunet.models.smp import PREFIX
 from caseunet.pipelines.evaluate import evaluate
 from caseunet.pipelines.models import count, measure
@@ -144,6 +150,7 @@ def compare(
     raw: Path | None = None,
     overwrite: bool = False,
     resume: bool = False,
+    jobs: int = 1,
     display: Display | None = None,
 ) -> Study:
     """Train every variant with every seed on every fold, predict the fold's validation cases, score them in source
@@ -156,6 +163,7 @@ def compare(
         raw: the raw data set; where PREPARED says if None.
         overwrite: replace an earlier study at ``out``.
         resume: go on with the study at ``out``, which must have been begun with the same models and budget.
+        jobs: trainings at a time, each in a process of its own with its share of the processors.
         display: what a person sees.
 
     Raises:
@@ -163,8 +171,9 @@ def compare(
         Interrupted: a signal ended a training; everything is saved.
     """
     display = display or Display()
-    if design.seeds < 1:
-        raise UserError(f"--seeds {design.seeds}: expected at least 1.")
+    for option, number in (("seeds", design.seeds), ("jobs", jobs)):
+        if number < 1:
+            raise UserError(f"--{option} {number}: expected at least 1.")
     if resume and overwrite:
         raise UserError("A study is either replaced (--overwrite) or gone on with (--resume): choose one.")
     prepared = Prepared(prepared_folder)
@@ -179,10 +188,8 @@ def compare(
         write_json(folder / SPLITS, prepared.split.model_dump(mode="json"))  # PREPARED may be behind a URL
         costs = _measure_all(folder, prepared, design, size, display)
         cells = design.cells(folder)
-        for number, cell in enumerate(cells, 1):
-            if not cell.is_done:
-                display.say(f"\n{number} of {len(cells)}: {cell.told}", "bold")
-                _run(cell, prepared, folder / SPLITS, source, design.protocol, display)
+        run = partial(_run, prepared=prepared.folder, splits=folder / SPLITS, source=source, protocol=design.protocol)
+        _run_all(cells, run, jobs, display)
         summary, cases = _conclude(cells, costs, design.title, size, prepared)
         write_study(folder, summary, cases)
     return Study(summary, out / "study.html")
@@ -257,7 +264,8 @@ def _measure_all(
     for v in design.variants:
         preprocessing = plan_preprocessing(prepared.info, prepared.intensities(cases), v.config.data, size)
         channels = preprocessing.in_channels
-        build = partial(create_model, v.config.model.name, channels, classes, **v.config.model.arguments)
+        arguments = planned_arguments(v.config.model.name, v.config.model.arguments, size)
+        build = partial(create_model, v.config.model.name, channels, classes, **arguments)
         builds[v.name] = build, channels, count(build, size, channels)
     with display.stage("measuring the networks", len(builds), "network") as stage:
         for name, (build, channels, (parameters, gmac)) in builds.items():
@@ -273,9 +281,44 @@ def _measure_all(
     return costs
 
 
+def _run_all(cells: Sequence[Cell], run: Callable[..., None], jobs: int, display: Display) -> None:
+    """Run what is not done yet.
+
+    Raises:
+        UserError: a cell cannot be run, or its process died. What was begun is ended first, the rest not begun.
+    """
+    todo = [(number, cell) for number, cell in enumerate(cells, 1) if not cell.is_done]
+    if jobs == 1:
+        for number, cell in todo:
+            display.say(f"\n{number} of {len(cells)}: {cell.told}", "bold")
+            run(cell, display=display)
+        return
+    threads = max(1, (psutil.cpu_count(logical=False) or 1) // jobs)
+    pool = ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_take_share, initargs=(threads,))
+    with pool, display.stage("training, predicting and scoring", max(len(todo), 1), "model") as stage:
+        begun = {pool.submit(run, cell, display=Display()): cell for _, cell in todo}
+        try:
+            for future in as_completed(begun):
+                future.result()
+                stage.advance(1, begun[future].told)
+        except BrokenProcessPool as error:
+            raise UserError(
+                f"A process that trained died, most likely for want of memory. Lower --jobs (now {jobs}) and go on "
+                "with --resume."
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _take_share(threads: int) -> None:
+    """Let this process use so many threads: several that take all of them hinder each other."""
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # for what it starts itself
+    torch.set_num_threads(threads)
+
+
 def _run(
     cell: Cell,
-    prepared: Prepared,
+    prepared: Location,
     splits: Path,
     source: tuple[Path, PrepareConfig],
     protocol: str | None,
@@ -288,7 +331,7 @@ def _run(
     config = config.model_copy(update={"seed": cell.seed, "data": data})
     run = cell.folder / "run"
     if not (run / "bundle" / "model.json").is_file():
-        train(prepared.folder, run, config, resume=run.exists(), display=display)
+        train(prepared, run, config, resume=run.exists(), display=display)
     predictions = cell.folder / "predictions"
     predict(run / "bundle", [raw], predictions, split=splits, fold=cell.fold, resume=True, display=display)
     evaluate(

@@ -42,7 +42,7 @@ from caseunet.files import (
     written_whole,
 )
 from caseunet.losses import create_loss, inverse_frequency_weights
-from caseunet.models import create_model
+from caseunet.models import create_model, planned_arguments
 from caseunet.pipelines.calibration import learn_quality
 from caseunet.pipelines.fine_tuning import start_from_bundle
 from caseunet.progress import Display, counted
@@ -177,7 +177,7 @@ def _train(
         name=config.model.name,
         in_channels=preprocessing.in_channels,
         num_classes=len(label_map),
-        arguments=config.model.arguments,
+        arguments=planned_arguments(config.model.name, config.model.arguments, patch_size),
     )
     model = create_model(architecture.name, architecture.in_channels, len(label_map), **architecture.arguments)
     if start is not None:

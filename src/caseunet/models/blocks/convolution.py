@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from caseunet.errors import UserError
 
 Norm = Literal["none", "instance"]
+Initialization = Literal["he", "glorot"]
 
 
 def normalization(norm: str, channels: int) -> nn.Module:
@@ -22,23 +23,50 @@ def normalization(norm: str, channels: int) -> nn.Module:
 class ConvNormAct(nn.Module):
     """k×k convolution with bias, 'same' zero padding and stride 1, then ``norm``, then LeakyReLU.
 
-    Kernels start from He's normal distribution for the activation's slope, biases from zero.
     Shapes: (B, in_channels, H, W) → (B, out_channels, H, W).
+
+    Args:
+        activation_first: LeakyReLU before ``norm``.
+        initialization: of the kernel, see :func:`initialize`.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: int, norm: str = "none", negative_slope: float = 0.1
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        norm: str = "none",
+        negative_slope: float = 0.1,
+        activation_first: bool = False,
+        initialization: Initialization = "he",
     ) -> None:
         super().__init__()
+        self.activation_first = activation_first
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
         self.norm = normalization(norm, out_channels)
         self.act = nn.LeakyReLU(negative_slope, inplace=True)  # one map less to keep for the backward pass
-        nn.init.kaiming_normal_(self.conv.weight, a=negative_slope)
-        nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
+        initialize(self.conv, initialization, negative_slope)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.act(self.norm(self.conv(x)))
+        return self.finished(self.conv(x))
+
+    def finished(self, x: Tensor) -> Tensor:
+        """Norm and activation of what the convolution gave, which is overwritten."""
+        y: Tensor = self.norm(self.act(x)) if self.activation_first else self.act(self.norm(x))
         return y
+
+
+def initialize(conv: nn.Conv2d, initialization: str, negative_slope: float) -> None:
+    """Draw the kernel from He's normal distribution for that slope ("he"), or from Glorot's uniform one ("glorot").
+
+    The bias, if there is one, becomes zero.
+    """
+    if initialization == "he":
+        nn.init.kaiming_normal_(conv.weight, a=negative_slope)
+    else:
+        nn.init.xavier_uniform_(conv.weight)
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
 
 
 class ConvBatchNorm(nn.Sequential):

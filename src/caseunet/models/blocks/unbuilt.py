@@ -22,18 +22,25 @@ map's own size, then up-sample.
 **Where it does not pay.** Making a kernel costs the same for any image; below ``FEWEST_POSITIONS`` outputs in the batch
 (a 32×32 map) it costs more than it saves, on two CPU cores, and the up-sampled map is built after all. Compiled and
 exported networks do without that choice, for it would tie them to a size; an exported network keeps its kernels anyway.
+
+**On a GPU** it is the other way round: what costs is not arithmetic but how many kernels are launched, several
+thousand small ones in a training step. There maps are built after all, and what works on the same map side by side is
+merged into one convolution (``merge_kernels``, ``merge_blocks``), zeros and all.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from caseunet.models.blocks.convolution import ConvNormAct
+from caseunet.models.blocks.convolution import ConvNormAct, Initialization, initialize
 
 FEWEST_POSITIONS = 32 * 32
+
+FEW_LAUNCHES_ON = frozenset({"cuda"})
+"""Types of devices that are better off with few large operations."""
 
 
 class Raised(NamedTuple):
@@ -50,8 +57,39 @@ class UnbuiltConvNormAct(ConvNormAct):
     """
 
     def forward(self, *maps: Tensor | Raised) -> Tensor:
-        y: Tensor = self.act(self.norm(convolve(maps, self.conv.weight, self.conv.bias)))
-        return y
+        return self.finished(convolve(maps, self.conv.weight, self.conv.bias))
+
+
+class DepthwiseConvNormAct(ConvNormAct):
+    """1×1 convolution to ``out_channels``, then a k×k one of each channel by itself, then as in ``ConvNormAct``.
+
+    Shapes: x (B, in_channels, H, W), or :class:`Raised` of that size → (B, out_channels, H, W).
+
+    The 1×1 convolution works at the map's own size, which is the same as after up-sampling it.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        norm: str = "none",
+        negative_slope: float = 0.1,
+        activation_first: bool = False,
+        initialization: Initialization = "he",
+    ) -> None:
+        super().__init__(in_channels, out_channels, 1, norm, negative_slope, activation_first, initialization)
+        self.depthwise = nn.Conv2d(
+            out_channels, out_channels, kernel_size, padding=kernel_size // 2, groups=out_channels, bias=False
+        )
+        initialize(self.depthwise, initialization, 1.0)  # no activation comes between the two: a slope of 1
+
+    def forward(self, x: Tensor | Raised) -> Tensor:
+        raised = x if isinstance(x, Raised) else Raised(x, 1)
+        y = self.conv(raised.map)
+        if raised.factor > 1:
+            y = F.interpolate(y, scale_factor=raised.factor, mode="nearest")
+        return self.finished(self.depthwise(y))
 
 
 def convolve(maps: Sequence[Tensor | Raised], weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -61,6 +99,8 @@ def convolve(maps: Sequence[Tensor | Raised], weight: Tensor, bias: Tensor | Non
         weight: (out, ΣC_i, k, k), k odd.
         bias: (out).
     """
+    if wants_few_launches(maps[0]):
+        return F.conv2d(build(maps), weight, bias, padding=weight.shape[-1] // 2)
     total: Tensor | None = None
     start = 0
     for m in maps:
@@ -74,6 +114,63 @@ def convolve(maps: Sequence[Tensor | Raised], weight: Tensor, bias: Tensor | Non
         start += raised.map.shape[1]
     assert total is not None
     return total
+
+
+def wants_few_launches(x: Tensor | Raised) -> bool:
+    return (x.map if isinstance(x, Raised) else x).device.type in FEW_LAUNCHES_ON
+
+
+def build(maps: Sequence[Tensor | Raised]) -> Tensor:
+    """The channel concatenation, with raised maps up-sampled."""
+    whole = [F.interpolate(m.map, scale_factor=m.factor, mode="nearest") if isinstance(m, Raised) else m for m in maps]
+    return torch.cat(whole, 1) if len(whole) > 1 else whole[0]
+
+
+def merge_kernels(layers: Sequence[Any]) -> tuple[Tensor, Tensor]:
+    """Kernel and bias of one convolution that gives the outputs of several, of one map, one after another.
+
+    Smaller kernels get a rim of zeros.
+    """
+    largest = max(layer.conv.kernel_size[0] for layer in layers)
+    rims = [(largest - layer.conv.kernel_size[0]) // 2 for layer in layers]
+    kernels = [
+        F.pad(layer.conv.weight, (rim,) * 4) if rim else layer.conv.weight
+        for layer, rim in zip(layers, rims, strict=True)
+    ]
+    return torch.cat(kernels), _joined([layer.conv.bias for layer in layers])
+
+
+def merge_blocks(layers: Sequence[Any], read: Sequence[Sequence[int]], blocks: int) -> tuple[Tensor, Tensor]:
+    """Kernel and bias of one convolution that does what several do, each of which reads some blocks of the channels.
+
+    Args:
+        read: for each layer the blocks that it reads, in the order of its own channels.
+        blocks: how many there are; all of one width.
+    """
+    rows = []
+    for layer, own in zip(layers, read, strict=True):
+        parts = dict(zip(own, layer.conv.weight.chunk(len(own), 1), strict=True))
+        nothing = torch.zeros_like(parts[own[0]])
+        rows.append(torch.cat([parts.get(block, nothing) for block in range(blocks)], 1))
+    return torch.cat(rows), _joined([layer.conv.bias for layer in layers])
+
+
+def finish_together(layers: Sequence[Any], x: Tensor) -> Tensor:
+    """Norms and activations of several layers' outputs, (B, ΣC, H, W), which are overwritten."""
+    first = layers[0]
+
+    def norm(y: Tensor) -> Tensor:
+        if not isinstance(first.norm, nn.GroupNorm):
+            return y
+        scale, shift = (_joined([getattr(layer.norm, name) for layer in layers]) for name in ("weight", "bias"))
+        return F.group_norm(y, y.shape[1], scale, shift, first.norm.eps)
+
+    y: Tensor = norm(first.act(x)) if first.activation_first else first.act(norm(x))
+    return y
+
+
+def _joined(vectors: Sequence[Tensor | None]) -> Tensor:
+    return torch.cat([vector for vector in vectors if vector is not None])
 
 
 def _convolve_one(raised: Raised, kernel: Tensor, bias: Tensor | None) -> Tensor:

@@ -488,6 +488,16 @@ def compare(
             help="Networks (caseunet models lists them), recipes (default, paper), or YAML files laid over the rest.",
         ),
     ],
+    predictions: Annotated[
+        list[str],
+        Parameter(
+            negative="",
+            consume_multiple=True,
+            show_default=False,
+            help="Masks of other tools, to be scored and tested like the models: NAME=FOLDER, where FOLDER holds the "
+            "folders seed-0-fold-0 and so on, or, for one seed and one fold, the masks.",
+        ),
+    ] = [],  # noqa: B006
     out: Out = Path("comparison"),
     seeds: Seeds = 3,
     minutes: Annotated[float | None, Parameter(help="Budget of each training in minutes, instead of steps.")] = None,
@@ -506,10 +516,11 @@ def compare(
     Same splits, budget, augmentation and choice of weights; scored in source geometry; paired tests over patients with
     Holm's correction, beside the noise of the seeds. Stopped at any moment, --resume goes on.
     """
-    from caseunet.pipelines.compare import Design, variants_of
+    from caseunet.pipelines.compare import Design, predictions_of, variants_of
 
     variants = variants_of(models, config, _study_overrides(settings, minutes, steps))
-    _study(prepared, Design(variants, seeds, folds, protocol), out, raw, overwrite, resume, jobs)
+    design = Design(variants, seeds, folds, protocol, predictions=predictions_of(predictions))
+    _study(prepared, design, out, raw, overwrite, resume, jobs)
 
 
 @app.command

@@ -153,7 +153,7 @@ def print_study(summary: Any) -> None:
     table.add_column("", no_wrap=True)
     best = ranked[0].model
     for score in ranked:
-        cost = costs[score.model]
+        cost = costs.get(score.model)
         interval = "–" if score.interval is None else "–".join(number(end) for end in score.interval)
         beside = [d for d in summary.differences if {d.first, d.second} == {best, score.model}]
         whole = next((d for d in beside if d.structure == "all structures"), beside[0] if beside else None)
@@ -161,9 +161,11 @@ def print_study(summary: Any) -> None:
             escape(score.model),
             f"{number(score.mean)} ± {number(score.sd)}",
             interval,
-            f"{cost.gmac:.2f}",
-            f"{cost.milliseconds:.0f}",
-            f"{cost.training_minutes:.1f}",
+            *(
+                ("–", "–", "–")
+                if cost is None
+                else (f"{cost.gmac:.2f}", f"{cost.milliseconds:.0f}", f"{cost.training_minutes:.1f}")
+            ),
             "best" if whole is None else "worse" if whole.outcome.endswith("better") else whole.outcome,
         )
     console.print()

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from caseunet import UserError, create_model
+from caseunet.models import planned_arguments
+from caseunet.models.blocks.convolution import ConvNormAct
 from caseunet.models.case_unet import Attention, Bottleneck, CaseUNet, position_code
 
 BAD_SWITCHES: list[dict[str, object]] = [
@@ -97,6 +99,62 @@ def test_depth_follows_widths(widths: tuple[int, ...]) -> None:
     assert model(torch.zeros(1, 1, 64, 64)).shape == (1, 2, 64, 64)
 
 
+@pytest.mark.parametrize(
+    ("patch_size", "stages"),
+    [(None, 5), ("auto", 5), ((512, 512), 5), ((128, 512), 5), ((127, 512), 4), ((64, 64), 4), ((32, 96), 3)],
+)
+def test_stages_planned_for_a_size_leave_the_bottleneck_four_positions(
+    patch_size: tuple[int, int] | None, stages: int
+) -> None:
+    """127 halved five times is below 4; it is not the image's own size that counts but the one planned for."""
+    model = CaseUNet(1, 2, 1, "none", widths=(2, 3, 4, 5, 6), patch_size=patch_size)
+    assert len(model.encoder) == len(model.decoder) == stages
+    assert model(torch.zeros(1, 1, 64, 64)).shape == (1, 2, 64, 64)
+
+
+def test_networks_are_planned_only_where_they_ask_for_it() -> None:
+    size = (64, 96)
+    assert planned_arguments("nnunet", {}, size) == {"patch_size": [64, 96]}, "its own default is auto"
+    assert planned_arguments("nnunet", {"patch_size": [32, 32]}, size) == {"patch_size": [32, 32]}
+    assert planned_arguments("case_unet", {"norm": "instance"}, size) == {"norm": "instance"}, "the author's is fixed"
+    asked = {"norm": "instance", "patch_size": "auto"}
+    assert planned_arguments("case_unet", asked, size) == {"norm": "instance", "patch_size": [64, 96]}
+    assert asked["patch_size"] == "auto", "what is configured stays as it is"
+    assert planned_arguments("unet", {"widths": [4, 6]}, size) == {"widths": [4, 6]}
+
+
+def test_depth_wise_branches_have_one_kernel_a_channel() -> None:
+    """5×5 and 7×7 from c_in to c: c_in·c + c for the 1×1 one, k² c for the other, without a bias."""
+    dense, depthwise = (CaseUNet(3, 2, 1, "none", widths=(4, 6), large_kernels=kind) for kind in ("dense", "depthwise"))
+    for block, own in zip(
+        [stage.multi_scale for stage in dense.encoder], [stage.multi_scale for stage in depthwise.encoder], strict=True
+    ):
+        c, c_in = block.branches[0].conv.weight.shape[:2]
+        numbers = [sum(p.numel() for p in branch.parameters()) for branch in own.branches]
+        assert numbers == [9 * c_in * c + c, c_in * c + c + 25 * c, c_in * c + c + 49 * c]
+
+
+@pytest.mark.parametrize(
+    ("initialization", "expected"), [("he", 2 / (1.01 * 45 * 9)), ("glorot", 2 / (45 * 9 + 45 * 9))]
+)
+def test_kernels_start_with_the_variance_of_their_kind(initialization: str, expected: float) -> None:
+    """He: 2 / ((1 + slope²) fan_in); Glorot: 2 / (fan_in + fan_out)."""
+    torch.manual_seed(0)
+    conv = ConvNormAct(45, 45, 3, initialization=initialization).conv
+    assert conv.weight.var().item() == pytest.approx(expected, rel=0.05)
+    assert not conv.bias.any()
+
+
+def test_the_activation_comes_before_the_norm_on_request() -> None:
+    """After a norm that comes last each channel's mean is 0; after an activation it is not."""
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 16, 16)
+    means = [
+        ConvNormAct(3, 4, 3, "instance", activation_first=first)(x).mean((2, 3)).abs().max() for first in (True, False)
+    ]
+    assert means[0] < 1e-6 < 0.01 < means[1]
+
+
 def test_padding_is_cropped_where_it_was_added() -> None:
     """A model without a pool-grid of its own sees the image at the upper left; the result must be there too."""
     torch.manual_seed(0)
@@ -116,6 +174,11 @@ def test_padding_is_cropped_where_it_was_added() -> None:
         {"norm": "batch"},
         {"widths": (8,)},
         {"widths": (8, 0)},
+        {"large_kernels": "huge"},
+        {"initialization": "zero"},
+        {"patch_size": (64,)},
+        {"patch_size": (64, 15)},
+        {"patch_size": "large"},
         *BAD_SWITCHES,
     ],
 )

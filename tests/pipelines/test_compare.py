@@ -1,19 +1,24 @@
 """Comparisons and ablations: whole, small ones on made-up data, stopped, gone on with, and refused."""
 
 import json
+import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from safetensors.torch import load_file
 
+from caseunet.config import load_config
 from caseunet.data.store import Prepared
-from caseunet.errors import UserError
+from caseunet.errors import Interrupted, UserError
 from caseunet.evaluation.study import ALL, StudySummary
 from caseunet.files import read_model
 from caseunet.pipelines import compare as pipeline
 from caseunet.pipelines.ablate import PARTS, ablations
 from caseunet.pipelines.compare import Design, compare, variants_of
+from caseunet.pipelines.train import train
 from tests.conftest import TINY
 
 Run = Callable[..., tuple[int, str, str]]
@@ -91,6 +96,69 @@ def test_a_stopped_study_goes_on_where_it_was(
     more = compare(lits_prepared.folder, Design(variants, 2, (0, 1)), out, resume=True)
     assert len(trained) == 3 + 6, "a seed and a fold more"
     assert (study.summary.seeds, more.summary.seeds, more.summary.folds) == ((0,), (0, 1), (0, 1))
+
+
+def test_trainings_side_by_side_give_what_they_give_one_by_one(
+    lits_prepared: Prepared, models: list[str], tmp_path: Path
+) -> None:
+    variants = variants_of(models, None, COMMON)
+    studies = {
+        jobs: compare(lits_prepared.folder, Design(variants, 1), tmp_path / f"{jobs}", jobs=jobs) for jobs in (1, 2)
+    }
+    first, second = ([s.mean for s in study.summary.scores] for study in studies.values())
+    assert first == pytest.approx(second, rel=1e-3)  # another number of threads rounds otherwise
+    with pytest.raises(UserError, match="--jobs 0: expected at least 1"):
+        compare(lits_prepared.folder, Design(variants, 1), tmp_path / "none", jobs=0)
+
+
+def test_a_signal_comes_over_from_another_process() -> None:
+    arrived = pickle.loads(pickle.dumps(Interrupted("Stopped after step 3.", 15)))
+    assert (str(arrived), arrived.signal) == ("Stopped after step 3.", 15)
+
+
+def test_masks_of_another_tool_are_scored_beside_the_models(
+    cli: Run, lits_prepared: Prepared, models: list[str], tmp_path: Path
+) -> None:
+    """The masks are copies of the reference: the other tool's Dice is 1."""
+    raw = Path(lits_prepared.info.source.folder) if lits_prepared.info.source else tmp_path
+    for fold in (0, 1):
+        masks = tmp_path / "other" / f"seed-0-fold-{fold}"
+        masks.mkdir(parents=True)
+        for case in lits_prepared.fold(fold).val:
+            truth = next(raw.rglob(f"{case.replace('volume', 'segmentation')}.nii*"))
+            shutil.copy(truth, masks / (case + "".join(truth.suffixes)))
+    keys = [f"--{key}={value}" for key, value in COMMON.items()]
+    out = tmp_path / "study"
+    common = ("compare", str(lits_prepared.folder), "--models", *models, "--seeds", "1", "--out", out, *keys)
+    status, _, err = cli(*common, "--folds", "0", "1", "--predictions", f"other={tmp_path / 'nowhere'}")
+    assert (status, out.exists()) == (2, False)
+    assert "nowhere/seed-0-fold-0: no such folder. --predictions takes NAME=FOLDER" in err
+    status, text, err = cli(*common, "--folds", "0", "1", "--predictions", f"other={tmp_path / 'other'}")
+    assert (status, err) == (0, ""), text
+    summary = read_model(out / "study.json", StudySummary, "a study")
+    assert summary.score("other").mean == 1
+    assert [cost.model for cost in summary.costs] == ["small_unet", "small_case"]
+    assert summary.models["other"] == "masks of another tool, not trained here"
+    page = (out / "study.html").read_text()
+    assert "Not drawn, without score or cost: other" in page
+    status, _, err = cli(
+        *common, "--folds", "0", "--predictions", f"other={tmp_path / 'other' / 'seed-0-fold-0'}", "--resume"
+    )
+    assert (status, err) == (0, ""), "one seed and fold: the masks themselves"
+    for given, message in (("other", "expected NAME=FOLDER"), ("small_unet=x", "one of the models has that name")):
+        status, _, err = cli(*common, "--predictions", given, "--resume")
+        assert status == 2
+        assert message in err
+
+
+def test_networks_are_planned_for_what_they_train_on(lits_prepared: Prepared, tmp_path: Path) -> None:
+    arguments = {"widths": [4, 6, 8, 10, 12], "norm": "instance", "fusion_kernel_size": 1, "patch_size": "auto"}
+    overrides = COMMON | {"model.arguments": arguments, "data.patch_size": [32, 32]}
+    bundle = train(lits_prepared.folder, tmp_path / "run", load_config(overrides=overrides))
+    assert bundle.info.architecture.arguments["patch_size"] == [32, 32]
+    weights = load_file(bundle.folder / "model.safetensors")
+    stages = {name.split(".")[1] for name in weights if name.startswith("encoder.")}
+    assert stages == {"0", "1", "2"}, "32 pixels halved three times are 4"
 
 
 def test_what_cannot_be_compared_is_refused_before_any_training(

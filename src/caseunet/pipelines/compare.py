@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from multiprocessing import get_context
@@ -54,9 +54,18 @@ class Variant:
 
 @dataclass(frozen=True)
 class Cell:
-    """One training of a study, and all that comes of it."""
+    """One training of a study, and all that comes of it; or another tool's predictions in its place.
 
-    variant: Variant
+    Attributes:
+        model: its name.
+        variant: what is trained; None of another tool.
+        given: folder of another tool's masks.
+        folder: where the run, its predictions and its report go.
+    """
+
+    model: str
+    variant: Variant | None
+    given: Path | None
     seed: int
     fold: int
     folder: Path
@@ -67,7 +76,7 @@ class Cell:
 
     @property
     def told(self) -> str:
-        return f"{self.variant.name}, seed {self.seed}, fold {self.fold}"
+        return f"{self.model}, seed {self.seed}, fold {self.fold}"
 
 
 @dataclass(frozen=True)
@@ -80,6 +89,8 @@ class Design:
         folds: to validate on, one after another.
         protocol: as in ``evaluate``.
         title: of the page.
+        predictions: {name: folder} of other tools, whose masks of the same cases are scored beside the variants'. A
+            folder holds seed-S-fold-F/ for every seed and fold; where there is but one of each, the masks themselves.
     """
 
     variants: Sequence[Variant]
@@ -87,15 +98,36 @@ class Design:
     folds: Sequence[int] = (0,)
     protocol: str | None = None
     title: str = "Comparison of models"
+    predictions: Mapping[str, Path] = field(default_factory=dict)
 
     def cells(self, folder: Path) -> list[Cell]:
         """All trainings; whole rounds come first, so that a study that was stopped has compared something."""
         return [
-            Cell(v, seed, fold, folder / "runs" / v.name / f"seed-{seed}-fold-{fold}")
+            Cell(name, variant, given and self.masks(given, seed, fold), seed, fold, folder / "runs" / name / run_name)
             for seed in range(self.seeds)
             for fold in self.folds
-            for v in self.variants
+            for run_name in [f"seed-{seed}-fold-{fold}"]
+            for name, variant, given in [
+                *((v.name, v, None) for v in self.variants),
+                *((name, None, masks) for name, masks in self.predictions.items()),
+            ]
         ]
+
+    def masks(self, given: Path, seed: int, fold: int) -> Path:
+        """Where another tool's masks of a seed and fold are.
+
+        Raises:
+            UserError: they are not there.
+        """
+        folder = given / f"seed-{seed}-fold-{fold}"
+        if folder.is_dir():
+            return folder
+        if given.is_dir() and self.seeds == len(self.folds) == 1:
+            return given
+        raise UserError(
+            f"{folder}: no such folder. --predictions takes NAME=FOLDER, where FOLDER holds a folder of masks for "
+            "every seed and fold of the study (seed-0-fold-0, …), or, for one seed and one fold, the masks."
+        )
 
 
 @dataclass(frozen=True)
@@ -138,6 +170,23 @@ def variants_of(models: Sequence[str], file: Path | None, overrides: Mapping[str
     return variants
 
 
+def predictions_of(given: Sequence[str]) -> dict[str, Path]:
+    """["nnU-Net=masks"] as {"nnU-Net": Path("masks")}.
+
+    Raises:
+        UserError: one is no name with a folder, or a name cannot be that of a folder or is there twice.
+    """
+    found: dict[str, Path] = {}
+    for text in given:
+        name, equals, folder = text.partition("=")
+        if not (name and equals and folder) or "/" in name or "\\" in name or name in (".", ".."):
+            raise UserError(f'--predictions "{text}": expected NAME=FOLDER, such as nnU-Net=masks.')
+        if name in found:
+            raise UserError(f"--predictions {name}: is there twice.")
+        found[name] = Path(folder)
+    return found
+
+
 def variant(name: str, own: Mapping[str, Any], file: Path | None, overrides: Mapping[str, Any]) -> Variant:
     """The common configuration with a model's own keys (dotted) laid over it."""
     return Variant(name, own, load_config(file, None, {**own, **overrides}))
@@ -176,6 +225,10 @@ def compare(
             raise UserError(f"--{option} {number}: expected at least 1.")
     if resume and overwrite:
         raise UserError("A study is either replaced (--overwrite) or gone on with (--resume): choose one.")
+    twice = {v.name for v in design.variants} & set(design.predictions)
+    if twice:
+        raise UserError(f"--predictions {min(twice)}=…: one of the models has that name. Give it another one.")
+    design.cells(out)  # says which masks are missing
     prepared = Prepared(prepared_folder)
     source = _source(prepared, raw)
     for fold in design.folds:
@@ -190,7 +243,7 @@ def compare(
         cells = design.cells(folder)
         run = partial(_run, prepared=prepared.folder, splits=folder / SPLITS, source=source, protocol=design.protocol)
         _run_all(cells, run, jobs, display)
-        summary, cases = _conclude(cells, costs, design.title, size, prepared)
+        summary, cases = _conclude(design, cells, costs, size, prepared)
         write_study(folder, summary, cases)
     return Study(summary, out / "study.html")
 
@@ -326,16 +379,17 @@ def _run(
 ) -> None:
     """Train, predict and score one cell; what is there already is gone on with."""
     raw, reading = source
-    config = cell.variant.config
-    data = config.data.model_copy(update={"fold": cell.fold})
-    config = config.model_copy(update={"seed": cell.seed, "data": data})
-    run = cell.folder / "run"
-    if not (run / "bundle" / "model.json").is_file():
-        train(prepared, run, config, resume=run.exists(), display=display)
-    predictions = cell.folder / "predictions"
-    predict(run / "bundle", [raw], predictions, split=splits, fold=cell.fold, resume=True, display=display)
+    run, masks = None, cell.given or cell.folder / "predictions"
+    if cell.variant is not None:
+        config = cell.variant.config
+        data = config.data.model_copy(update={"fold": cell.fold})
+        config = config.model_copy(update={"seed": cell.seed, "data": data})
+        run = cell.folder / "run"
+        if not (run / "bundle" / "model.json").is_file():
+            train(prepared, run, config, resume=run.exists(), display=display)
+        predict(run / "bundle", [raw], masks, split=splits, fold=cell.fold, resume=True, display=display)
     evaluate(
-        predictions,
+        masks,
         raw,
         cell.folder / "report",
         protocol=protocol,
@@ -350,9 +404,9 @@ def _run(
 
 
 def _conclude(
+    design: Design,
     cells: Sequence[Cell],
     costs: Mapping[str, Mapping[str, float]],
-    title: str,
     size: tuple[int, int],
     prepared: Prepared,
 ) -> tuple[StudySummary, pd.DataFrame]:
@@ -360,16 +414,16 @@ def _conclude(
     tables = []
     for cell in cells:
         rows = read_cases(cell.folder / "report" / "cases.csv")
-        tables.append(rows.assign(model=cell.variant.name, seed=cell.seed, fold=cell.fold))
+        tables.append(rows.assign(model=cell.model, seed=cell.seed, fold=cell.fold))
     cases = pd.concat(tables, ignore_index=True)
     first = read_model(cells[0].folder / "report" / "summary.json", EvaluationSummary, "a report")
     scores = score_models(cases, first.ranked)
-    variants = {cell.variant.name: cell.variant for cell in cells}
-    config = cells[0].variant.config
+    config = design.variants[0].config
     budget = config.training
+    told = {v.name: v.told for v in design.variants}
     summary = StudySummary(
         code_version=version("caseunet"),
-        title=title,
+        title=design.title,
         protocol=first.protocol,
         metric=first.ranked,
         measure=first.columns[first.ranked],
@@ -377,10 +431,10 @@ def _conclude(
         size=size,
         seeds=tuple(sorted({cell.seed for cell in cells})),
         folds=tuple(sorted({cell.fold for cell in cells})),
-        models={name: v.told for name, v in variants.items()},
+        models=told | dict.fromkeys(design.predictions, "masks of another tool, not trained here"),
         scores=tuple(scores),
         differences=tuple(compare_models(cases, first.ranked, scores)),
-        costs=tuple(_cost(name, costs[name], [c for c in cells if c.variant.name == name]) for name in variants),
+        costs=tuple(_cost(name, costs[name], [c for c in cells if c.model == name]) for name in told),
         settings=_settings(config, prepared, first),
         caution=prepared.split.caution,
     )

@@ -2,13 +2,13 @@
 
 python benchmarks/networks.py OUT.json [--device cuda] [--size 512] [--batch 1] [--bf16] [--compiled] [--only NAME ...]
 
-Besides the registered networks (default arguments, 3 channels, 3 classes) there are CASe-UNet's lighter version, and
-both in the plain form, in which concatenations and up-sampled maps are built; those also in contiguous memory format,
-since each form may take its better one. A training step is forward, hybrid loss, backward and a step of Adamax. Every
-figure is from a process of its own: the median time of three calls after one, and the highest memory above what the
-process held before, weights included. Ratios are to the network "nnunet". On Linux the allocator keeps much of what
-was freed; with MALLOC_MMAP_THRESHOLD_=65536 in the environment it gives that back at once, and the memory shown is what
-is really needed (times are not to be read from such a run).
+Besides the registered networks (default arguments, 3 channels, 3 classes) there are CASe-UNet as recipe "default" has
+it, its lighter version, and both of the author's in the plain form, in which concatenations and up-sampled maps are
+built; those also in contiguous memory format, since each form may take its better one. A training step is forward,
+hybrid loss, backward and a step of Adamax. Every figure is from a process of its own: the median time of three calls
+after one, and the highest memory above what the process held before, weights included. Ratios are to the network
+"nnunet". On Linux the allocator keeps much of what was freed; with MALLOC_MMAP_THRESHOLD_=65536 in the environment it
+gives that back at once, and the memory shown is what is really needed (times are not to be read from such a run).
 
 Predicted for CASe-UNet with 1×1 fusion at 512×512 on two CPU cores, in float32: 1.37 times fewer multiply-adds (110.6
 to 80.7), and 1.6 times the speed of prediction, since less is copied too; half the memory of a training step. What came
@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.models.plain import PlainCaseUNet
 
+from caseunet.config import load_config
 from caseunet.errors import UserError
 from caseunet.files import write_json
 from caseunet.models import create_model, list_models
@@ -51,6 +52,8 @@ def forms() -> dict[str, tuple]:
         ):
             for layout in ("", ", contiguous"):
                 rows[f"case_unet {fusion}×{fusion}{label}{layout}"] = (build, not layout)
+    default = load_config().model
+    rows["case_unet default"] = (partial(create_model, default.name, 3, 3, **default.arguments), True)
     for name in list_models():
         if name != "case_unet":
             rows[name] = (partial(create_model, name, 3, 3), True)

@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ import yaml
 from caseunet.config import RECIPES, Config, PrepareConfig, load_config
 from caseunet.data.loader import plan_patch_size, plan_preprocessing
 from caseunet.data.store import Prepared, RawSource
-from caseunet.errors import UserError
+from caseunet.errors import Interrupted, UserError
 from caseunet.evaluation.rows import read_cases
 from caseunet.evaluation.study import ModelCost, StudySummary, compare_models, score_models
 from caseunet.evaluation.study_page import write_study
@@ -34,6 +34,7 @@ from caseunet.pipelines.models import count, measure
 from caseunet.pipelines.predict import predict
 from caseunet.pipelines.train import train
 from caseunet.progress import Display, counted
+from caseunet.training.stopping import stop_on_signals
 
 KIND = "a study"
 PLAN, SPLITS = "plan.json", "splits.json"
@@ -339,6 +340,7 @@ def _run_all(cells: Sequence[Cell], run: Callable[..., None], jobs: int, display
 
     Raises:
         UserError: a cell cannot be run, or its process died. What was begun is ended first, the rest not begun.
+        Interrupted: a signal came; the trainings under way have saved.
     """
     todo = [(number, cell) for number, cell in enumerate(cells, 1) if not cell.is_done]
     if jobs == 1:
@@ -347,26 +349,42 @@ def _run_all(cells: Sequence[Cell], run: Callable[..., None], jobs: int, display
             run(cell, display=display)
         return
     threads = max(1, (psutil.cpu_count(logical=False) or 1) // jobs)
-    pool = ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_take_share, initargs=(threads,))
-    with pool, display.stage("training, predicting and scoring", max(len(todo), 1), "model") as stage:
+    pool = ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_prepare_process, initargs=(threads,))
+    with (
+        pool,
+        stop_on_signals() as stop,
+        display.stage("training, predicting and scoring", max(len(todo), 1), "model") as stage,
+    ):
         begun = {pool.submit(run, cell, display=Display()): cell for _, cell in todo}
+        waiting = set(begun)
         try:
-            for future in as_completed(begun):
-                future.result()
-                stage.advance(1, begun[future].told)
+            while waiting and not stop.signal:
+                done, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
+                for future in done:
+                    future.result()
+                    stage.advance(1, begun[future].told)
         except BrokenProcessPool as error:
             raise UserError(
                 f"A process that trained died, most likely for want of memory. Lower --jobs (now {jobs}) and go on "
                 "with --resume."
             ) from error
         finally:
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
+            if stop.signal:
+                for process in psutil.Process().children():
+                    process.terminate()
+            wait(waiting)
+        if stop.signal:
+            raise Interrupted("Stopped; the trainings under way are saved.", stop.signal)
 
 
-def _take_share(threads: int) -> None:
-    """Let this process use so many threads: several that take all of them hinder each other."""
+def _prepare_process(threads: int) -> None:
+    """Let this process use so many threads, for several that take all hinder each other; and leave a terminal's Ctrl-C
+    to the process that began it, which passes it on once."""
     os.environ["OMP_NUM_THREADS"] = str(threads)  # for what it starts itself
     torch.set_num_threads(threads)
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)
 
 
 def _run(

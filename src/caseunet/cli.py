@@ -516,7 +516,7 @@ def compare(
     Same splits, budget, augmentation and choice of weights; scored in source geometry; paired tests over patients with
     Holm's correction, beside the noise of the seeds. Stopped at any moment, --resume goes on.
     """
-    from caseunet.pipelines.compare import Design, predictions_of, variants_of
+    from caseunet.pipelines.study_design import Design, predictions_of, variants_of
 
     variants = variants_of(models, config, _study_overrides(settings, minutes, steps))
     design = Design(variants, seeds, folds, protocol, predictions=predictions_of(predictions))
@@ -543,7 +543,7 @@ def ablate(
 ) -> None:
     """Take CASe-UNet apart, one part at a time: scales, levels, attention, loss terms, class weights."""
     from caseunet.pipelines.ablate import ablations
-    from caseunet.pipelines.compare import Design
+    from caseunet.pipelines.study_design import Design
 
     variants = ablations(recipe, config, _study_overrides(settings, minutes, steps))
     design = Design(variants, seeds, folds, protocol, "Ablation of CASe-UNet")

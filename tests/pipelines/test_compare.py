@@ -1,8 +1,12 @@
 """Comparisons and ablations: whole, small ones on made-up data, stopped, gone on with, and refused."""
 
 import json
+import os
 import pickle
 import shutil
+import signal
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,8 +20,10 @@ from caseunet.errors import Interrupted, UserError
 from caseunet.evaluation.study import ALL, StudySummary
 from caseunet.files import read_model
 from caseunet.pipelines import compare as pipeline
+from caseunet.pipelines import study_runs
 from caseunet.pipelines.ablate import PARTS, ablations
-from caseunet.pipelines.compare import Design, compare, variants_of
+from caseunet.pipelines.compare import compare
+from caseunet.pipelines.study_design import Design, variants_of
 from caseunet.pipelines.train import train
 from tests.conftest import TINY
 
@@ -72,7 +78,7 @@ def test_a_stopped_study_goes_on_where_it_was(
     lits_prepared: Prepared, models: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     variants = variants_of(models, None, COMMON)
-    real, trained = pipeline.train, []
+    real, trained = study_runs.train, []
 
     def train(*arguments: object, **keywords: object) -> object:
         if len(trained) == 1:
@@ -81,7 +87,7 @@ def test_a_stopped_study_goes_on_where_it_was(
         trained.append("once")
         return real(*arguments, **keywords)
 
-    monkeypatch.setattr(pipeline, "train", train)
+    monkeypatch.setattr(study_runs, "train", train)
     out = tmp_path / "study"
     with pytest.raises(KeyboardInterrupt):
         compare(lits_prepared.folder, Design(variants, 1), out)
@@ -109,6 +115,28 @@ def test_trainings_side_by_side_give_what_they_give_one_by_one(
     assert first == pytest.approx(second, rel=1e-3)  # another number of threads rounds otherwise
     with pytest.raises(UserError, match="--jobs 0: expected at least 1"):
         compare(lits_prepared.folder, Design(variants, 1), tmp_path / "none", jobs=0)
+
+
+def test_a_signal_ends_trainings_side_by_side_with_all_saved(
+    lits_prepared: Prepared, models: list[str], tmp_path: Path
+) -> None:
+    variants = variants_of(models, None, COMMON | {"training.steps": 100_000, "training.log_every": 1})
+    runs = [tmp_path / "study" / "runs" / v.name / "seed-0-fold-0" / "run" for v in variants]
+
+    def stop_once_both_train() -> None:
+        began = time.monotonic()
+        while time.monotonic() - began < 120 and not all((run / "metrics.csv").is_file() for run in runs):
+            time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=stop_once_both_train)
+    thread.start()
+    with pytest.raises(Interrupted) as stopped:
+        compare(lits_prepared.folder, Design(variants, 1), tmp_path / "study", jobs=2)
+    thread.join()
+    assert stopped.value.signal == signal.SIGTERM
+    for run in runs:
+        assert len(list((run / "checkpoints").glob("step-*.ckpt"))) == 1
 
 
 def test_a_signal_comes_over_from_another_process() -> None:
@@ -173,7 +201,7 @@ def test_what_cannot_be_compared_is_refused_before_any_training(
         with pytest.raises(UserError, match=text):
             variants_of(given, None, COMMON)
     variants = variants_of(models, None, COMMON)
-    monkeypatch.setattr(pipeline, "train", lambda *_, **__: pytest.fail("it trained"))
+    monkeypatch.setattr(study_runs, "train", lambda *_, **__: pytest.fail("it trained"))
     with pytest.raises(UserError, match="expected at least 1"):
         compare(lits_prepared.folder, Design(variants, 0), tmp_path / "study")
     with pytest.raises(UserError, match="fold"):

@@ -8,7 +8,7 @@ from typing import Any
 from caseunet.config import Config
 from caseunet.errors import UserError
 from caseunet.models.case_unet import CaseUNet
-from caseunet.pipelines.compare import Variant, variant
+from caseunet.pipelines.study_design import Variant, variant
 
 WHOLE = "whole"
 PARTS: dict[str, dict[str, Any]] = {

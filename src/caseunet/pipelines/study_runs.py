@@ -1,0 +1,106 @@
+"""The trainings of a study: one after another or side by side, each predicted and scored where it is done."""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from pathlib import Path
+
+import psutil
+import torch
+
+from caseunet.config import PrepareConfig
+from caseunet.errors import Interrupted, UserError
+from caseunet.files import Location
+from caseunet.pipelines.evaluate import evaluate
+from caseunet.pipelines.predict import predict
+from caseunet.pipelines.study_design import Cell
+from caseunet.pipelines.train import train
+from caseunet.progress import Display
+from caseunet.training.stopping import stop_on_signals
+
+
+def run_all(cells: Sequence[Cell], run: Callable[..., None], jobs: int, display: Display) -> None:
+    """Run what is not done yet.
+
+    Raises:
+        UserError: a cell cannot be run, or its process died. What was begun is ended first, the rest not begun.
+        Interrupted: a signal came; the trainings under way have saved.
+    """
+    todo = [(number, cell) for number, cell in enumerate(cells, 1) if not cell.is_done]
+    if jobs == 1:
+        for number, cell in todo:
+            display.say(f"\n{number} of {len(cells)}: {cell.told}", "bold")
+            run(cell, display=display)
+        return
+    threads = max(1, (psutil.cpu_count(logical=False) or 1) // jobs)
+    pool = ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_prepare_process, initargs=(threads,))
+    with (
+        pool,
+        stop_on_signals() as stop,
+        display.stage("training, predicting and scoring", max(len(todo), 1), "model") as stage,
+    ):
+        begun = {pool.submit(run, cell, display=Display()): cell for _, cell in todo}
+        waiting = set(begun)
+        try:
+            while waiting and not stop.signal:
+                done, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
+                for future in done:
+                    future.result()
+                    stage.advance(1, begun[future].told)
+        except BrokenProcessPool as error:
+            raise UserError(
+                f"A process that trained died, most likely for want of memory. Lower --jobs (now {jobs}) and go on "
+                "with --resume."
+            ) from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            if stop.signal:
+                for process in psutil.Process().children():
+                    process.terminate()
+            wait(waiting)
+        if stop.signal:
+            raise Interrupted("Stopped; the trainings under way are saved.", stop.signal)
+
+
+def _prepare_process(threads: int) -> None:
+    """Let this process use so many threads, for several that take all hinder each other; and leave a terminal's Ctrl-C
+    to the process that began it, which passes it on once."""
+    torch.set_num_threads(threads)
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)
+
+
+def run_cell(
+    cell: Cell,
+    prepared: Location,
+    splits: Path,
+    source: tuple[Path, PrepareConfig],
+    protocol: str | None,
+    display: Display,
+) -> None:
+    """Train, predict and score one cell; what is there already is gone on with."""
+    raw, reading = source
+    run, masks = None, cell.given or cell.folder / "predictions"
+    if cell.variant is not None:
+        config = cell.variant.config
+        data = config.data.model_copy(update={"fold": cell.fold})
+        config = config.model_copy(update={"seed": cell.seed, "data": data})
+        run = cell.folder / "run"
+        if not (run / "bundle" / "model.json").is_file():
+            train(prepared, run, config, resume=run.exists(), display=display)
+        predict(run / "bundle", [raw], masks, split=splits, fold=cell.fold, resume=True, display=display)
+    evaluate(
+        masks,
+        raw,
+        cell.folder / "report",
+        protocol=protocol,
+        split=splits,
+        fold=cell.fold,
+        run=run,
+        config=reading,
+        overwrite=True,
+        title=cell.told,
+        display=display,
+    )

@@ -16,6 +16,7 @@ TINY: dict[str, list[dict[str, Any]]] = {
     "case_unet": [
         {"widths": SMALL},
         {"widths": SMALL, "fusion_kernel_size": 1, "norm": "instance", "attention": "spatial"},
+        {"widths": SMALL, "fusion_kernel_size": 1, "norm": "batch", "full_resolution": True, "deep_supervision": True},
     ],
     "unet": [{"widths": SMALL}, {"widths": SMALL, "norm": "instance"}],
     "unet3plus": [

@@ -171,7 +171,7 @@ def test_padding_is_cropped_where_it_was_added() -> None:
     [
         {"fusion_kernel_size": 5},
         {"attention": "rows"},
-        {"norm": "batch"},
+        {"norm": "group"},
         {"widths": (8,)},
         {"widths": (8, 0)},
         {"large_kernels": "huge"},

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from caseunet.errors import UserError
-from caseunet.models.blocks.convolution import ConvNormAct, Initialization
+from caseunet.models.blocks.convolution import ConvNormAct, Initialization, Norm
 from caseunet.models.blocks.padding import pad_image
 from caseunet.models.blocks.unbuilt import (
     DepthwiseConvNormAct,
@@ -235,7 +235,7 @@ class CaseUNet(nn.Module):
         fusion_kernel_size: 3 (the original) or 1 (the author's lighter version).
         attention: "author" (tokens are the column–head pairs of each image row), "spatial" (every position attends to
             every position, each head on its own; the same parameters) or "none" (b is en).
-        norm: "none" (the author's) or "instance", between each convolution and its activation.
+        norm: "none" (the author's), "instance" or "batch", between each convolution and its activation.
         widths: channels of the encoder stages. The decoder has them in reverse, without the last and with the last but
             one twice: 32, 64, 128, 256, 512 gives 256, 256, 128, 64, 32.
         kernel_sizes: of the three parallel convolutions; (3, 3, 3) has one scale only.
@@ -266,7 +266,7 @@ class CaseUNet(nn.Module):
         num_classes: int,
         fusion_kernel_size: Literal[1, 3] = 3,
         attention: Literal["author", "spatial", "none"] = "author",
-        norm: Literal["none", "instance"] = "none",
+        norm: Norm = "none",
         widths: Sequence[int] = (32, 64, 128, 256, 512),
         kernel_sizes: Sequence[int] = (3, 5, 7),
         multi_level: bool = True,

@@ -2,19 +2,18 @@
 
 Paper: Ronneberger, Fischer, Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation", MICCAI 2015
 (arXiv:1505.04597), figure 1. Differences from it, all usual today: 'same' zero padding instead of valid convolutions,
-so that the output has the input's size; LeakyReLU 0.1 instead of ReLU; optional instance norm; no dropout.
+so that the output has the input's size; LeakyReLU 0.1 instead of ReLU; optional norm; no dropout.
 """
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from caseunet.errors import UserError
-from caseunet.models.blocks.convolution import ConvNormAct
+from caseunet.models.blocks.convolution import ConvNormAct, Norm
 from caseunet.models.blocks.padding import pad_image
 
 
@@ -31,7 +30,7 @@ class UNet(nn.Module):
     Args:
         in_channels: channels of the image.
         num_classes: classes with the background.
-        norm: "none" (the paper's) or "instance".
+        norm: "none" (the paper's), "instance" or "batch".
         widths: channels at each size, from the full one down; each step halves H and W.
 
     Raises:
@@ -42,7 +41,7 @@ class UNet(nn.Module):
         self,
         in_channels: int,
         num_classes: int,
-        norm: Literal["none", "instance"] = "none",
+        norm: Norm = "none",
         widths: Sequence[int] = (64, 128, 256, 512, 1024),
     ) -> None:
         super().__init__()

@@ -6,18 +6,20 @@ from torch import Tensor, nn
 
 from caseunet.errors import UserError
 
-Norm = Literal["none", "instance"]
+Norm = Literal["none", "instance", "batch"]
 Initialization = Literal["he", "glorot"]
 
 
 def normalization(norm: str, channels: int) -> nn.Module:
-    """The layer between a convolution and its activation: identity, or instance norm with learned scale and shift."""
+    """The layer between a convolution and its activation: identity, or a norm with learned scale and shift."""
     if norm == "none":
         return nn.Identity()
     if norm == "instance":
         # One group per channel is instance norm, and on CPUs the faster of torch's two (benchmarks/normalization.py).
         return nn.GroupNorm(channels, channels)
-    raise UserError(f'norm="{norm}": expected "none" or "instance".')
+    if norm == "batch":
+        return nn.BatchNorm2d(channels)
+    raise UserError(f'norm="{norm}": expected "none", "instance" or "batch".')
 
 
 class ConvNormAct(nn.Module):

@@ -160,8 +160,11 @@ def finish_together(layers: Sequence[Any], x: Tensor) -> Tensor:
     first = layers[0]
 
     def norm(y: Tensor) -> Tensor:
-        if not isinstance(first.norm, nn.GroupNorm):
+        if isinstance(first.norm, nn.Identity):
             return y
+        if not isinstance(first.norm, nn.GroupNorm):  # batch norm keeps statistics for each layer
+            parts = y.chunk(len(layers), 1)
+            return torch.cat([layer.norm(part) for layer, part in zip(layers, parts, strict=True)], 1)
         scale, shift = (_joined([getattr(layer.norm, name) for layer in layers]) for name in ("weight", "bias"))
         return F.group_norm(y, y.shape[1], scale, shift, first.norm.eps)
 

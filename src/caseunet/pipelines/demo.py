@@ -103,7 +103,7 @@ def _run(out: Path, config: Config, synthetic: bool, display: Display) -> DemoRe
 
 
 def demo_config(minutes: float, seed: int, synthetic: bool) -> Config:
-    """The default recipe at half its width, which two CPU cores train in minutes."""
+    """The default recipe at a third of its width, which two CPU cores train in minutes."""
     overrides = {
         "seed": seed,
         "prepare.split": "group" if synthetic else "slice-blocks",

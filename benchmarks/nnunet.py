@@ -263,10 +263,8 @@ def predict(trainer: BudgetTrainer, out: Path, folder: Path, mirroring: bool) ->
         [[str(images / f"{case}_0000{ending}")] for case in cases], [str(folder / case) for case in cases]
     )
     seconds = time.monotonic() - began
-    for extra in folder.glob(
-        "*.json"
-    ):  # nnU-Net's notes; with a dataset.json the folder would look like a raw data set
-        extra.unlink()
+    for notes in folder.glob("*.json"):  # with a dataset.json the folder would look like a raw data set
+        notes.unlink()
     return seconds
 
 

@@ -61,6 +61,11 @@ VARIATIONS: dict[str, dict[str, Any]] = {
     "after the pool, widths 32 48 96 160": case(24, widths=[32, 48, 96, 160]),
     "before the pool, Adamax 0.012": BEFORE | {"optimizer.lr": 0.012},
     "after the pool, AdamW 1e-3": AFTER | {"optimizer.name": "adamw", "optimizer.lr": 0.001},
+    "half width, after the pool": case(12),
+    "half width, before the pool": case(8, full_resolution=True),
+    "half width, before the pool, 3×3 fusion": case(8, full_resolution=True, fusion_kernel_size=3),
+    "half width, after the pool, batch norm": case(12, norm="batch"),
+    "half width, before the pool, batch norm": case(8, full_resolution=True, norm="batch"),
 }
 
 
@@ -120,7 +125,7 @@ def write(options: argparse.Namespace, found: dict[str, list[float]]) -> None:
         "torch": torch.__version__,
         "dice": {name: values for name, values in found.items() if values},
     }
-    options.out.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    options.out.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from caseunet import create_model
 from caseunet.models.blocks import unbuilt
-from caseunet.models.blocks.unbuilt import Raised, convolve
+from caseunet.models.blocks.unbuilt import Raised, convolve, wants_few_launches
 from caseunet.models.case_unet import CaseUNet
 from tests.models.plain import PlainCaseUNet
 
@@ -62,6 +62,14 @@ def test_every_switch_equals_the_plain_form(
     assert set(grads) == set(expected_grads) == {name for name, _ in model.named_parameters()}
     for name, gradient in grads.items():
         torch.testing.assert_close(gradient, expected_grads[name], rtol=1e-9, atol=1e-12)
+
+
+def test_few_launches_are_wanted_on_a_gpu_for_maps_that_are_not_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    sixteen = torch.empty(16, 1, 128, 128, device="meta")
+    assert not wants_few_launches(sixteen), "it is no GPU"
+    monkeypatch.setattr(unbuilt, "FEW_LAUNCHES_ON", frozenset({"meta"}))
+    assert wants_few_launches(Raised(sixteen, 2)), "16 × 256 × 256 positions"
+    assert not wants_few_launches(Raised(sixteen, 4))
 
 
 @pytest.mark.parametrize("fusion", [1, 3])

@@ -25,7 +25,7 @@ exported networks do without that choice, for it would tie them to a size; an ex
 
 **On a GPU** it is the other way round: what costs is not arithmetic but how many kernels are launched, several
 thousand small ones in a training step. There maps are built after all, and what works on the same map side by side is
-merged into one convolution (``merge_kernels``, ``merge_blocks``), zeros and all.
+merged into one convolution (``merge_kernels``, ``merge_blocks``), zeros and all, as long as the maps are not large.
 """
 
 from collections.abc import Sequence
@@ -41,6 +41,9 @@ FEWEST_POSITIONS = 32 * 32
 
 FEW_LAUNCHES_ON = frozenset({"cuda"})
 """Types of devices that are better off with few large operations."""
+
+MOST_POSITIONS = 2**20
+"""Of a map in the batch for which that is so: sixteen of 256×256. Beyond, arithmetic and memory count again."""
 
 
 class Raised(NamedTuple):
@@ -117,7 +120,10 @@ def convolve(maps: Sequence[Tensor | Raised], weight: Tensor, bias: Tensor | Non
 
 
 def wants_few_launches(x: Tensor | Raised) -> bool:
-    return (x.map if isinstance(x, Raised) else x).device.type in FEW_LAUNCHES_ON
+    raised = x if isinstance(x, Raised) else Raised(x, 1)
+    if raised.map.device.type not in FEW_LAUNCHES_ON:
+        return False
+    return torch.compiler.is_compiling() or _positions(raised) <= MOST_POSITIONS
 
 
 def build(maps: Sequence[Tensor | Raised]) -> Tensor:

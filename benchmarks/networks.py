@@ -32,7 +32,7 @@ from tests.models.plain import PlainCaseUNet
 from caseunet.config import load_config
 from caseunet.errors import UserError
 from caseunet.files import write_json
-from caseunet.models import create_model, list_models
+from caseunet.models import create_model, list_models, planned_arguments
 from caseunet.pipelines.models import count, measure
 
 BASE = "nnunet"
@@ -42,8 +42,8 @@ def plain(fusion_kernel_size: int) -> nn.Module:
     return PlainCaseUNet(create_model("case_unet", 3, 3, fusion_kernel_size=fusion_kernel_size))  # type: ignore[arg-type]
 
 
-def forms() -> dict[str, tuple]:
-    """Name of the row → how to build the network, and whether in channels-last memory format."""
+def forms(size: tuple[int, int]) -> dict[str, tuple]:
+    """Name of the row → how to build the network (planned for the size), and whether in channels-last memory format."""
     rows: dict[str, tuple] = {}
     for fusion in (3, 1):
         for label, build in (
@@ -53,10 +53,11 @@ def forms() -> dict[str, tuple]:
             for layout in ("", ", contiguous"):
                 rows[f"case_unet {fusion}×{fusion}{label}{layout}"] = (build, not layout)
     default = load_config().model
-    rows["case_unet default"] = (partial(create_model, default.name, 3, 3, **default.arguments), True)
+    planned = planned_arguments(default.name, default.arguments, size)
+    rows["case_unet default"] = (partial(create_model, default.name, 3, 3, **planned), True)
     for name in list_models():
         if name != "case_unet":
-            rows[name] = (partial(create_model, name, 3, 3), True)
+            rows[name] = (partial(create_model, name, 3, 3, **planned_arguments(name, {}, size)), True)
     return rows
 
 
@@ -93,7 +94,7 @@ def main() -> None:
     print(json.dumps(about))
     print(f"{'network':32} {'million':>8} {'GMAC':>7}  prediction ms, MiB   training ms, MiB")
     rows: dict[str, dict] = {}
-    for label, (build, channels_last) in forms().items():
+    for label, (build, channels_last) in forms(size).items():
         if options.only and not label.startswith(tuple(options.only)):
             continue
         parameters, gmac = count(build, size)

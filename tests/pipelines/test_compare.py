@@ -169,6 +169,8 @@ def test_masks_of_another_tool_are_scored_beside_the_models(
     assert summary.models["other"] == "masks of another tool, not trained here"
     page = (out / "study.html").read_text()
     assert "Not drawn, without score or cost: other" in page
+    assert "2 models were trained alike, each with 1 seed (0)" in page
+    assert "Of other there are only masks, made elsewhere" in page
     status, _, err = cli(
         *common, "--folds", "0", "--predictions", f"other={tmp_path / 'other' / 'seed-0-fold-0'}", "--resume"
     )

@@ -93,6 +93,8 @@ class StudySummary(Stored):
     folds: tuple[int, ...]
     models: dict[str, str]
     """{name: how it differs, as YAML on one line}."""
+    outside: tuple[str, ...] = ()
+    """Those of the models that are other tools, of which the study has the masks alone."""
     scores: tuple[ModelScore, ...]
     differences: tuple[StudyDifference, ...]
     costs: tuple[ModelCost, ...]

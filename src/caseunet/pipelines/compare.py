@@ -210,6 +210,7 @@ def _conclude(
         seeds=tuple(sorted({cell.seed for cell in cells})),
         folds=tuple(sorted({cell.fold for cell in cells})),
         models=told | dict.fromkeys(design.predictions, "masks of another tool, not trained here"),
+        outside=tuple(design.predictions),
         scores=tuple(scores),
         differences=tuple(compare_models(cases, first.ranked, scores)),
         costs=tuple(_cost(name, costs[name], [c for c in cells if c.model == name]) for name in told),

@@ -7,10 +7,10 @@ says otherwise, default augmentation, the same batches; then the fold's validati
 size. Scores are kept as they come: a search that is cut short has compared something. Several trainings share a GPU
 (with NVIDIA's MPS running they hinder each other less); on a CPU give one worker for each core or two.
 
-Widths were chosen so that a training step takes about as long as one of nnU-Net's network at its full width, on a CPU. A
-trial with one seed had led to expect that CASe-UNet learns faster than a U-Net, and little else. On an H200
-(variations.json: hippocampus; variations_liver.json: liver slices, batch 8, 300 steps, one seed), where the search ended
-before the second seed of some, every form came out ahead of nnU-Net's network with Adamax, and most differ from
+Widths were chosen so that a training step takes about as long as one of nnU-Net's network at its full width, on a
+CPU. A trial with one seed had led to expect that CASe-UNet learns faster than a U-Net, and little else. On an H200
+(variations.json: hippocampus; variations_liver.json: liver slices, batch 8, 300 steps, one seed), where the search
+ended before the second seed of some, every form came out ahead of nnU-Net's network with Adamax, and most differ from
 each other by less than two seeds do. Deep supervision did not help; nor did more and larger heads, or AdamW.
 """
 

@@ -59,7 +59,12 @@ class Form(NamedTuple):
     def branch(self, in_channels: int, out_channels: int, kernel_size: int) -> ConvNormAct:
         if self.depthwise and kernel_size > 3:
             return DepthwiseConvNormAct(
-                in_channels, out_channels, kernel_size, self.norm, 0.1, self.activation_first, self.initialization
+                in_channels,
+                out_channels,
+                kernel_size,
+                self.initialization,
+                norm=self.norm,
+                activation_first=self.activation_first,
             )
         return self.conv(in_channels, out_channels, kernel_size)
 

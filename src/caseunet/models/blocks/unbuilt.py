@@ -69,6 +69,9 @@ class DepthwiseConvNormAct(ConvNormAct):
     Shapes: x (B, in_channels, H, W), or :class:`Raised` of that size → (B, out_channels, H, W).
 
     The 1×1 convolution works at the map's own size, which is the same as after up-sampling it.
+
+    Args:
+        form: what else ``ConvNormAct`` takes.
     """
 
     def __init__(
@@ -76,12 +79,10 @@ class DepthwiseConvNormAct(ConvNormAct):
         in_channels: int,
         out_channels: int,
         kernel_size: int,
-        norm: str = "none",
-        negative_slope: float = 0.1,
-        activation_first: bool = False,
         initialization: Initialization = "he",
+        **form: Any,
     ) -> None:
-        super().__init__(in_channels, out_channels, 1, norm, negative_slope, activation_first, initialization)
+        super().__init__(in_channels, out_channels, 1, initialization=initialization, **form)
         self.depthwise = nn.Conv2d(
             out_channels, out_channels, kernel_size, padding=kernel_size // 2, groups=out_channels, bias=False
         )

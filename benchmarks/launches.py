@@ -6,8 +6,8 @@ On a CPU nothing is concatenated, up-sampled or multiplied by zero (blocks/unbui
 launch, so that there the three branches are one convolution, the three fusions another, and concatenations are built.
 Both give the same numbers. A step is forward in bfloat16, hybrid loss, backward, clipping and Adamax; median of five.
 
-Predicted: 2 to 2.5 times as fast at 64×64, where little but launches counts. It came out 1.4 times there, for 2.3 times
-fewer launches: branches whose channels are no multiple of 8 miss the tensor cores. At 256×256, for which nothing was
+Predicted: 2 to 2.5 times as fast at 64×64, where little but launches counts. It came out 1.4 times there: branches
+whose channels are no multiple of 8 miss the tensor cores. At 256×256, for which nothing was
 predicted and zeros of 7×7 kernels are multiplied, it is 1.5 to 1.9 times.
 """
 

@@ -106,9 +106,12 @@ def scores(options: argparse.Namespace) -> Iterator[tuple[str, float]]:
 
 def score(options: argparse.Namespace, name: str, seed: int, run: Path) -> float:
     torch.set_num_threads(1)
-    pipeline.learn_quality = lambda *_: None  # what predictions are worth is not asked here, and takes longer
-    pipeline.add_quality = lambda *_: None
-    budget = {"training.steps": options.steps, "training.validations": 1, "data.batch_size": options.batch}
+    budget = {
+        "training.steps": options.steps,
+        "training.validations": 1,
+        "training.quality": False,
+        "data.batch_size": options.batch,
+    }
     config = load_config(overrides=VARIATIONS[name] | budget | {"seed": seed})
     return pipeline.train(options.prepared, run, config).info.validation.mean
 

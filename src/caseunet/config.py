@@ -218,6 +218,9 @@ class TrainingConfig(Section):
     is then what is validated and kept. null keeps the weights themselves."""
     accumulate: Positive = 1
     """Parts in which each device computes its share of a batch, one after another, to need less memory."""
+    quality: bool = True
+    """Learn from the fold's validation cases how sure to be of masks, and how to clean them; it takes a prediction of
+    each."""
     precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
     """Arithmetic of the network: auto is bf16 on a GPU that has it and 32 elsewhere; the loss is always in float32."""
     compile: bool = False

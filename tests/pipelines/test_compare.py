@@ -8,12 +8,15 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from rich.console import Console
 from safetensors.torch import load_file
 
+from caseunet.bundle import load_bundle
 from caseunet.config import load_config
 from caseunet.data.store import Prepared
 from caseunet.errors import Interrupted, UserError
@@ -25,6 +28,7 @@ from caseunet.pipelines.ablate import PARTS, ablations
 from caseunet.pipelines.compare import compare
 from caseunet.pipelines.study_design import Design, variants_of
 from caseunet.pipelines.train import train
+from caseunet.progress import TerminalDisplay
 from tests.conftest import TINY
 
 Run = Callable[..., tuple[int, str, str]]
@@ -69,6 +73,8 @@ def test_a_whole_comparison(cli: Run, lits_prepared: Prepared, models: list[str]
     for name in ("scores.csv", "scores.tex", "study.html", "accuracy_latency.png", "accuracy_latency.svg"):
         assert (out / name).stat().st_size > 100, name
     assert (out / "runs" / "small_case" / "seed-1-fold-0" / "report" / "report.html").is_file()
+    bundle = load_bundle(out / "runs" / "small_case" / "seed-1-fold-0" / "run" / "bundle")
+    assert bundle.info.quality is None, "no cleaning is learnt on the cases that are scored"
     status, _, err = cli(*arguments)
     assert status == 2
     assert "--overwrite" in err
@@ -137,6 +143,18 @@ def test_a_signal_ends_trainings_side_by_side_with_all_saved(
     assert stopped.value.signal == signal.SIGTERM
     for run in runs:
         assert len(list((run / "checkpoints").glob("step-*.ckpt"))) == 1
+
+
+def test_a_training_that_fails_beside_others_is_told_and_they_are_ended(
+    lits_prepared: Prepared, models: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    variants = variants_of(models, None, COMMON | {"training.steps": 60})
+    broken = variants_of(models, None, COMMON | {"training.best_by": "dice/spleen"})[0]
+    design = Design([replace(broken, name="broken"), variants[1]], 1)
+    with pytest.raises(UserError, match='no structure "spleen"'):
+        compare(lits_prepared.folder, design, tmp_path / "study", jobs=2, display=TerminalDisplay(Console()))
+    assert "broken, seed 0, fold 0 failed; what is under way is ended first" in capsys.readouterr().out
+    assert (tmp_path / "study" / "runs" / "small_case" / "seed-0-fold-0" / "report" / "summary.json").is_file()
 
 
 def test_a_signal_comes_over_from_another_process() -> None:

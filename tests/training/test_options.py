@@ -58,6 +58,17 @@ def test_the_average_is_what_the_bundle_holds(lits_prepared: Prepared, tiny_conf
     pd.testing.assert_series_equal(*logged)  # what is trained does not know of it
 
 
+def test_quality_can_be_left_out_and_learnt_later(
+    lits_prepared: Prepared, tiny_config: Config, tmp_path: Path
+) -> None:
+    without = train(lits_prepared.folder, tmp_path / "run", changed(tiny_config, training={"quality": False}))
+    assert without.info.quality is None
+    later = train(lits_prepared.folder, tmp_path / "run", changed(tiny_config, training={}), resume=True)
+    assert later.info.quality is not None
+    for name, weight in without.weights.items():
+        torch.testing.assert_close(later.weights[name], weight, rtol=0, atol=0)
+
+
 def test_a_batch_in_parts_gives_the_gradient_of_the_whole(
     lits_prepared: Prepared, tiny_config: Config, tmp_path: Path
 ) -> None:

@@ -47,6 +47,8 @@ def run_all(cells: Sequence[Cell], run: Callable[..., None], jobs: int, display:
             while waiting and not stop.signal:
                 done, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
                 for future in done:
+                    if future.exception() is not None and waiting:
+                        display.say(f"  {begun[future].told} failed; what is under way is ended first", "yellow")
                     future.result()
                     stage.advance(1, begun[future].told)
         except BrokenProcessPool as error:
@@ -86,7 +88,9 @@ def run_cell(
     if cell.variant is not None:
         config = cell.variant.config
         data = config.data.model_copy(update={"fold": cell.fold})
-        config = config.model_copy(update={"seed": cell.seed, "data": data})
+        # What quality would teach, how to clean masks above all, it would learn from the very cases that are scored.
+        training = config.training.model_copy(update={"quality": False})
+        config = config.model_copy(update={"seed": cell.seed, "data": data, "training": training})
         run = cell.folder / "run"
         if not (run / "bundle" / "model.json").is_file():
             train(prepared, run, config, resume=run.exists(), display=display)

@@ -67,6 +67,7 @@ MAY_CHANGE = {
         "checkpoint_minutes",
         "nonfinite_limit",
         "loggers",
+        "quality",
         "keep",
     },
 }
@@ -195,7 +196,7 @@ def _train(
         if fabric.is_global_zero:
             _save(run / "bundle", trained, prepared, config, architecture, preprocessing)
         fabric.barrier()  # what follows may take long, and the others need not wait for it
-        if fabric.is_global_zero:
+        if fabric.is_global_zero and config.training.quality:
             saved = load_bundle(run / "bundle")
             add_quality(saved, learn_quality(saved, prepared, fold, str(fabric.device), display))
 

@@ -2,13 +2,24 @@
 
 import json
 import shutil
+import sys
+import tracemalloc
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
+import huggingface_hub
+import jsonschema
+import numpy as np
 import pytest
 import torch
+from huggingface_hub import ModelCard
 
 from caseunet import UserError, load_bundle
-from caseunet.bundle import Bundle
+from caseunet.bundle import Bundle, BundleInfo, write_zip
+from caseunet.bundle.card import licence_name
+from caseunet.bundle.folder import MOST_DESCRIPTION
+from caseunet.bundle.info import FORMAT, bundle_schema
 from caseunet.inference.predictor import Predictor
 
 
@@ -23,8 +34,10 @@ def edit(bundle: Path, **changes: object) -> None:
     (bundle / "model.json").write_text(json.dumps(content | changes))
 
 
-def test_two_files_and_nothing_else(lits_bundle: Bundle) -> None:
-    assert {path.name for path in lits_bundle.folder.iterdir()} == {"model.json", "model.safetensors"}
+def test_four_files_and_nothing_else(lits_bundle: Bundle) -> None:
+    files = {path.name: path for path in lits_bundle.folder.iterdir()}
+    assert set(files) == {"model.json", "model.safetensors", "README.md", "preview.png"}
+    assert {path.stat().st_mode & 0o777 for path in files.values()} == {files["model.json"].stat().st_mode & 0o777}
     info = lits_bundle.info
     assert info.architecture.name == "case_unet"
     assert info.label_map.names == ("background", "liver", "tumour")
@@ -39,7 +52,7 @@ def test_a_moved_bundle_works(copy: Path) -> None:
 def test_missing_parts_are_named(copy: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nowhere: no such bundle"):
         load_bundle(tmp_path / "nowhere")
-    with pytest.raises(UserError, match="model.json: no such file"):
+    with pytest.raises(UserError, match="holds no model.json"):
         load_bundle(tmp_path)
     (copy / "model.safetensors").unlink()
     with pytest.raises(UserError, match="model.safetensors: no such file; the bundle is incomplete"):
@@ -89,3 +102,172 @@ def test_weights_are_no_pickle(lits_bundle: Bundle) -> None:
         length = int.from_bytes(stream.read(8), "little")
         assert json.loads(stream.read(length))
     assert all(isinstance(tensor, torch.Tensor) for tensor in lits_bundle.weights.values())
+
+
+OLD = Path(__file__).parent / "golden" / "bundle_1"
+
+
+@pytest.mark.parametrize(("name", "version"), [("bundle_1", 1), ("bundle_2", 2)])
+def test_bundles_of_every_format_give_the_masks_they_gave(name: str, version: int) -> None:
+    """Both were written by the code of their day; class counts and logits are what it made of this image then."""
+    bundle = load_bundle(OLD.parent / name)
+    assert bundle.info.format_version == version
+    image = np.random.default_rng(0).integers(-200, 250, (2, 48, 40)).astype(np.int16)
+    logits: list[torch.Tensor] = []
+    predictor = Predictor(bundle, device="cpu")
+    labels = predictor.predict_slices(image[:, None], look=lambda group: logits.append(group.logits))
+    assert np.bincount(labels.ravel()).tolist() == pytest.approx([134, 1765, 1941], abs=3)
+    together = torch.cat(logits)
+    assert (together.mean().item(), together.std().item()) == pytest.approx((-0.064707, 0.311703), abs=1e-4)
+
+
+def test_the_published_schema_is_that_of_the_code() -> None:
+    """docs/write_bundle_schema.py writes it."""
+    published = Path(__file__).parents[1] / "docs" / "schemas" / f"model-{FORMAT}.json"
+    assert json.loads(published.read_text()) == bundle_schema()
+
+
+def test_descriptions_fit_the_published_schema(lits_bundle: Bundle) -> None:
+    for folder in (lits_bundle.folder, OLD):
+        jsonschema.validate(json.loads((folder / "model.json").read_text()), bundle_schema())
+    broken = json.loads((OLD / "model.json").read_text()) | {"format_version": 3}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(broken, bundle_schema())
+
+
+def test_a_zip_is_the_bundle(lits_bundle: Bundle, tmp_path: Path) -> None:
+    write_zip(lits_bundle, tmp_path / "liver.zip")
+    write_zip(lits_bundle, tmp_path / "again" / "liver.zip")
+    assert (tmp_path / "liver.zip").read_bytes() == (tmp_path / "again" / "liver.zip").read_bytes()
+    with zipfile.ZipFile(tmp_path / "liver.zip") as archive:
+        names = sorted(archive.namelist())
+        assert names == [f"liver/{name}" for name in ("README.md", "model.json", "model.safetensors", "preview.png")]
+        archive.extractall(tmp_path / "unpacked")
+    loaded = load_bundle(tmp_path / "liver.zip")
+    assert loaded.info == lits_bundle.info == load_bundle(tmp_path / "unpacked" / "liver").info
+    for name, tensor in lits_bundle.weights.items():
+        assert torch.equal(loaded.weights[name], tensor)
+    image = np.zeros((2, 48, 40), np.int16)
+    assert np.array_equal(Predictor(loaded).predict(image).labels, Predictor(lits_bundle).predict(image).labels)
+    with pytest.raises(UserError, match="is a zip already"):
+        write_zip(loaded, tmp_path / "other.zip")
+
+
+def test_zips_that_are_no_bundle_are_refused(lits_bundle: Bundle, tmp_path: Path) -> None:
+    path = tmp_path / "bad.zip"
+    path.write_bytes(b"PK nothing")
+    with pytest.raises(UserError, match="bad.zip: cannot be read as the zip of a bundle"):
+        load_bundle(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("notes.txt", "nothing")
+    with pytest.raises(UserError, match="bad.zip: holds no model.json"):
+        load_bundle(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        for folder in "ab":
+            archive.write(lits_bundle.folder / "model.json", f"{folder}/model.json")
+    with pytest.raises(UserError, match="holds two files called model.json"):
+        load_bundle(path)
+    write_zip(lits_bundle, path)
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2  # of the weights, which are most of it
+    data[middle] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="bad.zip"):
+        load_bundle(path)
+
+
+def test_more_than_a_bundle_says_is_not_read(copy: Path, tmp_path: Path) -> None:
+    """What would fill the memory is refused by what is said of it, before it is there."""
+    truth = json.loads((copy / "model.json").read_text())
+    edit(copy, weights_bytes=truth["weights_bytes"] + 1)
+    with pytest.raises(UserError, match="bytes where model.json says"):
+        load_bundle(copy)
+    edit(copy, weights_bytes=None)
+    with pytest.raises(UserError, match="weights_bytes belongs to format 2"):
+        load_bundle(copy)
+
+    bomb = tmp_path / "bomb.zip"
+    edit(copy, weights_bytes=2**29)
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(copy / "model.json", "model.json")
+        with archive.open("model.safetensors", "w") as stream:
+            for _ in range(2**9):
+                stream.write(bytes(2**20))
+    with pytest.raises(UserError, match="no weights shrink so"):
+        load_bundle(bomb)
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("model.json", "w") as stream:
+        stream.write(b" " * (MOST_DESCRIPTION + 1))
+    with pytest.raises(UserError, match="more than the .* bytes that are read"):
+        load_bundle(bomb)
+
+    huge = truth["architecture"]["arguments"] | {"widths": [10**5] * 4}
+    edit(copy, weights_bytes=truth["weights_bytes"], architecture=truth["architecture"] | {"arguments": huge})
+    tracemalloc.start()
+    with pytest.raises(UserError, match="the weights do not fit the architecture"):
+        Predictor(copy)
+    assert tracemalloc.get_traced_memory()[1] < 2**26
+    tracemalloc.stop()
+
+
+def test_the_card_tells_people_and_hubs(lits_bundle: Bundle) -> None:
+    card = ModelCard.load(lits_bundle.folder / "README.md")
+    assert (card.data.library_name, card.data.pipeline_tag) == ("caseunet", "image-segmentation")
+    assert card.data.license == "cc-by-nc-nd-4.0"
+    score = lits_bundle.info.validation
+    measured = {result.metric_name: result.metric_value for result in card.data.eval_results}
+    assert measured["Dice, mean"] == pytest.approx(score.mean, abs=1e-4)
+    for text in ("liver", "tumour", score.protocol[1:], "no medical device", "preview.png", "fold 0", "hybrid"):
+        assert text in card.content, text
+
+
+@pytest.mark.parametrize(
+    ("stated", "name"),
+    [
+        ("CC BY-SA 4.0", "cc-by-sa-4.0"),
+        ("Kvasir-SEG (MIT)", "mit"),
+        ("CC BY 4.0 or CC BY-NC 4.0", None),
+        ("for research only", None),
+        ("permitted", None),
+        ("", None),
+    ],
+)
+def test_licences_by_the_names_of_hubs(stated: str, name: str | None) -> None:
+    assert licence_name(stated) == name
+
+
+def test_from_pretrained_takes_folders_and_the_hub(
+    lits_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Bundle.from_pretrained(lits_bundle.folder).info == lits_bundle.info
+    asked = []
+
+    def download(name: str, **options: object) -> str:
+        asked.append((name, options["revision"]))
+        return str(lits_bundle.folder)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert Bundle.from_pretrained("someone/liver", revision="v1").info == lits_bundle.info
+    assert asked == [("someone/liver", "v1")]
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: 1 / 0)
+    with pytest.raises(UserError, match="someone/liver: no such folder or zip, and the hub gives no such model"):
+        Bundle.from_pretrained("someone/liver")
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(UserError, match=r"install caseunet\[hub\]"):
+        Bundle.from_pretrained("someone/liver")
+
+
+def test_info_tells_and_checks(
+    cli: Callable[..., tuple[int, str, str]], lits_bundle: Bundle, copy: Path, tmp_path: Path
+) -> None:
+    write_zip(lits_bundle, tmp_path / "liver.zip")
+    for path in (lits_bundle.folder, tmp_path / "liver.zip"):
+        status, text, err = cli("info", path)
+        assert (status, err) == (0, "")
+        parameters = sum(tensor.numel() for tensor in lits_bundle.weights.values())
+        assert f"whole; {parameters:,} numbers that fit case_unet" in " ".join(text.split())
+    status, text, _ = cli("info", lits_bundle.folder, "--json")
+    assert BundleInfo.model_validate_json(text) == lits_bundle.info
+    edit(copy, weights_hash="0" * 32)
+    status, _, err = cli("info", copy)
+    assert status == 2
+    assert "its hash differs" in err

@@ -551,6 +551,27 @@ def ablate(
 
 
 @app.command
+def info(
+    bundle: Annotated[Path, Parameter(help="Folder of a bundle, or a zip of it.")],
+    *,
+    as_json: Annotated[
+        bool, Parameter(name="--json", negative="", show_default=False, help="Print model.json instead.")
+    ] = False,
+) -> None:
+    """Check that a bundle is whole and show its model card: data, recipe, scores, input, limits."""
+    from rich.markdown import Markdown
+
+    from caseunet.pipelines.info import describe
+
+    found = describe(bundle)
+    if as_json:
+        print(found.info.model_dump_json(indent=2))
+        return
+    console.print(Markdown(found.text))
+    say(f"\n✓ {bundle}: whole; {found.parameters:,} numbers that fit {found.info.architecture.name}")
+
+
+@app.command
 def models(
     *names: Annotated[str, Parameter(help="Networks to show; all if not given.")],
     size: Annotated[tuple[int, int], Parameter(help="Height and width of the image.")] = (512, 512),

@@ -118,8 +118,17 @@ def read_model(path: Location, model: type[Model], what: str) -> Model:
     Raises:
         UserError: it is missing, is no JSON, or does not fit; the first misfit is named.
     """
+    return as_model(read_json(path, what), model, path, what)
+
+
+def as_model(content: Any, model: type[Model], path: Location, what: str) -> Model:
+    """Parsed JSON as a pydantic model; ``path`` is where it is from.
+
+    Raises:
+        UserError: it does not fit; the first misfit is named.
+    """
     try:
-        return model.model_validate(read_json(path, what))
+        return model.model_validate(content)
     except ValidationError as error:
         problem = error.errors()[0]
         key = ".".join(str(part) for part in problem["loc"]) or "content"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from caseunet.bundle import Bundle, Member, Score, load_bundle, save_bundle
+from caseunet.bundle import PREVIEW, Bundle, Member, Score, load_bundle, save_bundle
 from caseunet.config import Config, load_config
 from caseunet.data.store import Prepared
 from caseunet.errors import UserError
@@ -114,6 +114,7 @@ def _save_ensemble(folder: Path, bundles: list[Bundle]) -> None:
         Member(preprocessing=info.preprocessing, training_data=info.training_data, validation=info.validation)
         for info in infos
     )
+    preview = bundles[0].folder / PREVIEW
     hashes = sorted({h for info in infos for h in info.training_data.image_hashes})
     save_bundle(
         folder,
@@ -122,6 +123,7 @@ def _save_ensemble(folder: Path, bundles: list[Bundle]) -> None:
             for member, bundle in zip(members, bundles, strict=True)
             for name, weight in bundle.weights.items()
         },
+        preview=preview if preview.is_file() else None,
         architecture=first.architecture,
         preprocessing=first.preprocessing,
         label_map=first.label_map,
@@ -139,6 +141,7 @@ def _save_ensemble(folder: Path, bundles: list[Bundle]) -> None:
             },
         ),
         members=members,
+        recipe=first.recipe,
         quality=merged_quality([info.quality for info in infos if info.quality is not None])
         if all(info.quality is not None for info in infos)
         else None,

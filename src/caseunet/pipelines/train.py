@@ -16,7 +16,7 @@ from lightning_fabric import Fabric
 from matplotlib.figure import Figure
 from PIL import Image
 
-from caseunet.bundle import Architecture, Bundle, Score, TrainingData, add_quality, load_bundle, save_bundle
+from caseunet.bundle import Architecture, Bundle, Recipe, Score, TrainingData, add_quality, load_bundle, save_bundle
 from caseunet.config import Config, ModelConfig, load_config
 from caseunet.data.loader import plan_patch_size, plan_preprocessing
 from caseunet.data.store import Prepared
@@ -194,7 +194,7 @@ def _train(
         draw = _Drawing(run, prepared, preprocessing)
         trained = fit(fabric, model, loss, prepared, preprocessing, config, run, display, draw, extend)
         if fabric.is_global_zero:
-            _save(run / "bundle", trained, prepared, config, architecture, preprocessing)
+            _save(run, trained, prepared, config, architecture, preprocessing)
         fabric.barrier()  # what follows may take long, and the others need not wait for it
         if fabric.is_global_zero and config.training.quality:
             saved = load_bundle(run / "bundle")
@@ -383,7 +383,7 @@ class _Drawing:
 
 
 def _save(
-    folder: Path,
+    run: Path,
     trained: Trained,
     prepared: Prepared,
     config: Config,
@@ -393,9 +393,13 @@ def _save(
     info = prepared.info
     fold = prepared.fold(config.data.fold)
     score = trained.score
+    batch_size = load_config(base=run / "config.yaml").data.batch_size
+    assert batch_size != "auto", "the file says what was found"
+    drawn = run / "figures" / "validation.png"
     save_bundle(
-        folder,
+        run / "bundle",
         trained.weights,
+        preview=drawn if drawn.is_file() else None,
         architecture=architecture,
         preprocessing=preprocessing,
         label_map=info.label_map,
@@ -416,6 +420,17 @@ def _save(
             selected_by=config.training.best_by,
             mean=_defined(score.mean),
             structures={name: _defined(value) for name, value in score.dice.items()},
+        ),
+        recipe=Recipe(
+            name=config.recipe,
+            seed=config.seed,
+            steps=trained.step,
+            batch_size=batch_size,
+            patch_size=preprocessing.least,
+            data=config.data.model_dump(mode="json", include={"normalize", "rare_share", "balance"}),
+            augment=config.augment.model_dump(mode="json", exclude_none=True),
+            loss=config.loss.model_dump(mode="json"),
+            optimizer=config.optimizer.model_dump(mode="json"),
         ),
         code_version=version("caseunet"),
     )

@@ -1,24 +1,13 @@
-"""BUNDLE: a folder with everything that prediction needs, and nothing that can run code.
+"""What model.json says: everything that prediction needs to know, and where the weights come from."""
 
-model.safetensors   the weights
-model.json          what they are: architecture, preprocessing, label map, origin, scores
-"""
-
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
-from caseunet.errors import UserError
-from caseunet.files import content_hash, read_model, write_json, written_whole
 from caseunet.types import LabelMap, Preprocessing, Stored
 
-DESCRIPTION = "model.json"
-WEIGHTS = "model.safetensors"
+FORMAT: Literal[2] = 2
+"""Written now. 1, without size and recipe, is still read."""
 
 
 class Architecture(Stored):
@@ -70,6 +59,20 @@ class Member(Stored):
     @property
     def prefix(self) -> str:
         return f"fold-{self.training_data.fold}/"
+
+
+class Recipe(Stored):
+    """How the weights were trained, as the run's configuration says it."""
+
+    name: str
+    seed: int
+    steps: int
+    batch_size: int
+    patch_size: tuple[int, int]
+    data: dict[str, Any]
+    augment: dict[str, Any]
+    loss: dict[str, Any]
+    optimizer: dict[str, Any]
 
 
 class UsualRange(Stored):
@@ -128,7 +131,7 @@ class Quality(Stored):
 class BundleInfo(Stored):
     """Content of model.json."""
 
-    format_version: Literal[1] = 1
+    format_version: Literal[1, 2] = FORMAT
     architecture: Architecture
     preprocessing: Preprocessing
     label_map: LabelMap
@@ -140,12 +143,18 @@ class BundleInfo(Stored):
     """Of an ensemble, whose own entries above tell of all together; () for a single network."""
     quality: Quality | None = None
     """None where nothing was validated, or in bundles of earlier versions."""
+    recipe: Recipe | None = None
+    """None for weights that were trained elsewhere, and in bundles of format 1."""
     code_version: str
     weights_hash: str
     """BLAKE2b of model.safetensors."""
+    weights_bytes: Annotated[int, Field(ge=8)] | None = None
+    """Size of model.safetensors; None only in bundles of format 1."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "BundleInfo":
+        if (self.weights_bytes is None) != (self.format_version == 1):
+            raise ValueError("weights_bytes belongs to format 2, and is required there")
         a = self.architecture
         if (a.in_channels, a.num_classes) != (self.preprocessing.in_channels, len(self.label_map)):
             raise ValueError("architecture, preprocessing and label map disagree on channels or classes")
@@ -157,83 +166,6 @@ class BundleInfo(Stored):
         return self
 
 
-@dataclass(frozen=True)
-class Bundle:
-    """A bundle in memory: its description, its weights by parameter name, and the folder it came from."""
-
-    info: BundleInfo
-    weights: dict[str, Tensor]
-    folder: Path
-
-    @property
-    def networks(self) -> "list[Network]":
-        """Those of an ensemble, or the one."""
-        if not self.info.members:
-            return [Network(self.info.preprocessing, self.info.training_data, self.weights)]
-        return [
-            Network(
-                member.preprocessing,
-                member.training_data,
-                {
-                    name.removeprefix(member.prefix): tensor
-                    for name, tensor in self.weights.items()
-                    if name.startswith(member.prefix)
-                },
-            )
-            for member in self.info.members
-        ]
-
-
-@dataclass(frozen=True)
-class Network:
-    """One network of a bundle: how its images are prepared, what it was trained on, its weights by parameter name."""
-
-    preprocessing: Preprocessing
-    training_data: TrainingData
-    weights: dict[str, Tensor]
-
-
-def save_bundle(folder: Path, weights: dict[str, Tensor], **info: Any) -> None:
-    """Write a bundle; ``info`` are the fields of :class:`BundleInfo` without format, hash, input and output."""
-    preprocessing: Preprocessing = info["preprocessing"]
-    label_map: LabelMap = info["label_map"]
-    folder.mkdir(parents=True, exist_ok=True)
-    with written_whole(folder / WEIGHTS) as temporary:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, temporary)
-    description = BundleInfo(
-        input=f"float32 (B, {preprocessing.in_channels}, H, W), H and W at least 32, preprocessed as below",
-        output=f"logits (B, {len(label_map)}, H, W)",
-        weights_hash=content_hash(folder / WEIGHTS),
-        **info,
-    )
-    write_json(folder / DESCRIPTION, description.model_dump(mode="json"))
-
-
-def add_quality(bundle: Bundle, quality: Quality) -> Bundle:
-    """Write what validation taught into a bundle that is there."""
-    info = bundle.info.model_copy(update={"quality": quality})
-    write_json(bundle.folder / DESCRIPTION, info.model_dump(mode="json"))
-    return Bundle(info, bundle.weights, bundle.folder)
-
-
-def load_bundle(path: str | Path) -> Bundle:
-    """Read a bundle; runs no code from it.
-
-    Raises:
-        UserError: it is missing, damaged, or of another format; the message names the file.
-    """
-    folder = Path(path)
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such bundle; expected a folder with {DESCRIPTION} and {WEIGHTS}.")
-    info = read_model(folder / DESCRIPTION, BundleInfo, "a bundle")
-    weights = folder / WEIGHTS
-    if not weights.is_file():
-        raise UserError(f"{weights}: no such file; the bundle is incomplete.")
-    if content_hash(weights) != info.weights_hash:
-        raise UserError(
-            f"{weights}: is not the file that {DESCRIPTION} describes (its hash differs). Copy the bundle again."
-        )
-    try:
-        return Bundle(info=info, weights=load_file(weights), folder=folder)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{weights}: cannot be read as safetensors: {error}") from error
+def bundle_schema() -> dict[str, Any]:
+    """JSON Schema of model.json; published for each format in docs/schemas."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **BundleInfo.model_json_schema()}

@@ -1,0 +1,190 @@
+"""README.md of a bundle: what the model is, for people and, in its head, for model hubs."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+
+from caseunet.bundle.info import BundleInfo, Score
+from caseunet.types import BY_BLOCKS
+
+LICENCE = re.compile(r"\b(cc0-1\.0|cc-by(-nc)?(-sa|-nd)?-[234]\.\d|apache-2\.0|mit|bsd-3-clause|odbl|pddl)\b")
+"""Names that model hubs have for licences."""
+
+MODALITIES = {"ct": "CT", "mr": "MR", "rgb": "colour", "gray": "grey"}
+RULES = {"crop_air": "air around the body cut off", "size": "size", "spacing": "spacing, mm", "scale": "scale"}
+
+
+def model_card(info: BundleInfo, has_preview: bool) -> str:
+    """Markdown with a head of YAML, as the Hugging Face hub reads it.
+
+    Args:
+        has_preview: whether preview.png lies beside it.
+    """
+    head = yaml.safe_dump(_metadata(info), sort_keys=False, allow_unicode=True, width=1000)
+    return f"---\n{head}---\n\n" + "\n".join(_text(info, has_preview)).rstrip() + "\n"
+
+
+def title(info: BundleInfo) -> str:
+    names = ", ".join(info.label_map.names[1:])
+    return f"{info.architecture.name}: {names} in {MODALITIES[info.preprocessing.modality]} images"
+
+
+def licence_name(text: str) -> str | None:
+    """The licence that a text names, as model hubs write it: "MSD: CC BY-SA 4.0" is "cc-by-sa-4.0".
+
+    None if it names none that they know, or several.
+    """
+    names = {match.group() for match in LICENCE.finditer("-".join(text.lower().split()))}
+    return names.pop() if len(names) == 1 else None
+
+
+def _metadata(info: BundleInfo) -> dict[str, Any]:
+    stated = info.training_data.licence
+    known = licence_name(stated)
+    licence: dict[str, Any] = {"license": known or ("other" if stated else "unknown")}
+    if stated and not known:
+        licence["license_name"] = stated
+    scores = {"mean": info.validation.mean, **info.validation.structures}
+    metrics = [
+        {"type": "dice", "name": f"Dice, {name}", "value": round(value, 4)}
+        for name, value in scores.items()
+        if value is not None
+    ]
+    measured = {
+        "task": {"type": "image-segmentation"},
+        "dataset": {
+            "name": f"validation cases of the training data ({info.training_data.source_format})",
+            "type": "own",
+        },
+        "metrics": metrics,
+    }
+    return {
+        "library_name": "caseunet",
+        "pipeline_tag": "image-segmentation",
+        **licence,
+        "tags": ["segmentation", "medical", info.preprocessing.modality, info.architecture.name],
+        **({"model-index": [{"name": title(info), "results": [measured]}]} if metrics else {}),
+    }
+
+
+def _text(info: BundleInfo, has_preview: bool) -> Iterator[str]:
+    p, data = info.preprocessing, info.training_data
+    networks = f"An ensemble of {len(info.members)} networks" if info.members else "One network"
+    yield f"# {title(info)}\n"
+    yield f"{networks} of caseunet {info.code_version}, for {MODALITIES[p.modality]} images of {_channels(info)}.\n"
+    if has_preview:
+        yield "![Slices of validation: image, reference, prediction](preview.png)\n"
+    yield "```sh\ncaseunet predict THIS_FOLDER IMAGES --out masks\n```\n"
+    yield '```python\nimport caseunet\n\nmasks = caseunet.Predictor("THIS_FOLDER").predict("image.nii.gz")\n```\n'
+
+    yield "## Scores\n"
+    yield from _scores(info.validation)
+    if info.quality is not None:
+        before, after = info.quality.calibration_error
+        off = ", ".join(f"{e:.3f} ({name})" for name, e in info.quality.error.items() if e is not None)
+        yield (
+            f"Calibration error of the probabilities {after:.3f} ({before:.3f} before the temperature)."
+            + (f" Predicted Dice is off by {off}." if off else "")
+            + "\n"
+        )
+
+    yield "## Data\n"
+    if not data.cases:
+        yield "What the weights were trained on is not known.\n"
+    yield from _list(
+        {
+            "training cases": data.cases or None,
+            "format": data.source_format,
+            "held out": f"fold {data.fold}" if data.fold is not None else "each case by one of the networks",
+            "split": "blocks of neighbouring slices of the same case" if data.split_by == BY_BLOCKS else data.split_by,
+            "caution": data.caution or None,
+            "licence": data.licence or "not stated",
+            "fingerprint": data.fingerprint or None,
+        }
+    )
+
+    yield "## Recipe\n"
+    if info.recipe is None:
+        yield "Not recorded.\n"
+    else:
+        r = info.recipe
+        yield from _list(
+            {
+                "recipe": r.name,
+                "steps": f"{r.steps:,} of {r.batch_size} patches of {r.patch_size[0]}×{r.patch_size[1]}, seed {r.seed}",
+                "loss": r.loss,
+                "optimiser": r.optimizer,
+                "sampling": r.data,
+                "augmentation": r.augment,
+                "network": info.architecture.arguments,
+            }
+        )
+
+    yield "## Input and output\n"
+    grid = {name: getattr(p, key) for key, name in RULES.items() if getattr(p, key)}
+    yield from _list(
+        {
+            "input": f"{info.input}. caseunet does that by itself",
+            "grid": grid or "the image's own pixels",
+            "neighbouring slices each side": p.neighbours or None,
+            "clipped to": p.clip,
+            "then": "standardised by each case's own mean and deviation"
+            if p.per_case
+            else f"minus {_short(p.subtract)}, over {_short(p.divide)}",
+            "output": f"{info.output}: " + ", ".join(f"{label.id} {label.name}" for label in info.label_map.labels),
+        }
+    )
+
+    yield "## Intended use and limits\n"
+    yield (
+        f"Research on {MODALITIES[p.modality]} images like those it was trained on. It is no medical device, and no "
+        "decision about a patient may rest on it.\n"
+    )
+    yield (
+        "The scores are of cases from the same data set; of other scanners, sites and patients they say nothing. A "
+        "wrong mask looks like any other"
+        + ("; `predict` warns where an image is unusual or the expected Dice low." if info.quality else ".")
+        + "\n"
+    )
+    yield "## Licence\n"
+    yield (
+        f"Of the training data: {data.licence or 'not stated'}. Whether it binds the weights too is for whoever passes "
+        "them on to settle.\n"
+    )
+    size = f"{info.weights_bytes:,} bytes, " if info.weights_bytes is not None else ""
+    yield f"Weights: {size}BLAKE2b `{info.weights_hash}`."
+
+
+def _scores(score: Score) -> Iterator[str]:
+    if score.mean is None:
+        yield "None was measured.\n"
+        return
+    yield "| | Dice |\n|---|--:|"
+    for name, value in {**score.structures, "mean": score.mean}.items():
+        yield f"| {name} | {'–' if value is None else f'{value:.3f}'} |"
+    yield f"\n{score.protocol[:1].upper()}{score.protocol[1:]}.\n"
+    if score.selected == "best":
+        yield f"The weights were chosen by this very score ({score.selected_by}), so it is somewhat too good.\n"
+
+
+def _channels(info: BundleInfo) -> str:
+    n = info.preprocessing.channels
+    return "one channel" if n == 1 else f"{n} channels"
+
+
+def _list(entries: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in entries.items():
+        if value is not None:
+            yield f"- {name}: {_short(value)}"
+    yield ""
+
+
+def _short(value: Any) -> str:
+    """In one line: {a: 1, b: [2, 3]}; what is null is left out."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_short(v)}" for key, v in value.items() if v is not None) or "none"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_short(v) for v in value)}]" if len(value) != 1 else _short(value[0])
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

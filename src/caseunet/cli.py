@@ -297,7 +297,10 @@ def predict(
         ),
     ] = False,
     device: Device = "auto",
-    engine: Annotated[str, Parameter(help="What computes the network: torch.")] = "torch",
+    engine: Annotated[
+        Literal["torch", "openvino", "onnx", "auto"],
+        Parameter(help="What computes the network; auto: OpenVINO on a CPU if it is installed, else torch."),
+    ] = "torch",
     precision: Annotated[
         Literal["32", "bf16"],
         Parameter(help="bf16: faster and smaller on processors made for it, a little less exact."),
@@ -551,6 +554,41 @@ def ablate(
 
 
 @app.command
+def export(
+    bundle: Annotated[Path, Parameter(help="Folder of a bundle, or a zip of it.")],
+    *,
+    format: Annotated[
+        Literal["onnx", "openvino", "torch-export", "zip"],
+        Parameter(help="For which runtime; zip: the bundle itself as one file."),
+    ],
+    out: Annotated[Path | None, Parameter(help="Folder to write, or with zip the file.", show_default=False)] = None,
+    precision: Annotated[
+        Literal["32", "bf16", "fp16", "int8"], Parameter(help="Of the arithmetic; int8 needs --data.")
+    ] = "32",
+    data: Annotated[
+        str | None, Parameter(help="Prepared data set: the export is compared with PyTorch on its slices.")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write a bundle for ONNX Runtime, OpenVINO or torch.export, checked against PyTorch; or as one zip."""
+    from caseunet.pipelines.export import export as run_export
+
+    out = out or Path("bundle.zip" if format == "zip" else f"export-{format}")
+    place = location(data) if data is not None else None
+    written = run_export(bundle, out, format, precision, place, overwrite, TerminalDisplay(console))
+    if written is None:
+        say(f"{out}: {out.stat().st_size:,} bytes")
+        say_next("predict", out, "IMAGES", "--out", "masks")
+        return
+    p = written.parity
+    say(f"{out / written.file}: {written.input} → {written.output}")
+    say(f"compared with PyTorch on {p.slices} {p.on}" if data else f"compared with PyTorch on {p.on}")
+    dice = ", ".join(f"{name} {value:.4f}" for name, value in p.dice.items() if value is not None) or "nothing found"
+    say(f"logits differ by {p.largest:.2g} at most, {p.mean:.2g} in the mean; {p.equal:.4%} of pixels equal")
+    say(f"Dice between the masks: {dice}")
+
+
+@app.command
 def info(
     bundle: Annotated[Path, Parameter(help="Folder of a bundle, or a zip of it.")],
     *,
@@ -569,6 +607,37 @@ def info(
         return
     console.print(Markdown(found.text))
     say(f"\n✓ {bundle}: whole; {found.parameters:,} numbers that fit {found.info.architecture.name}")
+
+
+@app.command
+def import_author(
+    file: Annotated[Path, Parameter(help="Keras' weights or model (.h5, .weights.h5, .keras), or .npz.")],
+    *,
+    out: Out = Path("bundle"),
+    modality: Annotated[
+        Literal["ct", "mr", "rgb", "gray"], Parameter(help="Images that it segments; the file does not tell.")
+    ] = "ct",
+    labels: Annotated[
+        str | None, Parameter(help="Names of the classes behind the background, in order: liver,tumour.")
+    ] = None,
+    window: Annotated[
+        tuple[float, float] | None,
+        Parameter(negative="", help="Intensities that become 0 and 1; by default -200 250 for CT, 0 255 for images."),
+    ] = None,
+    size: Annotated[tuple[int, int], Parameter(negative="", help="Height and width that the network sees.")] = (
+        512,
+        512,
+    ),
+    overwrite: Overwrite = False,
+) -> None:
+    """Make a bundle from weights of the author's Keras network, of either fusion size. No Keras is needed."""
+    from caseunet.pipelines.import_author import described
+    from caseunet.pipelines.import_author import import_author as run_import
+
+    names = () if labels is None else tuple(name.strip() for name in labels.split(","))
+    bundle = run_import(file, out, modality, names, window, size, overwrite, TerminalDisplay(console))
+    say(f"{described(bundle)}; classes {', '.join(bundle.info.label_map.names)}")
+    say_next("predict", out, "IMAGES", "--out", "predictions")
 
 
 @app.command

@@ -58,9 +58,7 @@ def test_the_average_is_what_the_bundle_holds(lits_prepared: Prepared, tiny_conf
     pd.testing.assert_series_equal(*logged)  # what is trained does not know of it
 
 
-def test_quality_can_be_left_out_and_learnt_later(
-    lits_prepared: Prepared, tiny_config: Config, tmp_path: Path
-) -> None:
+def test_quality_can_be_left_out_and_learnt_later(lits_prepared: Prepared, tiny_config: Config, tmp_path: Path) -> None:
     without = train(lits_prepared.folder, tmp_path / "run", changed(tiny_config, training={"quality": False}))
     assert without.info.quality is None
     later = train(lits_prepared.folder, tmp_path / "run", changed(tiny_config, training={}), resume=True)

@@ -1,6 +1,6 @@
 """A bundle made ready to segment."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,17 +11,17 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from caseunet.bundle import Bundle, load_bundle
+from caseunet.bundle import Network as BundledNetwork
 from caseunet.config import PredictionSettings
 from caseunet.data.grid import place, slices_with_body
 from caseunet.data.transforms import case_standard, labels_from_logits, segment
 from caseunet.errors import UserError
+from caseunet.inference.engines import Network, chosen, prepared
 from caseunet.inference.slices import Slices
 from caseunet.inference.views import seen_in, views
 from caseunet.io import images, raster
 from caseunet.models import create_model
 from caseunet.types import Geometry, LabelMap, Picture, Preprocessing
-
-ENGINES = ("torch",)
 
 PIXELS_AT_ONCE = {"cpu": 2**18, "cuda": 2**21}
 """Of the slices that go through a network together: on a CPU more would fall out of its caches."""
@@ -60,6 +60,16 @@ class Segmentation:
         images.write_labels(Path(path), labels, geometry, self.label_map.colors, self.source)
 
 
+def log_of_mean(logits: Iterable[Tensor]) -> Tensor:
+    """Logarithm of the mean probability of several votes (B, C, H, W), of which one is held at a time."""
+    total, votes = None, 0
+    for maps in logits:
+        probabilities = maps.softmax(1)
+        total, votes = probabilities if total is None else total.add_(probabilities), votes + 1
+    assert total is not None
+    return total.div_(votes).clamp_(min=LOWEST).log_()
+
+
 @dataclass(frozen=True)
 class Group:
     """Some neighbouring slices of a case, segmented.
@@ -82,12 +92,14 @@ class Predictor:
     Args:
         bundle: from :func:`caseunet.load_bundle`, whose weights it then shares, or its folder.
         device: "auto" (a GPU if there is one), "cpu", "cuda", "mps".
-        engine: "torch".
+        engine: "torch", "openvino", "onnx", or "auto": OpenVINO on a CPU if it is installed, else torch.
         settings: precision, views; the default if None.
 
     Attributes:
         info: what the bundle says of itself.
         folder: the bundle's.
+        engine: that computes the networks.
+        models: the networks as modules, each with what the bundle says of it.
         training_data: of each network.
 
     Raises:
@@ -101,18 +113,22 @@ class Predictor:
         engine: str = "torch",
         settings: PredictionSettings | None = None,
     ) -> None:
-        if engine not in ENGINES:
-            raise UserError(f'There is no engine "{engine}". Known: {", ".join(ENGINES)}.')
+        self.device = _device(device)
+        self.engine = chosen(engine, self.device)
         bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
         self.info, self.folder = bundle.info, bundle.folder
         self.training_data = [network.training_data for network in bundle.networks]
         self.settings = settings or PredictionSettings()
-        self.device = _device(device)
-        self._dtype = torch.bfloat16 if self.settings.precision == "bf16" else torch.float32
-        self._networks: list[tuple[nn.Module, Preprocessing]] = []
+        in_torch = self.engine == "torch"
+        self._dtype = torch.bfloat16 if in_torch and self.settings.precision == "bf16" else torch.float32
+        self.models: list[tuple[Any, BundledNetwork]] = []
+        self._networks: list[tuple[Network, Preprocessing]] = []
         try:
             for network in bundle.networks:
-                self._networks.append((self._built(network.weights), network.preprocessing))
+                model = self._built(network.weights)
+                self.models.append((model, network))
+                run = self._typed(model) if in_torch else prepared(model, self.engine, self.settings.precision)
+                self._networks.append((run, network.preprocessing))
         except RuntimeError as error:
             raise UserError(f"{self.folder}: the weights do not fit the architecture: {error}") from error
         except UserError as error:
@@ -208,16 +224,10 @@ class Predictor:
 
     def _logits(self, gathered: Tensor, standard: np.ndarray, networks: Sequence[int] | None) -> Tensor:
         """Of one network and view, or the logarithm of the mean probability over several."""
-        chosen = self._networks if networks is None else [self._networks[n] for n in networks]
-        looks = [(model, own, view) for model, own in chosen for view in views(self.settings)]
-        total: Tensor | None = None
-        for model, own, view in looks:
-            logits = segment(seen_in(self._typed(model), view), gathered, own, standard).float()
-            if len(looks) == 1:
-                return logits
-            total = logits.softmax(1) if total is None else total.add_(logits.softmax(1))
-        assert total is not None
-        return total.div_(len(looks)).clamp_(min=LOWEST).log_()
+        asked = self._networks if networks is None else [self._networks[n] for n in networks]
+        looks = [(network, own, view) for network, own in asked for view in views(self.settings)]
+        logits = (segment(seen_in(network, view), gathered, own, standard).float() for network, own, view in looks)
+        return next(logits) if len(looks) == 1 else log_of_mean(logits)
 
     def _built(self, weights: dict[str, Tensor]) -> nn.Module:
         """The network with these weights, which it shares where device and precision allow."""
@@ -235,7 +245,7 @@ class Predictor:
                 parameter.data = parameter.data.to(self.device, dtype, memory_format=layout)
         return model.to(self.device).eval()
 
-    def _typed(self, model: nn.Module) -> Callable[[Tensor], Tensor]:
+    def _typed(self, model: nn.Module) -> Network:
         return model if self._dtype is torch.float32 else lambda x: model(x.to(self._dtype))
 
     def _check_channels(self, pixels: np.ndarray) -> None:

@@ -88,6 +88,7 @@ class DeepLabV3Plus(nn.Module):
         if not all(isinstance(n, int) and n >= 1 for n in (width, decoder_width)):
             raise UserError(f"width={width}, decoder_width={decoder_width}: expected positive whole numbers.")
         self.in_channels = in_channels
+        self.multiple, self.smallest = 16, 32
         self.stem = ConvBatchNormReLU(in_channels, width, 7, stride=2)
         stages: list[nn.Module] = []
         c_in, stride_so_far, dilation = width, 4, 1
@@ -116,7 +117,7 @@ class DeepLabV3Plus(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         H, W = x.shape[-2:]
-        x = pad_image(x, self.in_channels, 16, 32)
+        x = pad_image(x, self.in_channels, self.multiple, self.smallest)
         padded = x.shape[-2:]
         x = F.max_pool2d(self.stem(x), 3, stride=2, padding=1)
         low = self.stages[0](x)  # H/4

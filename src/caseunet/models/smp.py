@@ -46,13 +46,14 @@ class SmpNetwork(nn.Module):
                 f'segmentation_models.pytorch has no encoder "{encoder}". {did_you_mean(encoder, encoders)}'
             )
         self.in_channels = in_channels
+        self.multiple, self.smallest = 32, 64
         self.network = architectures[architecture](
             encoder_name=encoder, encoder_weights=None, in_channels=in_channels, classes=num_classes
         )
 
     def forward(self, x: Tensor) -> Tensor:
         H, W = x.shape[-2:]
-        logits: Tensor = self.network(pad_image(x, self.in_channels, 32, 64))
+        logits: Tensor = self.network(pad_image(x, self.in_channels, self.multiple, self.smallest))
         return logits[..., :H, :W]
 
 

@@ -140,6 +140,7 @@ class TransUNet(nn.Module):
         if hidden % heads:
             raise UserError(f"hidden={hidden}, heads={heads}: expected heads that divide hidden.")
         self.in_channels = in_channels
+        self.multiple, self.smallest = 16, 32
         self.stem = nn.Sequential(
             StandardizedConv2d(in_channels, width, 7, stride=2), group_norm(width), nn.ReLU(inplace=True)
         )
@@ -166,7 +167,7 @@ class TransUNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         H, W = x.shape[-2:]
-        x = self.stem(pad_image(x, self.in_channels, 16, 32))
+        x = self.stem(pad_image(x, self.in_channels, self.multiple, self.smallest))
         skips = [x]  # H/2, H/4, H/8
         x = F.max_pool2d(x, 3, stride=2, padding=1)
         for stage in self.stages:

@@ -91,7 +91,7 @@ def predict(
             label_map=info.label_map,
             window=info.preprocessing.clip,
             device=str(predictor.device),
-            engine=engine,
+            engine=predictor.engine,
             settings=predictor.settings,
             outputs=outputs,
             code_version=version("caseunet"),
@@ -289,6 +289,7 @@ def _settings_text(settings: PredictionSettings) -> str:
 def _facts(result: PredictionsInfo) -> list[tuple[str, str]]:
     return [
         ("bundle", f"{result.bundle} (weights {result.bundle_hash})"),
+        ("computed by", f"{result.engine} on {result.device}"),
         ("settings", _settings_text(result.settings)),
         ("masks", f"one file for each image, listed in {DESCRIPTION}"),
         ("caseunet", result.code_version),

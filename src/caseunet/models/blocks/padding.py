@@ -1,5 +1,6 @@
 """Images of any size through networks that halve the size several times."""
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -8,10 +9,16 @@ from caseunet.errors import UserError
 SMALLEST_IMAGE = 32
 
 
+def is_written_down() -> bool:
+    """Whether a network runs to be exported, by ``torch.export`` or by tracing: no choice may depend on a size then."""
+    return torch.compiler.is_exporting() or torch.jit.is_tracing()  # type: ignore[attr-defined]
+
+
 def pad_image(x: Tensor, in_channels: int, multiple: int, minimum: int) -> Tensor:
     """Check an image, and repeat its last row and column until H and W suit a network.
 
-    The caller crops its output back with ``y[..., :H, :W]``.
+    The caller crops its output back with ``y[..., :H, :W]``. While a network is exported nothing is checked or
+    repeated: a graph for any size has no room for "at least", so whoever runs it gives it images of such a size.
 
     Args:
         x: (B, in_channels, H, W).
@@ -21,6 +28,8 @@ def pad_image(x: Tensor, in_channels: int, multiple: int, minimum: int) -> Tenso
     Raises:
         UserError: x has another number of axes or channels, or H or W is below 32 pixels.
     """
+    if is_written_down():
+        return x
     if x.ndim != 4 or x.shape[1] != in_channels:
         raise UserError(f"Input of shape {tuple(x.shape)}: expected (B, {in_channels}, H, W).")
     H, W = x.shape[-2:]

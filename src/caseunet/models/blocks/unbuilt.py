@@ -36,6 +36,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from caseunet.models.blocks.convolution import ConvNormAct, Initialization, initialize
+from caseunet.models.blocks.padding import is_written_down
 
 FEWEST_POSITIONS = 32 * 32
 
@@ -187,7 +188,7 @@ def _convolve_one(raised: Raised, kernel: Tensor, bias: Tensor | None) -> Tensor
     k = kernel.shape[-1]
     if raised.factor == 1:
         return F.conv2d(raised.map, kernel, bias, padding=k // 2)
-    if k > 1 and not torch.compiler.is_compiling() and _positions(raised) < FEWEST_POSITIONS:
+    if k > 1 and not (torch.compiler.is_compiling() or is_written_down()) and _positions(raised) < FEWEST_POSITIONS:
         built = F.interpolate(raised.map, scale_factor=raised.factor, mode="nearest")
         return F.conv2d(built, kernel, bias, padding=k // 2)
     stride = min(raised.factor, k)

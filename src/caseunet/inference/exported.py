@@ -1,0 +1,190 @@
+"""A bundle as one graph, from prepared pixels to logits, in the formats of other runtimes; and those that run them.
+
+In the graph: clipping and scaling of the intensities, repeating of channels, the network or all of an ensemble, the
+calibration temperature. Outside, because it depends on the image and not on the network: cutting, resizing, the
+neighbouring slices, the edges that are repeated up to the size that the graph takes, and, where the preprocessing is
+per case, clipping and scaling too (``portable.py``, a copy of which lies beside each export).
+"""
+
+import copy
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from caseunet.bundle import Bundle
+from caseunet.errors import UserError
+from caseunet.inference import engines
+from caseunet.inference.predictor import Predictor, log_of_mean
+from caseunet.types import Preprocessing
+
+Format = Literal["onnx", "openvino", "torch-export"]
+Precision = Literal["32", "bf16", "fp16", "int8"]
+Run = Callable[[np.ndarray], np.ndarray]
+"""Float32 pixels (B, slices · channels, H, W) → logits (B, classes, H, W)."""
+
+PRECISIONS: dict[str, tuple[str, ...]] = {
+    "onnx": ("32", "fp16", "int8"),
+    "openvino": ("32", "bf16", "fp16", "int8"),
+    "torch-export": ("32", "bf16", "fp16"),
+}
+"""That each format knows. OpenVINO stores bf16 as float32 and computes in bfloat16."""
+
+FILES = {"onnx": "model.onnx", "openvino": "model.xml", "torch-export": "model.pt2"}
+
+
+class Whole(nn.Module):
+    """Pixels (B, slices · channels, H, W), float32, in stored units → logits (B, classes, H, W), over the temperature.
+
+    Args:
+        bundle: whose networks are built on the CPU in float32.
+
+    Attributes:
+        in_channels: of the pixels.
+        multiple, smallest: of the height and width that it takes.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        super().__init__()
+        models = Predictor(bundle, device="cpu").models
+        self.networks = nn.ModuleList(_Scaled(model, network.preprocessing) for model, network in models)
+        p = bundle.info.preprocessing
+        self.in_channels = (2 * p.neighbours + 1) * p.channels
+        self.multiple = max(int(model.multiple) for model, _ in models)
+        self.smallest = max(int(model.smallest) for model, _ in models)
+        self.temperature = bundle.info.quality.temperature if bundle.info.quality else 1.0
+        self.dtype = torch.float32
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        logits = [network(pixels, self.dtype) for network in self.networks]
+        return (logits[0] if len(logits) == 1 else log_of_mean(logits)) / self.temperature
+
+    def in_half(self, dtype: torch.dtype) -> "Whole":
+        """The same with weights and arithmetic of a type of 16 bits; pixels and logits stay float32."""
+        half = copy.deepcopy(self)
+        half.dtype = dtype
+        for network in half.networks:
+            assert isinstance(network, _Scaled)
+            network.model.to(dtype)
+        return half
+
+
+class _Scaled(nn.Module):
+    """A network after its own clipping, scaling and repeating of channels."""
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, model: nn.Module, preprocessing: Preprocessing) -> None:
+        super().__init__()
+        p = preprocessing
+        self.model, self.repeat = model, p.repeat
+        self.clip = None if p.per_case else p.clip
+        slices = 2 * p.neighbours + 1
+        shift, scale = ((0.0,) * p.channels, (1.0,) * p.channels) if p.per_case else (p.subtract, p.divide)
+        self.register_buffer("shift", torch.tensor(shift * slices)[None, :, None, None], persistent=False)
+        self.register_buffer("scale", torch.tensor(scale * slices)[None, :, None, None], persistent=False)
+
+    def forward(self, pixels: Tensor, dtype: torch.dtype) -> Tensor:
+        x = pixels if self.clip is None else pixels.clamp(*self.clip)
+        x = (x - self.shift) / self.scale
+        x = x.repeat_interleave(self.repeat, dim=1) if self.repeat > 1 else x
+        logits: Tensor = self.model(x.to(dtype))
+        return logits.float()
+
+
+def check_precision(format: str, precision: str) -> None:
+    """Raises UserError: there is no such format, or it does not know this precision."""
+    if format not in PRECISIONS:
+        raise UserError(f'There is no format "{format}". Known: {", ".join(PRECISIONS)}, zip, monai.')
+    if precision not in PRECISIONS[format]:
+        raise UserError(f"--precision {precision}: {format} knows {', '.join(PRECISIONS[format])}.")
+
+
+def write(whole: Whole, format: str, precision: str, folder: Path, samples: Iterable[np.ndarray] = ()) -> None:
+    """Write a graph.
+
+    Args:
+        folder: where model.onnx, model.xml and model.bin, or model.pt2 is written.
+        samples: pixels (B, C, H, W) by which ranges of activations are found for int8.
+
+    Raises:
+        UserError: it has no counterpart in that format, or what writes it is not installed.
+    """
+    check_precision(format, precision)
+    if precision == "fp16" and format != "openvino":
+        whole = whole.in_half(torch.float16)
+    elif precision == "bf16" and format == "torch-export":
+        whole = whole.in_half(torch.bfloat16)
+    size = engines.example_size(whole)
+    if format == "openvino":
+        _write_openvino(engines.to_openvino(whole, whole.in_channels, size), precision, folder, samples)
+        return
+    program = engines.to_program(whole, whole.in_channels, size)
+    if format == "torch-export":
+        with engines.quiet():
+            torch.export.save(program, folder / FILES[format])
+        return
+    model = engines.to_onnx(program)
+    if precision == "int8":
+        _quantize_onnx(model, folder / FILES[format], samples)
+    else:
+        (folder / FILES[format]).write_bytes(model.SerializeToString())
+
+
+def runner(format: str, precision: str, folder: Path) -> Run:
+    """What runs an exported graph on the CPU.
+
+    Raises:
+        UserError: what runs it is not installed.
+    """
+    path = folder / FILES[format]
+    if format == "openvino":
+        return engines.run_openvino(path, "bf16" if precision == "bf16" else "32")
+    if format == "onnx":
+        return engines.run_onnx(str(path))
+    with engines.quiet():
+        program = torch.export.load(path).module()
+
+    def run(pixels: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return np.asarray(program(torch.from_numpy(pixels)).numpy())
+
+    return run
+
+
+def _write_openvino(model: Any, precision: str, folder: Path, samples: Iterable[np.ndarray]) -> None:
+    openvino = engines.package("openvino", "openvino")
+    for port, name in ((model.input(0), "pixels"), (model.output(0), "logits")):
+        port.get_tensor().set_names({name})
+    if precision == "int8":
+        nncf = engines.package("nncf", "openvino")
+        with engines.quiet():
+            data = nncf.Dataset(list(samples))
+            model = nncf.quantize(model, data, subset_size=data.get_length(), preset=nncf.QuantizationPreset.MIXED)
+    openvino.save_model(model, folder / FILES["openvino"], compress_to_fp16=precision == "fp16")
+
+
+def _quantize_onnx(model: Any, path: Path, samples: Iterable[np.ndarray]) -> None:
+    quantization = engines.package("onnxruntime.quantization", "onnx")
+
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[name-defined]
+        def __init__(self) -> None:
+            self.left = iter(samples)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            found = next(self.left, None)
+            return None if found is None else {"pixels": found}
+
+    with engines.quiet():
+        quantization.quantize_static(
+            model,
+            str(path),
+            Reader(),
+            quant_format=quantization.QuantFormat.QDQ,
+            per_channel=True,
+            op_types_to_quantize=["Conv", "ConvTranspose"],
+        )

@@ -1,0 +1,262 @@
+"""Segments images with an exported network. Needs Python 3.10, numpy, and what runs the network, alone.
+
+The exported graph takes prepared slices and gives logits. What lies around it is done here: slices are cut, resized and
+put beside their neighbours, and the classes brought back to the image. A copy of this file, ``segment.py``, lies beside
+each exported model::
+
+    python segment.py IMAGE.npy LABELS.npy --spacing 5 0.8 0.8
+
+or, from Python, ``segment(pixels, *load_model(FOLDER), spacing=(5, 0.8, 0.8))``. Volumes run to the patient's Superior,
+their rows to Posterior, their columns to Left. Values are in the training data's units, for CT Hounsfield units.
+"""
+
+import argparse
+import importlib
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Network = Callable[[np.ndarray], np.ndarray]
+"""float32 (B, slices · channels, h, w) → logits (B, classes, h, w)."""
+
+BODY, STRIDE, MARGIN = -500, 4, 12
+"""HU above which there is no air; every which row and column is looked at for it; how many are kept around it."""
+PIXELS_AT_ONCE = 2**18
+"""Of the slices that go through the network together, where their number is not given."""
+
+
+def segment(
+    pixels: np.ndarray,
+    network: Network,
+    description: Mapping[str, Any],
+    spacing: Sequence[float] | None = None,
+    at_once: int | None = None,
+) -> np.ndarray:
+    """Class ids of an image, uint8, in its shape without channels.
+
+    Args:
+        pixels: (S, C, H, W); or (H, W) or (S, H, W) for models of one channel, (H, W, C) or (S, H, W, C) of several.
+        network: the exported graph.
+        description: model.json, with what export.json says of the graph as "export".
+        spacing: millimetres between slices, rows and columns; None is taken to be the training data's.
+        at_once: how many slices go through the network together; None for about a quarter of a million pixels.
+
+    Raises:
+        ValueError: no numbers, another shape, or not three positive numbers as spacing; or the network is another one.
+    """
+    p, graph = description["preprocessing"], description["export"]
+    if spacing is not None and (len(spacing) != 3 or not all(0 < s < np.inf for s in spacing)):
+        raise ValueError(f"spacing must be three positive numbers, not {spacing}.")
+    pixels, shape = as_slices(np.asarray(pixels), p["channels"])
+    (top, left, bottom, right), size = place(pixels, spacing, p)
+    prepared = resize_image(pixels[..., top:bottom, left:right], size)
+    standard = case_standard(prepared) if p["per_case"] else None
+    wanted = np.flatnonzero(slices_with_body(pixels)) if p["crop_air"] else np.arange(len(pixels))
+    at_once = at_once or max(1, PIXELS_AT_ONCE // (size[0] * size[1]))
+    labels = np.zeros((len(pixels), *pixels.shape[-2:]), np.uint8)  # what is not segmented is background
+    for start in range(0, len(wanted), at_once):
+        indices = wanted[start : start + at_once]
+        x = gather_slices(prepared, indices, p["neighbours"]).astype(np.float32)
+        whole, (above, left_of) = pad(x if standard is None else standardize(x, standard, p["clip"]), p["least"], graph)
+        logits = np.asarray(network(whole))[..., above : above + size[0], left_of : left_of + size[1]]
+        if logits.ndim != 4 or (len(logits), *logits.shape[2:]) != (len(x), *size):
+            raise ValueError(f"the network's logits have the shape {logits.shape} where pixels have {x.shape}.")
+        for index, maps in zip(indices, logits, strict=True):
+            labels[index, top:bottom, left:right] = labels_from_logits(maps, (bottom - top, right - left))
+    return labels.reshape(shape)
+
+
+def as_slices(image: np.ndarray, channels: int) -> tuple[np.ndarray, tuple[int, ...]]:
+    """An array in one of the shapes of :func:`segment` as (S, C, H, W), and the shape that its labels get."""
+    if image.dtype.kind in "iuf" and image.size:
+        if image.ndim == 4 and image.shape[1] == channels:
+            return image, (len(image), *image.shape[2:])
+        if channels == 1 and image.ndim in (2, 3):
+            return image.reshape(-1, 1, *image.shape[-2:]), image.shape
+        if channels > 1 and image.ndim in (3, 4) and image.shape[-1] == channels:
+            return np.moveaxis(image.reshape(-1, *image.shape[-3:]), -1, 1), image.shape[:-1]
+    others = "(H, W), (S, H, W)" if channels == 1 else f"(H, W, {channels}), (S, H, W, {channels})"
+    found = f"{image.dtype} of shape {image.shape}"
+    raise ValueError(f"the image is {found}; this model expects numbers of shape {others} or (S, {channels}, H, W).")
+
+
+def place(
+    pixels: np.ndarray, spacing: Sequence[float] | None, preprocessing: Mapping[str, Any]
+) -> tuple[tuple[int, int, int, int], tuple[int, int]]:
+    """What is kept of (S, C, H, W), (top, left, bottom, right), and the height and width that it gets."""
+    p = preprocessing
+    box = body_box(pixels) if p["crop_air"] else (0, 0, *pixels.shape[-2:])
+    if p["size"] is not None:
+        return box, (p["size"][0], p["size"][1])
+    rows = columns = p["scale"] or 1.0
+    if p["spacing"] is not None and spacing is not None:
+        rows, columns = spacing[1] / p["spacing"][0], spacing[2] / p["spacing"][1]
+    return box, (max(1, round((box[2] - box[0]) * rows)), max(1, round((box[3] - box[1]) * columns)))
+
+
+def body_box(pixels: np.ndarray) -> tuple[int, int, int, int]:
+    """(top, left, bottom, right) of the body in a CT (S, C, H, W) in HU, with a margin; all where there is none."""
+    H, W = pixels.shape[-2:]
+    body = _body(pixels).any(axis=0)
+    rows, columns = (np.flatnonzero(np.any(body, axis=axis)) * STRIDE for axis in (1, 0))
+    if not len(rows):
+        return 0, 0, H, W
+    top, left = max(0, int(rows[0]) - MARGIN), max(0, int(columns[0]) - MARGIN)
+    return top, left, min(H, int(rows[-1]) + 1 + MARGIN), min(W, int(columns[-1]) + 1 + MARGIN)
+
+
+def slices_with_body(pixels: np.ndarray) -> np.ndarray:
+    """Which slices of a CT (S, C, H, W) in HU hold some of the body, (S,), bool; all where none does."""
+    found = _body(pixels).any(axis=(1, 2))
+    return np.asarray(found if found.any() else ~found)
+
+
+def _body(pixels: np.ndarray) -> np.ndarray:
+    """Where a CT is body, looked at every few rows and columns, (S, H', W'), bool; what is thin is none."""
+    air = ~(pixels[:, 0, ::STRIDE, ::STRIDE] > BODY)
+    return _dilated(~_dilated(air))
+
+
+def _dilated(found: np.ndarray) -> np.ndarray:
+    """(S, H', W'), bool, with the eight neighbours of each pixel."""
+    padded = np.pad(found, ((0, 0), (1, 1), (1, 1)))
+    rows = padded[:, :-2] | padded[:, 1:-1] | padded[:, 2:]
+    return rows[..., :-2] | rows[..., 1:-1] | rows[..., 2:]
+
+
+def resize_image(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Slices (S, C, H, W) at ``size``: bilinear, anti-aliased when shrinking, rounded back to their own type."""
+    if pixels.shape[-2:] == size:
+        return pixels
+    resized = np.empty((*pixels.shape[:2], *size), pixels.dtype)
+    for n, image in enumerate(pixels):
+        values = interpolate(image.astype(np.float32), size, antialias=True)
+        resized[n] = np.rint(values) if pixels.dtype.kind in "iu" else values
+    return resized
+
+
+def labels_from_logits(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Class ids at ``size``, uint8, of one slice's logits (classes, h, w), interpolated before the maximum."""
+    labels, highest = np.zeros(size, np.uint8), interpolate(logits[0], size)
+    for c in range(1, len(logits)):  # one at a time: all at the image's size would be large
+        values = interpolate(logits[c], size)
+        labels[values > highest] = c
+        highest = np.maximum(highest, values)
+    return labels
+
+
+def interpolate(values: np.ndarray, size: tuple[int, int], antialias: bool = False) -> np.ndarray:
+    """Values (…, H, W) at ``size``, bilinear between centres of pixels; with ``antialias`` averaged when shrinking."""
+    for axis, wanted in ((-1, size[1]), (-2, size[0])):
+        if values.shape[axis] != wanted:
+            positions, weights = _weights(values.shape[axis], wanted, antialias)
+            weights = weights if axis == -1 else weights[..., None]
+            values = np.asarray(sum(np.take(values, p, axis) * w for p, w in zip(positions, weights, strict=True)))
+    return values
+
+
+@lru_cache(maxsize=64)
+def _weights(length: int, wanted: int, antialias: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Which of ``length`` pixels make each of ``wanted``, and with what weights, float32, both (pixels, wanted)."""
+    scale = np.float32(length / wanted)
+    reach = max(scale, np.float32(1)) if antialias else np.float32(1)
+    centres = (scale * (np.arange(wanted) + 0.5)).astype(np.float32)
+    first = np.maximum((centres - reach + 0.5).astype(np.int64), 0)
+    stop = np.minimum((centres + reach + 0.5).astype(np.int64), length)
+    positions = first + np.arange(int((stop - first).max()))[:, None]
+    weights = np.maximum(1 - np.abs(positions - centres + 0.5) / reach, 0) * (positions < length)
+    return np.minimum(positions, length - 1), (weights / weights.sum(axis=0)).astype(np.float32)
+
+
+def gather_slices(pixels: np.ndarray, indices: np.ndarray, neighbours: int) -> np.ndarray:
+    """Slices with their neighbours, lowest first, as channels (B, (2·neighbours + 1)·C, h, w); edges are repeated."""
+    window = np.clip(indices[:, None] + np.arange(-neighbours, neighbours + 1), 0, len(pixels) - 1)
+    return pixels[window].reshape(len(indices), -1, *pixels.shape[2:])
+
+
+def pad(x: np.ndarray, least: Sequence[int], graph: Mapping[str, Any]) -> tuple[np.ndarray, tuple[int, int]]:
+    """Slices (B, C, h, w) with their edges repeated as in training, and as the graph needs; and where they begin.
+
+    Args:
+        least: height and width that training saw; slices lie in the middle of these.
+        graph: "multiple" and "smallest" of its height and width.
+    """
+    before, after = [], []
+    for length, enough in zip(x.shape[-2:], least, strict=True):
+        missing = max(0, enough - length)
+        whole = max(length + missing, graph["smallest"])
+        before.append(missing // 2)
+        after.append(-(-whole // graph["multiple"]) * graph["multiple"] - length - missing // 2)
+    widths = [(0, 0), (0, 0), *zip(before, after, strict=True)]
+    return np.pad(x, widths, mode="edge"), (before[0], before[1])
+
+
+def case_standard(pixels: np.ndarray) -> np.ndarray:
+    """Mean and standard deviation of each channel of (S, C, h, w), (2, C), float32."""
+    mean = sum(image.mean(axis=(1, 2), dtype=np.float64) for image in pixels) / len(pixels)
+    squares = sum(np.square(image - mean[:, None, None]).sum(axis=(1, 2)) for image in pixels)
+    return np.stack([mean, np.sqrt(squares / (len(pixels) * pixels[0, 0].size))]).astype(np.float32)
+
+
+def standardize(x: np.ndarray, standard: np.ndarray, clip: Sequence[float] | None) -> np.ndarray:
+    """Gathered pixels (B, slices · C, h, w), float32, clipped, then less the mean and over the standard deviation."""
+    if clip is not None:
+        x = np.clip(x, clip[0], clip[1])
+    mean, deviation = np.tile(standard, x.shape[1] // standard.shape[1])[:, :, None, None]
+    return (x - mean) / np.maximum(deviation, np.float32(1e-8))  # all pixels of a case may be equal
+
+
+def load_model(folder: str | Path) -> tuple[Network, dict[str, Any]]:
+    """The network that was exported to a folder, on what is installed to run it, and what is said of it.
+
+    Raises:
+        OSError: no such files.
+        ImportError: nothing is installed that runs it.
+    """
+    folder, needed = Path(folder), []
+    description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    description["export"] = json.loads((folder / "export.json").read_text(encoding="utf-8"))
+    for name, package, network in (("model.onnx", "onnxruntime", _onnx), ("model.xml", "openvino", _openvino)):
+        if (folder / name).exists():
+            try:
+                return network(importlib.import_module(package), str(folder / name)), description
+            except ModuleNotFoundError:
+                needed.append(f"{name} needs {package}: pip install {package}")
+    if needed:
+        raise ImportError("; or ".join(needed))
+    raise FileNotFoundError(f"{folder}: neither model.onnx nor model.xml is there.")
+
+
+def _onnx(onnxruntime: Any, path: str) -> Network:
+    known = onnxruntime.get_available_providers()
+    providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in known]
+    session = onnxruntime.InferenceSession(path, providers=providers)
+    return lambda pixels: session.run(["logits"], {"pixels": pixels})[0]
+
+
+def _openvino(openvino: Any, path: str) -> Network:
+    # some processors compute in 16 bits unless told otherwise
+    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda pixels: compiled({"pixels": pixels})["logits"]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Segment an array in a file with the model that lies beside this file."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("image", metavar="IMAGE.npy")
+    parser.add_argument("labels", metavar="LABELS.npy", help="class ids; written")
+    parser.add_argument("--spacing", nargs=3, type=float, metavar=("SLICES", "ROWS", "COLUMNS"), help="millimetres")
+    given = parser.parse_args(arguments)
+    try:
+        np.save(given.labels, segment(np.load(given.image), *load_model(Path(__file__).parent), given.spacing))
+    except (OSError, ValueError, ImportError) as error:
+        sys.exit(f"{Path(__file__).name}: {error}")
+
+
+if __name__ == "__main__":
+    main()

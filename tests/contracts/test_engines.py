@@ -1,0 +1,75 @@
+"""What every registered network promises to other runtimes: the same logits, at any batch, height and width."""
+
+import sys
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+
+from caseunet import UserError, create_model
+from caseunet.inference import engines
+from tests.contracts.test_models import TINY
+
+SIZES = ((1, 64, 64), (3, 96, 160), (2, 77, 50))
+FIRST = [
+    pytest.param(partial(create_model, name, 1, 3, **arguments[-1]), id=name)  # the last has most options
+    for name, arguments in TINY.items()
+]
+
+
+def model(create: Any) -> Any:
+    torch.manual_seed(0)
+    return create().eval()
+
+
+def assert_same(network: Any, run: engines.Network, most: float) -> None:
+    for B, H, W in SIZES:
+        x = torch.randn(B, 1, H, W)
+        with torch.no_grad():
+            torch.testing.assert_close(run(x), network(x), rtol=0, atol=most)
+
+
+@pytest.mark.parametrize("create", FIRST)
+def test_openvino_gives_torchs_logits(create: Any) -> None:
+    network = model(create)
+    if type(network).__name__ == "SwinUNETR":  # its windows are cut at the size that it was written down at
+        with pytest.raises(UserError, match="cannot be written down for any size"):
+            engines.prepared(network, "openvino", "32")
+        return
+    assert_same(network, engines.prepared(network, "openvino", "32"), most=5e-3 if has_batch_norm(network) else 5e-4)
+
+
+def has_batch_norm(network: Any) -> bool:
+    """Fresh running sums make logits large, and their rounding with them."""
+    return any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
+
+
+@pytest.mark.parametrize("name", ["case_unet", "unet"])
+def test_onnx_gives_torchs_logits(name: str) -> None:
+    network = model(partial(create_model, name, 1, 3, widths=(3, 4), norm="instance"))
+    assert_same(network, engines.prepared(network, "onnx", "32"), most=5e-4)
+
+
+def test_auto_takes_openvino_on_a_cpu_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert engines.chosen("auto", cpu) == "openvino"
+    assert engines.chosen("auto", cuda) == "torch"
+    monkeypatch.setattr(engines, "find_spec", lambda name: None)
+    assert engines.chosen("auto", cpu) == "torch"
+    with pytest.raises(UserError, match="openvino computes on the CPU here"):
+        engines.chosen("openvino", cuda)
+    with pytest.raises(UserError, match='no engine "tensorrt"'):
+        engines.chosen("tensorrt", cpu)
+
+
+def test_what_an_engine_cannot_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = model(partial(create_model, "unet", 1, 3, widths=(3, 4)))
+    with pytest.raises(UserError, match="computes in float32 on CPUs"):
+        engines.prepared(network, "onnx", "bf16")
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(UserError, match=r"openvino is not installed. Install caseunet\[openvino\]"):
+        engines.prepared(network, "openvino", "32")
+    network.forward = lambda x: x if x.sum() > 0 else -x
+    with pytest.raises(UserError, match="UNet cannot be exported"):
+        engines.to_program(network, 1, (64, 96))

@@ -5,13 +5,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo test lint clean
+.PHONY: demo test docs lint clean
 
 demo: $(INSTALLED)
 	$(BIN)/caseunet demo --out demo --overwrite
 
 test: lint
 	$(BIN)/python -m pytest
+
+docs: $(INSTALLED)
+	$(BIN)/python -m mkdocs build --strict
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -26,4 +29,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $(INSTALLED)
 
 clean:
-	rm -rf $(VENV) build src/*.egg-info .mypy_cache .ruff_cache .hypothesis demo
+	rm -rf $(VENV) build src/*.egg-info .mypy_cache .ruff_cache .hypothesis demo site

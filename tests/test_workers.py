@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -39,6 +40,17 @@ def test_a_worker_that_dies_or_hangs_costs_its_own_item_only() -> None:
     results = dict(run_all(treacherous, range(8), workers=2, patience=4))
     assert {n for n, result in results.items() if isinstance(result, LostWorkerError)} == {3, 5}
     assert all(results[n] == n for n in range(8) if n not in (3, 5))
+
+
+def here(_: int) -> str:
+    return os.getcwd()
+
+
+def test_processes_work_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though those of an earlier call, begun in another folder, are used again."""
+    assert set(dict(run_all(here, range(4), 2)).values()) == {os.getcwd()}
+    monkeypatch.chdir(tmp_path)
+    assert set(dict(run_all(here, range(4), 2)).values()) == {str(tmp_path)}
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import Any, TypeVar
 
 from caseunet.errors import UserError
@@ -67,6 +68,12 @@ def _keep_large_workers() -> None:
     process_executor._USE_PSUTIL = False
 
 
+def _in_folder(folder: Path, function: Callable[[Item], Result], item: Item) -> Result:
+    """The work of a process that may have begun when the current folder was another one."""
+    os.chdir(folder)
+    return function(item)
+
+
 def _round(
     function: Callable[[Item], Result],
     items: Sequence[Item],
@@ -82,13 +89,14 @@ def _round(
     alone = {"OMP_NUM_THREADS": "1", "BLOSC_NTHREADS": "1"}  # there are as many processes as processors
     executor = get_reusable_executor(max_workers=workers, timeout=30, initializer=_keep_large_workers, env=alone)
     under_way: dict[Future[Any], int] = {}
+    here = Path.cwd()
     finished = False
     try:
         while waiting or under_way:
             while waiting and len(under_way) < 2 * workers:
                 index = waiting[-1]
                 try:
-                    under_way[executor.submit(function, items[index])] = index
+                    under_way[executor.submit(_in_folder, here, function, items[index])] = index
                 except BrokenProcessPool:  # a worker died since the last look
                     suspects += under_way.values()
                     return

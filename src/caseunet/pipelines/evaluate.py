@@ -64,9 +64,10 @@ def evaluate(
         protocol: how to count; by default "volumes" for CT and MRI, else "slices".
         compared: predictions of other models, to be compared with the first on the same cases.
         tolerance: of the normalised surface distance, in mm, or in pixels for images without a spacing.
-        split, fold: a splits.json; only the validation slices of that fold are scored, and each case without a
-            prediction counts as an empty mask. Without a number it is the fold that was predicted, or 0. Without a
-            split the cases are those that ``predict`` was asked for, or else all with a mask.
+        split: a splits.json; only the validation slices of ``fold`` are scored, and each case without a prediction
+            counts as an empty mask. Without a split the cases are those that ``predict`` was asked for, or else all
+            with a mask.
+        fold: if not given, the one that was predicted, or 0.
         run: the training run, for its curves.
         config: layout, groups and repair plan of ``references``, as they were prepared.
         overwrite: replace an earlier report at ``out``.

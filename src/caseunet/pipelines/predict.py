@@ -56,9 +56,11 @@ def predict(
         bundle: folder of the model.
         inputs: images, videos, archives, folders of them, or raw data sets in a known layout (only images are read).
         out: folder to write.
-        split, fold: a splits.json; only cases with a validation part in that fold are segmented. Without a number it is
-            the fold that the bundle was validated on.
-        device, engine, settings: as for :class:`caseunet.Predictor`.
+        split: a splits.json; only cases with a validation part in ``fold`` are segmented.
+        fold: if not given, the one that the bundle was validated on.
+        device: as for :class:`caseunet.Predictor`.
+        engine: as there.
+        settings: as there.
         overwrite: replace earlier predictions at ``out``.
         display: what a person sees.
         out_of_fold: of an ensemble only those networks segment an image that were not trained on it.

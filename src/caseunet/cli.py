@@ -558,8 +558,8 @@ def export(
     bundle: Annotated[Path, Parameter(help="Folder of a bundle, or a zip of it.")],
     *,
     format: Annotated[
-        Literal["onnx", "openvino", "torch-export", "zip"],
-        Parameter(help="For which runtime; zip: the bundle itself as one file."),
+        Literal["onnx", "openvino", "torch-export", "zip", "monai"],
+        Parameter(help="For which runtime; zip: the bundle as one file; monai: as a MONAI bundle."),
     ],
     out: Annotated[Path | None, Parameter(help="Folder to write, or with zip the file.", show_default=False)] = None,
     precision: Annotated[
@@ -570,14 +570,14 @@ def export(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write a bundle for ONNX Runtime, OpenVINO or torch.export, checked against PyTorch; or as one zip."""
+    """Write a bundle for ONNX Runtime, OpenVINO or torch.export, checked against PyTorch; or as a zip, or for MONAI."""
     from caseunet.pipelines.export import export as run_export
 
     out = out or Path("bundle.zip" if format == "zip" else f"export-{format}")
     place = location(data) if data is not None else None
     written = run_export(bundle, out, format, precision, place, overwrite, TerminalDisplay(console))
     if written is None:
-        say(f"{out}: {out.stat().st_size:,} bytes")
+        say(f"{out}: the bundle, whole")
         say_next("predict", out, "IMAGES", "--out", "masks")
         return
     p = written.parity

@@ -1,6 +1,8 @@
 """Exports: each does what PyTorch does, says how nearly, and runs where this package is not."""
 
+import json
 import runpy
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -108,6 +110,8 @@ def test_an_ensemble_is_one_graph(small_bundle: Bundle, lits_prepared: Prepared,
         for name, tensor in tensors.items()
     }
     save_again(tmp_path / "both", weights, small_bundle, members=members)
+    with pytest.raises(UserError, match="ensemble of 2 networks; a MONAI bundle holds one"):
+        export(tmp_path / "both", tmp_path / "monai", "monai")
     written = export(tmp_path / "both", tmp_path / "out", "openvino", data=lits_prepared.folder)
     assert written is not None
     assert written.parity.equal > 0.999
@@ -152,6 +156,35 @@ def test_through_the_command_line(cli: Run, small_bundle: Bundle, lits_prepared:
         assert "small/model.json" in archive.namelist()
     status, _, err = cli("export", small_bundle.folder, "--format", "zip", "--out", tmp_path / "small.zip")
     assert (status, "is there already" in err) == (2, True)
+
+
+def test_a_monai_bundle_is_one_for_monai(small_bundle: Bundle, lits_raw: Path, tmp_path: Path) -> None:
+    from monai.bundle import ConfigParser, run, verify_net_in_out
+
+    out = tmp_path / "liver"
+    assert export(small_bundle.folder, out, "monai") is None
+    configs = {name: str(out / "configs" / f"{name}.json") for name in ("metadata", "inference")}
+    assert set(json.loads(Path(configs["metadata"]).read_text())) >= MONAI_KEYS
+    verify_net_in_out(
+        "network_def", meta_file=configs["metadata"], config_file=configs["inference"], device="cpu", n=8, p=8
+    )
+    parser = ConfigParser()
+    parser.read_config(configs["inference"])
+    parser["bundle_root"] = str(out)
+    parser.get_parsed_content("load")
+    loaded = parser.get_parsed_content("network_def").state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in small_bundle.weights.items())
+    scan = sorted(lits_raw.glob("volume-*"))[0]
+    shutil.copy(scan, tmp_path / scan.name)
+    run(config_file=configs["inference"], bundle_root=str(out), dataset_dir=str(tmp_path / scan.name), device="cpu")
+    assert list((out / "eval").glob("*.nii*"))
+    assert load_bundle(out).info == small_bundle.info
+
+
+MONAI_KEYS = {
+    *("version", "monai_version", "pytorch_version", "numpy_version", "optional_packages_version", "task"),
+    *("description", "authors", "copyright", "network_data_format"),
+}
 
 
 def test_what_cannot_be_exported_is_refused_before_any_work(

@@ -7,7 +7,7 @@ preview.png         slices of validation, if there were any
 """
 
 from caseunet.bundle.card import model_card
-from caseunet.bundle.folder import PREVIEW, Bundle, Network, add_quality, load_bundle, save_bundle, write_zip
+from caseunet.bundle.folder import FILES, PREVIEW, Bundle, Network, add_quality, load_bundle, save_bundle, write_zip
 from caseunet.bundle.info import (
     Architecture,
     BundleInfo,
@@ -22,6 +22,7 @@ from caseunet.bundle.info import (
 )
 
 __all__ = [
+    "FILES",
     "PREVIEW",
     "Architecture",
     "Bundle",

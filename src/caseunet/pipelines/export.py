@@ -17,6 +17,7 @@ from caseunet.errors import UserError
 from caseunet.files import Location, check_output_folder, output_folder, write_json, write_text
 from caseunet.inference import portable
 from caseunet.inference.exported import FILES, Whole, check_precision, runner, write
+from caseunet.pipelines.export_monai import write_monai
 from caseunet.pipelines.export_text import readme
 from caseunet.progress import Display
 from caseunet.types import Stored
@@ -92,12 +93,12 @@ def export(
     Args:
         bundle: its folder or zip.
         out: folder to write; for "zip" the file.
-        format: "onnx", "openvino", "torch-export"; or "zip", the bundle as one file.
+        format: "onnx", "openvino", "torch-export"; or "zip", the bundle as one file, or "monai", as a MONAI bundle.
         precision: "32", "bf16", "fp16", "int8", see ``inference.exported.PRECISIONS``.
         data: PREPARED on whose slices the export is compared with PyTorch, and its int8 calibrated; noise if None.
 
     Returns:
-        What was written; None for "zip".
+        What was written; None for "zip" and "monai", which are the bundle itself.
 
     Raises:
         UserError: the bundle or the data cannot be read or do not fit each other, the format does not know the
@@ -109,6 +110,10 @@ def export(
         if out.exists() and not overwrite:
             raise UserError(f"{out}: is there already. Choose another --out, or replace it with --overwrite.")
         write_zip(loaded, out)
+        return None
+    if format == "monai":
+        with output_folder(out, KIND, [Path(bundle)], overwrite) as folder:
+            write_monai(loaded, folder)
         return None
     check_precision(format, precision)
     inputs: list[Location] = [Path(bundle), *([data] if data is not None else [])]

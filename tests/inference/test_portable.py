@@ -143,7 +143,7 @@ def preprocessing(**given: Any) -> Preprocessing:
     return Preprocessing(**({"modality": "ct"} | values | given))
 
 
-EXPORT = {"multiple": 1, "smallest": 1}
+EXPORT: dict[str, Any] = {"multiple": 1, "smallest": 1, "precision": "32"}
 """Of height and width of a graph that takes any."""
 
 
@@ -171,7 +171,7 @@ def assert_segments_alike(
     predictor: Predictor,
     pixels: np.ndarray,
     spacing: tuple[float, float, float] | None,
-    export: dict[str, int] = EXPORT,
+    export: dict[str, Any] = EXPORT,
     **given: Any,
 ) -> np.ndarray:
     """The labels, equal to the package's but where two classes have nearly the same logits."""

@@ -90,6 +90,7 @@ def _text(info: BundleInfo, has_preview: bool) -> Iterator[str]:
             + "\n"
         )
 
+    held_out = "each case by one of the networks" if info.members else None
     yield "## Data\n"
     if not data.cases:
         yield "What the weights were trained on is not known.\n"
@@ -97,7 +98,7 @@ def _text(info: BundleInfo, has_preview: bool) -> Iterator[str]:
         {
             "training cases": data.cases or None,
             "format": data.source_format,
-            "held out": f"fold {data.fold}" if data.fold is not None else "each case by one of the networks",
+            "held out": f"fold {data.fold}" if data.fold is not None else held_out,
             "split": "blocks of neighbouring slices of the same case" if data.split_by == BY_BLOCKS else data.split_by,
             "caution": data.caution or None,
             "licence": data.licence or "not stated",

@@ -31,7 +31,8 @@ PRECISIONS: dict[str, tuple[str, ...]] = {
     "openvino": ("32", "bf16", "fp16", "int8"),
     "torch-export": ("32", "bf16", "fp16"),
 }
-"""That each format knows. OpenVINO stores bf16 as float32 and computes in bfloat16."""
+"""That each format knows. OpenVINO stores bf16 as float32 and computes in bfloat16, as it does with int8 what is not
+quantized: transposed convolutions above all."""
 
 FILES = {"onnx": "model.onnx", "openvino": "model.xml", "torch-export": "model.pt2"}
 
@@ -143,7 +144,7 @@ def runner(format: str, precision: str, folder: Path) -> Run:
     """
     path = folder / FILES[format]
     if format == "openvino":
-        return engines.run_openvino(path, "bf16" if precision == "bf16" else "32")
+        return engines.run_openvino(path, "bf16" if precision in ("bf16", "int8") else "32")
     if format == "onnx":
         return engines.run_onnx(str(path))
     with engines.quiet():

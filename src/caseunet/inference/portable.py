@@ -224,7 +224,8 @@ def load_model(folder: str | Path) -> tuple[Network, dict[str, Any]]:
     for name, package, network in (("model.onnx", "onnxruntime", _onnx), ("model.xml", "openvino", _openvino)):
         if (folder / name).exists():
             try:
-                return network(importlib.import_module(package), str(folder / name)), description
+                precision = description["export"]["precision"]
+                return network(importlib.import_module(package), str(folder / name), precision), description
             except ModuleNotFoundError:
                 needed.append(f"{name} needs {package}: pip install {package}")
     if needed:
@@ -232,16 +233,17 @@ def load_model(folder: str | Path) -> tuple[Network, dict[str, Any]]:
     raise FileNotFoundError(f"{folder}: neither model.onnx nor model.xml is there.")
 
 
-def _onnx(onnxruntime: Any, path: str) -> Network:
+def _onnx(onnxruntime: Any, path: str, precision: str) -> Network:
     known = onnxruntime.get_available_providers()
     providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in known]
     session = onnxruntime.InferenceSession(path, providers=providers)
     return lambda pixels: session.run(["logits"], {"pixels": pixels})[0]
 
 
-def _openvino(openvino: Any, path: str) -> Network:
-    # some processors compute in 16 bits unless told otherwise
-    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+def _openvino(openvino: Any, path: str, precision: str) -> Network:
+    # some processors compute in 16 bits unless told otherwise; what of int8 is not quantized may
+    hint = "bf16" if precision in ("bf16", "int8") else "f32"
+    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": hint})
     return lambda pixels: compiled({"pixels": pixels})["logits"]
 
 

@@ -110,13 +110,14 @@ def convolve(maps: Sequence[Tensor | Raised], weight: Tensor, bias: Tensor | Non
     start = 0
     for m in maps:
         raised = m if isinstance(m, Raised) else Raised(m, 1)
-        kernel = weight.narrow(1, start, raised.map.shape[1])
+        channels = int(raised.map.shape[1])  # a number even where shapes are traced: kernels are cut once, not always
+        kernel = weight.narrow(1, start, channels)
         if total is None:
             total = _convolve_one(raised, kernel, bias)
         else:
             # In place: no gradient needs a convolution's output.
             total += _convolve_one(raised, kernel, None)
-        start += raised.map.shape[1]
+        start += channels
     assert total is not None
     return total
 

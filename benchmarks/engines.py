@@ -33,7 +33,8 @@ from caseunet import create_model, load_bundle
 from caseunet.bundle import Architecture, Bundle, Score, TrainingData, save_bundle
 from caseunet.bundle import load_bundle as load
 from caseunet.files import location
-from caseunet.inference.exported import Whole, runner, write
+from caseunet.inference.exported import Whole, write
+from caseunet.inference.exports import runner
 from caseunet.pipelines.export import CALIBRATION_SLICES, SLICES, samples
 from caseunet.types import Label, LabelMap, Preprocessing
 

@@ -1,7 +1,7 @@
 r"""`caseunet predict` beside nnU-Net's 2d prediction of the same CT on a CPU: seconds and memory of the whole commands.
 
     python benchmarks/prediction.py OUT.json --nnunet ENV/bin [--volume ct.nii.gz] [--repeats 3] \
-        --caseunet-args "" --caseunet-args "--precision bf16"
+        --caseunet-args "" --caseunet-args "--engine openvino --precision bf16" [--network author] [--int8 PREPARED]
 
 ENV is an environment of its own with nnU-Net v2 (measured: 2.8.1), into which nothing is patched. It needs the same
 torch, and neither timm nor torchvision: `pip install --no-deps nnunetv2 dynamic-network-architectures batchgenerators
@@ -11,7 +11,9 @@ made-up patient of 512×512 is drawn. Each `--caseunet-args` is one variant. Lin
 nnU-Net: `nnUNetv2_predict -c 2d -f 0 --disable_tta -device cpu`, one fold, all else as it comes. Its own planner plans
 the 2d network from the volume (for 512×512: PlainConvUNet of 8 stages, up to 512 features, patches of 512×512); the
 weights are random, and lie with the optimiser's momentum in checkpoint_final.pth, as after a training. CASe-UNet: the
-default recipe's network at full width, random weights, three neighbouring slices as channels, air cropped. Neither side
+default recipe's network, or with `--network author` the author's lighter one (fusion 1×1) at its full width; random
+weights, three neighbouring slices as channels, air cropped. `--int8` adds one exported in 8 bits for OpenVINO, whose
+ranges of activations are found on CT volumes of PREPARED (`make demo` leaves some in demo/prepared). Neither side
 resamples, since the volume has the spacing that was trained for. nnU-Net crops no air of a CT; how much that matters
 depends on the share of air, which is printed. Both get as many threads as the machine has cores (OMP_NUM_THREADS,
 MKL_NUM_THREADS, nnUNet_def_n_proc), since nnU-Net takes all.
@@ -50,14 +52,16 @@ import psutil
 import torch
 
 from caseunet.bundle import Architecture, Score, TrainingData, save_bundle
-from caseunet.config import load_config
+from caseunet.config import ModelConfig, load_config
 from caseunet.data.grid import BODY, body_box
 from caseunet.files import write_json
 from caseunet.io.nifti import read_volume
 from caseunet.models import create_model
+from caseunet.pipelines.export import export
 from caseunet.sources.generate.drawings import draw_patient, oriented
 from caseunet.types import Label, LabelMap, Preprocessing
 
+AUTHORS = ModelConfig(name="case_unet", arguments={"fusion_kernel_size": 1})
 LABELS = ("background", "liver", "tumour")
 DATASET = "Dataset901_Prediction"
 BASE = "nnU-Net 2d"
@@ -131,6 +135,10 @@ def main() -> None:
     parser.add_argument("--volume", type=Path, help="a CT, .nii or .nii.gz")
     parser.add_argument("--slices", type=int, default=96)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--network", choices=("default", "author"), default="default")
+    parser.add_argument(
+        "--int8", type=Path, metavar="PREPARED", help="also an export in 8 bits, calibrated on these CT"
+    )
     parser.add_argument("--caseunet-args", action="append", help="further arguments of a variant, in one string")
     given = parser.parse_args()
     threads = os.cpu_count() or 1
@@ -150,13 +158,16 @@ def main() -> None:
             "machine": machine(threads),
             "scan": about_scan(given.volume, pixels, spacing),
             "nnunet": random_nnunet(given.nnunet, folder, pixels, spacing, environment),
-            "caseunet": random_bundle(folder / "bundle"),
+            "caseunet": random_bundle(folder / "bundle", given.network),
         }
         print(json.dumps(result))
 
         commands = {BASE: nnunet_command(given.nnunet, folder)}
         for variant in given.caseunet_args or [""]:
             commands[f"caseunet {variant}".strip()] = caseunet_command(folder, variant)
+        if given.int8:
+            export(folder / "bundle", folder / "int8", "openvino", "int8", given.int8)
+            commands["caseunet, export in int8"] = caseunet_command(folder, f"--engine {folder / 'int8'}")
         result["commands"] = {
             label: shlex.join([Path(command[0]).name, *command[1:]]).replace(name, "FOLDER")
             for label, command in commands.items()
@@ -219,9 +230,9 @@ def machine(threads: int) -> dict[str, object]:
     }
 
 
-def random_bundle(folder: Path) -> dict[str, object]:
-    """Write a bundle of the default recipe's network, untrained; returns what it is."""
-    recipe = load_config().model
+def random_bundle(folder: Path, network: str) -> dict[str, object]:
+    """Write an untrained bundle of the default recipe's network, or the author's; returns what it is."""
+    recipe = load_config().model if network == "default" else AUTHORS
     colors = ((0, 0, 0), (200, 40, 40), (40, 200, 40))
     preprocessing = Preprocessing(
         crop_air=True,

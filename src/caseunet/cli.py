@@ -298,8 +298,11 @@ def predict(
     ] = False,
     device: Device = "auto",
     engine: Annotated[
-        Literal["torch", "openvino", "onnx", "auto"],
-        Parameter(help="What computes the network; auto: OpenVINO on a CPU if it is installed, else torch."),
+        str,
+        Parameter(
+            help="What computes the network: torch, openvino, onnx; auto: OpenVINO on a CPU if it is installed, else "
+            "torch; or the folder of an export of the bundle, such as one in int8."
+        ),
     ] = "torch",
     precision: Annotated[
         Literal["32", "bf16"],

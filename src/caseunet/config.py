@@ -276,9 +276,9 @@ class Config(Section):
 class PredictionSettings(Section):
     """How a bundle's networks are used."""
 
-    precision: Literal["32", "bf16"] = "32"
+    precision: Literal["32", "bf16", "fp16", "int8"] = "32"
     """Of the network's arithmetic: float32, in which bundles are measured, or bfloat16, on processors made for it
-    nearly twice as fast."""
+    nearly twice as fast. The others are those of exports alone."""
     flips: bool = False
     """Whether the mean of four predictions is taken: as it is, mirrored left to right, top to bottom, and both."""
     scales: Annotated[tuple[Annotated[float, Field(ge=0.25, le=4)], ...], Field(min_length=1)] = (1.0,)

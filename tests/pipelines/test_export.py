@@ -17,8 +17,10 @@ from caseunet.config import Config
 from caseunet.data.store import Prepared
 from caseunet.inference import portable
 from caseunet.inference.exported import PRECISIONS, Whole
+from caseunet.inference.exports import ExportInfo
 from caseunet.pipelines import export as pipeline
-from caseunet.pipelines.export import ExportInfo, export
+from caseunet.pipelines.export import export
+from caseunet.pipelines.predict import predict
 from caseunet.pipelines.prepare import prepare
 
 Run = Callable[..., tuple[int, str, str]]
@@ -93,7 +95,10 @@ def assert_segments_alike(folder: Path, predictor: Predictor, image: Path) -> No
     assert len(np.unique(expected)) > 1
 
 
-def test_an_ensemble_is_one_graph(small_bundle: Bundle, lits_prepared: Prepared, tmp_path: Path) -> None:
+@pytest.fixture
+def two(small_bundle: Bundle, tmp_path: Path) -> Path:
+    """An ensemble of two, which clip differently."""
+    torch.manual_seed(0)
     other = {name: tensor + 0.1 * torch.randn_like(tensor) for name, tensor in small_bundle.weights.items()}
     info = small_bundle.info
     members = tuple(
@@ -110,20 +115,76 @@ def test_an_ensemble_is_one_graph(small_bundle: Bundle, lits_prepared: Prepared,
         for name, tensor in tensors.items()
     }
     save_again(tmp_path / "both", weights, small_bundle, members=members)
+    return tmp_path / "both"
+
+
+def test_an_ensemble_is_one_graph(two: Path, lits_prepared: Prepared, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="ensemble of 2 networks; a MONAI bundle holds one"):
-        export(tmp_path / "both", tmp_path / "monai", "monai")
-    written = export(tmp_path / "both", tmp_path / "out", "openvino", data=lits_prepared.folder)
+        export(two, tmp_path / "monai", "monai")
+    written = export(two, tmp_path / "out", "openvino", data=lits_prepared.folder)
     assert written is not None
     assert written.parity.equal > 0.999
     pixels = lits_prepared.image(lits_prepared.cases.index[0])[:1]
-    whole = Whole(load_bundle(tmp_path / "both")).eval()
+    bundle = load_bundle(two)
+    whole = Whole(bundle).eval()
     graph = {"multiple": whole.multiple, "smallest": whole.smallest}
-    padded, (top, left) = portable.pad(pixels.astype(np.float32), info.preprocessing.least, graph)
+    padded, (top, left) = portable.pad(pixels.astype(np.float32), bundle.info.preprocessing.least, graph)
     with torch.no_grad():
         found = whole(torch.from_numpy(padded)) * whole.temperature
     H, W = pixels.shape[-2:]
-    expected = next(Predictor(tmp_path / "both").groups(pixels)).logits
+    expected = next(Predictor(two).groups(pixels)).logits
     torch.testing.assert_close(found[..., top : top + H, left : left + W], expected, rtol=0, atol=1e-3)
+    exported = next(Predictor(two, engine=str(tmp_path / "out")).groups(pixels)).logits
+    torch.testing.assert_close(exported, expected, rtol=0, atol=5e-3)  # over the temperature, and times it again
+    with pytest.raises(UserError, match="an export computes all networks together"):
+        predict(two, [tmp_path], tmp_path / "masks", engine=str(tmp_path / "out"), out_of_fold=True)
+
+
+@pytest.mark.parametrize("per_case", [False, True])
+def test_prediction_computes_with_an_export(
+    per_case: bool, small_bundle: Bundle, lits_prepared: Prepared, tmp_path: Path
+) -> None:
+    p = small_bundle.info.preprocessing.model_copy(update={"per_case": per_case, "clip": (-150.0, 200.0)})
+    quality = load_bundle(Path(__file__).parents[1] / "golden" / "bundle_2").info.quality
+    assert quality is not None
+    quality = quality.model_copy(update={"temperature": 2.5})
+    save_again(tmp_path / "bundle", dict(small_bundle.weights), small_bundle, preprocessing=p, quality=quality)
+    pixels = lits_prepared.image(lits_prepared.cases.index[0])[:2, :, :50, :77]  # which no network takes as they are
+    export(tmp_path / "bundle", tmp_path / "out", "openvino", "fp16", data=lits_prepared.folder)
+    predictor = Predictor(tmp_path / "bundle", engine=str(tmp_path / "out"))
+    assert (predictor.engine, predictor.settings.precision) == ("openvino (export out)", "fp16")
+    expected = next(Predictor(tmp_path / "bundle").groups(pixels)).logits
+    torch.testing.assert_close(next(predictor.groups(pixels)).logits, expected, rtol=0, atol=5e-2)
+    assert expected.abs().max() > 0.5
+
+
+def test_prediction_refuses_an_export_that_is_not_the_bundles(
+    small_bundle: Bundle, two: Path, lits_prepared: Prepared, lits_raw: Path, cli: Run, tmp_path: Path
+) -> None:
+    def fails(engine: object, *arguments: str) -> str:
+        images = sorted(lits_raw.glob("volume-*"))[:1]
+        status, _, err = cli(
+            *("predict", small_bundle.folder, *images, "--out", tmp_path / "masks", "--engine", engine, *arguments)
+        )
+        assert status == 2
+        assert not (tmp_path / "masks").exists()
+        return " ".join(err.split())
+
+    export(two, tmp_path / "other", "openvino", data=lits_prepared.folder)
+    assert "is an export of other weights" in fails(tmp_path / "other")
+    assert "There is no engine" in fails(tmp_path)
+    export(small_bundle.folder, tmp_path / "own", "openvino", "bf16", data=lits_prepared.folder)
+    assert "computes on the CPU" in fails(tmp_path / "own", "--device", "mps") or not torch.backends.mps.is_available()
+    (tmp_path / "own" / "model.xml").write_text("<net")
+    assert "model.xml: cannot be read" in fails(tmp_path / "own")
+    (tmp_path / "own" / "model.xml").unlink()
+    assert "model.xml is missing. Export the bundle anew." in fails(tmp_path / "own")
+    (tmp_path / "own" / "export.json").write_text("{}")
+    assert "cannot be read as the description of an export" in fails(tmp_path / "own")
+    export(small_bundle.folder, tmp_path / "pt2", "torch-export", "bf16", data=lits_prepared.folder)
+    assert "predict runs those for onnx and openvino" in fails(tmp_path / "pt2")
+    export(small_bundle.folder, tmp_path / "own", "openvino", "fp16", data=lits_prepared.folder, overwrite=True)
+    assert "computes in fp16: leave out --precision" in fails(tmp_path / "own", "--precision", "bf16")
 
 
 def test_cases_are_standardised_beside_the_graph(

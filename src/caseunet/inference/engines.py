@@ -24,8 +24,8 @@ from caseunet.types import SMALLEST
 
 ENGINES = ("torch", "openvino", "onnx", "auto")
 
-ROUNDING = {"32": 1e-3, "bf16": 0.1}
-"""By which logits may differ from torch's in float32, as a share of the largest."""
+ROUNDING = 1e-3
+"""By which logits of two engines may differ in float32, as a share of the largest."""
 
 Network = Callable[[Tensor], Tensor]
 """Network input (B, C, H, W) → logits (B, classes, H, W)."""
@@ -34,11 +34,11 @@ Network = Callable[[Tensor], Tensor]
 def chosen(engine: str, device: torch.device) -> str:
     """The engine that a name stands for: of "auto", OpenVINO on a CPU where it is installed, and torch elsewhere.
 
+    Another name is that of an export's folder.
+
     Raises:
-        UserError: there is none of that name, or it does not run on the device.
+        UserError: it does not run on the device.
     """
-    if engine not in ENGINES:
-        raise UserError(f'There is no engine "{engine}". Known: {", ".join(ENGINES)}.')
     if engine == "auto":
         return "openvino" if device.type == "cpu" and find_spec("openvino") is not None else "torch"
     if engine != "torch" and device.type != "cpu":
@@ -59,13 +59,15 @@ def prepared(model: nn.Module, engine: str, precision: str) -> Network:
     """
     if engine == "torch":
         return model
-    network = padded({"openvino": _openvino, "onnx": _onnx}[engine](model, precision), model)
-    _check(network, model, engine, ROUNDING[precision])
-    return network
+    return {"openvino": _openvino, "onnx": _onnx}[engine](model, precision)
 
 
-def _check(network: Network, model: Any, engine: str, most: float) -> None:
-    """Try a size other than the one a network was written down at: some hold that for a constant without a word."""
+def _check(network: Network, model: Any, engine: str) -> None:
+    """Try a size other than the one a network was written down at: some hold that for a constant without a word.
+
+    Args:
+        network: computes in float32; by fewer bits a wrong graph could not be told from a right one.
+    """
     multiple = int(model.multiple)
     rows = -(-max(int(model.smallest), SMALLEST) // multiple) * multiple
     x = torch.linspace(-1, 1, model.in_channels * rows * (rows + multiple)).reshape(1, -1, rows, rows + multiple)
@@ -74,19 +76,23 @@ def _check(network: Network, model: Any, engine: str, most: float) -> None:
             found, expected = network(x), model(x)
     except Exception as error:  # a runtime's own
         raise UserError(f"{type(model).__name__} fails with {engine}: {str(error).splitlines()[0]}") from error
-    if found.shape != expected.shape or not (found - expected).abs().max() <= most * (1 + expected.abs().max()):
+    if found.shape != expected.shape or not (found - expected).abs().max() <= ROUNDING * (1 + expected.abs().max()):
         raise UserError(
             f"{type(model).__name__} gives other logits with {engine} than with torch: it cannot be written down for "
             "any size. Take --engine torch."
         )
 
 
-def padded(run: Callable[[np.ndarray], np.ndarray], model: Any) -> Network:
-    """An exported network for images of any size: their last row and column are repeated as its model does."""
+def padded(run: Callable[[np.ndarray], np.ndarray], in_channels: int, multiple: int, smallest: int) -> Network:
+    """A graph for images of any size: their last row and column are repeated, as networks do.
+
+    Args:
+        multiple, smallest: of the height and width that the graph takes.
+    """
 
     def network(x: Tensor) -> Tensor:
         H, W = x.shape[-2:]
-        whole = pad_image(x, model.in_channels, model.multiple, model.smallest)
+        whole = pad_image(x, in_channels, multiple, smallest)
         return torch.from_numpy(run(whole.contiguous().numpy()))[..., :H, :W]
 
     return network
@@ -201,16 +207,22 @@ def run_onnx(model: Any) -> Callable[[np.ndarray], np.ndarray]:
     return run
 
 
-def _openvino(model: Any, precision: str) -> Callable[[np.ndarray], np.ndarray]:
-    return run_openvino(to_openvino(model, model.in_channels, example_size(model)), precision)
+def _openvino(model: Any, precision: str) -> Network:
+    written = to_openvino(model, model.in_channels, example_size(model))
+    size = (model.in_channels, model.multiple, model.smallest)
+    exact = padded(run_openvino(written, "32"), *size)
+    _check(exact, model, "openvino")
+    return exact if precision == "32" else padded(run_openvino(written, precision), *size)
 
 
-def _onnx(model: Any, precision: str) -> Callable[[np.ndarray], np.ndarray]:
+def _onnx(model: Any, precision: str) -> Network:
     if precision == "bf16":
         raise UserError("ONNX Runtime computes in float32 on CPUs: give --precision 32, or --engine openvino or torch.")
     package("onnxruntime", "onnx")
     content = to_onnx(to_program(model, model.in_channels, example_size(model))).SerializeToString()
-    return run_onnx(content)
+    network = padded(run_onnx(content), model.in_channels, model.multiple, model.smallest)
+    _check(network, model, "onnx")
+    return network
 
 
 def package(name: str, extra: str) -> Any:

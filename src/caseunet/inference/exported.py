@@ -1,4 +1,4 @@
-"""A bundle as one graph, from prepared pixels to logits, in the formats of other runtimes; and those that run them.
+"""A bundle as one graph, from prepared pixels to logits, in the formats of other runtimes.
 
 In the graph: clipping and scaling of the intensities, repeating of channels, the network or all of an ensemble, the
 calibration temperature. Outside, because it depends on the image and not on the network: cutting, resizing, the
@@ -7,7 +7,7 @@ per case, clipping and scaling too (``portable.py``, a copy of which lies beside
 """
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,14 +18,12 @@ from torch import Tensor, nn
 from caseunet.bundle import Bundle
 from caseunet.errors import UserError
 from caseunet.inference import engines
+from caseunet.inference.exports import FILES
 from caseunet.inference.predictor import Predictor, log_of_mean
 from caseunet.types import Preprocessing
 
 Format = Literal["onnx", "openvino", "torch-export"]
 Precision = Literal["32", "bf16", "fp16", "int8"]
-Run = Callable[[np.ndarray], np.ndarray]
-"""Float32 pixels (B, slices · channels, H, W) → logits (B, classes, H, W)."""
-
 PRECISIONS: dict[str, tuple[str, ...]] = {
     "onnx": ("32", "fp16", "int8"),
     "openvino": ("32", "bf16", "fp16", "int8"),
@@ -33,8 +31,6 @@ PRECISIONS: dict[str, tuple[str, ...]] = {
 }
 """That each format knows. OpenVINO stores bf16 as float32 and computes in bfloat16, as it does with int8 what is not
 quantized: transposed convolutions above all."""
-
-FILES = {"onnx": "model.onnx", "openvino": "model.xml", "torch-export": "model.pt2"}
 
 
 class Whole(nn.Module):
@@ -134,27 +130,6 @@ def write(whole: Whole, format: str, precision: str, folder: Path, samples: Iter
         _quantize_onnx(model, folder / FILES[format], samples)
     else:
         (folder / FILES[format]).write_bytes(model.SerializeToString())
-
-
-def runner(format: str, precision: str, folder: Path) -> Run:
-    """What runs an exported graph on the CPU.
-
-    Raises:
-        UserError: what runs it is not installed.
-    """
-    path = folder / FILES[format]
-    if format == "openvino":
-        return engines.run_openvino(path, "bf16" if precision in ("bf16", "int8") else "32")
-    if format == "onnx":
-        return engines.run_onnx(str(path))
-    with engines.quiet():
-        program = torch.export.load(path).module()
-
-    def run(pixels: np.ndarray) -> np.ndarray:
-        with torch.no_grad():
-            return np.asarray(program(torch.from_numpy(pixels)).numpy())
-
-    return run
 
 
 def _write_openvino(model: Any, precision: str, folder: Path, samples: Iterable[np.ndarray]) -> None:

@@ -16,7 +16,8 @@ from caseunet.config import PredictionSettings
 from caseunet.data.grid import place, slices_with_body
 from caseunet.data.transforms import case_standard, labels_from_logits, segment
 from caseunet.errors import UserError
-from caseunet.inference.engines import Network, chosen, prepared
+from caseunet.inference.engines import ENGINES, Network, chosen, prepared
+from caseunet.inference.exports import as_network, read_export
 from caseunet.inference.slices import Slices
 from caseunet.inference.views import seen_in, views
 from caseunet.io import images, raster
@@ -92,18 +93,20 @@ class Predictor:
     Args:
         bundle: from :func:`caseunet.load_bundle`, whose weights it then shares, or its folder.
         device: "auto" (a GPU if there is one), "cpu", "cuda", "mps".
-        engine: "torch", "openvino", "onnx", or "auto": OpenVINO on a CPU if it is installed, else torch.
-        settings: precision, views; the default if None.
+        engine: "torch", "openvino", "onnx", or "auto": OpenVINO on a CPU if it is installed, else torch. Or the folder
+            of an ONNX or OpenVINO export of the bundle, which computes in the export's precision.
+        settings: precision, views; the default if None. The precision of an export need not be given.
 
     Attributes:
         info: what the bundle says of itself.
         folder: the bundle's.
         engine: that computes the networks.
-        models: the networks as modules, each with what the bundle says of it.
+        models: the networks as modules, each with what the bundle says of it; none where an export computes.
         training_data: of each network.
 
     Raises:
-        UserError: the bundle cannot be read or its weights are not its architecture's; no such device or engine.
+        UserError: the bundle cannot be read or its weights are not its architecture's; no such device or engine; an
+            export is another bundle's or has another precision.
     """
 
     def __init__(
@@ -123,6 +126,11 @@ class Predictor:
         self._dtype = torch.bfloat16 if in_torch and self.settings.precision == "bf16" else torch.float32
         self.models: list[tuple[Any, BundledNetwork]] = []
         self._networks: list[tuple[Network, Preprocessing]] = []
+        if self.engine not in ENGINES:
+            self._take_export(Path(self.engine))
+            return
+        if self.settings.precision not in ("32", "bf16"):
+            raise UserError(f"{self.engine} computes in 32 or bf16, not {self.settings.precision}: export the bundle.")
         try:
             for network in bundle.networks:
                 model = self._built(network.weights)
@@ -247,6 +255,15 @@ class Predictor:
 
     def _typed(self, model: nn.Module) -> Network:
         return model if self._dtype is torch.float32 else lambda x: model(x.to(self._dtype))
+
+    def _take_export(self, folder: Path) -> None:
+        """Put an export of the bundle in the place of its networks."""
+        export = read_export(folder, self.info)
+        if self.settings.precision not in ("32", export.precision):
+            raise UserError(f"{folder}: computes in {export.precision}: leave out --precision.")
+        self.settings = self.settings.model_copy(update={"precision": export.precision})
+        self.engine = f"{export.format} (export {folder.name})"
+        self._networks.append(as_network(folder, export, self.info))
 
     def _check_channels(self, pixels: np.ndarray) -> None:
         p = self.info.preprocessing

@@ -16,11 +16,11 @@ from caseunet.data.transforms import gather_slices
 from caseunet.errors import UserError
 from caseunet.files import Location, check_output_folder, output_folder, write_json, write_text
 from caseunet.inference import portable
-from caseunet.inference.exported import FILES, Whole, check_precision, runner, write
+from caseunet.inference.exported import Whole, check_precision, write
+from caseunet.inference.exports import DESCRIPTION, FILES, ExportInfo, Parity, runner
 from caseunet.pipelines.export_monai import write_monai
 from caseunet.pipelines.export_text import readme
 from caseunet.progress import Display
-from caseunet.types import Stored
 
 KIND = "an export"
 SLICES = 16
@@ -31,44 +31,6 @@ CALIBRATION_SLICES = 64
 
 LEAST_DICE = 0.999
 """Of the masks of a float32 export with PyTorch's, below which something is wrong."""
-
-
-class Parity(Stored):
-    """How near an export is to PyTorch in float32, on the same slices on the same machine.
-
-    Attributes:
-        on: which slices.
-        largest, mean: absolute difference of the logits.
-        dice: between both masks of each class, over all slices together; None where neither has it.
-        equal: share of the pixels with the same class.
-    """
-
-    on: str
-    slices: int
-    largest: float
-    mean: float
-    dice: dict[str, float | None]
-    equal: float
-
-
-class ExportInfo(Stored):
-    """Content of export.json."""
-
-    format_version: int = 1
-    format: str
-    precision: str
-    file: str
-    input: str
-    output: str
-    multiple: int
-    """Of which the height and width that the graph takes are multiples."""
-    smallest: int
-    """Height and width that it takes at least."""
-    bundle_hash: str
-    calibrated_on: str | None
-    parity: Parity
-    libraries: dict[str, str]
-    processor: str
 
 
 @dataclass(frozen=True)
@@ -154,7 +116,7 @@ def export(
                 f"{LEAST_DICE}. It is of no use; {FILES[format]} is kept for whoever looks for the reason."
             )
         write_json(folder / "model.json", loaded.info.model_dump(mode="json"))
-        write_json(folder / "export.json", info.model_dump(mode="json"))
+        write_json(folder / DESCRIPTION, info.model_dump(mode="json"))
         if format != "torch-export":
             shutil.copyfile(portable.__file__, folder / "segment.py")
         write_text(folder / "README.md", readme(info, loaded.info))

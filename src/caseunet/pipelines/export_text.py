@@ -1,8 +1,7 @@
 """README.md of an export: how to run it where this package is not."""
 
-from typing import Any
-
 from caseunet.bundle import BundleInfo
+from caseunet.inference.exports import ExportInfo
 
 RUNS = {
     "onnx": (
@@ -20,12 +19,8 @@ RUNS = {
 }
 
 
-def readme(export: Any, info: BundleInfo) -> str:
-    """Markdown.
-
-    Args:
-        export: ``pipelines.export.ExportInfo``.
-    """
+def readme(export: ExportInfo, info: BundleInfo) -> str:
+    """Markdown."""
     package, code = RUNS[export.format]
     dice = ", ".join(f"{name} {value:.4f}" for name, value in export.parity.dice.items() if value is not None)
     lines = [
@@ -43,7 +38,11 @@ def readme(export: Any, info: BundleInfo) -> str:
     if export.format != "torch-export":
         lines += [
             "",
-            "Whole images, with what is done before and after the graph (`segment.py`, numpy alone):",
+            "In the place of the bundle's network, with all that `predict` writes:",
+            "",
+            "```sh\ncaseunet predict BUNDLE IMAGES --engine THIS_FOLDER --out masks\n```",
+            "",
+            "Whole images without that package, with all that is done beside the graph (`segment.py`, numpy alone):",
             "",
             f"```sh\npip install numpy {package}\npython segment.py IMAGE.npy LABELS.npy --spacing 5 0.8 0.8\n```",
         ]

@@ -78,6 +78,8 @@ def predict(
     info = predictor.info
     if out_of_fold and not info.members:
         raise UserError(f"{bundle}: is no ensemble of folds; --split predicts what a single network did not see.")
+    if out_of_fold and not predictor.models:
+        raise UserError(f"{engine}: an export computes all networks together: --out-of-fold needs --engine torch.")
     with ExitStack() as unpacked:
         cases = find_inputs(inputs, out, display, unpacked)
         if split is not None:
@@ -282,7 +284,8 @@ def _preview(result: PredictionsInfo) -> list[PreviewCase]:
 
 
 def _settings_text(settings: PredictionSettings) -> str:
-    parts = ["float32" if settings.precision == "32" else "bfloat16"]
+    names = {"32": "float32", "bf16": "bfloat16", "fp16": "float16 weights", "int8": "8-bit integers"}
+    parts = [names[settings.precision]]
     parts += ["mirrored images too"] if settings.flips else []
     parts += [f"sizes ×{', ×'.join(f'{s:g}' for s in settings.scales)}"] if settings.scales != (1.0,) else []
     return ", ".join([*parts, "masks mended as learned" if settings.clean else "masks not mended"])

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import nibabel as nib
@@ -191,6 +192,7 @@ def test_help_models_doctor_and_version(cli: Run) -> None:
     status, out, _ = cli("doctor")
     assert status == 0
     assert torch.__version__ in out
+    assert f"OpenVINO {version('openvino').split('-')[0]}" in out
     assert cli("--version")[1].strip() == caseunet.__version__
     out = cli("train", "--print-config", "--optimizer.lr=1e-3", "--set", "model.name=unet", "--data.clip", "[-1, 2]")[1]
     config = yaml.safe_load(out)

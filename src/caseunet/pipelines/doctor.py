@@ -50,12 +50,27 @@ def examine(folder: Path = Path(".")) -> list[Finding]:
             + ("" if disk.free > 5 * GIB else "; prepared volumes may need more"),
         ),
         _gpu(),
+        _engines(),
     ]
     if importlib.util.find_spec(PACKAGE):
         findings.append(Finding("ok", "demo data", "LiTS volume 117 is installed"))
     else:
         findings.append(Finding("note", "demo data", 'not installed; "caseunet demo --synthetic" works without it'))
     return findings
+
+
+def _engines() -> Finding:
+    """What can compute a network beside PyTorch."""
+    known = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime"}
+    found = [f"{name} {version(package)}" for package, name in known.items() if importlib.util.find_spec(package)]
+    if importlib.util.find_spec("openvino"):
+        openvino = importlib.import_module("openvino")  # loaded here alone: it takes a second
+        said = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        quick = [name for name in ("BF16", "INT8") if name in said]
+        found[0] += f" (with {' and '.join(quick)} here)" if quick else " (float32 here)"
+    if not found:
+        return Finding("note", "engines", "torch alone; pip install 'caseunet[openvino]' for --engine openvino")
+    return Finding("ok", "engines", ", ".join(["torch", *found]))
 
 
 def _gpu() -> Finding:

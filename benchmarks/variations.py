@@ -66,6 +66,10 @@ VARIATIONS: dict[str, dict[str, Any]] = {
     "half width, before the pool, 3×3 fusion": case(8, full_resolution=True, fusion_kernel_size=3),
     "half width, after the pool, batch norm": case(12, norm="batch"),
     "half width, before the pool, batch norm": case(8, full_resolution=True, norm="batch"),
+    "half width, kernels 1 3 5": case(16, kernel_sizes=[1, 3, 5]),
+    "half width, kernels 3 3 5": case(16, kernel_sizes=[3, 3, 5]),
+    "half width, depth-wise 5 and 7": case(16, large_kernels="depthwise"),
+    "half width, deep supervision": case(12, deep_supervision=True),
 }
 
 

@@ -27,12 +27,16 @@ MARKER = ".caseunet"
 """In every output folder; holds its kind."""
 
 
-def location(text: str) -> Location:
+def location(text: str | Location) -> Location:
     """A path, or for a URL such as s3://bucket/folder or memory://folder the like of a path there.
+
+    What is one already stays as it is.
 
     Raises:
         UserError: there is no such protocol, or what it needs is not installed.
     """
+    if not isinstance(text, str):
+        return text
     if "://" not in text:
         return Path(text)
     try:

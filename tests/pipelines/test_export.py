@@ -159,7 +159,7 @@ def test_prediction_computes_with_an_export(
 
 
 def test_prediction_refuses_an_export_that_is_not_the_bundles(
-    small_bundle: Bundle, two: Path, lits_prepared: Prepared, lits_raw: Path, cli: Run, tmp_path: Path
+    small_bundle: Bundle, lits_raw: Path, cli: Run, tmp_path: Path
 ) -> None:
     def fails(engine: object, *arguments: str) -> str:
         images = sorted(lits_raw.glob("volume-*"))[:1]
@@ -170,21 +170,24 @@ def test_prediction_refuses_an_export_that_is_not_the_bundles(
         assert not (tmp_path / "masks").exists()
         return " ".join(err.split())
 
-    export(two, tmp_path / "other", "openvino", data=lits_prepared.folder)
-    assert "is an export of other weights" in fails(tmp_path / "other")
+    def described(**changes: object) -> Path:
+        (own / "export.json").write_text(info.model_copy(update=changes).model_dump_json())
+        return own
+
+    own = tmp_path / "own"
+    info = export(small_bundle.folder, own, "openvino", "fp16")
+    assert info is not None
     assert "There is no engine" in fails(tmp_path)
-    export(small_bundle.folder, tmp_path / "own", "openvino", "bf16", data=lits_prepared.folder)
-    assert "computes on the CPU" in fails(tmp_path / "own", "--device", "mps") or not torch.backends.mps.is_available()
-    (tmp_path / "own" / "model.xml").write_text("<net")
-    assert "model.xml: cannot be read" in fails(tmp_path / "own")
-    (tmp_path / "own" / "model.xml").unlink()
-    assert "model.xml is missing. Export the bundle anew." in fails(tmp_path / "own")
-    (tmp_path / "own" / "export.json").write_text("{}")
-    assert "cannot be read as the description of an export" in fails(tmp_path / "own")
-    export(small_bundle.folder, tmp_path / "pt2", "torch-export", "bf16", data=lits_prepared.folder)
-    assert "predict runs those for onnx and openvino" in fails(tmp_path / "pt2")
-    export(small_bundle.folder, tmp_path / "own", "openvino", "fp16", data=lits_prepared.folder, overwrite=True)
-    assert "computes in fp16: leave out --precision" in fails(tmp_path / "own", "--precision", "bf16")
+    assert "computes in fp16: leave out --precision" in fails(own, "--precision", "bf16")
+    assert "is an export of other weights (1234)" in fails(described(bundle_hash="1234"))
+    assert "predict runs those for onnx and openvino" in fails(described(format="torch-export"))
+    described()
+    (own / "model.xml").write_text("<net")
+    assert "model.xml: cannot be read" in fails(own)
+    (own / "model.xml").unlink()
+    assert "model.xml is missing. Export the bundle anew." in fails(own)
+    (own / "export.json").write_text("{}")
+    assert "cannot be read as the description of an export" in fails(own)
 
 
 def test_cases_are_standardised_beside_the_graph(

@@ -56,10 +56,10 @@ class Examination:
 
 
 def audit(
-    raw: Path,
-    out: Path,
+    raw: str | Path,
+    out: str | Path,
     config: PrepareConfig | None = None,
-    repair: Path | None = None,
+    repair: str | Path | None = None,
     overwrite: bool = False,
     display: Display | None = None,
 ) -> Examination:
@@ -76,6 +76,7 @@ def audit(
     Raises:
         UserError: the layout is not known, or nothing can be written.
     """
+    raw, out, repair = Path(raw), Path(out), None if repair is None else Path(repair)
     config, display = config or PrepareConfig(), display or Display()
     inputs = [raw, *([config.plan] if config.plan is not None else [])]
     check_output_folder(out, KIND, inputs, overwrite)

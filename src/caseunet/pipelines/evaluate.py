@@ -41,15 +41,15 @@ class Evaluation:
 
 
 def evaluate(
-    predictions: Path,
-    references: Path,
-    out: Path,
+    predictions: str | Path,
+    references: str | Path,
+    out: str | Path,
     protocol: str | None = None,
-    compared: Sequence[Path] = (),
+    compared: Sequence[str | Path] = (),
     tolerance: float = 2.0,
-    split: Path | None = None,
+    split: str | Path | None = None,
     fold: int | None = None,
-    run: Path | None = None,
+    run: str | Path | None = None,
     config: PrepareConfig | None = None,
     overwrite: bool = False,
     title: str = "Segmentation report",
@@ -77,9 +77,11 @@ def evaluate(
     Raises:
         UserError: a reference is missing or unreadable, no prediction can be used, or the classes differ.
     """
+    predictions, references, out = Path(predictions), Path(references), Path(out)
+    split, run = None if split is None else Path(split), None if run is None else Path(run)
     config, display = config or PrepareConfig(), display or Display()
     Options(tolerance)  # says at once what is wrong with it
-    folders = [predictions, *compared]
+    folders = [predictions, *map(Path, compared)]
     inputs = [*folders, references, *filter(None, (split, run, config.plan))]
     check_output_folder(out, KIND, inputs, overwrite)
     if fold is not None and split is None:

@@ -33,10 +33,10 @@ from caseunet.progress import Display, counted
 
 
 def predict(
-    bundle: Path,
-    inputs: Sequence[Path],
-    out: Path,
-    split: Path | None = None,
+    bundle: str | Path,
+    inputs: str | Path | Sequence[str | Path],
+    out: str | Path,
+    split: str | Path | None = None,
     fold: int | None = None,
     device: str = "auto",
     engine: str = "torch",
@@ -54,7 +54,7 @@ def predict(
 
     Args:
         bundle: folder of the model.
-        inputs: images, videos, archives, folders of them, or raw data sets in a known layout (only images are read).
+        inputs: one or several of images, videos, archives, folders of them, or raw data sets in a known layout (only images are read).
         out: folder to write.
         split: a splits.json; only cases with a validation part in ``fold`` are segmented.
         fold: if not given, the one that the bundle was validated on.
@@ -71,6 +71,8 @@ def predict(
     Raises:
         UserError: the bundle cannot be read, there is nothing to segment, or nothing could be; then nothing is written.
     """
+    bundle, out, split = Path(bundle), Path(out), None if split is None else Path(split)
+    images = [Path(path) for path in ([inputs] if isinstance(inputs, str | Path) else inputs)]
     display, outputs = display or Display(), outputs or PredictionOutputs()
     if resume and overwrite:
         raise UserError("Predictions are either replaced (--overwrite) or gone on with (--resume): choose one.")
@@ -81,7 +83,7 @@ def predict(
     if out_of_fold and not predictor.models:
         raise UserError(f"{engine}: an export computes all networks together: --out-of-fold needs --engine torch.")
     with ExitStack() as unpacked:
-        cases = find_inputs(inputs, out, display, unpacked)
+        cases = find_inputs(images, out, display, unpacked)
         if split is not None:
             fold = info.training_data.fold if fold is None else fold
             cases = _of_fold(cases, bundle, split, fold)

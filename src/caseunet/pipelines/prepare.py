@@ -20,7 +20,7 @@ from caseunet.data.store import DESCRIPTION, KIND, CaseRow, DatasetInfo, Prepare
 from caseunet.data.transforms import case_standard, resize_image, resize_labels
 from caseunet.data.writing import PreparedWriter, Workplace
 from caseunet.errors import UserError
-from caseunet.files import Location, check_output_folder, content_hash, write_text
+from caseunet.files import Location, check_output_folder, content_hash, location, write_text
 from caseunet.pipelines.audit import Examination, alone, examine
 from caseunet.progress import Display, counted
 from caseunet.sources import Finding, Layout, SourceCase, SourceDataset
@@ -64,8 +64,8 @@ class Failure:
 
 
 def prepare(
-    raw: Path,
-    out: Location,
+    raw: str | Path,
+    out: str | Location,
     config: PrepareConfig | None = None,
     overwrite: bool = False,
     display: Display | None = None,
@@ -86,6 +86,7 @@ def prepare(
     Raises:
         UserError: the layout is not known, the audit finds errors, or cases fail; the others are kept then.
     """
+    raw, out = Path(raw), location(out)
     config, display = config or load_config().prepare, display or Display()
     check_output_folder(out, KIND, [raw, *([config.plan] if config.plan is not None else [])], overwrite)
     found = examine(raw, config, display)

@@ -77,8 +77,8 @@ REPLANNED = {"steps", "minutes", "validations", "patience"}
 
 
 def train(
-    prepared_folder: Location | None,
-    out: Path,
+    prepared_folder: str | Location | None,
+    out: str | Path,
     config: Config | None = None,
     overwrite: bool = False,
     display: Display | None = None,
@@ -105,6 +105,7 @@ def train(
         UserError: something is missing or does not fit, or the loss became NaN too often.
         Interrupted: a signal ended the run; everything is saved.
     """
+    prepared_folder, out = None if prepared_folder is None else location(prepared_folder), Path(out)
     display = display or Display()
     resume = resume or extend
     if resume and overwrite:

@@ -54,7 +54,8 @@ def predict(
 
     Args:
         bundle: folder of the model.
-        inputs: one or several of images, videos, archives, folders of them, or raw data sets in a known layout (only images are read).
+        inputs: one or several of: images, videos, archives, folders of them, raw data sets in a known layout (of which
+            only images are read).
         out: folder to write.
         split: a splits.json; only cases with a validation part in ``fold`` are segmented.
         fold: if not given, the one that the bundle was validated on.

@@ -20,7 +20,8 @@ from caseunet.inference.exported import Whole, check_precision, write
 from caseunet.inference.exports import DESCRIPTION, FILES, ExportInfo, Parity, runner
 from caseunet.pipelines.export_monai import write_monai
 from caseunet.pipelines.export_text import readme
-from caseunet.progress import Display
+from caseunet.progress import Display, counted
+from caseunet.types import Ranges
 
 KIND = "an export"
 SLICES = 16
@@ -126,7 +127,8 @@ def export(
 def samples(bundle: Bundle, whole: Whole, data: Location | None, number: int, of_training: bool) -> Samples:
     """Slices of the fold that the bundle was trained on, or of the one held out; noise if there are no data.
 
-    Each is as the graph takes it; those with the most foreground of evenly spread cases.
+    Each is as the graph takes it. Three quarters hold a structure, the others none if there are such; both are evenly
+    spread over all slices of all cases, so that they are neither the easiest nor the most alike.
 
     Raises:
         UserError: the data are not of the bundle's modality and channels.
@@ -145,21 +147,32 @@ def samples(bundle: Bundle, whole: Whole, data: Location | None, number: int, of
             f"{p.modality} of {p.channels}."
         )
     fold = prepared.fold(bundle.info.training_data.fold or 0, p.neighbours)
-    cases = list((fold.train if of_training else fold.val).items())
-    chosen = [cases[n] for n in np.linspace(0, len(cases) - 1, min(number, len(cases))).astype(int)]
-    each = -(-number // len(chosen))
+    chosen = spread(prepared, fold.train if of_training else fold.val, number)
     pixels: list[np.ndarray] = []
-    for case, ranges in chosen:
-        positions = np.concatenate([np.arange(start, stop) for start, stop in ranges])
-        foreground = prepared.slice_class_pixels(case)[positions, 1:].sum(1)
-        best = np.sort(positions[np.argsort(-foreground, kind="stable")[:each]])
-        image = prepared.image(case)
-        x = gather_slices(image, [int(s) for s in best], p.neighbours).astype(np.float32)
+    for case, slices in chosen.items():
+        x = gather_slices(prepared.image(case), slices, p.neighbours).astype(np.float32)
         if p.per_case:
             x = portable.standardize(x, prepared.standard(case), p.clip)
         pixels += [fitted(one, whole, p.least) for one in x]
     part = "training" if of_training else "validation"
-    return Samples(pixels[:number], f"slices of {len(chosen)} {part} cases of {Path(str(data)).name}")
+    return Samples(pixels, f"slices of {counted(len(chosen), f'{part} case')} of {Path(str(data)).name}")
+
+
+def spread(prepared: Prepared, cases: dict[str, Ranges], number: int) -> dict[str, list[int]]:
+    """So many slices at most of a part of a fold, as :func:`samples` chooses them, of each case in their order."""
+    with_structure: list[tuple[str, int]] = []
+    without: list[tuple[str, int]] = []
+    for case, ranges in cases.items():
+        foreground = prepared.slice_class_pixels(case)[:, 1:].sum(1)
+        for position in (s for start, stop in ranges for s in range(start, stop)):
+            (with_structure if foreground[position] else without).append((case, position))
+    empty = min(len(without), max(number // 4, number - len(with_structure)))
+    chosen: dict[str, list[int]] = {}
+    for found, wanted in ((with_structure, number - empty), (without, empty)):
+        for n in np.unique(np.linspace(0, len(found) - 1, min(wanted, len(found))).round().astype(int)):
+            case, position = found[n]
+            chosen.setdefault(case, []).append(position)
+    return {case: sorted(slices) for case, slices in sorted(chosen.items())}
 
 
 def fitted(x: np.ndarray, whole: Whole, least: tuple[int, int]) -> np.ndarray:

@@ -2,10 +2,10 @@
 
     python benchmarks/variations.py PREPARED benchmarks/variations.json --steps 400 --batch 16 --seeds 2 --workers 16
 
-Every variation is trained alike: the default recipe's loss (cross entropy + SSIM + Dice), Adamax 6e-3 unless the name
-says otherwise, default augmentation, the same batches; then the fold's validation cases are scored at their prepared
-size. Scores are kept as they come: a search that is cut short has compared something. Several trainings share a GPU
-(with NVIDIA's MPS running they hinder each other less); on a CPU give one worker for each core or two.
+Every variation is trained alike: cross entropy + SSIM + Dice, Adamax 6e-3 unless the name says otherwise, default
+augmentation, the same batches; then the fold's validation cases are scored at their prepared size. Scores are kept as
+they come: a search that is cut short has compared something. Several trainings share a GPU (with NVIDIA's MPS running
+they hinder each other less); on a CPU give one worker for each core or two.
 
 Widths were chosen so that a training step takes about as long as one of nnU-Net's network at its full width, on a
 CPU. A trial with one seed had led to expect that CASe-UNet learns faster than a U-Net, and little else. On an H200
@@ -114,6 +114,7 @@ def score(options: argparse.Namespace, name: str, seed: int, run: Path) -> float
         "training.steps": options.steps,
         "training.validations": 1,
         "training.quality": False,
+        "loss.arguments.ssim": 1.0,  # as the default recipe had it when its network was chosen
         "data.batch_size": options.batch,
     }
     config = load_config(overrides=VARIATIONS[name] | budget | {"seed": seed})

@@ -26,6 +26,7 @@ TINY = {
     "prepare.folds": 2,
     "prepare.spacing": None,  # so that pixels are the source's
     "prepare.crop_air": False,
+    "loss.arguments.ssim": 1.0,  # all terms of the loss
 }
 
 

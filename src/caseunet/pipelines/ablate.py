@@ -18,8 +18,9 @@ PARTS: dict[str, dict[str, Any]] = {
     "author attention": {"model.arguments.attention": "author"},
     "spatial attention": {"model.arguments.attention": "spatial"},
     "loss CE": {"loss.arguments.ssim": 0.0, "loss.arguments.dice": 0.0},
-    "loss CE + Dice": {"loss.arguments.ssim": 0.0},
-    "loss CE + SSIM": {"loss.arguments.dice": 0.0},
+    "loss CE + Dice": {"loss.arguments.ssim": 0.0, "loss.arguments.dice": 1.0},
+    "loss CE + SSIM": {"loss.arguments.ssim": 1.0, "loss.arguments.dice": 0.0},
+    "loss CE + SSIM + Dice": {"loss.arguments.ssim": 1.0, "loss.arguments.dice": 1.0},
     "class weights off": {"loss.class_weights": "none"},
     "class weights on": {"loss.class_weights": "inverse_frequency"},
 }

@@ -71,6 +71,8 @@ def compare(
     if resume and overwrite:
         raise UserError("A study is either replaced (--overwrite) or gone on with (--resume): choose one.")
     twice = {v.name for v in design.variants} & set(design.predictions)
+    if len(design.variants) + len(design.predictions) < 2:
+        raise UserError("A comparison takes at least two: --models case_unet unet, or one beside other --predictions.")
     if twice:
         raise UserError(f"--predictions {min(twice)}=…: one of the models has that name. Give it another one.")
     design.cells(out)  # says which masks are missing

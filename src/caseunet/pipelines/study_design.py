@@ -115,7 +115,7 @@ def variants_of(models: Sequence[str], file: Path | None, overrides: Mapping[str
         overrides: {"optimizer.lr": 0.003}, for all of them.
 
     Raises:
-        UserError: there is no such network, recipe or file, two have one name, or there are fewer than two.
+        UserError: there is no such network, recipe or file, or two have one name.
     """
     variants = []
     for model in models:
@@ -132,8 +132,6 @@ def variants_of(models: Sequence[str], file: Path | None, overrides: Mapping[str
     twice = [name for name, times in Counter(v.name for v in variants).items() if times > 1]
     if twice:
         raise UserError(f'"{twice[0]}" is there twice. Give every model a name of its own, by a file for each.')
-    if len(variants) < 2:
-        raise UserError("A comparison takes at least two models: --models case_unet unet.")
     return variants
 
 

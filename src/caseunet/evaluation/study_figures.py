@@ -202,7 +202,7 @@ def _explain(figure: Figure, points: Sequence[Point], has_front: bool) -> None:
     figure.legend(
         handles=marks,
         loc="upper left",
-        bbox_to_anchor=(0.09, 1.005),
+        bbox_to_anchor=(0.09, 0.99),
         ncols=len(marks),
         frameon=False,
         fontsize=8,

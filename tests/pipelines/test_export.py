@@ -6,6 +6,7 @@ import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from caseunet import Predictor, UserError, load_bundle
 from caseunet.bundle import Bundle, Member, save_bundle
 from caseunet.config import Config
 from caseunet.data.store import Prepared
-from caseunet.inference import portable
+from caseunet.inference import exported, portable
 from caseunet.inference.exported import PRECISIONS, Whole
 from caseunet.inference.exports import ExportInfo
 from caseunet.pipelines import export as pipeline
@@ -93,6 +94,24 @@ def assert_segments_alike(folder: Path, predictor: Predictor, image: Path) -> No
     found = beside["segment"](picture.pixels, *beside["load_model"](folder), picture.geometry.spacing)
     assert np.mean(found != expected) < 2e-3
     assert len(np.unique(expected)) > 1
+
+
+def test_heads_and_sums_over_levels_are_not_quantized(
+    small_bundle: Bundle, lits_prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def quantized(name: str) -> set[str]:
+        export(small_bundle.folder, tmp_path / name, "openvino", "int8", lits_prepared.folder)
+        layers = ElementTree.parse(tmp_path / name / "model.xml").iter("layer")
+        names = {layer.get("name", "") for layer in layers if layer.get("type") == "FakeQuantize"}
+        return {n for n in names if ".head." in n or (".decoder." in n and ".fuse/" in n and "/Add" in n)}
+
+    own = quantized("as-it-is")
+    assert not any(".head." in n for n in own)
+    monkeypatch.setattr(exported, "NOT_QUANTIZED", ())
+    every = quantized("all")
+    assert any(".head." in n for n in every), "else the names say nothing"
+    sums, all_sums = ({n for n in names if ".fuse/" in n} for names in (own, every))
+    assert sums < all_sums, "only the last sum is, for the convolution that takes it"
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ PRECISIONS: dict[str, tuple[str, ...]] = {
 """That each format knows. OpenVINO stores bf16 as float32 and computes in bfloat16, as it does with int8 what is not
 quantized: transposed convolutions above all."""
 
-WHOLE = (r".*\.model\.head.*", r".*\.decoder\..*\.fuse/.*Add.*")
+NOT_QUANTIZED = (r".*\.model\.head.*", r".*\.decoder\..*\.fuse/.*Add.*")
 """Operations of CASe-UNet, by their names in OpenVINO, that are not computed in eight bits."""
 
 OUTLIERS = 1e-4
@@ -154,8 +154,8 @@ def _eight_bits(nncf: Any) -> dict[str, Any]:
     """How ranges of activations are found, and what is left out.
 
     The largest of all samples, but for one value in ten thousand: NNCF's default, a mean over samples, cuts off what
-    only some slices reach, and ruined those. The head and the sums over levels in the decoder stay whole: that took no
-    time where it was measured, and half the difference of the logits.
+    only some slices reach, and ruined those. The head and the sums over levels in the decoder are left out: that took
+    no time where it was measured, and half the difference of the logits.
     """
     ranges = engines.package("nncf.quantization.range_estimator", "openvino")
 
@@ -167,7 +167,7 @@ def _eight_bits(nncf: Any) -> dict[str, Any]:
     estimator = ranges.RangeEstimatorParameters(min=end(ranges.AggregatorType.MIN), max=end(ranges.AggregatorType.MAX))
     return {
         "preset": nncf.QuantizationPreset.MIXED,
-        "ignored_scope": nncf.IgnoredScope(patterns=list(WHOLE), validate=False),  # other networks have others
+        "ignored_scope": nncf.IgnoredScope(patterns=list(NOT_QUANTIZED), validate=False),  # other networks have others
         "advanced_parameters": nncf.AdvancedQuantizationParameters(activations_range_estimator_params=estimator),
     }
 

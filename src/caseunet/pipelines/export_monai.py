@@ -82,7 +82,7 @@ def metadata(info: BundleInfo, multiple: int) -> dict[str, Any]:
             "inputs": {
                 "image": {
                     **tensor,
-                    "format": "magnitude" if form == "magnitude" else form,
+                    "format": form,
                     "num_channels": p.in_channels,
                     "value_range": [],
                     "channel_def": {str(c): "slice, normalised" for c in range(p.in_channels)},
@@ -105,7 +105,7 @@ def inference(info: BundleInfo) -> dict[str, Any]:
     """Content of inference.json: ``python -m monai.bundle run --config_file … --bundle_root …``."""
     a = info.architecture
     return {
-        "imports": ["$import caseunet", "$import pathlib", "$import torch"],
+        "imports": ["$import caseunet", "$import torch"],
         "bundle_root": ".",
         "dataset_dir": "$@bundle_root + '/images'",
         "output_dir": "$@bundle_root + '/eval'",
@@ -121,7 +121,5 @@ def inference(info: BundleInfo) -> dict[str, Any]:
         "inferer": {"_target_": "SimpleInferer"},
         "checkpoint": "$@bundle_root + '/models/model.pt'",
         "load": "$@network.load_state_dict(torch.load(@checkpoint, weights_only=True))",
-        "run": [
-            "$caseunet.predict(pathlib.Path(@bundle_root), [pathlib.Path(@dataset_dir)], pathlib.Path(@output_dir))"
-        ],
+        "run": ["$caseunet.predict(@bundle_root, @dataset_dir, @output_dir)"],
     }

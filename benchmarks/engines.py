@@ -30,16 +30,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
+from untrained import AUTHORS, save_untrained
 
-from caseunet import create_model, load_bundle
-from caseunet.bundle import Architecture, Bundle, Score, TrainingData, save_bundle
-from caseunet.bundle import load_bundle as load
+from caseunet.bundle import Bundle, load_bundle
 from caseunet.files import location
 from caseunet.inference.engines import run_openvino
 from caseunet.inference.exported import Whole, write
 from caseunet.inference.exports import runner
 from caseunet.pipelines.export import CALIBRATION_SLICES, SLICES, samples
-from caseunet.types import Label, LabelMap, Preprocessing
 
 KINDS = (
     ("openvino", "32"),
@@ -60,7 +58,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=None, help="such as openvino-int8")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        bundle = load(options.bundle) if options.bundle else fresh(Path(scratch) / "bundle")
+        bundle = load_bundle(options.bundle) if options.bundle else save_untrained(Path(scratch) / "bundle", AUTHORS)
         whole = Whole(bundle).eval()
         x = torch.randn(1, whole.in_channels, *options.size) * 100
         before, gmac = matrix_rate(), multiply_adds(whole, x)
@@ -162,35 +160,6 @@ def multiply_adds(whole: Whole, x: torch.Tensor) -> float:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         whole(x)
     return float(counter.get_total_flops()) / 2e9
-
-
-def fresh(folder: Path) -> Bundle:
-    """A bundle of the author's lighter network with weights that nobody trained."""
-    torch.manual_seed(0)
-    model = create_model("case_unet", 3, 3, fusion_kernel_size=1)
-    labels = [Label(id=i, name=n, color=(i, 0, 0)) for i, n in enumerate(("background", "liver", "tumour"))]
-    save_bundle(
-        folder,
-        model.state_dict(),
-        architecture=Architecture(name="case_unet", in_channels=3, num_classes=3, arguments={"fusion_kernel_size": 1}),
-        preprocessing=Preprocessing(
-            modality="ct", channels=1, neighbours=1, clip=(-200, 250), subtract=(-200,), divide=(450,), least=(256, 256)
-        ),
-        label_map=LabelMap(labels=tuple(labels), structures={"liver": (1, 2), "tumour": (2,)}),
-        training_data=TrainingData(
-            source_format="none",
-            fingerprint="",
-            cases=0,
-            fold=None,
-            split_by="none",
-            caution="",
-            licence="",
-            image_hashes=(),
-        ),
-        validation=Score(protocol="none", step=None, selected="last", mean=None, structures={}),
-        code_version="none",
-    )
-    return load_bundle(folder)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,6 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any, NoReturn
@@ -50,19 +49,15 @@ import nibabel as nib
 import numpy as np
 import psutil
 import torch
+from untrained import AUTHORS, LABELS, save_untrained
 
-from caseunet.bundle import Architecture, Score, TrainingData, save_bundle
-from caseunet.config import ModelConfig, load_config
+from caseunet.config import load_config
 from caseunet.data.grid import BODY, body_box
 from caseunet.files import write_json
 from caseunet.io.nifti import read_volume
-from caseunet.models import create_model
 from caseunet.pipelines.export import export
 from caseunet.sources.generate.drawings import draw_patient, oriented
-from caseunet.types import Label, LabelMap, Preprocessing
 
-AUTHORS = ModelConfig(name="case_unet", arguments={"fusion_kernel_size": 1})
-LABELS = ("background", "liver", "tumour")
 DATASET = "Dataset901_Prediction"
 BASE = "nnU-Net 2d"
 MIB = 2**20
@@ -232,51 +227,12 @@ def machine(threads: int) -> dict[str, object]:
 
 def random_bundle(folder: Path, network: str) -> dict[str, object]:
     """Write an untrained bundle of the default recipe's network, or the author's; returns what it is."""
-    recipe = load_config().model if network == "default" else AUTHORS
-    colors = ((0, 0, 0), (200, 40, 40), (40, 200, 40))
-    preprocessing = Preprocessing(
-        crop_air=True,
-        modality="ct",
-        channels=1,
-        neighbours=1,
-        clip=(-100.0, 250.0),
-        subtract=(100.0,),
-        divide=(50.0,),
-    )
-    torch.manual_seed(0)
-    model = create_model(recipe.name, preprocessing.in_channels, len(LABELS), **recipe.arguments)
-    save_bundle(
-        folder,
-        model.state_dict(),
-        architecture=Architecture(
-            name=recipe.name,
-            in_channels=preprocessing.in_channels,
-            num_classes=len(LABELS),
-            arguments=recipe.arguments,
-        ),
-        preprocessing=preprocessing,
-        label_map=LabelMap(
-            labels=tuple(Label(id=i, name=name, color=colors[i]) for i, name in enumerate(LABELS)),
-            structures={"liver": (1, 2), "tumour": (2,)},
-        ),
-        training_data=TrainingData(
-            source_format="none",
-            fingerprint="",
-            cases=0,
-            fold=None,
-            split_by="patient",
-            caution="Random weights.",
-            licence="",
-            image_hashes=(),
-        ),
-        validation=Score(protocol="slices", step=None, selected="last", mean=None, structures={}),
-        code_version=version("caseunet"),
-    )
+    bundle = save_untrained(folder, load_config().model if network == "default" else AUTHORS)
     return {
-        "version": version("caseunet"),
+        "version": bundle.info.code_version,
         "torch": torch.__version__,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "architecture": {"name": recipe.name, **recipe.arguments},
+        "parameters": sum(tensor.numel() for tensor in bundle.weights.values()),
+        "architecture": {"name": bundle.info.architecture.name, **bundle.info.architecture.arguments},
     }
 
 

@@ -1,0 +1,60 @@
+"""Bundles whose weights nobody trained, for benchmarks that measure time and memory alone."""
+
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from caseunet.bundle import Architecture, Bundle, Score, TrainingData, load_bundle, save_bundle
+from caseunet.config import ModelConfig
+from caseunet.models import create_model
+from caseunet.types import Label, LabelMap, Preprocessing
+
+AUTHORS = ModelConfig(name="case_unet", arguments={"fusion_kernel_size": 1})
+"""The author's lighter network."""
+
+LABELS = ("background", "liver", "tumour")
+
+
+def save_untrained(folder: Path, network: ModelConfig) -> Bundle:
+    """Write one for CT, three neighbouring slices as channels, air cut off."""
+    preprocessing = Preprocessing(
+        crop_air=True,
+        modality="ct",
+        channels=1,
+        neighbours=1,
+        clip=(-100.0, 250.0),
+        subtract=(100.0,),
+        divide=(50.0,),
+        least=(256, 256),
+    )
+    torch.manual_seed(0)
+    model = create_model(network.name, preprocessing.in_channels, len(LABELS), **network.arguments)
+    save_bundle(
+        folder,
+        model.state_dict(),
+        architecture=Architecture(
+            name=network.name,
+            in_channels=preprocessing.in_channels,
+            num_classes=len(LABELS),
+            arguments=network.arguments,
+        ),
+        preprocessing=preprocessing,
+        label_map=LabelMap(
+            labels=tuple(Label(id=i, name=name, color=(100 * i, 0, 0)) for i, name in enumerate(LABELS)),
+            structures={"liver": (1, 2), "tumour": (2,)},
+        ),
+        training_data=TrainingData(
+            source_format="none",
+            fingerprint="",
+            cases=0,
+            fold=None,
+            split_by="patient",
+            caution="Random weights.",
+            licence="",
+            image_hashes=(),
+        ),
+        validation=Score(protocol="none", step=None, selected="last", mean=None, structures={}),
+        code_version=version("caseunet"),
+    )
+    return load_bundle(folder)

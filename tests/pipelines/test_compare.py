@@ -5,13 +5,17 @@ import os
 import pickle
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 from rich.console import Console
 from safetensors.torch import load_file
@@ -126,23 +130,56 @@ def test_trainings_side_by_side_give_what_they_give_one_by_one(
 def test_a_signal_ends_trainings_side_by_side_with_all_saved(
     lits_prepared: Prepared, models: list[str], tmp_path: Path
 ) -> None:
+    """Two train, two more wait; those are not begun. Python's multiprocessing has a child beside that is left alone."""
     variants = variants_of(models, None, COMMON | {"training.steps": 100_000, "training.log_every": 1})
     runs = [tmp_path / "study" / "runs" / v.name / "seed-0-fold-0" / "run" for v in variants]
+    bystander = get_context("spawn").Process(target=time.sleep, args=(300,), daemon=True)
+    bystander.start()
+    over = threading.Event()
 
     def stop_once_both_train() -> None:
-        began = time.monotonic()
-        while time.monotonic() - began < 120 and not all((run / "metrics.csv").is_file() for run in runs):
-            time.sleep(0.2)
+        while not all((run / "metrics.csv").is_file() for run in runs):
+            if over.wait(0.2):  # it failed: a signal would hit what comes after this test
+                return
         os.kill(os.getpid(), signal.SIGTERM)
 
     thread = threading.Thread(target=stop_once_both_train)
     thread.start()
-    with pytest.raises(Interrupted) as stopped:
-        compare(lits_prepared.folder, Design(variants, 1), tmp_path / "study", jobs=2)
-    thread.join()
+    try:
+        with pytest.raises(Interrupted) as stopped:
+            compare(lits_prepared.folder, Design(variants, 2), tmp_path / "study", jobs=2)
+    finally:
+        over.set()
+        thread.join()
     assert stopped.value.signal == signal.SIGTERM
     for run in runs:
         assert len(list((run / "checkpoints").glob("step-*.ckpt"))) == 1
+    assert len(list((tmp_path / "study" / "runs").glob("*/*"))) == 2
+    assert bystander.is_alive()
+    bystander.kill()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no kill there that could be caught")
+def test_trainings_side_by_side_do_not_outlive_a_killed_study(
+    lits_prepared: Prepared, models: list[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "study"
+    keys = [f"--{key}={value}" for key, value in (COMMON | {"training.steps": 100_000, "training.log_every": 1}).items()]
+    command = ["compare", str(lits_prepared.folder), "--models", *models, "--seeds", "1", "--jobs", "2", *keys]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "caseunet", *command, "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    try:
+        while len(list(out.glob("runs/*/*/run/metrics.csv"))) < 2:
+            assert process.poll() is None, process.stdout.read().decode() if process.stdout else ""
+            time.sleep(0.2)
+        family = psutil.Process(process.pid).children(recursive=True)
+    finally:
+        process.kill()
+        process.communicate()
+    _, alive = psutil.wait_procs(family, timeout=60)
+    assert not alive
+    assert len(list(out.glob("runs/*/*/run/checkpoints/step-*.ckpt"))) == 2
 
 
 def test_a_training_that_fails_beside_others_is_told_and_they_are_ended(

@@ -1,10 +1,12 @@
 """The trainings of a study: one after another or side by side, each predicted and scored where it is done."""
 
 import os
+import signal
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 
 import psutil
@@ -35,43 +37,65 @@ def run_all(cells: Sequence[Cell], run: Callable[..., None], jobs: int, display:
             run(cell, display=display)
         return
     threads = max(1, (psutil.cpu_count(logical=False) or 1) // jobs)
+    earlier = set(active_children())
     pool = ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_prepare_process, initargs=(threads,))
     with (
         pool,
         stop_on_signals() as stop,
         display.stage("training, predicting and scoring", max(len(todo), 1), "model") as stage,
     ):
-        begun = {pool.submit(run, cell, display=Display()): cell for _, cell in todo}
-        waiting = set(begun)
+        waiting = [cell for _, cell in todo][::-1]
+        under_way: dict[Future[None], Cell] = {}
         try:
-            while waiting and not stop.signal:
-                done, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
-                for future in done:
-                    if future.exception() is not None and waiting:
-                        display.say(f"  {begun[future].told} failed; what is under way is ended first", "yellow")
+            while (waiting or under_way) and not stop.signal:
+                # No more than there are processes: the pool would begin what it holds even after a signal.
+                while waiting and len(under_way) < jobs:
+                    cell = waiting.pop()
+                    under_way[pool.submit(_run_here, run, cell)] = cell
+                for future in wait(under_way, timeout=1, return_when=FIRST_COMPLETED).done:
+                    cell = under_way.pop(future)
+                    if future.exception() is not None and under_way:
+                        display.say(f"  {cell.told} failed; what is under way is ended first", "yellow")
                     future.result()
-                    stage.advance(1, begun[future].told)
+                    stage.advance(1, cell.told)
         except BrokenProcessPool as error:
             raise UserError(
                 f"A process that trained died, most likely for want of memory. Lower --jobs (now {jobs}) and go on "
                 "with --resume."
             ) from error
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
             if stop.signal:
-                for process in psutil.Process().children():
+                for process in set(active_children()) - earlier:
                     process.terminate()
-            wait(waiting)
+            wait(under_way)
         if stop.signal:
             raise Interrupted("Stopped; the trainings under way are saved.", stop.signal)
 
 
 def _prepare_process(threads: int) -> None:
-    """Let this process use so many threads, for several that take all hinder each other; and leave a terminal's Ctrl-C
-    to the process that began it, which passes it on once."""
+    """Let this process use so many threads, for several that take all hinder each other; leave a terminal's Ctrl-C to
+    the process that began it, which passes it on once; and do not outlive that one."""
     torch.set_num_threads(threads)
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End when the parent was killed, for nobody waits for the result; a training saves first."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _run_here(run: Callable[..., None], cell: Cell) -> None:
+    try:
+        run(cell, display=Display())
+    finally:
+        parent = parent_process()
+        if parent is None or not parent.is_alive():
+            os._exit(1)  # the pool would wait for more to do
 
 
 def run_cell(

@@ -164,10 +164,13 @@ def test_trainings_side_by_side_do_not_outlive_a_killed_study(
     lits_prepared: Prepared, models: list[str], tmp_path: Path
 ) -> None:
     out = tmp_path / "study"
-    keys = [f"--{key}={value}" for key, value in (COMMON | {"training.steps": 100_000, "training.log_every": 1}).items()]
-    command = ["compare", str(lits_prepared.folder), "--models", *models, "--seeds", "1", "--jobs", "2", *keys]
+    settings = COMMON | {"training.steps": 100_000, "training.log_every": 1}
+    keys = [f"--{key}={value}" for key, value in settings.items()]
+    command = [sys.executable, "-m", "caseunet", "compare", str(lits_prepared.folder), "--models", *models]
     process = subprocess.Popen(
-        [sys.executable, "-m", "caseunet", *command, "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        [*command, "--seeds", "1", "--jobs", "2", *keys, "--out", str(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
     try:
         while len(list(out.glob("runs/*/*/run/metrics.csv"))) < 2:

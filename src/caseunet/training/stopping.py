@@ -32,7 +32,8 @@ def stop_on_signals() -> Iterator[StopRequest]:
         for each, handler in before.items():
             signal.signal(each, handler)
 
-    before = {each: signal.signal(each, note) for each in SIGNALS}
+    # None is what was not set from Python; that cannot be put back.
+    before = {each: signal.signal(each, note) or signal.SIG_DFL for each in SIGNALS}
     try:
         yield request
     finally:

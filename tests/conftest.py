@@ -35,7 +35,7 @@ TINY = {
 
 
 def pytest_configure() -> None:
-    """Let a stray SIGTERM fail the test that it hits: one that ends the process without a word leaves nothing to read."""
+    """Let a stray SIGTERM fail the test that it hits: a process that it ends without a word leaves nothing to read."""
     log = os.dup(2)
 
     def tell(number: int, frame: FrameType | None) -> None:

@@ -1,5 +1,6 @@
 """What every registered network promises to other runtimes: the same logits, at any batch, height and width."""
 
+import subprocess
 import sys
 from functools import partial
 from typing import Any
@@ -49,6 +50,34 @@ def has_batch_norm(network: Any) -> bool:
 def test_onnx_gives_torchs_logits(name: str) -> None:
     network = model(partial(create_model, name, 1, 3, widths=(3, 4), norm="instance"))
     assert_same(network, engines.prepared(network, "onnx", "32"), most=5e-4)
+
+
+SIGNALLED = """
+import os, signal, sys, threading
+from torch import nn
+from caseunet.inference import engines
+
+def network():
+    return engines.run_openvino(engines.to_openvino(nn.Conv2d(1, 2, 3, padding=1).eval(), 1, (32, 32)), "32")
+
+signal.signal(signal.SIGUSR1, lambda number, frame: print("heard"))
+held = [network(), network()]
+while held:
+    held.pop(0)  # the first goes before the second
+os.kill(os.getpid(), signal.SIGUSR1)
+held.append(network())
+thread = threading.Thread(target=held.clear)
+thread.start()
+thread.join()
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
+def test_signals_are_heard_after_openvino_networks_are_gone() -> None:
+    """A Ctrl-C after a prediction, or the end of a child, once ended the process with a segmentation fault."""
+    done = subprocess.run([sys.executable, "-c", SIGNALLED], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split()) == (0, ["heard", "heard"]), done.stderr
 
 
 def test_auto_takes_openvino_on_a_cpu_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -225,7 +225,7 @@ def load_model(folder: str | Path) -> tuple[Network, dict[str, Any]]:
         if (folder / name).exists():
             try:
                 precision = description["export"]["precision"]
-                return network(importlib.import_module(package), str(folder / name), precision), description
+                return network(str(folder / name), precision), description
             except ModuleNotFoundError:
                 needed.append(f"{name} needs {package}: pip install {package}")
     if needed:
@@ -233,18 +233,30 @@ def load_model(folder: str | Path) -> tuple[Network, dict[str, Any]]:
     raise FileNotFoundError(f"{folder}: neither model.onnx nor model.xml is there.")
 
 
-def _onnx(onnxruntime: Any, path: str, precision: str) -> Network:
+def _onnx(path: str, precision: str) -> Network:
+    onnxruntime = importlib.import_module("onnxruntime")
     known = onnxruntime.get_available_providers()
     providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in known]
     session = onnxruntime.InferenceSession(path, providers=providers)
     return lambda pixels: session.run(["logits"], {"pixels": pixels})[0]
 
 
-def _openvino(openvino: Any, path: str, precision: str) -> Network:
+def _openvino(path: str, precision: str) -> Network:
     # some processors compute in 16 bits unless told otherwise; what of int8 is not quantized may
     hint = "bf16" if precision in ("bf16", "int8") else "f32"
-    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": hint})
+    compiled = openvino_core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": hint})
     return lambda pixels: compiled({"pixels": pixels})["logits"]
+
+
+@lru_cache(1)
+def openvino_core() -> Any:
+    """The ``openvino.Core`` of this process, which stays to its end.
+
+    OpenVINO gives the thread that first asks a core for the CPU a stack for its signal handlers, and takes that away
+    with the core. Where a core went in another thread, or before a later one, the thread was left with a stack that is
+    no more, and the next signal, a Ctrl-C or the end of a child, ended the process (OpenVINO 2026.4).
+    """
+    return importlib.import_module("openvino").Core()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,6 +1,7 @@
 """All networks in one run: parameters, multiply-adds, time and memory of prediction and of a training step.
 
 python benchmarks/networks.py OUT.json [--device cuda] [--size 512] [--batch 1] [--bf16] [--compiled] [--only NAME ...]
+    [--models FILE ...]
 
 Besides the registered networks (default arguments, 3 channels, 3 classes) there are CASe-UNet as recipe "default" has
 it, its lighter version, and both of the author's in the plain form, in which concatenations and up-sampled maps are
@@ -61,6 +62,16 @@ def forms(size: tuple[int, int]) -> dict[str, tuple]:
     return rows
 
 
+def of_files(paths: list[Path], size: tuple[int, int]) -> dict[str, tuple]:
+    """As :func:`forms`, of the networks in configuration files."""
+    rows = {}
+    for path in paths:
+        model = load_config(path).model
+        planned = planned_arguments(model.name, model.arguments, size)
+        rows[path.stem] = (partial(create_model, model.name, 3, 3, **planned), True)
+    return rows
+
+
 def machine(device: str) -> str:
     if device == "cuda":
         return torch.cuda.get_device_name()
@@ -81,6 +92,7 @@ def main() -> None:
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--compiled", action="store_true")
     parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--models", nargs="*", type=Path, help="configuration files, instead of all networks")
     options = parser.parse_args()
     size = (options.size, options.size)
     about = {
@@ -94,7 +106,7 @@ def main() -> None:
     print(json.dumps(about))
     print(f"{'network':32} {'million':>8} {'GMAC':>7}  prediction ms, MiB   training ms, MiB")
     rows: dict[str, dict] = {}
-    for label, (build, channels_last) in forms(size).items():
+    for label, (build, channels_last) in (of_files(options.models, size) if options.models else forms(size)).items():
         if options.only and not label.startswith(tuple(options.only)):
             continue
         parameters, gmac = count(build, size)

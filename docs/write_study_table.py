@@ -19,7 +19,7 @@ def main(path: Path) -> None:
     for name in ranking(summary):
         score, cost = summary.score(name), cost_of(summary, name)
         interval = "–" if score.interval is None else "–".join(shown(end) for end in score.interval)
-        cells = [f"{shown(score.mean)} ± {shown(score.sd)}", interval]
+        cells = [shown(score.mean) + ("" if score.sd is None else f" ± {shown(score.sd)}"), interval]
         cells += [shown(summary.score(name, structure).mean) for structure in structures if len(structures) > 1]
         cells.append(f"**{standing[name]}**" if standing[name] in ("best", "tie") else standing[name])
         cells += (

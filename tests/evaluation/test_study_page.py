@@ -18,7 +18,15 @@ from matplotlib.collections import PathCollection
 from PIL import Image
 
 from caseunet.evaluation.study import ALL, ModelCost, ModelScore, StudyDifference, StudySummary
-from caseunet.evaluation.study_figures import Point, accuracy_latency, pareto, place_names, points_of, seed_strips
+from caseunet.evaluation.study_figures import (
+    Point,
+    accuracy_latency,
+    near_and_far,
+    pareto,
+    place_names,
+    points_of,
+    seed_strips,
+)
 from caseunet.evaluation.study_page import cautions, finding, outcome_in_words, signed, write_study
 from caseunet.evaluation.study_tables import escaped, latex, ranking, scores_table, shown_structures, standings
 from caseunet.evaluation.summary import Measure
@@ -489,6 +497,37 @@ def test_names_do_not_overlap(count: int, spread: float) -> None:
     frame = axes.bbox.extents
     assert all(p.box[0] >= frame[0] and p.box[2] <= frame[2] for p in placed)
     assert all(p.box[1] >= frame[1] and p.box[3] <= frame[3] for p in placed)
+
+
+@pytest.mark.parametrize(
+    ("means", "told"),
+    [
+        ((0.80, 0.78, 0.76, 0.75, 0.0), "4"),  # .75 below a height of .05
+        ((0.80, 0.78, 0.76, 0.75, 0.61), ""),  # .14 below, where .15 would be told
+        ((0.80, 0.79, 0.1), ""),  # two alone are no picture
+        ((0.80, 0.79, 0.78, 0.2, 0.1, 0.0), "345"),
+        ((0.80, 0.79, 0.3, 0.2, 0.1, 0.0), ""),  # more than half
+        ((0.5, 0.5, 0.5, 0.1), ""),  # no height
+    ],
+)
+def test_what_would_flatten_the_others_is_told_in_words(means: tuple[float, ...], told: str) -> None:
+    points = [
+        Point(str(n), 10.0 + n, 1000, mean, score(str(n), ALL, mean, interval=None, seeds=1))
+        for n, mean in enumerate(means)
+    ]
+    near, far = near_and_far(points)
+    assert "".join(point.name for point in far) == told
+    assert near == [point for point in points if point.name not in told]
+
+
+def test_a_model_far_below_is_named_in_the_figure() -> None:
+    summary = summary_of(means={"a": 0.8, "b": 0.79, "c": 0.78, "d": 0.0}, structures=("liver",))
+    summary = summary.model_copy(
+        update={"scores": tuple(s.model_copy(update={"interval": None}) for s in summary.scores)}
+    )
+    axes = accuracy_latency(summary).axes[0]
+    assert axes.get_ylim()[0] > 0.5
+    assert "far below: d 0 (13 ms)" in [text.get_text() for text in axes.texts]
 
 
 def test_figure_says_what_is_measured() -> None:

@@ -25,6 +25,8 @@ FRONT, OTHER = PALETTE[0], PALETTE[5]
 LARGEST, SMALLEST = 300.0, 9.0
 """Square points of the largest network's mark, and of the smallest mark that can be seen."""
 LONGEST_NAME = 32
+FAR = 3.0
+"""A model that lies so many times the others' own height below them is told in words: it would flatten them."""
 
 ANGLES = np.deg2rad([0, 30, -30, 60, -60, 90, -90, 180, 150, -150, 120, -120, 12, -12, 168, -168])
 """Where a name may stand, seen from its mark, the best place first."""
@@ -78,6 +80,23 @@ def pareto(points: Sequence[Point]) -> list[Point]:
     return front
 
 
+def near_and_far(points: Sequence[Point]) -> tuple[list[Point], list[Point]]:
+    """Those that are drawn, and the lowest ones if they are told in words; both in their order.
+
+    Three and half of all are drawn at least."""
+    ranked = sorted(points, key=lambda point: -point.mean)
+    for n in range(max(3, (len(ranked) + 1) // 2), len(ranked)):
+        values = [value for p in ranked[:n] for value in _values(p)]
+        if ranked[n - 1].mean - ranked[n].mean > FAR * (max(values) - min(values)) > 0:
+            near = ranked[:n]
+            return [p for p in points if p in near], [p for p in points if p not in near]
+    return list(points), []
+
+
+def _values(point: Point) -> list[float]:
+    return [point.mean, *point.known, *(point.score.interval or ())]
+
+
 def accuracy_latency(summary: StudySummary) -> Figure:
     """The mean over all structures against the milliseconds of one image; the area of a mark tells the parameters."""
     # At 72 dpi a pixel is a point, in which marks and letters are measured.
@@ -95,6 +114,7 @@ def accuracy_latency(summary: StudySummary) -> Figure:
         axes.text(0.5, 0.5, "No model has a score.", ha="center", color=SOFT, transform=axes.transAxes)
         axes.set(xticks=[], yticks=[])
         return figure
+    points, far = near_and_far(points)
     _limit(axes, points)
     front = pareto(points)
     if len(front) > 1:
@@ -103,6 +123,10 @@ def accuracy_latency(summary: StudySummary) -> Figure:
     for point in points:
         _mark(axes, point, _area(point, points), FRONT if point in front else OTHER)
     _explain(figure, points, len(front) > 1)
+    if far:
+        told = ", ".join(f"{_shortened(p.name)} {p.mean:.3g} ({p.milliseconds:.3g} ms)" for p in far)
+        text: dict[str, Any] = {"fontsize": 8, "color": SOFT, "parse_math": False, "transform": axes.transAxes}
+        axes.text(0.012, 0.02, f"far below: {told}", **text)
     for placed in place_names(figure, axes, points):
         placed.draw(axes)
     return figure
@@ -165,7 +189,7 @@ def _limit(axes: Axes, points: Sequence[Point]) -> None:
     axes.xaxis.set_major_locator(FixedLocator(_round_numbers(left, right)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter("{x:,.4g}")
-    values = [value for p in points for value in (p.mean, *p.known, *(p.score.interval or ()))]
+    values = [value for p in points for value in _values(p)]
     bottom, top = min(values), max(values)
     margin = 0.07 * ((top - bottom) or abs(top) or 1)
     axes.set_ylim(bottom - margin, top + margin)

@@ -8,8 +8,6 @@ per case, clipping and scaling too (``portable.py``, a copy of which lies beside
 
 import copy
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -146,11 +144,9 @@ def _write_openvino(model: Any, precision: str, folder: Path, samples: Iterable[
         port.get_tensor().set_names({name})
     if precision == "int8":
         nncf = engines.package("nncf", "openvino")
-        data = nncf.Dataset(list(samples))
-        quantize = partial(nncf.quantize, model, data, subset_size=data.get_length(), **_eight_bits(nncf))
-        # NNCF makes cores of its own; what they do to a thread's signals (openvino_core) ends with this thread
-        with engines.quiet(), ThreadPoolExecutor(1) as alone:
-            model = alone.submit(quantize).result()
+        with engines.quiet():
+            data = nncf.Dataset(list(samples))
+            model = nncf.quantize(model, data, subset_size=data.get_length(), **_eight_bits(nncf))
     openvino.save_model(model, folder / FILES["openvino"], compress_to_fp16=precision == "fp16")
 
 

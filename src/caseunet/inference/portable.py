@@ -248,15 +248,19 @@ def _openvino(path: str, precision: str) -> Network:
     return lambda pixels: compiled({"pixels": pixels})["logits"]
 
 
-@lru_cache(1)
+CORES: list[Any] = []
+"""Those of OpenVINO, kept to the end of the process."""
+
+
 def openvino_core() -> Any:
-    """The ``openvino.Core`` of this process, which stays to its end.
+    """A new ``openvino.Core``, which stays to the end of the process.
 
     OpenVINO gives the thread that first asks a core for the CPU a stack for its signal handlers, and takes that away
     with the core. Where a core went in another thread, or before a later one, the thread was left with a stack that is
     no more, and the next signal, a Ctrl-C or the end of a child, ended the process (OpenVINO 2026.4).
     """
-    return importlib.import_module("openvino").Core()
+    CORES.append(importlib.import_module("openvino").Core())
+    return CORES[-1]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

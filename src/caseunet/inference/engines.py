@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from caseunet.errors import UserError
-from caseunet.inference.portable import openvino_core
+from caseunet.inference.portable import in_own_thread
 from caseunet.models.blocks.padding import pad_image
 from caseunet.types import SMALLEST
 
@@ -175,13 +175,13 @@ def run_openvino(model: Any, precision: str) -> Callable[[np.ndarray], np.ndarra
     Args:
         model: an ``openvino.Model``, or the path of one.
     """
-    package("openvino", "openvino")
+    openvino = package("openvino", "openvino")
     options = {
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
     }
-    request = openvino_core().compile_model(model, "CPU", options).create_infer_request()
+    request = in_own_thread(openvino.compile_model, model, "CPU", options).create_infer_request()
 
     def run(x: np.ndarray) -> np.ndarray:
         request.infer([x])

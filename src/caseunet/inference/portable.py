@@ -15,6 +15,7 @@ import importlib
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -225,7 +226,7 @@ def load_model(folder: str | Path) -> tuple[Network, dict[str, Any]]:
         if (folder / name).exists():
             try:
                 precision = description["export"]["precision"]
-                return network(str(folder / name), precision), description
+                return network(importlib.import_module(package), str(folder / name), precision), description
             except ModuleNotFoundError:
                 needed.append(f"{name} needs {package}: pip install {package}")
     if needed:
@@ -233,34 +234,29 @@ def load_model(folder: str | Path) -> tuple[Network, dict[str, Any]]:
     raise FileNotFoundError(f"{folder}: neither model.onnx nor model.xml is there.")
 
 
-def _onnx(path: str, precision: str) -> Network:
-    onnxruntime = importlib.import_module("onnxruntime")
+def _onnx(onnxruntime: Any, path: str, precision: str) -> Network:
     known = onnxruntime.get_available_providers()
     providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in known]
     session = onnxruntime.InferenceSession(path, providers=providers)
     return lambda pixels: session.run(["logits"], {"pixels": pixels})[0]
 
 
-def _openvino(path: str, precision: str) -> Network:
+def _openvino(openvino: Any, path: str, precision: str) -> Network:
     # some processors compute in 16 bits unless told otherwise; what of int8 is not quantized may
     hint = "bf16" if precision in ("bf16", "int8") else "f32"
-    compiled = openvino_core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": hint})
+    compiled = in_own_thread(openvino.Core().compile_model, path, "CPU", {"INFERENCE_PRECISION_HINT": hint})
     return lambda pixels: compiled({"pixels": pixels})["logits"]
 
 
-CORES: list[Any] = []
-"""Those of OpenVINO, kept to the end of the process."""
+def in_own_thread(function: Callable[..., Any], *arguments: Any) -> Any:
+    """What it gives, from a thread that ends then: for OpenVINO to load its CPU plugin in.
 
-
-def openvino_core() -> Any:
-    """A new ``openvino.Core``, which stays to the end of the process.
-
-    OpenVINO gives the thread that first asks a core for the CPU a stack for its signal handlers, and takes that away
-    with the core. Where a core went in another thread, or before a later one, the thread was left with a stack that is
-    no more, and the next signal, a Ctrl-C or the end of a child, ended the process (OpenVINO 2026.4).
+    The plugin gives the thread that loads it a stack for signal handlers, and takes that away when it goes. Where it
+    went in another thread, or before one loaded later, the thread was left with a stack that is no more, and the next
+    signal, a Ctrl-C or the end of a child, ended the process (OpenVINO 2026.4).
     """
-    CORES.append(importlib.import_module("openvino").Core())
-    return CORES[-1]
+    with ThreadPoolExecutor(1) as alone:
+        return alone.submit(function, *arguments).result()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -11,7 +11,6 @@ from typing import Literal
 import psutil
 import torch
 
-from caseunet.inference.portable import openvino_core
 from caseunet.pipelines.demo import PACKAGE
 
 GIB = 1024**3
@@ -65,7 +64,8 @@ def _engines() -> Finding:
     known = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime"}
     found = [f"{name} {version(package)}" for package, name in known.items() if importlib.util.find_spec(package)]
     if importlib.util.find_spec("openvino"):
-        said = openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        openvino = importlib.import_module("openvino")  # loaded here alone: it takes a second
+        said = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         quick = [name for name in ("BF16", "INT8") if name in said]
         found[0] += f" (with {' and '.join(quick)} here)" if quick else " (float32 here)"
     if not found:

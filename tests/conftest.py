@@ -1,12 +1,8 @@
 """Data and small trained models that many tests share; everything is generated, nothing is downloaded."""
 
-import faulthandler
 import os
-import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 
 # The tests run in one process for each core: two threads in each would wait for one another. Before torch is loaded.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -32,18 +28,6 @@ TINY = {
     "prepare.crop_air": False,
     "loss.arguments.ssim": 1.0,  # all terms of the loss
 }
-
-
-def pytest_configure() -> None:
-    """Let a stray SIGTERM fail the test that it hits: a process that it ends without a word leaves nothing to read."""
-    log = os.dup(2)
-
-    def tell(number: int, frame: FrameType | None) -> None:
-        faulthandler.dump_traceback(log, all_threads=True)
-        raise RuntimeError("a signal asked this process of the tests to end")
-
-    if sys.platform != "win32":
-        signal.signal(signal.SIGTERM, tell)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

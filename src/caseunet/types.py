@@ -74,11 +74,14 @@ class Geometry:
         shape: shape of the source array, in the axis order of the file.
         affine: 4×4, voxel index → RAS millimetres; None for images without a position in the patient.
         spacing: (between slices, rows, columns) in millimetres in canonical order; None as above.
+        remarks: what a person should know of how the file was read, a sentence each without its name: a slice
+            distance that varies, a second picture that is left out. Audit, prediction and evaluation show them.
     """
 
     shape: tuple[int, ...]
     affine: np.ndarray | None = None
     spacing: tuple[float, float, float] | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

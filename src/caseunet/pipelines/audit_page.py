@@ -22,6 +22,7 @@ MOST_CASES = 400
 
 TITLES = {
     "affine-differs": "Masks that lie elsewhere than their images",
+    "remark": "Files that were read with a remark",
     "affine-lost": "Masks that have lost their position",
     "absent-class": "Classes that no mask has",
     "apart": "Image and mask in different parts",

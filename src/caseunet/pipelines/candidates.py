@@ -199,6 +199,7 @@ def _read(path: Path, coding: LabelCoding | None, image: Geometry) -> Predicted:
     if mask.fractional:
         raise UserError(f"{path}: holds {mask.fractional:,} values that are no whole numbers; labels are.")
     ids, remarks = _ids(path, mask, coding)
+    remarks += [f"{remark}." for remark in mask.geometry.remarks]
     axes = orientation_of(mask.geometry), orientation_of(image)
     if axes[0] and axes[1] and axes[0] != axes[1]:
         remarks.append(f"the prediction's axes run {axes[0]}, its image's {axes[1]}; compared in the patient's space.")

@@ -233,6 +233,8 @@ def _predict_all(
                     budget.check(budget.cost(item, work.outputs), item)
                 case = predict_case(work, item, lambda share: stage.advance(share, item.id))  # noqa: B023
                 journal.add(case)
+                for remark in case.remarks:
+                    display.say(f"  {item.path}: {remark}", "yellow")
                 done.append(case)
             except UserError as error:
                 failed.append(FailedCase(id=item.id, image=str(item.path), error=str(error)))

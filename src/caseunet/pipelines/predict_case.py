@@ -132,6 +132,7 @@ def _predict_image(
         others=others,
         quality=_judged(predictor, picture, meter, info.quality) if info.quality else None,
         measurements=tuple(to_rows(item.id, measured)),
+        remarks=geometry.remarks,
     )
 
 

@@ -39,6 +39,8 @@ class PredictedCase(Stored):
     quality: CaseQuality | None = None
     """None where the bundle's validation taught nothing."""
     measurements: tuple[dict[str, Any], ...] = ()
+    remarks: tuple[str, ...] = ()
+    """What a person should know of how the image was read."""
 
 
 class FailedCase(Stored):

@@ -39,6 +39,7 @@ class ImageFacts:
         constant_slices: slices in which all pixels are equal.
         content: hash of the pixels.
         likeness: small picture of unit length with mean 0, (D, h, w); None if all pixels are equal.
+        remarks: of its :class:`Geometry`.
     """
 
     shape: tuple[int, int, int, int]
@@ -49,6 +50,7 @@ class ImageFacts:
     constant_slices: int
     content: str
     likeness: np.ndarray | None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class MaskFacts:
         counts: of its values, most frequent first; classes that are known, and the most frequent others.
         rest: (how many values, on how many pixels) are not among ``counts``.
         content: hash of the values.
+        remarks: of its :class:`Geometry`.
     """
 
     stored: str
@@ -74,6 +77,7 @@ class MaskFacts:
     counts: tuple[CodeCount, ...]
     rest: tuple[int, int]
     content: str
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -187,6 +191,7 @@ def _image_facts(picture: Picture) -> ImageFacts:
         constant_slices=int(np.count_nonzero(lowest == highest)),
         content=_content(pixels),
         likeness=likeness(pixels),
+        remarks=geometry.remarks,
     )
 
 
@@ -212,6 +217,7 @@ def _mask_facts(mask: Mask, image: Geometry, dataset: SourceDataset, case: Sourc
         counts=counts,
         rest=rest,
         content=_content(mask.codes),
+        remarks=mask.geometry.remarks,
     )
 
 

@@ -144,6 +144,8 @@ def _of_mask(facts: CaseFacts, case: SourceCase, dataset: SourceDataset) -> Iter
         return
     about = partial(_about, case, dataset, of_mask=True)
     drop, place = CaseRepair(drop=True), CaseRepair(affine="image")
+    for remark in mask.remarks:
+        yield about("warning", "remark", remark)
     if mask.misplaced == "shape":
         text = f"{mask.misplacement}; each pixel of the image needs one label"
         yield about("error", "shape-differs", text, "Export the mask on the image's grid.", repair=drop)
@@ -221,6 +223,8 @@ def _of_image(facts: CaseFacts, case: SourceCase, dataset: SourceDataset) -> Ite
     if image is None:
         return
     about = partial(_about, case, dataset)
+    for remark in image.remarks:
+        yield about("warning", "remark", remark)
     S, _, H, W = image.shape
     lowest, highest = image.range[0], image.range[-1]
     if lowest == highest:

@@ -84,7 +84,7 @@ def predict(
     if out_of_fold and not predictor.models:
         raise UserError(f"{engine}: an export computes all networks together: --out-of-fold needs --engine torch.")
     with ExitStack() as unpacked:
-        cases = find_inputs(images, out, display, unpacked)
+        cases = find_inputs(images, out, display, unpacked, info.preprocessing.modality)
         if split is not None:
             fold = info.training_data.fold if fold is None else fold
             cases = _of_fold(cases, bundle, split, fold)
@@ -150,7 +150,7 @@ def dry_run(
     budget = Budget(predictor, max_ram)
     costs, failed = [], []
     with ExitStack() as unpacked:
-        for case in find_inputs(inputs, None, display, unpacked):
+        for case in find_inputs(inputs, None, display, unpacked, predictor.info.preprocessing.modality):
             try:
                 costs.append(budget.cost(case, outputs))
                 budget.check(costs[-1], case)

@@ -53,6 +53,7 @@ class SourceCase:
         label: the files of the mask; empty without one.
         group: the patient or sequence.
         test: whether it is of a test set, which has no masks.
+        part: of several images in its files, which one is meant; "" where they are one.
     """
 
     id: str
@@ -60,6 +61,7 @@ class SourceCase:
     label: tuple[Path, ...]
     group: str
     test: bool = False
+    part: str = ""
 
 
 class Listing(NamedTuple):

@@ -363,9 +363,7 @@ def test_the_folder_of_a_series_is_a_data_set(raw: Path) -> None:
 def test_a_missing_slice_is_said(raw: Path) -> None:
     (raw / "ct" / "3.dcm").unlink()
     dataset = DICOM.discover(raw)
-    expected = (
-        r"ct/0.dcm: .* between 2.dcm .*3\) and 4.dcm .*5\) a slice is missing: they lie 5 mm apart, others 2.5 mm"
-    )
+    expected = r"ct/0.dcm: .* between 2.dcm .*3\) and 4.dcm .*5\) a slice is missing: they lie 5 mm apart"
     with pytest.raises(UserError, match=expected):
         DICOM.read_geometry(dataset.cases[0])
     with pytest.raises(UserError, match=expected):

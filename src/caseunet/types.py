@@ -11,6 +11,9 @@ Channel = Annotated[int, Field(ge=0, le=255)]
 Color = tuple[Channel, Channel, Channel]
 SMALLEST = 32
 """Height and width that every network can work on."""
+IGNORE = 255
+"""Id of pixels that nobody judged, in stored labels, targets and references. No class has it and no network predicts it:
+they are left out of losses, sampling, statistics and scores."""
 Length = Annotated[int, Field(ge=SMALLEST, le=8192)]
 Size = tuple[Length, Length]
 """Height and width of what a network gets."""
@@ -120,7 +123,8 @@ class Mask:
 
 
 class LabelCoding(Stored):
-    """What the values in mask files mean: ``codes`` maps each value, or colour as 0xRRGGBB, to a class id."""
+    """What the values in mask files mean: ``codes`` maps each value, or colour as 0xRRGGBB, to a class id or to
+    :data:`IGNORE`."""
 
     label_map: LabelMap
     codes: dict[int, int]

@@ -20,6 +20,7 @@ from caseunet.sources.coding import (
     unpacked,
 )
 from caseunet.sources.facts import count_codes
+from caseunet.types import IGNORE
 
 BLACK, RED, GREEN, BLUE, WHITE = 0x000000, 0xFF0000, 0x00FF00, 0x0000FF, 0xFFFFFF
 
@@ -137,6 +138,35 @@ def test_an_id_of_one_pixel_is_a_class() -> None:
 @pytest.mark.parametrize("side", [1, 2, 6])
 def test_0_and_255_are_two_classes_however_thin(side: int) -> None:
     assert found(square(255, side=side)) == {0: 0, 255: 1}
+
+
+def test_255_beside_ids_is_ignored() -> None:
+    """As in Pascal VOC: what nobody judged."""
+    mask = square(1)
+    mask[:2] = 255
+    assert found(mask) == {0: 0, 1: 1, 255: IGNORE}
+    assert found(mask, square(255)) == {0: 0, 1: 1, 255: IGNORE}, "a mask of 0 and 255 beside it changes nothing"
+
+
+def test_stray_1_does_not_make_255_ignored() -> None:
+    mask = square(255, side=10)
+    mask[3, 3] = 1
+    assert found(mask) is None, "better to ask than to take the foreground for what nobody judged"
+
+
+def test_labels_json_names_what_is_ignored(tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    named = {"background": 0, "polyp": 1, "Void": 9}
+    path.write_text(json.dumps([{"name": n, "classid": i, "color": [i, i, i]} for n, i in named.items()]))
+    assert read_labels_json(path, colored=False).codes == {0: 0, 1: 1, 9: IGNORE}
+    assert read_labels_json(path).codes == {0: 0, 0x010101: 1, 0x090909: IGNORE}
+
+
+def test_snap_never_ignores() -> None:
+    coding = coding_of({0: "background", 200: "polyp"}, ignore=[255])
+    codes = np.array([[[0, 200, 250, 255]]], np.uint8)
+    ids, unknown = decode(codes, coding, {})
+    assert snap(codes, ids, unknown, coding).tolist() == [[[0, 1, 1, IGNORE]]]
 
 
 def test_large_values_that_fill_areas_are_ids() -> None:

@@ -14,7 +14,7 @@ from caseunet.files import check_output_folder, output_folder, write_json, write
 from caseunet.pipelines.audit_page import Shown, audit_page
 from caseunet.progress import Display, counted
 from caseunet.sources import Finding, Layout, SourceCase, SourceDataset, open_source
-from caseunet.sources.coding import CodeCount, find_coding
+from caseunet.sources.coding import CodeCount, classes_of, find_coding
 from caseunet.sources.facts import CaseFacts, measure, measure_mask
 from caseunet.sources.judge import class_pixels, judge, settle_coding
 from caseunet.sources.layout import Level
@@ -194,7 +194,11 @@ def plan_of(found: Examination, config: PrepareConfig) -> RepairPlan:
     if coding is not None and named_by_nothing:
         labels = tuple(
             PlannedLabel(name=coding.label_map.names[i], color=coding.label_map.colors[i], code=code)
-            for code, i in coding.codes.items()
+            for code, i in classes_of(coding).items()
+        ) + tuple(
+            PlannedLabel(name="ignore", color=(128, 128, 128), code=code)
+            for code in coding.codes
+            if code not in classes_of(coding)
         )
     colored = before.colored if coding is None else coding.colored
     return RepairPlan(

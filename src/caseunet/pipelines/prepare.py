@@ -125,6 +125,9 @@ def prepare(
                 modality=None if config.modality == "auto" else config.modality,
             ),
         )
+        pixels = sum(row.slices * row.height * row.width for row in rows)
+        if ignored := pixels - int(class_pixels.sum()):
+            display.say(f"  {ignored / pixels:.1%} of the pixels have no label: in no loss, statistic or score", "yellow")
         empty = [name for name, pixels in zip(info.label_map.names, info.class_pixels, strict=True) if pixels == 0]
         if empty:
             display.say(f"  no pixel has these labels, so they cannot be learned: {', '.join(empty)}", "yellow")
@@ -379,7 +382,7 @@ def read_case(
         image_hash=hashes[0],
         label_files=tuple(dataset.relative(path) for path in case.label),
         label_hash=hashes[1],
-        slice_class_pixels=tuple(int(n) for s in labels for n in np.bincount(s.ravel(), minlength=classes)),
+        slice_class_pixels=tuple(int(n) for s in labels for n in np.bincount(s.ravel(), minlength=classes)[:classes]),
         intensities=measure_intensities(image, labels),
         standard=tuple(case_standard(image).ravel().tolist()),
     )

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from caseunet.errors import UserError
 from caseunet.files import read_json
-from caseunet.types import Color, Label, LabelCoding, LabelMap
+from caseunet.types import IGNORE, Color, Label, LabelCoding, LabelMap
 
 COVERED = 0.6
 """Share of the pixels that classes cover at least; where they do not, the masks are no masks but photographs."""
@@ -21,6 +21,10 @@ LEAST = 20
 
 NEAR = 48.0
 """Colours nearer than this to a commoner one are taken for its smoothed or lossy copies."""
+
+
+IGNORE_NAMES = frozenset({"ignore", "ignored", "void", "unlabeled", "unlabelled", "dont care", "don't care"})
+"""Names, in small letters, under which descriptions list pixels that nobody judged."""
 
 
 def palette(n: int) -> tuple[Color, ...]:
@@ -37,6 +41,7 @@ def coding_of(
     structures: Mapping[str, Sequence[int]] | None = None,
     colors: Mapping[int, Color] | None = None,
     colored: bool = False,
+    ignore: Iterable[int] = (),
 ) -> LabelCoding:
     """A coding from {value in the file: class name}; classes are numbered in that order, the first is the background.
 
@@ -45,6 +50,7 @@ def coding_of(
         structures: {scored structure: values}; every foreground class by itself if not given.
         colors: {value: colour to draw the class in}.
         colored: whether the values are colours; then they are the classes' colours too.
+        ignore: values, or colours, of pixels that nobody judged.
 
     Raises:
         ValueError: fewer than two classes, or names or colours that occur twice.
@@ -59,13 +65,16 @@ def coding_of(
         labels = tuple(Label(id=i, name=names[code], color=drawn[i]) for code, i in codes.items())
         scored = {names[code]: (code,) for code in list(names)[1:]} if structures is None else structures
         members = {name: tuple(codes[value] for value in values) for name, values in scored.items()}
-        return LabelCoding(label_map=LabelMap(labels=labels, structures=members), codes=codes, colored=colored)
+        meaning = codes | dict.fromkeys(ignore, IGNORE)
+        return LabelCoding(label_map=LabelMap(labels=labels, structures=members), codes=meaning, colored=colored)
     except ValidationError as error:
         raise ValueError(_reason(error)) from error
 
 
 def read_labels_json(path: Path, colored: bool = True) -> LabelCoding:
     """The classes that a ``labels.json`` names: a list, or {"classes": a list}, of name, classid and color.
+
+    An entry called as one of :data:`IGNORE_NAMES` is no class: its pixels are those that nobody judged.
 
     Args:
         path: the file.
@@ -78,6 +87,8 @@ def read_labels_json(path: Path, colored: bool = True) -> LabelCoding:
     entries: Any = content.get("classes") if isinstance(content, dict) else content
     try:
         entries = sorted(entries, key=lambda entry: entry["classid"])
+        ignored = [entry for entry in entries if str(entry["name"]).lower() in IGNORE_NAMES]
+        entries = [entry for entry in entries if entry not in ignored]
         ids = [entry["classid"] for entry in entries]
         if not all(isinstance(number, int) for number in ids) or len(set(ids)) < len(ids) or ids[:1] != [0]:
             raise UserError(f"{path}: label ids must be whole numbers from 0 (the background), each once, not {ids}.")
@@ -93,6 +104,7 @@ def read_labels_json(path: Path, colored: bool = True) -> LabelCoding:
     except (TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{path}: expected a list of classes, each with name, color and classid.") from error
     codes = {packed(label.color): label.id for label in labels} if colored else {n: i for i, n in enumerate(ids)}
+    codes |= {packed(entry["color"]) if colored else entry["classid"]: IGNORE for entry in ignored}
     return LabelCoding(label_map=label_map, codes=codes, colored=colored)
 
 
@@ -118,7 +130,8 @@ class CodeCount:
 def find_coding(masks: Iterable[tuple[bool, Sequence[CodeCount]]]) -> LabelCoding | None:
     """The classes that masks show, where no file names them.
 
-    Small grey values are ids, each a class. A colour, or a grey value of masks that reach 128, stands for a class if
+    Small grey values are ids, each a class. 255 beside ids from 0 on without a gap marks pixels that nobody judged, as
+    in Pascal VOC, unless it stands in masks of 0 and 255 alone. A colour, or a grey value of masks that reach 128, stands for a class if
     somewhere it fills a 3×3 square, which the mixtures at smoothed edges do not, and is not within :data:`NEAR` of a
     commoner one, as lossy copies are. Things too thin for that, a thread or a needle, have a colour that is no mixture
     of two classes and that much of what is left has exactly.
@@ -141,15 +154,21 @@ def find_coding(masks: Iterable[tuple[bool, Sequence[CodeCount]]]) -> LabelCodin
             pixels[code] = pixels.get(code, 0) + count.pixels
             inner[code] = inner.get(code, 0) + count.inner
             flat[code] = flat.get(code, 0) + count.flat
+    ignore: list[int] = []
     if not colored and _are_ids(pixels, flat):
         codes = sorted(code for code in pixels if code >= 0)  # no class is negative
         if len(codes) > 2 and _stands_for_one(masks):
             codes.remove(255)
-    elif not colored and set(pixels) == {0, 1, 255}:  # some masks 0 and 1, some 0 and 255: the latter are the fault
-        codes = [0, 1]
+        elif codes == [*range(len(codes) - 1), 255] and len(codes) > 2:
+            ignore = [codes.pop()]
+    elif not colored and set(pixels) == {0, 1, 255}:
+        codes = [0, 1]  # where some masks hold 0 and 1, some 0 and 255, the latter are the fault
+        if not _stands_for_one(masks):
+            stray = 2 * flat[1] < pixels[1] and 20 * pixels[1] < pixels[255]  # 1s at the edges of what 255 means
+            codes, ignore = ([], []) if stray else ([0, 1], [255])
     else:
         codes = _distinct(pixels, inner, flat, colored)
-    covered = sum(pixels[code] for code in codes)
+    covered = sum(pixels[code] for code in (*codes, *ignore))
     if not 2 <= len(codes) <= 255 or covered < COVERED * sum(pixels.values()):
         return None
     if colored:
@@ -157,7 +176,7 @@ def find_coding(masks: Iterable[tuple[bool, Sequence[CodeCount]]]) -> LabelCodin
     else:
         names = [f"class {code}" for code in codes] if len(codes) > 2 else ["background", "foreground"]
     names[0] = "background"
-    return coding_of(dict(zip(codes, names, strict=True)), colored=colored)
+    return coding_of(dict(zip(codes, names, strict=True)), colored=colored, ignore=ignore)
 
 
 def _reason(error: ValidationError) -> str:
@@ -173,6 +192,11 @@ def packed(color: Sequence[int]) -> int:
 
 def unpacked(code: int) -> Color:
     return (code >> 16 & 255, code >> 8 & 255, code & 255)
+
+
+def classes_of(coding: LabelCoding) -> dict[int, int]:
+    """{value or colour: class id}, without those that nobody judged."""
+    return {code: i for code, i in coding.codes.items() if i != IGNORE}
 
 
 def as_colors(grey: np.ndarray) -> np.ndarray:
@@ -211,7 +235,7 @@ def snap(codes: np.ndarray, ids: np.ndarray, unknown: np.ndarray, coding: LabelC
         Class ids (S, H, W).
     """
     values = np.zeros((len(coding.label_map), 3))
-    for code, i in coding.codes.items():
+    for code, i in classes_of(coding).items():
         values[i] = unpacked(code) if coding.colored else (code, 0, 0)
     snapped = ids.copy()
     for s in np.flatnonzero(unknown.any(axis=(1, 2))):
@@ -223,12 +247,12 @@ def snap(codes: np.ndarray, ids: np.ndarray, unknown: np.ndarray, coding: LabelC
             else code[:, None] * [1, 0, 0]
         )
         distance = np.linalg.norm(own[:, None] - values, axis=2)  # (pixels, classes)
-        known = np.pad(np.where(unknown[s], 255, ids[s]), 2, constant_values=255)
+        known = np.pad(np.where(unknown[s], IGNORE, ids[s]), 2, constant_values=IGNORE)
         near = np.zeros(distance.shape, bool)
         for dy in range(5):
             for dx in range(5):
                 around = known[rows + dy, columns + dx]
-                near[np.flatnonzero(around != 255), around[around != 255]] = True
+                near[np.flatnonzero(around != IGNORE), around[around != IGNORE]] = True
         near |= ~near.any(axis=1, keepdims=True)
         snapped[s, rows, columns] = np.where(near, distance, np.inf).argmin(axis=1)
     return snapped

@@ -201,8 +201,10 @@ def _mask_facts(mask: Mask, image: Geometry, dataset: SourceDataset, case: Sourc
     in_slices = image.affine is None  # volumes are not smoothed, so areas tell only where classes must be found
     coding = dataset.coding
     if repair is not None and repair.snap and coding is not None and not misplaced:  # counted as it will be prepared
-        code_of = {i: code for code, i in coding.codes.items()}
-        codes = np.array([code_of[i] for i in range(len(code_of))])[to_ids(mask, case, dataset, coding)]
+        code_of = np.zeros(256, np.int64)
+        for code, i in coding.codes.items():
+            code_of[i] = code
+        codes = code_of[to_ids(mask, case, dataset, coding)]
         mask = replace(mask, codes=codes, colored=coding.colored)
     known = {} if coding is None else coding.codes
     counts, rest = count_codes(mask.codes, mask.colored, known, areas=in_slices or coding is None)

@@ -12,12 +12,12 @@ import numpy as np
 
 from caseunet.progress import counted
 from caseunet.sources.alike import copies, near_copies
-from caseunet.sources.coding import NEAR, CodeCount, find_coding, unpacked
+from caseunet.sources.coding import NEAR, CodeCount, classes_of, find_coding, unpacked
 from caseunet.sources.facts import CaseFacts, MaskFacts
 from caseunet.sources.layout import LEVELS, Finding, Level, SourceCase, SourceDataset
 from caseunet.sources.reading import known_codes
 from caseunet.sources.repair import CaseRepair, code_text
-from caseunet.types import LabelCoding, Split
+from caseunet.types import IGNORE, LabelCoding, Split
 
 SMALLEST = 32
 """Pixels each way that the networks need."""
@@ -61,11 +61,11 @@ def judge(dataset: SourceDataset, facts: Sequence[CaseFacts], split: Split | Non
 
 
 def class_pixels(mask: MaskFacts, coding: LabelCoding, repair: CaseRepair | None = None) -> dict[int, int]:
-    """{class id: pixels} of a mask, as its values say; values that are no class are not counted."""
+    """{class id: pixels} of a mask, as its values say; values that are no class, or ignored, are not counted."""
     meaning = {**coding.codes, **(repair.map if repair else {})}
     found: dict[int, int] = dict.fromkeys(range(len(coding.label_map)), 0)
     for count in _counts(mask, coding):
-        if count.code in meaning:
+        if meaning.get(count.code, IGNORE) != IGNORE:
             found[meaning[count.code]] += count.pixels
     return found
 
@@ -91,13 +91,16 @@ def _found_coding(coding: LabelCoding | None, masks: Sequence[MaskFacts]) -> Fin
             advice="Look whether images and masks are swapped; else name the classes in a labels.json: a list of name, "
             "classid and, for colour masks, color.",
         )
-    shown = ", ".join(f"{code_text(c, coding.colored)} = {coding.label_map.names[i]}" for c, i in coding.codes.items())
-    gap = not coding.colored and set(coding.codes) not in ({0, 255}, set(range(len(coding.codes))))
+    classes = classes_of(coding)
+    shown = ", ".join(f"{code_text(c, coding.colored)} = {coding.label_map.names[i]}" for c, i in classes.items())
+    gap = not coding.colored and set(classes) not in ({0, 255}, set(range(len(classes))))
     text = f"no file names the classes; the masks show {shown}" + (" (the values have gaps)" if gap else "")
     advice = "Name them in a labels.json, or in the labels of a repair plan."
     level: Level = "note"
-    if not coding.colored and len(coding.codes) > 2 and 255 in coding.codes:
-        level, text = "warning", text + "; 255 often marks pixels that nobody labelled, which is not supported"
+    if len(classes) < len(coding.codes):
+        level, text = "warning", text + "; 255 is taken for pixels that nobody judged, and left out of training and scores"
+    elif not coding.colored and len(classes) > 2 and 255 in classes:
+        level, text = "warning", text + "; 255 often marks pixels that nobody judged: name it ignore in a labels.json then"
     if not coding.colored and 0 not in coding.codes:
         level, text = "warning", text + "; no mask holds 0, so the lowest value is taken for the background"
     return Finding(level=level, kind="found-classes", text=text, advice=advice)
@@ -165,7 +168,7 @@ def _of_mask(facts: CaseFacts, case: SourceCase, dataset: SourceDataset) -> Iter
     if coding is None:
         return
     jpeg = case.label[0].suffix.lower() in (".jpg", ".jpeg")
-    if jpeg and not coding.colored and len(coding.codes) > 2 and max(coding.codes) < 128:
+    if jpeg and not coding.colored and len(classes_of(coding)) > 2 and max(classes_of(coding)) < 128:
         text = "is a JPEG file, whose losses turn ids into others"
         yield about("error", "lossy-ids", text, "Export masks as PNG.", repair=drop)
         return
@@ -194,16 +197,17 @@ def _unknown(
         f"({worst.pixels:,} pixels, the first at {where}){more}; the classes are {known}"
     )
     whole = {count.code for count in mask.counts}
-    if not coding.colored and set(coding.codes) == {0, 1} and 255 in whole <= {0, 255}:
+    if not coding.colored and set(classes_of(coding)) == {0, 1} and 255 in whole <= {0, 255}:
         return "mask-255", text, "255 stands for 1 here, it seems: map it.", CaseRepair(map={255: 1})
-    wide = coding.colored or max(coding.codes) >= 128
+    wide = coding.colored or max(classes_of(coding)) >= 128
     if wide and all(not count.inner or _distance(count.code, coding)[0] <= NEAR for count in unknown):
         near = coding.label_map.names[_distance(worst.code, coding)[1]]
         text += f"; the mask was smoothed or saved with loss (nearest class: {near})"
         advice = "Export masks as PNG without smoothing, or snap such pixels to the nearest class around them."
         return "smoothed", text, advice, CaseRepair(snap=True)
-    if not coding.colored and worst.code == 255:
-        hint = hint or "255 often marks what nobody labelled, which is not supported: map it to a class if it is one."
+    if not coding.colored and worst.code == 255 and others == 0:
+        advice = "255 often marks what nobody judged: leave those pixels out, or map it to a class if it is one."
+        return "unknown-label", text, hint or advice, CaseRepair(map={255: IGNORE})
     advice = hint or "Name the class, map it to one with a plan, or leave the case out."
     return "unknown-label", text, advice, CaseRepair(drop=True)
 
@@ -215,7 +219,7 @@ def _distance(code: int, coding: LabelCoding) -> tuple[float, int]:
         return np.array(unpacked(value if coding.colored else min(max(value, 0), 255) * 0x010101), float)
 
     own = color(code)
-    return min((float(np.linalg.norm(own - color(known))), i) for known, i in coding.codes.items())
+    return min((float(np.linalg.norm(own - color(known))), i) for known, i in classes_of(coding).items())
 
 
 def _of_image(facts: CaseFacts, case: SourceCase, dataset: SourceDataset) -> Iterable[Finding]:

@@ -10,10 +10,10 @@ import numpy as np
 from caseunet.errors import UserError, did_you_mean
 from caseunet.io import images
 from caseunet.io.geometry import canonical_shape, distance_in_voxels, orientation_of
-from caseunet.sources.coding import as_colors, coding_of, decode, snap
+from caseunet.sources.coding import IGNORE_NAMES, as_colors, coding_of, decode, snap
 from caseunet.sources.layout import Finding, Layout, SourceCase, SourceDataset
 from caseunet.sources.repair import EVERY_CASE, CaseRepair, RepairPlan, code_text
-from caseunet.types import Geometry, LabelCoding, Mask, Picture
+from caseunet.types import IGNORE, Geometry, LabelCoding, Mask, Picture
 
 Misplaced = Literal["", "shape", "place"]
 
@@ -173,10 +173,12 @@ def apply_plan(dataset: SourceDataset, plan: RepairPlan, origin: str) -> SourceD
         if twice is not None:
             raise UserError(f"{origin}: labels: the code {code_text(twice, plan.colored)} is there twice.")
         try:
+            classes = [label for label in plan.labels if label.name.lower() not in IGNORE_NAMES]
             coding = coding_of(
-                {label.code: label.name for label in plan.labels},
-                colors={label.code: label.color for label in plan.labels},
+                {label.code: label.name for label in classes},
+                colors={label.code: label.color for label in classes},
                 colored=plan.colored,
+                ignore=[label.code for label in plan.labels if label not in classes],
             )
         except ValueError as error:
             raise UserError(f"{origin}: labels: {error}.") from error
@@ -209,7 +211,7 @@ def check_repairs(dataset: SourceDataset, origin: str) -> None:
     """
     classes = len(known_coding(dataset).label_map)
     for case, repair in dataset.repairs.items():
-        wrong = [to for to in repair.map.values() if not 0 <= to < classes]
+        wrong = [to for to in repair.map.values() if not 0 <= to < classes and to != IGNORE]
         if wrong:
             raise UserError(f"{origin}: maps a value of {case} to class {wrong[0]}; there are 0 to {classes - 1}.")
 

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from caseunet.errors import UserError, did_you_mean
 from caseunet.files import write_text
-from caseunet.types import Color, Stored
+from caseunet.types import IGNORE, Color, Stored
 
 EVERY_CASE = "*"
 
@@ -18,7 +18,7 @@ HEADER = """\
 # Read it, change it, then: caseunet prepare RAW --plan {name}
 #   drop: true     leaves the case out
 #   affine: image  takes the image's position for the mask, whose axes run as its own file says
-#   map            {{value in the file: class id}}; colours as "#rrggbb"
+#   map            {{value in the file: class id, or ignore}}; colours as "#rrggbb"; ignored pixels are in no loss or score
 #   snap: true     gives values that are no class the nearest class in their surroundings
 #   ignore         files to be left out
 # The case "*" stands for every case that is not named itself.
@@ -37,7 +37,9 @@ class CaseRepair(Stored):
     @field_validator("map", mode="before")
     @classmethod
     def _codes(cls, value: Any) -> Any:
-        return {code_of(key): to for key, to in value.items()} if isinstance(value, dict) else value
+        if not isinstance(value, dict):
+            return value
+        return {code_of(key): IGNORE if to == "ignore" else to for key, to in value.items()}
 
     def also(self, other: "CaseRepair") -> "CaseRepair":
         """Both repairs."""
@@ -51,7 +53,8 @@ class CaseRepair(Stored):
 
 
 class PlannedLabel(Stored):
-    """One class: its name, colour, and the value or colour that stands for it in the masks."""
+    """One class: its name, colour, and the value or colour that stands for it in the masks. "ignore" is none: its pixels
+    are those that nobody judged."""
 
     name: Annotated[str, Field(min_length=1)]
     color: Color
@@ -112,6 +115,8 @@ def write_plan(path: Path, plan: RepairPlan, raw: Path) -> None:
         label["code"] = code_text(label["code"], plan.colored)
     for case in content.get("cases", {}).values():
         if "map" in case:
-            case["map"] = {code_text(int(code), plan.colored): to for code, to in case["map"].items()}
+            case["map"] = {
+                code_text(int(code), plan.colored): "ignore" if to == IGNORE else to for code, to in case["map"].items()
+            }
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
     write_text(path, HEADER.format(raw=" ".join(str(raw).split()), name=path.name) + text)

@@ -12,8 +12,8 @@ Color = tuple[Channel, Channel, Channel]
 SMALLEST = 32
 """Height and width that every network can work on."""
 IGNORE = 255
-"""Id of pixels that nobody judged, in stored labels, targets and references. No class has it and no network predicts it:
-they are left out of losses, sampling, statistics and scores."""
+"""Id of pixels that nobody judged, in stored labels, targets and references. No class has it, no network predicts it,
+and losses, sampling, statistics and scores leave them out."""
 Length = Annotated[int, Field(ge=SMALLEST, le=8192)]
 Size = tuple[Length, Length]
 """Height and width of what a network gets."""

@@ -22,6 +22,7 @@ from caseunet.pipelines.prepare import prepare
 from caseunet.progress import Display
 from caseunet.sources import Finding
 from caseunet.sources.generate import write_endovis2018, write_folder, write_lits
+from caseunet.types import IGNORE
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -431,7 +432,7 @@ def test_a_plan_that_drops_everything_leaves_nothing_to_train_on(lits: Path, tmp
     assert the("no-masks", found).level == "error"
 
 
-def test_255_beside_1_is_not_mapped(tmp_path: Path) -> None:
+def test_255_beside_1_is_left_out_by_plan(tmp_path: Path) -> None:
     """A mask that holds 0, 1 and 255 says something else with 255: pixels that nobody labelled, often."""
     raw = tmp_path / "raw"
     write_folder(raw, groups=3, frames=2, encoding="0/255")
@@ -441,7 +442,9 @@ def test_255_beside_1_is_not_mapped(tmp_path: Path) -> None:
     path = sorted((raw / "masks").iterdir())[2]
     repaint(path, put((slice(3), slice(4)), 255))
     finding = the("unknown-label", found_in(raw))
-    assert "nobody labelled" in finding.advice
+    assert "nobody judged" in finding.advice
+    assert finding.repair is not None
+    assert finding.repair.map == {255: IGNORE}
 
 
 def test_one_sequence_in_two_parts_is_one_group(tmp_path: Path) -> None:

@@ -133,7 +133,9 @@ class BatchDataset(Dataset[Batch | Failure]):
         positions = neighbour_positions([sample.slice], self._neighbours, slices)[0]
         pixels = np.concatenate([self._cache.get(sample.case, int(position))[0] for position in positions])
         labels = self._cache.get(sample.case, sample.slice)[1]
-        if (highest := int(labels.max(where=labels != IGNORE, initial=0))) >= (classes := len(self._prepared.info.label_map)):
+        if (highest := int(labels.max(where=labels != IGNORE, initial=0))) >= (
+            classes := len(self._prepared.info.label_map)
+        ):
             raise UserError(
                 f"the labels hold class {highest}, but the classes are 0 to {classes - 1}. Prepare the data again."
             )

@@ -179,6 +179,7 @@ def _rows(
                 "reference_pixels": counts.reference,
                 "prediction_pixels": counts.prediction,
                 "both_pixels": counts.both,
+                "judged_pixels": int(confusion.sum()),
                 "ignored_pixels": ignored,
                 **{f"predicted_as_{label.name}": int(predicted_as[label.id]) for label in label_map.labels},
                 **{column: values.get(column, math.nan) for column in protocol.columns},

@@ -16,7 +16,7 @@ from caseunet.evaluation.evaluator import Pair, Scored, scope_text, score
 from caseunet.evaluation.protocols import PROTOCOLS
 from caseunet.evaluation.protocols.base import Options, Protocol
 from caseunet.evaluation.report import write_report
-from caseunet.evaluation.rows import MISSING, SCORED, UNUSABLE
+from caseunet.evaluation.rows import BACKGROUND, MISSING, SCORED, UNUSABLE
 from caseunet.evaluation.summary import EvaluationSummary, Remark, ScoredModel, Source
 from caseunet.files import check_output_folder, output_folder
 from caseunet.pipelines.candidates import Candidate, check_folders, model_names, open_candidate
@@ -128,7 +128,7 @@ def evaluate(
         numbers=tuple(number for rows in of_model.values() for number in chosen.conclude(rows, structures)),
         comparison=_compared(cases, chosen) if compared else (),
         source=_source(truth, references, candidates, config, ranges if parts and parts.by == BY_BLOCKS else None),
-        facts=_facts(truth, references, candidates),
+        facts=(*_facts(truth, references, candidates), *_left_out(cases)),
     )
     shown = choose_cases(cases, chosen.ranked)
     pictures = draw_cases(truth, pairs, shown, summary, cases, display)
@@ -275,3 +275,15 @@ def _facts(truth: References, references: Path, candidates: list[Candidate]) -> 
         ("licence of the data", truth.dataset.licence or "not stated"),
         ("caseunet", version("caseunet")),
     )
+
+
+def _left_out(cases: pd.DataFrame) -> tuple[tuple[str, str], ...]:
+    """How much of the references has no label, where some has none."""
+    of_one = cases[(cases["model"] == cases["model"].iloc[0]) & (cases["structure"] == BACKGROUND)]
+    ignored, judged = int(of_one["ignored_pixels"].sum()), int(of_one["judged_pixels"].sum())
+    if not ignored:
+        return ()
+    text = (
+        f"{ignored:,} pixels of the references have no label ({100 * ignored / (ignored + judged):.1f} % of the pixels)"
+    )
+    return (("left out", text),)

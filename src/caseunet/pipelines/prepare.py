@@ -127,7 +127,9 @@ def prepare(
         )
         pixels = sum(row.slices * row.height * row.width for row in rows)
         if ignored := pixels - int(class_pixels.sum()):
-            display.say(f"  {ignored / pixels:.1%} of the pixels have no label: in no loss, statistic or score", "yellow")
+            display.say(
+                f"  {ignored / pixels:.1%} of the pixels have no label: in no loss, statistic or score", "yellow"
+            )
         empty = [name for name, pixels in zip(info.label_map.names, info.class_pixels, strict=True) if pixels == 0]
         if empty:
             display.say(f"  no pixel has these labels, so they cannot be learned: {', '.join(empty)}", "yellow")

@@ -131,10 +131,10 @@ def find_coding(masks: Iterable[tuple[bool, Sequence[CodeCount]]]) -> LabelCodin
     """The classes that masks show, where no file names them.
 
     Small grey values are ids, each a class. 255 beside ids from 0 on without a gap marks pixels that nobody judged, as
-    in Pascal VOC, unless it stands in masks of 0 and 255 alone. A colour, or a grey value of masks that reach 128, stands for a class if
-    somewhere it fills a 3×3 square, which the mixtures at smoothed edges do not, and is not within :data:`NEAR` of a
-    commoner one, as lossy copies are. Things too thin for that, a thread or a needle, have a colour that is no mixture
-    of two classes and that much of what is left has exactly.
+    in Pascal VOC, unless it stands in masks of 0 and 255 alone. A colour, or a grey value of masks that reach 128,
+    stands for a class if somewhere it fills a 3×3 square, which the mixtures at smoothed edges do not, and is not
+    within :data:`NEAR` of a commoner one, as lossy copies are. Things too thin for that, a thread or a needle, have a
+    colour that is no mixture of two classes and that much of what is left has exactly.
 
     Args:
         masks: for each mask whether its values are colours, and the values.

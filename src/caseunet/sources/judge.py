@@ -98,9 +98,15 @@ def _found_coding(coding: LabelCoding | None, masks: Sequence[MaskFacts]) -> Fin
     advice = "Name them in a labels.json, or in the labels of a repair plan."
     level: Level = "note"
     if len(classes) < len(coding.codes):
-        level, text = "warning", text + "; 255 is taken for pixels that nobody judged, and left out of training and scores"
+        level, text = (
+            "warning",
+            text + "; 255 is taken for pixels that nobody judged, and left out of training and scores",
+        )
     elif not coding.colored and len(classes) > 2 and 255 in classes:
-        level, text = "warning", text + "; 255 often marks pixels that nobody judged: name it ignore in a labels.json then"
+        level, text = (
+            "warning",
+            text + "; 255 often marks pixels that nobody judged: name it ignore in a labels.json then",
+        )
     if not coding.colored and 0 not in coding.codes:
         level, text = "warning", text + "; no mask holds 0, so the lowest value is taken for the background"
     return Finding(level=level, kind="found-classes", text=text, advice=advice)

@@ -18,7 +18,8 @@ HEADER = """\
 # Read it, change it, then: caseunet prepare RAW --plan {name}
 #   drop: true     leaves the case out
 #   affine: image  takes the image's position for the mask, whose axes run as its own file says
-#   map            {{value in the file: class id, or ignore}}; colours as "#rrggbb"; ignored pixels are in no loss or score
+#   map            {{value in the file: class id, or ignore}}; colours as "#rrggbb"; losses and scores leave out
+#                  what is ignored
 #   snap: true     gives values that are no class the nearest class in their surroundings
 #   ignore         files to be left out
 # The case "*" stands for every case that is not named itself.
@@ -53,8 +54,8 @@ class CaseRepair(Stored):
 
 
 class PlannedLabel(Stored):
-    """One class: its name, colour, and the value or colour that stands for it in the masks. "ignore" is none: its pixels
-    are those that nobody judged."""
+    """One class: its name, colour, and the value or colour that stands for it in the masks. One called "ignore" is no
+    class: nobody judged its pixels."""
 
     name: Annotated[str, Field(min_length=1)]
     color: Color

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from caseunet.errors import UserError
-from caseunet.io import raster
+from caseunet.errors import BadValuesError, UserError
+from caseunet.io import images, raster
 
 
 def test_colour_images_are_read_as_three_channels(tmp_path: Path) -> None:
@@ -83,3 +83,11 @@ def test_a_flipped_bit_in_a_png_is_noticed(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(UserError, match="a.png: its pixels cannot be read"):
         raster.read_image(path, 3)
+
+
+def test_nan_is_replaced_only_where_told(tmp_path: Path) -> None:
+    pixels = np.array([[1.5, np.nan], [2, 3]], np.float32)
+    Image.fromarray(pixels).save(tmp_path / "a.tif")
+    with pytest.raises(BadValuesError, match="a.tif: holds 1 of 4 pixels that are NaN"):
+        images.read_picture(tmp_path / "a.tif", rgb=False)
+    assert images.read_picture(tmp_path / "a.tif", rgb=False, nan=-7).pixels.ravel().tolist() == [1.5, -7, 2, 3]

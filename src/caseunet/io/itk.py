@@ -53,15 +53,17 @@ def pixel_bytes(path: Path) -> int:
     return _component_bits(path, _open(path)[0]) // 8
 
 
-def read_volume(path: Path) -> Picture:
+def read_volume(path: Path, nan: float | None = None) -> Picture:
     """A volume in canonical order, (S, C, H, W); the components of vectors are channels.
+
+    ``nan`` replaces NaN; without it they are an error.
 
     Raises:
         UserError: the file is missing, damaged or no volume.
         BadValuesError: it holds NaN or infinity.
     """
     reader, geometry = _open(path)
-    array = as_integers(_read(path, reader), path)
+    array = as_integers(_read(path, reader), path, nan)
     channels = [to_canonical(array[..., channel].transpose(2, 1, 0), geometry) for channel in range(array.shape[3])]
     return Picture(channels[0][:, None] if len(channels) == 1 else np.stack(channels, axis=1), geometry)
 

@@ -62,10 +62,10 @@ def pixel_bytes(path: Path) -> int:
     return int(_open(path).header.get_data_dtype().itemsize)
 
 
-def read_volume(path: Path) -> Picture:
+def read_volume(path: Path, nan: float | None = None) -> Picture:
     """A volume in canonical order, (S, C, H, W); integers stay integers, scaled values (scl_slope) are applied.
 
-    A fourth axis of the file holds the channels.
+    A fourth axis of the file holds the channels. ``nan`` replaces NaN; without it they are an error.
 
     Raises:
         UserError: the file is missing, truncated or no NIfTI volume.
@@ -76,7 +76,7 @@ def read_volume(path: Path) -> Picture:
     array = _read_array(path, image)
     slope, intercept = float(image.dataobj.slope), float(image.dataobj.inter)
     with np.errstate(all="ignore"):  # a damaged slope overflows, which is found
-        array = rescaled(array.reshape(*geometry.shape, -1, order="F"), slope, intercept, path)
+        array = rescaled(array.reshape(*geometry.shape, -1, order="F"), slope, intercept, path, nan)
     channels = [to_canonical(array[..., channel], geometry) for channel in range(array.shape[3])]
     return Picture(channels[0][:, None] if len(channels) == 1 else np.stack(channels, axis=1), geometry)
 

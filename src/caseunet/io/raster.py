@@ -43,12 +43,13 @@ def read_shape(path: Path) -> tuple[int, int]:
         return image.height, image.width
 
 
-def read_image(path: Path, channels: int) -> Picture:
+def read_image(path: Path, channels: int, nan: float | None = None) -> Picture:
     """An image as (1, channels, H, W).
 
     Args:
         path: the file.
         channels: 3 reads any 8-bit image as RGB (transparency is dropped); 1 reads 8- or 16-bit or float grey.
+        nan: what replaces NaN; without it they are an error.
 
     Raises:
         UserError: the file is missing, damaged, of several pages, or of another kind than ``channels`` asks for.
@@ -60,7 +61,7 @@ def read_image(path: Path, channels: int) -> Picture:
         loaded = _load(path, image)
         pixels = np.asarray(loaded.convert("RGB")).transpose(2, 0, 1) if channels == 3 else np.asarray(loaded)[None]
     if pixels.dtype.kind == "f":
-        pixels = as_integers(pixels, path)
+        pixels = as_integers(pixels, path, nan)
     return Picture(pixels[None].copy(), Geometry(shape=pixels.shape[-2:]))
 
 

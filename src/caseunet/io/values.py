@@ -11,37 +11,47 @@ PIECE = 2**20
 """Numbers that are looked at together."""
 
 
-def as_integers(array: np.ndarray, path: Path) -> np.ndarray:
+def as_integers(array: np.ndarray, path: Path, nan: float | None = None) -> np.ndarray:
     """Integers as they are; floating-point pixels that are whole 16-bit numbers as int16, others as float32.
 
+    Args:
+        array: the pixels.
+        path: the file, for messages.
+        nan: what replaces NaN; None makes NaN an error.
+
     Raises:
-        BadValuesError: there are NaN or infinities.
+        BadValuesError: there are NaN that nothing replaces, or infinities.
         UserError: the pixels are no real numbers.
     """
     if array.dtype.kind in "iu":
         return array
     if array.dtype.kind != "f":
         raise UserError(f"{path}: expected numbers, found pixels of type {array.dtype}.")
-    return _narrowed(array, 1.0, 0.0, path)
+    return _narrowed(array, 1.0, 0.0, path, nan)
 
 
-def rescaled(array: np.ndarray, slope: float, intercept: float, path: Path) -> np.ndarray:
+def rescaled(array: np.ndarray, slope: float, intercept: float, path: Path, nan: float | None = None) -> np.ndarray:
     """``array · slope + intercept`` as :func:`as_integers` gives it, without a copy of it all in double precision.
 
     Raises:
         BadValuesError, UserError: as there.
     """
     if (slope, intercept) == (1, 0):
-        return as_integers(array, path)
-    return _narrowed(array, slope, intercept, path)
+        return as_integers(array, path, nan)
+    return _narrowed(array, slope, intercept, path, nan)
 
 
-def _narrowed(array: np.ndarray, slope: float, intercept: float, path: Path) -> np.ndarray:
+def _narrowed(array: np.ndarray, slope: float, intercept: float, path: Path, nan: float | None) -> np.ndarray:
     """Rescaled, as int16 where all values are such numbers, as float32 elsewhere."""
+
+    def values_of(part: np.ndarray) -> np.ndarray:
+        values = part * slope + intercept if (slope, intercept) != (1, 0) else part
+        return values if nan is None else np.where(np.isnan(values), nan, values)
+
     bad, whole, low, high = 0, True, 0.0, 0.0
     slowest = int(np.argmax(np.abs(array.strides)))
     for part in _parts(array, slowest):
-        values = part * slope + intercept if (slope, intercept) != (1, 0) else part
+        values = values_of(part)
         bad += values.size - int(np.count_nonzero(np.isfinite(values)))
         whole = whole and np.array_equal(values, np.rint(values))
         low, high = min(low, float(values.min())), max(high, float(values.max()))
@@ -52,7 +62,7 @@ def _narrowed(array: np.ndarray, slope: float, intercept: float, path: Path) -> 
     fits = whole and low >= -32768 and high <= 32767
     narrow = np.empty_like(array, np.int16 if fits else np.float32)
     for part, target in zip(_parts(array, slowest), _parts(narrow, slowest), strict=True):
-        target[...] = part * slope + intercept if (slope, intercept) != (1, 0) else part
+        target[...] = values_of(part)
     return narrow
 
 

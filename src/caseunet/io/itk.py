@@ -4,6 +4,7 @@ import math
 import zlib
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,8 @@ def read_mask(path: Path, place: Geometry | None = None) -> Mask:
     array = _read(path, reader)
     if array.shape[3] != 1:
         raise UserError(f"{path}: expected one volume of labels, found {array.shape[3]} components.")
-    codes, fractional = whole_numbers(array[..., 0].transpose(2, 1, 0), path)
+    codes, fractional, remarks = whole_numbers(array[..., 0].transpose(2, 1, 0), path)
+    own = replace(own, remarks=(*own.remarks, *remarks))
     return Mask(to_canonical(codes, place or own), own, stored=str(array.dtype), fractional=fractional)
 
 

@@ -7,6 +7,13 @@ import numpy as np
 
 from caseunet.errors import BadValuesError, UserError
 
+NEARLY_WHOLE = 1e-3
+"""By which a label may differ from a whole number."""
+
+MAX_STEP = 0.02
+"""Of a file's values, half of which a label may differ: nibabel scales 0 to 255 to the whole range of int16, in steps of
+0.004."""
+
 PIECE = 2**20
 """Numbers that are looked at together."""
 
@@ -74,19 +81,29 @@ def _parts(array: np.ndarray, axis: int) -> Iterator[np.ndarray]:
         yield along[start : start + step]
 
 
-def whole_numbers(array: np.ndarray, path: Path) -> tuple[np.ndarray, int]:
-    """Mask values as integers, and how many were none and have been rounded.
+def whole_numbers(array: np.ndarray, path: Path, step: float = 0.0) -> tuple[np.ndarray, int, tuple[str, ...]]:
+    """Mask values as integers, how many were none, and what should be known of them.
+
+    Values nearly whole are what single precision or a slope made of labels: they are rounded, and count as whole.
+
+    Args:
+        array: the values.
+        path: the file, for messages.
+        step: between values as the file can hold them.
 
     Raises:
         BadValuesError: there are NaN or infinities, or numbers that no label can be.
     """
     if array.dtype.kind in "iu":
-        return array, 0
+        return array, 0, ()
     if array.dtype.kind == "b":
-        return array.astype(np.uint8), 0
+        return array.astype(np.uint8), 0, ()
     if array.dtype.kind != "f":
         raise UserError(f"{path}: expected whole numbers, found values of type {array.dtype}.")
     if not np.all(np.isfinite(array)) or np.abs(array).max(initial=0) > 2**31:
         raise BadValuesError(f"{path}: holds values that are NaN, infinite or beyond any label.")
     rounded = np.rint(array)
-    return rounded.astype(np.int32), int(np.count_nonzero(rounded != array))
+    off = np.abs(rounded - array)
+    fractional = int(np.count_nonzero(off > max(NEARLY_WHOLE, min(step, MAX_STEP) * 0.51)))
+    remark = f"labels up to {off.max():.2g} from whole numbers were rounded" if fractional == 0 and off.any() else ""
+    return rounded.astype(np.int32), fractional, (remark,) if remark else ()

@@ -1,6 +1,7 @@
 """What passes between the layers: labels, geometry, cases, and how pixels become network input."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import numpy as np
@@ -112,6 +113,8 @@ class Mask:
         stored: numeric type in the file.
         fractional: how many values were no whole numbers and have been rounded.
         laid: whether its own position is lost, so that it was laid on its image, index on index.
+        palette: {code: colour as 0xRRGGBB} of its codes, where the file shows them in colours.
+        names: {code: name} of its codes, where the file names them: a segmentation of 3D Slicer.
     """
 
     codes: np.ndarray
@@ -120,15 +123,22 @@ class Mask:
     stored: str = "uint8"
     fractional: int = 0
     laid: bool = False
+    palette: Mapping[int, int] = field(default_factory=dict)
+    names: Mapping[int, str] = field(default_factory=dict)
 
 
 class LabelCoding(Stored):
     """What the values in mask files mean: ``codes`` maps each value, or colour as 0xRRGGBB, to a class id or to
-    :data:`IGNORE`."""
+    :data:`IGNORE`.
+
+    Where files name their values and number them differently, ``by_name`` is True: the values of a file without names
+    mean nothing then.
+    """
 
     label_map: LabelMap
     codes: dict[int, int]
     colored: bool = False
+    by_name: bool = False
 
 
 class Grid(Stored):

@@ -50,16 +50,21 @@ def pixel_bytes(path: Path) -> int:
     return size
 
 
-def read_picture(path: Path, rgb: bool) -> Picture:
-    """Pixels in canonical order, (S, C, H, W); ``rgb`` tells whether a raster file is read in colour.
+def read_picture(path: Path, rgb: bool, nan: float | None = None) -> Picture:
+    """Pixels in canonical order, (S, C, H, W).
+
+    Args:
+        path: the file.
+        rgb: whether a raster file is read in colour.
+        nan: what replaces NaN; None makes NaN an error.
 
     Raises:
         UserError: the file is missing, damaged or of no known kind.
     """
     if is_volume(path):
-        return _kind(path).read_volume(path)
+        return _kind(path).read_volume(path, nan)
     _known(path)
-    return raster.read_image(path, 3 if rgb else 1)
+    return raster.read_image(path, 3 if rgb else 1, nan)
 
 
 def read_mask(path: Path, image: Geometry, colored: bool | None = None, same_axes: bool = True) -> Mask:

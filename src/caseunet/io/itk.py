@@ -4,6 +4,7 @@ import math
 import zlib
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,15 +54,17 @@ def pixel_bytes(path: Path) -> int:
     return _component_bits(path, _open(path)[0]) // 8
 
 
-def read_volume(path: Path) -> Picture:
+def read_volume(path: Path, nan: float | None = None) -> Picture:
     """A volume in canonical order, (S, C, H, W); the components of vectors are channels.
+
+    ``nan`` replaces NaN; without it they are an error.
 
     Raises:
         UserError: the file is missing, damaged or no volume.
         BadValuesError: it holds NaN or infinity.
     """
     reader, geometry = _open(path)
-    array = as_integers(_read(path, reader), path)
+    array = as_integers(_read(path, reader), path, nan)
     channels = [to_canonical(array[..., channel].transpose(2, 1, 0), geometry) for channel in range(array.shape[3])]
     return Picture(channels[0][:, None] if len(channels) == 1 else np.stack(channels, axis=1), geometry)
 
@@ -78,7 +81,8 @@ def read_mask(path: Path, place: Geometry | None = None) -> Mask:
     array = _read(path, reader)
     if array.shape[3] != 1:
         raise UserError(f"{path}: expected one volume of labels, found {array.shape[3]} components.")
-    codes, fractional = whole_numbers(array[..., 0].transpose(2, 1, 0), path)
+    codes, fractional, remarks = whole_numbers(array[..., 0].transpose(2, 1, 0), path)
+    own = replace(own, remarks=(*own.remarks, *remarks))
     return Mask(to_canonical(codes, place or own), own, stored=str(array.dtype), fractional=fractional)
 
 

@@ -228,7 +228,7 @@ def _lost(error: LostWorkerError, case: SourceCase, dataset: SourceDataset) -> C
         advice="Leave the case out, or try with more memory and --prepare.workers 1.",
         case=case.id,
         file=dataset.relative(case.image[0]),
-        repair=CaseRepair(drop=True, why="the process that read it died"),
+        repairs=(CaseRepair(drop=True, why="the process that read it died"),),
     )
     return CaseFacts(case.id, case.group, findings=(finding,))
 

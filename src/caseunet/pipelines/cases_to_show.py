@@ -120,7 +120,7 @@ def study_rows(
             number = slice_to_show(reference.ids, predictions, ranges) if item.slice is None else item.slice
             if number >= len(reference.ids):
                 raise UserError(f"{item.case}: has slices 0 to {len(reference.ids) - 1}; there is no {number}.")
-            picture = truth.layout.read_image(case, truth.dataset.modality == "rgb")
+            picture = read_repaired_image(truth.layout, case, truth.dataset)
             volume = item.slice is None and len(reference.ids) > 1
             spacing = picture.geometry.spacing or (1.0, 1.0, 1.0)
             rows.append(

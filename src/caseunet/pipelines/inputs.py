@@ -90,7 +90,7 @@ class Input:
             self._check_modality(preprocessing)
         if self.case is not None:
             layout, source = self.case
-            return layout.read_image(source, preprocessing.modality == "rgb")
+            return layout.read_image(source, preprocessing.modality == "rgb", None)
         if self.is_dicom:
             return dicom.read_series(self.files)
         return read_file(self.files[0], preprocessing)

@@ -25,7 +25,7 @@ from caseunet.pipelines.audit import Examination, alone, examine
 from caseunet.progress import Display, counted
 from caseunet.sources import Finding, Layout, SourceCase, SourceDataset
 from caseunet.sources.facts import ImageFacts
-from caseunet.sources.reading import known_coding, read_labels
+from caseunet.sources.reading import known_coding, read_labels, read_repaired_image
 from caseunet.sources.splits import SplitCase, make_split
 from caseunet.types import Grid, Split
 from caseunet.workers import LostWorkerError, run_all
@@ -359,7 +359,7 @@ def read_case(
         UserError: it cannot be read.
     """
     dataset, grid = job.dataset, job.grid
-    picture = layout.read_image(case, dataset.modality == "rgb")
+    picture = read_repaired_image(layout, case, dataset)
     labels = read_labels(layout, case, dataset, picture.geometry)
     if labels.shape != (picture.pixels.shape[0], *picture.pixels.shape[2:]):
         raise UserError(f"{case.label[0]}: the mask's shape {labels.shape} is not its image's {picture.pixels.shape}.")

@@ -12,7 +12,7 @@ from caseunet.errors import BadValuesError, UserError
 from caseunet.io.geometry import orientation_of
 from caseunet.sources.coding import CodeCount
 from caseunet.sources.layout import Finding, Layout, SourceCase, SourceDataset
-from caseunet.sources.reading import Misplaced, placement, to_ids
+from caseunet.sources.reading import Misplaced, lay_on_index, placement, read_repaired_image, to_ids
 from caseunet.sources.repair import CaseRepair
 from caseunet.types import Geometry, Mask, Picture
 
@@ -61,6 +61,8 @@ class MaskFacts:
         stored: numeric type or image mode in the file.
         colored, fractional: as of :class:`Mask`.
         misplaced, misplacement: what is wrong with its shape or place, and in words.
+        turned: whether its axes run otherwise than its image's.
+        on_index: whether its file has the shape of its image's.
         lost: whether its affine is the identity and its image's is not.
         counts: of its values, most frequent first; classes that are known, and the most frequent others.
         rest: (how many values, on how many pixels) are not among ``counts``.
@@ -73,6 +75,8 @@ class MaskFacts:
     fractional: int
     misplaced: Misplaced
     misplacement: str
+    turned: bool
+    on_index: bool
     lost: bool
     counts: tuple[CodeCount, ...]
     rest: tuple[int, int]
@@ -98,7 +102,7 @@ def measure(layout: Layout, case: SourceCase, dataset: SourceDataset) -> CaseFac
     mask: MaskFacts | None = None
     geometry: Geometry | None = None
     try:
-        picture = layout.read_image(case, dataset.modality == "rgb")
+        picture = read_repaired_image(layout, case, dataset)
         geometry = picture.geometry
         image = _image_facts(picture)
     except Exception as error:  # a file can be damaged in ways that no library foresees
@@ -197,6 +201,8 @@ def _image_facts(picture: Picture) -> ImageFacts:
 
 def _mask_facts(mask: Mask, image: Geometry, dataset: SourceDataset, case: SourceCase) -> MaskFacts:
     repair = dataset.repairs.get(case.id)
+    if repair is not None and repair.affine == "index":
+        mask = lay_on_index(mask, image)
     misplaced, misplacement = placement(mask, image, repair)
     in_slices = image.affine is None  # volumes are not smoothed, so areas tell only where classes must be found
     coding = dataset.coding
@@ -208,13 +214,15 @@ def _mask_facts(mask: Mask, image: Geometry, dataset: SourceDataset, case: Sourc
         mask = replace(mask, codes=codes, colored=coding.colored)
     known = {} if coding is None else coding.codes
     counts, rest = count_codes(mask.codes, mask.colored, known, areas=in_slices or coding is None)
-    kept = repair is not None and repair.affine == "image"
+    kept = repair is not None and repair.affine != "own"
     return MaskFacts(
         stored=mask.stored,
         colored=mask.colored,
         fractional=mask.fractional,
         misplaced=misplaced,
         misplacement=misplacement,
+        turned=orientation_of(mask.geometry) != orientation_of(image),
+        on_index=mask.geometry.shape == image.shape,
         lost=mask.laid and not kept,
         counts=counts,
         rest=rest,
@@ -229,6 +237,9 @@ def _unreadable(error: Exception, case: SourceCase, dataset: SourceDataset, is_m
     files = case.label if is_mask else case.image
     named = next((path for path in files if text.startswith(f"{path}: ")), files[0])
     kind = "not-finite" if isinstance(error, BadValuesError) else "unreadable"
+    repair = CaseRepair(drop=True, why=f"{'mask' if is_mask else 'image'} {kind}")
+    if kind == "not-finite" and not is_mask:
+        repair = CaseRepair(nan=-1024 if dataset.modality == "ct" else 0, why="image not-finite")
     if not isinstance(error, UserError):
         text = f"cannot be read: {type(error).__name__}: {text}"
     return Finding(
@@ -238,7 +249,7 @@ def _unreadable(error: Exception, case: SourceCase, dataset: SourceDataset, is_m
         advice="Get the file again, or leave the case out.",
         case=case.id,
         file=dataset.relative(named),
-        repair=CaseRepair(drop=True, why=f"{'mask' if is_mask else 'image'} {kind}"),
+        repairs=(repair,),
     )
 
 

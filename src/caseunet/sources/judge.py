@@ -121,14 +121,13 @@ def _about(
     advice: str = "",
     of_mask: bool = False,
     other: str | None = None,
-    repair: CaseRepair | None = None,
+    repairs: Sequence[CaseRepair] = (),
 ) -> Finding:
     """A finding about a case's image, or its mask."""
     file = dataset.relative((case.label if of_mask else case.image)[0])
-    if repair is not None and not repair.why:
-        repair = repair.model_copy(update={"why": kind})
+    told = tuple(repair if repair.why else repair.model_copy(update={"why": kind}) for repair in repairs)
     return Finding(
-        level=level, kind=kind, text=text, advice=advice, case=case.id, file=file, other=other, repair=repair
+        level=level, kind=kind, text=text, advice=advice, case=case.id, file=file, other=other, repairs=told
     )
 
 
@@ -152,22 +151,27 @@ def _of_mask(facts: CaseFacts, case: SourceCase, dataset: SourceDataset) -> Iter
     if mask is None:
         return
     about = partial(_about, case, dataset, of_mask=True)
-    drop, place = CaseRepair(drop=True), CaseRepair(affine="image")
+    drop, place, index = CaseRepair(drop=True), CaseRepair(affine="image"), CaseRepair(affine="index")
     for remark in mask.remarks:
         yield about("warning", "remark", remark)
     if mask.misplaced == "shape":
         text = f"{mask.misplacement}; each pixel of the image needs one label"
-        yield about("error", "shape-differs", text, "Export the mask on the image's grid.", repair=drop)
+        repairs = [index] if mask.on_index else [drop]
+        yield about("error", "shape-differs", text, "Export the mask on the image's grid.", repairs=repairs)
         return
     if mask.misplaced == "place":
         advice = "Look at the picture; if the mask fits its image, take the image's position, else export it again."
-        yield about("error", "affine-differs", mask.misplacement, advice, repair=place)
+        repairs = [place, index] if mask.turned and mask.on_index else [place]
+        yield about("error", "affine-differs", mask.misplacement, advice, repairs=repairs)
     if mask.lost:
         text = "its affine is the identity, so its position is lost (as in LiTS case 53); it is laid on its image"
-        yield about("warning", "affine-lost", text, "Look at the picture, whether it fits.", repair=place)
-    if mask.fractional:
+        yield about("warning", "affine-lost", text, "Look at the picture, whether it fits.", repairs=[index])
+    repair = dataset.repairs.get(case.id)
+    if mask.fractional and not (repair and repair.round):
         text = f"holds {mask.fractional:,} values that are no whole numbers; it was interpolated"
-        yield about("error", "fractional", text, "Export it with nearest-neighbour interpolation.", repair=drop)
+        binary = {count.code for count in mask.counts} <= {0, 1}  # between more, rounding makes classes of edges
+        repairs = [CaseRepair(round=True)] if binary else [drop]
+        yield about("error", "fractional", text, "Export it with nearest-neighbour interpolation.", repairs=repairs)
         return
     if mask.stored.startswith("float"):
         yield about("note", "float-labels", f"labels are stored as {mask.stored}, all whole numbers")
@@ -176,21 +180,20 @@ def _of_mask(facts: CaseFacts, case: SourceCase, dataset: SourceDataset) -> Iter
     jpeg = case.label[0].suffix.lower() in (".jpg", ".jpeg")
     if jpeg and not coding.colored and len(classes_of(coding)) > 2 and max(classes_of(coding)) < 128:
         text = "is a JPEG file, whose losses turn ids into others"
-        yield about("error", "lossy-ids", text, "Export masks as PNG.", repair=drop)
+        yield about("error", "lossy-ids", text, "Export masks as PNG.", repairs=[drop])
         return
-    repair = dataset.repairs.get(case.id)
     unknown = unknown_counts(mask, coding, repair)
     if unknown and not (repair and repair.snap):
         kind, text, advice, mend = _unknown(unknown, mask, coding, dataset.hint)
-        yield about("error", kind, text, advice, repair=mend)
+        yield about("error", kind, text, advice, repairs=mend)
     elif sum(number for i, number in class_pixels(mask, coding, repair).items() if i) == 0 and not unknown:
         yield about("note", "empty-mask", "holds nothing but background")
 
 
 def _unknown(
     unknown: list[CodeCount], mask: MaskFacts, coding: LabelCoding, hint: str
-) -> tuple[str, str, str, CaseRepair]:
-    """Kind, text, advice and repair of values that are no class."""
+) -> tuple[str, str, str, list[CaseRepair]]:
+    """Kind, text, advice and repairs of values that are no class."""
     pixels = sum(count.pixels for count in unknown) + mask.rest[1]
     others = len(unknown) - 1 + mask.rest[0]
     worst = unknown[0]
@@ -204,18 +207,19 @@ def _unknown(
     )
     whole = {count.code for count in mask.counts}
     if not coding.colored and set(classes_of(coding)) == {0, 1} and 255 in whole <= {0, 255}:
-        return "mask-255", text, "255 stands for 1 here, it seems: map it.", CaseRepair(map={255: 1})
+        return "mask-255", text, "255 stands for 1 here, it seems: map it.", [CaseRepair(map={255: 1})]
     wide = coding.colored or max(classes_of(coding)) >= 128
     if wide and all(not count.inner or _distance(count.code, coding)[0] <= NEAR for count in unknown):
         near = coding.label_map.names[_distance(worst.code, coding)[1]]
         text += f"; the mask was smoothed or saved with loss (nearest class: {near})"
         advice = "Export masks as PNG without smoothing, or snap such pixels to the nearest class around them."
-        return "smoothed", text, advice, CaseRepair(snap=True)
+        return "smoothed", text, advice, [CaseRepair(snap=True)]
     if not coding.colored and worst.code == 255 and others == 0:
         advice = "255 often marks what nobody judged: leave those pixels out, or map it to a class if it is one."
-        return "unknown-label", text, hint or advice, CaseRepair(map={255: IGNORE})
+        return "unknown-label", text, hint or advice, [CaseRepair(map={255: IGNORE})]
     advice = hint or "Name the class, map it to one with a plan, or leave the case out."
-    return "unknown-label", text, advice, CaseRepair(drop=True)
+    left_out = CaseRepair(map={count.code: IGNORE for count in unknown})
+    return "unknown-label", text, advice, [CaseRepair(drop=True), *([] if mask.rest[0] else [left_out])]
 
 
 def _distance(code: int, coding: LabelCoding) -> tuple[float, int]:
@@ -239,7 +243,7 @@ def _of_image(facts: CaseFacts, case: SourceCase, dataset: SourceDataset) -> Ite
     lowest, highest = image.range[0], image.range[-1]
     if lowest == highest:
         text = f"all its pixels are {lowest:g}"
-        yield about("warning", "empty-image", text, "Get the file again.", repair=CaseRepair(drop=True))
+        yield about("warning", "empty-image", text, "Get the file again.", repairs=[CaseRepair(drop=True)])
     elif image.constant_slices:
         yield about("note", "constant-slices", f"in {image.constant_slices} of {S} slices all pixels are equal")
     if min(H, W) < SMALLEST:
@@ -260,7 +264,7 @@ def _channels(facts: Sequence[CaseFacts], by_id: dict[str, SourceCase], dataset:
         if case.image and case.image.shape[1] != usual:
             text = f"has {case.image.shape[1]} channels; {counts[usual]} of {counts.total()} images have {usual}"
             advice = "A network needs the same channels everywhere."
-            yield _about(by_id[case.id], dataset, "error", "channels", text, advice, repair=CaseRepair(drop=True))
+            yield _about(by_id[case.id], dataset, "error", "channels", text, advice, repairs=[CaseRepair(drop=True)])
 
 
 def _unusual(facts: Sequence[CaseFacts], by_id: dict[str, SourceCase], dataset: SourceDataset) -> Iterable[Finding]:
@@ -347,7 +351,7 @@ def _copied(
             advice = "Leave one out, or give both the same group: a split could part them."
             if case.mask and other.mask:
                 repair = CaseRepair(drop=True, why=f"copy of {other.id}")
-                yield about("error", "copy", text, advice, other=other.id, repair=repair)
+                yield about("error", "copy", text, advice, other=other.id, repairs=[repair])
             else:
                 yield about("warning", "copy", text, advice, other=other.id)
 

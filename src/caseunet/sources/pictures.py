@@ -42,7 +42,7 @@ def draw(layout: Layout, dataset: SourceDataset, finding: Finding | None = None)
 
 
 def _panels(layout: Layout, case: SourceCase, dataset: SourceDataset) -> list[np.ndarray]:
-    picture = layout.read_image(case, dataset.modality == "rgb")
+    picture = read_repaired_image(layout, case, dataset)
     mask = None
     if case.label:
         try:

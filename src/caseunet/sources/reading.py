@@ -9,7 +9,7 @@ import numpy as np
 
 from caseunet.errors import UserError, did_you_mean
 from caseunet.io import images
-from caseunet.io.geometry import canonical_shape, distance_in_voxels, orientation_of
+from caseunet.io.geometry import canonical_shape, distance_in_voxels, orientation_of, to_canonical, to_source
 from caseunet.sources.coding import IGNORE_NAMES, as_colors, coding_of, decode, snap
 from caseunet.sources.layout import Finding, Layout, SourceCase, SourceDataset
 from caseunet.sources.repair import EVERY_CASE, CaseRepair, RepairPlan, code_text
@@ -30,13 +30,14 @@ def read_geometry(case: SourceCase) -> Geometry:
     return images.read_geometry(case.image[0])
 
 
-def read_image(case: SourceCase, rgb: bool) -> Picture:
-    """The pixels of a case, (S, C, H, W); each file of the image is a channel, or several if it holds several.
+def read_image(case: SourceCase, rgb: bool, nan: float | None = None) -> Picture:
+    """The pixels of a case, (S, C, H, W); each file of the image is a channel, or several if it holds several. ``nan``
+    replaces NaN; without it they are an error.
 
     Raises:
         UserError: a file is missing or damaged, or the channels are not on one grid.
     """
-    pictures = [images.read_picture(path, rgb) for path in case.image]
+    pictures = [images.read_picture(path, rgb, nan) for path in case.image]
     first = pictures[0]
     for path, other in zip(case.image[1:], pictures[1:], strict=True):
         if distance_in_voxels(first.geometry, other.geometry) > SAME_PLACE or _grid(first) != _grid(other):
@@ -60,6 +61,16 @@ file_layout = partial(Layout, read_geometry=read_geometry, read_image=read_image
 """A :class:`Layout` whose images and masks are files that are read as they are."""
 
 
+def read_repaired_image(layout: Layout, case: SourceCase, dataset: SourceDataset) -> Picture:
+    """The pixels of a case, (S, C, H, W), repaired as the plan says.
+
+    Raises:
+        UserError: they cannot be read.
+    """
+    repair = dataset.repairs.get(case.id, CaseRepair())
+    return layout.read_image(case, dataset.modality == "rgb", repair.nan)
+
+
 def read_labels(layout: Layout, case: SourceCase, dataset: SourceDataset, image: Geometry | None = None) -> np.ndarray:
     """The class ids of a case, (S, H, W), uint8, repaired as the plan says.
 
@@ -74,11 +85,14 @@ def read_labels(layout: Layout, case: SourceCase, dataset: SourceDataset, image:
     """
     coding = known_coding(dataset)
     image = layout.read_geometry(case) if image is None else image
+    repair = dataset.repairs.get(case.id, CaseRepair())
     mask = layout.read_mask(case, dataset, image)
-    misplaced, problem = placement(mask, image, dataset.repairs.get(case.id))
+    if repair.affine == "index":
+        mask = lay_on_index(mask, image)
+    misplaced, problem = placement(mask, image, repair)
     if misplaced:
         raise UserError(f"{case.label[0]}: {problem}.")
-    if mask.fractional:
+    if mask.fractional and not repair.round:
         raise UserError(f"{case.label[0]}: holds {mask.fractional:,} values that are no whole numbers; labels are.")
     return to_ids(mask, case, dataset, coding)
 
@@ -106,16 +120,27 @@ def known_coding(dataset: SourceDataset) -> LabelCoding:
     return dataset.coding
 
 
+def lay_on_index(mask: Mask, image: Geometry) -> Mask:
+    """The mask with each voxel of its file on the voxel of its image's file that has the same index.
+
+    A mask of another shape stays as it is.
+    """
+    own = mask.geometry
+    if own.affine is None or image.affine is None or own.shape != image.shape:
+        return mask
+    return replace(mask, codes=to_canonical(to_source(mask.codes, own), image), laid=True)
+
+
 def placement(mask: Mask, image: Geometry, repair: CaseRepair | None = None) -> tuple[Misplaced, str]:
     """What is wrong with a mask's shape or place, and in words; ("", "") if it lies on its image."""
     own = mask.geometry
     if own.affine is None or image.affine is None:
         shape = mask.codes.shape[-2:] if image.affine is None else own.shape
         return ("", "") if shape == image.shape else ("shape", _shapes(shape, image))
-    if sorted(own.shape) != sorted(image.shape):
-        return "shape", _shapes(own.shape, image)
     if mask.laid:
         return "", ""
+    if sorted(own.shape) != sorted(image.shape):
+        return "shape", _shapes(own.shape, image)
     trusted = repair is not None and repair.affine == "image"  # as the file's axes run, but in the image's place
     distance = distance_in_voxels(image, own)
     if distance <= SAME_PLACE or (trusted and canonical_shape(own) == canonical_shape(image)):
@@ -219,6 +244,10 @@ def check_repairs(dataset: SourceDataset, origin: str) -> None:
 def _note(case: str | None, repair: CaseRepair) -> Finding:
     done = ["left out"] if repair.drop else []
     done += ["the image's position is used"] if repair.affine == "image" else []
+    done += ["the mask is laid on its image index on index"] if repair.affine == "index" else []
+    done += ["values rounded"] if repair.round else []
+    done += ["the union of its mask files is used"] if repair.union else []
+    done += [f"NaN replaced by {repair.nan:g}"] if repair.nan is not None else []
     done += [f"values replaced by classes: {dict(repair.map)}"] if repair.map else []
     done += ["values that are no class snapped to the nearest"] if repair.snap else []
     text = f"repaired as planned: {', '.join(done) or 'nothing'}" + (f" ({repair.why})" if repair.why else "")

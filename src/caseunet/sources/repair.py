@@ -18,9 +18,13 @@ HEADER = """\
 # Read it, change it, then: caseunet prepare RAW --plan {name}
 #   drop: true     leaves the case out
 #   affine: image  takes the image's position for the mask, whose axes run as its own file says
+#   affine: index  lays the mask on its image index on index, whatever the position and axes of its own file
 #   map            {{value in the file: class id, or ignore}}; colours as "#rrggbb"; losses and scores leave out
 #                  what is ignored
 #   snap: true     gives values that are no class the nearest class in their surroundings
+#   round: true    takes the nearest whole number for a value
+#   union: true    takes a pixel that any of the case's mask files marks
+#   nan: VALUE     takes this for NaN in the image
 #   ignore         files to be left out
 # The case "*" stands for every case that is not named itself.
 """
@@ -31,9 +35,12 @@ class CaseRepair(Stored):
 
     why: str = ""
     drop: bool = False
-    affine: Literal["own", "image"] = "own"
+    affine: Literal["own", "image", "index"] = "own"
     map: dict[int, int] = Field(default_factory=dict)
     snap: bool = False
+    round: bool = False
+    union: bool = False
+    nan: float | None = None
 
     @field_validator("map", mode="before")
     @classmethod
@@ -43,13 +50,16 @@ class CaseRepair(Stored):
         return {code_of(key): IGNORE if to == "ignore" else to for key, to in value.items()}
 
     def also(self, other: "CaseRepair") -> "CaseRepair":
-        """Both repairs."""
+        """Both repairs; where they disagree, the other's."""
         return CaseRepair(
             why="; ".join(dict.fromkeys(why for why in (self.why, other.why) if why)),
             drop=self.drop or other.drop,
-            affine="image" if "image" in (self.affine, other.affine) else "own",
+            affine=self.affine if other.affine == "own" else other.affine,
             map=self.map | other.map,
             snap=self.snap or other.snap,
+            round=self.round or other.round,
+            union=self.union or other.union,
+            nan=self.nan if other.nan is None else other.nan,
         )
 
 

@@ -46,6 +46,15 @@ def to_source(array: np.ndarray, geometry: Geometry) -> np.ndarray:
     return np.ascontiguousarray(orientations.apply_orientation(array.transpose(2, 1, 0), back))
 
 
+def resample_nearest(array: np.ndarray, own: Geometry, onto: Geometry) -> np.ndarray:
+    """Labels in canonical order on the grid of another volume, each voxel taking the nearest in space, 0 outside."""
+    from scipy.ndimage import affine_transform
+
+    matrix = np.linalg.inv(np.asarray(own.affine)) @ np.asarray(onto.affine)
+    laid = affine_transform(to_source(array, own), matrix, output_shape=onto.shape, order=0, mode="constant")
+    return to_canonical(laid, onto)
+
+
 def orientation_of(geometry: Geometry) -> str:
     """Where the axes of the file run, "LPS"; "" for an image without a position."""
     if geometry.affine is None:

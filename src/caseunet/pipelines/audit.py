@@ -12,15 +12,17 @@ from caseunet.config import PrepareConfig
 from caseunet.errors import UserError
 from caseunet.files import check_output_folder, output_folder, write_json, write_text
 from caseunet.pipelines.audit_page import Shown, audit_page
+from caseunet.pipelines.repair_plan import propose_plan
 from caseunet.progress import Display, counted
 from caseunet.sources import Finding, Layout, SourceCase, SourceDataset, open_source
-from caseunet.sources.coding import CodeCount, classes_of, find_coding
+from caseunet.sources.coding import CodeCount, find_coding
 from caseunet.sources.facts import CaseFacts, measure, measure_mask
 from caseunet.sources.judge import class_pixels, judge, settle_coding
 from caseunet.sources.layout import Level
 from caseunet.sources.pictures import draw
+from caseunet.sources.proposals import write_plan
 from caseunet.sources.reading import check_repairs
-from caseunet.sources.repair import EVERY_CASE, CaseRepair, PlannedLabel, RepairPlan, read_plan, write_plan
+from caseunet.sources.repair import CaseRepair, read_plan
 from caseunet.sources.splits import SplitCase, make_split
 from caseunet.types import BY_BLOCKS, Split
 from caseunet.workers import LostWorkerError, run_all
@@ -91,13 +93,16 @@ def audit(
     if repair is not None and repair.exists() and not overwrite:
         raise UserError(f"{repair}: is there already. Choose another --repair, or give --overwrite to replace it.")
     found = examine(raw, config, display)
+    proposed = None
+    if repair is not None:
+        proposed = propose_plan(found.layout, found.dataset, found.findings, config, display)
     pictures, examples = _pictures(found, config, display)
     with output_folder(out, KIND, inputs, overwrite) as folder:
         write_json(folder / "audit.json", _content(found, raw))
-        page = audit_page(found.dataset, found.facts, found.findings, pictures, examples, found.seconds)
+        page = audit_page(found.dataset, found.facts, found.findings, pictures, examples, found.seconds, proposed)
         write_text(folder / "audit.html", page)
-    if repair is not None:
-        write_plan(repair, plan_of(found, config), raw)
+    if repair is not None and proposed is not None:
+        write_plan(repair, proposed.plan, proposed.proposals, proposed.cautions, raw)
     return found
 
 
@@ -174,36 +179,6 @@ def with_coding(layout: Layout, dataset: SourceDataset, workers: int | None) -> 
     if coding is None:
         raise UserError(f"{dataset.root}: its masks show fewer than two classes. Name them in a labels.json.")
     return replace(dataset, coding=coding)
-
-
-def plan_of(found: Examination, config: PrepareConfig) -> RepairPlan:
-    """What a plan can do about the findings, added to the plan that was already followed."""
-    dataset = found.dataset
-    before = read_plan(config.plan) if config.plan is not None else RepairPlan(layout=dataset.format)
-    cases = dict(before.cases)
-    for finding in found.findings:
-        if finding.repair is not None and finding.case is not None:
-            planned = cases.get(finding.case, cases.get(EVERY_CASE, CaseRepair()))
-            cases[finding.case] = planned.also(finding.repair)
-    alike = len(cases) > 1 and len(set(map(repr, cases.values()))) == 1
-    if alike and set(cases) == {case.id for case in dataset.cases}:
-        cases = {EVERY_CASE: next(iter(cases.values()))}
-    ignore = {f.file: f.kind for f in found.findings if f.ignore and f.file is not None}
-    labels, coding = before.labels, dataset.coding
-    named_by_nothing = any(finding.kind == "found-classes" for finding in found.findings)
-    if coding is not None and named_by_nothing:
-        labels = tuple(
-            PlannedLabel(name=coding.label_map.names[i], color=coding.label_map.colors[i], code=code)
-            for code, i in classes_of(coding).items()
-        ) + tuple(
-            PlannedLabel(name="ignore", color=(128, 128, 128), code=code)
-            for code in coding.codes
-            if code not in classes_of(coding)
-        )
-    colored = before.colored if coding is None else coding.colored
-    return RepairPlan(
-        layout=dataset.format, labels=labels, colored=colored, cases=cases, ignore={**before.ignore, **ignore}
-    )
 
 
 def alone(dataset: SourceDataset, cases: tuple[SourceCase, ...]) -> SourceDataset:

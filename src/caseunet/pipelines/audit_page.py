@@ -8,6 +8,7 @@ from typing import Any
 
 import jinja2
 
+from caseunet.pipelines.repair_plan import ProposedPlan
 from caseunet.progress import counted
 from caseunet.sources import Finding, SourceDataset
 from caseunet.sources.facts import CaseFacts
@@ -85,6 +86,7 @@ def audit_page(
     pictures: Sequence[Shown],
     examples: Sequence[Shown],
     seconds: float,
+    proposed: ProposedPlan | None = None,
 ) -> str:
     """The page as text.
 
@@ -95,6 +97,7 @@ def audit_page(
         pictures: of findings.
         examples: of cases as they are.
         seconds: that reading took.
+        proposed: the repair plan that was asked for.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("caseunet.pipelines"), autoescape=True, trim_blocks=True, lstrip_blocks=True
@@ -120,6 +123,8 @@ def audit_page(
         facts=_summary(dataset, facts, seconds),
         balance=_balance(dataset, facts),
         hidden=max(0, len(facts) - MOST_CASES),
+        proposed=proposed,
+        most_rows=MOST_ROWS,
     )
 
 

@@ -17,6 +17,7 @@ from caseunet.evaluation.rows import BACKGROUND
 from caseunet.evaluation.summary import EvaluationSummary
 from caseunet.pipelines.references import References
 from caseunet.progress import Display
+from caseunet.sources.reading import read_repaired_image
 from caseunet.types import Ranges
 
 WORST = 4

@@ -61,8 +61,8 @@ class MaskFacts:
         stored: numeric type or image mode in the file.
         colored, fractional: as of :class:`Mask`.
         misplaced, misplacement: what is wrong with its shape or place, and in words.
-        turned: whether its axes run otherwise than its image's.
-        on_index: whether its file has the shape of its image's.
+        turned: of a misplaced one, whether its axes run otherwise than its image's.
+        on_index: of a misplaced one, whether its file has the shape of its image's.
         lost: whether its affine is the identity and its image's is not.
         counts: of its values, most frequent first; classes that are known, and the most frequent others.
         rest: (how many values, on how many pixels) are not among ``counts``.
@@ -221,8 +221,8 @@ def _mask_facts(mask: Mask, image: Geometry, dataset: SourceDataset, case: Sourc
         fractional=mask.fractional,
         misplaced=misplaced,
         misplacement=misplacement,
-        turned=orientation_of(mask.geometry) != orientation_of(image),
-        on_index=mask.geometry.shape == image.shape,
+        turned=bool(misplaced) and orientation_of(mask.geometry) != orientation_of(image),
+        on_index=bool(misplaced) and mask.geometry.shape == image.shape,
         lost=mask.laid and not kept,
         counts=counts,
         rest=rest,

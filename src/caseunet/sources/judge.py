@@ -126,9 +126,7 @@ def _about(
     """A finding about a case's image, or its mask."""
     file = dataset.relative((case.label if of_mask else case.image)[0])
     told = tuple(repair if repair.why else repair.model_copy(update={"why": kind}) for repair in repairs)
-    return Finding(
-        level=level, kind=kind, text=text, advice=advice, case=case.id, file=file, other=other, repairs=told
-    )
+    return Finding(level=level, kind=kind, text=text, advice=advice, case=case.id, file=file, other=other, repairs=told)
 
 
 def _missing_masks(dataset: SourceDataset) -> Iterable[Finding]:

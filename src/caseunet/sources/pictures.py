@@ -9,6 +9,7 @@ from caseunet.errors import UserError
 from caseunet.io import raster
 from caseunet.sources.coding import as_colors, decode
 from caseunet.sources.layout import Finding, Layout, SourceCase, SourceDataset
+from caseunet.sources.reading import read_repaired_image
 from caseunet.sources.repair import CaseRepair
 from caseunet.types import Mask, Picture
 

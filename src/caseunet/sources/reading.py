@@ -242,15 +242,7 @@ def check_repairs(dataset: SourceDataset, origin: str) -> None:
 
 
 def _note(case: str | None, repair: CaseRepair) -> Finding:
-    done = ["left out"] if repair.drop else []
-    done += ["the image's position is used"] if repair.affine == "image" else []
-    done += ["the mask is laid on its image index on index"] if repair.affine == "index" else []
-    done += ["values rounded"] if repair.round else []
-    done += ["the union of its mask files is used"] if repair.union else []
-    done += [f"NaN replaced by {repair.nan:g}"] if repair.nan is not None else []
-    done += [f"values replaced by classes: {dict(repair.map)}"] if repair.map else []
-    done += ["values that are no class snapped to the nearest"] if repair.snap else []
-    text = f"repaired as planned: {', '.join(done) or 'nothing'}" + (f" ({repair.why})" if repair.why else "")
+    text = f"repaired as planned: {repair.text}" + (f" ({repair.why})" if repair.why else "")
     return Finding(level="note", kind="repaired", text=text, case=case)
 
 

@@ -8,7 +8,6 @@ import yaml
 from pydantic import Field, ValidationError, field_validator
 
 from caseunet.errors import UserError, did_you_mean
-from caseunet.files import write_text
 from caseunet.types import IGNORE, Color, Stored
 
 EVERY_CASE = "*"
@@ -49,6 +48,19 @@ class CaseRepair(Stored):
             return value
         return {code_of(key): IGNORE if to == "ignore" else to for key, to in value.items()}
 
+    @property
+    def text(self) -> str:
+        """In words."""
+        done = ["left out"] if self.drop else []
+        done += ["the image's position is used"] if self.affine == "image" else []
+        done += ["the mask is laid on its image index on index"] if self.affine == "index" else []
+        done += [f"values replaced by classes: {dict(self.map)}"] if self.map else []
+        done += ["values that are no class snapped to the nearest"] if self.snap else []
+        done += ["values rounded"] if self.round else []
+        done += ["the union of its mask files is used"] if self.union else []
+        done += [f"NaN replaced by {self.nan:g}"] if self.nan is not None else []
+        return ", ".join(done) or "nothing"
+
     def also(self, other: "CaseRepair") -> "CaseRepair":
         """Both repairs; where they disagree, the other's."""
         return CaseRepair(
@@ -87,6 +99,12 @@ class RepairPlan(Stored):
     cases: dict[str, CaseRepair] = Field(default_factory=dict)
     ignore: dict[str, str] = Field(default_factory=dict)
 
+    @field_validator("cases", mode="before")
+    @classmethod
+    def _none_chosen(cls, value: Any) -> Any:
+        """A section of comments alone is None in YAML."""
+        return {} if value is None else value
+
 
 def code_of(text: Any) -> Any:
     """ "#ff00ff" → 0xFF00FF; a number as it is."""
@@ -117,17 +135,3 @@ def read_plan(path: Path) -> RepairPlan:
         known: Iterable[str] = CaseRepair.model_fields if place[:1] == ["cases"] else RepairPlan.model_fields
         hint = did_you_mean(place[-1], known) if problem["type"] == "extra_forbidden" else problem["msg"] + "."
         raise UserError(f"{path}: {'.'.join(place) or 'content'}: {hint}") from error
-
-
-def write_plan(path: Path, plan: RepairPlan, raw: Path) -> None:
-    content = plan.model_dump(mode="json", exclude_defaults=True)
-    content = {"format_version": 1, **content}
-    for label in content.get("labels", ()):
-        label["code"] = code_text(label["code"], plan.colored)
-    for case in content.get("cases", {}).values():
-        if "map" in case:
-            case["map"] = {
-                code_text(int(code), plan.colored): "ignore" if to == IGNORE else to for code, to in case["map"].items()
-            }
-    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
-    write_text(path, HEADER.format(raw=" ".join(str(raw).split()), name=path.name) + text)

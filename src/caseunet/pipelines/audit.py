@@ -12,7 +12,7 @@ from caseunet.config import PrepareConfig
 from caseunet.errors import UserError
 from caseunet.files import check_output_folder, output_folder, write_json, write_text
 from caseunet.pipelines.audit_page import Shown, audit_page
-from caseunet.pipelines.repair_plan import propose_plan
+from caseunet.pipelines.repair_plan import ProposedPlan, propose_plan
 from caseunet.progress import Display, counted
 from caseunet.sources import Finding, Layout, SourceCase, SourceDataset, open_source
 from caseunet.sources.coding import CodeCount, find_coding
@@ -44,6 +44,7 @@ class Examination:
         findings: errors first.
         split: as configured; None if it cannot be made, which is a finding.
         seconds: that reading it took.
+        proposed: the repair plan, where one was asked for.
     """
 
     layout: Layout
@@ -52,6 +53,7 @@ class Examination:
     findings: tuple[Finding, ...]
     split: Split | None
     seconds: float
+    proposed: ProposedPlan | None = None
 
     def at_level(self, level: str) -> tuple[Finding, ...]:
         return tuple(finding for finding in self.findings if finding.level == level)
@@ -93,16 +95,15 @@ def audit(
     if repair is not None and repair.exists() and not overwrite:
         raise UserError(f"{repair}: is there already. Choose another --repair, or give --overwrite to replace it.")
     found = examine(raw, config, display)
-    proposed = None
     if repair is not None:
-        proposed = propose_plan(found.layout, found.dataset, found.findings, config, display)
+        found = replace(found, proposed=propose_plan(found.layout, found.dataset, found.findings, config, display))
     pictures, examples = _pictures(found, config, display)
     with output_folder(out, KIND, inputs, overwrite) as folder:
         write_json(folder / "audit.json", _content(found, raw))
-        page = audit_page(found.dataset, found.facts, found.findings, pictures, examples, found.seconds, proposed)
+        page = audit_page(found.dataset, found.facts, found.findings, pictures, examples, found.seconds, found.proposed)
         write_text(folder / "audit.html", page)
-    if repair is not None and proposed is not None:
-        write_plan(repair, proposed.plan, proposed.proposals, proposed.cautions, raw)
+    if repair is not None and found.proposed is not None:
+        write_plan(repair, found.proposed.plan, found.proposed.proposals, found.proposed.cautions, raw)
     return found
 
 

@@ -10,6 +10,7 @@ from caseunet.errors import UserError
 from caseunet.evaluation.protocols.base import Measured, Protocol, Row, Structures, Unit
 from caseunet.evaluation.rows import BACKGROUND, MISSING, SCORED, UNUSABLE
 from caseunet.metrics.overlap import confusion_matrix, counts_of
+from caseunet.io.geometry import is_identity, voxel_steps
 from caseunet.progress import counted
 from caseunet.types import Geometry, LabelMap, Ranges
 
@@ -131,8 +132,9 @@ def _unit(reference: Reference, prediction: np.ndarray, part: Sequence[int], pro
     return Unit(
         reference=_spanned(reference.ids, part),
         prediction=_spanned(prediction, part),
-        spacing=in_header.spacing if in_mm else (1.0, 1.0, 1.0),
+        spacing=voxel_steps(in_header) if in_mm else (1.0, 1.0, 1.0),
         in_mm=in_mm,
+        file=reference.image if is_identity(reference.own) else reference.own,  # a mask without a place is laid on it
     )
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from caseunet.errors import UserError
 from caseunet.evaluation.protocols.base import Measured, Protocol, Row, Structures, Unit
 from caseunet.evaluation.rows import BACKGROUND, MISSING, SCORED, UNUSABLE
-from caseunet.metrics.overlap import confusion_matrix, counts_of
 from caseunet.io.geometry import is_identity, voxel_steps
+from caseunet.metrics.overlap import confusion_matrix, counts_of
 from caseunet.progress import counted
 from caseunet.types import Geometry, LabelMap, Ranges
 

@@ -109,7 +109,7 @@ def surface_distances(
 
 
 def diagonal(shape: tuple[int, int, int], spacing: Steps) -> float:
-    """√Σ (n_i s_i)², or the longest diagonal of a slanting image: longer than any distance between two of its pixels."""
+    """√Σ (n_i s_i)², or the longest diagonal of a slanting image: more than any distance between its pixels."""
     edges = np.reshape(shape, (3, 1)) * step_vectors(spacing)
     ways = itertools.product((1, -1), repeat=2)
     return max(float(np.linalg.norm(edges[0] + one * edges[1] + other * edges[2])) for one, other in ways)

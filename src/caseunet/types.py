@@ -1,5 +1,6 @@
 """What passes between the layers: labels, geometry, cases, and how pixels become network input."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -18,6 +19,21 @@ and losses, sampling, statistics and scores leave them out."""
 Length = Annotated[int, Field(ge=SMALLEST, le=8192)]
 Size = tuple[Length, Length]
 """Height and width of what a network gets."""
+Steps = tuple[float, float, float] | np.ndarray
+"""From a voxel to the next one along slices, rows and columns, in millimetres: three lengths where these axes stand at
+right angles, else (3, 3) vectors, one a row."""
+
+
+def step_vectors(steps: Steps) -> np.ndarray:
+    """(3, 3), one a row; along the coordinate axes where the steps are lengths."""
+    return np.diag(steps) if np.ndim(steps) == 1 else np.asarray(steps, float)
+
+
+def voxel_volume(steps: Steps) -> float:
+    """In mm³: of voxels that are not boxes, less than the product of the lengths of their edges."""
+    if np.ndim(steps) == 1:
+        return math.prod(float(length) for length in steps)
+    return abs(float(np.linalg.det(steps)))
 
 
 class Stored(BaseModel):

@@ -9,6 +9,7 @@ import numpy as np
 from caseunet.errors import UserError
 from caseunet.evaluation.protocols.base import Measured, Protocol, Row, Structures, Unit
 from caseunet.evaluation.rows import BACKGROUND, MISSING, SCORED, UNUSABLE
+from caseunet.io.geometry import is_identity, voxel_steps
 from caseunet.metrics.overlap import confusion_matrix, counts_of
 from caseunet.progress import counted
 from caseunet.types import IGNORE, Geometry, LabelMap, Ranges
@@ -137,8 +138,9 @@ def _unit(reference: Reference, prediction: np.ndarray, part: Sequence[int], pro
     return Unit(
         reference=_spanned(reference.ids, part) * judged,
         prediction=_spanned(prediction, part) * judged,
-        spacing=in_header.spacing if in_mm else (1.0, 1.0, 1.0),
+        spacing=voxel_steps(in_header) if in_mm else (1.0, 1.0, 1.0),
         in_mm=in_mm,
+        file=reference.image if is_identity(reference.own) else reference.own,  # a mask without a place is laid on it
     )
 
 

@@ -6,9 +6,13 @@ import numpy as np
 from nibabel import orientations
 
 from caseunet.errors import UserError
-from caseunet.types import Geometry
+from caseunet.types import Geometry, Steps
 
 _CANONICAL = orientations.axcodes2ornt(("L", "P", "S"))
+MAX_SKEW = 0.05
+"""Degrees off the right angle that are rounding; lengths and volumes are the same to 0.1 %."""
+MIN_TOLD_SKEW = 0.5
+"""Degrees off the right angle from which on a person is told."""
 
 
 def volume_geometry(shape: tuple[int, ...], affine: np.ndarray, origin: str) -> Geometry:
@@ -31,7 +35,16 @@ def volume_geometry(shape: tuple[int, ...], affine: np.ndarray, origin: str) -> 
     zooms = np.linalg.norm(affine[:3, :3], axis=0)
     order = orientations.ornt_transform(orientations.io_orientation(affine), _CANONICAL)
     columns, rows, slices = (float(zooms[axis]) for axis in np.argsort(order[:, 0]))  # axes L, P, S
-    return Geometry(shape=shape, affine=affine, spacing=(slices, rows, columns))
+    remarks = (f"its axes are not orthogonal ({_angles_text(affine)})",) if _skew(affine) >= MIN_TOLD_SKEW else ()
+    return Geometry(shape=shape, affine=affine, spacing=(slices, rows, columns), remarks=remarks)
+
+
+def voxel_steps(geometry: Geometry) -> Steps | None:
+    """By what lengths and volumes are measured in canonical order: the spacing, or where the axes of the file are not
+    orthogonal the vectors between neighbouring voxels; None without a spacing."""
+    if geometry.affine is None or _skew(geometry.affine) <= MAX_SKEW:
+        return geometry.spacing
+    return np.ascontiguousarray(_canonical_grid(geometry)[1][:3, 2::-1].T)
 
 
 def to_canonical(array: np.ndarray, geometry: Geometry) -> np.ndarray:
@@ -85,6 +98,24 @@ def canonical_shape(geometry: Geometry) -> tuple[int, ...]:
 def is_identity(geometry: Geometry) -> bool:
     """Whether the affine is the one that writers put when they know no position."""
     return geometry.affine is not None and np.allclose(np.abs(geometry.affine), np.eye(4), atol=1e-3)
+
+
+def _angles(affine: np.ndarray) -> np.ndarray:
+    """(3,), degrees: between the axes of a file, first and second, first and third, second and third."""
+    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    cosines = (directions.T @ directions)[np.triu_indices(3, 1)]
+    return np.asarray(np.degrees(np.arccos(np.clip(cosines, -1, 1))))
+
+
+def _skew(affine: np.ndarray) -> float:
+    """Degrees by which the worst angle between two axes is off the right angle."""
+    return float(np.abs(_angles(affine) - 90).max())
+
+
+def _angles_text(affine: np.ndarray) -> str:
+    """ "79.7, 90 and 90 degrees"."""
+    first, second, third = (f"{angle:.1f}".removesuffix(".0") for angle in _angles(affine))
+    return f"{first}, {second} and {third} degrees between them"
 
 
 def _canonical_grid(geometry: Geometry) -> tuple[tuple[int, ...], np.ndarray]:

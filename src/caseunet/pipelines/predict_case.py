@@ -27,6 +27,7 @@ from caseunet.inference.shares import Shares
 from caseunet.inference.slices import Slices
 from caseunet.io import images, nifti, raster, video
 from caseunet.io.dicom_seg import Algorithm, write_segmentation
+from caseunet.io.geometry import voxel_steps
 from caseunet.pipelines.inputs import Input
 from caseunet.pipelines.predictions import PredictedCase
 from caseunet.types import Geometry, Picture
@@ -104,7 +105,7 @@ def _predict_image(
     with closing(shares) if shares else nullcontext():
         labels = predictor.predict_slices(pixels, geometry.spacing, identity.voting, look)
         if info.quality and predictor.settings.clean:
-            clean(labels, info.quality.cleaning, info.label_map, geometry.spacing)
+            clean(labels, info.quality.cleaning, info.label_map, voxel_steps(geometry))
         others = _write_shares(shares, item, geometry, work, written) if shares else {}
     written.append(target)
     images.write_labels(target, labels, geometry, info.label_map.colors, item.files[0])
@@ -114,7 +115,7 @@ def _predict_image(
         algorithm = Algorithm(info.architecture.name, version("caseunet"), info.weights_hash)
         write_segmentation(path, labels, geometry, item.files, info.label_map, algorithm)
         others["dicom_seg"] = path.relative_to(work.folder).as_posix()
-    measured = measure_volume(labels, geometry.spacing, info.label_map) if work.outputs.measurements else []
+    measured = measure_volume(labels, voxel_steps(geometry), info.label_map) if work.outputs.measurements else []
     if work.outputs.overlay:
         path = _beside(target, item, "-overlay.png")
         written.append(path)

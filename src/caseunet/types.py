@@ -11,6 +11,8 @@ Plane = Literal["axial", "coronal", "sagittal"]
 """In which the slices of a volume lie."""
 PlaneRule = Literal["axial", "coronal", "sagittal", "acquired"]
 """In which plane the volumes of a data set are cut; "acquired": each in its own, in which its slices were taken."""
+DIRECTIONS: dict[Plane, str] = {"axial": "SPL", "coronal": "PIL", "sagittal": "LIP"}
+"""Whereto slices, rows and columns of each plane run: Superior, Inferior, Posterior, Left."""
 Channel = Annotated[int, Field(ge=0, le=255)]
 Color = tuple[Channel, Channel, Channel]
 SMALLEST = 32

@@ -19,12 +19,9 @@ import numpy as np
 from nibabel import orientations
 
 from caseunet.errors import UserError
-from caseunet.types import Geometry, Mask, Picture, Plane, PlaneRule
+from caseunet.types import DIRECTIONS, Geometry, Mask, Picture, Plane, PlaneRule
 
 PLANES: tuple[Plane, ...] = get_args(Plane)
-
-DIRECTIONS: dict[Plane, str] = {"axial": "SPL", "coronal": "PIL", "sagittal": "LIP"}
-"""Whereto slices, rows and columns of a plane run."""
 
 OPPOSITES = dict(zip("SIAPLR", "ISPARL", strict=True))
 

@@ -129,16 +129,16 @@ def case_sheet(
     chosen = _telling_slices(counts)
     size = _tile_size(labels.shape[1], labels.shape[2], spacing, volume)
     window = window or _own_window([pixels[s] for s in chosen])
+    left, _, right, _ = edge_letters(plane)
+    sides = (left, right) if spacing is not None else ("", "")  # without a spacing there is no patient's side
     tiles = []
     for s in chosen:
         plain = _resized(shown(pixels[s], window), size)
         with_classes = overlaid(plain, _resized_labels(labels[s], counts[s], size), label_map.colors)
         if volume:
-            left, _, right, _ = edge_letters(plane)
-            sides = (left, right) if spacing is not None else ("", "")  # without a spacing there is no patient's side
             tiles.append(_Tile(with_classes, f"slice {s}" if plane == "axial" else f"{plane} slice {s}", sides))
         else:
-            tiles += [_Tile(plain, "image"), _Tile(with_classes, "prediction")]
+            tiles += [_Tile(plain, "image", sides), _Tile(with_classes, "prediction", sides)]
     found = [label for label in label_map.labels[1:] if counts[:, label.id].any()]
     legend: list[tuple[str, Color | None]] = [(label.name, label.color) for label in found]
     legend = legend or [("nothing found", None)]

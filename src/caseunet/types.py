@@ -9,6 +9,12 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Modality = Literal["ct", "mr", "rgb", "gray"]
+Plane = Literal["axial", "coronal", "sagittal"]
+"""In which the slices of a volume lie."""
+PlaneRule = Literal["axial", "coronal", "sagittal", "acquired"]
+"""In which plane the volumes of a data set are cut; "acquired": each in its own, in which its slices were taken."""
+DIRECTIONS: dict[Plane, str] = {"axial": "SPL", "coronal": "PIL", "sagittal": "LIP"}
+"""Whereto slices, rows and columns of each plane run: Superior, Inferior, Posterior, Left."""
 Channel = Annotated[int, Field(ge=0, le=255)]
 Color = tuple[Channel, Channel, Channel]
 SMALLEST = 32
@@ -94,6 +100,8 @@ class Geometry:
         shape: shape of the source array, in the axis order of the file.
         affine: 4×4, voxel index → RAS millimetres; None for images without a position in the patient.
         spacing: (between slices, rows, columns) in millimetres in canonical order; None as above.
+        plane: of the slices in canonical order. Readers give axial ones, and
+            :func:`caseunet.io.geometry.in_plane` turns these.
         remarks: what a person should know of how the file was read, a sentence each without its name: a slice
             distance that varies, a second picture that is left out. Audit, prediction and evaluation show them.
     """
@@ -101,6 +109,7 @@ class Geometry:
     shape: tuple[int, ...]
     affine: np.ndarray | None = None
     spacing: tuple[float, float, float] | None = None
+    plane: Plane = "axial"
     remarks: tuple[str, ...] = ()
 
 
@@ -109,8 +118,9 @@ class Picture:
     """The pixels of one case in canonical order.
 
     Attributes:
-        pixels: (S, C, H, W), the file's own numeric type. For volumes the axes run to the patient's Superior,
-            then (rows) Posterior, then (columns) Left; a single frame has S = 1.
+        pixels: (S, C, H, W), the file's own numeric type. For volumes slices, rows and columns run as those of the
+            geometry's plane do: axial to the patient's Superior, Posterior and Left, coronal to Posterior, Inferior
+            and Left, sagittal to Left, Inferior and Posterior. A single frame has S = 1.
         geometry: the source's.
     """
 
@@ -162,6 +172,9 @@ class Grid(Stored):
 
     At most one of ``size``, ``spacing`` and ``scale`` is given; without any the slices keep their pixels.
     """
+
+    plane: PlaneRule = "axial"
+    """In which plane volumes are cut into slices; a volume of one slice keeps that, whatever its own plane."""
 
     crop_air: bool = False
     """Cut off the rows and columns that hold nothing but the air around a body (CT)."""

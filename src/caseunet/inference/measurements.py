@@ -8,7 +8,7 @@ How it is counted:
   down to a single voxel.
 - The longest diameter of a component is the longest distance within one slice between two outer corners of its pixels,
   so that a single pixel of 1 × 1 mm has √2 mm. Where a slice cuts a component into several parts, they are measured as
-  one. Slices are as stored; in canonical order they are axial for volumes.
+  one. Slices are those that are given: of a prediction, in the plane that the model cuts.
 - Nothing there: counts and volumes are 0; lengths, and shares of nothing, are None. There is never a NaN.
 """
 

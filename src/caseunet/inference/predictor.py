@@ -18,6 +18,7 @@ from caseunet.data.transforms import case_standard, labels_from_logits, segment
 from caseunet.errors import UserError
 from caseunet.inference.engines import ENGINES, Network, chosen, prepared
 from caseunet.inference.exports import as_network, read_export
+from caseunet.inference.planes import cut_as_trained
 from caseunet.inference.slices import Slices
 from caseunet.inference.views import seen_in, views
 from caseunet.io import images, raster
@@ -148,9 +149,9 @@ class Predictor:
         """Segment one image.
 
         Args:
-            image: a NIfTI, NRRD, MetaImage or raster file; or an array in canonical order: (H, W) or (S, H, W) for
-                models of one channel, (H, W, C) or (S, H, W, C) for models of several, in the training data's units (HU
-                for CT).
+            image: a NIfTI, NRRD, MetaImage or raster file; or an array in canonical order, its slices in the model's
+                plane (see :mod:`caseunet.io.geometry`): (H, W) or (S, H, W) for models of one channel, (H, W, C) or
+                (S, H, W, C) for models of several, in the training data's units (HU for CT).
             spacing: of an array, millimetres between slices, rows and columns; if not given, it is taken to be the
                 training data's. A file tells its own.
 
@@ -177,7 +178,7 @@ class Predictor:
         """Class ids (S, H, W), uint8, of stored pixels (S, C, H, W); the classes' maps are held for a few slices only.
 
         Args:
-            pixels: canonical order.
+            pixels: canonical order, slices in the model's plane.
             spacing: millimetres between slices, rows and columns; None is taken to be the training data's.
             networks: of an ensemble those whose probabilities are averaged; None for all.
             look: called with each group of slices once it is segmented.
@@ -296,7 +297,7 @@ class _Unfilled(TorchFunctionMode):
 
 
 def read_picture(path: Path, preprocessing: Preprocessing) -> Picture:
-    """Read a file that a model with this preprocessing can segment.
+    """Read a file that a model with this preprocessing can segment, cut into slices as its training data were.
 
     Raises:
         UserError: it is missing, damaged, of an unknown kind, or not what the model was trained on.
@@ -305,7 +306,7 @@ def read_picture(path: Path, preprocessing: Preprocessing) -> Picture:
         raise UserError(f"{path}: a volume; this model was trained on {preprocessing.modality} images.")
     if raster.is_raster(path) and preprocessing.modality == "ct":
         raise UserError(f"{path}: an image file holds no Hounsfield units; this model was trained on CT volumes.")
-    return images.read_picture(path, preprocessing.modality == "rgb")
+    return cut_as_trained(images.read_picture(path, preprocessing.modality == "rgb"), preprocessing)
 
 
 def _runs(wanted: np.ndarray, at_once: int) -> Iterator[range]:

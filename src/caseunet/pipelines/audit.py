@@ -20,11 +20,12 @@ from caseunet.sources.facts import CaseFacts, measure, measure_mask
 from caseunet.sources.judge import class_pixels, judge, settle_coding
 from caseunet.sources.layout import Level
 from caseunet.sources.pictures import draw
+from caseunet.sources.planes import choose_plane, cut_layout
 from caseunet.sources.proposals import write_plan
 from caseunet.sources.reading import check_repairs
 from caseunet.sources.repair import CaseRepair, read_plan
 from caseunet.sources.splits import SplitCase, make_split
-from caseunet.types import BY_BLOCKS, Split
+from caseunet.types import BY_BLOCKS, PlaneRule, Split
 from caseunet.workers import LostWorkerError, run_all
 
 KIND = "an audit"
@@ -43,6 +44,7 @@ class Examination:
         facts: of each case, in the cases' order.
         findings: errors first.
         split: as configured; None if it cannot be made, which is a finding.
+        plane: in which volumes are cut, as the layout does.
         seconds: that reading it took.
         proposed: the repair plan, where one was asked for.
     """
@@ -52,6 +54,7 @@ class Examination:
     facts: tuple[CaseFacts, ...]
     findings: tuple[Finding, ...]
     split: Split | None
+    plane: PlaneRule
     seconds: float
     proposed: ProposedPlan | None = None
 
@@ -120,6 +123,9 @@ def examine(raw: Path, config: PrepareConfig, display: Display) -> Examination:
         f"  {raw}: layout {layout.name}, {counted(len(dataset.cases), 'case')} "
         f"({len(dataset.labelled):,} with masks) of {counted(groups, dataset.group_name)}"
     )
+    plane, told_of_plane = choose_plane(config.plane, layout, dataset, config.workers)
+    layout = cut_layout(layout, plane)
+    dataset = replace(dataset, findings=(*dataset.findings, *told_of_plane))
     facts: list[CaseFacts] = [CaseFacts(case.id, case.group) for case in dataset.cases]
     with display.stage("auditing", len(dataset.cases), "case") as stage:
         parts = [alone(dataset, (case,)) for case in dataset.cases]
@@ -148,7 +154,7 @@ def examine(raw: Path, config: PrepareConfig, display: Display) -> Examination:
             dataset = replace(dataset, findings=(*dataset.findings, told))
     named = config.split not in ("group", "slice-blocks")  # only such a split is known to stay as it is
     findings = judge(dataset, facts, split if named else None)
-    return Examination(layout, dataset, tuple(facts), findings, split, time.monotonic() - began)
+    return Examination(layout, dataset, tuple(facts), findings, split, plane, time.monotonic() - began)
 
 
 def split_cases(dataset: SourceDataset, facts: Sequence[CaseFacts]) -> dict[str, SplitCase]:
@@ -261,6 +267,7 @@ def _content(found: Examination, raw: Path) -> dict[str, Any]:
                 "type": facts.image.stored,
                 "spacing_mm": facts.image.spacing,
                 "orientation": facts.image.orientation,
+                "plane": facts.image.plane,
                 "intensity": dict(zip(names, facts.image.range, strict=True)),
                 "pixels_hash": facts.image.content,
             }
@@ -273,6 +280,7 @@ def _content(found: Examination, raw: Path) -> dict[str, Any]:
         "raw": str(raw),
         "layout": dataset.format,
         "modality": dataset.modality,
+        "plane": found.plane,
         "classes": [] if coding is None else [label.model_dump(mode="json") for label in coding.label_map.labels],
         "counts": {level: len(found.at_level(level)) for level in ("error", "warning", "note")},
         "findings": [finding.model_dump(mode="json", exclude_none=True) for finding in found.findings],

@@ -21,7 +21,7 @@ from caseunet.evaluation.summary import EvaluationSummary, Remark, ScoredModel, 
 from caseunet.files import check_output_folder, output_folder
 from caseunet.pipelines.candidates import Candidate, check_folders, model_names, open_candidate
 from caseunet.pipelines.cases_to_show import choose_cases, draw_cases
-from caseunet.pipelines.references import References, open_references, pairs_of
+from caseunet.pipelines.references import References, cut_references, open_references, pairs_of
 from caseunet.progress import Display, counted
 from caseunet.types import BY_BLOCKS, LabelMap, Ranges, Split
 from caseunet.workers import LostWorkerError, run_all
@@ -94,6 +94,7 @@ def evaluate(
     candidates = [
         open_candidate(folder, name, truth.dataset) for folder, name in zip(folders, model_names(folders), strict=True)
     ]
+    truth = cut_references(truth, candidates, config)
     if fold is None:
         fold = next((c.info.fold for c in candidates if c.info is not None and c.info.fold is not None), 0)
     parts = None if split is None else read_split(split)
@@ -255,6 +256,7 @@ def _source(
         modality=truth.dataset.modality,
         plan=None if config.plan is None else str(config.plan.resolve()),
         group=config.group,
+        plane=truth.plane,
         ranges=ranges or {},
         window=window or ((0.0, 255.0) if truth.dataset.modality == "rgb" else None),
     )

@@ -119,7 +119,8 @@ def _predict_image(
     if work.outputs.overlay:
         path = _beside(target, item, "-overlay.png")
         written.append(path)
-        sheet = case_sheet(pixels, labels, info.label_map, _window(predictor), geometry.spacing, item.id)
+        window, plane = _window(predictor), geometry.plane
+        sheet = case_sheet(pixels, labels, info.label_map, window, geometry.spacing, item.id, plane)
         raster.write_image(path, sheet)
         others["overlay"] = path.relative_to(work.folder).as_posix()
     return PredictedCase(

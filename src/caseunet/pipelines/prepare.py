@@ -93,7 +93,7 @@ def prepare(
     notes = _accept(found, config, display)
     dataset, label_map = found.dataset, known_coding(found.dataset).label_map
     images = {facts.id: facts.image for facts in found.facts if facts.image is not None}
-    grid = _plan(dataset, images, config)
+    grid = _plan(dataset, images, config).model_copy(update={"plane": found.plane})
     _say_needs(dataset, images, grid, out, display)
 
     with PreparedWriter(out, overwrite) as writer:
@@ -199,7 +199,8 @@ def _say_needs(
         text += f"; {free / 1e6:,.0f} MB are free"
         if free < least * 1e6 / 3:  # less may do: air is cut off, and even areas take next to nothing
             raise UserError(f"{out}:{text[1:]}. Choose an --out on another disk.")
-    display.say(f"  {_in_words_grid(grid)}")
+    volumes = any(facts.spacing is not None for facts in images.values())
+    display.say(f"  {f'{grid.plane} ' if volumes else ''}{_in_words_grid(grid)}")
     display.say(text)
 
 

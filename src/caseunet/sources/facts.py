@@ -14,7 +14,7 @@ from caseunet.sources.coding import CodeCount
 from caseunet.sources.layout import Finding, Layout, SourceCase, SourceDataset
 from caseunet.sources.reading import Misplaced, lay_on_index, placement, read_repaired_image, to_ids
 from caseunet.sources.repair import CaseRepair
-from caseunet.types import Geometry, Mask, Picture
+from caseunet.types import Geometry, Mask, Picture, Plane
 
 SAMPLE = 200_000
 """Pixels from which percentiles are taken."""
@@ -35,6 +35,7 @@ class ImageFacts:
         stored: numeric type.
         spacing: millimetres between slices, rows, columns; None without a position.
         orientation: of the file's axes, "LPS".
+        plane: of the slices.
         range: lowest, 0.5th percentile, median, 99.5th percentile, highest.
         constant_slices: slices in which all pixels are equal.
         content: hash of the pixels.
@@ -46,6 +47,7 @@ class ImageFacts:
     stored: str
     spacing: tuple[float, float, float] | None
     orientation: str
+    plane: Plane
     range: tuple[float, float, float, float, float]
     constant_slices: int
     content: str
@@ -191,6 +193,7 @@ def _image_facts(picture: Picture) -> ImageFacts:
         stored=str(pixels.dtype),
         spacing=geometry.spacing,
         orientation=orientation_of(geometry),
+        plane=geometry.plane,
         range=(float(lowest.min()), float(low), float(middle), float(high), float(highest.max())),
         constant_slices=int(np.count_nonzero(lowest == highest)),
         content=_content(pixels),

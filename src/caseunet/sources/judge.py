@@ -12,7 +12,16 @@ import numpy as np
 
 from caseunet.progress import counted
 from caseunet.sources.alike import copies, near_copies
-from caseunet.sources.coding import NEAR, CodeCount, find_coding, unpacked
+from caseunet.sources.coding import (
+    NEAR,
+    CodeCount,
+    MaskValues,
+    Translation,
+    find_coding,
+    palette_conflict,
+    translate,
+    unpacked,
+)
 from caseunet.sources.facts import CaseFacts, MaskFacts
 from caseunet.sources.layout import LEVELS, Finding, Level, SourceCase, SourceDataset
 from caseunet.sources.reading import known_codes
@@ -25,6 +34,9 @@ SMALLEST = 32
 FEWEST = 8
 """Cases from which what is usual can be told."""
 
+PALETTES = "Name the classes' colours in the labels of a plan (colored: true), or save the masks as grey ids."
+"""Advice where palettes contradict each other."""
+
 FAR = 8.0
 """Robust standard deviations from the median beyond which an intensity is unusual."""
 
@@ -34,7 +46,7 @@ def settle_coding(dataset: SourceDataset, facts: Sequence[CaseFacts]) -> SourceD
     masks = [case.mask for case in facts if case.mask is not None]
     if dataset.coding is not None or not masks:
         return dataset
-    coding = find_coding((mask.colored, mask.counts) for mask in masks)
+    coding = find_coding(_values(mask) for mask in masks)
     return replace(dataset, coding=coding, findings=(*dataset.findings, _found_coding(coding, masks)))
 
 
@@ -48,6 +60,7 @@ def judge(dataset: SourceDataset, facts: Sequence[CaseFacts], split: Split | Non
     """
     findings = [*dataset.findings, *(finding for case in facts for finding in case.findings)]
     findings += _missing_masks(dataset)
+    findings += _palettes(facts, dataset)
     by_id = {case.id: case for case in dataset.cases}
     for case in facts:
         findings += _of_mask(case, by_id[case.id], dataset)
@@ -77,8 +90,16 @@ def unknown_counts(mask: MaskFacts, coding: LabelCoding, repair: CaseRepair | No
 
 
 def _counts(mask: MaskFacts, coding: LabelCoding) -> list[CodeCount]:
-    grey = coding.colored and not mask.colored
-    return [replace(count, code=count.code * 0x010101) if grey else count for count in mask.counts]
+    codes = _translation(mask, coding).codes or {}
+    return [replace(count, code=codes.get(count.code, count.code)) for count in mask.counts]
+
+
+def _translation(mask: MaskFacts, coding: LabelCoding) -> Translation:
+    return translate(_values(mask), coding)
+
+
+def _values(mask: MaskFacts) -> MaskValues:
+    return MaskValues(mask.colored, mask.counts, mask.palette, mask.names)
 
 
 def _found_coding(coding: LabelCoding | None, masks: Sequence[MaskFacts]) -> Finding:
@@ -138,6 +159,18 @@ def _missing_masks(dataset: SourceDataset) -> Iterable[Finding]:
         yield Finding(level="note", kind="test-set", text=text)
 
 
+def _palettes(facts: Sequence[CaseFacts], dataset: SourceDataset) -> Iterable[Finding]:
+    """What palettes say against each other."""
+    conflict = palette_conflict(_values(case.mask) for case in facts if case.mask is not None)
+    if not conflict or dataset.coding is None:
+        return
+    if dataset.coding.colored:
+        yield Finding(level="note", kind="palettes", text=f"{conflict}; the colours were compared, not the values")
+    else:
+        text = f"{conflict}, so that values alone do not tell the classes"
+        yield Finding(level="error", kind="palettes", text=text, advice=PALETTES)
+
+
 def _of_mask(facts: CaseFacts, case: SourceCase, dataset: SourceDataset) -> Iterable[Finding]:
     mask, coding = facts.mask, dataset.coding
     if mask is None:
@@ -170,6 +203,13 @@ def _of_mask(facts: CaseFacts, case: SourceCase, dataset: SourceDataset) -> Iter
         yield about("error", "lossy-ids", text, "Export masks as PNG.", repair=drop)
         return
     repair = dataset.repairs.get(case.id)
+    translation = _translation(mask, coding)
+    if translation.remark:
+        yield about("warning", "remark", translation.remark)
+    if translation.problem:
+        advice = "Save the masks alike: as grey ids, or all with one palette."
+        yield about("error", "unlike-masks", translation.problem, advice, repair=drop)
+        return
     unknown = unknown_counts(mask, coding, repair)
     if unknown and not (repair and repair.snap):
         kind, text, advice, mend = _unknown(unknown, mask, coding, dataset.hint)

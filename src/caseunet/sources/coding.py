@@ -17,6 +17,9 @@ from caseunet.types import Color, Label, LabelCoding, LabelMap, Mask
 COVERED = 0.6
 """Share of the pixels that classes cover at least; where they do not, the masks are no masks but photographs."""
 
+BACKGROUND = "background"
+"""Name of class 0; a segment that is called so is no other class."""
+
 LEAST = 20
 """Pixels from which the exact colour of thin things can be a class."""
 
@@ -276,6 +279,8 @@ def _named_coding(masks: Sequence[MaskValues]) -> LabelCoding | None:
     values: dict[int, set[str]] = {}
     for mask in masks:
         for value, name in mask.names.items():
+            if name.casefold() == BACKGROUND:
+                continue
             first.setdefault(name.casefold(), (value, name, mask.palette.get(value)))
             values.setdefault(value, set()).add(name.casefold())
     numbers = {key: value for value, keys in values.items() for key in keys}
@@ -283,7 +288,7 @@ def _named_coding(masks: Sequence[MaskValues]) -> LabelCoding | None:
     if not 1 <= len(first) <= 254:
         return None
     order = sorted(first.values()) if alike else list(first.values())
-    names = {0: "background"} | {value if alike else n: name for n, (value, name, _) in enumerate(order, 1)}
+    names = {0: BACKGROUND} | {value if alike else n: name for n, (value, name, _) in enumerate(order, 1)}
     colors = [(0, 0, 0), *(None if color is None else unpacked(color) for _, _, color in order)]
     distinct = None not in colors and len(set(colors)) == len(colors)
     drawn = {code: color for code, color in zip(names, colors, strict=True) if color} if distinct else None

@@ -65,7 +65,12 @@ def judge(dataset: SourceDataset, facts: Sequence[CaseFacts], split: Split | Non
     for case in facts:
         findings += _of_mask(case, by_id[case.id], dataset)
         findings += _of_image(case, by_id[case.id], dataset)
-    findings += [*_channels(facts, by_id, dataset), *_unusual(facts, by_id, dataset), *_orientations(facts)]
+    findings += [
+        *_channels(facts, by_id, dataset),
+        *_depths(facts, by_id, dataset),
+        *_unusual(facts, by_id, dataset),
+        *_orientations(facts),
+    ]
     findings += _classes(facts, dataset)
     findings += _copied(facts, by_id, dataset, split)
     if dataset.format == "folder":
@@ -114,6 +119,8 @@ def _found_coding(coding: LabelCoding | None, masks: Sequence[MaskFacts]) -> Fin
         )
     shown = ", ".join(f"{code_text(c, coding.colored)} = {coding.label_map.names[i]}" for c, i in coding.codes.items())
     gap = not coding.colored and set(coding.codes) not in ({0, 255}, set(range(len(coding.codes))))
+    if any(mask.names for mask in masks):
+        return Finding(level="note", kind="found-classes", text=f"the masks name the classes: {shown}")
     text = f"no file names the classes; the masks show {shown}" + (" (the values have gaps)" if gap else "")
     advice = "Name them in a labels.json, or in the labels of a repair plan."
     level: Level = "note"
@@ -291,6 +298,17 @@ def _channels(facts: Sequence[CaseFacts], by_id: dict[str, SourceCase], dataset:
             text = f"has {case.image.shape[1]} channels; {counts[usual]} of {counts.total()} images have {usual}"
             advice = "A network needs the same channels everywhere."
             yield _about(by_id[case.id], dataset, "error", "channels", text, advice, repair=CaseRepair(drop=True))
+
+
+def _depths(facts: Sequence[CaseFacts], by_id: dict[str, SourceCase], dataset: SourceDataset) -> Iterable[Finding]:
+    """Grey images of more than 8 bits among those of 8."""
+    images = [(case, case.image) for case in facts if case.image] if dataset.modality == "gray" else []
+    narrow = sum(image.stored == "uint8" for _, image in images)
+    for case, image in images:
+        if narrow and image.stored != "uint8" and image.range[-1] > 255:
+            text = f"its values reach {image.range[-1]:g}; {narrow} of {len(images)} images are stored in 8 bits"
+            advice = "Save all images on one scale."
+            yield _about(by_id[case.id], dataset, "error", "depth", text, advice, repair=CaseRepair(drop=True))
 
 
 def _unusual(facts: Sequence[CaseFacts], by_id: dict[str, SourceCase], dataset: SourceDataset) -> Iterable[Finding]:

@@ -210,6 +210,8 @@ class Preprocessing(Grid):
     subtract: tuple[float, ...]
     divide: tuple[float, ...]
     least: Size = (SMALLEST, SMALLEST)
+    value_range: tuple[float, float] | None = None
+    """Lowest and highest pixel value of the data set's images; None in earlier bundles."""
 
     @property
     def in_channels(self) -> int:

@@ -285,4 +285,5 @@ def plan_preprocessing(
         subtract=subtract,
         divide=divide,
         least=patch_size,
+        value_range=info.value_range,
     )

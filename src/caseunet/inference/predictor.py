@@ -1,7 +1,7 @@
 """A bundle made ready to segment."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +164,7 @@ class Predictor:
             channel_axis = self.info.preprocessing.channels > 1
             return Segmentation(labels.reshape(image.shape[:-1] if channel_axis else image.shape), self.info.label_map)
         path = Path(image)
-        picture = read_picture(path, self.info.preprocessing)
+        picture = match_range(path, read_picture(path, self.info.preprocessing), self.info.preprocessing)
         labels = self.predict_slices(picture.pixels, picture.geometry.spacing)
         return Segmentation(labels, self.info.label_map, picture.geometry, path)
 
@@ -307,6 +307,31 @@ def read_picture(path: Path, preprocessing: Preprocessing) -> Picture:
     if raster.is_raster(path) and preprocessing.modality == "ct":
         raise UserError(f"{path}: an image file holds no Hounsfield units; this model was trained on CT volumes.")
     return cut_as_trained(images.read_picture(path, preprocessing.modality == "rgb"), preprocessing)
+
+
+def match_range(path: Path, picture: Picture, preprocessing: Preprocessing) -> Picture:
+    """The picture of a grey image, if its values are on the scale of the training data's; with a remark if unsure.
+
+    Raises:
+        UserError: the model was trained on 8-bit values, and these are others.
+    """
+    trained = preprocessing.value_range
+    if trained is None and preprocessing.clip is None and not preprocessing.per_case:
+        trained = (0.0, 255.0)  # bundles of earlier versions clip all but 8-bit values
+    if preprocessing.modality != "gray" or trained is None:
+        return picture
+    pixels = picture.pixels
+    low, high = float(pixels.min()), float(pixels.max())
+    in_8_bits = trained[0] >= 0 and 1 < trained[1] <= 255
+    if in_8_bits and (low < 0 or high > 255 or (pixels.dtype.kind == "f" and high <= 1)):
+        raise UserError(
+            f"{path}: its values run from {low:g} to {high:g}; this model was trained on 8-bit images, 0 to 255. Save "
+            "it with 8 bits, scaled as the training images were."
+        )
+    if pixels.dtype != np.uint8 or trained[1] <= 255:
+        return picture
+    remark = f"it has 8-bit values; this model was trained on values up to {trained[1]:g}, so its masks may be wrong"
+    return replace(picture, geometry=replace(picture.geometry, remarks=(*picture.geometry.remarks, remark)))
 
 
 def _runs(wanted: np.ndarray, at_once: int) -> Iterator[range]:

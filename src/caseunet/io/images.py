@@ -82,6 +82,8 @@ def read_mask(path: Path, image: Geometry, colored: bool | None = None, same_axe
     Raises:
         UserError: the file is missing, damaged or of no known kind.
     """
+    if itk.is_segmentation(path):
+        return itk.read_segmentation(path, image)
     if is_volume(path):
         kind, axial = _kind(path), in_plane(image, "axial")
         own = kind.read_geometry(path)
@@ -127,5 +129,7 @@ def _kind(path: Path) -> ModuleType:
 
 
 def _known(path: Path) -> None:
+    if path.suffix.lower() in (".hdr", ".img"):
+        raise UserError(f"{path}: half of an ANALYZE or NIfTI pair; save it as one file, .nii.gz.")
     if not raster.is_raster(path):
         raise UserError(f"{path}: cannot be read; expected a file that ends in {', '.join(SUFFIXES)}.")

@@ -270,7 +270,8 @@ def _remarks(path: Path, header: Any, geometry: Geometry) -> Iterator[str]:
             yield f"its sform and its qform lie {distance:.3g} voxels apart; the sform is used"
     sizes = _stored_sizes(path)
     if sform is None and any(size <= 0 for size in sizes):
-        yield f"its header states voxels of {' × '.join(f'{size:g}' for size in sizes)}; read as {_lengths(geometry)} mm"
+        stated = " × ".join(f"{size:g}" for size in sizes)
+        yield f"its header states voxels of {stated}; read as {_lengths(geometry)} mm"
 
 
 def _qform(header: Any) -> np.ndarray | None:

@@ -28,6 +28,11 @@ BITS_PER_SAMPLE = 258
 PHOTOMETRIC, MIN_IS_WHITE = 262, 0
 SUBFILE_TYPE, REDUCED, TRANSPARENCY = 254, 1, 4
 
+WIDENING = 257
+"""By which programs multiply 8-bit values to fill 16 bits."""
+
+WIDENED = "its 16-bit values are 257 times 8-bit ones; read as those"
+
 NEARLY_GREY = 8
 """By which the three colours of a grey pixel may differ: what JPEG does to them."""
 
@@ -82,6 +87,8 @@ def read_image(path: Path, channels: int, nan: float | None = None) -> Picture:
             pixels, remarks = np.iinfo(pixels.dtype).max - pixels, [*remarks, "it is stored with white as 0; turned"]
     if pixels.dtype.kind == "f":
         pixels = as_integers(pixels, path, nan)
+    if _is_widened(pixels):
+        pixels, remarks = (pixels // WIDENING).astype(np.uint8), [*remarks, WIDENED]
     return Picture(pixels[None].copy(), Geometry(shape=pixels.shape[-2:], remarks=tuple(remarks)))
 
 
@@ -119,6 +126,8 @@ def read_mask(path: Path, colored: bool | None = None) -> Mask:
             codes, fractional, more = whole_numbers(np.asarray(image), path)
             if _is_inverted(image) and image.mode != "1" and not set(np.unique(codes).tolist()) <= {0, 255}:
                 raise UserError(f"{path}: is stored with white as 0 (MinIsWhite), so its values are no ids. Turn it.")
+            if _is_widened(codes):
+                codes, more = (codes // WIDENING).astype(np.uint8), (*more, WIDENED)
             geometry = Geometry(codes.shape, remarks=(*remarks, *more))
             palette = _palette(image, codes)
             return Mask(codes[None], geometry, stored=image.mode, fractional=fractional, palette=palette)
@@ -255,6 +264,11 @@ def _choose_page(path: Path, image: Image.Image) -> str:
             raise UserError(f"{path}: holds {pages} pages; expected one image in a file.")
         image.seek(whole[0])
         return f"its file holds {pages} pictures; the {'first' if whole == [0] else 'largest'} is used"
+
+
+def _is_widened(values: np.ndarray) -> bool:
+    """Whether 16-bit numbers are 8-bit ones, spread over all 16 bits."""
+    return bool(values.dtype.itemsize > 1 and values.max(initial=0) > 255 and not np.any(values % WIDENING))
 
 
 def _subfile_type(image: Image.Image, page: int) -> int:

@@ -11,8 +11,7 @@ NEARLY_WHOLE = 1e-3
 """By which a label may differ from a whole number."""
 
 MAX_STEP = 0.02
-"""Of a file's values, half of which a label may differ: nibabel scales 0 to 255 to the whole range of int16, in steps of
-0.004."""
+"""Of a file's values, half of which a label may differ: nibabel scales 0 to 255 to all of int16, in steps of 0.004."""
 
 PIECE = 2**20
 """Numbers that are looked at together."""

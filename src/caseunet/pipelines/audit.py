@@ -15,7 +15,7 @@ from caseunet.pipelines.audit_page import Shown, audit_page
 from caseunet.pipelines.repair_plan import ProposedPlan, propose_plan
 from caseunet.progress import Display, counted
 from caseunet.sources import Finding, Layout, SourceCase, SourceDataset, open_source
-from caseunet.sources.coding import CodeCount, find_coding
+from caseunet.sources.coding import MaskValues, find_coding
 from caseunet.sources.facts import CaseFacts, measure, measure_mask
 from caseunet.sources.judge import class_pixels, judge, settle_coding
 from caseunet.sources.layout import Level
@@ -181,7 +181,7 @@ def with_coding(layout: Layout, dataset: SourceDataset, workers: int | None) -> 
         return dataset
     parts = [alone(dataset, (case,)) for case in dataset.labelled]
     results = run_all(partial(_measure_mask, layout), parts, workers)
-    masks = [result for _, result in results if isinstance(result, tuple)]
+    masks = [result for _, result in results if isinstance(result, MaskValues)]
     coding = find_coding(masks)
     if coding is None:
         raise UserError(f"{dataset.root}: its masks show fewer than two classes. Name them in a labels.json.")
@@ -198,7 +198,7 @@ def _measure_one(layout: Layout, dataset: SourceDataset) -> CaseFacts:
     return measure(layout, dataset.cases[0], dataset)
 
 
-def _measure_mask(layout: Layout, dataset: SourceDataset) -> tuple[bool, tuple[CodeCount, ...]] | None:
+def _measure_mask(layout: Layout, dataset: SourceDataset) -> MaskValues | None:
     return measure_mask(layout, dataset.cases[0], dataset)
 
 

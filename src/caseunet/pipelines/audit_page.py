@@ -32,6 +32,7 @@ TITLES = {
     "copy": "Copies across groups",
     "copy-in-group": "Copies within a group",
     "count": "Number of cases",
+    "depth": "Images of more bits than others",
     "empty-image": "Images without content",
     "empty-mask": "Masks without foreground",
     "extra-mask": "Masks without an image",
@@ -52,6 +53,7 @@ TITLES = {
     "no-hu": "CT without Hounsfield units",
     "not-finite": "NaN or infinity",
     "orientation": "Orientation of the files",
+    "palettes": "Palettes that contradict each other",
     "rare-class": "Classes of a single group",
     "repaired": "Repaired as planned",
     "shape-differs": "Masks of another shape than their images",
@@ -62,6 +64,7 @@ TITLES = {
     "test-set": "Test set",
     "twice": "Files that are there twice",
     "unknown-label": "Values that are no class",
+    "unlike-masks": "Masks whose values mean something else",
     "unreadable": "Unreadable files",
 }
 

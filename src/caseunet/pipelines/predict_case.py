@@ -21,7 +21,7 @@ from caseunet.inference.confidence import ConfidenceMeter
 from caseunet.inference.fingerprint import LOOKED_AT, image_features
 from caseunet.inference.measurements import Timeline, measure_volume, to_rows
 from caseunet.inference.overlay import case_sheet, overlaid
-from caseunet.inference.predictor import Group, Predictor, read_picture
+from caseunet.inference.predictor import Group, Predictor, match_range, read_picture
 from caseunet.inference.quality import CaseQuality, judge
 from caseunet.inference.shares import Shares
 from caseunet.inference.slices import Slices
@@ -87,7 +87,7 @@ def _predict_image(
     predictor, info = work.predictor, work.predictor.info
     began = time.monotonic()
     identity = _identity(work, item)
-    picture = item.read(info.preprocessing, read_picture)
+    picture = match_range(item.path, item.read(info.preprocessing, read_picture), info.preprocessing)
     item.check_spacing(picture.geometry.spacing, info.preprocessing)
     pixels, geometry = picture.pixels, picture.geometry
     S, H, W = len(pixels), *pixels.shape[-2:]

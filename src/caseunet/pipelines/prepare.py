@@ -114,6 +114,7 @@ def prepare(
             grid=grid,
             intensities=intensities,
             class_pixels=tuple(class_pixels.tolist()),
+            value_range=_value_range([images[row.id] for row in rows]),
             fingerprint=_fingerprint(rows),
             code_version=version("caseunet"),
             notes=notes,
@@ -164,6 +165,10 @@ def _accept(found: Examination, config: PrepareConfig, display: Display) -> tupl
     if len(notes) > MOST_NOTES:
         display.say(f"  and {len(notes) - MOST_NOTES} more remarks, all in {DESCRIPTION}", "yellow")
     return tuple(notes)
+
+
+def _value_range(images: Sequence[ImageFacts]) -> tuple[float, float]:
+    return min(facts.range[0] for facts in images), max(facts.range[-1] for facts in images)
 
 
 def _in_words(finding: Finding, dataset: SourceDataset) -> str:

@@ -2,15 +2,15 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from PIL import Image
 
 from caseunet.errors import BadValuesError, UserError
 from caseunet.io.geometry import orientation_of
-from caseunet.sources.coding import CodeCount
+from caseunet.sources.coding import CodeCount, MaskValues, classes_of
 from caseunet.sources.layout import Finding, Layout, SourceCase, SourceDataset
 from caseunet.sources.reading import Misplaced, lay_on_index, placement, read_repaired_image, to_ids
 from caseunet.sources.repair import CaseRepair
@@ -67,6 +67,7 @@ class MaskFacts:
         on_index: of a misplaced one, whether its file has the shape of its image's.
         lost: whether its affine is the identity and its image's is not.
         counts: of its values, most frequent first; classes that are known, and the most frequent others.
+        palette, names: as of :class:`Mask`.
         rest: (how many values, on how many pixels) are not among ``counts``.
         content: hash of the values.
         remarks: of its :class:`Geometry`.
@@ -84,6 +85,8 @@ class MaskFacts:
     rest: tuple[int, int]
     content: str
     remarks: tuple[str, ...] = ()
+    palette: Mapping[int, int] = field(default_factory=dict)
+    names: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -120,13 +123,13 @@ def measure(layout: Layout, case: SourceCase, dataset: SourceDataset) -> CaseFac
     return CaseFacts(case.id, case.group, image, mask, tuple(findings))
 
 
-def measure_mask(layout: Layout, case: SourceCase, dataset: SourceDataset) -> tuple[bool, tuple[CodeCount, ...]] | None:
-    """Whether the values of a case's mask are colours, and the values; None if it cannot be read."""
+def measure_mask(layout: Layout, case: SourceCase, dataset: SourceDataset) -> MaskValues | None:
+    """The values of a case's mask; None if it cannot be read."""
     try:
         mask = layout.read_mask(case, dataset, layout.read_geometry(case))
     except UserError:
         return None
-    return mask.colored, count_codes(mask.codes, mask.colored)[0]
+    return MaskValues(mask.colored, count_codes(mask.codes, mask.colored)[0], mask.palette, mask.names)
 
 
 def count_codes(
@@ -214,7 +217,8 @@ def _mask_facts(mask: Mask, image: Geometry, dataset: SourceDataset, case: Sourc
         for code, i in coding.codes.items():
             code_of[i] = code
         codes = code_of[to_ids(mask, case, dataset, coding)]
-        mask = replace(mask, codes=codes, colored=coding.colored)
+        names = {code: coding.label_map.names[i] for code, i in classes_of(coding).items()} if mask.names else {}
+        mask = replace(mask, codes=codes, colored=coding.colored, palette={}, names=names)
     known = {} if coding is None else coding.codes
     counts, rest = count_codes(mask.codes, mask.colored, known, areas=in_slices or coding is None)
     kept = repair is not None and repair.affine != "own"
@@ -231,6 +235,8 @@ def _mask_facts(mask: Mask, image: Geometry, dataset: SourceDataset, case: Sourc
         rest=rest,
         content=_content(mask.codes),
         remarks=mask.geometry.remarks,
+        palette=mask.palette,
+        names=mask.names,
     )
 
 

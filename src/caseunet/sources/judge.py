@@ -12,7 +12,17 @@ import numpy as np
 
 from caseunet.progress import counted
 from caseunet.sources.alike import copies, near_copies
-from caseunet.sources.coding import NEAR, CodeCount, classes_of, find_coding, unpacked
+from caseunet.sources.coding import (
+    NEAR,
+    CodeCount,
+    MaskValues,
+    Translation,
+    classes_of,
+    find_coding,
+    palette_conflict,
+    translate,
+    unpacked,
+)
 from caseunet.sources.facts import CaseFacts, MaskFacts
 from caseunet.sources.layout import LEVELS, Finding, Level, SourceCase, SourceDataset
 from caseunet.sources.reading import known_codes
@@ -25,6 +35,9 @@ SMALLEST = 32
 FEWEST = 8
 """Cases from which what is usual can be told."""
 
+PALETTES = "Name the classes' colours in the labels of a plan (colored: true), or save the masks as grey ids."
+"""Advice where palettes contradict each other."""
+
 FAR = 8.0
 """Robust standard deviations from the median beyond which an intensity is unusual."""
 
@@ -34,7 +47,7 @@ def settle_coding(dataset: SourceDataset, facts: Sequence[CaseFacts]) -> SourceD
     masks = [case.mask for case in facts if case.mask is not None]
     if dataset.coding is not None or not masks:
         return dataset
-    coding = find_coding((mask.colored, mask.counts) for mask in masks)
+    coding = find_coding(_values(mask) for mask in masks)
     return replace(dataset, coding=coding, findings=(*dataset.findings, _found_coding(coding, masks)))
 
 
@@ -48,11 +61,17 @@ def judge(dataset: SourceDataset, facts: Sequence[CaseFacts], split: Split | Non
     """
     findings = [*dataset.findings, *(finding for case in facts for finding in case.findings)]
     findings += _missing_masks(dataset)
+    findings += _palettes(facts, dataset)
     by_id = {case.id: case for case in dataset.cases}
     for case in facts:
         findings += _of_mask(case, by_id[case.id], dataset)
         findings += _of_image(case, by_id[case.id], dataset)
-    findings += [*_channels(facts, by_id, dataset), *_unusual(facts, by_id, dataset), *_orientations(facts)]
+    findings += [
+        *_channels(facts, by_id, dataset),
+        *_depths(facts, by_id, dataset),
+        *_unusual(facts, by_id, dataset),
+        *_orientations(facts),
+    ]
     findings += _classes(facts, dataset)
     findings += _copied(facts, by_id, dataset, split)
     if dataset.format == "folder":
@@ -77,8 +96,16 @@ def unknown_counts(mask: MaskFacts, coding: LabelCoding, repair: CaseRepair | No
 
 
 def _counts(mask: MaskFacts, coding: LabelCoding) -> list[CodeCount]:
-    grey = coding.colored and not mask.colored
-    return [replace(count, code=count.code * 0x010101) if grey else count for count in mask.counts]
+    codes = _translation(mask, coding).codes or {}
+    return [replace(count, code=codes.get(count.code, count.code)) for count in mask.counts]
+
+
+def _translation(mask: MaskFacts, coding: LabelCoding) -> Translation:
+    return translate(_values(mask), coding)
+
+
+def _values(mask: MaskFacts) -> MaskValues:
+    return MaskValues(mask.colored, mask.counts, mask.palette, mask.names)
 
 
 def _found_coding(coding: LabelCoding | None, masks: Sequence[MaskFacts]) -> Finding:
@@ -94,6 +121,8 @@ def _found_coding(coding: LabelCoding | None, masks: Sequence[MaskFacts]) -> Fin
     classes = classes_of(coding)
     shown = ", ".join(f"{code_text(c, coding.colored)} = {coding.label_map.names[i]}" for c, i in classes.items())
     gap = not coding.colored and set(classes) not in ({0, 255}, set(range(len(classes))))
+    if any(mask.names for mask in masks):
+        return Finding(level="note", kind="found-classes", text=f"the masks name the classes: {shown}")
     text = f"no file names the classes; the masks show {shown}" + (" (the values have gaps)" if gap else "")
     advice = "Name them in a labels.json, or in the labels of a repair plan."
     level: Level = "note"
@@ -144,6 +173,18 @@ def _missing_masks(dataset: SourceDataset) -> Iterable[Finding]:
         yield Finding(level="note", kind="test-set", text=text)
 
 
+def _palettes(facts: Sequence[CaseFacts], dataset: SourceDataset) -> Iterable[Finding]:
+    """What palettes say against each other."""
+    conflict = palette_conflict(_values(case.mask) for case in facts if case.mask is not None)
+    if not conflict or dataset.coding is None:
+        return
+    if dataset.coding.colored:
+        yield Finding(level="note", kind="palettes", text=f"{conflict}; the colours were compared, not the values")
+    else:
+        text = f"{conflict}, so that values alone do not tell the classes"
+        yield Finding(level="error", kind="palettes", text=text, advice=PALETTES)
+
+
 def _of_mask(facts: CaseFacts, case: SourceCase, dataset: SourceDataset) -> Iterable[Finding]:
     mask, coding = facts.mask, dataset.coding
     if mask is None:
@@ -179,6 +220,13 @@ def _of_mask(facts: CaseFacts, case: SourceCase, dataset: SourceDataset) -> Iter
     if jpeg and not coding.colored and len(classes_of(coding)) > 2 and max(classes_of(coding)) < 128:
         text = "is a JPEG file, whose losses turn ids into others"
         yield about("error", "lossy-ids", text, "Export masks as PNG.", repairs=[drop])
+        return
+    translation = _translation(mask, coding)
+    if translation.remark:
+        yield about("warning", "remark", translation.remark)
+    if translation.problem:
+        advice = "Save the masks alike: as grey ids, or all with one palette."
+        yield about("error", "unlike-masks", translation.problem, advice, repairs=[drop])
         return
     unknown = unknown_counts(mask, coding, repair)
     if unknown and not (repair and repair.snap):
@@ -263,6 +311,17 @@ def _channels(facts: Sequence[CaseFacts], by_id: dict[str, SourceCase], dataset:
             text = f"has {case.image.shape[1]} channels; {counts[usual]} of {counts.total()} images have {usual}"
             advice = "A network needs the same channels everywhere."
             yield _about(by_id[case.id], dataset, "error", "channels", text, advice, repairs=[CaseRepair(drop=True)])
+
+
+def _depths(facts: Sequence[CaseFacts], by_id: dict[str, SourceCase], dataset: SourceDataset) -> Iterable[Finding]:
+    """Grey images of more than 8 bits among those of 8."""
+    images = [(case, case.image) for case in facts if case.image] if dataset.modality == "gray" else []
+    narrow = sum(image.stored == "uint8" for _, image in images)
+    for case, image in images:
+        if narrow and image.stored != "uint8" and image.range[-1] > 255:
+            text = f"its values reach {image.range[-1]:g}; {narrow} of {len(images)} images are stored in 8 bits"
+            advice = "Save all images on one scale."
+            yield _about(by_id[case.id], dataset, "error", "depth", text, advice, repairs=[CaseRepair(drop=True)])
 
 
 def _unusual(facts: Sequence[CaseFacts], by_id: dict[str, SourceCase], dataset: SourceDataset) -> Iterable[Finding]:

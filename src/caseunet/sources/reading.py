@@ -10,7 +10,7 @@ import numpy as np
 from caseunet.errors import UserError, did_you_mean
 from caseunet.io import images
 from caseunet.io.geometry import canonical_shape, distance_in_voxels, orientation_of, to_canonical, to_source
-from caseunet.sources.coding import IGNORE_NAMES, as_colors, coding_of, decode, snap
+from caseunet.sources.coding import IGNORE_NAMES, coding_of, decode, snap, translate
 from caseunet.sources.layout import Finding, Layout, SourceCase, SourceDataset
 from caseunet.sources.repair import EVERY_CASE, CaseRepair, RepairPlan, code_text
 from caseunet.types import IGNORE, Geometry, LabelCoding, Mask, Picture
@@ -104,13 +104,15 @@ def to_ids(mask: Mask, case: SourceCase, dataset: SourceDataset, coding: LabelCo
         UserError: values are no class.
     """
     repair = dataset.repairs.get(case.id, CaseRepair())
-    if coding.colored and not mask.colored:  # a mask without any colour, among masks with
-        mask = replace(mask, codes=as_colors(mask.codes), colored=True)
-    ids, unknown = decode(mask.codes, coding, repair.map)
+    translation = translate(mask, coding)
+    if translation.problem:
+        raise UserError(f"{case.label[0]}: {translation.problem}.")
+    codes = translation.apply(mask.codes)
+    ids, unknown = decode(codes, coding, repair.map)
     if unknown.any():
         if not repair.snap:
-            raise UserError(f"{case.label[0]}: {unknown_text(mask.codes[unknown], coding)}.")
-        ids = snap(mask.codes, ids, unknown, coding)
+            raise UserError(f"{case.label[0]}: {unknown_text(codes[unknown], coding)}.")
+        ids = snap(codes, ids, unknown, coding)
     return ids
 
 

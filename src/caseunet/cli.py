@@ -197,7 +197,10 @@ def audit(
     print_findings(found)
     say(f"page    {out / 'audit.html'}")
     if repair is not None:
-        say(f"plan    {repair}: read it, then")
+        proposals = found.proposed.proposals if found.proposed is not None else ()
+        open_ones = sum(proposal.chosen is None for proposal in proposals)
+        choose = f", choose a repair for {counted(open_ones, 'case')} in it" if open_ones else ""
+        say(f"plan    {repair}: read it{choose}, then")
         given = [f"--{setting}" for setting in settings] + (["--format", format] if format else [])
         say_next("prepare", raw, "--out", "prepared", "--plan", repair, *given)
     if found.at_level("error"):

@@ -69,6 +69,8 @@ class DatasetInfo(Stored):
     intensities: Intensities
     """Of all cases; training takes those of its own cases alone."""
     class_pixels: tuple[int, ...]
+    value_range: tuple[float, float] | None = None
+    """Lowest and highest pixel value of all cases; None in what earlier versions prepared."""
     fingerprint: str
     """BLAKE2b over the hashes of all source files in order of case."""
     code_version: str

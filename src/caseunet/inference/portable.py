@@ -6,8 +6,10 @@ each exported model::
 
     python segment.py IMAGE.npy LABELS.npy --spacing 5 0.8 0.8
 
-or, from Python, ``segment(pixels, *load_model(FOLDER), spacing=(5, 0.8, 0.8))``. Volumes run to the patient's Superior,
-their rows to Posterior, their columns to Left. Values are in the training data's units, for CT Hounsfield units.
+or, from Python, ``segment(pixels, *load_model(FOLDER), spacing=(5, 0.8, 0.8))``. Volumes are cut
+in the "plane" of the preprocessing in model.json. Slices, rows and columns run to the patient's Superior, Posterior and
+Left ("axial"), to Posterior, Inferior and Left ("coronal"), or to Left, Inferior and Posterior ("sagittal"). "acquired"
+is the plane in which each volume was acquired. Values are in the training data's units, for CT Hounsfield units.
 """
 
 import argparse

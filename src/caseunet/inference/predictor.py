@@ -1,7 +1,7 @@
 """A bundle made ready to segment."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from caseunet.data.transforms import case_standard, labels_from_logits, segment
 from caseunet.errors import UserError
 from caseunet.inference.engines import ENGINES, Network, chosen, prepared
 from caseunet.inference.exports import as_network, read_export
+from caseunet.inference.planes import cut_as_trained
 from caseunet.inference.slices import Slices
 from caseunet.inference.views import seen_in, views
 from caseunet.io import images, raster
@@ -148,9 +149,9 @@ class Predictor:
         """Segment one image.
 
         Args:
-            image: a NIfTI, NRRD, MetaImage or raster file; or an array in canonical order: (H, W) or (S, H, W) for
-                models of one channel, (H, W, C) or (S, H, W, C) for models of several, in the training data's units (HU
-                for CT).
+            image: a NIfTI, NRRD, MetaImage or raster file; or an array in canonical order, its slices in the model's
+                plane (see :mod:`caseunet.io.geometry`): (H, W) or (S, H, W) for models of one channel, (H, W, C) or
+                (S, H, W, C) for models of several, in the training data's units (HU for CT).
             spacing: of an array, millimetres between slices, rows and columns; if not given, it is taken to be the
                 training data's. A file tells its own.
 
@@ -163,7 +164,7 @@ class Predictor:
             channel_axis = self.info.preprocessing.channels > 1
             return Segmentation(labels.reshape(image.shape[:-1] if channel_axis else image.shape), self.info.label_map)
         path = Path(image)
-        picture = read_picture(path, self.info.preprocessing)
+        picture = match_range(path, read_picture(path, self.info.preprocessing), self.info.preprocessing)
         labels = self.predict_slices(picture.pixels, picture.geometry.spacing)
         return Segmentation(labels, self.info.label_map, picture.geometry, path)
 
@@ -177,7 +178,7 @@ class Predictor:
         """Class ids (S, H, W), uint8, of stored pixels (S, C, H, W); the classes' maps are held for a few slices only.
 
         Args:
-            pixels: canonical order.
+            pixels: canonical order, slices in the model's plane.
             spacing: millimetres between slices, rows and columns; None is taken to be the training data's.
             networks: of an ensemble those whose probabilities are averaged; None for all.
             look: called with each group of slices once it is segmented.
@@ -296,7 +297,7 @@ class _Unfilled(TorchFunctionMode):
 
 
 def read_picture(path: Path, preprocessing: Preprocessing) -> Picture:
-    """Read a file that a model with this preprocessing can segment.
+    """Read a file that a model with this preprocessing can segment, cut into slices as its training data were.
 
     Raises:
         UserError: it is missing, damaged, of an unknown kind, or not what the model was trained on.
@@ -305,7 +306,32 @@ def read_picture(path: Path, preprocessing: Preprocessing) -> Picture:
         raise UserError(f"{path}: a volume; this model was trained on {preprocessing.modality} images.")
     if raster.is_raster(path) and preprocessing.modality == "ct":
         raise UserError(f"{path}: an image file holds no Hounsfield units; this model was trained on CT volumes.")
-    return images.read_picture(path, preprocessing.modality == "rgb")
+    return cut_as_trained(images.read_picture(path, preprocessing.modality == "rgb"), preprocessing)
+
+
+def match_range(path: Path, picture: Picture, preprocessing: Preprocessing) -> Picture:
+    """The picture of a grey image, if its values are on the scale of the training data's; with a remark if unsure.
+
+    Raises:
+        UserError: the model was trained on 8-bit values, and these are others.
+    """
+    trained = preprocessing.value_range
+    if trained is None and preprocessing.clip is None and not preprocessing.per_case:
+        trained = (0.0, 255.0)  # bundles of earlier versions clip all but 8-bit values
+    if preprocessing.modality != "gray" or trained is None:
+        return picture
+    pixels = picture.pixels
+    low, high = float(pixels.min()), float(pixels.max())
+    in_8_bits = trained[0] >= 0 and 1 < trained[1] <= 255
+    if in_8_bits and (low < 0 or high > 255 or (pixels.dtype.kind == "f" and high <= 1)):
+        raise UserError(
+            f"{path}: its values run from {low:g} to {high:g}; this model was trained on 8-bit images, 0 to 255. Save "
+            "it with 8 bits, scaled as the training images were."
+        )
+    if pixels.dtype != np.uint8 or trained[1] <= 255:
+        return picture
+    remark = f"it has 8-bit values; this model was trained on values up to {trained[1]:g}, so its masks may be wrong"
+    return replace(picture, geometry=replace(picture.geometry, remarks=(*picture.geometry.remarks, remark)))
 
 
 def _runs(wanted: np.ndarray, at_once: int) -> Iterator[range]:

@@ -1,7 +1,7 @@
 """DICOM: headers, series of slices as volumes, and single images, through pydicom."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -190,7 +190,7 @@ def read_geometry(paths: Sequence[Path], part: str = "") -> Geometry:
     return _stack(paths, part)[1]
 
 
-def read_series(paths: Sequence[Path], part: str = "") -> Picture:
+def read_series(paths: Sequence[Path], part: str = "", nan: float | None = None) -> Picture:
     """A series as a volume in canonical order, (S, 1, H, W), sorted by position, rescaled (HU for CT).
 
     Slices lie on the even grid that is nearest to their positions. One that is there twice is used once.
@@ -198,6 +198,7 @@ def read_series(paths: Sequence[Path], part: str = "") -> Picture:
     Args:
         paths: one file for each slice, or one with all frames.
         part: of several volumes in the files, the one that is meant, as :func:`split_volumes` calls it.
+        nan: what replaces NaN; None makes NaN an error.
 
     Raises:
         UserError: a file is damaged or compressed in an unknown way, or the slices are no stack.
@@ -211,7 +212,7 @@ def read_series(paths: Sequence[Path], part: str = "") -> Picture:
         frames = [plane.frame for plane in stack.planes if plane.path == path]
         for frame, values in zip(sorted(frames), _read_values(path, sorted(frames)), strict=True):
             volume[order[path, frame]] = values
-    return Picture(to_canonical(as_integers(volume.T, paths[0]), geometry)[:, None], geometry)
+    return Picture(to_canonical(as_integers(volume.T, paths[0], nan), geometry)[:, None], geometry)
 
 
 def read_still_geometry(path: Path) -> Geometry:
@@ -225,7 +226,7 @@ def read_still_geometry(path: Path) -> Geometry:
         return Geometry(shape=(int(d.Rows), int(d.Columns)), remarks=_still_remarks(d))
 
 
-def read_still(path: Path, frame: int, rgb: bool) -> Picture:
+def read_still(path: Path, frame: int, rgb: bool, nan: float | None = None) -> Picture:
     """A frame of a still image, (1, 1 or 3, H, W).
 
     Grey values are the stored ones with the modality transform, whatever window a screen would use, and rise with
@@ -235,6 +236,7 @@ def read_still(path: Path, frame: int, rgb: bool) -> Picture:
         path: the file.
         frame: its number, from 0.
         rgb: whether colours are wanted, of 8 bits; grey becomes R = G = B.
+        nan: what replaces NaN; None makes NaN an error.
 
     Raises:
         UserError: the file is damaged, or no image of that kind.
@@ -259,7 +261,7 @@ def read_still(path: Path, frame: int, rgb: bool) -> Picture:
                 if int(d.get("PixelRepresentation", 0) or 0):
                     low, high = -(2 ** (int(d.BitsStored) - 1)), 2 ** (int(d.BitsStored) - 1) - 1
                 values = (low + high - values.astype(np.int64)).astype(np.int64)
-            values = as_integers(apply_modality_lut(values, d).astype(np.float32), path)
+            values = as_integers(apply_modality_lut(values, d).astype(np.float32), path, nan)
         elif not rgb:
             raise ValueError(f"it is in colour ({d.PhotometricInterpretation}); grey values were expected")
         if rgb:
@@ -309,7 +311,7 @@ def _stack(paths: Sequence[Path], part: str) -> tuple[Stack, Geometry]:
         rows, columns = stack.planes[0].size
         found = volume_geometry((columns, rows, len(stack.planes)), affine, str(paths[0]))
         remarks = (*([modality] if modality else []), *copies, *stack.remarks)
-    return stack, Geometry(found.shape, found.affine, found.spacing, remarks)
+    return stack, replace(found, remarks=remarks)
 
 
 def check_slice(path: Path, dataset: Any) -> None:

@@ -1,7 +1,7 @@
 """Masks in DICOM, laid on the grid of their image: segmentation objects and the contours of structure sets."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -288,7 +288,7 @@ def _merged(regions: Sequence[_Region], image: Geometry, remarks: list[str]) -> 
             nested[region.name, outer.name] = None
         codes[region.voxels], owner[region.voxels] = region.code, n
     told = [f'"{inner}" lies within "{outer}": there the inner one counts' for inner, outer in nested]
-    grid = Geometry(image.shape, image.affine, image.spacing, tuple(dict.fromkeys([*remarks, *told])))
+    grid = replace(image, remarks=tuple(dict.fromkeys([*remarks, *told])))
     return Mask(to_canonical(codes.reshape(image.shape), image), grid, stored="segmentation")
 
 

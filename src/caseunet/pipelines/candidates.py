@@ -16,7 +16,7 @@ from caseunet.io import images
 from caseunet.io.geometry import orientation_of
 from caseunet.pipelines.predictions import DESCRIPTION, PredictionsInfo, is_unfinished, read_predictions
 from caseunet.sources import SourceCase, SourceDataset
-from caseunet.sources.coding import as_colors, decode
+from caseunet.sources.coding import decode, translate
 from caseunet.sources.reading import known_coding, placement, unknown_text
 from caseunet.types import Geometry, LabelCoding, Mask
 
@@ -221,13 +221,15 @@ def _ids(path: Path, mask: Mask, coding: LabelCoding | None) -> tuple[np.ndarray
             raise UserError(f"{path}: holds {low} to {high}, which are no labels.")
         return codes.astype(np.uint8), []
     could_be_ids = not mask.colored and 0 <= low <= high < len(coding.label_map)
-    if coding.colored and not mask.colored:
-        if could_be_ids:
-            return codes.astype(np.uint8), ["its grey values were taken for class ids."] if high else []
-        codes = as_colors(codes)
+    if coding.colored and not mask.colored and not mask.palette and could_be_ids:
+        return codes.astype(np.uint8), ["its grey values were taken for class ids."] if high else []
+    translation = translate(mask, coding)
+    if translation.problem:
+        raise UserError(f"{path}: {translation.problem}.")
+    codes = translation.apply(codes)
     ids, unknown = decode(codes, coding, {})
     if not unknown.any():
-        return ids, []
+        return ids, [f"{translation.remark}."] if translation.remark else []
     if not could_be_ids:
         raise UserError(f"{path}: {unknown_text(codes[unknown], coding)}.")
-    return codes.astype(np.uint8), [f"its values up to {high} were taken for class ids."]
+    return mask.codes.astype(np.uint8), [f"its values up to {high} were taken for class ids."]

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from caseunet.errors import UserError
 from caseunet.files import MARKER, content_hash
+from caseunet.inference.planes import cut_as_trained
+from caseunet.inference.predictor import match_range
 from caseunet.io import archive, dicom, images, raster, video
 from caseunet.io.images import read_geometry as read_file_geometry
 from caseunet.pipelines.predictions import DESCRIPTION, JOURNAL
@@ -83,7 +85,7 @@ class Input:
             return ""
 
     def read(self, preprocessing: Preprocessing, read_file: Callable[[Path, Preprocessing], Picture]) -> Picture:
-        """Its pixels; a file by ``read_file``.
+        """Its pixels, cut into slices as the training data were; a file by ``read_file``.
 
         Raises:
             UserError: it cannot be read.
@@ -92,7 +94,10 @@ class Input:
             self._check_modality(self.image, preprocessing)
         if self.case is not None:
             layout, source = self.case
-            return layout.read_image(source, preprocessing.modality == "rgb")
+            picture = layout.read_image(source, preprocessing.modality == "rgb", None)
+            if self.image is not None and self.image.header.kind == "still":
+                return match_range(self.path, picture, preprocessing)
+            return cut_as_trained(picture, preprocessing)
         return read_file(self.files[0], preprocessing)
 
     def geometry(self) -> Geometry:

@@ -97,6 +97,7 @@ def predict(
             bundle_hash=info.weights_hash,
             label_map=info.label_map,
             window=info.preprocessing.clip,
+            plane=info.preprocessing.plane,
             device=str(predictor.device),
             engine=predictor.engine,
             settings=predictor.settings,

@@ -21,12 +21,13 @@ from caseunet.inference.confidence import ConfidenceMeter
 from caseunet.inference.fingerprint import LOOKED_AT, image_features
 from caseunet.inference.measurements import Timeline, measure_volume, to_rows
 from caseunet.inference.overlay import case_sheet, overlaid
-from caseunet.inference.predictor import Group, Predictor, read_picture
+from caseunet.inference.predictor import Group, Predictor, match_range, read_picture
 from caseunet.inference.quality import CaseQuality, judge
 from caseunet.inference.shares import Shares
 from caseunet.inference.slices import Slices
 from caseunet.io import images, nifti, raster, video
 from caseunet.io.dicom_seg import Algorithm, write_segmentation
+from caseunet.io.geometry import voxel_steps
 from caseunet.pipelines.inputs import Input
 from caseunet.pipelines.predictions import PredictedCase
 from caseunet.types import Geometry, Picture
@@ -86,7 +87,7 @@ def _predict_image(
     predictor, info = work.predictor, work.predictor.info
     began = time.monotonic()
     identity = _identity(work, item)
-    picture = item.read(info.preprocessing, read_picture)
+    picture = match_range(item.path, item.read(info.preprocessing, read_picture), info.preprocessing)
     item.check_spacing(picture.geometry.spacing, info.preprocessing)
     pixels, geometry = picture.pixels, picture.geometry
     S, H, W = len(pixels), *pixels.shape[-2:]
@@ -104,7 +105,7 @@ def _predict_image(
     with closing(shares) if shares else nullcontext():
         labels = predictor.predict_slices(pixels, geometry.spacing, identity.voting, look)
         if info.quality and predictor.settings.clean:
-            clean(labels, info.quality.cleaning, info.label_map, geometry.spacing)
+            clean(labels, info.quality.cleaning, info.label_map, voxel_steps(geometry))
         others = _write_shares(shares, item, geometry, work, written) if shares else {}
     remarks = geometry.remarks
     written.append(target)
@@ -119,11 +120,12 @@ def _predict_image(
         except UserError as error:
             told = item.told(str(error).removeprefix(f"{path}: ")).removeprefix(f"{item.path}: ").removesuffix(".")
             remarks = (*remarks, f"its mask is written, but it {told}")
-    measured = measure_volume(labels, geometry.spacing, info.label_map) if work.outputs.measurements else []
+    measured = measure_volume(labels, voxel_steps(geometry), info.label_map) if work.outputs.measurements else []
     if work.outputs.overlay:
         path = _beside(target, item, "-overlay.png")
         written.append(path)
-        sheet = case_sheet(pixels, labels, info.label_map, _window(predictor), geometry.spacing, item.id)
+        window, plane = _window(predictor), geometry.plane
+        sheet = case_sheet(pixels, labels, info.label_map, window, geometry.spacing, item.id, plane)
         raster.write_image(path, sheet)
         others["overlay"] = path.relative_to(work.folder).as_posix()
     return PredictedCase(

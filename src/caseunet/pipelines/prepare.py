@@ -25,7 +25,7 @@ from caseunet.pipelines.audit import Examination, alone, examine
 from caseunet.progress import Display, counted
 from caseunet.sources import Finding, Layout, SourceCase, SourceDataset
 from caseunet.sources.facts import ImageFacts
-from caseunet.sources.reading import known_coding, read_labels
+from caseunet.sources.reading import known_coding, read_labels, read_repaired_image
 from caseunet.sources.splits import SplitCase, make_split
 from caseunet.types import Grid, Split
 from caseunet.workers import LostWorkerError, run_all
@@ -93,7 +93,7 @@ def prepare(
     notes = _accept(found, config, display)
     dataset, label_map = found.dataset, known_coding(found.dataset).label_map
     images = {facts.id: facts.image for facts in found.facts if facts.image is not None}
-    grid = _plan(dataset, images, config)
+    grid = _plan(dataset, images, config).model_copy(update={"plane": found.plane})
     _say_needs(dataset, images, grid, out, display)
 
     with PreparedWriter(out, overwrite) as writer:
@@ -114,6 +114,7 @@ def prepare(
             grid=grid,
             intensities=intensities,
             class_pixels=tuple(class_pixels.tolist()),
+            value_range=_value_range([images[row.id] for row in rows]),
             fingerprint=_fingerprint(rows),
             code_version=version("caseunet"),
             notes=notes,
@@ -125,6 +126,11 @@ def prepare(
                 modality=None if config.modality == "auto" else config.modality,
             ),
         )
+        pixels = sum(row.slices * row.height * row.width for row in rows)
+        if ignored := pixels - int(class_pixels.sum()):
+            display.say(
+                f"  {ignored / pixels:.1%} of the pixels have no label: in no loss, statistic or score", "yellow"
+            )
         empty = [name for name, pixels in zip(info.label_map.names, info.class_pixels, strict=True) if pixels == 0]
         if empty:
             display.say(f"  no pixel has these labels, so they cannot be learned: {', '.join(empty)}", "yellow")
@@ -161,6 +167,10 @@ def _accept(found: Examination, config: PrepareConfig, display: Display) -> tupl
     return tuple(notes)
 
 
+def _value_range(images: Sequence[ImageFacts]) -> tuple[float, float]:
+    return min(facts.range[0] for facts in images), max(facts.range[-1] for facts in images)
+
+
 def _in_words(finding: Finding, dataset: SourceDataset) -> str:
     place = dataset.root / finding.file if finding.file else finding.case or dataset.root
     return f"{place}: {finding.text.rstrip('.')}. {finding.advice}".strip()
@@ -194,7 +204,8 @@ def _say_needs(
         text += f"; {free / 1e6:,.0f} MB are free"
         if free < least * 1e6 / 3:  # less may do: air is cut off, and even areas take next to nothing
             raise UserError(f"{out}:{text[1:]}. Choose an --out on another disk.")
-    display.say(f"  {_in_words_grid(grid)}")
+    volumes = any(facts.spacing is not None for facts in images.values())
+    display.say(f"  {f'{grid.plane} ' if volumes else ''}{_in_words_grid(grid)}")
     display.say(text)
 
 
@@ -354,7 +365,7 @@ def read_case(
         UserError: it cannot be read.
     """
     dataset, grid = job.dataset, job.grid
-    picture = layout.read_image(case, dataset.modality == "rgb")
+    picture = read_repaired_image(layout, case, dataset)
     labels = read_labels(layout, case, dataset, picture.geometry)
     if labels.shape != (picture.pixels.shape[0], *picture.pixels.shape[2:]):
         raise UserError(f"{case.label[0]}: the mask's shape {labels.shape} is not its image's {picture.pixels.shape}.")
@@ -379,7 +390,7 @@ def read_case(
         image_hash=hashes[0],
         label_files=tuple(dataset.relative(path) for path in case.label),
         label_hash=hashes[1],
-        slice_class_pixels=tuple(int(n) for s in labels for n in np.bincount(s.ravel(), minlength=classes)),
+        slice_class_pixels=tuple(int(n) for s in labels for n in np.bincount(s.ravel(), minlength=classes)[:classes]),
         intensities=measure_intensities(image, labels),
         standard=tuple(case_standard(image).ravel().tolist()),
     )

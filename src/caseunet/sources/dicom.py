@@ -190,11 +190,11 @@ def read_geometry(case: SourceCase) -> Geometry:
     return dicom.read_geometry(case.image, case.part)
 
 
-def read_image(case: SourceCase, rgb: bool) -> Picture:
+def read_image(case: SourceCase, rgb: bool, nan: float | None = None) -> Picture:
     if _is_still(case):
         frame = int(case.part.removeprefix(FRAME)) - 1 if case.part else 0
-        return dicom.read_still(case.image[0], frame, rgb)
-    return dicom.read_series(case.image, case.part)
+        return dicom.read_still(case.image[0], frame, rgb, nan)
+    return dicom.read_series(case.image, case.part, nan)
 
 
 def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask:

@@ -257,15 +257,12 @@ def read_still(path: Path, frame: int, rgb: bool, nan: float | None = None) -> P
             values = values[..., 0]  # grey that was saved as colours
         if values.ndim == 2:
             if _is_inverted(d):
-                low, high = (0, 2 ** int(d.BitsStored) - 1)
-                if int(d.get("PixelRepresentation", 0) or 0):
-                    low, high = -(2 ** (int(d.BitsStored) - 1)), 2 ** (int(d.BitsStored) - 1) - 1
-                values = (low + high - values.astype(np.int64)).astype(np.int64)
+                values = _darkest_last(values.astype(np.int64), int(d.BitsStored))
             values = as_integers(apply_modality_lut(values, d).astype(np.float32), path, nan)
         elif not rgb:
             raise ValueError(f"it is in colour ({d.PhotometricInterpretation}); grey values were expected")
         if rgb:
-            if values.min(initial=0) < 0 or values.max(initial=0) > 255 or int(d.BitsStored) > 8:
+            if values.min(initial=0) < 0 or values.max(initial=0) > 255:
                 raise ValueError(f"its pixels have {d.BitsStored} bits (BitsStored); 8 in each colour were expected")
             values = np.repeat(values[..., None], 3, axis=2) if values.ndim == 2 else values
             pixels = values.astype(np.uint8).transpose(2, 0, 1)
@@ -273,6 +270,13 @@ def read_still(path: Path, frame: int, rgb: bool, nan: float | None = None) -> P
             pixels = values[None]
         shape = (int(d.Rows), int(d.Columns))
         return Picture(pixels[None].copy(), Geometry(shape=shape, remarks=_still_remarks(d)))
+
+
+def _darkest_last(values: np.ndarray, bits: int) -> np.ndarray:
+    """Stored values turned in their range; those of 8 bits stay such, however many bits there would be room for."""
+    if values.min(initial=0) < 0:
+        return -1 - values
+    return 2 ** (8 if values.max(initial=0) < 256 else bits) - 1 - values
 
 
 def _still_remarks(dataset: Any) -> tuple[str, ...]:

@@ -10,7 +10,6 @@ from pathlib import Path
 from caseunet.errors import UserError
 from caseunet.files import MARKER, content_hash
 from caseunet.inference.planes import cut_as_trained
-from caseunet.inference.predictor import match_range
 from caseunet.io import archive, dicom, images, raster, video
 from caseunet.io.images import read_geometry as read_file_geometry
 from caseunet.pipelines.predictions import DESCRIPTION, JOURNAL
@@ -94,10 +93,7 @@ class Input:
             self._check_modality(self.image, preprocessing)
         if self.case is not None:
             layout, source = self.case
-            picture = layout.read_image(source, preprocessing.modality == "rgb", None)
-            if self.image is not None and self.image.header.kind == "still":
-                return match_range(self.path, picture, preprocessing)
-            return cut_as_trained(picture, preprocessing)
+            return cut_as_trained(layout.read_image(source, preprocessing.modality == "rgb", None), preprocessing)
         return read_file(self.files[0], preprocessing)
 
     def geometry(self) -> Geometry:

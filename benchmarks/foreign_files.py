@@ -51,7 +51,8 @@ CAUSES = {
     r"SC_rgb_rle_(16|32)bit": r"bits \(BitsStored\)",
     r"JPEG-lossy|JPGExtended": "12 bits|JPEG Extended",
     r"MR_truncated": "bytes of pixels are declared",
-    r"UN_sequence|empty_charset|meta_missing|nested_priv|no_meta|priv_SQ|chr|IM0000|FileInfo": "no Rows|holds no pixels|does not begin",
+    r"UN_sequence|empty_charset|meta_missing|nested_priv|no_meta|priv_SQ|IM0000": "no Rows|does not begin",
+    r"chr": "no Rows|holds no pixels",
     r"JPEG2000-embedded": "damaged",  # pydicom and SimpleITK cannot decode it either
     r"resampled_anat_moved": "NaN",
     r"row_major": "Cifti2Image",

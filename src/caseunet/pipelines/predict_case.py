@@ -102,7 +102,8 @@ def _predict_image(
         advance(len(group.slices) / S)
 
     with closing(shares) if shares else nullcontext():
-        labels = predictor.predict_slices(pixels, geometry.spacing, identity.voting, look)
+        case = predictor.cut(pixels, geometry.spacing)
+        labels = predictor.label(case, None, identity.voting, look)
         if info.quality and predictor.settings.clean:
             clean(labels, info.quality.cleaning, info.label_map, geometry.spacing)
         others = _write_shares(shares, item, geometry, work, written) if shares else {}
@@ -132,7 +133,7 @@ def _predict_image(
         others=others,
         quality=_judged(predictor, picture, meter, info.quality) if info.quality else None,
         measurements=tuple(to_rows(item.id, measured)),
-        remarks=geometry.remarks,
+        remarks=(*geometry.remarks, *filter(None, [case.placement.remark])),
     )
 
 

@@ -19,7 +19,7 @@ from caseunet.types import BY_BLOCKS, Fold, LabelMap, Preprocessing, Ranges
 
 PROTOCOL = (
     "of the fold's validation cases, which the network did not train on, in the geometry of their source files and "
-    "segmented as predict does; temperature, predicted Dice and cleaning are fitted to these same cases, and Dice is of "
+    "segmented as predict does; temperature, predicted Dice and cleaning are fitted to these very cases, Dice is of "
     "cleaned masks. For cleaning, a structure in neither mask counts as Dice 1"
 )
 TEMPERATURES = tuple(float(2 ** (n / 4)) for n in range(-6, 13))

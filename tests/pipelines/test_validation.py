@@ -7,15 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from caseunet.bundle import Bundle, load_bundle
+from caseunet.bundle import Bundle, Score, load_bundle
 from caseunet.config import load_config
-from caseunet.data.store import Prepared
 from caseunet.pipelines.cross_validation import cross_validate
 from caseunet.pipelines.evaluate import Evaluation, evaluate
 from caseunet.pipelines.predict import predict
 from caseunet.pipelines.prepare import prepare
 from caseunet.pipelines.train import train
+from caseunet.pipelines.validation import Scorer
 from caseunet.sources import generate
+from caseunet.types import Label, LabelMap
 
 TINY: dict[str, Any] = {
     "model.arguments": {"widths": [4, 6, 8], "norm": "instance", "attention": "author"},
@@ -71,6 +72,32 @@ CASES: dict[str, tuple[Callable[[Path], None], dict[str, Any]]] = {
 }
 
 
+CLASSES = LabelMap(
+    labels=tuple(Label(id=i, name=n, color=(i, 0, 0)) for i, n in enumerate(("none", "liver", "tumour", "cyst"))),
+    structures={"liver": (1, 2), "tumour": (2,), "cyst": (3,)},
+)
+SCORE = Score(protocol="", step=1, selected="last", mean=None, structures={})
+
+
+def test_what_is_counted_is_worked_out_by_hand() -> None:
+    """Two slices of a case: the liver is 4 + 2 pixels of which 3 + 0 are found, and 1 more; no tumour is found."""
+    reference, predicted = np.zeros((2, 2, 4), np.uint8), np.zeros((2, 2, 4), np.uint8)
+    reference[0, 0], reference[1, 0, :2] = [1, 1, 1, 2], [1, 1]
+    predicted[0, 0, :3], predicted[1, 1, 3] = 1, 1
+    of_case, of_slices = Scorer(CLASSES, "mr"), Scorer(CLASSES, "gray")
+    for scorer in (of_case, of_slices):
+        scorer.add("a", reference[:1], predicted[:1])
+        scorer.add("a", reference[1:], predicted[1:])
+    whole, parts = (scorer.score(SCORE, "x", True) for scorer in (of_case, of_slices))
+    assert whole.structures == {"liver": 6 / 10, "tumour": 0, "cyst": None}
+    assert parts.structures == {"liver": (6 / 7 + 0) / 2, "tumour": 0, "cyst": None}
+    assert (whole.mean, parts.mean) == (0.3, 3 / 14)
+    assert whole.not_found == parts.not_found == ("tumour",)
+    assert "the network finds nothing of tumour" in whole.caution
+    assert "per case" in whole.protocol
+    assert "per slice" in parts.protocol
+
+
 def written(write: Callable[[Path], None], folder: Path) -> Path:
     write(folder)
     inside = list(folder.iterdir())
@@ -81,7 +108,7 @@ def assert_scores_agree(bundle: Bundle, evaluation: Evaluation) -> None:
     """Every structure's Dice and their mean, and each case's."""
     score, summary = bundle.info.validation, evaluation.summary
     dice = {n.structure: n.value for n in summary.numbers if n.metric == "dice"}
-    found = {name: value for name, value in score.structures.items()}
+    found = dict(score.structures)
     assert found == pytest.approx({name: dice[name] for name in found}, abs=1e-6, nan_ok=True)
     if None in dice:
         assert score.mean == pytest.approx(dice[None], abs=1e-6)

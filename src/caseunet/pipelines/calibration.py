@@ -345,15 +345,18 @@ def _learn_cleaning(seen: Sequence[SegmentedCase], label_map: LabelMap) -> tuple
     sizes = SIZES[units.pop()] if len(units) == 1 else ()  # of images with and without a spacing none is right
     order = sorted(label_map.structures, key=lambda name: -len(label_map.structures[name]))
     for structure in order:
+        members = label_map.structures[structure]
+        has_it = [bool(np.isin(mask, members).any()) for mask in masks]  # of the others nothing changes
         dropping = [Cleaning(structure=structure, do="largest", gain=0)]
         dropping += [Cleaning(structure=structure, do="small", least=least, gain=0) for least in sizes]
         for candidates in (dropping, [Cleaning(structure=structure, do="fill", gain=0)]):
             best, best_masks = None, masks
             for rule in candidates:
                 tried = [
-                    clean(mask.copy(), [rule], label_map, one.spacing) for mask, one in zip(masks, seen, strict=True)
+                    clean(mask.copy(), [rule], label_map, one.spacing) if has else mask
+                    for mask, one, has in zip(masks, seen, has_it, strict=True)
                 ]
-                gain = _gain(seen, masks, tried, label_map.structures[structure])
+                gain = _gain(seen, masks, tried, members)
                 if gain > max(LEAST_GAIN, best.gain if best else 0.0):
                     best, best_masks = rule.model_copy(update={"gain": gain}), tried
             if best is not None:
@@ -368,7 +371,8 @@ def _gain(
     """Mean Dice that was added, 0 where it is not beyond its standard error or where there are few cases."""
     gains = []
     for one, old, new in zip(seen, before, after, strict=True):
-        first, second = (_dice(one.reference, mask, members) for mask in (old, new))
+        first = _dice(one.reference, old, members)
+        second = first if new is old else _dice(one.reference, new, members)
         if first is not None:  # in neither: nothing to mend
             gains.append((1.0 if second is None else second) - first)
     if len(gains) < LEAST_CASES:

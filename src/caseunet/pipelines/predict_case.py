@@ -169,7 +169,10 @@ def _predict_video(
             def look(group: Group) -> None:
                 meter.add((group.logits / temperature).softmax(1), first)  # noqa: B023  (called at once)
 
-            labels = predictor.predict_slices(pixels, None, identity.voting, look)
+            try:
+                labels = predictor.predict_slices(pixels, None, identity.voting, look)
+            except UserError as error:
+                raise UserError(f"{item.path}: frame {number}: {error}") from error
             if info.quality and predictor.settings.clean:
                 clean(labels, info.quality.cleaning, info.label_map, None)
             raster.write_ids(masks / f"frame_{number:06d}.png", labels[0], info.label_map.colors)

@@ -276,7 +276,7 @@ def train(
         raise SystemExit(130 if stopped.signal == signal.SIGINT else RESUME_ME) from None
     score = bundle.info.validation
     values = ", ".join(f"{name} {number(value)}" for name, value in score.structures.items())
-    which = "mean over folds" if score.step is None else f"step {score.step}"
+    which = "out of fold" if score.step is None else f"step {score.step}"
     say(f"validation Dice of the {score.selected} weights ({which}): {values}")
     if fold != "all":
         say_next("predict", bundle.folder, "IMAGES", "--out", "predictions")

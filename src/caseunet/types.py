@@ -178,6 +178,9 @@ class Grid(Stored):
 
     crop_air: bool = False
     """Cut off the rows and columns that hold nothing but the air around a body (CT)."""
+    least_box: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = None
+    """Height and width of the smallest body's box in the data set, millimetres: of an image in which far less is found
+    nothing is cut off. None where nothing is known of them."""
     size: Size | None = None
     """Height and width that every slice gets, whatever its own."""
     spacing: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = None

@@ -103,7 +103,8 @@ def _predict_image(
         advance(len(group.slices) / S)
 
     with closing(shares) if shares else nullcontext():
-        labels = predictor.predict_slices(pixels, geometry.spacing, identity.voting, look)
+        case = predictor.cut(pixels, geometry.spacing)
+        labels = predictor.label(case, None, identity.voting, look)
         if info.quality and predictor.settings.clean:
             clean(labels, info.quality.cleaning, info.label_map, voxel_steps(geometry))
         others = _write_shares(shares, item, geometry, work, written) if shares else {}
@@ -134,7 +135,7 @@ def _predict_image(
         others=others,
         quality=_judged(predictor, picture, meter, info.quality) if info.quality else None,
         measurements=tuple(to_rows(item.id, measured)),
-        remarks=geometry.remarks,
+        remarks=(*geometry.remarks, *filter(None, [case.placement.remark])),
     )
 
 
@@ -170,7 +171,10 @@ def _predict_video(
             def look(group: Group) -> None:
                 meter.add((group.logits / temperature).softmax(1), first)  # noqa: B023  (called at once)
 
-            labels = predictor.predict_slices(pixels, None, identity.voting, look)
+            try:
+                labels = predictor.predict_slices(pixels, None, identity.voting, look)
+            except UserError as error:
+                raise UserError(f"{item.path}: frame {number}: {error}") from error
             if info.quality and predictor.settings.clean:
                 clean(labels, info.quality.cleaning, info.label_map, None)
             raster.write_ids(masks / f"frame_{number:06d}.png", labels[0], info.label_map.colors)

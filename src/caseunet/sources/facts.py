@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from caseunet.errors import BadValuesError, UserError
+from caseunet.imaging.body import Box, find_body_box, mark_edge
 from caseunet.io.geometry import orientation_of
 from caseunet.sources.coding import CodeCount, MaskValues, classes_of
 from caseunet.sources.layout import Finding, Layout, SourceCase, SourceDataset
@@ -41,6 +42,7 @@ class ImageFacts:
         content: hash of the pixels.
         likeness: small picture of unit length with mean 0, (D, h, w); None if all pixels are equal.
         remarks: of its :class:`Geometry`.
+        body_box: of a CT what is kept when the air around the body is cut off; None where nothing would be.
     """
 
     shape: tuple[int, int, int, int]
@@ -53,6 +55,7 @@ class ImageFacts:
     content: str
     likeness: np.ndarray | None
     remarks: tuple[str, ...] = ()
+    body_box: Box | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class MaskFacts:
         rest: (how many values, on how many pixels) are not among ``counts``.
         content: hash of the values.
         remarks: of its :class:`Geometry`.
+        outside: values that lie, all or in part, out of the image's ``body_box`` or at its edge.
     """
 
     stored: str
@@ -87,6 +91,7 @@ class MaskFacts:
     remarks: tuple[str, ...] = ()
     palette: Mapping[int, int] = field(default_factory=dict)
     names: Mapping[int, str] = field(default_factory=dict)
+    outside: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -110,6 +115,8 @@ def measure(layout: Layout, case: SourceCase, dataset: SourceDataset) -> CaseFac
         picture = read_repaired_image(layout, case, dataset)
         geometry = picture.geometry
         image = _image_facts(picture)
+        if dataset.modality == "ct":
+            image = replace(image, body_box=find_body_box(picture.pixels))
     except Exception as error:  # a file can be damaged in ways that no library foresees
         findings.append(_unreadable(error, case, dataset, is_mask=False))
     try:
@@ -118,9 +125,17 @@ def measure(layout: Layout, case: SourceCase, dataset: SourceDataset) -> CaseFac
             if geometry is not None:
                 found = layout.read_mask(case, dataset, geometry)
                 mask = _mask_facts(found, geometry, dataset, case)
+                if image is not None and image.body_box is not None and not mask.misplaced:
+                    mask = replace(mask, outside=_codes_outside(found.codes, image.body_box))
     except Exception as error:
         findings.append(_unreadable(error, case, dataset, is_mask=True))
     return CaseFacts(case.id, case.group, image, mask, tuple(findings))
+
+
+def _codes_outside(codes: np.ndarray, box: Box) -> frozenset[int]:
+    """Values of a mask (S, H, W) out of a box or at its edge."""
+    edge = mark_edge(box, codes.shape[1:])
+    return frozenset(code for plane in _narrow(codes) for code in _histogram(plane[edge]))
 
 
 def measure_mask(layout: Layout, case: SourceCase, dataset: SourceDataset) -> MaskValues | None:
@@ -143,8 +158,7 @@ def count_codes(
         known: values that are never left.
         areas: whether to look which pixels lie inside an area, which takes half of the time.
     """
-    if codes.dtype != np.uint8 and codes.size and codes.min() >= 0 and codes.max() < 256:
-        codes = codes.astype(np.uint8)
+    codes = _narrow(codes)
     pixels, flat, inner = Counter[int](), Counter[int](), Counter[int]()
     first: dict[int, int] = {}
     wide = colored or (codes.size > 0 and codes.max() >= 128)  # small values are ids, of which near is not alike
@@ -266,6 +280,12 @@ def _content(array: np.ndarray) -> str:
     digest = hashlib.blake2b(str(array.shape).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
+
+
+def _narrow(codes: np.ndarray) -> np.ndarray:
+    """The same values in 8 bits where these hold them: they are counted faster."""
+    fits = codes.dtype != np.uint8 and codes.size > 0 and codes.min() >= 0 and codes.max() < 256
+    return codes.astype(np.uint8) if fits else codes
 
 
 def _histogram(values: np.ndarray) -> Counter[int]:

@@ -15,7 +15,7 @@ from caseunet.inference.fingerprint import found_features, image_features, outsi
 from caseunet.inference.predictor import Group, NetworkInput, Predictor
 from caseunet.metrics.overlap import Counts
 from caseunet.progress import Display
-from caseunet.types import BY_BLOCKS, Fold, LabelMap, Preprocessing, Ranges
+from caseunet.types import BY_BLOCKS, IGNORE, Fold, LabelMap, Preprocessing, Ranges
 
 PROTOCOL = (
     "of the fold's validation cases, which the network did not train on, in the geometry of their source files and "
@@ -58,7 +58,8 @@ class SegmentedCase:
     Attributes:
         case: its id.
         title: with the slices of the part.
-        reference, predicted: (S, H, W), uint8, of the source's slices.
+        reference, predicted: (S, H, W), uint8, of the source's slices; of the reference :data:`IGNORE` where nobody
+            judged.
         spacing: of these pixels, millimetres.
         nll: mean negative log likelihood of the sampled pixels at each temperature.
         certainty, right: of sampled pixels in question, (T, n) and (n,).
@@ -223,6 +224,7 @@ def _training_features(
         meter = ConfidenceMeter(label_map, len(positions))
         for n, s in enumerate(positions):
             ids = torch.from_numpy(prepared.label_slice(case, int(s)) if labels is None else labels[s]).long()
+            ids[ids == IGNORE] = 0
             meter.add(torch.nn.functional.one_hot(ids, len(label_map)).permute(2, 0, 1)[None].float(), n)
         features = image_features(slices, preprocessing, prepared.standard(case), prepared.spacing(case))
         yield features | found_features(meter.result())
@@ -274,7 +276,7 @@ def segment_case(
             for maps in raised_in_slabs(group.logits, whole.placement.box_size):
                 ids = ids_in_box[first : first + len(maps), row : row + maps.shape[2]]  # noqa: B023
                 row += maps.shape[2]
-                chosen = draw.random(ids.shape) < share  # noqa: B023
+                chosen = (draw.random(ids.shape) < share) & (ids != IGNORE)  # noqa: B023
                 logits = maps.permute(0, 2, 3, 1).cpu().numpy()[chosen]
                 sampled.append((logits.astype(np.float64), ids[chosen]))  # noqa: B023
 
@@ -382,6 +384,6 @@ def _gain(
 
 
 def _dice(reference: np.ndarray, predicted: np.ndarray, members: Sequence[int]) -> float | None:
-    there, found = np.isin(reference, members), np.isin(predicted, members)
+    there, found = np.isin(reference, members), np.isin(predicted, members) & (reference != IGNORE)
     counts = Counts(int(there.sum()), int(found.sum()), int((there & found).sum()))
     return None if np.isnan(counts.dice) else counts.dice

@@ -14,7 +14,7 @@ from caseunet.types import Size
 
 RECIPES = ("default", "paper")
 LAYOUTS = ("lits", "endovis2018", "endovis2018-types", "endovis2017", "nnunet", "msd", "dicom", "folder")
-SPLITS = ("group", "lits", "isinet", "slice-blocks")
+SPLITS = ("auto", "group", "lits", "isinet", "slice-blocks")
 
 Positive = Annotated[int, Field(ge=1, strict=True)]
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -37,6 +37,13 @@ class PrepareConfig(Section):
     group: str | None = None
     """Pattern that finds the patient or sequence in a case's name: ^[^_]+ takes what stands before the first "_". Its
     first bracket counts, if it has one. null keeps the layout's own groups."""
+    images: tuple[str, ...] = ()
+    """Which files are images, where names do not tell: patterns of files or folders below RAW, such as photos or
+    "*_t1.nii.gz". () leaves it to the names."""
+    masks: tuple[str, ...] = ()
+    """Which files are masks, likewise: 1st_manual, or "*_seg.png"."""
+    channels: tuple[str, ...] = ()
+    """How the names of files end that hold one channel each, in order: [t1n, t1c, t2w, t2f]. () finds it."""
     plan: Path | None = None
     """Repair plan, written by audit --repair: what to do with faulty cases."""
     workers: Annotated[int, Field(ge=0)] | None = None
@@ -49,10 +56,12 @@ class PrepareConfig(Section):
     with ``size``."""
     crop_air: bool = False
     """Cut off the rows and columns of a CT that hold nothing but air around the body."""
-    split: str = "group"
-    """"group" keeps each patient or sequence whole; "lits" and "isinet" are published splits; a .json (nnU-Net's
-    splits_final.json) or .csv (columns case and fold, or case and part) names the cases; "slice-blocks" holds out
-    blocks of slices of every case, for a single patient, and measures no generalisation."""
+    split: str = "auto"
+    """"auto" keeps the split that the data set brings, such as folders train/ and val/, else makes folds by group.
+    "group" makes folds that keep each patient or sequence whole, of all but a test set; "lits" and "isinet" are
+    published splits; a .json (nnU-Net's splits_final.json) or .csv (columns case and fold, or case and part) names the
+    cases; "slice-blocks" holds out blocks of slices of every case, for a single patient, and measures no
+    generalisation."""
     folds: Annotated[int, Field(ge=2)] = 5
     """Folds of the cross-validation by group; at most one per group."""
     block: Positive = 8
@@ -69,6 +78,11 @@ class PrepareConfig(Section):
         if self.split not in SPLITS and not self.split.lower().endswith((".json", ".csv")):
             raise ValueError(f'split is {", ".join(SPLITS)}, or a file that ends in .json or .csv, not "{self.split}"')
         return self
+
+    @field_validator("images", "masks", "channels", mode="before")
+    @classmethod
+    def _patterns(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str | int) else value
 
     @field_validator("spacing", mode="before")
     @classmethod

@@ -69,7 +69,7 @@ class Input:
     def suffix(self) -> str:
         """Of its mask: the image's own kind where that can hold a mask, NIfTI for DICOM, PNG for JPEG."""
         name = self.files[0].name.lower()
-        known = (*images.SUFFIXES[:2], *(s for s in images.SUFFIXES[2:] if s not in (".jpg", ".jpeg")))
+        known = (*images.SUFFIXES[:2], *(s for s in images.SUFFIXES[2:] if s not in (".jpg", ".jpeg", ".gif")))
         own = next((suffix for suffix in known if name.endswith(suffix)), None)
         return own or (".png" if raster.is_raster(self.files[0]) else ".nii.gz")
 

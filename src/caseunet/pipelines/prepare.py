@@ -388,9 +388,12 @@ def read_case(
 
 def _split(rows: list[CaseRow], dataset: SourceDataset, config: PrepareConfig) -> Split:
     cases = {}
+    parts = {case.id: case.part for case in dataset.cases}
     for row in rows:
         pixels = np.reshape(row.slice_class_pixels, (row.slices, -1)).sum(0)
-        cases[row.id] = SplitCase(row.group, row.slices, frozenset((np.flatnonzero(pixels[1:]) + 1).tolist()))
+        cases[row.id] = SplitCase(
+            row.group, row.slices, frozenset((np.flatnonzero(pixels[1:]) + 1).tolist()), parts[row.id]
+        )
     return make_split(config, cases, dataset.group_name, dataset.format)
 
 

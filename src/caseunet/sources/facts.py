@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
-from caseunet.errors import BadValuesError, UserError
+from caseunet.errors import BadValuesError, SeveralMasksError, UserError
 from caseunet.io.geometry import orientation_of
 from caseunet.sources.coding import CodeCount
 from caseunet.sources.layout import Finding, Layout, SourceCase, SourceDataset
@@ -226,7 +226,8 @@ def _unreadable(error: Exception, case: SourceCase, dataset: SourceDataset, is_m
     text = str(error) or type(error).__name__
     files = case.label if is_mask else case.image
     named = next((path for path in files if text.startswith(f"{path}: ")), files[0])
-    kind = "not-finite" if isinstance(error, BadValuesError) else "unreadable"
+    kinds: dict[type[Exception], str] = {BadValuesError: "not-finite", SeveralMasksError: "several-masks"}
+    kind = kinds.get(type(error), "unreadable")
     if not isinstance(error, UserError):
         text = f"cannot be read: {type(error).__name__}: {text}"
     return Finding(

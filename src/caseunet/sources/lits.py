@@ -57,7 +57,7 @@ def cases(root: Path) -> Listing:
             image=(image,),
             label=(labels.pop(name),) if name in labels else (),
             group=name,
-            test=name.startswith("test-"),
+            part="test" if name.startswith("test-") else "",
         )
         for name, image in images.items()
     )

@@ -60,7 +60,9 @@ def cases(root: Path) -> Listing:
                 findings.append(fault("twice", folder / DESCRIPTION, root, text, "Take one entry out."))
             elif image not in absent:
                 labels = (label,) if label is not None and label not in absent else ()
-                found[name] = SourceCase(id=name, image=(image,), label=labels, group=name, test=part == "test")
+                found[name] = SourceCase(
+                    id=name, image=(image,), label=labels, group=name, part="test" if part == "test" else ""
+                )
     if not found and not findings:
         raise no_cases(root, "a training image that dataset.json lists")
     listed = {path for case in found.values() for path in (*case.image, *case.label)}

@@ -79,8 +79,8 @@ def cases(root: Path) -> Listing:
                 continue
             label = labels.pop(case, None) if part == "imagesTr" else None
             image = tuple(files[channel] for channel in range(channels))
-            test = part == "imagesTs"
-            found.append(SourceCase(id=case, image=image, label=(label,) if label else (), group=case, test=test))
+            own = "test" if part == "imagesTs" else ""
+            found.append(SourceCase(id=case, image=image, label=(label,) if label else (), group=case, part=own))
     if not found and not findings:
         raise no_cases(root, f"imagesTr/CASE_0000{ending}")
     findings += [extra_mask(path, root, f"imagesTr/{case}_0000{ending}") for case, path in labels.items()]

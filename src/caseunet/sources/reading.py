@@ -7,9 +7,10 @@ from typing import Literal
 
 import numpy as np
 
-from caseunet.errors import UserError, did_you_mean
+from caseunet.errors import SeveralMasksError, UserError, did_you_mean
 from caseunet.io import images
 from caseunet.io.geometry import canonical_shape, distance_in_voxels, orientation_of
+from caseunet.sources.class_files import read_class_files
 from caseunet.sources.coding import as_colors, coding_of, decode, snap
 from caseunet.sources.layout import Finding, Layout, SourceCase, SourceDataset
 from caseunet.sources.repair import EVERY_CASE, CaseRepair, RepairPlan, code_text
@@ -47,11 +48,20 @@ def read_image(case: SourceCase, rgb: bool) -> Picture:
 
 
 def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask:
-    """The values of a case's mask, which lies in one file.
+    """The values of a case's mask, which lies in one file, or in one for each class.
 
     Raises:
-        UserError: the file is missing or damaged.
+        UserError: a file is missing or damaged, or there are several masks.
     """
+    if dataset.class_files:
+        classes = known_coding(dataset).label_map.names
+        return read_class_files(case.label, {name: i for i, name in enumerate(classes) if i}, image)
+    if len(case.label) > 1:
+        names = ", ".join(dataset.relative(path) for path in case.label[:4]) + (" …" if len(case.label) > 4 else "")
+        raise SeveralMasksError(
+            f"{case.label[0]}: one of {len(case.label)} masks of {case.id} ({names}); they are not merged unasked. "
+            "Say which is meant, such as --prepare.masks '*_mask1.*', or leave files out with the ignore of a plan."
+        )
     colored = None if dataset.coding is None else dataset.coding.colored
     return images.read_mask(case.label[0], image, colored)
 

@@ -155,7 +155,7 @@ class AugmentConfig(Section):
     flip_rows: bool | None = None
     """Turn half of the images upside down."""
     flip_columns: bool | None = None
-    """Turn half of the images left to right."""
+    """Turn half of the images left to right; null does not where classes are named left or right."""
     rotation: Annotated[float, Field(ge=0, le=180)] | None = None
     """Largest rotation either way, degrees."""
     scale: Annotated[float, Field(ge=1, le=4)] | None = None
@@ -294,7 +294,8 @@ class PredictionSettings(Section):
     """Of the network's arithmetic: float32, in which bundles are measured, or bfloat16, on processors made for it
     nearly twice as fast. The others are those of exports alone."""
     flips: bool = False
-    """Whether the mean of four predictions is taken: as it is, mirrored left to right, top to bottom, and both."""
+    """Whether the mean of four predictions is taken: as it is, mirrored left to right, top to bottom, and both; of two,
+    as it is and top to bottom, where classes are named left or right."""
     scales: Annotated[tuple[Annotated[float, Field(ge=0.25, le=4)], ...], Field(min_length=1)] = (1.0,)
     """Factors on height and width of the network's input; the mean of their predictions is taken."""
     clean: bool = True

@@ -1,10 +1,13 @@
 """What passes between the layers: labels, geometry, cases, and how pixels become network input."""
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 Modality = Literal["ct", "mr", "rgb", "gray"]
 Channel = Annotated[int, Field(ge=0, le=255)]
@@ -28,6 +31,14 @@ class Label(Stored):
     id: Annotated[int, Field(ge=0, le=254)]
     name: Annotated[str, Field(min_length=1)]
     color: Color
+
+
+def _turned(words: tuple[str, ...], place: int) -> tuple[str, ...]:
+    """A name with l for r, or r for l, as its first or last word; () where it has neither, or is nothing else."""
+    other = {"l": "r", "r": "l"}.get(words[place]) if len(words) > 1 else None
+    if other is None:
+        return ()
+    return (other, *words[1:]) if place == 0 else (*words[:-1], other)
 
 
 class LabelMap(Stored):
@@ -57,6 +68,19 @@ class LabelMap(Stored):
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(label.name for label in self.labels)
+
+    @property
+    def sided_names(self) -> tuple[str, ...]:
+        """Of classes that are left or right: one looks like the other in a mirrored image.
+
+        "left kidney", "KidneyRight", or "kidney_l" where there is a "kidney_r" too.
+        """
+        words = {name: tuple(word.lower() for word in _WORD.findall(name)) for name in self.names}
+        return tuple(
+            name
+            for name, own in words.items()
+            if {"left", "right"} & set(own) or _turned(own, 0) in words.values() or _turned(own, -1) in words.values()
+        )
 
     @property
     def colors(self) -> tuple[Color, ...]:

@@ -86,6 +86,9 @@ class Source(Stored):
     modality: Modality
     plan: str | None = None
     group: str | None = None
+    images: tuple[str, ...] = ()
+    masks: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
     window: tuple[float, float] | None = None
     ranges: dict[str, Ranges] = Field(default_factory=dict)
     """Of cases of which only some slices were scored."""

@@ -255,6 +255,9 @@ def _source(
         modality=truth.dataset.modality,
         plan=None if config.plan is None else str(config.plan.resolve()),
         group=config.group,
+        images=config.images,
+        masks=config.masks,
+        channels=config.channels,
         ranges=ranges or {},
         window=window or ((0.0, 255.0) if truth.dataset.modality == "rgb" else None),
     )

@@ -110,6 +110,7 @@ def prepare(
             licence=dataset.licence,
             label_map=label_map,
             channels=len(intensities.mean),
+            channel_names=dataset.channel_names,
             dtype=str(np.result_type(*(images[row.id].stored for row in rows))),
             grid=grid,
             intensities=intensities,
@@ -123,6 +124,9 @@ def prepare(
                 plan=None if config.plan is None else str(config.plan.resolve()),
                 group=config.group,
                 modality=None if config.modality == "auto" else config.modality,
+                images=config.images,
+                masks=config.masks,
+                channels=config.channels,
             ),
         )
         empty = [name for name, pixels in zip(info.label_map.names, info.class_pixels, strict=True) if pixels == 0]

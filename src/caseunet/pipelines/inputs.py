@@ -252,7 +252,8 @@ def _joined(found: Sequence[Input], channels: Channels) -> list[Input]:
     used: dict[Path, str] = {}
     for key, files in by_key.items():
         paths = tuple(files[n].paths[0] for n in sorted(files))
-        name = key.rstrip("/")
+        folder, _, last = key.rpartition("/")
+        name = folder if last in ("", folder.rpartition("/")[2]) and folder else key  # a folder that is called so
         missing = [channel for n, channel in enumerate(names) if n not in files]
         if missing:
             error = f"{paths[0]}: channel {', '.join(missing)} of {name} is missing; each image has {', '.join(names)}."

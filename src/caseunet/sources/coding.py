@@ -4,13 +4,13 @@ import colorsys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
 
 from caseunet.errors import UserError
 from caseunet.files import read_json
+from caseunet.sources.class_names import class_entries
 from caseunet.types import Color, Label, LabelCoding, LabelMap
 
 COVERED = 0.6
@@ -65,7 +65,7 @@ def coding_of(
 
 
 def read_labels_json(path: Path, colored: bool = True) -> LabelCoding:
-    """The classes that a ``labels.json`` names: a list, or {"classes": a list}, of name, classid and color.
+    """The classes that a ``labels.json`` names, in one of the forms of :func:`class_entries`.
 
     Args:
         path: the file.
@@ -74,24 +74,20 @@ def read_labels_json(path: Path, colored: bool = True) -> LabelCoding:
     Raises:
         UserError: it is none, or two classes share a name, id or colour.
     """
-    content: Any = read_json(path, "labels.json with name, color and classid of each class")
-    entries: Any = content.get("classes") if isinstance(content, dict) else content
-    try:
-        entries = sorted(entries, key=lambda entry: entry["classid"])
-        ids = [entry["classid"] for entry in entries]
-        if not all(isinstance(number, int) for number in ids) or len(set(ids)) < len(ids) or ids[:1] != [0]:
-            raise UserError(f"{path}: label ids must be whole numbers from 0 (the background), each once, not {ids}.")
-        spare = palette(len(entries))
-        colors = [tuple(e["color"][:3]) if colored or "color" in e else spare[i] for i, e in enumerate(entries)]
-        labels = tuple(
-            Label(id=i, name=entry["name"], color=color)
-            for i, (entry, color) in enumerate(zip(entries, colors, strict=True))
+    entries = class_entries(read_json(path, "labels.json with name, color and classid of each class"), path)
+    lacking = next((entry.name for entry in entries if entry.color is None), None)
+    if colored and lacking is not None:
+        raise UserError(
+            f"{path}: the masks hold colours: expected a list of classes, each with name, color and classid"
         )
+    ids = [entry.value for entry in entries]
+    spare = palette(len(entries))
+    try:
+        given = [{"id": i, "name": e.name, "color": e.color or spare[i]} for i, e in enumerate(entries)]
+        labels = tuple(Label.model_validate(entry) for entry in given)
         label_map = LabelMap(labels=labels, structures={label.name: (label.id,) for label in labels[1:]})
     except ValidationError as error:
         raise UserError(f"{path}: {_reason(error)}.") from error
-    except (TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"{path}: expected a list of classes, each with name, color and classid.") from error
     codes = {packed(label.color): label.id for label in labels} if colored else {n: i for i, n in enumerate(ids)}
     return LabelCoding(label_map=label_map, codes=codes, colored=colored)
 

@@ -31,6 +31,9 @@ SOURCES.add(MSD.name, MSD)
 SOURCES.add(DICOM.name, DICOM)
 SOURCES.add(FOLDER.name, FOLDER)
 
+SPLIT_FILES = ("splits_final.json", "splits.json", "splits.csv", "split.csv")
+"""Files that may hold a split, which is taken only if it is asked for."""
+
 __all__ = [
     "SOURCES",
     "Finding",
@@ -67,6 +70,11 @@ def open_source(root: Path, config: PrepareConfig) -> tuple[Layout, SourceDatase
             cases=tuple(_regrouped(case, config.group) for case in dataset.cases),
             findings=tuple(finding for finding in dataset.findings if finding.kind != "groups"),
         )
+    unused = [name for name in SPLIT_FILES if (root / name).is_file()] if config.split == "auto" else []
+    if unused:
+        text, advice = f"a split is there in {unused[0]}, and not used", f"Use it: --prepare.split {root / unused[0]}"
+        told = Finding(level="warning", kind="own-split", text=text, advice=advice, file=unused[0])
+        dataset = replace(dataset, findings=(*dataset.findings, told))
     if config.plan is not None:
         dataset = apply_plan(dataset, read_plan(config.plan), str(config.plan))
     return layout, dataset

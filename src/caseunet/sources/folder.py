@@ -34,8 +34,9 @@ from caseunet.sources.layout import (
     relative,
     twice,
 )
-from caseunet.sources.names import find_groups, folder_role, is_rater, normal, part_of, told_groups
+from caseunet.sources.names import find_groups, folder_role, is_rater, normal, part_of, part_of_name, told_groups
 from caseunet.sources.pairing import Pairs, pair
+from caseunet.sources.polygons import class_names, coco_images, image_of, is_coco, is_labelme
 from caseunet.sources.reading import file_layout
 from caseunet.sources.roles import Choice, Roles, sort_files
 from caseunet.types import LabelCoding, Modality
@@ -62,12 +63,14 @@ class Survey:
         class_names: where each class has a file of its own, the classes.
         channels: how the names of the channels' files end.
         question: what has to be asked before masks can be used; "" for nothing.
+        outlines: whether the masks are outlines of COCO or LabelMe.
     """
 
     listing: Listing
     class_names: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
     question: str = ""
+    outlines: bool = False
 
 
 def matches(root: Path) -> bool:
@@ -99,9 +102,16 @@ def discover(root: Path, choice: Choice = Choice()) -> SourceDataset:  # noqa: B
     own = root / "labels.json"
     notes = [Finding(level="note", kind="modality", text=remark)] if remark else []
     coding = _named(own, listed) if own.is_file() else None
+    if survey.outlines:
+        names = class_names(sorted({path for case in listed for path in case.label}))
+        if not names:
+            raise UserError(f"{root}: its JSON files hold no outlines, so there is nothing to learn.")
+        text = f"masks are outlines of JSON files; the classes are {', '.join(names)}"
+        notes.append(Finding(level="note", kind="outlines", text=text))
+        coding = coding_of({0: "background", **dict(enumerate(names, start=1))})
     if survey.class_names:
         text = f"each class has a file of its own; the classes are {', '.join(survey.class_names)}"
-        notes.append(Finding(level="note", kind="found-classes", text=text))
+        notes.append(Finding(level="note", kind="class-files", text=text))
         coding = coding_of({0: "background", **dict(enumerate(survey.class_names, start=1))})
     return SourceDataset(
         format="folder",
@@ -139,19 +149,63 @@ def look(root: Path, choice: Choice = Choice()) -> Survey:  # noqa: B008
     for name, found in pairs.items():
         for picture, told in found.masks.items():
             labels.setdefault(picture, []).extend((by_set[name][n], rest) for n, rest in told)
-    class_names = _class_names(labels)
+    by_file = _class_names(labels)
+    outlines = not labels and not roles.masks and not choice.masks
+    if outlines:
+        pictures = pictures or _without_twice(_of_unknown(roles), root)[0]
+        labels, said = _outlined(root, files, pictures)
+        findings += said
     alone = {picture for found in pairs.values() for picture in found.alone}
     listed = [case for case in _cases(root, pictures, labels, alone) if case.image[0] not in broken]
+    listed, lists = _parts_of_lists(root, files, listed)
+    findings += lists
     for name, masks in by_set.items():
         unpaired = [mask for n, mask in enumerate(masks) if n not in pairs[name].paired]
         findings += [extra_mask(m.paths[0], root, f"an image of the name {m.key}") for m in unpaired]
     findings += _left_out(root, files, readable, roles, listed, findings)
-    return Survey(Listing(tuple(listed), tuple(findings)), class_names, channels, question)
+    if outlines and not labels and not roles.images:
+        listed = []
+    return Survey(Listing(tuple(listed), tuple(findings)), by_file, channels, question, outlines and bool(labels))
 
 
 def _of_unknown(roles: Roles) -> tuple[Item, ...]:
     """Images in folders whose names tell nothing, where no other files are images."""
     return tuple(item if item.place else replace(item, place=item.folder) for item in roles.unknown)
+
+
+def _outlined(
+    root: Path, files: Sequence[Path], pictures: Sequence[Item]
+) -> tuple[dict[int, list[tuple[Item, str]]], list[Finding]]:
+    """The JSON files that hold the outlines of images: COCO's of many, LabelMe's of one each."""
+    found = [path for path in files if path.suffix.lower() == ".json" and path.name != "labels.json"]
+    labels: dict[int, list[tuple[Item, str]]] = {}
+    findings: list[Finding] = []
+    coco = [path for path in found if is_coco(path)]
+    for path in coco:
+        known = coco_images(path)
+        seen = set()
+        for n, picture in enumerate(pictures):
+            if (image := image_of(known, picture.paths[0])) is not None:
+                labels.setdefault(n, []).append((Item((path,), "", ""), ""))
+                seen.add(str(image["file_name"]))
+        absent = [name for name in known if name not in seen]
+        if absent:
+            text = f"names {counted(len(absent), 'image')} that are not there, {absent[0]} among them"
+            findings.append(Finding(level="warning", kind="missing-file", text=text, file=relative(path, root)))
+    if not coco:
+        beside = [path for path in found if is_labelme(path)]
+        items = [Item((path,), _folder_below(path, root, pictures), path.stem) for path in beside]
+        pairs = pair(pictures, items)
+        labels = {n: [(items[mask], "") for mask, _ in masks] for n, masks in pairs.masks.items()}
+        left = [path for n, path in enumerate(beside) if n not in pairs.paired]
+        findings += [extra_mask(path, root, f"an image of the name {path.stem}") for path in left]
+    return labels, findings
+
+
+def _folder_below(path: Path, root: Path, pictures: Sequence[Item]) -> str:
+    """The folder of an item for a file: that of an image beside it, else its own."""
+    beside = (item.folder for item in pictures if item.paths[0].parent == path.parent)
+    return next(beside, relative(path.parent, root) if path.parent != root else "")
 
 
 def _without_twice(pictures: Sequence[Item], root: Path) -> tuple[list[Item], list[Finding]]:
@@ -249,6 +303,9 @@ def _cases(
     ]
     groups = find_groups(ids)
     parts = [part_of(PurePosixPath(item.paths[0].relative_to(root).as_posix())) for item in pictures]
+    for n, masks in labels.items():  # COCO has a file for each part
+        path = masks[0][0].paths[0]
+        parts[n] = parts[n] or (part_of_name(path.stem) if path.suffix.lower() == ".json" else "")
     listed = [
         SourceCase(
             id=ids[n],
@@ -260,6 +317,45 @@ def _cases(
         for n, item in enumerate(pictures)
     ]
     return tuple(sorted(listed, key=lambda case: natural(case.id)))
+
+
+def _parts_of_lists(
+    root: Path, files: Sequence[Path], listed: Sequence[SourceCase]
+) -> tuple[list[SourceCase], list[Finding]]:
+    """The cases with the parts that lists such as train.txt and val.txt give them, where folders give none."""
+    lists = [path for path in files if path.suffix.lower() in (".txt", ".lst") and part_of_name(path.stem)]
+    folders = sorted({path.parent for path in lists})
+    chosen = [folder for folder in folders if folder.name.lower() == "segmentation"] if len(folders) > 1 else folders
+    if not chosen or len(lists) < 2 or any(case.part for case in listed):
+        return list(listed), []
+    known: dict[str, set[str]] = {}
+    for case in listed:
+        for name in (case.id, case.id.rpartition("/")[2], images.stem(case.image[0])):
+            known.setdefault(normal(name), set()).add(case.id)
+    parts: dict[str, set[str]] = {}
+    absent: list[str] = []
+    for path in (path for path in lists if path.parent == chosen[0]):
+        for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+            name = line.split()[0] if line.split() else ""
+            keys = [normal(name), normal(images.stem(Path(name)))] if name else []
+            found = next((known[key] for key in keys if len(known.get(key, ())) == 1), None)
+            if found is not None:
+                parts.setdefault(next(iter(found)), set()).add(part_of_name(path.stem))
+            elif name:
+                absent.append(f"{relative(path, root)}: {name}")
+    both = [case for case, own in parts.items() if len(own) > 1]
+    findings = []
+    where = relative(chosen[0], root) if chosen[0] != root else "the folder"
+    if both or not parts:
+        why = f"{both[0]} is in two of them" if both else "no name in them is that of an image"
+        text = f"the lists of a split in {where} are not used: {why}"
+        return list(listed), [Finding(level="warning", kind="own-split", text=text)]
+    if absent:
+        text = f"{counted(len(absent), 'name')} in the lists of the split have no image, {absent[0]} among them"
+        findings.append(Finding(level="warning", kind="own-split", text=text))
+    names = ", ".join(path.name for path in lists if path.parent == chosen[0])
+    findings.append(Finding(level="note", kind="own-split", text=f"the split is that of the lists {names} in {where}"))
+    return [replace(case, part=next(iter(parts.get(case.id, {""})))) for case in listed], findings
 
 
 def _left_out(
@@ -277,7 +373,7 @@ def _left_out(
     used |= named | set(refused) | {path for mask in roles.masks for path in mask.paths}
     others = [path for path in readable if path not in used]
     unread = [p for p in files if p.suffix.lower() in UNREAD]
-    beside = [p for p in files if p.suffix.lower() in BESIDE and p.name != "labels.json" and p.parent != root]
+    beside = [p for p in files if p.suffix.lower() in BESIDE and p.parent != root and p not in used]
     return (
         *left_out(others, root, "neither images nor masks by their names, and left out", "warning"),
         *left_out(refused, root, "left out, for the patterns do not select them"),
@@ -311,8 +407,12 @@ def found_files(root: Path) -> str:
     ]
     if not shown:
         return "Found no files."
+    if any(kind in ("XML", "TXT") for _, kind in merged):
+        hint = " (XML and TXT files of Pascal VOC or YOLO hold boxes or outlines, which are not read.)"
+    else:
+        hint = ""
     more = f", and more in {len(shown) - MAX_SHOWN} others" if len(shown) > MAX_SHOWN else ""
-    return f"Found {', '.join(shown[:MAX_SHOWN])}{more}."
+    return f"Found {', '.join(shown[:MAX_SHOWN])}{more}.{hint}"
 
 
 def _kind(path: Path) -> str:

@@ -95,6 +95,12 @@ def part_of(path: PurePosixPath) -> str:
     return ""
 
 
+def part_of_name(name: str) -> str:
+    """The part of a split that a file's name tells: "train" of "instances_train2017"; "" for none."""
+    told = {PART_WORDS[word.lower()] for word in _WORD.findall(name) if word.lower() in PARTS}
+    return told.pop() if len(told) == 1 else ""
+
+
 def is_rater(name: str) -> bool:
     """Whether what tells two masks of one image apart is who drew them, or a number, and no class."""
     return not any(character.isalpha() for character in name) or re.search(_RATERS, name, re.IGNORECASE) is not None

@@ -13,6 +13,7 @@ from caseunet.io.geometry import canonical_shape, distance_in_voxels, orientatio
 from caseunet.sources.class_files import read_class_files
 from caseunet.sources.coding import as_colors, coding_of, decode, snap
 from caseunet.sources.layout import Finding, Layout, SourceCase, SourceDataset
+from caseunet.sources.polygons import read_outlines
 from caseunet.sources.repair import EVERY_CASE, CaseRepair, RepairPlan, code_text
 from caseunet.types import Geometry, LabelCoding, Mask, Picture
 
@@ -48,11 +49,14 @@ def read_image(case: SourceCase, rgb: bool) -> Picture:
 
 
 def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask:
-    """The values of a case's mask, which lies in one file, or in one for each class.
+    """The values of a case's mask, which is one file, one for each class, or outlines.
 
     Raises:
         UserError: a file is missing or damaged, or there are several masks.
     """
+    if case.label[0].suffix.lower() == ".json":
+        classes = known_coding(dataset).label_map.names
+        return read_outlines(case.label[0], case.image[0], image, {name: i for i, name in enumerate(classes) if i})
     if dataset.class_files:
         classes = known_coding(dataset).label_map.names
         return read_class_files(case.label, {name: i for i, name in enumerate(classes) if i}, image)

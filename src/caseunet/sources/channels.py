@@ -30,7 +30,7 @@ class Item:
 
     @property
     def key(self) -> str:
-        return f"{self.folder}/{self.name}" if self.folder else self.name
+        return f"{self.folder}/{self.name}".strip("/")
 
 
 def channel_name(pattern: str) -> str:

@@ -286,7 +286,7 @@ def _class_names(labels: dict[int, list[tuple[Item, str]]]) -> tuple[str, ...]:
     counts = Counter(rest for of_case in rests for rest in of_case)
     if all(len(of_case) < 2 for of_case in rests) or any(not rest or is_rater(rest) for rest in counts):
         return ()
-    recurring = 2 * len(counts) <= counts.total() or len(rests) == 1
+    recurring = len(rests) == 1 or 2 * sum(number > 1 for number in counts.values()) >= len(counts)
     return tuple(sorted(counts, key=natural)) if recurring else ()
 
 

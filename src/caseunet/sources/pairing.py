@@ -59,7 +59,7 @@ def pair(pictures: Sequence[Item], masks: Sequence[Item]) -> Pairs:
 
 def _mask_key(item: Item) -> str | None:
     stem = mask_key(item.name)
-    return None if stem is None or not (stem or item.folder) else normal(f"{item.folder}/{stem}".lstrip("/"))
+    return None if stem is None or not (stem or item.folder) else normal(f"{item.folder}/{stem}".strip("/"))
 
 
 def _pair_level(

@@ -73,8 +73,8 @@ def open_source(root: Path, config: PrepareConfig) -> tuple[Layout, SourceDatase
     unused = [name for name in SPLIT_FILES if (root / name).is_file()] if config.split == "auto" else []
     if unused:
         text, advice = f"a split is there in {unused[0]}, and not used", f"Use it: --prepare.split {root / unused[0]}"
-        told = Finding(level="warning", kind="own-split", text=text, advice=advice, file=unused[0])
-        dataset = replace(dataset, findings=(*dataset.findings, told))
+        note = Finding(level="warning", kind="own-split", text=text, advice=advice, file=unused[0])
+        dataset = replace(dataset, findings=(*dataset.findings, note))
     if config.plan is not None:
         dataset = apply_plan(dataset, read_plan(config.plan), str(config.plan))
     return layout, dataset

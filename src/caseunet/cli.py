@@ -65,7 +65,10 @@ LayoutName = Annotated[str | None, Parameter(help=f"Raw layout: {', '.join(LAYOU
 PlanFile = Annotated[Path | None, Parameter(help="Repair plan, written by audit --repair.")]
 SplitName = Annotated[
     str | None,
-    Parameter(help="How to split: group (the default), lits, isinet, slice-blocks, splits_final.json or a CSV."),
+    Parameter(
+        help="How to split: auto (the data set's own split, else group), group, lits, isinet, slice-blocks, "
+        "splits_final.json or a CSV."
+    ),
 ]
 FoldNumber = Annotated[int | None, Parameter(help="Fold of --split; if not given, the model's own.")]
 Device = Annotated[Literal["auto", "cpu", "cuda", "mps"], Parameter(help="Where to compute.")]

@@ -1,5 +1,7 @@
 """Views at prediction: what a network sees mirrored or scaled comes back where it was."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -105,3 +107,14 @@ def test_air_around_a_body_costs_nothing(lits_bundle: Bundle, monkeypatch: pytes
     assert wanted == [range(1), range(2, 5), range(5, 6), range(9, 10)]
     top, left, bottom, right = groups[0][1]
     assert (top, left, bottom, right) == (48, 88, 149, 169)
+
+
+def test_left_is_not_turned_into_right(lits_bundle: Bundle) -> None:
+    """Of a model with sides --flips is the mean of two views: as it is, and upside down."""
+    info = lits_bundle.info
+    labels = tuple(label.model_copy(update={"name": f"left {label.name}"}) for label in info.label_map.labels)
+    sided = info.model_copy(update={"label_map": info.label_map.model_copy(update={"labels": labels})})
+    predictor = Predictor(replace(lits_bundle, info=sided), settings=PredictionSettings(flips=True))
+    assert predictor.has_sides
+    assert not Predictor(lits_bundle).has_sides
+    assert [view.mirrored for view in views(predictor.settings, has_sides=True)] == [(), (2,)]

@@ -335,4 +335,6 @@ def test_masks_that_claim_another_place_are_refused_until_a_plan_says_what_count
 
 def test_other_files_are_named(raw: Path, tmp_path: Path) -> None:
     shutil.copy(raw / "volume-0.nii", raw / "patient9.nii")
-    assert any("NIfTI files with other names: patient9.nii" in n for n in prepare(raw, tmp_path / "p").info.notes)
+    assert any(
+        "image files with other names: 1 file: patient9.nii" in n for n in prepare(raw, tmp_path / "p").info.notes
+    )

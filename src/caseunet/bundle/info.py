@@ -32,6 +32,8 @@ class TrainingData(Stored):
     licence: str
     image_hashes: tuple[str, ...]
     """BLAKE2b of each training image's file, so that prediction can tell when it sees one again."""
+    channel_names: tuple[str, ...] = ()
+    """How the names of files end that hold one channel each, in order, so that prediction finds them together."""
 
 
 class Score(Stored):

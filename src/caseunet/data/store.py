@@ -59,6 +59,10 @@ class RawSource(Stored):
     group: str | None = None
     modality: Modality | None = None
     """Where it was given, not found."""
+    images: tuple[str, ...] = ()
+    masks: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
+    """Patterns that tell images, masks and channels; () where names tell it."""
 
 
 class DatasetInfo(Stored):
@@ -71,6 +75,8 @@ class DatasetInfo(Stored):
     licence: str
     label_map: LabelMap
     channels: Annotated[int, Field(ge=1)]
+    channel_names: tuple[str, ...] = ()
+    """How the names of the channels' files end; () where an image is one file, or nnU-Net's numbers tell."""
     dtype: str
     grid: Grid
     intensities: Intensities

@@ -86,6 +86,9 @@ class Source(Stored):
     modality: Modality
     plan: str | None = None
     group: str | None = None
+    images: tuple[str, ...] = ()
+    masks: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
     window: tuple[float, float] | None = None
     plane: PlaneRule = "axial"
     """In which volumes were cut into slices."""

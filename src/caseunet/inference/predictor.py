@@ -127,6 +127,12 @@ class Predictor:
             export is another bundle's or has another precision.
     """
 
+    @property
+    def has_sides(self) -> bool:
+        """Whether a mirrored image would show one class as another: left as right."""
+        plane = getattr(self.info.preprocessing, "plane", "axial")
+        return bool(self.info.label_map.sided_names) and plane != "sagittal"
+
     def __init__(
         self,
         bundle: Bundle | str | Path,
@@ -279,7 +285,7 @@ class Predictor:
     def _logits(self, gathered: Tensor, standard: np.ndarray, networks: Sequence[int] | None) -> Tensor:
         """Of one network and view, or the logarithm of the mean probability over several."""
         asked = self._networks if networks is None else [self._networks[n] for n in networks]
-        looks = [(network, own, view) for network, own in asked for view in views(self.settings)]
+        looks = [(network, own, view) for network, own in asked for view in views(self.settings, self.has_sides)]
         logits = (segment(seen_in(network, view), gathered, own, standard).float() for network, own, view in looks)
         return next(logits) if len(looks) == 1 else log_of_mean(logits)
 

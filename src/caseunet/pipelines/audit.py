@@ -24,7 +24,7 @@ from caseunet.sources.planes import choose_plane, cut_layout
 from caseunet.sources.proposals import write_plan
 from caseunet.sources.reading import check_repairs
 from caseunet.sources.repair import CaseRepair, read_plan
-from caseunet.sources.splits import SplitCase, make_split
+from caseunet.sources.splits import GIVEN, SplitCase, make_split, told_parts
 from caseunet.types import BY_BLOCKS, PlaneRule, Split
 from caseunet.workers import LostWorkerError, run_all
 
@@ -142,24 +142,29 @@ def examine(raw: Path, config: PrepareConfig, display: Display) -> Examination:
         try:
             split = make_split(config, cases, dataset.group_name, layout.name)
         except UserError as error:
-            level: Level = "warning" if config.split == "group" else "error"  # one patient is no fault of the data
+            level: Level = (
+                "warning" if config.split in ("auto", "group") else "error"
+            )  # one patient is no fault of the data
             told = Finding(level=level, kind="split", text=str(error))
             dataset = replace(dataset, findings=(*dataset.findings, told))
     if split is not None and split.by != BY_BLOCKS:
         placed = {case for fold in split.folds for case in (*fold.train, *fold.val)}
-        forgotten = [case for case in cases if case not in placed]
+        forgotten = [case for case in cases if case not in placed and cases[case].part != "test"]
         if forgotten:
             text = f"{counted(len(forgotten), 'case')} in no part of it, {forgotten[0]} among them"
             told = Finding(level="warning", kind="split", text=text, advice="They are prepared, but never used.")
             dataset = replace(dataset, findings=(*dataset.findings, told))
-    named = config.split not in ("group", "slice-blocks")  # only such a split is known to stay as it is
+    dataset = replace(dataset, findings=(*dataset.findings, *told_parts(cases, split, dataset.group_name)))
+    named = config.split not in ("auto", "group", "slice-blocks") or (
+        split is not None and split.by == GIVEN
+    )  # only such a split is known to stay as it is
     findings = judge(dataset, facts, split if named else None)
     return Examination(layout, dataset, tuple(facts), findings, split, plane, time.monotonic() - began)
 
 
 def split_cases(dataset: SourceDataset, facts: Sequence[CaseFacts]) -> dict[str, SplitCase]:
     """What a split must know of the cases that can be prepared."""
-    labelled = {case.id for case in dataset.labelled}
+    labelled = {case.id: case for case in dataset.labelled}
     cases = {}
     for case in facts:
         if case.id in labelled and case.image is not None:
@@ -167,7 +172,7 @@ def split_cases(dataset: SourceDataset, facts: Sequence[CaseFacts]) -> dict[str,
             if case.mask is not None and dataset.coding is not None:
                 pixels = class_pixels(case.mask, dataset.coding, dataset.repairs.get(case.id))
                 classes = (i for i, number in pixels.items() if i and number)
-            cases[case.id] = SplitCase(case.group, case.image.shape[0], frozenset(classes))
+            cases[case.id] = SplitCase(case.group, case.image.shape[0], frozenset(classes), labelled[case.id].part)
     return cases
 
 

@@ -74,6 +74,9 @@ def case_study(
         format=source.layout,
         modality=source.modality,
         group=source.group,
+        images=source.images,
+        masks=source.masks,
+        channels=source.channels,
         plan=None if source.plan is None else Path(source.plan),
         plane=source.plane,
     )

@@ -257,6 +257,9 @@ def _source(
         plan=None if config.plan is None else str(config.plan.resolve()),
         group=config.group,
         plane=truth.plane,
+        images=config.images,
+        masks=config.masks,
+        channels=config.channels,
         ranges=ranges or {},
         window=window or ((0.0, 255.0) if truth.dataset.modality == "rgb" else None),
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from caseunet.errors import UserError
 from caseunet.files import MARKER, content_hash
@@ -15,7 +16,10 @@ from caseunet.io.images import read_geometry as read_file_geometry
 from caseunet.pipelines.predictions import DESCRIPTION, JOURNAL
 from caseunet.progress import Display, counted
 from caseunet.sources import Layout, SourceCase, files_below, matching
+from caseunet.sources.channels import Item, join_channels
 from caseunet.sources.dicom import DICOM
+from caseunet.sources.folder import FOLDER, look
+from caseunet.sources.roles import Choice
 from caseunet.types import Geometry, Picture, Preprocessing
 
 SUFFIXES = (*images.SUFFIXES, *dicom.SUFFIXES, *video.SUFFIXES, ".zip")
@@ -33,6 +37,18 @@ TAKEN = (
 """Files of the predictions as a whole: the folder of a video's masks cannot be called so."""
 
 _MODALITIES = {"ct": ("CT",), "mr": ("MR",), "gray": ("CT", "MR")}
+
+
+class Channels(NamedTuple):
+    """By which files of one image are known.
+
+    Attributes:
+        number: of the channels.
+        names: how the files' names end, in order; () for numbers as nnU-Net has them.
+    """
+
+    number: int
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,7 +86,7 @@ class Input:
     def suffix(self) -> str:
         """Of its mask: the image's own kind where that can hold a mask, NIfTI for DICOM, PNG for JPEG."""
         name = self.files[0].name.lower()
-        known = (*images.SUFFIXES[:2], *(s for s in images.SUFFIXES[2:] if s not in (".jpg", ".jpeg")))
+        known = (*images.SUFFIXES[:2], *(s for s in images.SUFFIXES[2:] if s not in (".jpg", ".jpeg", ".gif")))
         own = next((suffix for suffix in known if name.endswith(suffix)), None)
         return own or (".png" if raster.is_raster(self.files[0]) else ".nii.gz")
 
@@ -154,6 +170,7 @@ def find_inputs(
     leave_out: Path | None = None,
     display: Display | None = None,
     unpacked: ExitStack | None = None,
+    channels: Channels | None = None,
 ) -> list[Input]:
     """The images that files, folders, archives and raw data sets hold.
 
@@ -165,6 +182,7 @@ def find_inputs(
 
     Args:
         unpacked: until it is closed, what archives hold lies in folders of its own; without one, they are no inputs.
+        channels: by which files of one image are known; None where an image is one file.
 
     Raises:
         UserError: an input is missing or holds no image, or two would be written to the same name.
@@ -175,16 +193,18 @@ def find_inputs(
         if _unwritable(str(path)):
             found.append(_checked(Input(_name(path), (path,))))  # is told before anything looks into it
         elif _is(path.is_dir, path):
-            inside = _in_folder(path, leave_out, display, unpacked)
+            inside = _in_folder(path, leave_out, display, unpacked, channels)
             if not inside:
                 raise UserError(f"{path}: holds no image ({', '.join(SUFFIXES)}).")
             found += inside
         elif not _is(path.exists, path):
             raise UserError(f"{path}: no such file or folder.")
         elif archive.is_zip(path) and unpacked is not None:
-            found += _in_archive(path, images.stem(path), display, unpacked)
+            found += _in_archive(path, images.stem(path), display, unpacked, channels)
         else:
             found.append(_checked(Input(_name(path), (path,))))
+    if channels is not None:
+        found = _joined(found, channels)
     _check_apart(found)
     return found
 
@@ -216,10 +236,47 @@ def _check_apart(found: Sequence[Input]) -> None:
                 raise UserError(f"{item.path} would be written among the masks of {other.path}. Predict them apart.")
 
 
-def _in_folder(folder: Path, leave_out: Path | None, display: Display, unpacked: ExitStack | None) -> list[Input]:
+def _joined(found: Sequence[Input], channels: Channels) -> list[Input]:
+    """The inputs, those files as one that hold the channels of one image by their names."""
+    single = {
+        item.id: item for item in found if item.case is None and not item.error and images.is_image(item.files[0])
+    }
+    items = [Item(item.files, *_parts(item.id)) for item in single.values()]
+    numbers = [f"{number:04d}" for number in range(channels.number)]  # as nnU-Net has them
+    for names in (channels.names, numbers):
+        by_key, _ = join_channels(items, names) if len(names) > 1 else ({}, [])
+        if by_key:
+            break
+    else:
+        return list(found)
+    joined: dict[str, Input] = {}
+    used: dict[Path, str] = {}
+    for key, files in by_key.items():
+        paths = tuple(files[n].paths[0] for n in sorted(files))
+        folder, _, last = key.rpartition("/")
+        name = folder if last in ("", folder.rpartition("/")[2]) and folder else key  # a folder that is called so
+        missing = [channel for n, channel in enumerate(names) if n not in files]
+        if missing:
+            error = f"{paths[0]}: channel {', '.join(missing)} of {name} is missing; each image has {', '.join(names)}."
+            joined[key] = Input(name, paths, error=error)
+        else:
+            joined[key] = Input(name, paths, (FOLDER, SourceCase(name, paths, (), name)))
+        used |= dict.fromkeys(paths, key)
+    order = {used.get(item.files[0], item.id) if item.files else item.id: item for item in found}
+    return [_checked(joined.get(key, item)) for key, item in order.items()]
+
+
+def _parts(name: str) -> tuple[str, str]:
+    folder, _, last = name.rpartition("/")
+    return folder, last
+
+
+def _in_folder(
+    folder: Path, leave_out: Path | None, display: Display, unpacked: ExitStack | None, channels: Channels | None
+) -> list[Input]:
     fitting = matching(folder)
     if len(fitting) == 1 and fitting[0] is not DICOM:
-        return _in_layout(folder, fitting[0], display)
+        return _in_layout(folder, fitting[0], display, channels)
     out = None if leave_out is None else leave_out.resolve()
     files = [
         path
@@ -234,7 +291,7 @@ def _in_folder(folder: Path, leave_out: Path | None, display: Display, unpacked:
     for path in others:
         name = _inside(path, folder)
         if archive.is_zip(path) and unpacked is not None:
-            found += _in_archive(path, name, display, unpacked)
+            found += _in_archive(path, name, display, unpacked, channels)
         else:
             found.append(_checked(Input(name, (path,))))
     return found
@@ -244,13 +301,19 @@ def _is_input(path: Path, unpacked: ExitStack | None) -> bool:
     return images.is_image(path) or video.is_video(path) or (archive.is_zip(path) and unpacked is not None)
 
 
-def _in_layout(folder: Path, layout: Layout, display: Display) -> list[Input]:
-    """The cases of a raw data set."""
+def _in_layout(folder: Path, layout: Layout, display: Display, channels: Channels | None) -> list[Input]:
+    """The cases of a raw data set; one that lacks a channel is an input with an error."""
     cases, findings = layout.cases(folder)
+    if layout is FOLDER and channels is not None and channels.names:
+        cases, findings = look(folder, Choice(channels=channels.names)).listing
+    broken = []
     for finding in findings:
-        if finding.level == "error" and finding.kind != "extra-mask":
+        if finding.kind == "channels" and finding.file is not None:
+            path = folder / finding.file
+            broken.append(_checked(Input(_inside(path, folder), (path,), error=f"{path}: {finding.text}.")))
+        elif finding.level == "error" and finding.kind != "extra-mask":
             display.say(f"  left out: {folder / (finding.file or '')}: {finding.text}", "red")
-    return [_checked(Input(case.id, case.image, (layout, case))) for case in cases]
+    return [_checked(Input(case.id, case.image, (layout, case))) for case in cases] + broken
 
 
 def _series(
@@ -285,14 +348,15 @@ def _series(
     return found, [path for path in others if path not in masks and path not in set(left)]
 
 
-def _in_archive(path: Path, name: str, display: Display, unpacked: ExitStack) -> list[Input]:
+def _in_archive(path: Path, name: str, display: Display, unpacked: ExitStack, channels: Channels | None) -> list[Input]:
     """The images of an archive, called by its name; one that cannot be used is an input with an error."""
     try:
         folder = unpacked.enter_context(archive.unpacked(path))
     except UserError as error:
         return [_checked(Input(name, (path,), error=str(error)))]
     try:
-        inside = _in_folder(folder, None, display, None)
+        inside = _in_folder(folder, None, display, None, channels)
+        inside = inside if channels is None else _joined(inside, channels)
         if not inside:
             raise UserError(f"{path}: holds no image ({', '.join(SUFFIXES)}).")
     except UserError as error:

@@ -114,6 +114,7 @@ def prepare(
             licence=dataset.licence,
             label_map=label_map,
             channels=len(intensities.mean),
+            channel_names=dataset.channel_names,
             dtype=str(np.result_type(*(images[row.id].stored for row in rows))),
             grid=grid,
             intensities=intensities,
@@ -128,6 +129,9 @@ def prepare(
                 plan=None if config.plan is None else str(config.plan.resolve()),
                 group=config.group,
                 modality=None if config.modality == "auto" else config.modality,
+                images=config.images,
+                masks=config.masks,
+                channels=config.channels,
             ),
         )
         pixels = sum(row.slices * row.height * row.width for row in rows)
@@ -452,9 +456,12 @@ def read_case(
 
 def _split(rows: list[CaseRow], dataset: SourceDataset, config: PrepareConfig) -> Split:
     cases = {}
+    parts = {case.id: case.part for case in dataset.cases}
     for row in rows:
         pixels = np.reshape(row.slice_class_pixels, (row.slices, -1)).sum(0)
-        cases[row.id] = SplitCase(row.group, row.slices, frozenset((np.flatnonzero(pixels[1:]) + 1).tolist()))
+        cases[row.id] = SplitCase(
+            row.group, row.slices, frozenset((np.flatnonzero(pixels[1:]) + 1).tolist()), parts[row.id]
+        )
     return make_split(config, cases, dataset.group_name, dataset.format)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from PIL import Image
 
-from caseunet.errors import BadValuesError, UserError
+from caseunet.errors import BadValuesError, SeveralMasksError, UserError
 from caseunet.imaging.body import Box, find_body_box, mark_edge
 from caseunet.io.geometry import orientation_of
 from caseunet.sources.coding import CodeCount, MaskValues, classes_of
@@ -259,10 +259,14 @@ def _unreadable(error: Exception, case: SourceCase, dataset: SourceDataset, is_m
     text = str(error) or type(error).__name__
     files = case.label if is_mask else case.image
     named = next((path for path in files if text.startswith(f"{path}: ")), files[0])
-    kind = "not-finite" if isinstance(error, BadValuesError) else "unreadable"
-    repair = CaseRepair(drop=True, why=f"{'mask' if is_mask else 'image'} {kind}")
+    kinds: dict[type[Exception], str] = {BadValuesError: "not-finite", SeveralMasksError: "several-masks"}
+    kind = kinds.get(type(error), "unreadable")
+    why = f"{'mask' if is_mask else 'image'} {kind}"
+    repairs = [CaseRepair(drop=True, why=why)]
     if kind == "not-finite" and not is_mask:
-        repair = CaseRepair(nan=-1024 if dataset.modality == "ct" else 0, why="image not-finite")
+        repairs = [CaseRepair(nan=-1024 if dataset.modality == "ct" else 0, why=why)]
+    if kind == "several-masks":
+        repairs.append(CaseRepair(union=True, why=kind))
     if not isinstance(error, UserError):
         text = f"cannot be read: {type(error).__name__}: {text}"
     return Finding(
@@ -272,7 +276,7 @@ def _unreadable(error: Exception, case: SourceCase, dataset: SourceDataset, is_m
         advice="Get the file again, or leave the case out.",
         case=case.id,
         file=dataset.relative(named),
-        repairs=(repair,),
+        repairs=tuple(repairs),
     )
 
 

@@ -90,7 +90,7 @@ def predict(
         names = ", ".join(info.label_map.sided_names[:4])
         display.say(f"  --flips: mirrored top to bottom alone, for {names} have sides", "yellow")
     with ExitStack() as unpacked:
-        cases = find_inputs(images, out, display, unpacked, _channels(info))
+        cases = find_inputs(images, out, display, unpacked, _channels(info), info.preprocessing.modality)
         if split is not None:
             fold = info.training_data.fold if fold is None else fold
             cases = _of_fold(cases, bundle, split, fold)
@@ -157,7 +157,8 @@ def dry_run(
     budget = Budget(predictor, max_ram)
     costs, failed = [], []
     with ExitStack() as unpacked:
-        for case in find_inputs(inputs, None, display, unpacked, _channels(predictor.info)):
+        info = predictor.info
+        for case in find_inputs(inputs, None, display, unpacked, _channels(info), info.preprocessing.modality):
             try:
                 costs.append(budget.cost(case, outputs))
                 budget.check(costs[-1], case)

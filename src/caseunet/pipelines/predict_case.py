@@ -108,14 +108,19 @@ def _predict_image(
         if info.quality and predictor.settings.clean:
             clean(labels, info.quality.cleaning, info.label_map, voxel_steps(geometry))
         others = _write_shares(shares, item, geometry, work, written) if shares else {}
+    remarks = geometry.remarks
     written.append(target)
     images.write_labels(target, labels, geometry, info.label_map.colors, item.files[0])
     if work.outputs.dicom_seg and item.is_dicom:
         path = _beside(target, item, ".seg.dcm")
-        written.append(path)
         algorithm = Algorithm(info.architecture.name, version("caseunet"), info.weights_hash)
-        write_segmentation(path, labels, geometry, item.files, info.label_map, algorithm)
-        others["dicom_seg"] = path.relative_to(work.folder).as_posix()
+        try:
+            write_segmentation(path, labels, geometry, item.files, info.label_map, algorithm)
+            written.append(path)
+            others["dicom_seg"] = path.relative_to(work.folder).as_posix()
+        except UserError as error:
+            told = item.told(str(error).removeprefix(f"{path}: ")).removeprefix(f"{item.path}: ").removesuffix(".")
+            remarks = (*remarks, f"its mask is written, but it {told}")
     measured = measure_volume(labels, voxel_steps(geometry), info.label_map) if work.outputs.measurements else []
     if work.outputs.overlay:
         path = _beside(target, item, "-overlay.png")
@@ -135,7 +140,7 @@ def _predict_image(
         others=others,
         quality=_judged(predictor, picture, meter, info.quality) if info.quality else None,
         measurements=tuple(to_rows(item.id, measured)),
-        remarks=(*geometry.remarks, *filter(None, [case.placement.remark])),
+        remarks=(*remarks, *filter(None, [case.placement.remark])),
     )
 
 

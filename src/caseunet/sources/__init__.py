@@ -7,6 +7,8 @@ from pathlib import Path
 from caseunet.config import PrepareConfig
 from caseunet.errors import UserError
 from caseunet.files import read_json
+from caseunet.io.dicom_file import is_dicom
+from caseunet.io.images import is_image
 from caseunet.registry import Registry
 from caseunet.sources.dicom import DICOM
 from caseunet.sources.endovis2017 import ENDOVIS2017
@@ -118,6 +120,10 @@ def find_layout(root: Path, name: str = "auto") -> Layout:
 
 
 def matching(root: Path) -> list[Layout]:
-    """The layouts of the lowest rank that match a folder."""
+    """The layouts of the lowest rank that match a folder; files beside at least as many of DICOM are its masks."""
     fitting = [layout for layout in (SOURCES.get(name) for name in SOURCES) if layout.matches(root)]
+    if DICOM in fitting and FOLDER in fitting:
+        files = files_below(root)
+        slices = sum(is_dicom(path) for path in files)
+        fitting.remove(FOLDER if slices >= sum(is_image(path) for path in files) else DICOM)
     return [layout for layout in fitting if layout.rank == min(other.rank for other in fitting)]

@@ -60,6 +60,7 @@ class SourceCase:
         label: the files of the mask; empty without one.
         group: the patient or sequence.
         part: of the split that the data set brings: "train", "val", "test", or "fold 2"; "" where it brings none.
+        volume: of several images in its files, which one is meant; "" where they are one.
     """
 
     id: str
@@ -67,6 +68,7 @@ class SourceCase:
     label: tuple[Path, ...]
     group: str
     part: str = ""
+    volume: str = ""
 
     @property
     def test(self) -> bool:

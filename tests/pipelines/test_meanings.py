@@ -1,10 +1,11 @@
-"""Masks with palettes, from the folder to prepared labels and to scores."""
+"""What masks and images mean, from the folder to prepared labels and to scores."""
 
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK
 from PIL import Image
 
 from caseunet.config import Config
@@ -86,5 +87,42 @@ def test_predictions_may_have_another_palette(order: tuple[int, int], references
             (tmp_path / "raw/masks").mkdir(exist_ok=True)
             Image.fromarray(seen * 255).save(tmp_path / f"raw/masks/a{k}.png")
         write(tmp_path / f"predictions/a{k}.png", seen, COLORS if references == "palette" else GREYS, order)
+    scored = evaluate(tmp_path / "predictions", tmp_path / "raw", tmp_path / "report")
+    assert set(scored.cases["dice"].dropna()) == {1.0}
+
+
+def test_grey_images_of_two_depths_are_an_error(tmp_path: Path, tiny_config: Config) -> None:
+    """The same scene in 16 bits, once 257 times as large, which is read as it was, once on a scale of its own."""
+    rng = np.random.default_rng(0)
+    for folder in ("images", "masks"):
+        (tmp_path / "raw" / folder).mkdir(parents=True)
+    for k, factor in enumerate((1, 257, 100)):
+        pixels = rng.integers(1, 255, SEEN.shape).astype(np.uint8 if factor == 1 else np.uint16) * factor
+        Image.fromarray(pixels).save(tmp_path / f"raw/images/a{k}.png")
+        Image.fromarray(SEEN).save(tmp_path / f"raw/masks/a{k}.png")
+    found = audit(tmp_path / "raw", tmp_path / "audit", tiny_config.prepare)
+    assert [(f.kind, f.case) for f in found.at_level("error")] == [("depth", "a2")]
+    assert [(f.kind, f.case) for f in found.at_level("warning") if f.kind == "remark"] == [("remark", "a1")]
+
+
+def test_segments_are_one_class_by_name(tmp_path: Path, tiny_config: Config) -> None:
+    """Two people numbered the same segments differently."""
+    labels = np.zeros((3, 40, 40), np.uint8)
+    labels[1, 4:20, 4:20], labels[1, 25:30, 25:35] = 1, 2
+    for folder in ("raw/images", "raw/masks", "predictions"):
+        (tmp_path / folder).mkdir(parents=True)
+    for k, names in enumerate((("Liver", "Cyst"), ("cyst", "liver"))):
+        volume = SimpleITK.GetImageFromArray(np.random.default_rng(k).integers(0, 900, labels.shape).astype(np.int16))
+        SimpleITK.WriteImage(volume, tmp_path / f"raw/images/p{k}.nrrd")
+        own = SimpleITK.GetImageFromArray(labels if k == 0 else np.array([0, 2, 1], np.uint8)[labels])
+        for i, name in enumerate(names):
+            own.SetMetaData(f"Segment{i}_Name", name)
+            own.SetMetaData(f"Segment{i}_LabelValue", str(i + 1))
+        SimpleITK.WriteImage(own, tmp_path / f"raw/masks/p{k}.nrrd")
+        SimpleITK.WriteImage(own, tmp_path / f"predictions/p{1 - k}.nrrd")  # the same voxels, numbered otherwise
+    prepared = prepare(tmp_path / "raw", tmp_path / "prepared", tiny_config.prepare)
+    assert prepared.info.label_map.names == ("background", "Liver", "Cyst")
+    for case in ("p0", "p1"):
+        np.testing.assert_array_equal(prepared.labels(case), labels)
     scored = evaluate(tmp_path / "predictions", tmp_path / "raw", tmp_path / "report")
     assert set(scored.cases["dice"].dropna()) == {1.0}

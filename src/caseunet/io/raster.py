@@ -184,6 +184,15 @@ def is_colored(path: Path) -> bool:
         return image.mode not in _GREY
 
 
+def has_palette(path: Path) -> bool:
+    """Whether the header tells of a palette; a file that cannot be read has none."""
+    try:
+        with _open(path) as image:
+            return image.mode == "P"
+    except UserError:
+        return False
+
+
 def write_ids(path: Path, ids: np.ndarray, colors: Sequence[Color]) -> None:
     """Write class ids (H, W) with a palette: viewers show the colours, programs read the ids.
 

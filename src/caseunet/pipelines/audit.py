@@ -11,13 +11,14 @@ from typing import Any
 from caseunet.config import PrepareConfig
 from caseunet.errors import UserError
 from caseunet.files import check_output_folder, output_folder, write_json, write_text
+from caseunet.io import raster
 from caseunet.pipelines.audit_page import Shown, audit_page
 from caseunet.pipelines.repair_plan import ProposedPlan, propose_plan
 from caseunet.progress import Display, counted
 from caseunet.sources import Finding, Layout, SourceCase, SourceDataset, open_source
-from caseunet.sources.coding import MaskValues, find_coding
+from caseunet.sources.coding import MaskValues, find_coding, palette_conflict
 from caseunet.sources.facts import CaseFacts, measure, measure_mask
-from caseunet.sources.judge import class_pixels, judge, settle_coding
+from caseunet.sources.judge import PALETTES, class_pixels, judge, settle_coding
 from caseunet.sources.layout import Level
 from caseunet.sources.pictures import draw
 from caseunet.sources.planes import choose_plane, cut_layout
@@ -180,17 +181,27 @@ def with_coding(layout: Layout, dataset: SourceDataset, workers: int | None) -> 
     """The data set with the meaning of its masks, which are read for it where no file tells.
 
     Raises:
-        UserError: they do not show it.
+        UserError: they do not show it, or their palettes contradict each other.
     """
-    if dataset.coding is not None:
+    if dataset.coding is not None and (dataset.coding.colored or not _has_palette(dataset.labelled)):
         return dataset
     parts = [alone(dataset, (case,)) for case in dataset.labelled]
     results = run_all(partial(_measure_mask, layout), parts, workers)
     masks = [result for _, result in results if isinstance(result, MaskValues)]
+    if dataset.coding is not None:
+        if conflict := palette_conflict(masks):
+            raise UserError(f"{dataset.root}: {conflict}, so that values alone do not tell the classes. {PALETTES}")
+        return dataset
     coding = find_coding(masks)
     if coding is None:
         raise UserError(f"{dataset.root}: its masks show fewer than two classes. Name them in a labels.json.")
     return replace(dataset, coding=coding)
+
+
+def _has_palette(cases: Iterable[SourceCase]) -> bool:
+    """Whether any mask has."""
+    files = (path for case in cases for path in case.label if raster.is_raster(path))
+    return any(raster.has_palette(path) for path in files)
 
 
 def alone(dataset: SourceDataset, cases: tuple[SourceCase, ...]) -> SourceDataset:

@@ -15,6 +15,7 @@ from caseunet.data.folds import fold_of, read_split
 from caseunet.errors import UserError
 from caseunet.files import PARTIAL, is_output, output_folder, unfinished_folder, write_json, write_text
 from caseunet.inference.predictor import Predictor
+from caseunet.inference.quality import list_limits
 from caseunet.pipelines.inputs import Input, find_inputs
 from caseunet.pipelines.predict_case import Work, predict_case
 from caseunet.pipelines.predictions import (
@@ -124,6 +125,7 @@ def predict(
                 cases=tuple(done),
                 failed=tuple(failed),
                 look_first=look_first(done),
+                gate_limits=list_limits(info),
             )
             _write_tables(folder, result)
             journal.close(result)
@@ -257,7 +259,7 @@ def _write_tables(folder: Path, result: PredictionsInfo) -> None:
                 write_json(folder / f"{name}.json", rows)
                 write_text(folder / f"{name}.csv", _as_csv(rows))
     if result.outputs.overlay:
-        write_preview(folder, "Predictions", _preview(result), _facts(result))
+        write_preview(folder, "Predictions", _preview(result), _facts(result), result.gate_limits)
 
 
 def _as_csv(rows: Sequence[dict[str, Any]]) -> str:
@@ -276,16 +278,13 @@ def _preview(result: PredictionsInfo) -> list[PreviewCase]:
         PreviewCase(
             id=case.id,
             picture=case.others.get("overlay"),
-            predicted_dice=case.quality.predicted_dice if case.quality else None,
-            unusual=case.quality.reasons if case.quality and case.quality.unusual is not None else None,
+            quality=case.quality,
+            remarks=case.remarks,
             measurements=case.measurements,
         )
         for case in cases
     ]
-    return shown + [
-        PreviewCase(id=case.id, picture=None, predicted_dice=None, unusual=None, measurements=(), error=case.error)
-        for case in result.failed
-    ]
+    return shown + [PreviewCase(id=case.id, picture=None, error=case.error) for case in result.failed]
 
 
 def _settings_text(settings: PredictionSettings) -> str:

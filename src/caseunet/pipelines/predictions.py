@@ -79,6 +79,8 @@ class PredictionsInfo(Made):
     failed: tuple[FailedCase, ...] = ()
     look_first: tuple[str, ...] = ()
     """Ids of all cases, the one to be looked at first at the front; empty where the bundle cannot tell."""
+    gate_limits: tuple[str, ...] = ()
+    """What the bundle cannot know of images and masks, a sentence each: that nothing is said then means nothing."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "PredictionsInfo":

@@ -42,9 +42,9 @@ def test_file_and_array_give_the_same(predictor: Predictor, lits_raw: Path) -> N
     from_file = predictor.predict(path)
     volume = nifti.read_volume(path).pixels[:, 0]
     assert len(np.unique(from_file.labels)) > 1
-    np.testing.assert_array_equal(from_file.labels, predictor.predict(volume).labels)
+    np.testing.assert_array_equal(from_file.canonical, predictor.predict(volume, axes="NHW").labels)
     np.testing.assert_array_equal(np.asarray(from_file), from_file.labels)
-    assert_equal_but_for_ties(predictor.predict(volume[4]).labels, from_file.labels[4])
+    assert_equal_but_for_ties(predictor.predict(volume[4]).labels, from_file.canonical[4])
 
 
 def test_groups_of_slices_make_no_difference(
@@ -83,7 +83,7 @@ def test_bad_inputs_are_named(predictor: Predictor, lits_bundle: Bundle, tmp_pat
     raster.write_image(tmp_path / "rgb.png", np.zeros((40, 40, 3), np.uint8))
     with pytest.raises(UserError, match="rgb.png: an image file holds no Hounsfield units"):
         predictor.predict(tmp_path / "rgb.png")
-    with pytest.raises(UserError, match=r"\(2, 3, 4, 5\): this model expects \(H, W\) or \(S, H, W\)"):
+    with pytest.raises(UserError, match=r"\(2, 3, 4, 5\): this model expects \(H, W\), or axes="):
         predictor.predict(np.zeros((2, 3, 4, 5)))
     with pytest.raises(UserError, match='no engine "tensorflow"'):
         Predictor(lits_bundle, engine="tensorflow")
@@ -117,13 +117,13 @@ def test_a_spacing_changes_what_an_array_is(lits_bundle: Bundle) -> None:
     predictor._networks[0][0].register_forward_hook(
         lambda module, given, result: seen.append(tuple(given[0].shape[-2:]))
     )
-    assert predictor.predict(np.zeros((40, 48)), spacing=(5, 1.6, 1.6)).labels.shape == (40, 48)
+    assert predictor.predict(np.zeros((40, 48)), spacing=(1.6, 1.6)).labels.shape == (40, 48)
     assert predictor.predict(np.zeros((40, 48))).labels.shape == (40, 48)
     assert seen == [(80, 96), (64, 64)]
 
 
 def test_saving_checks_the_kind_of_file(predictor: Predictor, tmp_path: Path) -> None:
-    result = predictor.predict(np.zeros((2, 40, 40)))
+    result = predictor.predict(np.zeros((2, 40, 40)), axes="NHW")
     with pytest.raises(UserError, match=r"use .png"):
         result.save(tmp_path / "m.nii")
     with pytest.raises(UserError, match=r"expected .nii, .nii.gz, .nrrd, .mha for a volume"):
@@ -200,7 +200,7 @@ def test_a_resized_prediction_lies_where_the_source_does(lits_bundle: Bundle, tm
     made._networks[0] = (brightness, made._networks[0][1])
     volume = np.full((2, 96, 128), -1000, np.int16)
     volume[:, 24:48, 64:96] = 1000
-    labels = made.predict(volume).labels
+    labels = made.predict(volume, axes="NHW").labels
     assert sizes == [(64, 64)]
     assert labels.shape == volume.shape
     assert np.mean(labels != (volume > 0)) < 0.02

@@ -14,10 +14,10 @@ from caseunet.bundle import Bundle, load_bundle
 from caseunet.config import Config
 from caseunet.data.store import Prepared
 from caseunet.errors import Interrupted, UserError
-from caseunet.inference.predictor import Predictor
 from caseunet.pipelines.cross_validation import cross_validate
 from caseunet.pipelines.evaluate import evaluate
 from caseunet.pipelines.predict import predict
+from caseunet.pipelines.python_predictor import Predictor
 from caseunet.pipelines.train import train
 from caseunet.training import loop
 
@@ -74,7 +74,7 @@ def test_an_ensemble_averages_probabilities(crossed: Path, lits_raw: Path) -> No
         maps.append(torch.cat(seen))
     expected = torch.stack(maps).mean(0).argmax(1).numpy()
     np.testing.assert_array_equal(
-        ensemble.predict(image).labels, expected[:, 8:56, 12:52]
+        ensemble.predict(image).canonical, expected[:, 8:56, 12:52]
     )  # 48 × 40 in the middle of 64 × 64
 
 

@@ -107,7 +107,7 @@ def judge(
         predicted[name] = None if expected is None else min(1.0, max(0.0, a + b * expected))
     reasons = *alarms, *(unusual.text for unusual in far if unusual.times > quality.threshold)
     judged = [_judge_mask(quality, name, dice) for name, dice in predicted.items()]
-    mask = max((level for level, _ in judged), key=_RANKS.__getitem__, default="unknown")
+    mask: MaskLevel = max([level for level, _ in judged], key=_RANKS.__getitem__) if judged else "unknown"
     if mask == "good" and all(dice is None for dice in predicted.values()):
         mask = "unknown"
     return CaseQuality(

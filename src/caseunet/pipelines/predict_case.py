@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -91,20 +91,15 @@ def _predict_image(
     pixels, geometry = picture.pixels, picture.geometry
     S, H, W = len(pixels), *pixels.shape[-2:]
     temperature = info.quality.temperature if info.quality else 1.0
-    meter = ConfidenceMeter(info.label_map, S)
     shares = Shares((S, H, W), len(info.label_map), temperature) if work.outputs.probabilities else None
 
     def look(group: Group) -> None:
-        if info.quality:
-            meter.add((group.logits / temperature).softmax(1), group.slices.start)
         if shares:
             shares.add(group)
         advance(len(group.slices) / S)
 
     with closing(shares) if shares else nullcontext():
-        labels = predictor.predict_slices(pixels, geometry.spacing, identity.voting, look)
-        if info.quality and predictor.settings.clean:
-            clean(labels, info.quality.cleaning, info.label_map, geometry.spacing)
+        labels, quality = segment_picture(predictor, picture, identity.voting, look)
         others = _write_shares(shares, item, geometry, work, written) if shares else {}
     written.append(target)
     images.write_labels(target, labels, geometry, info.label_map.colors, item.files[0])
@@ -130,10 +125,40 @@ def _predict_image(
         slices=S,
         seconds=round(time.monotonic() - began, 3),
         others=others,
-        quality=_judged(predictor, picture, meter, info.quality) if info.quality else None,
+        quality=quality,
         measurements=tuple(to_rows(item.id, measured)),
         remarks=geometry.remarks,
     )
+
+
+def segment_picture(
+    predictor: Predictor,
+    picture: Picture,
+    networks: Sequence[int] | None = None,
+    look: Callable[[Group], None] = lambda group: None,
+    postprocess: bool = True,
+) -> tuple[np.ndarray, CaseQuality | None]:
+    """Class ids (S, H, W), uint8, and what to think of them; None where the bundle cannot tell.
+
+    Args:
+        predictor: with what.
+        picture: in canonical order.
+        networks, look: as for :meth:`Predictor.predict_slices`.
+        postprocess: whether ids are cleaned as was learned in validation, unless the settings say no.
+    """
+    info, spacing = predictor.info, picture.geometry.spacing
+    temperature = info.quality.temperature if info.quality else 1.0
+    meter = ConfidenceMeter(info.label_map, len(picture.pixels))
+
+    def measure(group: Group) -> None:
+        if info.quality:
+            meter.add((group.logits / temperature).softmax(1), group.slices.start)
+        look(group)
+
+    labels = predictor.predict_slices(picture.pixels, spacing, networks, measure)
+    if info.quality and predictor.settings.clean and postprocess:
+        clean(labels, info.quality.cleaning, info.label_map, spacing)
+    return labels, _judged(predictor, picture, meter, info.quality) if info.quality else None
 
 
 def _predict_video(

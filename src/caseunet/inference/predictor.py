@@ -19,6 +19,7 @@ from caseunet.errors import UserError
 from caseunet.inference.engines import ENGINES, Network, chosen, prepared
 from caseunet.inference.exports import as_network, read_export
 from caseunet.inference.slices import Slices
+from caseunet.inference.training_images import KnownImages
 from caseunet.inference.views import seen_in, views
 from caseunet.io import images, raster
 from caseunet.models import create_model
@@ -76,6 +77,7 @@ class Predictor:
         engine: that computes the networks.
         models: the networks as modules, each with what the bundle says of it; none where an export computes.
         training_data: of each network.
+        known_images: the images that it was trained on.
 
     Raises:
         UserError: the bundle cannot be read or its weights are not its architecture's; no such device or engine; an
@@ -94,6 +96,7 @@ class Predictor:
         bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
         self.info, self.folder = bundle.info, bundle.folder
         self.training_data = [network.training_data for network in bundle.networks]
+        self.known_images = KnownImages(self.info.training_data)
         self.settings = settings or PredictionSettings()
         in_torch = self.engine == "torch"
         self._dtype = torch.bfloat16 if in_torch and self.settings.precision == "bf16" else torch.float32

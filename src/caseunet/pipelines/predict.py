@@ -14,6 +14,7 @@ from caseunet.config import PredictionOutputs, PredictionSettings
 from caseunet.data.folds import fold_of, read_split
 from caseunet.errors import UserError
 from caseunet.files import PARTIAL, is_output, output_folder, unfinished_folder, write_json, write_text
+from caseunet.inference.image_kind import MaskGivenError
 from caseunet.inference.predictor import Predictor
 from caseunet.inference.quality import list_limits
 from caseunet.pipelines.inputs import Input, find_inputs
@@ -116,14 +117,15 @@ def predict(
             for case in (case for case in before if case not in kept):
                 _remove(folder, case)  # even if the image is damaged now: its old mask would be taken for the new one's
             journal = Journal(folder, made, kept)
-            done, failed = _predict_all(work, cases, kept, journal, budget, display)
+            done, failed, left_out = _predict_all(work, cases, kept, journal, budget, display)
             if not done:
                 several = f"None of {counted(len(cases), 'image')} could be segmented: " if len(cases) > 1 else ""
-                raise UserError(several + failed[0].error)
+                raise UserError(several + (*failed, *left_out)[0].error)
             result = PredictionsInfo(
                 **{name: getattr(made, name) for name in Made.model_fields},
                 cases=tuple(done),
                 failed=tuple(failed),
+                left_out=tuple(left_out),
                 look_first=look_first(done),
                 gate_limits=list_limits(info),
             )
@@ -217,11 +219,12 @@ def _predict_all(
     journal: Journal,
     budget: Budget,
     display: Display,
-) -> tuple[list[PredictedCase], list[FailedCase]]:
-    """Those that are done, in the order of ``cases``, and those that failed."""
+) -> tuple[list[PredictedCase], list[FailedCase], list[FailedCase]]:
+    """Those that are done, in the order of ``cases``, those that failed, and what looks like a mask."""
     earlier = {case.id: case for case in before}
     done: list[PredictedCase] = []
     failed: list[FailedCase] = []
+    left_out: list[FailedCase] = []
     skipped = 0
     with display.stage("predicting", len(cases), "case") as stage:
         for item in cases:
@@ -238,6 +241,10 @@ def _predict_all(
                 for remark in case.remarks:
                     display.say(f"  {item.path}: {remark}", "yellow")
                 done.append(case)
+            except MaskGivenError as error:
+                left_out.append(FailedCase(id=item.id, image=str(item.path), error=str(error)))
+                if len(cases) > 1:
+                    display.say(f"  left out: {error}", "yellow")
             except UserError as error:
                 failed.append(FailedCase(id=item.id, image=str(item.path), error=str(error)))
                 if len(cases) > 1:
@@ -247,7 +254,11 @@ def _predict_all(
     seen = [case.id for case in done if case.in_training]
     if seen:
         display.say(f"  the model was trained on {len(seen)} of these images, {seen[0]} among them", "yellow")
-    return done, failed
+    alike = [case for case in done if case.looks_like]
+    if alike:
+        text = f"{counted(len(alike), 'image')} may be known from training: {alike[0].id} {alike[0].seen}"
+        display.say(f"  {text}", "yellow")
+    return done, failed, left_out
 
 
 def _write_tables(folder: Path, result: PredictionsInfo) -> None:
@@ -279,7 +290,7 @@ def _preview(result: PredictionsInfo) -> list[PreviewCase]:
             id=case.id,
             picture=case.others.get("overlay"),
             quality=case.quality,
-            remarks=case.remarks,
+            remarks=(*([case.seen] if case.seen else []), *case.remarks),
             measurements=case.measurements,
         )
         for case in cases

@@ -10,9 +10,11 @@ import numpy as np
 
 from caseunet.errors import UserError
 from caseunet.inference import predictor
+from caseunet.inference.image_kind import check_no_mask
 from caseunet.inference.quality import CaseQuality
 from caseunet.io import images, itk
 from caseunet.io.geometry import to_source
+from caseunet.io.likeness import identify
 from caseunet.pipelines.predict_case import segment_picture
 from caseunet.pipelines.python_images import read_image
 from caseunet.types import Geometry, LabelMap
@@ -32,7 +34,7 @@ class Segmentation:
         geometry: where the image lies; None for an array.
         source: the file; None for objects and arrays.
         quality: what to think of image and mask; None where the bundle cannot tell.
-        remarks: what a person should know of how the image was read.
+        remarks: what a person should know of how the image was read, and whether training has seen it.
         canonical: the ids as (slices, rows, columns), as the network sees them.
     """
 
@@ -121,8 +123,14 @@ class Predictor(predictor.Predictor):
         self, image: Any, axes: str | None, spacing: Sequence[float] | None, postprocess: bool
     ) -> Segmentation:
         given = read_image(image, self.info.preprocessing, axes, spacing)
-        labels, quality = segment_picture(self, given.picture, postprocess=postprocess)
-        remarks = given.picture.geometry.remarks
+        try:
+            if self.settings.check_image:
+                check_no_mask(given.picture.pixels, given.source or Path(), self.info.training_data)
+            labels, quality = segment_picture(self, given.picture, postprocess=postprocess)
+        except UserError as error:
+            raise type(error)(f"{given.name}: {error}") from error
+        match = self.known_images.find(identify(given.picture.pixels))
+        remarks = (*given.picture.geometry.remarks, *([match.sentence] if match else []))
         doubts = (*quality.reasons, *quality.mask_reasons) if quality and quality.is_first else ()
         for remark in (*remarks, *doubts):
             _log.warning("%s: %s", given.name, remark)

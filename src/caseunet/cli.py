@@ -319,6 +319,9 @@ def predict(
     ] = False,
     scales: Annotated[str, Parameter(help="Mean over images of these sizes: 0.75,1,1.25.")] = "1",
     clean: Annotated[bool, Parameter(help="Mend masks as was learned in validation.")] = True,
+    check_image: Annotated[
+        bool, Parameter(help="Refuse masks, and images that are clearly of another kind than the training data.")
+    ] = True,
     overlay: Annotated[
         bool, Parameter(negative="", show_default=False, help="Also a picture of each, and preview.html.")
     ] = False,
@@ -357,7 +360,7 @@ def predict(
     )
     try:
         factors = tuple(float(factor) for factor in scales.split(","))
-        how = PredictionSettings(precision=precision, flips=flips, scales=factors, clean=clean)
+        how = PredictionSettings(precision=precision, flips=flips, scales=factors, clean=clean, check_image=check_image)
     except ValueError as error:
         raise UserError(f'--scales "{scales}": expected factors from 0.25 to 4, such as 0.75,1,1.25.') from error
     ram = None if max_ram is None else parsed_size(max_ram)

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from caseunet.progress import counted
 
@@ -50,24 +51,41 @@ def print_costs(costs: Any) -> None:
         )
 
 
+IMAGE_STYLES = {"usual": "green", "unusual": "bold yellow", "unknown": "dim"}
+MASK_STYLES = {"good": "green", "fair": "", "poor": "bold yellow", "unknown": "dim"}
+
+
 def print_first_looks(done: Any) -> None:
-    """The cases to be looked at first, and why."""
-    cases = {case.id: case for case in done.cases}
-    flagged = sum(case.quality.flagged for case in done.cases if case.quality)
-    if any(case.quality and case.quality.unusual is None for case in done.cases):
-        say("too few training cases to tell which of these are unlike them", style="dim")
-    if not done.look_first or (len(cases) == 1 and not flagged):
+    """What to think of the cases: of each image and of its mask, those to be looked at first at the front."""
+    for limit in done.gate_limits:
+        say(limit, style="yellow")
+    if not done.look_first:
         return
-    if flagged:
-        say(f"{flagged} of {counted(len(cases), 'case')} unlike the training data", style="yellow")
-    table = Table("look at first", "predicted Dice", "why", box=None, pad_edge=False)
-    for case in done.look_first[: max(3, min(flagged, 10))]:
+    cases = {case.id: case for case in done.cases}
+    judged = [cases[case].quality for case in done.look_first]
+    first = sum(quality.is_first for quality in judged)
+    unusual, poor = sum(q.flagged for q in judged), sum(q.mask == "poor" for q in judged)
+    why = [f"{counted(unusual, 'image')} unlike the training data"] if unusual else []
+    why += [f"{counted(poor, 'mask')} expected to be poor"] if poor else []
+    told = f": {', '.join(why)}" if why else ""
+    reassuring = not first and not done.gate_limits and all(quality.is_reassuring for quality in judged)
+    style = "bold yellow" if first else "green" if reassuring else ""
+    say(f"{first} of {counted(len(cases), 'case')} to look at first{told}", style=style)
+    table = Table(
+        "look at first" if first else "case", "image", "mask", "predicted Dice", "why", box=None, pad_edge=False
+    )
+    for case in done.look_first[: max(3, min(first, 10))]:
         quality = cases[case].quality
         doubt = "?" if quality.flagged else ""
         known = {name: value for name, value in quality.predicted_dice.items() if value is not None}
         values = ", ".join(f"{name} {number(value)}{doubt}" for name, value in known.items())
+        reasons = (*quality.reasons, *quality.mask_reasons)
         table.add_row(
-            escape(case), escape(values or "nothing found"), escape(quality.reasons[0] if quality.reasons else "")
+            Text(case),
+            Text(quality.image, IMAGE_STYLES[quality.image]),
+            Text(quality.mask, MASK_STYLES[quality.mask]),
+            Text(values or "nothing found"),
+            Text(reasons[0] if reasons else ""),
         )
     console.print(table)
 

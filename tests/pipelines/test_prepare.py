@@ -14,9 +14,9 @@ from caseunet.data.folds import fold_of
 from caseunet.data.store import DatasetInfo, Prepared
 from caseunet.data.writing import PreparedWriter
 from caseunet.errors import UserError
-from caseunet.inference.predictor import Predictor
 from caseunet.pipelines.calibration import source_reference
 from caseunet.pipelines.prepare import prepare
+from caseunet.pipelines.python_predictor import Predictor
 from caseunet.pipelines.train import train
 from caseunet.sources.generate import write_lits
 from caseunet.sources.lits import LITS
@@ -315,7 +315,7 @@ def test_images_below_the_networks_size_go_all_the_way(raw: Path, tiny_config: C
     assert prepared.size("volume-1") == (48, 20)
     assert any("48×20 pixels and are padded" in note for note in prepared.info.notes)
     bundle = train(tmp_path / "p", tmp_path / "run", tiny_config)
-    assert Predictor(bundle).predict(raw / "volume-1.nii").labels.shape == (10, 48, 20)
+    assert Predictor(bundle).predict(raw / "volume-1.nii").canonical.shape == (10, 48, 20)
 
 
 def test_masks_that_claim_another_place_are_refused_until_a_plan_says_what_counts(raw: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ LOOKED_AT = 24
 
 PERCENTILES = (1, 10, 50, 90, 99)
 
-LEAST_CASES = 8
+MIN_CASES = 8
 """Training cases below which their ranges say nothing about others."""
 
 LEAST_SPREADS = {"size": 0.25, "spacing": 0.1}
@@ -119,12 +119,12 @@ def found_features(found: Mapping[str, StructureConfidence]) -> dict[str, float]
 
 def usual_ranges(cases: Sequence[Mapping[str, float]]) -> tuple[UsualRange, ...]:
     """Of the features that at least half the cases have; none where there are too few cases."""
-    if len(cases) < LEAST_CASES:
+    if len(cases) < MIN_CASES:
         return ()
     ranges = []
     for name in dict.fromkeys(name for case in cases for name in case):
         values = np.array([case[name] for case in cases if name in case])
-        if len(values) >= max(LEAST_CASES, len(cases) / 2):
+        if len(values) >= max(MIN_CASES, len(cases) / 2):
             spread = max(float(values.std()), LEAST_SPREADS.get(name.partition(":")[0], LEAST_SPREAD))
             ranges.append(UsualRange(name=name, low=float(values.min()), high=float(values.max()), spread=spread))
     return tuple(ranges)

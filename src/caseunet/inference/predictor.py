@@ -20,10 +20,11 @@ from caseunet.inference.engines import ENGINES, Network, chosen, prepared
 from caseunet.inference.exports import as_network, read_export
 from caseunet.inference.planes import cut_as_trained
 from caseunet.inference.slices import Slices, gather
+from caseunet.inference.training_images import KnownImages
 from caseunet.inference.views import seen_in, views
 from caseunet.io import images, raster
 from caseunet.models import create_model
-from caseunet.types import Geometry, LabelMap, Picture, Preprocessing
+from caseunet.types import Picture, Preprocessing
 
 PIXELS_AT_ONCE = {"cpu": 2**18, "cuda": 2**21}
 """Of the slices that go through a network together: on a CPU more would fall out of its caches."""
@@ -33,33 +34,6 @@ NOT_FILLED = ("normal_", "uniform_", "trunc_normal_", "fill_", "zero_")
 
 LOWEST = 1e-12
 """Probability below which a vote is taken to be none: its logarithm must be finite."""
-
-
-@dataclass(frozen=True)
-class Segmentation:
-    """Class ids of one image.
-
-    Attributes:
-        labels: uint8. For an array the array's shape without channels; for a file canonical order (S, H, W), which
-            :meth:`save` turns back into the file's.
-        label_map: names and colours of the ids.
-        geometry: of the source; None for an array.
-        source: the file; None for an array.
-    """
-
-    labels: np.ndarray
-    label_map: LabelMap
-    geometry: Geometry | None = None
-    source: Path | None = None
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.array(self.labels, dtype=dtype, copy=copy)
-
-    def save(self, path: str | Path) -> None:
-        """Write it in source geometry: NIfTI, NRRD or MetaImage for volumes, palette PNG, TIFF or BMP for images."""
-        geometry = self.geometry or Geometry(shape=self.labels.shape[-2:])
-        labels = self.labels.reshape(-1, *self.labels.shape[-2:])
-        images.write_labels(Path(path), labels, geometry, self.label_map.colors, self.source)
 
 
 def log_of_mean(logits: Iterable[Tensor]) -> Tensor:
@@ -106,7 +80,7 @@ class Group:
 
 
 class Predictor:
-    """Segments arrays and files with a bundle.
+    """Segments slices with a bundle; :class:`caseunet.Predictor` adds to it whatever holds an image.
 
     Args:
         bundle: from :func:`caseunet.load_bundle`, whose weights it then shares, or its folder.
@@ -121,6 +95,7 @@ class Predictor:
         engine: that computes the networks.
         models: the networks as modules, each with what the bundle says of it; none where an export computes.
         training_data: of each network.
+        known_images: the images that it was trained on.
 
     Raises:
         UserError: the bundle cannot be read or its weights are not its architecture's; no such device or engine; an
@@ -145,6 +120,7 @@ class Predictor:
         bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
         self.info, self.folder = bundle.info, bundle.folder
         self.training_data = [network.training_data for network in bundle.networks]
+        self.known_images = KnownImages(self.info.training_data)
         self.settings = settings or PredictionSettings()
         in_torch = self.engine == "torch"
         self._dtype = torch.bfloat16 if in_torch and self.settings.precision == "bf16" else torch.float32
@@ -165,31 +141,6 @@ class Predictor:
             raise UserError(f"{self.folder}: the weights do not fit the architecture: {error}") from error
         except UserError as error:
             raise UserError(f"{self.folder}: {error}") from error
-
-    def predict(
-        self, image: np.ndarray | str | Path, spacing: tuple[float, float, float] | None = None
-    ) -> Segmentation:
-        """Segment one image.
-
-        Args:
-            image: a NIfTI, NRRD, MetaImage or raster file; or an array in canonical order, its slices in the model's
-                plane (see :mod:`caseunet.io.geometry`): (H, W) or (S, H, W) for models of one channel, (H, W, C) or
-                (S, H, W, C) for models of several, in the training data's units (HU for CT).
-            spacing: of an array, millimetres between slices, rows and columns; if not given, it is taken to be the
-                training data's. A file tells its own.
-
-        Raises:
-            UserError: the file cannot be read, or the shape is not one of these.
-        """
-        if isinstance(image, np.ndarray):
-            pixels = self._as_slices(image)
-            labels = self.predict_slices(pixels, spacing)
-            channel_axis = self.info.preprocessing.channels > 1
-            return Segmentation(labels.reshape(image.shape[:-1] if channel_axis else image.shape), self.info.label_map)
-        path = Path(image)
-        picture = match_range(path, read_picture(path, self.info.preprocessing), self.info.preprocessing)
-        labels = self.predict_slices(picture.pixels, picture.geometry.spacing)
-        return Segmentation(labels, self.info.label_map, picture.geometry, path)
 
     def predict_slices(
         self,
@@ -324,16 +275,6 @@ class Predictor:
                 f"The image has {pixels.shape[1]} channels; the model was trained on {p.modality} images with "
                 f"{p.channels}."
             )
-
-    def _as_slices(self, image: np.ndarray) -> np.ndarray:
-        """An array in one of the shapes of :meth:`predict` as (S, C, H, W)."""
-        channels = self.info.preprocessing.channels
-        if channels == 1 and image.ndim in (2, 3):
-            return image.reshape(-1, 1, *image.shape[-2:])
-        if channels > 1 and image.ndim in (3, 4) and image.shape[-1] == channels:
-            return np.ascontiguousarray(np.moveaxis(image.reshape(-1, *image.shape[-3:]), -1, 1))
-        expected = "(H, W) or (S, H, W)" if channels == 1 else f"(H, W, {channels}) or (S, H, W, {channels})"
-        raise UserError(f"An array of shape {image.shape}: this model expects {expected}.")
 
 
 class _Unfilled(TorchFunctionMode):

@@ -227,6 +227,12 @@ def _caution(candidate: Candidate, scored: set[str], split: Split | None, fold: 
             f"The model was trained on {len(seen)} of the {counted(len(scored), 'scored case')}, {seen[0]} among them. "
             "The scores do not show how well it does on new images."
         )
+    alike = [] if predicted is None else [c for c in predicted.cases if c.looks_like and c.id in scored]
+    if alike:
+        cautions.append(
+            f"{counted(len(alike), 'scored case')} may be known from training: {alike[0].id} {alike[0].seen}. The "
+            "scores may flatter."
+        )
     if predicted is not None and predicted.out_of_fold:
         cautions.append(
             "Each case was segmented by the networks that were not trained on it. Where these were chosen by their "

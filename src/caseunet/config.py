@@ -10,11 +10,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from caseunet.errors import UserError, did_you_mean
-from caseunet.types import Size
+from caseunet.types import PlaneRule, Size
 
 RECIPES = ("default", "paper")
 LAYOUTS = ("lits", "endovis2018", "endovis2018-types", "endovis2017", "nnunet", "msd", "dicom", "folder")
-SPLITS = ("group", "lits", "isinet", "slice-blocks")
+SPLITS = ("auto", "group", "lits", "isinet", "slice-blocks")
 
 Positive = Annotated[int, Field(ge=1, strict=True)]
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -37,6 +37,13 @@ class PrepareConfig(Section):
     group: str | None = None
     """Pattern that finds the patient or sequence in a case's name: ^[^_]+ takes what stands before the first "_". Its
     first bracket counts, if it has one. null keeps the layout's own groups."""
+    images: tuple[str, ...] = ()
+    """Which files are images, where names do not tell: patterns of files or folders below RAW, such as photos or
+    "*_t1.nii.gz". () leaves it to the names."""
+    masks: tuple[str, ...] = ()
+    """Which files are masks, likewise: 1st_manual, or "*_seg.png"."""
+    channels: tuple[str, ...] = ()
+    """How the names of files end that hold one channel each, in order: [t1n, t1c, t2w, t2f]. () finds it."""
     plan: Path | None = None
     """Repair plan, written by audit --repair: what to do with faulty cases."""
     workers: Annotated[int, Field(ge=0)] | None = None
@@ -47,12 +54,18 @@ class PrepareConfig(Section):
     """Millimetres between rows and columns to which every slice is resampled; "median" takes the data's median, and
     shrinks images without a spacing to 1.5 megapixels where most have more; null keeps the source's own. Not used
     with ``size``."""
+    plane: PlaneRule | Literal["auto"] = "auto"
+    """In which plane volumes are cut into slices: "auto" cuts all as most of them were acquired, across their largest
+    spacing, and axially where voxels are cubes; "axial", "coronal" and "sagittal" say it; "acquired" cuts each volume
+    as it was acquired. A volume of one slice stays that slice."""
     crop_air: bool = False
     """Cut off the rows and columns of a CT that hold nothing but air around the body."""
-    split: str = "group"
-    """"group" keeps each patient or sequence whole; "lits" and "isinet" are published splits; a .json (nnU-Net's
-    splits_final.json) or .csv (columns case and fold, or case and part) names the cases; "slice-blocks" holds out
-    blocks of slices of every case, for a single patient, and measures no generalisation."""
+    split: str = "auto"
+    """"auto" keeps the split that the data set brings, such as folders train/ and val/, else makes folds by group.
+    "group" makes folds that keep each patient or sequence whole, of all but a test set; "lits" and "isinet" are
+    published splits; a .json (nnU-Net's splits_final.json) or .csv (columns case and fold, or case and part) names the
+    cases; "slice-blocks" holds out blocks of slices of every case, for a single patient, and measures no
+    generalisation."""
     folds: Annotated[int, Field(ge=2)] = 5
     """Folds of the cross-validation by group; at most one per group."""
     block: Positive = 8
@@ -69,6 +82,11 @@ class PrepareConfig(Section):
         if self.split not in SPLITS and not self.split.lower().endswith((".json", ".csv")):
             raise ValueError(f'split is {", ".join(SPLITS)}, or a file that ends in .json or .csv, not "{self.split}"')
         return self
+
+    @field_validator("images", "masks", "channels", mode="before")
+    @classmethod
+    def _patterns(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str | int) else value
 
     @field_validator("spacing", mode="before")
     @classmethod
@@ -141,7 +159,7 @@ class AugmentConfig(Section):
     flip_rows: bool | None = None
     """Turn half of the images upside down."""
     flip_columns: bool | None = None
-    """Turn half of the images left to right."""
+    """Turn half of the images left to right; null does not where classes are named left or right."""
     rotation: Annotated[float, Field(ge=0, le=180)] | None = None
     """Largest rotation either way, degrees."""
     scale: Annotated[float, Field(ge=1, le=4)] | None = None
@@ -280,7 +298,8 @@ class PredictionSettings(Section):
     """Of the network's arithmetic: float32, in which bundles are measured, or bfloat16, on processors made for it
     nearly twice as fast. The others are those of exports alone."""
     flips: bool = False
-    """Whether the mean of four predictions is taken: as it is, mirrored left to right, top to bottom, and both."""
+    """Whether the mean of four predictions is taken: as it is, mirrored left to right, top to bottom, and both; of two,
+    as it is and top to bottom, where classes are named left or right."""
     scales: Annotated[tuple[Annotated[float, Field(ge=0.25, le=4)], ...], Field(min_length=1)] = (1.0,)
     """Factors on height and width of the network's input; the mean of their predictions is taken."""
     clean: bool = True

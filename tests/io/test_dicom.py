@@ -123,7 +123,7 @@ def test_directions_that_differ_by_rounding_are_one_direction(tmp_path: Path) ->
 def test_slices_in_two_directions_are_no_volume(tmp_path: Path) -> None:
     _, slices = slices_of()
     slices[2].ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
-    with pytest.raises(UserError, match=r"0.dcm: the slices of its series make no volume: .*orientation"):
+    with pytest.raises(UserError, match=r"no volume: 2.dcm .* has another ImageOrientationPatient"):
         dicom.read_series(save(tmp_path, slices))
 
 
@@ -134,7 +134,7 @@ def test_a_tilted_gantry_is_refused(tmp_path: Path) -> None:
         x, y, z = dataset.ImagePositionPatient
         dataset.ImagePositionPatient = [x, y + 0.5 * number, z]
     paths = save(tmp_path, slices)
-    with pytest.raises(UserError, match=r"0.dcm: the slices of its series make no volume: .*gantry"):
+    with pytest.raises(UserError, match=r"no volume: the gantry was tilted by 11.3 degrees"):
         dicom.read_geometry(paths)
     with pytest.raises(UserError, match=r"0.dcm: the slices of its series make no volume"):
         dicom.read_series(paths)
@@ -143,7 +143,7 @@ def test_a_tilted_gantry_is_refused(tmp_path: Path) -> None:
 def test_slices_of_two_sizes_are_no_volume(tmp_path: Path) -> None:
     _, slices = slices_of()
     slices[2].Rows, slices[2].Columns = 6, 5
-    with pytest.raises(UserError, match=r"0.dcm: the slices of its series make no volume"):
+    with pytest.raises(UserError, match=r"no volume: 2.dcm .* has another Rows × Columns \(6, 5\)"):
         dicom.read_series(save(tmp_path, slices))
 
 
@@ -189,9 +189,9 @@ def test_a_slice_without_pixels_is_named(tmp_path: Path) -> None:
 
 
 def test_a_header_that_claims_too_much_is_not_believed(tmp_path: Path) -> None:
-    _, slices = slices_of()
-    slices[2].Rows = slices[2].Columns = 60_000
-    with pytest.raises(UserError, match=r"2.dcm: .* 7,200,000,000 bytes of pixels are declared, 60 are there"):
+    _, slices = slices_of(1)
+    slices[0].Rows = slices[0].Columns = 60_000
+    with pytest.raises(UserError, match=r"0.dcm: .* 7,200,000,000 bytes of pixels are declared, 60 are there"):
         dicom.read_series(save(tmp_path, slices))
 
 
@@ -269,7 +269,7 @@ def test_segments_that_overlap_are_refused(tmp_path: Path) -> None:
         software_versions="1",
         device_serial_number="1",
     ).save_as(tmp_path / "seg.dcm")
-    with pytest.raises(UserError, match=r"seg.dcm: its segments cannot be laid on its image: .*overlap"):
+    with pytest.raises(UserError, match=r'seg.dcm: its segments "tumour" and "liver" overlap on 1 voxels'):
         dicom.read_segmentation([tmp_path / "seg.dcm"], IDS, geometry_of())
 
 

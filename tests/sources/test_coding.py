@@ -23,6 +23,7 @@ from caseunet.sources.coding import (
     unpacked,
 )
 from caseunet.sources.facts import count_codes
+from caseunet.types import IGNORE
 
 BLACK, RED, GREEN, BLUE, WHITE = 0x000000, 0xFF0000, 0x00FF00, 0x0000FF, 0xFFFFFF
 
@@ -114,7 +115,7 @@ def test_labels_json_of_colours_is_read_in_both_forms(tmp_path: Path) -> None:
         ([entry("a", 0, [0, 0, 0]), entry("", 1, [1, 1, 1])], r"name"),
         ([entry("a", 0, [0, 0, 0])], r"at least one class beside the background"),
         ({"labels": []}, r"expected a list of classes"),
-        ([], r"label ids must be"),
+        ([], r"expected a list of classes"),
         (7, r"expected a list of classes"),
     ],
 )
@@ -140,6 +141,35 @@ def test_an_id_of_one_pixel_is_a_class() -> None:
 @pytest.mark.parametrize("side", [1, 2, 6])
 def test_0_and_255_are_two_classes_however_thin(side: int) -> None:
     assert found(square(255, side=side)) == {0: 0, 255: 1}
+
+
+def test_255_beside_ids_is_ignored() -> None:
+    """As in Pascal VOC: what nobody judged."""
+    mask = square(1)
+    mask[:2] = 255
+    assert found(mask) == {0: 0, 1: 1, 255: IGNORE}
+    assert found(mask, square(255)) == {0: 0, 1: 1, 255: IGNORE}, "a mask of 0 and 255 beside it changes nothing"
+
+
+def test_stray_1_does_not_make_255_ignored() -> None:
+    mask = square(255, side=10)
+    mask[3, 3] = 1
+    assert found(mask) is None, "better to ask than to take the foreground for what nobody judged"
+
+
+def test_labels_json_names_what_is_ignored(tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    named = {"background": 0, "polyp": 1, "Void": 9}
+    path.write_text(json.dumps([{"name": n, "classid": i, "color": [i, i, i]} for n, i in named.items()]))
+    assert read_labels_json(path, colored=False).codes == {0: 0, 1: 1, 9: IGNORE}
+    assert read_labels_json(path).codes == {0: 0, 0x010101: 1, 0x090909: IGNORE}
+
+
+def test_snap_never_ignores() -> None:
+    coding = coding_of({0: "background", 200: "polyp"}, ignore=[255])
+    codes = np.array([[[0, 200, 250, 255]]], np.uint8)
+    ids, unknown = decode(codes, coding, {})
+    assert snap(codes, ids, unknown, coding).tolist() == [[[0, 1, 1, IGNORE]]]
 
 
 def test_large_values_that_fill_areas_are_ids() -> None:
@@ -361,3 +391,43 @@ def test_a_segment_of_no_class_is_named() -> None:
     coding = coding_of({0: "background", 1: "liver"})
     assert translate(named({1: "Segment_1"}), coding).codes is None
     assert 'the segment "cyst"' in translate(named({1: "liver", 2: "cyst"}), coding).problem
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"background": 0, "liver": 1, "tumour": 2},
+        {"background": 0, "liver": "1", "tumour": "2"},
+        {"tumour": 2, "liver": 1},
+        {"labels": {"background": 0, "liver": 1, "tumour": 2}},
+        {"0": "background", "1": "liver", "2": "tumour"},
+        {"2": "tumour", "1": "liver"},
+        ["background", "liver", "tumour"],
+        {"classes": ["background", "liver", "tumour"]},
+        {"categories": [{"id": 1, "name": "liver"}, {"id": 2, "name": "tumour"}, {"id": 0, "name": "background"}]},
+        [entry("background", 0), entry("liver", 1), entry("tumour", 2)],
+    ],
+)
+def test_labels_json_in_each_form(content: object, tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps(content))
+    coding = read_labels_json(path, colored=False)
+    assert coding.label_map.names == ("background", "liver", "tumour")
+    assert coding.codes == {0: 0, 1: 1, 2: 2}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"background": 0, "whole": [1, 2], "core": 2}, r'"whole" is a list, \[1, 2\]: regions that overlap'),
+        (["liver", "tumour"], r'the first name stands for 0, the background, and is "liver"'),
+        ({"background": 0, "liver": 1.5}, r"expected a list of classes"),
+        ({"background": 0, "liver": 1, "tumour": 1}, r"each once, not \[0, 1, 1\]"),
+        ({"background": 0, "liver": True}, r"expected a list of classes"),
+    ],
+)
+def test_labels_json_of_other_forms(content: object, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=message):
+        read_labels_json(path, colored=False)

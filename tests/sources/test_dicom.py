@@ -242,7 +242,9 @@ def test_segments_go_by_their_labels_not_their_numbers(tmp_path: Path) -> None:
 def test_overlapping_segmentations_are_refused(raw: Path) -> None:
     put_segmentation(raw / "ct" / "liver.dcm", marked((2, 3, 3)), range(8), ["liver"])
     put_segmentation(raw / "ct" / "tumour.dcm", marked((2, 3, 3)), range(8), ["tumour"])
-    with pytest.raises(UserError, match=r"tumour.dcm: its segments overlap those of .*liver.dcm"):
+    with pytest.raises(
+        UserError, match=r'tumour.dcm: its segment "tumour" overlaps "liver" of .*liver.dcm on 1 voxels'
+    ):
         labels_of(raw)
 
 
@@ -361,25 +363,31 @@ def test_the_folder_of_a_series_is_a_data_set(raw: Path) -> None:
 def test_a_missing_slice_is_said(raw: Path) -> None:
     (raw / "ct" / "3.dcm").unlink()
     dataset = DICOM.discover(raw)
-    with pytest.raises(UserError, match=r"ct/0.dcm: .* missing"):
+    expected = r"ct/0.dcm: .* between 2.dcm .*3\) and 4.dcm .*5\) a slice is missing: they lie 5 mm apart"
+    with pytest.raises(UserError, match=expected):
         DICOM.read_geometry(dataset.cases[0])
-    with pytest.raises(UserError, match=r"ct/0.dcm: .* missing"):
+    with pytest.raises(UserError, match=expected):
         DICOM.read_image(dataset.cases[0], False)
 
 
-def test_the_same_slice_twice_is_named(raw: Path) -> None:
+@pytest.mark.parametrize("identifier", [None, "1.2.3"], ids=["same UID", "new UID"])
+def test_a_slice_that_is_there_twice_is_used_once(identifier: str | None, raw: Path) -> None:
     shutil.copy(raw / "ct" / "3.dcm", raw / "ct" / "copy.dcm")
-    dataset = DICOM.discover(raw)
-    assert told(dataset) == [("error", "twice", "ct/copy.dcm")]
-    assert dataset.findings[0].text == "is the same slice as ct/3.dcm"
-    assert dataset.findings[0].case == "ct"
+    if identifier is not None:
+        change(raw / "ct" / "copy.dcm", SOPInstanceUID=identifier)
+    case = DICOM.discover(raw).cases[0]
+    picture = DICOM.read_image(case, False)
+    np.testing.assert_array_equal(picture.pixels[:, 0], pixels().T)
+    expected = ("copy.dcm (InstanceNumber 4) is the same slice as 3.dcm (InstanceNumber 4): one is used",)
+    assert picture.geometry.remarks == DICOM.read_geometry(case).remarks == expected
 
 
-def test_a_second_slice_at_the_same_place_is_said(raw: Path) -> None:
-    """As where two phases share a series."""
+def test_two_slices_at_one_position_are_named(raw: Path) -> None:
+    """With other pixels, and nothing that tells them apart."""
     shutil.copy(raw / "ct" / "3.dcm", raw / "ct" / "copy.dcm")
-    change(raw / "ct" / "copy.dcm", SOPInstanceUID="1.2.3")
-    with pytest.raises(UserError, match=r"there twice"):
+    change(raw / "ct" / "copy.dcm", SOPInstanceUID="1.2.3", PixelData=bytes(60))
+    expected = r"(3|copy).dcm \(.*4\) and (3|copy).dcm \(.*4\) lie at one position \(0, 0, 7.5\) with different pixels"
+    with pytest.raises(UserError, match=expected):
         read(raw)
 
 

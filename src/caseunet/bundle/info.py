@@ -32,6 +32,8 @@ class TrainingData(Stored):
     licence: str
     image_hashes: tuple[str, ...]
     """BLAKE2b of each training image's file, so that prediction can tell when it sees one again."""
+    channel_names: tuple[str, ...] = ()
+    """How the names of files end that hold one channel each, in order, so that prediction finds them together."""
 
 
 class Score(Stored):
@@ -46,6 +48,18 @@ class Score(Stored):
     """The score by which "best" were chosen: dice or iou, the mean or of one structure."""
     mean: float | None
     structures: dict[str, float | None]
+    not_found: tuple[str, ...] = ()
+    """Structures of which not one pixel was found in the validation cases, though references have them."""
+
+    @property
+    def caution(self) -> str:
+        """What whoever uses the network must know of its validation; "" if nothing."""
+        if not self.not_found:
+            return ""
+        return (
+            f"the network finds nothing of {' and '.join(self.not_found)} in any validation case. Train it longer, or "
+            "with --loss.class_weights inverse_frequency, or with --data.rare_share 0.66"
+        )
 
 
 class Member(Stored):

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from caseunet.errors import UserError
 from caseunet.evaluation.comparison import Difference
-from caseunet.types import LabelMap, Modality, Ranges, Stored
+from caseunet.types import LabelMap, Modality, PlaneRule, Ranges, Stored
 
 Better = Literal["higher", "lower", "nearer to 0"]
 
@@ -86,7 +86,12 @@ class Source(Stored):
     modality: Modality
     plan: str | None = None
     group: str | None = None
+    images: tuple[str, ...] = ()
+    masks: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
     window: tuple[float, float] | None = None
+    plane: PlaneRule = "axial"
+    """In which volumes were cut into slices."""
     ranges: dict[str, Ranges] = Field(default_factory=dict)
     """Of cases of which only some slices were scored."""
 

@@ -1,46 +1,83 @@
-"""DICOM: series of slices as volumes, and segmentation objects, through pydicom and highdicom."""
+"""DICOM: headers, series of slices as volumes, and single images, through pydicom."""
 
-import warnings
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from caseunet.errors import UserError
+from caseunet.io import dicom_planes
+from caseunet.io.dicom_file import (
+    PARAMETRIC_MAP,
+    SUFFIXES,
+    check_pixels,
+    decode_frames,
+    explained,
+    frame_count,
+    is_dicom,
+    read_dataset,
+)
+from caseunet.io.dicom_masks import contour_names, read_contours, read_segmentation, segment_labels
+from caseunet.io.dicom_planes import Plane, Stack, find_value, fit_stack, group_items, read_planes, split_volumes
 from caseunet.io.geometry import to_canonical, volume_geometry
-from caseunet.io.limits import check_declared_size
 from caseunet.io.values import as_integers
-from caseunet.types import Geometry, Mask, Picture
+from caseunet.types import Geometry, Picture
 
-SUFFIXES = (".dcm", ".ima", ".dicom")
+__all__ = [
+    "SUFFIXES",
+    "Header",
+    "is_dicom",
+    "read_contours",
+    "read_geometry",
+    "read_header",
+    "read_segmentation",
+    "read_series",
+    "read_still",
+    "read_still_geometry",
+]
 
-GRID_TOLERANCE = 0.01
-"""Of a voxel, by which a segmentation's grid may differ from its image's: what writers round."""
+Kind = Literal["volume", "still", "segmentation", "contours", "other"]
 
-ORIENTATION_TOLERANCE = 1e-4
-"""By which the direction cosines of slices may differ: what writers round."""
+VOLUMES = ("CT", "MR", "PT", "NM", "")
+"""Modalities whose images are slices where they have a position."""
 
-PARAMETRIC_MAP = "1.2.840.10008.5.1.4.1.1.30"
-"""Its pixels have no rescale, but a real-world value map."""
+MASKS = {"SEG": "segmentation", "RTSTRUCT": "contours"}
 
-MOST_DEFLATED = 100
-"""Times the size of a deflated file that it may be when it is unpacked, which is done at once."""
+_SOP_MODALITIES = (
+    ("CT Image", "CT"),
+    ("MR Image", "MR"),
+    ("MR Color Image", "MR"),
+    ("Positron", "PT"),
+    ("PET Image", "PT"),
+    ("Nuclear Medicine", "NM"),
+    ("Segmentation Storage", "SEG"),
+    ("RT Structure Set", "RTSTRUCT"),
+    ("RT Dose", "RTDOSE"),
+    ("Computed Radiography", "CR"),
+    ("Digital X-Ray", "DX"),
+    ("Digital Mammography", "MG"),
+    ("Ultrasound", "US"),
+    ("X-Ray Angiographic", "XA"),
+    ("X-Ray Radiofluoroscopic", "RF"),
+    ("Endoscopic", "ES"),
+    ("Ophthalmic Photography", "OP"),
+    ("Photographic", "XC"),
+    ("Secondary Capture", "OT"),
+)
+"""Words in the name of a SOP class → the modality of its objects."""
 
-HARMLESS = 2**24
-"""Bytes up to which that does not matter: air compresses well."""
+_NO_IMAGES = ("Dose", "SR", "Presentation State", "Plan", "Waveform", "Encapsulated", "Raw Data", "Registration")
+"""Words in the names of SOP classes that hold no image, or one that is no scan."""
 
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
-REVERSED = [2, 1, 0, 3]
-"""Columns of an affine whose array has its axes the other way round: highdicom's are (slices, rows, columns)."""
-
-_TAGS = [
-    *("SeriesInstanceUID", "SOPInstanceUID", "Modality", "PatientID", "SeriesNumber", "SeriesDescription"),
-    *("ReferencedSeriesSequence", "SegmentSequence", "ImageType", "Rows"),
+_TAGS: list[Any] = [
+    *("SOPClassUID", "SeriesInstanceUID", "StudyInstanceUID", "Modality", "PatientID", "SeriesNumber", "KVP"),
+    *("SeriesDescription", "ReferencedSeriesSequence", "SegmentSequence", "MagneticFieldStrength", "SamplesPerPixel"),
+    *("PhotometricInterpretation", "ConcatenationUID", "StructureSetROISequence", "ROIContourSequence"),
+    *("ReferencedFrameOfReferenceSequence", "RescaleType"),
+    *dicom_planes.TAGS,
 ]
 
 
@@ -50,302 +87,344 @@ class Header:
 
     Attributes:
         path: the file.
-        series: SeriesInstanceUID.
-        instance: SOPInstanceUID.
-        modality: "CT", "MR", "SEG" …
+        kind: a slice or several of a volume; a still image or several; a mask; or something else.
+        what: the name of its SOP class, or its modality.
+        series: SeriesInstanceUID; may be empty.
+        instance: SOPInstanceUID; may be empty.
+        modality: "CT", "MR", "SEG" …, by its SOP class where the element is missing; "" where nothing tells.
         patient: PatientID; may be empty.
         number: SeriesNumber; may be empty.
+        description: SeriesDescription; may be empty.
         localizer: whether it is a scout view.
-        references: for a segmentation, the SeriesInstanceUIDs of the images that it is of.
-        segments: for a segmentation, {number: label}.
+        references: for a mask, the SeriesInstanceUIDs of the images that it is of.
+        segments: for a mask, {number: label}; contours without any point are none.
+        frames: how many it has.
+        colored: whether its pixels are colours.
+        planes: of a volume, where its slices lie; () where its headers do not tell.
+        problem: why they do not.
     """
 
     path: Path
+    kind: Kind
+    what: str
     series: str
     instance: str
     modality: str
     patient: str
     number: str
+    description: str
     localizer: bool
     references: tuple[str, ...]
     segments: Mapping[int, str]
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM by its name, or without a suffix by its first bytes."""
-    if path.name.upper() == "DICOMDIR":  # the table of contents of an exported disc
-        return False
-    if path.suffix.lower() in SUFFIXES:
-        return True
-    if path.suffix and not path.suffix[1:].isdigit():  # names such as 1.2.840.113 have a number behind the last dot
-        return False
-    if not path.is_file():  # to open a pipe would wait for whoever fills it
-        return False
-    try:
-        with path.open("rb") as stream:
-            return stream.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
+    frames: int = 1
+    colored: bool = False
+    planes: tuple[Plane, ...] = ()
+    problem: str = ""
 
 
 def read_header(path: Path) -> Header:
     """Read what :class:`Header` lists.
 
     Raises:
-        UserError: the file is no DICOM image.
+        UserError: the file is no DICOM, or an image that is cut short.
     """
-    with _explained(path, "cannot be read as DICOM"):
-        d = _dataset(path, pixels=False, tags=_TAGS)
-        references = tuple(str(item.SeriesInstanceUID) for item in d.get("ReferencedSeriesSequence", ()))
-        segments = {int(s.SegmentNumber): _label(s) for s in d.get("SegmentSequence", ())}
-        series, modality = str(d.get("SeriesInstanceUID", "")), str(d.get("Modality", ""))
-        header = Header(
+    with explained(path, "cannot be read as DICOM"):
+        d = read_dataset(path, pixels=False, tags=_TAGS)
+        what, modality = _sop_name(d), modality_of(d)[0]
+        kind = _kind(d, what, modality)
+        if kind == "other" and "Rows" not in d and not _is_no_image(what, modality):
+            raise ValueError("it has no series, modality or size, or is cut short")
+        planes: tuple[Plane, ...] = ()
+        problem = ""
+        if kind == "volume":
+            try:
+                planes = tuple(read_planes(path, d))
+            except ValueError as error:
+                problem = str(error)
+        return Header(
             path=path,
-            series=series,
-            instance=str(d.get("SOPInstanceUID", "")),
+            kind=kind,
+            what=what or modality or "unknown",
+            series=str(d.get("SeriesInstanceUID", "") or ""),
+            instance=str(d.get("SOPInstanceUID", "") or ""),
             modality=modality,
             patient=str(d.get("PatientID", "") or ""),
             number=str(d.get("SeriesNumber", "") or ""),
+            description=str(d.get("SeriesDescription", "") or ""),
             localizer="LOCALIZER" in [str(value).upper() for value in d.get("ImageType", None) or ()],
-            references=references,
-            segments=segments,
+            references=_references(d, kind),
+            segments=_segments(d, kind),
+            frames=frame_count(d),
+            colored=int(d.get("SamplesPerPixel", 1) or 1) > 1 or d.get("PhotometricInterpretation") == "PALETTE COLOR",
+            planes=planes,
+            problem=problem,
         )
-    if not series or not modality or "Rows" not in d:
-        raise UserError(f"{path}: cannot be read as DICOM: it has no series, modality or size, or is cut short.")
-    return header
 
 
-def read_geometry(paths: Sequence[Path]) -> Geometry:
+def modality_of(dataset: Any) -> tuple[str, str]:
+    """The modality, and a remark where its element is missing: by the SOP class, or by what only such images have."""
+    told = str(dataset.get("Modality", "") or "").strip().upper()
+    if told:
+        return told, ""
+    name = _sop_name(dataset)
+    by_class = next((modality for words, modality in _SOP_MODALITIES if words in name), "")
+    if by_class:
+        return by_class, f"it has no Modality; by its SOPClassUID ({name}) it is {by_class}"
+    if dataset.get("RescaleType") == "HU" or dataset.get("KVP"):
+        return "CT", "it has no Modality and SOPClassUID; by its KVP or RescaleType it is CT"
+    if dataset.get("MagneticFieldStrength") or dataset.get("EchoTime"):
+        return "MR", "it has no Modality and SOPClassUID; by its EchoTime or MagneticFieldStrength it is MR"
+    return "", "it has no Modality and no SOPClassUID that tells one; it is taken for what is expected"
+
+
+def read_geometry(paths: Sequence[Path], part: str = "") -> Geometry:
     """Of a series, from its headers: shape (columns, rows, slices), as NIfTI and NRRD files of it have.
 
+    Args:
+        paths: as for :func:`read_series`.
+        part: as there.
+
     Raises:
-        UserError: a file is damaged, or the slices are no regular stack.
+        UserError: a file is damaged, or the slices are no stack.
     """
-    import highdicom
-
-    with _explained(paths[0], "the slices of its series make no volume"):
-        headers = [_dataset(path, pixels=False) for path in paths]
-        if _multi_frame(headers):
-            found = highdicom.Image.from_dataset(_dataset(paths[0]), copy=False).get_volume_geometry()
-            if found is None:
-                raise ValueError("its frames are no regular stack")
-            return _geometry(found, paths[0])
-        spacing, order = _stack(headers)
-        first = headers[order.index(0)]
-        stack = highdicom.VolumeGeometry.from_attributes(
-            image_position=first.ImagePositionPatient,
-            image_orientation=first.ImageOrientationPatient,
-            rows=int(first.Rows),
-            columns=int(first.Columns),
-            pixel_spacing=first.PixelSpacing,
-            spacing_between_slices=spacing,
-            number_of_frames=len(headers),
-            coordinate_system="PATIENT",
-        )
-        return _geometry(stack, paths[0])
+    return _stack(paths, part)[1]
 
 
-def read_series(paths: Sequence[Path]) -> Picture:
+def read_series(paths: Sequence[Path], part: str = "", nan: float | None = None) -> Picture:
     """A series as a volume in canonical order, (S, 1, H, W), sorted by position, rescaled (HU for CT).
+
+    Slices lie on the even grid that is nearest to their positions. One that is there twice is used once.
 
     Args:
         paths: one file for each slice, or one with all frames.
+        part: of several volumes in the files, the one that is meant, as :func:`split_volumes` calls it.
+        nan: what replaces NaN; None makes NaN an error.
 
     Raises:
-        UserError: a file is damaged or compressed in an unknown way, or the slices are no regular stack.
+        UserError: a file is damaged or compressed in an unknown way, or the slices are no stack.
     """
-    import highdicom
-
-    datasets = []
-    for path in paths:
-        with _explained(path, "cannot be read as DICOM"):
-            dataset = _dataset(path)
-            _check_pixels(path, dataset)
-            datasets.append(dataset)
-    with _explained(paths[0], "the slices of its series make no volume"):
-        if _multi_frame(datasets):
-            volume = highdicom.Image.from_dataset(datasets[0], copy=False).get_volume(
-                dtype=np.float32,
-                apply_presentation_lut=False,
-                apply_real_world_transform=None if datasets[0].SOPClassUID == PARAMETRIC_MAP else False,
-            )
-        else:
-            _stack(datasets)
-            volume = highdicom.get_volume_from_series(
-                datasets,
-                dtype=np.float32,
-                orientation_tol=ORIENTATION_TOLERANCE,
-                apply_presentation_lut=False,  # that is for screens: it would invert MONOCHROME1
-                apply_real_world_transform=False,  # into units other than those of the rescale
-            )
-        if volume.array.ndim != 3:
-            raise ValueError(f"expected grey images, found pixels of shape {volume.array.shape}")
-        geometry = _geometry(volume, paths[0])
-    return Picture(to_canonical(as_integers(volume.array, paths[0])[::-1].T, geometry)[:, None], geometry)
+    stack, geometry = _stack(paths, part)
+    rows, columns = stack.planes[0].size
+    order = {(plane.path, plane.frame): n for n, plane in enumerate(stack.planes)}
+    with explained(paths[0], "the slices of its series make no volume"):
+        volume = np.empty((len(stack.planes), rows, columns), np.float32)
+    for path in dict.fromkeys(plane.path for plane in stack.planes):
+        frames = [plane.frame for plane in stack.planes if plane.path == path]
+        for frame, values in zip(sorted(frames), _read_values(path, sorted(frames)), strict=True):
+            volume[order[path, frame]] = values
+    return Picture(to_canonical(as_integers(volume.T, paths[0], nan), geometry)[:, None], geometry)
 
 
-def read_segmentation(paths: Sequence[Path], ids: Mapping[str, int], image: Geometry) -> Mask:
-    """Segmentation objects on the grid of their image, in canonical order.
+def read_still_geometry(path: Path) -> Geometry:
+    """Of a still image, from its header: (rows, columns), without a position.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    with explained(path, "cannot be read as DICOM"):
+        d = read_dataset(path, pixels=False)
+        return Geometry(shape=(int(d.Rows), int(d.Columns)), remarks=_still_remarks(d))
+
+
+def read_still(path: Path, frame: int, rgb: bool, nan: float | None = None) -> Picture:
+    """A frame of a still image, (1, 1 or 3, H, W).
+
+    Grey values are the stored ones with the modality transform, whatever window a screen would use, and rise with
+    brightness: MONOCHROME1 is turned. Palettes and YBR become RGB.
 
     Args:
-        paths: one object, or several that each hold some of the segments.
-        ids: {label of a segment: value to give it}.
-        image: the geometry of the image.
+        path: the file.
+        frame: its number, from 0.
+        rgb: whether colours are wanted, of 8 bits; grey becomes R = G = B.
+        nan: what replaces NaN; None makes NaN an error.
 
     Raises:
-        UserError: an object is damaged, its segments overlap, or they lie outside the image or on another grid.
+        UserError: the file is damaged, or no image of that kind.
     """
-    import highdicom
+    from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 
-    affine, shape = _TO_RAS @ np.asarray(image.affine)[:, REVERSED], image.shape[::-1]
-    grid = highdicom.VolumeGeometry(affine, shape, coordinate_system="PATIENT")
-    codes = np.zeros(shape, np.uint8)
-    for path in paths:
-        numbers = read_header(path).segments
-        with _explained(path, "its segments cannot be laid on its image"):
-            dataset = _dataset(path)
-            _state_spacing(dataset, float(np.linalg.norm(grid.affine[:3, 0])))
-            segmentation = highdicom.seg.Segmentation.from_dataset(dataset, copy=False)
-            volume = segmentation.get_volume(combine_segments=True, dtype=np.uint8)
-            placed = volume.match_geometry(grid, tol=GRID_TOLERANCE).array
-            if np.count_nonzero(placed) != np.count_nonzero(volume.array):
-                raise ValueError("some of their pixels lie outside it")
-        table = np.zeros(256, np.uint8)
-        for number, label in numbers.items():
-            if label not in ids:
-                raise UserError(f'{path}: its segment "{label}" is no class; the classes are {", ".join(ids)}.')
-            table[number] = ids[label]
-        if np.any((placed > 0) & (codes > 0)):
-            raise UserError(f"{path}: its segments overlap those of {paths[0]}. Each voxel can have one class.")
-        codes = np.maximum(codes, table[placed])
-    return Mask(to_canonical(codes.T, image), image, stored="segmentation")
-
-
-def _geometry(volume: Any, path: Path) -> Geometry:
-    """Of a volume or volume geometry of highdicom, (slices, rows, columns), as ITK and converters to NIfTI have it: the
-    axes the other way round, and the slices too, so that the three are right-handed again."""
-    affine = np.array(volume.affine)
-    affine[:3, 3] += (volume.spatial_shape[0] - 1) * affine[:3, 0]
-    affine[:3, 0] *= -1
-    return volume_geometry(tuple(volume.spatial_shape)[::-1], _TO_RAS @ affine[:, REVERSED], str(path))
+    with explained(path, "cannot be read as DICOM"):
+        d = read_dataset(path)
+        check_pixels(path, d)
+        if not 0 <= frame < frame_count(d):
+            raise ValueError(f"it has {frame_count(d)} frames, none with the number {frame + 1}")
+        values = next(iter(decode_frames(d, [frame], raw=False)))
+        if d.PhotometricInterpretation == "PALETTE COLOR":
+            values = apply_color_lut(values, d)
+            bits = int(d.RedPaletteColorLookupTableDescriptor[2])
+            values = (values >> (bits - 8)).astype(np.uint8) if bits > 8 else values.astype(np.uint8)
+        if values.ndim == 3 and values.shape[2] == 3 and np.ptp(values, axis=2).max(initial=0) == 0:
+            values = values[..., 0]  # grey that was saved as colours
+        if values.ndim == 2:
+            if _is_inverted(d):
+                values = _darkest_last(values.astype(np.int64), int(d.BitsStored))
+            values = as_integers(apply_modality_lut(values, d).astype(np.float32), path, nan)
+        elif not rgb:
+            raise ValueError(f"it is in colour ({d.PhotometricInterpretation}); grey values were expected")
+        if rgb:
+            if values.min(initial=0) < 0 or values.max(initial=0) > 255:
+                raise ValueError(f"its pixels have {d.BitsStored} bits (BitsStored); 8 in each colour were expected")
+            values = np.repeat(values[..., None], 3, axis=2) if values.ndim == 2 else values
+            pixels = values.astype(np.uint8).transpose(2, 0, 1)
+        else:
+            pixels = values[None]
+        shape = (int(d.Rows), int(d.Columns))
+        return Picture(pixels[None].copy(), Geometry(shape=shape, remarks=_still_remarks(d)))
 
 
-def _stack(datasets: Sequence[Any]) -> tuple[float, list[int]]:
-    """Distance of the slices, and the place of each in the volume.
+def _darkest_last(values: np.ndarray, bits: int) -> np.ndarray:
+    """Stored values turned in their range; those of 8 bits stay such, however many bits there would be room for."""
+    if values.min(initial=0) < 0:
+        return -1 - values
+    return 2 ** (8 if values.max(initial=0) < 256 else bits) - 1 - values
+
+
+def _still_remarks(dataset: Any) -> tuple[str, ...]:
+    if _is_inverted(dataset):
+        return (f"its values were turned, for {dataset.PhotometricInterpretation} shows low ones bright",)
+    return ()
+
+
+def _is_inverted(dataset: Any) -> bool:
+    return bool(dataset.get("PhotometricInterpretation") == "MONOCHROME1")
+
+
+def _stack(paths: Sequence[Path], part: str) -> tuple[Stack, Geometry]:
+    """Where the slices of a series lie, in order, each position once."""
+    with explained(paths[0], "the slices of its series make no volume"):
+        planes: list[Plane] = []
+        modality = ""
+        for path in paths:
+            with explained(path, "cannot be read as DICOM"):
+                d = read_dataset(path, pixels=False)
+            check_slice(path, d)
+            planes += read_planes(path, d)
+            modality = modality or modality_of(d)[1]
+        parts, elements = split_volumes(planes)
+        if part and part not in parts:
+            raise ValueError(f"it has no volume {part}, but {', '.join(parts)}")
+        if not part and len(parts) > 1:
+            raise ValueError(
+                f"they are {len(parts)} volumes, told apart by {' and '.join(elements)}: {', '.join(parts)}. Give the "
+                "folder to caseunet predict, which segments each"
+            )
+        planes = parts[part] if part else next(iter(parts.values()))
+        planes, copies = _without_copies(planes)
+        stack = fit_stack(planes)
+        affine = _TO_RAS @ stack.affine
+        rows, columns = stack.planes[0].size
+        found = volume_geometry((columns, rows, len(stack.planes)), affine, str(paths[0]))
+        remarks = (*([modality] if modality else []), *copies, *stack.remarks)
+    return stack, replace(found, remarks=remarks)
+
+
+def check_slice(path: Path, dataset: Any) -> None:
+    """Make sure that an image is what slices are.
 
     Raises:
-        ValueError: they are no regular stack.
+        ValueError: it holds many slices as one picture, or only a part of its frames, or colours.
     """
-    import highdicom
-
-    if len(datasets) == 1:  # nothing to measure the distance by
-        spacing = float(datasets[0].get("SpacingBetweenSlices") or datasets[0].get("SliceThickness") or 1)
-        if not spacing > 0:  # NaN is not
-            raise ValueError(f"the slice is {spacing:g} mm thick")
-        datasets[0].SpacingBetweenSlices = spacing  # where highdicom looks for it
-        return spacing, [0]
-    spacing, order = highdicom.spatial.get_series_volume_positions(datasets, orientation_tol=ORIENTATION_TOLERANCE)
-    if spacing is None or order is None:
+    if "MOSAIC" in [str(value).upper() for value in dataset.get("ImageType", None) or ()]:
         raise ValueError(
-            "they are not parallel at equal distances: one is missing or there twice, has another orientation, or the "
-            "gantry was tilted"
+            f"{path.name} is a Siemens mosaic (ImageType): all slices as the tiles of one picture. Convert it with "
+            "dcm2niix"
         )
-    return float(spacing), order
+    if "ConcatenationUID" in dataset:
+        raise ValueError(f"{path.name} is one of several parts of an image (ConcatenationUID). Join them first")
+    if int(dataset.get("SamplesPerPixel", 1) or 1) != 1:
+        raise ValueError(f"expected grey images, found {dataset.SamplesPerPixel} samples in each pixel of {path.name}")
 
 
-def _state_spacing(segmentation: Any, spacing: float) -> None:
-    """Write the image's distance of slices into a segmentation that does not know it: one that leaves it out, so that
-    gaps between its slices would be a guess, or has one slice only."""
-    shared = segmentation.get("SharedFunctionalGroupsSequence")
-    measures = shared[0].get("PixelMeasuresSequence") if shared else None
-    frames = segmentation.get("PerFrameFunctionalGroupsSequence", ())
-    positions = {str(f.PlanePositionSequence[0].ImagePositionPatient) for f in frames if "PlanePositionSequence" in f}
-    if measures and ("SpacingBetweenSlices" not in measures[0] or len(positions) == 1):
-        measures[0].SpacingBetweenSlices = spacing
+def _without_copies(planes: Sequence[Plane]) -> tuple[list[Plane], list[str]]:
+    """Slices at one position with equal pixels once, and a remark on each that is left out."""
+    places: dict[tuple[int, ...], list[Plane]] = {}
+    for plane in planes:
+        places.setdefault(plane.place, []).append(plane)
+    kept: list[Plane] = []
+    left: list[str] = []
+    for members in places.values():
+        kept.append(members[0])
+        if len(members) > 1:
+            first = _read_values(members[0].path, [members[0].frame])[0]
+            for plane in members[1:]:
+                if np.array_equal(first, _read_values(plane.path, [plane.frame])[0]):
+                    left.append(f"{plane} is the same slice as {members[0]}")
+                else:
+                    kept.append(plane)
+    if len(left) > 3:
+        left = [*left[:3], f"{len(left) - 3} more slices are there twice"]
+    return kept, [*left[:-1], f"{left[-1]}: one is used"] if left else []
 
 
-@contextmanager
-def _explained(path: Path, problem: str) -> Iterator[None]:
-    """Turn what the DICOM libraries raise for bad bytes, of many kinds, into one message."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # remarks on values that no step here uses
-            yield
-    except UserError:
-        raise
-    except MemoryError as error:
-        raise UserError(f"{path}: {problem}: its pixels do not fit into memory.") from error
-    except Exception as error:
-        text = " ".join(str(error).split()) or type(error).__name__
-        if isinstance(error, AttributeError) and str(error.name)[:1].isupper():  # an element, by its keyword
-            text = f"it has no {error.name}"
-        raise UserError(f"{path}: {problem}: {text.removesuffix('.')}.") from error
+def _read_values(path: Path, frames: Sequence[int]) -> list[np.ndarray]:
+    """The rescaled pixels of some frames, in their order, each (rows, columns), float64 or as stored."""
+    from pydicom.pixels.processing import apply_modality_lut
+
+    with explained(path, "cannot be read as DICOM"):
+        d = read_dataset(path)
+        check_pixels(path, d)
+        if "ModalityLUTSequence" in d:
+            return [apply_modality_lut(values, d) for values in decode_frames(d, frames)]
+        own = d.get("PerFrameFunctionalGroupsSequence") or ()
+        shared = [item for group in d.get("SharedFunctionalGroupsSequence") or () for item in group_items(group)]
+        found = []
+        for frame, values in zip(frames, decode_frames(d, frames), strict=True):
+            if values.shape != (int(d.Rows), int(d.Columns)):
+                raise ValueError(f"expected grey images, found pixels of shape {values.shape}")
+            sources = [*(group_items(own[frame]) if frame < len(own) else []), *shared, d]
+            names = ("RealWorldValueSlope", "RealWorldValueIntercept")
+            if d.get("SOPClassUID") != PARAMETRIC_MAP:
+                names = ("RescaleSlope", "RescaleIntercept")
+            slope, intercept = (find_value(sources, name) for name in names)
+            if slope is not None and intercept is not None:
+                values = values * float(slope) + float(intercept)
+            found.append(values)
+        return found
 
 
-def _dataset(path: Path, pixels: bool = True, tags: list[str] | None = None) -> Any:
-    """What a file holds, with or without its pixels, all or some elements.
+def _sop_name(dataset: Any) -> str:
+    """The name of the SOP class, "CT Image Storage"; "" where it is missing, its UID where it is unknown."""
+    from pydicom.uid import UID
 
-    Raises:
-        ValueError: it is no file, or deflated and a bomb.
-    """
-    import pydicom
-    from pydicom.errors import InvalidDicomError
-    from pydicom.filereader import read_file_meta_info
-
-    if path.exists() and not path.is_file():  # to open a pipe would wait for whoever fills it
-        raise ValueError("it is no file")
-    try:
-        meta = read_file_meta_info(path)
-    except InvalidDicomError as error:
-        raise ValueError("it does not begin as DICOM files do") from error
-    if meta.get("TransferSyntaxUID") == pydicom.uid.DeflatedExplicitVRLittleEndian:
-        if "FileMetaInformationGroupLength" not in meta:
-            raise ValueError("it is deflated, and does not say from where on")
-        _check_deflated(path, 144 + int(meta.FileMetaInformationGroupLength))
-    return pydicom.dcmread(path, stop_before_pixels=not pixels, specific_tags=tags)
+    meta = getattr(dataset, "file_meta", None) or {}
+    uid = str(dataset.get("SOPClassUID", "") or meta.get("MediaStorageSOPClassUID", "") or "")
+    return str(UID(uid).name) if uid else ""
 
 
-def _check_deflated(path: Path, start: int) -> None:
-    """Unpack in pieces what pydicom unpacks at once.
-
-    Raises:
-        ValueError: it is far larger than the file.
-    """
-    most = HARMLESS + MOST_DEFLATED * path.stat().st_size
-    unpacker, length = zlib.decompressobj(-zlib.MAX_WBITS), 0
-    with path.open("rb") as stream:
-        stream.seek(start)
-        while block := unpacker.unconsumed_tail or stream.read(2**20):
-            length += len(unpacker.decompress(block, 2**20))
-            if length > most:
-                raise ValueError(f"it unpacks to more than {most:,} bytes, {MOST_DEFLATED} times its own size")
-
-
-def _check_pixels(path: Path, dataset: Any) -> None:
-    """Look whether the pixels are there and can be decoded, before memory is taken for what the header claims.
-
-    Raises:
-        ValueError: they are not.
-        UserError: coded pixels are far fewer bytes than the pixels that are declared.
-    """
-    if "PixelData" not in dataset:
-        raise ValueError("it holds no pixels")
-    if ("RescaleSlope" in dataset) != ("RescaleIntercept" in dataset):
-        raise ValueError("of its rescale, only the slope or the intercept is there")
-    frames = int(dataset.get("NumberOfFrames", 1) or 1)
-    samples = int(dataset.get("SamplesPerPixel", 1))
-    declared = frames * samples * int(dataset.Rows) * int(dataset.Columns) * int(dataset.BitsAllocated) // 8
-    if dataset.file_meta.TransferSyntaxUID.is_compressed:
-        check_declared_size(path, declared, compressed=True)
-    elif len(dataset.PixelData) < declared:
-        raise ValueError(f"{declared:,} bytes of pixels are declared, {len(dataset.PixelData):,} are there")
+def _kind(dataset: Any, what: str, modality: str) -> Kind:
+    if modality == "SEG" or "Segmentation Storage" in what:
+        return "segmentation"
+    if modality == "RTSTRUCT" or what == "RT Structure Set Storage":
+        return "contours"
+    if "Rows" not in dataset or _is_no_image(what, modality):
+        return "other"
+    placed = "ImagePositionPatient" in dataset or "PerFrameFunctionalGroupsSequence" in dataset
+    if "Secondary Capture" in what and not placed:
+        return "still"
+    colored = int(dataset.get("SamplesPerPixel", 1) or 1) > 1
+    if modality in VOLUMES and not (modality in ("NM", "", "PT") and not placed) and not (colored and not placed):
+        return "volume"
+    return "still"
 
 
-def _multi_frame(datasets: Sequence[Any]) -> bool:
-    return len(datasets) == 1 and int(datasets[0].get("NumberOfFrames", 1) or 1) > 1
+def _is_no_image(what: str, modality: str) -> bool:
+    return any(word in what for word in _NO_IMAGES) or modality in ("SR", "PR", "KO", "DOC", "RTDOSE", "RTPLAN", "ECG")
 
 
-def _label(segment: Any) -> str:
-    label = str(segment.get("SegmentLabel", "") or "")
-    coded = segment.get("SegmentedPropertyTypeCodeSequence", None)
-    return label or (str(coded[0].CodeMeaning) if coded else f"segment {segment.SegmentNumber}")
+def _references(dataset: Any, kind: Kind) -> tuple[str, ...]:
+    if kind != "contours":
+        found = [item.get("SeriesInstanceUID", "") for item in dataset.get("ReferencedSeriesSequence", None) or ()]
+    else:
+        found = [
+            series.get("SeriesInstanceUID", "")
+            for frame in dataset.get("ReferencedFrameOfReferenceSequence", None) or ()
+            for study in frame.get("RTReferencedStudySequence", None) or ()
+            for series in study.get("RTReferencedSeriesSequence", None) or ()
+        ]
+    return tuple(dict.fromkeys(str(uid) for uid in found if uid))
+
+
+def _segments(dataset: Any, kind: Kind) -> dict[int, str]:
+    if kind == "segmentation":
+        return segment_labels(dataset)
+    return contour_names(dataset) if kind == "contours" else {}

@@ -11,7 +11,10 @@ import numpy as np
 
 from caseunet.errors import UserError
 from caseunet.files import written_whole
-from caseunet.io.dicom import REVERSED, read_segmentation
+from caseunet.io.dicom import modality_of
+from caseunet.io.dicom_file import explained, read_dataset
+from caseunet.io.dicom_masks import read_segmentation
+from caseunet.io.dicom_planes import MAX_SHIFT
 from caseunet.io.geometry import canonical_shape, to_source
 from caseunet.types import Geometry, Label, LabelMap
 
@@ -23,9 +26,6 @@ LONGEST_TEXT = 64
 SERIES_OFFSET = 1000
 """From the SeriesNumber of the source to that of its segmentation, so that viewers list it behind what was scanned."""
 
-PLACE_TOLERANCE = 0.1
-"""Of a voxel, by which a slice may lie beside the grid that its series was read as: scanners round positions."""
-
 DIRECTION_TOLERANCE = 0.01
 """By which the direction cosines of a slice may differ from those of the grid."""
 
@@ -34,7 +34,13 @@ NOT_FOUND = "Looked for and not found in this series."
 
 UTF_8 = "ISO_IR 192"
 
+REVERSED = [2, 1, 0, 3]
+"""Columns of an affine whose array has its axes the other way round: highdicom's are (slices, rows, columns)."""
+
 _TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+_CLASSES = {"CT": "1.2.840.10008.5.1.4.1.1.2", "MR": "1.2.840.10008.5.1.4.1.1.4"}
+"""SOP classes of slices, by their modality."""
 
 _UNKNOWN = ("AnatomicalStructure", "Tissue")
 _CODES = (
@@ -114,8 +120,8 @@ def write_segmentation(
     says that it was not found, and no frame, as other slices without a class have none. A file must have a frame,
     though: if nothing at all was found, every segment has one, empty, at the first slice.
 
-    Patient and study are the source's; what a source lacks of them, or has in no valid form, is left empty. Text is
-    written as UTF-8.
+    Patient and study are the source's; what a source lacks of them, or has in no valid form, is left empty. A series
+    without FrameOfReferenceUID gets one that follows from its own identifier. Text is written as UTF-8.
 
     Args:
         path: the file to write.
@@ -151,6 +157,9 @@ def _write(
     grid = _TO_LPS @ np.asarray(geometry.affine)[:, REVERSED]
     headers = _headers(sources, geometry.shape[::-1], grid)
     with written_whole(path) as temporary:
+        for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID"):
+            if not headers[0].get(keyword):
+                raise _unwritable(path, f"{sources[0]} does not tell what it needs: it has no {keyword}")
         try:
             pixels = np.ascontiguousarray(to_source(labels, geometry).T)
             made = _segmentation(pixels, grid, headers, label_map, algorithm)
@@ -199,20 +208,17 @@ def _headers(sources: Sequence[Path], shape: tuple[int, ...], grid: np.ndarray) 
     Raises:
         UserError: a file cannot be read, or is no slice of this grid.
     """
-    import pydicom
-
     headers = []
     for source in sources:
-        try:
-            headers.append(pydicom.dcmread(source, stop_before_pixels=True))
-        except Exception as error:  # pydicom raises many kinds for bytes that are no DICOM
-            raise UserError(f"{source}: cannot be read as DICOM: {_reason(error)}.") from error
+        with explained(source, "cannot be read as DICOM"):
+            headers.append(read_dataset(source, pixels=False))
     try:
         for header in headers:
             _mend_patient(header)
+            _mend_identifiers(header)
             if _is_multi_frame(header):
                 _share_groups(header)
-        _lay_on_grid(headers, shape, grid)
+        headers = _lay_on_grid(headers, shape, grid)
     except (AttributeError, LookupError, ValueError, TypeError) as error:
         raise UserError(
             f"{sources[0]}: its series is not the one that the labels belong to, or its slices are shifted against "
@@ -239,6 +245,24 @@ def _mend_patient(header: Any) -> None:
         header.PatientSex = ""
 
 
+def _mend_identifiers(header: Any) -> None:
+    """Make up what only places a series among others, and find what its file says elsewhere."""
+    from pydicom.uid import generate_uid
+
+    for keyword, other in (
+        ("SOPClassUID", "MediaStorageSOPClassUID"),
+        ("SOPInstanceUID", "MediaStorageSOPInstanceUID"),
+    ):
+        if not header.get(keyword) and (found := header.file_meta.get(other)):
+            setattr(header, keyword, found)
+    if not header.get("SOPClassUID") and (found := _CLASSES.get(modality_of(header)[0])):
+        header.SOPClassUID = found
+    if not header.get("FrameOfReferenceUID") and header.get("SeriesInstanceUID"):
+        header.FrameOfReferenceUID = generate_uid(entropy_srcs=["frame of reference", str(header.SeriesInstanceUID)])
+    if "PositionReferenceIndicator" not in header:
+        header.PositionReferenceIndicator = ""
+
+
 def _share_groups(header: Any) -> None:
     """Move to the groups of all frames what each frame of a multi-frame image has for itself, but alike."""
     shared, first = header.SharedFunctionalGroupsSequence[0], header.PerFrameFunctionalGroupsSequence[0]
@@ -247,8 +271,8 @@ def _share_groups(header: Any) -> None:
             setattr(shared, keyword, first[keyword].value)
 
 
-def _lay_on_grid(headers: Sequence[Any], shape: tuple[int, ...], grid: np.ndarray) -> None:
-    """Give the slices the positions, directions and distance that their grid has.
+def _lay_on_grid(headers: Sequence[Any], shape: tuple[int, ...], grid: np.ndarray) -> list[Any]:
+    """Give the slices the positions, directions and distance that their grid has, and leave out copies of them.
 
     Scanners round the position and the direction of each slice for itself, and some tell another distance than that of
     the positions. highdicom finds the source of a frame only at the very same place, and copies the distance.
@@ -256,32 +280,34 @@ def _lay_on_grid(headers: Sequence[Any], shape: tuple[int, ...], grid: np.ndarra
     Raises:
         ValueError: the slices are not those of the grid.
     """
-    planes = [plane for header in headers for plane in _planes(header)]
-    if len(planes) != shape[0]:
-        raise ValueError(f"it has {len(planes)} slices, the labels have {shape[0]}")
     sizes = {(int(header.Rows), int(header.Columns)) for header in headers}
     if sizes != {tuple(shape[1:])}:
         raise ValueError(f"its slices have {sorted(sizes)} rows and columns, those of the labels {tuple(shape[1:])}")
     to_index, spacing = np.linalg.inv(grid), np.linalg.norm(grid[:3, :3], axis=0)
     directions = (grid[:3, [2, 1]] / spacing[[2, 1]]).T.ravel()  # in which the columns follow each other, then the rows
-    taken = set()
-    for plane, orientation, measures in planes:
+    taken: dict[int, Any] = {}
+    for header, (plane, orientation, measures) in ((h, plane) for h in headers for plane in _planes(h)):
         position = [float(n) for n in plane.ImagePositionPatient]
         place = to_index @ (*position, 1)
         number = round(place[0])
-        if np.abs(place[:3] - (number, 0, 0)).max() > PLACE_TOLERANCE or not 0 <= number < shape[0] or number in taken:
+        if number in taken and taken[number] is not header:  # there twice
+            continue
+        if np.abs(place[:3] - (number, 0, 0)).max() > MAX_SHIFT or not 0 <= number < shape[0] or number in taken:
             raise ValueError(f"its slice at {position} is none of those of the labels")
         if not np.allclose(
             np.asarray(orientation.ImageOrientationPatient, float), directions, atol=DIRECTION_TOLERANCE
         ):
             raise ValueError(f"its slice at {position} has another orientation")
-        taken.add(number)
+        taken[number] = header
         plane.ImagePositionPatient = _decimals((grid @ (number, 0, 0, 1))[:3])
         orientation.ImageOrientationPatient = _decimals(directions)
         measures.PixelSpacing = _decimals(spacing[1:])
         measures.SpacingBetweenSlices = _decimals(spacing[:1])[0]
         if not measures.get("SliceThickness"):
             measures.SliceThickness = measures.SpacingBetweenSlices
+    if len(taken) != shape[0]:
+        raise ValueError(f"it has {len(taken)} slices, the labels have {shape[0]}")
+    return list({id(header): header for header in taken.values()}.values())
 
 
 def _planes(header: Any) -> list[tuple[Any, Any, Any]]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from caseunet.errors import UserError
 from caseunet.io import itk, nifti, raster
-from caseunet.io.geometry import is_identity
+from caseunet.io.geometry import in_plane, is_identity
 from caseunet.types import Color, Geometry, Mask, Picture
 
 SUFFIXES = (*nifti.SUFFIXES, *itk.SUFFIXES, *raster.SUFFIXES)
@@ -68,7 +68,7 @@ def read_picture(path: Path, rgb: bool, nan: float | None = None) -> Picture:
 
 
 def read_mask(path: Path, image: Geometry, colored: bool | None = None, same_axes: bool = True) -> Mask:
-    """The values of a mask file.
+    """The values of a mask file, cut in its image's plane.
 
     A volume whose affine is the identity, as in LiTS case 53, has lost its place and is taken to lie where its image
     does.
@@ -85,11 +85,11 @@ def read_mask(path: Path, image: Geometry, colored: bool | None = None, same_axe
     if itk.is_segmentation(path):
         return itk.read_segmentation(path, image)
     if is_volume(path):
-        kind = _kind(path)
+        kind, axial = _kind(path), in_plane(image, "axial")
         own = kind.read_geometry(path)
         lost = image.affine is not None and is_identity(own) and not is_identity(image)
         laid = lost and same_axes and own.shape == image.shape
-        return replace(kind.read_mask(path, image if laid else None), laid=laid)
+        return in_plane(replace(kind.read_mask(path, axial if laid else None), laid=laid), image.plane)
     _known(path)
     return raster.read_mask(path, colored)
 

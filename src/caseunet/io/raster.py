@@ -1,4 +1,4 @@
-"""PNG, JPEG, TIFF and BMP images: colour or grey in, masks with a palette out."""
+"""PNG, JPEG, TIFF, BMP and GIF images: colour or grey in, masks with a palette out."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -15,12 +15,12 @@ from caseunet.io.quiet import quiet
 from caseunet.io.values import as_integers, whole_numbers
 from caseunet.types import Color, Geometry, Mask, Picture
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif")
 
 LOSSLESS = (".png", ".tif", ".tiff", ".bmp")
 """Those that can hold class ids."""
 
-FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF")
 """What Pillow may take a file for. It knows many more, whatever the suffix; one of them, PostScript, is a program."""
 
 EXIF_ORIENTATION = 274

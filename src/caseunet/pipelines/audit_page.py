@@ -8,6 +8,7 @@ from typing import Any
 
 import jinja2
 
+from caseunet.pipelines.repair_plan import ProposedPlan
 from caseunet.progress import counted
 from caseunet.sources import Finding, SourceDataset
 from caseunet.sources.facts import CaseFacts
@@ -28,6 +29,7 @@ TITLES = {
     "apart": "Image and mask in different parts",
     "channels": "Images with other channels, or without one",
     "constant-slices": "Slices without content",
+    "class-files": "A file for each class",
     "copy": "Copies across groups",
     "copy-in-group": "Copies within a group",
     "count": "Number of cases",
@@ -36,12 +38,14 @@ TITLES = {
     "empty-mask": "Masks without foreground",
     "extra-mask": "Masks without an image",
     "float-labels": "Labels stored as floating point",
+    "found-channels": "Channels found in the names",
     "found-classes": "Classes found in the masks",
     "fractional": "Interpolated labels",
     "groups": "Groups found in the names",
     "groups-share-number": "Groups that may be the same patient",
     "intensity": "Unusual intensities",
     "left-out": "Files left out",
+    "left-right": "Left and right",
     "lossy-ids": "Ids saved with loss",
     "mask-255": "255 where 1 is meant",
     "mended-masks": "Mended masks",
@@ -53,8 +57,11 @@ TITLES = {
     "not-finite": "NaN or infinity",
     "orientation": "Orientation of the files",
     "palettes": "Palettes that contradict each other",
+    "outlines": "Outlines instead of masks",
+    "own-split": "The data set's own split",
     "rare-class": "Classes of a single group",
     "repaired": "Repaired as planned",
+    "several-masks": "Several masks of one image",
     "shape-differs": "Masks of another shape than their images",
     "small": "Images smaller than the networks need",
     "smoothed": "Masks that were smoothed or saved with loss",
@@ -88,6 +95,7 @@ def audit_page(
     pictures: Sequence[Shown],
     examples: Sequence[Shown],
     seconds: float,
+    proposed: ProposedPlan | None = None,
 ) -> str:
     """The page as text.
 
@@ -98,6 +106,7 @@ def audit_page(
         pictures: of findings.
         examples: of cases as they are.
         seconds: that reading took.
+        proposed: the repair plan that was asked for.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("caseunet.pipelines"), autoescape=True, trim_blocks=True, lstrip_blocks=True
@@ -123,6 +132,8 @@ def audit_page(
         facts=_summary(dataset, facts, seconds),
         balance=_balance(dataset, facts),
         hidden=max(0, len(facts) - MOST_CASES),
+        proposed=proposed,
+        most_rows=MOST_ROWS,
     )
 
 

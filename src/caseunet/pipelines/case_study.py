@@ -14,7 +14,7 @@ from caseunet.evaluation.summary import EvaluationSummary
 from caseunet.files import read_model
 from caseunet.pipelines.candidates import open_candidate
 from caseunet.pipelines.cases_to_show import choose_cases, named_cases, study_rows
-from caseunet.pipelines.references import open_references, pairs_of
+from caseunet.pipelines.references import cut_references, open_references, pairs_of
 from caseunet.progress import Display
 
 
@@ -74,10 +74,15 @@ def case_study(
         format=source.layout,
         modality=source.modality,
         group=source.group,
+        images=source.images,
+        masks=source.masks,
+        channels=source.channels,
         plan=None if source.plan is None else Path(source.plan),
+        plane=source.plane,
     )
     truth = open_references(Path(source.references), config)
     candidates = [open_candidate(Path(model.folder), model.name, truth.dataset) for model in summary.models]
+    truth = cut_references(truth, candidates, config)
     shown = [case for case in truth.labelled if case in {item.case for item in chosen}]
     gone = [item.case for item in chosen if item.case not in shown]
     if gone:

@@ -15,9 +15,11 @@ from caseunet.evaluation.figures import display_range, to_png
 from caseunet.evaluation.report import ShownCase
 from caseunet.evaluation.rows import BACKGROUND
 from caseunet.evaluation.summary import EvaluationSummary
+from caseunet.io.geometry import edge_letters
 from caseunet.pipelines.references import References
 from caseunet.progress import Display
-from caseunet.types import Ranges
+from caseunet.sources.reading import read_repaired_image
+from caseunet.types import Picture, Ranges
 
 WORST = 4
 """Of the worst cases, how many a report shows."""
@@ -120,13 +122,13 @@ def study_rows(
             number = slice_to_show(reference.ids, predictions, ranges) if item.slice is None else item.slice
             if number >= len(reference.ids):
                 raise UserError(f"{item.case}: has slices 0 to {len(reference.ids) - 1}; there is no {number}.")
-            picture = truth.layout.read_image(case, truth.dataset.modality == "rgb")
+            picture = read_repaired_image(truth.layout, case, truth.dataset)
             volume = item.slice is None and len(reference.ids) > 1
             spacing = picture.geometry.spacing or (1.0, 1.0, 1.0)
             rows.append(
                 StudyRow(
                     heading=item.heading,
-                    caption=item.case if len(reference.ids) == 1 else f"{item.case}, slice {number}",
+                    caption=item.case if len(reference.ids) == 1 else f"{item.case}, {_slice_name(picture, number)}",
                     image=display_range(picture.pixels[number], summary.source.window),
                     reference=reference.ids[number],
                     predictions=tuple(ids[number] for ids in predictions),
@@ -136,6 +138,13 @@ def study_rows(
             )
             stage.advance(1, item.case)
     return rows
+
+
+def _slice_name(picture: Picture, number: int) -> str:
+    """ "slice 7"; of another plane than the axial also that, and what lies on the left and right of its picture."""
+    plane = picture.geometry.plane
+    left, _, right, _ = edge_letters(plane)
+    return f"slice {number}" if plane == "axial" else f"{plane} slice {number} ({left}–{right})"
 
 
 def draw_cases(

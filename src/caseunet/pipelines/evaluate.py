@@ -16,12 +16,12 @@ from caseunet.evaluation.evaluator import Pair, Scored, scope_text, score
 from caseunet.evaluation.protocols import PROTOCOLS
 from caseunet.evaluation.protocols.base import Options, Protocol
 from caseunet.evaluation.report import write_report
-from caseunet.evaluation.rows import MISSING, SCORED, UNUSABLE
+from caseunet.evaluation.rows import BACKGROUND, MISSING, SCORED, UNUSABLE
 from caseunet.evaluation.summary import EvaluationSummary, Remark, ScoredModel, Source
 from caseunet.files import check_output_folder, output_folder
 from caseunet.pipelines.candidates import Candidate, check_folders, model_names, open_candidate
 from caseunet.pipelines.cases_to_show import choose_cases, draw_cases
-from caseunet.pipelines.references import References, open_references, pairs_of
+from caseunet.pipelines.references import References, cut_references, open_references, pairs_of
 from caseunet.progress import Display, counted
 from caseunet.types import BY_BLOCKS, LabelMap, Ranges, Split
 from caseunet.workers import LostWorkerError, run_all
@@ -94,6 +94,7 @@ def evaluate(
     candidates = [
         open_candidate(folder, name, truth.dataset) for folder, name in zip(folders, model_names(folders), strict=True)
     ]
+    truth = cut_references(truth, candidates, config)
     if fold is None:
         fold = next((c.info.fold for c in candidates if c.info is not None and c.info.fold is not None), 0)
     parts = None if split is None else read_split(split)
@@ -128,7 +129,7 @@ def evaluate(
         numbers=tuple(number for rows in of_model.values() for number in chosen.conclude(rows, structures)),
         comparison=_compared(cases, chosen) if compared else (),
         source=_source(truth, references, candidates, config, ranges if parts and parts.by == BY_BLOCKS else None),
-        facts=_facts(truth, references, candidates),
+        facts=(*_facts(truth, references, candidates), *_left_out(cases)),
     )
     shown = choose_cases(cases, chosen.ranked)
     pictures = draw_cases(truth, pairs, shown, summary, cases, display)
@@ -255,6 +256,10 @@ def _source(
         modality=truth.dataset.modality,
         plan=None if config.plan is None else str(config.plan.resolve()),
         group=config.group,
+        plane=truth.plane,
+        images=config.images,
+        masks=config.masks,
+        channels=config.channels,
         ranges=ranges or {},
         window=window or ((0.0, 255.0) if truth.dataset.modality == "rgb" else None),
     )
@@ -275,3 +280,15 @@ def _facts(truth: References, references: Path, candidates: list[Candidate]) -> 
         ("licence of the data", truth.dataset.licence or "not stated"),
         ("caseunet", version("caseunet")),
     )
+
+
+def _left_out(cases: pd.DataFrame) -> tuple[tuple[str, str], ...]:
+    """How much of the references has no label, where some has none."""
+    of_one = cases[(cases["model"] == cases["model"].iloc[0]) & (cases["structure"] == BACKGROUND)]
+    ignored, judged = int(of_one["ignored_pixels"].sum()), int(of_one["judged_pixels"].sum())
+    if not ignored:
+        return ()
+    text = (
+        f"{ignored:,} pixels of the references have no label ({100 * ignored / (ignored + judged):.1f} % of the pixels)"
+    )
+    return (("left out", text),)

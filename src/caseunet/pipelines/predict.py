@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from caseunet.bundle import load_bundle
+from caseunet.bundle.info import BundleInfo
 from caseunet.config import PredictionOutputs, PredictionSettings
 from caseunet.data.folds import fold_of, read_split
 from caseunet.errors import UserError
 from caseunet.files import PARTIAL, is_output, output_folder, unfinished_folder, write_json, write_text
 from caseunet.inference.predictor import Predictor
-from caseunet.pipelines.inputs import Input, find_inputs
+from caseunet.pipelines.inputs import Channels, Input, find_inputs
 from caseunet.pipelines.predict_case import Work, predict_case
 from caseunet.pipelines.predictions import (
     DESCRIPTION,
@@ -79,12 +80,17 @@ def predict(
         raise UserError("Predictions are either replaced (--overwrite) or gone on with (--resume): choose one.")
     predictor = Predictor(load_bundle(bundle), device, engine, settings)
     info = predictor.info
+    if info.validation.caution:
+        display.say(f"  {bundle}: {info.validation.caution}", "yellow")
     if out_of_fold and not info.members:
         raise UserError(f"{bundle}: is no ensemble of folds; --split predicts what a single network did not see.")
     if out_of_fold and not predictor.models:
         raise UserError(f"{engine}: an export computes all networks together: --out-of-fold needs --engine torch.")
+    if predictor.settings.flips and predictor.has_sides:
+        names = ", ".join(info.label_map.sided_names[:4])
+        display.say(f"  --flips: mirrored top to bottom alone, for {names} have sides", "yellow")
     with ExitStack() as unpacked:
-        cases = find_inputs(images, out, display, unpacked)
+        cases = find_inputs(images, out, display, unpacked, _channels(info), info.preprocessing.modality)
         if split is not None:
             fold = info.training_data.fold if fold is None else fold
             cases = _of_fold(cases, bundle, split, fold)
@@ -97,6 +103,7 @@ def predict(
             bundle_hash=info.weights_hash,
             label_map=info.label_map,
             window=info.preprocessing.clip,
+            plane=info.preprocessing.plane,
             device=str(predictor.device),
             engine=predictor.engine,
             settings=predictor.settings,
@@ -150,13 +157,21 @@ def dry_run(
     budget = Budget(predictor, max_ram)
     costs, failed = [], []
     with ExitStack() as unpacked:
-        for case in find_inputs(inputs, None, display, unpacked):
+        info = predictor.info
+        for case in find_inputs(inputs, None, display, unpacked, _channels(info), info.preprocessing.modality):
             try:
                 costs.append(budget.cost(case, outputs))
                 budget.check(costs[-1], case)
             except UserError as error:
                 failed.append(FailedCase(id=case.id, image=str(case.path), error=str(error)))
     return costs, failed
+
+
+def _channels(info: BundleInfo) -> Channels | None:
+    """By which files of one image are known; None where a model's images are one file."""
+    number = info.preprocessing.channels
+    several = number > 1 and info.preprocessing.modality != "rgb"
+    return Channels(number, info.training_data.channel_names) if several else None
 
 
 def look_first(cases: Sequence[PredictedCase]) -> tuple[str, ...]:

@@ -5,14 +5,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from pydantic import ValidationError
 
 from caseunet.errors import UserError
 from caseunet.files import read_json
-from caseunet.types import Color, Label, LabelCoding, LabelMap, Mask
+from caseunet.sources.class_names import class_entries
+from caseunet.types import IGNORE, Color, Label, LabelCoding, LabelMap, Mask
 
 COVERED = 0.6
 """Share of the pixels that classes cover at least; where they do not, the masks are no masks but photographs."""
@@ -25,6 +26,10 @@ LEAST = 20
 
 NEAR = 48.0
 """Colours nearer than this to a commoner one are taken for its smoothed or lossy copies."""
+
+
+IGNORE_NAMES = frozenset({"ignore", "ignored", "void", "unlabeled", "unlabelled", "dont care", "don't care"})
+"""Names, in small letters, under which descriptions list pixels that nobody judged."""
 
 
 def palette(n: int) -> tuple[Color, ...]:
@@ -41,6 +46,7 @@ def coding_of(
     structures: Mapping[str, Sequence[int]] | None = None,
     colors: Mapping[int, Color] | None = None,
     colored: bool = False,
+    ignore: Iterable[int] = (),
 ) -> LabelCoding:
     """A coding from {value in the file: class name}; classes are numbered in that order, the first is the background.
 
@@ -49,6 +55,7 @@ def coding_of(
         structures: {scored structure: values}; every foreground class by itself if not given.
         colors: {value: colour to draw the class in}.
         colored: whether the values are colours; then they are the classes' colours too.
+        ignore: values, or colours, of pixels that nobody judged.
 
     Raises:
         ValueError: fewer than two classes, or names or colours that occur twice.
@@ -63,13 +70,16 @@ def coding_of(
         labels = tuple(Label(id=i, name=names[code], color=drawn[i]) for code, i in codes.items())
         scored = {names[code]: (code,) for code in list(names)[1:]} if structures is None else structures
         members = {name: tuple(codes[value] for value in values) for name, values in scored.items()}
-        return LabelCoding(label_map=LabelMap(labels=labels, structures=members), codes=codes, colored=colored)
+        meaning = codes | dict.fromkeys(ignore, IGNORE)
+        return LabelCoding(label_map=LabelMap(labels=labels, structures=members), codes=meaning, colored=colored)
     except ValidationError as error:
         raise ValueError(_reason(error)) from error
 
 
 def read_labels_json(path: Path, colored: bool = True) -> LabelCoding:
-    """The classes that a ``labels.json`` names: a list, or {"classes": a list}, of name, classid and color.
+    """The classes that a ``labels.json`` names, in one of the forms of :func:`class_entries`.
+
+    An entry called as one of :data:`IGNORE_NAMES` is no class: its pixels are those that nobody judged.
 
     Args:
         path: the file.
@@ -78,25 +88,24 @@ def read_labels_json(path: Path, colored: bool = True) -> LabelCoding:
     Raises:
         UserError: it is none, or two classes share a name, id or colour.
     """
-    content: Any = read_json(path, "labels.json with name, color and classid of each class")
-    entries: Any = content.get("classes") if isinstance(content, dict) else content
-    try:
-        entries = sorted(entries, key=lambda entry: entry["classid"])
-        ids = [entry["classid"] for entry in entries]
-        if not all(isinstance(number, int) for number in ids) or len(set(ids)) < len(ids) or ids[:1] != [0]:
-            raise UserError(f"{path}: label ids must be whole numbers from 0 (the background), each once, not {ids}.")
-        spare = palette(len(entries))
-        colors = [tuple(e["color"][:3]) if colored or "color" in e else spare[i] for i, e in enumerate(entries)]
-        labels = tuple(
-            Label(id=i, name=entry["name"], color=color)
-            for i, (entry, color) in enumerate(zip(entries, colors, strict=True))
+    listed = class_entries(read_json(path, "labels.json with name, color and classid of each class"), path)
+    ignored = [entry for entry in listed if entry.value and entry.name.lower() in IGNORE_NAMES]
+    entries = [entry for entry in listed if entry not in ignored]
+    lacking = next((entry.name for entry in listed if entry.color is None), None)
+    if colored and lacking is not None:
+        raise UserError(
+            f"{path}: the masks hold colours: expected a list of classes, each with name, color and classid"
         )
+    ids = [entry.value for entry in entries]
+    spare = palette(len(entries))
+    try:
+        given = [{"id": i, "name": e.name, "color": e.color or spare[i]} for i, e in enumerate(entries)]
+        labels = tuple(Label.model_validate(entry) for entry in given)
         label_map = LabelMap(labels=labels, structures={label.name: (label.id,) for label in labels[1:]})
     except ValidationError as error:
         raise UserError(f"{path}: {_reason(error)}.") from error
-    except (TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"{path}: expected a list of classes, each with name, color and classid.") from error
     codes = {packed(label.color): label.id for label in labels} if colored else {n: i for i, n in enumerate(ids)}
+    codes |= {packed(entry.color) if colored and entry.color else entry.value: IGNORE for entry in ignored}
     return LabelCoding(label_map=label_map, codes=codes, colored=colored)
 
 
@@ -137,10 +146,11 @@ def find_coding(masks: Iterable[MaskValues]) -> LabelCoding | None:
     Masks that name their values have the classes of these names. Where palettes contradict each other, the colours
     that they show are the values.
 
-    Small grey values are ids, each a class. A colour, or a grey value of masks that reach 128, stands for a class if
-    somewhere it fills a 3×3 square, which the mixtures at smoothed edges do not, and is not within :data:`NEAR` of a
-    commoner one, as lossy copies are. Things too thin for that, a thread or a needle, have a colour that is no mixture
-    of two classes and that much of what is left has exactly.
+    Small grey values are ids, each a class. 255 beside ids from 0 on without a gap marks pixels that nobody judged, as
+    in Pascal VOC, unless it stands in masks of 0 and 255 alone. A colour, or a grey value of masks that reach 128,
+    stands for a class if somewhere it fills a 3×3 square, which the mixtures at smoothed edges do not, and is not
+    within :data:`NEAR` of a commoner one, as lossy copies are. Things too thin for that, a thread or a needle, have a
+    colour that is no mixture of two classes and that much of what is left has exactly.
 
     Args:
         masks: the values of each.
@@ -162,15 +172,21 @@ def find_coding(masks: Iterable[MaskValues]) -> LabelCoding | None:
             pixels[code] = pixels.get(code, 0) + count.pixels
             inner[code] = inner.get(code, 0) + count.inner
             flat[code] = flat.get(code, 0) + count.flat
+    ignore: list[int] = []
     if not colored and _are_ids(pixels, flat):
         codes = sorted(code for code in pixels if code >= 0)  # no class is negative
         if len(codes) > 2 and _stands_for_one(masks):
             codes.remove(255)
-    elif not colored and set(pixels) == {0, 1, 255}:  # some masks 0 and 1, some 0 and 255: the latter are the fault
-        codes = [0, 1]
+        elif codes == [*range(len(codes) - 1), 255] and len(codes) > 2:
+            ignore = [codes.pop()]
+    elif not colored and set(pixels) == {0, 1, 255}:
+        codes = [0, 1]  # where some masks hold 0 and 1, some 0 and 255, the latter are the fault
+        if not _stands_for_one(masks):
+            stray = 2 * flat[1] < pixels[1] and 20 * pixels[1] < pixels[255]  # 1s at the edges of what 255 means
+            codes, ignore = ([], []) if stray else ([0, 1], [255])
     else:
         codes = _distinct(pixels, inner, flat, colored)
-    covered = sum(pixels[code] for code in codes)
+    covered = sum(pixels[code] for code in (*codes, *ignore))
     if not 2 <= len(codes) <= 255 or covered < COVERED * sum(pixels.values()):
         return None
     if colored and (len(codes) > 2 or any(len(set(unpacked(code))) > 1 for code in codes)):
@@ -179,7 +195,7 @@ def find_coding(masks: Iterable[MaskValues]) -> LabelCoding | None:
         names = [f"class {code}" for code in codes] if len(codes) > 2 else ["background", "foreground"]
     names[0] = "background"
     colors = None if colored else _common_palette(masks, codes)
-    return coding_of(dict(zip(codes, names, strict=True)), colors=colors, colored=colored)
+    return coding_of(dict(zip(codes, names, strict=True)), colors=colors, colored=colored, ignore=ignore)
 
 
 def palette_conflict(masks: Iterable[MaskValues]) -> str:
@@ -245,7 +261,9 @@ def translate(mask: Mask | MaskValues, coding: LabelCoding) -> Translation:
     if coding.colored:
         return Translation({value: _shown(value, mask) for value in _values(mask)})
     palette = mask.palette
-    drawn = {packed(label.color): code for code, i in coding.codes.items() for label in (coding.label_map.labels[i],)}
+    drawn = {
+        packed(label.color): code for code, i in classes_of(coding).items() for label in (coding.label_map.labels[i],)
+    }
     if not palette or any(_times(color, palette) > 1 for color in palette.values()):
         return Translation()
     remark = "its palette's colours were compared, not its indices"
@@ -262,7 +280,7 @@ def translate(mask: Mask | MaskValues, coding: LabelCoding) -> Translation:
 
 
 def _by_name(names: Mapping[int, str], values: Sequence[int], coding: LabelCoding) -> Translation:
-    code_of = {coding.label_map.names[i].casefold(): code for code, i in coding.codes.items()}
+    code_of = {coding.label_map.names[i].casefold(): code for code, i in classes_of(coding).items()}
     if not coding.by_name and not any(name.casefold() in code_of for name in names.values()):
         return Translation()  # "Segment_1": only values tell
     named = {value: names.get(value, str(value)) for value in values if value}
@@ -337,6 +355,11 @@ def unpacked(code: int) -> Color:
     return (code >> 16 & 255, code >> 8 & 255, code & 255)
 
 
+def classes_of(coding: LabelCoding) -> dict[int, int]:
+    """{value or colour: class id}, without those that nobody judged."""
+    return {code: i for code, i in coding.codes.items() if i != IGNORE}
+
+
 def decode(codes: np.ndarray, coding: LabelCoding, extra: Mapping[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Class ids (uint8) of mask values, and where the values are no class (id 0 there).
 
@@ -368,7 +391,7 @@ def snap(codes: np.ndarray, ids: np.ndarray, unknown: np.ndarray, coding: LabelC
         Class ids (S, H, W).
     """
     values = np.zeros((len(coding.label_map), 3))
-    for code, i in coding.codes.items():
+    for code, i in classes_of(coding).items():
         values[i] = unpacked(code) if coding.colored else (code, 0, 0)
     snapped = ids.copy()
     for s in np.flatnonzero(unknown.any(axis=(1, 2))):
@@ -380,12 +403,12 @@ def snap(codes: np.ndarray, ids: np.ndarray, unknown: np.ndarray, coding: LabelC
             else code[:, None] * [1, 0, 0]
         )
         distance = np.linalg.norm(own[:, None] - values, axis=2)  # (pixels, classes)
-        known = np.pad(np.where(unknown[s], 255, ids[s]), 2, constant_values=255)
+        known = np.pad(np.where(unknown[s], IGNORE, ids[s]), 2, constant_values=IGNORE)
         near = np.zeros(distance.shape, bool)
         for dy in range(5):
             for dx in range(5):
                 around = known[rows + dy, columns + dx]
-                near[np.flatnonzero(around != 255), around[around != 255]] = True
+                near[np.flatnonzero(around != IGNORE), around[around != IGNORE]] = True
         near |= ~near.any(axis=1, keepdims=True)
         snapped[s, rows, columns] = np.where(near, distance, np.inf).argmin(axis=1)
     return snapped

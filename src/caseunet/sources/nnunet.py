@@ -30,6 +30,7 @@ from caseunet.sources.layout import (
     SourceDataset,
     extra_mask,
     fault,
+    files_below,
     left_out,
     natural,
     no_cases,
@@ -79,14 +80,20 @@ def cases(root: Path) -> Listing:
                 continue
             label = labels.pop(case, None) if part == "imagesTr" else None
             image = tuple(files[channel] for channel in range(channels))
-            test = part == "imagesTs"
-            found.append(SourceCase(id=case, image=image, label=(label,) if label else (), group=case, test=test))
+            own = "test" if part == "imagesTs" else ""
+            found.append(SourceCase(id=case, image=image, label=(label,) if label else (), group=case, part=own))
     if not found and not findings:
         raise no_cases(root, f"imagesTr/CASE_0000{ending}")
     findings += [extra_mask(path, root, f"imagesTr/{case}_0000{ending}") for case, path in labels.items()]
-    used = {path for files in _channel_files(folder / "imagesTr", ending).values() for path in files.values()}
-    others = [path for path in _files(folder / "imagesTr") if images.is_image(path) and path not in used]
-    findings += left_out(others, root, f"images that are not named CASE_0000{ending}")
+    used = {
+        path
+        for part in ("imagesTr", "imagesTs")
+        for files in _channel_files(folder / part, ending).values()
+        for path in files.values()
+    }
+    used |= {path for path in _files(folder / "labelsTr") if path.name.endswith(ending)}
+    others = [path for path in files_below(folder) if images.is_image(path) and path not in used]
+    findings += left_out(others, root, f"not named imagesTr/CASE_0000{ending} or labelsTr/CASE{ending}")
     return listing(found, findings, description, folder, root)
 
 
@@ -106,7 +113,6 @@ def discover(root: Path) -> SourceDataset:
         group_name="patient",
         licence=licence_of(description),
         findings=(*findings, *remarks, *told_groups(listed)),
-        hint=_ignored(description["labels"]),
     )
 
 
@@ -119,7 +125,7 @@ def _coding(description: dict[str, Any], path: Path) -> LabelCoding:
     labels: dict[str, Any] = {str(name): value for name, value in description["labels"].items()}
     if all(name.isdigit() for name in labels):
         raise UserError(f'{path}: "labels" maps ids to names, as the Decathlon does; nnU-Net maps names to ids.')
-    labels.pop("ignore", None)
+    ignored = labels.pop("ignore", None)
     values = [v for value in labels.values() for v in (value if isinstance(value, list) else [value])]
     single_ids = [value for value in labels.values() if not isinstance(value, list)]
     if not all(type(v) is int for v in values) or len(set(single_ids)) < len(single_ids):
@@ -134,7 +140,7 @@ def _coding(description: dict[str, Any], path: Path) -> LabelCoding:
     if any(isinstance(value, list) for value in labels.values()):
         regions = {n: tuple(v) if isinstance(v, list) else (v,) for n, v in labels.items() if v not in (0, [0])}
     try:
-        return coding_of(names, structures=regions)
+        return coding_of(names, structures=regions, ignore=() if ignored is None else (ignored,))
     except ValueError as error:
         raise UserError(f'{path}: "labels" cannot be used: {error}.') from error
 
@@ -150,15 +156,6 @@ def _modality(channels: dict[str, Any], listed: tuple[SourceCase, ...]) -> tuple
     if flat:
         return "gray", ""
     return "mr", "" if all(name not in ("ct", "us", "pet") for name in names) else f"channels {names} are treated as MR"
-
-
-def _ignored(labels: dict[str, Any]) -> str:
-    if "ignore" not in labels:
-        return ""
-    return (
-        f'{labels["ignore"]} is the class "ignore", pixels that nobody labelled, which is not supported: label them '
-        "or map them to a class with a plan."
-    )
 
 
 def _channel_files(folder: Path, ending: str) -> dict[str, dict[int, Path]]:
@@ -192,7 +189,7 @@ def _wrong_channels(
     root: Path, folder: Path, case: str, ending: str, missing: list[int], found: list[int], channels: int
 ) -> Finding:
     what = f"channel {missing[0]:04d} is missing" if missing else f"has channels {found}"
-    path = folder / f"{case}_{missing[0] if missing else found[-1]:04d}{ending}"
+    path = folder / f"{case}_{found[0] if missing else found[-1]:04d}{ending}"
     text = f"case {case}: {what}; dataset.json names {channels}"
     return fault("channels", path, root, text, "Add the channel, or take the case away.")
 

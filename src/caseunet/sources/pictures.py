@@ -9,6 +9,7 @@ from caseunet.errors import UserError
 from caseunet.io import raster
 from caseunet.sources.coding import decode, translate
 from caseunet.sources.layout import Finding, Layout, SourceCase, SourceDataset
+from caseunet.sources.reading import read_repaired_image
 from caseunet.sources.repair import CaseRepair
 from caseunet.types import Mask, Picture
 
@@ -42,7 +43,7 @@ def draw(layout: Layout, dataset: SourceDataset, finding: Finding | None = None)
 
 
 def _panels(layout: Layout, case: SourceCase, dataset: SourceDataset) -> list[np.ndarray]:
-    picture = layout.read_image(case, dataset.modality == "rgb")
+    picture = read_repaired_image(layout, case, dataset)
     mask = None
     if case.label:
         try:

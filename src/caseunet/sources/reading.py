@@ -1,19 +1,22 @@
 """From the files of a case to pixels and class ids; what most layouts have in common."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Literal
 
 import numpy as np
 
-from caseunet.errors import UserError, did_you_mean
+from caseunet.errors import SeveralMasksError, UserError, did_you_mean
 from caseunet.io import images
-from caseunet.io.geometry import canonical_shape, distance_in_voxels, orientation_of
-from caseunet.sources.coding import coding_of, decode, snap, translate
+from caseunet.io.geometry import canonical_shape, distance_in_voxels, orientation_of, to_canonical, to_source
+from caseunet.sources.class_files import read_class_files
+from caseunet.sources.coding import IGNORE_NAMES, coding_of, decode, snap, translate
 from caseunet.sources.layout import Finding, Layout, SourceCase, SourceDataset
+from caseunet.sources.polygons import read_outlines
 from caseunet.sources.repair import EVERY_CASE, CaseRepair, RepairPlan, code_text
-from caseunet.types import Geometry, LabelCoding, Mask, Picture
+from caseunet.types import IGNORE, Geometry, LabelCoding, Mask, Picture
 
 Misplaced = Literal["", "shape", "place"]
 
@@ -30,13 +33,14 @@ def read_geometry(case: SourceCase) -> Geometry:
     return images.read_geometry(case.image[0])
 
 
-def read_image(case: SourceCase, rgb: bool) -> Picture:
-    """The pixels of a case, (S, C, H, W); each file of the image is a channel, or several if it holds several.
+def read_image(case: SourceCase, rgb: bool, nan: float | None = None) -> Picture:
+    """The pixels of a case, (S, C, H, W); each file of the image is a channel, or several if it holds several. ``nan``
+    replaces NaN; without it they are an error.
 
     Raises:
         UserError: a file is missing or damaged, or the channels are not on one grid.
     """
-    pictures = [images.read_picture(path, rgb) for path in case.image]
+    pictures = [images.read_picture(path, rgb, nan) for path in case.image]
     first = pictures[0]
     for path, other in zip(case.image[1:], pictures[1:], strict=True):
         if distance_in_voxels(first.geometry, other.geometry) > SAME_PLACE or _grid(first) != _grid(other):
@@ -47,17 +51,57 @@ def read_image(case: SourceCase, rgb: bool) -> Picture:
 
 
 def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask:
-    """The values of a case's mask, which lies in one file.
+    """The values of a case's mask, which is one file, one for each class, or outlines.
 
     Raises:
-        UserError: the file is missing or damaged.
+        UserError: a file is missing or damaged, or there are several masks.
     """
+    if case.label[0].suffix.lower() == ".json":
+        classes = known_coding(dataset).label_map.names
+        return read_outlines(case.label[0], case.image[0], image, {name: i for i, name in enumerate(classes) if i})
+    if dataset.class_files:
+        classes = known_coding(dataset).label_map.names
+        return read_class_files(case.label, {name: i for i, name in enumerate(classes) if i}, image)
     colored = None if dataset.coding is None else dataset.coding.colored
-    return images.read_mask(case.label[0], image, colored)
+    masks = [images.read_mask(path, image, colored) for path in case.label]
+    if dataset.repairs.get(case.id, CaseRepair()).union:
+        return _unite(masks, case)
+    if len(case.label) > 1:
+        names = ", ".join(dataset.relative(path) for path in case.label[:4]) + (" …" if len(case.label) > 4 else "")
+        raise SeveralMasksError(
+            f"{case.label[0]}: one of {len(case.label)} masks of {case.id} ({names}); they are not merged unasked. "
+            "Say which is meant, such as --prepare.masks '*_mask1.*', or leave files out with the ignore of a plan."
+        )
+    return masks[0]
+
+
+def _unite(masks: Sequence[Mask], case: SourceCase) -> Mask:
+    """One mask of several: a pixel has the value of the first that is not 0 there.
+
+    Raises:
+        UserError: they differ in shape or place.
+    """
+    first = masks[0]
+    codes = first.codes
+    for path, mask in zip(case.label[1:], masks[1:], strict=True):
+        if mask.codes.shape != codes.shape or distance_in_voxels(first.geometry, mask.geometry) > SAME_PLACE:
+            raise UserError(f"{path}: is not on the grid of {case.label[0]}, a mask of the same case.")
+        codes = np.where(codes == 0, mask.codes, codes)
+    return replace(first, codes=codes, fractional=sum(mask.fractional for mask in masks))
 
 
 file_layout = partial(Layout, read_geometry=read_geometry, read_image=read_image, read_mask=read_mask)
 """A :class:`Layout` whose images and masks are files that are read as they are."""
+
+
+def read_repaired_image(layout: Layout, case: SourceCase, dataset: SourceDataset) -> Picture:
+    """The pixels of a case, (S, C, H, W), repaired as the plan says.
+
+    Raises:
+        UserError: they cannot be read.
+    """
+    repair = dataset.repairs.get(case.id, CaseRepair())
+    return layout.read_image(case, dataset.modality == "rgb", repair.nan)
 
 
 def read_labels(layout: Layout, case: SourceCase, dataset: SourceDataset, image: Geometry | None = None) -> np.ndarray:
@@ -74,11 +118,14 @@ def read_labels(layout: Layout, case: SourceCase, dataset: SourceDataset, image:
     """
     coding = known_coding(dataset)
     image = layout.read_geometry(case) if image is None else image
+    repair = dataset.repairs.get(case.id, CaseRepair())
     mask = layout.read_mask(case, dataset, image)
-    misplaced, problem = placement(mask, image, dataset.repairs.get(case.id))
+    if repair.affine == "index":
+        mask = lay_on_index(mask, image)
+    misplaced, problem = placement(mask, image, repair)
     if misplaced:
         raise UserError(f"{case.label[0]}: {problem}.")
-    if mask.fractional:
+    if mask.fractional and not repair.round:
         raise UserError(f"{case.label[0]}: holds {mask.fractional:,} values that are no whole numbers; labels are.")
     return to_ids(mask, case, dataset, coding)
 
@@ -108,16 +155,27 @@ def known_coding(dataset: SourceDataset) -> LabelCoding:
     return dataset.coding
 
 
+def lay_on_index(mask: Mask, image: Geometry) -> Mask:
+    """The mask with each voxel of its file on the voxel of its image's file that has the same index.
+
+    A mask of another shape stays as it is.
+    """
+    own = mask.geometry
+    if own.affine is None or image.affine is None or own.shape != image.shape:
+        return mask
+    return replace(mask, codes=to_canonical(to_source(mask.codes, own), image), laid=True)
+
+
 def placement(mask: Mask, image: Geometry, repair: CaseRepair | None = None) -> tuple[Misplaced, str]:
     """What is wrong with a mask's shape or place, and in words; ("", "") if it lies on its image."""
     own = mask.geometry
     if own.affine is None or image.affine is None:
         shape = mask.codes.shape[-2:] if image.affine is None else own.shape
         return ("", "") if shape == image.shape else ("shape", _shapes(shape, image))
-    if sorted(own.shape) != sorted(image.shape):
-        return "shape", _shapes(own.shape, image)
     if mask.laid:
         return "", ""
+    if sorted(own.shape) != sorted(image.shape):
+        return "shape", _shapes(own.shape, image)
     trusted = repair is not None and repair.affine == "image"  # as the file's axes run, but in the image's place
     distance = distance_in_voxels(image, own)
     if distance <= SAME_PLACE or (trusted and canonical_shape(own) == canonical_shape(image)):
@@ -175,10 +233,12 @@ def apply_plan(dataset: SourceDataset, plan: RepairPlan, origin: str) -> SourceD
         if twice is not None:
             raise UserError(f"{origin}: labels: the code {code_text(twice, plan.colored)} is there twice.")
         try:
+            classes = [label for label in plan.labels if label.name.lower() not in IGNORE_NAMES]
             coding = coding_of(
-                {label.code: label.name for label in plan.labels},
-                colors={label.code: label.color for label in plan.labels},
+                {label.code: label.name for label in classes},
+                colors={label.code: label.color for label in classes},
                 colored=plan.colored,
+                ignore=[label.code for label in plan.labels if label not in classes],
             )
         except ValueError as error:
             raise UserError(f"{origin}: labels: {error}.") from error
@@ -211,17 +271,13 @@ def check_repairs(dataset: SourceDataset, origin: str) -> None:
     """
     classes = len(known_coding(dataset).label_map)
     for case, repair in dataset.repairs.items():
-        wrong = [to for to in repair.map.values() if not 0 <= to < classes]
+        wrong = [to for to in repair.map.values() if not 0 <= to < classes and to != IGNORE]
         if wrong:
             raise UserError(f"{origin}: maps a value of {case} to class {wrong[0]}; there are 0 to {classes - 1}.")
 
 
 def _note(case: str | None, repair: CaseRepair) -> Finding:
-    done = ["left out"] if repair.drop else []
-    done += ["the image's position is used"] if repair.affine == "image" else []
-    done += [f"values replaced by classes: {dict(repair.map)}"] if repair.map else []
-    done += ["values that are no class snapped to the nearest"] if repair.snap else []
-    text = f"repaired as planned: {', '.join(done) or 'nothing'}" + (f" ({repair.why})" if repair.why else "")
+    text = f"repaired as planned: {repair.text}" + (f" ({repair.why})" if repair.why else "")
     return Finding(level="note", kind="repaired", text=text, case=case)
 
 

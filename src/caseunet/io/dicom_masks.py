@@ -1,0 +1,298 @@
+"""Masks in DICOM, laid on the grid of their image: segmentation objects and the contours of structure sets."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from caseunet.errors import UserError
+from caseunet.io.dicom_file import check_pixels, decode_frames, explained, frame_count, read_dataset
+from caseunet.io.dicom_planes import find_value, group_items
+from caseunet.io.geometry import to_canonical
+from caseunet.types import Geometry, Mask
+
+OFF_GRID = 0.15
+"""Voxels by which a mask may lie beside the grid of its image: that may be fitted to rounded positions."""
+
+SURE = 0.5
+"""Share of a FRACTIONAL segment from which on a voxel belongs to it."""
+
+PLANAR = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR", "CLOSED_PLANAR_XOR")
+
+LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
+
+_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+@dataclass(frozen=True)
+class _Region:
+    """What one segment covers.
+
+    Attributes:
+        name: of the segment.
+        code: of its class.
+        path: its file.
+        voxels: flat indices into (columns, rows, slices), each once.
+    """
+
+    name: str
+    code: int
+    path: Path
+    voxels: np.ndarray
+
+
+def segment_labels(dataset: Any) -> dict[int, str]:
+    """{number: label} of the segments of a segmentation object, without the background that a label map may list."""
+    labels = {int(s.SegmentNumber): _label(s) for s in dataset.get("SegmentSequence", None) or ()}
+    labels.pop(0, None)
+    return labels
+
+
+def contour_names(dataset: Any) -> dict[int, str]:
+    """{number: name} of the structures of a structure set that have contours."""
+    drawn = {
+        int(item.ReferencedROINumber)
+        for item in dataset.get("ROIContourSequence", None) or ()
+        if any(contour.get("ContourData") for contour in item.get("ContourSequence", None) or ())
+    }
+    return {
+        int(item.ROINumber): str(item.get("ROIName", "") or f"structure {item.ROINumber}").strip()
+        for item in dataset.get("StructureSetROISequence", None) or ()
+        if int(item.ROINumber) in drawn
+    }
+
+
+def read_segmentation(paths: Sequence[Path], ids: Mapping[str, int], image: Geometry) -> Mask:
+    """Segmentation objects on the grid of their image, in canonical order.
+
+    Of a FRACTIONAL segment those voxels count that belong to it by half or more. Where one segment lies wholly within
+    another, as a tumour in a liver, its voxels are of the inner one.
+
+    Args:
+        paths: one object, or several that each hold some of the segments.
+        ids: {label of a segment: value to give it}.
+        image: the geometry of the image.
+
+    Raises:
+        UserError: an object is damaged, its segments overlap otherwise, or they lie outside the image or on another
+            grid.
+    """
+    regions: list[_Region] = []
+    remarks: list[str] = []
+    for path in paths:
+        with explained(path, "its segments cannot be laid on its image"):
+            dataset = read_dataset(path)
+            labels = segment_labels(dataset)
+            _check_names(path, labels.values(), ids)
+            check_pixels(path, dataset)
+            if dataset.get("SegmentationType") == "FRACTIONAL":
+                kind = dataset.get("SegmentationFractionalType", "")
+                remarks.append(f"its segments are FRACTIONAL ({kind}): voxels of {SURE:.0%} or more count")
+            for number, voxels in _segment_voxels(dataset, image).items():
+                if number not in labels:
+                    raise ValueError(f"it has no segment of the number {number}, which its pixels name")
+                regions.append(_Region(labels[number], ids[labels[number]], path, voxels))
+    return _merged(regions, image, remarks)
+
+
+def read_contours(paths: Sequence[Path], ids: Mapping[str, int], image: Geometry) -> Mask:
+    """The closed contours of structure sets on the grid of their image, in canonical order.
+
+    A voxel belongs to a structure where its centre lies within an odd number of the structure's contours, so that an
+    inner contour is a hole. Structures within others as in :func:`read_segmentation`.
+
+    Args:
+        paths: of structure sets.
+        ids: {name of a structure: value to give it}.
+        image: the geometry of the image.
+
+    Raises:
+        UserError: a set is damaged, its contours lie between or beyond the slices, or structures overlap otherwise.
+    """
+    regions: list[_Region] = []
+    remarks: list[str] = []
+    for path in paths:
+        with explained(path, "its contours cannot be laid on its image"):
+            dataset = read_dataset(path)
+            names = contour_names(dataset)
+            _check_names(path, names.values(), ids)
+            for item in dataset.get("ROIContourSequence", None) or ():
+                name = names.get(int(item.ReferencedROINumber))
+                if name is not None:
+                    voxels, told = _contour_voxels(item.ContourSequence, name, image)
+                    regions.append(_Region(name, ids[name], path, voxels))
+                    remarks += told
+    return _merged(regions, image, remarks)
+
+
+def _check_names(path: Path, names: Any, ids: Mapping[str, int]) -> None:
+    for name in names:
+        if name not in ids:
+            raise UserError(f'{path}: its segment "{name}" is no class; the classes are {", ".join(ids)}.')
+
+
+def _segment_voxels(dataset: Any, image: Geometry) -> dict[int, np.ndarray]:
+    """{number of a segment: the voxels of the image that it covers}."""
+    frames = frame_count(dataset)
+    own = dataset.get("PerFrameFunctionalGroupsSequence") or ()
+    shared = [item for group in dataset.get("SharedFunctionalGroupsSequence") or () for item in group_items(group)]
+    if len(own) != frames:
+        raise ValueError(f"it has {frames} frames by NumberOfFrames, {len(own)} with functional groups")
+    is_label_map = dataset.get("SegmentationType") == "LABELMAP" or dataset.get("SOPClassUID") == LABEL_MAP
+    least = 1
+    if dataset.get("SegmentationType") == "FRACTIONAL":
+        least = max(1, int(np.ceil(SURE * int(dataset.MaximumFractionalValue))))
+    found: dict[int, list[np.ndarray]] = {}
+    for frame, values in enumerate(decode_frames(dataset, range(frames))):
+        sources = [*group_items(own[frame]), *shared, dataset]
+        if is_label_map:
+            numbers = [int(n) for n in np.unique(values) if n]
+        else:
+            numbers = [int(find_value(sources, "ReferencedSegmentNumber") or 0)]
+        for number in numbers:
+            rows, columns = np.nonzero(values == number if is_label_map else values >= least)
+            found.setdefault(number, []).append(_laid(rows, columns, values.shape, sources, image, frame))
+    return {number: np.unique(np.concatenate(parts)) for number, parts in found.items()}
+
+
+def _laid(
+    rows: np.ndarray, columns: np.ndarray, size: tuple[int, ...], sources: list[Any], image: Geometry, frame: int
+) -> np.ndarray:
+    """Flat indices in the image of some pixels of a frame.
+
+    Raises:
+        ValueError: the frame lies on another grid, or the pixels outside the image.
+    """
+    if not len(rows):
+        return np.empty(0, np.int64)
+    values = []
+    for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
+        value = find_value(sources, keyword)
+        if value is None:
+            raise ValueError(f"its frame {frame + 1} has no {keyword}")
+        values.append(np.array(value, float))
+    position, directions, spacing = values
+    step = np.column_stack([directions[:3] * spacing[1], directions[3:] * spacing[0]])  # of a column, of a row
+    to_index = np.linalg.inv(_TO_LPS @ np.asarray(image.affine))
+    steps, start = to_index[:3, :3] @ step, to_index[:3] @ (*position, 1)
+    whole = np.rint(steps)
+    drift = np.abs(steps - whole) * (size[1] - 1, size[0] - 1)
+    if np.abs(whole).sum(axis=0).tolist() != [1, 1] or drift.max() > OFF_GRID:
+        raise ValueError(
+            f"its frame {frame + 1} lies on another grid: its pixels are {spacing[0]:.4g} × {spacing[1]:.4g} mm large "
+            f"and run along {np.round(directions, 3).tolist()}"
+        )
+    off = float(np.abs(start - np.rint(start)).max())
+    if off > OFF_GRID:
+        raise ValueError(
+            f"its frame {frame + 1} at {np.round(position, 3).tolist()} lies {off:.2f} voxels beside the grid of its "
+            "image"
+        )
+    index = np.rint(start)[:, None] + whole @ np.stack([columns, rows])
+    return _flat(index.astype(np.int64), image.shape, f"of its frame {frame + 1} at {np.round(position, 3).tolist()} ")
+
+
+def _flat(index: np.ndarray, shape: tuple[int, ...], of: str) -> np.ndarray:
+    outside = np.any((index < 0) | (index >= np.array(shape)[:, None]), axis=0)
+    if outside.any():
+        raise ValueError(f"some of their pixels lie outside it: {np.count_nonzero(outside):,} {of}".strip())
+    return np.asarray(np.ravel_multi_index(tuple(index), shape))
+
+
+def _contour_voxels(contours: Any, name: str, image: Geometry) -> tuple[np.ndarray, list[str]]:
+    """The voxels whose centres lie within an odd number of contours, and remarks."""
+    to_index = np.linalg.inv(_TO_LPS @ np.asarray(image.affine))
+    columns, rows, slices = image.shape
+    crossings: dict[int, np.ndarray] = {}
+    left: list[str] = []
+    clipped = 0
+    for contour in contours:
+        kind = str(contour.get("ContourGeometricType", "CLOSED_PLANAR"))
+        points = np.array(contour.get("ContourData") or (), float).reshape(-1, 3)
+        if kind not in PLANAR or len(points) < 3:
+            left.append(kind if kind not in PLANAR else f"{len(points)} points")
+            continue
+        places = points @ to_index[:3, :3].T + to_index[:3, 3]
+        height = places[:, 2]
+        k = round(float(np.median(height)))
+        off = float(np.abs(height - k).max())
+        if off > OFF_GRID:
+            where = np.round(points[int(np.abs(height - k).argmax())], 2).tolist()
+            raise ValueError(
+                f'a contour of "{name}" at {where} lies {off:.2f} slices off the nearest one: it was drawn on other '
+                "slices than these"
+            )
+        if not 0 <= k < slices:
+            raise ValueError(f'a contour of "{name}" at {np.round(points[0], 2).tolist()} lies beyond the slices')
+        low, high = places[:, :2].min(axis=0), places[:, :2].max(axis=0)
+        clipped += bool(np.any(low < -0.5) or np.any(high > (columns - 0.5, rows - 0.5)))
+        plane = crossings.setdefault(k, np.zeros((rows, columns + 1), np.int32))
+        _count_crossings(plane, places[:, :2])
+    voxels = []
+    for k, plane in crossings.items():
+        inside = np.cumsum(plane[:, ::-1], axis=1)[:, ::-1][:, 1:] % 2  # how often a ray to the right meets a contour
+        y, x = np.nonzero(inside)
+        voxels.append(np.ravel_multi_index((x, y, np.full(len(x), k)), image.shape))
+    remarks = [f'{clipped} contours of "{name}" reach beyond the image and are cut there'] if clipped else []
+    if left:
+        remarks.append(
+            f'{len(left)} contours of "{name}" enclose nothing ({", ".join(sorted(set(left)))}) and are left out'
+        )
+    return np.concatenate(voxels) if voxels else np.empty(0, np.int64), remarks
+
+
+def _count_crossings(plane: np.ndarray, polygon: np.ndarray) -> None:
+    """Add one at (row, c) for each edge of a polygon that meets that row between the columns c − 1 and c.
+
+    The lower end of an edge belongs to it, the upper end to the next one.
+
+    Args:
+        plane: (rows, columns + 1), counted in place.
+        polygon: (N, 2): column and row of each corner.
+    """
+    for (x0, y0), (x1, y1) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
+        if y0 > y1:
+            x0, y0, x1, y1 = x1, y1, x0, y0
+        rows = np.arange(max(0, int(np.ceil(y0))), min(len(plane), int(np.ceil(y1))))
+        if len(rows):
+            x = x0 + (rows - y0) * (x1 - x0) / (y1 - y0)
+            np.add.at(plane, (rows, np.clip(np.ceil(x), 0, plane.shape[1] - 1).astype(int)), 1)
+
+
+def _merged(regions: Sequence[_Region], image: Geometry, remarks: list[str]) -> Mask:
+    """Classes of voxels: the larger regions first, and those within them over them.
+
+    Raises:
+        UserError: two of different classes overlap, and none lies within the other.
+    """
+    codes = np.zeros(int(np.prod(image.shape)), np.uint8)
+    owner = np.zeros(len(codes), np.int32)
+    ordered = sorted(regions, key=lambda region: -len(region.voxels))
+    nested: dict[tuple[str, str], None] = {}
+    for n, region in enumerate(ordered, start=1):
+        below = [int(o) for o in np.unique(owner[region.voxels])]
+        others = [o for o in below if o and ordered[o - 1].code != region.code]
+        if others:
+            outer = ordered[others[0] - 1]
+            shared = int(np.count_nonzero(owner[region.voxels] == others[0]))
+            if len(below) > 1 or len(outer.voxels) == len(region.voxels):
+                pair = f'its segments "{region.name}" and "{outer.name}" overlap'
+                if outer.path != region.path:
+                    pair = f'its segment "{region.name}" overlaps "{outer.name}" of {outer.path}'
+                raise UserError(
+                    f"{region.path}: {pair} on {shared:,} voxels, and neither lies within the other. Each voxel can "
+                    "have one class."
+                )
+            nested[region.name, outer.name] = None
+        codes[region.voxels], owner[region.voxels] = region.code, n
+    told = [f'"{inner}" lies within "{outer}": there the inner one counts' for inner, outer in nested]
+    grid = replace(image, remarks=tuple(dict.fromkeys([*remarks, *told])))
+    return Mask(to_canonical(codes.reshape(image.shape), image), grid, stored="segmentation")
+
+
+def _label(segment: Any) -> str:
+    label = str(segment.get("SegmentLabel", "") or "").strip()
+    coded = segment.get("SegmentedPropertyTypeCodeSequence", None)
+    return label or (str(coded[0].CodeMeaning) if coded else f"segment {segment.SegmentNumber}")

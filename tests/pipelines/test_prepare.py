@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import zarr
+from PIL import Image
 
 from caseunet.config import Config, PrepareConfig
 from caseunet.data.folds import fold_of
@@ -338,3 +339,22 @@ def test_other_files_are_named(raw: Path, tmp_path: Path) -> None:
     assert any(
         "image files with other names: 1 file: patient9.nii" in n for n in prepare(raw, tmp_path / "p").info.notes
     )
+
+
+def test_a_split_that_folders_bring_is_kept(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for part, number in (("train", 3), ("val", 2), ("test", 2)):
+        for n in range(number):
+            for kind in ("images", "masks"):
+                path = tmp_path / "raw" / part / kind / f"{n}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(rng.integers(0, 255 if kind == "images" else 2, (32, 32), np.uint8)).save(path)
+    for split, folds in (("auto", 1), ("group", 5)):
+        prepared = prepare(tmp_path / "raw", tmp_path / split, PrepareConfig(workers=0, split=split))
+        assert len(prepared.cases) == 7
+        assert len(prepared.split.folds) == folds
+        used = {case for fold in prepared.split.folds for case in (*fold.train, *fold.val)}
+        assert used == {"train/0", "train/1", "train/2", "val/0", "val/1"}
+        assert any("test set is prepared, but in no part of a fold" in note for note in prepared.info.notes)
+    fold = Prepared(tmp_path / "auto").split.folds[0]
+    assert (sorted(fold.train), sorted(fold.val)) == (["train/0", "train/1", "train/2"], ["val/0", "val/1"])

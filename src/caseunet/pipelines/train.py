@@ -263,6 +263,9 @@ def _resumed_config(out: Path, config: Config | None, extend: bool) -> Config:
         config = config.model_copy(
             update={"data": config.data.model_copy(update={"batch_size": began.data.batch_size})}
         )
+    if config.augment.flip_columns is None:  # may have been settled by the classes' names
+        kept = {"flip_columns": began.augment.flip_columns}
+        config = config.model_copy(update={"augment": config.augment.model_copy(update=kept)})
     if config.training.start_from is not None:  # the network is its
         config = config.model_copy(update={"model": began.model})
     for section, before in began.model_dump(mode="json").items():

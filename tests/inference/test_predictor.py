@@ -20,6 +20,7 @@ from caseunet.data.store import Prepared
 from caseunet.imaging.body import find_body_box
 from caseunet.io import images, nifti, raster
 from caseunet.models import create_model
+from caseunet.pipelines.evaluate import evaluate
 from caseunet.pipelines.inputs import find_inputs
 from caseunet.pipelines.predict import predict
 
@@ -259,26 +260,41 @@ def test_a_saved_again_image_is_recognised(
     assert (second.in_training, second.training_case, second.seen) == (False, None, "")
 
 
+def test_scores_of_known_images_are_cautioned(
+    lits_bundle: Bundle, lits_prepared: Prepared, lits_raw: Path, tmp_path: Path
+) -> None:
+    """A training scan without its lowest slice, scored as if it were new."""
+    trained = min(lits_prepared.fold(0).train)
+    number = trained.removeprefix("volume-")
+    for kind, name in (("images", trained), ("masks", f"segmentation-{number}")):
+        (tmp_path / "raw" / kind).mkdir(parents=True)
+        image = nib.as_closest_canonical(nib.load(lits_raw / f"{name}.nii"))
+        nib.save(image.slicer[:, :, 1:], tmp_path / "raw" / kind / "new.nii")
+    predict(lits_bundle.folder, tmp_path / "raw" / "images", tmp_path / "out")
+    caution = evaluate(tmp_path / "out", tmp_path / "raw", tmp_path / "report").summary.models[0].caution
+    assert f"1 scored case may be known from training: new looks like training case {trained}" in caution
+
+
 def test_masks_and_other_kinds_are_told(
     lits_bundle: Bundle, lits_raw: Path, tmp_path: Path, cli: Callable[..., tuple[int, str, str]]
 ) -> None:
     """A folder as people have it: a scan, its mask and an MR of the same patient, through a CT model."""
     (tmp_path / "in").mkdir()
     shutil.copy(lits_raw / "volume-0.nii", tmp_path / "in" / "scan.nii")
-    shutil.copy(lits_raw / "segmentation-0.nii", tmp_path / "in" / "scan_seg.nii")
+    shutil.copy(lits_raw / "segmentation-0.nii", tmp_path / "in" / "truth.nii")
     source = nib.load(lits_raw / "volume-0.nii")
     mr = np.clip(source.get_fdata() + 1000, 0, None) * 0.4
     nib.save(nib.Nifti1Image(mr.astype(np.uint16), source.affine), tmp_path / "in" / "mr.nii")
     status, out, error = cli("predict", lits_bundle.folder, tmp_path / "in", "--out", tmp_path / "out")
     assert status == 2
     assert "1 of 2 images could not be segmented" in error
-    assert "scan_seg.nii: looks like a mask" in out
+    assert "truth.nii: looks like a mask" in out
     assert "mr.nii: its values run from 0 to" in out
     assert sorted(path.name for path in (tmp_path / "out").glob("*.nii")) == ["scan.nii"]
     told = json.loads((tmp_path / "out" / "predictions.json").read_text())
-    assert [case["id"] for case in told["left_out"]] == ["scan_seg"]
-    with pytest.raises(UserError, match="scan_seg.nii: looks like a mask"):
-        predict(lits_bundle.folder, tmp_path / "in" / "scan_seg.nii", tmp_path / "one")
+    assert [case["id"] for case in told["left_out"]] == ["truth"]
+    with pytest.raises(UserError, match="truth.nii: looks like a mask"):
+        predict(lits_bundle.folder, tmp_path / "in" / "truth.nii", tmp_path / "one")
     predictor = Predictor(lits_bundle)
     with pytest.raises(UserError, match="mr.nii: its values run from 0"):
         predictor.predict(tmp_path / "in" / "mr.nii")

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from caseunet import Predictor, UserError
-from caseunet.bundle import Cleaning, Quality, add_quality, load_bundle
+from caseunet.bundle import Cleaning, Quality, add_validation, load_bundle
 from caseunet.config import PredictionSettings
 from caseunet.pipelines.predict import predict
 from caseunet.pipelines.python_images import read_image
@@ -40,7 +40,7 @@ def bundle(folder: Path, preprocessing: Preprocessing) -> Path:
         cleaning=(Cleaning(structure="liver", do="largest", gain=0.1),),
         validated=(),
     )
-    add_quality(made, quality)
+    add_validation(made, quality)
     return folder
 
 

@@ -40,7 +40,7 @@ def bundle(folder: Path, preprocessing: Preprocessing) -> Path:
         cleaning=(Cleaning(structure="liver", do="largest", gain=0.1),),
         validated=(),
     )
-    add_validation(made, quality)
+    add_validation(made, made.info.validation, quality)
     return folder
 
 

@@ -1,5 +1,6 @@
 """Whether a case is like those that a network was trained on: features that a person can check, and usual ranges."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,12 +10,16 @@ import torch
 from caseunet.bundle import UsualRange
 from caseunet.data.transforms import Stack, normalize
 from caseunet.inference.confidence import StructureConfidence
+from caseunet.inference.windows import MAX_WHOLE
 from caseunet.types import Preprocessing
 
 LOOKED_AT = 24
 """Slices of a case that are looked at, evenly spread."""
 
 PERCENTILES = (1, 10, 50, 90, 99)
+
+BLOCK = 64
+"""Height and width of the blocks that are looked at of very large slices: most pixels have their neighbours."""
 
 MIN_CASES = 8
 """Training cases below which their ranges say nothing about others."""
@@ -78,7 +83,8 @@ def image_features(
     standards = torch.from_numpy(standard)[None]
 
     def seen(s: int) -> np.ndarray:
-        return normalize(torch.from_numpy(np.ascontiguousarray(slices[s]))[None], alone, standards)[0].numpy()
+        pixels = torch.from_numpy(np.ascontiguousarray(_thinned(slices[s])))
+        return normalize(pixels[None], alone, standards)[0].numpy()
 
     positions = np.unique(np.linspace(0, S - 1, min(S, LOOKED_AT)).round().astype(int))
     looked = np.stack([seen(s) for s in positions])  # (N, C, h, w)
@@ -103,6 +109,17 @@ def image_features(
         steps = [float(np.abs(seen(int(s)) - seen(int(s) + 1)).mean()) for s in pairs]
         features["steps"] = _log_share(float(np.mean(steps)), contrast)
     return features
+
+
+def _thinned(image: np.ndarray) -> np.ndarray:
+    """(C, H, W), if it is very large some blocks of it, evenly spread and side by side."""
+    H, W = image.shape[1:]
+    every = math.ceil(math.sqrt(H * W / MAX_WHOLE))
+    if every == 1:
+        return image
+    block = min(BLOCK, H // every, W // every)
+    rows, columns = (np.flatnonzero(np.arange(length) // block % every == 0) for length in (H, W))
+    return image[:, rows][:, :, columns]
 
 
 def found_features(found: Mapping[str, StructureConfidence]) -> dict[str, float]:

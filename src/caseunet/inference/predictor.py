@@ -14,7 +14,7 @@ from caseunet.bundle import Bundle, load_bundle
 from caseunet.bundle import Network as BundledNetwork
 from caseunet.config import PredictionSettings
 from caseunet.data.grid import Placement, place
-from caseunet.data.transforms import Stack, case_standard, labels_from_logits, segment
+from caseunet.data.transforms import Stack, case_standard, raised_in_slabs, raised_rows, segment
 from caseunet.errors import UserError
 from caseunet.inference.engines import ENGINES, Network, chosen, prepared
 from caseunet.inference.exports import as_network, read_export
@@ -22,6 +22,7 @@ from caseunet.inference.planes import cut_as_trained
 from caseunet.inference.slices import Slices, gather
 from caseunet.inference.training_images import KnownImages
 from caseunet.inference.views import seen_in, views
+from caseunet.inference.windows import Cropped, Windows, blend, plan_windows
 from caseunet.io import images, raster
 from caseunet.models import create_model
 from caseunet.types import Picture, Preprocessing
@@ -65,18 +66,57 @@ class NetworkInput:
 
 @dataclass(frozen=True)
 class Group:
-    """Some neighbouring slices of a case, segmented.
+    """Some neighbouring slices of a case, segmented; of slices too large to be seen at once some rows.
 
     Attributes:
         slices: which of the case.
-        logits: (len(slices), C, h, w), float32, at the network's size: its own, or of several predictions the
-            logarithm of their mean probability. Not calibrated.
-        box: (top, left, bottom, right) where h × w lie in the case's slices; outside is background.
+        logits: (len(slices), C, rows, w), float32, at the network's size: its own, or of several predictions the
+            logarithm of their mean probability. Not calibrated. Groups of the same slices share no rows.
+        placement: where the network's slices lie in the case's; outside is background.
+        first: row of the network's slices with which the logits begin.
+        above: (len(slices), C, 1, w), logits of the row above; None if the logits begin with the first row.
     """
 
     slices: range
     logits: Tensor
-    box: tuple[int, int, int, int]
+    placement: Placement
+    first: int = 0
+    above: Tensor | None = None
+
+    @property
+    def rows(self) -> range:
+        """Rows of the network's slices that the logits have."""
+        return range(self.first, self.first + self.logits.shape[2])
+
+    @property
+    def height(self) -> int:
+        """Of the network's slices, all rows."""
+        return self.placement.size[0]
+
+    @property
+    def share(self) -> float:
+        """Of the slices' rows that the group has."""
+        return len(self.rows) / self.height
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """(top, left, bottom, right) of what :meth:`raised` gives, in the case's slices."""
+        top, left, _, right = self.placement.box
+        rows = self.rows
+        if self.placement.size != self.placement.box_size:
+            rows = raised_rows(range(self._start, rows.stop), self.height, self.placement.box_size[0])
+        return top + rows.start, left, top + rows.stop, right
+
+    def raised(self) -> Iterator[Tensor]:
+        """The logits at the source's size, some rows of the box after another, (len(slices), C, rows, W)."""
+        maps = self.logits
+        if self.above is not None and self.placement.size != self.placement.box_size:
+            maps = torch.cat([self.above, maps], dim=2)
+        yield from raised_in_slabs(maps, self.placement.box_size, self._start, self.height)
+
+    @property
+    def _start(self) -> int:
+        return self.first - (self.above is not None)
 
 
 class Predictor:
@@ -193,9 +233,11 @@ class Predictor:
         """
         labels = np.zeros((len(case.slices), *case.size), np.uint8)  # what is cut off is background
         for group in self.groups(case, wanted, networks):
-            top, left, bottom, right = group.box
-            found = labels_from_logits(group.logits, (bottom - top, right - left))
-            labels[group.slices.start : group.slices.stop, top:bottom, left:right] = found.cpu().numpy()
+            row, left, _, right = group.box
+            for maps in group.raised():
+                found = labels[group.slices.start : group.slices.stop, row : row + maps.shape[2], left:right]
+                found[...] = maps.argmax(1).to(torch.uint8).cpu().numpy()
+                row += maps.shape[2]
             look(group)
         return labels
 
@@ -204,17 +246,24 @@ class Predictor:
         self, case: NetworkInput, wanted: Sequence[int] | None = None, networks: Sequence[int] | None = None
     ) -> Iterator[Group]:
         """Segment slices of a case, as :meth:`label` does, some neighbouring ones after another."""
-        neighbours = self.info.preprocessing.neighbours
+        windows = self.windows(case.placement.size)
         for run in _runs(range(len(case.slices)) if wanted is None else wanted, self._at_once(case.placement.size)):
-            gathered = torch.from_numpy(gather(case.slices, run, neighbours)).to(self.device)
-            logits = self._logits(gathered, case.standard, networks)
-            finite = torch.isfinite(logits).flatten(1).all(1)
-            if not finite.all():
-                raise UserError(
-                    f"slice {run[int(finite.int().argmin())]}: the network's logits are no finite numbers, so there is "
-                    "no mask of it. The weights are damaged, or the arithmetic too coarse: give --precision 32."
-                )
-            yield Group(run, logits, case.placement.box)
+
+            def look(rows: slice, columns: slice) -> Tensor:
+                cropped = Cropped(case.slices, rows, columns)
+                return self._finite_logits(cropped, run, case.standard, networks)  # noqa: B023  (called at once)
+
+            if windows is None:
+                yield Group(run, self._finite_logits(case.slices, run, case.standard, networks), case.placement)
+                continue
+            above = None
+            for first, logits in blend(look, windows):
+                yield Group(run, logits, case.placement, first, above)
+                above = logits[:, :, -1:].clone()
+
+    def windows(self, size: tuple[int, int]) -> Windows | None:
+        """In which slices of this height and width at the network's size go through it; None if they go whole."""
+        return plan_windows(size, self.info.preprocessing.least)
 
     @torch.inference_mode()
     def trial(self, size: tuple[int, int]) -> int:
@@ -232,6 +281,22 @@ class Predictor:
     def _at_once(self, size: tuple[int, int]) -> int:
         """Slices of the network's size that go through it together."""
         return max(1, PIXELS_AT_ONCE["cpu" if self.device.type == "cpu" else "cuda"] // (size[0] * size[1]))
+
+    def _finite_logits(self, slices: Stack, run: range, standard: np.ndarray, networks: Sequence[int] | None) -> Tensor:
+        """Of some slices of a case.
+
+        Raises:
+            UserError: some are no finite numbers; names the slice.
+        """
+        gathered = torch.from_numpy(gather(slices, run, self.info.preprocessing.neighbours)).to(self.device)
+        logits = self._logits(gathered, standard, networks)
+        finite = torch.isfinite(logits).flatten(1).all(1)
+        if not finite.all():
+            raise UserError(
+                f"slice {run[int(finite.int().argmin())]}: the network's logits are no finite numbers, so there is "
+                "no mask of it. The weights are damaged, or the arithmetic too coarse: give --precision 32."
+            )
+        return logits
 
     def _logits(self, gathered: Tensor, standard: np.ndarray, networks: Sequence[int] | None) -> Tensor:
         """Of one network and view, or the logarithm of the mean probability over several."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from caseunet.config import PredictionOutputs
-from caseunet.data.grid import place
+from caseunet.data.grid import Placement, place
 from caseunet.data.transforms import case_standard
 from caseunet.errors import UserError
 from caseunet.files import content_hash, written_whole
@@ -110,7 +110,7 @@ def _predict_image(
     def look(group: Group) -> None:
         if shares:
             shares.add(group)
-        advance(len(group.slices) / S)
+        advance(len(group.slices) * group.share / S)
 
     with closing(shares) if shares else nullcontext():
         labels, quality, doubts = segment_picture(predictor, picture, identity.voting, look)
@@ -178,12 +178,12 @@ def segment_picture(
 
     def measure(group: Group) -> None:
         if info.quality:
-            meter.add((group.logits / temperature).softmax(1), group.slices.start)
+            meter.add((group.logits / temperature).softmax(1), group.slices.start, group.first, group.height)
         look(group)
 
     case = predictor.cut(picture.pixels, spacing)
     labels = predictor.label(case, None, networks, measure)
-    remarks = tuple(filter(None, [case.placement.remark]))
+    remarks = _remarks(predictor, case.placement)
     if info.quality and predictor.settings.clean and postprocess:
         clean(labels, info.quality.cleaning, info.label_map, voxel_steps(picture.geometry))
     if info.quality is None:
@@ -219,10 +219,12 @@ def _predict_video(
         number = -1
         for number, frame in enumerate(video.read_frames(item.path)):
             pixels = frame.transpose(2, 0, 1)[None]
+            placement = place(pixels, None, info.preprocessing)
             first = number  # of the meter's slices
 
             def look(group: Group) -> None:
-                meter.add((group.logits / temperature).softmax(1), first)  # noqa: B023  (called at once)
+                probabilities = (group.logits / temperature).softmax(1)
+                meter.add(probabilities, first, group.first, group.height)  # noqa: B023  (called at once)
 
             try:
                 labels = predictor.predict_slices(pixels, None, identity.voting, look)
@@ -234,7 +236,7 @@ def _predict_video(
             film.write(overlaid(frame, labels[0], info.label_map.colors))
             timeline.add(labels[0])
             if number % every == 0 and len(looked) < LOOKED_AT:
-                looked.append(Slices(pixels, place(pixels, None, info.preprocessing), 1)[0])
+                looked.append(Slices(pixels, placement, 1)[0])
             advance(1 / max(1, facts.frames))
     quality = None
     if info.quality:
@@ -253,6 +255,7 @@ def _predict_video(
         others={"overlay": overlay.relative_to(work.folder).as_posix()},
         quality=quality,
         measurements=tuple({"case": item.id} | row for row in timeline.rows()),
+        remarks=tuple(_remarks(predictor, placement)),
     )
 
 
@@ -301,6 +304,12 @@ def _write_shares(shares: Shares, item: Input, geometry: Geometry, work: Work, w
             nifti.write_shares(path, values, geometry)
         others[f"probability of {name}"] = path.relative_to(work.folder).as_posix()
     return others
+
+
+def _remarks(predictor: Predictor, placement: Placement) -> tuple[str, ...]:
+    """What should be known of how slices went through the network."""
+    windows = predictor.windows(placement.size)
+    return (*filter(None, [placement.remark]), *([windows.remark] if windows else []))
 
 
 def _beside(target: Path, item: Input, ending: str) -> Path:

@@ -221,6 +221,41 @@ def read_segmentation(paths: Sequence[Path], ids: Mapping[str, int], image: Geom
     return Mask(to_canonical(codes.T, image), image, stored="segmentation")
 
 
+def read_segmentation_geometry(paths: Sequence[Path]) -> Geometry:
+    """The smallest grid that holds the frames of segmentation objects; slices without a segment may lie beyond it.
+
+    Raises:
+        UserError: an object is damaged, or they lie on different grids.
+    """
+    import highdicom
+
+    grids = []
+    for path in paths:
+        with _explained(path, "its segments make no volume"):
+            grid = highdicom.seg.Segmentation.from_dataset(_dataset(path), copy=False).get_volume_geometry(
+                allow_missing_positions=True
+            )
+            if grid is None:
+                raise ValueError("its frames are no regular stack")
+            grids.append(grid)
+    first = grids[0]
+    lower, upper = np.zeros(3), np.array(first.spatial_shape)
+    for path, grid in zip(paths[1:], grids[1:], strict=True):
+        start = (np.linalg.inv(first.affine) @ grid.affine[:, 3])[:3]
+        if (
+            np.abs(start - np.rint(start)).max() > GRID_TOLERANCE
+            or not np.allclose(first.affine[:3, :3], grid.affine[:3, :3], rtol=0, atol=GRID_TOLERANCE)
+            or grid.spatial_shape[1:] != first.spatial_shape[1:]
+        ):
+            raise UserError(f"{path}: is not on the grid of {paths[0]}.")
+        lower = np.minimum(lower, np.rint(start))
+        upper = np.maximum(upper, np.rint(start) + grid.spatial_shape)
+    affine = np.array(first.affine)
+    affine[:, 3] = affine @ (*lower, 1)
+    shape = tuple(int(n) for n in upper - lower)
+    return _geometry(highdicom.VolumeGeometry(affine, shape, coordinate_system="PATIENT"), paths[0])
+
+
 def _geometry(volume: Any, path: Path) -> Geometry:
     """Of a volume or volume geometry of highdicom, (slices, rows, columns), as ITK and converters to NIfTI have it: the
     axes the other way round, and the slices too, so that the three are right-handed again."""

@@ -17,11 +17,14 @@ from caseunet.evaluation.rows import BACKGROUND
 from caseunet.evaluation.summary import EvaluationSummary
 from caseunet.pipelines.references import References
 from caseunet.progress import Display
+from caseunet.sources import SourceCase
 from caseunet.types import Ranges
 
 WORST = 4
 """Of the worst cases, how many a report shows."""
 ORDINALS = ("worst", "2nd worst", "3rd worst", "4th worst")
+DARK = 0.12
+"""Grey that masks without an image are drawn on."""
 MOST_SCORES = 4
 """Structures whose scores stand under a picture."""
 
@@ -115,19 +118,20 @@ def study_rows(
             own = {pair.model: pair for pair in pairs if pair.case == item.case}
             case = truth.labelled[item.case]
             reference = next(iter(own.values())).read_reference()
-            predictions = [usable_ids(own[model.name], reference, len(truth.label_map))[0] for model in summary.models]
+            predictions = [
+                usable_ids(own[model.name], reference, len(summary.label_map))[0] for model in summary.models
+            ]
             ranges = next(iter(own.values())).ranges
             number = slice_to_show(reference.ids, predictions, ranges) if item.slice is None else item.slice
             if number >= len(reference.ids):
                 raise UserError(f"{item.case}: has slices 0 to {len(reference.ids) - 1}; there is no {number}.")
-            picture = truth.layout.read_image(case, truth.dataset.modality == "rgb")
             volume = item.slice is None and len(reference.ids) > 1
-            spacing = picture.geometry.spacing or (1.0, 1.0, 1.0)
+            spacing = reference.image.spacing or (1.0, 1.0, 1.0)
             rows.append(
                 StudyRow(
                     heading=item.heading,
                     caption=item.case if len(reference.ids) == 1 else f"{item.case}, slice {number}",
-                    image=display_range(picture.pixels[number], summary.source.window),
+                    image=_image(truth, case, number, reference.ids.shape[1:], summary),
                     reference=reference.ids[number],
                     predictions=tuple(ids[number] for ids in predictions),
                     scores=tuple(_scores(cases, model.name, item, summary, volume) for model in summary.models),
@@ -136,6 +140,16 @@ def study_rows(
             )
             stage.advance(1, item.case)
     return rows
+
+
+def _image(
+    truth: References, case: SourceCase, number: int, shape: tuple[int, ...], summary: EvaluationSummary
+) -> np.ndarray:
+    """A slice as it is shown; dark where there are masks alone."""
+    if not truth.has_images:
+        return np.full(shape, DARK)
+    picture = truth.layout.read_image(case, truth.dataset.modality == "rgb")
+    return display_range(picture.pixels[number], summary.source.window)
 
 
 def draw_cases(

@@ -13,6 +13,7 @@ from caseunet.data.folds import fold_of, read_split
 from caseunet.errors import UserError
 from caseunet.evaluation.comparison import Difference, compare
 from caseunet.evaluation.evaluator import Pair, Scored, scope_text, score
+from caseunet.evaluation.lesion_names import find_lesions
 from caseunet.evaluation.protocols import PROTOCOLS
 from caseunet.evaluation.protocols.base import Options, Protocol
 from caseunet.evaluation.report import write_report
@@ -119,8 +120,8 @@ def evaluate(
         in_mm = _in_mm(truth, scope)
         volumes = truth.dataset.modality in ("ct", "mr")
         factory = factory or PROTOCOLS.get("volumes" if volumes else "slices")
-        told = truth.lesions if lesions is None else tuple(lesions)
-        chosen = factory(Options(tolerance, "mm" if in_mm else "px", told))
+        of_lesions = _lesions(truth, shared, lesions)
+        chosen = factory(Options(tolerance, "mm" if in_mm else "px", of_lesions))
         structures = chosen.structures(shared.label_map)
 
         pairs = [pair for candidate in candidates for pair in pairs_of(truth, candidate, scope, ranges, shared)]
@@ -182,6 +183,19 @@ def _scope(truth: References, candidates: list[Candidate], ranges: dict[str, Ran
         return [case for case in labelled if case in ranges]
     asked = [candidate.asked for candidate in candidates if candidate.asked is not None]
     return [case for case in labelled if not asked or any(case in cases for cases in asked)]
+
+
+def _lesions(truth: References, shared: SharedClasses, told: Sequence[str] | None) -> tuple[str, ...]:
+    """The scored structures that are lesions: as told, as labels.json says, or by their names.
+
+    Raises:
+        UserError: one that was told is not scored.
+    """
+    structures = shared.label_map.structures
+    if told is None and truth.lesions is not None:
+        wanted = {name.casefold() for name in truth.lesions}
+        told = [name for name in structures if name.casefold() in wanted]
+    return find_lesions(structures, told)
 
 
 def _in_mm(truth: References, scope: list[str]) -> bool:

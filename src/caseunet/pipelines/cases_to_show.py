@@ -130,7 +130,7 @@ def study_rows(
             rows.append(
                 StudyRow(
                     heading=item.heading,
-                    caption=item.case if len(reference.ids) == 1 else f"{item.case}, slice {number}",
+                    caption=_caption(truth, item.case, number, len(reference.ids)),
                     image=_image(truth, case, number, reference.ids.shape[1:], summary),
                     reference=reference.ids[number],
                     predictions=tuple(ids[number] for ids in predictions),
@@ -140,6 +140,12 @@ def study_rows(
             )
             stage.advance(1, item.case)
     return rows
+
+
+def _caption(truth: References, case: str, number: int, slices: int) -> str:
+    """What is seen."""
+    place = "" if slices == 1 else f", slice {number}"
+    return f"{case}{place}" if truth.has_images else f"{case}{place} (no image)"
 
 
 def _image(
@@ -183,11 +189,13 @@ def _scores(cases: pd.DataFrame, model: str, item: Chosen, summary: EvaluationSu
     if item.slice is not None:
         rows = rows[rows["slice"] == item.slice]
     known = rows.dropna(subset=[summary.ranked])
+    if len(known) > MOST_SCORES:
+        known = known.sort_values(summary.ranked, kind="stable")
     label = ("volume " if volume else "") + summary.columns[summary.ranked].label
     if known.empty:
         return f"{label} –"
     lines = [f"{name} {value:.3f}" for name, value in zip(known["structure"], known[summary.ranked], strict=True)]
     if len(lines) == 1 and len(summary.structures) == 1:
         return f"{label} {known[summary.ranked].iloc[0]:.3f}"
-    more = [f"… and {len(lines) - MOST_SCORES} more"] if len(lines) > MOST_SCORES else []
+    more = [f"… and {len(lines) - MOST_SCORES} higher ones"] if len(lines) > MOST_SCORES else []
     return "\n".join([f"{label}: {lines[0]}", *lines[1:MOST_SCORES], *more])

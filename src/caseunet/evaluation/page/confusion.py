@@ -7,7 +7,6 @@ import pandas as pd
 from caseunet.evaluation.rows import BACKGROUND, rows_of
 from caseunet.evaluation.summary import EvaluationSummary
 
-
 MAX_COLUMNS = 13
 """Classes beyond which the commonest mistakes are listed instead of a matrix."""
 

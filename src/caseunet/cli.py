@@ -197,7 +197,10 @@ def audit(
     print_findings(found)
     say(f"page    {out / 'audit.html'}")
     if repair is not None:
-        say(f"plan    {repair}: read it, then")
+        proposals = found.proposed.proposals if found.proposed is not None else ()
+        open_ones = sum(proposal.chosen is None for proposal in proposals)
+        choose = f", choose a repair for {counted(open_ones, 'case')} in it" if open_ones else ""
+        say(f"plan    {repair}: read it{choose}, then")
         given = [f"--{setting}" for setting in settings] + (["--format", format] if format else [])
         say_next("prepare", raw, "--out", "prepared", "--plan", repair, *given)
     if found.at_level("error"):
@@ -273,7 +276,7 @@ def train(
         raise SystemExit(130 if stopped.signal == signal.SIGINT else RESUME_ME) from None
     score = bundle.info.validation
     values = ", ".join(f"{name} {number(value)}" for name, value in score.structures.items())
-    which = "mean over folds" if score.step is None else f"step {score.step}"
+    which = "out of fold" if score.step is None else f"step {score.step}"
     say(f"validation Dice of the {score.selected} weights ({which}): {values}")
     if fold != "all":
         say_next("predict", bundle.folder, "IMAGES", "--out", "predictions")

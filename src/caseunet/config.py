@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from caseunet.errors import UserError, did_you_mean
-from caseunet.types import Size
+from caseunet.types import PlaneRule, Size
 
 RECIPES = ("default", "paper")
 LAYOUTS = ("lits", "endovis2018", "endovis2018-types", "endovis2017", "nnunet", "msd", "dicom", "folder")
@@ -47,6 +47,10 @@ class PrepareConfig(Section):
     """Millimetres between rows and columns to which every slice is resampled; "median" takes the data's median, and
     shrinks images without a spacing to 1.5 megapixels where most have more; null keeps the source's own. Not used
     with ``size``."""
+    plane: PlaneRule | Literal["auto"] = "auto"
+    """In which plane volumes are cut into slices: "auto" cuts all as most of them were acquired, across their largest
+    spacing, and axially where voxels are cubes; "axial", "coronal" and "sagittal" say it; "acquired" cuts each volume
+    as it was acquired. A volume of one slice stays that slice."""
     crop_air: bool = False
     """Cut off the rows and columns of a CT that hold nothing but air around the body."""
     split: str = "group"

@@ -1,19 +1,45 @@
 """What passes between the layers: labels, geometry, cases, and how pixels become network input."""
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Modality = Literal["ct", "mr", "rgb", "gray"]
+Plane = Literal["axial", "coronal", "sagittal"]
+"""In which the slices of a volume lie."""
+PlaneRule = Literal["axial", "coronal", "sagittal", "acquired"]
+"""In which plane the volumes of a data set are cut; "acquired": each in its own, in which its slices were taken."""
+DIRECTIONS: dict[Plane, str] = {"axial": "SPL", "coronal": "PIL", "sagittal": "LIP"}
+"""Whereto slices, rows and columns of each plane run: Superior, Inferior, Posterior, Left."""
 Channel = Annotated[int, Field(ge=0, le=255)]
 Color = tuple[Channel, Channel, Channel]
 SMALLEST = 32
 """Height and width that every network can work on."""
+IGNORE = 255
+"""Id of pixels that nobody judged, in stored labels, targets and references. No class has it, no network predicts it,
+and losses, sampling, statistics and scores leave them out."""
 Length = Annotated[int, Field(ge=SMALLEST, le=8192)]
 Size = tuple[Length, Length]
 """Height and width of what a network gets."""
+Steps = tuple[float, float, float] | np.ndarray
+"""From a voxel to the next one along slices, rows and columns, in millimetres: three lengths where these axes stand at
+right angles, else (3, 3) vectors, one a row."""
+
+
+def step_vectors(steps: Steps) -> np.ndarray:
+    """(3, 3), one a row; along the coordinate axes where the steps are lengths."""
+    return np.diag(steps) if np.ndim(steps) == 1 else np.asarray(steps, float)
+
+
+def voxel_volume(steps: Steps) -> float:
+    """In mm³: of voxels that are not boxes, less than the product of the lengths of their edges."""
+    if np.ndim(steps) == 1:
+        return math.prod(float(length) for length in steps)
+    return abs(float(np.linalg.det(steps)))
 
 
 class Stored(BaseModel):
@@ -74,6 +100,8 @@ class Geometry:
         shape: shape of the source array, in the axis order of the file.
         affine: 4×4, voxel index → RAS millimetres; None for images without a position in the patient.
         spacing: (between slices, rows, columns) in millimetres in canonical order; None as above.
+        plane: of the slices in canonical order. Readers give axial ones, and
+            :func:`caseunet.io.geometry.in_plane` turns these.
         remarks: what a person should know of how the file was read, a sentence each without its name: a slice
             distance that varies, a second picture that is left out. Audit, prediction and evaluation show them.
     """
@@ -81,6 +109,7 @@ class Geometry:
     shape: tuple[int, ...]
     affine: np.ndarray | None = None
     spacing: tuple[float, float, float] | None = None
+    plane: Plane = "axial"
     remarks: tuple[str, ...] = ()
 
 
@@ -89,8 +118,9 @@ class Picture:
     """The pixels of one case in canonical order.
 
     Attributes:
-        pixels: (S, C, H, W), the file's own numeric type. For volumes the axes run to the patient's Superior,
-            then (rows) Posterior, then (columns) Left; a single frame has S = 1.
+        pixels: (S, C, H, W), the file's own numeric type. For volumes slices, rows and columns run as those of the
+            geometry's plane do: axial to the patient's Superior, Posterior and Left, coronal to Posterior, Inferior
+            and Left, sagittal to Left, Inferior and Posterior. A single frame has S = 1.
         geometry: the source's.
     """
 
@@ -109,6 +139,8 @@ class Mask:
         stored: numeric type in the file.
         fractional: how many values were no whole numbers and have been rounded.
         laid: whether its own position is lost, so that it was laid on its image, index on index.
+        palette: {code: colour as 0xRRGGBB} of its codes, where the file shows them in colours.
+        names: {code: name} of its codes, where the file names them: a segmentation of 3D Slicer.
     """
 
     codes: np.ndarray
@@ -117,14 +149,22 @@ class Mask:
     stored: str = "uint8"
     fractional: int = 0
     laid: bool = False
+    palette: Mapping[int, int] = field(default_factory=dict)
+    names: Mapping[int, str] = field(default_factory=dict)
 
 
 class LabelCoding(Stored):
-    """What the values in mask files mean: ``codes`` maps each value, or colour as 0xRRGGBB, to a class id."""
+    """What the values in mask files mean: ``codes`` maps each value, or colour as 0xRRGGBB, to a class id or to
+    :data:`IGNORE`.
+
+    Where files name their values and number them differently, ``by_name`` is True: the values of a file without names
+    mean nothing then.
+    """
 
     label_map: LabelMap
     codes: dict[int, int]
     colored: bool = False
+    by_name: bool = False
 
 
 class Grid(Stored):
@@ -133,8 +173,14 @@ class Grid(Stored):
     At most one of ``size``, ``spacing`` and ``scale`` is given; without any the slices keep their pixels.
     """
 
+    plane: PlaneRule = "axial"
+    """In which plane volumes are cut into slices; a volume of one slice keeps that, whatever its own plane."""
+
     crop_air: bool = False
     """Cut off the rows and columns that hold nothing but the air around a body (CT)."""
+    least_box: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = None
+    """Height and width of the smallest body's box in the data set, millimetres: of an image in which far less is found
+    nothing is cut off. None where nothing is known of them."""
     size: Size | None = None
     """Height and width that every slice gets, whatever its own."""
     spacing: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = None
@@ -167,6 +213,8 @@ class Preprocessing(Grid):
     subtract: tuple[float, ...]
     divide: tuple[float, ...]
     least: Size = (SMALLEST, SMALLEST)
+    value_range: tuple[float, float] | None = None
+    """Lowest and highest pixel value of the data set's images; None in earlier bundles."""
 
     @property
     def in_channels(self) -> int:

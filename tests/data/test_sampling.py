@@ -117,7 +117,7 @@ def test_a_cut_without_focus_lies_anywhere() -> None:
 
 
 def test_nothing_to_draw_is_refused() -> None:
-    with pytest.raises(UserError, match="holds no slices"):
+    with pytest.raises(UserError, match="holds no labelled slices"):
         sampler(ranges={"a": ()})
 
 

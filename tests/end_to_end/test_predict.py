@@ -5,6 +5,7 @@ The networks of these tests follow brightness, so that every mask is known befor
 
 import csv
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -435,6 +436,40 @@ def test_measurements_count_voxels_of_their_size(cli: Run, bundle: Path, four: P
     assert [row["voxels"] for row in json.loads((tmp_path / "out" / "measurements.json").read_text())] == [
         int(row["voxels"]) for row in rows
     ]
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
+def test_skewed_axes_are_measured_and_told(cli: Run, bundle: Path, tmp_path: Path, suffix: str) -> None:
+    """A voxel has |det| = 0.7 · 0.8 · 2.5 mm³; the product of its edges is 1.496. The mask lies as the scan."""
+    hounsfield, place = scan(0), PLACES["sheared"]
+    save(tmp_path / f"a{suffix}", hounsfield, place)
+    status, said, _ = cli("predict", bundle, tmp_path / f"a{suffix}", "--out", tmp_path / "out", "--measurements")
+    assert status == 0
+    assert "its axes are not orthogonal (110.6, 90 and 92.1 degrees between them)" in " ".join(said.split())
+    assert_is(tmp_path / "out" / f"a{suffix}", classes(hounsfield), place)
+    voxels = [np.count_nonzero(classes(hounsfield) == n) for n in (1, 2)]
+    (case,) = json.loads((tmp_path / "out" / "predictions.json").read_text())["cases"]
+    assert [row["volume_ml"] for row in case["measurements"]] == pytest.approx([n * 1.4e-3 for n in voxels], rel=1e-4)
+
+
+def test_skewed_axes_are_scored_and_told(cli: Run, tmp_path: Path) -> None:
+    """Liver in one voxel, predicted 1 voxel on along the first and the second axis: √(0.4² + 0.8²) mm, where edges
+    at right angles would make √(0.7² + 0.73)."""
+    for folder, at in (("data/images", None), ("data/masks", (4, 5, 1)), ("theirs", (5, 6, 1))):
+        (tmp_path / folder).mkdir(parents=True)
+        array = scan(0) if at is None else np.zeros((40, 36, 3), np.uint8)
+        if at is not None:
+            array[at] = 1
+        save(tmp_path / folder / "a.nii.gz", array, PLACES["sheared"])
+    status, _, err = cli("evaluate", tmp_path / "theirs", tmp_path / "data", "--out", tmp_path / "report")
+    assert (status, err) == (0, "")
+    assert "not orthogonal" in (tmp_path / "report" / "summary.json").read_text()
+    with (tmp_path / "report" / "cases.csv").open() as stream:
+        row = next(csv.DictReader(stream))
+    assert float(row["hd95"]) == pytest.approx(math.sqrt(0.8), rel=1e-4)
+    assert float(row["reference_ml"]) == pytest.approx(1.4e-3, rel=1e-4)
+    cli("audit", tmp_path / "data", "--out", tmp_path / "audit")
+    assert "not orthogonal" in (tmp_path / "audit" / "audit.json").read_text()
 
 
 def test_probabilities_tell_the_mask(cli: Run, bundle: Path, four: Path, tmp_path: Path) -> None:

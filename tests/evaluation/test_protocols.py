@@ -25,7 +25,7 @@ from caseunet.evaluation.rows import BACKGROUND
 from caseunet.evaluation.summary import Number
 from caseunet.sources.coding import coding_of
 from caseunet.sources.lits import CODING
-from caseunet.types import Geometry, LabelMap, Ranges
+from caseunet.types import IGNORE, Geometry, LabelMap, Ranges
 
 Spacing = tuple[float, float, float]
 ONES: Spacing = (1.0, 1.0, 1.0)
@@ -623,3 +623,23 @@ def test_the_scale_of_the_voxels(masks: tuple[np.ndarray, np.ndarray], spacing: 
         for column in PROTOCOLS.get(protocol)(Options()).columns:
             expected = before[column] * factor ** powers.get(column, 0)
             np.testing.assert_allclose(after[column], expected, rtol=1e-5, err_msg=column)
+
+
+@every_protocol
+def test_ignored_pixels_change_no_number(protocol: str) -> None:
+    """Whatever is predicted where nobody judged; but for shapes that end there, as if both masks were empty there."""
+    rng = np.random.default_rng(3)
+    pairs, blank = [], []
+    for n in range(4):
+        reference, prediction = blobs(rng, (4, 20, 24), 3, 0.5)
+        seen = np.ones(reference.shape, bool)
+        seen[:, :, 16:] = False
+        guess = np.where(seen, prediction, rng.integers(0, 3, reference.shape)).astype(np.uint8)
+        pairs.append(pair(np.where(seen, reference, IGNORE).astype(np.uint8), guess, case=str(n)))
+        blank.append(pair(reference * seen, prediction * seen, case=str(n)))
+    found, expected = count(pairs, protocol, LITS), count(blank, protocol, LITS)
+    assert found.rows["ignored_pixels"].gt(0).all()
+    background = protocol == "paper"  # it counts pixels of the background, of which there are fewer
+    for one, other in zip(found.numbers, expected.numbers, strict=True):
+        if not (background and one.metric in WITH_BACKGROUND):
+            assert one.value == pytest.approx(other.value, nan_ok=True), one.metric

@@ -226,6 +226,44 @@ def test_components_agree_with_every_pair_of_corners(mask: np.ndarray, rows: flo
     assert sizes == sorted(sizes, reverse=True)
 
 
+SLANTS = {
+    "60 degrees": ((0.0, 1.0, 0.0), (0.0, 0.5, math.sqrt(0.75))),
+    "150 degrees": ((0.0, 3.0, 0.0), (0.0, -math.sqrt(0.75), 0.5)),
+    "in space": ((0.2, -0.5, 0.1), (0.5, 1.0, 0.5)),
+}
+"""From a row and from a column to the next."""
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    mask=hnp.arrays(
+        bool,
+        st.tuples(st.integers(1, 2), st.integers(1, 8), st.integers(1, 8)),
+        elements=st.integers(0, 3).map(lambda n: n == 0),
+    ),
+    slant=st.sampled_from(list(SLANTS)),
+)
+def test_slanting_diameters_by_every_pair(mask: np.ndarray, slant: str) -> None:
+    down, across = np.array(SLANTS[slant])
+    found = measure_one(mask, np.array([(3.0, 0.1, 0.2), down, across]))
+    expected = {}
+    for voxels in flood(mask):
+        by_slice = [corners(voxels[voxels[:, 0] == s, 1:], 1, 1) @ [down, across] for s in np.unique(voxels[:, 0])]
+        longest = max(math.sqrt(((p[:, None] - p) ** 2).sum(-1).max()) for p in by_slice)
+        expected[tuple(voxels.mean(axis=0).round(6).tolist()), len(voxels)] = longest
+    listed = {(tuple(np.round(c.centroid, 6).tolist()), c.voxels): c.longest_diameter_mm for c in found.largest}
+    assert listed == pytest.approx(expected)
+
+
+def test_a_slanting_voxel() -> None:
+    """Rows and columns of 2 mm at 60 degrees: 2 · 2 · sin 60° · 5 = 17.32 mm³, and its diagonals are 2 and √12 mm."""
+    labels = np.zeros((3, 4, 4))
+    labels[1, 2, 2] = 1
+    found = measure_one(labels, np.array([(0, 0, 5.0), (2, 0, 0), (1, math.sqrt(3), 0)]))
+    assert found.volume_ml == found.largest_component_ml == pytest.approx(0.01 * math.sqrt(3))
+    assert found.longest_diameter_mm == pytest.approx(math.sqrt(12))
+
+
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), density=st.sampled_from((0.02, 0.3, 0.6, 1.0)), rows=st.sampled_from((0.3, 1.0)))
 def test_diameter_of_a_large_slice(seed: int, density: float, rows: float) -> None:

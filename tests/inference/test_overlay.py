@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from PIL import Image, ImageDraw, ImageFont
 
 from caseunet import UserError
 from caseunet.inference import overlay
-from caseunet.inference.overlay import GAP, LINE, MARGIN, case_sheet, overlaid, shown
+from caseunet.inference.overlay import GAP, LINE, MARGIN, PAPER, SOFT, case_sheet, overlaid, shown
 from caseunet.io import images
-from caseunet.types import Color, Label, LabelMap
+from caseunet.types import Color, Label, LabelMap, Plane
 
 COLORS: list[Color] = [(0, 0, 0), (200, 100, 0), (0, 60, 250)]
 
@@ -222,6 +223,19 @@ def test_slices_are_neither_turned_nor_mirrored() -> None:
     for s, left in ((0, MARGIN), (1, MARGIN + 240 + GAP)):
         expected = overlaid(shown(pixels[s], (0, 255)), labels[s], ORGANS.colors)
         np.testing.assert_array_equal(drawn[top : top + 240, left : left + 240], expected)
+
+
+@pytest.mark.parametrize("slices", [1, 2])
+@pytest.mark.parametrize(("plane", "sides"), [("axial", "RL"), ("coronal", "RL"), ("sagittal", "AP")])
+def test_letters_tell_the_sides(plane: Plane, sides: str, slices: int) -> None:
+    pixels, labels = np.zeros((slices, 1, 400, 400), np.uint8), np.zeros((slices, 400, 400), np.uint8)
+    drawn = case_sheet(pixels, labels, ORGANS, (0, 255), (1.0, 1.0, 1.0), "", plane)
+    width, top = (240 if slices > 1 else 400), MARGIN + LINE + GAP
+    row = Image.new("RGB", (drawn.shape[1], LINE), PAPER)
+    for letter, x, anchor in zip(sides, (MARGIN, MARGIN + width), ("la", "ra"), strict=True):
+        ImageDraw.Draw(row).text((x, 0), letter, SOFT, ImageFont.load_default(13), anchor=anchor)
+    for columns in (slice(MARGIN, MARGIN + 16), slice(MARGIN + width - 16, MARGIN + width)):
+        np.testing.assert_array_equal(drawn[top : top + LINE, columns], np.asarray(row)[:, columns])
 
 
 def test_a_single_slice_stands_beside_its_prediction(sheet: Callable[..., Sheet]) -> None:

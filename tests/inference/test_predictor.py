@@ -14,9 +14,10 @@ import torch
 from caseunet import Predictor, UserError
 from caseunet.bundle import Bundle
 from caseunet.data import transforms
-from caseunet.data.grid import body_box
 from caseunet.data.store import Prepared
-from caseunet.io import nifti, raster
+from caseunet.imaging.body import find_body_box
+from caseunet.io import images, nifti, raster
+from caseunet.models import create_model
 from caseunet.pipelines.inputs import find_inputs
 from caseunet.pipelines.predict import predict
 
@@ -101,12 +102,64 @@ def test_air_around_a_body_is_background_and_the_rest_as_if_cut_out(lits_bundle:
     cropping = Predictor(replace(lits_bundle, info=lits_bundle.info.model_copy(update={"preprocessing": with_crop})))
     pixels = np.full((2, 1, 160, 150), -1000, np.int16)
     pixels[:, :, 60:120, 50:100] = np.random.default_rng(0).integers(0, 200, (2, 1, 60, 50))
-    top, left, bottom, right = body_box(pixels)
+    box = find_body_box(pixels)
+    assert box is not None
+    top, left, bottom, right = box
     assert (top, left) != (0, 0)
     labels = cropping.predict_slices(pixels)
     inside = np.zeros_like(labels)
     inside[:, top:bottom, left:right] = Predictor(lits_bundle).predict_slices(pixels[..., top:bottom, left:right])
     np.testing.assert_array_equal(labels, inside)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_arrays_hold_numbers(predictor: Predictor, value: float) -> None:
+    pixels = np.zeros((3, 40, 40), np.float32)
+    pixels[2, 5, 5] = value
+    with pytest.raises(UserError, match="slice 2: holds values that are no finite numbers"):
+        predictor.predict(pixels)
+
+
+def test_logits_that_are_no_numbers_give_no_mask(
+    lits_bundle: Bundle, lits_raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One slice, the brightest, overflows; the image and the slice are named, and the other image goes on."""
+    brightest = int(images.read_picture(lits_raw / "volume-0.nii", False).pixels.max((1, 2, 3)).argmax())
+
+    def overflowing(self: Predictor, gathered: torch.Tensor, *others: object) -> torch.Tensor:
+        logits = torch.zeros(len(gathered), 3, *gathered.shape[-2:])
+        logits[gathered.amax((1, 2, 3)) == highest, 1, 3, 3] = float("inf")
+        return logits
+
+    highest = images.read_picture(lits_raw / "volume-0.nii", False).pixels.max()
+    monkeypatch.setattr(Predictor, "_logits", overflowing)
+    pixels = images.read_picture(lits_raw / "volume-1.nii", False).pixels
+    assert pixels.max() != highest
+    files = [lits_raw / f"volume-{n}.nii" for n in range(2)]
+    result = predict(lits_bundle.folder, files, tmp_path / "masks")
+    assert [case.id for case in result.cases] == ["volume-1"]
+    (failed,) = result.failed
+    assert failed.error.startswith(f"{files[0]}: slice {brightest}: the network's logits are no finite numbers")
+    assert not (tmp_path / "masks" / "volume-0.nii").exists()
+
+
+def test_some_slices_are_those_of_the_whole(lits_bundle: Bundle) -> None:
+    """With neighbours and statistics of the whole case, though only some slices are wanted."""
+    p = lits_bundle.info.preprocessing
+    preprocessing = p.model_copy(
+        update={"neighbours": 1, "per_case": True, "clip": None, "subtract": (0.0,), "divide": (1.0,)}
+    )
+    architecture = lits_bundle.info.architecture.model_copy(update={"in_channels": 3})
+    model = create_model(architecture.name, 3, architecture.num_classes, **architecture.arguments)
+    info = lits_bundle.info.model_copy(update={"preprocessing": preprocessing, "architecture": architecture})
+    predictor = Predictor(replace(lits_bundle, info=info, weights=model.state_dict()))
+    pixels = np.random.default_rng(0).integers(-200, 900, (7, 1, 48, 40)).astype(np.int16)
+    pixels[5:] += 2000  # what is not wanted tells too
+    whole, wanted = predictor.label(predictor.cut(pixels)), [0, 3, 4]
+    some = predictor.label(predictor.cut(pixels), wanted)
+    np.testing.assert_array_equal(some[wanted], whole[wanted])
+    assert len(np.unique(some[wanted])) > 1
+    assert not some[[1, 2, 5, 6]].any()
 
 
 def test_a_spacing_changes_what_an_array_is(lits_bundle: Bundle) -> None:

@@ -22,10 +22,11 @@ from PIL import Image
 from caseunet import Predictor
 from caseunet.bundle import Architecture, Score, TrainingData, save_bundle
 from caseunet.config import PredictionOutputs
+from caseunet.io.geometry import PLANES
 from caseunet.models import create_model
 from caseunet.pipelines.predict import predict
 from caseunet.sources.generate.series import series
-from caseunet.types import Label, LabelMap, Preprocessing
+from caseunet.types import Label, LabelMap, PlaneRule, Preprocessing
 from tests.io.test_nifti import AXES, volume_in
 
 VOLUMES = (".nii.gz", ".nrrd", ".mha")
@@ -162,16 +163,22 @@ def assert_lies_on(mask: Path, image: Path, reader: Callable[[Path], tuple[np.nd
     np.testing.assert_array_equal(found, brightness > 0)
 
 
-@pytest.fixture(scope="module")
-def turned(make: Callable[[Preprocessing], Predictor], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One volume in all orientations and kinds of file, ``images/``, and what one call made of them, ``masks/``."""
+@pytest.fixture(scope="module", params=PLANES)
+def turned(
+    request: pytest.FixtureRequest,
+    make: Callable[[Preprocessing], Predictor],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """One volume in all orientations and kinds of file, ``images/``, and what one call, for each plane that a model can
+    cut, made of them, ``masks/``."""
     folder = tmp_path_factory.mktemp("turned")
     for suffix in VOLUMES:
         (folder / "images" / suffix[1:]).mkdir(parents=True)
         for code in AXES:
             image = volume_in(code, noise((5, 4, 3)))
             save(folder / "images" / suffix[1:] / f"{code}{suffix}", np.asarray(image.dataobj), image.affine)
-    predict(make(CT).folder, [folder / "images"], folder / "masks", device="cpu")
+    model = make(CT.model_copy(update={"plane": request.param}))
+    predict(model.folder, [folder / "images"], folder / "masks", device="cpu")
     return folder
 
 
@@ -193,6 +200,7 @@ def test_every_orientation_in_every_kind_of_volume(code: str, suffix: str, turne
     mirrored=st.booleans(),
     shape=st.tuples(*[st.integers(1, 6)] * 3),
     suffix=st.sampled_from((".nii", *VOLUMES)),
+    plane=st.sampled_from((*PLANES, "acquired")),
     seed=st.integers(0, 9),
 )
 @settings(max_examples=40, deadline=None)
@@ -203,6 +211,7 @@ def test_oblique_and_anisotropic_volumes(
     mirrored: bool,
     shape: tuple[int, int, int],
     suffix: str,
+    plane: PlaneRule,
     seed: int,
     make: Callable[[Preprocessing], Predictor],
     scratch: Callable[[str], Path],
@@ -210,7 +219,7 @@ def test_oblique_and_anisotropic_volumes(
     directions = nib.eulerangles.euler2mat(*angles) @ np.diag([-1 if mirrored else 1, 1, 1])
     affine = nib.affines.from_matvec(directions * spacing, origin)
     image, mask = save(scratch(suffix), noise(shape, seed=seed), affine), scratch(suffix)
-    make(CT).predict(image).save(mask)
+    make(CT.model_copy(update={"plane": plane})).predict(image).save(mask)
     assert_lies_on(mask, image)
     assert_lies_on(mask, image, read_by_itk)
 
@@ -358,13 +367,16 @@ def test_channels_of_a_volume_share_one_mask(make: Callable[[Preprocessing], Pre
     np.testing.assert_allclose(mask.affine, PLACES["oblique"], atol=1e-5)
 
 
+@pytest.mark.parametrize("plane", PLANES)
 @pytest.mark.parametrize("code", ["LPS", "RAS", "SPL", "AIR"])
 def test_slices_seen_with_their_neighbours_keep_their_place(
-    code: str, make: Callable[[Preprocessing], Predictor], tmp_path: Path
+    code: str, plane: PlaneRule, make: Callable[[Preprocessing], Predictor], tmp_path: Path
 ) -> None:
     image = volume_in(code, noise((5, 4, 6)))
     nib.save(image, tmp_path / "v.nii.gz")
-    make(CT.model_copy(update={"neighbours": 1})).predict(tmp_path / "v.nii.gz").save(tmp_path / "m.nii.gz")
+    make(CT.model_copy(update={"neighbours": 1, "plane": plane})).predict(tmp_path / "v.nii.gz").save(
+        tmp_path / "m.nii.gz"
+    )
     assert_lies_on(tmp_path / "m.nii.gz", tmp_path / "v.nii.gz")
 
 
@@ -390,14 +402,17 @@ def test_resampled_slices_return_to_the_source_grid(
     np.testing.assert_allclose(*centres, atol=0.05)
 
 
+@pytest.mark.parametrize("plane", PLANES)
 @pytest.mark.parametrize("code", ["LPS", "PIL"])
 def test_a_body_cut_out_of_the_air_returns_to_its_place(
-    code: str, make: Callable[[Preprocessing], Predictor], tmp_path: Path
+    code: str, plane: PlaneRule, make: Callable[[Preprocessing], Predictor], tmp_path: Path
 ) -> None:
-    array = np.full((150, 160, 4), -1000, np.int16)
-    array[50:100, 60:120, 1:3] = noise((50, 60, 2))
+    array = np.full((100, 110, 90), -1000, np.int16)
+    array[30:60, 45:85, 35:75] = noise((30, 40, 40))
     nib.save(volume_in(code, array), tmp_path / "v.nii.gz")
-    make(CT.model_copy(update={"crop_air": True})).predict(tmp_path / "v.nii.gz").save(tmp_path / "m.nii.gz")
+    make(CT.model_copy(update={"crop_air": True, "plane": plane})).predict(tmp_path / "v.nii.gz").save(
+        tmp_path / "m.nii.gz"
+    )
     assert_lies_on(tmp_path / "m.nii.gz", tmp_path / "v.nii.gz")
 
 
@@ -431,8 +446,9 @@ def laid(array: np.ndarray, affine: np.ndarray, place: np.ndarray, shape: tuple[
         ("AIL", 40),
     ],
 )
+@pytest.mark.parametrize("plane", PLANES)
 def test_dicom_series_lie_where_their_nifti_lies(
-    axes: str, degrees: float, make: Callable[[Preprocessing], Predictor], tmp_path: Path
+    plane: PlaneRule, axes: str, degrees: float, make: Callable[[Preprocessing], Predictor], tmp_path: Path
 ) -> None:
     """The masks of a series, NIfTI and segmentation object, mark the same places as that of the volume as NIfTI."""
     directions = np.array([STEPS[side] for side in axes], float).T
@@ -447,7 +463,8 @@ def test_dicom_series_lie_where_their_nifti_lies(
     save(tmp_path / "volume.nii.gz", hounsfield, affine)
     outputs = PredictionOutputs(dicom_seg=True)
     inputs = [tmp_path / "scan", tmp_path / "volume.nii.gz"]
-    done = predict(make(CT).folder, inputs, tmp_path / "out", device="cpu", outputs=outputs)
+    model = make(CT.model_copy(update={"plane": plane}))
+    done = predict(model.folder, inputs, tmp_path / "out", device="cpu", outputs=outputs)
     of_series, of_volume = done.cases
     assert (of_series.file, of_volume.file) == ("scan.nii.gz", "volume.nii.gz")
     expected, place = read(tmp_path / "out" / of_volume.file)

@@ -109,7 +109,7 @@ def test_what_is_no_volume_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.nii").write_text("not an image")
     with pytest.raises(UserError, match="text.nii: cannot be read as NIfTI"):
         nifti.read_volume(tmp_path / "text.nii")
-    with pytest.raises(UserError, match=r"five.nii: expected a 3-D volume.* found shape \(3, 4, 5, 2, 2\)"):
+    with pytest.raises(UserError, match=r"five.nii: expected a 3-D volume.* found vectors.* shape \(3, 4, 5, 2, 2\)"):
         nifti.read_volume(save(tmp_path / "five.nii", np.zeros((3, 4, 5, 2, 2), np.int16)))
     with pytest.raises(UserError, match=r"four.nii: expected one volume of labels, found shape \(3, 4, 5, 2\)"):
         nifti.read_mask(save(tmp_path / "four.nii", np.zeros((3, 4, 5, 2), np.int16)))

@@ -12,6 +12,7 @@ from caseunet.losses.cross_entropy import weighted_cross_entropy
 from caseunet.losses.deep_supervision import deeply_supervised
 from caseunet.losses.dice import soft_dice_loss
 from caseunet.losses.ssim import ssim_loss
+from caseunet.types import IGNORE
 
 
 def test_cross_entropy_of_a_coin_is_log_2() -> None:
@@ -132,3 +133,38 @@ def test_outputs_of_deep_supervision_weigh_half_of_the_one_before() -> None:
     assert deeply_supervised(loss, outputs, target).item() == pytest.approx(5 / 1.75)
     assert loss.last.item() == 1
     assert deeply_supervised(loss, outputs[1], target).item() == 4
+
+
+def half_ignored() -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits (2, 3, 16, 32) and a target whose right half has no label."""
+    generator = torch.Generator().manual_seed(0)
+    target = torch.randint(3, (2, 16, 32), generator=generator)
+    target[..., 16:] = IGNORE
+    return torch.randn(2, 3, 16, 32, generator=generator), target
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "dice"])
+def test_ignored_pixels_are_as_if_cut_off(name: str) -> None:
+    logits, target = half_ignored()
+    loss = create_loss(name, [0.5, 1.0, 2.0] if name == "cross_entropy" else None)
+    assert loss(logits, target).item() == pytest.approx(loss(logits[..., :16], target[..., :16]).item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "dice", "ssim", "hybrid"])
+def test_ignored_pixels_have_no_gradient(name: str) -> None:
+    logits, target = half_ignored()
+    logits.requires_grad_()
+    create_loss(name)(logits, target).backward()
+    assert logits.grad is not None
+    assert not logits.grad[..., 16:].any()
+    assert logits.grad[..., :16].abs().max() > 0
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "dice", "ssim", "hybrid"])
+def test_a_batch_without_labels_is_finite(name: str) -> None:
+    logits = torch.randn(1, 3, 16, 16, requires_grad=True)
+    value = create_loss(name)(logits, torch.full((1, 16, 16), IGNORE))
+    value.backward()
+    assert torch.isfinite(value)
+    assert logits.grad is not None
+    assert not logits.grad.any()

@@ -149,6 +149,37 @@ def test_diagonal() -> None:
     assert diagonal((1, 3, 2), (2, 1, 3)) == 7
 
 
+SLANTING = np.array([(0.3, 0.2, 2.5), (0.4, 0.8, 0.0), (1.0, -0.2, 0.1)])
+
+
+def test_the_longest_diagonal_of_a_slanting_image() -> None:
+    """Two rows and one column of 1 mm at 60 and at 120 degrees: √(4 + 1 + 2), the way of the long one."""
+    for way in (0.5, -0.5):
+        steps = np.array([(0, 0, 0), (1, 0, 0), (way, math.sqrt(0.75), 0)])
+        assert diagonal((1, 2, 1), steps) == pytest.approx(math.sqrt(7))
+    corners = np.array(list(itertools.product((0, 1), repeat=3))) * (4, 9, 7) @ SLANTING
+    longest = max(np.linalg.norm(one - other) for one in corners for other in corners)
+    assert diagonal((4, 9, 7), SLANTING) == pytest.approx(longest)
+
+
+@pytest.mark.parametrize("shape", [(6, 9, 8), (1, 9, 8)])
+def test_slanting_axes_by_brute_force(shape: tuple[int, int, int]) -> None:
+    reference, prediction = blobs(2, shape)
+    found = surface_distances(reference, prediction, SLANTING)
+    first, second = (np.array(outline(filled)) @ SLANTING for filled in (reference, prediction))
+    apart = np.sqrt(((first[:, None] - second) ** 2).sum(axis=2))
+    np.testing.assert_allclose(found.of_reference, apart.min(axis=1))
+    np.testing.assert_allclose(found.of_prediction, apart.min(axis=0))
+
+
+def test_vectors_at_right_angles_are_lengths() -> None:
+    """A rotation changes no distance."""
+    pair = blobs(3, (5, 12, 11))
+    turn = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+    spacing = (2.5, 0.8, 0.7)
+    assert_same(surface_distances(*pair, np.diag(spacing) @ turn), surface_distances(*pair, spacing))
+
+
 def test_what_cannot_be_measured_is_refused() -> None:
     filled, empty = np.ones((2, 3, 4), bool), np.zeros((2, 3, 4), bool)
     with pytest.raises(ValueError, match="shapes differ"):

@@ -22,6 +22,7 @@ from caseunet.pipelines.prepare import prepare
 from caseunet.progress import Display
 from caseunet.sources import Finding
 from caseunet.sources.generate import write_endovis2018, write_folder, write_lits
+from caseunet.types import IGNORE
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -369,7 +370,7 @@ def test_a_plan_mends_the_lost_position_and_ignores_the_extra_mask(lits: Path, t
     content = yaml.safe_load(plan.read_text())
     assert content["ignore"] == {"segmentation-7.nii": "extra-mask"}
     assert content["cases"] == {
-        "volume-1": {"why": "affine-lost", "affine": "image"},
+        "volume-1": {"why": "affine-lost", "affine": "index"},
         "volume-2": {"why": "image unreadable", "drop": True},
     }
     found = found_in(lits, plan=plan)
@@ -391,6 +392,9 @@ def test_the_image_s_place_is_taken_and_the_mask_s_own_axes(lits: Path, tmp_path
     nib.save(nib.Nifti1Image(np.asarray(turned.dataobj), affine), lits / "segmentation-1.nii")
     assert "its axes run" in the("affine-differs", found_in(lits)).text
     audit(lits, tmp_path / "a", PrepareConfig(workers=0), repair=plan)
+    text = plan.read_text()
+    assert yaml.safe_load(text)["cases"] is None, "as the file's axes run, or index on index: a person must choose"
+    plan.write_text(text.replace("# volume-1: {why: affine-differs, affine: image}", "volume-1: {affine: image}"))
     prepared = prepare(lits, tmp_path / "p", PrepareConfig(workers=0, folds=2, plan=plan))
     np.testing.assert_array_equal(prepared.labels("volume-1"), before)
 
@@ -431,7 +435,7 @@ def test_a_plan_that_drops_everything_leaves_nothing_to_train_on(lits: Path, tmp
     assert the("no-masks", found).level == "error"
 
 
-def test_255_beside_1_is_not_mapped(tmp_path: Path) -> None:
+def test_255_beside_1_is_left_out_by_plan(tmp_path: Path) -> None:
     """A mask that holds 0, 1 and 255 says something else with 255: pixels that nobody labelled, often."""
     raw = tmp_path / "raw"
     write_folder(raw, groups=3, frames=2, encoding="0/255")
@@ -441,7 +445,8 @@ def test_255_beside_1_is_not_mapped(tmp_path: Path) -> None:
     path = sorted((raw / "masks").iterdir())[2]
     repaint(path, put((slice(3), slice(4)), 255))
     finding = the("unknown-label", found_in(raw))
-    assert "nobody labelled" in finding.advice
+    assert "nobody judged" in finding.advice
+    assert [repair.map for repair in finding.repairs] == [{255: IGNORE}]
 
 
 def test_one_sequence_in_two_parts_is_one_group(tmp_path: Path) -> None:

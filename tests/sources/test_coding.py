@@ -10,23 +10,27 @@ import pytest
 from caseunet.errors import UserError
 from caseunet.sources.coding import (
     CodeCount,
+    MaskValues,
     coding_of,
     decode,
     find_coding,
     packed,
     palette,
+    palette_conflict,
     read_labels_json,
     snap,
+    translate,
     unpacked,
 )
 from caseunet.sources.facts import count_codes
+from caseunet.types import IGNORE
 
 BLACK, RED, GREEN, BLUE, WHITE = 0x000000, 0xFF0000, 0x00FF00, 0x0000FF, 0xFFFFFF
 
 
-def counted(mask: np.ndarray, colored: bool) -> tuple[bool, tuple[CodeCount, ...]]:
+def counted(mask: np.ndarray, colored: bool) -> MaskValues:
     """What :func:`find_coding` asks of a mask (H, W)."""
-    return colored, count_codes(mask[None], colored)[0]
+    return MaskValues(colored, count_codes(mask[None], colored)[0])
 
 
 def found(*masks: np.ndarray, colored: bool = False) -> dict[int, int] | None:
@@ -137,6 +141,35 @@ def test_an_id_of_one_pixel_is_a_class() -> None:
 @pytest.mark.parametrize("side", [1, 2, 6])
 def test_0_and_255_are_two_classes_however_thin(side: int) -> None:
     assert found(square(255, side=side)) == {0: 0, 255: 1}
+
+
+def test_255_beside_ids_is_ignored() -> None:
+    """As in Pascal VOC: what nobody judged."""
+    mask = square(1)
+    mask[:2] = 255
+    assert found(mask) == {0: 0, 1: 1, 255: IGNORE}
+    assert found(mask, square(255)) == {0: 0, 1: 1, 255: IGNORE}, "a mask of 0 and 255 beside it changes nothing"
+
+
+def test_stray_1_does_not_make_255_ignored() -> None:
+    mask = square(255, side=10)
+    mask[3, 3] = 1
+    assert found(mask) is None, "better to ask than to take the foreground for what nobody judged"
+
+
+def test_labels_json_names_what_is_ignored(tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    named = {"background": 0, "polyp": 1, "Void": 9}
+    path.write_text(json.dumps([{"name": n, "classid": i, "color": [i, i, i]} for n, i in named.items()]))
+    assert read_labels_json(path, colored=False).codes == {0: 0, 1: 1, 9: IGNORE}
+    assert read_labels_json(path).codes == {0: 0, 0x010101: 1, 0x090909: IGNORE}
+
+
+def test_snap_never_ignores() -> None:
+    coding = coding_of({0: "background", 200: "polyp"}, ignore=[255])
+    codes = np.array([[[0, 200, 250, 255]]], np.uint8)
+    ids, unknown = decode(codes, coding, {})
+    assert snap(codes, ids, unknown, coding).tolist() == [[[0, 1, 1, IGNORE]]]
 
 
 def test_large_values_that_fill_areas_are_ids() -> None:
@@ -254,3 +287,107 @@ def test_grey_values_snap_too() -> None:
     codes = np.array([[[0, 0, 100, 200, 255]]], np.uint8)
     ids, unknown = decode(codes, coding, {})
     assert snap(codes, ids, unknown, coding).tolist() == [[[0, 0, 0, 1, 1]]]
+
+
+def with_palette(indices: np.ndarray, **colors: int) -> MaskValues:
+    """A mask (H, W) whose palette shows ``_1=RED`` as it says."""
+    palette = {int(index[1:]): color for index, color in colors.items()}
+    used = {index: palette[index] for index in np.unique(indices).tolist()}
+    return MaskValues(False, count_codes(indices[None], False)[0], used)
+
+
+@pytest.mark.parametrize(
+    ("masks", "colored"),
+    [
+        ([with_palette(square(1), _0=BLACK, _1=RED), with_palette(square(2), _0=BLACK, _2=GREEN)], False),
+        ([with_palette(square(1), _0=BLACK, _1=RED), with_palette(square(1), _0=BLACK, _1=GREEN)], True),
+        ([with_palette(square(1), _0=BLACK, _1=WHITE), with_palette(square(0, 1), _1=BLACK, _0=WHITE)], True),
+        ([with_palette(square(0, 1), _1=BLACK, _0=WHITE)] * 2, True),  # alike, and inverted
+        ([with_palette(square(1), _0=BLACK, _1=RED), with_palette(square(5), _0=BLACK, _5=RED)], True),
+        ([with_palette(square(3, 3), _3=BLACK), with_palette(square(1), _0=BLACK, _1=RED)], True),
+        ([with_palette(square(3), _0=BLACK, _3=BLACK)], False),  # a palette that was never filled
+        ([with_palette(square(1), _0=BLACK, _1=WHITE), counted(square(255), False)], True),
+        ([with_palette(square(1), _0=BLACK, _1=WHITE), counted(square(1), False)], False),
+        ([with_palette(square(1), _0=BLUE, _1=RED), counted(square(2), False)], False),
+    ],
+)
+def test_indices_count_where_palettes_agree(masks: list[MaskValues], colored: bool) -> None:
+    assert bool(palette_conflict(masks)) is colored
+
+
+def test_two_palettes_one_meaning() -> None:
+    first, second = (
+        with_palette(square(1), _0=BLACK, _1=WHITE),
+        with_palette(square(0, background=1), _0=WHITE, _1=BLACK),
+    )
+    coding = find_coding([first, second])
+    assert coding is not None
+    assert (coding.codes, coding.colored) == ({BLACK: 0, WHITE: 1}, True)
+    assert coding.label_map.names == ("background", "foreground")
+    for mask, indices in ((first, square(1)), (second, square(0, background=1))):
+        ids, unknown = decode(translate(mask, coding).apply(indices[None]), coding, {})
+        np.testing.assert_array_equal(ids[0], square(1))
+        assert not unknown.any()
+
+
+def test_classes_have_the_palettes_colours() -> None:
+    coding = find_coding([with_palette(square(1), _0=BLACK, _1=RED), with_palette(square(2), _0=BLACK, _2=GREEN)])
+    assert coding is not None
+    assert (coding.codes, coding.colored) == ({0: 0, 1: 1, 2: 2}, False)
+    assert coding.label_map.colors == ((0, 0, 0), (255, 0, 0), (0, 255, 0))
+
+
+@pytest.mark.parametrize(
+    ("codes", "palette_", "expected", "remark"),
+    [
+        ({0: 0, 255: 1}, {0: BLACK, 1: WHITE}, {0: 0, 1: 255}, True),  # grey references
+        ({0: 0, 255: 1}, {0: WHITE, 1: BLACK}, {0: 255, 1: 0}, True),
+        ({0: 0, 1: 1}, {0: BLACK, 1: WHITE}, None, False),
+        ({0: 0, 1: 1}, {0: BLACK, 1: BLUE}, None, False),  # another program's colours of the same ids
+        ({0: 0, 1: 1}, {0: RED, 1: BLACK}, {0: 1, 1: 0}, True),  # the class's own colour
+    ],
+)
+def test_a_palette_is_compared_with_the_classes(
+    codes: dict[int, int], palette_: dict[int, int], expected: dict[int, int] | None, remark: bool
+) -> None:
+    coding = coding_of(
+        {code: str(i) for code, i in codes.items()}, colors=dict(zip(codes, [(0, 0, 0), (255, 0, 0)], strict=True))
+    )
+    translation = translate(MaskValues(False, (), palette_), coding)
+    assert (translation.codes, translation.problem, bool(translation.remark)) == (expected, "", remark)
+
+
+def test_an_inverted_palette_is_a_problem() -> None:
+    coding = coding_of({0: "background", 1: "tool"})
+    assert "shows the value 0 as #ffffff" in translate(MaskValues(False, (), {0: WHITE, 1: BLACK}), coding).problem
+
+
+def named(values: dict[int, str], **given: int) -> MaskValues:
+    return MaskValues(False, tuple(CodeCount(v, 9, 9, 9, (0, 0, 0)) for v in (0, *values)), given, values)
+
+
+def test_names_go_before_values() -> None:
+    masks = [named({1: "liver", 2: "tumour"}), named({1: "Tumour", 2: "Liver"})]
+    coding = find_coding(masks)
+    assert coding is not None
+    assert coding.label_map.names == ("background", "liver", "tumour")
+    values = np.array([[[0, 1, 2]]])
+    assert [decode(translate(mask, coding).apply(values), coding, {})[0].ravel().tolist() for mask in masks] == [
+        [0, 1, 2],
+        [0, 2, 1],
+    ]
+    assert "names no segments" in translate(counted(square(1), False), coding).problem
+
+
+def test_values_stay_where_names_agree() -> None:
+    masks = [named({3: "tumour"}), named({2: "liver", 3: "tumour"}), counted(square(2), False)]
+    coding = find_coding(masks)
+    assert coding is not None
+    assert (coding.codes, coding.label_map.names) == ({0: 0, 2: 1, 3: 2}, ("background", "liver", "tumour"))
+    assert translate(masks[2], coding).codes is None
+
+
+def test_a_segment_of_no_class_is_named() -> None:
+    coding = coding_of({0: "background", 1: "liver"})
+    assert translate(named({1: "Segment_1"}), coding).codes is None
+    assert 'the segment "cyst"' in translate(named({1: "liver", 2: "cyst"}), coding).problem

@@ -17,6 +17,7 @@ from caseunet.sources.generate.drawings import contrasts, draw_operation, draw_p
 from caseunet.sources.layout import SourceDataset
 from caseunet.sources.nnunet import NNUNET
 from caseunet.sources.reading import read_labels
+from caseunet.types import IGNORE
 
 SHAPE = (6, 20, 16)
 
@@ -231,16 +232,14 @@ def test_regions_become_structures(raw: Path) -> None:
     np.testing.assert_array_equal(read_labels(NNUNET, dataset.cases[0], dataset), draw_patient(0, 0, SHAPE).labels)
 
 
-def test_pixels_that_nobody_labelled_are_refused_and_explained(raw: Path) -> None:
+def test_ignore_is_no_class(raw: Path) -> None:
     describe(raw, labels={"background": 0, "liver": 1, "ignore": 2})
     dataset = NNUNET.discover(raw)
     assert dataset.coding is not None
     assert dataset.coding.label_map.names == ("background", "liver")
-    assert '2 is the class "ignore"' in dataset.hint
-    with pytest.raises(UserError, match=r"case_000.nii.gz: .* have values that are no class, most often 2"):
-        read_labels(NNUNET, dataset.cases[0], dataset)
-    describe(raw, labels={"background": 0, "liver": 1, "tumour": 2})
-    assert NNUNET.discover(raw).hint == ""
+    truth = draw_patient(0, 0, SHAPE).labels
+    expected = np.where(truth == 2, IGNORE, truth)
+    np.testing.assert_array_equal(read_labels(NNUNET, dataset.cases[0], dataset), expected)
 
 
 def test_channels_that_are_neither_ct_nor_mr_are_remarked(raw_mr: Path) -> None:

@@ -7,7 +7,7 @@ preview.png         slices of validation, if there were any
 """
 
 from caseunet.bundle.card import model_card
-from caseunet.bundle.folder import FILES, PREVIEW, Bundle, Network, add_quality, load_bundle, save_bundle, write_zip
+from caseunet.bundle.folder import FILES, PREVIEW, Bundle, Network, add_validation, load_bundle, save_bundle, write_zip
 from caseunet.bundle.info import (
     Architecture,
     BundleInfo,
@@ -36,7 +36,7 @@ __all__ = [
     "TrainingData",
     "UsualRange",
     "ValidatedCase",
-    "add_quality",
+    "add_validation",
     "load_bundle",
     "model_card",
     "save_bundle",

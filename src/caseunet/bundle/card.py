@@ -7,12 +7,13 @@ from typing import Any
 import yaml
 
 from caseunet.bundle.info import BundleInfo, Score
-from caseunet.types import BY_BLOCKS
+from caseunet.types import BY_BLOCKS, DIRECTIONS, Plane, PlaneRule
 
 LICENCE = re.compile(r"\b(cc0-1\.0|cc-by(-nc)?(-sa|-nd)?-[234]\.\d|apache-2\.0|mit|bsd-3-clause|odbl|pddl)\b")
 """Names that model hubs have for licences."""
 
 MODALITIES = {"ct": "CT", "mr": "MR", "rgb": "colour", "gray": "grey"}
+SIDES = {"S": "Superior", "P": "Posterior", "L": "Left", "I": "Inferior"}
 RULES = {"crop_air": "air around the body cut off", "size": "size", "spacing": "spacing, mm", "scale": "scale"}
 
 
@@ -128,6 +129,7 @@ def _text(info: BundleInfo, has_preview: bool) -> Iterator[str]:
     yield from _list(
         {
             "input": f"{info.input}. caseunet does that by itself",
+            "plane": describe_plane(p.plane) if p.modality != "rgb" else None,
             "grid": grid or "the image's own pixels",
             "neighbouring slices each side": p.neighbours or None,
             "clipped to": p.clip,
@@ -166,8 +168,23 @@ def _scores(score: Score) -> Iterator[str]:
     for name, value in {**score.structures, "mean": score.mean}.items():
         yield f"| {name} | {'–' if value is None else f'{value:.3f}'} |"
     yield f"\n{score.protocol[:1].upper()}{score.protocol[1:]}.\n"
+    if score.caution:
+        yield f"**{score.caution[:1].upper()}{score.caution[1:]}.**\n"
     if score.selected == "best":
         yield f"The weights were chosen by this very score ({score.selected_by}), so it is somewhat too good.\n"
+
+
+def describe_plane(rule: PlaneRule) -> str:
+    """ "volumes are cut into axial slices, which run to Superior, their rows to Posterior, their columns to Left"."""
+    if rule == "acquired":
+        each = "; ".join(f"{plane} {_sides(plane)}" for plane in DIRECTIONS)
+        return f"volumes are cut into the slices in which they were acquired: {each}"
+    return f"volumes are cut into {rule} slices, which run {_sides(rule)}"
+
+
+def _sides(plane: Plane) -> str:
+    slices, rows, columns = (SIDES[letter] for letter in DIRECTIONS[plane])
+    return f"to {slices}, their rows to {rows}, their columns to {columns}"
 
 
 def _channels(info: BundleInfo) -> str:

@@ -46,6 +46,18 @@ class Score(Stored):
     """The score by which "best" were chosen: dice or iou, the mean or of one structure."""
     mean: float | None
     structures: dict[str, float | None]
+    not_found: tuple[str, ...] = ()
+    """Structures of which not one pixel was found in the validation cases, though references have them."""
+
+    @property
+    def caution(self) -> str:
+        """What whoever uses the network must know of its validation; "" if nothing."""
+        if not self.not_found:
+            return ""
+        return (
+            f"the network finds nothing of {' and '.join(self.not_found)} in any validation case. Train it longer, or "
+            "with --loss.class_weights inverse_frequency, or with --data.rare_share 0.66"
+        )
 
 
 class Member(Stored):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from caseunet.types import Stored
+from caseunet.types import IGNORE, Stored
 
 QUANTILES = (0, 0.5, 1, 2, 5, 10, 25, 50, 75, 90, 95, 98, 99, 99.5, 100)
 """Per cent; the distribution between them is taken to be even."""
@@ -63,18 +63,22 @@ class CaseIntensities:
 
 def measure_intensities(image: np.ndarray, labels: np.ndarray) -> CaseIntensities:
     """Of one case: image (S, C, H, W), class ids (S, H, W). Slice by slice, since a copy of a scan would be large."""
-    pixels = int(np.count_nonzero(labels))
+    pixels = sum(int(np.count_nonzero(_foreground(plane))) for plane in labels)
     everywhere = pixels == 0
     pixels = pixels or labels.size
     step = -(-pixels // MOST_SAMPLED)
     mean, variance, quantiles = [], [], []
     for c in range(image.shape[1]):
-        slices = [image[s, c].ravel() if everywhere else image[s, c][labels[s] > 0] for s in range(len(image))]
+        slices = [image[s, c].ravel() if everywhere else image[s, c][_foreground(labels[s])] for s in range(len(image))]
         mean.append(sum(float(values.sum(dtype=np.float64)) for values in slices) / pixels)
         variance.append(sum(float(np.square(values - mean[-1]).sum()) for values in slices) / pixels)
         sample = np.concatenate([values[::step] for values in slices])
         quantiles.append(tuple(np.percentile(sample, QUANTILES).tolist()))
     return CaseIntensities(pixels, tuple(mean), tuple(variance), tuple(quantiles))
+
+
+def _foreground(labels: np.ndarray) -> np.ndarray:
+    return (labels > 0) & (labels != IGNORE)
 
 
 def pooled(cases: Sequence[CaseIntensities]) -> Intensities:

@@ -21,7 +21,7 @@ from caseunet.data.sampling import Sample, SliceSampler
 from caseunet.data.store import DatasetInfo, Prepared
 from caseunet.data.transforms import crop_or_pad, neighbour_positions
 from caseunet.errors import UserError
-from caseunet.types import Preprocessing
+from caseunet.types import IGNORE, Preprocessing
 
 CT_WINDOW = (-200.0, 250.0)
 """HU window of CT where none is configured; soft tissue of the abdomen."""
@@ -49,7 +49,7 @@ class Batch:
 
     Attributes:
         pixels: (B, slices · C, H, W), the stored type; small, so that little is moved between processes and devices.
-        target: class ids, (B, H, W), uint8.
+        target: class ids, (B, H, W), uint8; :data:`IGNORE` where nobody judged.
         standards: mean and standard deviation of each one's case, (B, 2, C), float32.
         samples: where each comes from.
         augmentations: drawn for each, and not yet applied.
@@ -133,7 +133,9 @@ class BatchDataset(Dataset[Batch | Failure]):
         positions = neighbour_positions([sample.slice], self._neighbours, slices)[0]
         pixels = np.concatenate([self._cache.get(sample.case, int(position))[0] for position in positions])
         labels = self._cache.get(sample.case, sample.slice)[1]
-        if (highest := int(labels.max())) >= (classes := len(self._prepared.info.label_map)):
+        if (highest := int(labels.max(where=labels != IGNORE, initial=0))) >= (
+            classes := len(self._prepared.info.label_map)
+        ):
             raise UserError(
                 f"the labels hold class {highest}, but the classes are 0 to {classes - 1}. Prepare the data again."
             )
@@ -283,4 +285,5 @@ def plan_preprocessing(
         subtract=subtract,
         divide=divide,
         least=patch_size,
+        value_range=info.value_range,
     )

@@ -57,7 +57,7 @@ class SliceSampler:
 
     Args:
         ranges: {case: slices to draw from}.
-        class_pixels: {case: (S, classes) pixel counts}.
+        class_pixels: {case: (S, classes) counts of labelled pixels}; slices without any are not drawn.
         batch_size: samples in a batch.
         rare_share: see above; where it makes no whole number of samples, it holds on average.
         balance: what is equally likely: "slices", "cases" or "classes".
@@ -74,9 +74,15 @@ class SliceSampler:
         rare_share: float,
         balance: Literal["slices", "cases", "classes"],
     ) -> None:
-        self._slices = [(case, s) for case in ranges for start, stop in ranges[case] for s in range(start, stop)]
+        self._slices = [
+            (case, s)
+            for case in ranges
+            for start, stop in ranges[case]
+            for s in range(start, stop)
+            if class_pixels[case][s].any()  # nothing is learnt from a slice that nobody labelled
+        ]
         if not self._slices:
-            raise UserError("The training part of the split holds no slices.")
+            raise UserError("The training part of the split holds no labelled slices.")
         counts = np.stack([class_pixels[case][s] for case, s in self._slices])  # (N, classes)
         cases = {case: n for n, case in enumerate(ranges)}
         self._case_of = np.array([cases[case] for case, _ in self._slices])

@@ -9,15 +9,16 @@ import numpy as np
 from caseunet.errors import UserError
 from caseunet.evaluation.protocols.base import Measured, Protocol, Row, Structures, Unit
 from caseunet.evaluation.rows import BACKGROUND, MISSING, SCORED, UNUSABLE
+from caseunet.io.geometry import is_identity, voxel_steps
 from caseunet.metrics.overlap import confusion_matrix, counts_of
 from caseunet.progress import counted
-from caseunet.types import Geometry, LabelMap, Ranges
+from caseunet.types import IGNORE, Geometry, LabelMap, Ranges
 
 
 @dataclass(frozen=True)
 class Reference:
-    """The true masks of a case: class ids (S, H, W), the geometry of its image, and that of the mask's own file; and
-    a remark on what it lacks, or ""."""
+    """The true masks of a case: class ids (S, H, W), :data:`IGNORE` where nobody judged, the geometry of its image and
+    that of the mask's own file, and a remark on what it lacks, or ""."""
 
     ids: np.ndarray
     image: Geometry
@@ -104,7 +105,8 @@ def score(pair: Pair, protocol: Protocol, label_map: LabelMap, in_mm: bool) -> S
         except (UserError, ValueError) as error:
             raise UserError(f"{pair.case}: {error}") from error
         confusion = np.sum([confusion_matrix(reference.ids[s], prediction[s], len(label_map)) for s in part], axis=0)
-        scored.rows.extend(_rows(head, status, confusion, structures, measured, protocol, label_map))
+        ignored = sum(int(np.count_nonzero(reference.ids[s] == IGNORE)) for s in part)
+        scored.rows.extend(_rows(head, status, confusion, ignored, structures, measured, protocol, label_map))
         scored.lesions.extend({**_without_group(head), **lesion} for lesion in measured.lesions)
     return scored
 
@@ -118,23 +120,28 @@ def usable_ids(pair: Pair, reference: Reference, classes: int) -> tuple[np.ndarr
         predicted = pair.read_prediction(reference.image)
     except UserError as error:
         return nothing, UNUSABLE, str(error)
-    ids = predicted.ids
+    ids, remark = predicted.ids, predicted.remark
+    if (unlabelled := ids == IGNORE).any():
+        ids = ids * ~unlabelled
+        remark = f"{remark} Its {np.count_nonzero(unlabelled):,} pixels without a class count as background.".strip()
     if ids.shape != reference.ids.shape:
         return nothing, UNUSABLE, f"the prediction has shape {ids.shape}, its reference {reference.ids.shape}."
     if ids.size and int(ids.max()) >= classes:
         return nothing, UNUSABLE, f"the prediction holds label {int(ids.max())}; there are 0 to {classes - 1}."
-    return ids, SCORED, " ".join(filter(None, (reference.remark, predicted.remark)))
+    return ids, SCORED, " ".join(filter(None, (reference.remark, remark)))
 
 
 def _unit(reference: Reference, prediction: np.ndarray, part: Sequence[int], protocol: Protocol, in_mm: bool) -> Unit:
     """The slices ``part``. Slices between them that are not scored stay where they are, blank in both masks, so that
     distances between what lies on either side are right."""
     in_header = reference.image if protocol.spacing_of == "image" else reference.own
+    judged = _spanned(reference.ids, part) != IGNORE  # elsewhere both masks are blank
     return Unit(
-        reference=_spanned(reference.ids, part),
-        prediction=_spanned(prediction, part),
-        spacing=in_header.spacing if in_mm else (1.0, 1.0, 1.0),
+        reference=_spanned(reference.ids, part) * judged,
+        prediction=_spanned(prediction, part) * judged,
+        spacing=voxel_steps(in_header) if in_mm else (1.0, 1.0, 1.0),
         in_mm=in_mm,
+        file=reference.image if is_identity(reference.own) else reference.own,  # a mask without a place is laid on it
     )
 
 
@@ -153,12 +160,14 @@ def _rows(
     head: Row,
     status: str,
     confusion: np.ndarray,
+    ignored: int,
     structures: Structures,
     measured: Measured,
     protocol: Protocol,
     label_map: LabelMap,
 ) -> list[Row]:
-    """A row for each structure, and one for the background, which holds counts alone."""
+    """A row for each structure, and one for the background, which holds counts alone; ``ignored`` pixels of the
+    reference have no label and are in none of the counts."""
     rows = []
     for name, members in {**structures, BACKGROUND: (0,)}.items():
         counts = counts_of(confusion, members)
@@ -173,6 +182,8 @@ def _rows(
                 "reference_pixels": counts.reference,
                 "prediction_pixels": counts.prediction,
                 "both_pixels": counts.both,
+                "judged_pixels": int(confusion.sum()),
+                "ignored_pixels": ignored,
                 **{f"predicted_as_{label.name}": int(predicted_as[label.id]) for label in label_map.labels},
                 **{column: values.get(column, math.nan) for column in protocol.columns},
             }

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from caseunet.errors import UserError
 from caseunet.evaluation.comparison import Difference
-from caseunet.types import LabelMap, Modality, Ranges, Stored
+from caseunet.types import LabelMap, Modality, PlaneRule, Ranges, Stored
 
 Better = Literal["higher", "lower", "nearer to 0"]
 
@@ -91,6 +91,8 @@ class Source(Stored):
     """The labels.json that says what their values mean."""
     group: str | None = None
     window: tuple[float, float] | None = None
+    plane: PlaneRule = "axial"
+    """In which volumes were cut into slices."""
     ranges: dict[str, Ranges] = Field(default_factory=dict)
     """Of cases of which only some slices were scored."""
 

@@ -5,12 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from caseunet.bundle import Cleaning
-from caseunet.types import LabelMap
+from caseunet.types import LabelMap, Steps, voxel_volume
 
 
-def clean(
-    labels: np.ndarray, rules: Sequence[Cleaning], label_map: LabelMap, spacing: tuple[float, float, float] | None
-) -> np.ndarray:
+def clean(labels: np.ndarray, rules: Sequence[Cleaning], label_map: LabelMap, spacing: Steps | None) -> np.ndarray:
     """Apply the rules, one after another, to class ids (S, H, W), uint8, in place.
 
     What is dropped of a structure that lies within another, as a tumour in a liver, becomes the other; elsewhere
@@ -20,7 +18,7 @@ def clean(
         labels: canonical order.
         rules: of these structures.
         label_map: the classes.
-        spacing: millimetres between slices, rows, columns; None for images without.
+        spacing: millimetres, see Steps; None for images without.
     """
     for rule in rules:
         members = label_map.structures[rule.structure]
@@ -36,9 +34,7 @@ def clean(
     return labels
 
 
-def kept(
-    found: np.ndarray, rule: Cleaning, spacing: tuple[float, float, float] | None, pixels: int | None = None
-) -> np.ndarray:
+def kept(found: np.ndarray, rule: Cleaning, spacing: Steps | None, pixels: int | None = None) -> np.ndarray:
     """Which of a structure's pixels (S, H, W), bool, stay.
 
     Args:
@@ -58,7 +54,7 @@ def kept(
     if rule.do == "largest":
         stays[sizes.argmax()] = True
     else:
-        unit = np.prod(spacing) / 1000 if spacing is not None else 1 / (pixels or found.size)
+        unit = voxel_volume(spacing) / 1000 if spacing is not None else 1 / (pixels or found.size)
         stays = sizes * unit >= rule.least
         stays[0] = False
     return stays[numbered]

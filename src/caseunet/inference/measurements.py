@@ -3,14 +3,16 @@
 How it is counted:
 
 - A voxel counts whole. Millilitres need a spacing; without one, what can be said is in pixels.
+- Where the axes of a file are not orthogonal, volumes and lengths are those of its slanting voxels.
 - Components are joined by faces, edges and corners: 26 neighbours in a volume, 8 in a single slice. Every one counts,
   down to a single voxel.
 - The longest diameter of a component is the longest distance within one slice between two outer corners of its pixels,
   so that a single pixel of 1 × 1 mm has √2 mm. Where a slice cuts a component into several parts, they are measured as
-  one. Slices are as stored; in canonical order they are axial for volumes.
+  one. Slices are those that are given: of a prediction, in the plane that the model cuts.
 - Nothing there: counts and volumes are 0; lengths, and shares of nothing, are None. There is never a NaN.
 """
 
+import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
@@ -19,7 +21,7 @@ from fractions import Fraction
 import numpy as np
 
 from caseunet.errors import UserError
-from caseunet.types import LabelMap
+from caseunet.types import LabelMap, Steps, step_vectors, voxel_volume
 
 MOST_COMPONENTS = 100
 """Components that are listed one by one; of more, the largest."""
@@ -79,9 +81,7 @@ class StructureMeasurement:
     largest: tuple[Component, ...]
 
 
-def measure_volume(
-    labels: np.ndarray, spacing: tuple[float, float, float] | None, label_map: LabelMap
-) -> list[StructureMeasurement]:
+def measure_volume(labels: np.ndarray, spacing: Steps | None, label_map: LabelMap) -> list[StructureMeasurement]:
     """Measure every structure of the label map, in its order.
 
     One structure at a time is held, in the bounding box of its voxels: about five bytes a voxel beside the labels, and
@@ -89,13 +89,15 @@ def measure_volume(
 
     Args:
         labels: class ids (S, H, W) in canonical order; uint8, as predictions are.
-        spacing: millimetres between slices, rows and columns; None for images without.
+        spacing: millimetres between slices, rows and columns, or vectors (3, 3) where these are not orthogonal; None
+            for images without.
 
     Raises:
         UserError: another shape, an id that the label map lacks, a spacing that is not positive.
     """
     _check_labels(labels, 3, label_map)
-    if spacing is not None and not (len(spacing) == 3 and all(0 < length < math.inf for length in spacing)):
+    lengths = spacing if spacing is not None and np.ndim(spacing) == 1 else (1.0, 1.0, 1.0)
+    if not (len(lengths) == 3 and all(0 < length < math.inf for length in lengths)):
         raise UserError(
             f"The spacing is {spacing}; expected three lengths above 0 in mm: between slices, rows and columns."
         )
@@ -237,12 +239,13 @@ def _check_labels(labels: np.ndarray, dimensions: int, label_map: LabelMap) -> N
 
 
 def _measure_structure(
-    name: str, labels: np.ndarray, members: tuple[int, ...], spacing: tuple[float, float, float] | None
+    name: str, labels: np.ndarray, members: tuple[int, ...], spacing: Steps | None
 ) -> StructureMeasurement:
     """All but the burden."""
     boxed, corner = _in_bounding_box(labels, members)
-    sizes, centroids, diameters, slices = _components(boxed, (1.0, 1.0, 1.0) if spacing is None else spacing)
-    voxel_ml = None if spacing is None else math.prod(float(length) for length in spacing) / 1000
+    vectors = np.eye(3) if spacing is None else step_vectors(spacing)
+    sizes, centroids, diameters, slices = _components(boxed, vectors[1], vectors[2])
+    voxel_ml = None if spacing is None else voxel_volume(spacing) / 1000
 
     def milliliters(voxels: int) -> float | None:
         return None if voxel_ml is None else voxels * voxel_ml
@@ -311,9 +314,14 @@ def _ends(seen: np.ndarray) -> tuple[int, int]:
 
 
 def _components(
-    mask: np.ndarray, spacing: tuple[float, float, float]
+    mask: np.ndarray, down: np.ndarray, across: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Voxels (N), centroid (N, 3), longest diameter (N), and the slice of that (N), of the N components of a mask."""
+    """Voxels (N), centroid (N, 3), longest diameter (N), and the slice of that (N), of the N components of a mask.
+
+    Args:
+        mask: (S, H, W), bool.
+        down, across: (3,), from a row and from a column to the next.
+    """
     import cc3d
 
     if not mask.size:
@@ -324,20 +332,21 @@ def _components(
     sizes = statistics["voxel_counts"].astype(np.int64)
     diameters, slices = np.zeros(len(sizes)), np.zeros(len(sizes), np.int64)
     for s, in_slice in enumerate(numbers):
-        found, lengths = _longest_in_slice(in_slice, spacing[1], spacing[2])
+        found, lengths = _longest_in_slice(in_slice, down, across)
         longer = lengths > diameters[found]
         diameters[found[longer]] = lengths[longer]
         slices[found[longer]] = s
     return sizes[1:], statistics["centroids"][1:], diameters[1:], slices[1:]
 
 
-def _longest_in_slice(numbers: np.ndarray, rows: float, columns: float) -> tuple[np.ndarray, np.ndarray]:
+def _longest_in_slice(numbers: np.ndarray, down: np.ndarray, across: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Which components one slice holds, and the longest distance in it between two outer pixel corners of each.
 
     Args:
         numbers: (H, W), of the components from 1 on; 0 is none.
-        rows, columns: distance between neighbouring rows and columns.
+        down, across: (3,), from a row and from a column to the next.
     """
+    rows, columns, slant = float(down @ down), float(across @ across), 2 * float(down @ across)
     number, row, first, last = _row_extents(numbers)
     # the farthest points of a set are corners of its convex hull, and few rows have one
     hull = _on_hull(number, row, first) | _on_hull(number, row, -last)
@@ -348,9 +357,13 @@ def _longest_in_slice(numbers: np.ndarray, rows: float, columns: float) -> tuple
     step = 0
     while len(one):  # each row with the one that is ``step`` rows on in the same component
         other = one + step
-        height = (row[other] - row[one] + 1) * rows
-        width = (np.maximum(last[other] - first[one], last[one] - first[other]) + 1) * columns
-        squared[one] = np.maximum(squared[one], height**2 + width**2)
+        apart = row[other] - row[one]
+        # from any edge of the one to any edge of the other: with a slant the longest may not be between the outer ones
+        for height, width in itertools.product(
+            (apart + 1, apart - 1), (last[other] - first[one] + 1, first[other] - last[one] - 1)
+        ):
+            length = height**2 * rows + width**2 * columns + height * width * slant
+            squared[one] = np.maximum(squared[one], length)
         step += 1
         one = one[one + step < stop[one]]
     start = np.flatnonzero(np.diff(number, prepend=0))

@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from caseunet.errors import UserError
-from caseunet.types import Color, LabelMap
+from caseunet.io.geometry import edge_letters
+from caseunet.types import Color, LabelMap, Plane
 
 FILL = 89
 """Opacity of the fill, of 255: about 35 %."""
@@ -100,14 +101,16 @@ def case_sheet(
     window: tuple[float, float] | None,
     spacing: tuple[float, float, float] | None,
     caption: str,
+    plane: Plane = "axial",
 ) -> np.ndarray:
     """A case on one sheet, (rows, columns, 3) uint8: caption, slices with their classes, legend of the classes found.
 
     A single slice is shown plain and, beside it, with its classes. Of a volume up to :data:`MOST_TILES` slices are
     shown, evenly spread over those in which something is found; where these would miss a class, the slice with most of
     it takes the place of the nearest. Slices are whole, at their true aspect, numbered from 0 in canonical order, and
-    seen from the feet, so that the patient's left is on the right. Where several pixels become one, the class that is
-    rarer in the slice wins, so that nothing found is lost. Only one slice at a time is held as floats.
+    seen as radiologists do: axial ones from the feet, coronal ones from the front, both with the patient's left on the
+    right, sagittal ones from the patient's left, with the back on the right. Where several pixels become one, the class
+    that is rarer in the slice wins, so that nothing found is lost. Only one slice at a time is held as floats.
 
     Args:
         pixels: (S, C, H, W), as stored, in canonical order.
@@ -115,6 +118,7 @@ def case_sheet(
         window: as for :func:`shown`; without one, a single window for all slices shown.
         spacing: millimetres between slices, rows, columns; None for images without.
         caption: one line; what does not fit is cut.
+        plane: of the slices.
 
     Raises:
         UserError: pixels and labels do not fit, or there is an id that the label map lacks.
@@ -125,15 +129,16 @@ def case_sheet(
     chosen = _telling_slices(counts)
     size = _tile_size(labels.shape[1], labels.shape[2], spacing, volume)
     window = window or _own_window([pixels[s] for s in chosen])
+    left, _, right, _ = edge_letters(plane)
+    sides = (left, right) if spacing is not None else ("", "")  # without a spacing there is no patient's side
     tiles = []
     for s in chosen:
         plain = _resized(shown(pixels[s], window), size)
         with_classes = overlaid(plain, _resized_labels(labels[s], counts[s], size), label_map.colors)
         if volume:
-            sides = ("R", "L") if spacing is not None else ("", "")  # without a spacing there is no patient's side
-            tiles.append(_Tile(with_classes, f"slice {s}", sides))
+            tiles.append(_Tile(with_classes, f"slice {s}" if plane == "axial" else f"{plane} slice {s}", sides))
         else:
-            tiles += [_Tile(plain, "image"), _Tile(with_classes, "prediction")]
+            tiles += [_Tile(plain, "image", sides), _Tile(with_classes, "prediction", sides)]
     found = [label for label in label_map.labels[1:] if counts[:, label.id].any()]
     legend: list[tuple[str, Color | None]] = [(label.name, label.color) for label in found]
     legend = legend or [("nothing found", None)]

@@ -6,8 +6,10 @@ each exported model::
 
     python segment.py IMAGE.npy LABELS.npy --spacing 5 0.8 0.8
 
-or, from Python, ``segment(pixels, *load_model(FOLDER), spacing=(5, 0.8, 0.8))``. Volumes run to the patient's Superior,
-their rows to Posterior, their columns to Left. Values are in the training data's units, for CT Hounsfield units.
+or, from Python, ``segment(pixels, *load_model(FOLDER), spacing=(5, 0.8, 0.8))``. Volumes are cut
+in the "plane" of the preprocessing in model.json. Slices, rows and columns run to the patient's Superior, Posterior and
+Left ("axial"), to Posterior, Inferior and Left ("coronal"), or to Left, Inferior and Posterior ("sagittal"). "acquired"
+is the plane in which each volume was acquired. Values are in the training data's units, for CT Hounsfield units.
 """
 
 import argparse
@@ -27,6 +29,10 @@ Network = Callable[[np.ndarray], np.ndarray]
 
 BODY, STRIDE, MARGIN = -500, 4, 12
 """HU above which there is no air; every which row and column is looked at for it; how many are kept around it."""
+AIR, MAX_LOST = -900, 1 / 3
+"""HU above which something may be lung; share of what is cut off that may be so."""
+LEAST_BOX = 0.5
+"""Height and width of a body's box as shares of the smallest in training, at least."""
 PIXELS_AT_ONCE = 2**18
 """Of the slices that go through the network together, where their number is not given."""
 
@@ -48,26 +54,31 @@ def segment(
         at_once: how many slices go through the network together; None for about a quarter of a million pixels.
 
     Raises:
-        ValueError: no numbers, another shape, or not three positive numbers as spacing; or the network is another one.
+        ValueError: no numbers, another shape, values that are not finite, or not three positive numbers as spacing; or
+            the network is another one, or gives logits that are not finite.
     """
     p, graph = description["preprocessing"], description["export"]
     if spacing is not None and (len(spacing) != 3 or not all(0 < s < np.inf for s in spacing)):
         raise ValueError(f"spacing must be three positive numbers, not {spacing}.")
     pixels, shape = as_slices(np.asarray(pixels), p["channels"])
+    for s, image in enumerate(pixels):
+        if not np.isfinite(image).all():
+            raise ValueError(f"slice {s}: holds values that are not finite.")
     (top, left, bottom, right), size = place(pixels, spacing, p)
     prepared = resize_image(pixels[..., top:bottom, left:right], size)
     standard = case_standard(prepared) if p["per_case"] else None
-    wanted = np.flatnonzero(slices_with_body(pixels)) if p["crop_air"] else np.arange(len(pixels))
     at_once = at_once or max(1, PIXELS_AT_ONCE // (size[0] * size[1]))
-    labels = np.zeros((len(pixels), *pixels.shape[-2:]), np.uint8)  # what is not segmented is background
-    for start in range(0, len(wanted), at_once):
-        indices = wanted[start : start + at_once]
+    labels = np.zeros((len(pixels), *pixels.shape[-2:]), np.uint8)  # what is cut off is background
+    for start in range(0, len(pixels), at_once):
+        indices = np.arange(start, min(start + at_once, len(pixels)))
         x = gather_slices(prepared, indices, p["neighbours"]).astype(np.float32)
         whole, (above, left_of) = pad(x if standard is None else standardize(x, standard, p["clip"]), p["least"], graph)
         logits = np.asarray(network(whole))[..., above : above + size[0], left_of : left_of + size[1]]
         if logits.ndim != 4 or (len(logits), *logits.shape[2:]) != (len(x), *size):
             raise ValueError(f"the network's logits have the shape {logits.shape} where pixels have {x.shape}.")
         for index, maps in zip(indices, logits, strict=True):
+            if not np.isfinite(maps).all():
+                raise ValueError(f"slice {index}: the network's logits are not finite; its weights are damaged.")
             labels[index, top:bottom, left:right] = labels_from_logits(maps, (bottom - top, right - left))
     return labels.reshape(shape)
 
@@ -91,7 +102,7 @@ def place(
 ) -> tuple[tuple[int, int, int, int], tuple[int, int]]:
     """What is kept of (S, C, H, W), (top, left, bottom, right), and the height and width that it gets."""
     p = preprocessing
-    box = body_box(pixels) if p["crop_air"] else (0, 0, *pixels.shape[-2:])
+    box = (body_box(pixels, spacing, p) if p["crop_air"] else None) or (0, 0, *pixels.shape[-2:])
     if p["size"] is not None:
         return box, (p["size"][0], p["size"][1])
     rows = columns = p["scale"] or 1.0
@@ -100,27 +111,29 @@ def place(
     return box, (max(1, round((box[2] - box[0]) * rows)), max(1, round((box[3] - box[1]) * columns)))
 
 
-def body_box(pixels: np.ndarray) -> tuple[int, int, int, int]:
-    """(top, left, bottom, right) of the body in a CT (S, C, H, W) in HU, with a margin; all where there is none."""
+def body_box(
+    pixels: np.ndarray, spacing: Sequence[float] | None, preprocessing: Mapping[str, Any]
+) -> tuple[int, int, int, int] | None:
+    """(top, left, bottom, right) of the body in a CT (S, C, H, W) in HU, with a margin; None where there is none like
+    those of the training data, or where more than air would be cut off."""
     H, W = pixels.shape[-2:]
-    body = _body(pixels).any(axis=0)
+    looked_at = pixels[:, 0, ::STRIDE, ::STRIDE]
+    body = _dilated(~_dilated(~(looked_at > BODY))).any(axis=0)
     rows, columns = (np.flatnonzero(np.any(body, axis=axis)) * STRIDE for axis in (1, 0))
     if not len(rows):
-        return 0, 0, H, W
+        return None
     top, left = max(0, int(rows[0]) - MARGIN), max(0, int(columns[0]) - MARGIN)
-    return top, left, min(H, int(rows[-1]) + 1 + MARGIN), min(W, int(columns[-1]) + 1 + MARGIN)
-
-
-def slices_with_body(pixels: np.ndarray) -> np.ndarray:
-    """Which slices of a CT (S, C, H, W) in HU hold some of the body, (S,), bool; all where none does."""
-    found = _body(pixels).any(axis=(1, 2))
-    return np.asarray(found if found.any() else ~found)
-
-
-def _body(pixels: np.ndarray) -> np.ndarray:
-    """Where a CT is body, looked at every few rows and columns, (S, H', W'), bool; what is thin is none."""
-    air = ~(pixels[:, 0, ::STRIDE, ::STRIDE] > BODY)
-    return _dilated(~_dilated(air))
+    bottom, right = min(H, int(rows[-1]) + 1 + MARGIN), min(W, int(columns[-1]) + 1 + MARGIN)
+    outside = np.ones(looked_at.shape[-2:], bool)
+    outside[-(-top // STRIDE) : -(-bottom // STRIDE), -(-left // STRIDE) : -(-right // STRIDE)] = False
+    if outside.any() and np.mean(looked_at[:, outside] > AIR) > MAX_LOST:
+        return None
+    least = preprocessing.get("least_box")
+    if spacing is not None and least is not None:
+        height, width = (bottom - top) * spacing[1], (right - left) * spacing[2]
+        if height < LEAST_BOX * least[0] or width < LEAST_BOX * least[1]:
+            return None
+    return top, left, bottom, right
 
 
 def _dilated(found: np.ndarray) -> np.ndarray:

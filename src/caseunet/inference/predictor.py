@@ -1,7 +1,7 @@
 """A bundle made ready to segment."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,13 @@ from torch.overrides import TorchFunctionMode
 from caseunet.bundle import Bundle, load_bundle
 from caseunet.bundle import Network as BundledNetwork
 from caseunet.config import PredictionSettings
-from caseunet.data.grid import place, slices_with_body
-from caseunet.data.transforms import case_standard, labels_from_logits, segment
+from caseunet.data.grid import Placement, place
+from caseunet.data.transforms import Stack, case_standard, labels_from_logits, segment
 from caseunet.errors import UserError
 from caseunet.inference.engines import ENGINES, Network, chosen, prepared
 from caseunet.inference.exports import as_network, read_export
-from caseunet.inference.slices import Slices
+from caseunet.inference.planes import cut_as_trained
+from caseunet.inference.slices import Slices, gather
 from caseunet.inference.views import seen_in, views
 from caseunet.io import images, raster
 from caseunet.models import create_model
@@ -69,6 +70,23 @@ def log_of_mean(logits: Iterable[Tensor]) -> Tensor:
         total, votes = probabilities if total is None else total.add_(probabilities), votes + 1
     assert total is not None
     return total.div_(votes).clamp_(min=LOWEST).log_()
+
+
+@dataclass(frozen=True)
+class NetworkInput:
+    """A case as its network sees it: cut from an image just now, or stored in PREPARED.
+
+    Attributes:
+        slices: (C, h, w) each, at the network's size, in the source's units.
+        placement: where they lie in the source's slices.
+        size: height and width of these.
+        standard: ``case_standard`` of all slices; used only if the preprocessing is per case.
+    """
+
+    slices: Stack
+    placement: Placement
+    size: tuple[int, int]
+    standard: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -148,9 +166,9 @@ class Predictor:
         """Segment one image.
 
         Args:
-            image: a NIfTI, NRRD, MetaImage or raster file; or an array in canonical order: (H, W) or (S, H, W) for
-                models of one channel, (H, W, C) or (S, H, W, C) for models of several, in the training data's units (HU
-                for CT).
+            image: a NIfTI, NRRD, MetaImage or raster file; or an array in canonical order, its slices in the model's
+                plane (see :mod:`caseunet.io.geometry`): (H, W) or (S, H, W) for models of one channel, (H, W, C) or
+                (S, H, W, C) for models of several, in the training data's units (HU for CT).
             spacing: of an array, millimetres between slices, rows and columns; if not given, it is taken to be the
                 training data's. A file tells its own.
 
@@ -163,7 +181,7 @@ class Predictor:
             channel_axis = self.info.preprocessing.channels > 1
             return Segmentation(labels.reshape(image.shape[:-1] if channel_axis else image.shape), self.info.label_map)
         path = Path(image)
-        picture = read_picture(path, self.info.preprocessing)
+        picture = match_range(path, read_picture(path, self.info.preprocessing), self.info.preprocessing)
         labels = self.predict_slices(picture.pixels, picture.geometry.spacing)
         return Segmentation(labels, self.info.label_map, picture.geometry, path)
 
@@ -177,13 +195,47 @@ class Predictor:
         """Class ids (S, H, W), uint8, of stored pixels (S, C, H, W); the classes' maps are held for a few slices only.
 
         Args:
-            pixels: canonical order.
+            pixels: canonical order, slices in the model's plane.
             spacing: millimetres between slices, rows and columns; None is taken to be the training data's.
             networks: of an ensemble those whose probabilities are averaged; None for all.
             look: called with each group of slices once it is segmented.
         """
-        labels = np.zeros((len(pixels), *pixels.shape[-2:]), np.uint8)  # what is not segmented is background
-        for group in self.groups(pixels, spacing, networks):
+        return self.label(self.cut(pixels, spacing), None, networks, look)
+
+    def cut(self, pixels: np.ndarray, spacing: tuple[float, float, float] | None = None) -> NetworkInput:
+        """An image (S, C, H, W) as the network sees it; its slices are made when they are asked for.
+
+        Raises:
+            UserError: the image's channels are not the model's, or some of its values are no finite numbers.
+        """
+        preprocessing = self.info.preprocessing
+        self._check_channels(pixels)
+        _check_finite_pixels(pixels)
+        placement = place(pixels, spacing, preprocessing)
+        slices = Slices(pixels, placement, self._at_once(placement.size) + 2 * preprocessing.neighbours)
+        standard = case_standard(slices) if preprocessing.per_case else np.zeros((2, pixels.shape[1]), np.float32)
+        height, width = pixels.shape[-2:]
+        return NetworkInput(slices, placement, (height, width), standard)
+
+    def label(
+        self,
+        case: NetworkInput,
+        wanted: Sequence[int] | None = None,
+        networks: Sequence[int] | None = None,
+        look: Callable[[Group], None] = lambda group: None,
+    ) -> np.ndarray:
+        """Class ids (S, H, W), uint8, in the source's slices: the one way from prepared slices to masks.
+
+        Args:
+            case: all of it, since neighbours and statistics come from slices that are not wanted too.
+            wanted: slices that are segmented, rising; None for all. The others are background.
+            networks, look: as for :meth:`predict_slices`.
+
+        Raises:
+            UserError: the network's logits are no finite numbers; names the slice.
+        """
+        labels = np.zeros((len(case.slices), *case.size), np.uint8)  # what is cut off is background
+        for group in self.groups(case, wanted, networks):
             top, left, bottom, right = group.box
             found = labels_from_logits(group.logits, (bottom - top, right - left))
             labels[group.slices.start : group.slices.stop, top:bottom, left:right] = found.cpu().numpy()
@@ -192,26 +244,20 @@ class Predictor:
 
     @torch.inference_mode()
     def groups(
-        self,
-        pixels: np.ndarray,
-        spacing: tuple[float, float, float] | None = None,
-        networks: Sequence[int] | None = None,
+        self, case: NetworkInput, wanted: Sequence[int] | None = None, networks: Sequence[int] | None = None
     ) -> Iterator[Group]:
-        """Segment a case, as :meth:`predict_slices` does, some slices after another; those without a body are skipped.
-
-        Raises:
-            UserError: the image's channels are not the model's.
-        """
-        preprocessing = self.info.preprocessing
-        self._check_channels(pixels)
-        placement = place(pixels, spacing, preprocessing)
-        at_once = self._at_once(placement.size)
-        slices = Slices(pixels, placement, at_once + 2 * preprocessing.neighbours)
-        standard = case_standard(slices) if preprocessing.per_case else np.zeros((2, pixels.shape[1]), np.float32)
-        wanted = slices_with_body(pixels) if preprocessing.crop_air else np.ones(len(pixels), bool)
-        for run in _runs(wanted, at_once):
-            gathered = torch.from_numpy(slices.gathered(run, preprocessing.neighbours)).to(self.device)
-            yield Group(run, self._logits(gathered, standard, networks), placement.box)
+        """Segment slices of a case, as :meth:`label` does, some neighbouring ones after another."""
+        neighbours = self.info.preprocessing.neighbours
+        for run in _runs(range(len(case.slices)) if wanted is None else wanted, self._at_once(case.placement.size)):
+            gathered = torch.from_numpy(gather(case.slices, run, neighbours)).to(self.device)
+            logits = self._logits(gathered, case.standard, networks)
+            finite = torch.isfinite(logits).flatten(1).all(1)
+            if not finite.all():
+                raise UserError(
+                    f"slice {run[int(finite.int().argmin())]}: the network's logits are no finite numbers, so there is "
+                    "no mask of it. The weights are damaged, or the arithmetic too coarse: give --precision 32."
+                )
+            yield Group(run, logits, case.placement.box)
 
     @torch.inference_mode()
     def trial(self, size: tuple[int, int]) -> int:
@@ -296,7 +342,7 @@ class _Unfilled(TorchFunctionMode):
 
 
 def read_picture(path: Path, preprocessing: Preprocessing) -> Picture:
-    """Read a file that a model with this preprocessing can segment.
+    """Read a file that a model with this preprocessing can segment, cut into slices as its training data were.
 
     Raises:
         UserError: it is missing, damaged, of an unknown kind, or not what the model was trained on.
@@ -305,19 +351,51 @@ def read_picture(path: Path, preprocessing: Preprocessing) -> Picture:
         raise UserError(f"{path}: a volume; this model was trained on {preprocessing.modality} images.")
     if raster.is_raster(path) and preprocessing.modality == "ct":
         raise UserError(f"{path}: an image file holds no Hounsfield units; this model was trained on CT volumes.")
-    return images.read_picture(path, preprocessing.modality == "rgb")
+    return cut_as_trained(images.read_picture(path, preprocessing.modality == "rgb"), preprocessing)
 
 
-def _runs(wanted: np.ndarray, at_once: int) -> Iterator[range]:
+def match_range(path: Path, picture: Picture, preprocessing: Preprocessing) -> Picture:
+    """The picture of a grey image, if its values are on the scale of the training data's; with a remark if unsure.
+
+    Raises:
+        UserError: the model was trained on 8-bit values, and these are others.
+    """
+    trained = preprocessing.value_range
+    if trained is None and preprocessing.clip is None and not preprocessing.per_case:
+        trained = (0.0, 255.0)  # bundles of earlier versions clip all but 8-bit values
+    if preprocessing.modality != "gray" or trained is None:
+        return picture
+    pixels = picture.pixels
+    low, high = float(pixels.min()), float(pixels.max())
+    in_8_bits = trained[0] >= 0 and 1 < trained[1] <= 255
+    if in_8_bits and (low < 0 or high > 255 or (pixels.dtype.kind == "f" and high <= 1)):
+        raise UserError(
+            f"{path}: its values run from {low:g} to {high:g}; this model was trained on 8-bit images, 0 to 255. Save "
+            "it with 8 bits, scaled as the training images were."
+        )
+    if pixels.dtype != np.uint8 or trained[1] <= 255:
+        return picture
+    remark = f"it has 8-bit values; this model was trained on values up to {trained[1]:g}, so its masks may be wrong"
+    return replace(picture, geometry=replace(picture.geometry, remarks=(*picture.geometry.remarks, remark)))
+
+
+def _check_finite_pixels(pixels: np.ndarray) -> None:
+    """Make sure that an image (S, C, H, W) holds numbers; readers do so of files."""
+    if pixels.dtype.kind == "f":
+        for s, image in enumerate(pixels):  # one at a time: a scan is large
+            if not np.isfinite(image).all():
+                raise UserError(f"slice {s}: holds values that are no finite numbers (NaN or infinity). Replace them.")
+
+
+def _runs(wanted: Sequence[int], at_once: int) -> Iterator[range]:
     """Neighbouring wanted slices, so many together at most."""
     start = 0
     while start < len(wanted):
-        stop = start
-        while stop < len(wanted) and wanted[stop] and stop - start < at_once:
+        stop = start + 1
+        while stop < len(wanted) and wanted[stop] == wanted[stop - 1] + 1 and stop - start < at_once:
             stop += 1
-        if stop > start:
-            yield range(start, stop)
-        start = max(stop, start + 1)
+        yield range(wanted[start], wanted[stop - 1] + 1)
+        start = stop
 
 
 def _device(name: str) -> torch.device:

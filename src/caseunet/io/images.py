@@ -9,7 +9,7 @@ import numpy as np
 
 from caseunet.errors import UserError
 from caseunet.io import itk, nifti, raster
-from caseunet.io.geometry import is_identity
+from caseunet.io.geometry import in_plane, is_identity
 from caseunet.types import Color, Geometry, Mask, Picture
 
 SUFFIXES = (*nifti.SUFFIXES, *itk.SUFFIXES, *raster.SUFFIXES)
@@ -50,20 +50,25 @@ def pixel_bytes(path: Path) -> int:
     return size
 
 
-def read_picture(path: Path, rgb: bool) -> Picture:
-    """Pixels in canonical order, (S, C, H, W); ``rgb`` tells whether a raster file is read in colour.
+def read_picture(path: Path, rgb: bool, nan: float | None = None) -> Picture:
+    """Pixels in canonical order, (S, C, H, W).
+
+    Args:
+        path: the file.
+        rgb: whether a raster file is read in colour.
+        nan: what replaces NaN; None makes NaN an error.
 
     Raises:
         UserError: the file is missing, damaged or of no known kind.
     """
     if is_volume(path):
-        return _kind(path).read_volume(path)
+        return _kind(path).read_volume(path, nan)
     _known(path)
-    return raster.read_image(path, 3 if rgb else 1)
+    return raster.read_image(path, 3 if rgb else 1, nan)
 
 
 def read_mask(path: Path, image: Geometry, colored: bool | None = None, same_axes: bool = True) -> Mask:
-    """The values of a mask file.
+    """The values of a mask file, cut in its image's plane.
 
     A volume whose affine is the identity, as in LiTS case 53, has lost its place and is taken to lie where its image
     does.
@@ -77,12 +82,14 @@ def read_mask(path: Path, image: Geometry, colored: bool | None = None, same_axe
     Raises:
         UserError: the file is missing, damaged or of no known kind.
     """
+    if itk.is_segmentation(path):
+        return itk.read_segmentation(path, image)
     if is_volume(path):
-        kind = _kind(path)
+        kind, axial = _kind(path), in_plane(image, "axial")
         own = kind.read_geometry(path)
         lost = image.affine is not None and is_identity(own) and not is_identity(image)
         laid = lost and same_axes and own.shape == image.shape
-        return replace(kind.read_mask(path, image if laid else None), laid=laid)
+        return in_plane(replace(kind.read_mask(path, axial if laid else None), laid=laid), image.plane)
     _known(path)
     return raster.read_mask(path, colored)
 
@@ -122,5 +129,7 @@ def _kind(path: Path) -> ModuleType:
 
 
 def _known(path: Path) -> None:
+    if path.suffix.lower() in (".hdr", ".img"):
+        raise UserError(f"{path}: half of an ANALYZE or NIfTI pair; save it as one file, .nii.gz.")
     if not raster.is_raster(path):
         raise UserError(f"{path}: cannot be read; expected a file that ends in {', '.join(SUFFIXES)}.")

@@ -1,13 +1,17 @@
 """NRRD and MetaImage volumes, through SimpleITK: read into canonical order, written back into the source's."""
 
+import itertools
 import math
+import re
 import zlib
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from nibabel import orientations
 
 from caseunet.errors import UserError
 from caseunet.files import written_whole
@@ -20,7 +24,12 @@ from caseunet.types import Geometry, Mask, Picture
 SUFFIXES = (".nrrd", ".mha")
 
 LONGEST_HEADER = 2**20
-"""Bytes of text before the voxels of a MetaImage."""
+"""Bytes of text before the voxels."""
+
+SAME_GRID = 0.1
+"""Voxels by which a segmentation may lie off its image's grid: what writers round."""
+
+_SEGMENT = re.compile(r"Segment(\d+)_(\w+)")
 
 MOST_CHANNELS = 1000
 
@@ -39,6 +48,15 @@ def is_itk(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
+def is_segmentation(path: Path) -> bool:
+    """Whether a file is a segmentation of 3D Slicer, whose header tells of segments; reads the header alone."""
+    if not _is_nrrd(path) or not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        header = stream.read(LONGEST_HEADER).replace(b"\r\n", b"\n").partition(b"\n\n")[0]
+    return header.startswith(b"NRRD") and re.search(rb"^Segment(\d+|ation)_\w+:=", header, re.MULTILINE) is not None
+
+
 def read_geometry(path: Path) -> Geometry:
     """Shape (x, y, z), affine and spacing, from the header alone.
 
@@ -53,15 +71,19 @@ def pixel_bytes(path: Path) -> int:
     return _component_bits(path, _open(path)[0]) // 8
 
 
-def read_volume(path: Path) -> Picture:
+def read_volume(path: Path, nan: float | None = None) -> Picture:
     """A volume in canonical order, (S, C, H, W); the components of vectors are channels.
+
+    ``nan`` replaces NaN; without it they are an error.
 
     Raises:
         UserError: the file is missing, damaged or no volume.
         BadValuesError: it holds NaN or infinity.
     """
+    if is_segmentation(path):
+        raise UserError(f"{path}: a segmentation of 3D Slicer, which holds labels; expected an image.")
     reader, geometry = _open(path)
-    array = as_integers(_read(path, reader), path)
+    array = as_integers(_read(path, reader), path, nan)
     channels = [to_canonical(array[..., channel].transpose(2, 1, 0), geometry) for channel in range(array.shape[3])]
     return Picture(channels[0][:, None] if len(channels) == 1 else np.stack(channels, axis=1), geometry)
 
@@ -78,8 +100,140 @@ def read_mask(path: Path, place: Geometry | None = None) -> Mask:
     array = _read(path, reader)
     if array.shape[3] != 1:
         raise UserError(f"{path}: expected one volume of labels, found {array.shape[3]} components.")
-    codes, fractional = whole_numbers(array[..., 0].transpose(2, 1, 0), path)
+    codes, fractional, remarks = whole_numbers(array[..., 0].transpose(2, 1, 0), path)
+    own = replace(own, remarks=(*own.remarks, *remarks))
     return Mask(to_canonical(codes, place or own), own, stored=str(array.dtype), fractional=fractional)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A segment of a segmentation: the value that it has in its layer."""
+
+    name: str
+    layer: int
+    value: int
+    color: int | None
+
+
+def read_segmentation(path: Path, image: Geometry) -> Mask:
+    """The labels of a segmentation of 3D Slicer, which may be cropped to them, on the grid of its image.
+
+    Where its own voxels are not those of the image's grid, it is given on its own, for others to judge.
+
+    Raises:
+        UserError: it is damaged, reaches beyond its image, or two segments overlap without one holding the other.
+    """
+    reader, own = _open(path)
+    array = _read(path, reader)
+    if array.dtype.kind not in "iu":
+        raise UserError(f"{path}: expected the whole numbers of segments, found pixels of type {array.dtype}.")
+    segments = _segments(path, reader, array)
+    several = array.shape[3] > 1
+    codes, remarks = _combine(path, array, segments) if several else (array[..., 0], [])
+    numbers = [number if several else segment.value for number, segment in enumerate(segments, 1)]
+    placed, geometry = _place(path, codes.transpose(2, 1, 0), own, image)
+    return Mask(
+        to_canonical(placed, geometry),
+        replace(geometry, remarks=(*own.remarks, *remarks)),
+        stored=str(array.dtype),
+        names={number: segment.name for number, segment in zip(numbers, segments, strict=True)},
+        palette={n: segment.color for n, segment in zip(numbers, segments, strict=True) if segment.color is not None},
+    )
+
+
+def _segments(path: Path, reader: Any, array: np.ndarray) -> list[Segment]:
+    """Those that the header describes, then values in the array (z, y, x, layers) that it does not.
+
+    Raises:
+        UserError: the header tells of a layer or value that cannot be.
+    """
+    fields: dict[int, dict[str, str]] = {}
+    for key in reader.GetMetaDataKeys():
+        if match := _SEGMENT.fullmatch(key):
+            fields.setdefault(int(match[1]), {})[match[2]] = reader.GetMetaData(key).strip()
+    segments = []
+    for place, (_, field) in enumerate(sorted(fields.items())):
+        old = "LabelValue" not in field  # each segment has a layer of its own then
+        name = field.get("Name") or field.get("ID") or f"segment {place + 1}"
+        layer, value = field.get("Layer", str(place if old else 0)), field.get("LabelValue", "1")
+        if not (layer.isdecimal() and int(layer) < array.shape[3] and value.isdecimal() and 0 < int(value) < 2**16):
+            raise UserError(
+                f'{path}: its segment "{name}" is value {value} of layer {layer}; expected a value from 1 in one of '
+                f"{array.shape[3]} layers."
+            )
+        segments.append(Segment(name, int(layer), int(value), _color(field.get("Color", ""))))
+    for number in range(array.shape[3]):
+        known = {segment.value for segment in segments if segment.layer == number}
+        for other in np.unique(array[..., number]).tolist():
+            if other != 0 and other not in known:
+                name = f"layer {number} value {other}" if array.shape[3] > 1 else f"value {other}"
+                segments.append(Segment(name, number, other, None))
+    return segments
+
+
+def _color(text: str) -> int | None:
+    """Three numbers from 0 to 1 as 0xRRGGBB; None where the text holds none."""
+    numbers = _numbers(text)
+    if len(numbers) != 3:
+        return None
+    red, green, blue = (round(255 * min(max(number, 0), 1)) for number in numbers)
+    return red << 16 | green << 8 | blue
+
+
+def _combine(path: Path, array: np.ndarray, segments: Sequence[Segment]) -> tuple[np.ndarray, list[str]]:
+    """Layers (z, y, x, layers) as one: 1 for the first segment's voxels and so on; of nested segments the inner counts.
+
+    Raises:
+        UserError: two segments overlap otherwise.
+    """
+    codes = np.zeros(array.shape[:3], np.uint16)
+    where = [array[..., segment.layer] == segment.value for segment in segments]
+    sizes = [int(np.count_nonzero(voxels)) for voxels in where]
+    remarks = []
+    for place in sorted(range(len(segments)), key=lambda place: -sizes[place]):  # what may hold others goes first
+        for outer in np.unique(codes[where[place]]).tolist():
+            if outer == 0:
+                continue
+            shared = int(np.count_nonzero(where[place] & where[outer - 1]))
+            names = f'"{segments[place].name}"', f'"{segments[outer - 1].name}"'
+            if shared != sizes[place] or shared == sizes[outer - 1]:
+                raise UserError(
+                    f"{path}: the segments {names[0]} and {names[1]} overlap in {shared:,} voxels, and neither lies "
+                    "within the other; a voxel has one class. Subtract one from the other in Slicer."
+                )
+            remarks.append(f"the segment {names[0]} lies within {names[1]}; its voxels have its class alone")
+        codes[where[place]] = place + 1
+    return codes, remarks
+
+
+def _place(path: Path, codes: np.ndarray, own: Geometry, image: Geometry) -> tuple[np.ndarray, Geometry]:
+    """Labels (x, y, z) laid into the image's grid, and their geometry; as they are where the grids differ.
+
+    Raises:
+        UserError: labels lie outside the image.
+    """
+    if image.affine is None or own.affine is None:
+        return codes, own
+    between = np.linalg.inv(image.affine) @ own.affine  # voxels to the image's voxels
+    turn = orientations.io_orientation(between)
+    turned = orientations.apply_orientation(codes, turn)
+    between = between @ orientations.inv_ornt_aff(turn, codes.shape)
+    start = np.rint(between[:3, 3]).astype(int)
+    corners = np.array(list(itertools.product(*((0, n - 1) for n in turned.shape))))
+    off = corners @ between[:3, :3].T + between[:3, 3] - corners - start
+    if np.abs(off).max() > SAME_GRID:
+        return codes, own
+    laid = np.zeros(image.shape, codes.dtype)
+    ends = start + turned.shape
+    kept = [
+        slice(max(first, 0), max(first, 0, min(end, n))) for first, end, n in zip(start, ends, image.shape, strict=True)
+    ]
+    inside = turned[tuple(slice(k.start - first, k.stop - first) for k, first in zip(kept, start, strict=True))]
+    outside = int(np.count_nonzero(turned) - np.count_nonzero(inside))
+    if outside:
+        raise UserError(f"{path}: {outside:,} voxels of its segments lie outside its image.")
+    laid[tuple(kept)] = inside
+    return laid, replace(image, remarks=())
 
 
 def write_labels(path: Path, labels: np.ndarray, geometry: Geometry) -> None:

@@ -5,6 +5,8 @@ import math
 import re
 import struct
 import zlib
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,7 +17,7 @@ from nibabel.spatialimages import HeaderDataError, SpatialImage
 
 from caseunet.errors import UserError
 from caseunet.files import written_whole
-from caseunet.io.geometry import to_canonical, to_source, volume_geometry
+from caseunet.io.geometry import distance_in_voxels, orientation_of, to_canonical, to_source, volume_geometry
 from caseunet.io.limits import check_declared_size
 from caseunet.io.quiet import quiet
 from caseunet.io.values import rescaled, whole_numbers
@@ -31,6 +33,18 @@ PLACE = (
     *("qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"),
 )
 """What a header tells of the place of its voxels."""
+
+MILLIMETRES = {1: 1000.0, 3: 0.001}
+"""In a unit of length, by its code in the header: metre and micrometre. All other codes are taken for millimetres."""
+
+SAME_PLACE = 0.1
+"""Voxels by which the two places of a header may lie apart: what writers round."""
+
+MAX_CHANNELS = 32
+"""Volumes in the fourth axis beyond which they are no channels."""
+
+TIME_SERIES = 2001
+"""The intent of a header that says so."""
 
 FARTHEST = 2**24
 """Bytes before the voxels: the header, and what programs add to it."""
@@ -62,10 +76,10 @@ def pixel_bytes(path: Path) -> int:
     return int(_open(path).header.get_data_dtype().itemsize)
 
 
-def read_volume(path: Path) -> Picture:
+def read_volume(path: Path, nan: float | None = None) -> Picture:
     """A volume in canonical order, (S, C, H, W); integers stay integers, scaled values (scl_slope) are applied.
 
-    A fourth axis of the file holds the channels.
+    A fourth axis of the file holds the channels. ``nan`` replaces NaN; without it they are an error.
 
     Raises:
         UserError: the file is missing, truncated or no NIfTI volume.
@@ -73,10 +87,11 @@ def read_volume(path: Path) -> Picture:
     """
     image = _open(path)
     geometry = _geometry(path, image)
+    _check_no_time(path, image)
     array = _read_array(path, image)
     slope, intercept = float(image.dataobj.slope), float(image.dataobj.inter)
     with np.errstate(all="ignore"):  # a damaged slope overflows, which is found
-        array = rescaled(array.reshape(*geometry.shape, -1, order="F"), slope, intercept, path)
+        array = rescaled(array.reshape(*geometry.shape, -1, order="F"), slope, intercept, path, nan)
     channels = [to_canonical(array[..., channel], geometry) for channel in range(array.shape[3])]
     return Picture(channels[0][:, None] if len(channels) == 1 else np.stack(channels, axis=1), geometry)
 
@@ -102,7 +117,8 @@ def read_mask(path: Path, place: Geometry | None = None) -> Mask:
     if (slope, intercept) != (1, 0):
         with np.errstate(all="ignore"):
             array = array * slope + intercept
-    codes, fractional = whole_numbers(array, path)
+    codes, fractional, remarks = whole_numbers(array, path, step=abs(slope) if (slope, intercept) != (1, 0) else 0)
+    own = replace(own, remarks=(*own.remarks, *remarks))
     return Mask(to_canonical(codes, place or own), own, stored=str(array.dtype), fractional=fractional)
 
 
@@ -156,7 +172,10 @@ def _placed(array: np.ndarray, geometry: Geometry, like: Any) -> Any:
     program takes for the image's place it then takes for the mask's. Those of another place nibabel replaces.
     """
     kind = nib.Nifti2Image if isinstance(like, nib.Nifti2Header) else nib.Nifti1Image  # large ones fit only into that
-    image = kind(array, geometry.affine)
+    affine = np.array(geometry.affine, np.float64)
+    if isinstance(like, nib.Nifti1Header):
+        affine[:3] /= _millimetres(like)  # nibabel compares it with the header's
+    image = kind(array, affine)
     if isinstance(like, nib.Nifti1Header):
         for field in PLACE:
             image.header[field] = like[field]
@@ -188,14 +207,27 @@ def _offset(path: Path) -> float:
     Raises:
         ValueError: the file does not begin with the header of NIfTI-1 or NIfTI-2.
     """
+    return _stored(path, ("f", 108), ("q", 168))[0]
+
+
+def _stored_sizes(path: Path) -> tuple[float, ...]:
+    """Of a voxel along three axes, as the file has them: nibabel turns 0 into 1 and −1 into 1."""
+    return _stored(path, ("3f", 80), ("3d", 112))
+
+
+def _stored(path: Path, first: tuple[str, int], second: tuple[str, int]) -> tuple[float, ...]:
+    """Numbers in the header of NIfTI-1 or NIfTI-2, of a format at a byte in each.
+
+    Raises:
+        ValueError: the file begins with neither.
+    """
     opener: Any = gzip.open if path.name.lower().endswith(".gz") else open
     with opener(path, "rb") as stream:
         head = stream.read(176)
     for order in "<>":
-        if head[:4] == struct.pack(f"{order}i", 348) and len(head) >= 112:
-            return float(struct.unpack_from(f"{order}f", head, 108)[0])
-        if head[:4] == struct.pack(f"{order}i", 540) and len(head) >= 176:
-            return float(struct.unpack_from(f"{order}q", head, 168)[0])
+        for size, least, (kind, place) in ((348, 112, first), (540, 176, second)):
+            if head[:4] == struct.pack(f"{order}i", size) and len(head) >= least:
+                return struct.unpack_from(f"{order}{kind}", head, place)
     raise ValueError("it does not begin as NIfTI files do")
 
 
@@ -208,8 +240,70 @@ def _geometry(path: Path, image: Any) -> Geometry:
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     if len(shape) not in (3, 4) or min(shape) < 1:
-        raise UserError(f"{path}: expected a 3-D volume, or one with its channels last, found shape {image.shape}.")
-    return volume_geometry(shape[:3], image.affine, str(path))
+        kind = "vectors, such as displacements, of " if len(shape) > 4 else ""
+        raise UserError(
+            f"{path}: expected a 3-D volume, or one with its channels last, found {kind}shape {tuple(image.shape)}."
+        )
+    affine = np.array(image.affine, np.float64)
+    affine[:3] *= _millimetres(image.header)
+    geometry = volume_geometry(shape[:3], affine, str(path))
+    return replace(geometry, remarks=tuple(_remarks(path, image.header, geometry)))
+
+
+def _millimetres(header: Any) -> float:
+    """In the header's unit of length."""
+    return MILLIMETRES.get(int(header["xyzt_units"]) & 7, 1.0) if "xyzt_units" in header else 1.0
+
+
+def _remarks(path: Path, header: Any, geometry: Geometry) -> Iterator[str]:
+    """What is doubtful in a header's place."""
+    sform, qform = header.get_sform(coded=True)[0], _qform(header)
+    if sform is None and qform is None:
+        yield "its header states no position (qform and sform code 0), so left and right are not known"
+    elif sform is not None and qform is not None:
+        places = [Geometry(geometry.shape, place) for place in (sform, qform)]
+        distance = distance_in_voxels(*places)
+        axes = [orientation_of(place) for place in places]
+        if axes[0] != axes[1]:
+            yield f"its sform says that its axes run {axes[0]}, its qform {axes[1]}; the sform is used"
+        elif distance > SAME_PLACE:
+            yield f"its sform and its qform lie {distance:.3g} voxels apart; the sform is used"
+    sizes = _stored_sizes(path)
+    if sform is None and any(size <= 0 for size in sizes):
+        stated = " × ".join(f"{size:g}" for size in sizes)
+        yield f"its header states voxels of {stated}; read as {_lengths(geometry)} mm"
+
+
+def _qform(header: Any) -> np.ndarray | None:
+    """The place that the header's quaternion tells, if its code says that it does."""
+    try:
+        place: np.ndarray | None = header.get_qform(coded=True)[0]
+    except (ValueError, HeaderDataError):  # it is no rotation; nothing reads it where there is an sform
+        return None
+    return place
+
+
+def _lengths(geometry: Geometry) -> str:
+    """Of a voxel along the file's axes."""
+    return " × ".join(f"{length:g}" for length in np.linalg.norm(np.asarray(geometry.affine)[:3, :3], axis=0))
+
+
+def _check_no_time(path: Path, image: Any) -> None:
+    """Make sure that a fourth axis can be one of channels.
+
+    Raises:
+        UserError: it is one of time.
+    """
+    header, number = image.header, math.prod(image.shape[3:])
+    if number == 1 or "xyzt_units" not in header:
+        return
+    step, in_time = float(header["pixdim"][4]), (int(header["xyzt_units"]) & 0x38) in (8, 16, 24)
+    told = int(header["intent_code"]) == TIME_SERIES or (in_time and step not in (0, 1))
+    if told or number > MAX_CHANNELS:
+        raise UserError(
+            f"{path}: holds {number} volumes in its fourth axis, as a series in time does; expected one volume, or a "
+            "channel in each. Save the volume to segment as a file of its own."
+        )
 
 
 def _read_array(path: Path, image: Any) -> np.ndarray:
@@ -217,8 +311,10 @@ def _read_array(path: Path, image: Any) -> np.ndarray:
     compressed = path.name.lower().endswith(".gz")
     try:
         dtype, offset = image.header.get_data_dtype(), int(image.dataobj.offset)
+        if dtype.names:
+            raise UserError(f"{path}: holds colours ({''.join(dtype.names)}); expected one number in each voxel.")
         if dtype.kind not in "iuf":
-            raise UserError(f"{path}: expected numbers, found voxels of type {dtype}.")
+            raise UserError(f"{path}: expected real numbers, found voxels of type {dtype}.")
         needed = offset + math.prod(image.shape) * dtype.itemsize
         check_declared_size(path, needed, compressed)
         if compressed:

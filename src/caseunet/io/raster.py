@@ -25,12 +25,23 @@ FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 
 EXIF_ORIENTATION = 274
 BITS_PER_SAMPLE = 258
+PHOTOMETRIC, MIN_IS_WHITE = 262, 0
+SUBFILE_TYPE, REDUCED, TRANSPARENCY = 254, 1, 4
+
+WIDENING = 257
+"""By which programs multiply 8-bit values to fill 16 bits."""
+
+WIDENED = "its 16-bit values are 257 times 8-bit ones; read as those"
+
+NEARLY_GREY = 8
+"""By which the three colours of a grey pixel may differ: what JPEG does to them."""
 
 _FAR = ("group3", "group4", "tiff_ccitt", "zstd", "lzma", "webp", "lerc")
 """Compressions of TIFF that can make an empty image as small as they like."""
 
 _COLOR = ("RGB", "RGBA", "P", "L", "LA", "1", "CMYK", "YCbCr")
 _GREY = ("L", "I;16", "I;16B", "I", "F")
+_IDS = (*_GREY, "P", "1")
 
 
 def is_raster(path: Path) -> bool:
@@ -40,32 +51,67 @@ def is_raster(path: Path) -> bool:
 def read_shape(path: Path) -> tuple[int, int]:
     """(H, W), from the header alone."""
     with _open(path) as image:
+        _choose_page(path, image)
         return image.height, image.width
 
 
-def read_image(path: Path, channels: int) -> Picture:
+def read_image(path: Path, channels: int, nan: float | None = None) -> Picture:
     """An image as (1, channels, H, W).
 
     Args:
         path: the file.
-        channels: 3 reads any 8-bit image as RGB (transparency is dropped); 1 reads 8- or 16-bit or float grey.
+        channels: 3 reads any 8-bit image as RGB (transparency is dropped); 1 reads 8- or 16-bit or float grey, also
+            grey that is stored in three colours or with a palette.
+        nan: what replaces NaN; without it they are an error.
 
     Raises:
         UserError: the file is missing, damaged, of several pages, or of another kind than ``channels`` asks for.
     """
     with _open(path) as image:
-        known, wanted = (_COLOR, "an 8-bit colour or grey image") if channels == 3 else (_GREY, "a grey image")
+        known, wanted = (_COLOR, "an 8-bit colour or grey image") if channels == 3 else (_COLOR + _GREY, "a grey image")
         if image.mode not in known or image.mode == "1":  # a mask or a fax
             raise UserError(f"{path}: found an image of Pillow's mode {image.mode}; expected {wanted}.")
-        loaded = _load(path, image)
-        pixels = np.asarray(loaded.convert("RGB")).transpose(2, 0, 1) if channels == 3 else np.asarray(loaded)[None]
+        remarks = _load(path, image)
+        if image.mode == "CMYK":
+            remarks.append("its CMYK colours were turned into RGB without a colour profile")
+        if image.has_transparency_data and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
+            remarks.append("its transparency is left out, so that hidden pixels count")
+        if channels == 3:
+            pixels = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+        elif image.mode in _GREY:
+            pixels = np.asarray(image)[None]
+        else:
+            pixels, remark = _as_grey(path, image)
+            remarks += [remark] if remark else []
+        if _is_inverted(image) and image.mode != "L":  # which Pillow turns
+            pixels, remarks = np.iinfo(pixels.dtype).max - pixels, [*remarks, "it is stored with white as 0; turned"]
     if pixels.dtype.kind == "f":
-        pixels = as_integers(pixels, path)
-    return Picture(pixels[None].copy(), Geometry(shape=pixels.shape[-2:]))
+        pixels = as_integers(pixels, path, nan)
+    if _is_widened(pixels):
+        pixels, remarks = (pixels // WIDENING).astype(np.uint8), [*remarks, WIDENED]
+    return Picture(pixels[None].copy(), Geometry(shape=pixels.shape[-2:], remarks=tuple(remarks)))
+
+
+def _as_grey(path: Path, image: Image.Image) -> tuple[np.ndarray, str]:
+    """The grey values (1, H, W) of an image that is stored in colours, and what should be known of them.
+
+    Raises:
+        UserError: it has colours.
+    """
+    colors = np.asarray(image.convert("RGB"))
+    apart = int((colors.max(axis=2) - colors.min(axis=2)).max(initial=0))
+    if apart > NEARLY_GREY:
+        raise UserError(
+            f"{path}: an image in colour (red, green and blue differ by up to {apart}); expected a grey image. Save it "
+            "as grey if its colours mean nothing."
+        )
+    if apart == 0:
+        return colors[None, ..., 0], ""
+    return np.asarray(image.convert("RGB").convert("L"))[None], f"its colours differ by up to {apart}; read as grey"
 
 
 def read_mask(path: Path, colored: bool | None = None) -> Mask:
-    """The values of a mask: grey values, a palette image's indices, or colours as 0xRRGGBB.
+    """The values of a mask: grey values, a palette image's indices, or colours as 0xRRGGBB; transparent is black.
 
     Args:
         path: the file.
@@ -75,21 +121,61 @@ def read_mask(path: Path, colored: bool | None = None) -> Mask:
         UserError: the file is missing or damaged, or is in colour where ids are expected.
     """
     with _open(path) as image:
-        loaded = _load(path, image)
-        if colored is not True and image.mode in ("L", "P", "I", "I;16", "I;16B", "1", "F"):
-            codes, fractional = whole_numbers(np.asarray(loaded), path)
-            return Mask(codes[None], Geometry(shape=codes.shape), stored=image.mode, fractional=fractional)
+        remarks = _load(path, image)
+        if colored is not True and image.mode in _IDS:
+            codes, fractional, more = whole_numbers(np.asarray(image), path)
+            if _is_inverted(image) and image.mode != "1" and not set(np.unique(codes).tolist()) <= {0, 255}:
+                raise UserError(f"{path}: is stored with white as 0 (MinIsWhite), so its values are no ids. Turn it.")
+            if _is_widened(codes):
+                codes, more = (codes // WIDENING).astype(np.uint8), (*more, WIDENED)
+            geometry = Geometry(codes.shape, remarks=(*remarks, *more))
+            palette = _palette(image, codes)
+            return Mask(codes[None], geometry, stored=image.mode, fractional=fractional, palette=palette)
         if image.mode not in _COLOR:
             raise UserError(f"{path}: found an image of Pillow's mode {image.mode}; expected ids or 8-bit colours.")
-        colors = np.asarray(loaded.convert("RGB"))
+        colors = _opaque(path, image) if image.has_transparency_data else np.asarray(image.convert("RGB"))
     red, green, blue = (colors[..., channel] for channel in range(3))
-    geometry = Geometry(shape=red.shape)
+    geometry = Geometry(shape=red.shape, remarks=tuple(remarks))
     if colored is not True and np.array_equal(red, green) and np.array_equal(red, blue):
         return Mask(red[None].copy(), geometry, stored=image.mode)
     if colored is False:
         raise UserError(f"{path}: expected class ids (grey or palette), found a {image.mode} image in colour.")
     codes = red.astype(np.int32) << 16 | green.astype(np.int32) << 8 | blue
     return Mask(codes[None], geometry, colored=True, stored=image.mode)
+
+
+def _palette(image: Image.Image, codes: np.ndarray) -> dict[int, int]:
+    """{value: colour as 0xRRGGBB} of the values that occur; none of an image without a palette."""
+    used = np.unique(codes).tolist() if image.mode in ("P", "1") else []
+    if image.mode == "1":
+        return {code: 0xFFFFFF * code for code in used}
+    table = Image.frombytes("P", (256, 1), bytes(range(256)))
+    table.putpalette(image.getpalette("RGB") or [])
+    if "transparency" in image.info:
+        table.info["transparency"] = image.info["transparency"]
+    rgba = np.asarray(table.convert("RGBA"))[0].astype(int)
+    return {code: int(r << 16 | g << 8 | b) if a else 0 for code in used for r, g, b, a in (rgba[code],)}
+
+
+def _opaque(path: Path, image: Image.Image) -> np.ndarray:
+    """The colours (H, W, 3) of a mask with transparency, on black: where nothing is drawn is the background.
+
+    Raises:
+        UserError: black is drawn as well.
+    """
+    rgba = np.asarray(image.convert("RGBA"))
+    colors, alpha = rgba[..., :3], rgba[..., 3]
+    if alpha.min(initial=255) == 255:
+        return colors
+    drawn = alpha > 0
+    if not drawn.all() and not colors[drawn].any(axis=-1).all():
+        raise UserError(
+            f"{path}: has transparent pixels and black ones; which of them are the background is not known. Save it "
+            "without transparency."
+        )
+    if np.unique(alpha[drawn]).size <= 1:  # drawn alike everywhere
+        return np.where(drawn[..., None], colors, 0).astype(np.uint8)
+    return (colors * (alpha[..., None] / 255)).round().astype(np.uint8)
 
 
 def is_colored(path: Path) -> bool:
@@ -134,18 +220,16 @@ def _open(path: Path) -> Image.Image:
             raise ValueError(f"it is none of {', '.join(FORMATS)}, or its header is damaged") from error
 
 
-def _load(path: Path, image: Image.Image) -> Image.Image:
-    """Decode.
+def _load(path: Path, image: Image.Image) -> list[str]:
+    """Decode; what should be known of it.
 
     Raises:
         UserError: several pages, more than 8 bits in a colour, or damaged.
     """
+    remark = _choose_page(path, image)
     if image.info.get("compression") not in _FAR:
         check_declared_size(path, _least_bytes(image), compressed=True)
     with _explained(path, "its pixels cannot be read; the file is truncated or damaged"):
-        pages: int = getattr(image, "n_frames", 1)
-        if pages > 1:
-            raise UserError(f"{path}: holds {pages} pages; expected one image in a file.")
         if image.mode in _COLOR and _bits(image) > 8:
             raise UserError(f"{path}: has {_bits(image)} bits in each colour; expected 8. Save it with 8.")
         if image.format == "PNG":
@@ -158,7 +242,44 @@ def _load(path: Path, image: Image.Image) -> Image.Image:
                 f"{path}: its EXIF orientation is {turned}: some programs turn it and some do not, so nobody knows "
                 "whether its mask fits. Save it upright, without that tag."
             )
-    return image
+    return [remark] if remark else []
+
+
+def _choose_page(path: Path, image: Image.Image) -> str:
+    """Turn to the page that is the image, and say what is left out: smaller copies, the second picture of a camera.
+
+    Raises:
+        UserError: there are several images.
+    """
+    with _explained(path, "its pages cannot be read; the file is truncated or damaged"):
+        pages: int = getattr(image, "n_frames", 1)
+        if pages == 1:
+            return ""
+        whole = list(range(pages))
+        if image.format == "MPO":
+            whole = [0]
+        elif image.format == "TIFF":
+            whole = [page for page in whole if not _subfile_type(image, page) & (REDUCED | TRANSPARENCY)]
+        if len(whole) != 1:
+            raise UserError(f"{path}: holds {pages} pages; expected one image in a file.")
+        image.seek(whole[0])
+        return f"its file holds {pages} pictures; the {'first' if whole == [0] else 'largest'} is used"
+
+
+def _is_widened(values: np.ndarray) -> bool:
+    """Whether 16-bit numbers are 8-bit ones, spread over all 16 bits."""
+    return bool(values.dtype.itemsize > 1 and values.max(initial=0) > 255 and not np.any(values % WIDENING))
+
+
+def _subfile_type(image: Image.Image, page: int) -> int:
+    image.seek(page)
+    return int(image.tag_v2.get(SUBFILE_TYPE, 0))  # type: ignore[attr-defined]
+
+
+def _is_inverted(image: Image.Image) -> bool:
+    """Whether the file stores white as 0."""
+    tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
+    return tags.get(PHOTOMETRIC) == MIN_IS_WHITE
 
 
 def _least_bytes(image: Image.Image) -> int:

@@ -7,41 +7,57 @@ import numpy as np
 
 from caseunet.errors import BadValuesError, UserError
 
+NEARLY_WHOLE = 1e-3
+"""By which a label may differ from a whole number."""
+
+MAX_STEP = 0.02
+"""Of a file's values, half of which a label may differ: nibabel scales 0 to 255 to all of int16, in steps of 0.004."""
+
 PIECE = 2**20
 """Numbers that are looked at together."""
 
 
-def as_integers(array: np.ndarray, path: Path) -> np.ndarray:
+def as_integers(array: np.ndarray, path: Path, nan: float | None = None) -> np.ndarray:
     """Integers as they are; floating-point pixels that are whole 16-bit numbers as int16, others as float32.
 
+    Args:
+        array: the pixels.
+        path: the file, for messages.
+        nan: what replaces NaN; None makes NaN an error.
+
     Raises:
-        BadValuesError: there are NaN or infinities.
+        BadValuesError: there are NaN that nothing replaces, or infinities.
         UserError: the pixels are no real numbers.
     """
     if array.dtype.kind in "iu":
         return array
     if array.dtype.kind != "f":
         raise UserError(f"{path}: expected numbers, found pixels of type {array.dtype}.")
-    return _narrowed(array, 1.0, 0.0, path)
+    return _narrowed(array, 1.0, 0.0, path, nan)
 
 
-def rescaled(array: np.ndarray, slope: float, intercept: float, path: Path) -> np.ndarray:
+def rescaled(array: np.ndarray, slope: float, intercept: float, path: Path, nan: float | None = None) -> np.ndarray:
     """``array · slope + intercept`` as :func:`as_integers` gives it, without a copy of it all in double precision.
 
     Raises:
         BadValuesError, UserError: as there.
     """
     if (slope, intercept) == (1, 0):
-        return as_integers(array, path)
-    return _narrowed(array, slope, intercept, path)
+        return as_integers(array, path, nan)
+    return _narrowed(array, slope, intercept, path, nan)
 
 
-def _narrowed(array: np.ndarray, slope: float, intercept: float, path: Path) -> np.ndarray:
+def _narrowed(array: np.ndarray, slope: float, intercept: float, path: Path, nan: float | None) -> np.ndarray:
     """Rescaled, as int16 where all values are such numbers, as float32 elsewhere."""
+
+    def values_of(part: np.ndarray) -> np.ndarray:
+        values = part * slope + intercept if (slope, intercept) != (1, 0) else part
+        return values if nan is None else np.where(np.isnan(values), nan, values)
+
     bad, whole, low, high = 0, True, 0.0, 0.0
     slowest = int(np.argmax(np.abs(array.strides)))
     for part in _parts(array, slowest):
-        values = part * slope + intercept if (slope, intercept) != (1, 0) else part
+        values = values_of(part)
         bad += values.size - int(np.count_nonzero(np.isfinite(values)))
         whole = whole and np.array_equal(values, np.rint(values))
         low, high = min(low, float(values.min())), max(high, float(values.max()))
@@ -52,7 +68,7 @@ def _narrowed(array: np.ndarray, slope: float, intercept: float, path: Path) -> 
     fits = whole and low >= -32768 and high <= 32767
     narrow = np.empty_like(array, np.int16 if fits else np.float32)
     for part, target in zip(_parts(array, slowest), _parts(narrow, slowest), strict=True):
-        target[...] = part * slope + intercept if (slope, intercept) != (1, 0) else part
+        target[...] = values_of(part)
     return narrow
 
 
@@ -64,19 +80,29 @@ def _parts(array: np.ndarray, axis: int) -> Iterator[np.ndarray]:
         yield along[start : start + step]
 
 
-def whole_numbers(array: np.ndarray, path: Path) -> tuple[np.ndarray, int]:
-    """Mask values as integers, and how many were none and have been rounded.
+def whole_numbers(array: np.ndarray, path: Path, step: float = 0.0) -> tuple[np.ndarray, int, tuple[str, ...]]:
+    """Mask values as integers, how many were none, and what should be known of them.
+
+    Values nearly whole are what single precision or a slope made of labels: they are rounded, and count as whole.
+
+    Args:
+        array: the values.
+        path: the file, for messages.
+        step: between values as the file can hold them.
 
     Raises:
         BadValuesError: there are NaN or infinities, or numbers that no label can be.
     """
     if array.dtype.kind in "iu":
-        return array, 0
+        return array, 0, ()
     if array.dtype.kind == "b":
-        return array.astype(np.uint8), 0
+        return array.astype(np.uint8), 0, ()
     if array.dtype.kind != "f":
         raise UserError(f"{path}: expected whole numbers, found values of type {array.dtype}.")
     if not np.all(np.isfinite(array)) or np.abs(array).max(initial=0) > 2**31:
         raise BadValuesError(f"{path}: holds values that are NaN, infinite or beyond any label.")
     rounded = np.rint(array)
-    return rounded.astype(np.int32), int(np.count_nonzero(rounded != array))
+    off = np.abs(rounded - array)
+    fractional = int(np.count_nonzero(off > max(NEARLY_WHOLE, min(step, MAX_STEP) * 0.51)))
+    remark = f"labels up to {off.max():.2g} from whole numbers were rounded" if fractional == 0 and off.any() else ""
+    return rounded.astype(np.int32), fractional, (remark,) if remark else ()

@@ -1,4 +1,7 @@
-"""The losses, by name. Every one maps logits (B, C, H, W) and class ids (B, H, W) to a scalar."""
+"""The losses, by name. Every one maps logits (B, C, H, W) and class ids (B, H, W) to a scalar.
+
+Pixels whose id is :data:`caseunet.types.IGNORE` have no label and change no loss.
+"""
 
 import inspect
 from collections.abc import Sequence

@@ -7,23 +7,25 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from caseunet.losses.precision import at_least_float32
+from caseunet.types import IGNORE
 
 
 def weighted_cross_entropy(logits: Tensor, target: Tensor, class_weights: Tensor | None = None) -> Tensor:
-    """Mean over all pixels of ``w[y] · (−log softmax(logits)[y])``, in float32 or better.
+    """Mean over all labelled pixels of ``w[y] · (−log softmax(logits)[y])``, in float32 or better; 0 without any.
 
     The mean is over pixels, as in Keras, not over weights: torch's own ``weight`` argument divides by the weights' sum,
     which would undo the scale that :func:`inverse_frequency_weights` chooses.
 
     Args:
         logits: (B, C, H, W).
-        target: (B, H, W), class ids.
+        target: (B, H, W), class ids; pixels with :data:`IGNORE` are left out.
         class_weights: (C,); ones if None.
     """
-    loss = F.cross_entropy(at_least_float32(logits), target, reduction="none")
+    loss = F.cross_entropy(at_least_float32(logits), target, reduction="none", ignore_index=IGNORE)
+    labelled = target != IGNORE
     if class_weights is not None:
-        loss = loss * class_weights.to(loss)[target]
-    return loss.mean()
+        loss = loss * class_weights.to(loss)[target.masked_fill(~labelled, 0)]
+    return loss.sum() / labelled.sum().clamp(min=1)
 
 
 def inverse_frequency_weights(pixel_counts: Sequence[int]) -> list[float]:

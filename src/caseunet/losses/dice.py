@@ -5,9 +5,8 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from caseunet.losses.precision import at_least_float32
+from caseunet.losses.precision import at_least_float32, one_hot
 
 
 def soft_dice_loss(
@@ -19,20 +18,20 @@ def soft_dice_loss(
 ) -> Tensor:
     """1 − mean over classes of ``(2 Σ p·g + smooth) / (Σ p + Σ g + smooth)``, in float32 or better.
 
-    p is the softmax, g the one-hot target. The sums run over the pixels of the whole batch. The background counts as a
-    class.
+    p is the softmax, g the one-hot target. The sums run over the labelled pixels of the whole batch. The background
+    counts as a class.
 
     Args:
         logits: (B, C, H, W).
-        target: (B, H, W), class ids.
+        target: (B, H, W), class ids; pixels with :data:`caseunet.types.IGNORE` are left out.
         smooth: keeps the quotient finite.
         classes: "all" means over all C. "present" means over those that the batch's target holds: for the others the
             quotient is near 0 whatever the network says, which adds a constant and weakens the others' gradient.
         total: sums (3, C) over this batch → over all parts of it, where others are elsewhere.
     """
-    C = logits.shape[1]
-    p = at_least_float32(logits).softmax(1)
-    g = F.one_hot(target, C).movedim(-1, 1).to(p)
+    g, labelled = one_hot(target, logits.shape[1])
+    p = at_least_float32(logits).softmax(1) * labelled
+    g = g.to(p)
     over = (0, 2, 3)
     both, predicted, pixels = total(torch.stack([torch.sum(p * g, over), p.sum(over), g.sum(over)]))
     dice = (2 * both + smooth) / (predicted + pixels + smooth)

@@ -2,9 +2,8 @@
 
 from pytorch_msssim import ssim
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from caseunet.losses.precision import at_least_float32
+from caseunet.losses.precision import at_least_float32, one_hot
 
 
 def ssim_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -16,7 +15,7 @@ def ssim_loss(logits: Tensor, target: Tensor) -> Tensor:
 
     Args:
         logits: (B, C, H, W).
-        target: (B, H, W), class ids.
+        target: (B, H, W), class ids; pixels with :data:`caseunet.types.IGNORE` are 0 in both maps, so equal.
 
     Raises:
         ValueError: H or W is below 11.
@@ -24,9 +23,9 @@ def ssim_loss(logits: Tensor, target: Tensor) -> Tensor:
     H, W = logits.shape[-2:]
     if H < 11 or W < 11:
         raise ValueError(f"SSIM needs at least 11×11 pixels, not {H}×{W}")
-    probabilities = at_least_float32(logits).softmax(1)
-    one_hot = F.one_hot(target, logits.shape[1]).movedim(-1, 1).to(probabilities)
-    similarity: Tensor = ssim(probabilities, one_hot, data_range=1.0, win_size=11, win_sigma=1.5)
+    reference, labelled = one_hot(target, logits.shape[1])
+    probabilities = at_least_float32(logits).softmax(1) * labelled
+    similarity: Tensor = ssim(probabilities, reference.to(probabilities), data_range=1.0, win_size=11, win_sigma=1.5)
     return 1 - similarity
 
 

@@ -2,16 +2,20 @@
 
 A boundary pixel is a pixel of the mask with a face neighbour outside it; what is outside the image is outside the mask.
 Axes of length 1 are not looked along, so that the boundary of a single image is its outline and not all of it.
-Distances are Euclidean, between pixel centres.
+Distances are Euclidean, between pixel centres, also where the axes of the image are not orthogonal.
 
 Empty masks have no boundary and are refused: what a missed structure costs is for the caller to say (see ``diagonal``).
 """
 
+import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import edt
 import numpy as np
+
+from caseunet.types import Steps, step_vectors
 
 # Distances are good to about 1e-7 of themselves, because the transform is kept in single precision.
 ROUNDING = 1e-6
@@ -64,13 +68,17 @@ class SurfaceDistances:
 
 
 def surface_distances(
-    reference: np.ndarray, prediction: np.ndarray, spacing: tuple[float, float, float]
+    reference: np.ndarray,
+    prediction: np.ndarray,
+    spacing: Steps,
+    outline: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> SurfaceDistances:
     """Distances between the boundaries of two masks, on one core.
 
     Args:
         reference, prediction: (S, H, W) bool, neither of them empty.
         spacing: between slices, rows and columns, in mm; ones for distances in pixels.
+        outline: which pixels of a mask are its boundary, if not those with a face neighbour outside.
 
     Memory beside the masks, measured for 200×512×512 pixels: 0.05 GB for an organ, 0.45 GB where the masks span the
     whole image (8 bytes for every pixel of the box around both), and at worst, for noise, 0.65 GB, of which the
@@ -91,17 +99,20 @@ def surface_distances(
     # Nothing is lost outside this box: both boundaries lie in it, and no distance but those between them is asked for.
     # Nor does it move a boundary: beyond the box lies no pixel of either mask, and beyond an array none is assumed.
     box = bounding_box(reference | prediction)
-    of_reference = boundary(reference[box], axes)
-    of_prediction = boundary(prediction[box], axes)
+    of_reference, of_prediction = (
+        boundary(mask[box], axes) if outline is None else outline(mask[box]) for mask in (reference, prediction)
+    )
     return SurfaceDistances(
         of_reference=distances_at(of_reference, of_prediction, spacing),
         of_prediction=distances_at(of_prediction, of_reference, spacing),
     )
 
 
-def diagonal(shape: tuple[int, int, int], spacing: tuple[float, float, float]) -> float:
-    """√Σ (n_i s_i)²: longer than any distance between two pixels of the image."""
-    return math.hypot(*(length * step for length, step in zip(shape, spacing, strict=True)))
+def diagonal(shape: tuple[int, int, int], spacing: Steps) -> float:
+    """√Σ (n_i s_i)², or the longest diagonal of a slanting image: more than any distance between its pixels."""
+    edges = np.reshape(shape, (3, 1)) * step_vectors(spacing)
+    ways = itertools.product((1, -1), repeat=2)
+    return max(float(np.linalg.norm(edges[0] + one * edges[1] + other * edges[2])) for one, other in ways)
 
 
 def bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
@@ -126,13 +137,25 @@ def boundary(mask: np.ndarray, axes: list[int]) -> np.ndarray:
     return np.greater(mask, inside, out=inside)
 
 
-def distances_at(pixels: np.ndarray, sites: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
+def boundary_by_edges(mask: np.ndarray) -> np.ndarray:
+    """The pixels of a mask (S, H, W) with one of 18 neighbours, by a face or an edge, outside it or the array."""
+    from scipy import ndimage
+
+    return mask & ~ndimage.binary_erosion(mask, ndimage.generate_binary_structure(3, 2))
+
+
+def distances_at(pixels: np.ndarray, sites: np.ndarray, spacing: Steps) -> np.ndarray:
     """Distance to the nearest of ``sites`` of each of ``pixels``, both bool (S, H, W) in C order: (n,) float64.
 
     The transform adds up steps along the last axis in single precision. Taking the spacing there as the unit makes
     them whole numbers, whose sums are exact; in steps of 0.7, a row of 3000 is 3e-5 off at its end. Where the spacing
     is the same along all axes, every distance up to 4096 pixels is exact.
     """
+    if isinstance(spacing, np.ndarray):  # the transform knows right angles alone
+        from scipy.spatial import KDTree
+
+        of_sites, of_pixels = (np.argwhere(where) @ step_vectors(spacing) for where in (sites, pixels))
+        return np.asarray(KDTree(of_sites).query(of_pixels)[0])
     # Without axes of length 1, which cost an image of 1024×1280 pixels forty times as long, and which leave it to the
     # transform to guess the order of the others.
     axes = [axis for axis, length in enumerate(sites.shape) if length > 1] or [0]

@@ -11,14 +11,19 @@ reference.
 4. A pair is kept if |P ∩ R| / |P ∪ R| > ``min_overlap`` for its objects P and R.
 
 Counts: TP = pairs − Σ over the pairs that are not kept of their price, FP = predicted components − TP, FN = reference
-components − TP, with the components as they were before any merging. In the scorer the price of a pair is the merge
-count of its reference object: one pair that joined m lesions and fails is taken off m times, so that TP can fall below
-0. Mended, the price is 1 and TP is the number of kept pairs.
+components − TP, with the components as they were before any merging.
 
-Where this differs from the scorer: "first" means the component whose first voxel comes first by slice, row and column,
-while the scorer goes by the axes of the file. And the scorer numbers predicted objects in one way when it marks them
-and in another when it forms P ∪ R, so that it may take the union with some other object, which makes its figure depend
-on the axis order of the file; here the union is that of the pair.
+Slips of the scorer, mended if asked for:
+
+- The price of a pair that is not kept is the merge count of its reference object: one pair that joined m lesions and
+  fails is taken off m times, so that TP can fall below 0. Mended, the price is 1 and TP is the number of kept pairs.
+- Predicted objects are marked with the number of their reference object. The union in rule 4 is yet looked up by the
+  number that the pair's first p has among the predicted components. So it is that of R and of the predicted object of
+  whatever reference object has this number, or of R alone where there is none, or none any more because its pair was
+  not kept: pairs are gone through in the order of their first p. Mended, the union is that of the pair.
+
+Components are numbered in the order of their first voxels, and "first" means the lowest number. So the scorer's figures
+depend on the axis order of the file: give it the arrays as the file holds them.
 """
 
 from dataclasses import dataclass
@@ -40,7 +45,8 @@ class LitsDetection:
         predicted, reference: components before merging.
         true_positives: TP; the scorer's can be below 0.
         pairs: the kept ones, each its reference object and its predicted object, bool, both in the bounding box of the
-            two together; in the order in which the reference objects begin.
+            two together; in the order in which the reference objects begin. By the scorer's way there may be some
+            though TP is 0 or less.
     """
 
     predicted: int
@@ -65,9 +71,9 @@ def lits_detection(reference: np.ndarray, prediction: np.ndarray, min_overlap: f
     A reference without lesions gives TP 0 and no pairs, where the scorer itself fails.
 
     Args:
-        reference, prediction: (S, H, W), bool: the lesions, label 2.
+        reference, prediction: (S, H, W), bool: the lesions, label 2; for the scorer's way as the file holds them.
         min_overlap: intersection over union that a pair must exceed; the challenge's are 0 and 0.5.
-        mended: a pair that is not kept is taken off once, not once per lesion that it joined.
+        mended: without the scorer's slips.
 
     Raises:
         ValueError: the shapes differ or are not three-dimensional, or there are too many components to compare.
@@ -82,11 +88,17 @@ def lits_detection(reference: np.ndarray, prediction: np.ndarray, min_overlap: f
     _merge_columns(shared, joined)
     given = shared.argmax(axis=1)
 
-    objects = np.unique(given)
-    both = np.bincount(given, weights=shared[np.arange(len(given)), given])[objects]
-    size = np.bincount(given, weights=predicted.voxels[touching])[objects]
-    size += np.bincount(joined, weights=found.voxels)[objects]
-    kept = both / (size - both) > min_overlap
+    objects, first = np.unique(given, return_index=True)
+    size = np.bincount(joined, weights=found.voxels)
+    predicted_size = np.bincount(given, weights=predicted.voxels[touching], minlength=len(size))
+    kept = np.ones(len(objects), bool)
+    for n in np.argsort(first):
+        one = objects[n]
+        partner = one if mended else touching[first[n]]  # the predicted object that enters the union
+        union = size[one]
+        if partner in objects[kept]:
+            union += predicted_size[partner] - shared[given == partner, one].sum()
+        kept[n] = shared[given == one, one].sum() / union > min_overlap
     price = np.ones(len(objects), np.int64) if mended else np.bincount(joined)[objects]
 
     given_to = np.full(len(predicted.voxels), -1)

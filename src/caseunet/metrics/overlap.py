@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from caseunet.types import IGNORE
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -38,13 +40,16 @@ def confusion_matrix(reference: np.ndarray, prediction: np.ndarray, num_classes:
     """Pixel counts (num_classes, num_classes), rows the reference's class, columns the prediction's.
 
     Args:
-        reference, prediction: class ids of one shape.
+        reference, prediction: class ids of one shape; pixels whose reference is :data:`IGNORE` are left out.
 
     Raises:
         ValueError: the shapes differ or an id is not in 0 … num_classes − 1.
     """
     if reference.shape != prediction.shape:
         raise ValueError(f"shapes differ: {reference.shape} and {prediction.shape}")
+    ignored = reference == IGNORE
+    if ignored.any():
+        reference, prediction = reference[~ignored], prediction[~ignored]
     for ids in (reference, prediction):
         if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < num_classes:
             raise ValueError(f"a class id is not in 0 to {num_classes - 1}")

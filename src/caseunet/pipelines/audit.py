@@ -12,17 +12,20 @@ from caseunet.config import PrepareConfig
 from caseunet.errors import UserError
 from caseunet.files import check_output_folder, output_folder, write_json, write_text
 from caseunet.pipelines.audit_page import Shown, audit_page
+from caseunet.pipelines.repair_plan import ProposedPlan, propose_plan
 from caseunet.progress import Display, counted
 from caseunet.sources import Finding, Layout, SourceCase, SourceDataset, open_source
-from caseunet.sources.coding import CodeCount, find_coding
+from caseunet.sources.coding import MaskValues, find_coding
 from caseunet.sources.facts import CaseFacts, measure, measure_mask
 from caseunet.sources.judge import class_pixels, judge, settle_coding
 from caseunet.sources.layout import Level
 from caseunet.sources.pictures import draw
+from caseunet.sources.planes import choose_plane, cut_layout
+from caseunet.sources.proposals import write_plan
 from caseunet.sources.reading import check_repairs
-from caseunet.sources.repair import EVERY_CASE, CaseRepair, PlannedLabel, RepairPlan, read_plan, write_plan
+from caseunet.sources.repair import CaseRepair, read_plan
 from caseunet.sources.splits import SplitCase, make_split
-from caseunet.types import BY_BLOCKS, Split
+from caseunet.types import BY_BLOCKS, PlaneRule, Split
 from caseunet.workers import LostWorkerError, run_all
 
 KIND = "an audit"
@@ -41,7 +44,9 @@ class Examination:
         facts: of each case, in the cases' order.
         findings: errors first.
         split: as configured; None if it cannot be made, which is a finding.
+        plane: in which volumes are cut, as the layout does.
         seconds: that reading it took.
+        proposed: the repair plan, where one was asked for.
     """
 
     layout: Layout
@@ -49,7 +54,9 @@ class Examination:
     facts: tuple[CaseFacts, ...]
     findings: tuple[Finding, ...]
     split: Split | None
+    plane: PlaneRule
     seconds: float
+    proposed: ProposedPlan | None = None
 
     def at_level(self, level: str) -> tuple[Finding, ...]:
         return tuple(finding for finding in self.findings if finding.level == level)
@@ -91,13 +98,15 @@ def audit(
     if repair is not None and repair.exists() and not overwrite:
         raise UserError(f"{repair}: is there already. Choose another --repair, or give --overwrite to replace it.")
     found = examine(raw, config, display)
+    if repair is not None:
+        found = replace(found, proposed=propose_plan(found.layout, found.dataset, found.findings, config, display))
     pictures, examples = _pictures(found, config, display)
     with output_folder(out, KIND, inputs, overwrite) as folder:
         write_json(folder / "audit.json", _content(found, raw))
-        page = audit_page(found.dataset, found.facts, found.findings, pictures, examples, found.seconds)
+        page = audit_page(found.dataset, found.facts, found.findings, pictures, examples, found.seconds, found.proposed)
         write_text(folder / "audit.html", page)
-    if repair is not None:
-        write_plan(repair, plan_of(found, config), raw)
+    if repair is not None and found.proposed is not None:
+        write_plan(repair, found.proposed.plan, found.proposed.proposals, found.proposed.cautions, raw)
     return found
 
 
@@ -114,6 +123,9 @@ def examine(raw: Path, config: PrepareConfig, display: Display) -> Examination:
         f"  {raw}: layout {layout.name}, {counted(len(dataset.cases), 'case')} "
         f"({len(dataset.labelled):,} with masks) of {counted(groups, dataset.group_name)}"
     )
+    plane, told_of_plane = choose_plane(config.plane, layout, dataset, config.workers)
+    layout = cut_layout(layout, plane)
+    dataset = replace(dataset, findings=(*dataset.findings, *told_of_plane))
     facts: list[CaseFacts] = [CaseFacts(case.id, case.group) for case in dataset.cases]
     with display.stage("auditing", len(dataset.cases), "case") as stage:
         parts = [alone(dataset, (case,)) for case in dataset.cases]
@@ -142,7 +154,7 @@ def examine(raw: Path, config: PrepareConfig, display: Display) -> Examination:
             dataset = replace(dataset, findings=(*dataset.findings, told))
     named = config.split not in ("group", "slice-blocks")  # only such a split is known to stay as it is
     findings = judge(dataset, facts, split if named else None)
-    return Examination(layout, dataset, tuple(facts), findings, split, time.monotonic() - began)
+    return Examination(layout, dataset, tuple(facts), findings, split, plane, time.monotonic() - began)
 
 
 def split_cases(dataset: SourceDataset, facts: Sequence[CaseFacts]) -> dict[str, SplitCase]:
@@ -169,37 +181,11 @@ def with_coding(layout: Layout, dataset: SourceDataset, workers: int | None) -> 
         return dataset
     parts = [alone(dataset, (case,)) for case in dataset.labelled]
     results = run_all(partial(_measure_mask, layout), parts, workers)
-    masks = [result for _, result in results if isinstance(result, tuple)]
+    masks = [result for _, result in results if isinstance(result, MaskValues)]
     coding = find_coding(masks)
     if coding is None:
         raise UserError(f"{dataset.root}: its masks show fewer than two classes. Name them in a labels.json.")
     return replace(dataset, coding=coding)
-
-
-def plan_of(found: Examination, config: PrepareConfig) -> RepairPlan:
-    """What a plan can do about the findings, added to the plan that was already followed."""
-    dataset = found.dataset
-    before = read_plan(config.plan) if config.plan is not None else RepairPlan(layout=dataset.format)
-    cases = dict(before.cases)
-    for finding in found.findings:
-        if finding.repair is not None and finding.case is not None:
-            planned = cases.get(finding.case, cases.get(EVERY_CASE, CaseRepair()))
-            cases[finding.case] = planned.also(finding.repair)
-    alike = len(cases) > 1 and len(set(map(repr, cases.values()))) == 1
-    if alike and set(cases) == {case.id for case in dataset.cases}:
-        cases = {EVERY_CASE: next(iter(cases.values()))}
-    ignore = {f.file: f.kind for f in found.findings if f.ignore and f.file is not None}
-    labels, coding = before.labels, dataset.coding
-    named_by_nothing = any(finding.kind == "found-classes" for finding in found.findings)
-    if coding is not None and named_by_nothing:
-        labels = tuple(
-            PlannedLabel(name=coding.label_map.names[i], color=coding.label_map.colors[i], code=code)
-            for code, i in coding.codes.items()
-        )
-    colored = before.colored if coding is None else coding.colored
-    return RepairPlan(
-        layout=dataset.format, labels=labels, colored=colored, cases=cases, ignore={**before.ignore, **ignore}
-    )
 
 
 def alone(dataset: SourceDataset, cases: tuple[SourceCase, ...]) -> SourceDataset:
@@ -212,7 +198,7 @@ def _measure_one(layout: Layout, dataset: SourceDataset) -> CaseFacts:
     return measure(layout, dataset.cases[0], dataset)
 
 
-def _measure_mask(layout: Layout, dataset: SourceDataset) -> tuple[bool, tuple[CodeCount, ...]] | None:
+def _measure_mask(layout: Layout, dataset: SourceDataset) -> MaskValues | None:
     return measure_mask(layout, dataset.cases[0], dataset)
 
 
@@ -224,7 +210,7 @@ def _lost(error: LostWorkerError, case: SourceCase, dataset: SourceDataset) -> C
         advice="Leave the case out, or try with more memory and --prepare.workers 1.",
         case=case.id,
         file=dataset.relative(case.image[0]),
-        repair=CaseRepair(drop=True, why="the process that read it died"),
+        repairs=(CaseRepair(drop=True, why="the process that read it died"),),
     )
     return CaseFacts(case.id, case.group, findings=(finding,))
 
@@ -281,6 +267,7 @@ def _content(found: Examination, raw: Path) -> dict[str, Any]:
                 "type": facts.image.stored,
                 "spacing_mm": facts.image.spacing,
                 "orientation": facts.image.orientation,
+                "plane": facts.image.plane,
                 "intensity": dict(zip(names, facts.image.range, strict=True)),
                 "pixels_hash": facts.image.content,
             }
@@ -293,6 +280,7 @@ def _content(found: Examination, raw: Path) -> dict[str, Any]:
         "raw": str(raw),
         "layout": dataset.format,
         "modality": dataset.modality,
+        "plane": found.plane,
         "classes": [] if coding is None else [label.model_dump(mode="json") for label in coding.label_map.labels],
         "counts": {level: len(found.at_level(level)) for level in ("error", "warning", "note")},
         "findings": [finding.model_dump(mode="json", exclude_none=True) for finding in found.findings],

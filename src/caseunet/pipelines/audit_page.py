@@ -8,6 +8,7 @@ from typing import Any
 
 import jinja2
 
+from caseunet.pipelines.repair_plan import ProposedPlan
 from caseunet.progress import counted
 from caseunet.sources import Finding, SourceDataset
 from caseunet.sources.facts import CaseFacts
@@ -31,6 +32,7 @@ TITLES = {
     "copy": "Copies across groups",
     "copy-in-group": "Copies within a group",
     "count": "Number of cases",
+    "depth": "Images of more bits than others",
     "empty-image": "Images without content",
     "empty-mask": "Masks without foreground",
     "extra-mask": "Masks without an image",
@@ -51,6 +53,7 @@ TITLES = {
     "no-hu": "CT without Hounsfield units",
     "not-finite": "NaN or infinity",
     "orientation": "Orientation of the files",
+    "palettes": "Palettes that contradict each other",
     "rare-class": "Classes of a single group",
     "repaired": "Repaired as planned",
     "shape-differs": "Masks of another shape than their images",
@@ -61,6 +64,7 @@ TITLES = {
     "test-set": "Test set",
     "twice": "Files that are there twice",
     "unknown-label": "Values that are no class",
+    "unlike-masks": "Masks whose values mean something else",
     "unreadable": "Unreadable files",
 }
 
@@ -85,6 +89,7 @@ def audit_page(
     pictures: Sequence[Shown],
     examples: Sequence[Shown],
     seconds: float,
+    proposed: ProposedPlan | None = None,
 ) -> str:
     """The page as text.
 
@@ -95,6 +100,7 @@ def audit_page(
         pictures: of findings.
         examples: of cases as they are.
         seconds: that reading took.
+        proposed: the repair plan that was asked for.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("caseunet.pipelines"), autoescape=True, trim_blocks=True, lstrip_blocks=True
@@ -120,6 +126,8 @@ def audit_page(
         facts=_summary(dataset, facts, seconds),
         balance=_balance(dataset, facts),
         hidden=max(0, len(facts) - MOST_CASES),
+        proposed=proposed,
+        most_rows=MOST_ROWS,
     )
 
 

@@ -13,15 +13,16 @@ from caseunet.errors import UserError
 from caseunet.evaluation.evaluator import Predicted
 from caseunet.files import content_hash
 from caseunet.io import images
-from caseunet.io.geometry import orientation_of
+from caseunet.io.geometry import in_plane, orientation_of
+from caseunet.pipelines.audit import with_coding
 from caseunet.pipelines.matching import match_names
 from caseunet.pipelines.predictions import DESCRIPTION, PredictionsInfo, is_unfinished, read_predictions
 from caseunet.pipelines.shared_classes import Table, is_unnamed
 from caseunet.sources import SourceCase, SourceDataset, masks
-from caseunet.sources.coding import as_colors, decode
-from caseunet.sources.masks import MASKS, missing_structures, names_by_value, settle_structures
+from caseunet.sources.coding import classes_of, decode, translate
+from caseunet.sources.masks import MASKS, missing_structures, names_by_value, names_segments, settle_structures
 from caseunet.sources.reading import known_coding, placement, to_ids, unknown_text
-from caseunet.types import Geometry, LabelCoding, Mask
+from caseunet.types import IGNORE, Geometry, LabelCoding, Mask
 
 MOST_EXAMPLES = 3
 
@@ -100,7 +101,8 @@ def open_masks(root: Path, workers: int | None) -> SourceDataset:
     Raises:
         UserError: there are none.
     """
-    return settle_structures(masks.discover(root), workers)
+    found = settle_structures(masks.discover(root), workers)
+    return with_coding(MASKS, found, workers) if names_segments(found) else found
 
 
 def open_candidate(
@@ -262,7 +264,7 @@ def _read(
     """
     path, remarks = case.label[0], []
     if named is not None:
-        mask = MASKS.read_mask(case, named, image)
+        mask = in_plane(MASKS.read_mask(case, named, in_plane(image, "axial")), image.plane)
         absent = missing_structures(case, named)
         remarks += [f"there is no file of {', '.join(absent)}, which counts as empty."] if absent else []
     else:
@@ -277,8 +279,9 @@ def _read(
     else:
         ids, told = _ids(path, mask, coding)
         remarks += told
-    if ids.size and int(ids.max()) >= classes:
-        raise UserError(f"the prediction holds label {int(ids.max())}; there are 0 to {classes - 1}.")
+    highest = int(ids[ids != IGNORE].max(initial=0))
+    if highest >= classes:
+        raise UserError(f"the prediction holds label {highest}; there are 0 to {classes - 1}.")
     remarks += [f"{remark}." for remark in mask.geometry.remarks]
     axes = orientation_of(mask.geometry), orientation_of(image)
     if axes[0] and axes[1] and axes[0] != axes[1]:
@@ -301,17 +304,19 @@ def _ids(path: Path, mask: Mask, coding: LabelCoding | None) -> tuple[np.ndarray
             raise UserError(f"{path}: holds {low} to {high}, which are no labels.")
         return codes.astype(np.uint8), []
     could_be_ids = not mask.colored and 0 <= low <= high < len(coding.label_map)
-    if coding.colored and not mask.colored:
-        if could_be_ids:
-            return codes.astype(np.uint8), ["its grey values were taken for class ids."] if high else []
-        codes = as_colors(codes)
+    if coding.colored and not mask.colored and not mask.palette and could_be_ids:
+        return codes.astype(np.uint8), ["its grey values were taken for class ids."] if high else []
+    translation = translate(mask, coding)
+    if translation.problem:
+        raise UserError(f"{path}: {translation.problem}.")
+    codes = translation.apply(codes)
     ids, unknown = decode(codes, coding, {})
     if not unknown.any():
-        return ids, []
+        return ids, [f"{translation.remark}."] if translation.remark else []
     values = np.unique(codes[unknown])
-    are_ids = not coding.colored and low >= 0 and max(*coding.codes, high) < MAX_ID
+    are_ids = not coding.colored and low >= 0 and max(*classes_of(coding), high) < MAX_ID
     if could_be_ids and not (are_ids and is_unnamed(coding.label_map)):
-        return codes.astype(np.uint8), [f"its values up to {high} were taken for class ids."]
+        return mask.codes.astype(np.uint8), [f"its values up to {high} were taken for class ids."]
     if len(coding.label_map) == 2 and not coding.colored and set(np.unique(codes).tolist()) <= {0, FULL}:
         return (codes == FULL).astype(np.uint8), [f"its value {FULL} was taken for the one class of the references."]
     if not are_ids or not ids.any():

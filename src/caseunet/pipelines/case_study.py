@@ -14,7 +14,7 @@ from caseunet.evaluation.summary import EvaluationSummary
 from caseunet.files import read_model
 from caseunet.pipelines.candidates import open_candidate
 from caseunet.pipelines.cases_to_show import choose_cases, named_cases, study_rows
-from caseunet.pipelines.references import named_by, open_references, pairs_of, with_grids
+from caseunet.pipelines.references import cut_references, named_by, open_references, pairs_of, with_grids
 from caseunet.pipelines.shared_classes import share_classes
 from caseunet.pipelines.unpacking import unpacked_all
 from caseunet.progress import Display
@@ -77,6 +77,7 @@ def case_study(
         modality=source.modality,
         group=source.group,
         plan=None if source.plan is None else Path(source.plan),
+        plane=source.plane,
     )
     folders = [Path(model.folder) for model in summary.models]
     with unpacked_all((Path(source.references), *folders)) as (opened, *opened_folders):
@@ -87,6 +88,7 @@ def case_study(
             for opened_folder, model in zip(opened_folders, summary.models, strict=True)
         ]
         truth = with_grids(named_by(truth, candidates)[0], candidates)
+        truth = cut_references(truth, candidates, config)
         codings = {c.name: None if c.coding is None else c.coding.label_map for c in candidates}
         shared = share_classes(truth.label_map, codings, source.references)
         shown = [case for case in truth.labelled if case in {item.case for item in chosen}]

@@ -10,15 +10,17 @@ import pandas as pd
 from caseunet.errors import UserError, did_you_mean
 from caseunet.evaluation.case_study import draw_case_study
 from caseunet.evaluation.case_study_row import StudyRow
-from caseunet.evaluation.evaluator import Pair, slices_in, usable_ids
+from caseunet.evaluation.evaluator import Pair, Reference, slices_in, usable_ids
 from caseunet.evaluation.figures import display_range, to_png
 from caseunet.evaluation.report import ShownCase
 from caseunet.evaluation.rows import BACKGROUND
 from caseunet.evaluation.summary import EvaluationSummary
+from caseunet.io.geometry import edge_letters
 from caseunet.pipelines.references import References
 from caseunet.progress import Display
 from caseunet.sources import SourceCase
-from caseunet.types import Ranges
+from caseunet.sources.reading import read_repaired_image
+from caseunet.types import Geometry, Ranges
 
 WORST = 4
 """Of the worst cases, how many a report shows."""
@@ -130,7 +132,7 @@ def study_rows(
             rows.append(
                 StudyRow(
                     heading=item.heading,
-                    caption=_caption(truth, item.case, number, len(reference.ids)),
+                    caption=_caption(truth, item.case, number, reference),
                     image=_image(truth, case, number, reference.ids.shape[1:], summary),
                     reference=reference.ids[number],
                     predictions=tuple(ids[number] for ids in predictions),
@@ -142,9 +144,9 @@ def study_rows(
     return rows
 
 
-def _caption(truth: References, case: str, number: int, slices: int) -> str:
+def _caption(truth: References, case: str, number: int, reference: Reference) -> str:
     """What is seen."""
-    place = "" if slices == 1 else f", slice {number}"
+    place = "" if len(reference.ids) == 1 else f", {_slice_name(reference.image, number)}"
     return f"{case}{place}" if truth.has_images else f"{case}{place} (no image)"
 
 
@@ -154,8 +156,14 @@ def _image(
     """A slice as it is shown; dark where there are masks alone."""
     if not truth.has_images:
         return np.full(shape, DARK)
-    picture = truth.layout.read_image(case, truth.dataset.modality == "rgb")
+    picture = read_repaired_image(truth.layout, case, truth.dataset)
     return display_range(picture.pixels[number], summary.source.window)
+
+
+def _slice_name(geometry: Geometry, number: int) -> str:
+    """ "slice 7"; of another plane than the axial also that, and what lies on the left and right of its picture."""
+    left, _, right, _ = edge_letters(geometry.plane)
+    return f"slice {number}" if geometry.plane == "axial" else f"{geometry.plane} slice {number} ({left}–{right})"
 
 
 def draw_cases(

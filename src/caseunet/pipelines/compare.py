@@ -113,6 +113,7 @@ def _source(prepared: Prepared, raw: Path | None) -> tuple[Path, PrepareConfig]:
         plan=None if known.plan is None else Path(known.plan),
         group=known.group,
         modality=known.modality or "auto",
+        plane=prepared.info.grid.plane,
     )
     return root, config
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from caseunet.bundle import PREVIEW, Bundle, Member, Score, load_bundle, save_bundle
+from caseunet.bundle import PREVIEW, Bundle, Member, Score, add_validation, load_bundle, save_bundle
 from caseunet.config import Config, load_config
 from caseunet.data.store import Prepared
 from caseunet.errors import UserError
@@ -16,6 +16,7 @@ from caseunet.files import MARKER, Location, location, mark_output, output_folde
 from caseunet.pipelines import train as one
 from caseunet.pipelines.calibration import merged_quality
 from caseunet.pipelines.predict import predict
+from caseunet.pipelines.validation import validate_ensemble
 from caseunet.progress import Display
 from caseunet.training.devices import ranks_from_outside
 
@@ -70,6 +71,8 @@ def cross_validate(
             own = _config_of_fold(config or load_config(), number)
             bundles.append(one.train(prepared_folder, place, own, False, display, resume or place.exists(), extend))
         _save_ensemble(folder / "bundle", bundles)
+        ensemble, device = load_bundle(folder / "bundle"), (config or load_config()).training.device
+        add_validation(ensemble, *validate_ensemble(ensemble, Prepared(prepared_folder), device, display))
         if raw is not None:
             display.say("\nOut of fold", "bold")
             again = (folder / "out-of-fold").exists()

@@ -17,12 +17,19 @@ from caseunet.evaluation.lesion_names import find_lesions
 from caseunet.evaluation.protocols import PROTOCOLS
 from caseunet.evaluation.protocols.base import Options, Protocol
 from caseunet.evaluation.report import write_report
-from caseunet.evaluation.rows import MISSING, SCORED, UNUSABLE
+from caseunet.evaluation.rows import BACKGROUND, MISSING, SCORED, UNUSABLE
 from caseunet.evaluation.summary import EvaluationSummary, Remark, ScoredModel, Source
 from caseunet.files import check_output_folder, output_folder
 from caseunet.pipelines.candidates import Candidate, check_folders, model_names, open_candidate
 from caseunet.pipelines.cases_to_show import choose_cases, draw_cases
-from caseunet.pipelines.references import References, named_by, open_references, pairs_of, with_grids
+from caseunet.pipelines.references import (
+    References,
+    cut_references,
+    named_by,
+    open_references,
+    pairs_of,
+    with_grids,
+)
 from caseunet.pipelines.shared_classes import SharedClasses, share_classes
 from caseunet.pipelines.unpacking import in_archive, unpacked_all
 from caseunet.progress import Display, counted
@@ -106,7 +113,7 @@ def evaluate(
             for folder, name in zip(opened_folders, model_names(folders), strict=True)
         ]
         truth, remark = named_by(truth, candidates)
-        truth = with_grids(truth, candidates)
+        truth = cut_references(with_grids(truth, candidates), candidates, config)
         shared = share_classes(
             truth.label_map,
             {c.name: None if c.coding is None else c.coding.label_map for c in candidates},
@@ -155,7 +162,7 @@ def evaluate(
                 *(truth, references, candidates, config, labels),
                 ranges if parts and parts.by == BY_BLOCKS else None,
             ),
-            facts=_facts(truth, references, candidates, folders),
+            facts=(*_facts(truth, references, candidates, folders), *_left_out(cases)),
         )
         shown = choose_cases(cases, chosen.ranked)
         pictures = draw_cases(truth, pairs, shown, summary, cases, display)
@@ -303,6 +310,7 @@ def _source(
         plan=None if config.plan is None else str(config.plan.resolve()),
         labels=None if labels is None else str(labels.resolve()),
         group=config.group,
+        plane=truth.plane,
         ranges=ranges or {},
         window=window or ((0.0, 255.0) if truth.dataset.modality == "rgb" else None),
     )
@@ -330,3 +338,15 @@ def _facts(
 
 def _layout_text(truth: References) -> str:
     return f"layout {truth.dataset.format}" if truth.has_images else "masks alone, no images"
+
+
+def _left_out(cases: pd.DataFrame) -> tuple[tuple[str, str], ...]:
+    """How much of the references has no label, where some has none."""
+    of_one = cases[(cases["model"] == cases["model"].iloc[0]) & (cases["structure"] == BACKGROUND)]
+    ignored, judged = int(of_one["ignored_pixels"].sum()), int(of_one["judged_pixels"].sum())
+    if not ignored:
+        return ()
+    text = (
+        f"{ignored:,} pixels of the references have no label ({100 * ignored / (ignored + judged):.1f} % of the pixels)"
+    )
+    return (("left out", text),)

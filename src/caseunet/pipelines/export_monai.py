@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from caseunet.bundle import FILES, Bundle, BundleInfo
+from caseunet.bundle.card import describe_plane
 from caseunet.errors import UserError
 from caseunet.files import write_json
 from caseunet.inference.predictor import Predictor
@@ -60,6 +61,7 @@ def metadata(info: BundleInfo, multiple: int) -> dict[str, Any]:
     modality, form = MODALITIES[p.modality]
     shape = [f"{multiple}*n", f"{multiple}*p"]
     names = ", ".join(info.label_map.names[1:])
+    plane = "" if p.modality == "rgb" else f"; {describe_plane(p.plane)}"
     tensor = {"type": "image", "modality": modality, "spatial_shape": shape, "dtype": "float32", "is_patch_data": False}
     mean = info.validation.mean
     return {
@@ -70,7 +72,7 @@ def metadata(info: BundleInfo, multiple: int) -> dict[str, Any]:
         "numpy_version": version("numpy"),
         "optional_packages_version": {"caseunet": version("caseunet")},
         "task": f"Segmentation of {names} in 2-D",
-        "description": f"{info.architecture.name} of caseunet for {modality} slices; see docs/README.md",
+        "description": f"{info.architecture.name} of caseunet for {modality} slices{plane}; see docs/README.md",
         "authors": "not stated",
         "copyright": "not stated",
         "data_source": f"{info.training_data.source_format}, fingerprint {info.training_data.fingerprint}",

@@ -1,6 +1,7 @@
 """README.md of an export: how to run it where this package is not."""
 
 from caseunet.bundle import BundleInfo
+from caseunet.bundle.card import describe_plane
 from caseunet.inference.exports import ExportInfo
 
 RUNS = {
@@ -27,6 +28,7 @@ def readme(export: ExportInfo, info: BundleInfo) -> str:
         f"# {info.architecture.name} as {export.format}, {export.precision}",
         "",
         f"- input: {export.input}; H and W multiples of {export.multiple}, at least {export.smallest}",
+        *([] if info.preprocessing.modality == "rgb" else [f"- plane: {describe_plane(info.preprocessing.plane)}"]),
         f"- output: {export.output}",
         f"- classes: {', '.join(f'{label.id} {label.name}' for label in info.label_map.labels)}",
         f"- compared with PyTorch on {export.parity.slices} of: {export.parity.on}: logits differ by "

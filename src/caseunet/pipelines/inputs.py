@@ -9,6 +9,7 @@ from pathlib import Path
 
 from caseunet.errors import UserError
 from caseunet.files import MARKER, content_hash
+from caseunet.inference.planes import cut_as_trained
 from caseunet.io import archive, dicom, images, raster, video
 from caseunet.io.images import read_geometry as read_file_geometry
 from caseunet.pipelines.predictions import DESCRIPTION, JOURNAL
@@ -81,7 +82,7 @@ class Input:
             return ""
 
     def read(self, preprocessing: Preprocessing, read_file: Callable[[Path, Preprocessing], Picture]) -> Picture:
-        """Its pixels; a file by ``read_file``.
+        """Its pixels, cut into slices as the training data were; a file by ``read_file``.
 
         Raises:
             UserError: it cannot be read.
@@ -90,9 +91,9 @@ class Input:
             self._check_modality(preprocessing)
         if self.case is not None:
             layout, source = self.case
-            return layout.read_image(source, preprocessing.modality == "rgb")
+            return cut_as_trained(layout.read_image(source, preprocessing.modality == "rgb", None), preprocessing)
         if self.is_dicom:
-            return dicom.read_series(self.files)
+            return cut_as_trained(dicom.read_series(self.files), preprocessing)
         return read_file(self.files[0], preprocessing)
 
     def geometry(self) -> Geometry:

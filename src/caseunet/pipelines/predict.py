@@ -79,6 +79,8 @@ def predict(
         raise UserError("Predictions are either replaced (--overwrite) or gone on with (--resume): choose one.")
     predictor = Predictor(load_bundle(bundle), device, engine, settings)
     info = predictor.info
+    if info.validation.caution:
+        display.say(f"  {bundle}: {info.validation.caution}", "yellow")
     if out_of_fold and not info.members:
         raise UserError(f"{bundle}: is no ensemble of folds; --split predicts what a single network did not see.")
     if out_of_fold and not predictor.models:
@@ -97,6 +99,7 @@ def predict(
             bundle_hash=info.weights_hash,
             label_map=info.label_map,
             window=info.preprocessing.clip,
+            plane=info.preprocessing.plane,
             device=str(predictor.device),
             engine=predictor.engine,
             settings=predictor.settings,

@@ -21,12 +21,13 @@ from caseunet.inference.confidence import ConfidenceMeter
 from caseunet.inference.fingerprint import LOOKED_AT, image_features
 from caseunet.inference.measurements import Timeline, measure_volume, to_rows
 from caseunet.inference.overlay import case_sheet, overlaid
-from caseunet.inference.predictor import Group, Predictor, read_picture
+from caseunet.inference.predictor import Group, Predictor, match_range, read_picture
 from caseunet.inference.quality import CaseQuality, judge
 from caseunet.inference.shares import Shares
 from caseunet.inference.slices import Slices
 from caseunet.io import images, nifti, raster, video
 from caseunet.io.dicom_seg import Algorithm, write_segmentation
+from caseunet.io.geometry import voxel_steps
 from caseunet.pipelines.inputs import Input
 from caseunet.pipelines.predictions import PredictedCase
 from caseunet.types import Geometry, Picture
@@ -86,7 +87,7 @@ def _predict_image(
     predictor, info = work.predictor, work.predictor.info
     began = time.monotonic()
     identity = _identity(work, item)
-    picture = item.read(info.preprocessing, read_picture)
+    picture = match_range(item.path, item.read(info.preprocessing, read_picture), info.preprocessing)
     item.check_spacing(picture.geometry.spacing, info.preprocessing)
     pixels, geometry = picture.pixels, picture.geometry
     S, H, W = len(pixels), *pixels.shape[-2:]
@@ -102,9 +103,10 @@ def _predict_image(
         advance(len(group.slices) / S)
 
     with closing(shares) if shares else nullcontext():
-        labels = predictor.predict_slices(pixels, geometry.spacing, identity.voting, look)
+        case = predictor.cut(pixels, geometry.spacing)
+        labels = predictor.label(case, None, identity.voting, look)
         if info.quality and predictor.settings.clean:
-            clean(labels, info.quality.cleaning, info.label_map, geometry.spacing)
+            clean(labels, info.quality.cleaning, info.label_map, voxel_steps(geometry))
         others = _write_shares(shares, item, geometry, work, written) if shares else {}
     written.append(target)
     images.write_labels(target, labels, geometry, info.label_map.colors, item.files[0])
@@ -114,11 +116,12 @@ def _predict_image(
         algorithm = Algorithm(info.architecture.name, version("caseunet"), info.weights_hash)
         write_segmentation(path, labels, geometry, item.files, info.label_map, algorithm)
         others["dicom_seg"] = path.relative_to(work.folder).as_posix()
-    measured = measure_volume(labels, geometry.spacing, info.label_map) if work.outputs.measurements else []
+    measured = measure_volume(labels, voxel_steps(geometry), info.label_map) if work.outputs.measurements else []
     if work.outputs.overlay:
         path = _beside(target, item, "-overlay.png")
         written.append(path)
-        sheet = case_sheet(pixels, labels, info.label_map, _window(predictor), geometry.spacing, item.id)
+        window, plane = _window(predictor), geometry.plane
+        sheet = case_sheet(pixels, labels, info.label_map, window, geometry.spacing, item.id, plane)
         raster.write_image(path, sheet)
         others["overlay"] = path.relative_to(work.folder).as_posix()
     return PredictedCase(
@@ -132,7 +135,7 @@ def _predict_image(
         others=others,
         quality=_judged(predictor, picture, meter, info.quality) if info.quality else None,
         measurements=tuple(to_rows(item.id, measured)),
-        remarks=geometry.remarks,
+        remarks=(*geometry.remarks, *filter(None, [case.placement.remark])),
     )
 
 
@@ -168,7 +171,10 @@ def _predict_video(
             def look(group: Group) -> None:
                 meter.add((group.logits / temperature).softmax(1), first)  # noqa: B023  (called at once)
 
-            labels = predictor.predict_slices(pixels, None, identity.voting, look)
+            try:
+                labels = predictor.predict_slices(pixels, None, identity.voting, look)
+            except UserError as error:
+                raise UserError(f"{item.path}: frame {number}: {error}") from error
             if info.quality and predictor.settings.clean:
                 clean(labels, info.quality.cleaning, info.label_map, None)
             raster.write_ids(masks / f"frame_{number:06d}.png", labels[0], info.label_map.colors)

@@ -12,7 +12,7 @@ from caseunet.config import PredictionOutputs, PredictionSettings, Section
 from caseunet.errors import UserError
 from caseunet.files import read_model, write_json, write_text
 from caseunet.inference.quality import CaseQuality
-from caseunet.types import LabelMap, Stored
+from caseunet.types import LabelMap, PlaneRule, Stored
 
 KIND = "predictions"
 DESCRIPTION = "predictions.json"
@@ -58,6 +58,8 @@ class Made(Stored):
     bundle_hash: str
     label_map: LabelMap
     window: tuple[float, float] | None
+    plane: PlaneRule = "axial"
+    """In which volumes were cut into slices."""
     device: str
     engine: str
     settings: PredictionSettings = PredictionSettings()

@@ -14,7 +14,7 @@ from textwrap import shorten
 import numpy as np
 
 from caseunet.config import PrepareConfig, load_config
-from caseunet.data.grid import place, plan_grid, prepared_size, widened
+from caseunet.data.grid import box_in_mm, place, plan_grid, prepared_size
 from caseunet.data.intensities import measure_intensities, pooled
 from caseunet.data.store import DESCRIPTION, KIND, CaseRow, DatasetInfo, Prepared, RawSource
 from caseunet.data.transforms import case_standard, resize_image, resize_labels
@@ -24,8 +24,8 @@ from caseunet.files import Location, check_output_folder, content_hash, location
 from caseunet.pipelines.audit import Examination, alone, examine
 from caseunet.progress import Display, counted
 from caseunet.sources import Finding, Layout, SourceCase, SourceDataset
-from caseunet.sources.facts import ImageFacts
-from caseunet.sources.reading import known_coding, read_labels
+from caseunet.sources.facts import CaseFacts, ImageFacts
+from caseunet.sources.reading import known_coding, read_labels, read_repaired_image
 from caseunet.sources.splits import SplitCase, make_split
 from caseunet.types import Grid, Split
 from caseunet.workers import LostWorkerError, run_all
@@ -93,7 +93,11 @@ def prepare(
     notes = _accept(found, config, display)
     dataset, label_map = found.dataset, known_coding(found.dataset).label_map
     images = {facts.id: facts.image for facts in found.facts if facts.image is not None}
-    grid = _plan(dataset, images, config)
+    planned = _plan(dataset, images, config).model_copy(update={"plane": found.plane})
+    grid, why_whole = settle_crop(planned, dataset, found.facts)
+    if why_whole:
+        display.say(f"  {why_whole}", "yellow")
+        notes = (*notes, why_whole)
     _say_needs(dataset, images, grid, out, display)
 
     with PreparedWriter(out, overwrite) as writer:
@@ -114,6 +118,7 @@ def prepare(
             grid=grid,
             intensities=intensities,
             class_pixels=tuple(class_pixels.tolist()),
+            value_range=_value_range([images[row.id] for row in rows]),
             fingerprint=_fingerprint(rows),
             code_version=version("caseunet"),
             notes=notes,
@@ -125,6 +130,11 @@ def prepare(
                 modality=None if config.modality == "auto" else config.modality,
             ),
         )
+        pixels = sum(row.slices * row.height * row.width for row in rows)
+        if ignored := pixels - int(class_pixels.sum()):
+            display.say(
+                f"  {ignored / pixels:.1%} of the pixels have no label: in no loss, statistic or score", "yellow"
+            )
         empty = [name for name, pixels in zip(info.label_map.names, info.class_pixels, strict=True) if pixels == 0]
         if empty:
             display.say(f"  no pixel has these labels, so they cannot be learned: {', '.join(empty)}", "yellow")
@@ -161,6 +171,10 @@ def _accept(found: Examination, config: PrepareConfig, display: Display) -> tupl
     return tuple(notes)
 
 
+def _value_range(images: Sequence[ImageFacts]) -> tuple[float, float]:
+    return min(facts.range[0] for facts in images), max(facts.range[-1] for facts in images)
+
+
 def _in_words(finding: Finding, dataset: SourceDataset) -> str:
     place = dataset.root / finding.file if finding.file else finding.case or dataset.root
     return f"{place}: {finding.text.rstrip('.')}. {finding.advice}".strip()
@@ -172,6 +186,45 @@ def _plan(dataset: SourceDataset, images: dict[str, ImageFacts], config: Prepare
     sizes = [(facts.shape[2], facts.shape[3]) for facts in shapes]
     spacings = [None if facts.spacing is None else facts.spacing[1:] for facts in shapes]
     return plan_grid(config, dataset.modality, sizes, spacings)
+
+
+def settle_crop(grid: Grid, dataset: SourceDataset, facts: Sequence[CaseFacts]) -> tuple[Grid, str]:
+    """The grid with ``crop_air`` as all cases allow it, and why it is off where it was asked for; else "".
+
+    At prediction nobody knows the labels, so the box follows from the image alone. It must hold every label of every
+    case, with a margin: otherwise no case is cropped.
+    """
+    if not grid.crop_air:
+        return grid, ""
+    labelled = {case.id for case in dataset.labelled}
+    boxes = []
+    found = False
+    for case in facts:
+        if case.id not in labelled or case.image is None:
+            continue
+        cut_off = _classes_cut_off(case, dataset)
+        if cut_off:
+            why = f"in {case.id} the air around the body holds {' and '.join(cut_off)}, or its edge does"
+            return grid.model_copy(update={"crop_air": False}), f"prepare.crop_air is off for all cases: {why}."
+        found = found or case.image.body_box is not None
+        if case.image.body_box is not None and case.image.spacing is not None:
+            boxes.append(box_in_mm(case.image.body_box, case.image.spacing))
+    if not found:
+        why = "in none of them is a body with air around it found"
+        return grid.model_copy(update={"crop_air": False}), f"prepare.crop_air is off for all cases: {why}."
+    least = tuple(round(min(lengths), 3) for lengths in zip(*boxes, strict=True))
+    return grid.model_copy(update={"least_box": least or None}), ""
+
+
+def _classes_cut_off(case: CaseFacts, dataset: SourceDataset) -> list[str]:
+    """Names of the classes of which something lies out of the body's box or at its edge."""
+    if case.mask is None:
+        return []
+    coding, repair = known_coding(dataset), dataset.repairs.get(case.id)
+    meaning = {**coding.codes, **(repair.map if repair else {})}
+    unknown = 1 if repair is not None and repair.snap else 0  # which it becomes is not known yet
+    ids = {meaning.get(code, unknown) for code in case.mask.outside}
+    return [label.name for label in coding.label_map.labels[1:] if label.id in ids]
 
 
 def _say_needs(
@@ -187,6 +240,8 @@ def _say_needs(
         facts = images[case.id]
         height, width = prepared_size(facts.shape[2], facts.shape[3], facts.spacing, grid)
         needed += facts.shape[0] * height * width * (facts.shape[1] * np.dtype(facts.stored).itemsize + 1)
+        if (height, width) != facts.shape[2:]:
+            needed += facts.shape[0] * facts.shape[2] * facts.shape[3]  # the labels at their own size
     least, most = (share * needed / 1e6 for share in USUAL_SHARE)
     text = f"  needs {least:,.0f} to {most:,.0f} MB on disk"
     if isinstance(out, Path):
@@ -194,7 +249,8 @@ def _say_needs(
         text += f"; {free / 1e6:,.0f} MB are free"
         if free < least * 1e6 / 3:  # less may do: air is cut off, and even areas take next to nothing
             raise UserError(f"{out}:{text[1:]}. Choose an --out on another disk.")
-    display.say(f"  {_in_words_grid(grid)}")
+    volumes = any(facts.spacing is not None for facts in images.values())
+    display.say(f"  {f'{grid.plane} ' if volumes else ''}{_in_words_grid(grid)}")
     display.say(text)
 
 
@@ -218,7 +274,7 @@ def _jobs(dataset: SourceDataset, images: dict[str, ImageFacts], grid: Grid, wor
         facts = images[case.id]
         S, C, H, W = facts.shape
         height, width = prepared_size(H, W, facts.spacing, grid)
-        kind = case.id if grid.crop_air else (facts.stored, C, height, width)  # a cropped size is not known yet
+        kind = case.id if grid.crop_air else (facts.stored, C, height, width, H, W)  # a cropped size is not known yet
         nbytes = S * C * height * width * np.dtype(facts.stored).itemsize
         if kind != last or size + nbytes > ARRAY_BYTES:
             arrays.append([])
@@ -291,19 +347,22 @@ def _prepare_array(layout: Layout, job: Job) -> list[CaseRow] | list[Failure]:
     rows: list[CaseRow] = []
     images: list[np.ndarray] = []
     labels: list[np.ndarray] = []
+    references: list[np.ndarray] = []
     failures: list[Failure] = []
     for case, of_case in zip(cases, hashes, strict=True):
         try:
-            row, image, ids = read_case(layout, case, job, sum(row.slices for row in rows), of_case)
+            row, image, ids, whole = read_case(layout, case, job, sum(row.slices for row in rows), of_case)
         except Exception as error:
             failures.append(_failure(case, error))
         else:
             rows.append(row)
             images.append(image)
             labels.append(ids)
+            references += [] if whole is None else [whole]
     if failures:
         return failures
-    job.workplace.add(job.array, key, rows, _joined(images), _joined(labels))
+    at_source = _joined(references) if references else None
+    job.workplace.add(job.array, key, rows, _joined(images), _joined(labels), at_source)
     return rows
 
 
@@ -340,8 +399,9 @@ def _joined(parts: list[np.ndarray]) -> np.ndarray:
 
 def read_case(
     layout: Layout, case: SourceCase, job: Job, first: int, hashes: tuple[str, str]
-) -> tuple[CaseRow, np.ndarray, np.ndarray]:
-    """Read one labelled case: its row of the table, image (S, C, H, W) and class ids (S, H, W) as prepared.
+) -> tuple[CaseRow, np.ndarray, np.ndarray, np.ndarray | None]:
+    """Read one labelled case: its row of the table, image (S, C, H, W) and class ids (S, H, W) as prepared, and the ids
+    of the same box at the source's size, where that is another.
 
     Args:
         layout: that reads it.
@@ -354,15 +414,17 @@ def read_case(
         UserError: it cannot be read.
     """
     dataset, grid = job.dataset, job.grid
-    picture = layout.read_image(case, dataset.modality == "rgb")
+    picture = read_repaired_image(layout, case, dataset)
     labels = read_labels(layout, case, dataset, picture.geometry)
     if labels.shape != (picture.pixels.shape[0], *picture.pixels.shape[2:]):
         raise UserError(f"{case.label[0]}: the mask's shape {labels.shape} is not its image's {picture.pixels.shape}.")
     source, pixels = picture.geometry, picture.pixels
-    placement = widened(place(pixels, source.spacing, grid), labels, source.spacing, grid)
+    placement = place(pixels, source.spacing, grid)
     image = resize_image(placement.cut(pixels), placement.size)
     del picture, pixels  # the largest of all that is held
-    labels = resize_labels(placement.cut(labels), placement.size)
+    height, width = labels.shape[1:]
+    at_source = placement.cut(labels)
+    labels = resize_labels(at_source, placement.size)
     classes = len(known_coding(dataset).label_map)
     row = CaseRow(
         id=case.id,
@@ -373,17 +435,19 @@ def read_case(
         height=image.shape[2],
         width=image.shape[3],
         source_shape=source.shape,
+        source_height=height,
+        source_width=width,
         spacing=source.spacing,
         box=placement.box,
         image_files=tuple(dataset.relative(path) for path in case.image),
         image_hash=hashes[0],
         label_files=tuple(dataset.relative(path) for path in case.label),
         label_hash=hashes[1],
-        slice_class_pixels=tuple(int(n) for s in labels for n in np.bincount(s.ravel(), minlength=classes)),
+        slice_class_pixels=tuple(int(n) for s in labels for n in np.bincount(s.ravel(), minlength=classes)[:classes]),
         intensities=measure_intensities(image, labels),
         standard=tuple(case_standard(image).ravel().tolist()),
     )
-    return row, image, labels
+    return row, image, labels, at_source if placement.size != placement.box_size else None
 
 
 def _split(rows: list[CaseRow], dataset: SourceDataset, config: PrepareConfig) -> Split:

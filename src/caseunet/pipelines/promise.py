@@ -13,7 +13,7 @@ from caseunet.data.grid import prepared_size
 from caseunet.errors import UserError
 from caseunet.inference.predictor import Predictor
 from caseunet.io import images, video
-from caseunet.io.geometry import canonical_shape
+from caseunet.io.geometry import canonical_shape, cut
 from caseunet.pipelines.inputs import Input
 from caseunet.pipelines.models import highest_memory
 from caseunet.progress import counted
@@ -82,7 +82,7 @@ class Budget:
             facts = video.read_facts(item.path)
             slices, H, W, spacing, held = facts.frames, facts.height, facts.width, None, 8
         else:
-            geometry = item.geometry()
+            geometry = cut(item.geometry(), preprocessing.plane)
             slices, H, W = (1, *geometry.shape) if geometry.affine is None else canonical_shape(geometry)
             spacing, held = geometry.spacing, slices
             item.check_spacing(spacing, preprocessing)

@@ -8,16 +8,18 @@ from pathlib import Path
 from caseunet.config import PrepareConfig
 from caseunet.errors import UserError
 from caseunet.evaluation.evaluator import Pair, Reference
-from caseunet.io import dicom, images
+from caseunet.io import dicom, images, itk
+from caseunet.io.geometry import in_plane
 from caseunet.pipelines.audit import alone, with_coding
 from caseunet.pipelines.candidates import Candidate, open_masks, reader
-from caseunet.pipelines.shared_classes import SharedClasses, Table, named_by_predictions
-from caseunet.sources import Layout, SourceCase, SourceDataset, matching, open_source
+from caseunet.pipelines.shared_classes import SharedClasses, Table, is_unnamed, named_by_predictions
+from caseunet.sources import Layout, SourceCase, SourceDataset, masks, matching, open_source
 from caseunet.sources.dicom import DICOM
 from caseunet.sources.layout import files_below
 from caseunet.sources.masks import LABELS, MASKS, missing_structures, names_by_value, read_coding, read_lesions
+from caseunet.sources.planes import choose_plane, cut_layout
 from caseunet.sources.reading import check_repairs, known_coding, read_labels
-from caseunet.types import Geometry, LabelCoding, LabelMap, Ranges
+from caseunet.types import Geometry, LabelCoding, LabelMap, PlaneRule, Ranges
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,14 @@ class References:
         dataset: their cases.
         named: whether a file names their classes.
         lesions: the structures that a file calls lesions; None if none tells.
+        plane: in which volumes are cut, as the layout does.
     """
 
     layout: Layout
     dataset: SourceDataset
     named: bool
     lesions: tuple[str, ...] | None = None
+    plane: PlaneRule = "axial"
 
     @property
     def label_map(self) -> LabelMap:
@@ -46,11 +50,13 @@ class References:
 
     @property
     def has_images(self) -> bool:
-        return self.layout is not MASKS
+        return self.dataset.format != masks.NAME
 
 
 def open_references(root: Path, config: PrepareConfig, labels: Path | None = None) -> References:
     """A raw data set, or a folder or file of masks alone, with the meaning of the masks.
+
+    :func:`cut_references` says in which plane it is cut.
 
     Args:
         root: the folder, or the only mask.
@@ -74,6 +80,7 @@ def open_references(root: Path, config: PrepareConfig, labels: Path | None = Non
     dataset = with_coding(layout, dataset, config.workers)
     check_repairs(dataset, str(config.plan))
     told = labels or (root / LABELS)
+    named = named or not is_unnamed(known_coding(dataset).label_map)
     return References(layout, dataset, named, read_lesions(told) if told.is_file() else None)
 
 
@@ -100,19 +107,36 @@ def named_by(truth: References, candidates: Sequence[Candidate]) -> tuple[Refere
 
 
 def with_grids(truth: References, candidates: Sequence[Candidate]) -> References:
-    """The references, where they are segmentation objects alone on the grid of a predicted volume, or of all objects
-    together: an object leaves out slices without a segment."""
+    """The references; segmentations without an image on the grid of a predicted volume, or of all objects together:
+    they leave out slices without a segment."""
     if truth.has_images or names_by_value(truth.dataset):
         return truth
     cases = []
     for case in truth.dataset.cases:
+        predicted = [candidate.masks[case.id].label for candidate in candidates if case.id in candidate.masks]
+        whole = (files[:1] for files in predicted if images.is_volume(files[0]) and not itk.is_segmentation(files[0]))
         if dicom.is_dicom(case.label[0]):
-            predicted = [candidate.masks[case.id].label for candidate in candidates if case.id in candidate.masks]
-            volume = next((files[:1] for files in predicted if images.is_volume(files[0])), None)
             objects = (path for files in predicted for path in files if dicom.is_dicom(path))
-            case = replace(case, image=volume or (*case.label, *objects))
+            case = replace(case, image=next(whole, (*case.label, *objects)))
+        elif itk.is_segmentation(case.label[0]):
+            case = replace(case, image=next(whole, case.label))
         cases.append(case)
     return replace(truth, dataset=replace(truth.dataset, cases=tuple(cases)))
+
+
+def cut_references(truth: References, candidates: Sequence[Candidate], config: PrepareConfig) -> References:
+    """The references in the configured plane; with "auto" in that of the predictions, or as most were acquired.
+
+    Args:
+        truth: as opened.
+        candidates: the predictions; those of other tools tell no plane.
+        config: tells the plane, or "auto".
+    """
+    told = (candidate.info.plane for candidate in candidates if candidate.info is not None)
+    plane = next(told, None) if config.plane == "auto" else config.plane
+    if plane is None:
+        plane = choose_plane("auto", truth.layout, truth.dataset, config.workers)[0]
+    return replace(truth, layout=cut_layout(truth.layout, plane), plane=plane)
 
 
 def pairs_of(
@@ -149,7 +173,7 @@ def read_reference(layout: Layout, case: SourceCase, dataset: SourceDataset, tab
     image = layout.read_geometry(case)
     ids = read_labels(layout, case, dataset, image)
     file = case.label[0]
-    own: Geometry = images.read_geometry(file) if images.is_volume(file) else image
+    own: Geometry = in_plane(images.read_geometry(file), image.plane) if images.is_volume(file) else image
     absent = missing_structures(case, dataset)
     remark = f"the reference has no file of {', '.join(absent)}, which counts as empty." if absent else ""
     return Reference(table[ids], image, own, remark)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from caseunet.errors import UserError
-from caseunet.sources.coding import palette
-from caseunet.types import Color, Label, LabelCoding, LabelMap
+from caseunet.sources.coding import classes_of, palette
+from caseunet.types import IGNORE, Color, Label, LabelCoding, LabelMap
 
 UNNAMED = re.compile(r"foreground|class -?\d+|#[0-9a-f]{6}")
 """What a class is called that no file names."""
@@ -88,6 +88,7 @@ def share_classes(reference: LabelMap, predictions: Mapping[str, LabelMap | None
     tables = {}
     for name, side in combined.items():
         table = np.zeros(256, np.uint8)
+        table[IGNORE] = IGNORE
         for number, members in enumerate(side):
             table[number] = order.index(members) + 1 if members else 0
         tables[name] = table
@@ -112,7 +113,7 @@ def named_by_predictions(
         reference: the values that were found.
         predictions: {model: the values and names of its classes}; None where these have no names.
     """
-    values = list(reference.codes)
+    values = list(classes_of(reference))
     for model, coding in predictions.items():
         if coding is None or coding.colored != reference.colored:
             continue
@@ -126,7 +127,8 @@ def named_by_predictions(
                 f"The references do not name their classes: their values were taken for those of {model} ({told}). "
                 "Give --labels labels.json where they mean something else."
             )
-            return coding, remark
+            ignored = {value: IGNORE for value, i in reference.codes.items() if i == IGNORE}
+            return coding.model_copy(update={"codes": coding.codes | ignored}), remark
     return reference, ""
 
 

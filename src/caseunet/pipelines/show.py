@@ -64,8 +64,9 @@ def show(
     frames = all(int(prepared.cases.at[sample.case, "slices"]) == 1 for sample in samples)
     columns = min(len(samples), FRAMES_IN_A_ROW if frames else slices)
     height, width = patch_size
+    plane = "" if frames or preprocessing.plane == "axial" else f"{preprocessing.plane} slices · "
     title = (
-        f"{prepared.info.source_format} · {prepared.info.modality} · patches of {height}×{width} · "
+        f"{prepared.info.source_format} · {prepared.info.modality} · {plane}patches of {height}×{width} · "
         f"augmentation {config.augment.strength} · left as loaded, right as augmented"
     )
     figure = contact_sheet(_cells(batch, preprocessing), columns, prepared.info.label_map.labels, title)

@@ -16,7 +16,7 @@ from lightning_fabric import Fabric
 from matplotlib.figure import Figure
 from PIL import Image
 
-from caseunet.bundle import Architecture, Bundle, Recipe, Score, TrainingData, add_quality, load_bundle, save_bundle
+from caseunet.bundle import Architecture, Bundle, Recipe, Score, TrainingData, add_validation, load_bundle, save_bundle
 from caseunet.config import Config, ModelConfig, load_config
 from caseunet.data.loader import plan_patch_size, plan_preprocessing
 from caseunet.data.store import Prepared
@@ -43,8 +43,8 @@ from caseunet.files import (
 )
 from caseunet.losses import create_loss, inverse_frequency_weights
 from caseunet.models import create_model, planned_arguments
-from caseunet.pipelines.calibration import learn_quality
 from caseunet.pipelines.fine_tuning import start_from_bundle
+from caseunet.pipelines.validation import validate_bundle
 from caseunet.progress import Display, counted
 from caseunet.training.devices import OwnRanks, create_fabric, launch, ranks_from_outside
 from caseunet.training.loop import Trained, fit
@@ -197,9 +197,13 @@ def _train(
         if fabric.is_global_zero:
             _save(run, trained, prepared, config, architecture, preprocessing)
         fabric.barrier()  # what follows may take long, and the others need not wait for it
-        if fabric.is_global_zero and config.training.quality:
+        if fabric.is_global_zero:
             saved = load_bundle(run / "bundle")
-            add_quality(saved, learn_quality(saved, prepared, fold, str(fabric.device), display))
+            learn = config.training.quality
+            measured = validate_bundle(saved, prepared, fold, str(fabric.device), display, learn)
+            bundle = add_validation(saved, *measured)
+            if bundle.info.validation.caution:
+                display.say(f"  {bundle.info.validation.caution}", "yellow")
 
 
 def _introduce(

@@ -4,23 +4,31 @@ import colorsys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic import ValidationError
 
 from caseunet.errors import UserError
 from caseunet.files import read_json
-from caseunet.types import Color, Label, LabelCoding, LabelMap
+from caseunet.types import IGNORE, Color, Label, LabelCoding, LabelMap, Mask
 
 COVERED = 0.6
 """Share of the pixels that classes cover at least; where they do not, the masks are no masks but photographs."""
+
+BACKGROUND = "background"
+"""Name of class 0; a segment that is called so is no other class."""
 
 LEAST = 20
 """Pixels from which the exact colour of thin things can be a class."""
 
 NEAR = 48.0
 """Colours nearer than this to a commoner one are taken for its smoothed or lossy copies."""
+
+
+IGNORE_NAMES = frozenset({"ignore", "ignored", "void", "unlabeled", "unlabelled", "dont care", "don't care"})
+"""Names, in small letters, under which descriptions list pixels that nobody judged."""
 
 
 def palette(n: int) -> tuple[Color, ...]:
@@ -37,6 +45,7 @@ def coding_of(
     structures: Mapping[str, Sequence[int]] | None = None,
     colors: Mapping[int, Color] | None = None,
     colored: bool = False,
+    ignore: Iterable[int] = (),
 ) -> LabelCoding:
     """A coding from {value in the file: class name}; classes are numbered in that order, the first is the background.
 
@@ -45,6 +54,7 @@ def coding_of(
         structures: {scored structure: values}; every foreground class by itself if not given.
         colors: {value: colour to draw the class in}.
         colored: whether the values are colours; then they are the classes' colours too.
+        ignore: values, or colours, of pixels that nobody judged.
 
     Raises:
         ValueError: fewer than two classes, or names or colours that occur twice.
@@ -59,13 +69,16 @@ def coding_of(
         labels = tuple(Label(id=i, name=names[code], color=drawn[i]) for code, i in codes.items())
         scored = {names[code]: (code,) for code in list(names)[1:]} if structures is None else structures
         members = {name: tuple(codes[value] for value in values) for name, values in scored.items()}
-        return LabelCoding(label_map=LabelMap(labels=labels, structures=members), codes=codes, colored=colored)
+        meaning = codes | dict.fromkeys(ignore, IGNORE)
+        return LabelCoding(label_map=LabelMap(labels=labels, structures=members), codes=meaning, colored=colored)
     except ValidationError as error:
         raise ValueError(_reason(error)) from error
 
 
 def read_labels_json(path: Path, colored: bool = True) -> LabelCoding:
     """The classes that a ``labels.json`` names: a list, or {"classes": a list}, of name, classid and color.
+
+    An entry called as one of :data:`IGNORE_NAMES` is no class: its pixels are those that nobody judged.
 
     Args:
         path: the file.
@@ -78,6 +91,8 @@ def read_labels_json(path: Path, colored: bool = True) -> LabelCoding:
     entries: Any = content.get("classes") if isinstance(content, dict) else content
     try:
         entries = sorted(entries, key=lambda entry: entry["classid"])
+        ignored = [entry for entry in entries if str(entry["name"]).lower() in IGNORE_NAMES]
+        entries = [entry for entry in entries if entry not in ignored]
         ids = [entry["classid"] for entry in entries]
         if not all(isinstance(number, int) for number in ids) or len(set(ids)) < len(ids) or ids[:1] != [0]:
             raise UserError(f"{path}: label ids must be whole numbers from 0 (the background), each once, not {ids}.")
@@ -93,6 +108,7 @@ def read_labels_json(path: Path, colored: bool = True) -> LabelCoding:
     except (TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{path}: expected a list of classes, each with name, color and classid.") from error
     codes = {packed(label.color): label.id for label in labels} if colored else {n: i for i, n in enumerate(ids)}
+    codes |= {packed(entry["color"]) if colored else entry["classid"]: IGNORE for entry in ignored}
     return LabelCoding(label_map=label_map, codes=codes, colored=colored)
 
 
@@ -115,49 +131,216 @@ class CodeCount:
     at: tuple[int, int, int]
 
 
-def find_coding(masks: Iterable[tuple[bool, Sequence[CodeCount]]]) -> LabelCoding | None:
+class MaskValues(NamedTuple):
+    """The values of one mask: whether they are colours, how often each occurs, and what the file tells of them.
+
+    ``palette`` and ``names`` are those of its :class:`Mask`.
+    """
+
+    colored: bool
+    counts: Sequence[CodeCount]
+    palette: Mapping[int, int] = MappingProxyType({})
+    names: Mapping[int, str] = MappingProxyType({})
+
+
+def find_coding(masks: Iterable[MaskValues]) -> LabelCoding | None:
     """The classes that masks show, where no file names them.
 
-    Small grey values are ids, each a class. A colour, or a grey value of masks that reach 128, stands for a class if
-    somewhere it fills a 3×3 square, which the mixtures at smoothed edges do not, and is not within :data:`NEAR` of a
-    commoner one, as lossy copies are. Things too thin for that, a thread or a needle, have a colour that is no mixture
-    of two classes and that much of what is left has exactly.
+    Masks that name their values have the classes of these names. Where palettes contradict each other, the colours
+    that they show are the values.
+
+    Small grey values are ids, each a class. 255 beside ids from 0 on without a gap marks pixels that nobody judged, as
+    in Pascal VOC, unless it stands in masks of 0 and 255 alone. A colour, or a grey value of masks that reach 128,
+    stands for a class if somewhere it fills a 3×3 square, which the mixtures at smoothed edges do not, and is not
+    within :data:`NEAR` of a commoner one, as lossy copies are. Things too thin for that, a thread or a needle, have a
+    colour that is no mixture of two classes and that much of what is left has exactly.
 
     Args:
-        masks: for each mask whether its values are colours, and the values.
+        masks: the values of each.
 
     Returns:
         The coding, or None if the masks show fewer than two classes, more than a class id can number, or
         leave much of the pixels to no class.
     """
     masks = list(masks)
-    colored = any(in_color for in_color, _ in masks)
+    if any(mask.names for mask in masks):
+        return _named_coding(masks)
+    colored = any(mask.colored for mask in masks) or bool(palette_conflict(masks))
     pixels: dict[int, int] = {}
     inner: dict[int, int] = {}
     flat: dict[int, int] = {}
-    for in_color, counts in masks:
-        for count in counts:
-            code = count.code * 0x010101 if colored and not in_color else count.code
+    for mask in masks:
+        for count in mask.counts:
+            code = _shown(count.code, mask) if colored else count.code
             pixels[code] = pixels.get(code, 0) + count.pixels
             inner[code] = inner.get(code, 0) + count.inner
             flat[code] = flat.get(code, 0) + count.flat
+    ignore: list[int] = []
     if not colored and _are_ids(pixels, flat):
         codes = sorted(code for code in pixels if code >= 0)  # no class is negative
         if len(codes) > 2 and _stands_for_one(masks):
             codes.remove(255)
-    elif not colored and set(pixels) == {0, 1, 255}:  # some masks 0 and 1, some 0 and 255: the latter are the fault
-        codes = [0, 1]
+        elif codes == [*range(len(codes) - 1), 255] and len(codes) > 2:
+            ignore = [codes.pop()]
+    elif not colored and set(pixels) == {0, 1, 255}:
+        codes = [0, 1]  # where some masks hold 0 and 1, some 0 and 255, the latter are the fault
+        if not _stands_for_one(masks):
+            stray = 2 * flat[1] < pixels[1] and 20 * pixels[1] < pixels[255]  # 1s at the edges of what 255 means
+            codes, ignore = ([], []) if stray else ([0, 1], [255])
     else:
         codes = _distinct(pixels, inner, flat, colored)
-    covered = sum(pixels[code] for code in codes)
+    covered = sum(pixels[code] for code in (*codes, *ignore))
     if not 2 <= len(codes) <= 255 or covered < COVERED * sum(pixels.values()):
         return None
-    if colored:
+    if colored and (len(codes) > 2 or any(len(set(unpacked(code))) > 1 for code in codes)):
         names = [f"#{code:06x}" for code in codes]
     else:
         names = [f"class {code}" for code in codes] if len(codes) > 2 else ["background", "foreground"]
     names[0] = "background"
-    return coding_of(dict(zip(codes, names, strict=True)), colored=colored)
+    colors = None if colored else _common_palette(masks, codes)
+    return coding_of(dict(zip(codes, names, strict=True)), colors=colors, colored=colored, ignore=ignore)
+
+
+def palette_conflict(masks: Iterable[MaskValues]) -> str:
+    """Why not the indices but the colours of palettes tell the classes of masks; "" where indices can.
+
+    Indices can where each stands for one colour everywhere, each colour for one index, unless a mask tells apart two
+    indices of one colour. A grey mask's values are indices where palettes use them, or else colours. Index 0 is the
+    background, so of two indices it must not be the one that is not black.
+    """
+    masks = list(masks)
+    palettes = [mask.palette for mask in masks if mask.palette and not mask.colored]
+    color_of: dict[int, int] = {}
+    together = {color for palette in palettes for color in palette.values() if _times(color, palette) > 1}
+    for palette in palettes:
+        index_of = {color: index for index, color in color_of.items()}
+        for index, color in palette.items():
+            before = color_of.get(index, color)
+            if before != color:
+                return f"palettes show the value {index} as #{before:06x} and as #{color:06x}"
+            other = index_of.get(color, index)
+            if other != index and color not in together:
+                return f"palettes show #{color:06x} as the values {other} and {index}"
+        color_of |= palette
+    if _is_inverted(color_of):
+        return f"palettes show the value 0 as #{color_of[0]:06x} and another as black"
+    grey = {count.code for mask in masks if not (mask.palette or mask.colored) for count in mask.counts}
+    shown = {color & 255 for color in color_of.values() if len(set(unpacked(color))) == 1}
+    if color_of and not grey <= set(color_of) and grey <= shown:
+        return f"grey masks hold {max(grey)} where palettes show it"
+    return ""
+
+
+@dataclass(frozen=True)
+class Translation:
+    """A mask's values as a coding counts them.
+
+    Attributes:
+        codes: {value in the mask: value of the coding}; None where all are the same.
+        problem: why it cannot be told; "" where it can.
+        remark: what should be known of it.
+    """
+
+    codes: Mapping[int, int] | None = None
+    problem: str = ""
+    remark: str = ""
+
+    def apply(self, codes: np.ndarray) -> np.ndarray:
+        """Of values (S, H, W)."""
+        if self.codes is None:
+            return codes
+        values, places = np.unique(codes, return_inverse=True)
+        return np.array([self.codes.get(v, v) for v in values.tolist()], np.int32)[places].reshape(codes.shape)
+
+
+def translate(mask: Mask | MaskValues, coding: LabelCoding) -> Translation:
+    """What the values of a mask are in a data set's coding: by their names, by colours, or as they are."""
+    if mask.names:
+        return _by_name(mask.names, _values(mask), coding)
+    if coding.by_name and any(_values(mask)):
+        return Translation(problem="names no segments, though other masks do and number them differently")
+    if mask.colored:
+        return Translation()
+    if coding.colored:
+        return Translation({value: _shown(value, mask) for value in _values(mask)})
+    palette = mask.palette
+    drawn = {
+        packed(label.color): code for code, i in classes_of(coding).items() for label in (coding.label_map.labels[i],)
+    }
+    if not palette or any(_times(color, palette) > 1 for color in palette.values()):
+        return Translation()
+    remark = "its palette's colours were compared, not its indices"
+    if all(color in drawn for color in palette.values()):
+        codes = {index: drawn[color] for index, color in palette.items()}
+    elif all(len(set(unpacked(color))) == 1 and color & 255 in coding.codes for color in palette.values()):
+        codes = {index: color & 255 for index, color in palette.items()}
+    elif _is_inverted(palette):
+        return Translation(problem=f"its palette shows the value 0 as #{palette[0]:06x} and another as black")
+    else:
+        return Translation()
+    same = all(coding.codes.get(index) == coding.codes[code] for index, code in codes.items())
+    return Translation() if same else Translation(codes, remark=remark)
+
+
+def _by_name(names: Mapping[int, str], values: Sequence[int], coding: LabelCoding) -> Translation:
+    code_of = {coding.label_map.names[i].casefold(): code for code, i in classes_of(coding).items()}
+    if not coding.by_name and not any(name.casefold() in code_of for name in names.values()):
+        return Translation()  # "Segment_1": only values tell
+    named = {value: names.get(value, str(value)) for value in values if value}
+    unknown = [name for name in named.values() if name.casefold() not in code_of]
+    if unknown:
+        known = ", ".join(coding.label_map.names[1:])
+        return Translation(problem=f'holds the segment "{unknown[0]}", which is no class; the classes are {known}')
+    return Translation({value: code_of[name.casefold()] for value, name in named.items()})
+
+
+def _named_coding(masks: Sequence[MaskValues]) -> LabelCoding | None:
+    """The classes that masks name: values where all number them alike, else numbers in order of appearance."""
+    first: dict[str, tuple[int, str, int | None]] = {}
+    values: dict[int, set[str]] = {}
+    for mask in masks:
+        for value, name in mask.names.items():
+            if name.casefold() == BACKGROUND:
+                continue
+            first.setdefault(name.casefold(), (value, name, mask.palette.get(value)))
+            values.setdefault(value, set()).add(name.casefold())
+    numbers = {key: value for value, keys in values.items() for key in keys}
+    alike = all(len(keys) == 1 for keys in values.values()) and len(numbers) == len(values)
+    if not 1 <= len(first) <= 254:
+        return None
+    order = sorted(first.values()) if alike else list(first.values())
+    names = {0: BACKGROUND} | {value if alike else n: name for n, (value, name, _) in enumerate(order, 1)}
+    colors = [(0, 0, 0), *(None if color is None else unpacked(color) for _, _, color in order)]
+    distinct = None not in colors and len(set(colors)) == len(colors)
+    drawn = {code: color for code, color in zip(names, colors, strict=True) if color} if distinct else None
+    return coding_of(names, colors=drawn).model_copy(update={"by_name": not alike})
+
+
+def _values(mask: Mask | MaskValues) -> list[int]:
+    """That occur in a mask."""
+    return [count.code for count in mask.counts] if isinstance(mask, MaskValues) else np.unique(mask.codes).tolist()
+
+
+def _common_palette(masks: Sequence[MaskValues], codes: Sequence[int]) -> dict[int, Color] | None:
+    """The colours in which palettes show values: to draw the classes in, if they tell them apart."""
+    color_of = {index: color for mask in masks for index, color in mask.palette.items()}
+    colors = {code: unpacked(color_of[code]) for code in codes if code in color_of}
+    vivid = len(set(colors.values())) == len(codes) and any(len(set(color)) > 1 for color in colors.values())
+    return colors if vivid else None
+
+
+def _shown(value: int, mask: Mask | MaskValues) -> int:
+    """The colour in which a mask shows a value."""
+    return value if mask.colored else mask.palette.get(value, value * 0x010101)
+
+
+def _is_inverted(palette: Mapping[int, int]) -> bool:
+    """Whether of two values 0 is not black, but the other one is."""
+    return len(palette) == 2 and palette.get(0, 0) != 0 and 0 in palette.values()
+
+
+def _times(color: int, palette: Mapping[int, int]) -> int:
+    return list(palette.values()).count(color)
 
 
 def _reason(error: ValidationError) -> str:
@@ -175,9 +358,9 @@ def unpacked(code: int) -> Color:
     return (code >> 16 & 255, code >> 8 & 255, code & 255)
 
 
-def as_colors(grey: np.ndarray) -> np.ndarray:
-    """Grey values as colours 0xRRGGBB."""
-    return grey.astype(np.int32) * 0x010101
+def classes_of(coding: LabelCoding) -> dict[int, int]:
+    """{value or colour: class id}, without those that nobody judged."""
+    return {code: i for code, i in coding.codes.items() if i != IGNORE}
 
 
 def decode(codes: np.ndarray, coding: LabelCoding, extra: Mapping[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -211,7 +394,7 @@ def snap(codes: np.ndarray, ids: np.ndarray, unknown: np.ndarray, coding: LabelC
         Class ids (S, H, W).
     """
     values = np.zeros((len(coding.label_map), 3))
-    for code, i in coding.codes.items():
+    for code, i in classes_of(coding).items():
         values[i] = unpacked(code) if coding.colored else (code, 0, 0)
     snapped = ids.copy()
     for s in np.flatnonzero(unknown.any(axis=(1, 2))):
@@ -223,20 +406,20 @@ def snap(codes: np.ndarray, ids: np.ndarray, unknown: np.ndarray, coding: LabelC
             else code[:, None] * [1, 0, 0]
         )
         distance = np.linalg.norm(own[:, None] - values, axis=2)  # (pixels, classes)
-        known = np.pad(np.where(unknown[s], 255, ids[s]), 2, constant_values=255)
+        known = np.pad(np.where(unknown[s], IGNORE, ids[s]), 2, constant_values=IGNORE)
         near = np.zeros(distance.shape, bool)
         for dy in range(5):
             for dx in range(5):
                 around = known[rows + dy, columns + dx]
-                near[np.flatnonzero(around != 255), around[around != 255]] = True
+                near[np.flatnonzero(around != IGNORE), around[around != IGNORE]] = True
         near |= ~near.any(axis=1, keepdims=True)
         snapped[s, rows, columns] = np.where(near, distance, np.inf).argmin(axis=1)
     return snapped
 
 
-def _stands_for_one(masks: Sequence[tuple[bool, Sequence[CodeCount]]]) -> bool:
+def _stands_for_one(masks: Sequence[MaskValues]) -> bool:
     """Whether 255 is only in masks that hold nothing but 0 and 255, among masks of ids: a fault, not a class."""
-    having = [{count.code for count in counts} for _, counts in masks]
+    having = [{count.code for count in mask.counts} for mask in masks]
     with_255 = [codes for codes in having if 255 in codes]
     return bool(with_255) and all(codes <= {0, 255} for codes in with_255)
 

@@ -96,7 +96,7 @@ def read_geometry(case: SourceCase) -> Geometry:
     return dicom.read_geometry(case.image)
 
 
-def read_image(case: SourceCase, rgb: bool) -> Picture:
+def read_image(case: SourceCase, rgb: bool, nan: float | None = None) -> Picture:
     return dicom.read_series(case.image)
 
 

@@ -104,7 +104,7 @@ def read_geometry(case: SourceCase) -> Geometry:
     return Geometry(shape=CUT if shape == RECORDED else shape)
 
 
-def read_image(case: SourceCase, rgb: bool) -> Picture:
+def read_image(case: SourceCase, rgb: bool, nan: float | None = None) -> Picture:
     picture = raster.read_image(case.image[0], 3 if rgb else 1)
     pixels = _cut(picture.pixels)
     return Picture(np.ascontiguousarray(pixels), Geometry(shape=pixels.shape[-2:]))

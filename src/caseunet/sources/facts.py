@@ -2,19 +2,20 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from PIL import Image
 
 from caseunet.errors import BadValuesError, UserError
+from caseunet.imaging.body import Box, find_body_box, mark_edge
 from caseunet.io.geometry import orientation_of
-from caseunet.sources.coding import CodeCount
+from caseunet.sources.coding import CodeCount, MaskValues, classes_of
 from caseunet.sources.layout import Finding, Layout, SourceCase, SourceDataset
-from caseunet.sources.reading import Misplaced, placement, to_ids
+from caseunet.sources.reading import Misplaced, lay_on_index, placement, read_repaired_image, to_ids
 from caseunet.sources.repair import CaseRepair
-from caseunet.types import Geometry, Mask, Picture
+from caseunet.types import Geometry, Mask, Picture, Plane
 
 SAMPLE = 200_000
 """Pixels from which percentiles are taken."""
@@ -35,22 +36,26 @@ class ImageFacts:
         stored: numeric type.
         spacing: millimetres between slices, rows, columns; None without a position.
         orientation: of the file's axes, "LPS".
+        plane: of the slices.
         range: lowest, 0.5th percentile, median, 99.5th percentile, highest.
         constant_slices: slices in which all pixels are equal.
         content: hash of the pixels.
         likeness: small picture of unit length with mean 0, (D, h, w); None if all pixels are equal.
         remarks: of its :class:`Geometry`.
+        body_box: of a CT what is kept when the air around the body is cut off; None where nothing would be.
     """
 
     shape: tuple[int, int, int, int]
     stored: str
     spacing: tuple[float, float, float] | None
     orientation: str
+    plane: Plane
     range: tuple[float, float, float, float, float]
     constant_slices: int
     content: str
     likeness: np.ndarray | None
     remarks: tuple[str, ...] = ()
+    body_box: Box | None = None
 
 
 @dataclass(frozen=True)
@@ -61,11 +66,15 @@ class MaskFacts:
         stored: numeric type or image mode in the file.
         colored, fractional: as of :class:`Mask`.
         misplaced, misplacement: what is wrong with its shape or place, and in words.
+        turned: of a misplaced one, whether its axes run otherwise than its image's.
+        on_index: of a misplaced one, whether its file has the shape of its image's.
         lost: whether its affine is the identity and its image's is not.
         counts: of its values, most frequent first; classes that are known, and the most frequent others.
+        palette, names: as of :class:`Mask`.
         rest: (how many values, on how many pixels) are not among ``counts``.
         content: hash of the values.
         remarks: of its :class:`Geometry`.
+        outside: values that lie, all or in part, out of the image's ``body_box`` or at its edge.
     """
 
     stored: str
@@ -73,11 +82,16 @@ class MaskFacts:
     fractional: int
     misplaced: Misplaced
     misplacement: str
+    turned: bool
+    on_index: bool
     lost: bool
     counts: tuple[CodeCount, ...]
     rest: tuple[int, int]
     content: str
     remarks: tuple[str, ...] = ()
+    palette: Mapping[int, int] = field(default_factory=dict)
+    names: Mapping[int, str] = field(default_factory=dict)
+    outside: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -98,9 +112,11 @@ def measure(layout: Layout, case: SourceCase, dataset: SourceDataset) -> CaseFac
     mask: MaskFacts | None = None
     geometry: Geometry | None = None
     try:
-        picture = layout.read_image(case, dataset.modality == "rgb")
+        picture = read_repaired_image(layout, case, dataset)
         geometry = picture.geometry
         image = _image_facts(picture)
+        if dataset.modality == "ct":
+            image = replace(image, body_box=find_body_box(picture.pixels))
     except Exception as error:  # a file can be damaged in ways that no library foresees
         findings.append(_unreadable(error, case, dataset, is_mask=False))
     try:
@@ -109,18 +125,26 @@ def measure(layout: Layout, case: SourceCase, dataset: SourceDataset) -> CaseFac
             if geometry is not None:
                 found = layout.read_mask(case, dataset, geometry)
                 mask = _mask_facts(found, geometry, dataset, case)
+                if image is not None and image.body_box is not None and not mask.misplaced:
+                    mask = replace(mask, outside=_codes_outside(found.codes, image.body_box))
     except Exception as error:
         findings.append(_unreadable(error, case, dataset, is_mask=True))
     return CaseFacts(case.id, case.group, image, mask, tuple(findings))
 
 
-def measure_mask(layout: Layout, case: SourceCase, dataset: SourceDataset) -> tuple[bool, tuple[CodeCount, ...]] | None:
-    """Whether the values of a case's mask are colours, and the values; None if it cannot be read."""
+def _codes_outside(codes: np.ndarray, box: Box) -> frozenset[int]:
+    """Values of a mask (S, H, W) out of a box or at its edge."""
+    edge = mark_edge(box, codes.shape[1:])
+    return frozenset(code for plane in _narrow(codes) for code in _histogram(plane[edge]))
+
+
+def measure_mask(layout: Layout, case: SourceCase, dataset: SourceDataset) -> MaskValues | None:
+    """The values of a case's mask; None if it cannot be read."""
     try:
         mask = layout.read_mask(case, dataset, layout.read_geometry(case))
     except UserError:
         return None
-    return mask.colored, count_codes(mask.codes, mask.colored)[0]
+    return MaskValues(mask.colored, count_codes(mask.codes, mask.colored)[0], mask.palette, mask.names)
 
 
 def count_codes(
@@ -134,8 +158,7 @@ def count_codes(
         known: values that are never left.
         areas: whether to look which pixels lie inside an area, which takes half of the time.
     """
-    if codes.dtype != np.uint8 and codes.size and codes.min() >= 0 and codes.max() < 256:
-        codes = codes.astype(np.uint8)
+    codes = _narrow(codes)
     pixels, flat, inner = Counter[int](), Counter[int](), Counter[int]()
     first: dict[int, int] = {}
     wide = colored or (codes.size > 0 and codes.max() >= 128)  # small values are ids, of which near is not alike
@@ -187,6 +210,7 @@ def _image_facts(picture: Picture) -> ImageFacts:
         stored=str(pixels.dtype),
         spacing=geometry.spacing,
         orientation=orientation_of(geometry),
+        plane=geometry.plane,
         range=(float(lowest.min()), float(low), float(middle), float(high), float(highest.max())),
         constant_slices=int(np.count_nonzero(lowest == highest)),
         content=_content(pixels),
@@ -197,27 +221,36 @@ def _image_facts(picture: Picture) -> ImageFacts:
 
 def _mask_facts(mask: Mask, image: Geometry, dataset: SourceDataset, case: SourceCase) -> MaskFacts:
     repair = dataset.repairs.get(case.id)
+    if repair is not None and repair.affine == "index":
+        mask = lay_on_index(mask, image)
     misplaced, misplacement = placement(mask, image, repair)
     in_slices = image.affine is None  # volumes are not smoothed, so areas tell only where classes must be found
     coding = dataset.coding
     if repair is not None and repair.snap and coding is not None and not misplaced:  # counted as it will be prepared
-        code_of = {i: code for code, i in coding.codes.items()}
-        codes = np.array([code_of[i] for i in range(len(code_of))])[to_ids(mask, case, dataset, coding)]
-        mask = replace(mask, codes=codes, colored=coding.colored)
+        code_of = np.zeros(256, np.int64)
+        for code, i in coding.codes.items():
+            code_of[i] = code
+        codes = code_of[to_ids(mask, case, dataset, coding)]
+        names = {code: coding.label_map.names[i] for code, i in classes_of(coding).items()} if mask.names else {}
+        mask = replace(mask, codes=codes, colored=coding.colored, palette={}, names=names)
     known = {} if coding is None else coding.codes
     counts, rest = count_codes(mask.codes, mask.colored, known, areas=in_slices or coding is None)
-    kept = repair is not None and repair.affine == "image"
+    kept = repair is not None and repair.affine != "own"
     return MaskFacts(
         stored=mask.stored,
         colored=mask.colored,
         fractional=mask.fractional,
         misplaced=misplaced,
         misplacement=misplacement,
+        turned=bool(misplaced) and orientation_of(mask.geometry) != orientation_of(image),
+        on_index=bool(misplaced) and mask.geometry.shape == image.shape,
         lost=mask.laid and not kept,
         counts=counts,
         rest=rest,
         content=_content(mask.codes),
         remarks=mask.geometry.remarks,
+        palette=mask.palette,
+        names=mask.names,
     )
 
 
@@ -227,6 +260,9 @@ def _unreadable(error: Exception, case: SourceCase, dataset: SourceDataset, is_m
     files = case.label if is_mask else case.image
     named = next((path for path in files if text.startswith(f"{path}: ")), files[0])
     kind = "not-finite" if isinstance(error, BadValuesError) else "unreadable"
+    repair = CaseRepair(drop=True, why=f"{'mask' if is_mask else 'image'} {kind}")
+    if kind == "not-finite" and not is_mask:
+        repair = CaseRepair(nan=-1024 if dataset.modality == "ct" else 0, why="image not-finite")
     if not isinstance(error, UserError):
         text = f"cannot be read: {type(error).__name__}: {text}"
     return Finding(
@@ -236,7 +272,7 @@ def _unreadable(error: Exception, case: SourceCase, dataset: SourceDataset, is_m
         advice="Get the file again, or leave the case out.",
         case=case.id,
         file=dataset.relative(named),
-        repair=CaseRepair(drop=True, why=f"{'mask' if is_mask else 'image'} {kind}"),
+        repairs=(repair,),
     )
 
 
@@ -244,6 +280,12 @@ def _content(array: np.ndarray) -> str:
     digest = hashlib.blake2b(str(array.shape).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
+
+
+def _narrow(codes: np.ndarray) -> np.ndarray:
+    """The same values in 8 bits where these hold them: they are counted faster."""
+    fits = codes.dtype != np.uint8 and codes.size > 0 and codes.min() >= 0 and codes.max() < 256
+    return codes.astype(np.uint8) if fits else codes
 
 
 def _histogram(values: np.ndarray) -> Counter[int]:

@@ -12,18 +12,31 @@ import numpy as np
 
 from caseunet.progress import counted
 from caseunet.sources.alike import copies, near_copies
-from caseunet.sources.coding import NEAR, CodeCount, find_coding, unpacked
+from caseunet.sources.coding import (
+    NEAR,
+    CodeCount,
+    MaskValues,
+    Translation,
+    classes_of,
+    find_coding,
+    palette_conflict,
+    translate,
+    unpacked,
+)
 from caseunet.sources.facts import CaseFacts, MaskFacts
 from caseunet.sources.layout import LEVELS, Finding, Level, SourceCase, SourceDataset
 from caseunet.sources.reading import known_codes
 from caseunet.sources.repair import CaseRepair, code_text
-from caseunet.types import LabelCoding, Split
+from caseunet.types import IGNORE, LabelCoding, Split
 
 SMALLEST = 32
 """Pixels each way that the networks need."""
 
 FEWEST = 8
 """Cases from which what is usual can be told."""
+
+PALETTES = "Name the classes' colours in the labels of a plan (colored: true), or save the masks as grey ids."
+"""Advice where palettes contradict each other."""
 
 FAR = 8.0
 """Robust standard deviations from the median beyond which an intensity is unusual."""
@@ -34,7 +47,7 @@ def settle_coding(dataset: SourceDataset, facts: Sequence[CaseFacts]) -> SourceD
     masks = [case.mask for case in facts if case.mask is not None]
     if dataset.coding is not None or not masks:
         return dataset
-    coding = find_coding((mask.colored, mask.counts) for mask in masks)
+    coding = find_coding(_values(mask) for mask in masks)
     return replace(dataset, coding=coding, findings=(*dataset.findings, _found_coding(coding, masks)))
 
 
@@ -48,11 +61,17 @@ def judge(dataset: SourceDataset, facts: Sequence[CaseFacts], split: Split | Non
     """
     findings = [*dataset.findings, *(finding for case in facts for finding in case.findings)]
     findings += _missing_masks(dataset)
+    findings += _palettes(facts, dataset)
     by_id = {case.id: case for case in dataset.cases}
     for case in facts:
         findings += _of_mask(case, by_id[case.id], dataset)
         findings += _of_image(case, by_id[case.id], dataset)
-    findings += [*_channels(facts, by_id, dataset), *_unusual(facts, by_id, dataset), *_orientations(facts)]
+    findings += [
+        *_channels(facts, by_id, dataset),
+        *_depths(facts, by_id, dataset),
+        *_unusual(facts, by_id, dataset),
+        *_orientations(facts),
+    ]
     findings += _classes(facts, dataset)
     findings += _copied(facts, by_id, dataset, split)
     if dataset.format == "folder":
@@ -61,11 +80,11 @@ def judge(dataset: SourceDataset, facts: Sequence[CaseFacts], split: Split | Non
 
 
 def class_pixels(mask: MaskFacts, coding: LabelCoding, repair: CaseRepair | None = None) -> dict[int, int]:
-    """{class id: pixels} of a mask, as its values say; values that are no class are not counted."""
+    """{class id: pixels} of a mask, as its values say; values that are no class, or ignored, are not counted."""
     meaning = {**coding.codes, **(repair.map if repair else {})}
     found: dict[int, int] = dict.fromkeys(range(len(coding.label_map)), 0)
     for count in _counts(mask, coding):
-        if count.code in meaning:
+        if meaning.get(count.code, IGNORE) != IGNORE:
             found[meaning[count.code]] += count.pixels
     return found
 
@@ -77,8 +96,16 @@ def unknown_counts(mask: MaskFacts, coding: LabelCoding, repair: CaseRepair | No
 
 
 def _counts(mask: MaskFacts, coding: LabelCoding) -> list[CodeCount]:
-    grey = coding.colored and not mask.colored
-    return [replace(count, code=count.code * 0x010101) if grey else count for count in mask.counts]
+    codes = _translation(mask, coding).codes or {}
+    return [replace(count, code=codes.get(count.code, count.code)) for count in mask.counts]
+
+
+def _translation(mask: MaskFacts, coding: LabelCoding) -> Translation:
+    return translate(_values(mask), coding)
+
+
+def _values(mask: MaskFacts) -> MaskValues:
+    return MaskValues(mask.colored, mask.counts, mask.palette, mask.names)
 
 
 def _found_coding(coding: LabelCoding | None, masks: Sequence[MaskFacts]) -> Finding:
@@ -91,13 +118,24 @@ def _found_coding(coding: LabelCoding | None, masks: Sequence[MaskFacts]) -> Fin
             advice="Look whether images and masks are swapped; else name the classes in a labels.json: a list of name, "
             "classid and, for colour masks, color.",
         )
-    shown = ", ".join(f"{code_text(c, coding.colored)} = {coding.label_map.names[i]}" for c, i in coding.codes.items())
-    gap = not coding.colored and set(coding.codes) not in ({0, 255}, set(range(len(coding.codes))))
+    classes = classes_of(coding)
+    shown = ", ".join(f"{code_text(c, coding.colored)} = {coding.label_map.names[i]}" for c, i in classes.items())
+    gap = not coding.colored and set(classes) not in ({0, 255}, set(range(len(classes))))
+    if any(mask.names for mask in masks):
+        return Finding(level="note", kind="found-classes", text=f"the masks name the classes: {shown}")
     text = f"no file names the classes; the masks show {shown}" + (" (the values have gaps)" if gap else "")
     advice = "Name them in a labels.json, or in the labels of a repair plan."
     level: Level = "note"
-    if not coding.colored and len(coding.codes) > 2 and 255 in coding.codes:
-        level, text = "warning", text + "; 255 often marks pixels that nobody labelled, which is not supported"
+    if len(classes) < len(coding.codes):
+        level, text = (
+            "warning",
+            text + "; 255 is taken for pixels that nobody judged, and left out of training and scores",
+        )
+    elif not coding.colored and len(classes) > 2 and 255 in classes:
+        level, text = (
+            "warning",
+            text + "; 255 often marks pixels that nobody judged: name it ignore in a labels.json then",
+        )
     if not coding.colored and 0 not in coding.codes:
         level, text = "warning", text + "; no mask holds 0, so the lowest value is taken for the background"
     return Finding(level=level, kind="found-classes", text=text, advice=advice)
@@ -112,15 +150,12 @@ def _about(
     advice: str = "",
     of_mask: bool = False,
     other: str | None = None,
-    repair: CaseRepair | None = None,
+    repairs: Sequence[CaseRepair] = (),
 ) -> Finding:
     """A finding about a case's image, or its mask."""
     file = dataset.relative((case.label if of_mask else case.image)[0])
-    if repair is not None and not repair.why:
-        repair = repair.model_copy(update={"why": kind})
-    return Finding(
-        level=level, kind=kind, text=text, advice=advice, case=case.id, file=file, other=other, repair=repair
-    )
+    told = tuple(repair if repair.why else repair.model_copy(update={"why": kind}) for repair in repairs)
+    return Finding(level=level, kind=kind, text=text, advice=advice, case=case.id, file=file, other=other, repairs=told)
 
 
 def _missing_masks(dataset: SourceDataset) -> Iterable[Finding]:
@@ -138,50 +173,73 @@ def _missing_masks(dataset: SourceDataset) -> Iterable[Finding]:
         yield Finding(level="note", kind="test-set", text=text)
 
 
+def _palettes(facts: Sequence[CaseFacts], dataset: SourceDataset) -> Iterable[Finding]:
+    """What palettes say against each other."""
+    conflict = palette_conflict(_values(case.mask) for case in facts if case.mask is not None)
+    if not conflict or dataset.coding is None:
+        return
+    if dataset.coding.colored:
+        yield Finding(level="note", kind="palettes", text=f"{conflict}; the colours were compared, not the values")
+    else:
+        text = f"{conflict}, so that values alone do not tell the classes"
+        yield Finding(level="error", kind="palettes", text=text, advice=PALETTES)
+
+
 def _of_mask(facts: CaseFacts, case: SourceCase, dataset: SourceDataset) -> Iterable[Finding]:
     mask, coding = facts.mask, dataset.coding
     if mask is None:
         return
     about = partial(_about, case, dataset, of_mask=True)
-    drop, place = CaseRepair(drop=True), CaseRepair(affine="image")
+    drop, place, index = CaseRepair(drop=True), CaseRepair(affine="image"), CaseRepair(affine="index")
     for remark in mask.remarks:
         yield about("warning", "remark", remark)
     if mask.misplaced == "shape":
         text = f"{mask.misplacement}; each pixel of the image needs one label"
-        yield about("error", "shape-differs", text, "Export the mask on the image's grid.", repair=drop)
+        repairs = [index] if mask.on_index else [drop]
+        yield about("error", "shape-differs", text, "Export the mask on the image's grid.", repairs=repairs)
         return
     if mask.misplaced == "place":
         advice = "Look at the picture; if the mask fits its image, take the image's position, else export it again."
-        yield about("error", "affine-differs", mask.misplacement, advice, repair=place)
+        repairs = [place, index] if mask.turned and mask.on_index else [place]
+        yield about("error", "affine-differs", mask.misplacement, advice, repairs=repairs)
     if mask.lost:
         text = "its affine is the identity, so its position is lost (as in LiTS case 53); it is laid on its image"
-        yield about("warning", "affine-lost", text, "Look at the picture, whether it fits.", repair=place)
-    if mask.fractional:
+        yield about("warning", "affine-lost", text, "Look at the picture, whether it fits.", repairs=[index])
+    repair = dataset.repairs.get(case.id)
+    if mask.fractional and not (repair and repair.round):
         text = f"holds {mask.fractional:,} values that are no whole numbers; it was interpolated"
-        yield about("error", "fractional", text, "Export it with nearest-neighbour interpolation.", repair=drop)
+        binary = {count.code for count in mask.counts} <= {0, 1}  # between more, rounding makes classes of edges
+        repairs = [CaseRepair(round=True)] if binary else [drop]
+        yield about("error", "fractional", text, "Export it with nearest-neighbour interpolation.", repairs=repairs)
         return
     if mask.stored.startswith("float"):
         yield about("note", "float-labels", f"labels are stored as {mask.stored}, all whole numbers")
     if coding is None:
         return
     jpeg = case.label[0].suffix.lower() in (".jpg", ".jpeg")
-    if jpeg and not coding.colored and len(coding.codes) > 2 and max(coding.codes) < 128:
+    if jpeg and not coding.colored and len(classes_of(coding)) > 2 and max(classes_of(coding)) < 128:
         text = "is a JPEG file, whose losses turn ids into others"
-        yield about("error", "lossy-ids", text, "Export masks as PNG.", repair=drop)
+        yield about("error", "lossy-ids", text, "Export masks as PNG.", repairs=[drop])
         return
-    repair = dataset.repairs.get(case.id)
+    translation = _translation(mask, coding)
+    if translation.remark:
+        yield about("warning", "remark", translation.remark)
+    if translation.problem:
+        advice = "Save the masks alike: as grey ids, or all with one palette."
+        yield about("error", "unlike-masks", translation.problem, advice, repairs=[drop])
+        return
     unknown = unknown_counts(mask, coding, repair)
     if unknown and not (repair and repair.snap):
         kind, text, advice, mend = _unknown(unknown, mask, coding, dataset.hint)
-        yield about("error", kind, text, advice, repair=mend)
+        yield about("error", kind, text, advice, repairs=mend)
     elif sum(number for i, number in class_pixels(mask, coding, repair).items() if i) == 0 and not unknown:
         yield about("note", "empty-mask", "holds nothing but background")
 
 
 def _unknown(
     unknown: list[CodeCount], mask: MaskFacts, coding: LabelCoding, hint: str
-) -> tuple[str, str, str, CaseRepair]:
-    """Kind, text, advice and repair of values that are no class."""
+) -> tuple[str, str, str, list[CaseRepair]]:
+    """Kind, text, advice and repairs of values that are no class."""
     pixels = sum(count.pixels for count in unknown) + mask.rest[1]
     others = len(unknown) - 1 + mask.rest[0]
     worst = unknown[0]
@@ -194,18 +252,20 @@ def _unknown(
         f"({worst.pixels:,} pixels, the first at {where}){more}; the classes are {known}"
     )
     whole = {count.code for count in mask.counts}
-    if not coding.colored and set(coding.codes) == {0, 1} and 255 in whole <= {0, 255}:
-        return "mask-255", text, "255 stands for 1 here, it seems: map it.", CaseRepair(map={255: 1})
-    wide = coding.colored or max(coding.codes) >= 128
+    if not coding.colored and set(classes_of(coding)) == {0, 1} and 255 in whole <= {0, 255}:
+        return "mask-255", text, "255 stands for 1 here, it seems: map it.", [CaseRepair(map={255: 1})]
+    wide = coding.colored or max(classes_of(coding)) >= 128
     if wide and all(not count.inner or _distance(count.code, coding)[0] <= NEAR for count in unknown):
         near = coding.label_map.names[_distance(worst.code, coding)[1]]
         text += f"; the mask was smoothed or saved with loss (nearest class: {near})"
         advice = "Export masks as PNG without smoothing, or snap such pixels to the nearest class around them."
-        return "smoothed", text, advice, CaseRepair(snap=True)
-    if not coding.colored and worst.code == 255:
-        hint = hint or "255 often marks what nobody labelled, which is not supported: map it to a class if it is one."
+        return "smoothed", text, advice, [CaseRepair(snap=True)]
+    if not coding.colored and worst.code == 255 and others == 0:
+        advice = "255 often marks what nobody judged: leave those pixels out, or map it to a class if it is one."
+        return "unknown-label", text, hint or advice, [CaseRepair(map={255: IGNORE})]
     advice = hint or "Name the class, map it to one with a plan, or leave the case out."
-    return "unknown-label", text, advice, CaseRepair(drop=True)
+    left_out = CaseRepair(map={count.code: IGNORE for count in unknown})
+    return "unknown-label", text, advice, [CaseRepair(drop=True), *([] if mask.rest[0] else [left_out])]
 
 
 def _distance(code: int, coding: LabelCoding) -> tuple[float, int]:
@@ -215,7 +275,7 @@ def _distance(code: int, coding: LabelCoding) -> tuple[float, int]:
         return np.array(unpacked(value if coding.colored else min(max(value, 0), 255) * 0x010101), float)
 
     own = color(code)
-    return min((float(np.linalg.norm(own - color(known))), i) for known, i in coding.codes.items())
+    return min((float(np.linalg.norm(own - color(known))), i) for known, i in classes_of(coding).items())
 
 
 def _of_image(facts: CaseFacts, case: SourceCase, dataset: SourceDataset) -> Iterable[Finding]:
@@ -229,7 +289,7 @@ def _of_image(facts: CaseFacts, case: SourceCase, dataset: SourceDataset) -> Ite
     lowest, highest = image.range[0], image.range[-1]
     if lowest == highest:
         text = f"all its pixels are {lowest:g}"
-        yield about("warning", "empty-image", text, "Get the file again.", repair=CaseRepair(drop=True))
+        yield about("warning", "empty-image", text, "Get the file again.", repairs=[CaseRepair(drop=True)])
     elif image.constant_slices:
         yield about("note", "constant-slices", f"in {image.constant_slices} of {S} slices all pixels are equal")
     if min(H, W) < SMALLEST:
@@ -250,7 +310,18 @@ def _channels(facts: Sequence[CaseFacts], by_id: dict[str, SourceCase], dataset:
         if case.image and case.image.shape[1] != usual:
             text = f"has {case.image.shape[1]} channels; {counts[usual]} of {counts.total()} images have {usual}"
             advice = "A network needs the same channels everywhere."
-            yield _about(by_id[case.id], dataset, "error", "channels", text, advice, repair=CaseRepair(drop=True))
+            yield _about(by_id[case.id], dataset, "error", "channels", text, advice, repairs=[CaseRepair(drop=True)])
+
+
+def _depths(facts: Sequence[CaseFacts], by_id: dict[str, SourceCase], dataset: SourceDataset) -> Iterable[Finding]:
+    """Grey images of more than 8 bits among those of 8."""
+    images = [(case, case.image) for case in facts if case.image] if dataset.modality == "gray" else []
+    narrow = sum(image.stored == "uint8" for _, image in images)
+    for case, image in images:
+        if narrow and image.stored != "uint8" and image.range[-1] > 255:
+            text = f"its values reach {image.range[-1]:g}; {narrow} of {len(images)} images are stored in 8 bits"
+            advice = "Save all images on one scale."
+            yield _about(by_id[case.id], dataset, "error", "depth", text, advice, repairs=[CaseRepair(drop=True)])
 
 
 def _unusual(facts: Sequence[CaseFacts], by_id: dict[str, SourceCase], dataset: SourceDataset) -> Iterable[Finding]:
@@ -337,7 +408,7 @@ def _copied(
             advice = "Leave one out, or give both the same group: a split could part them."
             if case.mask and other.mask:
                 repair = CaseRepair(drop=True, why=f"copy of {other.id}")
-                yield about("error", "copy", text, advice, other=other.id, repair=repair)
+                yield about("error", "copy", text, advice, other=other.id, repairs=[repair])
             else:
                 yield about("warning", "copy", text, advice, other=other.id)
 

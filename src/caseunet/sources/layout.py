@@ -28,7 +28,7 @@ class Finding(Stored):
         case: the case that it is about, if it is about one.
         file: relative to the raw folder, if it is about one.
         other: a second case that it is about, such as the one that it is a copy of.
-        repair: what a plan can do about it.
+        repairs: what a plan can do about it; of several, a person must choose one.
         ignore: whether a plan may leave ``file`` out.
     """
 
@@ -39,7 +39,7 @@ class Finding(Stored):
     case: str | None = None
     file: str | None = None
     other: str | None = None
-    repair: CaseRepair | None = None
+    repairs: tuple[CaseRepair, ...] = ()
     ignore: bool = False
 
 
@@ -121,7 +121,8 @@ class Layout:
         cases: lists the cases of a folder, with or without masks. Raises UserError if there are none.
         discover: the cases and what their masks mean.
         read_geometry: of a case's image, from headers alone.
-        read_image: the pixels of a case; the second argument tells whether raster files are in colour.
+        read_image: the pixels of a case; the second argument tells whether raster files are in colour, the third what
+            replaces NaN (None: an error).
         read_mask: the values of a case's mask, beside an image of the given geometry; the case has one.
     """
 
@@ -132,7 +133,7 @@ class Layout:
     cases: Callable[[Path], Listing]
     discover: Callable[[Path], SourceDataset]
     read_geometry: Callable[[SourceCase], Geometry]
-    read_image: Callable[[SourceCase, bool], Picture]
+    read_image: Callable[[SourceCase, bool, float | None], Picture]
     read_mask: Callable[[SourceCase, SourceDataset, Geometry], Mask]
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from caseunet.errors import UserError
 from caseunet.files import read_json
-from caseunet.io import dicom, images, raster
+from caseunet.io import dicom, images, itk, raster
 from caseunet.io.geometry import distance_in_voxels
 from caseunet.sources.coding import coding_of, palette, read_labels_json
 from caseunet.sources.folder import MASK_FOLDERS
@@ -81,7 +81,15 @@ def is_per_structure(dataset: SourceDataset) -> bool:
 
 def names_by_value(dataset: SourceDataset) -> bool:
     """Whether numbers in the files stand for the classes: not in segmentation objects and files of structures."""
-    return not is_per_structure(dataset) and not any(dicom.is_dicom(path) for c in dataset.labelled for path in c.label)
+    files = [path for case in dataset.labelled for path in case.label]
+    return not (is_per_structure(dataset) or names_segments(dataset) or any(map(dicom.is_dicom, files)))
+
+
+def names_segments(dataset: SourceDataset) -> bool:
+    """Whether the headers of some masks tell of segments, as those of 3D Slicer do."""
+    if is_per_structure(dataset):
+        return False
+    return any(itk.is_segmentation(path) for case in dataset.labelled for path in case.label)
 
 
 def settle_structures(dataset: SourceDataset, workers: int | None) -> SourceDataset:
@@ -121,7 +129,7 @@ def read_geometry(case: SourceCase) -> Geometry:
     return images.read_geometry(case.image[0])
 
 
-def read_image(case: SourceCase, rgb: bool) -> Picture:
+def read_image(case: SourceCase, rgb: bool, nan: float | None = None) -> Picture:
     raise UserError(f"{case.label[0]}: there are masks alone, no images.")
 
 

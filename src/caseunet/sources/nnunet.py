@@ -106,7 +106,6 @@ def discover(root: Path) -> SourceDataset:
         group_name="patient",
         licence=licence_of(description),
         findings=(*findings, *remarks, *told_groups(listed)),
-        hint=_ignored(description["labels"]),
     )
 
 
@@ -119,7 +118,7 @@ def _coding(description: dict[str, Any], path: Path) -> LabelCoding:
     labels: dict[str, Any] = {str(name): value for name, value in description["labels"].items()}
     if all(name.isdigit() for name in labels):
         raise UserError(f'{path}: "labels" maps ids to names, as the Decathlon does; nnU-Net maps names to ids.')
-    labels.pop("ignore", None)
+    ignored = labels.pop("ignore", None)
     values = [v for value in labels.values() for v in (value if isinstance(value, list) else [value])]
     single_ids = [value for value in labels.values() if not isinstance(value, list)]
     if not all(type(v) is int for v in values) or len(set(single_ids)) < len(single_ids):
@@ -134,7 +133,7 @@ def _coding(description: dict[str, Any], path: Path) -> LabelCoding:
     if any(isinstance(value, list) for value in labels.values()):
         regions = {n: tuple(v) if isinstance(v, list) else (v,) for n, v in labels.items() if v not in (0, [0])}
     try:
-        return coding_of(names, structures=regions)
+        return coding_of(names, structures=regions, ignore=() if ignored is None else (ignored,))
     except ValueError as error:
         raise UserError(f'{path}: "labels" cannot be used: {error}.') from error
 
@@ -150,15 +149,6 @@ def _modality(channels: dict[str, Any], listed: tuple[SourceCase, ...]) -> tuple
     if flat:
         return "gray", ""
     return "mr", "" if all(name not in ("ct", "us", "pet") for name in names) else f"channels {names} are treated as MR"
-
-
-def _ignored(labels: dict[str, Any]) -> str:
-    if "ignore" not in labels:
-        return ""
-    return (
-        f'{labels["ignore"]} is the class "ignore", pixels that nobody labelled, which is not supported: label them '
-        "or map them to a class with a plan."
-    )
 
 
 def _channel_files(folder: Path, ending: str) -> dict[str, dict[int, Path]]:

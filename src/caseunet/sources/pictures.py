@@ -7,8 +7,9 @@ from PIL import Image
 
 from caseunet.errors import UserError
 from caseunet.io import raster
-from caseunet.sources.coding import as_colors, decode
+from caseunet.sources.coding import decode, translate
 from caseunet.sources.layout import Finding, Layout, SourceCase, SourceDataset
+from caseunet.sources.reading import read_repaired_image
 from caseunet.sources.repair import CaseRepair
 from caseunet.types import Mask, Picture
 
@@ -42,7 +43,7 @@ def draw(layout: Layout, dataset: SourceDataset, finding: Finding | None = None)
 
 
 def _panels(layout: Layout, case: SourceCase, dataset: SourceDataset) -> list[np.ndarray]:
-    picture = layout.read_image(case, dataset.modality == "rgb")
+    picture = read_repaired_image(layout, case, dataset)
     mask = None
     if case.label:
         try:
@@ -80,9 +81,7 @@ def _outlined(shown: np.ndarray, ids: np.ndarray, wrong: np.ndarray, dataset: So
 def _ids(mask: Mask, case: SourceCase, dataset: SourceDataset) -> tuple[np.ndarray, np.ndarray]:
     if dataset.coding is None:
         return (mask.codes != 0).astype(np.uint8), np.zeros(mask.codes.shape, bool)
-    codes = mask.codes
-    if dataset.coding.colored and not mask.colored:
-        codes = as_colors(codes)
+    codes = translate(mask, dataset.coding).apply(mask.codes)
     return decode(codes, dataset.coding, dataset.repairs.get(case.id, CaseRepair()).map)
 
 

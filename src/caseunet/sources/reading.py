@@ -9,11 +9,11 @@ import numpy as np
 
 from caseunet.errors import UserError, did_you_mean
 from caseunet.io import images
-from caseunet.io.geometry import canonical_shape, distance_in_voxels, orientation_of
-from caseunet.sources.coding import as_colors, coding_of, decode, snap
+from caseunet.io.geometry import canonical_shape, distance_in_voxels, orientation_of, to_canonical, to_source
+from caseunet.sources.coding import IGNORE_NAMES, coding_of, decode, snap, translate
 from caseunet.sources.layout import Finding, Layout, SourceCase, SourceDataset
 from caseunet.sources.repair import EVERY_CASE, CaseRepair, RepairPlan, code_text
-from caseunet.types import Geometry, LabelCoding, Mask, Picture
+from caseunet.types import IGNORE, Geometry, LabelCoding, Mask, Picture
 
 Misplaced = Literal["", "shape", "place"]
 
@@ -30,13 +30,14 @@ def read_geometry(case: SourceCase) -> Geometry:
     return images.read_geometry(case.image[0])
 
 
-def read_image(case: SourceCase, rgb: bool) -> Picture:
-    """The pixels of a case, (S, C, H, W); each file of the image is a channel, or several if it holds several.
+def read_image(case: SourceCase, rgb: bool, nan: float | None = None) -> Picture:
+    """The pixels of a case, (S, C, H, W); each file of the image is a channel, or several if it holds several. ``nan``
+    replaces NaN; without it they are an error.
 
     Raises:
         UserError: a file is missing or damaged, or the channels are not on one grid.
     """
-    pictures = [images.read_picture(path, rgb) for path in case.image]
+    pictures = [images.read_picture(path, rgb, nan) for path in case.image]
     first = pictures[0]
     for path, other in zip(case.image[1:], pictures[1:], strict=True):
         if distance_in_voxels(first.geometry, other.geometry) > SAME_PLACE or _grid(first) != _grid(other):
@@ -60,6 +61,16 @@ file_layout = partial(Layout, read_geometry=read_geometry, read_image=read_image
 """A :class:`Layout` whose images and masks are files that are read as they are."""
 
 
+def read_repaired_image(layout: Layout, case: SourceCase, dataset: SourceDataset) -> Picture:
+    """The pixels of a case, (S, C, H, W), repaired as the plan says.
+
+    Raises:
+        UserError: they cannot be read.
+    """
+    repair = dataset.repairs.get(case.id, CaseRepair())
+    return layout.read_image(case, dataset.modality == "rgb", repair.nan)
+
+
 def read_labels(layout: Layout, case: SourceCase, dataset: SourceDataset, image: Geometry | None = None) -> np.ndarray:
     """The class ids of a case, (S, H, W), uint8, repaired as the plan says.
 
@@ -74,11 +85,14 @@ def read_labels(layout: Layout, case: SourceCase, dataset: SourceDataset, image:
     """
     coding = known_coding(dataset)
     image = layout.read_geometry(case) if image is None else image
+    repair = dataset.repairs.get(case.id, CaseRepair())
     mask = layout.read_mask(case, dataset, image)
-    misplaced, problem = placement(mask, image, dataset.repairs.get(case.id))
+    if repair.affine == "index":
+        mask = lay_on_index(mask, image)
+    misplaced, problem = placement(mask, image, repair)
     if misplaced:
         raise UserError(f"{case.label[0]}: {problem}.")
-    if mask.fractional:
+    if mask.fractional and not repair.round:
         raise UserError(f"{case.label[0]}: holds {mask.fractional:,} values that are no whole numbers; labels are.")
     return to_ids(mask, case, dataset, coding)
 
@@ -90,13 +104,15 @@ def to_ids(mask: Mask, case: SourceCase, dataset: SourceDataset, coding: LabelCo
         UserError: values are no class.
     """
     repair = dataset.repairs.get(case.id, CaseRepair())
-    if coding.colored and not mask.colored:  # a mask without any colour, among masks with
-        mask = replace(mask, codes=as_colors(mask.codes), colored=True)
-    ids, unknown = decode(mask.codes, coding, repair.map)
+    translation = translate(mask, coding)
+    if translation.problem:
+        raise UserError(f"{case.label[0]}: {translation.problem}.")
+    codes = translation.apply(mask.codes)
+    ids, unknown = decode(codes, coding, repair.map)
     if unknown.any():
         if not repair.snap:
-            raise UserError(f"{case.label[0]}: {unknown_text(mask.codes[unknown], coding)}.")
-        ids = snap(mask.codes, ids, unknown, coding)
+            raise UserError(f"{case.label[0]}: {unknown_text(codes[unknown], coding)}.")
+        ids = snap(codes, ids, unknown, coding)
     return ids
 
 
@@ -106,16 +122,27 @@ def known_coding(dataset: SourceDataset) -> LabelCoding:
     return dataset.coding
 
 
+def lay_on_index(mask: Mask, image: Geometry) -> Mask:
+    """The mask with each voxel of its file on the voxel of its image's file that has the same index.
+
+    A mask of another shape stays as it is.
+    """
+    own = mask.geometry
+    if own.affine is None or image.affine is None or own.shape != image.shape:
+        return mask
+    return replace(mask, codes=to_canonical(to_source(mask.codes, own), image), laid=True)
+
+
 def placement(mask: Mask, image: Geometry, repair: CaseRepair | None = None) -> tuple[Misplaced, str]:
     """What is wrong with a mask's shape or place, and in words; ("", "") if it lies on its image."""
     own = mask.geometry
     if own.affine is None or image.affine is None:
         shape = mask.codes.shape[-2:] if image.affine is None else own.shape
         return ("", "") if shape == image.shape else ("shape", _shapes(shape, image))
-    if sorted(own.shape) != sorted(image.shape):
-        return "shape", _shapes(own.shape, image)
     if mask.laid:
         return "", ""
+    if sorted(own.shape) != sorted(image.shape):
+        return "shape", _shapes(own.shape, image)
     trusted = repair is not None and repair.affine == "image"  # as the file's axes run, but in the image's place
     distance = distance_in_voxels(image, own)
     if distance <= SAME_PLACE or (trusted and canonical_shape(own) == canonical_shape(image)):
@@ -173,10 +200,12 @@ def apply_plan(dataset: SourceDataset, plan: RepairPlan, origin: str) -> SourceD
         if twice is not None:
             raise UserError(f"{origin}: labels: the code {code_text(twice, plan.colored)} is there twice.")
         try:
+            classes = [label for label in plan.labels if label.name.lower() not in IGNORE_NAMES]
             coding = coding_of(
-                {label.code: label.name for label in plan.labels},
-                colors={label.code: label.color for label in plan.labels},
+                {label.code: label.name for label in classes},
+                colors={label.code: label.color for label in classes},
                 colored=plan.colored,
+                ignore=[label.code for label in plan.labels if label not in classes],
             )
         except ValueError as error:
             raise UserError(f"{origin}: labels: {error}.") from error
@@ -209,17 +238,13 @@ def check_repairs(dataset: SourceDataset, origin: str) -> None:
     """
     classes = len(known_coding(dataset).label_map)
     for case, repair in dataset.repairs.items():
-        wrong = [to for to in repair.map.values() if not 0 <= to < classes]
+        wrong = [to for to in repair.map.values() if not 0 <= to < classes and to != IGNORE]
         if wrong:
             raise UserError(f"{origin}: maps a value of {case} to class {wrong[0]}; there are 0 to {classes - 1}.")
 
 
 def _note(case: str | None, repair: CaseRepair) -> Finding:
-    done = ["left out"] if repair.drop else []
-    done += ["the image's position is used"] if repair.affine == "image" else []
-    done += [f"values replaced by classes: {dict(repair.map)}"] if repair.map else []
-    done += ["values that are no class snapped to the nearest"] if repair.snap else []
-    text = f"repaired as planned: {', '.join(done) or 'nothing'}" + (f" ({repair.why})" if repair.why else "")
+    text = f"repaired as planned: {repair.text}" + (f" ({repair.why})" if repair.why else "")
     return Finding(level="note", kind="repaired", text=text, case=case)
 
 

@@ -8,8 +8,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator
 
 from caseunet.errors import UserError, did_you_mean
-from caseunet.files import write_text
-from caseunet.types import Color, Stored
+from caseunet.types import IGNORE, Color, Stored
 
 EVERY_CASE = "*"
 
@@ -18,8 +17,13 @@ HEADER = """\
 # Read it, change it, then: caseunet prepare RAW --plan {name}
 #   drop: true     leaves the case out
 #   affine: image  takes the image's position for the mask, whose axes run as its own file says
-#   map            {{value in the file: class id}}; colours as "#rrggbb"
+#   affine: index  lays the mask on its image index on index, whatever the position and axes of its own file
+#   map            {{value in the file: class id, or ignore}}; colours as "#rrggbb"; losses and scores leave out
+#                  what is ignored
 #   snap: true     gives values that are no class the nearest class in their surroundings
+#   round: true    takes the nearest whole number for a value
+#   union: true    takes a pixel that any of the case's mask files marks
+#   nan: VALUE     takes this for NaN in the image
 #   ignore         files to be left out
 # The case "*" stands for every case that is not named itself.
 """
@@ -30,28 +34,50 @@ class CaseRepair(Stored):
 
     why: str = ""
     drop: bool = False
-    affine: Literal["own", "image"] = "own"
+    affine: Literal["own", "image", "index"] = "own"
     map: dict[int, int] = Field(default_factory=dict)
     snap: bool = False
+    round: bool = False
+    union: bool = False
+    nan: float | None = None
 
     @field_validator("map", mode="before")
     @classmethod
     def _codes(cls, value: Any) -> Any:
-        return {code_of(key): to for key, to in value.items()} if isinstance(value, dict) else value
+        if not isinstance(value, dict):
+            return value
+        return {code_of(key): IGNORE if to == "ignore" else to for key, to in value.items()}
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        done = ["left out"] if self.drop else []
+        done += ["the image's position is used"] if self.affine == "image" else []
+        done += ["the mask is laid on its image index on index"] if self.affine == "index" else []
+        done += [f"values replaced by classes: {dict(self.map)}"] if self.map else []
+        done += ["values that are no class snapped to the nearest"] if self.snap else []
+        done += ["values rounded"] if self.round else []
+        done += ["the union of its mask files is used"] if self.union else []
+        done += [f"NaN replaced by {self.nan:g}"] if self.nan is not None else []
+        return ", ".join(done) or "nothing"
 
     def also(self, other: "CaseRepair") -> "CaseRepair":
-        """Both repairs."""
+        """Both repairs; where they disagree, the other's."""
         return CaseRepair(
             why="; ".join(dict.fromkeys(why for why in (self.why, other.why) if why)),
             drop=self.drop or other.drop,
-            affine="image" if "image" in (self.affine, other.affine) else "own",
+            affine=self.affine if other.affine == "own" else other.affine,
             map=self.map | other.map,
             snap=self.snap or other.snap,
+            round=self.round or other.round,
+            union=self.union or other.union,
+            nan=self.nan if other.nan is None else other.nan,
         )
 
 
 class PlannedLabel(Stored):
-    """One class: its name, colour, and the value or colour that stands for it in the masks."""
+    """One class: its name, colour, and the value or colour that stands for it in the masks. One called "ignore" is no
+    class: nobody judged its pixels."""
 
     name: Annotated[str, Field(min_length=1)]
     color: Color
@@ -72,6 +98,12 @@ class RepairPlan(Stored):
     colored: bool = False
     cases: dict[str, CaseRepair] = Field(default_factory=dict)
     ignore: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("cases", mode="before")
+    @classmethod
+    def _none_chosen(cls, value: Any) -> Any:
+        """A section of comments alone is None in YAML."""
+        return {} if value is None else value
 
 
 def code_of(text: Any) -> Any:
@@ -103,15 +135,3 @@ def read_plan(path: Path) -> RepairPlan:
         known: Iterable[str] = CaseRepair.model_fields if place[:1] == ["cases"] else RepairPlan.model_fields
         hint = did_you_mean(place[-1], known) if problem["type"] == "extra_forbidden" else problem["msg"] + "."
         raise UserError(f"{path}: {'.'.join(place) or 'content'}: {hint}") from error
-
-
-def write_plan(path: Path, plan: RepairPlan, raw: Path) -> None:
-    content = plan.model_dump(mode="json", exclude_defaults=True)
-    content = {"format_version": 1, **content}
-    for label in content.get("labels", ()):
-        label["code"] = code_text(label["code"], plan.colored)
-    for case in content.get("cases", {}).values():
-        if "map" in case:
-            case["map"] = {code_text(int(code), plan.colored): to for code, to in case["map"].items()}
-    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
-    write_text(path, HEADER.format(raw=" ".join(str(raw).split()), name=path.name) + text)

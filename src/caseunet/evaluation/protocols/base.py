@@ -10,7 +10,7 @@ import pandas as pd
 from caseunet.errors import UserError
 from caseunet.evaluation.statistics import Combine, estimate, mean_of_parts
 from caseunet.evaluation.summary import Measure, Number
-from caseunet.types import LabelMap
+from caseunet.types import Geometry, LabelMap, Steps
 
 Structures = Mapping[str, tuple[int, ...]]
 """Scored structures: name → the class ids that make it up."""
@@ -21,13 +21,15 @@ class Unit:
     """What is scored at once, a case or one of its slices: class ids (S, H, W), the background 0.
 
     ``spacing`` (between slices, rows, columns) is in mm, or ones where distances are in pixels (``in_mm`` false); None
-    where they are in mm but this case has none, so that its distances are undefined.
+    where they are in mm but this case has none, so that its distances are undefined. ``file`` tells in which order the
+    axes of the reference's file run; None where that is the order here.
     """
 
     reference: np.ndarray
     prediction: np.ndarray
-    spacing: tuple[float, float, float] | None
+    spacing: Steps | None
     in_mm: bool = True
+    file: Geometry | None = None
 
 
 Row = dict[str, object]

@@ -4,6 +4,7 @@ The challenge and its scorer: Bilic et al., The Liver Tumor Segmentation Benchma
 """
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -25,10 +26,11 @@ from caseunet.evaluation.protocols.base import (
 from caseunet.evaluation.protocols.slices import dice_sums
 from caseunet.evaluation.statistics import Combine
 from caseunet.evaluation.summary import Measure, Number
-from caseunet.metrics.distances import surface_distances
+from caseunet.io.geometry import to_source
+from caseunet.metrics.distances import boundary_by_edges, surface_distances
 from caseunet.metrics.lits_lesions import lits_detection
 from caseunet.progress import counted
-from caseunet.types import LabelMap
+from caseunet.types import LabelMap, Steps, step_vectors
 
 PENALTY = 9001.0
 """What the scorer gives for a distance, RVD or burden that does not exist."""
@@ -50,8 +52,9 @@ NOT_DETECTED = (
 
 COMMON = (
     "As the LiTS challenge's scorer counts. Liver is label 1 or 2, lesion is label 2. Distances are in the voxel size "
-    "that the header of the REFERENCE states, between face-neighbour boundaries. Dice per case is the mean over cases, "
-    "both masks empty = 1; Dice global pools all cases. VOE = 1 − J, RVD, ASSD, RMSD and MSD (the largest distance) "
+    "that the header of the REFERENCE states, between boundaries. A boundary voxel has one of 18 neighbours, by a face "
+    "or an edge, outside the object. RVD is (|P| − |R|) / |R|. Dice per case is the mean over cases, both masks empty "
+    "= 1; Dice global pools all cases. VOE = 1 − J, RVD, ASSD, RMSD and MSD (the largest distance) "
     "are of the liver of each case, and of lesions only over those DETECTED with an overlap (IoU) above .5, so that a "
     "missed lesion does not enter them. Lesions are joined by faces; reference lesions that one predicted lesion "
     "joins, and predicted ones that one reference lesion is split into, are merged before they are matched, yet "
@@ -59,17 +62,20 @@ COMMON = (
     f"0, and {PENALTY:g} for every distance, for RVD, and for its tumour burden. "
 )
 OFFICIAL = COMMON + (
-    "Slips of the scorer, kept: RVD is (|R| − |P|) / |P|, so that too small a prediction is positive; a case without a "
-    "lesion in the reference, a missing prediction and one of another shape end the scoring; the largest error of the "
-    "tumour burden is the largest signed difference, so that overestimates do not count; a merged lesion that is not "
-    "detected is taken off once for each lesion merged in it, so that counts may fall below 0. (The scorer also forms "
-    "the union of a matched pair from two different numberings, which depends on the axis order of the file; here it "
-    "is that of the pair.)"
+    "Slips of the scorer, kept: A case without a lesion in the reference, a missing prediction and one of another "
+    "shape end the scoring. The largest error of the tumour burden is the largest signed difference, so that "
+    "overestimates do not count. A merged lesion that is not detected is taken off once for each lesion merged in it, "
+    "so that counts may fall below 0. Detected lesions of a case whose count is 0 or below give no scores. The union "
+    "by which the overlap of a matched pair is judged is looked up by a number of another numbering, so that it may be "
+    "that with another prediction or with none, and depends on the axis order of the file. Axes count as orthogonal, "
+    "whatever their angles."
 )
 CORRECTED = COMMON + (
-    "Slips of the scorer, mended: RVD is (|P| − |R|) / |R|; a case without a lesion in the reference counts, its "
-    "predicted lesions as false; the largest error of the tumour burden is that of the absolute difference; a merged "
-    "lesion that is not detected is taken off once. A case without a usable prediction counts as an empty mask."
+    "Slips of the scorer, mended: A case without a lesion in the reference counts, its predicted lesions as false. The "
+    "largest error of the tumour burden is that of the absolute difference. A merged lesion that is not detected is "
+    "taken off once, so that no count falls below 0 and all detected lesions give scores. The overlap of a matched "
+    "pair is that of the pair, whatever the axis order of the file. Distances follow the angles between the axes. A "
+    "case without a usable prediction counts as an empty mask."
 )
 
 
@@ -86,7 +92,7 @@ def _protocol(name: str, text: str, mended: bool) -> Protocol:
         name=name,
         text=text,
         by="case",
-        columns=_columns(mended),
+        columns=_columns(),
         ranked="dice_per_case",
         chief=("dice_per_case", "dice_global", "assd", "precision_50", "recall_50", "burden_rmse"),
         compared=("dice_per_case",),
@@ -115,10 +121,9 @@ def liver_and_lesion(label_map: LabelMap, name: str) -> Structures:
     return {"liver": (1, 2), "lesion": (2,)}
 
 
-def _columns(mended: bool) -> dict[str, Measure]:
+def _columns() -> dict[str, Measure]:
     of_objects = "; of the liver of a case, or the mean over its detected lesions (overlap > .5)"
     nothing = NOT_DETECTED.format(f"{PENALTY:g}")
-    rvd = "(|P| − |R|) / |R|" if mended else "(|R| − |P|) / |P|"
 
     def distance(label: str, definition: str) -> Measure:
         return Measure(label=label, definition=definition + of_objects, empty=nothing, better="lower", unit="mm")
@@ -149,7 +154,7 @@ def _columns(mended: bool) -> dict[str, Measure]:
         ),
         "rvd": Measure(
             label="RVD",
-            definition=f"relative volume difference, {rvd}, with its sign" + of_objects,
+            definition="relative volume difference, (|P| − |R|) / |R|, with its sign" + of_objects,
             empty=nothing,
             better="nearer to 0",
         ),
@@ -182,27 +187,40 @@ def _measure(unit: Unit, structures: Structures, mended: bool) -> Measured:
         raise UserError("distances are in mm, but the reference's file states no voxel size.")
     if not unit.in_mm:
         raise UserError("the LiTS protocols measure millimetres, but these images have no spacing.")
-    return Measured(
-        {
-            "liver": _measure_liver(unit, spacing, mended),
-            "lesion": _measure_lesions(unit, spacing, mended),
-        }
+    if not mended:
+        unit = _as_in_file(unit, spacing)
+        spacing = unit.spacing or spacing
+    return Measured({"liver": _measure_liver(unit, spacing), "lesion": _measure_lesions(unit, spacing, mended)})
+
+
+def _as_in_file(unit: Unit, spacing: Steps) -> Unit:
+    """Axes in the order of the reference's file, which decides ties and unions, and taken to be at right angles."""
+    lengths = np.linalg.norm(step_vectors(spacing), axis=1).tolist()
+    if unit.file is None or unit.file.affine is None:
+        return replace(unit, spacing=tuple(lengths))
+    which = to_source(np.zeros((1, 2, 3), bool), unit.file).shape  # of slices, rows, columns each axis is, from 1 on
+    return replace(
+        unit,
+        reference=to_source(unit.reference, unit.file),
+        prediction=to_source(unit.prediction, unit.file),
+        spacing=tuple(lengths[axis - 1] for axis in which),
     )
 
 
-def _measure_liver(unit: Unit, spacing: tuple[float, float, float], mended: bool) -> Row:
+def _measure_liver(unit: Unit, spacing: Steps) -> Row:
     reference, prediction = unit.reference >= 1, unit.prediction >= 1
     predicted = bool(np.any(unit.prediction == 1))  # what the scorer asks, whatever label 2 says
-    values = _object_scores(reference, prediction, spacing, mended) if predicted and reference.any() else NOTHING
+    values = _object_scores(reference, prediction, spacing) if predicted and reference.any() else NOTHING
     return {**values, "dice_per_case": values["object_dice"], "objects": 1, "liver_predicted": int(predicted)}
 
 
-def _measure_lesions(unit: Unit, spacing: tuple[float, float, float], mended: bool) -> Row:
+def _measure_lesions(unit: Unit, spacing: Steps, mended: bool) -> Row:
     reference, prediction = unit.reference == 2, unit.prediction == 2
     both = int(np.count_nonzero(reference & prediction))
     total = int(np.count_nonzero(reference)) + int(np.count_nonzero(prediction))
     found = {name: lits_detection(reference, prediction, least, mended) for name, least in OVERLAPS.items()}
-    objects = [_object_scores(r, p, spacing, mended) for r, p in found["50"].pairs]
+    scored = found["50"].pairs if found["50"].true_positives > 0 else ()  # only by the scorer's way it can be less
+    objects = [_object_scores(r, p, spacing) for r, p in scored]
     means: Row = {
         column: float(np.mean([o[column] for o in objects])) if objects else math.nan for column in OBJECT_COLUMNS
     }
@@ -217,19 +235,15 @@ def _measure_lesions(unit: Unit, spacing: tuple[float, float, float], mended: bo
     }
 
 
-def _object_scores(
-    reference: np.ndarray, prediction: np.ndarray, spacing: tuple[float, float, float], mended: bool
-) -> dict[str, object]:
+def _object_scores(reference: np.ndarray, prediction: np.ndarray, spacing: Steps) -> dict[str, object]:
     """Scores of one object, in both masks not empty."""
     r, p = int(np.count_nonzero(reference)), int(np.count_nonzero(prediction))
     both = int(np.count_nonzero(reference & prediction))
-    if 1 in reference.shape:  # a thin object cut out of a volume has its outside on both sides of it
-        reference, prediction = np.pad(reference, 1), np.pad(prediction, 1)
-    distances = surface_distances(reference, prediction, spacing)
+    distances = surface_distances(reference, prediction, spacing, boundary_by_edges)
     return {
         "object_dice": 2 * both / (r + p),
         "voe": 1 - both / (r + p - both),
-        "rvd": (p - r) / r if mended else (r - p) / p,
+        "rvd": (p - r) / r,
         "assd": distances.average,
         "rmsd": distances.root_mean_square,
         "msd": distances.maximum,
@@ -259,7 +273,7 @@ def _refuse_lesion_free(cases: pd.DataFrame) -> None:
 
 
 def _conclude(cases: pd.DataFrame, structures: Structures, mended: bool) -> list[Number]:
-    columns = _columns(mended)
+    columns = _columns()
     numbers = []
     for name in structures:
         rows = of_structure(cases, name)
@@ -272,7 +286,7 @@ def _conclude(cases: pd.DataFrame, structures: Structures, mended: bool) -> list
             if not objects.any():
                 part = np.full(len(rows), NOTHING[column]), np.ones(len(rows))
             numbers.append(pooled_number(rows, [part], column, columns[column], name, what, n=int(objects.sum())))
-    return numbers + _detection_numbers(of_structure(cases, "lesion")) + _burden_numbers(cases, mended)
+    return numbers + _detection_numbers(of_structure(cases, "lesion"), mended) + _burden_numbers(cases, mended)
 
 
 def _global_dice(rows: pd.DataFrame, name: str) -> Number:
@@ -291,7 +305,8 @@ def _global_dice(rows: pd.DataFrame, name: str) -> Number:
     return pooled_number(rows, [(above, below)], "dice_global", measure, name, "ratio of sums over all cases")
 
 
-def _detection_numbers(rows: pd.DataFrame) -> list[Number]:
+def _detection_numbers(rows: pd.DataFrame, mended: bool) -> list[Number]:
+    overlap = "IoU" if mended else "overlap (intersection over the union that the scorer looks up)"
     numbers = []
     for key, shown in (("50", "> .5"), ("0", "> 0")):
         found = rows[f"true_positives_{key}"].to_numpy(float)
@@ -302,7 +317,7 @@ def _detection_numbers(rows: pd.DataFrame) -> list[Number]:
             measure = Measure(
                 label=f"{metric}, overlap {shown}",
                 definition=f"detected lesions / {whose} lesions, both summed over all cases; a lesion is detected if "
-                f"its IoU with its match, after merging split and joined ones, is {shown}",
+                f"its {overlap} with its match, after merging split and joined ones, is {shown}",
                 empty="No such lesion in any case: 0.",
                 better="higher",
             )
@@ -319,7 +334,7 @@ def _burden_numbers(cases: pd.DataFrame, mended: bool) -> list[Number]:
     rows = of_structure(cases, "lesion")
     errors = rows["burden_error"].to_numpy(float)
     known = ~np.isnan(errors)
-    column = _columns(mended)["burden_error"]
+    column = _columns()["burden_error"]
     part = np.nan_to_num(errors) ** 2, known.astype(float)
     root: Combine = lambda values: np.sqrt(values[..., 0])  # noqa: E731
     rmse = pooled_number(

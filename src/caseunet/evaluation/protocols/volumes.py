@@ -21,6 +21,7 @@ from caseunet.evaluation.protocols.base import (
 from caseunet.evaluation.protocols.measures import DICE, IOU, distance_columns, distance_measures, mask_of
 from caseunet.evaluation.summary import Measure, Number
 from caseunet.metrics.lesions import Detection, Lesion, detect
+from caseunet.types import voxel_volume
 
 TEXT = (
     "A case is a volume, scored whole and on its own, in the geometry of its source file, never on resized masks. A "
@@ -144,7 +145,7 @@ def _measure(unit: Unit, structures: Structures, options: Options) -> Measured:
     of_lesions = find_lesions(structures, options.lesions)
     columns: dict[str, Row] = {}
     lesions: list[Row] = []
-    voxel_ml = math.prod(unit.spacing) / 1000 if unit.in_mm and unit.spacing else math.nan
+    voxel_ml = voxel_volume(unit.spacing) / 1000 if unit.in_mm and unit.spacing is not None else math.nan
     for name, members in structures.items():
         reference, prediction = mask_of(unit.reference, members), mask_of(unit.prediction, members)
         r, p = int(np.count_nonzero(reference)), int(np.count_nonzero(prediction))

@@ -1,0 +1,18 @@
+"""Volumes cut into slices as those were that a model was trained on."""
+
+from dataclasses import replace
+
+from caseunet.io.geometry import acquired_plane, cut, is_single_slice
+from caseunet.types import Picture, Preprocessing
+
+
+def cut_as_trained(picture: Picture, preprocessing: Preprocessing) -> Picture:
+    """The picture in the model's plane; where it was acquired in another, a remark says so."""
+    rule, acquired = preprocessing.plane, acquired_plane(picture.geometry)
+    picture = cut(picture, rule)
+    if rule == "acquired" or acquired in (None, rule):
+        return picture
+    text = f"was acquired in {acquired} slices and is cut into {rule} ones, as the model's training data were"
+    if is_single_slice(picture.geometry):
+        text = f"is a single {acquired} slice, while the model was trained on {rule} ones"
+    return replace(picture, geometry=replace(picture.geometry, remarks=(*picture.geometry.remarks, text)))

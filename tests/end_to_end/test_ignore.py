@@ -1,0 +1,101 @@
+"""Pixels that nobody judged: in no loss, statistic or score, from the raw data to the report."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from caseunet.config import Config
+from caseunet.pipelines.evaluate import evaluate
+from caseunet.pipelines.prepare import prepare
+from caseunet.pipelines.train import train
+from caseunet.sources.generate import write_folder, write_lits
+from caseunet.types import IGNORE
+
+
+@pytest.fixture(scope="module")
+def judged_in_part(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Frames whose left half nobody judged; the masks hold the classes 0 to 3 and 255."""
+    raw = tmp_path_factory.mktemp("ignore") / "raw"
+    write_folder(raw, groups=4, frames=2, shape=(48, 64))
+    for path in (raw / "masks").iterdir():
+        ids = np.asarray(Image.open(path)).copy()
+        ids[:, :32] = 255
+        Image.fromarray(ids).save(path)
+    return raw
+
+
+def test_training_and_scores_leave_it_out(judged_in_part: Path, tiny_config: Config, tmp_path: Path) -> None:
+    prepared = prepare(judged_in_part, tmp_path / "prepared", tiny_config.prepare)
+    assert prepared.info.label_map.names == ("background", "class 1", "class 2", "class 3")
+    case = prepared.cases.index[0]
+    assert (prepared.labels(case)[:, :, :32] == IGNORE).all()
+    assert prepared.slice_class_pixels(case).sum() == 48 * 32, "half of the pixels"
+    bundle = train(prepared.folder, tmp_path / "run", tiny_config)
+    assert len(bundle.info.label_map) == 4, "ignored pixels are no class of the model"
+
+
+def test_what_is_predicted_there_changes_no_score(judged_in_part: Path, tmp_path: Path) -> None:
+    """The reference as prediction, with nonsense where nobody judged: every Dice is 1."""
+    predictions = tmp_path / "predictions"
+    predictions.mkdir()
+    for path in (judged_in_part / "masks").iterdir():
+        ids = np.asarray(Image.open(path)).copy()
+        ids[:, :32] = np.arange(32) % 4
+        Image.fromarray(ids).save(predictions / path.name)
+    result = evaluate(predictions, judged_in_part, tmp_path / "report", protocol="slices")
+    assert result.cases["dice"].dropna().eq(1).all()
+    assert result.cases["ignored_pixels"].eq(48 * 32).all()
+    table = pd.read_csv(tmp_path / "report" / "cases.csv")
+    assert table["ignored_pixels"].eq(48 * 32).all()
+    summary = json.loads((tmp_path / "report" / "summary.json").read_text())
+    assert any("50.0 % of the pixels" in " ".join(fact) for fact in summary["facts"])
+
+
+def test_a_plan_leaves_out_255(tmp_path: Path, cli: Callable[..., tuple[int, str, str]]) -> None:
+    """Where a description names the classes, 255 is asked about; the plan that is offered leaves it out."""
+    raw = tmp_path / "raw"
+    write_folder(raw, groups=3, frames=1, shape=(48, 64))
+    named = [{"name": n, "classid": i} for i, n in enumerate(("none", "kidney", "intestine", "instrument"))]
+    (raw / "labels.json").write_text(json.dumps(named))
+    path = sorted((raw / "masks").iterdir())[0]
+    ids = np.asarray(Image.open(path)).copy()
+    ids[:4] = 255
+    Image.fromarray(ids).save(path)
+    plan = tmp_path / "plan.yaml"
+    assert cli("audit", raw, "--out", tmp_path / "audit", "--repair", plan)[0] == 1
+    assert "255: ignore" in plan.read_text()
+    status, _, error = cli("prepare", raw, "--out", tmp_path / "prepared", "--plan", plan, "--prepare.folds", "2")
+    assert status == 0, error
+
+
+def test_ignored_voxels_of_volumes(tmp_path: Path) -> None:
+    """An nnU-Net-like volume: three slices of ten were not looked at."""
+    import nibabel as nib
+
+    raw, predictions = tmp_path / "raw", tmp_path / "predictions"
+    write_lits(raw, patients=2, shape=(10, 48, 40))
+    predictions.mkdir()
+    (raw / "images").mkdir()
+    (raw / "masks").mkdir()
+    for volume in raw.rglob("volume-*.nii*"):
+        label = next(raw.rglob(volume.name.replace("volume", "segmentation")))
+        image = nib.load(label)
+        ids = np.asarray(image.dataobj).astype(np.uint8)
+        thick = int(np.argmin(ids.shape))
+        unseen = np.moveaxis(np.zeros(ids.shape, bool), thick, 0)
+        unseen[:3] = True
+        unseen = np.moveaxis(unseen, 0, thick)
+        number = volume.name.split("-")[1]
+        nib.save(nib.Nifti1Image(np.where(unseen, 255, ids).astype(np.uint8), image.affine), raw / "masks" / number)
+        nib.save(nib.Nifti1Image(np.where(unseen, 1, ids).astype(np.uint8), image.affine), predictions / number)
+        volume.rename(raw / "images" / number)
+        label.unlink()
+    result = evaluate(predictions, raw, tmp_path / "report", protocol="volumes")
+    measured = result.cases[result.cases["structure"] != "background"]
+    assert measured["dice"].dropna().eq(1).all()
+    assert measured["hd95"].dropna().eq(0).all()

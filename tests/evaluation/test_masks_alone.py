@@ -9,6 +9,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK
 from nibabel import orientations
 from PIL import Image
 
@@ -258,6 +259,49 @@ def test_dicom_segmentations(tmp_path: Path, side: str) -> None:
     found = evaluate(tmp_path / "prediction", tmp_path / "reference", tmp_path / "report")
     expected = {name: dice(reference == n, prediction == n) for n, name in ((1, "liver"), (2, "tumour"))}
     assert scores(found, ("liver", "tumour")) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("side", ["prediction", "reference"])
+def test_slicer_segmentations(tmp_path: Path, side: str) -> None:
+    """Cropped to its segments, whose names count and not their values, beside a whole volume."""
+    shape = (6, 20, 24)
+    reference, prediction = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
+    reference[2:4, 5:12, 5:12], prediction[1:3, 5:12, 6:13] = 1, 1
+    reference[3, 15:18, 2:6], prediction[3, 14:18, 2:6] = 2, 2
+    for what, ids in (("reference", reference), ("prediction", prediction)):
+        (tmp_path / what).mkdir()
+        start, crop = (0, 0, 0), ids
+        if what == side:
+            start, crop = (1, 2, 1), np.array([0, 2, 1], np.uint8)[ids[1:5, 2:19, 1:15]]
+        image = SimpleITK.GetImageFromArray(crop)
+        image.SetSpacing((1.0, 2.0, 5.0))
+        image.SetOrigin([step * index for step, index in zip((1.0, 2.0, 5.0), start, strict=True)])
+        if what == side:
+            for number, name in enumerate(("Tumour", "Liver")):
+                image.SetMetaData(f"Segment{number}_Name", name)
+                image.SetMetaData(f"Segment{number}_LabelValue", str(number + 1))
+        else:
+            save_names(tmp_path / what / "labels.json", "background", "liver", "tumour")
+        SimpleITK.WriteImage(image, tmp_path / what / ("p1.seg.nrrd" if what == side else "p1.nrrd"))
+    found = evaluate(tmp_path / "prediction", tmp_path / "reference", tmp_path / "report")
+    expected = [dice(reference == n, prediction == n) for n in (1, 2)]
+    measured = {n.structure.casefold(): n.value for n in found.summary.numbers if n.metric == "dice" and n.structure}
+    assert [measured["liver"], measured["tumour"]] == pytest.approx(expected)
+
+
+def test_unjudged_pixels_stay_unjudged(references: Path, tmp_path: Path) -> None:
+    """255 where nobody looked, though classes are given other numbers: what is predicted there counts for nothing."""
+    labels = save_names(tmp_path / "labels.json", *NAMES)
+    content = [*json.loads(labels.read_text()), {"name": "ignore", "classid": 255}]
+    labels.write_text(json.dumps(content))
+    for name, (reference, prediction) in CASES.items():
+        unjudged = np.where(np.arange(24)[:, None, None] < 4, 255, reference).astype(np.uint8)
+        save(references / f"{name}.nii.gz", unjudged)
+        save(tmp_path / "theirs" / f"{name}.nii.gz", np.array([0, 2, 1, 3], np.uint8)[prediction])
+    save_names(tmp_path / "theirs" / "labels.json", "background", "spleen", "liver", "heart")
+    found = evaluate(tmp_path / "theirs", references, tmp_path / "report", labels=labels)
+    expected = np.mean([dice(r[4:] == 1, p[4:] == 1) for r, p in CASES.values()])
+    assert found.summary.number("dice", "liver").value == pytest.approx(expected)
 
 
 def test_lesions_are_those_that_are_told_or_named(references: Path, tmp_path: Path) -> None:

@@ -408,8 +408,12 @@ def predict(
 
 @app.command
 def evaluate(
-    predictions: Annotated[Path, Parameter(help="Folder written by caseunet predict, or masks of any other tool.")],
-    references: Annotated[Path, Parameter(help="Raw data set with the true masks.")],
+    predictions: Annotated[
+        Path, Parameter(help="Folder written by caseunet predict, or masks of any other tool; a zip, or a single file.")
+    ],
+    references: Annotated[
+        Path, Parameter(help="The true masks: a folder or zip of them, a raw data set, or a single file.")
+    ],
     *,
     out: Out = Path("report"),
     protocol: ProtocolName = None,
@@ -419,6 +423,18 @@ def evaluate(
             negative="", consume_multiple=True, show_default=False, help="Predictions of other models: paired tests."
         ),
     ] = [],  # noqa: B006
+    labels: Annotated[
+        Path | None, Parameter(help="labels.json that says what the values of the true masks mean.")
+    ] = None,
+    lesions: Annotated[
+        list[str] | None,
+        Parameter(
+            negative="",
+            consume_multiple=True,
+            show_default=False,
+            help="Structures whose components are lesions; by default those with such names.",
+        ),
+    ] = None,
     tolerance: Annotated[float, Parameter(help="Of the normalised surface distance, in mm or pixels.")] = 2.0,
     split: SplitFile = None,
     fold: FoldNumber = None,
@@ -448,6 +464,8 @@ def evaluate(
         run=run,
         config=reading,
         overwrite=overwrite,
+        labels=labels,
+        lesions=lesions,
         display=TerminalDisplay(console),
     )
     print_numbers(result.summary)

@@ -91,35 +91,64 @@ def print_first_looks(done: Any) -> None:
 
 
 def print_numbers(summary: Any) -> None:
-    """The chief numbers of an evaluation, each with what it means and what empty masks are worth."""
+    """The chief numbers of an evaluation, a row for each structure; what they mean and what empty masks are worth."""
     console.print()
     for model in summary.models:
-        table = Table("structure", "number", box=None, pad_edge=False)
-        for column in ("value", "95 % interval", "n", "undefined"):
-            table.add_column(column, justify="right")
-        for shown in summary.numbers:
-            if shown.model != model.name or shown.metric not in summary.chief or not shown.n:
-                continue
-            unit = f" {shown.measure.unit}" if shown.measure.unit else ""
-            interval = "–" if shown.interval is None else "–".join(number(end) for end in shown.interval)
-            left_out = f"{shown.undefined:,}" if shown.undefined else ""
-            names = escape(shown.structure or "all"), escape(shown.measure.label)
-            table.add_row(*names, number(shown.value) + unit, interval, f"{shown.n:,}", left_out)
+        numbers = [n for n in summary.numbers if n.model == model.name and n.metric in summary.chief and n.n]
         if len(summary.models) > 1:
             say(model.name, style="bold")
-        console.print(table)
+        console.print(_score_table(numbers, summary))
         console.print()
     _print_comparison(summary)
     say(f"protocol {summary.protocol}, {summary.scope}", style="dim")
-    told: dict[tuple[str, str, str], str] = {}
+    told: dict[tuple[str, str, str], dict[str, None]] = {}
     for shown in summary.numbers:
         if shown.metric in summary.chief and shown.n:
-            told.setdefault((shown.measure.label, shown.measure.definition, shown.measure.empty), shown.averaging)
+            key = shown.measure.label, shown.measure.definition, shown.measure.empty
+            told.setdefault(key, {})[shown.averaging] = None
     for (label, definition, empty), averaging in told.items():
-        how = "" if averaging == definition else f" ({averaging})"
+        ways = [way for way in averaging if way != definition]
+        how = f" ({'; '.join(ways[:1])})" if ways else ""
         say(f"  {label}{how}: {definition}. {empty}", style="dim")
+    _print_matching(summary)
     for model in summary.models:
         _print_concerns(model, len(summary.models) > 1)
+
+
+def _score_table(numbers: list[Any], summary: Any) -> Table:
+    """A row for each structure and a column for each number, with the interval and the cases of the first one."""
+    metrics = [metric for metric in summary.chief if any(shown.metric == metric for shown in numbers)]
+    labels = {shown.metric: shown.measure for shown in numbers}
+    table = Table("structure", box=None, pad_edge=False)
+    for metric in metrics:
+        unit = f" ({labels[metric].unit})" if labels[metric].unit else ""
+        table.add_column(escape(labels[metric].label + unit), justify="right", min_width=5)
+        if metric == metrics[0]:
+            table.add_column("95 % interval", justify="right", no_wrap=True)
+    counts = ("n", "undefined") if any(shown.undefined for shown in numbers) else ("n",)
+    for column in counts:
+        table.add_column(column, justify="right", no_wrap=True)
+    structures = dict.fromkeys(shown.structure for shown in numbers)
+    for structure in sorted(structures, key=lambda name: name is None):
+        row = {shown.metric: shown for shown in numbers if shown.structure == structure}
+        first = next(iter(row.values()))
+        cells = [number(row[metric].value) if metric in row else "" for metric in metrics]
+        interval = "" if first.metric != metrics[0] or first.interval is None else "–".join(map(number, first.interval))
+        made_of = (f"{first.n:,}", f"{first.undefined:,}" if first.undefined else "")
+        table.add_row(escape(structure or "all"), cells[0], interval, *cells[1:], *made_of[: len(counts)])
+    return table
+
+
+def _print_matching(summary: Any) -> None:
+    """Which classes were not scored, and how the others were matched."""
+    for text in summary.notes:
+        say(text, style="yellow")
+    if summary.only_reference:
+        say(f"only in the references, not scored: {', '.join(summary.only_reference)}", style="yellow")
+    for model in summary.models:
+        if model.only_prediction:
+            whose = f" of {model.name}" if len(summary.models) > 1 else ""
+            say(f"only in the predictions{whose}, not scored: {', '.join(model.only_prediction)}", style="yellow")
 
 
 def _print_comparison(summary: Any) -> None:

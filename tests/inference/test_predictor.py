@@ -266,13 +266,13 @@ def test_scores_of_known_images_are_cautioned(
     """A training scan without its lowest slice, scored as if it were new."""
     trained = min(lits_prepared.fold(0).train)
     number = trained.removeprefix("volume-")
-    for kind, name in (("images", trained), ("masks", f"segmentation-{number}")):
-        (tmp_path / "raw" / kind).mkdir(parents=True)
-        image = nib.as_closest_canonical(nib.load(lits_raw / f"{name}.nii"))
-        nib.save(image.slicer[:, :, 1:], tmp_path / "raw" / kind / "new.nii")
-    predict(lits_bundle.folder, tmp_path / "raw" / "images", tmp_path / "out")
+    (tmp_path / "raw").mkdir()
+    for kind in ("volume", "segmentation"):
+        image = nib.as_closest_canonical(nib.load(lits_raw / f"{kind}-{number}.nii"))
+        nib.save(image.slicer[:, :, 1:], tmp_path / "raw" / f"{kind}-9.nii")
+    predict(lits_bundle.folder, tmp_path / "raw", tmp_path / "out")
     caution = evaluate(tmp_path / "out", tmp_path / "raw", tmp_path / "report").summary.models[0].caution
-    assert f"1 scored case may be known from training: new looks like training case {trained}" in caution
+    assert f"1 scored case may be known from training: volume-9 looks like training case {trained}" in caution
 
 
 def test_masks_and_other_kinds_are_told(

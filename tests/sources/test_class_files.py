@@ -5,11 +5,14 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
 from caseunet.errors import SeveralMasksError, UserError
 from caseunet.pipelines.inputs import find_inputs
+from caseunet.sources.class_files import read_class_files
 from caseunet.sources.folder import FOLDER
 from caseunet.sources.reading import read_labels
+from caseunet.types import Geometry
 
 AFFINE = np.diag([-1.0, -1.0, 2.0, 1.0])
 
@@ -87,3 +90,19 @@ def test_class_files_in_other_places(pattern: str, tmp_path: Path) -> None:
     assert dataset.coding.label_map.names == ("background", "liver", "spleen")
     for case in dataset.cases:
         assert np.bincount(read_labels(FOLDER, case, dataset).ravel()).tolist() == [80, 20, 20]
+
+
+@pytest.mark.parametrize("colors", [(0, 0, 0, 255, 255, 255), (255, 255, 255, 0, 0, 0)])
+def test_black_is_outside_whatever_its_index(colors: tuple[int, ...], tmp_path: Path) -> None:
+    seen = np.zeros((6, 8), np.uint8)
+    seen[1:4, 2:5] = 1
+    image = Image.fromarray(seen if colors[0] == 0 else 1 - seen).convert("L")
+    image.putpalette(colors)
+    image.save(tmp_path / "liver.png")
+    Image.fromarray(seen[::-1] * 255).convert("1").save(tmp_path / "spleen.png")
+    paths = (tmp_path / "liver.png", tmp_path / "spleen.png")
+    mask = read_class_files(paths, {"liver": 1, "spleen": 2}, Geometry(shape=(6, 8)))
+    expected = seen.copy()
+    expected[::-1][seen > 0] = 2
+    np.testing.assert_array_equal(mask.codes[0], expected)
+    assert (dict(mask.palette), dict(mask.names)) == ({}, {})

@@ -431,3 +431,15 @@ def test_labels_json_of_other_forms(content: object, message: str, tmp_path: Pat
     path.write_text(json.dumps(content))
     with pytest.raises(UserError, match=message):
         read_labels_json(path, colored=False)
+
+
+@pytest.mark.parametrize(
+    "masks", [[named({1: "liver", 2: "Ignore"})], [named({1: "liver"}), named({1: "void", 2: "liver"})]]
+)
+def test_a_segment_that_nobody_judged(masks: list[MaskValues]) -> None:
+    coding = find_coding(masks)
+    assert coding is not None
+    assert coding.label_map.names == ("background", "liver")
+    values = np.array([[sorted(masks[-1].names)]])
+    ids = decode(translate(masks[-1], coding).apply(values), coding, {})[0].ravel().tolist()
+    assert ids == [1 if name == "liver" else 255 for _, name in sorted(masks[-1].names.items())]

@@ -53,7 +53,8 @@ def read_class_files(paths: Sequence[Path], classes: Mapping[str, int], image: G
             remarks.append(f"{paths[n].name} covers {counted(int(covered[below]), 'pixel')} of {name}, and is kept")
         codes[inside[n]] = class_of(paths[n], classes)
     geometry = replace(masks[0].geometry, remarks=(*masks[0].geometry.remarks, *remarks))
-    return replace(masks[0], codes=codes, geometry=geometry, fractional=sum(mask.fractional for mask in masks))
+    fractional = sum(mask.fractional for mask in masks)
+    return replace(masks[0], codes=codes, geometry=geometry, fractional=fractional, palette={}, names={})
 
 
 def class_of(path: Path, classes: Mapping[str, int]) -> int:
@@ -74,13 +75,15 @@ def class_of(path: Path, classes: Mapping[str, int]) -> int:
 
 
 def _inside(path: Path, mask: Mask) -> np.ndarray:
-    """Where a mask is not 0.
+    """Where a mask is not 0, or not what its palette shows as black.
 
     Raises:
         UserError: it holds more than one other value.
     """
+    black = [code for code, color in mask.palette.items() if color == 0]
+    outside = black[0] if len(black) == 1 else 0
     values = np.unique(mask.codes)
-    if len(values[values != 0]) > 1:
+    if len(values[values != outside]) > 1:
         shown = ", ".join(str(value) for value in values[:6].tolist())
         raise UserError(f"{path}: holds the values {shown}; a file of one class holds 0 and one other.")
-    return np.asarray(mask.codes != 0)
+    return np.asarray(mask.codes != outside)

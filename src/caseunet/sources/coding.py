@@ -281,6 +281,8 @@ def translate(mask: Mask | MaskValues, coding: LabelCoding) -> Translation:
 
 def _by_name(names: Mapping[int, str], values: Sequence[int], coding: LabelCoding) -> Translation:
     code_of = {coding.label_map.names[i].casefold(): code for code, i in classes_of(coding).items()}
+    unjudged = [code for code, i in coding.codes.items() if i == IGNORE]
+    code_of |= {name: code for name in IGNORE_NAMES for code in unjudged}
     if not coding.by_name and not any(name.casefold() in code_of for name in names.values()):
         return Translation()  # "Segment_1": only values tell
     named = {value: names.get(value, str(value)) for value in values if value}
@@ -310,7 +312,11 @@ def _named_coding(masks: Sequence[MaskValues]) -> LabelCoding | None:
     colors = [(0, 0, 0), *(None if color is None else unpacked(color) for _, _, color in order)]
     distinct = None not in colors and len(set(colors)) == len(colors)
     drawn = {code: color for code, color in zip(names, colors, strict=True) if color} if distinct else None
-    return coding_of(names, colors=drawn).model_copy(update={"by_name": not alike})
+    ignore = [code for code, name in names.items() if name.casefold() in IGNORE_NAMES]
+    classes = {code: name for code, name in names.items() if code not in ignore}
+    if len(classes) < 2:
+        return None
+    return coding_of(classes, colors=drawn, ignore=ignore).model_copy(update={"by_name": not alike})
 
 
 def _values(mask: Mask | MaskValues) -> list[int]:

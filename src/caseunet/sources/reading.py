@@ -86,8 +86,15 @@ def _unite(masks: Sequence[Mask], case: SourceCase) -> Mask:
     for path, mask in zip(case.label[1:], masks[1:], strict=True):
         if mask.codes.shape != codes.shape or distance_in_voxels(first.geometry, mask.geometry) > SAME_PLACE:
             raise UserError(f"{path}: is not on the grid of {case.label[0]}, a mask of the same case.")
+        if any(first.palette.get(code, color) != color for code, color in mask.palette.items()) or (
+            mask.names != first.names
+        ):
+            raise UserError(
+                f"{path}: its values mean other classes than those of {case.label[0]}; they cannot be united."
+            )
         codes = np.where(codes == 0, mask.codes, codes)
-    return replace(first, codes=codes, fractional=sum(mask.fractional for mask in masks))
+    palette = {code: color for mask in masks for code, color in mask.palette.items()}
+    return replace(first, codes=codes, fractional=sum(mask.fractional for mask in masks), palette=palette)
 
 
 file_layout = partial(Layout, read_geometry=read_geometry, read_image=read_image, read_mask=read_mask)

@@ -165,7 +165,7 @@ def validated(*dice: float | None, error: float | None = 0.03) -> Quality:
         ((0.1, 0.2, 0.3, 0.9, 0.9), 0.03, 0.9, "fair", "the median Dice of liver was 0.30"),
         ((0.5, 0.9, 0.9, 0.9, 0.9), 0.2, 0.9, "fair", "the predicted Dice was off by 0.20"),
         ((0.3, 0.3, 0.3, 0.3, 0.3), 0.03, 0.3, "poor", "predicted Dice of liver is 0.30"),  # usual for the model
-        ((0.9,) * 5, 0.03, None, "poor", "nothing was found of liver, which every validation case had"),
+        ((0.9,) * 2, 0.03, None, "poor", "nothing was found of liver, which every validation case had"),
         ((0.9,) * 4 + (None,), 0.03, None, "unknown", ""),
     ],
 )

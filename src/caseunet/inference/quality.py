@@ -126,7 +126,7 @@ def _judge_mask(quality: Quality, structure: str, predicted: float | None) -> tu
     known = [case.dice.get(structure) for case in quality.validated]
     dice = np.array([value for value in known if value is not None])
     if predicted is None:
-        if len(dice) == len(known) >= MIN_VALIDATED:
+        if len(dice) == len(known) > 0:
             return "poor", f"nothing was found of {structure}, which every validation case had"
         return "good", ""  # it may not be there: the other structures tell
     if predicted < POOR_DICE:

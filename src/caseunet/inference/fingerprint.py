@@ -10,7 +10,7 @@ import torch
 from caseunet.bundle import UsualRange
 from caseunet.data.transforms import Stack, normalize
 from caseunet.inference.confidence import StructureConfidence
-from caseunet.inference.windows import MAX_WHOLE
+from caseunet.inference.portable import MAX_WHOLE
 from caseunet.types import Preprocessing
 
 LOOKED_AT = 24

@@ -15,20 +15,7 @@ import torch
 from torch import Tensor
 
 from caseunet.data.transforms import VALUES_AT_ONCE, Stack
-from caseunet.types import SMALLEST
-
-MAX_WHOLE = 2**22
-"""Pixels of a slice at the network's size up to which it is seen whole: networks take up to about 400 bytes for each in
-float32, so that is under 2 GB. All CT, MR and endoscopic images are smaller."""
-
-WINDOW = 1024
-"""Height and width of a window, more where training's patches were larger."""
-
-OVERLAP = 256
-"""Rows, or columns, that neighbouring windows share at least."""
-
-EDGE = 64
-"""Rows, or columns, along the inner sides of a window that count for nothing, since the network sees no more beyond."""
+from caseunet.inference import portable
 
 
 @dataclass(frozen=True)
@@ -37,18 +24,22 @@ class Windows:
 
     Attributes:
         size: height and width of the slice.
-        window: height and width of each window.
-        tops, lefts: first row of each line of windows, and first column of each window in a line.
+        lines: rows of each line of windows, with their weights.
+        columns: columns of each window in a line, with their weights.
     """
 
     size: tuple[int, int]
-    window: tuple[int, int]
-    tops: tuple[int, ...]
-    lefts: tuple[int, ...]
+    lines: list[portable.Span]
+    columns: list[portable.Span]
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """Height and width of each."""
+        return len(self.lines[0][1]), len(self.columns[0][1])
 
     @property
     def count(self) -> int:
-        return len(self.tops) * len(self.lefts)
+        return len(self.lines) * len(self.columns)
 
     @property
     def remark(self) -> str:
@@ -67,11 +58,9 @@ def plan_windows(size: tuple[int, int], least: tuple[int, int]) -> Windows | Non
         size: at the network's size.
         least: that training's patches had.
     """
-    if size[0] * size[1] <= MAX_WHOLE:
+    if size[0] * size[1] <= portable.MAX_WHOLE:
         return None
-    window = [min(length, max(WINDOW, _multiple(enough))) for length, enough in zip(size, least, strict=True)]
-    tops, lefts = (_starts(length, own) for length, own in zip(size, window, strict=True))
-    return Windows(size, (window[0], window[1]), tops, lefts)
+    return Windows(size, *(portable.place_windows(*lengths) for lengths in zip(size, least, strict=True)))
 
 
 def blend(segment: Callable[[slice, slice], Tensor], windows: Windows) -> Iterator[tuple[int, Tensor]]:
@@ -81,23 +70,20 @@ def blend(segment: Callable[[slice, slice], Tensor], windows: Windows) -> Iterat
         segment: rows and columns of a window → its logits (B, C, rows, columns).
         windows: where they lie.
     """
-    rows, width = windows.window[0], windows.size[1]
-    down = _weights(windows.tops, rows, windows.size[0])
-    across = _weights(windows.lefts, windows.window[1], width)
+    height, width = windows.size
+    stops = [*(rows.start for rows, _ in windows.lines[1:]), height]  # from there on later windows count too
     line: Tensor | None = None  # (B, C, rows, w): sums over the windows so far
-    for top, stop, by_row in zip(windows.tops, (*windows.tops[1:], windows.size[0]), down, strict=True):
-        for left, by_column in zip(windows.lefts, across, strict=True):
-            columns = slice(left, left + windows.window[1])
-            logits = segment(slice(top, top + rows), columns)
+    for (rows, down), stop in zip(windows.lines, stops, strict=True):
+        for columns, across in windows.columns:
+            logits = segment(rows, columns)
             if line is None:
-                line = logits.new_zeros((*logits.shape[:2], rows, width))
-            weights = (by_row[:, None] * by_column).to(logits.device)
-            line[..., columns] += logits * weights
+                line = logits.new_zeros((*logits.shape[:2], len(down), width))
+            line[..., columns].addcmul_(logits, torch.from_numpy(down[:, None] * across).to(logits.device))
         assert line is not None
         step = max(1, VALUES_AT_ONCE // (line.shape[0] * line.shape[1] * width))
-        for first in range(top, stop, step):
-            yield first, line[:, :, first - top : min(first + step, stop) - top].clone()
-        over = line[:, :, stop - top :].clone()  # what later windows share
+        for first in range(rows.start, stop, step):
+            yield first, line[:, :, first - rows.start : min(first + step, stop) - rows.start].clone()
+        over = line[:, :, stop - rows.start :].clone()
         line.zero_()[:, :, : over.shape[2]] = over
 
 
@@ -112,32 +98,3 @@ class Cropped:
 
     def __getitem__(self, index: int) -> np.ndarray:
         return self._slices[index][:, self._rows, self._columns]
-
-
-def _multiple(length: int) -> int:
-    return -(-length // SMALLEST) * SMALLEST
-
-
-def _starts(length: int, window: int) -> tuple[int, ...]:
-    """First rows, or columns, of windows that cover the length, evenly spread."""
-    count = -(-(length - OVERLAP) // (window - OVERLAP)) if length > window else 1
-    return tuple((length - window) * n // max(1, count - 1) for n in range(count))
-
-
-def _weights(starts: tuple[int, ...], window: int, length: int) -> list[Tensor]:
-    """Of the rows, or columns, of each window, float32: they rise and fall linearly, and are 1 in sum at each place."""
-    places = np.arange(window) + 0.5
-    rising = np.clip((places - EDGE) / (OVERLAP - 2 * EDGE), 0, 1)
-    weights, total = [], np.zeros(length)
-    for start in starts:
-        own = np.ones(window)
-        if start > 0:
-            own = rising
-        if start + window < length:
-            own = np.minimum(own, rising[::-1])
-        weights.append(own)
-        total[start : start + window] += own
-    return [
-        torch.from_numpy((own / total[start : start + window]).astype(np.float32))
-        for start, own in zip(starts, weights, strict=True)
-    ]

@@ -44,10 +44,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy import ndimage
 
-from caseunet.bundle import add_quality, load_bundle
+from caseunet.bundle import add_validation, load_bundle
 from caseunet.data.store import Prepared
 from caseunet.evaluation.figures import to_png
 from caseunet.files import write_json
+from caseunet.inference.predictor import Predictor
 from caseunet.pipelines.calibration import learn_quality
 from caseunet.pipelines.predict import predict
 from caseunet.pipelines.predictions import PredictionsInfo
@@ -104,8 +105,8 @@ def main() -> None:
         folder, references = Path(name), {}
         half = Fold(train=fold.train, val={case: fold.val[case] for case in fitted})
         bundle = load_bundle(shutil.copytree(given.bundle, folder / "bundle"))
-        quality = learn_quality(bundle, prepared, half, "cpu", Display())
-        add_quality(bundle, quality)
+        quality, _ = learn_quality(Predictor(bundle), prepared, half, Display())
+        add_validation(bundle, bundle.info.validation, quality)
         for case in cases:
             source = nib.load(given.raw / "imagesTr" / f"{case}.nii.gz")
             image = np.asarray(source.dataobj).astype(np.float64)

@@ -20,9 +20,10 @@ ALLOWED: dict[str, set[str]] = {
     # level 1
     "io": BASE,
     "bundle": BASE,
+    "imaging": BASE,
     # level 2
-    "sources": BASE | {"io"},
-    "data": BASE,
+    "sources": BASE | {"io", "imaging"},
+    "data": BASE | {"imaging"},
     "models": BASE,
     "losses": BASE,
     "metrics": BASE,

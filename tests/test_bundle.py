@@ -14,13 +14,15 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub import ModelCard
+from safetensors.torch import load_file, save_file
 
 from caseunet import UserError, load_bundle
-from caseunet.bundle import Bundle, BundleInfo, write_zip
+from caseunet.bundle import Bundle, BundleInfo, add_validation, write_zip
 from caseunet.bundle.card import licence_name
 from caseunet.bundle.folder import MOST_DESCRIPTION
 from caseunet.bundle.info import FORMAT, bundle_schema
-from caseunet.inference.predictor import Predictor
+from caseunet.files import content_hash
+from caseunet.pipelines.python_predictor import Predictor
 
 
 @pytest.fixture
@@ -65,6 +67,31 @@ def test_changed_weights_are_noticed(copy: Path) -> None:
     (copy / "model.safetensors").write_bytes(data)
     with pytest.raises(UserError, match="model.safetensors: is not the file that model.json describes"):
         load_bundle(copy)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(copy: Path, value: float) -> None:
+    """Their hash is right: such a network gives an empty mask without a word."""
+    weights = load_file(copy / "model.safetensors")
+    name = sorted(weights)[1]
+    weights[name].view(-1)[0] = value
+    save_file(weights, copy / "model.safetensors")
+    edit(copy, weights_hash=content_hash(copy / "model.safetensors"))
+    with pytest.raises(UserError, match=f"model.safetensors: {name} holds values that are no finite numbers"):
+        load_bundle(copy)
+
+
+def test_what_is_never_found_is_said(copy: Path, lits_raw: Path, cli: Callable[..., tuple[int, str, str]]) -> None:
+    bundle = load_bundle(copy)
+    assert bundle.info.validation.caution == ""
+    poor = bundle.info.validation.model_copy(update={"not_found": ("tumour",)})
+    add_validation(bundle, poor, None)
+    told = "finds nothing of tumour in any validation case"
+    assert told in load_bundle(copy).info.validation.caution
+    assert told in (copy / "README.md").read_text()
+    status, out, _ = cli("predict", copy, lits_raw / "volume-0.nii", "--out", copy.parent / "masks")
+    assert status == 0
+    assert told in " ".join(out.split())
 
 
 def test_an_unreadable_description_is_refused(copy: Path) -> None:
@@ -148,7 +175,8 @@ def test_a_zip_is_the_bundle(lits_bundle: Bundle, tmp_path: Path) -> None:
     for name, tensor in lits_bundle.weights.items():
         assert torch.equal(loaded.weights[name], tensor)
     image = np.zeros((2, 48, 40), np.int16)
-    assert np.array_equal(Predictor(loaded).predict(image).labels, Predictor(lits_bundle).predict(image).labels)
+    masks = [Predictor(bundle).predict(image, axes="NHW").labels for bundle in (loaded, lits_bundle)]
+    assert np.array_equal(*masks)
     with pytest.raises(UserError, match="is a zip already"):
         write_zip(loaded, tmp_path / "other.zip")
 

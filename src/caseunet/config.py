@@ -14,7 +14,7 @@ from caseunet.types import PlaneRule, Size
 
 RECIPES = ("default", "paper")
 LAYOUTS = ("lits", "endovis2018", "endovis2018-types", "endovis2017", "nnunet", "msd", "dicom", "folder")
-SPLITS = ("group", "lits", "isinet", "slice-blocks")
+SPLITS = ("auto", "group", "lits", "isinet", "slice-blocks")
 
 Positive = Annotated[int, Field(ge=1, strict=True)]
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -37,6 +37,13 @@ class PrepareConfig(Section):
     group: str | None = None
     """Pattern that finds the patient or sequence in a case's name: ^[^_]+ takes what stands before the first "_". Its
     first bracket counts, if it has one. null keeps the layout's own groups."""
+    images: tuple[str, ...] = ()
+    """Which files are images, where names do not tell: patterns of files or folders below RAW, such as photos or
+    "*_t1.nii.gz". () leaves it to the names."""
+    masks: tuple[str, ...] = ()
+    """Which files are masks, likewise: 1st_manual, or "*_seg.png"."""
+    channels: tuple[str, ...] = ()
+    """How the names of files end that hold one channel each, in order: [t1n, t1c, t2w, t2f]. () finds it."""
     plan: Path | None = None
     """Repair plan, written by audit --repair: what to do with faulty cases."""
     workers: Annotated[int, Field(ge=0)] | None = None
@@ -53,10 +60,12 @@ class PrepareConfig(Section):
     as it was acquired. A volume of one slice stays that slice."""
     crop_air: bool = False
     """Cut off the rows and columns of a CT that hold nothing but air around the body."""
-    split: str = "group"
-    """"group" keeps each patient or sequence whole; "lits" and "isinet" are published splits; a .json (nnU-Net's
-    splits_final.json) or .csv (columns case and fold, or case and part) names the cases; "slice-blocks" holds out
-    blocks of slices of every case, for a single patient, and measures no generalisation."""
+    split: str = "auto"
+    """"auto" keeps the split that the data set brings, such as folders train/ and val/, else makes folds by group.
+    "group" makes folds that keep each patient or sequence whole, of all but a test set; "lits" and "isinet" are
+    published splits; a .json (nnU-Net's splits_final.json) or .csv (columns case and fold, or case and part) names the
+    cases; "slice-blocks" holds out blocks of slices of every case, for a single patient, and measures no
+    generalisation."""
     folds: Annotated[int, Field(ge=2)] = 5
     """Folds of the cross-validation by group; at most one per group."""
     block: Positive = 8
@@ -73,6 +82,11 @@ class PrepareConfig(Section):
         if self.split not in SPLITS and not self.split.lower().endswith((".json", ".csv")):
             raise ValueError(f'split is {", ".join(SPLITS)}, or a file that ends in .json or .csv, not "{self.split}"')
         return self
+
+    @field_validator("images", "masks", "channels", mode="before")
+    @classmethod
+    def _patterns(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str | int) else value
 
     @field_validator("spacing", mode="before")
     @classmethod
@@ -145,7 +159,7 @@ class AugmentConfig(Section):
     flip_rows: bool | None = None
     """Turn half of the images upside down."""
     flip_columns: bool | None = None
-    """Turn half of the images left to right."""
+    """Turn half of the images left to right; null does not where classes are named left or right."""
     rotation: Annotated[float, Field(ge=0, le=180)] | None = None
     """Largest rotation either way, degrees."""
     scale: Annotated[float, Field(ge=1, le=4)] | None = None
@@ -225,6 +239,9 @@ class TrainingConfig(Section):
     quality: bool = True
     """Learn from the fold's validation cases how sure to be of masks, and how to clean them; it takes a prediction of
     each."""
+    likeness: bool = True
+    """Keep small pictures of the training images, 32 × 32 pixels or 8 slices of 16 × 16, in the bundle: prediction then
+    tells images that look like them. Without it only what was cut out of one, or saved anew, is known again."""
     precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
     """Arithmetic of the network: auto is bf16 on a GPU that has it and 32 elsewhere; the loss is always in float32."""
     compile: bool = False
@@ -284,11 +301,14 @@ class PredictionSettings(Section):
     """Of the network's arithmetic: float32, in which bundles are measured, or bfloat16, on processors made for it
     nearly twice as fast. The others are those of exports alone."""
     flips: bool = False
-    """Whether the mean of four predictions is taken: as it is, mirrored left to right, top to bottom, and both."""
+    """Whether the mean of four predictions is taken: as it is, mirrored left to right, top to bottom, and both; of two,
+    as it is and top to bottom, where classes are named left or right."""
     scales: Annotated[tuple[Annotated[float, Field(ge=0.25, le=4)], ...], Field(min_length=1)] = (1.0,)
     """Factors on height and width of the network's input; the mean of their predictions is taken."""
     clean: bool = True
     """Whether components and holes are mended as was learned in validation."""
+    check_image: bool = True
+    """Whether an image that is clearly of another kind than the training data, or a mask, is refused."""
 
 
 class PredictionOutputs(Section):

@@ -33,6 +33,10 @@ class BadValuesError(UserError):
     """A file that can be read, but whose numbers cannot be used: NaN, infinity."""
 
 
+class SeveralMasksError(UserError):
+    """A case that has several masks, of which none is known to be the one that is meant."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A sentence to end an error about an unknown name: the nearest known one, or what there is."""
     names = sorted(known)

@@ -1,12 +1,15 @@
 """What passes between the layers: labels, geometry, cases, and how pixels become network input."""
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 Modality = Literal["ct", "mr", "rgb", "gray"]
 Plane = Literal["axial", "coronal", "sagittal"]
@@ -56,6 +59,14 @@ class Label(Stored):
     color: Color
 
 
+def _turned(words: tuple[str, ...], place: int) -> tuple[str, ...]:
+    """A name with l for r, or r for l, as its first or last word; () where it has neither, or is nothing else."""
+    other = {"l": "r", "r": "l"}.get(words[place]) if len(words) > 1 else None
+    if other is None:
+        return ()
+    return (other, *words[1:]) if place == 0 else (*words[:-1], other)
+
+
 class LabelMap(Stored):
     """The classes of a data set and the structures on which it is scored.
 
@@ -83,6 +94,19 @@ class LabelMap(Stored):
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(label.name for label in self.labels)
+
+    @property
+    def sided_names(self) -> tuple[str, ...]:
+        """Of classes that are left or right: one looks like the other in a mirrored image.
+
+        "left kidney", "KidneyRight", or "kidney_l" where there is a "kidney_r" too.
+        """
+        words = {name: tuple(word.lower() for word in _WORD.findall(name)) for name in self.names}
+        return tuple(
+            name
+            for name, own in words.items()
+            if {"left", "right"} & set(own) or _turned(own, 0) in words.values() or _turned(own, -1) in words.values()
+        )
 
     @property
     def colors(self) -> tuple[Color, ...]:
@@ -178,6 +202,9 @@ class Grid(Stored):
 
     crop_air: bool = False
     """Cut off the rows and columns that hold nothing but the air around a body (CT)."""
+    least_box: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = None
+    """Height and width of the smallest body's box in the data set, millimetres: of an image in which far less is found
+    nothing is cut off. None where nothing is known of them."""
     size: Size | None = None
     """Height and width that every slice gets, whatever its own."""
     spacing: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = None

@@ -10,7 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from caseunet.config import AugmentConfig
-from caseunet.data.augmentation import PROBABILITIES, STRENGTHS, Augmentation, augment, draw, resolve
+from caseunet.data.augmentation import PROBABILITIES, STRENGTHS, Augmentation, augment, draw, keep_sides, resolve
+from caseunet.types import Grid, Label, LabelMap
 
 NEUTRAL = {"scale", "gamma", "contrast", "low_resolution", "saturation"}
 """Limits whose neutral value is 1."""
@@ -378,3 +379,21 @@ def test_what_does_not_fit_is_a_mistake() -> None:
         augment(torch.zeros(2, 1, 8, 9), labels, [Augmentation()] * 2)
     with pytest.raises(ValueError, match="4 channels are no multiple"):
         augment(torch.zeros(2, 4, 8, 8), labels, [Augmentation()] * 2, rgb=True)
+
+
+@pytest.mark.parametrize(
+    ("names", "given", "expected"),
+    [
+        (("left", "right"), None, False),
+        (("left", "right"), True, True),
+        (("liver", "spleen"), None, True),
+    ],
+)
+def test_sides_are_not_mirrored(names: tuple[str, str], given: bool | None, expected: bool) -> None:
+    labels = tuple(Label(id=n, name=name, color=(n, 0, 0)) for n, name in enumerate(("background", *names)))
+    known = LabelMap(labels=labels, structures={"all": (1, 2)})
+    limits = resolve(keep_sides(AugmentConfig(flip_columns=given), known, Grid()))
+    assert limits.flip_columns is expected
+    assert limits.flip_rows is True
+    drawn = [draw(limits, np.random.default_rng(seed), rgb=False) for seed in range(40)]
+    assert any(one.flip_columns for one in drawn) is expected

@@ -2,11 +2,9 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from caseunet.config import PrepareConfig
-from caseunet.data.grid import MARGIN, MOST_PIXELS, Placement, body_box, place, plan_grid, widened
+from caseunet.data.grid import MOST_PIXELS, Placement, place, plan_grid
 from caseunet.errors import UserError
 from caseunet.types import Grid
 
@@ -21,36 +19,41 @@ def ct(*boxes: tuple[int, int, int, int], size: tuple[int, int] = (100, 120)) ->
     return pixels
 
 
-def test_the_body_is_found_with_a_margin() -> None:
-    box = body_box(ct((40, 48, 72, 96)))
-    assert box == (40 - MARGIN, 48 - MARGIN, 68 + 1 + MARGIN, 92 + 1 + MARGIN)
-    assert body_box(ct((0, 0, 100, 120))) == (0, 0, 100, 120)
+BODY, WHOLE = ct((40, 48, 72, 96)), (0, 0, 100, 120)
+CROPPED = (28, 36, 81, 105)
+"""The body, looked at every fourth row and column, and 12 of air around it: 53 rows and 69 columns."""
 
 
-def test_thin_things_are_no_body_and_without_one_all_is_kept() -> None:
-    body = (40, 48, 72, 96)
-    assert body_box(ct(body, (90, 0, 93, 120), (5, 5, 8, 8))) == body_box(ct(body))
-    assert body_box(ct((90, 0, 93, 120))) == (0, 0, 100, 120)
+def test_the_air_is_cut_off_where_asked() -> None:
+    assert place(BODY, None, Grid()) == Placement(WHOLE, (100, 120))
+    assert place(BODY, None, Grid(crop_air=True)) == Placement(CROPPED, (53, 69))
+    assert place(BODY, (5, 1, 1), Grid(crop_air=True, spacing=(2, 0.5))) == Placement(CROPPED, (26, 138))
 
 
-@given(top=st.integers(0, 60), left=st.integers(0, 80), height=st.integers(16, 40), width=st.integers(16, 40))
-def test_no_part_of_a_thick_body_is_cut_off(top: int, left: int, height: int, width: int) -> None:
-    bottom, right = min(100, top + height), min(120, left + width)
-    box = body_box(ct((top, left, bottom, right)))
-    assert box[0] <= top
-    assert box[1] <= left
-    assert box[2] >= bottom
-    assert box[3] >= right
+@pytest.mark.parametrize(
+    ("spacing", "least", "cropped"),
+    [
+        ((5, 1, 1), (106, 138), True),  # half as large as the smallest of training
+        ((5, 1, 1), (107, 138), False),
+        ((5, 1, 1), (106, 139), False),
+        ((5, 2, 2), (212, 276), True),
+        ((5, 2, 0.5), (53, 70), False),
+        (None, (300, 300), True),  # its millimetres are not known
+        ((5, 1, 1), None, True),
+    ],
+)
+def test_a_part_of_a_body_is_no_body(
+    spacing: tuple[float, float, float] | None, least: tuple[float, float] | None, cropped: bool
+) -> None:
+    placement = place(BODY, spacing, Grid(crop_air=True, least_box=least))
+    assert placement.box == (CROPPED if cropped else WHOLE)
+    assert ("in training at least" in placement.remark) == (not cropped)
 
 
-def test_labels_outside_of_the_body_widen_the_box() -> None:
-    pixels, labels = ct((40, 48, 72, 96)), np.zeros((3, 100, 120), np.uint8)
-    grid = Grid(crop_air=True)
-    placement = place(pixels, None, grid)
-    assert widened(placement, labels, None, grid) == placement
-    labels[2, 99, 3] = 1
-    assert widened(placement, labels, None, grid).box == (placement.box[0], 3, 100, placement.box[3])
-    assert widened(placement, labels, None, grid).size == (100 - placement.box[0], placement.box[3] - 3)
+def test_nothing_dense_keeps_the_whole_slice() -> None:
+    placement = place(ct(), (5, 1, 1), Grid(crop_air=True))
+    assert placement.box == WHOLE
+    assert placement.remark == "no body with air around it is found, so nothing is cut off"
 
 
 def test_sizes_follow_from_the_rule() -> None:

@@ -69,7 +69,7 @@ MASKS: dict[str, Callable[[Shape, np.random.Generator], np.ndarray]] = {
     "noise": lambda shape, rng: rng.integers(0, 4, shape).astype(np.uint8),
     "smooth": lambda shape, rng: blobs(rng, shape, 4, 0)[0],
 }
-NAMES = ("a", "b", "c")
+NAMES = ("lesion a", "lesion b", "lesion c")
 
 
 @cache

@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -205,3 +206,135 @@ def test_distances_between_grids() -> None:
     assert geometry.distance_in_voxels(here, Geometry((4, 5, 7), here.affine)) == float("inf")
     larger = np.diag([0.5, 1, 2.2, 1.0])  # the far corner is 5 · 0.2 mm away
     assert geometry.distance_in_voxels(here, Geometry((4, 5, 6), larger)) == pytest.approx(2)
+
+
+def save_placed(path: Path, sform: np.ndarray | None, qform: np.ndarray | None, units: str = "mm") -> Path:
+    """A volume whose header holds these places, a code of 1 for each that is given."""
+    image = nib.Nifti1Image(np.arange(60, dtype=np.int16).reshape(3, 4, 5), PLACED)
+    image.set_sform(sform, code=int(sform is not None))
+    image.set_qform(qform, code=int(qform is not None))
+    image.header.set_xyzt_units(units, "sec")
+    nib.save(image, path)
+    return path
+
+
+PLACED = np.array([[-0.7, 0, 0, 10], [0, -0.8, 0, 20], [0, 0, 2.5, -30], [0, 0, 0, 1]])
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("places", ["sform", "qform", "both"])
+@pytest.mark.parametrize("units", ["meter", "mm", "micron", "unknown"])
+def test_units_are_those_that_itk_reads(units: str, places: str, suffix: str, tmp_path: Path) -> None:
+    path = save_placed(
+        tmp_path / f"v{suffix}", PLACED if places != "qform" else None, PLACED if places != "sform" else None, units
+    )
+    itk_s = SimpleITK.ReadImage(path)
+    picture = nifti.read_volume(path)
+    assert picture.geometry.spacing is not None
+    assert picture.geometry.affine is not None
+    assert picture.geometry.spacing[::-1] == pytest.approx(itk_s.GetSpacing(), rel=1e-5)
+    assert picture.geometry.affine[:3, 3] == pytest.approx(np.array([-1, -1, 1]) * itk_s.GetOrigin(), rel=1e-5)
+
+    labels = np.zeros((5, 4, 3), np.uint8)
+    mask = nifti.read_mask(path)
+    assert mask.geometry.spacing == picture.geometry.spacing
+    nifti.write_labels(tmp_path / f"m{suffix}", labels, picture.geometry, like=path)
+    source, written = (nib.load(p).header for p in (path, tmp_path / f"m{suffix}"))
+    for field in nifti.PLACE:
+        np.testing.assert_array_equal(source[field], written[field])
+    assert SimpleITK.ReadImage(tmp_path / f"m{suffix}").GetSpacing() == itk_s.GetSpacing()
+
+
+def moved(**by: float) -> np.ndarray:
+    place = PLACED.copy()
+    place[0, 3] += by.get("x", 0)
+    place[0] *= by.get("mirror", 1)
+    return place
+
+
+@pytest.mark.parametrize(
+    ("sform", "qform", "remark"),
+    [
+        (PLACED, PLACED, ""),
+        (PLACED, None, ""),
+        (None, PLACED, ""),
+        (PLACED, moved(x=0.05), ""),
+        (PLACED, moved(x=1.4), "its sform and its qform lie 2 voxels apart; the sform is used"),
+        (PLACED, moved(mirror=-1), "its sform says that its axes run LPS, its qform RPS; the sform is used"),
+        (None, None, "its header states no position (qform and sform code 0), so left and right are not known"),
+    ],
+)
+def test_two_places_are_compared(
+    sform: np.ndarray | None, qform: np.ndarray | None, remark: str, tmp_path: Path
+) -> None:
+    path = save_placed(tmp_path / "v.nii", sform, qform)
+    geometry = nifti.read_volume(path).geometry
+    np.testing.assert_allclose(geometry.affine, nib.load(path).affine)
+    assert geometry.remarks == ((remark,) if remark else ())
+    assert nifti.read_mask(path).geometry.remarks == geometry.remarks
+
+
+@pytest.mark.parametrize("size", [0.0, -1.0])
+def test_voxels_of_no_size_are_told(size: float, tmp_path: Path) -> None:
+    path = save_placed(tmp_path / "v.nii", None, PLACED)
+    data = bytearray(path.read_bytes())
+    data[80:84] = struct.pack("<f", size)
+    path.write_bytes(data)
+    told = (
+        f"its header states voxels of {size:g} × 0.8 × 2.5 mm (pixdim); those of its affine are used, 1 × 0.8 × 2.5 mm"
+    )
+    assert nifti.read_geometry(path).remarks == (told,)
+
+
+def test_sizes_beside_the_affine_s_are_told(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(np.zeros((3, 4, 5), np.int16), PLACED)
+    image.header["pixdim"][1:4] = 1
+    nib.save(image, tmp_path / "v.nii")
+    geometry = nifti.read_geometry(tmp_path / "v.nii")
+    assert geometry.spacing == pytest.approx((2.5, 0.8, 0.7))
+    assert "1 × 1 × 1 mm (pixdim); those of its affine are used, 0.7 × 0.8 × 2.5 mm" in geometry.remarks[0]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "message"),
+    [
+        (np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")]), "holds colours .RGB."),
+        (np.dtype(np.complex64), "expected real numbers, found voxels of type complex64"),
+    ],
+)
+def test_voxels_of_several_numbers_are_refused(dtype: np.dtype, message: str, tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Image(np.zeros((3, 4, 5), dtype), PLACED), tmp_path / "v.nii")
+    for read in (nifti.read_volume, nifti.read_mask):
+        with pytest.raises(UserError, match=f"v.nii: {message}"):
+            read(tmp_path / "v.nii")
+
+
+@pytest.mark.parametrize(
+    ("step", "number", "is_time"), [(2.5, 3, True), (1.0, 3, False), (0.0, 2, False), (1.0, 40, True)]
+)
+def test_a_series_in_time_is_no_channels(step: float, number: int, is_time: bool, tmp_path: Path) -> None:
+    image = nib.Nifti1Image(np.zeros((3, 4, 5, number), np.int16), PLACED)
+    image.header.set_xyzt_units("mm", "sec")
+    image.header["pixdim"][4] = step
+    nib.save(image, tmp_path / "v.nii")
+    if is_time:
+        with pytest.raises(UserError, match=f"v.nii: holds {number} volumes in its fourth axis, as a series in time"):
+            nifti.read_volume(tmp_path / "v.nii")
+    else:
+        assert nifti.read_volume(tmp_path / "v.nii").pixels.shape == (5, number, 4, 3)
+
+
+def test_half_of_a_pair_is_named(tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Pair(np.zeros((3, 4, 5), np.int16), PLACED), tmp_path / "v.img")
+    for suffix in (".hdr", ".img"):
+        with pytest.raises(UserError, match=f"v{suffix}: half of an ANALYZE or NIfTI pair"):
+            images.read_picture(tmp_path / f"v{suffix}", rgb=False)
+
+
+def test_analyze_called_nifti_is_refused(tmp_path: Path) -> None:
+    path = save_placed(tmp_path / "v.nii", PLACED, PLACED)
+    data = bytearray(path.read_bytes())
+    data[344:348] = bytes(4)
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"v.nii: cannot be read as NIfTI"):
+        nifti.read_volume(path)

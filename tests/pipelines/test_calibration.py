@@ -7,8 +7,9 @@ from caseunet.bundle import Bundle, Quality, ValidatedCase, load_bundle
 from caseunet.config import DataConfig
 from caseunet.data.loader import plan_preprocessing
 from caseunet.data.store import Prepared
+from caseunet.inference.predictor import Predictor
 from caseunet.pipelines import calibration
-from caseunet.pipelines.calibration import TEMPERATURES, fitted_lines, learn_quality, merged_quality
+from caseunet.pipelines.calibration import TEMPERATURES, SegmentedCase, fitted_lines, learn_quality, merged_quality
 from caseunet.progress import Display
 
 
@@ -58,8 +59,7 @@ def test_training_ends_with_it(lits_bundle: Bundle, lits_prepared: Prepared) -> 
     assert quality.usual == ()  # two training cases say nothing about others
     assert quality.temperature in TEMPERATURES
     assert all(0 <= value <= 1 for one in quality.validated for value in one.expected.values() if value is not None)
-    again = learn_quality(lits_bundle, lits_prepared, fold, "cpu", Display())
-    assert again == quality
+    assert learn_quality(Predictor(lits_bundle), lits_prepared, fold, Display())[0] == quality
 
 
 def test_an_ensemble_pools_its_folds(lits_bundle: Bundle) -> None:
@@ -82,17 +82,18 @@ def test_ways_to_mend_are_learned_only_where_they_gain() -> None:
     reference = np.zeros((3, 8, 8), np.uint8)
     reference[:, 2:5, 2:5] = 1
 
-    def seen(extra: bool) -> calibration._Seen:
+    def seen(extra: bool, spacing: tuple[float, float, float] | None = (10.0, 10.0, 10.0)) -> SegmentedCase:
         predicted = reference.copy()
         predicted[1, 7, 7] = extra
         nothing = np.zeros(0)
-        return calibration._Seen("c", reference, predicted, (10.0, 10.0, 10.0), nothing, nothing, nothing, [], {})
+        return SegmentedCase("c", "c", reference, predicted, spacing, nothing, nothing, nothing, [], {})
 
-    (rule,) = calibration._learn_cleaning([seen(n < 4) for n in range(6)], label_map)
+    (rule,), mended = calibration._learn_cleaning([seen(n < 4) for n in range(6)], label_map)
+    assert all(np.array_equal(one.predicted, reference) for one in mended)
     assert (rule.structure, rule.do) == ("liver", "largest")
     assert rule.gain == pytest.approx(4 / 6 * (1 - 2 * 27 / 55))
-    assert list(calibration._learn_cleaning([seen(False)] * 6, label_map)) == []
-    assert list(calibration._learn_cleaning([seen(True)] * 4, label_map)) == []  # too few cases
+    assert calibration._learn_cleaning([seen(False)] * 6, label_map)[0] == []
+    assert calibration._learn_cleaning([seen(True)] * 4, label_map)[0] == []  # too few cases
 
 
 def test_of_a_long_case_some_slices_tell(lits_prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,14 +8,16 @@ import nibabel as nib
 import numpy as np
 import pytest
 import zarr
+from PIL import Image
 
 from caseunet.config import Config, PrepareConfig
 from caseunet.data.folds import fold_of
 from caseunet.data.store import DatasetInfo, Prepared
 from caseunet.data.writing import PreparedWriter
 from caseunet.errors import UserError
-from caseunet.inference.predictor import Predictor
+from caseunet.pipelines.calibration import source_reference
 from caseunet.pipelines.prepare import prepare
+from caseunet.pipelines.python_predictor import Predictor
 from caseunet.pipelines.train import train
 from caseunet.sources.generate import write_lits
 from caseunet.sources.lits import LITS
@@ -169,6 +171,92 @@ def test_what_is_no_prepared_data_set_is_refused(tmp_path: Path, lits_prepared: 
         lits_prepared.image("volume-9")
 
 
+def test_what_an_earlier_version_wrote_is_refused(lits_prepared: Prepared, tmp_path: Path) -> None:
+    old = shutil.copytree(lits_prepared.folder, tmp_path / "old")
+    content = json.loads((old / "dataset.json").read_text())
+    (old / "dataset.json").write_text(json.dumps(content | {"format_version": 2}))
+    with pytest.raises(UserError, match="of format 2, which an earlier version wrote. Prepare the data again"):
+        Prepared(old)
+
+
+def write_ct(raw: Path, name: str, labelled: tuple[slice, slice, slice], code: int = 1) -> None:
+    """Air, and a body of 40 HU in rows 24 to 71 and columns 28 to 83 of slices 1 to 4; the label is given."""
+    pixels, labels = np.full((6, 96, 112), -1000, np.int16), np.zeros((6, 96, 112), np.uint8)
+    pixels[1:5, 24:72, 28:84] = np.random.default_rng(ord(name)).normal(40, 20, (4, 48, 56))
+    labels[2, 40:50, 50:60] = 1
+    labels[labelled] = code
+    affine = np.diag([-0.8, -0.9, 5, 1])
+    for folder, array in (("images", pixels), ("masks", labels)):
+        (raw / folder).mkdir(parents=True, exist_ok=True)
+        nib.save(nib.Nifti1Image(array.transpose(2, 1, 0), affine), raw / folder / f"{name}.nii.gz")
+
+
+INSIDE = np.s_[1:5, 30:60, 30:60]
+"""The box of such a body is rows 12 to 80 and columns 16 to 92, 12 around rows and columns that are looked at."""
+
+
+@pytest.mark.parametrize(
+    ("labelled", "cropped"),
+    [
+        (INSIDE, True),
+        (np.s_[0:6, 30:60, 30:60], True),  # slices of air are kept, so labels may lie there
+        (np.s_[2:3, 16:30, 30:60], True),
+        (np.s_[2:3, 15:30, 30:60], False),  # no context above
+        (np.s_[2:3, 30:77, 30:60], True),
+        (np.s_[2:3, 30:78, 30:60], False),
+        (np.s_[2:3, 30:60, 20:89], True),
+        (np.s_[2:3, 30:60, 19:60], False),
+        (np.s_[2:3, 30:60, 30:90], False),
+        (np.s_[5:6, 90:92, 108:109], False),
+    ],
+    ids=str,
+)
+def test_no_label_is_cut_off(labelled: tuple[slice, slice, slice], cropped: bool, tmp_path: Path) -> None:
+    """Once for all: the box is that of the image alone, or no case is cropped, and who forbids it is named."""
+    write_ct(tmp_path / "raw", "a", INSIDE)
+    write_ct(tmp_path / "raw", "b", labelled)
+    prepared = prepare(
+        tmp_path / "raw", tmp_path / "p", PrepareConfig(workers=0, folds=2, crop_air=True, modality="ct")
+    )
+    boxes = {prepared.placement(case).box for case in prepared.cases.index}
+    assert boxes == {(12, 16, 81, 93) if cropped else (0, 0, 96, 112)}
+    assert prepared.info.grid.crop_air == cropped
+    assert prepared.info.grid.least_box == ((62.1, 61.6) if cropped else None)
+    notes = [note for note in prepared.info.notes if "crop_air" in note]
+    assert notes == (
+        []
+        if cropped
+        else ["prepare.crop_air is off for all cases: in b the air around the body holds foreground, or its edge does."]
+    )
+
+
+def test_a_value_mapped_to_background_cuts_no_air(tmp_path: Path) -> None:
+    """A mark in the air that the plan makes background forbids nothing; without the plan it does."""
+    for name in "ab":
+        write_ct(tmp_path / "raw", name, np.s_[5:6, 90:92, 108:109], 2)
+    (tmp_path / "raw" / "labels.json").write_text(
+        json.dumps([{"name": n, "classid": i} for i, n in enumerate(("none", "liver"))])
+    )
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("layout: folder\ncases:\n  '*': {map: {2: 0}}\n")
+    config = PrepareConfig(workers=0, folds=2, crop_air=True, modality="ct", plan=plan)
+    assert prepare(tmp_path / "raw", tmp_path / "p", config).info.grid.crop_air
+    plan.write_text("layout: folder\ncases:\n  '*': {map: {2: 1}}\n")
+    assert not prepare(tmp_path / "raw", tmp_path / "p", config, overwrite=True).info.grid.crop_air
+
+
+def test_labels_are_kept_at_the_source_s_size(tmp_path: Path) -> None:
+    """Cropped and resized labels of scoring are the source's own, not resized ones."""
+    write_ct(tmp_path / "raw", "a", np.s_[2:5, 33:34, 41:43])
+    write_ct(tmp_path / "raw", "b", INSIDE)
+    config = PrepareConfig(workers=0, folds=2, crop_air=True, modality="ct", size=(32, 48))
+    prepared = prepare(tmp_path / "raw", tmp_path / "p", config)
+    assert prepared.labels("a").shape == (6, 32, 48)
+    true = np.zeros((6, 96, 112), np.uint8)
+    true[2, 40:50, 50:60] = true[2:5, 33:34, 41:43] = 1
+    np.testing.assert_array_equal(source_reference(prepared, "a"), true)
+
+
 def test_missing_and_changed_pixels_are_noticed(lits_prepared: Prepared, tmp_path: Path) -> None:
     copy = shutil.copytree(lits_prepared.folder, tmp_path / "copy")
     (copy / "labels.zarr" / "volume-0" / "c" / "0" / "0" / "0").unlink()
@@ -228,7 +316,7 @@ def test_images_below_the_networks_size_go_all_the_way(raw: Path, tiny_config: C
     assert prepared.size("volume-1") == (48, 20)
     assert any("48×20 pixels and are padded" in note for note in prepared.info.notes)
     bundle = train(tmp_path / "p", tmp_path / "run", tiny_config)
-    assert Predictor(bundle).predict(raw / "volume-1.nii").labels.shape == (10, 48, 20)
+    assert Predictor(bundle).predict(raw / "volume-1.nii").canonical.shape == (10, 48, 20)
 
 
 def test_masks_that_claim_another_place_are_refused_until_a_plan_says_what_counts(raw: Path, tmp_path: Path) -> None:
@@ -248,4 +336,25 @@ def test_masks_that_claim_another_place_are_refused_until_a_plan_says_what_count
 
 def test_other_files_are_named(raw: Path, tmp_path: Path) -> None:
     shutil.copy(raw / "volume-0.nii", raw / "patient9.nii")
-    assert any("NIfTI files with other names: patient9.nii" in n for n in prepare(raw, tmp_path / "p").info.notes)
+    assert any(
+        "image files with other names: 1 file: patient9.nii" in n for n in prepare(raw, tmp_path / "p").info.notes
+    )
+
+
+def test_a_split_that_folders_bring_is_kept(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for part, number in (("train", 3), ("val", 2), ("test", 2)):
+        for n in range(number):
+            for kind in ("images", "masks"):
+                path = tmp_path / "raw" / part / kind / f"{n}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(rng.integers(0, 255 if kind == "images" else 2, (32, 32), np.uint8)).save(path)
+    for split, folds in (("auto", 1), ("group", 5)):
+        prepared = prepare(tmp_path / "raw", tmp_path / split, PrepareConfig(workers=0, split=split))
+        assert len(prepared.cases) == 7
+        assert len(prepared.split.folds) == folds
+        used = {case for fold in prepared.split.folds for case in (*fold.train, *fold.val)}
+        assert used == {"train/0", "train/1", "train/2", "val/0", "val/1"}
+        assert any("test set is prepared, but in no part of a fold" in note for note in prepared.info.notes)
+    fold = Prepared(tmp_path / "auto").split.folds[0]
+    assert (sorted(fold.train), sorted(fold.val)) == (["train/0", "train/1", "train/2"], ["val/0", "val/1"])

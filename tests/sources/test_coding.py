@@ -115,7 +115,7 @@ def test_labels_json_of_colours_is_read_in_both_forms(tmp_path: Path) -> None:
         ([entry("a", 0, [0, 0, 0]), entry("", 1, [1, 1, 1])], r"name"),
         ([entry("a", 0, [0, 0, 0])], r"at least one class beside the background"),
         ({"labels": []}, r"expected a list of classes"),
-        ([], r"label ids must be"),
+        ([], r"expected a list of classes"),
         (7, r"expected a list of classes"),
     ],
 )
@@ -391,3 +391,55 @@ def test_a_segment_of_no_class_is_named() -> None:
     coding = coding_of({0: "background", 1: "liver"})
     assert translate(named({1: "Segment_1"}), coding).codes is None
     assert 'the segment "cyst"' in translate(named({1: "liver", 2: "cyst"}), coding).problem
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"background": 0, "liver": 1, "tumour": 2},
+        {"background": 0, "liver": "1", "tumour": "2"},
+        {"tumour": 2, "liver": 1},
+        {"labels": {"background": 0, "liver": 1, "tumour": 2}},
+        {"0": "background", "1": "liver", "2": "tumour"},
+        {"2": "tumour", "1": "liver"},
+        ["background", "liver", "tumour"],
+        {"classes": ["background", "liver", "tumour"]},
+        {"categories": [{"id": 1, "name": "liver"}, {"id": 2, "name": "tumour"}, {"id": 0, "name": "background"}]},
+        [entry("background", 0), entry("liver", 1), entry("tumour", 2)],
+    ],
+)
+def test_labels_json_in_each_form(content: object, tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps(content))
+    coding = read_labels_json(path, colored=False)
+    assert coding.label_map.names == ("background", "liver", "tumour")
+    assert coding.codes == {0: 0, 1: 1, 2: 2}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"background": 0, "whole": [1, 2], "core": 2}, r'"whole" is a list, \[1, 2\]: regions that overlap'),
+        (["liver", "tumour"], r'the first name stands for 0, the background, and is "liver"'),
+        ({"background": 0, "liver": 1.5}, r"expected a list of classes"),
+        ({"background": 0, "liver": 1, "tumour": 1}, r"each once, not \[0, 1, 1\]"),
+        ({"background": 0, "liver": True}, r"expected a list of classes"),
+    ],
+)
+def test_labels_json_of_other_forms(content: object, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=message):
+        read_labels_json(path, colored=False)
+
+
+@pytest.mark.parametrize(
+    "masks", [[named({1: "liver", 2: "Ignore"})], [named({1: "liver"}), named({1: "void", 2: "liver"})]]
+)
+def test_a_segment_that_nobody_judged(masks: list[MaskValues]) -> None:
+    coding = find_coding(masks)
+    assert coding is not None
+    assert coding.label_map.names == ("background", "liver")
+    values = np.array([[sorted(masks[-1].names)]])
+    ids = decode(translate(masks[-1], coding).apply(values), coding, {})[0].ravel().tolist()
+    assert ids == [1 if name == "liver" else 255 for _, name in sorted(masks[-1].names.items())]

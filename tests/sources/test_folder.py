@@ -12,16 +12,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from caseunet.errors import UserError
+from caseunet.config import PrepareConfig
+from caseunet.errors import SeveralMasksError, UserError
 from caseunet.io import raster
-from caseunet.sources import find_layout
+from caseunet.sources import find_layout, open_source
 from caseunet.sources.coding import find_coding
 from caseunet.sources.facts import measure_mask
-from caseunet.sources.folder import FOLDER, find_groups
+from caseunet.sources.folder import FOLDER, discover, find_groups, look
 from caseunet.sources.generate import write_folder
 from caseunet.sources.generate.drawings import draw_operation, simple
 from caseunet.sources.layout import SourceDataset
 from caseunet.sources.reading import read_labels
+from caseunet.sources.roles import Choice
 
 SHAPE = (48, 64)
 COLORS = [(0, 0, 0), (255, 55, 0), (124, 155, 5), (0, 255, 0)]
@@ -373,3 +375,205 @@ def test_real_frames_without_groups(real_data: Callable[[str], Path]) -> None:
     assert [case.group for case in dataset.cases] == [str(n) for n in range(30)]
     cells = np.asarray(Image.open(dataset.cases[0].label[0])) == 255
     np.testing.assert_array_equal(read_labels(FOLDER, dataset.cases[0], dataset)[0] == 1, cells)
+
+
+def fill_folder(root: Path, *names: str) -> Path:
+    for name in names:
+        put(root / name)
+    return root
+
+
+def listed(root: Path, **patterns: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """{case: its image files, then its mask files}."""
+    dataset = discover(root, Choice(**patterns))
+    return {c.id: tuple(dataset.relative(path) for path in (*c.image, *c.label)) for c in dataset.cases}
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "case"),
+    [
+        ("ISIC_Training_Input/I_{n}.jpg", "ISIC_Training_GroundTruth/I_{n}_segmentation.png", "I_{n}"),
+        ("training/images/2{n}_training.tif", "training/1st_manual/2{n}_manual1.gif", "training/2{n}_training"),
+        ("case_{n}/imaging.nii.gz", "case_{n}/segmentation.nii.gz", "case_{n}"),
+        ("pat{n}/ct.nii.gz", "pat{n}/mask.nii.gz", "pat{n}"),
+        ("train_images/{n}.png", "train_masks/{n}.png", "{n}"),
+        ("{n}.jpg", "masks/{n}.png", "{n}"),
+        ("x/{n}.jpg", "masks/{n}.png", "x/{n}"),
+        ("images/A {n}.PNG", "masks/a {n}_MASK.png", "A {n}"),
+        ("images/Ü{n}.png", "masks/U\u0308{n}.png", "Ü{n}"),
+        ("images/IMG_{n}.png", "masks/GT_{n}.png", "IMG_{n}"),
+        ("P{n}.nrrd", "P{n}.seg.nrrd", "P{n}"),
+        ("pat{n}/images/a.png", "pat{n}/masks/b.png", "pat{n}"),
+    ],
+)
+def test_pairs_in_many_folders(image: str, mask: str, case: str, tmp_path: Path) -> None:
+    names = [pattern.format(n=n) for pattern in (image, mask) for n in (1, 2, 3)]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = {c.id: (*c.image, *c.label) for c in look(tmp_path).listing.cases}
+    assert found == {case.format(n=n): (tmp_path / image.format(n=n), tmp_path / mask.format(n=n)) for n in (1, 2, 3)}
+    assert look(tmp_path).listing.findings == ()
+
+
+def test_two_mask_folders_are_asked_about(tmp_path: Path) -> None:
+    """DRIVE: the field of view is a mask, but not of vessels."""
+    for n in (21, 22):
+        names = f"images/{n}_training.tif", f"1st_manual/{n}_manual1.png", f"mask/{n}_training_mask.png"
+        fill_folder(tmp_path / "training", *names)
+    assert find_layout(tmp_path) is FOLDER
+    with pytest.raises(UserError, match=r"1st_manual/21_manual1.png .*mask/21_training_mask.png .*--prepare.masks 1st"):
+        FOLDER.discover(tmp_path)
+    chosen = listed(tmp_path, masks=("1st_manual",))
+    assert chosen["training/21_training"][1] == "training/1st_manual/21_manual1.png"
+    findings = discover(tmp_path, Choice(masks=("1st_manual",))).findings
+    assert [f.files for f in findings if f.kind == "left-out"] == [
+        ("training/mask/21_training_mask.png", "training/mask/22_training_mask.png")
+    ]
+
+
+def test_no_image_file_is_left_out_unnamed(tmp_path: Path) -> None:
+    names = ["images/a.png", "masks/a.png", "fov/a.png", "fov/b.png", "overview.jpg", "images/b.webp", "x/y/z.nii"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    findings = look(tmp_path).listing.findings
+    named = {file for finding in findings for file in finding.files or ()}
+    assert named == {"fov/a.png", "fov/b.png", "overview.jpg", "images/b.webp", "x/y/z.nii"}
+    assert {finding.level for finding in findings} == {"warning"}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["a.png", "a_mask1.png", "a_mask2.png"],
+        ["images/a.png", "masks/a_1.png", "masks/a_2.png"],
+        ["images/a.png", "masks/a_rater1.png", "masks/a_rater2.png"],
+        ["id/images/id.png", "id/masks/x1.png", "id/masks/y2.png", "id2/images/id2.png", "id2/masks/z3.png"],
+    ],
+)
+def test_several_masks_are_never_merged(names: list[str], tmp_path: Path) -> None:
+    dataset = FOLDER.discover(fill_folder(tmp_path, *names))
+    case = dataset.cases[0]
+    assert len(case.label) == 2
+    with pytest.raises(SeveralMasksError, match=rf"one of 2 masks of {case.id} .*not merged unasked"):
+        FOLDER.read_mask(case, dataset, FOLDER.read_geometry(case))
+
+
+def test_a_mask_beside_and_one_in_masks_is_asked(tmp_path: Path) -> None:
+    fill_folder(tmp_path, "images/a.png", "images/a_mask.png", "masks/a.png")
+    with pytest.raises(UserError, match="has masks in more than one place"):
+        FOLDER.discover(tmp_path)
+
+
+def test_channels_by_the_ends_of_names(tmp_path: Path) -> None:
+    """BraTS; the third patient lacks T2."""
+    for n in (1, 2, 3, 4):
+        for ending in ("t1n", "t1c", "t2w", "seg"):
+            if (n, ending) != (3, "t2w"):
+                put(tmp_path / f"B-{n}" / f"B-{n}-{ending}.nii.gz")
+    dataset = FOLDER.discover(tmp_path)
+    assert dataset.channel_names == ("t1c", "t1n", "t2w")
+    assert [case.id for case in dataset.cases] == ["B-1", "B-2", "B-4"]
+    assert [path.name for path in dataset.cases[0].image] == ["B-1-t1c.nii.gz", "B-1-t1n.nii.gz", "B-1-t2w.nii.gz"]
+    (fault,) = (finding for finding in dataset.findings if finding.level == "error")
+    assert (fault.kind, fault.text) == ("channels", "case B-3: channel t2w is missing; each image has t1c, t1n, t2w")
+    assert (tmp_path / str(fault.file)).is_file()
+    assert FOLDER.read_image(dataset.cases[0], False).pixels.shape == (5, 3, 4, 3)
+
+
+@pytest.mark.parametrize(
+    ("images", "mask", "channels"),
+    [
+        (["images/p{n}_0000.nii", "images/p{n}_0001.nii"], "labels/p{n}.nii", ("0000", "0001")),
+        (["p{n}/t1.nii", "p{n}/flair.nii"], "p{n}/seg.nii", ("flair", "t1")),
+        (["images/p{n}/t1.nii", "images/p{n}/t2.nii"], "labels/p{n}.nii", ("t1", "t2")),
+    ],
+)
+def test_channels_in_other_folders(images: list[str], mask: str, channels: tuple[str, ...], tmp_path: Path) -> None:
+    for n in (1, 2):
+        fill_folder(tmp_path, *(name.format(n=n) for name in (*images, mask)))
+    survey = look(tmp_path)
+    assert survey.channels == channels
+    assert [(case.id, len(case.image), len(case.label)) for case in survey.listing.cases] == [
+        ("p1", 2, 1),
+        ("p2", 2, 1),
+    ]
+
+
+def test_channels_as_a_person_says(tmp_path: Path) -> None:
+    fill_folder(tmp_path, *(f"{kind}/p{n}.nii" for kind in ("T1", "T2", "masks") for n in (1, 2)))
+    assert not FOLDER.matches(tmp_path)
+    assert listed(tmp_path, channels=("T2", "T1"))["p1"] == ("T2/p1.nii", "T1/p1.nii", "masks/p1.nii")
+
+
+def test_what_names_do_not_tell_a_person_says(tmp_path: Path) -> None:
+    root = fill_folder(tmp_path, "A/1.jpg", "A/2.jpg", "B/1.png", "B/2.png")
+    with pytest.raises(UserError, match=r"none of the known layouts .*Found 2 JPEG in A/, 2 PNG in B/\."):
+        find_layout(root)
+    assert listed(root, images=("A",), masks=("B",)) == {"1": ("A/1.jpg", "B/1.png"), "2": ("A/2.jpg", "B/2.png")}
+    layout, _ = open_source(root, PrepareConfig.model_validate({"images": "A", "masks": "B/*.png"}))
+    assert layout is FOLDER
+    with pytest.raises(UserError, match="the patterns images=C leave no image"):
+        discover(root, Choice(images=("C",)))
+
+
+def test_many_folders_are_counted_together(tmp_path: Path) -> None:
+    root = fill_folder(tmp_path, *(f"case{n}/scan.nii" for n in range(7)))
+    with pytest.raises(UserError, match=r"Found 7 NIfTI in \*/ \(7 folders\)"):
+        find_layout(root)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "parts"),
+    [
+        ("{part}/{kind}/{n}.png", ["train", "val", "test"]),
+        ("{kind}/{part}/{n}.png", ["Train", "Valid", "Testing"]),
+        ("{part}_{kind}/{n}.png", ["training", "validation", "test"]),
+        ("{kind}{part}/{n}.png", ["Tr", "Val", "Ts"]),
+    ],
+)
+def test_parts_of_a_given_split(pattern: str, parts: list[str], tmp_path: Path) -> None:
+    kinds = ("images", "labels")
+    for part in parts:
+        fill_folder(tmp_path, *(pattern.format(part=part, kind=kind, n=1) for kind in kinds))
+    found = {case.image[0].as_posix(): case.part for case in FOLDER.discover(tmp_path).cases}
+    expected = dict(zip(parts, ("train", "val", "test"), strict=True))
+    assert found == {
+        (tmp_path / pattern.format(part=part, kind="images", n=1)).as_posix(): told for part, told in expected.items()
+    }
+
+
+def test_words_that_only_look_like_parts(tmp_path: Path) -> None:
+    fill_folder(tmp_path, "test_patient_1/ct.nii", "test_patient_1/mask.nii", "trainee/ct.nii", "trainee/mask.nii")
+    assert {case.part for case in FOLDER.discover(tmp_path).cases} == {""}
+
+
+def test_parts_of_lists(tmp_path: Path) -> None:
+    """Pascal VOC's ImageSets."""
+    fill_folder(tmp_path, *(f"{kind}/{n}.png" for kind in ("JPEGImages", "SegmentationClass") for n in "abcd"))
+    sets = tmp_path / "ImageSets" / "Segmentation"
+    sets.mkdir(parents=True)
+    for name, content in (("train", "a\nb\n"), ("val", "c\n"), ("trainval", "a\nb\nc\n"), ("test", "x\n")):
+        (sets / f"{name}.txt").write_text(content)
+    dataset = FOLDER.discover(tmp_path)
+    assert [case.part for case in dataset.cases] == ["train", "train", "val", ""]
+    texts = [finding.text for finding in dataset.findings if finding.kind == "own-split"]
+    assert texts[0].startswith("1 name in the lists of the split have no image")
+    (sets / "val.txt").write_text("b\nc\n")
+    dataset = FOLDER.discover(tmp_path)
+    assert {case.part for case in dataset.cases} == {""}
+    assert "are not used: b is in two of them" in next(f.text for f in dataset.findings if f.kind == "own-split")
+
+
+def test_real_drive_is_asked_about(real_data: Callable[[str], Path]) -> None:
+    root = real_data("drive_train_20")
+    with pytest.raises(UserError, match="masks in more than one place: fov/21_training_mask.gif .*labels/21_manual1"):
+        FOLDER.discover(root)
+    dataset = discover(root, Choice(masks=("labels",)))
+    assert len(dataset.labelled) == len(dataset.cases) == 20
+    mask = FOLDER.read_mask(dataset.cases[0], dataset, FOLDER.read_geometry(dataset.cases[0]))
+    with Image.open(root / "labels" / "21_manual1.gif") as image:
+        vessels = np.asarray(image.convert("L")) > 0
+    assert 0.05 < vessels.mean() < 0.2
+    np.testing.assert_array_equal(mask.codes[0] > 0, vessels)

@@ -126,7 +126,7 @@ def test_a_missing_channel_is_named_and_its_case_left_out(raw_mr: Path) -> None:
     (raw_mr / "imagesTr" / "case_001_0001.nii.gz").unlink()
     dataset = NNUNET.discover(raw_mr)
     assert told(dataset) == [
-        ("error", "channels", "imagesTr/case_001_0001.nii.gz"),
+        ("error", "channels", "imagesTr/case_001_0000.nii.gz"),
         ("warning", "count", "dataset.json"),
     ]
     assert dataset.findings[0].text == "case case_001: channel 0001 is missing; dataset.json names 2"

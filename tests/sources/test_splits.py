@@ -6,8 +6,18 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from caseunet.config import PrepareConfig
 from caseunet.errors import UserError
-from caseunet.sources.splits import SplitCase, by_group, by_slice_blocks, from_file, published
+from caseunet.sources.splits import (
+    GIVEN,
+    SplitCase,
+    by_group,
+    by_slice_blocks,
+    from_file,
+    make_split,
+    published,
+    told_parts,
+)
 from caseunet.types import Ranges
 
 
@@ -154,3 +164,58 @@ def test_split_files_that_cannot_be_used_are_named(name: str, text: str, message
         from_file(tmp_path / name, CASES, "patient")
     with pytest.raises(UserError, match="no such file"):
         from_file(tmp_path / f"none{name}", CASES, "patient")
+
+
+def split_cases(parts: str, groups: str = "") -> dict[str, SplitCase]:
+    """A case for each letter: (t)rain, (v)al, t(e)st, a digit for a fold, "-" for no part."""
+    names = {"t": "train", "v": "val", "e": "test", "-": ""}
+    own = groups or "".join(chr(97 + n) for n in range(len(parts)))
+    return {
+        f"c{n}": SplitCase(group, 1, part=names.get(part, f"fold {part}"))
+        for n, (part, group) in enumerate(zip(parts, own, strict=True))
+    }
+
+
+@pytest.mark.parametrize(
+    ("parts", "folds"),
+    [
+        ("ttve", [("c0 c1", "c2")]),
+        ("t-ve", [("c0", "c2")]),
+        ("0101", [("c1 c3", "c0 c2"), ("c0 c2", "c1 c3")]),
+    ],
+)
+def test_a_given_split_is_kept(parts: str, folds: list[tuple[str, str]]) -> None:
+    split = make_split(PrepareConfig(), split_cases(parts), "patient", "folder")
+    assert split.by == GIVEN
+    assert [(" ".join(fold.train), " ".join(fold.val)) for fold in split.folds] == folds
+
+
+@pytest.mark.parametrize(
+    ("how", "parts"), [("auto", "tttte"), ("group", "ttvve"), ("auto", "----e"), ("auto", "vvvve")]
+)
+def test_folds_are_never_of_the_test_set(how: str, parts: str) -> None:
+    split = make_split(PrepareConfig(split=how, folds=2), split_cases(parts), "patient", "folder")
+    assert split.by == "patient"
+    for fold in split.folds:
+        assert set(fold.train) | set(fold.val) == {"c0", "c1", "c2", "c3"}
+
+
+def test_nothing_but_a_test_set_is_trained_on_and_said() -> None:
+    cases = split_cases("eee")
+    split = make_split(PrepareConfig(folds=3), cases, "patient", "folder")
+    assert len(split.folds) == 3
+    (told,) = told_parts(cases, split, "patient")
+    assert "nothing but the test set, it is trained on" in told.text
+
+
+def test_a_given_split_that_parts_a_patient_is_refused() -> None:
+    with pytest.raises(UserError, match=r"own split: the patient a is in training .*--prepare.split group"):
+        make_split(PrepareConfig(), split_cases("tv", "aa"), "patient", "folder")
+
+
+def test_a_patient_of_the_test_set_in_training_is_told() -> None:
+    cases = split_cases("tve", "aba")
+    told = told_parts(cases, make_split(PrepareConfig(), cases, "patient", "folder"), "patient")
+    assert [finding.level for finding in told] == ["warning", "note"]
+    assert told[0].text == "1 patient of the test set are in training too, a among them"
+    assert "train 1, val 1, test 1; it is kept; the test set is prepared, but in no part" in told[1].text

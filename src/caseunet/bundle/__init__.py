@@ -7,7 +7,7 @@ preview.png         slices of validation, if there were any
 """
 
 from caseunet.bundle.card import model_card
-from caseunet.bundle.folder import FILES, PREVIEW, Bundle, Network, add_quality, load_bundle, save_bundle, write_zip
+from caseunet.bundle.folder import FILES, PREVIEW, Bundle, Network, add_validation, load_bundle, save_bundle, write_zip
 from caseunet.bundle.info import (
     Architecture,
     BundleInfo,
@@ -16,7 +16,9 @@ from caseunet.bundle.info import (
     Quality,
     Recipe,
     Score,
+    StoredValues,
     TrainingData,
+    TrainingImage,
     UsualRange,
     ValidatedCase,
 )
@@ -33,10 +35,12 @@ __all__ = [
     "Quality",
     "Recipe",
     "Score",
+    "StoredValues",
     "TrainingData",
+    "TrainingImage",
     "UsualRange",
     "ValidatedCase",
-    "add_quality",
+    "add_validation",
     "load_bundle",
     "model_card",
     "save_bundle",

@@ -168,6 +168,8 @@ def _scores(score: Score) -> Iterator[str]:
     for name, value in {**score.structures, "mean": score.mean}.items():
         yield f"| {name} | {'–' if value is None else f'{value:.3f}'} |"
     yield f"\n{score.protocol[:1].upper()}{score.protocol[1:]}.\n"
+    if score.caution:
+        yield f"**{score.caution[:1].upper()}{score.caution[1:]}.**\n"
     if score.selected == "best":
         yield f"The weights were chosen by this very score ({score.selected_by}), so it is somewhat too good.\n"
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, load_file, save_file
 from torch import Tensor
 
 from caseunet.bundle.card import model_card
-from caseunet.bundle.info import BundleInfo, Quality, TrainingData
+from caseunet.bundle.info import BundleInfo, Quality, Score, TrainingData
 from caseunet.errors import UserError
 from caseunet.files import as_model, content_hash, write_json, write_text, written_whole
 from caseunet.types import LabelMap, Preprocessing
@@ -131,9 +132,9 @@ def save_bundle(folder: Path, weights: dict[str, Tensor], preview: Path | None =
     _describe(folder, description)
 
 
-def add_quality(bundle: Bundle, quality: Quality) -> Bundle:
-    """Write what validation taught into a bundle that is there."""
-    info = bundle.info.model_copy(update={"quality": quality})
+def add_validation(bundle: Bundle, validation: Score, quality: Quality | None) -> Bundle:
+    """Write what validation of a bundle that is there measured and taught into it."""
+    info = bundle.info.model_copy(update={"validation": validation, "quality": quality})
     _describe(bundle.folder, info)
     return Bundle(info, bundle.weights, bundle.folder)
 
@@ -168,7 +169,8 @@ def load_bundle(path: str | Path) -> Bundle:
         path: its folder, or a zip of it.
 
     Raises:
-        UserError: it is missing, damaged, or of another format; the message names the file.
+        UserError: it is missing, damaged, or of another format, or weights are no finite numbers; the message names
+            the file.
     """
     folder = Path(path)
     with _opened(folder) as files:
@@ -194,6 +196,12 @@ def load_bundle(path: str | Path) -> Bundle:
             raise UserError(
                 f"{weights}: is not the file that {DESCRIPTION} describes (its hash differs). Copy the bundle again."
             )
+        for name, tensor in tensors.items():
+            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                raise UserError(
+                    f"{weights}: {name} holds values that are no finite numbers (NaN or infinity), so the network can "
+                    "segment nothing. Train it again, or take another copy."
+                )
     return Bundle(info=info, weights=tensors, folder=folder)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from caseunet.config import AugmentConfig
+from caseunet.types import Grid, LabelMap
 
 LIMITS: dict[str, tuple[float, float, float, float]] = {
     # key: (none, light, default, strong)
@@ -103,6 +104,17 @@ def resolve(config: AugmentConfig) -> AugmentConfig:
     """The configuration with what is not given taken from its strength."""
     given = config.model_dump(exclude_none=True)
     return AugmentConfig.model_validate(STRENGTHS[config.strength].model_dump() | given)
+
+
+def keep_sides(config: AugmentConfig, label_map: LabelMap, grid: Grid) -> AugmentConfig:
+    """The configuration without mirroring left to right where classes have sides, unless it was asked for.
+
+    In axial and coronal slices, and in frames, columns run from side to side; sagittal slices have one side each.
+    """
+    is_sagittal = getattr(grid, "plane", "axial") == "sagittal"
+    if config.flip_columns is not None or is_sagittal or not label_map.sided_names:
+        return config
+    return config.model_copy(update={"flip_columns": False})
 
 
 def draw(config: AugmentConfig, rng: np.random.Generator, rgb: bool) -> Augmentation:

@@ -4,24 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch.nn import functional as F
 
 from caseunet.config import PrepareConfig
 from caseunet.errors import UserError
+from caseunet.imaging.body import Box, find_body_box
 from caseunet.types import Grid, Modality
-
-BODY = -500
-"""HU above which there is no air; lung is below, but surrounded by what is above."""
-
-STRIDE = 4
-"""Every which row and column is looked at for the body."""
-
-MARGIN = 12
-"""Rows and columns of air that are kept around the body, so that skin has a context and nothing thin is lost."""
 
 MOST_PIXELS = 1536 * 1024
 """Pixels that the median slice has at most after planning; photographs of many megapixels are shrunk to it."""
+
+LEAST_BOX = 0.5
+"""Height and width of a body's box as shares of the smallest in training: below, it is no body but a part of one."""
 
 SAME_SPACING = 0.01
 """Relative difference of spacings below which resampling would only blur."""
@@ -34,10 +27,12 @@ class Placement:
     Attributes:
         box: (top, left, bottom, right) of what is kept, in the source's canonical rows and columns.
         size: height and width that it gets.
+        remark: why nothing is cut off where the data set's air is, a sentence without a full stop; else "".
     """
 
-    box: tuple[int, int, int, int]
+    box: Box
     size: tuple[int, int]
+    remark: str = ""
 
     @property
     def box_size(self) -> tuple[int, int]:
@@ -50,7 +45,7 @@ class Placement:
 
 
 def place(pixels: np.ndarray, spacing: tuple[float, float, float] | None, grid: Grid) -> Placement:
-    """Where the prepared slices of a case lie.
+    """Where the prepared slices of a case lie: of its image and the data set's grid alone, in training as later.
 
     Args:
         pixels: (S, C, H, W), as read.
@@ -58,49 +53,28 @@ def place(pixels: np.ndarray, spacing: tuple[float, float, float] | None, grid: 
             grid's already.
         grid: the data set's.
     """
-    box = body_box(pixels) if grid.crop_air else (0, 0, *pixels.shape[-2:])
-    return Placement(box, prepared_size(box[2] - box[0], box[3] - box[1], spacing, grid))
+    box, remark = _crop(pixels, spacing, grid) if grid.crop_air else (None, "")
+    box = box or (0, 0, *pixels.shape[-2:])
+    return Placement(box, prepared_size(box[2] - box[0], box[3] - box[1], spacing, grid), remark)
 
 
-def widened(
-    placement: Placement, labels: np.ndarray, spacing: tuple[float, float, float] | None, grid: Grid
-) -> Placement:
-    """The placement with a box that holds all labels too (S, H, W): none may be lost to training."""
-    found = np.any(labels > 0, axis=0)
-    rows, columns = (np.flatnonzero(np.any(found, axis=axis)) for axis in (1, 0))
-    if not len(rows):
-        return placement
-    top, left, bottom, right = placement.box
-    top, left = min(top, int(rows[0])), min(left, int(columns[0]))
-    box = (top, left, max(bottom, int(rows[-1]) + 1), max(right, int(columns[-1]) + 1))
-    return Placement(box, prepared_size(box[2] - box[0], box[3] - box[1], spacing, grid))
+def _crop(pixels: np.ndarray, spacing: tuple[float, float, float] | None, grid: Grid) -> tuple[Box | None, str]:
+    """The box of the body; or None, and why nothing is cut off."""
+    box = find_body_box(pixels)
+    if box is None:
+        return None, "no body with air around it is found, so nothing is cut off"
+    if spacing is None or grid.least_box is None:
+        return box, ""
+    found = box_in_mm(box, spacing)
+    if all(own >= LEAST_BOX * least for own, least in zip(found, grid.least_box, strict=True)):
+        return box, ""
+    own, least = (" × ".join(f"{length:.0f}" for length in lengths) for lengths in (found, grid.least_box))
+    return None, f"the body found in it has {own} mm, in training at least {least} mm, so nothing is cut off"
 
 
-def body_box(pixels: np.ndarray) -> tuple[int, int, int, int]:
-    """(top, left, bottom, right) of the body in a CT (S, C, H, W) in HU, with a margin; all where there is none."""
-    H, W = pixels.shape[-2:]
-    body = _body(pixels).any(axis=0)
-    rows, columns = (np.flatnonzero(np.any(body, axis=axis)) * STRIDE for axis in (1, 0))
-    if not len(rows):
-        return 0, 0, H, W
-    top, left = max(0, int(rows[0]) - MARGIN), max(0, int(columns[0]) - MARGIN)
-    return top, left, min(H, int(rows[-1]) + 1 + MARGIN), min(W, int(columns[-1]) + 1 + MARGIN)
-
-
-def slices_with_body(pixels: np.ndarray) -> np.ndarray:
-    """Which slices of a CT (S, C, H, W) in HU hold some of the body, (S,), bool; all where none does."""
-    found = _body(pixels).any(axis=(1, 2))
-    return np.asarray(found if found.any() else np.ones_like(found))
-
-
-def _body(pixels: np.ndarray) -> np.ndarray:
-    """Where a CT (S, C, H, W) in HU is body, looked at every few rows and columns, (S, H', W'), bool.
-
-    What is thinner than three strides, as noise, tubes and the shell of a table are, is none.
-    """
-    dense = torch.from_numpy(pixels[:, :1, ::STRIDE, ::STRIDE] > BODY).float()
-    opened = F.max_pool2d(-F.max_pool2d(-dense, 3, 1, padding=1), 3, 1, padding=1)  # erosion, then dilation
-    return np.asarray(opened[:, 0].numpy() > 0)
+def box_in_mm(box: Box, spacing: tuple[float, float, float]) -> tuple[float, float]:
+    """Height and width of a box of pixels so far apart."""
+    return (box[2] - box[0]) * spacing[1], (box[3] - box[1]) * spacing[2]
 
 
 def plan_grid(

@@ -5,6 +5,7 @@
     splits.json      folds
     images.zarr      arrays (S, C, H, W) in the source's own type, one slice per chunk, some megabytes per shard
     labels.zarr      arrays (S, H, W), uint8, of the same names
+    references.zarr  the labels at the source's size, of the same names, where images are stored at another
 
 A volume has an array of its own; small cases of one shape, as frames are, lie together in one. It is written beside its
 place, one whole array after another, and moved when all is there.
@@ -21,6 +22,7 @@ import zarr
 from pydantic import Field, model_validator
 
 from caseunet.data.folds import fold_of, read_split
+from caseunet.data.grid import Placement
 from caseunet.data.intensities import CaseIntensities, Intensities, pooled
 from caseunet.errors import UserError, did_you_mean
 from caseunet.files import Location, reached, read_json, read_model
@@ -28,7 +30,9 @@ from caseunet.types import BY_BLOCKS, Fold, Grid, LabelMap, Modality, Stored
 
 KIND = "a prepared data set"
 DESCRIPTION = "dataset.json"
-KINDS = ("images", "labels")
+FORMAT: Literal[3] = 3
+"""2 had no labels at the source's size; 1 had them all in one array."""
+KINDS = ("images", "labels", "references")
 COLUMNS = (
     "group",
     "array",
@@ -36,6 +40,9 @@ COLUMNS = (
     "slices",
     "height",
     "width",
+    "source_height",
+    "source_width",
+    "box",
     "image_hash",
     "slice_class_pixels",
     "intensities",
@@ -52,18 +59,24 @@ class RawSource(Stored):
     group: str | None = None
     modality: Modality | None = None
     """Where it was given, not found."""
+    images: tuple[str, ...] = ()
+    masks: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
+    """Patterns that tell images, masks and channels; () where names tell it."""
 
 
 class DatasetInfo(Stored):
     """Content of dataset.json."""
 
-    format_version: Literal[2] = 2
+    format_version: Literal[3] = FORMAT
     source_format: str
     modality: Modality
     group_name: str
     licence: str
     label_map: LabelMap
     channels: Annotated[int, Field(ge=1)]
+    channel_names: tuple[str, ...] = ()
+    """How the names of the channels' files end; () where an image is one file, or nnU-Net's numbers tell."""
     dtype: str
     grid: Grid
     intensities: Intensities
@@ -97,11 +110,14 @@ class CaseRow:
         first: its first slice there.
         slices, height, width: as stored.
         source_shape: in the axis order of the file.
+        source_height, source_width: in canonical order.
         spacing: the source's between slices, rows, columns, millimetres.
         box: (top, left, bottom, right) of what was kept of the source's canonical rows and columns.
         slice_class_pixels: pixel counts, (slices · classes), slice after slice.
         intensities: of its foreground.
         standard: means, then standard deviations of its channels over all pixels, (2 · C).
+        pixels_hash, likeness, sketch: by what the source's image is known again; "" in what earlier versions prepared.
+        stored_values: of the source's image: lowest, 1st percentile, median, 99th percentile, highest; () as above.
     """
 
     id: str
@@ -112,6 +128,8 @@ class CaseRow:
     height: int
     width: int
     source_shape: tuple[int, ...]
+    source_height: int
+    source_width: int
     spacing: tuple[float, float, float] | None
     box: tuple[int, int, int, int]
     image_files: tuple[str, ...]
@@ -121,6 +139,10 @@ class CaseRow:
     slice_class_pixels: tuple[int, ...]
     intensities: CaseIntensities
     standard: tuple[float, ...]
+    pixels_hash: str = ""
+    likeness: str = ""
+    sketch: str = ""
+    stored_values: tuple[float, ...] = ()
 
 
 def unfinished(folder: Location) -> Location:
@@ -156,7 +178,7 @@ class Prepared:
             raise UserError(f"{folder}: is not finished. Give the same caseunet prepare again: it goes on.")
         if not is_there:
             raise UserError(f"{folder}: is no {KIND[2:]} ({DESCRIPTION} is missing). Make one with: caseunet prepare")
-        if (found := read_json(folder / DESCRIPTION, KIND).get("format_version")) == 1:
+        if (found := read_json(folder / DESCRIPTION, KIND).get("format_version")) in range(1, FORMAT):
             raise UserError(f"{folder}: is of format {found}, which an earlier version wrote. Prepare the data again.")
         self.info = read_model(folder / DESCRIPTION, DatasetInfo, "a prepared data set's description")
         self.split = read_split(folder / "splits.json")
@@ -225,6 +247,28 @@ class Prepared:
         """(H, W), uint8."""
         return np.asarray(self._read("labels", case, range(position, position + 1))[0])
 
+    def placement(self, case: str) -> Placement:
+        """Where the stored slices lie in the source's."""
+        top, left, bottom, right = (int(value) for value in self.cases.at[case, "box"])
+        return Placement((top, left, bottom, right), self.size(case))
+
+    def source_size(self, case: str) -> tuple[int, int]:
+        """(H, W) of the source's slices."""
+        return int(self.cases.at[case, "source_height"]), int(self.cases.at[case, "source_width"])
+
+    def spacing(self, case: str) -> tuple[float, float, float] | None:
+        """The source's between slices, rows, columns, millimetres; None where it has none."""
+        spacing = self.cases.at[case, "spacing"]
+        if spacing is None or len(spacing) != 3:
+            return None
+        slices, rows, columns = (float(value) for value in spacing)
+        return slices, rows, columns
+
+    def references(self, case: str) -> np.ndarray:
+        """Labels at the source's size (S, h, w), uint8, of the placement's box; outside of it there are none."""
+        placement = self.placement(case)
+        return self._read("labels" if placement.size == placement.box_size else "references", case)
+
     def slice_class_pixels(self, case: str) -> np.ndarray:
         """Pixel counts, (S, classes)."""
         flat = np.asarray(self.cases.at[case, "slice_class_pixels"])
@@ -264,7 +308,8 @@ class Prepared:
         if case not in self.cases.index:
             raise UserError(f'{self.folder}: there is no case "{case}". {did_you_mean(case, self.cases.index)}')
         array = self._groups[kind][self.cases.at[case, "array"]]
-        stored, expected = (array.shape[0], *array.shape[-2:]), (int(self.cases.at[case, "slices"]), *self.size(case))
+        size = self.placement(case).box_size if kind == "references" else self.size(case)
+        stored, expected = (array.shape[0], *array.shape[-2:]), (int(self.cases.at[case, "slices"]), *size)
         if stored[1:] != expected[1:] or stored[0] < int(self.cases.at[case, "first"]) + expected[0]:
             raise self._damaged(f"{kind} of case {case} have shape {stored}, not {expected} (slices, rows, columns)")
         if array.nchunks_initialized < array.nchunks:  # counted by files: absent ones would read as 0

@@ -59,12 +59,24 @@ class Workplace:
             return None
         return rows if content["key"] == key else None
 
-    def add(self, array: str, key: str, rows: Sequence[CaseRow], images: np.ndarray, labels: np.ndarray) -> None:
-        """Store an array's pixels, (S, C, H, W) and class ids (S, H, W), then its rows."""
+    def add(
+        self,
+        array: str,
+        key: str,
+        rows: Sequence[CaseRow],
+        images: np.ndarray,
+        labels: np.ndarray,
+        references: np.ndarray | None = None,
+    ) -> None:
+        """Store an array's pixels, (S, C, H, W), class ids (S, H, W) and, if others, those at the source's size, then
+        its rows."""
         path = self._list_of(array)
         if path.is_file():
             path.unlink()
-        for kind, pixels in zip(KINDS, (images, labels.astype(np.uint8, copy=False)), strict=True):
+        labels = labels.astype(np.uint8, copy=False)
+        for kind, pixels in zip(KINDS, (images, labels, references), strict=True):
+            if pixels is None:
+                continue
             group = open_group(self.data / f"{kind}.zarr", "r+")
             shuffled = BloscCodec(cname="zstd", clevel=3, shuffle="shuffle", typesize=pixels.dtype.itemsize)
             shards = -(-pixels.nbytes // SHARD_BYTES)

@@ -16,6 +16,7 @@ import argparse
 import importlib
 import json
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -29,8 +30,22 @@ Network = Callable[[np.ndarray], np.ndarray]
 
 BODY, STRIDE, MARGIN = -500, 4, 12
 """HU above which there is no air; every which row and column is looked at for it; how many are kept around it."""
+AIR, MAX_LOST = -900, 1 / 3
+"""HU above which something may be lung; share of what is cut off that may be so."""
+LEAST_BOX = 0.5
+"""Height and width of a body's box as shares of the smallest in training, at least."""
 PIXELS_AT_ONCE = 2**18
 """Of the slices that go through the network together, where their number is not given."""
+MAX_WHOLE = 2**22
+"""Pixels of a slice at the network's size up to which it is seen whole: networks take up to about 400 bytes for each in
+float32, so that is under 2 GB. All but few CT, MR and endoscopic images are smaller."""
+WINDOW, OVERLAP, EDGE = 1024, 256, 64
+"""Height and width of the windows in which larger ones are seen, more where training's patches were larger; rows and
+columns that neighbours share at least; those along their sides that count for nothing, since the network sees no
+further."""
+
+Span = tuple[slice, np.ndarray]
+"""Rows, or columns, of windows, and a weight for each, float32."""
 
 
 def segment(
@@ -50,28 +65,83 @@ def segment(
         at_once: how many slices go through the network together; None for about a quarter of a million pixels.
 
     Raises:
-        ValueError: no numbers, another shape, or not three positive numbers as spacing; or the network is another one.
+        ValueError: no numbers, another shape, values that are not finite, or not three positive numbers as spacing; or
+            the network is another one, or gives logits that are not finite.
     """
     p, graph = description["preprocessing"], description["export"]
     if spacing is not None and (len(spacing) != 3 or not all(0 < s < np.inf for s in spacing)):
         raise ValueError(f"spacing must be three positive numbers, not {spacing}.")
     pixels, shape = as_slices(np.asarray(pixels), p["channels"])
+    for s, image in enumerate(pixels):
+        if not np.isfinite(image).all():
+            raise ValueError(f"slice {s}: holds values that are not finite.")
     (top, left, bottom, right), size = place(pixels, spacing, p)
     prepared = resize_image(pixels[..., top:bottom, left:right], size)
     standard = case_standard(prepared) if p["per_case"] else None
-    wanted = np.flatnonzero(slices_with_body(pixels)) if p["crop_air"] else np.arange(len(pixels))
     at_once = at_once or max(1, PIXELS_AT_ONCE // (size[0] * size[1]))
-    labels = np.zeros((len(pixels), *pixels.shape[-2:]), np.uint8)  # what is not segmented is background
-    for start in range(0, len(wanted), at_once):
-        indices = wanted[start : start + at_once]
-        x = gather_slices(prepared, indices, p["neighbours"]).astype(np.float32)
-        whole, (above, left_of) = pad(x if standard is None else standardize(x, standard, p["clip"]), p["least"], graph)
-        logits = np.asarray(network(whole))[..., above : above + size[0], left_of : left_of + size[1]]
-        if logits.ndim != 4 or (len(logits), *logits.shape[2:]) != (len(x), *size):
-            raise ValueError(f"the network's logits have the shape {logits.shape} where pixels have {x.shape}.")
+    labels = np.zeros((len(pixels), *pixels.shape[-2:]), np.uint8)  # what is cut off is background
+    for start in range(0, len(pixels), at_once):
+        indices = np.arange(start, min(start + at_once, len(pixels)))
+
+        def look(rows: slice, columns: slice) -> np.ndarray:
+            x = gather_slices(prepared[..., rows, columns], indices, p["neighbours"]).astype(np.float32)  # noqa: B023
+            x = x if standard is None else standardize(x, standard, p["clip"])
+            whole, (above, before) = pad(x, p["least"], graph)
+            logits = np.asarray(network(whole))[..., above : above + x.shape[2], before : before + x.shape[3]]
+            if logits.ndim != 4 or (len(logits), *logits.shape[2:]) != (len(x), *x.shape[2:]):
+                raise ValueError(f"the network's logits have the shape {logits.shape} where pixels have {x.shape}.")
+            finite = np.isfinite(logits).all(axis=(1, 2, 3))
+            if not finite.all():
+                index = indices[finite.argmin()]  # noqa: B023
+                raise ValueError(f"slice {index}: the network's logits are not finite; its weights are damaged.")
+            return logits
+
+        seen_whole = size[0] * size[1] <= MAX_WHOLE
+        logits = look(slice(size[0]), slice(size[1])) if seen_whole else blend_windows(look, size, p["least"])
         for index, maps in zip(indices, logits, strict=True):
             labels[index, top:bottom, left:right] = labels_from_logits(maps, (bottom - top, right - left))
     return labels.reshape(shape)
+
+
+def blend_windows(
+    look: Callable[[slice, slice], np.ndarray], size: tuple[int, int], least: Sequence[int]
+) -> np.ndarray:
+    """Logits (B, classes, h, w), in a temporary file, of slices that the network sees in windows.
+
+    Args:
+        look: rows and columns of a window → its logits.
+        size: height and width of the slices.
+        least: that training saw.
+    """
+    lines, line = (place_windows(length, enough) for length, enough in zip(size, least, strict=True))
+    blended = np.zeros(0)
+    for rows, down in lines:
+        for columns, across in line:
+            logits = look(rows, columns)
+            if not blended.size:
+                with tempfile.TemporaryFile() as file:
+                    blended = np.memmap(file, np.float32, "w+", shape=(*logits.shape[:2], *size))
+            blended[..., rows, columns] += logits * (down[:, None] * across)
+    return blended
+
+
+def place_windows(length: int, least: int) -> list[Span]:
+    """Windows that cover so many rows, or columns, evenly spread.
+
+    Their weights rise and fall linearly where they overlap, and are 1 in sum at each place.
+    """
+    window = min(length, max(WINDOW, -(-least // 32) * 32))
+    count = -(-(length - OVERLAP) // (window - OVERLAP)) if length > window else 1
+    starts = [(length - window) * n // max(1, count - 1) for n in range(count)]
+    rising = np.clip((np.arange(window) + 0.5 - EDGE) / (OVERLAP - 2 * EDGE), 0, 1)
+    spans, total = [], np.zeros(length)
+    for start in starts:
+        weights = rising.copy() if start > 0 else np.ones(window)
+        if start + window < length:
+            weights = np.minimum(weights, rising[::-1])
+        total[start : start + window] += weights
+        spans.append((slice(start, start + window), weights))
+    return [(places, (weights / total[places]).astype(np.float32)) for places, weights in spans]
 
 
 def as_slices(image: np.ndarray, channels: int) -> tuple[np.ndarray, tuple[int, ...]]:
@@ -93,7 +163,7 @@ def place(
 ) -> tuple[tuple[int, int, int, int], tuple[int, int]]:
     """What is kept of (S, C, H, W), (top, left, bottom, right), and the height and width that it gets."""
     p = preprocessing
-    box = body_box(pixels) if p["crop_air"] else (0, 0, *pixels.shape[-2:])
+    box = (body_box(pixels, spacing, p) if p["crop_air"] else None) or (0, 0, *pixels.shape[-2:])
     if p["size"] is not None:
         return box, (p["size"][0], p["size"][1])
     rows = columns = p["scale"] or 1.0
@@ -102,27 +172,29 @@ def place(
     return box, (max(1, round((box[2] - box[0]) * rows)), max(1, round((box[3] - box[1]) * columns)))
 
 
-def body_box(pixels: np.ndarray) -> tuple[int, int, int, int]:
-    """(top, left, bottom, right) of the body in a CT (S, C, H, W) in HU, with a margin; all where there is none."""
+def body_box(
+    pixels: np.ndarray, spacing: Sequence[float] | None, preprocessing: Mapping[str, Any]
+) -> tuple[int, int, int, int] | None:
+    """(top, left, bottom, right) of the body in a CT (S, C, H, W) in HU, with a margin; None where there is none like
+    those of the training data, or where more than air would be cut off."""
     H, W = pixels.shape[-2:]
-    body = _body(pixels).any(axis=0)
+    looked_at = pixels[:, 0, ::STRIDE, ::STRIDE]
+    body = _dilated(~_dilated(~(looked_at > BODY))).any(axis=0)
     rows, columns = (np.flatnonzero(np.any(body, axis=axis)) * STRIDE for axis in (1, 0))
     if not len(rows):
-        return 0, 0, H, W
+        return None
     top, left = max(0, int(rows[0]) - MARGIN), max(0, int(columns[0]) - MARGIN)
-    return top, left, min(H, int(rows[-1]) + 1 + MARGIN), min(W, int(columns[-1]) + 1 + MARGIN)
-
-
-def slices_with_body(pixels: np.ndarray) -> np.ndarray:
-    """Which slices of a CT (S, C, H, W) in HU hold some of the body, (S,), bool; all where none does."""
-    found = _body(pixels).any(axis=(1, 2))
-    return np.asarray(found if found.any() else ~found)
-
-
-def _body(pixels: np.ndarray) -> np.ndarray:
-    """Where a CT is body, looked at every few rows and columns, (S, H', W'), bool; what is thin is none."""
-    air = ~(pixels[:, 0, ::STRIDE, ::STRIDE] > BODY)
-    return _dilated(~_dilated(air))
+    bottom, right = min(H, int(rows[-1]) + 1 + MARGIN), min(W, int(columns[-1]) + 1 + MARGIN)
+    outside = np.ones(looked_at.shape[-2:], bool)
+    outside[-(-top // STRIDE) : -(-bottom // STRIDE), -(-left // STRIDE) : -(-right // STRIDE)] = False
+    if outside.any() and np.mean(looked_at[:, outside] > AIR) > MAX_LOST:
+        return None
+    least = preprocessing.get("least_box")
+    if spacing is not None and least is not None:
+        height, width = (bottom - top) * spacing[1], (right - left) * spacing[2]
+        if height < LEAST_BOX * least[0] or width < LEAST_BOX * least[1]:
+            return None
+    return top, left, bottom, right
 
 
 def _dilated(found: np.ndarray) -> np.ndarray:

@@ -13,17 +13,19 @@ from torch.overrides import TorchFunctionMode
 from caseunet.bundle import Bundle, load_bundle
 from caseunet.bundle import Network as BundledNetwork
 from caseunet.config import PredictionSettings
-from caseunet.data.grid import place, slices_with_body
-from caseunet.data.transforms import case_standard, labels_from_logits, segment
+from caseunet.data.grid import Placement, place
+from caseunet.data.transforms import Stack, case_standard, raised_in_slabs, raised_rows, segment
 from caseunet.errors import UserError
 from caseunet.inference.engines import ENGINES, Network, chosen, prepared
 from caseunet.inference.exports import as_network, read_export
 from caseunet.inference.planes import cut_as_trained
-from caseunet.inference.slices import Slices
+from caseunet.inference.slices import Slices, gather
+from caseunet.inference.training_images import KnownImages
 from caseunet.inference.views import seen_in, views
+from caseunet.inference.windows import Cropped, Windows, blend, plan_windows
 from caseunet.io import images, raster
 from caseunet.models import create_model
-from caseunet.types import Geometry, LabelMap, Picture, Preprocessing
+from caseunet.types import Picture, Preprocessing
 
 PIXELS_AT_ONCE = {"cpu": 2**18, "cuda": 2**21}
 """Of the slices that go through a network together: on a CPU more would fall out of its caches."""
@@ -33,33 +35,6 @@ NOT_FILLED = ("normal_", "uniform_", "trunc_normal_", "fill_", "zero_")
 
 LOWEST = 1e-12
 """Probability below which a vote is taken to be none: its logarithm must be finite."""
-
-
-@dataclass(frozen=True)
-class Segmentation:
-    """Class ids of one image.
-
-    Attributes:
-        labels: uint8. For an array the array's shape without channels; for a file canonical order (S, H, W), which
-            :meth:`save` turns back into the file's.
-        label_map: names and colours of the ids.
-        geometry: of the source; None for an array.
-        source: the file; None for an array.
-    """
-
-    labels: np.ndarray
-    label_map: LabelMap
-    geometry: Geometry | None = None
-    source: Path | None = None
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.array(self.labels, dtype=dtype, copy=copy)
-
-    def save(self, path: str | Path) -> None:
-        """Write it in source geometry: NIfTI, NRRD or MetaImage for volumes, palette PNG, TIFF or BMP for images."""
-        geometry = self.geometry or Geometry(shape=self.labels.shape[-2:])
-        labels = self.labels.reshape(-1, *self.labels.shape[-2:])
-        images.write_labels(Path(path), labels, geometry, self.label_map.colors, self.source)
 
 
 def log_of_mean(logits: Iterable[Tensor]) -> Tensor:
@@ -73,23 +48,79 @@ def log_of_mean(logits: Iterable[Tensor]) -> Tensor:
 
 
 @dataclass(frozen=True)
+class NetworkInput:
+    """A case as its network sees it: cut from an image just now, or stored in PREPARED.
+
+    Attributes:
+        slices: (C, h, w) each, at the network's size, in the source's units.
+        placement: where they lie in the source's slices.
+        size: height and width of these.
+        standard: ``case_standard`` of all slices; used only if the preprocessing is per case.
+    """
+
+    slices: Stack
+    placement: Placement
+    size: tuple[int, int]
+    standard: np.ndarray
+
+
+@dataclass(frozen=True)
 class Group:
-    """Some neighbouring slices of a case, segmented.
+    """Some neighbouring slices of a case, segmented; of slices too large to be seen at once some rows.
 
     Attributes:
         slices: which of the case.
-        logits: (len(slices), C, h, w), float32, at the network's size: its own, or of several predictions the
-            logarithm of their mean probability. Not calibrated.
-        box: (top, left, bottom, right) where h × w lie in the case's slices; outside is background.
+        logits: (len(slices), C, rows, w), float32, at the network's size: its own, or of several predictions the
+            logarithm of their mean probability. Not calibrated. Groups of the same slices share no rows.
+        placement: where the network's slices lie in the case's; outside is background.
+        first: row of the network's slices with which the logits begin.
+        above: (len(slices), C, 1, w), logits of the row above; None if the logits begin with the first row.
     """
 
     slices: range
     logits: Tensor
-    box: tuple[int, int, int, int]
+    placement: Placement
+    first: int = 0
+    above: Tensor | None = None
+
+    @property
+    def rows(self) -> range:
+        """Rows of the network's slices that the logits have."""
+        return range(self.first, self.first + self.logits.shape[2])
+
+    @property
+    def height(self) -> int:
+        """Of the network's slices, all rows."""
+        return self.placement.size[0]
+
+    @property
+    def share(self) -> float:
+        """Of the slices' rows that the group has."""
+        return len(self.rows) / self.height
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """(top, left, bottom, right) of what :meth:`raised` gives, in the case's slices."""
+        top, left, _, right = self.placement.box
+        rows = self.rows
+        if self.placement.size != self.placement.box_size:
+            rows = raised_rows(range(self._start, rows.stop), self.height, self.placement.box_size[0])
+        return top + rows.start, left, top + rows.stop, right
+
+    def raised(self) -> Iterator[Tensor]:
+        """The logits at the source's size, some rows of the box after another, (len(slices), C, rows, W)."""
+        maps = self.logits
+        if self.above is not None and self.placement.size != self.placement.box_size:
+            maps = torch.cat([self.above, maps], dim=2)
+        yield from raised_in_slabs(maps, self.placement.box_size, self._start, self.height)
+
+    @property
+    def _start(self) -> int:
+        return self.first - (self.above is not None)
 
 
 class Predictor:
-    """Segments arrays and files with a bundle.
+    """Segments slices with a bundle; :class:`caseunet.Predictor` adds to it whatever holds an image.
 
     Args:
         bundle: from :func:`caseunet.load_bundle`, whose weights it then shares, or its folder.
@@ -104,11 +135,18 @@ class Predictor:
         engine: that computes the networks.
         models: the networks as modules, each with what the bundle says of it; none where an export computes.
         training_data: of each network.
+        known_images: the images that it was trained on.
 
     Raises:
         UserError: the bundle cannot be read or its weights are not its architecture's; no such device or engine; an
             export is another bundle's or has another precision.
     """
+
+    @property
+    def has_sides(self) -> bool:
+        """Whether a mirrored image would show one class as another: left as right."""
+        plane = getattr(self.info.preprocessing, "plane", "axial")
+        return bool(self.info.label_map.sided_names) and plane != "sagittal"
 
     def __init__(
         self,
@@ -122,6 +160,7 @@ class Predictor:
         bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
         self.info, self.folder = bundle.info, bundle.folder
         self.training_data = [network.training_data for network in bundle.networks]
+        self.known_images = KnownImages(self.info.training_data)
         self.settings = settings or PredictionSettings()
         in_torch = self.engine == "torch"
         self._dtype = torch.bfloat16 if in_torch and self.settings.precision == "bf16" else torch.float32
@@ -143,31 +182,6 @@ class Predictor:
         except UserError as error:
             raise UserError(f"{self.folder}: {error}") from error
 
-    def predict(
-        self, image: np.ndarray | str | Path, spacing: tuple[float, float, float] | None = None
-    ) -> Segmentation:
-        """Segment one image.
-
-        Args:
-            image: a NIfTI, NRRD, MetaImage or raster file; or an array in canonical order, its slices in the model's
-                plane (see :mod:`caseunet.io.geometry`): (H, W) or (S, H, W) for models of one channel, (H, W, C) or
-                (S, H, W, C) for models of several, in the training data's units (HU for CT).
-            spacing: of an array, millimetres between slices, rows and columns; if not given, it is taken to be the
-                training data's. A file tells its own.
-
-        Raises:
-            UserError: the file cannot be read, or the shape is not one of these.
-        """
-        if isinstance(image, np.ndarray):
-            pixels = self._as_slices(image)
-            labels = self.predict_slices(pixels, spacing)
-            channel_axis = self.info.preprocessing.channels > 1
-            return Segmentation(labels.reshape(image.shape[:-1] if channel_axis else image.shape), self.info.label_map)
-        path = Path(image)
-        picture = match_range(path, read_picture(path, self.info.preprocessing), self.info.preprocessing)
-        labels = self.predict_slices(picture.pixels, picture.geometry.spacing)
-        return Segmentation(labels, self.info.label_map, picture.geometry, path)
-
     def predict_slices(
         self,
         pixels: np.ndarray,
@@ -183,36 +197,73 @@ class Predictor:
             networks: of an ensemble those whose probabilities are averaged; None for all.
             look: called with each group of slices once it is segmented.
         """
-        labels = np.zeros((len(pixels), *pixels.shape[-2:]), np.uint8)  # what is not segmented is background
-        for group in self.groups(pixels, spacing, networks):
-            top, left, bottom, right = group.box
-            found = labels_from_logits(group.logits, (bottom - top, right - left))
-            labels[group.slices.start : group.slices.stop, top:bottom, left:right] = found.cpu().numpy()
+        return self.label(self.cut(pixels, spacing), None, networks, look)
+
+    def cut(self, pixels: np.ndarray, spacing: tuple[float, float, float] | None = None) -> NetworkInput:
+        """An image (S, C, H, W) as the network sees it; its slices are made when they are asked for.
+
+        Raises:
+            UserError: the image's channels are not the model's, or some of its values are no finite numbers.
+        """
+        preprocessing = self.info.preprocessing
+        self._check_channels(pixels)
+        _check_finite_pixels(pixels)
+        placement = place(pixels, spacing, preprocessing)
+        slices = Slices(pixels, placement, self._at_once(placement.size) + 2 * preprocessing.neighbours)
+        standard = case_standard(slices) if preprocessing.per_case else np.zeros((2, pixels.shape[1]), np.float32)
+        height, width = pixels.shape[-2:]
+        return NetworkInput(slices, placement, (height, width), standard)
+
+    def label(
+        self,
+        case: NetworkInput,
+        wanted: Sequence[int] | None = None,
+        networks: Sequence[int] | None = None,
+        look: Callable[[Group], None] = lambda group: None,
+    ) -> np.ndarray:
+        """Class ids (S, H, W), uint8, in the source's slices: the one way from prepared slices to masks.
+
+        Args:
+            case: all of it, since neighbours and statistics come from slices that are not wanted too.
+            wanted: slices that are segmented, rising; None for all. The others are background.
+            networks, look: as for :meth:`predict_slices`.
+
+        Raises:
+            UserError: the network's logits are no finite numbers; names the slice.
+        """
+        labels = np.zeros((len(case.slices), *case.size), np.uint8)  # what is cut off is background
+        for group in self.groups(case, wanted, networks):
+            row, left, _, right = group.box
+            for maps in group.raised():
+                found = labels[group.slices.start : group.slices.stop, row : row + maps.shape[2], left:right]
+                found[...] = maps.argmax(1).to(torch.uint8).cpu().numpy()
+                row += maps.shape[2]
             look(group)
         return labels
 
     @torch.inference_mode()
     def groups(
-        self,
-        pixels: np.ndarray,
-        spacing: tuple[float, float, float] | None = None,
-        networks: Sequence[int] | None = None,
+        self, case: NetworkInput, wanted: Sequence[int] | None = None, networks: Sequence[int] | None = None
     ) -> Iterator[Group]:
-        """Segment a case, as :meth:`predict_slices` does, some slices after another; those without a body are skipped.
+        """Segment slices of a case, as :meth:`label` does, some neighbouring ones after another."""
+        windows = self.windows(case.placement.size)
+        for run in _runs(range(len(case.slices)) if wanted is None else wanted, self._at_once(case.placement.size)):
 
-        Raises:
-            UserError: the image's channels are not the model's.
-        """
-        preprocessing = self.info.preprocessing
-        self._check_channels(pixels)
-        placement = place(pixels, spacing, preprocessing)
-        at_once = self._at_once(placement.size)
-        slices = Slices(pixels, placement, at_once + 2 * preprocessing.neighbours)
-        standard = case_standard(slices) if preprocessing.per_case else np.zeros((2, pixels.shape[1]), np.float32)
-        wanted = slices_with_body(pixels) if preprocessing.crop_air else np.ones(len(pixels), bool)
-        for run in _runs(wanted, at_once):
-            gathered = torch.from_numpy(slices.gathered(run, preprocessing.neighbours)).to(self.device)
-            yield Group(run, self._logits(gathered, standard, networks), placement.box)
+            def look(rows: slice, columns: slice) -> Tensor:
+                cropped = Cropped(case.slices, rows, columns)
+                return self._finite_logits(cropped, run, case.standard, networks)  # noqa: B023  (called at once)
+
+            if windows is None:
+                yield Group(run, self._finite_logits(case.slices, run, case.standard, networks), case.placement)
+                continue
+            above = None
+            for first, logits in blend(look, windows):
+                yield Group(run, logits, case.placement, first, above)
+                above = logits[:, :, -1:].clone()
+
+    def windows(self, size: tuple[int, int]) -> Windows | None:
+        """In which slices of this height and width at the network's size go through it; None if they go whole."""
+        return plan_windows(size, self.info.preprocessing.least)
 
     @torch.inference_mode()
     def trial(self, size: tuple[int, int]) -> int:
@@ -231,10 +282,26 @@ class Predictor:
         """Slices of the network's size that go through it together."""
         return max(1, PIXELS_AT_ONCE["cpu" if self.device.type == "cpu" else "cuda"] // (size[0] * size[1]))
 
+    def _finite_logits(self, slices: Stack, run: range, standard: np.ndarray, networks: Sequence[int] | None) -> Tensor:
+        """Of some slices of a case.
+
+        Raises:
+            UserError: some are no finite numbers; names the slice.
+        """
+        gathered = torch.from_numpy(gather(slices, run, self.info.preprocessing.neighbours)).to(self.device)
+        logits = self._logits(gathered, standard, networks)
+        finite = torch.isfinite(logits).flatten(1).all(1)
+        if not finite.all():
+            raise UserError(
+                f"slice {run[int(finite.int().argmin())]}: the network's logits are no finite numbers, so there is "
+                "no mask of it. The weights are damaged, or the arithmetic too coarse: give --precision 32."
+            )
+        return logits
+
     def _logits(self, gathered: Tensor, standard: np.ndarray, networks: Sequence[int] | None) -> Tensor:
         """Of one network and view, or the logarithm of the mean probability over several."""
         asked = self._networks if networks is None else [self._networks[n] for n in networks]
-        looks = [(network, own, view) for network, own in asked for view in views(self.settings)]
+        looks = [(network, own, view) for network, own in asked for view in views(self.settings, self.has_sides)]
         logits = (segment(seen_in(network, view), gathered, own, standard).float() for network, own, view in looks)
         return next(logits) if len(looks) == 1 else log_of_mean(logits)
 
@@ -273,16 +340,6 @@ class Predictor:
                 f"The image has {pixels.shape[1]} channels; the model was trained on {p.modality} images with "
                 f"{p.channels}."
             )
-
-    def _as_slices(self, image: np.ndarray) -> np.ndarray:
-        """An array in one of the shapes of :meth:`predict` as (S, C, H, W)."""
-        channels = self.info.preprocessing.channels
-        if channels == 1 and image.ndim in (2, 3):
-            return image.reshape(-1, 1, *image.shape[-2:])
-        if channels > 1 and image.ndim in (3, 4) and image.shape[-1] == channels:
-            return np.ascontiguousarray(np.moveaxis(image.reshape(-1, *image.shape[-3:]), -1, 1))
-        expected = "(H, W) or (S, H, W)" if channels == 1 else f"(H, W, {channels}) or (S, H, W, {channels})"
-        raise UserError(f"An array of shape {image.shape}: this model expects {expected}.")
 
 
 class _Unfilled(TorchFunctionMode):
@@ -334,16 +391,23 @@ def match_range(path: Path, picture: Picture, preprocessing: Preprocessing) -> P
     return replace(picture, geometry=replace(picture.geometry, remarks=(*picture.geometry.remarks, remark)))
 
 
-def _runs(wanted: np.ndarray, at_once: int) -> Iterator[range]:
+def _check_finite_pixels(pixels: np.ndarray) -> None:
+    """Make sure that an image (S, C, H, W) holds numbers; readers do so of files."""
+    if pixels.dtype.kind == "f":
+        for s, image in enumerate(pixels):  # one at a time: a scan is large
+            if not np.isfinite(image).all():
+                raise UserError(f"slice {s}: holds values that are no finite numbers (NaN or infinity). Replace them.")
+
+
+def _runs(wanted: Sequence[int], at_once: int) -> Iterator[range]:
     """Neighbouring wanted slices, so many together at most."""
     start = 0
     while start < len(wanted):
-        stop = start
-        while stop < len(wanted) and wanted[stop] and stop - start < at_once:
+        stop = start + 1
+        while stop < len(wanted) and wanted[stop] == wanted[stop - 1] + 1 and stop - start < at_once:
             stop += 1
-        if stop > start:
-            yield range(start, stop)
-        start = max(stop, start + 1)
+        yield range(wanted[start], wanted[stop - 1] + 1)
+        start = stop
 
 
 def _device(name: str) -> torch.device:

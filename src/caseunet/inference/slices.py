@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from caseunet.data.grid import Placement
-from caseunet.data.transforms import neighbour_positions, resize_image
+from caseunet.data.transforms import Stack, neighbour_positions, resize_image
 
 
 class Slices:
@@ -32,7 +32,8 @@ class Slices:
                 del self._last[next(iter(self._last))]
         return self._last[index]
 
-    def gathered(self, indices: Sequence[int], neighbours: int) -> np.ndarray:
-        """2.5-D input (len(indices), (2·neighbours + 1)·C, h, w), as ``data.transforms.gather_slices`` makes it."""
-        positions = neighbour_positions(indices, neighbours, len(self))
-        return np.stack([np.concatenate([self[int(s)] for s in window]) for window in positions])
+
+def gather(slices: Stack, indices: Sequence[int], neighbours: int) -> np.ndarray:
+    """2.5-D input (len(indices), (2·neighbours + 1)·C, h, w), as ``data.transforms.gather_slices`` makes it."""
+    positions = neighbour_positions(indices, neighbours, len(slices))
+    return np.stack([np.concatenate([slices[int(s)] for s in window]) for window in positions])

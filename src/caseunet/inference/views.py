@@ -25,8 +25,11 @@ class View:
     mirrored: tuple[int, ...] = ()
 
 
-def views(settings: PredictionSettings) -> list[View]:
+def views(settings: PredictionSettings, has_sides: bool = False) -> list[View]:
+    """The views that settings ask for; with ``has_sides`` none is mirrored left to right."""
     mirrors: list[tuple[int, ...]] = [(), (3,), (2,), (2, 3)] if settings.flips else [()]
+    if has_sides:
+        mirrors = [mirrored for mirrored in mirrors if 3 not in mirrored]
     return [View(scale, mirrored) for scale in settings.scales for mirrored in mirrors]
 
 

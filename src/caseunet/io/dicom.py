@@ -18,7 +18,13 @@ from caseunet.io.dicom_file import (
     is_dicom,
     read_dataset,
 )
-from caseunet.io.dicom_masks import contour_names, read_contours, read_segmentation, segment_labels
+from caseunet.io.dicom_masks import (
+    contour_names,
+    read_contours,
+    read_segmentation,
+    read_segmentation_geometry,
+    segment_labels,
+)
 from caseunet.io.dicom_planes import Plane, Stack, find_value, fit_stack, group_items, read_planes, split_volumes
 from caseunet.io.geometry import to_canonical, volume_geometry
 from caseunet.io.values import as_integers
@@ -32,6 +38,7 @@ __all__ = [
     "read_geometry",
     "read_header",
     "read_segmentation",
+    "read_segmentation_geometry",
     "read_series",
     "read_still",
     "read_still_geometry",

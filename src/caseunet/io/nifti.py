@@ -40,6 +40,9 @@ MILLIMETRES = {1: 1000.0, 3: 0.001}
 SAME_PLACE = 0.1
 """Voxels by which the two places of a header may lie apart: what writers round."""
 
+SAME_SIZE = 0.01
+"""Share by which the two sizes of a header's voxels may differ."""
+
 MAX_CHANNELS = 32
 """Volumes in the fourth axis beyond which they are no channels."""
 
@@ -269,9 +272,11 @@ def _remarks(path: Path, header: Any, geometry: Geometry) -> Iterator[str]:
         elif distance > SAME_PLACE:
             yield f"its sform and its qform lie {distance:.3g} voxels apart; the sform is used"
     sizes = _stored_sizes(path)
-    if sform is None and any(size <= 0 for size in sizes):
-        stated = " × ".join(f"{size:g}" for size in sizes)
-        yield f"its header states voxels of {stated}; read as {_lengths(geometry)} mm"
+    lengths = np.linalg.norm(np.asarray(geometry.affine)[:3, :3], axis=0)
+    own = np.array(sizes) * _millimetres(header)
+    if not np.allclose(own, lengths, rtol=SAME_SIZE, atol=0):
+        stated, used = (" × ".join(f"{length:g}" for length in np.round(sizes, 4)) for sizes in (own, lengths))
+        yield f"its header states voxels of {stated} mm (pixdim); those of its affine are used, {used} mm"
 
 
 def _qform(header: Any) -> np.ndarray | None:
@@ -281,11 +286,6 @@ def _qform(header: Any) -> np.ndarray | None:
     except (ValueError, HeaderDataError):  # it is no rotation; nothing reads it where there is an sform
         return None
     return place
-
-
-def _lengths(geometry: Geometry) -> str:
-    """Of a voxel along the file's axes."""
-    return " × ".join(f"{length:g}" for length in np.linalg.norm(np.asarray(geometry.affine)[:3, :3], axis=0))
 
 
 def _check_no_time(path: Path, image: Any) -> None:

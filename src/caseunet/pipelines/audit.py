@@ -11,20 +11,21 @@ from typing import Any
 from caseunet.config import PrepareConfig
 from caseunet.errors import UserError
 from caseunet.files import check_output_folder, output_folder, write_json, write_text
+from caseunet.io import raster
 from caseunet.pipelines.audit_page import Shown, audit_page
 from caseunet.pipelines.repair_plan import ProposedPlan, propose_plan
 from caseunet.progress import Display, counted
 from caseunet.sources import Finding, Layout, SourceCase, SourceDataset, open_source
-from caseunet.sources.coding import MaskValues, find_coding
+from caseunet.sources.coding import MaskValues, find_coding, palette_conflict
 from caseunet.sources.facts import CaseFacts, measure, measure_mask
-from caseunet.sources.judge import class_pixels, judge, settle_coding
+from caseunet.sources.judge import PALETTES, class_pixels, judge, settle_coding
 from caseunet.sources.layout import Level
 from caseunet.sources.pictures import draw
 from caseunet.sources.planes import choose_plane, cut_layout
 from caseunet.sources.proposals import write_plan
 from caseunet.sources.reading import check_repairs
 from caseunet.sources.repair import CaseRepair, read_plan
-from caseunet.sources.splits import SplitCase, make_split
+from caseunet.sources.splits import GIVEN, SplitCase, make_split, told_parts
 from caseunet.types import BY_BLOCKS, PlaneRule, Split
 from caseunet.workers import LostWorkerError, run_all
 
@@ -142,24 +143,29 @@ def examine(raw: Path, config: PrepareConfig, display: Display) -> Examination:
         try:
             split = make_split(config, cases, dataset.group_name, layout.name)
         except UserError as error:
-            level: Level = "warning" if config.split == "group" else "error"  # one patient is no fault of the data
+            level: Level = (
+                "warning" if config.split in ("auto", "group") else "error"
+            )  # one patient is no fault of the data
             told = Finding(level=level, kind="split", text=str(error))
             dataset = replace(dataset, findings=(*dataset.findings, told))
     if split is not None and split.by != BY_BLOCKS:
         placed = {case for fold in split.folds for case in (*fold.train, *fold.val)}
-        forgotten = [case for case in cases if case not in placed]
+        forgotten = [case for case in cases if case not in placed and cases[case].part != "test"]
         if forgotten:
             text = f"{counted(len(forgotten), 'case')} in no part of it, {forgotten[0]} among them"
             told = Finding(level="warning", kind="split", text=text, advice="They are prepared, but never used.")
             dataset = replace(dataset, findings=(*dataset.findings, told))
-    named = config.split not in ("group", "slice-blocks")  # only such a split is known to stay as it is
+    dataset = replace(dataset, findings=(*dataset.findings, *told_parts(cases, split, dataset.group_name)))
+    named = config.split not in ("auto", "group", "slice-blocks") or (
+        split is not None and split.by == GIVEN
+    )  # only such a split is known to stay as it is
     findings = judge(dataset, facts, split if named else None)
     return Examination(layout, dataset, tuple(facts), findings, split, plane, time.monotonic() - began)
 
 
 def split_cases(dataset: SourceDataset, facts: Sequence[CaseFacts]) -> dict[str, SplitCase]:
     """What a split must know of the cases that can be prepared."""
-    labelled = {case.id for case in dataset.labelled}
+    labelled = {case.id: case for case in dataset.labelled}
     cases = {}
     for case in facts:
         if case.id in labelled and case.image is not None:
@@ -167,7 +173,7 @@ def split_cases(dataset: SourceDataset, facts: Sequence[CaseFacts]) -> dict[str,
             if case.mask is not None and dataset.coding is not None:
                 pixels = class_pixels(case.mask, dataset.coding, dataset.repairs.get(case.id))
                 classes = (i for i, number in pixels.items() if i and number)
-            cases[case.id] = SplitCase(case.group, case.image.shape[0], frozenset(classes))
+            cases[case.id] = SplitCase(case.group, case.image.shape[0], frozenset(classes), labelled[case.id].part)
     return cases
 
 
@@ -175,17 +181,27 @@ def with_coding(layout: Layout, dataset: SourceDataset, workers: int | None) -> 
     """The data set with the meaning of its masks, which are read for it where no file tells.
 
     Raises:
-        UserError: they do not show it.
+        UserError: they do not show it, or their palettes contradict each other.
     """
-    if dataset.coding is not None:
+    if dataset.coding is not None and (dataset.coding.colored or not _has_palette(dataset.labelled)):
         return dataset
     parts = [alone(dataset, (case,)) for case in dataset.labelled]
     results = run_all(partial(_measure_mask, layout), parts, workers)
     masks = [result for _, result in results if isinstance(result, MaskValues)]
+    if dataset.coding is not None:
+        if conflict := palette_conflict(masks):
+            raise UserError(f"{dataset.root}: {conflict}, so that values alone do not tell the classes. {PALETTES}")
+        return dataset
     coding = find_coding(masks)
     if coding is None:
         raise UserError(f"{dataset.root}: its masks show fewer than two classes. Name them in a labels.json.")
     return replace(dataset, coding=coding)
+
+
+def _has_palette(cases: Iterable[SourceCase]) -> bool:
+    """Whether any mask has."""
+    files = (path for case in cases for path in case.label if raster.is_raster(path))
+    return any(raster.has_palette(path) for path in files)
 
 
 def alone(dataset: SourceDataset, cases: tuple[SourceCase, ...]) -> SourceDataset:

@@ -6,20 +6,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from caseunet.bundle import Bundle, Cleaning, Quality, UsualRange, ValidatedCase
+from caseunet.bundle import Cleaning, Quality, UsualRange, ValidatedCase
 from caseunet.data.store import Prepared
-from caseunet.data.transforms import Stack, case_standard
+from caseunet.data.transforms import Stack
 from caseunet.inference.cleaning import clean
 from caseunet.inference.confidence import ConfidenceMeter, StructureConfidence
 from caseunet.inference.fingerprint import found_features, image_features, outside, usual_ranges
-from caseunet.inference.predictor import Group, Predictor
+from caseunet.inference.predictor import Group, NetworkInput, Predictor
 from caseunet.metrics.overlap import Counts
 from caseunet.progress import Display
-from caseunet.types import BY_BLOCKS, Fold, LabelMap, Preprocessing, Ranges
+from caseunet.types import BY_BLOCKS, IGNORE, Fold, LabelMap, Preprocessing, Ranges
 
 PROTOCOL = (
-    "of the fold's validation cases at their prepared size, which the network did not train on; temperature, predicted "
-    "Dice and cleaning are fitted to these same cases. For cleaning, a structure in neither mask counts as Dice 1"
+    "of the fold's validation cases, which the network did not train on, in the geometry of their source files and "
+    "segmented as predict does; temperature, predicted Dice and cleaning are fitted to these very cases, Dice is of "
+    "cleaned masks. For cleaning, a structure in neither mask counts as Dice 1"
 )
 TEMPERATURES = tuple(float(2 ** (n / 4)) for n in range(-6, 13))
 """0.35 to 8: those that are tried."""
@@ -51,11 +52,14 @@ PRIOR = 2.0
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """A validation case, segmented.
+class SegmentedCase:
+    """A validation case, or a part of one, segmented as prediction does.
 
     Attributes:
-        reference, predicted: (S, h, w), uint8.
+        case: its id.
+        title: with the slices of the part.
+        reference, predicted: (S, H, W), uint8, of the source's slices; of the reference :data:`IGNORE` where nobody
+            judged.
         spacing: of these pixels, millimetres.
         nll: mean negative log likelihood of the sampled pixels at each temperature.
         certainty, right: of sampled pixels in question, (T, n) and (n,).
@@ -64,6 +68,7 @@ class _Seen:
     """
 
     case: str
+    title: str
     reference: np.ndarray
     predicted: np.ndarray
     spacing: tuple[float, float, float] | None
@@ -74,20 +79,35 @@ class _Seen:
     features: dict[str, float]
 
 
-def learn_quality(bundle: Bundle, prepared: Prepared, fold: Fold, device: str, display: Display) -> Quality:
+def stored_input(prepared: Prepared, case: str, image: np.ndarray) -> NetworkInput:
+    """A case of PREPARED, whose image (S, C, h, w) was read from there, as the network sees it."""
+    return NetworkInput(image, prepared.placement(case), prepared.source_size(case), prepared.standard(case))
+
+
+def source_reference(prepared: Prepared, case: str) -> np.ndarray:
+    """Labels of a case of PREPARED in its source's slices, (S, H, W), uint8."""
+    inside = prepared.references(case)
+    top, left, bottom, right = prepared.placement(case).box
+    labels = np.zeros((len(inside), *prepared.source_size(case)), np.uint8)
+    labels[:, top:bottom, left:right] = inside
+    return labels
+
+
+def learn_quality(
+    predictor: Predictor, prepared: Prepared, fold: Fold, display: Display
+) -> tuple[Quality, list[SegmentedCase]]:
     """Segment the fold's validation cases as prediction would, and learn from what came out.
 
     Args:
-        bundle: a single network.
+        predictor: of a single network.
         prepared: that it was trained on.
         fold: of it.
-        device: as for :class:`Predictor`.
         display: what a person sees.
+
+    Returns:
+        What was learned, and the cases, with cleaned masks; of a large fold some.
     """
-    as_prepared = {"crop_air": False, "size": None, "spacing": None, "scale": None}  # its slices are cut and resized
-    preprocessing = bundle.info.preprocessing.model_copy(update=as_prepared)
-    predictor = Predictor(replace(bundle, info=bundle.info.model_copy(update={"preprocessing": preprocessing})), device)
-    label_map = bundle.info.label_map
+    label_map, preprocessing = predictor.info.label_map, predictor.info.preprocessing
     train, val = _spread(fold.train), _spread(fold.val)
     with display.stage("learning what its masks are worth", len(train) + len(val), "case") as stage:
         usual = []
@@ -95,26 +115,29 @@ def learn_quality(bundle: Bundle, prepared: Prepared, fold: Fold, device: str, d
             usual += list(_training_features(prepared, case, ranges, preprocessing, label_map))
             stage.advance(1, case)
         ranges_of = usual_ranges(usual)
-        seen: list[_Seen] = []
+        seen: list[SegmentedCase] = []
         for case, ranges in val.items():
-            seen += _segmented(predictor, prepared, case, ranges)
+            seen += segment_case(predictor, prepared, case, ranges)
             stage.advance(1, case)
     at = int(np.argmin(np.mean([one.nll for one in seen], axis=0)))
     unchanged = TEMPERATURES.index(1.0)
-    validated = tuple(_validated(one, at, ranges_of, label_map) for one in seen)
-    lines, error = fitted_lines(validated)
+    errors = _calibration_error(seen, unchanged), _calibration_error(seen, at)
     whole_cases = prepared.split.by != BY_BLOCKS
-    return Quality(
+    rules, seen = _learn_cleaning(seen, label_map) if whole_cases else ([], seen)
+    validated = tuple(judge_validated(one, at, ranges_of, label_map) for one in seen)
+    lines, error = fitted_lines(validated)
+    quality = Quality(
         protocol=PROTOCOL,
         temperature=TEMPERATURES[at],
-        calibration_error=(_calibration_error(seen, unchanged), _calibration_error(seen, at)),
+        calibration_error=errors,
         usual=ranges_of,
         threshold=max(1.0, float(np.percentile([one.unusual for one in validated], 95))),
         lines=lines,
         error=error,
-        cleaning=tuple(_learn_cleaning(seen, label_map)) if whole_cases else (),
+        cleaning=tuple(rules),
         validated=validated,
     )
+    return quality, seen
 
 
 def merged_quality(of_folds: Sequence[Quality]) -> Quality:
@@ -201,8 +224,9 @@ def _training_features(
         meter = ConfidenceMeter(label_map, len(positions))
         for n, s in enumerate(positions):
             ids = torch.from_numpy(prepared.label_slice(case, int(s)) if labels is None else labels[s]).long()
+            ids[ids == IGNORE] = 0
             meter.add(torch.nn.functional.one_hot(ids, len(label_map)).permute(2, 0, 1)[None].float(), n)
-        features = image_features(slices, preprocessing, prepared.standard(case), _source_spacing(prepared, case))
+        features = image_features(slices, preprocessing, prepared.standard(case), prepared.spacing(case))
         yield features | found_features(meter.result())
 
 
@@ -219,40 +243,59 @@ class _Stored:
         return self._prepared.image_slice(self._case, self._positions[index])
 
 
-def _segmented(predictor: Predictor, prepared: Prepared, case: str, ranges: Ranges) -> Iterator[_Seen]:
-    """Each part of a validation case."""
+def segment_case(
+    predictor: Predictor,
+    prepared: Prepared,
+    case: str,
+    ranges: Ranges,
+    temperatures: Sequence[float] = TEMPERATURES,
+    networks: Sequence[int] | None = None,
+) -> Iterator[SegmentedCase]:
+    """Each part of a validation case, not cleaned.
+
+    Args:
+        temperatures: at which it is asked how sure the network is.
+        networks: of an ensemble those that segment it.
+    """
     label_map, preprocessing = predictor.info.label_map, predictor.info.preprocessing
     draw = np.random.default_rng(0)
-    image, labels = prepared.image(case), prepared.labels(case)
+    image = prepared.image(case)
+    whole = stored_input(prepared, case, image)
+    reference, spacing = source_reference(prepared, case), prepared.spacing(case)
     for start, stop in ranges:
-        pixels, reference = image[start:stop], labels[start:stop]
-        meters = [ConfidenceMeter(label_map, stop - start) for _ in TEMPERATURES]
+        ids_in_box = whole.placement.cut(reference[start:stop])
+        meters = [ConfidenceMeter(label_map, stop - start) for _ in temperatures]
         sampled: list[tuple[np.ndarray, np.ndarray]] = []  # logits (n, C), ids (n,)
-        share = min(1.0, MOST_SAMPLED / reference.size)
+        share = min(1.0, MOST_SAMPLED / ids_in_box.size)
 
         def look(group: Group) -> None:
-            for meter, temperature in zip(meters, TEMPERATURES, strict=True):  # noqa: B023  (called at once)
-                meter.add((group.logits / temperature).softmax(1), group.slices.start)
-            ids = reference[group.slices.start : group.slices.stop]  # noqa: B023
-            chosen = draw.random(ids.shape) < share  # noqa: B023
-            logits = group.logits.permute(0, 2, 3, 1).cpu().numpy()[chosen]
-            sampled.append((logits.astype(np.float64), ids[chosen]))  # noqa: B023
+            first = group.slices.start - start  # noqa: B023  (called at once)
+            for meter, temperature in zip(meters, temperatures, strict=True):  # noqa: B023
+                meter.add((group.logits / temperature).softmax(1), first, group.first, group.height)
+            row = group.box[0] - whole.placement.box[0]
+            for maps in group.raised():
+                ids = ids_in_box[first : first + len(maps), row : row + maps.shape[2]]  # noqa: B023
+                row += maps.shape[2]
+                chosen = (draw.random(ids.shape) < share) & (ids != IGNORE)  # noqa: B023
+                logits = maps.permute(0, 2, 3, 1).cpu().numpy()[chosen]
+                sampled.append((logits.astype(np.float64), ids[chosen]))  # noqa: B023
 
-        predicted = predictor.predict_slices(pixels, None, look=look)
+        predicted = predictor.label(whole, range(start, stop), networks, look)[start:stop]
         logits, ids = (np.concatenate(parts) for parts in zip(*sampled, strict=True))
-        yield _Seen(
-            case=case if len(ranges) == 1 else f"{case} {start}–{stop - 1}",
-            reference=reference,
+        yield SegmentedCase(
+            case=case,
+            title=case if len(ranges) == 1 else f"{case} {start}–{stop - 1}",
+            reference=reference[start:stop],
             predicted=predicted,
-            spacing=_prepared_spacing(prepared, case),
+            spacing=spacing,
             **_likelihoods(logits, ids),
             found=[meter.result() for meter in meters],
-            features=image_features(pixels, preprocessing, case_standard(pixels), _source_spacing(prepared, case)),
+            features=image_features(image[start:stop], preprocessing, whole.standard, spacing),
         )
 
 
 def _likelihoods(logits: np.ndarray, ids: np.ndarray) -> dict[str, np.ndarray]:
-    """``nll``, ``certainty`` and ``right`` of :class:`_Seen`."""
+    """``nll``, ``certainty`` and ``right`` of :class:`SegmentedCase`."""
     losses, certainties = [], []
     for temperature in TEMPERATURES:
         scaled = logits / temperature
@@ -269,7 +312,7 @@ def _likelihoods(logits: np.ndarray, ids: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def _calibration_error(seen: Sequence[_Seen], temperature: int, bins: int = 15) -> float:
+def _calibration_error(seen: Sequence[SegmentedCase], temperature: int, bins: int = 15) -> float:
     """Expected calibration error: |mean certainty − share of right| in equal bins of certainty, weighted by pixels."""
     certainty = np.concatenate([one.certainty[temperature] for one in seen])
     right = np.concatenate([one.right for one in seen])
@@ -280,47 +323,58 @@ def _calibration_error(seen: Sequence[_Seen], temperature: int, bins: int = 15) 
     return float(sum(gaps) / len(right))
 
 
-def _validated(one: _Seen, at: int, usual: Sequence[UsualRange], label_map: LabelMap) -> ValidatedCase:
+def judge_validated(one: SegmentedCase, at: int, usual: Sequence[UsualRange], label_map: LabelMap) -> ValidatedCase:
+    """What was expected of a case at one of its temperatures, and how good its masks are."""
     found = one.found[at]
     far = outside(one.features | found_features(found), usual)
     return ValidatedCase(
-        case=one.case,
+        case=one.title,
         expected={name: structure.expected_dice for name, structure in found.items()},
         dice={name: _dice(one.reference, one.predicted, members) for name, members in label_map.structures.items()},
         unusual=far[0].times if far else 0.0,
     )
 
 
-def _learn_cleaning(seen: Sequence[_Seen], label_map: LabelMap) -> Iterator[Cleaning]:
-    """For each structure, those that hold others first: the best way to drop components, then filling, if they gain."""
-    masks = [one.predicted.copy() for one in seen]
-    unit = "share" if seen[0].spacing is None or all(len(one.reference) == 1 for one in seen) else "ml"
+def _learn_cleaning(seen: Sequence[SegmentedCase], label_map: LabelMap) -> tuple[list[Cleaning], list[SegmentedCase]]:
+    """For each structure, those that hold others first: the best way to drop components, then filling, if they gain.
+
+    Returns:
+        The rules, and the cases with masks that these have mended.
+    """
+    rules: list[Cleaning] = []
+    masks = [one.predicted for one in seen]
+    units = {"share" if one.spacing is None else "ml" for one in seen}
+    sizes = SIZES[units.pop()] if len(units) == 1 else ()  # of images with and without a spacing none is right
     order = sorted(label_map.structures, key=lambda name: -len(label_map.structures[name]))
     for structure in order:
+        members = label_map.structures[structure]
+        has_it = [bool(np.isin(mask, members).any()) for mask in masks]  # of the others nothing changes
         dropping = [Cleaning(structure=structure, do="largest", gain=0)]
-        dropping += [Cleaning(structure=structure, do="small", least=least, gain=0) for least in SIZES[unit]]
+        dropping += [Cleaning(structure=structure, do="small", least=least, gain=0) for least in sizes]
         for candidates in (dropping, [Cleaning(structure=structure, do="fill", gain=0)]):
             best, best_masks = None, masks
             for rule in candidates:
                 tried = [
-                    clean(mask.copy(), [rule], label_map, one.spacing if unit == "ml" else None)
-                    for mask, one in zip(masks, seen, strict=True)
+                    clean(mask.copy(), [rule], label_map, one.spacing) if has else mask
+                    for mask, one, has in zip(masks, seen, has_it, strict=True)
                 ]
-                gain = _gain(seen, masks, tried, label_map.structures[structure])
+                gain = _gain(seen, masks, tried, members)
                 if gain > max(LEAST_GAIN, best.gain if best else 0.0):
                     best, best_masks = rule.model_copy(update={"gain": gain}), tried
             if best is not None:
                 masks = best_masks
-                yield best
+                rules.append(best)
+    return rules, [replace(one, predicted=mask) for one, mask in zip(seen, masks, strict=True)]
 
 
 def _gain(
-    seen: Sequence[_Seen], before: Sequence[np.ndarray], after: Sequence[np.ndarray], members: Sequence[int]
+    seen: Sequence[SegmentedCase], before: Sequence[np.ndarray], after: Sequence[np.ndarray], members: Sequence[int]
 ) -> float:
     """Mean Dice that was added, 0 where it is not beyond its standard error or where there are few cases."""
     gains = []
     for one, old, new in zip(seen, before, after, strict=True):
-        first, second = (_dice(one.reference, mask, members) for mask in (old, new))
+        first = _dice(one.reference, old, members)
+        second = first if new is old else _dice(one.reference, new, members)
         if first is not None:  # in neither: nothing to mend
             gains.append((1.0 if second is None else second) - first)
     if len(gains) < LEAST_CASES:
@@ -330,24 +384,6 @@ def _gain(
 
 
 def _dice(reference: np.ndarray, predicted: np.ndarray, members: Sequence[int]) -> float | None:
-    there, found = np.isin(reference, members), np.isin(predicted, members)
+    there, found = np.isin(reference, members), np.isin(predicted, members) & (reference != IGNORE)
     counts = Counts(int(there.sum()), int(found.sum()), int((there & found).sum()))
     return None if np.isnan(counts.dice) else counts.dice
-
-
-def _source_spacing(prepared: Prepared, case: str) -> tuple[float, float, float] | None:
-    spacing = prepared.cases.at[case, "spacing"]
-    if spacing is None or len(spacing) != 3:
-        return None
-    slices, rows, columns = (float(value) for value in spacing)
-    return slices, rows, columns
-
-
-def _prepared_spacing(prepared: Prepared, case: str) -> tuple[float, float, float] | None:
-    """Millimetres between the prepared slices, rows and columns."""
-    source = _source_spacing(prepared, case)
-    if source is None:
-        return None
-    top, left, bottom, right = (int(value) for value in prepared.cases.at[case, "box"])
-    H, W = prepared.size(case)
-    return source[0], source[1] * (bottom - top) / H, source[2] * (right - left) / W

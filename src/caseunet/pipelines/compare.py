@@ -114,6 +114,9 @@ def _source(prepared: Prepared, raw: Path | None) -> tuple[Path, PrepareConfig]:
         group=known.group,
         modality=known.modality or "auto",
         plane=prepared.info.grid.plane,
+        images=known.images,
+        masks=known.masks,
+        channels=known.channels,
     )
     return root, config
 

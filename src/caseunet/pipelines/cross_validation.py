@@ -8,7 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from caseunet.bundle import PREVIEW, Bundle, Member, Score, load_bundle, save_bundle
+from caseunet.bundle import (
+    PREVIEW,
+    Bundle,
+    BundleInfo,
+    Member,
+    Score,
+    TrainingData,
+    add_validation,
+    load_bundle,
+    save_bundle,
+)
 from caseunet.config import Config, load_config
 from caseunet.data.store import Prepared
 from caseunet.errors import UserError
@@ -16,6 +26,7 @@ from caseunet.files import MARKER, Location, location, mark_output, output_folde
 from caseunet.pipelines import train as one
 from caseunet.pipelines.calibration import merged_quality
 from caseunet.pipelines.predict import predict
+from caseunet.pipelines.validation import validate_ensemble
 from caseunet.progress import Display
 from caseunet.training.devices import ranks_from_outside
 
@@ -70,6 +81,8 @@ def cross_validate(
             own = _config_of_fold(config or load_config(), number)
             bundles.append(one.train(prepared_folder, place, own, False, display, resume or place.exists(), extend))
         _save_ensemble(folder / "bundle", bundles)
+        ensemble, device = load_bundle(folder / "bundle"), (config or load_config()).training.device
+        add_validation(ensemble, *validate_ensemble(ensemble, Prepared(prepared_folder), device, display))
         if raw is not None:
             display.say("\nOut of fold", "bold")
             again = (folder / "out-of-fold").exists()
@@ -111,9 +124,11 @@ def _save_ensemble(folder: Path, bundles: list[Bundle]) -> None:
             raise UserError(f"{bundle.folder}: was trained on other data than {bundles[0].folder}.")
     infos = [bundle.info for bundle in bundles]
     members = tuple(
-        Member(preprocessing=info.preprocessing, training_data=info.training_data, validation=info.validation)
+        Member(preprocessing=info.preprocessing, training_data=_without_pictures(info), validation=info.validation)
         for info in infos
     )
+    images = {image.case: image for info in infos for image in info.training_data.images}
+    alike = [info.training_data.alike_from for info in infos if info.training_data.alike_from is not None]
     preview = bundles[0].folder / PREVIEW
     hashes = sorted({h for info in infos for h in info.training_data.image_hashes})
     save_bundle(
@@ -128,7 +143,14 @@ def _save_ensemble(folder: Path, bundles: list[Bundle]) -> None:
         preprocessing=first.preprocessing,
         label_map=first.label_map,
         training_data=first.training_data.model_copy(
-            update={"fold": None, "cases": len(hashes), "image_hashes": tuple(hashes)}
+            update={
+                "fold": None,
+                "cases": len(hashes),
+                "image_hashes": tuple(hashes),
+                "images": tuple(images[case] for case in sorted(images)),
+                "alike_from": max(alike, default=None),
+                "stored": tuple(values for info in infos for values in info.training_data.stored)[:: len(infos)],
+            }
         ),
         validation=Score(
             protocol=PROTOCOL + first.validation.protocol,
@@ -146,6 +168,14 @@ def _save_ensemble(folder: Path, bundles: list[Bundle]) -> None:
         if all(info.quality is not None for info in infos)
         else None,
         code_version=version("caseunet"),
+    )
+
+
+def _without_pictures(info: BundleInfo) -> TrainingData:
+    """The data of a network; pictures of its images are kept once, for all networks together."""
+    data = info.training_data
+    return data.model_copy(
+        update={"images": tuple(image.model_copy(update={"likeness": "", "sketch": ""}) for image in data.images)}
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from caseunet.errors import UserError
 from caseunet.files import MARKER, content_hash
@@ -15,7 +16,10 @@ from caseunet.io.images import read_geometry as read_file_geometry
 from caseunet.pipelines.predictions import DESCRIPTION, JOURNAL
 from caseunet.progress import Display, counted
 from caseunet.sources import Finding, Layout, SourceCase, files_below, matching
+from caseunet.sources.channels import Item, join_channels
 from caseunet.sources.dicom import DICOM, DicomImage, find_images, is_mask
+from caseunet.sources.folder import FOLDER, look
+from caseunet.sources.roles import Choice
 from caseunet.types import Geometry, Modality, Picture, Preprocessing
 
 SUFFIXES = (*images.SUFFIXES, *dicom.SUFFIXES, *video.SUFFIXES, ".zip")
@@ -31,6 +35,18 @@ TAKEN = (
     *(f"{table}.{kind}" for table in ("measurements", "timeline") for kind in ("csv", "json")),
 )
 """Files of the predictions as a whole: the folder of a video's masks cannot be called so."""
+
+
+class Channels(NamedTuple):
+    """By which files of one image are known.
+
+    Attributes:
+        number: of the channels.
+        names: how the files' names end, in order; () for numbers as nnU-Net has them.
+    """
+
+    number: int
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,7 +88,7 @@ class Input:
         if self.image is not None:
             return ".png" if self.image.header.kind == "still" else ".nii.gz"
         name = self.files[0].name.lower()
-        known = (*images.SUFFIXES[:2], *(s for s in images.SUFFIXES[2:] if s not in (".jpg", ".jpeg")))
+        known = (*images.SUFFIXES[:2], *(s for s in images.SUFFIXES[2:] if s not in (".jpg", ".jpeg", ".gif")))
         own = next((suffix for suffix in known if name.endswith(suffix)), None)
         return own or (".png" if raster.is_raster(self.files[0]) else ".nii.gz")
 
@@ -153,6 +169,7 @@ def find_inputs(
     leave_out: Path | None = None,
     display: Display | None = None,
     unpacked: ExitStack | None = None,
+    channels: Channels | None = None,
     modality: Modality | None = None,
 ) -> list[Input]:
     """The images that files, folders, archives and raw data sets hold.
@@ -165,6 +182,7 @@ def find_inputs(
 
     Args:
         unpacked: until it is closed, what archives hold lies in folders of its own; without one, they are no inputs.
+        channels: by which files of one image are known; None where an image is one file.
         modality: of the model; DICOM of other modalities is left out, with a note, where there is some of this.
 
     Raises:
@@ -176,18 +194,20 @@ def find_inputs(
         if _unwritable(str(path)):
             found.append(_checked(Input(_name(path), (path,))))  # is told before anything looks into it
         elif _is(path.is_dir, path):
-            inside = _in_folder(path, leave_out, display, unpacked, modality)
+            inside = _in_folder(path, leave_out, display, unpacked, channels, modality)
             if not inside:
                 raise UserError(f"{path}: holds no image ({', '.join(SUFFIXES)}).")
             found += inside
         elif not _is(path.exists, path):
             raise UserError(f"{path}: no such file or folder.")
         elif archive.is_zip(path) and unpacked is not None:
-            found += _in_archive(path, images.stem(path), display, unpacked, modality)
+            found += _in_archive(path, images.stem(path), display, unpacked, channels, modality)
         elif dicom.is_dicom(path):
             found += _of_file(path, display)
         else:
             found.append(_checked(Input(_name(path), (path,))))
+    if channels is not None:
+        found = _joined(found, channels)
     _check_apart(found)
     return found
 
@@ -219,6 +239,41 @@ def _check_apart(found: Sequence[Input]) -> None:
                 raise UserError(f"{item.path} would be written among the masks of {other.path}. Predict them apart.")
 
 
+def _joined(found: Sequence[Input], channels: Channels) -> list[Input]:
+    """The inputs, those files as one that hold the channels of one image by their names."""
+    single = {
+        item.id: item for item in found if item.case is None and not item.error and images.is_image(item.files[0])
+    }
+    items = [Item(item.files, *_parts(item.id)) for item in single.values()]
+    numbers = [f"{number:04d}" for number in range(channels.number)]  # as nnU-Net has them
+    for names in (channels.names, numbers):
+        by_key, _ = join_channels(items, names) if len(names) > 1 else ({}, [])
+        if by_key:
+            break
+    else:
+        return list(found)
+    joined: dict[str, Input] = {}
+    used: dict[Path, str] = {}
+    for key, files in by_key.items():
+        paths = tuple(files[n].paths[0] for n in sorted(files))
+        folder, _, last = key.rpartition("/")
+        name = folder if last in ("", folder.rpartition("/")[2]) and folder else key  # a folder that is called so
+        missing = [channel for n, channel in enumerate(names) if n not in files]
+        if missing:
+            error = f"{paths[0]}: channel {', '.join(missing)} of {name} is missing; each image has {', '.join(names)}."
+            joined[key] = Input(name, paths, error=error)
+        else:
+            joined[key] = Input(name, paths, (FOLDER, SourceCase(name, paths, (), name)))
+        used |= dict.fromkeys(paths, key)
+    order = {used.get(item.files[0], item.id) if item.files else item.id: item for item in found}
+    return [_checked(joined.get(key, item)) for key, item in order.items()]
+
+
+def _parts(name: str) -> tuple[str, str]:
+    folder, _, last = name.rpartition("/")
+    return folder, last
+
+
 def _of_file(path: Path, display: Display) -> list[Input]:
     """The images of one DICOM file, called by its name."""
     if not _is(path.is_file, path):
@@ -228,7 +283,7 @@ def _of_file(path: Path, display: Display) -> list[Input]:
     except UserError as error:
         return [_checked(Input(_name(path), (path,), error=_about(path, str(error))))]
     _say_left_out(path.parent, findings, display)
-    names = [f"{_name(path)}/{case.part}" if case.part else _name(path) for case in cases]
+    names = [f"{_name(path)}/{case.volume}" if case.volume else _name(path) for case in cases]
     return [
         _checked(Input(name, case.image, (DICOM, case), image=image))
         for name, case, image in zip(names, cases, found, strict=True)
@@ -242,11 +297,16 @@ def _about(path: Path, error: str) -> str:
 
 
 def _in_folder(
-    folder: Path, leave_out: Path | None, display: Display, unpacked: ExitStack | None, modality: Modality | None
+    folder: Path,
+    leave_out: Path | None,
+    display: Display,
+    unpacked: ExitStack | None,
+    channels: Channels | None,
+    modality: Modality | None,
 ) -> list[Input]:
     fitting = matching(folder)
     if len(fitting) == 1 and fitting[0] is not DICOM:
-        return _in_layout(folder, fitting[0], display)
+        return _in_layout(folder, fitting[0], display, channels)
     out = None if leave_out is None else leave_out.resolve()
     files = [
         path
@@ -261,7 +321,7 @@ def _in_folder(
     for path in others:
         name = _inside(path, folder)
         if archive.is_zip(path) and unpacked is not None:
-            found += _in_archive(path, name, display, unpacked, modality)
+            found += _in_archive(path, name, display, unpacked, channels, modality)
         else:
             found.append(_checked(Input(name, (path,))))
     return found
@@ -271,13 +331,19 @@ def _is_input(path: Path, unpacked: ExitStack | None) -> bool:
     return images.is_image(path) or video.is_video(path) or (archive.is_zip(path) and unpacked is not None)
 
 
-def _in_layout(folder: Path, layout: Layout, display: Display) -> list[Input]:
-    """The cases of a raw data set."""
+def _in_layout(folder: Path, layout: Layout, display: Display, channels: Channels | None) -> list[Input]:
+    """The cases of a raw data set; one that lacks a channel is an input with an error."""
     cases, findings = layout.cases(folder)
+    if layout is FOLDER and channels is not None and channels.names:
+        cases, findings = look(folder, Choice(channels=channels.names)).listing
+    broken = []
     for finding in findings:
-        if finding.level == "error" and finding.kind != "extra-mask":
+        if finding.kind == "channels" and finding.file is not None:
+            path = folder / finding.file
+            broken.append(_checked(Input(_inside(path, folder), (path,), error=f"{path}: {finding.text}.")))
+        elif finding.level == "error" and finding.kind != "extra-mask":
             display.say(f"  left out: {folder / (finding.file or '')}: {finding.text}", "red")
-    return [_checked(Input(case.id, case.image, (layout, case))) for case in cases]
+    return [_checked(Input(case.id, case.image, (layout, case))) for case in cases] + broken
 
 
 def _series(
@@ -338,14 +404,22 @@ def _say_left_out(folder: Path, findings: Sequence[Finding], display: Display) -
             display.say(f"  {finding.text}", "yellow")
 
 
-def _in_archive(path: Path, name: str, display: Display, unpacked: ExitStack, modality: Modality | None) -> list[Input]:
+def _in_archive(
+    path: Path,
+    name: str,
+    display: Display,
+    unpacked: ExitStack,
+    channels: Channels | None,
+    modality: Modality | None,
+) -> list[Input]:
     """The images of an archive, called by its name; one that cannot be used is an input with an error."""
     try:
         folder = unpacked.enter_context(archive.unpacked(path))
     except UserError as error:
         return [_checked(Input(name, (path,), error=str(error)))]
     try:
-        inside = _in_folder(folder, None, display, None, modality)
+        inside = _in_folder(folder, None, display, None, channels, modality)
+        inside = inside if channels is None else _joined(inside, channels)
         if not inside:
             raise UserError(f"{path}: holds no image ({', '.join(SUFFIXES)}).")
     except UserError as error:

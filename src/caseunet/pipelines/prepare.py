@@ -14,17 +14,20 @@ from textwrap import shorten
 import numpy as np
 
 from caseunet.config import PrepareConfig, load_config
-from caseunet.data.grid import place, plan_grid, prepared_size, widened
+from caseunet.data.grid import box_in_mm, place, plan_grid, prepared_size
 from caseunet.data.intensities import measure_intensities, pooled
 from caseunet.data.store import DESCRIPTION, KIND, CaseRow, DatasetInfo, Prepared, RawSource
 from caseunet.data.transforms import case_standard, resize_image, resize_labels
 from caseunet.data.writing import PreparedWriter, Workplace
 from caseunet.errors import UserError
 from caseunet.files import Location, check_output_folder, content_hash, location, write_text
+from caseunet.inference.image_kind import measure_values
+from caseunet.inference.training_images import describe_training_image
+from caseunet.io.likeness import identify
 from caseunet.pipelines.audit import Examination, alone, examine
 from caseunet.progress import Display, counted
 from caseunet.sources import Finding, Layout, SourceCase, SourceDataset
-from caseunet.sources.facts import ImageFacts
+from caseunet.sources.facts import CaseFacts, ImageFacts
 from caseunet.sources.reading import known_coding, read_labels, read_repaired_image
 from caseunet.sources.splits import SplitCase, make_split
 from caseunet.types import Grid, Split
@@ -93,7 +96,11 @@ def prepare(
     notes = _accept(found, config, display)
     dataset, label_map = found.dataset, known_coding(found.dataset).label_map
     images = {facts.id: facts.image for facts in found.facts if facts.image is not None}
-    grid = _plan(dataset, images, config).model_copy(update={"plane": found.plane})
+    planned = _plan(dataset, images, config).model_copy(update={"plane": found.plane})
+    grid, why_whole = settle_crop(planned, dataset, found.facts)
+    if why_whole:
+        display.say(f"  {why_whole}", "yellow")
+        notes = (*notes, why_whole)
     _say_needs(dataset, images, grid, out, display)
 
     with PreparedWriter(out, overwrite) as writer:
@@ -110,6 +117,7 @@ def prepare(
             licence=dataset.licence,
             label_map=label_map,
             channels=len(intensities.mean),
+            channel_names=dataset.channel_names,
             dtype=str(np.result_type(*(images[row.id].stored for row in rows))),
             grid=grid,
             intensities=intensities,
@@ -124,6 +132,9 @@ def prepare(
                 plan=None if config.plan is None else str(config.plan.resolve()),
                 group=config.group,
                 modality=None if config.modality == "auto" else config.modality,
+                images=config.images,
+                masks=config.masks,
+                channels=config.channels,
             ),
         )
         pixels = sum(row.slices * row.height * row.width for row in rows)
@@ -184,6 +195,45 @@ def _plan(dataset: SourceDataset, images: dict[str, ImageFacts], config: Prepare
     return plan_grid(config, dataset.modality, sizes, spacings)
 
 
+def settle_crop(grid: Grid, dataset: SourceDataset, facts: Sequence[CaseFacts]) -> tuple[Grid, str]:
+    """The grid with ``crop_air`` as all cases allow it, and why it is off where it was asked for; else "".
+
+    At prediction nobody knows the labels, so the box follows from the image alone. It must hold every label of every
+    case, with a margin: otherwise no case is cropped.
+    """
+    if not grid.crop_air:
+        return grid, ""
+    labelled = {case.id for case in dataset.labelled}
+    boxes = []
+    found = False
+    for case in facts:
+        if case.id not in labelled or case.image is None:
+            continue
+        cut_off = _classes_cut_off(case, dataset)
+        if cut_off:
+            why = f"in {case.id} the air around the body holds {' and '.join(cut_off)}, or its edge does"
+            return grid.model_copy(update={"crop_air": False}), f"prepare.crop_air is off for all cases: {why}."
+        found = found or case.image.body_box is not None
+        if case.image.body_box is not None and case.image.spacing is not None:
+            boxes.append(box_in_mm(case.image.body_box, case.image.spacing))
+    if not found:
+        why = "in none of them is a body with air around it found"
+        return grid.model_copy(update={"crop_air": False}), f"prepare.crop_air is off for all cases: {why}."
+    least = tuple(round(min(lengths), 3) for lengths in zip(*boxes, strict=True))
+    return grid.model_copy(update={"least_box": least or None}), ""
+
+
+def _classes_cut_off(case: CaseFacts, dataset: SourceDataset) -> list[str]:
+    """Names of the classes of which something lies out of the body's box or at its edge."""
+    if case.mask is None:
+        return []
+    coding, repair = known_coding(dataset), dataset.repairs.get(case.id)
+    meaning = {**coding.codes, **(repair.map if repair else {})}
+    unknown = 1 if repair is not None and repair.snap else 0  # which it becomes is not known yet
+    ids = {meaning.get(code, unknown) for code in case.mask.outside}
+    return [label.name for label in coding.label_map.labels[1:] if label.id in ids]
+
+
 def _say_needs(
     dataset: SourceDataset, images: dict[str, ImageFacts], grid: Grid, out: Location, display: Display
 ) -> None:
@@ -197,6 +247,8 @@ def _say_needs(
         facts = images[case.id]
         height, width = prepared_size(facts.shape[2], facts.shape[3], facts.spacing, grid)
         needed += facts.shape[0] * height * width * (facts.shape[1] * np.dtype(facts.stored).itemsize + 1)
+        if (height, width) != facts.shape[2:]:
+            needed += facts.shape[0] * facts.shape[2] * facts.shape[3]  # the labels at their own size
     least, most = (share * needed / 1e6 for share in USUAL_SHARE)
     text = f"  needs {least:,.0f} to {most:,.0f} MB on disk"
     if isinstance(out, Path):
@@ -229,7 +281,7 @@ def _jobs(dataset: SourceDataset, images: dict[str, ImageFacts], grid: Grid, wor
         facts = images[case.id]
         S, C, H, W = facts.shape
         height, width = prepared_size(H, W, facts.spacing, grid)
-        kind = case.id if grid.crop_air else (facts.stored, C, height, width)  # a cropped size is not known yet
+        kind = case.id if grid.crop_air else (facts.stored, C, height, width, H, W)  # a cropped size is not known yet
         nbytes = S * C * height * width * np.dtype(facts.stored).itemsize
         if kind != last or size + nbytes > ARRAY_BYTES:
             arrays.append([])
@@ -302,19 +354,22 @@ def _prepare_array(layout: Layout, job: Job) -> list[CaseRow] | list[Failure]:
     rows: list[CaseRow] = []
     images: list[np.ndarray] = []
     labels: list[np.ndarray] = []
+    references: list[np.ndarray] = []
     failures: list[Failure] = []
     for case, of_case in zip(cases, hashes, strict=True):
         try:
-            row, image, ids = read_case(layout, case, job, sum(row.slices for row in rows), of_case)
+            row, image, ids, whole = read_case(layout, case, job, sum(row.slices for row in rows), of_case)
         except Exception as error:
             failures.append(_failure(case, error))
         else:
             rows.append(row)
             images.append(image)
             labels.append(ids)
+            references += [] if whole is None else [whole]
     if failures:
         return failures
-    job.workplace.add(job.array, key, rows, _joined(images), _joined(labels))
+    at_source = _joined(references) if references else None
+    job.workplace.add(job.array, key, rows, _joined(images), _joined(labels), at_source)
     return rows
 
 
@@ -351,8 +406,9 @@ def _joined(parts: list[np.ndarray]) -> np.ndarray:
 
 def read_case(
     layout: Layout, case: SourceCase, job: Job, first: int, hashes: tuple[str, str]
-) -> tuple[CaseRow, np.ndarray, np.ndarray]:
-    """Read one labelled case: its row of the table, image (S, C, H, W) and class ids (S, H, W) as prepared.
+) -> tuple[CaseRow, np.ndarray, np.ndarray, np.ndarray | None]:
+    """Read one labelled case: its row of the table, image (S, C, H, W) and class ids (S, H, W) as prepared, and the ids
+    of the same box at the source's size, where that is another.
 
     Args:
         layout: that reads it.
@@ -370,10 +426,13 @@ def read_case(
     if labels.shape != (picture.pixels.shape[0], *picture.pixels.shape[2:]):
         raise UserError(f"{case.label[0]}: the mask's shape {labels.shape} is not its image's {picture.pixels.shape}.")
     source, pixels = picture.geometry, picture.pixels
-    placement = widened(place(pixels, source.spacing, grid), labels, source.spacing, grid)
+    identity, values = describe_training_image(case.id, identify(pixels)), measure_values(pixels)
+    placement = place(pixels, source.spacing, grid)
     image = resize_image(placement.cut(pixels), placement.size)
     del picture, pixels  # the largest of all that is held
-    labels = resize_labels(placement.cut(labels), placement.size)
+    height, width = labels.shape[1:]
+    at_source = placement.cut(labels)
+    labels = resize_labels(at_source, placement.size)
     classes = len(known_coding(dataset).label_map)
     row = CaseRow(
         id=case.id,
@@ -384,6 +443,8 @@ def read_case(
         height=image.shape[2],
         width=image.shape[3],
         source_shape=source.shape,
+        source_height=height,
+        source_width=width,
         spacing=source.spacing,
         box=placement.box,
         image_files=tuple(dataset.relative(path) for path in case.image),
@@ -393,15 +454,22 @@ def read_case(
         slice_class_pixels=tuple(int(n) for s in labels for n in np.bincount(s.ravel(), minlength=classes)[:classes]),
         intensities=measure_intensities(image, labels),
         standard=tuple(case_standard(image).ravel().tolist()),
+        pixels_hash=identity.pixels_hash,
+        likeness=identity.likeness,
+        sketch=identity.sketch,
+        stored_values=tuple(values.model_dump().values()),
     )
-    return row, image, labels
+    return row, image, labels, at_source if placement.size != placement.box_size else None
 
 
 def _split(rows: list[CaseRow], dataset: SourceDataset, config: PrepareConfig) -> Split:
     cases = {}
+    parts = {case.id: case.part for case in dataset.cases}
     for row in rows:
         pixels = np.reshape(row.slice_class_pixels, (row.slices, -1)).sum(0)
-        cases[row.id] = SplitCase(row.group, row.slices, frozenset((np.flatnonzero(pixels[1:]) + 1).tolist()))
+        cases[row.id] = SplitCase(
+            row.group, row.slices, frozenset((np.flatnonzero(pixels[1:]) + 1).tolist()), parts[row.id]
+        )
     return make_split(config, cases, dataset.group_name, dataset.format)
 
 

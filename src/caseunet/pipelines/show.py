@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from caseunet.config import Config, load_config
-from caseunet.data.augmentation import Augmentation, augment
+from caseunet.data.augmentation import Augmentation, augment, keep_sides
 from caseunet.data.loader import Batch, BatchDataset, Failure, plan_patch_size, plan_preprocessing
 from caseunet.data.sampling import Sample
 from caseunet.data.store import Prepared
@@ -55,8 +55,9 @@ def show(
     samples = _choose(prepared, train, cases, slices)
     patch_size = plan_patch_size(prepared, config.data, train)
     preprocessing = plan_preprocessing(prepared.info, prepared.intensities(train), config.data, patch_size)
+    changes = keep_sides(config.augment, prepared.info.label_map, prepared.info.grid)
     dataset = BatchDataset(
-        prepared, lambda seed, step: samples, config.data.neighbours, patch_size, config.augment, config.seed, 0
+        prepared, lambda seed, step: samples, config.data.neighbours, patch_size, changes, config.seed, 0
     )
     batch = dataset[0]
     if isinstance(batch, Failure):

@@ -16,8 +16,20 @@ from lightning_fabric import Fabric
 from matplotlib.figure import Figure
 from PIL import Image
 
-from caseunet.bundle import Architecture, Bundle, Recipe, Score, TrainingData, add_quality, load_bundle, save_bundle
+from caseunet.bundle import (
+    Architecture,
+    Bundle,
+    Recipe,
+    Score,
+    StoredValues,
+    TrainingData,
+    TrainingImage,
+    add_validation,
+    load_bundle,
+    save_bundle,
+)
 from caseunet.config import Config, ModelConfig, load_config
+from caseunet.data.augmentation import keep_sides, resolve
 from caseunet.data.loader import plan_patch_size, plan_preprocessing
 from caseunet.data.store import Prepared
 from caseunet.errors import UserError
@@ -41,10 +53,11 @@ from caseunet.files import (
     write_json,
     written_whole,
 )
+from caseunet.inference.training_images import MAX_PICTURED, learn_alikeness
 from caseunet.losses import create_loss, inverse_frequency_weights
 from caseunet.models import create_model, planned_arguments
-from caseunet.pipelines.calibration import learn_quality
 from caseunet.pipelines.fine_tuning import start_from_bundle
+from caseunet.pipelines.validation import validate_bundle
 from caseunet.progress import Display, counted
 from caseunet.training.devices import OwnRanks, create_fabric, launch, ranks_from_outside
 from caseunet.training.loop import Trained, fit
@@ -68,6 +81,7 @@ MAY_CHANGE = {
         "nonfinite_limit",
         "loggers",
         "quality",
+        "likeness",
         "keep",
     },
 }
@@ -163,6 +177,7 @@ def _train(
     patch_size = plan_patch_size(prepared, config.data, fold.train)
     preprocessing = plan_preprocessing(prepared.info, prepared.intensities(fold.train), config.data, patch_size)
     label_map = prepared.info.label_map
+    config = _with_sides(config, prepared, display)
     best_of = config.training.best_by.partition("/")[2]
     if best_of and best_of not in label_map.structures:
         raise UserError(
@@ -197,9 +212,26 @@ def _train(
         if fabric.is_global_zero:
             _save(run, trained, prepared, config, architecture, preprocessing)
         fabric.barrier()  # what follows may take long, and the others need not wait for it
-        if fabric.is_global_zero and config.training.quality:
+        if fabric.is_global_zero:
             saved = load_bundle(run / "bundle")
-            add_quality(saved, learn_quality(saved, prepared, fold, str(fabric.device), display))
+            learn = config.training.quality
+            measured = validate_bundle(saved, prepared, fold, str(fabric.device), display, learn)
+            bundle = add_validation(saved, *measured)
+            if bundle.info.validation.caution:
+                display.say(f"  {bundle.info.validation.caution}", "yellow")
+
+
+def _with_sides(config: Config, prepared: Prepared, display: Display) -> Config:
+    """The configuration without mirroring left to right where that would mix up classes; what it does is said."""
+    info = prepared.info
+    augment = keep_sides(config.augment, info.label_map, info.grid)
+    if info.label_map.sided_names and resolve(config.augment).flip_columns:
+        names = ", ".join(info.label_map.sided_names[:4])
+        if augment.flip_columns is False:
+            display.say(f"  not mirrored left to right, for {names} have sides (augment.flip_columns: true mirrors)")
+        elif augment.flip_columns:
+            display.say(f"  mirrored left to right as configured, though {names} have sides", "yellow")
+    return config.model_copy(update={"augment": augment})
 
 
 def _introduce(
@@ -231,6 +263,9 @@ def _resumed_config(out: Path, config: Config | None, extend: bool) -> Config:
         config = config.model_copy(
             update={"data": config.data.model_copy(update={"batch_size": began.data.batch_size})}
         )
+    if config.augment.flip_columns is None:  # may have been settled by the classes' names
+        kept = {"flip_columns": began.augment.flip_columns}
+        config = config.model_copy(update={"augment": config.augment.model_copy(update=kept)})
     if config.training.start_from is not None:  # the network is its
         config = config.model_copy(update={"model": began.model})
     for section, before in began.model_dump(mode="json").items():
@@ -413,6 +448,8 @@ def _save(
             caution=prepared.split.caution,
             licence=info.licence,
             image_hashes=tuple(sorted(prepared.cases.loc[list(fold.train), "image_hash"])),
+            channel_names=info.channel_names,
+            **_known_images(prepared, sorted(fold.train), config.training.likeness),
         ),
         validation=Score(
             protocol=PROTOCOL,
@@ -435,6 +472,33 @@ def _save(
         ),
         code_version=version("caseunet"),
     )
+
+
+MAX_MEASURED = 500
+"""Training images whose values a bundle keeps."""
+
+
+def _known_images(prepared: Prepared, cases: list[str], likeness: bool) -> dict[str, Any]:
+    """``images``, ``alike_from`` and ``stored`` of :class:`TrainingData`; nothing of what earlier versions prepared."""
+    if "pixels_hash" not in prepared.cases:
+        return {}
+    pictured = set(cases[:: -(-len(cases) // MAX_PICTURED)])
+    rows = prepared.cases.loc[cases]
+    images = tuple(
+        TrainingImage(
+            case=str(case),
+            pixels_hash=row.pixels_hash,
+            likeness=row.likeness if likeness and case in pictured else "",
+            sketch=row.sketch if case in pictured else "",
+        )
+        for case, row in rows.iterrows()
+    )
+    spread = rows["stored_values"].iloc[:: -(-len(cases) // MAX_MEASURED)]
+    return {
+        "images": images,
+        "alike_from": learn_alikeness(images, rows["group"].tolist()) if likeness else None,
+        "stored": tuple(StoredValues(**dict(zip(StoredValues.model_fields, values, strict=True))) for values in spread),
+    }
 
 
 def _defined(value: float) -> float | None:

@@ -14,13 +14,14 @@ from caseunet.sources.dicom import DICOM
 from caseunet.sources.endovis2017 import ENDOVIS2017
 from caseunet.sources.endovis2018 import ENDOVIS2018
 from caseunet.sources.endovis2018_types import ENDOVIS2018_TYPES
-from caseunet.sources.folder import FOLDER
+from caseunet.sources.folder import FOLDER, discover, found_files
 from caseunet.sources.layout import Finding, Layout, SourceCase, SourceDataset, files_below
 from caseunet.sources.lits import LITS
 from caseunet.sources.msd import MSD
 from caseunet.sources.nnunet import NNUNET
 from caseunet.sources.reading import apply_plan
 from caseunet.sources.repair import read_plan
+from caseunet.sources.roles import Choice
 
 SOURCES: Registry[Layout] = Registry("raw layout")
 SOURCES.add(LITS.name, LITS)
@@ -31,6 +32,9 @@ SOURCES.add(NNUNET.name, NNUNET)
 SOURCES.add(MSD.name, MSD)
 SOURCES.add(DICOM.name, DICOM)
 SOURCES.add(FOLDER.name, FOLDER)
+
+SPLIT_FILES = ("splits_final.json", "splits.json", "splits.csv", "split.csv")
+"""Files that may hold a split, which is taken only if it is asked for."""
 
 __all__ = [
     "SOURCES",
@@ -51,8 +55,11 @@ def open_source(root: Path, config: PrepareConfig) -> tuple[Layout, SourceDatase
     Raises:
         UserError: see :func:`find_layout`; the layout's description files or the plan cannot be used.
     """
-    layout = find_layout(root, config.format)
-    dataset = layout.discover(root)
+    choice = Choice(config.images, config.masks, config.channels)
+    if choice and config.format not in ("auto", FOLDER.name):
+        raise UserError(f"prepare.images, masks and channels are for the layout folder, not for {config.format}.")
+    layout = find_layout(root, FOLDER.name if choice else config.format)
+    dataset = discover(root, choice) if choice else layout.discover(root)
     for path in (path for case in dataset.cases for path in (*case.image, *case.label)):
         if not path.as_posix().isascii() and any("\ud800" <= character <= "\udfff" for character in path.as_posix()):
             raise UserError(f"{path.as_posix()!a}: its name is no UTF-8, and cannot be written down. Rename it.")
@@ -65,6 +72,11 @@ def open_source(root: Path, config: PrepareConfig) -> tuple[Layout, SourceDatase
             cases=tuple(_regrouped(case, config.group) for case in dataset.cases),
             findings=tuple(finding for finding in dataset.findings if finding.kind != "groups"),
         )
+    unused = [name for name in SPLIT_FILES if (root / name).is_file()] if config.split == "auto" else []
+    if unused:
+        text, advice = f"a split is there in {unused[0]}, and not used", f"Use it: --prepare.split {root / unused[0]}"
+        note = Finding(level="warning", kind="own-split", text=text, advice=advice, file=unused[0])
+        dataset = replace(dataset, findings=(*dataset.findings, note))
     if config.plan is not None:
         dataset = apply_plan(dataset, read_plan(config.plan), str(config.plan))
     return layout, dataset
@@ -100,7 +112,11 @@ def find_layout(root: Path, name: str = "auto") -> Layout:
     if fitting:
         return fitting[0]
     expected = "\n".join(f"  {candidate}: {SOURCES.get(candidate).looks_like}" for candidate in SOURCES)
-    raise UserError(f"{root}: none of the known layouts was found. Expected one of:\n{expected}")
+    raise UserError(
+        f"{root}: none of the known layouts was found. {found_files(root)}\nIf images and masks are among them, say "
+        "which: --prepare.images FOLDER_OR_PATTERN --prepare.masks FOLDER_OR_PATTERN. Else one of these is expected:\n"
+        f"{expected}"
+    )
 
 
 def matching(root: Path) -> list[Layout]:

@@ -5,13 +5,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from pydantic import ValidationError
 
 from caseunet.errors import UserError
 from caseunet.files import read_json
+from caseunet.sources.class_names import class_entries
 from caseunet.types import IGNORE, Color, Label, LabelCoding, LabelMap, Mask
 
 COVERED = 0.6
@@ -76,7 +77,7 @@ def coding_of(
 
 
 def read_labels_json(path: Path, colored: bool = True) -> LabelCoding:
-    """The classes that a ``labels.json`` names: a list, or {"classes": a list}, of name, classid and color.
+    """The classes that a ``labels.json`` names, in one of the forms of :func:`class_entries`.
 
     An entry called as one of :data:`IGNORE_NAMES` is no class: its pixels are those that nobody judged.
 
@@ -87,28 +88,24 @@ def read_labels_json(path: Path, colored: bool = True) -> LabelCoding:
     Raises:
         UserError: it is none, or two classes share a name, id or colour.
     """
-    content: Any = read_json(path, "labels.json with name, color and classid of each class")
-    entries: Any = content.get("classes") if isinstance(content, dict) else content
-    try:
-        entries = sorted(entries, key=lambda entry: entry["classid"])
-        ignored = [entry for entry in entries if str(entry["name"]).lower() in IGNORE_NAMES]
-        entries = [entry for entry in entries if entry not in ignored]
-        ids = [entry["classid"] for entry in entries]
-        if not all(isinstance(number, int) for number in ids) or len(set(ids)) < len(ids) or ids[:1] != [0]:
-            raise UserError(f"{path}: label ids must be whole numbers from 0 (the background), each once, not {ids}.")
-        spare = palette(len(entries))
-        colors = [tuple(e["color"][:3]) if colored or "color" in e else spare[i] for i, e in enumerate(entries)]
-        labels = tuple(
-            Label(id=i, name=entry["name"], color=color)
-            for i, (entry, color) in enumerate(zip(entries, colors, strict=True))
+    listed = class_entries(read_json(path, "labels.json with name, color and classid of each class"), path)
+    ignored = [entry for entry in listed if entry.value and entry.name.lower() in IGNORE_NAMES]
+    entries = [entry for entry in listed if entry not in ignored]
+    lacking = next((entry.name for entry in listed if entry.color is None), None)
+    if colored and lacking is not None:
+        raise UserError(
+            f"{path}: the masks hold colours: expected a list of classes, each with name, color and classid"
         )
+    ids = [entry.value for entry in entries]
+    spare = palette(len(entries))
+    try:
+        given = [{"id": i, "name": e.name, "color": e.color or spare[i]} for i, e in enumerate(entries)]
+        labels = tuple(Label.model_validate(entry) for entry in given)
         label_map = LabelMap(labels=labels, structures={label.name: (label.id,) for label in labels[1:]})
     except ValidationError as error:
         raise UserError(f"{path}: {_reason(error)}.") from error
-    except (TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"{path}: expected a list of classes, each with name, color and classid.") from error
     codes = {packed(label.color): label.id for label in labels} if colored else {n: i for i, n in enumerate(ids)}
-    codes |= {packed(entry["color"]) if colored else entry["classid"]: IGNORE for entry in ignored}
+    codes |= {packed(entry.color) if colored and entry.color else entry.value: IGNORE for entry in ignored}
     return LabelCoding(label_map=label_map, codes=codes, colored=colored)
 
 
@@ -284,6 +281,8 @@ def translate(mask: Mask | MaskValues, coding: LabelCoding) -> Translation:
 
 def _by_name(names: Mapping[int, str], values: Sequence[int], coding: LabelCoding) -> Translation:
     code_of = {coding.label_map.names[i].casefold(): code for code, i in classes_of(coding).items()}
+    unjudged = [code for code, i in coding.codes.items() if i == IGNORE]
+    code_of |= {name: code for name in IGNORE_NAMES for code in unjudged}
     if not coding.by_name and not any(name.casefold() in code_of for name in names.values()):
         return Translation()  # "Segment_1": only values tell
     named = {value: names.get(value, str(value)) for value in values if value}
@@ -313,7 +312,11 @@ def _named_coding(masks: Sequence[MaskValues]) -> LabelCoding | None:
     colors = [(0, 0, 0), *(None if color is None else unpacked(color) for _, _, color in order)]
     distinct = None not in colors and len(set(colors)) == len(colors)
     drawn = {code: color for code, color in zip(names, colors, strict=True) if color} if distinct else None
-    return coding_of(names, colors=drawn).model_copy(update={"by_name": not alike})
+    ignore = [code for code, name in names.items() if name.casefold() in IGNORE_NAMES]
+    classes = {code: name for code, name in names.items() if code not in ignore}
+    if len(classes) < 2:
+        return None
+    return coding_of(classes, colors=drawn, ignore=ignore).model_copy(update={"by_name": not alike})
 
 
 def _values(mask: Mask | MaskValues) -> list[int]:

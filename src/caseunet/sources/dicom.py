@@ -187,14 +187,14 @@ def _coding(masks: Sequence[Header]) -> LabelCoding:
 def read_geometry(case: SourceCase) -> Geometry:
     if _is_still(case):
         return dicom.read_still_geometry(case.image[0])
-    return dicom.read_geometry(case.image, case.part)
+    return dicom.read_geometry(case.image, case.volume)
 
 
 def read_image(case: SourceCase, rgb: bool, nan: float | None = None) -> Picture:
     if _is_still(case):
-        frame = int(case.part.removeprefix(FRAME)) - 1 if case.part else 0
+        frame = int(case.volume.removeprefix(FRAME)) - 1 if case.volume else 0
         return dicom.read_still(case.image[0], frame, rgb, nan)
-    return dicom.read_series(case.image, case.part, nan)
+    return dicom.read_series(case.image, case.volume, nan)
 
 
 def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask:
@@ -212,7 +212,7 @@ def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask
 
 
 def _is_still(case: SourceCase) -> bool:
-    return case.part.startswith(FRAME) or dicom.read_header(case.image[0]).kind == "still"
+    return case.volume.startswith(FRAME) or dicom.read_header(case.image[0]).kind == "still"
 
 
 def _survey(root: Path, files: Sequence[Path]) -> _Survey:
@@ -357,7 +357,7 @@ def _listing(root: Path, survey: _Survey, modality: Modality | None) -> tuple[Li
             image=image.paths,
             label=tuple(labels.get(image.name, ())),
             group=image.header.patient or image.name,
-            part=image.part,
+            volume=image.part,
         )
         for image in kept
     ]

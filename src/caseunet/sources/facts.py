@@ -1,15 +1,15 @@
 """What one case is, measured once: numbers and hashes without any judgement."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from PIL import Image
 
-from caseunet.errors import BadValuesError, UserError
+from caseunet.errors import BadValuesError, SeveralMasksError, UserError
+from caseunet.imaging.body import Box, find_body_box, mark_edge
 from caseunet.io.geometry import orientation_of
+from caseunet.io.likeness import hash_values, likeness
 from caseunet.sources.coding import CodeCount, MaskValues, classes_of
 from caseunet.sources.layout import Finding, Layout, SourceCase, SourceDataset
 from caseunet.sources.reading import Misplaced, lay_on_index, placement, read_repaired_image, to_ids
@@ -41,6 +41,7 @@ class ImageFacts:
         content: hash of the pixels.
         likeness: small picture of unit length with mean 0, (D, h, w); None if all pixels are equal.
         remarks: of its :class:`Geometry`.
+        body_box: of a CT what is kept when the air around the body is cut off; None where nothing would be.
     """
 
     shape: tuple[int, int, int, int]
@@ -53,6 +54,7 @@ class ImageFacts:
     content: str
     likeness: np.ndarray | None
     remarks: tuple[str, ...] = ()
+    body_box: Box | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class MaskFacts:
         rest: (how many values, on how many pixels) are not among ``counts``.
         content: hash of the values.
         remarks: of its :class:`Geometry`.
+        outside: values that lie, all or in part, out of the image's ``body_box`` or at its edge.
     """
 
     stored: str
@@ -87,6 +90,7 @@ class MaskFacts:
     remarks: tuple[str, ...] = ()
     palette: Mapping[int, int] = field(default_factory=dict)
     names: Mapping[int, str] = field(default_factory=dict)
+    outside: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,8 @@ def measure(layout: Layout, case: SourceCase, dataset: SourceDataset) -> CaseFac
         picture = read_repaired_image(layout, case, dataset)
         geometry = picture.geometry
         image = _image_facts(picture)
+        if dataset.modality == "ct":
+            image = replace(image, body_box=find_body_box(picture.pixels))
     except Exception as error:  # a file can be damaged in ways that no library foresees
         findings.append(_unreadable(error, case, dataset, is_mask=False))
     try:
@@ -118,9 +124,17 @@ def measure(layout: Layout, case: SourceCase, dataset: SourceDataset) -> CaseFac
             if geometry is not None:
                 found = layout.read_mask(case, dataset, geometry)
                 mask = _mask_facts(found, geometry, dataset, case)
+                if image is not None and image.body_box is not None and not mask.misplaced:
+                    mask = replace(mask, outside=_codes_outside(found.codes, image.body_box))
     except Exception as error:
         findings.append(_unreadable(error, case, dataset, is_mask=True))
     return CaseFacts(case.id, case.group, image, mask, tuple(findings))
+
+
+def _codes_outside(codes: np.ndarray, box: Box) -> frozenset[int]:
+    """Values of a mask (S, H, W) out of a box or at its edge."""
+    edge = mark_edge(box, codes.shape[1:])
+    return frozenset(code for plane in _narrow(codes) for code in _histogram(plane[edge]))
 
 
 def measure_mask(layout: Layout, case: SourceCase, dataset: SourceDataset) -> MaskValues | None:
@@ -143,8 +157,7 @@ def count_codes(
         known: values that are never left.
         areas: whether to look which pixels lie inside an area, which takes half of the time.
     """
-    if codes.dtype != np.uint8 and codes.size and codes.min() >= 0 and codes.max() < 256:
-        codes = codes.astype(np.uint8)
+    codes = _narrow(codes)
     pixels, flat, inner = Counter[int](), Counter[int](), Counter[int]()
     first: dict[int, int] = {}
     wide = colored or (codes.size > 0 and codes.max() >= 128)  # small values are ids, of which near is not alike
@@ -164,16 +177,6 @@ def count_codes(
         row, column = divmod(int(np.argmax(plane == code)), plane.shape[1])
         counts.append(CodeCount(code, pixels[code], flat[code], inner[code], (first[code], row, column)))
     return tuple(counts), (len(order) - len(kept), pixels.total() - sum(count.pixels for count in counts))
-
-
-def likeness(pixels: np.ndarray) -> np.ndarray | None:
-    """A small picture by which alike images are found: (1, 32, 32) of a frame, (8, 16, 16) of a volume (S, C, H, W)."""
-    depth, side = (1, 32) if len(pixels) == 1 else (8, 16)
-    slices = np.linspace(0, len(pixels) - 1, depth).round().astype(int)
-    small = np.stack([_shrunk(pixels[s].mean(axis=0, dtype=np.float32), side) for s in slices])
-    small -= small.mean()
-    length = float(np.linalg.norm(small))
-    return small / length if length > 1e-6 * max(1.0, float(np.abs(pixels).max())) else None
 
 
 def _known_geometry(layout: Layout, case: SourceCase) -> Geometry | None:
@@ -199,7 +202,7 @@ def _image_facts(picture: Picture) -> ImageFacts:
         plane=geometry.plane,
         range=(float(lowest.min()), float(low), float(middle), float(high), float(highest.max())),
         constant_slices=int(np.count_nonzero(lowest == highest)),
-        content=_content(pixels),
+        content=hash_values(pixels),
         likeness=likeness(pixels),
         remarks=geometry.remarks,
     )
@@ -233,7 +236,7 @@ def _mask_facts(mask: Mask, image: Geometry, dataset: SourceDataset, case: Sourc
         lost=mask.laid and not kept,
         counts=counts,
         rest=rest,
-        content=_content(mask.codes),
+        content=hash_values(mask.codes),
         remarks=mask.geometry.remarks,
         palette=mask.palette,
         names=mask.names,
@@ -245,10 +248,14 @@ def _unreadable(error: Exception, case: SourceCase, dataset: SourceDataset, is_m
     text = str(error) or type(error).__name__
     files = case.label if is_mask else case.image
     named = next((path for path in files if text.startswith(f"{path}: ")), files[0])
-    kind = "not-finite" if isinstance(error, BadValuesError) else "unreadable"
-    repair = CaseRepair(drop=True, why=f"{'mask' if is_mask else 'image'} {kind}")
+    kinds: dict[type[Exception], str] = {BadValuesError: "not-finite", SeveralMasksError: "several-masks"}
+    kind = kinds.get(type(error), "unreadable")
+    why = f"{'mask' if is_mask else 'image'} {kind}"
+    repairs = [CaseRepair(drop=True, why=why)]
     if kind == "not-finite" and not is_mask:
-        repair = CaseRepair(nan=-1024 if dataset.modality == "ct" else 0, why="image not-finite")
+        repairs = [CaseRepair(nan=-1024 if dataset.modality == "ct" else 0, why=why)]
+    if kind == "several-masks":
+        repairs.append(CaseRepair(union=True, why=kind))
     if not isinstance(error, UserError):
         text = f"cannot be read: {type(error).__name__}: {text}"
     return Finding(
@@ -258,14 +265,14 @@ def _unreadable(error: Exception, case: SourceCase, dataset: SourceDataset, is_m
         advice="Get the file again, or leave the case out.",
         case=case.id,
         file=dataset.relative(named),
-        repairs=(repair,),
+        repairs=tuple(repairs),
     )
 
 
-def _content(array: np.ndarray) -> str:
-    digest = hashlib.blake2b(str(array.shape).encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
+def _narrow(codes: np.ndarray) -> np.ndarray:
+    """The same values in 8 bits where these hold them: they are counted faster."""
+    fits = codes.dtype != np.uint8 and codes.size > 0 and codes.min() >= 0 and codes.max() < 256
+    return codes.astype(np.uint8) if fits else codes
 
 
 def _histogram(values: np.ndarray) -> Counter[int]:
@@ -294,8 +301,3 @@ def _over_neighbours(extreme: np.ufunc, values: np.ndarray) -> np.ndarray:
     """The largest or smallest value in each 3×3 square."""
     rows = extreme(extreme(values[:-2], values[1:-1]), values[2:])
     return np.asarray(extreme(extreme(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:]))
-
-
-def _shrunk(plane: np.ndarray, side: int) -> np.ndarray:
-    """(side, side), by a filter that is symmetric, so that a mirrored image gives the mirrored picture."""
-    return np.asarray(Image.fromarray(plane).resize((side, side), Image.Resampling.BILINEAR), np.float32)

@@ -74,6 +74,7 @@ def judge(dataset: SourceDataset, facts: Sequence[CaseFacts], split: Split | Non
     ]
     findings += _classes(facts, dataset)
     findings += _copied(facts, by_id, dataset, split)
+    findings += _sides(dataset)
     if dataset.format == "folder":
         findings += _groups_of_one_number(dataset)
     return tuple(sorted(findings, key=lambda finding: (LEVELS.index(finding.level), finding.kind)))
@@ -432,6 +433,16 @@ def _parted(facts: Sequence[CaseFacts], split: Split | None) -> Callable[[np.nda
     return lambda rows, columns: np.logical_or.reduce(
         [(t[rows, None] & v[columns]) | (v[rows, None] & t[columns]) for t, v in zip(train, val, strict=True)]
     )
+
+
+def _sides(dataset: SourceDataset) -> Iterable[Finding]:
+    """Classes that a mirrored image would mix up."""
+    sided = () if dataset.coding is None else dataset.coding.label_map.sided_names
+    if sided:
+        names = ", ".join(sided[:4]) + (" …" if len(sided) > 4 else "")
+        text = f"the classes {names} have sides, which mirroring left to right would mix up"
+        advice = "Training and prediction do not mirror them so; augment.flip_columns: true would."
+        yield Finding(level="warning", kind="left-right", text=text, advice=advice)
 
 
 def _groups_of_one_number(dataset: SourceDataset) -> Iterable[Finding]:

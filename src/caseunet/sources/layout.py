@@ -8,10 +8,15 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from caseunet.errors import UserError
+from caseunet.progress import counted
 from caseunet.sources.repair import CaseRepair
 from caseunet.types import Geometry, LabelCoding, Mask, Modality, Picture, Stored
 
 Level = Literal["error", "warning", "note"]
+
+MAX_FOLDERS = 10
+"""Folders whose files that are left out have a finding of their own."""
+
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 
 
@@ -29,6 +34,7 @@ class Finding(Stored):
         file: relative to the raw folder, if it is about one.
         other: a second case that it is about, such as the one that it is a copy of.
         repairs: what a plan can do about it; of several, a person must choose one.
+        files: all files that it is about, where it is about several; relative to the raw folder.
         ignore: whether a plan may leave ``file`` out.
     """
 
@@ -40,6 +46,7 @@ class Finding(Stored):
     file: str | None = None
     other: str | None = None
     repairs: tuple[CaseRepair, ...] = ()
+    files: tuple[str, ...] | None = None
     ignore: bool = False
 
 
@@ -52,16 +59,21 @@ class SourceCase:
         image: the files of the image: one, or one for each channel, or one for each slice.
         label: the files of the mask; empty without one.
         group: the patient or sequence.
-        test: whether it is of a test set, which has no masks.
-        part: of several images in its files, which one is meant; "" where they are one.
+        part: of the split that the data set brings: "train", "val", "test", or "fold 2"; "" where it brings none.
+        volume: of several images in its files, which one is meant; "" where they are one.
     """
 
     id: str
     image: tuple[Path, ...]
     label: tuple[Path, ...]
     group: str
-    test: bool = False
     part: str = ""
+    volume: str = ""
+
+    @property
+    def test(self) -> bool:
+        """Whether it is of a test set, on which nothing is learnt."""
+        return self.part == "test"
 
 
 class Listing(NamedTuple):
@@ -84,6 +96,8 @@ class SourceDataset:
         group_name: what a group is, for people.
         licence: terms of the data.
         findings: what names and descriptions alone show.
+        channel_names: how the names of the channels' files end, in order; () where an image is one file.
+        class_files: whether each class of a mask has a file of its own, called like the class.
         hint: what to think of where masks hold values that are no class.
         repairs: {case: what to do with it when it is read}.
         dropped: cases that a plan leaves out.
@@ -97,6 +111,8 @@ class SourceDataset:
     group_name: str
     licence: str
     findings: tuple[Finding, ...] = ()
+    channel_names: tuple[str, ...] = ()
+    class_files: bool = False
     hint: str = ""
     repairs: Mapping[str, CaseRepair] = field(default_factory=dict)
     dropped: frozenset[str] = frozenset()
@@ -197,13 +213,24 @@ def twice(path: Path, root: Path, other: Path) -> Finding:
     return fault("twice", path, root, f"is there twice, also as {relative(other, root)}", advice)
 
 
-def left_out(paths: Iterable[Path], root: Path, why: str) -> tuple[Finding, ...]:
-    """One note on all files that a layout leaves out; none if there are none."""
-    names = [relative(path, root) for path in paths]
-    if not names:
-        return ()
-    listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    return (Finding(level="note", kind="left-out", text=f"{why}: {listed}", file=names[0]),)
+def left_out(paths: Iterable[Path], root: Path, why: str, level: Level = "note") -> tuple[Finding, ...]:
+    """A note on the files of each folder that a layout leaves out; none if there are none."""
+    folders: dict[Path, list[Path]] = {}
+    for path in paths:
+        folders.setdefault(path.parent, []).append(path)
+    findings = []
+    for folder in sorted(folders)[:MAX_FOLDERS]:
+        found = folders[folder]
+        names = ", ".join(path.name for path in found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
+        where = "" if folder == root else f" in {relative(folder, root)}"
+        files = tuple(relative(path, root) for path in found)
+        text = f"{why}: {counted(len(found), 'file')}{where}: {names}"
+        findings.append(Finding(level=level, kind="left-out", text=text, file=files[0], files=files))
+    rest = tuple(relative(path, root) for folder in sorted(folders)[MAX_FOLDERS:] for path in folders[folder])
+    if rest:
+        text = f"{why}: {counted(len(rest), 'file')} in {len(folders) - MAX_FOLDERS} more folders, {rest[0]} among them"
+        findings.append(Finding(level=level, kind="left-out", text=text, file=rest[0], files=rest))
+    return tuple(findings)
 
 
 def no_cases(root: Path, expected: str) -> UserError:

@@ -9,7 +9,7 @@ volume is one patient. Bilic et al., "The Liver Tumor Segmentation Benchmark (Li
 import re
 from pathlib import Path
 
-from caseunet.io import nifti
+from caseunet.io.images import is_image
 from caseunet.sources.coding import coding_of
 from caseunet.sources.layout import (
     Listing,
@@ -57,15 +57,15 @@ def cases(root: Path) -> Listing:
             image=(image,),
             label=(labels.pop(name),) if name in labels else (),
             group=name,
-            test=name.startswith("test-"),
+            part="test" if name.startswith("test-") else "",
         )
         for name, image in images.items()
     )
     findings = [extra_mask(path, root, f"{name}.nii") for name, path in labels.items()]
     for paths, known in ((images_twice, _image_name), (labels_twice, _label_name)):
         findings += [twice(path, root, next(other for other in files if known(other) == known(path))) for path in paths]
-    others = [path for path in files if nifti.is_nifti(path) and not _image_name(path) and not _label_name(path)]
-    return Listing(found, (*findings, *left_out(others, root, "NIfTI files with other names")))
+    others = [path for path in files if is_image(path) and not _image_name(path) and not _label_name(path)]
+    return Listing(found, (*findings, *left_out(others, root, "image files with other names")))
 
 
 def discover(root: Path) -> SourceDataset:

@@ -20,7 +20,16 @@ from caseunet.sources.described import (
     listing,
     read_description,
 )
-from caseunet.sources.layout import Finding, Listing, SourceCase, SourceDataset, fault, left_out, no_cases
+from caseunet.sources.layout import (
+    Finding,
+    Listing,
+    SourceCase,
+    SourceDataset,
+    fault,
+    files_below,
+    left_out,
+    no_cases,
+)
 from caseunet.sources.names import told_groups
 from caseunet.sources.reading import file_layout
 from caseunet.types import LabelCoding, Modality
@@ -60,15 +69,16 @@ def cases(root: Path) -> Listing:
                 findings.append(fault("twice", folder / DESCRIPTION, root, text, "Take one entry out."))
             elif image not in absent:
                 labels = (label,) if label is not None and label not in absent else ()
-                found[name] = SourceCase(id=name, image=(image,), label=labels, group=name, test=part == "test")
+                found[name] = SourceCase(
+                    id=name, image=(image,), label=labels, group=name, part="test" if part == "test" else ""
+                )
     if not found and not findings:
         raise no_cases(root, "a training image that dataset.json lists")
     listed = {path for case in found.values() for path in (*case.image, *case.label)}
     others = [
         path
-        for place in sorted({path.parent for path in listed})
-        for path in sorted(place.iterdir())
-        if images.is_image(path) and path not in listed and path.name[0] not in "._"
+        for path in files_below(folder)
+        if images.is_image(path) and path not in listed and not path.name.startswith("_")
     ]
     findings += left_out(others, root, f"files that {DESCRIPTION} does not list")
     return listing(list(found.values()), findings, description, folder, root)

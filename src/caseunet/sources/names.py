@@ -1,19 +1,121 @@
-"""What the names of files tell: which mask belongs to which image, and which images to one patient or sequence."""
+"""What the names of files and folders tell: image or mask, which belong together, which part, which patient."""
 
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
+from typing import Literal
 
 from caseunet.sources.layout import Finding, SourceCase
 
-PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}
-MASK_WORDS = r"(?:mask|masks|label|labels|seg|segmentation|gt|groundtruth|annotation)"
-IMAGE_WORDS = r"(?:image|img|volume|vol|scan|frame)"
+Role = Literal["image", "mask", ""]
 
+PART_WORDS = {
+    **dict.fromkeys(("train", "training", "tr"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing", "ts"), "test"),
+}
+PARTS = set(PART_WORDS) - {"tr", "ts", "dev"}
+MASK_WORDS = r"(?:masks?|labels?|lbl|segs?|segmentations?|gts?|groundtruth|annotations?|annot|manual|truth)"
+IMAGE_WORDS = r"(?:images?|imaging|img|volume|vol|scan|frame|photo|input)"
+
+_OF_IMAGES = (
+    "image images imaging img imgs input inputs frame frames scan scans volume volumes photo photos picture pictures "
+    "original originals imagestr imagests imgstr jpegimages"
+)
+_OF_MASKS = (
+    "mask masks label labels lbl lbls seg segs segmentation segmentations gt gts groundtruth groundtruths truth truths "
+    "annotation annotations annot annots manual manual1 manual2 labelstr labelsts"
+)
+IMAGE_FOLDER_WORDS, MASK_FOLDER_WORDS = frozenset(_OF_IMAGES.split()), frozenset(_OF_MASKS.split())
+_BESIDE_PARTS = IMAGE_FOLDER_WORDS | MASK_FOLDER_WORDS | {"ground", "set", "data", "dataset", "split", "part", "jpeg"}
+
+_RATERS = r"(?:rater|reader|observer|annotator|expert|grader|manual|\d+(?:st|nd|rd|th))"
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_NUMBER = r"(?:[-_ ]?\d+)?"
+_MASK_ENDING = re.compile(rf"(?:(?P<key>.*)[-_. ])?{MASK_WORDS}{_NUMBER}$", re.IGNORECASE)
+_MASK_START = re.compile(rf"{MASK_WORDS}[-_. ](?P<key>.+)$", re.IGNORECASE)
 _WORDS_BEFORE = re.compile(rf"^(?:{IMAGE_WORDS}|{MASK_WORDS})[-_. ]+", re.IGNORECASE)
 _WORDS_BEHIND = re.compile(rf"[-_. ]+(?:{IMAGE_WORDS}|{MASK_WORDS})$", re.IGNORECASE)
 _NUMBERED = re.compile(r"(?P<group>.+?)(?P<between>[-_. /]+)(?:frame|slice|img|image|z)?[-_]?\d+$", re.IGNORECASE)
+_FOLD = re.compile(r"fold[-_ ]?(\d+)$", re.IGNORECASE)
+
+
+def normal(name: str) -> str:
+    """A name as it is compared: one way of writing accents, no capitals."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def folder_role(name: str) -> Role:
+    """What the name of a folder tells of the files in it: "ISIC_Training_Input" holds images, "1st_manual" masks."""
+    words = {word.lower() for word in _WORD.findall(name)} | {name.lower(), name.lower().replace("_", "")}
+    if words & MASK_FOLDER_WORDS:
+        return "mask"
+    return "image" if words & IMAGE_FOLDER_WORDS else ""
+
+
+def mask_key(stem: str) -> str | None:
+    """What is left of the name of a mask without the word that tells it is one; None for other names.
+
+    "a" for "a_mask", "a-seg2" and "label_a"; "7" for "mask_7"; "" for "segmentation".
+    """
+    start = _MASK_START.match(stem)
+    if start and _MASK_ENDING.match(start["key"]) is None:
+        return start["key"]
+    match = _MASK_ENDING.match(stem)
+    return None if match is None else match["key"] or ""
+
+
+def is_case_folder(folder: str) -> bool:
+    """Whether a folder may be that of one case: not the raw folder itself, nor that of a part of a split."""
+    return any(part and part.lower() not in PARTS for part in folder.split("/"))
+
+
+def folder_rest(name: str) -> str:
+    """What a folder's name says beside its role: "train" of "train_images", "left" of "left_masks"."""
+    words = [word.lower() for word in _WORD.findall(name)]
+    told = {PART_WORDS[word] for word in words if word in PART_WORDS}
+    if len(told) == 1:
+        return told.pop()
+    return "_".join(word for word in words if word not in IMAGE_FOLDER_WORDS | MASK_FOLDER_WORDS | {"ground"})
+
+
+def part_of(path: PurePosixPath) -> str:
+    """The part of a split that a path's folders name: "train", "val", "test", "fold 2", or ""."""
+    for folder in reversed(path.parts[:-1]):
+        if match := _FOLD.match(folder):
+            return f"fold {match[1]}"
+        words = [word.lower() for word in _WORD.findall(folder)]
+        told = {PART_WORDS[word] for word in words if word in PART_WORDS}
+        beside = [word for word in words if word not in PART_WORDS]
+        is_plain = (len(words) == 1 and words[0] in PARTS) or folder.lower() in PARTS
+        if len(told) == 1 and (is_plain or set(beside) & _BESIDE_PARTS):
+            return told.pop()
+    return ""
+
+
+def part_of_name(name: str) -> str:
+    """The part of a split that a file's name tells: "train" of "instances_train2017"; "" for none."""
+    told = {PART_WORDS[word.lower()] for word in _WORD.findall(name) if word.lower() in PARTS}
+    return told.pop() if len(told) == 1 else ""
+
+
+def is_rater(name: str) -> bool:
+    """Whether what tells two masks of one image apart is who drew them, or a number, and no class."""
+    return not any(character.isalpha() for character in name) or re.search(_RATERS, name, re.IGNORECASE) is not None
+
+
+def shared_affixes(stems: Sequence[str]) -> tuple[str, str]:
+    """What all names begin and end with, up to the numbers and words that tell them apart."""
+    low, high = min(stems), max(stems)
+    start = next((n for n, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
+    turned = [stem[start:][::-1] for stem in stems]
+    low, high = min(turned), max(turned)
+    end = next((n for n, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
+    prefix = re.sub(r"[0-9a-zA-Z]+$", "", stems[0][:start]) if start else ""
+    suffix = re.sub(r"^[0-9a-zA-Z]+", "", stems[0][len(stems[0]) - end :]) if end else ""
+    return prefix, suffix
 
 
 def find_groups(names: list[str]) -> dict[str, str]:

@@ -30,6 +30,7 @@ from caseunet.sources.layout import (
     SourceDataset,
     extra_mask,
     fault,
+    files_below,
     left_out,
     natural,
     no_cases,
@@ -79,14 +80,20 @@ def cases(root: Path) -> Listing:
                 continue
             label = labels.pop(case, None) if part == "imagesTr" else None
             image = tuple(files[channel] for channel in range(channels))
-            test = part == "imagesTs"
-            found.append(SourceCase(id=case, image=image, label=(label,) if label else (), group=case, test=test))
+            own = "test" if part == "imagesTs" else ""
+            found.append(SourceCase(id=case, image=image, label=(label,) if label else (), group=case, part=own))
     if not found and not findings:
         raise no_cases(root, f"imagesTr/CASE_0000{ending}")
     findings += [extra_mask(path, root, f"imagesTr/{case}_0000{ending}") for case, path in labels.items()]
-    used = {path for files in _channel_files(folder / "imagesTr", ending).values() for path in files.values()}
-    others = [path for path in _files(folder / "imagesTr") if images.is_image(path) and path not in used]
-    findings += left_out(others, root, f"images that are not named CASE_0000{ending}")
+    used = {
+        path
+        for part in ("imagesTr", "imagesTs")
+        for files in _channel_files(folder / part, ending).values()
+        for path in files.values()
+    }
+    used |= {path for path in _files(folder / "labelsTr") if path.name.endswith(ending)}
+    others = [path for path in files_below(folder) if images.is_image(path) and path not in used]
+    findings += left_out(others, root, f"not named imagesTr/CASE_0000{ending} or labelsTr/CASE{ending}")
     return listing(found, findings, description, folder, root)
 
 
@@ -182,7 +189,7 @@ def _wrong_channels(
     root: Path, folder: Path, case: str, ending: str, missing: list[int], found: list[int], channels: int
 ) -> Finding:
     what = f"channel {missing[0]:04d} is missing" if missing else f"has channels {found}"
-    path = folder / f"{case}_{missing[0] if missing else found[-1]:04d}{ending}"
+    path = folder / f"{case}_{found[0] if missing else found[-1]:04d}{ending}"
     text = f"case {case}: {what}; dataset.json names {channels}"
     return fault("channels", path, root, text, "Add the channel, or take the case away.")
 

@@ -30,7 +30,7 @@ def _read_geometry(layout: Layout, rule: PlaneRule, case: SourceCase) -> Geometr
     return cut(layout.read_geometry(case), rule)
 
 
-def _read_image(layout: Layout, rule: PlaneRule, case: SourceCase, rgb: bool, nan: float | None) -> Picture:
+def _read_image(layout: Layout, rule: PlaneRule, case: SourceCase, rgb: bool, nan: float | None = None) -> Picture:
     return cut(layout.read_image(case, rgb, nan), rule)
 
 

@@ -10,7 +10,7 @@ import yaml
 from caseunet.errors import UserError
 from caseunet.files import write_text
 from caseunet.io.geometry import resample_nearest
-from caseunet.sources.coding import decode
+from caseunet.sources.coding import decode, translate
 from caseunet.sources.layout import Layout, SourceCase, SourceDataset
 from caseunet.sources.reading import known_coding, read_labels, read_repaired_image
 from caseunet.sources.repair import HEADER, CaseRepair, RepairPlan, code_text
@@ -116,7 +116,8 @@ def _ids_without(
     if not case.label:
         return nothing
     mask: Mask = layout.read_mask(case, dataset, image)
-    ids, _ = decode(mask.codes, known_coding(dataset), dataset.repairs.get(case.id, CaseRepair()).map)
+    coding = known_coding(dataset)
+    ids, _ = decode(translate(mask, coding).apply(mask.codes), coding, dataset.repairs.get(case.id, CaseRepair()).map)
     ids = np.where(ids == IGNORE, np.uint8(0), ids)
     if mask.geometry.affine is not None and image.affine is not None and not mask.laid:
         return resample_nearest(ids, mask.geometry, image)

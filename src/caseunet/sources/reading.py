@@ -1,17 +1,20 @@
 """From the files of a case to pixels and class ids; what most layouts have in common."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Literal
 
 import numpy as np
 
-from caseunet.errors import UserError, did_you_mean
+from caseunet.errors import SeveralMasksError, UserError, did_you_mean
 from caseunet.io import images
 from caseunet.io.geometry import canonical_shape, distance_in_voxels, orientation_of, to_canonical, to_source
+from caseunet.sources.class_files import read_class_files
 from caseunet.sources.coding import IGNORE_NAMES, coding_of, decode, snap, translate
 from caseunet.sources.layout import Finding, Layout, SourceCase, SourceDataset
+from caseunet.sources.polygons import read_outlines
 from caseunet.sources.repair import EVERY_CASE, CaseRepair, RepairPlan, code_text
 from caseunet.types import IGNORE, Geometry, LabelCoding, Mask, Picture
 
@@ -48,13 +51,50 @@ def read_image(case: SourceCase, rgb: bool, nan: float | None = None) -> Picture
 
 
 def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask:
-    """The values of a case's mask, which lies in one file.
+    """The values of a case's mask, which is one file, one for each class, or outlines.
 
     Raises:
-        UserError: the file is missing or damaged.
+        UserError: a file is missing or damaged, or there are several masks.
     """
+    if case.label[0].suffix.lower() == ".json":
+        classes = known_coding(dataset).label_map.names
+        return read_outlines(case.label[0], case.image[0], image, {name: i for i, name in enumerate(classes) if i})
+    if dataset.class_files:
+        classes = known_coding(dataset).label_map.names
+        return read_class_files(case.label, {name: i for i, name in enumerate(classes) if i}, image)
     colored = None if dataset.coding is None else dataset.coding.colored
-    return images.read_mask(case.label[0], image, colored)
+    masks = [images.read_mask(path, image, colored) for path in case.label]
+    if dataset.repairs.get(case.id, CaseRepair()).union:
+        return _unite(masks, case)
+    if len(case.label) > 1:
+        names = ", ".join(dataset.relative(path) for path in case.label[:4]) + (" …" if len(case.label) > 4 else "")
+        raise SeveralMasksError(
+            f"{case.label[0]}: one of {len(case.label)} masks of {case.id} ({names}); they are not merged unasked. "
+            "Say which is meant, such as --prepare.masks '*_mask1.*', or leave files out with the ignore of a plan."
+        )
+    return masks[0]
+
+
+def _unite(masks: Sequence[Mask], case: SourceCase) -> Mask:
+    """One mask of several: a pixel has the value of the first that is not 0 there.
+
+    Raises:
+        UserError: they differ in shape or place.
+    """
+    first = masks[0]
+    codes = first.codes
+    for path, mask in zip(case.label[1:], masks[1:], strict=True):
+        if mask.codes.shape != codes.shape or distance_in_voxels(first.geometry, mask.geometry) > SAME_PLACE:
+            raise UserError(f"{path}: is not on the grid of {case.label[0]}, a mask of the same case.")
+        if any(first.palette.get(code, color) != color for code, color in mask.palette.items()) or (
+            mask.names != first.names
+        ):
+            raise UserError(
+                f"{path}: its values mean other classes than those of {case.label[0]}; they cannot be united."
+            )
+        codes = np.where(codes == 0, mask.codes, codes)
+    palette = {code: color for mask in masks for code, color in mask.palette.items()}
+    return replace(first, codes=codes, fractional=sum(mask.fractional for mask in masks), palette=palette)
 
 
 file_layout = partial(Layout, read_geometry=read_geometry, read_image=read_image, read_mask=read_mask)

@@ -14,6 +14,7 @@ from caseunet.config import PrepareConfig
 from caseunet.errors import UserError, did_you_mean
 from caseunet.files import read_json
 from caseunet.progress import counted
+from caseunet.sources.layout import Finding
 from caseunet.types import BY_BLOCKS, Fold, Ranges, Split
 
 BLOCKS_CAUTION = (
@@ -28,23 +29,34 @@ PUBLISHED = {
 """{name: (layouts, numbers of the groups that validate)}: LiTS 28–130 and 0–27 as in reruns of UNet 3+; the
 sequences of ISINet."""
 
+GIVEN = "the data set's own parts"
+"""What a split is by that the data set brings."""
+
 _TRAIN, _VAL, _TEST = {"train", "training"}, {"val", "valid", "validation"}, {"test", "testing"}
 
 
 @dataclass(frozen=True)
 class SplitCase:
-    """What a split must know of a case: its group, how many slices it has, which foreground classes it shows."""
+    """What a split must know of a case.
+
+    Attributes:
+        group: the patient or sequence.
+        slices: how many it has.
+        classes: foreground classes that it shows.
+        part: of the split that the data set brings, as of :class:`SourceCase`.
+    """
 
     group: str
     slices: int
     classes: frozenset[int] = frozenset()
+    part: str = ""
 
 
 def make_split(config: PrepareConfig, cases: Mapping[str, SplitCase], group_name: str, layout: str) -> Split:
     """The split that a configuration asks for.
 
     Args:
-        config: its ``split`` is "group", "slice-blocks", a published one, or a file.
+        config: its ``split`` is "auto", "group", "slice-blocks", a published one, or a file.
         cases: by name.
         group_name: what a group is, for people.
         layout: name of the raw layout; published splits are of one.
@@ -52,13 +64,73 @@ def make_split(config: PrepareConfig, cases: Mapping[str, SplitCase], group_name
     Raises:
         UserError: it cannot be made of these cases, or parts a group.
     """
-    if config.split == "group":
-        return by_group(cases, config.folds, config.seed, group_name)
+    if config.split == "auto" and (split := given(cases, group_name)) is not None:
+        return split
+    if config.split in ("auto", "group"):
+        return by_group(without_test(cases), config.folds, config.seed, group_name)
     if config.split == BY_BLOCKS:
-        return by_slice_blocks(cases, config.block, config.hold_out_every, config.gap)
+        return by_slice_blocks(without_test(cases), config.block, config.hold_out_every, config.gap)
     if config.split in PUBLISHED:
         return published(config.split, cases, group_name, layout)
     return from_file(Path(config.split), cases, group_name)
+
+
+def without_test(cases: Mapping[str, SplitCase]) -> dict[str, SplitCase]:
+    """The cases that may be learnt from: not those of a test set, unless there are no others."""
+    return {name: case for name, case in cases.items() if case.part != "test"} or dict(cases)
+
+
+def given(cases: Mapping[str, SplitCase], group_name: str) -> Split | None:
+    """The split that the data set brings: training and validation, or folds; None where it brings none.
+
+    Raises:
+        UserError: it parts a group.
+    """
+    parts: dict[str, list[str]] = {}
+    for name, case in cases.items():
+        parts.setdefault(case.part, []).append(name)
+    folds = sorted((part for part in parts if part.startswith("fold ")), key=lambda part: int(part.split()[1]))
+    advice = "Or give --prepare.split group, which makes folds anew."
+    try:
+        if "train" in parts and "val" in parts:
+            fold = _checked(parts["train"], parts["val"], cases, group_name, "the data set's own split")
+            return Split(by=GIVEN, folds=(fold,))
+        if len(folds) > 1:
+            pairs = [([n for other in folds if other != fold for n in parts[other]], parts[fold]) for fold in folds]
+            checked = [
+                _checked(t, v, cases, group_name, f"the data set's own {f}")
+                for f, (t, v) in zip(folds, pairs, strict=True)
+            ]
+            return Split(by=GIVEN, folds=tuple(checked))
+    except UserError as error:
+        raise UserError(f"{error} {advice}") from error
+    return None
+
+
+def told_parts(cases: Mapping[str, SplitCase], split: Split | None, group_name: str) -> list[Finding]:
+    """What a person should know of the parts that the data set brings."""
+    parts = Counter(case.part for case in cases.values() if case.part)
+    if not parts.keys() - {"train"}:
+        return []
+    shown = ", ".join(f"{name} {number:,}" for name, number in parts.items())
+    unplaced = len(cases) - parts.total()
+    text = f"the data set brings a split of its own: {shown}" + (f", none {unplaced:,}" if unplaced else "")
+    findings = []
+    if split is not None and split.by == GIVEN:
+        text += "; it is kept"
+    elif parts["test"] == len(cases):
+        text += "; as there is nothing but the test set, it is trained on"
+    elif parts.keys() - {"train", "test"}:
+        text += "; folds are made anew"
+    if 0 < parts["test"] < len(cases):
+        text += "; the test set is prepared, but in no part of a fold"
+        groups = {case.group for case in cases.values() if case.part == "test"}
+        both = groups & {case.group for case in cases.values() if case.part != "test"}
+        if both:
+            told = f"{counted(len(both), group_name)} of the test set are in training too, {min(both)} among them"
+            findings.append(Finding(level="warning", kind="split", text=told, advice="Scores of them would flatter."))
+    advice = "Make folds of all but the test set: --prepare.split group. Name cases yourself: --prepare.split FILE.csv"
+    return [*findings, Finding(level="note", kind="own-split", text=text, advice=advice)]
 
 
 def by_group(cases: Mapping[str, SplitCase], folds: int, seed: int, group_name: str) -> Split:

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from caseunet.data.store import Prepared
-from caseunet.data.transforms import case_standard, gather_slices, segment, slices_at_once
+from caseunet.data.transforms import gather_slices, labels_from_logits, segment, slices_at_once
 from caseunet.metrics.overlap import confusion_matrix, counts_of
 from caseunet.types import Preprocessing, Ranges
 
 PROTOCOL = (
-    "Dice per case and structure over the fold's validation slices at their prepared size, NaN where reference and "
-    "prediction are empty; mean over cases, then over structures"
+    "Dice per case and structure over the fold's validation slices in the geometry of the source files, in training's "
+    "own precision and not cleaned, NaN where reference and prediction are empty; mean over cases, then over structures"
 )
 SHOWN = 4
 """Cases of which a slice is kept to be looked at."""
@@ -22,7 +22,7 @@ SHOWN = 4
 
 @dataclass(frozen=True)
 class ShownSlice:
-    """A slice to look at: stored pixels (C, H, W), class ids (H, W) of the reference and of the prediction."""
+    """A slice to look at, at its prepared size: pixels (C, H, W), class ids (H, W) of reference and prediction."""
 
     case: str
     slice: int
@@ -70,7 +70,7 @@ def validate(
     shown: Sequence[str] = (),
     stop: Callable[[], bool] = lambda: False,
 ) -> list[CaseScores] | None:
-    """Segment the validation slices of every case and compare them with the reference.
+    """Segment the validation slices of every case and compare them with the reference, in the source's slices.
 
     Args:
         network: normalised images → logits, in evaluation mode.
@@ -84,8 +84,8 @@ def validate(
     label_map = prepared.info.label_map
     scores = []
     for case, parts in ranges.items():
-        pixels, labels = prepared.image(case), prepared.labels(case)
-        standard = case_standard(pixels)
+        pixels, references = prepared.image(case), prepared.references(case)
+        standard = prepared.standard(case)
         confusion = np.zeros((len(label_map), len(label_map)), np.int64)
         indices = [s for start, stop_ in parts for s in range(start, stop_)]
         fullest = max(indices, key=lambda s: int(prepared.slice_class_pixels(case)[s, 1:].sum()))
@@ -96,10 +96,12 @@ def validate(
                 return None
             group = indices[begin : begin + at_once]
             gathered = torch.from_numpy(gather_slices(pixels, group, preprocessing.neighbours)).to(device)
-            predicted = segment(network, gathered, preprocessing, standard).argmax(1).cpu().numpy()
-            confusion += confusion_matrix(labels[group], predicted, len(label_map))
+            logits = segment(network, gathered, preprocessing, standard)
+            predicted = labels_from_logits(logits, references.shape[1:]).cpu().numpy()
+            confusion += confusion_matrix(references[group], predicted, len(label_map))
             if case in shown and fullest in group:
-                kept = ShownSlice(case, fullest, pixels[fullest], labels[fullest], predicted[group.index(fullest)])
+                drawn = logits[group.index(fullest)].argmax(0).cpu().numpy()
+                kept = ShownSlice(case, fullest, pixels[fullest], prepared.label_slice(case, fullest), drawn)
         counts = {name: counts_of(confusion, members) for name, members in label_map.structures.items()}
         dice, iou = ({name: getattr(c, metric) for name, c in counts.items()} for metric in ("dice", "iou"))
         scores.append(CaseScores(case, dice, iou, kept))

@@ -1,0 +1,90 @@
+"""The forms in which a ``labels.json`` names classes: ours, nnU-Net's, the Decathlon's, and a plain list."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from caseunet.errors import UserError
+
+FORMS = (
+    'a list of classes, each with name, color and classid; or {"background": 0, "liver": 1}; or {"0": "background", '
+    '"1": "liver"}; or ["background", "liver"]'
+)
+_BACKGROUND = ("background", "bg", "unlabel", "other", "none", "void")
+
+
+class ClassEntry(NamedTuple):
+    """One class: the value that stands for it, its name, and its colour if there is one."""
+
+    value: int
+    name: str
+    color: tuple[int, ...] | None = None
+
+
+def class_entries(content: Any, path: Path) -> list[ClassEntry]:
+    """The classes of a parsed ``labels.json``, by their values; the background is 0, and added where it is not named.
+
+    Raises:
+        UserError: it has none of the known forms, names regions, or a value or name is there twice.
+    """
+    if isinstance(content, dict):
+        content = {key: value for key, value in content.items() if key != "lesions"}  # which of them are lesions
+    if isinstance(content, dict) and len(content) == 1 and isinstance(next(iter(content.values())), dict | list):
+        key = next(iter(content))
+        content = content[key] if key in ("classes", "labels", "categories") else content
+    if isinstance(content, dict):
+        found = _of_dict({str(key): value for key, value in content.items()}, path)
+        if all(entry.value for entry in found):
+            found.append(ClassEntry(0, "background"))
+    elif isinstance(content, list) and content and all(isinstance(entry, str) for entry in content):
+        if not any(word in content[0].lower() for word in _BACKGROUND):
+            raise UserError(
+                f'{path}: the first name stands for 0, the background, and is "{content[0]}". Put "background" before '
+                "it, or say which value each has: {" + f'"background": 0, "{content[0]}": 1' + "}."
+            )
+        found = [ClassEntry(value, name) for value, name in enumerate(content)]
+    elif isinstance(content, list) and content and all(isinstance(entry, dict) for entry in content):
+        found = [_of_entry(entry, path) for entry in content]
+    else:
+        raise UserError(f"{path}: expected {FORMS}.")
+    found.sort()
+    values = [entry.value for entry in found]
+    if len(set(values)) < len(values) or values[0] != 0:
+        raise UserError(f"{path}: label ids must be whole numbers from 0 (the background), each once, not {values}.")
+    return found
+
+
+def _of_dict(content: Mapping[str, Any], path: Path) -> list[ClassEntry]:
+    regions = [name for name, value in content.items() if isinstance(value, list)]
+    if regions:
+        raise UserError(
+            f'{path}: "{regions[0]}" is a list, {content[regions[0]]}: regions that overlap, and colours without ids, '
+            f"are not supported here. Give each class one value: {FORMS}."
+        )
+    by_name = {name: _number(value) for name, value in content.items()}
+    if all(value is not None for value in by_name.values()) and not all(name.isdigit() for name in by_name):
+        return [ClassEntry(value, name) for name, value in by_name.items() if value is not None]
+    if all(name.isdigit() and isinstance(value, str) for name, value in content.items()):
+        return [ClassEntry(int(name), value) for name, value in content.items()]
+    raise UserError(f"{path}: expected {FORMS}, found {_shown(content)}.")
+
+
+def _of_entry(entry: Mapping[str, Any], path: Path) -> ClassEntry:
+    number = next((entry[key] for key in ("classid", "id", "value") if key in entry), None)
+    name, color = entry.get("name", entry.get("label")), entry.get("color")
+    if isinstance(number, float):
+        raise UserError(f"{path}: label ids must be whole numbers from 0 (the background), each once, not {number}.")
+    if type(number) is not int or not isinstance(name, str):
+        raise UserError(f"{path}: expected a list of classes, each with name, color and classid, found {entry}.")
+    return ClassEntry(number, name, tuple(color[:3]) if isinstance(color, Sequence) and color else None)
+
+
+def _number(value: Any) -> int | None:
+    if type(value) is int:
+        return value
+    return int(value) if isinstance(value, str) and value.isdigit() else None
+
+
+def _shown(content: Mapping[str, Any]) -> str:
+    text = str(dict(content))
+    return text if len(text) <= 100 else f"{text[:100]} …"

@@ -1,0 +1,28 @@
+"""What label maps tell of their classes."""
+
+import pytest
+
+from caseunet.types import Label, LabelMap
+
+
+def label_map(*names: str) -> LabelMap:
+    labels = tuple(Label(id=n, name=name, color=(n, 0, 0)) for n, name in enumerate(("background", *names)))
+    return LabelMap(labels=labels, structures={name: (n,) for n, name in enumerate(names, start=1)})
+
+
+@pytest.mark.parametrize(
+    ("names", "sided"),
+    [
+        (("left kidney", "right kidney", "liver"), ("left kidney", "right kidney")),
+        (("kidney_left",), ("kidney_left",)),
+        (("KidneyRight", "bladder"), ("KidneyRight",)),
+        (("Left-Hippocampus",), ("Left-Hippocampus",)),
+        (("lung_l", "lung_r", "trachea"), ("lung_l", "lung_r")),
+        (("L lung", "R lung"), ("L lung", "R lung")),
+        (("lung_L",), ()),  # alone it may be anything
+        (("bright", "cleft", "leftover"), ()),
+        (("l", "r"), ()),
+    ],
+)
+def test_names_with_sides(names: tuple[str, ...], sided: tuple[str, ...]) -> None:
+    assert label_map(*names).sided_names == sided

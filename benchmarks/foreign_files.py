@@ -40,13 +40,13 @@ MODALITIES: dict[str, Modality] = {"CT": "ct", "MR": "mr"}
 
 CAUSES = {
     r"^[01]\.dcm|csa_slice_norm|siemens_dwi": "Siemens mosaic",
-    r"rtplan|ExplVR_": "RT (Ion )?Plan, no image|cut short",
+    r"rtplan|ExplVR_": "RT (Ion )?Plan|cut short",
     r"rtstruct": "RT Structure Set|1 × mask",
     r"6293|6924": "scout view",
-    r"DICOMDIR": "Directory, no image",
-    r"rtdose|badVR": "RT Dose, no image",
-    r"reportsi|test-SR": "SR, no image",
-    r"waveform": "Waveform, no image",
+    r"DICOMDIR": "Directory",
+    r"rtdose|badVR": "RT Dose",
+    r"reportsi|test-SR": "SR",
+    r"waveform": "Waveform",
     r"liver_": "1 × mask",
     r"SC_rgb_rle_(16|32)bit": r"bits \(BitsStored\)",
     r"JPEG-lossy|JPGExtended": "12 bits|JPEG Extended",

@@ -57,7 +57,7 @@ def put(folder: Path, seed: int = 0, change: Callable[[int, Dataset], None] | No
 
 def find(*paths: Path, modality: Modality = "ct") -> tuple[list[Input], list[str]]:
     said = Said()
-    return find_inputs(list(paths), None, said, None, modality), said.lines
+    return find_inputs(list(paths), None, said, modality=modality), said.lines
 
 
 def removed(*keywords: str) -> Callable[[int, Dataset], None]:
@@ -169,11 +169,9 @@ def test_what_is_no_image_is_left_out_and_said(modality: str, tmp_path: Path) ->
     other.save_as(tmp_path / "other.dcm")
     inputs, said = find(tmp_path)
     assert [(item.id, item.error) for item in inputs] == [("ct", "")]
-    assert said == [f"left out: 1 × {name}, no image: other.dcm"]
+    assert said == [f"left out: {name}, no image: 1 file: other.dcm"]
     inputs, said = find(tmp_path / "other.dcm")
-    assert [item.error for item in inputs] == [
-        f"{tmp_path / 'other.dcm'}: holds no DICOM image, but 1 × {name}, no image."
-    ]
+    assert [item.error for item in inputs] == [f"{tmp_path / 'other.dcm'}: holds no DICOM image, but 1 × {name}."]
 
 
 def test_a_pet_beside_a_ct_is_left_out(tmp_path: Path) -> None:
@@ -182,7 +180,7 @@ def test_a_pet_beside_a_ct_is_left_out(tmp_path: Path) -> None:
     put(tmp_path / "pet", 1, Modality="PT", SOPClassUID=UID("1.2.840.10008.5.1.4.1.1.128"))
     inputs, said = find(tmp_path)
     assert [item.id for item in inputs] == ["ct"]
-    assert said == ["left out: 1 × series of PT: pet/0.dcm"]
+    assert said == ["left out: series of PT: 8 files in pet: 0.dcm, 1.dcm, 2.dcm, 3.dcm, 4.dcm and 3 more"]
     (alone,), _ = find(tmp_path / "pet")
     with pytest.raises(UserError, match=r"DICOM of modality PT, a volume; this model was trained on ct images"):
         alone.read(CT, read_picture)

@@ -94,6 +94,7 @@ class _Survey(NamedTuple):
     files: Sequence[Path]
     images: list[DicomImage]
     masks: list[Header]
+    others: dict[str, int]
     findings: list[Finding]
 
 
@@ -235,9 +236,11 @@ def _survey(root: Path, files: Sequence[Path]) -> _Survey:
     masks = [header for header in headers if header.segments]
     empty = [h for h in headers if h.kind in ("segmentation", "contours") and not h.segments]
     others = [header for header in headers if header.kind == "other"]
-    for what, kept in _by_kind([*others, *empty]).items():
-        findings += left_out([header.path for header in kept], root, f"{len(kept)} × {what}, no image")
-    return _Survey(files, [*volumes, *stills], masks, findings)
+    kinds = _by_kind([*others, *empty])
+    for what, kept in kinds.items():
+        findings += left_out([header.path for header in kept], root, f"{what}, no image")
+    counts = {what: len(kept) for what, kept in kinds.items()}
+    return _Survey(files, [*volumes, *stills], masks, counts, findings)
 
 
 def _by_kind(headers: Sequence[Header]) -> dict[str, list[Header]]:
@@ -381,7 +384,7 @@ def _choose(found: Sequence[DicomImage], modality: Modality | None) -> list[Dico
 
 
 def _no_images(root: Path, survey: _Survey) -> UserError:
-    held = [finding.text.split(": ")[0] for finding in survey.findings if finding.kind == "left-out"]
+    held = [f"{count} × {what}" for what, count in survey.others.items()]
     held += [f"{len(survey.images)} × scout view"] if survey.images else []
     held += [f"{len(survey.masks)} × mask"] if survey.masks else []
     if not held:
@@ -398,7 +401,7 @@ def _left_images(left: Sequence[DicomImage], root: Path) -> list[Finding]:
         kinds.setdefault(f"{'series' if header.kind == 'volume' else 'image'} of {what}", []).append(image)
     notes: list[Finding] = []
     for what, own in kinds.items():
-        notes += left_out([image.header.path for image in own], root, f"{len(own)} × {what}")
+        notes += left_out([path for image in own for path in image.paths], root, what)
     return notes
 
 

@@ -234,7 +234,7 @@ def _unreadable(error: Exception, case: SourceCase, dataset: SourceDataset, is_m
         level="error",
         kind=kind,
         text=text.removeprefix(f"{named}: "),
-        advice="Get the file again, or leave the case out.",
+        advice="" if kind == "several-masks" else "Get the file again, or leave the case out.",
         case=case.id,
         file=dataset.relative(named),
         repair=CaseRepair(drop=True, why=f"{'mask' if is_mask else 'image'} {kind}"),

@@ -20,7 +20,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif")
 LOSSLESS = (".png", ".tif", ".tiff", ".bmp")
 """Those that can hold class ids."""
 
-FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF")
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 """What Pillow may take a file for. It knows many more, whatever the suffix; one of them, PostScript, is a program."""
 
 EXIF_ORIENTATION = 274
@@ -127,11 +127,12 @@ def write_image(path: Path, pixels: np.ndarray) -> None:
 def _open(path: Path) -> Image.Image:
     if not path.is_file():
         raise UserError(f"{path}: no such file.")
+    formats = ("GIF",) if path.suffix.lower() == ".gif" else FORMATS
     with _explained(path, "cannot be read as an image"):
         try:
-            return Image.open(path, formats=FORMATS)
+            return Image.open(path, formats=formats)
         except UnidentifiedImageError as error:
-            raise ValueError(f"it is none of {', '.join(FORMATS)}, or its header is damaged") from error
+            raise ValueError(f"it is none of {', '.join(formats)}, or its header is damaged") from error
 
 
 def _load(path: Path, image: Image.Image) -> Image.Image:

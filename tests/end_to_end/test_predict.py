@@ -386,6 +386,21 @@ def test_dicom_beside_other_files_hides_none_of_them(cli: Run, bundle: Path, fou
     assert {case["id"] for case in described(tmp_path / "out")["cases"]} == {"a", "b", "c", "d", "series"}
 
 
+def test_a_series_that_segmentations_cannot_refer_to(cli: Run, bundle: Path, tmp_path: Path) -> None:
+    """Its mask is written all the same, and the remark names the element that is missing."""
+    write_series(tmp_path / "scan", scan(0), PLACES["scanner"])
+    for path in (tmp_path / "scan").iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.StudyInstanceUID = ""
+        dataset.save_as(path)
+    status, said, _ = cli("predict", bundle, tmp_path / "scan", "--out", tmp_path / "out", "--dicom-seg")
+    assert status == 0
+    (case,) = described(tmp_path / "out")["cases"]
+    assert (case["file"], case["others"]) == ("scan.nii.gz", {})
+    assert "its mask is written, but it cannot be written as a DICOM segmentation" in case["remarks"][0]
+    assert "it has no StudyInstanceUID" in " ".join(said.split())
+
+
 def test_a_dry_run_names_each_case_and_writes_nothing(
     cli: Run, bundle: Path, mixed: tuple[Path, dict[str, np.ndarray]], tmp_path: Path
 ) -> None:

@@ -1,19 +1,22 @@
 """DICOM files one by one; whole trees of them are in tests/sources/test_dicom.py."""
 
+import gzip
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import highdicom
+import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from nibabel.nicom import dicomwrappers
 from pydicom.sr.codedict import codes
 from pydicom.uid import JPEGLSLossless, RLELossless
 
 from caseunet.errors import UserError
 from caseunet.io import dicom
-from caseunet.io.geometry import distance_in_voxels
+from caseunet.io.geometry import distance_in_voxels, to_canonical
 from caseunet.sources.generate.series import segmentation, series
 from caseunet.types import Geometry
 
@@ -238,6 +241,21 @@ def test_all_frames_in_one_file(tmp_path: Path) -> None:
     for found in (geometry, picture.geometry):
         assert found.shape == (6, 5, 4)
         assert distance_in_voxels(found, geometry_of()) < 1e-6
+
+
+def test_a_real_enhanced_image_lies_where_nibabel_has_it(tmp_path: Path) -> None:
+    """176 sagittal frames of a Philips MR, which ships with nibabel."""
+    packed = Path(nib.__file__).parent / "nicom" / "tests" / "data" / "philips_mprage.dcm.gz"
+    if not packed.is_file():
+        pytest.skip("nibabel ships without its test data")
+    path = tmp_path / "mprage.dcm"
+    path.write_bytes(gzip.decompress(packed.read_bytes()))
+    expected = dicomwrappers.wrapper_from_file(path)
+    picture = dicom.read_series([path])
+    affine = np.diag([-1, -1, 1, 1]) @ expected.affine  # (rows, columns, slices) → RAS
+    other = Geometry(shape=expected.image_shape, affine=affine, spacing=(1, 1, 1))
+    assert distance_in_voxels(picture.geometry, other) < 2e-3  # over 256 pixels, of directions in single precision
+    np.testing.assert_allclose(picture.pixels[:, 0], to_canonical(expected.get_data(), other), rtol=1e-5)
 
 
 def test_segments_get_the_values_of_their_labels(tmp_path: Path) -> None:

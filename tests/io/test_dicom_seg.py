@@ -63,7 +63,7 @@ def slices_of(axes: str = "LPS", degrees: float = 0.0, marked: tuple[int, int, i
 
 
 def save(folder: Path, datasets: Sequence[Any]) -> list[Path]:
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{number}.dcm" for number in range(len(datasets))]
     for path, dataset in zip(paths, datasets, strict=True):
         dataset.save_as(path, enforce_file_format=True)
@@ -556,6 +556,28 @@ def test_a_source_that_cannot_be_read_is_named(content: bytes | None, tmp_path: 
         sources[2].write_bytes(content)
     with pytest.raises(UserError, match=r"2.dcm: cannot be read as DICOM"):
         write_segmentation(tmp_path / "seg.dcm", some_labels(), geometry, sources, LABELS, ALGORITHM)
+
+
+def test_a_series_without_frame_of_reference_gets_one(tmp_path: Path) -> None:
+    """The same each time, so that segmentations of one series lie in one frame."""
+    slices, labels = slices_of(), some_labels()
+    for dataset in slices:
+        del dataset.FrameOfReferenceUID
+    first = written(tmp_path / "a", slices, labels)
+    second = written(tmp_path / "b", slices, labels)
+    assert first.FrameOfReferenceUID == second.FrameOfReferenceUID
+    assert pydicom.uid.UID(first.FrameOfReferenceUID).is_valid
+    found = highdicom.seg.segread(tmp_path / "a" / "seg.dcm").get_volume(combine_segments=True)
+    assert np.count_nonzero(found.array) == np.count_nonzero(labels)
+
+
+def test_a_slice_that_is_there_twice_is_one_source(tmp_path: Path) -> None:
+    slices = slices_of()
+    copy = pydicom.dataset.Dataset(slices[1])
+    copy.file_meta, copy.SOPInstanceUID = slices[1].file_meta, "1.2.3"
+    segmentation = written(tmp_path, [*slices, copy], some_labels())
+    referenced = segmentation.ReferencedSeriesSequence[0].ReferencedInstanceSequence
+    assert {item.ReferencedSOPInstanceUID for item in referenced} == {d.SOPInstanceUID for d in slices}
 
 
 def test_a_source_without_a_study_is_refused(tmp_path: Path) -> None:

@@ -74,7 +74,17 @@ _SOP_MODALITIES = (
 )
 """Words in the name of a SOP class → the modality of its objects."""
 
-_NO_IMAGES = ("Dose", "SR", "Presentation State", "Plan", "Waveform", "Encapsulated", "Raw Data", "Registration")
+_NO_IMAGES = (
+    "Dose",
+    "SR",
+    "Presentation State",
+    "Plan",
+    "Waveform",
+    "Encapsulated",
+    "Raw Data",
+    "Registration",
+    "Directory",
+)
 """Words in the names of SOP classes that hold no image, or one that is no scan."""
 
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -140,7 +150,7 @@ def read_header(path: Path) -> Header:
         what, modality = _sop_name(d), modality_of(d)[0]
         kind = _kind(d, what, modality)
         if kind == "other" and "Rows" not in d and not _is_no_image(what, modality):
-            raise ValueError("it has no series, modality or size, or is cut short")
+            raise ValueError("it has no Rows, so it is no image, or is cut short")
         planes: tuple[Plane, ...] = ()
         problem = ""
         if kind == "volume":
@@ -161,7 +171,7 @@ def read_header(path: Path) -> Header:
             localizer="LOCALIZER" in [str(value).upper() for value in d.get("ImageType", None) or ()],
             references=_references(d, kind),
             segments=_segments(d, kind),
-            frames=frame_count(d),
+            frames=frame_count(d) if kind in ("volume", "still") else 1,
             colored=int(d.get("SamplesPerPixel", 1) or 1) > 1 or d.get("PhotometricInterpretation") == "PALETTE COLOR",
             planes=planes,
             problem=problem,

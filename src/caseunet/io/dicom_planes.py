@@ -325,7 +325,7 @@ def _by_time(keyword: str) -> Callable[[Sequence[Plane]], tuple[str, dict[str, l
         return keyword, _grouped(
             (f"phase-{n + 1}", plane)
             for members in places.values()
-            for n, plane in enumerate(sorted(members, key=lambda plane: float(plane.marks[keyword])))
+            for n, plane in enumerate(sorted(members, key=lambda plane: _number_or_text(plane.marks[keyword])))
         )
 
     return split

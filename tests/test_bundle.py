@@ -22,7 +22,7 @@ from caseunet.bundle.card import licence_name
 from caseunet.bundle.folder import MOST_DESCRIPTION
 from caseunet.bundle.info import FORMAT, bundle_schema
 from caseunet.files import content_hash
-from caseunet.inference.predictor import Predictor
+from caseunet.pipelines.python_predictor import Predictor
 
 
 @pytest.fixture
@@ -175,7 +175,8 @@ def test_a_zip_is_the_bundle(lits_bundle: Bundle, tmp_path: Path) -> None:
     for name, tensor in lits_bundle.weights.items():
         assert torch.equal(loaded.weights[name], tensor)
     image = np.zeros((2, 48, 40), np.int16)
-    assert np.array_equal(Predictor(loaded).predict(image).labels, Predictor(lits_bundle).predict(image).labels)
+    masks = [Predictor(bundle).predict(image, axes="NHW").labels for bundle in (loaded, lits_bundle)]
+    assert np.array_equal(*masks)
     with pytest.raises(UserError, match="is a zip already"):
         write_zip(loaded, tmp_path / "other.zip")
 

@@ -9,12 +9,12 @@ if TYPE_CHECKING:
     from caseunet.bundle import Bundle, load_bundle
     from caseunet.config import Config, load_config
     from caseunet.errors import UserError
-    from caseunet.inference.predictor import Predictor, Segmentation
     from caseunet.models import create_model, list_models
     from caseunet.pipelines.audit import audit
     from caseunet.pipelines.evaluate import evaluate
     from caseunet.pipelines.predict import predict
     from caseunet.pipelines.prepare import prepare
+    from caseunet.pipelines.python_predictor import Predictor, Segmentation
     from caseunet.pipelines.train import train
 
 __version__ = version("caseunet")
@@ -40,8 +40,8 @@ __all__ = [
 _HOMES = {
     "Bundle": "bundle",
     "Config": "config",
-    "Predictor": "inference.predictor",
-    "Segmentation": "inference.predictor",
+    "Predictor": "pipelines.python_predictor",
+    "Segmentation": "pipelines.python_predictor",
     "UserError": "errors",
     "audit": "pipelines.audit",
     "create_model": "models",

@@ -319,6 +319,9 @@ def predict(
     ] = False,
     scales: Annotated[str, Parameter(help="Mean over images of these sizes: 0.75,1,1.25.")] = "1",
     clean: Annotated[bool, Parameter(help="Mend masks as was learned in validation.")] = True,
+    check_image: Annotated[
+        bool, Parameter(help="Refuse masks, and images that are clearly of another kind than the training data.")
+    ] = True,
     overlay: Annotated[
         bool, Parameter(negative="", show_default=False, help="Also a picture of each, and preview.html.")
     ] = False,
@@ -357,7 +360,7 @@ def predict(
     )
     try:
         factors = tuple(float(factor) for factor in scales.split(","))
-        how = PredictionSettings(precision=precision, flips=flips, scales=factors, clean=clean)
+        how = PredictionSettings(precision=precision, flips=flips, scales=factors, clean=clean, check_image=check_image)
     except ValueError as error:
         raise UserError(f'--scales "{scales}": expected factors from 0.25 to 4, such as 0.75,1,1.25.') from error
     ram = None if max_ram is None else parsed_size(max_ram)
@@ -405,8 +408,12 @@ def predict(
 
 @app.command
 def evaluate(
-    predictions: Annotated[Path, Parameter(help="Folder written by caseunet predict, or masks of any other tool.")],
-    references: Annotated[Path, Parameter(help="Raw data set with the true masks.")],
+    predictions: Annotated[
+        Path, Parameter(help="Folder written by caseunet predict, or masks of any other tool; a zip, or a single file.")
+    ],
+    references: Annotated[
+        Path, Parameter(help="The true masks: a folder or zip of them, a raw data set, or a single file.")
+    ],
     *,
     out: Out = Path("report"),
     protocol: ProtocolName = None,
@@ -416,6 +423,18 @@ def evaluate(
             negative="", consume_multiple=True, show_default=False, help="Predictions of other models: paired tests."
         ),
     ] = [],  # noqa: B006
+    labels: Annotated[
+        Path | None, Parameter(help="labels.json that says what the values of the true masks mean.")
+    ] = None,
+    lesions: Annotated[
+        list[str] | None,
+        Parameter(
+            negative="",
+            consume_multiple=True,
+            show_default=False,
+            help="Structures whose components are lesions; by default those with such names.",
+        ),
+    ] = None,
     tolerance: Annotated[float, Parameter(help="Of the normalised surface distance, in mm or pixels.")] = 2.0,
     split: SplitFile = None,
     fold: FoldNumber = None,
@@ -445,6 +464,8 @@ def evaluate(
         run=run,
         config=reading,
         overwrite=overwrite,
+        labels=labels,
+        lesions=lesions,
         display=TerminalDisplay(console),
     )
     print_numbers(result.summary)

@@ -239,6 +239,9 @@ class TrainingConfig(Section):
     quality: bool = True
     """Learn from the fold's validation cases how sure to be of masks, and how to clean them; it takes a prediction of
     each."""
+    likeness: bool = True
+    """Keep small pictures of the training images, 32 × 32 pixels or 8 slices of 16 × 16, in the bundle: prediction then
+    tells images that look like them. Without it only what was cut out of one, or saved anew, is known again."""
     precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
     """Arithmetic of the network: auto is bf16 on a GPU that has it and 32 elsewhere; the loss is always in float32."""
     compile: bool = False
@@ -304,6 +307,8 @@ class PredictionSettings(Section):
     """Factors on height and width of the network's input; the mean of their predictions is taken."""
     clean: bool = True
     """Whether components and holes are mended as was learned in validation."""
+    check_image: bool = True
+    """Whether an image that is clearly of another kind than the training data, or a mask, is refused."""
 
 
 class PredictionOutputs(Section):

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from caseunet.progress import counted
 
@@ -50,58 +51,104 @@ def print_costs(costs: Any) -> None:
         )
 
 
+IMAGE_STYLES = {"usual": "green", "unusual": "bold yellow", "unknown": "dim"}
+MASK_STYLES = {"good": "green", "fair": "", "poor": "bold yellow", "unknown": "dim"}
+
+
 def print_first_looks(done: Any) -> None:
-    """The cases to be looked at first, and why."""
-    cases = {case.id: case for case in done.cases}
-    flagged = sum(case.quality.flagged for case in done.cases if case.quality)
-    if any(case.quality and case.quality.unusual is None for case in done.cases):
-        say("too few training cases to tell which of these are unlike them", style="dim")
-    if not done.look_first or (len(cases) == 1 and not flagged):
+    """What to think of the cases: of each image and of its mask, those to be looked at first at the front."""
+    for limit in done.gate_limits:
+        say(limit, style="yellow")
+    if not done.look_first:
         return
-    if flagged:
-        say(f"{flagged} of {counted(len(cases), 'case')} unlike the training data", style="yellow")
-    table = Table("look at first", "predicted Dice", "why", box=None, pad_edge=False)
-    for case in done.look_first[: max(3, min(flagged, 10))]:
+    cases = {case.id: case for case in done.cases}
+    judged = [cases[case].quality for case in done.look_first]
+    first = sum(quality.is_first for quality in judged)
+    unusual, poor = sum(q.flagged for q in judged), sum(q.mask == "poor" for q in judged)
+    why = [f"{counted(unusual, 'image')} unlike the training data"] if unusual else []
+    why += [f"{counted(poor, 'mask')} expected to be poor"] if poor else []
+    told = f": {', '.join(why)}" if why else ""
+    reassuring = not first and not done.gate_limits and all(quality.is_reassuring for quality in judged)
+    style = "bold yellow" if first else "green" if reassuring else ""
+    say(f"{first} of {counted(len(cases), 'case')} to look at first{told}", style=style)
+    table = Table(
+        "look at first" if first else "case", "image", "mask", "predicted Dice", "why", box=None, pad_edge=False
+    )
+    for case in done.look_first[: max(3, min(first, 10))]:
         quality = cases[case].quality
         doubt = "?" if quality.flagged else ""
         known = {name: value for name, value in quality.predicted_dice.items() if value is not None}
         values = ", ".join(f"{name} {number(value)}{doubt}" for name, value in known.items())
+        reasons = (*quality.reasons, *quality.mask_reasons)
         table.add_row(
-            escape(case), escape(values or "nothing found"), escape(quality.reasons[0] if quality.reasons else "")
+            Text(case),
+            Text(quality.image, IMAGE_STYLES[quality.image]),
+            Text(quality.mask, MASK_STYLES[quality.mask]),
+            Text(values or "nothing found"),
+            Text(reasons[0] if reasons else ""),
         )
     console.print(table)
 
 
 def print_numbers(summary: Any) -> None:
-    """The chief numbers of an evaluation, each with what it means and what empty masks are worth."""
+    """The chief numbers of an evaluation, a row for each structure; what they mean and what empty masks are worth."""
     console.print()
     for model in summary.models:
-        table = Table("structure", "number", box=None, pad_edge=False)
-        for column in ("value", "95 % interval", "n", "undefined"):
-            table.add_column(column, justify="right")
-        for shown in summary.numbers:
-            if shown.model != model.name or shown.metric not in summary.chief or not shown.n:
-                continue
-            unit = f" {shown.measure.unit}" if shown.measure.unit else ""
-            interval = "–" if shown.interval is None else "–".join(number(end) for end in shown.interval)
-            left_out = f"{shown.undefined:,}" if shown.undefined else ""
-            names = escape(shown.structure or "all"), escape(shown.measure.label)
-            table.add_row(*names, number(shown.value) + unit, interval, f"{shown.n:,}", left_out)
+        numbers = [n for n in summary.numbers if n.model == model.name and n.metric in summary.chief and n.n]
         if len(summary.models) > 1:
             say(model.name, style="bold")
-        console.print(table)
+        console.print(_score_table(numbers, summary))
         console.print()
     _print_comparison(summary)
     say(f"protocol {summary.protocol}, {summary.scope}", style="dim")
-    told: dict[tuple[str, str, str], str] = {}
+    told: dict[tuple[str, str, str], dict[str, None]] = {}
     for shown in summary.numbers:
         if shown.metric in summary.chief and shown.n:
-            told.setdefault((shown.measure.label, shown.measure.definition, shown.measure.empty), shown.averaging)
+            key = shown.measure.label, shown.measure.definition, shown.measure.empty
+            told.setdefault(key, {})[shown.averaging] = None
     for (label, definition, empty), averaging in told.items():
-        how = "" if averaging == definition else f" ({averaging})"
+        ways = [way for way in averaging if way != definition]
+        how = f" ({'; '.join(ways[:1])})" if ways else ""
         say(f"  {label}{how}: {definition}. {empty}", style="dim")
+    _print_matching(summary)
     for model in summary.models:
         _print_concerns(model, len(summary.models) > 1)
+
+
+def _score_table(numbers: list[Any], summary: Any) -> Table:
+    """A row for each structure and a column for each number, with the interval and the cases of the first one."""
+    metrics = [metric for metric in summary.chief if any(shown.metric == metric for shown in numbers)]
+    labels = {shown.metric: shown.measure for shown in numbers}
+    table = Table("structure", box=None, pad_edge=False)
+    for metric in metrics:
+        unit = f" ({labels[metric].unit})" if labels[metric].unit else ""
+        table.add_column(escape(labels[metric].label + unit), justify="right", min_width=5)
+        if metric == metrics[0]:
+            table.add_column("95 % interval", justify="right", no_wrap=True)
+    counts = ("n", "undefined") if any(shown.undefined for shown in numbers) else ("n",)
+    for column in counts:
+        table.add_column(column, justify="right", no_wrap=True)
+    structures = dict.fromkeys(shown.structure for shown in numbers)
+    for structure in sorted(structures, key=lambda name: name is None):
+        row = {shown.metric: shown for shown in numbers if shown.structure == structure}
+        first = next(iter(row.values()))
+        cells = [number(row[metric].value) if metric in row else "" for metric in metrics]
+        interval = "" if first.metric != metrics[0] or first.interval is None else "–".join(map(number, first.interval))
+        made_of = (f"{first.n:,}", f"{first.undefined:,}" if first.undefined else "")
+        table.add_row(escape(structure or "all"), cells[0], interval, *cells[1:], *made_of[: len(counts)])
+    return table
+
+
+def _print_matching(summary: Any) -> None:
+    """Which classes were not scored, and how the others were matched."""
+    for text in summary.notes:
+        say(text, style="yellow")
+    if summary.only_reference:
+        say(f"only in the references, not scored: {', '.join(summary.only_reference)}", style="yellow")
+    for model in summary.models:
+        if model.only_prediction:
+            whose = f" of {model.name}" if len(summary.models) > 1 else ""
+            say(f"only in the predictions{whose}, not scored: {', '.join(model.only_prediction)}", style="yellow")
 
 
 def _print_comparison(summary: Any) -> None:

@@ -609,7 +609,7 @@ def test_other_ways_to_look_give_the_same_mask(
     assert set(np.unique(plain)) == {0, 1, 2}
     exact = options in (("--flips",), ("--no-clean",))
     assert np.mean(plain == other) > (0.999999 if exact else 0.99)
-    default = {"precision": "32", "flips": False, "scales": [1.0], "clean": True}
+    default = {"precision": "32", "flips": False, "scales": [1.0], "clean": True, "check_image": True}
     assert described(tmp_path / "plain")["settings"] == default
     assert described(tmp_path / "out")["settings"] == default | recorded
 

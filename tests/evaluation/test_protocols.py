@@ -105,7 +105,7 @@ class Counted:
 def count(
     pairs: Sequence[Pair], protocol: str, label_map: LabelMap, options: Options | None = None, in_mm: bool = True
 ) -> Counted:
-    chosen = PROTOCOLS.get(protocol)(options or Options())
+    chosen = PROTOCOLS.get(protocol)(options or Options(lesions=tuple(label_map.structures)))
     scored = [score(one, chosen, label_map, in_mm) for one in pairs]
     rows = pd.DataFrame([row for case in scored for row in case.rows])
     chosen.check(rows)

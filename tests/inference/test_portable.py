@@ -238,7 +238,7 @@ def test_segments_as_the_bundle_does(lits_bundle: Bundle, lits_raw: Path) -> Non
     network = graph(*predictor._networks[0])
     np.testing.assert_array_equal(
         portable.segment(pixels[:, 0], network, {"preprocessing": p, "export": EXPORT}),
-        predictor.predict(pixels[:, 0]).labels,
+        predictor.predict(pixels[:, 0], axes="NHW").labels,
     )
 
 

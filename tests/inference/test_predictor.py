@@ -9,15 +9,18 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK
 import torch
 
 from caseunet import Predictor, UserError
 from caseunet.bundle import Bundle
+from caseunet.config import PredictionSettings
 from caseunet.data import transforms
 from caseunet.data.store import Prepared
 from caseunet.imaging.body import find_body_box
 from caseunet.io import images, nifti, raster
 from caseunet.models import create_model
+from caseunet.pipelines.evaluate import evaluate
 from caseunet.pipelines.inputs import find_inputs
 from caseunet.pipelines.predict import predict
 
@@ -43,9 +46,9 @@ def test_file_and_array_give_the_same(predictor: Predictor, lits_raw: Path) -> N
     from_file = predictor.predict(path)
     volume = nifti.read_volume(path).pixels[:, 0]
     assert len(np.unique(from_file.labels)) > 1
-    np.testing.assert_array_equal(from_file.labels, predictor.predict(volume).labels)
+    np.testing.assert_array_equal(from_file.canonical, predictor.predict(volume, axes="NHW").labels)
     np.testing.assert_array_equal(np.asarray(from_file), from_file.labels)
-    assert_equal_but_for_ties(predictor.predict(volume[4]).labels, from_file.labels[4])
+    assert_equal_but_for_ties(predictor.predict(volume[4]).labels, from_file.canonical[4])
 
 
 def test_groups_of_slices_make_no_difference(
@@ -84,7 +87,7 @@ def test_bad_inputs_are_named(predictor: Predictor, lits_bundle: Bundle, tmp_pat
     raster.write_image(tmp_path / "rgb.png", np.zeros((40, 40, 3), np.uint8))
     with pytest.raises(UserError, match="rgb.png: an image file holds no Hounsfield units"):
         predictor.predict(tmp_path / "rgb.png")
-    with pytest.raises(UserError, match=r"\(2, 3, 4, 5\): this model expects \(H, W\) or \(S, H, W\)"):
+    with pytest.raises(UserError, match=r"\(2, 3, 4, 5\): this model expects \(H, W\), or axes="):
         predictor.predict(np.zeros((2, 3, 4, 5)))
     with pytest.raises(UserError, match='no engine "tensorflow"'):
         Predictor(lits_bundle, engine="tensorflow")
@@ -170,13 +173,13 @@ def test_a_spacing_changes_what_an_array_is(lits_bundle: Bundle) -> None:
     predictor._networks[0][0].register_forward_hook(
         lambda module, given, result: seen.append(tuple(given[0].shape[-2:]))
     )
-    assert predictor.predict(np.zeros((40, 48)), spacing=(5, 1.6, 1.6)).labels.shape == (40, 48)
+    assert predictor.predict(np.zeros((40, 48)), spacing=(1.6, 1.6)).labels.shape == (40, 48)
     assert predictor.predict(np.zeros((40, 48))).labels.shape == (40, 48)
     assert seen == [(80, 96), (64, 64)]
 
 
 def test_saving_checks_the_kind_of_file(predictor: Predictor, tmp_path: Path) -> None:
-    result = predictor.predict(np.zeros((2, 40, 40)))
+    result = predictor.predict(np.zeros((2, 40, 40)), axes="NHW")
     with pytest.raises(UserError, match=r"use .png"):
         result.save(tmp_path / "m.nii")
     with pytest.raises(UserError, match=r"expected .nii, .nii.gz, .nrrd, .mha for a volume"):
@@ -225,6 +228,88 @@ def test_training_images_are_recognised(
 ) -> None:
     done = predict(lits_bundle.folder, [lits_raw], tmp_path / "out")
     assert {case.id for case in done.cases if case.in_training} == set(lits_prepared.fold(0).train)
+    assert {case.training_case for case in done.cases if case.in_training} == set(lits_prepared.fold(0).train)
+
+
+@pytest.mark.parametrize("how", ["gz", "nrrd", "float", "turned", "slice cut", "cropped"])
+def test_a_saved_again_image_is_recognised(
+    how: str, lits_bundle: Bundle, lits_prepared: Prepared, lits_raw: Path, tmp_path: Path
+) -> None:
+    trained, other = (next(iter(sorted(part))) for part in (lits_prepared.fold(0).train, lits_prepared.fold(0).val))
+    (tmp_path / "in").mkdir()
+    for name, case in (("a", trained), ("b", other)):
+        image = nib.load(lits_raw / f"{case}.nii")
+        path = tmp_path / "in" / f"{name}.nii.gz"
+        if how == "nrrd":
+            path = path.with_name(f"{name}.nrrd")
+            SimpleITK.WriteImage(SimpleITK.ReadImage(str(lits_raw / f"{case}.nii")), str(path))
+            continue
+        if how == "float":
+            image = nib.Nifti1Image(image.get_fdata(), image.affine)
+        elif how == "turned":
+            image = image.as_reoriented(np.array([[1, -1], [2, 1], [0, 1]]))
+        elif how == "slice cut":
+            image = nib.as_closest_canonical(image).slicer[:, :, 1:]
+        elif how == "cropped":
+            image = image.slicer[1:, :-2, 2:]
+        nib.save(image, path)
+    first, second = predict(lits_bundle.folder, [tmp_path / "in"], tmp_path / "out").cases
+    assert first.training_case == trained
+    assert first.in_training == (how not in ("slice cut", "cropped"))
+    assert bool(first.looks_like) != first.in_training
+    assert (second.in_training, second.training_case, second.seen) == (False, None, "")
+
+
+def test_scores_of_known_images_are_cautioned(
+    lits_bundle: Bundle, lits_prepared: Prepared, lits_raw: Path, tmp_path: Path
+) -> None:
+    """A training scan without its lowest slice, scored as if it were new."""
+    trained = min(lits_prepared.fold(0).train)
+    number = trained.removeprefix("volume-")
+    (tmp_path / "raw").mkdir()
+    for kind in ("volume", "segmentation"):
+        image = nib.as_closest_canonical(nib.load(lits_raw / f"{kind}-{number}.nii"))
+        nib.save(image.slicer[:, :, 1:], tmp_path / "raw" / f"{kind}-9.nii")
+    predict(lits_bundle.folder, tmp_path / "raw", tmp_path / "out")
+    caution = evaluate(tmp_path / "out", tmp_path / "raw", tmp_path / "report").summary.models[0].caution
+    assert f"1 scored case may be known from training: volume-9 looks like training case {trained}" in caution
+
+
+def test_masks_and_other_kinds_are_told(
+    lits_bundle: Bundle, lits_raw: Path, tmp_path: Path, cli: Callable[..., tuple[int, str, str]]
+) -> None:
+    """A folder as people have it: a scan, its mask and an MR of the same patient, through a CT model."""
+    (tmp_path / "in").mkdir()
+    shutil.copy(lits_raw / "volume-0.nii", tmp_path / "in" / "scan.nii")
+    shutil.copy(lits_raw / "segmentation-0.nii", tmp_path / "in" / "truth.nii")
+    source = nib.load(lits_raw / "volume-0.nii")
+    mr = np.clip(source.get_fdata() + 1000, 0, None) * 0.4
+    nib.save(nib.Nifti1Image(mr.astype(np.uint16), source.affine), tmp_path / "in" / "mr.nii")
+    status, out, error = cli("predict", lits_bundle.folder, tmp_path / "in", "--out", tmp_path / "out")
+    assert status == 2
+    assert "1 of 2 images could not be segmented" in error
+    assert "truth.nii: looks like a mask" in out
+    assert "mr.nii: its values run from 0 to" in out
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.nii")) == ["scan.nii"]
+    told = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert [case["id"] for case in told["left_out"]] == ["truth"]
+    with pytest.raises(UserError, match="truth.nii: looks like a mask"):
+        predict(lits_bundle.folder, tmp_path / "in" / "truth.nii", tmp_path / "one")
+    predictor = Predictor(lits_bundle)
+    with pytest.raises(UserError, match="mr.nii: its values run from 0"):
+        predictor.predict(tmp_path / "in" / "mr.nii")
+    with pytest.raises(UserError, match="the array: its values run from 0"):
+        predictor.predict(mr, axes="".join(nib.aff2axcodes(source.affine)), spacing=source.header.get_zooms())
+    done = predict(
+        lits_bundle.folder,
+        tmp_path / "in" / "mr.nii",
+        tmp_path / "one",
+        settings=PredictionSettings(check_image=False),
+    )
+    quality = done.cases[0].quality
+    assert quality is not None
+    assert quality.is_first
+    assert "none below -200 HU" in quality.reasons[0]
 
 
 def test_earlier_masks_are_no_inputs(lits_bundle: Bundle, lits_raw: Path, tmp_path: Path) -> None:
@@ -253,7 +338,7 @@ def test_a_resized_prediction_lies_where_the_source_does(lits_bundle: Bundle, tm
     made._networks[0] = (brightness, made._networks[0][1])
     volume = np.full((2, 96, 128), -1000, np.int16)
     volume[:, 24:48, 64:96] = 1000
-    labels = made.predict(volume).labels
+    labels = made.predict(volume, axes="NHW").labels
     assert sizes == [(64, 64)]
     assert labels.shape == volume.shape
     assert np.mean(labels != (volume > 0)) < 0.02

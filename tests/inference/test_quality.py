@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from caseunet.bundle import Quality, UsualRange
+from caseunet.bundle import Bundle, Quality, UsualRange, ValidatedCase
 from caseunet.inference.confidence import ConfidenceMeter, StructureConfidence
 from caseunet.inference.fingerprint import found_features, image_features, outside, usual_ranges
-from caseunet.inference.quality import CaseQuality, judge
+from caseunet.inference.quality import CaseQuality, MaskLevel, judge, list_limits
 from caseunet.types import Label, LabelMap, Preprocessing
 
 MAP = LabelMap(
@@ -122,9 +122,96 @@ def test_a_case_is_judged_by_its_line_and_its_farthest_feature() -> None:
     assert strange.reasons == ("the standard deviation of the network's input is 3.5; in training 1 to 2",)
 
 
-def test_flagged_cases_come_first_then_the_lowest_predicted_dice() -> None:
-    def case(dice: float | None, unusual: float) -> CaseQuality:
-        return CaseQuality(predicted_dice={"liver": dice}, unusual=unusual, flagged=unusual > 2, reasons=())
+def case_of(
+    dice: float | None, unusual: float | None = 0.0, flagged: bool = False, mask: MaskLevel = "good"
+) -> CaseQuality:
+    return CaseQuality(predicted_dice={"liver": dice}, unusual=unusual, flagged=flagged, reasons=(), mask=mask)
 
-    ordered = [case(0.2, 3.0), case(0.95, 4.0), case(0.3, 0.0), case(0.9, 1.9), case(None, 0.0)]
+
+def test_cases_to_look_at_first_come_first() -> None:
+    ordered = [
+        case_of(0.2, 3.0, flagged=True, mask="poor"),
+        case_of(0.95, 4.0, flagged=True),
+        case_of(0.3, mask="poor"),
+        case_of(0.65, mask="fair"),
+        case_of(None, mask="unknown"),
+        case_of(0.9, 1.9),
+    ]
     assert sorted(ordered, key=lambda one: one.urgency, reverse=True) == ordered
+    assert [one.is_first for one in ordered] == [True, True, True, False, False, False]
+    assert [one.is_reassuring for one in ordered] == [False, False, False, False, False, True]
+    assert not case_of(0.9, unusual=None).is_reassuring  # nothing is known of its image
+
+
+def validated(*dice: float | None, error: float | None = 0.03) -> Quality:
+    cases = tuple(
+        ValidatedCase(case=str(n), expected={"liver": value}, dice={"liver": value}, unusual=0.0)
+        for n, value in enumerate(dice)
+    )
+    update = {"validated": cases, "lines": {"liver": (0.0, 1.0)}, "error": {"liver": error}}
+    return quality().model_copy(update=update)
+
+
+@pytest.mark.parametrize(
+    ("dice", "error", "predicted", "level", "says"),
+    [
+        ((0.9, 0.92, 0.94, 0.95, 0.96), 0.03, 0.93, "good", ""),
+        ((0.9, 0.92, 0.94, 0.95, 0.96), 0.03, 0.28, "poor", "predicted Dice of liver is 0.28"),
+        ((0.9, 0.92, 0.94, 0.95, 0.96), 0.03, 0.84, "poor", "below that of every validation case (the worst 0.90)"),
+        ((0.5, 0.92, 0.94, 0.95, 0.96), 0.03, 0.86, "fair", "three of four validation cases had more than 0.92"),
+        ((0.6, 0.65, 0.7, 0.75, 0.8), 0.03, 0.68, "fair", "predicted Dice of liver is 0.68"),
+        ((0.9, 0.95), 0.03, 0.93, "unknown", "too few cases to trust its predicted Dice (2)"),
+        ((None,) * 6, None, 0.93, "unknown", "no validation case tells"),
+        ((0.1, 0.2, 0.3, 0.9, 0.9), 0.03, 0.9, "fair", "the median Dice of liver was 0.30"),
+        ((0.5, 0.9, 0.9, 0.9, 0.9), 0.2, 0.9, "fair", "the predicted Dice was off by 0.20"),
+        ((0.3, 0.3, 0.3, 0.3, 0.3), 0.03, 0.3, "poor", "predicted Dice of liver is 0.30"),  # usual for the model
+        ((0.9,) * 2, 0.03, None, "poor", "nothing was found of liver, which every validation case had"),
+        ((0.9,) * 4 + (None,), 0.03, None, "unknown", ""),
+    ],
+)
+def test_a_mask_is_judged_by_validation(
+    dice: tuple[float | None, ...], error: float | None, predicted: float | None, level: str, says: str
+) -> None:
+    judged = judge(validated(*dice, error=error), {}, {"liver": StructureConfidence(predicted, 0.1, None)})
+    assert judged.mask == level
+    assert (says in " ".join(judged.mask_reasons)) if says else judged.mask_reasons == ()
+    assert judged.is_first == (level == "poor")
+    assert judged.is_reassuring == (level == "good")
+    assert judged.image == "usual"
+
+
+def test_the_worst_structure_counts() -> None:
+    both = validated(*(0.9,) * 5)
+    found = {"liver": StructureConfidence(0.9, 0.1, None), "tumour": StructureConfidence(0.2, 0.1, None)}
+    judged = judge(both.model_copy(update={"lines": {}}), {}, found)
+    assert (judged.mask, judged.mask_reasons) == ("poor", ("the predicted Dice of tumour is 0.20",))
+
+
+def test_alarms_flag_an_image_without_quality() -> None:
+    judged = judge(None, {}, {}, ["it is none"])
+    assert (judged.flagged, judged.image, judged.mask) == (True, "unusual", "unknown")
+    assert judged.reasons == ("it is none",)
+
+
+def test_limits_of_the_gate_are_said(lits_bundle: Bundle) -> None:
+    info = lits_bundle.info.model_copy(update={"quality": None})
+    assert list_limits(info)[0].startswith("The model says nothing of its masks")
+    structures = list(info.label_map.structures)
+    known = [ValidatedCase(case=str(n), expected={}, dice=dict.fromkeys(structures, 0.9), unusual=0) for n in range(5)]
+    good = quality().model_copy(update={"validated": tuple(known)})
+    many = info.training_data.model_copy(update={"cases": 8})
+    assert list_limits(info.model_copy(update={"quality": good, "training_data": many})) == ()
+    few = list_limits(info.model_copy(update={"quality": good.model_copy(update={"usual": ()})}))
+    assert few == ("There were too few training cases to tell which images are unlike them.",)
+    poor = tuple(case.model_copy(update={"dice": dict.fromkeys(structures, 0.2)}) for case in known)
+    bad = good.model_copy(update={"validated": poor})
+    said = list_limits(info.model_copy(update={"quality": bad, "training_data": many}))
+    assert said[0] == f"In validation the median Dice of {structures[0]} was 0.20: expect poor masks."
+    few = list_limits(info.model_copy(update={"quality": quality(), "training_data": many}))
+    assert few[0] == f"No validation case had {structures[0]}: its predicted Dice says little."
+
+
+def test_older_judgements_load() -> None:
+    """Those of predictions that were written before masks had a level."""
+    old = {"predicted_dice": {"liver": 0.9}, "unusual": 0.0, "flagged": False, "reasons": []}
+    assert not CaseQuality.model_validate(old).is_reassuring

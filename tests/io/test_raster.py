@@ -244,3 +244,38 @@ def test_sixteen_bits_in_each_colour_are_refused(tmp_path: Path) -> None:
     for channels in (1, 3):
         with pytest.raises(UserError, match="a.png: has 16 bits in each colour"):
             raster.read_image(tmp_path / "a.png", channels)
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("RGB", 3), ("L", 3), ("L", 1), ("I;16", 1), ("P", 3), ("F", 1)])
+def test_large_images_are_read_in_bands(
+    mode: str, channels: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow refuses images twice as large as its limit; ours is another, and Pillow's stays what it was."""
+    values = np.random.default_rng(0).integers(0, 250, (23, 17, 3))
+    kinds = {"RGB": np.uint8, "L": np.uint8, "P": np.uint8, "I;16": np.uint16, "F": np.float32}
+    stored = values.astype(kinds[mode]) if mode == "RGB" else values[..., 0].astype(kinds[mode])
+    image = Image.fromarray(stored).convert("P") if mode == "P" else Image.fromarray(stored)
+    image.save(tmp_path / "a.tif")
+    expected = raster.read_image(tmp_path / "a.tif", channels).pixels
+    if mode != "P":
+        whole = stored.transpose(2, 0, 1) if mode == "RGB" else np.repeat(stored[None], channels, 0)
+        np.testing.assert_array_equal(expected[0], whole)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    monkeypatch.setattr(raster, "AT_ONCE", 5 * 17)
+    found = raster.read_image(tmp_path / "a.tif", channels).pixels
+    assert (found.shape, found.dtype) == ((1, channels, 23, 17), expected.dtype)
+    np.testing.assert_array_equal(found, expected)
+    assert found.flags.c_contiguous
+    assert found.flags.writeable
+    assert Image.MAX_IMAGE_PIXELS == 100
+
+
+def test_there_is_a_largest_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    monkeypatch.setattr(raster, "MAX_PIXELS", 599)
+    with pytest.raises(UserError, match=r"a.png: cannot be read as an image: it has 20×30 pixels; at most 0 million"):
+        raster.read_image(tmp_path / "a.png", 3)
+    monkeypatch.undo()
+    monkeypatch.setattr("psutil.virtual_memory", lambda: type("Memory", (), {"available": 30 * 20 * 7 - 1}))
+    with pytest.raises(UserError, match=r"a.png: its pixels need .* GiB of memory"):
+        raster.read_image(tmp_path / "a.png", 3)

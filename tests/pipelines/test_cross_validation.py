@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -14,10 +15,10 @@ from caseunet.bundle import Bundle, load_bundle
 from caseunet.config import Config
 from caseunet.data.store import Prepared
 from caseunet.errors import Interrupted, UserError
-from caseunet.inference.predictor import Predictor
 from caseunet.pipelines.cross_validation import cross_validate
 from caseunet.pipelines.evaluate import evaluate
 from caseunet.pipelines.predict import predict
+from caseunet.pipelines.python_predictor import Predictor
 from caseunet.pipelines.train import train
 from caseunet.training import loop
 
@@ -74,7 +75,7 @@ def test_an_ensemble_averages_probabilities(crossed: Path, lits_raw: Path) -> No
         maps.append(torch.cat(seen))
     expected = torch.stack(maps).mean(0).argmax(1).numpy()
     np.testing.assert_array_equal(
-        ensemble.predict(image).labels, expected[:, 8:56, 12:52]
+        ensemble.predict(image).canonical, expected[:, 8:56, 12:52]
     )  # 48 × 40 in the middle of 64 × 64
 
 
@@ -94,6 +95,27 @@ def test_out_of_fold_predictions_are_those_of_the_network_that_did_not_see_the_c
     assert set(scored.cases["case"]) == set(lits_prepared.cases.index)
     assert "networks that were not trained on it" in scored.summary.models[0].caution
     assert "was trained on" not in scored.summary.models[0].caution
+
+
+@pytest.mark.parametrize("cut", [0, 1])
+def test_a_copy_is_left_to_the_one_that_is_new_to_it(
+    cut: int, crossed: Path, lits_prepared: Prepared, lits_raw: Path, tmp_path: Path
+) -> None:
+    """Saved anew in another numeric type, also without a slice, it has another hash; its pixels tell."""
+    one = next(iter(lits_prepared.fold(0).val))
+    image = nib.as_closest_canonical(nib.load(lits_raw / f"{one}.nii"))
+    nib.save(nib.Nifti1Image(image.get_fdata(), image.affine).slicer[:, :, cut:], tmp_path / "copy.nii")
+    done = [
+        predict(folder, tmp_path / "copy.nii", tmp_path / f"{n}", out_of_fold=n == 0)
+        for n, folder in enumerate((crossed / "bundle", crossed / "fold-0" / "bundle", crossed / "bundle"))
+    ]
+    masks = [(tmp_path / f"{n}" / "copy.nii").read_bytes() for n in range(2)]
+    assert masks[0] == masks[1]
+    assert [case.seen for result in done[:2] for case in result.cases] == ["", ""]
+    assert f"case {one}" in done[2].cases[0].seen
+    data = load_bundle(crossed / "bundle").info
+    assert all(image.sketch for image in data.training_data.images)
+    assert not any(image.likeness or image.sketch for member in data.members for image in member.training_data.images)
 
 
 def test_folds_that_other_machines_trained_are_put_together(

@@ -17,9 +17,9 @@ import torch
 
 from caseunet import UserError, create_model, load_bundle
 from caseunet.bundle import Bundle
-from caseunet.inference.predictor import Predictor
 from caseunet.io.keras import stored_arrays
 from caseunet.pipelines.import_author import import_author
+from caseunet.pipelines.python_predictor import Predictor
 from tests.models.test_golden import GOLDEN, author_arrays
 from tests.pipelines.author_keras import Arrays, arrays_of, author_network, draw_weights
 

@@ -8,15 +8,16 @@ import nibabel as nib
 import numpy as np
 import pytest
 import zarr
+from PIL import Image
 
 from caseunet.config import Config, PrepareConfig
 from caseunet.data.folds import fold_of
 from caseunet.data.store import DatasetInfo, Prepared
 from caseunet.data.writing import PreparedWriter
 from caseunet.errors import UserError
-from caseunet.inference.predictor import Predictor
 from caseunet.pipelines.calibration import source_reference
 from caseunet.pipelines.prepare import prepare
+from caseunet.pipelines.python_predictor import Predictor
 from caseunet.pipelines.train import train
 from caseunet.sources.generate import write_lits
 from caseunet.sources.lits import LITS
@@ -315,7 +316,7 @@ def test_images_below_the_networks_size_go_all_the_way(raw: Path, tiny_config: C
     assert prepared.size("volume-1") == (48, 20)
     assert any("48×20 pixels and are padded" in note for note in prepared.info.notes)
     bundle = train(tmp_path / "p", tmp_path / "run", tiny_config)
-    assert Predictor(bundle).predict(raw / "volume-1.nii").labels.shape == (10, 48, 20)
+    assert Predictor(bundle).predict(raw / "volume-1.nii").canonical.shape == (10, 48, 20)
 
 
 def test_masks_that_claim_another_place_are_refused_until_a_plan_says_what_counts(raw: Path, tmp_path: Path) -> None:
@@ -338,3 +339,22 @@ def test_other_files_are_named(raw: Path, tmp_path: Path) -> None:
     assert any(
         "image files with other names: 1 file: patient9.nii" in n for n in prepare(raw, tmp_path / "p").info.notes
     )
+
+
+def test_a_split_that_folders_bring_is_kept(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for part, number in (("train", 3), ("val", 2), ("test", 2)):
+        for n in range(number):
+            for kind in ("images", "masks"):
+                path = tmp_path / "raw" / part / kind / f"{n}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(rng.integers(0, 255 if kind == "images" else 2, (32, 32), np.uint8)).save(path)
+    for split, folds in (("auto", 1), ("group", 5)):
+        prepared = prepare(tmp_path / "raw", tmp_path / split, PrepareConfig(workers=0, split=split))
+        assert len(prepared.cases) == 7
+        assert len(prepared.split.folds) == folds
+        used = {case for fold in prepared.split.folds for case in (*fold.train, *fold.val)}
+        assert used == {"train/0", "train/1", "train/2", "val/0", "val/1"}
+        assert any("test set is prepared, but in no part of a fold" in note for note in prepared.info.notes)
+    fold = Prepared(tmp_path / "auto").split.folds[0]
+    assert (sorted(fold.train), sorted(fold.val)) == (["train/0", "train/1", "train/2"], ["val/0", "val/1"])

@@ -10,10 +10,13 @@ import psutil
 import pytest
 
 from caseunet.bundle import Bundle
+from caseunet.config import PredictionOutputs
 from caseunet.errors import UserError
 from caseunet.inference.predictor import Predictor
+from caseunet.pipelines.inputs import find_inputs
 from caseunet.pipelines.predict import dry_run, predict
 from caseunet.pipelines.promise import Budget, parsed_size
+from tests.hostile import png
 
 MIB = 2**20
 
@@ -67,12 +70,30 @@ def test_a_huge_image_is_judged_by_a_part_of_it(lits_bundle: Bundle, monkeypatch
     assert 0.9 * 2**19 < tried[0][0] * tried[0][1] <= 2**19
 
 
+def test_photographs_of_slides_take_windows(
+    lits_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory is that of the image and a line of windows, time that of all windows; its header alone is read."""
+    (tmp_path / "slide.png").write_bytes(png(9500, 9000, b""))
+    predictor = Predictor(lits_bundle)
+    colours = {"modality": "rgb", "channels": 3, "least": (32, 32)}
+    preprocessing = predictor.info.preprocessing.model_copy(update=colours)
+    predictor.info = predictor.info.model_copy(update={"preprocessing": preprocessing})
+    monkeypatch.setattr(Budget, "_measured", lambda self, size: (1.0, 400 * size[0] * size[1]))
+    (item,) = find_inputs([tmp_path / "slide.png"])
+    cost = Budget(predictor, None).cost(item, PredictionOutputs())
+    assert cost.seconds == pytest.approx(12 * 13 * 2, rel=0.01)  # of windows twice as large as what is tried
+    image = 9000 * 9500 * 3
+    assert 2 * image < cost.memory - psutil.Process().memory_info().rss < 6 * image
+
+
 def test_a_promise_is_kept(lits_bundle: Bundle, tmp_path: Path) -> None:
     """The highest memory of a process of its own, which is asked for its estimate first and then predicts."""
     path = volume(tmp_path / "ct.nii.gz", 60)
     program = (
         "from pathlib import Path\n"
-        "from caseunet.pipelines.predict import dry_run, predict\n"
+        "from caseunet.pipelines.inputs import find_inputs
+from caseunet.pipelines.predict import dry_run, predict\n"
         "from caseunet.pipelines.models import highest_memory\n"
         f"bundle, image = Path({str(lits_bundle.folder)!r}), Path({str(path)!r})\n"
         f"out = Path({str(tmp_path / 'out')!r})\n"

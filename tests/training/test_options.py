@@ -314,3 +314,31 @@ def test_the_environment_tells_what_made_the_run(lits_bundle: Bundle) -> None:
         environment
     )
     assert lits_bundle.info.training_data.fingerprint == environment["data_fingerprint"]
+
+
+def test_left_is_not_learnt_as_right(lits_prepared: Prepared, tiny_config: Config, tmp_path: Path) -> None:
+    """Where classes have sides nothing is mirrored left to right; a run goes on with what it began with."""
+    raw = Path(str(lits_prepared.info.source.folder)) if lits_prepared.info.source else Path()
+    plan = tmp_path / "plan.yaml"
+    names = ("background", "left lobe", "right lobe")
+    labels = [{"name": name, "color": [40 * n, 0, 0], "code": n} for n, name in enumerate(names)]
+    plan.write_text(json.dumps({"layout": "lits", "labels": labels}))
+    prepared = prepare(raw, tmp_path / "p", tiny_config.prepare.model_copy(update={"plan": plan}))
+    display = _Told()
+    config = changed(tiny_config, training={"quality": False, "steps": 2})
+    bundle = train(prepared.folder, tmp_path / "run", config, display=display)
+    assert bundle.info.recipe is not None
+    assert bundle.info.recipe.augment["flip_columns"] is False
+    assert any("not mirrored left to right, for left lobe, right lobe have sides" in line for line in display.lines)
+    longer = changed(config, training={"quality": False, "steps": 4})
+    train(prepared.folder, tmp_path / "run", longer, extend=True)
+
+
+class _Told(Display):
+    """Keeps what was said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str, style: str = "") -> None:
+        self.lines.append(text)

@@ -19,6 +19,30 @@ class Architecture(Stored):
     arguments: dict[str, Any]
 
 
+class TrainingImage(Stored):
+    """By what a training image is known again, whatever its file."""
+
+    case: str
+    pixels_hash: str
+    """BLAKE2b of its decoded pixels in canonical order."""
+    likeness: str = ""
+    """A small picture, 32 × 32 of a frame or 8 slices of 16 × 16 of a volume: base64 of bytes; "" if none is kept."""
+    sketch: str = ""
+    """The lowest hashes of short rows of its pixels, of which its parts share many: base64; "" if none is kept."""
+
+
+class StoredValues(Stored):
+    """The values of an image as it is stored, all channels together."""
+
+    lowest: float
+    low: float
+    """1st percentile."""
+    middle: float
+    high: float
+    """99th percentile."""
+    highest: float
+
+
 class TrainingData(Stored):
     """Where the weights come from."""
 
@@ -34,6 +58,12 @@ class TrainingData(Stored):
     """BLAKE2b of each training image's file, so that prediction can tell when it sees one again."""
     channel_names: tuple[str, ...] = ()
     """How the names of files end that hold one channel each, in order, so that prediction finds them together."""
+    images: tuple[TrainingImage, ...] = ()
+    """By what prediction knows them again in other files; () in bundles of before."""
+    alike_from: float | None = None
+    """Correlation of the small pictures from which an image looks like a training image."""
+    stored: tuple[StoredValues, ...] = ()
+    """Values of training images, evenly spread; () in bundles of before."""
 
 
 class Score(Stored):

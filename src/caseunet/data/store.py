@@ -116,6 +116,8 @@ class CaseRow:
         slice_class_pixels: pixel counts, (slices · classes), slice after slice.
         intensities: of its foreground.
         standard: means, then standard deviations of its channels over all pixels, (2 · C).
+        pixels_hash, likeness, sketch: by what the source's image is known again; "" in what earlier versions prepared.
+        stored_values: of the source's image: lowest, 1st percentile, median, 99th percentile, highest; () as above.
     """
 
     id: str
@@ -137,6 +139,10 @@ class CaseRow:
     slice_class_pixels: tuple[int, ...]
     intensities: CaseIntensities
     standard: tuple[float, ...]
+    pixels_hash: str = ""
+    likeness: str = ""
+    sketch: str = ""
+    stored_values: tuple[float, ...] = ()
 
 
 def unfinished(folder: Location) -> Location:

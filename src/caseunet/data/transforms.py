@@ -31,10 +31,12 @@ def resize_image(pixels: np.ndarray, size: tuple[int, int] | None) -> np.ndarray
         return pixels
     resized = np.empty((*pixels.shape[:2], *size), pixels.dtype)
     for n, image in enumerate(pixels):  # one at a time: a whole scan in floating point would be large
-        as_float = torch.from_numpy(image.astype(np.float32))[None]
-        values = F.interpolate(as_float, tuple(size), mode="bilinear", antialias=True)[0].numpy()
-        # Bilinear weights are not negative, so no value leaves the range of the type.
-        resized[n] = np.rint(values) if pixels.dtype.kind in "iu" else values
+        step = len(image) if image.size <= 4 * VALUES_AT_ONCE else 1
+        for c in range(0, len(image), step):
+            as_float = torch.from_numpy(image[c : c + step].astype(np.float32))[None]
+            values = F.interpolate(as_float, tuple(size), mode="bilinear", antialias=True)[0].numpy()
+            # Bilinear weights are not negative, so no value leaves the range of the type.
+            resized[n, c : c + step] = np.rint(values) if pixels.dtype.kind in "iu" else values
     return resized
 
 
@@ -77,9 +79,17 @@ def case_standard(pixels: Stack) -> np.ndarray:
     """Mean and standard deviation of each channel of a case over all its pixels, (2, C), float32."""
     positions = range(len(pixels))  # slice by slice: a scan is large
     mean = sum(pixels[s].mean(axis=(1, 2), dtype=np.float64) for s in positions) / len(pixels)
-    squares = sum(np.square(pixels[s] - mean[:, None, None]).sum(axis=(1, 2)) for s in positions)
+    squares = sum(
+        np.square(rows - mean[:, None, None]).sum(axis=(1, 2)) for s in positions for rows in _in_slabs(pixels[s])
+    )
     count = len(pixels) * pixels[0][0].size
     return np.stack([mean, np.sqrt(squares / count)]).astype(np.float32)
+
+
+def _in_slabs(image: np.ndarray) -> list[np.ndarray]:
+    """(C, H, W) in as few parts of its rows as can be held in floating point."""
+    parts = max(1, -(-image.size // (4 * VALUES_AT_ONCE)))
+    return np.array_split(image, parts, axis=1)
 
 
 def normalize(pixels: Tensor, preprocessing: Preprocessing, standards: Tensor) -> Tensor:
@@ -159,27 +169,40 @@ def labels_from_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
     return torch.cat([part.argmax(1).to(torch.uint8) for part in raised_in_slabs(logits, size)], dim=1)
 
 
-def raised_in_slabs(maps: Tensor, size: tuple[int, int]) -> Iterator[Tensor]:
+def raised_in_slabs(maps: Tensor, size: tuple[int, int], first: int = 0, height: int | None = None) -> Iterator[Tensor]:
     """Maps (B, C, h, w) interpolated to ``size``, some rows after another (B, C, rows, W): all would be large.
 
     Bilinear between centres of pixels, as ``torch.nn.functional.interpolate`` does.
+
+    Args:
+        maps: all rows; or those from ``first`` on of ``height``, which give :func:`raised_rows` alone.
+        size: height and width of the whole.
     """
     (h, w), (H, W) = maps.shape[-2:], size
-    if (h, w) == (H, W):
+    height = height or h
+    if (height, w) == (H, W):
         yield maps
         return
     maps = maps.float()
-    (left, right, beside), (upper, lower, below) = _between(w, W, maps.device), _between(h, H, maps.device)
-    rows = max(1, VALUES_AT_ONCE // (maps.shape[0] * maps.shape[1] * W))
-    for start in range(0, H, rows):
-        part = slice(start, start + rows)
+    (left, right, beside), (upper, lower, below) = _between(w, W, maps.device), _between(height, H, maps.device)
+    step = max(1, VALUES_AT_ONCE // (maps.shape[0] * maps.shape[1] * W))
+    rows = raised_rows(range(first, first + h), height, H)
+    for start in range(rows.start, rows.stop, step):
+        part = slice(start, min(start + step, rows.stop))
         share = below[part, None]
-        tall = maps[:, :, upper[part]] * (1 - share) + maps[:, :, lower[part]] * share  # (B, C, rows, w)
+        tall = maps[:, :, upper[part] - first] * (1 - share) + maps[:, :, lower[part] - first] * share
         yield tall[..., left] * (1 - beside) + tall[..., right] * beside
+
+
+def raised_rows(rows: range, height: int, wanted: int) -> range:
+    """Which of ``wanted`` rows lie between two of these rows of ``height``, when they are interpolated."""
+    upper, lower, _ = _between(height, wanted, torch.device("cpu"))
+    inside = torch.nonzero((upper >= rows.start) & (lower < rows.stop))
+    return range(int(inside[0]), int(inside[-1]) + 1) if len(inside) else range(0)
 
 
 def _between(length: int, wanted: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """For each of ``wanted`` pixels the two of ``length`` between whose centres its own lies, and how far along."""
-    centres = ((torch.arange(wanted, device=device) + 0.5) * (length / wanted) - 0.5).clamp(min=0)
+    centres = ((torch.arange(wanted) + 0.5) * (length / wanted) - 0.5).clamp(min=0)
     first = centres.long().clamp(max=length - 1)
-    return first, (first + 1).clamp(max=length - 1), centres - first
+    return first.to(device), (first + 1).clamp(max=length - 1).to(device), (centres - first).to(device)

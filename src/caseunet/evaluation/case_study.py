@@ -32,7 +32,7 @@ from caseunet.evaluation.case_study_layout import (
 )
 from caseunet.evaluation.case_study_row import Region, StudyRow, check_rows
 from caseunet.evaluation.case_study_text import INCH, LINE_HEIGHT, font_of, text_height
-from caseunet.evaluation.figures import INK
+from caseunet.evaluation.figures import INK, without_missing_glyphs
 from caseunet.files import written_whole
 from caseunet.types import Label
 
@@ -125,7 +125,7 @@ def save_figure(figure: Figure, path: Path) -> None:
         "savefig.bbox": None,
         "savefig.transparent": False,
     }
-    with written_whole(path) as temporary, matplotlib.rc_context(settings):
+    with written_whole(path) as temporary, matplotlib.rc_context(settings), without_missing_glyphs():
         figure.savefig(temporary, format=ending[1:], dpi=DPI, facecolor="white", metadata=METADATA[ending])
 
 

@@ -17,12 +17,13 @@ from caseunet.types import IGNORE, Geometry, LabelMap, Ranges
 
 @dataclass(frozen=True)
 class Reference:
-    """The true masks of a case: class ids (S, H, W), :data:`IGNORE` where nobody judged, the geometry of its image, and
-    that of the mask's own file."""
+    """The true masks of a case: class ids (S, H, W), :data:`IGNORE` where nobody judged, the geometry of its image and
+    that of the mask's own file, and a remark on what it lacks, or ""."""
 
     ids: np.ndarray
     image: Geometry
     own: Geometry
+    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def usable_ids(pair: Pair, reference: Reference, classes: int) -> tuple[np.ndarr
         return nothing, UNUSABLE, f"the prediction has shape {ids.shape}, its reference {reference.ids.shape}."
     if ids.size and int(ids.max()) >= classes:
         return nothing, UNUSABLE, f"the prediction holds label {int(ids.max())}; there are 0 to {classes - 1}."
-    return ids, SCORED, remark
+    return ids, SCORED, " ".join(filter(None, (reference.remark, remark)))
 
 
 def _unit(reference: Reference, prediction: np.ndarray, part: Sequence[int], protocol: Protocol, in_mm: bool) -> Unit:

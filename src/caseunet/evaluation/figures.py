@@ -1,6 +1,9 @@
 """Pictures: training curves, and masks outlined on their slices."""
 
-from collections.abc import Sequence
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -11,12 +14,19 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from PIL import Image
 
 from caseunet.types import Label
 
 INK, FAINT = "#22303c", "#d5dbe1"
+
+FEW_CLASSES = 6
+"""Classes that a legend below or within a plot has room for; that of more stands beside it."""
+
+LONGEST_NAME = 40
+"""Characters of a class in a legend."""
 
 
 def training_curves(metrics: Path, structures: Sequence[str], colors: Sequence[str]) -> Figure:
@@ -44,11 +54,15 @@ def training_curves(metrics: Path, structures: Sequence[str], colors: Sequence[s
     for name, color in zip(structures, colors, strict=True):
         scores = validation[f"val_dice_{name}"]
         if scores.notna().any():
-            right.plot(validation["step"], scores, label=name, color=color, marker=".")
+            right.plot(validation["step"], scores, label=_legend_name(name), color=color, marker=".")
     right.set(title="Validation Dice", xlabel="step", ylim=(0, 1.01))
     for axes in (left, right):
         quiet_axes(axes)
-        axes.legend(frameon=False, fontsize=8)
+    left.legend(frameon=False, fontsize=8)
+    if len(right.lines) > FEW_CLASSES:
+        _legend_beside(figure, right.lines, 8)
+    elif right.lines:
+        _without_formulas(right.legend(frameon=False, fontsize=8))
     return figure
 
 
@@ -123,9 +137,36 @@ def contact_sheet(cells: Sequence[Cell], columns: int, labels: Sequence[Label], 
 def _name_classes(figure: Figure, labels: Sequence[Label], masks: Sequence[np.ndarray]) -> None:
     """A legend of the classes that are seen in some masks."""
     seen = set(np.concatenate([np.unique(mask) for mask in masks]).tolist())
-    marks = [Line2D([], [], color=hex_color(c.color), label=c.name) for c in labels[1:] if c.id in seen]
-    if marks:
-        figure.legend(handles=marks, loc="outside lower center", ncols=min(6, len(marks)), frameon=False, fontsize=9)
+    marks = [Line2D([], [], color=hex_color(c.color), label=_legend_name(c.name)) for c in labels[1:] if c.id in seen]
+    if len(marks) > FEW_CLASSES:
+        _legend_beside(figure, marks, 9)
+    elif marks:
+        given = {"ncols": len(marks), "frameon": False, "fontsize": 9}
+        _without_formulas(figure.legend(handles=marks, loc="outside lower center", **given))
+
+
+def _legend_beside(figure: Figure, marks: Sequence[Line2D], size: float) -> None:
+    """A legend of many classes to the right, in as many columns as the height asks for; the figure grows by it."""
+    width, height = figure.get_size_inches()
+    line = size * 1.7 / 72  # inches
+    columns = math.ceil(len(marks) / max(1, int((height - 0.3) / line)))
+    longest = max(len(str(mark.get_label())) for mark in marks)
+    figure.set_size_inches(width + columns * (0.55 + longest * size * 0.62 / 72), height)
+    _without_formulas(
+        figure.legend(handles=list(marks), loc="outside right upper", ncols=columns, frameon=False, fontsize=size)
+    )
+
+
+def _legend_name(name: str) -> str:
+    """A name that matplotlib shows: it leaves out those that begin with an underscore."""
+    shown = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+    return f" {shown}" if shown.startswith("_") else shown
+
+
+def _without_formulas(legend: Legend) -> None:
+    """Names such as a$b$ as they are."""
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def _outlined(axes: Axes, image: np.ndarray, ids: np.ndarray, labels: Sequence[Label]) -> None:
@@ -146,8 +187,17 @@ def to_pixels(figure: Figure, dpi: int = 110) -> np.ndarray:
     """Render as (H, W, 3), uint8, without any global state of matplotlib's."""
     figure.set_dpi(dpi)
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    with without_missing_glyphs():
+        canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+@contextmanager
+def without_missing_glyphs() -> Iterator[None]:
+    """Let letters that the font lacks be boxes without a warning for each."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
 
 
 def to_png(figure: Figure, dpi: int = 110) -> bytes:

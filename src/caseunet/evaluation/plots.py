@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from caseunet.evaluation.figures import INK, quiet_axes, to_pixels
+from caseunet.evaluation.figures import INK, quiet_axes, to_pixels, without_missing_glyphs
 
 SOFT = "#5c6b78"
 
@@ -205,7 +205,7 @@ def to_image(figure: Figure, points: int) -> tuple[str, bytes]:
 def _svg(figure: Figure) -> bytes:
     """Letters become outlines, so that no font is needed; equal figures make equal files."""
     buffer = BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "caseunet"}):
+    with matplotlib.rc_context({"svg.hashsalt": "caseunet"}), without_missing_glyphs():
         FigureCanvasSVG(figure).print_svg(buffer, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     text = buffer.getvalue()
     return text[text.index(b"<svg") :]

@@ -19,7 +19,15 @@ from caseunet.evaluation.page.numbers import (
     digits_of,
     shown_percent,
 )
-from caseunet.evaluation.page.scores import chief_blocks, chief_cards, decimals_of, groups_of
+from caseunet.evaluation.page.scores import (
+    MAX_CARDS,
+    card_numbers,
+    chief_blocks,
+    chief_cards,
+    chief_metrics,
+    decimals_of,
+    groups_of,
+)
 from caseunet.evaluation.page.structures import made_of, structure_colors
 from caseunet.evaluation.page.templates import open_templates
 from caseunet.evaluation.page.volumes import volumes_of
@@ -136,4 +144,7 @@ def _environment() -> jinja2.Environment:
     environment = open_templates()
     environment.globals["percent"] = shown_percent
     environment.globals["digits_of"] = digits_of
+    environment.globals["most_cards"] = MAX_CARDS
+    environment.globals["chief_metrics"] = chief_metrics
+    environment.globals["card_numbers"] = card_numbers
     return environment

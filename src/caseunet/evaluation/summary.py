@@ -64,6 +64,7 @@ class ScoredModel(Stored):
         missing: cases without a prediction; they count as empty masks.
         unusable: cases whose prediction cannot be read or does not fit; they count as empty masks too.
         extra: predictions without a reference; they count for nothing.
+        only_prediction: structures that the references have not, and that count for nothing.
         remarks: what else was seen, as a file whose axes run otherwise than its image's.
         caution: what a reader of the scores must know.
     """
@@ -74,6 +75,7 @@ class ScoredModel(Stored):
     missing: tuple[Remark, ...] = ()
     unusable: tuple[Remark, ...] = ()
     extra: tuple[str, ...] = ()
+    only_prediction: tuple[str, ...] = ()
     remarks: tuple[Remark, ...] = ()
     caution: str = ""
 
@@ -85,6 +87,8 @@ class Source(Stored):
     layout: str
     modality: Modality
     plan: str | None = None
+    labels: str | None = None
+    """The labels.json that says what their values mean."""
     group: str | None = None
     images: tuple[str, ...] = ()
     masks: tuple[str, ...] = ()
@@ -107,6 +111,8 @@ class EvaluationSummary(Stored):
         scope: what was scored, in words.
         cases: how many were scored.
         not_asked: labelled cases that were not to be predicted; they count for nothing.
+        only_reference: structures that not all predictions have; they are not scored.
+        notes: how classes were matched, where a reader must know it.
         ranked: the column of cases.csv by which cases are called worst, median and best.
         chief: the metrics of a short table.
         models: in the order in which they were given.
@@ -124,6 +130,8 @@ class EvaluationSummary(Stored):
     scope: str
     cases: int
     not_asked: tuple[str, ...] = ()
+    only_reference: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     ranked: str
     chief: tuple[str, ...]
     models: tuple[ScoredModel, ...]

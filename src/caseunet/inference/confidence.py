@@ -39,9 +39,13 @@ class ConfidenceMeter:
         self._slices, self._pixels = slices, 0
         self._sums = {name: np.zeros(6) for name in self._structures}  # Σ p, Σ p·y, Σ y, and its Σ slice, row, column
 
-    def add(self, probabilities: Tensor, first: int) -> None:
-        """Slices ``first``, ``first`` + 1 …: probabilities (B, C, H, W), calibrated, at the network's size."""
-        H, W = probabilities.shape[-2:]
+    def add(self, probabilities: Tensor, first: int, row: int = 0, height: int | None = None) -> None:
+        """Slices ``first``, ``first`` + 1 …: probabilities (B, C, H, W), calibrated, at the network's size.
+
+        Args:
+            row, height: of slices that are added in parts, the first row of this part, and how many there are.
+        """
+        H, W = height or probabilities.shape[-2], probabilities.shape[-1]
         self._pixels = self._slices * H * W
         labels = probabilities.argmax(1)
         for name, members in self._structures.items():
@@ -54,7 +58,7 @@ class ConfidenceMeter:
             ]
             found = by_slice.sum()
             sums = torch.stack([p.sum(), (p * y).sum(), found, *places]).cpu().double().numpy()
-            sums[3] += first * sums[2]
+            sums[3:5] += np.array([first, row]) * sums[2]
             sums[3:] /= (self._slices, H, W)
             self._sums[name] += sums
 

@@ -1,5 +1,6 @@
 """Whether a case is like those that a network was trained on: features that a person can check, and usual ranges."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import torch
 from caseunet.bundle import UsualRange
 from caseunet.data.transforms import Stack, normalize
 from caseunet.inference.confidence import StructureConfidence
+from caseunet.inference.portable import MAX_WHOLE
 from caseunet.types import Preprocessing
 
 LOOKED_AT = 24
@@ -16,7 +18,10 @@ LOOKED_AT = 24
 
 PERCENTILES = (1, 10, 50, 90, 99)
 
-LEAST_CASES = 8
+BLOCK = 64
+"""Height and width of the blocks that are looked at of very large slices: most pixels have their neighbours."""
+
+MIN_CASES = 8
 """Training cases below which their ranges say nothing about others."""
 
 LEAST_SPREADS = {"size": 0.25, "spacing": 0.1}
@@ -78,7 +83,8 @@ def image_features(
     standards = torch.from_numpy(standard)[None]
 
     def seen(s: int) -> np.ndarray:
-        return normalize(torch.from_numpy(np.ascontiguousarray(slices[s]))[None], alone, standards)[0].numpy()
+        pixels = torch.from_numpy(np.ascontiguousarray(_thinned(slices[s])))
+        return normalize(pixels[None], alone, standards)[0].numpy()
 
     positions = np.unique(np.linspace(0, S - 1, min(S, LOOKED_AT)).round().astype(int))
     looked = np.stack([seen(s) for s in positions])  # (N, C, h, w)
@@ -105,6 +111,17 @@ def image_features(
     return features
 
 
+def _thinned(image: np.ndarray) -> np.ndarray:
+    """(C, H, W), if it is very large some blocks of it, evenly spread and side by side."""
+    H, W = image.shape[1:]
+    every = math.ceil(math.sqrt(H * W / MAX_WHOLE))
+    if every == 1:
+        return image
+    block = min(BLOCK, H // every, W // every)
+    rows, columns = (np.flatnonzero(np.arange(length) // block % every == 0) for length in (H, W))
+    return image[:, rows][:, :, columns]
+
+
 def found_features(found: Mapping[str, StructureConfidence]) -> dict[str, float]:
     """What was found in a case, or drawn in its reference, is like."""
     features = {}
@@ -119,12 +136,12 @@ def found_features(found: Mapping[str, StructureConfidence]) -> dict[str, float]
 
 def usual_ranges(cases: Sequence[Mapping[str, float]]) -> tuple[UsualRange, ...]:
     """Of the features that at least half the cases have; none where there are too few cases."""
-    if len(cases) < LEAST_CASES:
+    if len(cases) < MIN_CASES:
         return ()
     ranges = []
     for name in dict.fromkeys(name for case in cases for name in case):
         values = np.array([case[name] for case in cases if name in case])
-        if len(values) >= max(LEAST_CASES, len(cases) / 2):
+        if len(values) >= max(MIN_CASES, len(cases) / 2):
             spread = max(float(values.std()), LEAST_SPREADS.get(name.partition(":")[0], LEAST_SPREAD))
             ranges.append(UsualRange(name=name, low=float(values.min()), high=float(values.max()), spread=spread))
     return tuple(ranges)

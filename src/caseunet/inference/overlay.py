@@ -33,6 +33,8 @@ IN_A_ROW = 4
 PERCENTILES = (0.5, 99.5)
 SAMPLE = 100_000
 """Pixels of a slice that are looked at for its percentiles."""
+AT_ONCE = 2**22
+"""Pixels that are counted or placed together, which takes up to sixteen bytes for each."""
 LONGEST_TEXT = 300
 """Characters of a name or caption that are looked at; far more than fit."""
 
@@ -124,7 +126,7 @@ def case_sheet(
         UserError: pixels and labels do not fit, or there is an id that the label map lacks.
     """
     _check_labels(labels, (len(pixels), *pixels.shape[2:]), len(label_map))
-    counts = np.stack([np.bincount(plane.ravel(), minlength=len(label_map)) for plane in labels])  # (S, classes)
+    counts = np.stack([_count_pixels(labels_of_slice, len(label_map)) for labels_of_slice in labels])  # (S, classes)
     volume = len(labels) > 1
     chosen = _telling_slices(counts)
     size = _tile_size(labels.shape[1], labels.shape[2], spacing, volume)
@@ -143,6 +145,12 @@ def case_sheet(
     legend: list[tuple[str, Color | None]] = [(label.name, label.color) for label in found]
     legend = legend or [("nothing found", None)]
     return _composed(tiles, caption, legend)
+
+
+def _count_pixels(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Of each class in (H, W)."""
+    parts = np.array_split(labels.ravel(), -(-labels.size // AT_ONCE))
+    return np.sum([np.bincount(part, minlength=classes) for part in parts], axis=0)
 
 
 def _check_labels(labels: np.ndarray, shape: tuple[int, ...], classes: int) -> None:
@@ -223,11 +231,13 @@ def _resized_labels(labels: np.ndarray, counts: np.ndarray, size: tuple[int, int
     enlarged = max(size[1], ids.width), max(size[0], ids.height)
     plane = np.asarray(ids.resize(enlarged, Image.Resampling.NEAREST))
     H, W = plane.shape
+    step = max(1, AT_ONCE // W)
     resized = np.zeros(size, np.uint8)
     for label in np.argsort(-counts, kind="stable"):
         if label and counts[label]:
-            rows, columns = np.nonzero(plane == label)
-            resized[rows * size[0] // H, columns * size[1] // W] = label
+            for first in range(0, H, step):
+                rows, columns = np.nonzero(plane[first : first + step] == label)
+                resized[(first + rows) * size[0] // H, columns * size[1] // W] = label
     return resized
 
 

@@ -16,6 +16,7 @@ import argparse
 import importlib
 import json
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -35,6 +36,16 @@ LEAST_BOX = 0.5
 """Height and width of a body's box as shares of the smallest in training, at least."""
 PIXELS_AT_ONCE = 2**18
 """Of the slices that go through the network together, where their number is not given."""
+MAX_WHOLE = 2**22
+"""Pixels of a slice at the network's size up to which it is seen whole: networks take up to about 400 bytes for each in
+float32, so that is under 2 GB. All but few CT, MR and endoscopic images are smaller."""
+WINDOW, OVERLAP, EDGE = 1024, 256, 64
+"""Height and width of the windows in which larger ones are seen, more where training's patches were larger; rows and
+columns that neighbours share at least; those along their sides that count for nothing, since the network sees no
+further."""
+
+Span = tuple[slice, np.ndarray]
+"""Rows, or columns, of windows, and a weight for each, float32."""
 
 
 def segment(
@@ -71,16 +82,66 @@ def segment(
     labels = np.zeros((len(pixels), *pixels.shape[-2:]), np.uint8)  # what is cut off is background
     for start in range(0, len(pixels), at_once):
         indices = np.arange(start, min(start + at_once, len(pixels)))
-        x = gather_slices(prepared, indices, p["neighbours"]).astype(np.float32)
-        whole, (above, left_of) = pad(x if standard is None else standardize(x, standard, p["clip"]), p["least"], graph)
-        logits = np.asarray(network(whole))[..., above : above + size[0], left_of : left_of + size[1]]
-        if logits.ndim != 4 or (len(logits), *logits.shape[2:]) != (len(x), *size):
-            raise ValueError(f"the network's logits have the shape {logits.shape} where pixels have {x.shape}.")
-        for index, maps in zip(indices, logits, strict=True):
-            if not np.isfinite(maps).all():
+
+        def look(rows: slice, columns: slice) -> np.ndarray:
+            x = gather_slices(prepared[..., rows, columns], indices, p["neighbours"]).astype(np.float32)  # noqa: B023
+            x = x if standard is None else standardize(x, standard, p["clip"])
+            whole, (above, before) = pad(x, p["least"], graph)
+            logits = np.asarray(network(whole))[..., above : above + x.shape[2], before : before + x.shape[3]]
+            if logits.ndim != 4 or (len(logits), *logits.shape[2:]) != (len(x), *x.shape[2:]):
+                raise ValueError(f"the network's logits have the shape {logits.shape} where pixels have {x.shape}.")
+            finite = np.isfinite(logits).all(axis=(1, 2, 3))
+            if not finite.all():
+                index = indices[finite.argmin()]  # noqa: B023
                 raise ValueError(f"slice {index}: the network's logits are not finite; its weights are damaged.")
+            return logits
+
+        seen_whole = size[0] * size[1] <= MAX_WHOLE
+        logits = look(slice(size[0]), slice(size[1])) if seen_whole else blend_windows(look, size, p["least"])
+        for index, maps in zip(indices, logits, strict=True):
             labels[index, top:bottom, left:right] = labels_from_logits(maps, (bottom - top, right - left))
     return labels.reshape(shape)
+
+
+def blend_windows(
+    look: Callable[[slice, slice], np.ndarray], size: tuple[int, int], least: Sequence[int]
+) -> np.ndarray:
+    """Logits (B, classes, h, w), in a temporary file, of slices that the network sees in windows.
+
+    Args:
+        look: rows and columns of a window → its logits.
+        size: height and width of the slices.
+        least: that training saw.
+    """
+    lines, line = (place_windows(length, enough) for length, enough in zip(size, least, strict=True))
+    blended = np.zeros(0)
+    for rows, down in lines:
+        for columns, across in line:
+            logits = look(rows, columns)
+            if not blended.size:
+                with tempfile.TemporaryFile() as file:
+                    blended = np.memmap(file, np.float32, "w+", shape=(*logits.shape[:2], *size))
+            blended[..., rows, columns] += logits * (down[:, None] * across)
+    return blended
+
+
+def place_windows(length: int, least: int) -> list[Span]:
+    """Windows that cover so many rows, or columns, evenly spread.
+
+    Their weights rise and fall linearly where they overlap, and are 1 in sum at each place.
+    """
+    window = min(length, max(WINDOW, -(-least // 32) * 32))
+    count = -(-(length - OVERLAP) // (window - OVERLAP)) if length > window else 1
+    starts = [(length - window) * n // max(1, count - 1) for n in range(count)]
+    rising = np.clip((np.arange(window) + 0.5 - EDGE) / (OVERLAP - 2 * EDGE), 0, 1)
+    spans, total = [], np.zeros(length)
+    for start in starts:
+        weights = rising.copy() if start > 0 else np.ones(window)
+        if start + window < length:
+            weights = np.minimum(weights, rising[::-1])
+        total[start : start + window] += weights
+        spans.append((slice(start, start + window), weights))
+    return [(places, (weights / total[places]).astype(np.float32)) for places, weights in spans]
 
 
 def as_slices(image: np.ndarray, channels: int) -> tuple[np.ndarray, tuple[int, ...]]:

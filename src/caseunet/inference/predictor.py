@@ -14,16 +14,18 @@ from caseunet.bundle import Bundle, load_bundle
 from caseunet.bundle import Network as BundledNetwork
 from caseunet.config import PredictionSettings
 from caseunet.data.grid import Placement, place
-from caseunet.data.transforms import Stack, case_standard, labels_from_logits, segment
+from caseunet.data.transforms import Stack, case_standard, raised_in_slabs, raised_rows, segment
 from caseunet.errors import UserError
 from caseunet.inference.engines import ENGINES, Network, chosen, prepared
 from caseunet.inference.exports import as_network, read_export
 from caseunet.inference.planes import cut_as_trained
 from caseunet.inference.slices import Slices, gather
+from caseunet.inference.training_images import KnownImages
 from caseunet.inference.views import seen_in, views
+from caseunet.inference.windows import Cropped, Windows, blend, plan_windows
 from caseunet.io import images, raster
 from caseunet.models import create_model
-from caseunet.types import Geometry, LabelMap, Picture, Preprocessing
+from caseunet.types import Picture, Preprocessing
 
 PIXELS_AT_ONCE = {"cpu": 2**18, "cuda": 2**21}
 """Of the slices that go through a network together: on a CPU more would fall out of its caches."""
@@ -33,33 +35,6 @@ NOT_FILLED = ("normal_", "uniform_", "trunc_normal_", "fill_", "zero_")
 
 LOWEST = 1e-12
 """Probability below which a vote is taken to be none: its logarithm must be finite."""
-
-
-@dataclass(frozen=True)
-class Segmentation:
-    """Class ids of one image.
-
-    Attributes:
-        labels: uint8. For an array the array's shape without channels; for a file canonical order (S, H, W), which
-            :meth:`save` turns back into the file's.
-        label_map: names and colours of the ids.
-        geometry: of the source; None for an array.
-        source: the file; None for an array.
-    """
-
-    labels: np.ndarray
-    label_map: LabelMap
-    geometry: Geometry | None = None
-    source: Path | None = None
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.array(self.labels, dtype=dtype, copy=copy)
-
-    def save(self, path: str | Path) -> None:
-        """Write it in source geometry: NIfTI, NRRD or MetaImage for volumes, palette PNG, TIFF or BMP for images."""
-        geometry = self.geometry or Geometry(shape=self.labels.shape[-2:])
-        labels = self.labels.reshape(-1, *self.labels.shape[-2:])
-        images.write_labels(Path(path), labels, geometry, self.label_map.colors, self.source)
 
 
 def log_of_mean(logits: Iterable[Tensor]) -> Tensor:
@@ -91,22 +66,61 @@ class NetworkInput:
 
 @dataclass(frozen=True)
 class Group:
-    """Some neighbouring slices of a case, segmented.
+    """Some neighbouring slices of a case, segmented; of slices too large to be seen at once some rows.
 
     Attributes:
         slices: which of the case.
-        logits: (len(slices), C, h, w), float32, at the network's size: its own, or of several predictions the
-            logarithm of their mean probability. Not calibrated.
-        box: (top, left, bottom, right) where h × w lie in the case's slices; outside is background.
+        logits: (len(slices), C, rows, w), float32, at the network's size: its own, or of several predictions the
+            logarithm of their mean probability. Not calibrated. Groups of the same slices share no rows.
+        placement: where the network's slices lie in the case's; outside is background.
+        first: row of the network's slices with which the logits begin.
+        above: (len(slices), C, 1, w), logits of the row above; None if the logits begin with the first row.
     """
 
     slices: range
     logits: Tensor
-    box: tuple[int, int, int, int]
+    placement: Placement
+    first: int = 0
+    above: Tensor | None = None
+
+    @property
+    def rows(self) -> range:
+        """Rows of the network's slices that the logits have."""
+        return range(self.first, self.first + self.logits.shape[2])
+
+    @property
+    def height(self) -> int:
+        """Of the network's slices, all rows."""
+        return self.placement.size[0]
+
+    @property
+    def share(self) -> float:
+        """Of the slices' rows that the group has."""
+        return len(self.rows) / self.height
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """(top, left, bottom, right) of what :meth:`raised` gives, in the case's slices."""
+        top, left, _, right = self.placement.box
+        rows = self.rows
+        if self.placement.size != self.placement.box_size:
+            rows = raised_rows(range(self._start, rows.stop), self.height, self.placement.box_size[0])
+        return top + rows.start, left, top + rows.stop, right
+
+    def raised(self) -> Iterator[Tensor]:
+        """The logits at the source's size, some rows of the box after another, (len(slices), C, rows, W)."""
+        maps = self.logits
+        if self.above is not None and self.placement.size != self.placement.box_size:
+            maps = torch.cat([self.above, maps], dim=2)
+        yield from raised_in_slabs(maps, self.placement.box_size, self._start, self.height)
+
+    @property
+    def _start(self) -> int:
+        return self.first - (self.above is not None)
 
 
 class Predictor:
-    """Segments arrays and files with a bundle.
+    """Segments slices with a bundle; :class:`caseunet.Predictor` adds to it whatever holds an image.
 
     Args:
         bundle: from :func:`caseunet.load_bundle`, whose weights it then shares, or its folder.
@@ -121,6 +135,7 @@ class Predictor:
         engine: that computes the networks.
         models: the networks as modules, each with what the bundle says of it; none where an export computes.
         training_data: of each network.
+        known_images: the images that it was trained on.
 
     Raises:
         UserError: the bundle cannot be read or its weights are not its architecture's; no such device or engine; an
@@ -145,6 +160,7 @@ class Predictor:
         bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
         self.info, self.folder = bundle.info, bundle.folder
         self.training_data = [network.training_data for network in bundle.networks]
+        self.known_images = KnownImages(self.info.training_data)
         self.settings = settings or PredictionSettings()
         in_torch = self.engine == "torch"
         self._dtype = torch.bfloat16 if in_torch and self.settings.precision == "bf16" else torch.float32
@@ -165,31 +181,6 @@ class Predictor:
             raise UserError(f"{self.folder}: the weights do not fit the architecture: {error}") from error
         except UserError as error:
             raise UserError(f"{self.folder}: {error}") from error
-
-    def predict(
-        self, image: np.ndarray | str | Path, spacing: tuple[float, float, float] | None = None
-    ) -> Segmentation:
-        """Segment one image.
-
-        Args:
-            image: a NIfTI, NRRD, MetaImage or raster file; or an array in canonical order, its slices in the model's
-                plane (see :mod:`caseunet.io.geometry`): (H, W) or (S, H, W) for models of one channel, (H, W, C) or
-                (S, H, W, C) for models of several, in the training data's units (HU for CT).
-            spacing: of an array, millimetres between slices, rows and columns; if not given, it is taken to be the
-                training data's. A file tells its own.
-
-        Raises:
-            UserError: the file cannot be read, or the shape is not one of these.
-        """
-        if isinstance(image, np.ndarray):
-            pixels = self._as_slices(image)
-            labels = self.predict_slices(pixels, spacing)
-            channel_axis = self.info.preprocessing.channels > 1
-            return Segmentation(labels.reshape(image.shape[:-1] if channel_axis else image.shape), self.info.label_map)
-        path = Path(image)
-        picture = match_range(path, read_picture(path, self.info.preprocessing), self.info.preprocessing)
-        labels = self.predict_slices(picture.pixels, picture.geometry.spacing)
-        return Segmentation(labels, self.info.label_map, picture.geometry, path)
 
     def predict_slices(
         self,
@@ -242,9 +233,11 @@ class Predictor:
         """
         labels = np.zeros((len(case.slices), *case.size), np.uint8)  # what is cut off is background
         for group in self.groups(case, wanted, networks):
-            top, left, bottom, right = group.box
-            found = labels_from_logits(group.logits, (bottom - top, right - left))
-            labels[group.slices.start : group.slices.stop, top:bottom, left:right] = found.cpu().numpy()
+            row, left, _, right = group.box
+            for maps in group.raised():
+                found = labels[group.slices.start : group.slices.stop, row : row + maps.shape[2], left:right]
+                found[...] = maps.argmax(1).to(torch.uint8).cpu().numpy()
+                row += maps.shape[2]
             look(group)
         return labels
 
@@ -253,17 +246,24 @@ class Predictor:
         self, case: NetworkInput, wanted: Sequence[int] | None = None, networks: Sequence[int] | None = None
     ) -> Iterator[Group]:
         """Segment slices of a case, as :meth:`label` does, some neighbouring ones after another."""
-        neighbours = self.info.preprocessing.neighbours
+        windows = self.windows(case.placement.size)
         for run in _runs(range(len(case.slices)) if wanted is None else wanted, self._at_once(case.placement.size)):
-            gathered = torch.from_numpy(gather(case.slices, run, neighbours)).to(self.device)
-            logits = self._logits(gathered, case.standard, networks)
-            finite = torch.isfinite(logits).flatten(1).all(1)
-            if not finite.all():
-                raise UserError(
-                    f"slice {run[int(finite.int().argmin())]}: the network's logits are no finite numbers, so there is "
-                    "no mask of it. The weights are damaged, or the arithmetic too coarse: give --precision 32."
-                )
-            yield Group(run, logits, case.placement.box)
+
+            def look(rows: slice, columns: slice) -> Tensor:
+                cropped = Cropped(case.slices, rows, columns)
+                return self._finite_logits(cropped, run, case.standard, networks)  # noqa: B023  (called at once)
+
+            if windows is None:
+                yield Group(run, self._finite_logits(case.slices, run, case.standard, networks), case.placement)
+                continue
+            above = None
+            for first, logits in blend(look, windows):
+                yield Group(run, logits, case.placement, first, above)
+                above = logits[:, :, -1:].clone()
+
+    def windows(self, size: tuple[int, int]) -> Windows | None:
+        """In which slices of this height and width at the network's size go through it; None if they go whole."""
+        return plan_windows(size, self.info.preprocessing.least)
 
     @torch.inference_mode()
     def trial(self, size: tuple[int, int]) -> int:
@@ -281,6 +281,22 @@ class Predictor:
     def _at_once(self, size: tuple[int, int]) -> int:
         """Slices of the network's size that go through it together."""
         return max(1, PIXELS_AT_ONCE["cpu" if self.device.type == "cpu" else "cuda"] // (size[0] * size[1]))
+
+    def _finite_logits(self, slices: Stack, run: range, standard: np.ndarray, networks: Sequence[int] | None) -> Tensor:
+        """Of some slices of a case.
+
+        Raises:
+            UserError: some are no finite numbers; names the slice.
+        """
+        gathered = torch.from_numpy(gather(slices, run, self.info.preprocessing.neighbours)).to(self.device)
+        logits = self._logits(gathered, standard, networks)
+        finite = torch.isfinite(logits).flatten(1).all(1)
+        if not finite.all():
+            raise UserError(
+                f"slice {run[int(finite.int().argmin())]}: the network's logits are no finite numbers, so there is "
+                "no mask of it. The weights are damaged, or the arithmetic too coarse: give --precision 32."
+            )
+        return logits
 
     def _logits(self, gathered: Tensor, standard: np.ndarray, networks: Sequence[int] | None) -> Tensor:
         """Of one network and view, or the logarithm of the mean probability over several."""
@@ -324,16 +340,6 @@ class Predictor:
                 f"The image has {pixels.shape[1]} channels; the model was trained on {p.modality} images with "
                 f"{p.channels}."
             )
-
-    def _as_slices(self, image: np.ndarray) -> np.ndarray:
-        """An array in one of the shapes of :meth:`predict` as (S, C, H, W)."""
-        channels = self.info.preprocessing.channels
-        if channels == 1 and image.ndim in (2, 3):
-            return image.reshape(-1, 1, *image.shape[-2:])
-        if channels > 1 and image.ndim in (3, 4) and image.shape[-1] == channels:
-            return np.ascontiguousarray(np.moveaxis(image.reshape(-1, *image.shape[-3:]), -1, 1))
-        expected = "(H, W) or (S, H, W)" if channels == 1 else f"(H, W, {channels}) or (S, H, W, {channels})"
-        raise UserError(f"An array of shape {image.shape}: this model expects {expected}.")
 
 
 class _Unfilled(TorchFunctionMode):

@@ -2,10 +2,10 @@
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from caseunet.data.transforms import raised_in_slabs
 from caseunet.inference.predictor import Group
 from caseunet.io.nifti import WHOLE
 
@@ -27,17 +27,16 @@ class Shares:
     def add(self, group: Group) -> None:
         """Some slices; what is never added is 0."""
         S, H, W = self._shape
-        top, left, bottom, right = group.box
-        found = np.zeros((len(group.slices), self._classes - 1, H, W), np.uint16)
-        row = top
-        for part in raised_in_slabs(group.logits / self._temperature, (bottom - top, right - left)):
-            shares = (part.softmax(1)[:, 1:] * WHOLE).round().cpu().numpy()
-            found[:, :, row : row + part.shape[2], left:right] = shares
+        above = None if group.above is None else group.above / self._temperature
+        row, left, _, right = group.box
+        for part in replace(group, logits=group.logits / self._temperature, above=above).raised():
+            found = np.zeros((len(group.slices), self._classes - 1, part.shape[2], W), np.uint16)
+            found[..., left:right] = (part.softmax(1)[:, 1:] * WHOLE).round().cpu().numpy()
+            for number, s in enumerate(group.slices):
+                for c in range(self._classes - 1):
+                    self._file.seek(((c * S + s) * H + row) * W * 2)
+                    self._file.write(found[number, c].tobytes())
             row += part.shape[2]
-        for number, s in enumerate(group.slices):
-            for c in range(self._classes - 1):
-                self._file.seek((c * S + s) * H * W * 2)
-                self._file.write(found[number, c].tobytes())
 
     def each(self) -> Iterator[tuple[int, np.ndarray]]:
         """Class ids from 1 on, each with its shares (S, H, W), uint16."""

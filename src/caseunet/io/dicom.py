@@ -18,7 +18,13 @@ from caseunet.io.dicom_file import (
     is_dicom,
     read_dataset,
 )
-from caseunet.io.dicom_masks import contour_names, read_contours, read_segmentation, segment_labels
+from caseunet.io.dicom_masks import (
+    contour_names,
+    read_contours,
+    read_segmentation,
+    read_segmentation_geometry,
+    segment_labels,
+)
 from caseunet.io.dicom_planes import Plane, Stack, find_value, fit_stack, group_items, read_planes, split_volumes
 from caseunet.io.geometry import to_canonical, volume_geometry
 from caseunet.io.values import as_integers
@@ -32,6 +38,7 @@ __all__ = [
     "read_geometry",
     "read_header",
     "read_segmentation",
+    "read_segmentation_geometry",
     "read_series",
     "read_still",
     "read_still_geometry",
@@ -206,12 +213,12 @@ def read_series(paths: Sequence[Path], part: str = "", nan: float | None = None)
     stack, geometry = _stack(paths, part)
     rows, columns = stack.planes[0].size
     order = {(plane.path, plane.frame): n for n, plane in enumerate(stack.planes)}
-    with explained(paths[0], "the slices of its series make no volume"):
+    with explained(paths[0], "the slices of its series make no volume"), np.errstate(over="ignore"):
         volume = np.empty((len(stack.planes), rows, columns), np.float32)
-    for path in dict.fromkeys(plane.path for plane in stack.planes):
-        frames = [plane.frame for plane in stack.planes if plane.path == path]
-        for frame, values in zip(sorted(frames), _read_values(path, sorted(frames)), strict=True):
-            volume[order[path, frame]] = values
+        for path in dict.fromkeys(plane.path for plane in stack.planes):
+            frames = sorted(frame for own, frame in order if own == path)
+            for frame, values in zip(frames, _read_values(path, frames), strict=True):
+                volume[order[path, frame]] = values  # what is beyond single precision becomes infinite, and is told
     return Picture(to_canonical(as_integers(volume.T, paths[0], nan), geometry)[:, None], geometry)
 
 
@@ -331,8 +338,9 @@ def check_slice(path: Path, dataset: Any) -> None:
         )
     if "ConcatenationUID" in dataset:
         raise ValueError(f"{path.name} is one of several parts of an image (ConcatenationUID). Join them first")
-    if int(dataset.get("SamplesPerPixel", 1) or 1) != 1:
-        raise ValueError(f"expected grey images, found {dataset.SamplesPerPixel} samples in each pixel of {path.name}")
+    samples, meaning = int(dataset.get("SamplesPerPixel", 1) or 1), dataset.get("PhotometricInterpretation", "")
+    if samples != 1 or str(meaning).startswith("PALETTE"):
+        raise ValueError(f"expected grey images, found {meaning} of {samples} samples in each pixel of {path.name}")
 
 
 def _without_copies(planes: Sequence[Plane]) -> tuple[list[Plane], list[str]]:
@@ -377,7 +385,10 @@ def _read_values(path: Path, frames: Sequence[int]) -> list[np.ndarray]:
                 names = ("RescaleSlope", "RescaleIntercept")
             slope, intercept = (find_value(sources, name) for name in names)
             if slope is not None and intercept is not None:
-                values = values * float(slope) + float(intercept)
+                try:
+                    values = values * float(slope) + float(intercept)
+                except ValueError as error:
+                    raise ValueError(f"its {names[0]} {slope} or {names[1]} {intercept} is no number") from error
             found.append(values)
         return found
 

@@ -95,7 +95,7 @@ def explained(path: Path, problem: str) -> Iterator[None]:
         raise UserError(f"{path}: {problem}: its pixels do not fit into memory.") from error
     except Exception as error:
         text = " ".join(str(error).split()) or type(error).__name__
-        if isinstance(error, AttributeError) and str(error.name)[:1].isupper():  # an element, by its keyword
+        if isinstance(error, AttributeError) and (error.name or "")[:1].isupper():  # an element, by its keyword
             text = f"it has no {error.name}"
         raise UserError(f"{path}: {problem}: {text.removesuffix('.')}.") from error
 
@@ -118,6 +118,8 @@ def check_pixels(path: Path, dataset: Any) -> None:
     if dataset.get("PhotometricInterpretation") in ("YBR_FULL_422", "YBR_PARTIAL_422"):  # colours of every second pixel
         declared = declared * 2 // 3
     syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax.is_private or not syntax.is_transfer_syntax:
+        raise ValueError(f"its TransferSyntaxUID is {syntax}, which is none that is known")
     if not syntax.is_compressed:
         if len(stored) < declared:
             raise ValueError(f"{declared:,} bytes of pixels are declared, {len(stored):,} are there")
@@ -166,8 +168,14 @@ def decode_frames(dataset: Any, frames: Sequence[int], raw: bool = True) -> Iter
     if int(dataset.BitsAllocated) == 1 and not dataset.file_meta.TransferSyntaxUID.is_compressed:
         yield from _unpack_frames(dataset, frames)
         return
-    with quiet():  # the decoders in C tell standard error what they think of a stream
-        yield from iter_pixels(dataset, indices=list(frames), raw=raw)
+    try:
+        with quiet():  # the decoders in C tell standard error what they think of a stream
+            yield from iter_pixels(dataset, indices=list(frames), raw=raw)
+    except RuntimeError as error:  # a line of each decoder
+        name = dataset.file_meta.TransferSyntaxUID.name
+        if "12-bit" in str(error):
+            raise ValueError(f"its pixels are {name} of 12 bits: {advice('')}") from error
+        raise ValueError(f"its pixels are damaged, or are no {name}") from error
 
 
 def _unpack_frames(dataset: Any, frames: Sequence[int]) -> Iterator[np.ndarray]:

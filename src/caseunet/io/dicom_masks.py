@@ -10,11 +10,14 @@ import numpy as np
 from caseunet.errors import UserError
 from caseunet.io.dicom_file import check_pixels, decode_frames, explained, frame_count, read_dataset
 from caseunet.io.dicom_planes import find_value, group_items
-from caseunet.io.geometry import to_canonical
+from caseunet.io.geometry import to_canonical, volume_geometry
 from caseunet.types import Geometry, Mask
 
 OFF_GRID = 0.15
 """Voxels by which a mask may lie beside the grid of its image: that may be fitted to rounded positions."""
+
+GRID_TOLERANCE = 0.01
+"""Voxels, and millimetres of their sizes, by which segmentation objects on one grid may differ."""
 
 SURE = 0.5
 """Share of a FRACTIONAL segment from which on a voxel belongs to it."""
@@ -296,3 +299,47 @@ def _label(segment: Any) -> str:
     label = str(segment.get("SegmentLabel", "") or "").strip()
     coded = segment.get("SegmentedPropertyTypeCodeSequence", None)
     return label or (str(coded[0].CodeMeaning) if coded else f"segment {segment.SegmentNumber}")
+
+
+def read_segmentation_geometry(paths: Sequence[Path]) -> Geometry:
+    """The smallest grid that holds the frames of segmentation objects; slices without a segment may lie beyond it.
+
+    Raises:
+        UserError: an object is damaged, or they lie on different grids.
+    """
+    import highdicom
+
+    grids = []
+    for path in paths:
+        with explained(path, "its segments make no volume"):
+            grid = highdicom.seg.Segmentation.from_dataset(read_dataset(path), copy=False).get_volume_geometry(
+                allow_missing_positions=True
+            )
+            if grid is None:
+                raise ValueError("its frames are no regular stack")
+            grids.append(grid)
+    first = grids[0]
+    lower, upper = np.zeros(3), np.array(first.spatial_shape)
+    for path, grid in zip(paths[1:], grids[1:], strict=True):
+        start = (np.linalg.inv(first.affine) @ grid.affine[:, 3])[:3]
+        if (
+            np.abs(start - np.rint(start)).max() > GRID_TOLERANCE
+            or not np.allclose(first.affine[:3, :3], grid.affine[:3, :3], rtol=0, atol=GRID_TOLERANCE)
+            or grid.spatial_shape[1:] != first.spatial_shape[1:]
+        ):
+            raise UserError(f"{path}: is not on the grid of {paths[0]}.")
+        lower = np.minimum(lower, np.rint(start))
+        upper = np.maximum(upper, np.rint(start) + grid.spatial_shape)
+    affine = np.array(first.affine)
+    affine[:, 3] = affine @ (*lower, 1)
+    shape = tuple(int(n) for n in upper - lower)
+    return _place_volume(highdicom.VolumeGeometry(affine, shape, coordinate_system="PATIENT"), paths[0])
+
+
+def _place_volume(volume: Any, path: Path) -> Geometry:
+    """Of a volume geometry of highdicom, (slices, rows, columns), as ITK and converters to NIfTI have it: the axes the
+    other way round, and the slices too, so that the three are right-handed again."""
+    affine = np.array(volume.affine)
+    affine[:3, 3] += (volume.spatial_shape[0] - 1) * affine[:3, 0]
+    affine[:3, 0] *= -1
+    return volume_geometry(tuple(volume.spatial_shape)[::-1], _TO_LPS @ affine[:, [2, 1, 0, 3]], str(path))

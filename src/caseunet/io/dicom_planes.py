@@ -243,6 +243,10 @@ def _plane(path: Path, frame: int, frames: int, sources: list[Any]) -> Plane:
         raise ValueError(f"{name} has no {'Columns' if size[0] else 'Rows'}")
     number = find_value(sources, "InstanceNumber")
     thickness = find_value(sources, "SpacingBetweenSlices") or find_value(sources, "SliceThickness")
+    try:
+        thickness = None if thickness is None else float(thickness)
+    except ValueError as error:
+        raise ValueError(f"the SliceThickness of {name} is {thickness}, no number") from error
     return Plane(
         path=path,
         frame=frame,
@@ -252,7 +256,7 @@ def _plane(path: Path, frame: int, frames: int, sources: list[Any]) -> Plane:
         directions=numbers("ImageOrientationPatient", 6),
         spacing=(spacing[0], spacing[1]),
         size=(int(size[0]), int(size[1])),
-        thickness=None if thickness is None else float(thickness),
+        thickness=thickness,
         expected=0 if frames > 1 else int(find_value(sources, "ImagesInAcquisition") or 0),
         marks=marks,
     )
@@ -273,7 +277,8 @@ def _most_at_one_place(planes: Sequence[Plane]) -> int:
     return max(Counter(plane.place for plane in planes).values())
 
 
-def _is_even(planes: Sequence[Plane]) -> bool:
+def is_stack(planes: Sequence[Plane]) -> bool:
+    """Whether slices lie at even distances, one at each."""
     try:
         fit_stack(planes)
     except ValueError:
@@ -288,7 +293,7 @@ def _helps(before: Sequence[Plane], after: Sequence[Sequence[Plane]]) -> bool:
     most = _most_at_one_place(before)
     if most > 1:
         return len(after) <= most and max(map(_most_at_one_place, after)) < most
-    return not _is_even(before) and all(len(part) > 1 and _is_even(part) for part in after)
+    return not is_stack(before) and all(len(part) > 1 and is_stack(part) for part in after)
 
 
 def _by_folder(planes: Sequence[Plane]) -> tuple[str, dict[str, list[Plane]]]:
@@ -360,9 +365,9 @@ def _check_alike(planes: Sequence[Plane]) -> None:
         ValueError: one has another; names it.
     """
     for what, values in (
+        ("ImageOrientationPatient", [tuple(round(n, 2) for n in plane.directions) for plane in planes]),
         ("Rows × Columns", [plane.size for plane in planes]),
         ("PixelSpacing", [tuple(round(n, 3) for n in plane.spacing) for plane in planes]),
-        ("ImageOrientationPatient", [tuple(round(n, 2) for n in plane.directions) for plane in planes]),
     ):
         usual = Counter(values).most_common(1)[0][0]
         tolerance = {"PixelSpacing": 0.01 * max(usual), "ImageOrientationPatient": 0.02}.get(what, 0)

@@ -250,17 +250,25 @@ def write_labels(path: Path, labels: np.ndarray, geometry: Geometry) -> None:
     """
     import SimpleITK
 
+    image = labels_image(labels, geometry)
+    with written_whole(path) as temporary:
+        try:
+            SimpleITK.WriteImage(image, temporary, useCompression=True)
+        except RuntimeError as error:
+            raise UserError(f"{path}: cannot be written: {_reason(error)}") from error
+
+
+def labels_image(labels: np.ndarray, geometry: Geometry) -> Any:
+    """Canonical labels (S, H, W) as an image of SimpleITK in the source's place."""
+    import SimpleITK
+
     image = SimpleITK.GetImageFromArray(to_source(labels, geometry).transpose(2, 1, 0))
     affine = _TO_RAS @ np.asarray(geometry.affine)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     image.SetSpacing(spacing.tolist())
     image.SetDirection((affine[:3, :3] / spacing).ravel().tolist())
     image.SetOrigin(affine[:3, 3].tolist())
-    with written_whole(path) as temporary:
-        try:
-            SimpleITK.WriteImage(image, temporary, useCompression=True)
-        except RuntimeError as error:
-            raise UserError(f"{path}: cannot be written: {_reason(error)}") from error
+    return image
 
 
 def _open(path: Path) -> tuple[Any, Geometry]:

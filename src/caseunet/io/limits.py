@@ -31,8 +31,17 @@ def check_declared_size(path: Path, declared: int, compressed: bool) -> None:
             f"{path}: its header declares {declared:,} bytes of pixels, but the file has {size:,} bytes"
             f"{', compressed' if compressed else ''}: it is truncated, or its header is damaged."
         )
+    check_free_memory(path, declared)
+
+
+def check_free_memory(path: Path, needed: int) -> None:
+    """Make sure that this machine can take so many bytes.
+
+    Raises:
+        UserError: they are more than the free memory.
+    """
     free = psutil.virtual_memory().available
-    if declared > free:
+    if needed > free:
         raise UserError(
-            f"{path}: its pixels need {declared / 2**30:.1f} GiB of memory; {free / 2**30:.1f} GiB are free here."
+            f"{path}: its pixels need {needed / 2**30:.1f} GiB of memory; {free / 2**30:.1f} GiB are free here."
         )

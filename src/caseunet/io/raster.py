@@ -1,5 +1,6 @@
 """PNG, JPEG, TIFF, BMP and GIF images: colour or grey in, masks with a palette out."""
 
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 
 from caseunet.errors import UserError
 from caseunet.files import written_whole
-from caseunet.io.limits import check_declared_size
+from caseunet.io.limits import check_declared_size, check_free_memory
 from caseunet.io.quiet import quiet
 from caseunet.io.values import as_integers, whole_numbers
 from caseunet.types import Color, Geometry, Mask, Picture
@@ -27,6 +28,17 @@ EXIF_ORIENTATION = 274
 BITS_PER_SAMPLE = 258
 PHOTOMETRIC, MIN_IS_WHITE = 262, 0
 SUBFILE_TYPE, REDUCED, TRANSPARENCY = 254, 1, 4
+
+MAX_PIXELS = 2**29
+"""Of an image: 23,000×23,000, whatever a file may claim."""
+
+PIXEL_BYTES = 4
+"""That Pillow takes for a pixel, at most."""
+
+AT_ONCE = 2**22
+"""Pixels that are turned from Pillow's order into ours together."""
+
+_LIMIT = threading.Lock()
 
 WIDENING = 257
 """By which programs multiply 8-bit values to fill 16 bits."""
@@ -74,12 +86,12 @@ def read_image(path: Path, channels: int, nan: float | None = None) -> Picture:
         remarks = _load(path, image)
         if image.mode == "CMYK":
             remarks.append("its CMYK colours were turned into RGB without a colour profile")
-        if image.has_transparency_data and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
+        if image.has_transparency_data and np.asarray(image.convert("RGBA").getchannel("A")).min() < 255:
             remarks.append("its transparency is left out, so that hidden pixels count")
         if channels == 3:
-            pixels = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+            pixels = _as_array(image if image.mode == "RGB" else image.convert("RGB"))
         elif image.mode in _GREY:
-            pixels = np.asarray(image)[None]
+            pixels = _as_array(image)
         else:
             pixels, remark = _as_grey(path, image)
             remarks += [remark] if remark else []
@@ -89,7 +101,9 @@ def read_image(path: Path, channels: int, nan: float | None = None) -> Picture:
         pixels = as_integers(pixels, path, nan)
     if _is_widened(pixels):
         pixels, remarks = (pixels // WIDENING).astype(np.uint8), [*remarks, WIDENED]
-    return Picture(pixels[None].copy(), Geometry(shape=pixels.shape[-2:], remarks=tuple(remarks)))
+    return Picture(
+        np.require(pixels[None], requirements=["C", "W"]), Geometry(shape=pixels.shape[-2:], remarks=tuple(remarks))
+    )
 
 
 def _as_grey(path: Path, image: Image.Image) -> tuple[np.ndarray, str]:
@@ -224,9 +238,41 @@ def _open(path: Path) -> Image.Image:
         raise UserError(f"{path}: no such file.")
     with _explained(path, "cannot be read as an image"):
         try:
-            return Image.open(path, formats=FORMATS)
+            image = _open_any_size(path)
         except UnidentifiedImageError as error:
             raise ValueError(f"it is none of {', '.join(FORMATS)}, or its header is damaged") from error
+        if image.width * image.height > MAX_PIXELS:
+            raise ValueError(
+                f"it has {image.height}×{image.width} pixels; at most {MAX_PIXELS / 1e6:,.0f} million are read. Cut it "
+                "into parts"
+            )
+    return image
+
+
+def _open_any_size(path: Path) -> Image.Image:
+    """Pillow's own limit, which can only be changed for the whole process, is below what scanners of slides make."""
+    with _LIMIT:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(path, formats=FORMATS)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _as_array(image: Image.Image) -> np.ndarray:
+    """(C, H, W) of an image, some rows after another: to turn all at once would take its memory three times."""
+    step = max(1, AT_ONCE // image.width)
+    bands = (image.crop((0, row, image.width, min(row + step, image.height))) for row in range(0, image.height, step))
+    pixels, row = None, 0
+    for band in bands:
+        part = np.asarray(band)
+        part = part[None] if part.ndim == 2 else part.transpose(2, 0, 1)
+        if pixels is None:
+            pixels = np.empty((len(part), image.height, image.width), part.dtype)
+        pixels[:, row : row + part.shape[1]] = part
+        row += part.shape[1]
+    assert pixels is not None
+    return pixels
 
 
 def _load(path: Path, image: Image.Image) -> list[str]:
@@ -238,11 +284,12 @@ def _load(path: Path, image: Image.Image) -> list[str]:
     remark = _choose_page(path, image)
     if image.info.get("compression") not in _FAR:
         check_declared_size(path, _least_bytes(image), compressed=True)
+    check_free_memory(path, image.width * image.height * (PIXEL_BYTES + len(image.getbands())))
     with _explained(path, "its pixels cannot be read; the file is truncated or damaged"):
         if image.mode in _COLOR and _bits(image) > 8:
             raise UserError(f"{path}: has {_bits(image)} bits in each colour; expected 8. Save it with 8.")
         if image.format == "PNG":
-            with Image.open(path) as again:
+            with _open_any_size(path) as again:
                 again.verify()  # the checksums, which decoding does not look at
         image.load()
         turned = image.getexif().get(EXIF_ORIENTATION, 1)

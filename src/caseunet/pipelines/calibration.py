@@ -8,7 +8,7 @@ import torch
 
 from caseunet.bundle import Cleaning, Quality, UsualRange, ValidatedCase
 from caseunet.data.store import Prepared
-from caseunet.data.transforms import Stack, raised_in_slabs
+from caseunet.data.transforms import Stack
 from caseunet.inference.cleaning import clean
 from caseunet.inference.confidence import ConfidenceMeter, StructureConfidence
 from caseunet.inference.fingerprint import found_features, image_features, outside, usual_ranges
@@ -271,9 +271,9 @@ def segment_case(
         def look(group: Group) -> None:
             first = group.slices.start - start  # noqa: B023  (called at once)
             for meter, temperature in zip(meters, temperatures, strict=True):  # noqa: B023
-                meter.add((group.logits / temperature).softmax(1), first)
-            row = 0
-            for maps in raised_in_slabs(group.logits, whole.placement.box_size):
+                meter.add((group.logits / temperature).softmax(1), first, group.first, group.height)
+            row = group.box[0] - whole.placement.box[0]
+            for maps in group.raised():
                 ids = ids_in_box[first : first + len(maps), row : row + maps.shape[2]]  # noqa: B023
                 row += maps.shape[2]
                 chosen = (draw.random(ids.shape) < share) & (ids != IGNORE)  # noqa: B023

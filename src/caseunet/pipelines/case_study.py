@@ -14,7 +14,9 @@ from caseunet.evaluation.summary import EvaluationSummary
 from caseunet.files import read_model
 from caseunet.pipelines.candidates import open_candidate
 from caseunet.pipelines.cases_to_show import choose_cases, named_cases, study_rows
-from caseunet.pipelines.references import cut_references, open_references, pairs_of
+from caseunet.pipelines.references import cut_references, named_by, open_references, pairs_of, with_grids
+from caseunet.pipelines.shared_classes import share_classes
+from caseunet.pipelines.unpacking import unpacked_all
 from caseunet.progress import Display
 
 
@@ -80,15 +82,24 @@ def case_study(
         plan=None if source.plan is None else Path(source.plan),
         plane=source.plane,
     )
-    truth = open_references(Path(source.references), config)
-    candidates = [open_candidate(Path(model.folder), model.name, truth.dataset) for model in summary.models]
-    truth = cut_references(truth, candidates, config)
-    shown = [case for case in truth.labelled if case in {item.case for item in chosen}]
-    gone = [item.case for item in chosen if item.case not in shown]
-    if gone:
-        raise UserError(f"{source.references}: the case {gone[0]} of the report is there no more.")
-    pairs = [pair for candidate in candidates for pair in pairs_of(truth, candidate, shown, source.ranges)]
-    rows = study_rows(truth, pairs, chosen, summary, report.cases, display or Display())
+    folders = [Path(model.folder) for model in summary.models]
+    with unpacked_all((Path(source.references), *folders)) as (opened, *opened_folders):
+        labels = None if source.labels is None else Path(source.labels)
+        truth = open_references(opened, config, labels)
+        candidates = [
+            open_candidate(opened_folder, model.name, truth.dataset, labels, config.workers)
+            for opened_folder, model in zip(opened_folders, summary.models, strict=True)
+        ]
+        truth = with_grids(named_by(truth, candidates)[0], candidates)
+        truth = cut_references(truth, candidates, config)
+        codings = {c.name: None if c.coding is None else c.coding.label_map for c in candidates}
+        shared = share_classes(truth.label_map, codings, source.references)
+        shown = [case for case in truth.labelled if case in {item.case for item in chosen}]
+        gone = [item.case for item in chosen if item.case not in shown]
+        if gone:
+            raise UserError(f"{source.references}: the case {gone[0]} of the report is there no more.")
+        pairs = [pair for candidate in candidates for pair in pairs_of(truth, candidate, shown, source.ranges, shared)]
+        rows = study_rows(truth, pairs, chosen, summary, report.cases, display or Display())
     figure = draw_case_study(rows, [model.name for model in summary.models], summary.label_map.labels, fill)
     save_figure(figure, out)
     return len(rows)

@@ -10,7 +10,7 @@ import pandas as pd
 from caseunet.errors import UserError, did_you_mean
 from caseunet.evaluation.case_study import draw_case_study
 from caseunet.evaluation.case_study_row import StudyRow
-from caseunet.evaluation.evaluator import Pair, slices_in, usable_ids
+from caseunet.evaluation.evaluator import Pair, Reference, slices_in, usable_ids
 from caseunet.evaluation.figures import display_range, to_png
 from caseunet.evaluation.report import ShownCase
 from caseunet.evaluation.rows import BACKGROUND
@@ -18,12 +18,15 @@ from caseunet.evaluation.summary import EvaluationSummary
 from caseunet.io.geometry import edge_letters
 from caseunet.pipelines.references import References
 from caseunet.progress import Display
+from caseunet.sources import SourceCase
 from caseunet.sources.reading import read_repaired_image
-from caseunet.types import Picture, Ranges
+from caseunet.types import Geometry, Ranges
 
 WORST = 4
 """Of the worst cases, how many a report shows."""
 ORDINALS = ("worst", "2nd worst", "3rd worst", "4th worst")
+DARK = 0.12
+"""Grey that masks without an image are drawn on."""
 MOST_SCORES = 4
 """Structures whose scores stand under a picture."""
 
@@ -117,19 +120,20 @@ def study_rows(
             own = {pair.model: pair for pair in pairs if pair.case == item.case}
             case = truth.labelled[item.case]
             reference = next(iter(own.values())).read_reference()
-            predictions = [usable_ids(own[model.name], reference, len(truth.label_map))[0] for model in summary.models]
+            predictions = [
+                usable_ids(own[model.name], reference, len(summary.label_map))[0] for model in summary.models
+            ]
             ranges = next(iter(own.values())).ranges
             number = slice_to_show(reference.ids, predictions, ranges) if item.slice is None else item.slice
             if number >= len(reference.ids):
                 raise UserError(f"{item.case}: has slices 0 to {len(reference.ids) - 1}; there is no {number}.")
-            picture = read_repaired_image(truth.layout, case, truth.dataset)
             volume = item.slice is None and len(reference.ids) > 1
-            spacing = picture.geometry.spacing or (1.0, 1.0, 1.0)
+            spacing = reference.image.spacing or (1.0, 1.0, 1.0)
             rows.append(
                 StudyRow(
                     heading=item.heading,
-                    caption=item.case if len(reference.ids) == 1 else f"{item.case}, {_slice_name(picture, number)}",
-                    image=display_range(picture.pixels[number], summary.source.window),
+                    caption=_caption(truth, item.case, number, reference),
+                    image=_image(truth, case, number, reference.ids.shape[1:], summary),
                     reference=reference.ids[number],
                     predictions=tuple(ids[number] for ids in predictions),
                     scores=tuple(_scores(cases, model.name, item, summary, volume) for model in summary.models),
@@ -140,11 +144,26 @@ def study_rows(
     return rows
 
 
-def _slice_name(picture: Picture, number: int) -> str:
+def _caption(truth: References, case: str, number: int, reference: Reference) -> str:
+    """What is seen."""
+    place = "" if len(reference.ids) == 1 else f", {_slice_name(reference.image, number)}"
+    return f"{case}{place}" if truth.has_images else f"{case}{place} (no image)"
+
+
+def _image(
+    truth: References, case: SourceCase, number: int, shape: tuple[int, ...], summary: EvaluationSummary
+) -> np.ndarray:
+    """A slice as it is shown; dark where there are masks alone."""
+    if not truth.has_images:
+        return np.full(shape, DARK)
+    picture = read_repaired_image(truth.layout, case, truth.dataset)
+    return display_range(picture.pixels[number], summary.source.window)
+
+
+def _slice_name(geometry: Geometry, number: int) -> str:
     """ "slice 7"; of another plane than the axial also that, and what lies on the left and right of its picture."""
-    plane = picture.geometry.plane
-    left, _, right, _ = edge_letters(plane)
-    return f"slice {number}" if plane == "axial" else f"{plane} slice {number} ({left}–{right})"
+    left, _, right, _ = edge_letters(geometry.plane)
+    return f"slice {number}" if geometry.plane == "axial" else f"{geometry.plane} slice {number} ({left}–{right})"
 
 
 def draw_cases(
@@ -178,11 +197,13 @@ def _scores(cases: pd.DataFrame, model: str, item: Chosen, summary: EvaluationSu
     if item.slice is not None:
         rows = rows[rows["slice"] == item.slice]
     known = rows.dropna(subset=[summary.ranked])
+    if len(known) > MOST_SCORES:
+        known = known.sort_values(summary.ranked, kind="stable")
     label = ("volume " if volume else "") + summary.columns[summary.ranked].label
     if known.empty:
         return f"{label} –"
     lines = [f"{name} {value:.3f}" for name, value in zip(known["structure"], known[summary.ranked], strict=True)]
     if len(lines) == 1 and len(summary.structures) == 1:
         return f"{label} {known[summary.ranked].iloc[0]:.3f}"
-    more = [f"… and {len(lines) - MOST_SCORES} more"] if len(lines) > MOST_SCORES else []
+    more = [f"… and {len(lines) - MOST_SCORES} higher ones"] if len(lines) > MOST_SCORES else []
     return "\n".join([f"{label}: {lines[0]}", *lines[1:MOST_SCORES], *more])

@@ -8,7 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from caseunet.bundle import PREVIEW, Bundle, Member, Score, add_validation, load_bundle, save_bundle
+from caseunet.bundle import (
+    PREVIEW,
+    Bundle,
+    BundleInfo,
+    Member,
+    Score,
+    TrainingData,
+    add_validation,
+    load_bundle,
+    save_bundle,
+)
 from caseunet.config import Config, load_config
 from caseunet.data.store import Prepared
 from caseunet.errors import UserError
@@ -114,9 +124,11 @@ def _save_ensemble(folder: Path, bundles: list[Bundle]) -> None:
             raise UserError(f"{bundle.folder}: was trained on other data than {bundles[0].folder}.")
     infos = [bundle.info for bundle in bundles]
     members = tuple(
-        Member(preprocessing=info.preprocessing, training_data=info.training_data, validation=info.validation)
+        Member(preprocessing=info.preprocessing, training_data=_without_pictures(info), validation=info.validation)
         for info in infos
     )
+    images = {image.case: image for info in infos for image in info.training_data.images}
+    alike = [info.training_data.alike_from for info in infos if info.training_data.alike_from is not None]
     preview = bundles[0].folder / PREVIEW
     hashes = sorted({h for info in infos for h in info.training_data.image_hashes})
     save_bundle(
@@ -131,7 +143,14 @@ def _save_ensemble(folder: Path, bundles: list[Bundle]) -> None:
         preprocessing=first.preprocessing,
         label_map=first.label_map,
         training_data=first.training_data.model_copy(
-            update={"fold": None, "cases": len(hashes), "image_hashes": tuple(hashes)}
+            update={
+                "fold": None,
+                "cases": len(hashes),
+                "image_hashes": tuple(hashes),
+                "images": tuple(images[case] for case in sorted(images)),
+                "alike_from": max(alike, default=None),
+                "stored": tuple(values for info in infos for values in info.training_data.stored)[:: len(infos)],
+            }
         ),
         validation=Score(
             protocol=PROTOCOL + first.validation.protocol,
@@ -149,6 +168,14 @@ def _save_ensemble(folder: Path, bundles: list[Bundle]) -> None:
         if all(info.quality is not None for info in infos)
         else None,
         code_version=version("caseunet"),
+    )
+
+
+def _without_pictures(info: BundleInfo) -> TrainingData:
+    """The data of a network; pictures of its images are kept once, for all networks together."""
+    data = info.training_data
+    return data.model_copy(
+        update={"images": tuple(image.model_copy(update={"likeness": "", "sketch": ""}) for image in data.images)}
     )
 
 

@@ -11,6 +11,7 @@ from typing import Literal
 import psutil
 import torch
 
+from caseunet.io import dicom_file
 from caseunet.pipelines.demo import PACKAGE
 
 GIB = 1024**3
@@ -51,12 +52,33 @@ def examine(folder: Path = Path(".")) -> list[Finding]:
         ),
         _gpu(),
         _engines(),
+        _decoders(),
     ]
     if importlib.util.find_spec(PACKAGE):
         findings.append(Finding("ok", "demo data", "LiTS volume 117 is installed"))
     else:
         findings.append(Finding("note", "demo data", 'not installed; "caseunet demo --synthetic" works without it'))
     return findings
+
+
+def _decoders() -> Finding:
+    """Which compressed DICOM can be read."""
+    from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLosslessSV1, JPEGLSLossless, RLELossless
+
+    names = {
+        "JPEG": JPEGBaseline8Bit,
+        "JPEG lossless": JPEGLosslessSV1,
+        "JPEG-LS": JPEGLSLossless,
+        "JPEG 2000": JPEG2000Lossless,
+        "HTJ2K": dicom_file.HTJ2K[0],
+        "RLE": RLELossless,
+    }
+    known = [name for name, syntax in names.items() if dicom_file.can_decode(syntax)]
+    text = ", ".join(known) + " can be read"
+    missing = [name for name in names if name not in known]
+    if missing:
+        text += f"; for {' and '.join(missing)}: {dicom_file.advice(names[missing[0]])}"
+    return Finding("note" if "JPEG lossless" in missing else "ok", "compressed DICOM", text)
 
 
 def _engines() -> Finding:

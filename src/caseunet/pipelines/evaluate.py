@@ -13,6 +13,7 @@ from caseunet.data.folds import fold_of, read_split
 from caseunet.errors import UserError
 from caseunet.evaluation.comparison import Difference, compare
 from caseunet.evaluation.evaluator import Pair, Scored, scope_text, score
+from caseunet.evaluation.lesion_names import find_lesions
 from caseunet.evaluation.protocols import PROTOCOLS
 from caseunet.evaluation.protocols.base import Options, Protocol
 from caseunet.evaluation.report import write_report
@@ -21,7 +22,16 @@ from caseunet.evaluation.summary import EvaluationSummary, Remark, ScoredModel, 
 from caseunet.files import check_output_folder, output_folder
 from caseunet.pipelines.candidates import Candidate, check_folders, model_names, open_candidate
 from caseunet.pipelines.cases_to_show import choose_cases, draw_cases
-from caseunet.pipelines.references import References, cut_references, open_references, pairs_of
+from caseunet.pipelines.references import (
+    References,
+    cut_references,
+    named_by,
+    open_references,
+    pairs_of,
+    with_grids,
+)
+from caseunet.pipelines.shared_classes import SharedClasses, share_classes
+from caseunet.pipelines.unpacking import in_archive, unpacked_all
 from caseunet.progress import Display, counted
 from caseunet.types import BY_BLOCKS, LabelMap, Ranges, Split
 from caseunet.workers import LostWorkerError, run_all
@@ -53,13 +63,16 @@ def evaluate(
     config: PrepareConfig | None = None,
     overwrite: bool = False,
     title: str = "Segmentation report",
+    labels: str | Path | None = None,
+    lesions: Sequence[str] | None = None,
     display: Display | None = None,
 ) -> Evaluation:
     """Score predictions against references in source geometry and write cases.csv, summary.json and report.html.
 
     Args:
-        predictions: folder written by ``predict``, or masks of another tool, named as the references' cases.
-        references: the raw data set with the masks.
+        predictions: folder written by ``predict``, or masks of another tool, named as the references' cases: a folder,
+            a zip, or a single file. A folder per case may hold a file per structure.
+        references: the raw data set with the masks, or masks alone in the same forms.
         out: folder to write.
         protocol: how to count; by default "volumes" for CT and MRI, else "slices".
         compared: predictions of other models, to be compared with the first on the same cases.
@@ -72,17 +85,20 @@ def evaluate(
         config: layout, groups and repair plan of ``references``, as they were prepared.
         overwrite: replace an earlier report at ``out``.
         title: of the report.
+        labels: a labels.json that says what the values of the references' masks mean.
+        lesions: the structures whose components are lesions; those with such names if not given.
         display: what a person sees.
 
     Raises:
-        UserError: a reference is missing or unreadable, no prediction can be used, or the classes differ.
+        UserError: a reference is missing or unreadable, no prediction can be used, or no class is shared.
     """
     predictions, references, out = Path(predictions), Path(references), Path(out)
     split, run = None if split is None else Path(split), None if run is None else Path(run)
+    labels = None if labels is None else Path(labels)
     config, display = config or PrepareConfig(), display or Display()
     Options(tolerance)  # says at once what is wrong with it
     folders = [predictions, *map(Path, compared)]
-    inputs = [*folders, references, *filter(None, (split, run, config.plan))]
+    inputs = [*folders, references, *filter(None, (split, run, labels, config.plan))]
     check_output_folder(out, KIND, inputs, overwrite)
     if fold is not None and split is None:
         raise UserError("A fold is one of a split: name its splits.json with --split too.")
@@ -90,55 +106,72 @@ def evaluate(
         raise UserError(f"{run}: is no training run (metrics.csv is missing).")
     check_folders(folders)
     factory = None if protocol is None else PROTOCOLS.get(protocol)  # an unknown name is told before the masks are read
-    truth = open_references(references, config)
-    candidates = [
-        open_candidate(folder, name, truth.dataset) for folder, name in zip(folders, model_names(folders), strict=True)
-    ]
-    truth = cut_references(truth, candidates, config)
-    if fold is None:
-        fold = next((c.info.fold for c in candidates if c.info is not None and c.info.fold is not None), 0)
-    parts = None if split is None else read_split(split)
-    ranges = None if parts is None or split is None else fold_of(parts, fold, split).val
-    scope = _scope(truth, candidates, ranges)
-    in_mm = _in_mm(truth, scope)
-    volumes = truth.dataset.modality in ("ct", "mr")
-    factory = factory or PROTOCOLS.get("volumes" if volumes else "slices")
-    chosen = factory(Options(tolerance, "mm" if in_mm else "px"))
-    structures = chosen.structures(truth.label_map)
+    with unpacked_all((references, *folders)) as (opened, *opened_folders):
+        truth = open_references(opened, config, labels)
+        candidates = [
+            open_candidate(folder, name, truth.dataset, labels, config.workers)
+            for folder, name in zip(opened_folders, model_names(folders), strict=True)
+        ]
+        truth, remark = named_by(truth, candidates)
+        truth = cut_references(with_grids(truth, candidates), candidates, config)
+        shared = share_classes(
+            truth.label_map,
+            {c.name: None if c.coding is None else c.coding.label_map for c in candidates},
+            str(references),
+        )
+        if fold is None:
+            fold = next((c.info.fold for c in candidates if c.info is not None and c.info.fold is not None), 0)
+        parts = None if split is None else read_split(split)
+        ranges = None if parts is None or split is None else fold_of(parts, fold, split).val
+        scope = _scope(truth, candidates, ranges)
+        in_mm = _in_mm(truth, scope)
+        volumes = truth.dataset.modality in ("ct", "mr")
+        factory = factory or PROTOCOLS.get("volumes" if volumes else "slices")
+        of_lesions = _lesions(truth, shared, lesions)
+        chosen = factory(Options(tolerance, "mm" if in_mm else "px", of_lesions))
+        structures = chosen.structures(shared.label_map)
 
-    pairs = [pair for candidate in candidates for pair in pairs_of(truth, candidate, scope, ranges)]
-    scored = _score(pairs, chosen, truth.label_map, in_mm, config.workers, display)
-    _check_usable(candidates, scored)
-    cases = pd.DataFrame([row for item in scored for row in item.rows])
-    chosen.check(cases)
-    lesions = pd.DataFrame([row for item in scored for row in item.lesions])
-    of_model = {c.name: cases[cases["model"] == c.name] for c in candidates}
-    summary = EvaluationSummary(
-        code_version=version("caseunet"),
-        protocol=chosen.name,
-        text=chosen.text,
-        structures=dict(structures),
-        label_map=truth.label_map,
-        columns=dict(chosen.columns),
-        scope=scope_text(ranges, fold, len(scope)),
-        cases=len(scope),
-        not_asked=() if ranges is not None else tuple(sorted(set(truth.labelled) - set(scope))),
-        ranked=chosen.ranked,
-        chief=tuple(chosen.chief),
-        models=tuple(_scored_model(candidate, scored, parts, fold) for candidate in candidates),
-        numbers=tuple(number for rows in of_model.values() for number in chosen.conclude(rows, structures)),
-        comparison=_compared(cases, chosen) if compared else (),
-        source=_source(truth, references, candidates, config, ranges if parts and parts.by == BY_BLOCKS else None),
-        facts=(*_facts(truth, references, candidates), *_left_out(cases)),
-    )
-    shown = choose_cases(cases, chosen.ranked)
-    pictures = draw_cases(truth, pairs, shown, summary, cases, display)
+        pairs = [pair for candidate in candidates for pair in pairs_of(truth, candidate, scope, ranges, shared)]
+        scored = _score(pairs, chosen, shared.label_map, in_mm, config.workers, display)
+        _check_usable(candidates, scored)
+        cases = pd.DataFrame([row for item in scored for row in item.rows])
+        chosen.check(cases)
+        components = pd.DataFrame([row for item in scored for row in item.lesions])
+        of_model = {c.name: cases[cases["model"] == c.name] for c in candidates}
+        summary = EvaluationSummary(
+            code_version=version("caseunet"),
+            protocol=chosen.name,
+            text=chosen.text,
+            structures=dict(structures),
+            label_map=shared.label_map,
+            columns=dict(chosen.columns),
+            scope=scope_text(ranges, fold, len(scope)),
+            cases=len(scope),
+            not_asked=() if ranges is not None else tuple(sorted(set(truth.labelled) - set(scope))),
+            only_reference=shared.only_reference,
+            notes=tuple(filter(None, (remark, *shared.notes))),
+            ranked=chosen.ranked,
+            chief=tuple(chosen.chief),
+            models=tuple(
+                _scored_model(candidate, folder, scored, parts, fold, shared)
+                for candidate, folder in zip(candidates, folders, strict=True)
+            ),
+            numbers=tuple(number for rows in of_model.values() for number in chosen.conclude(rows, structures)),
+            comparison=_compared(cases, chosen) if compared else (),
+            source=_source(
+                *(truth, references, candidates, config, labels),
+                ranges if parts and parts.by == BY_BLOCKS else None,
+            ),
+            facts=(*_facts(truth, references, candidates, folders), *_left_out(cases)),
+        )
+        shown = choose_cases(cases, chosen.ranked)
+        pictures = draw_cases(truth, pairs, shown, summary, cases, display)
     with (
         output_folder(out, KIND, inputs, overwrite) as folder,
         display.stage("writing the report", 1) as stage,
     ):
         curves = None if run is None else run / "metrics.csv"
-        write_report(folder, title, cases, lesions if len(lesions) else None, summary, pictures, curves)
+        write_report(folder, title, cases, components if len(components) else None, summary, pictures, curves)
         stage.advance(1)
     return Evaluation(summary, cases, out / "report.html")
 
@@ -157,6 +190,19 @@ def _scope(truth: References, candidates: list[Candidate], ranges: dict[str, Ran
         return [case for case in labelled if case in ranges]
     asked = [candidate.asked for candidate in candidates if candidate.asked is not None]
     return [case for case in labelled if not asked or any(case in cases for cases in asked)]
+
+
+def _lesions(truth: References, shared: SharedClasses, told: Sequence[str] | None) -> tuple[str, ...]:
+    """The scored structures that are lesions: as told, as labels.json says, or by their names.
+
+    Raises:
+        UserError: one that was told is not scored.
+    """
+    structures = shared.label_map.structures
+    if told is None and truth.lesions is not None:
+        wanted = {name.casefold() for name in truth.lesions}
+        told = [name for name in structures if name.casefold() in wanted]
+    return find_lesions(structures, told)
 
 
 def _in_mm(truth: References, scope: list[str]) -> bool:
@@ -196,20 +242,26 @@ def _check_usable(candidates: list[Candidate], scored: list[Scored]) -> None:
             )
 
 
-def _scored_model(candidate: Candidate, scored: list[Scored], split: Split | None, fold: int) -> ScoredModel:
+def _scored_model(
+    candidate: Candidate, folder: Path, scored: list[Scored], split: Split | None, fold: int, shared: SharedClasses
+) -> ScoredModel:
     own = [item for item in scored if item.pair.model == candidate.name]
 
     def told(status: str) -> tuple[Remark, ...]:
-        return tuple(Remark(case=i.pair.case, text=i.text) for i in own if i.status == status and i.text)
+        found = [item for item in own if item.status == status and item.text]
+        return tuple(
+            Remark(case=item.pair.case, text=in_archive(item.text, candidate.folder, folder)) for item in found
+        )
 
     info = candidate.info
     return ScoredModel(
         name=candidate.name,
-        folder=str(candidate.folder.resolve()),
+        folder=str(folder.resolve()),
         bundle="" if info is None else f"{info.bundle} (weights {info.bundle_hash})",
         missing=told(MISSING),
         unusable=told(UNUSABLE),
         extra=candidate.extra,
+        only_prediction=shared.only_prediction.get(candidate.name, ()),
         remarks=told(SCORED),
         caution=_caution(candidate, {item.pair.case for item in own}, split, fold),
     )
@@ -226,6 +278,12 @@ def _caution(candidate: Candidate, scored: set[str], split: Split | None, fold: 
         cautions.append(
             f"The model was trained on {len(seen)} of the {counted(len(scored), 'scored case')}, {seen[0]} among them. "
             "The scores do not show how well it does on new images."
+        )
+    alike = [] if predicted is None else [c for c in predicted.cases if c.looks_like and c.id in scored]
+    if alike:
+        cautions.append(
+            f"{counted(len(alike), 'scored case')} may be known from training: {alike[0].id} {alike[0].seen}. The "
+            "scores may flatter."
         )
     if predicted is not None and predicted.out_of_fold:
         cautions.append(
@@ -247,6 +305,7 @@ def _source(
     root: Path,
     candidates: list[Candidate],
     config: PrepareConfig,
+    labels: Path | None,
     ranges: dict[str, Ranges] | None,
 ) -> Source:
     window = next((c.info.window for c in candidates if c.info is not None and c.info.window is not None), None)
@@ -255,6 +314,7 @@ def _source(
         layout=truth.dataset.format,
         modality=truth.dataset.modality,
         plan=None if config.plan is None else str(config.plan.resolve()),
+        labels=None if labels is None else str(labels.resolve()),
         group=config.group,
         plane=truth.plane,
         images=config.images,
@@ -265,21 +325,28 @@ def _source(
     )
 
 
-def _facts(truth: References, references: Path, candidates: list[Candidate]) -> tuple[tuple[str, str], ...]:
+def _facts(
+    truth: References, references: Path, candidates: list[Candidate], folders: Sequence[Path]
+) -> tuple[tuple[str, str], ...]:
     facts = []
-    for candidate in candidates:
+    for candidate, folder in zip(candidates, folders, strict=True):
         several = f" of {candidate.name}" if len(candidates) > 1 else ""
-        facts.append((f"predictions{several}", str(candidate.folder)))
+        facts.append((f"predictions{several}", str(folder)))
         if candidate.info is not None:
             info = candidate.info
             facts.append((f"bundle{several}", f"{info.bundle} (weights {info.bundle_hash})"))
             facts.append((f"engine{several}", f"{info.engine} on {info.device}"))
     return (
         *facts,
-        ("references", f"{references} (layout {truth.dataset.format})"),
+        ("references", f"{references} ({_layout_text(truth)})"),
+        *(("left out", finding.text) for finding in truth.dataset.findings if not truth.has_images),
         ("licence of the data", truth.dataset.licence or "not stated"),
         ("caseunet", version("caseunet")),
     )
+
+
+def _layout_text(truth: References) -> str:
+    return f"layout {truth.dataset.format}" if truth.has_images else "masks alone, no images"
 
 
 def _left_out(cases: pd.DataFrame) -> tuple[tuple[str, str], ...]:

@@ -292,7 +292,8 @@ def _of_file(path: Path, display: Display) -> list[Input]:
 
 def _about(path: Path, error: str) -> str:
     """What was said of a folder, said of the only file that was looked at."""
-    return f"{path}: " + error.removeprefix(f"{path}: ").removeprefix(f"{path.parent}: ")
+    told = error.removeprefix(f"{path}: ").removeprefix(f"{path.parent}: ")
+    return f"{path}: " + told.removeprefix("none of its DICOM files can be read; the first: ")
 
 
 def _in_folder(

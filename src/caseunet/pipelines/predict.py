@@ -15,7 +15,9 @@ from caseunet.config import PredictionOutputs, PredictionSettings
 from caseunet.data.folds import fold_of, read_split
 from caseunet.errors import UserError
 from caseunet.files import PARTIAL, is_output, output_folder, unfinished_folder, write_json, write_text
+from caseunet.inference.image_kind import MaskGivenError
 from caseunet.inference.predictor import Predictor
+from caseunet.inference.quality import list_limits
 from caseunet.pipelines.inputs import Channels, Input, find_inputs
 from caseunet.pipelines.predict_case import Work, predict_case
 from caseunet.pipelines.predictions import (
@@ -122,15 +124,17 @@ def predict(
             for case in (case for case in before if case not in kept):
                 _remove(folder, case)  # even if the image is damaged now: its old mask would be taken for the new one's
             journal = Journal(folder, made, kept)
-            done, failed = _predict_all(work, cases, kept, journal, budget, display)
+            done, failed, left_out = _predict_all(work, cases, kept, journal, budget, display)
             if not done:
                 several = f"None of {counted(len(cases), 'image')} could be segmented: " if len(cases) > 1 else ""
-                raise UserError(several + failed[0].error)
+                raise UserError(several + (*failed, *left_out)[0].error)
             result = PredictionsInfo(
                 **{name: getattr(made, name) for name in Made.model_fields},
                 cases=tuple(done),
                 failed=tuple(failed),
+                left_out=tuple(left_out),
                 look_first=look_first(done),
+                gate_limits=list_limits(info),
             )
             _write_tables(folder, result)
             journal.close(result)
@@ -230,11 +234,12 @@ def _predict_all(
     journal: Journal,
     budget: Budget,
     display: Display,
-) -> tuple[list[PredictedCase], list[FailedCase]]:
-    """Those that are done, in the order of ``cases``, and those that failed."""
+) -> tuple[list[PredictedCase], list[FailedCase], list[FailedCase]]:
+    """Those that are done, in the order of ``cases``, those that failed, and what looks like a mask."""
     earlier = {case.id: case for case in before}
     done: list[PredictedCase] = []
     failed: list[FailedCase] = []
+    left_out: list[FailedCase] = []
     skipped = 0
     with display.stage("predicting", len(cases), "case") as stage:
         for item in cases:
@@ -251,6 +256,10 @@ def _predict_all(
                 for remark in case.remarks:
                     display.say(f"  {item.path}: {remark}", "yellow")
                 done.append(case)
+            except MaskGivenError as error:
+                left_out.append(FailedCase(id=item.id, image=str(item.path), error=str(error)))
+                if len(cases) > 1:
+                    display.say(f"  left out: {error}", "yellow")
             except UserError as error:
                 failed.append(FailedCase(id=item.id, image=str(item.path), error=str(error)))
                 if len(cases) > 1:
@@ -260,7 +269,11 @@ def _predict_all(
     seen = [case.id for case in done if case.in_training]
     if seen:
         display.say(f"  the model was trained on {len(seen)} of these images, {seen[0]} among them", "yellow")
-    return done, failed
+    alike = [case for case in done if case.looks_like]
+    if alike:
+        text = f"{counted(len(alike), 'image')} may be known from training: {alike[0].id} {alike[0].seen}"
+        display.say(f"  {text}", "yellow")
+    return done, failed, left_out
 
 
 def _write_tables(folder: Path, result: PredictionsInfo) -> None:
@@ -272,7 +285,7 @@ def _write_tables(folder: Path, result: PredictionsInfo) -> None:
                 write_json(folder / f"{name}.json", rows)
                 write_text(folder / f"{name}.csv", _as_csv(rows))
     if result.outputs.overlay:
-        write_preview(folder, "Predictions", _preview(result), _facts(result))
+        write_preview(folder, "Predictions", _preview(result), _facts(result), result.gate_limits)
 
 
 def _as_csv(rows: Sequence[dict[str, Any]]) -> str:
@@ -291,16 +304,13 @@ def _preview(result: PredictionsInfo) -> list[PreviewCase]:
         PreviewCase(
             id=case.id,
             picture=case.others.get("overlay"),
-            predicted_dice=case.quality.predicted_dice if case.quality else None,
-            unusual=case.quality.reasons if case.quality and case.quality.unusual is not None else None,
+            quality=case.quality,
+            remarks=(*([case.seen] if case.seen else []), *case.remarks),
             measurements=case.measurements,
         )
         for case in cases
     ]
-    return shown + [
-        PreviewCase(id=case.id, picture=None, predicted_dice=None, unusual=None, measurements=(), error=case.error)
-        for case in result.failed
-    ]
+    return shown + [PreviewCase(id=case.id, picture=None, error=case.error) for case in result.failed]
 
 
 def _settings_text(settings: PredictionSettings) -> str:

@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -10,15 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-from caseunet.bundle import Quality
 from caseunet.config import PredictionOutputs
-from caseunet.data.grid import place
+from caseunet.data.grid import Placement, place
 from caseunet.data.transforms import case_standard
 from caseunet.errors import UserError
 from caseunet.files import content_hash, written_whole
 from caseunet.inference.cleaning import clean
 from caseunet.inference.confidence import ConfidenceMeter
 from caseunet.inference.fingerprint import LOOKED_AT, image_features
+from caseunet.inference.image_kind import check_kind, check_no_mask
 from caseunet.inference.measurements import Timeline, measure_volume, to_rows
 from caseunet.inference.overlay import case_sheet, overlaid
 from caseunet.inference.predictor import Group, Predictor, match_range, read_picture
@@ -28,6 +28,7 @@ from caseunet.inference.slices import Slices
 from caseunet.io import images, nifti, raster, video
 from caseunet.io.dicom_seg import Algorithm, write_segmentation
 from caseunet.io.geometry import voxel_steps
+from caseunet.io.likeness import identify
 from caseunet.pipelines.inputs import Input
 from caseunet.pipelines.predictions import PredictedCase
 from caseunet.types import Geometry, Picture
@@ -45,10 +46,20 @@ class Work:
 
 @dataclass(frozen=True)
 class _Identity:
-    """Hash of an image's files, whether training saw it, and the networks that may segment it (None: all)."""
+    """Of an image.
+
+    Attributes:
+        image_hash: of its files.
+        in_training: whether a network that segments it was trained on it, in this file or another.
+        training_case: that it is or looks like; None where there is none, or only the file is known.
+        looks_like: by what it looks like that case, without being the same.
+        voting: the networks that may segment it; None for all.
+    """
 
     image_hash: str
     in_training: bool
+    training_case: str | None
+    looks_like: str | None
     voting: list[int] | None
 
 
@@ -77,7 +88,7 @@ def predict_case(work: Work, item: Input, advance: Callable[[float], None]) -> P
         for path in written:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         if isinstance(error, UserError):
-            raise UserError(item.told(str(error))) from error
+            raise type(error)(item.told(str(error))) from error
         raise
 
 
@@ -86,27 +97,23 @@ def _predict_image(
 ) -> PredictedCase:
     predictor, info = work.predictor, work.predictor.info
     began = time.monotonic()
-    identity = _identity(work, item)
     picture = match_range(item.path, item.read(info.preprocessing, read_picture), info.preprocessing)
     item.check_spacing(picture.geometry.spacing, info.preprocessing)
+    if predictor.settings.check_image:
+        check_no_mask(picture.pixels, item.files[0], info.training_data)
+    identity = _identity(work, item, picture)
     pixels, geometry = picture.pixels, picture.geometry
     S, H, W = len(pixels), *pixels.shape[-2:]
     temperature = info.quality.temperature if info.quality else 1.0
-    meter = ConfidenceMeter(info.label_map, S)
     shares = Shares((S, H, W), len(info.label_map), temperature) if work.outputs.probabilities else None
 
     def look(group: Group) -> None:
-        if info.quality:
-            meter.add((group.logits / temperature).softmax(1), group.slices.start)
         if shares:
             shares.add(group)
-        advance(len(group.slices) / S)
+        advance(len(group.slices) * group.share / S)
 
     with closing(shares) if shares else nullcontext():
-        case = predictor.cut(pixels, geometry.spacing)
-        labels = predictor.label(case, None, identity.voting, look)
-        if info.quality and predictor.settings.clean:
-            clean(labels, info.quality.cleaning, info.label_map, voxel_steps(geometry))
+        labels, quality, doubts = segment_picture(predictor, picture, identity.voting, look)
         others = _write_shares(shares, item, geometry, work, written) if shares else {}
     remarks = geometry.remarks
     written.append(target)
@@ -134,14 +141,55 @@ def _predict_image(
         image=str(item.path),
         image_hash=identity.image_hash,
         in_training=identity.in_training,
+        training_case=identity.training_case,
+        looks_like=identity.looks_like,
         file=target.relative_to(work.folder).as_posix(),
         slices=S,
         seconds=round(time.monotonic() - began, 3),
         others=others,
-        quality=_judged(predictor, picture, meter, info.quality) if info.quality else None,
+        quality=quality,
         measurements=tuple(to_rows(item.id, measured)),
-        remarks=(*remarks, *filter(None, [case.placement.remark])),
+        remarks=(*remarks, *doubts),
     )
+
+
+def segment_picture(
+    predictor: Predictor,
+    picture: Picture,
+    networks: Sequence[int] | None = None,
+    look: Callable[[Group], None] = lambda group: None,
+    postprocess: bool = True,
+) -> tuple[np.ndarray, CaseQuality | None, tuple[str, ...]]:
+    """Class ids (S, H, W), uint8; what to think of them, None where the bundle cannot tell; and remarks on the image.
+
+    Args:
+        predictor: with what.
+        picture: in canonical order.
+        networks, look: as for :meth:`Predictor.predict_slices`.
+        postprocess: whether ids are cleaned as was learned in validation, unless the settings say no.
+
+    Raises:
+        UserError: the image is clearly of another kind than the training data; without its name.
+    """
+    info, spacing = predictor.info, picture.geometry.spacing
+    alarms = check_kind(picture.pixels, info.preprocessing, info.training_data, predictor.settings.check_image)
+    temperature = info.quality.temperature if info.quality else 1.0
+    meter = ConfidenceMeter(info.label_map, len(picture.pixels))
+
+    def measure(group: Group) -> None:
+        if info.quality:
+            meter.add((group.logits / temperature).softmax(1), group.slices.start, group.first, group.height)
+        look(group)
+
+    case = predictor.cut(picture.pixels, spacing)
+    labels = predictor.label(case, None, networks, measure)
+    remarks = _remarks(predictor, case.placement)
+    if info.quality and predictor.settings.clean and postprocess:
+        clean(labels, info.quality.cleaning, info.label_map, voxel_steps(picture.geometry))
+    if info.quality is None:
+        return labels, judge(None, {}, {}, alarms) if alarms else None, remarks
+    features = image_features(case.slices, info.preprocessing, case_standard(case.slices), spacing)
+    return labels, judge(info.quality, features, meter.result(), alarms), remarks
 
 
 def _predict_video(
@@ -171,10 +219,12 @@ def _predict_video(
         number = -1
         for number, frame in enumerate(video.read_frames(item.path)):
             pixels = frame.transpose(2, 0, 1)[None]
+            placement = place(pixels, None, info.preprocessing)
             first = number  # of the meter's slices
 
             def look(group: Group) -> None:
-                meter.add((group.logits / temperature).softmax(1), first)  # noqa: B023  (called at once)
+                probabilities = (group.logits / temperature).softmax(1)
+                meter.add(probabilities, first, group.first, group.height)  # noqa: B023  (called at once)
 
             try:
                 labels = predictor.predict_slices(pixels, None, identity.voting, look)
@@ -186,7 +236,7 @@ def _predict_video(
             film.write(overlaid(frame, labels[0], info.label_map.colors))
             timeline.add(labels[0])
             if number % every == 0 and len(looked) < LOOKED_AT:
-                looked.append(Slices(pixels, place(pixels, None, info.preprocessing), 1)[0])
+                looked.append(Slices(pixels, placement, 1)[0])
             advance(1 / max(1, facts.frames))
     quality = None
     if info.quality:
@@ -197,17 +247,20 @@ def _predict_video(
         image=str(item.path),
         image_hash=identity.image_hash,
         in_training=identity.in_training,
+        training_case=identity.training_case,
+        looks_like=identity.looks_like,
         file=target.relative_to(work.folder).as_posix(),
         slices=number + 1,
         seconds=round(time.monotonic() - began, 3),
         others={"overlay": overlay.relative_to(work.folder).as_posix()},
         quality=quality,
         measurements=tuple({"case": item.id} | row for row in timeline.rows()),
+        remarks=tuple(_remarks(predictor, placement)),
     )
 
 
-def _identity(work: Work, item: Input) -> _Identity:
-    """Whether training saw an image, and who may segment it.
+def _identity(work: Work, item: Input, picture: Picture | None = None) -> _Identity:
+    """Whether training saw an image, in this file or another, and who may segment it; of a video its file alone tells.
 
     Raises:
         UserError: nobody may.
@@ -216,11 +269,24 @@ def _identity(work: Work, item: Input) -> _Identity:
         image_hash = content_hash(*item.files)
     except OSError as error:
         raise UserError(f"{item.path}: cannot be read: {error.strerror}.") from error
-    knowing = [image_hash in data.image_hashes for data in work.predictor.training_data]
-    voting = [n for n, knows in enumerate(knowing) if not (work.out_of_fold and knows)]
+    match = None if picture is None else work.predictor.known_images.find(identify(picture.pixels))
+    same, alike = [], []
+    for data in work.predictor.training_data:
+        has_match = match is not None and any(image.case == match.case for image in data.images)
+        same.append(image_hash in data.image_hashes or (has_match and match is not None and match.is_same))
+        alike.append(has_match and not same[-1])
+    voting = [n for n in range(len(same)) if not (work.out_of_fold and (same[n] or alike[n]))]
     if not voting:
         raise UserError(f"{item.path}: every network of {work.predictor.folder} was trained on it.")
-    return _Identity(image_hash, any(knowing[n] for n in voting), voting if len(voting) < len(knowing) else None)
+    in_training = any(same[n] for n in voting)
+    looks_like = match.text if match and not in_training and any(alike[n] for n in voting) else None
+    return _Identity(
+        image_hash=image_hash,
+        in_training=in_training,
+        training_case=match.case if match and (in_training or looks_like) else None,
+        looks_like=looks_like,
+        voting=voting if len(voting) < len(same) else None,
+    )
 
 
 def _write_shares(shares: Shares, item: Input, geometry: Geometry, work: Work, written: list[Path]) -> dict[str, str]:
@@ -240,12 +306,10 @@ def _write_shares(shares: Shares, item: Input, geometry: Geometry, work: Work, w
     return others
 
 
-def _judged(predictor: Predictor, picture: Picture, meter: ConfidenceMeter, quality: Quality) -> CaseQuality:
-    """What to think of the masks of an image."""
-    preprocessing, spacing = predictor.info.preprocessing, picture.geometry.spacing
-    slices = Slices(picture.pixels, place(picture.pixels, spacing, preprocessing), 2)
-    standard = case_standard(slices)
-    return judge(quality, image_features(slices, preprocessing, standard, spacing), meter.result())
+def _remarks(predictor: Predictor, placement: Placement) -> tuple[str, ...]:
+    """What should be known of how slices went through the network."""
+    windows = predictor.windows(placement.size)
+    return (*filter(None, [placement.remark]), *([windows.remark] if windows else []))
 
 
 def _beside(target: Path, item: Input, ending: str) -> Path:

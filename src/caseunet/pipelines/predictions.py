@@ -12,6 +12,7 @@ from caseunet.config import PredictionOutputs, PredictionSettings, Section
 from caseunet.errors import UserError
 from caseunet.files import read_model, write_json, write_text
 from caseunet.inference.quality import CaseQuality
+from caseunet.inference.training_images import describe_match
 from caseunet.types import LabelMap, PlaneRule, Stored
 
 KIND = "predictions"
@@ -24,7 +25,7 @@ class PredictedCase(Stored):
     """One entry of predictions.json.
 
     ``file`` is relative to the folder, ``image`` as it was given. ``in_training`` tells whether the model was trained
-    on this very file. For a video ``file`` is the folder of its frames' masks.
+    on this very image, in this file or another. For a video ``file`` is the folder of its frames' masks.
     """
 
     id: str
@@ -41,6 +42,17 @@ class PredictedCase(Stored):
     measurements: tuple[dict[str, Any], ...] = ()
     remarks: tuple[str, ...] = ()
     """What a person should know of how the image was read."""
+    training_case: str | None = None
+    """The training case that the image is, or looks like; None where there is none, or only the file is known."""
+    looks_like: str | None = None
+    """By what the image looks like that case, without being the same."""
+
+    @property
+    def seen(self) -> str:
+        """What to say of image and training data; "" where it is new."""
+        if not self.in_training and not self.looks_like:
+            return ""
+        return describe_match(self.training_case, self.in_training, self.looks_like or "")
 
 
 class FailedCase(Stored):
@@ -79,8 +91,12 @@ class PredictionsInfo(Made):
     format_version: Literal[1] = 1
     cases: tuple[PredictedCase, ...]
     failed: tuple[FailedCase, ...] = ()
+    left_out: tuple[FailedCase, ...] = ()
+    """What looks like a mask among the images."""
     look_first: tuple[str, ...] = ()
     """Ids of all cases, the one to be looked at first at the front; empty where the bundle cannot tell."""
+    gate_limits: tuple[str, ...] = ()
+    """What the bundle cannot know of images and masks, a sentence each: that nothing is said then means nothing."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "PredictionsInfo":

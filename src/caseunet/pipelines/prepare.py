@@ -21,6 +21,9 @@ from caseunet.data.transforms import case_standard, resize_image, resize_labels
 from caseunet.data.writing import PreparedWriter, Workplace
 from caseunet.errors import UserError
 from caseunet.files import Location, check_output_folder, content_hash, location, write_text
+from caseunet.inference.image_kind import measure_values
+from caseunet.inference.training_images import describe_training_image
+from caseunet.io.likeness import identify
 from caseunet.pipelines.audit import Examination, alone, examine
 from caseunet.progress import Display, counted
 from caseunet.sources import Finding, Layout, SourceCase, SourceDataset
@@ -423,6 +426,7 @@ def read_case(
     if labels.shape != (picture.pixels.shape[0], *picture.pixels.shape[2:]):
         raise UserError(f"{case.label[0]}: the mask's shape {labels.shape} is not its image's {picture.pixels.shape}.")
     source, pixels = picture.geometry, picture.pixels
+    identity, values = describe_training_image(case.id, identify(pixels)), measure_values(pixels)
     placement = place(pixels, source.spacing, grid)
     image = resize_image(placement.cut(pixels), placement.size)
     del picture, pixels  # the largest of all that is held
@@ -450,6 +454,10 @@ def read_case(
         slice_class_pixels=tuple(int(n) for s in labels for n in np.bincount(s.ravel(), minlength=classes)[:classes]),
         intensities=measure_intensities(image, labels),
         standard=tuple(case_standard(image).ravel().tolist()),
+        pixels_hash=identity.pixels_hash,
+        likeness=identity.likeness,
+        sketch=identity.sketch,
+        stored_values=tuple(values.model_dump().values()),
     )
     return row, image, labels, at_source if placement.size != placement.box_size else None
 

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import jinja2
 
 from caseunet.files import write_text
+from caseunet.inference.quality import CaseQuality
 
 PAGE = "preview.html"
 ABSENT = "–"
@@ -23,21 +24,27 @@ class PreviewCase:
     Attributes:
         id: of the case.
         picture: path of a PNG or .mp4, relative to the page's folder; None without one.
-        predicted_dice: by structure, 0 to 1, None where there is nothing to predict; None if the bundle cannot tell.
-        unusual: why the case is unlike those of training; empty if it is usual, None if the bundle does not know.
+        quality: what is to be thought of its image and its masks; None if the bundle cannot tell.
+        remarks: what a person should know of how the image was read.
         measurements: a row each, {column: value}.
         error: why it could not be segmented; empty if it was.
     """
 
     id: str
     picture: str | None
-    predicted_dice: Mapping[str, float | None] | None
-    unusual: tuple[str, ...] | None
-    measurements: Sequence[Mapping[str, object]]
+    quality: CaseQuality | None = None
+    remarks: Sequence[str] = ()
+    measurements: Sequence[Mapping[str, object]] = ()
     error: str = ""
 
 
-def write_preview(folder: Path, title: str, cases: Sequence[PreviewCase], facts: Sequence[tuple[str, str]]) -> Path:
+def write_preview(
+    folder: Path,
+    title: str,
+    cases: Sequence[PreviewCase],
+    facts: Sequence[tuple[str, str]],
+    limits: Sequence[str] = (),
+) -> Path:
     """Write preview.html, and give its path.
 
     Args:
@@ -45,18 +52,21 @@ def write_preview(folder: Path, title: str, cases: Sequence[PreviewCase], facts:
         title: heading of the page.
         cases: in the order in which a person should look at them; those that failed are put at the end.
         facts: (name, value) about all of them.
+        limits: what the bundle cannot know of images and masks, a sentence each.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("caseunet.pipelines"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     done = [case for case in cases if not case.error]
+    judged = [case.quality for case in done if case.quality is not None]
     page = environment.get_template("preview.html.j2").render(
         title=title,
         facts=facts,
         cards=[_card(case) for case in done],
         failed=[case for case in cases if case.error],
-        unusual=sum(bool(case.unusual) for case in done) if any(case.unusual is not None for case in done) else None,
-        ranked=any(case.unusual is not None or case.predicted_dice for case in done),
+        limits=limits,
+        first=sum(quality.is_first for quality in judged) if judged else None,
+        reassuring=not limits and len(judged) == len(done) and all(quality.is_reassuring for quality in judged),
     )
     path = folder / PAGE
     # names of files that are no UTF-8 hold characters that cannot be written
@@ -73,16 +83,42 @@ def _card(case: PreviewCase) -> dict[str, object]:
         if any(row.get(column) is not None for row in rows)  # such as millilitres of an image without a spacing
         and not (column == "case" and all(row.get(column) == case.id for row in rows))  # the heading says it
     ]
+    predicted = case.quality.predicted_dice if case.quality else {}
     numeric = [any(_is_number(row.get(column)) for row in rows) for column in columns]
     return {
         "id": case.id,
         "link": None if case.picture is None else quote(os.fsencode(case.picture)),
         "video": case.picture is not None and case.picture.lower().endswith(".mp4"),
-        "dice": [(name, _two_digits(dice), _percent(dice)) for name, dice in (case.predicted_dice or {}).items()],
-        "unusual": case.unusual,
+        "remarks": case.remarks,
+        "level": _level(case.quality),
+        "badges": _badges(case.quality),
+        "reasons": (*case.quality.reasons, *case.quality.mask_reasons) if case.quality else (),
+        "dice": [(name, _two_digits(dice), _percent(dice)) for name, dice in predicted.items()],
         "columns": list(zip(columns, numeric, strict=True)),
         "rows": [list(zip([_text(row.get(column)) for column in columns], numeric, strict=True)) for row in rows],
     }
+
+
+def _level(quality: CaseQuality | None) -> str:
+    """The class of a card: the worse of the two statements colours it, and only two good ones make it green."""
+    if quality is None:
+        return ""
+    return "first" if quality.is_first else "usual" if quality.is_reassuring else ""
+
+
+def _badges(quality: CaseQuality | None) -> list[tuple[str, str]]:
+    """(class, text): whether to look at it first, what the image is like, how good the mask is expected to be."""
+    if quality is None:
+        return []
+    image = {"usual": "usual", "unusual": "first", "unknown": ""}[quality.image]
+    mask = {"good": "usual", "fair": "", "poor": "first", "unknown": ""}[quality.mask]
+    first = [("first filled", "look at this first")] if quality.is_first else []
+    told = {"unknown": "not judged"}
+    return [
+        *first,
+        (image, f"image {told.get(quality.image, quality.image)}"),
+        (mask, f"mask {told.get(quality.mask, quality.mask)}"),
+    ]
 
 
 def _two_digits(dice: float | None) -> str:

@@ -26,6 +26,9 @@ SLACK = 1.1
 MOST_TRIED = 2**19
 """Pixels of a slice that is sent through the network on trial."""
 
+PILLOW = 8
+"""Bytes that it takes for a pixel, beside the array: four, twice where it converts colours."""
+
 LIBRARIES = 60 * MIB
 """What reading, writing, measuring and drawing load when they are first called."""
 
@@ -86,15 +89,20 @@ class Budget:
             slices, H, W = (1, *geometry.shape) if geometry.affine is None else canonical_shape(geometry)
             spacing, held = geometry.spacing, slices
             item.check_spacing(spacing, preprocessing)
-        stored = images.pixel_bytes(item.files[0]) if images.is_volume(item.files[0]) else 4
+        is_volume, classes = images.is_volume(item.files[0]), len(self._predictor.info.label_map)
+        stored = images.pixel_bytes(item.files[0]) if is_volume else 1 if preprocessing.modality == "rgb" else 4
         stored *= preprocessing.channels
         size = prepared_size(H, W, spacing, preprocessing)
-        seconds, activations = self._trial(size)
+        windows = self._predictor.windows(size)
+        seconds, activations = self._trial(windows.window if windows else size)
+        seconds *= windows.count if windows else 1
         arrays = held * H * W * (stored + 1)
-        reading = held * H * W * stored * 2
+        reading = held * H * W * (stored * 2 if is_volume else stored + PILLOW)
         finishing = held * H * W * 5 if outputs.measurements or self._predictor.info.quality else 0
         shares = held * H * W * 4 if outputs.probabilities else 0
-        full_size = 5 * 4 * min(H * W * len(self._predictor.info.label_map), 2**23)
+        full_size = 5 * 4 * min(H * W * classes, 2**23)
+        if windows:
+            full_size += 2 * 4 * windows.window[0] * size[1] * classes
         peak = max(reading, arrays + max(activations + full_size, finishing, shares))
         return CaseCost(
             id=item.id,

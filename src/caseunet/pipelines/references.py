@@ -1,29 +1,43 @@
-"""The true masks that predictions are scored against, out of a raw data set."""
+"""The true masks that predictions are scored against: those of a raw data set, or masks alone."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from caseunet.config import PrepareConfig
 from caseunet.errors import UserError
 from caseunet.evaluation.evaluator import Pair, Reference
-from caseunet.io import images
+from caseunet.io import dicom, images, itk
 from caseunet.io.geometry import in_plane
 from caseunet.pipelines.audit import alone, with_coding
-from caseunet.pipelines.candidates import Candidate, reader
-from caseunet.sources import Layout, SourceCase, SourceDataset, open_source
+from caseunet.pipelines.candidates import Candidate, open_masks, reader
+from caseunet.pipelines.shared_classes import SharedClasses, Table, is_unnamed, named_by_predictions
+from caseunet.sources import Layout, SourceCase, SourceDataset, masks, matching, open_source
+from caseunet.sources.dicom import DICOM
+from caseunet.sources.layout import files_below
+from caseunet.sources.masks import LABELS, MASKS, missing_structures, names_by_value, read_coding, read_lesions
 from caseunet.sources.planes import choose_plane, cut_layout
 from caseunet.sources.reading import check_repairs, known_coding, read_labels
-from caseunet.types import Geometry, LabelMap, PlaneRule, Ranges
+from caseunet.types import Geometry, LabelCoding, LabelMap, PlaneRule, Ranges
 
 
 @dataclass(frozen=True)
 class References:
-    """The raw data set that holds the true masks; ``plane`` is that in which volumes are cut, as the layout does."""
+    """The true masks.
+
+    Attributes:
+        layout: that reads them.
+        dataset: their cases.
+        named: whether a file names their classes.
+        lesions: the structures that a file calls lesions; None if none tells.
+        plane: in which volumes are cut, as the layout does.
+    """
 
     layout: Layout
     dataset: SourceDataset
+    named: bool
+    lesions: tuple[str, ...] | None = None
     plane: PlaneRule = "axial"
 
     @property
@@ -34,19 +48,80 @@ class References:
     def labelled(self) -> dict[str, SourceCase]:
         return {case.id: case for case in self.dataset.labelled}
 
+    @property
+    def has_images(self) -> bool:
+        return self.dataset.format != masks.NAME
 
-def open_references(root: Path, config: PrepareConfig) -> References:
-    """The raw data set, with the meaning of its masks; :func:`cut_references` says in which plane it is cut.
+
+def open_references(root: Path, config: PrepareConfig, labels: Path | None = None) -> References:
+    """A raw data set, or a folder or file of masks alone, with the meaning of the masks.
+
+    :func:`cut_references` says in which plane it is cut.
+
+    Args:
+        root: the folder, or the only mask.
+        config: how to read a raw data set; its format "masks" takes the files for masks alone.
+        labels: a labels.json that says what the values mean; that of the folder if not given.
 
     Raises:
         UserError: it cannot be opened, or has no masks.
     """
-    layout, dataset = open_source(root, config)
+    if _are_masks_alone(root, config):
+        if config.plan is not None:
+            raise UserError(f"{config.plan}: a repair plan is for a raw data set; {root} holds masks alone.")
+        layout, dataset = MASKS, open_masks(root, config.workers)
+    else:
+        layout, dataset = open_source(root, config)
     if not dataset.labelled:
         raise UserError(f"{root}: holds no masks to score against.")
+    if labels is not None and names_by_value(dataset):
+        dataset = replace(dataset, coding=read_coding(labels, dataset.labelled))
+    named = dataset.coding is not None
     dataset = with_coding(layout, dataset, config.workers)
     check_repairs(dataset, str(config.plan))
-    return References(layout, dataset)
+    told = labels or (root / LABELS)
+    named = named or not is_unnamed(known_coding(dataset).label_map)
+    return References(layout, dataset, named, read_lesions(told) if told.is_file() else None)
+
+
+def _are_masks_alone(root: Path, config: PrepareConfig) -> bool:
+    """Whether a folder holds masks without their images."""
+    if config.format != "auto" or not root.is_dir():
+        return root.is_file() or config.format == MASKS.name
+    fitting = matching(root)
+    if fitting == [DICOM]:
+        headers = [dicom.read_header(path) for path in files_below(root) if dicom.is_dicom(path)]
+        return all(header.modality == "SEG" for header in headers)
+    if len(fitting) == 1:  # masks that are named as a layout names its images
+        return not any(case.label for case in fitting[0].cases(root).cases)
+    return not fitting and not (root / "dataset.json").is_file() and MASKS.matches(root)
+
+
+def named_by(truth: References, candidates: Sequence[Candidate]) -> tuple[References, str]:
+    """The references, named as the predictions name their values where no file names them; and a remark, or ""."""
+    if truth.named or not names_by_value(truth.dataset):
+        return truth, ""
+    codings: Mapping[str, LabelCoding | None] = {c.name: c.coding if c.by_value else None for c in candidates}
+    coding, remark = named_by_predictions(known_coding(truth.dataset), codings)
+    return replace(truth, dataset=replace(truth.dataset, coding=coding)), remark
+
+
+def with_grids(truth: References, candidates: Sequence[Candidate]) -> References:
+    """The references; segmentations without an image on the grid of a predicted volume, or of all objects together:
+    they leave out slices without a segment."""
+    if truth.has_images or names_by_value(truth.dataset):
+        return truth
+    cases = []
+    for case in truth.dataset.cases:
+        predicted = [candidate.masks[case.id].label for candidate in candidates if case.id in candidate.masks]
+        whole = (files[:1] for files in predicted if images.is_volume(files[0]) and not itk.is_segmentation(files[0]))
+        if dicom.is_dicom(case.label[0]):
+            objects = (path for files in predicted for path in files if dicom.is_dicom(path))
+            case = replace(case, image=next(whole, (*case.label, *objects)))
+        elif itk.is_segmentation(case.label[0]):
+            case = replace(case, image=next(whole, case.label))
+        cases.append(case)
+    return replace(truth, dataset=replace(truth.dataset, cases=tuple(cases)))
 
 
 def cut_references(truth: References, candidates: Sequence[Candidate], config: PrepareConfig) -> References:
@@ -61,11 +136,15 @@ def cut_references(truth: References, candidates: Sequence[Candidate], config: P
     plane = next(told, None) if config.plane == "auto" else config.plane
     if plane is None:
         plane = choose_plane("auto", truth.layout, truth.dataset, config.workers)[0]
-    return References(cut_layout(truth.layout, plane), truth.dataset, plane)
+    return replace(truth, layout=cut_layout(truth.layout, plane), plane=plane)
 
 
 def pairs_of(
-    truth: References, candidate: Candidate, scope: Sequence[str], ranges: Mapping[str, Ranges] | None
+    truth: References,
+    candidate: Candidate,
+    scope: Sequence[str],
+    ranges: Mapping[str, Ranges] | None,
+    shared: SharedClasses,
 ) -> list[Pair]:
     """Cases and a model's predictions of them, as they are scored."""
     cases = truth.labelled
@@ -74,8 +153,10 @@ def pairs_of(
             model=candidate.name,
             case=case,
             group=cases[case].group,
-            read_reference=partial(read_reference, truth.layout, cases[case], alone(truth.dataset, (cases[case],))),
-            read_prediction=reader(candidate, case, truth.dataset),
+            read_reference=partial(
+                read_reference, truth.layout, cases[case], alone(truth.dataset, (cases[case],)), shared.reference
+            ),
+            read_prediction=reader(candidate, case, truth.dataset, shared.predictions[candidate.name]),
             missing=candidate.why_missing(case),
             ranges=None if ranges is None else ranges.get(case),
         )
@@ -83,8 +164,8 @@ def pairs_of(
     ]
 
 
-def read_reference(layout: Layout, case: SourceCase, dataset: SourceDataset) -> Reference:
-    """The true masks of a case.
+def read_reference(layout: Layout, case: SourceCase, dataset: SourceDataset, table: Table) -> Reference:
+    """The true masks of a case, as shared classes.
 
     Raises:
         UserError: they cannot be read.
@@ -93,4 +174,6 @@ def read_reference(layout: Layout, case: SourceCase, dataset: SourceDataset) -> 
     ids = read_labels(layout, case, dataset, image)
     file = case.label[0]
     own: Geometry = in_plane(images.read_geometry(file), image.plane) if images.is_volume(file) else image
-    return Reference(ids, image, own)
+    absent = missing_structures(case, dataset)
+    remark = f"the reference has no file of {', '.join(absent)}, which counts as empty." if absent else ""
+    return Reference(table[ids], image, own, remark)

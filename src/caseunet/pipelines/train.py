@@ -16,7 +16,18 @@ from lightning_fabric import Fabric
 from matplotlib.figure import Figure
 from PIL import Image
 
-from caseunet.bundle import Architecture, Bundle, Recipe, Score, TrainingData, add_validation, load_bundle, save_bundle
+from caseunet.bundle import (
+    Architecture,
+    Bundle,
+    Recipe,
+    Score,
+    StoredValues,
+    TrainingData,
+    TrainingImage,
+    add_validation,
+    load_bundle,
+    save_bundle,
+)
 from caseunet.config import Config, ModelConfig, load_config
 from caseunet.data.augmentation import keep_sides, resolve
 from caseunet.data.loader import plan_patch_size, plan_preprocessing
@@ -42,6 +53,7 @@ from caseunet.files import (
     write_json,
     written_whole,
 )
+from caseunet.inference.training_images import MAX_PICTURED, learn_alikeness
 from caseunet.losses import create_loss, inverse_frequency_weights
 from caseunet.models import create_model, planned_arguments
 from caseunet.pipelines.fine_tuning import start_from_bundle
@@ -69,6 +81,7 @@ MAY_CHANGE = {
         "nonfinite_limit",
         "loggers",
         "quality",
+        "likeness",
         "keep",
     },
 }
@@ -250,6 +263,9 @@ def _resumed_config(out: Path, config: Config | None, extend: bool) -> Config:
         config = config.model_copy(
             update={"data": config.data.model_copy(update={"batch_size": began.data.batch_size})}
         )
+    if config.augment.flip_columns is None:  # may have been settled by the classes' names
+        kept = {"flip_columns": began.augment.flip_columns}
+        config = config.model_copy(update={"augment": config.augment.model_copy(update=kept)})
     if config.training.start_from is not None:  # the network is its
         config = config.model_copy(update={"model": began.model})
     for section, before in began.model_dump(mode="json").items():
@@ -433,6 +449,7 @@ def _save(
             licence=info.licence,
             image_hashes=tuple(sorted(prepared.cases.loc[list(fold.train), "image_hash"])),
             channel_names=info.channel_names,
+            **_known_images(prepared, sorted(fold.train), config.training.likeness),
         ),
         validation=Score(
             protocol=PROTOCOL,
@@ -455,6 +472,33 @@ def _save(
         ),
         code_version=version("caseunet"),
     )
+
+
+MAX_MEASURED = 500
+"""Training images whose values a bundle keeps."""
+
+
+def _known_images(prepared: Prepared, cases: list[str], likeness: bool) -> dict[str, Any]:
+    """``images``, ``alike_from`` and ``stored`` of :class:`TrainingData`; nothing of what earlier versions prepared."""
+    if "pixels_hash" not in prepared.cases:
+        return {}
+    pictured = set(cases[:: -(-len(cases) // MAX_PICTURED)])
+    rows = prepared.cases.loc[cases]
+    images = tuple(
+        TrainingImage(
+            case=str(case),
+            pixels_hash=row.pixels_hash,
+            likeness=row.likeness if likeness and case in pictured else "",
+            sketch=row.sketch if case in pictured else "",
+        )
+        for case, row in rows.iterrows()
+    )
+    spread = rows["stored_values"].iloc[:: -(-len(cases) // MAX_MEASURED)]
+    return {
+        "images": images,
+        "alike_from": learn_alikeness(images, rows["group"].tolist()) if likeness else None,
+        "stored": tuple(StoredValues(**dict(zip(StoredValues.model_fields, values, strict=True))) for values in spread),
+    }
 
 
 def _defined(value: float) -> float | None:

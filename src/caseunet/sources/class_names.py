@@ -27,6 +27,8 @@ def class_entries(content: Any, path: Path) -> list[ClassEntry]:
     Raises:
         UserError: it has none of the known forms, names regions, or a value or name is there twice.
     """
+    if isinstance(content, dict):
+        content = {key: value for key, value in content.items() if key != "lesions"}  # which of them are lesions
     if isinstance(content, dict) and len(content) == 1 and isinstance(next(iter(content.values())), dict | list):
         key = next(iter(content))
         content = content[key] if key in ("classes", "labels", "categories") else content

@@ -19,7 +19,7 @@ import numpy as np
 from caseunet.errors import UserError
 from caseunet.io import dicom, images, raster
 from caseunet.io.dicom import Header
-from caseunet.io.dicom_planes import split_volumes
+from caseunet.io.dicom_planes import is_stack, split_volumes
 from caseunet.sources import reading
 from caseunet.sources.coding import coding_of, read_labels_json
 from caseunet.sources.layout import (
@@ -230,7 +230,7 @@ def _survey(root: Path, files: Sequence[Path]) -> _Survey:
     for header in headers:
         if header.kind == "volume":
             series.setdefault(_series_key(header), []).append(header)
-    volumes = _volumes(list(series.values()), root, findings)
+    volumes = _volumes(_joined(list(series.values()), root, findings), root, findings)
     stills = _stills([header for header in headers if header.kind == "still"], headers, root)
     masks = [header for header in headers if header.segments]
     empty = [h for h in headers if h.kind in ("segmentation", "contours") and not h.segments]
@@ -252,6 +252,23 @@ def _series_key(header: Header) -> tuple[str, ...]:
     series = header.series or f"{header.path.parent}/{header.number}/{header.description}"
     alone = str(header.path) if header.frames > 1 else ""
     return series, header.patient, header.modality, str(header.localizer), alone
+
+
+def _joined(series: Sequence[list[Header]], root: Path, findings: list[Finding]) -> list[list[Header]]:
+    """The series, those of one slice each as one where they lie in one folder as an even stack: some anonymisers give
+    each file a SeriesInstanceUID of its own."""
+    single: dict[tuple[object, ...], list[Header]] = {}
+    for members in series:
+        header = members[0]
+        if len(members) == 1 and len(header.planes) == 1 and header.frames == 1:
+            key = (header.path.parent, header.number, header.patient, header.modality, header.localizer)
+            single.setdefault((*key, header.planes[0].size), []).append(header)
+    stacks = [own for own in single.values() if len(own) > 2 and is_stack([header.planes[0] for header in own])]
+    for own in stacks:
+        text = f"{len(own)} series of one slice each (SeriesInstanceUID) make one volume and are read as such"
+        findings.append(Finding(level="note", kind="volumes", text=text, file=relative(own[0].path, root)))
+    taken = {header.path for own in stacks for header in own}
+    return [*stacks, *(members for members in series if members[0].path not in taken)]
 
 
 def _volumes(series: Sequence[list[Header]], root: Path, findings: list[Finding]) -> list[DicomImage]:

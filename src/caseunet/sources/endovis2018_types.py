@@ -8,7 +8,7 @@ at the root ({name, classid} of each class) tells of other ids. Training and val
 """
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from caseunet.io import raster
 from caseunet.sources.coding import coding_of, read_labels_json
@@ -25,6 +25,7 @@ from caseunet.sources.layout import (
     relative,
     twice,
 )
+from caseunet.sources.names import part_of
 from caseunet.sources.reading import file_layout
 
 NAMES = {
@@ -67,7 +68,13 @@ def cases(root: Path) -> Listing:
     findings += [extra_mask(path, root, f"images/{path.name}") for name, path in masks.items() if name not in images]
     findings += [_apart(masks[name], path, root) for name, path in images.items() if _parted(masks.get(name), path)]
     found = tuple(
-        SourceCase(id=name, image=(path,), label=(masks[name],) if name in masks else (), group=name.split("/")[0])
+        SourceCase(
+            id=name,
+            image=(path,),
+            label=(masks[name],) if name in masks else (),
+            group=name.split("/")[0],
+            part=part_of(PurePosixPath(relative(path, root))),
+        )
         for name, path in images.items()
     )
     return Listing(found, tuple(findings))

@@ -1,16 +1,15 @@
 """What one case is, measured once: numbers and hashes without any judgement."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from PIL import Image
 
 from caseunet.errors import BadValuesError, SeveralMasksError, UserError
 from caseunet.imaging.body import Box, find_body_box, mark_edge
 from caseunet.io.geometry import orientation_of
+from caseunet.io.likeness import hash_values, likeness
 from caseunet.sources.coding import CodeCount, MaskValues, classes_of
 from caseunet.sources.layout import Finding, Layout, SourceCase, SourceDataset
 from caseunet.sources.reading import Misplaced, lay_on_index, placement, read_repaired_image, to_ids
@@ -180,16 +179,6 @@ def count_codes(
     return tuple(counts), (len(order) - len(kept), pixels.total() - sum(count.pixels for count in counts))
 
 
-def likeness(pixels: np.ndarray) -> np.ndarray | None:
-    """A small picture by which alike images are found: (1, 32, 32) of a frame, (8, 16, 16) of a volume (S, C, H, W)."""
-    depth, side = (1, 32) if len(pixels) == 1 else (8, 16)
-    slices = np.linspace(0, len(pixels) - 1, depth).round().astype(int)
-    small = np.stack([_shrunk(pixels[s].mean(axis=0, dtype=np.float32), side) for s in slices])
-    small -= small.mean()
-    length = float(np.linalg.norm(small))
-    return small / length if length > 1e-6 * max(1.0, float(np.abs(pixels).max())) else None
-
-
 def _known_geometry(layout: Layout, case: SourceCase) -> Geometry | None:
     """Of an image whose pixels cannot be read; None if its header cannot be read either."""
     try:
@@ -213,7 +202,7 @@ def _image_facts(picture: Picture) -> ImageFacts:
         plane=geometry.plane,
         range=(float(lowest.min()), float(low), float(middle), float(high), float(highest.max())),
         constant_slices=int(np.count_nonzero(lowest == highest)),
-        content=_content(pixels),
+        content=hash_values(pixels),
         likeness=likeness(pixels),
         remarks=geometry.remarks,
     )
@@ -247,7 +236,7 @@ def _mask_facts(mask: Mask, image: Geometry, dataset: SourceDataset, case: Sourc
         lost=mask.laid and not kept,
         counts=counts,
         rest=rest,
-        content=_content(mask.codes),
+        content=hash_values(mask.codes),
         remarks=mask.geometry.remarks,
         palette=mask.palette,
         names=mask.names,
@@ -278,12 +267,6 @@ def _unreadable(error: Exception, case: SourceCase, dataset: SourceDataset, is_m
         file=dataset.relative(named),
         repairs=tuple(repairs),
     )
-
-
-def _content(array: np.ndarray) -> str:
-    digest = hashlib.blake2b(str(array.shape).encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
 
 
 def _narrow(codes: np.ndarray) -> np.ndarray:
@@ -318,8 +301,3 @@ def _over_neighbours(extreme: np.ufunc, values: np.ndarray) -> np.ndarray:
     """The largest or smallest value in each 3×3 square."""
     rows = extreme(extreme(values[:-2], values[1:-1]), values[2:])
     return np.asarray(extreme(extreme(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:]))
-
-
-def _shrunk(plane: np.ndarray, side: int) -> np.ndarray:
-    """(side, side), by a filter that is symmetric, so that a mirrored image gives the mirrored picture."""
-    return np.asarray(Image.fromarray(plane).resize((side, side), Image.Resampling.BILINEAR), np.float32)

@@ -82,8 +82,14 @@ def cases(root: Path) -> Listing:
     """List the images; ``id`` is the path without suffix and without the folder "images", or that of a case's folder.
 
     Names that end in a number are taken for the slices or frames of the group that stands before it.
+
+    Raises:
+        UserError: there are no images.
     """
-    return look(root).listing
+    listing = look(root).listing
+    if not listing.cases and not any(finding.level == "error" for finding in listing.findings):
+        raise UserError(f"{root}: no images beside masks were found in it. {found_files(root)}")
+    return listing
 
 
 def discover(root: Path, choice: Choice = Choice()) -> SourceDataset:  # noqa: B008

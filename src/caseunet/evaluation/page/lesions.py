@@ -57,6 +57,7 @@ def lesion_totals(scored: pd.DataFrame) -> list[LesionTotals]:
     columns = ["lesions_reference", "lesions_detected", "lesions_predicted", "lesions_false"]
     if not set(columns) <= set(scored.columns):
         return []
+    scored = scored.dropna(subset=columns)  # of structures that are no lesions
     telling = {
         structure
         for structure, rows in scored.groupby("structure", sort=False)

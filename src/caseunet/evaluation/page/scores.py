@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from caseunet.evaluation.page.numbers import digits_of
-from caseunet.evaluation.summary import EvaluationSummary, Number
+from caseunet.evaluation.summary import EvaluationSummary, Measure, Number
 
 
 def decimals_of(summary: EvaluationSummary) -> dict[tuple[str, str | None], int]:
@@ -44,6 +44,20 @@ def chief_cards(summary: EvaluationSummary) -> list[Card]:
         elif rows:
             cards.append(Card(structure, tuple(rows)))
     return cards
+
+
+MAX_CARDS = 9
+"""More are rows of a table."""
+
+
+def chief_metrics(cards: Sequence[Card]) -> dict[str, Measure]:
+    """The columns of a table of cards."""
+    return {number.metric: number.measure for card in cards for row in card.rows for number in row[:1]}
+
+
+def card_numbers(card: Card) -> dict[str, Number]:
+    """{metric: number} of the first model."""
+    return {row[0].metric: row[0] for row in card.rows}
 
 
 @dataclass(frozen=True)

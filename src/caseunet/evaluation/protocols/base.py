@@ -88,10 +88,12 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Options:
-    """What a protocol may be told: the tolerance of the normalised surface distance, and the unit of distances."""
+    """What a protocol may be told: the tolerance of the normalised surface distance, the unit of distances, and which
+    structures are lesions (None: those with such names)."""
 
     tolerance: float = 2.0
     unit: Literal["mm", "px"] = "mm"
+    lesions: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.tolerance < float("inf"):

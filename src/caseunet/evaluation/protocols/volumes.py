@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
+from caseunet.evaluation.lesion_names import find_lesions
 from caseunet.evaluation.protocols.base import (
     Measured,
     Options,
@@ -29,9 +30,9 @@ TEXT = (
     "and left out of the mean. A structure that only one of them has scores Dice and IoU 0 and, as its distance, the "
     "diagonal of the image. A case without a usable prediction counts as an empty mask. Where only some slices of a "
     "case are scored, the others stay in their place, blank in both masks. Lesions are the connected "
-    "components of a structure, joined by faces, edges and corners (26 neighbours). A lesion of the reference is "
-    "detected if at least one of its voxels is predicted; a predicted component that shares no voxel with the "
-    "reference is false."
+    "components of a structure that is a lesion, by its name or as told, joined by faces, edges and corners (26 "
+    "neighbours). A lesion of the reference is detected if at least one of its voxels is predicted; a predicted "
+    "component that shares no voxel with the reference is false."
 )
 UNDEFINED_LESIONS = "No lesion in reference and prediction: no value, left out of means."
 COUNTED = "A case without lesions counts 0."
@@ -119,41 +120,46 @@ POOLED = {
         better="higher",
     ),
 }
-AVERAGED = (
-    *("dice", "iou", "hd95", "assd", "nsd", "volume_error_ml", "relative_volume_error"),
-    *("lesion_f1", "lesion_sensitivity", "lesions_false"),
-)
+AVERAGED = ("dice", "iou", "hd95", "assd", "nsd", "volume_error_ml", "relative_volume_error")
+AVERAGED_LESIONS = ("lesion_f1", "lesion_sensitivity", "lesions_false")
 
 
 def volumes(options: Options) -> Protocol:
-    columns = {"dice": DICE, "iou": IOU, **distance_measures(options), **VOLUMES, **LESIONS}
+    has_lesions = options.lesions is None or len(options.lesions) > 0
+    f1 = ("lesion_f1",) if has_lesions else ()
+    columns = {"dice": DICE, "iou": IOU, **distance_measures(options), **VOLUMES, **(LESIONS if has_lesions else {})}
     return Protocol(
         name="volumes",
         text=TEXT,
         by="case",
         columns=columns,
         ranked="dice",
-        chief=("dice", "iou", "hd95", "nsd", "lesion_f1"),
-        compared=("dice", "hd95", "lesion_f1"),
-        measure=partial(_measure, tolerance=options.tolerance),
-        conclude=partial(_conclude, columns=columns),
+        chief=("dice", "iou", "hd95", "nsd", *f1),
+        compared=("dice", "hd95", *f1),
+        measure=partial(_measure, options=options),
+        conclude=partial(_conclude, columns=columns, options=options),
     )
 
 
-def _measure(unit: Unit, structures: Structures, tolerance: float) -> Measured:
+def _measure(unit: Unit, structures: Structures, options: Options) -> Measured:
+    of_lesions = find_lesions(structures, options.lesions)
     columns: dict[str, Row] = {}
     lesions: list[Row] = []
     voxel_ml = voxel_volume(unit.spacing) / 1000 if unit.in_mm and unit.spacing is not None else math.nan
     for name, members in structures.items():
         reference, prediction = mask_of(unit.reference, members), mask_of(unit.prediction, members)
-        found = detect(reference, prediction)
         r, p = int(np.count_nonzero(reference)), int(np.count_nonzero(prediction))
         columns[name] = {
-            **distance_columns(reference, prediction, unit, tolerance),
+            **distance_columns(reference, prediction, unit, options.tolerance),
             "reference_ml": r * voxel_ml,
             "prediction_ml": p * voxel_ml,
             "volume_error_ml": (p - r) * voxel_ml if r or p else math.nan,
             "relative_volume_error": (p - r) / r if r else math.nan,
+        }
+        if name not in of_lesions:
+            continue
+        found = detect(reference, prediction)
+        columns[name] |= {
             "lesions_reference": len(found.reference),
             "lesions_detected": found.detected,
             "lesions_predicted": len(found.predicted),
@@ -188,11 +194,17 @@ def _lesion_rows(found: Detection, voxel_ml: float) -> list[Row]:
     ]
 
 
-def _conclude(cases: pd.DataFrame, structures: Structures, columns: dict[str, Measure]) -> list[Number]:
+def _conclude(
+    cases: pd.DataFrame, structures: Structures, columns: dict[str, Measure], options: Options
+) -> list[Number]:
     numbers = []
+    of_lesions = find_lesions(structures, options.lesions)
     for name in structures:
         rows = of_structure(cases, name)
         numbers += [mean_number(rows, column, columns[column], name, "mean over cases") for column in AVERAGED]
+        if name not in of_lesions:
+            continue
+        numbers += [mean_number(rows, column, columns[column], name, "mean over cases") for column in AVERAGED_LESIONS]
         pools = (
             ("pooled_sensitivity", rows["lesions_detected"], rows["lesions_reference"]),
             ("pooled_precision", rows["lesions_predicted"] - rows["lesions_false"], rows["lesions_predicted"]),

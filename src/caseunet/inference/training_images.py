@@ -1,0 +1,144 @@
+"""Whether an image is one that a model was trained on, or looks like one."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from caseunet.bundle import TrainingData, TrainingImage
+from caseunet.io.likeness import (
+    ImageIdentity,
+    decode_picture,
+    decode_sketch,
+    encode_picture,
+    encode_sketch,
+    shared_part,
+)
+
+MIN_SHARED = 0.2
+"""Part of their pixels that two images share from which one was cut out of the other; different ones share none."""
+
+MIN_ALIKE = 0.95
+"""Correlation of the small pictures below which no image looks like another."""
+
+MIN_GROUPS = 8
+"""Patients, or other groups, from which on training tells how alike different ones are."""
+
+COPY = 0.9995
+"""Correlation from which two training images are copies, and say nothing of how alike different ones are."""
+
+MAX_PICTURED = 4000
+"""Training images of which pictures and sketches are kept, evenly spread; some 3 kB each."""
+
+
+@dataclass(frozen=True)
+class TrainingMatch:
+    """The training image that an image is, or looks like.
+
+    Attributes:
+        case: of training.
+        is_same: whether their pixels are the same.
+        text: "" where they are; else by what it looks like it.
+    """
+
+    case: str
+    is_same: bool
+    text: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """What to say of it."""
+        return describe_match(self.case, self.is_same, self.text)
+
+
+def describe_match(case: str | None, is_same: bool, text: str) -> str:
+    """What to say of an image that is, or looks like, a training case; None where only its file is known."""
+    if is_same:
+        return "seen in training" + (f" (case {case})" if case else "")
+    return f"looks like training case {case}: {text}"
+
+
+def describe_training_image(case: str, identity: ImageIdentity) -> TrainingImage:
+    """What a bundle keeps of a training image."""
+    return TrainingImage(
+        case=case,
+        pixels_hash=identity.pixels_hash,
+        likeness=encode_picture(identity.picture),
+        sketch=encode_sketch(identity.sketch),
+    )
+
+
+def learn_alikeness(images: Sequence[TrainingImage], groups: Sequence[str]) -> float | None:
+    """Correlation of the small pictures from which an image looks like a training image; None for too few groups.
+
+    It lies three quarters of the way from what different training images reach among themselves to 1. Those of one
+    group are left out, and copies.
+    """
+    numbers = np.unique(groups, return_inverse=True)[1]
+    if len(np.unique(numbers)) < MIN_GROUPS:
+        return None
+    highest = 0.0
+    for rows, pictures in _stack_pictures(images):
+        for start in range(0, len(rows), 1024):
+            part = rows[start : start + 1024]
+            correlation = pictures[start : start + 1024] @ pictures.T
+            correlation[(numbers[part][:, None] == numbers[rows]) | (correlation >= COPY)] = 0
+            highest = max(highest, float(correlation.max(initial=0)))
+    return max(MIN_ALIKE, (3 + highest) / 4)
+
+
+class KnownImages:
+    """The training images of a bundle, to be looked through.
+
+    Args:
+        data: of the network, or of an ensemble's networks together.
+    """
+
+    def __init__(self, data: TrainingData) -> None:
+        self._images, self._alike_from = data.images, data.alike_from
+        self._by_hash = {image.pixels_hash: image.case for image in data.images}
+        self._pictures = _stack_pictures(data.images)
+        sketched = [(n, decode_sketch(image.sketch)) for n, image in enumerate(data.images) if image.sketch]
+        self._sketches = dict(sketched)
+        hashes = np.concatenate([values for _, values in sketched]) if sketched else np.zeros(0, np.uint64)
+        order = np.argsort(hashes, kind="stable")
+        self._hashes = hashes[order]
+        self._owners = np.repeat([n for n, _ in sketched], [len(values) for _, values in sketched])[order]
+
+    def find(self, identity: ImageIdentity) -> TrainingMatch | None:
+        """The training image that one is, or else the one that it looks like most."""
+        same = self._by_hash.get(identity.pixels_hash)
+        if same is not None:
+            return TrainingMatch(same, is_same=True)
+        return self._find_shared(identity.sketch) or self._find_alike(identity.picture)
+
+    def _find_shared(self, sketch: np.ndarray) -> TrainingMatch | None:
+        starts, stops = (np.searchsorted(self._hashes, sketch, side=side) for side in ("left", "right"))
+        owners = Counter(int(n) for a, b in zip(starts, stops, strict=True) for n in self._owners[a:b])
+        parts = {n: shared_part(sketch, self._sketches[n]) for n, _ in owners.most_common(8)}
+        best = max(parts, key=parts.__getitem__, default=None)
+        if best is None or parts[best] < MIN_SHARED:
+            return None
+        return TrainingMatch(self._images[best].case, False, f"they share about {parts[best]:.0%} of their pixels")
+
+    def _find_alike(self, picture: np.ndarray | None) -> TrainingMatch | None:
+        if picture is None or self._alike_from is None:
+            return None
+        best, highest = -1, self._alike_from
+        for rows, pictures in self._pictures:
+            if pictures.shape[1] == picture.size:
+                correlation = pictures @ picture.ravel()
+                if correlation.max() >= highest:
+                    best, highest = int(rows[correlation.argmax()]), float(correlation.max())
+        if best < 0:
+            return None
+        return TrainingMatch(self._images[best].case, False, f"small pictures of them correlate by {highest:.3f}")
+
+
+def _stack_pictures(images: Sequence[TrainingImage]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(which images, their pictures (n, values)) for each size of picture."""
+    pictures = [(n, decode_picture(image.likeness)) for n, image in enumerate(images) if image.likeness]
+    sizes = sorted({picture.size for _, picture in pictures})
+    alike = [[pair for pair in pictures if pair[1].size == size] for size in sizes]
+    return [(np.array([n for n, _ in pairs]), np.stack([picture for _, picture in pairs])) for pairs in alike]

@@ -1,0 +1,263 @@
+"""Where slices lie: hand-made planes with the answers worked out by hand."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydicom.dataset import Dataset
+
+from caseunet.io.dicom_planes import Plane, fit_stack, read_planes, split_volumes
+
+AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
+
+def plane(height: float, number: int = 1, folder: str = "s", **marks: str) -> Plane:
+    return Plane(
+        path=Path(folder) / f"{number}.dcm",
+        frame=0,
+        frames=1,
+        number=number,
+        position=(10.0, 20.0, height),
+        directions=AXIAL,
+        spacing=(0.8, 0.7),
+        size=(5, 6),
+        thickness=3.0,
+        expected=0,
+        marks=marks,
+    )
+
+
+def stack(heights: list[float]) -> list[Plane]:
+    return [plane(height, n + 1) for n, height in enumerate(heights)]
+
+
+def names(planes: list[Plane]) -> dict[str, list[int | None]]:
+    return {part: [p.number for p in own] for part, own in split_volumes(planes)[0].items()}
+
+
+def test_an_even_stack_has_the_affine_of_its_headers() -> None:
+    found = fit_stack(stack([6, 0, 3]))
+    expected = [[0.7, 0, 0, 10], [0, 0.8, 0, 20], [0, 0, 3, 0], [0, 0, 0, 1]]
+    np.testing.assert_allclose(found.affine, expected, atol=1e-9)
+    assert [p.number for p in found.planes] == [2, 3, 1]
+    assert found.remarks == ()
+
+
+@pytest.mark.parametrize(("distance", "digits"), [(1.25, 1), (0.625, 1), (0.7, 1), (2.5, 1), (0.3333, 2)])
+def test_rounded_positions_are_an_even_stack(distance: float, digits: int) -> None:
+    heights = [round(k * distance, digits) for k in range(16)]
+    found = fit_stack(stack(heights))
+    assert found.affine[2, 2] == pytest.approx(distance, rel=5e-3)
+    off = np.abs(np.array(heights) - found.affine[2, 3] - found.affine[2, 2] * np.arange(16)).max()
+    assert bool(found.remarks) == (off > 0.01 * distance)
+    if found.remarks:
+        assert f"lies {off:.3g} mm off an even stack of slices" in found.remarks[0]
+
+
+@given(st.floats(0.3, 5), st.floats(-500, 500), st.lists(st.floats(-0.02, 0.02), min_size=4, max_size=40))
+def test_the_fit_is_that_of_least_squares(distance: float, first: float, noise: list[float]) -> None:
+    heights = [first + distance * (k + off) for k, off in enumerate(noise)]
+    found = fit_stack(stack(heights))
+    slope, intercept = np.linalg.lstsq(np.column_stack([np.arange(len(noise)), np.ones(len(noise))]), heights)[0]
+    assert found.affine[2, 2] == pytest.approx(slope)
+    assert found.affine[2, 3] == pytest.approx(intercept, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("heights", "message"),
+    [
+        (
+            [0, 3, 9, 12],
+            r"between 2.dcm \(InstanceNumber 2\) and 3.dcm \(InstanceNumber 3\) a slice is missing: .*6 mm",
+        ),
+        ([0, 3, 12, 15], r"between 2.dcm .* and 3.dcm .* 2 slices are missing"),
+        ([0, 3, 9, 12, 18, 21], r"between 2.dcm .* and 3.dcm .* missing, and at 1 more places"),
+        ([0, 3, 3, 6], r"2.dcm .* and 3.dcm .* lie at one position \(10, 20, 3\) with different pixels"),
+        ([0, 3, 6.9, 9, 12], r"uneven distances \(2.1 to 3.9 mm\): 3.dcm .* lies 0.\d+ mm off an even stack"),
+    ],
+    ids=["one", "two", "twice", "same place", "uneven"],
+)
+def test_what_is_no_stack_is_named(heights: list[float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fit_stack(stack(heights))
+
+
+def other(**values: Any) -> Plane:
+    return Plane(**{**vars(plane(6, 3)), **values})
+
+
+@pytest.mark.parametrize(
+    ("odd", "message"),
+    [
+        (other(size=(4, 6)), r"3.dcm .* has another Rows × Columns \(4, 6\) than most slices \(5, 6\)"),
+        (other(spacing=(0.9, 0.7)), r"3.dcm .* has another PixelSpacing \(0.9, 0.7\)"),
+        (other(directions=(0.0, 1.0, 0.0, 0.0, 0.0, 1.0)), r"3.dcm .* has another ImageOrientationPatient"),
+        (other(directions=(1.0, 0.005, 0.0, 0.0, 1.0, 0.0)), r"3.dcm .* has another ImageOrientationPatient"),
+        (other(position=(11.0, 20.0, 6.0)), r"by ImagePositionPatient 3.dcm .* lies 1 mm beside the others"),
+    ],
+    ids=["size", "spacing", "direction", "small direction", "beside"],
+)
+def test_the_odd_slice_is_named(odd: Plane, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fit_stack([plane(0, 1), plane(3, 2), odd, plane(9, 4), plane(12, 5)])
+
+
+def test_headers_tell_that_an_end_is_missing() -> None:
+    """An even stack does not show it."""
+    counted = [Plane(**{**vars(p), "expected": 12}) for p in stack([0, 3, 6])]
+    assert fit_stack(counted).remarks == (
+        "ImagesInAcquisition is 12, 3 slices are here: some may be missing at its ends",
+    )
+    late = [plane(3.0 * n, n) for n in range(2, 8)]
+    assert fit_stack(late).remarks == ("its InstanceNumbers begin at 2: slices before may be missing",)
+
+
+def twice(mark: str, first: Any, second: Any) -> list[Plane]:
+    """Three positions, each with a slice of the one volume and one of the other."""
+    return [
+        *(plane(3.0 * n, n + 1, **{mark: str(first(n) if callable(first) else first)}) for n in range(3)),
+        *(plane(3.0 * n, n + 4, **{mark: str(second(n) if callable(second) else second)}) for n in range(3)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("mark", "first", "second", "expected"),
+    [
+        ("TemporalPositionIdentifier", 1, 2, ["phase-1", "phase-2"]),
+        ("AcquisitionNumber", 3, 12, ["acquisition-3", "acquisition-12"]),
+        ("EchoNumbers", 1, 2, ["echo-1", "echo-2"]),
+        ("EchoTime", 4.6, 92, ["echo-time-4.6", "echo-time-92"]),
+        ("DiffusionBValue", 0, 1000, ["b-0", "b-1000"]),
+        ("SiemensBValue", 0, 1000, ["b-0", "b-1000"]),
+        ("NominalPercentageOfCardiacPhase", 40, 75, ["phase-40", "phase-75"]),
+        ("ConvolutionKernel", "B30f", "B60f", ["kernel-b30f", "kernel-b60f"]),
+        ("ImageType", r"ORIGINAL\PRIMARY\M\ND", r"ORIGINAL\PRIMARY\P\ND", ["type-m", "type-p"]),
+        ("TriggerTime", lambda n: 10 + n, lambda n: 300 + n, ["phase-1", "phase-2"]),
+        ("ContentTime", lambda n: 120000 + n, lambda n: 120100 + n, ["phase-1", "phase-2"]),
+    ],
+)
+def test_volumes_of_a_series_are_told_apart(mark: str, first: Any, second: Any, expected: list[str]) -> None:
+    planes = twice(mark, first, second)
+    assert names(planes) == dict(zip(expected, [[1, 2, 3], [4, 5, 6]], strict=True))
+    assert names(planes[::-1]) == dict(zip(expected, [[3, 2, 1], [6, 5, 4]], strict=True))
+    assert split_volumes(planes)[1] == [mark]
+
+
+def test_two_elements_tell_four_volumes_apart() -> None:
+    planes = [
+        plane(3.0 * n, 100 * echo + 10 * part + n, EchoNumbers=str(echo), ImageType="M" if part else "P")
+        for echo in (1, 2)
+        for part in (0, 1)
+        for n in range(3)
+    ]
+    assert {part: len(own) for part, own in split_volumes(planes)[0].items()} == {
+        "type-m/echo-1": 3,
+        "type-m/echo-2": 3,
+        "type-p/echo-1": 3,
+        "type-p/echo-2": 3,
+    }
+
+
+def test_one_series_in_two_folders_is_two_volumes() -> None:
+    """An anonymiser gave both the same SeriesInstanceUID."""
+    planes = [plane(3.0 * n, n, folder) for folder in ("art", "ven") for n in range(3)]
+    assert {part: len(own) for part, own in split_volumes(planes)[0].items()} == {"art": 3, "ven": 3}
+
+
+@pytest.mark.parametrize(
+    "planes",
+    [
+        [plane(3.0 * n, n, AcquisitionNumber=str(n), ContentTime=str(n)) for n in range(4)],
+        [plane(3.0 * n, n, AcquisitionNumber=str(n // 2)) for n in range(4)],
+        [plane(3.0 * n, n, f"part{n // 2}") for n in range(4)],
+        twice("AcquisitionNumber", 1, 1),
+        [*stack([0, 3, 6]), plane(3, 9, ContentTime="5")],
+    ],
+    ids=["each its own", "breath holds", "folders of a disc", "nothing differs", "one copy"],
+)
+def test_what_is_one_volume_stays_one(planes: list[Plane]) -> None:
+    assert list(split_volumes(planes)[0]) == [""]
+
+
+def test_shifted_acquisitions_are_volumes_of_their_own() -> None:
+    """Their slices lie between each other's, at uneven distances."""
+    planes = [
+        plane(3.0 * n + shift, n, AcquisitionNumber=number)
+        for number, shift in (("1", 0.0), ("2", 0.7))
+        for n in range(4)
+    ]
+    assert {part: len(own) for part, own in split_volumes(planes)[0].items()} == {
+        "acquisition-1": 4,
+        "acquisition-2": 4,
+    }
+
+
+def header(**values: Any) -> Dataset:
+    d = Dataset()
+    d.Rows, d.Columns, d.PixelSpacing, d.InstanceNumber = 5, 6, [0.8, 0.7], 7
+    d.ImagePositionPatient, d.ImageOrientationPatient = [1, 2, 3], list(AXIAL)
+    for keyword, value in values.items():
+        if value is None:
+            del d[keyword]
+        else:
+            setattr(d, keyword, value)
+    return d
+
+
+@pytest.mark.parametrize("keyword", ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows"])
+def test_a_missing_element_is_named_with_its_slice(keyword: str) -> None:
+    with pytest.raises(ValueError, match=rf"^a.dcm has no {keyword}$"):
+        read_planes(Path("x/a.dcm"), header(**{keyword: None}))
+
+
+def test_detectors_tell_the_spacing_where_nothing_else_does() -> None:
+    d = header(PixelSpacing=None)
+    d.ImagerPixelSpacing = [0.2, 0.3]
+    assert read_planes(Path("a.dcm"), d)[0].spacing == (0.2, 0.3)
+
+
+def frames(change: Callable[[int, Dataset], None], count: int = 4) -> Dataset:
+    """An enhanced image: directions and spacing for all frames, positions for each."""
+    d = Dataset()
+    d.Rows, d.Columns, d.NumberOfFrames = 5, 6, count
+    orientation, measures, shared = Dataset(), Dataset(), Dataset()
+    orientation.ImageOrientationPatient, measures.PixelSpacing, measures.SliceThickness = list(AXIAL), [0.8, 0.7], 3
+    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [orientation], [measures]
+    d.SharedFunctionalGroupsSequence, groups = [shared], []
+    for n in range(count):
+        position, content, group = Dataset(), Dataset(), Dataset()
+        position.ImagePositionPatient = [10, 20, 3 * n]
+        group.PlanePositionSequence, group.FrameContentSequence = [position], [content]
+        change(n, group)
+        groups.append(group)
+    d.PerFrameFunctionalGroupsSequence = groups
+    return d
+
+
+def test_frames_of_an_enhanced_image_have_their_places() -> None:
+    found = fit_stack(read_planes(Path("a.dcm"), frames(lambda n, group: None)))
+    expected = [[0.7, 0, 0, 10], [0, 0.8, 0, 20], [0, 0, 3, 0], [0, 0, 0, 1]]
+    np.testing.assert_allclose(found.affine, expected, atol=1e-9)
+
+
+def test_time_points_of_an_enhanced_image_are_told_apart() -> None:
+    def change(n: int, group: Dataset) -> None:
+        group.PlanePositionSequence[0].ImagePositionPatient = [10, 20, 3 * (n // 2)]
+        group.FrameContentSequence[0].TemporalPositionIndex = n % 2 + 1
+
+    parts, elements = split_volumes(read_planes(Path("a.dcm"), frames(change)))
+    assert {part: [p.frame for p in own] for part, own in parts.items()} == {"phase-1": [0, 2], "phase-2": [1, 3]}
+    assert elements == ["TemporalPositionIndex"]
+
+
+def test_a_frame_without_a_position_is_named() -> None:
+    def change(n: int, group: Dataset) -> None:
+        if n == 2:
+            del group.PlanePositionSequence
+
+    with pytest.raises(ValueError, match=r"^frame 3 of a.dcm has no ImagePositionPatient$"):
+        read_planes(Path("a.dcm"), frames(change))

@@ -208,9 +208,9 @@ def of_another_kind(clean: Tree) -> Iterator[Hostile]:
         "mha": ("nii", "nii.gz", "nrrd", "dcm", "bmp", "zip"),
         "dcm": ("nii", "nrrd", "png", "mp4", "zip"),
         "zip": ("nii", "nii.gz", "dcm", "png", "mkv", "pdf", "exe"),
-        "png": ("nii", "dcm", "zip", "mp4", "pdf", "svg", "ps", "gif", "webp", "npy"),
+        "png": ("nii", "dcm", "zip", "mp4", "pdf", "svg", "ps", "webp", "npy"),
         "jpg": ("nii.gz", "dcm", "avi", "ps", "webp", "playlist"),
-        "tif": ("nrrd", "dcm", "mkv", "ps", "gif"),
+        "tif": ("nrrd", "dcm", "mkv", "ps", "webp"),
         "bmp": ("mha", "zip", "ps", "exe"),
         "mp4": ("nii", "png", "zip", "playlist", "concat", "gif"),
         "avi": ("dcm", "jpg", "playlist", "concat"),
@@ -953,7 +953,6 @@ def other_pictures() -> Iterator[Hostile]:
         "two components": jpeg[: size + 4] + b"\2" + jpeg[size + 5 :],
         "no scan": jpeg[:scan] + b"\xff\xd9",
         "no tables": jpeg[:2] + jpeg[jpeg.index(b"\xff\xc0") :],
-        "several pictures": saved(image, "MPO", save_all=True, append_images=[image]),
     }
     for what, content in jpegs.items():
         yield _one(f"JPEG with {what}", "rgb", "frame.jpg", content)

@@ -3,7 +3,7 @@
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -250,11 +250,17 @@ def _open(path: Path) -> Image.Image:
 
 
 def _open_any_size(path: Path) -> Image.Image:
+    with _any_size():
+        return Image.open(path, formats=FORMATS)
+
+
+@contextmanager
+def _any_size() -> Iterator[None]:
     """Pillow's own limit, which can only be changed for the whole process, is below what scanners of slides make."""
     with _LIMIT:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(path, formats=FORMATS)
+            yield
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 
@@ -291,7 +297,8 @@ def _load(path: Path, image: Image.Image) -> list[str]:
         if image.format == "PNG":
             with _open_any_size(path) as again:
                 again.verify()  # the checksums, which decoding does not look at
-        image.load()
+        with _any_size() if image.format == "TIFF" else nullcontext():  # which is looked at again for TIFF alone
+            image.load()
         turned = image.getexif().get(EXIF_ORIENTATION, 1)
         if turned not in (0, 1):
             raise UserError(

@@ -21,7 +21,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif")
 LOSSLESS = (".png", ".tif", ".tiff", ".bmp")
 """Those that can hold class ids."""
 
-FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF")
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 """What Pillow may take a file for. It knows many more, whatever the suffix; one of them, PostScript, is a program."""
 
 EXIF_ORIENTATION = 274
@@ -236,11 +236,12 @@ def write_image(path: Path, pixels: np.ndarray) -> None:
 def _open(path: Path) -> Image.Image:
     if not path.is_file():
         raise UserError(f"{path}: no such file.")
+    formats = ("GIF",) if path.suffix.lower() == ".gif" else FORMATS
     with _explained(path, "cannot be read as an image"):
         try:
-            image = _open_any_size(path)
+            image = _open_any_size(path, formats)
         except UnidentifiedImageError as error:
-            raise ValueError(f"it is none of {', '.join(FORMATS)}, or its header is damaged") from error
+            raise ValueError(f"it is none of {', '.join(formats)}, or its header is damaged") from error
         if image.width * image.height > MAX_PIXELS:
             raise ValueError(
                 f"it has {image.height}×{image.width} pixels; at most {MAX_PIXELS / 1e6:,.0f} million are read. Cut it "
@@ -249,9 +250,9 @@ def _open(path: Path) -> Image.Image:
     return image
 
 
-def _open_any_size(path: Path) -> Image.Image:
+def _open_any_size(path: Path, formats: Sequence[str]) -> Image.Image:
     with _any_size():
-        return Image.open(path, formats=FORMATS)
+        return Image.open(path, formats=formats)
 
 
 @contextmanager

@@ -262,7 +262,7 @@ def _unreadable(error: Exception, case: SourceCase, dataset: SourceDataset, is_m
         level="error",
         kind=kind,
         text=text.removeprefix(f"{named}: "),
-        advice="Get the file again, or leave the case out.",
+        advice="" if kind == "several-masks" else "Get the file again, or leave the case out.",
         case=case.id,
         file=dataset.relative(named),
         repairs=tuple(repairs),

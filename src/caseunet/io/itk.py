@@ -296,7 +296,8 @@ def _open(path: Path) -> tuple[Any, Geometry]:
     affine[:3, :3] = np.reshape(reader.GetDirection(), (3, 3)) * reader.GetSpacing()
     affine[:3, 3] = reader.GetOrigin()
     geometry = volume_geometry(shape, _TO_RAS @ affine, str(path))
-    return reader, replace(geometry, remarks=_remarks_on_units(path)) if _is_nrrd(path) else geometry
+    remarks = _remarks_on_units(path) if _is_nrrd(path) else ()
+    return reader, replace(geometry, remarks=(*geometry.remarks, *remarks))
 
 
 def _remarks_on_units(path: Path) -> tuple[str, ...]:

@@ -250,7 +250,7 @@ def _geometry(path: Path, image: Any) -> Geometry:
     affine = np.array(image.affine, np.float64)
     affine[:3] *= _millimetres(image.header)
     geometry = volume_geometry(shape[:3], affine, str(path))
-    return replace(geometry, remarks=tuple(_remarks(path, image.header, geometry)))
+    return replace(geometry, remarks=(*geometry.remarks, *_remarks(path, image.header, geometry)))
 
 
 def _millimetres(header: Any) -> float:

@@ -953,7 +953,6 @@ def other_pictures() -> Iterator[Hostile]:
         "two components": jpeg[: size + 4] + b"\2" + jpeg[size + 5 :],
         "no scan": jpeg[:scan] + b"\xff\xd9",
         "no tables": jpeg[:2] + jpeg[jpeg.index(b"\xff\xc0") :],
-        "several pictures": saved(image, "MPO", save_all=True, append_images=[image]),
     }
     for what, content in jpegs.items():
         yield _one(f"JPEG with {what}", "rgb", "frame.jpg", content)

@@ -174,3 +174,18 @@ def test_what_is_no_metaimage_is_not_printed(tmp_path: Path) -> None:
         itk.read_volume(tmp_path / "a.mha")
     assert str(caught.value).isascii()
     assert len(str(caught.value)) < len(str(tmp_path)) + 150
+
+
+@pytest.mark.parametrize("units", ["mm", "um"])
+def test_units_of_nrrd_are_told(units: str, tmp_path: Path) -> None:
+    path = tmp_path / "v.nrrd"
+    path.write_bytes(
+        b"NRRD0004\ntype: uint8\ndimension: 3\nspace: left-posterior-superior\nsizes: 3 4 5\n"
+        b"space directions: (1,0,0) (0,1,0) (0,0,2)\nencoding: raw\nspace origin: (0,0,0)\n"
+        b'space units: "U" "U" "U"\n\n'.replace(b"U", units.encode())
+        + bytes(60)
+    )
+    geometry = itk.read_geometry(path)
+    assert geometry.spacing == (2, 1, 1)
+    expected = () if units == "mm" else ("its header states lengths in um; read as mm, as ITK does",)
+    assert geometry.remarks == itk.read_volume(path).geometry.remarks == expected

@@ -1,12 +1,14 @@
 """Volumes whose axes are not orthogonal: what their voxels measure, and that it is told."""
 
 import math
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 from nibabel.affines import apply_affine
 
+from caseunet.io import images
 from caseunet.io.geometry import to_canonical, volume_geometry, voxel_steps
 from caseunet.types import step_vectors, voxel_volume
 
@@ -50,6 +52,15 @@ def test_skew_is_told(degrees: float) -> None:
     angle = f"{90 - degrees:.1f}".removesuffix(".0")
     expected = f"its axes are not orthogonal ({angle}, 90 and 90 degrees between them)"
     assert geometry.remarks == (expected,)
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".nrrd", ".mha"])
+def test_skew_of_a_file_is_told(ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"scan{ending}"
+    geometry = volume_geometry((4, 3, 5), leaning(12), str(path))
+    images.write_labels(path, np.zeros((5, 3, 4), np.uint8), geometry, ())
+    for told in (images.read_geometry(path).remarks, images.read_picture(path, rgb=False).geometry.remarks):
+        assert any("not orthogonal" in remark for remark in told)
 
 
 @pytest.mark.parametrize("degrees", [0, 0.01, 0.4])

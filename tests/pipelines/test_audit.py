@@ -446,7 +446,7 @@ def test_255_beside_1_is_left_out_by_plan(tmp_path: Path) -> None:
     repaint(path, put((slice(3), slice(4)), 255))
     finding = the("unknown-label", found_in(raw))
     assert "nobody judged" in finding.advice
-    assert [repair.map for repair in finding.repairs] == [{255: IGNORE}]
+    assert [repair.map for repair in finding.repairs] == [{255: IGNORE}, {255: 1}]
 
 
 def test_one_sequence_in_two_parts_is_one_group(tmp_path: Path) -> None:

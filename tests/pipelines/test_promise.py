@@ -92,8 +92,7 @@ def test_a_promise_is_kept(lits_bundle: Bundle, tmp_path: Path) -> None:
     path = volume(tmp_path / "ct.nii.gz", 60)
     program = (
         "from pathlib import Path\n"
-        "from caseunet.pipelines.inputs import find_inputs
-from caseunet.pipelines.predict import dry_run, predict\n"
+        "from caseunet.pipelines.predict import dry_run, predict\n"
         "from caseunet.pipelines.models import highest_memory\n"
         f"bundle, image = Path({str(lits_bundle.folder)!r}), Path({str(path)!r})\n"
         f"out = Path({str(tmp_path / 'out')!r})\n"

@@ -7,11 +7,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from caseunet.config import PrepareConfig
 from caseunet.pipelines.audit import audit
 from caseunet.pipelines.prepare import prepare
-from caseunet.sources.generate import write_lits
+from caseunet.sources.generate import write_folder, write_lits
 
 SHAPE = (8, 40, 44)
 
@@ -104,10 +105,21 @@ def test_nan_is_replaced(raw: Path, tmp_path: Path) -> None:
     edit(raw / "images" / "p2.nii.gz", with_nan, same)
     text, cases = plan_for(raw, tmp_path)
     assert cases == {"p2": {"why": "image not-finite", "nan": -1024.0}}
-    assert "\n  # 0 voxels change their class\n  p2:" in text
+    ids = np.asarray(nib.load(raw / "masks" / "p2.nii.gz").dataobj)
+    told = f"{ids[:3].size:,} voxels of the image are NaN, {np.count_nonzero(ids[:3]):,} of them in the foreground"
+    assert f"# 0 voxels change their class\n  # {told}\n  p2:" in text
     config = PrepareConfig(workers=0, folds=2, plan=tmp_path / "plan.yaml")
     pixels = prepare(raw, tmp_path / "p", config).image("p2")
     assert (pixels[..., :3] == -1024).all(), "the file's first axis runs to the left, as columns do"
+
+
+def test_nan_of_mr_becomes_the_darkest(raw: Path, tmp_path: Path) -> None:
+    """MR that was centred at 0: there 0 is tissue, not background."""
+    for path in (raw / "images").iterdir():
+        edit(path, lambda pixels: pixels.clip(-400, 400).astype(np.float32), same)
+    edit(raw / "images" / "p2.nii.gz", lambda pixels: np.where(pixels > 120, np.nan, pixels).astype(np.float32), same)
+    _, cases = plan_for(raw, tmp_path)
+    assert cases == {"p2": {"why": "image not-finite", "nan": -400.0}}
 
 
 def test_infinity_cannot_be_replaced(raw: Path, tmp_path: Path) -> None:
@@ -122,10 +134,47 @@ def test_values_between_are_rounded_if_binary(raw: Path, tmp_path: Path) -> None
         edit(path, lambda ids: (ids == 1).astype(np.float32), same)
     truth = np.asarray(nib.load(raw / "masks" / "p1.nii.gz").dataobj)
     edit(raw / "masks" / "p1.nii.gz", lambda ids: ids * np.float32(0.8), same)
-    _, cases = plan_for(raw, tmp_path)
-    assert cases == {"p1": {"why": "fractional", "round": True}}
-    prepared = prepare(raw, tmp_path / "p", PrepareConfig(workers=0, folds=2, plan=tmp_path / "plan.yaml"))
+    text, cases = plan_for(raw, tmp_path)
+    assert cases == {}, "rounded, or left out: a person chooses"
+    assert f"foreground: 0 voxels become {int(truth.sum()):,}, mean intensity none becomes" in text
+    assert "# p1: {why: fractional, drop: true}" in text
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(text.replace("# p1: {why: fractional, round: true}", "p1: {round: true}"))
+    prepared = prepare(raw, tmp_path / "p", PrepareConfig(workers=0, folds=2, plan=plan))
     assert (prepared.labels("p1") == 1).sum() == truth.sum()
+
+
+def test_weak_values_are_not_rounded_away(raw: Path, tmp_path: Path) -> None:
+    for path in (raw / "masks").iterdir():
+        edit(path, lambda ids: (ids == 1).astype(np.float32), same)
+    edit(raw / "masks" / "p1.nii.gz", lambda ids: ids * np.float32(0.3), same)
+    text, _ = plan_for(raw, tmp_path)
+    assert "round: true}" not in text
+
+
+def test_several_masks_are_asked_about(tmp_path: Path) -> None:
+    """Where one image of several has two masks: their union, or without it."""
+    raw = tmp_path / "raw"
+    write_folder(raw, groups=4, frames=1, encoding="0/255", shape=(48, 64))
+    first = sorted((raw / "masks").iterdir())[0]
+    for path in sorted((raw / "masks").iterdir())[1:]:
+        path.rename(path.with_name(f"{path.stem}_mask1.png"))
+    half = np.asarray(Image.open(first)).copy()
+    whole = half > 0
+    half[:24] = 0
+    Image.fromarray(half).save(first.with_name(f"{first.stem}_mask1.png"))
+    half = whole.astype(np.uint8) * 255
+    half[24:] = 0
+    Image.fromarray(half).save(first.with_name(f"{first.stem}_mask2.png"))
+    case = first.stem
+    first.unlink()
+    text, cases = plan_for(raw, tmp_path)
+    assert cases == {}
+    assert "drop: true}" in text
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(text.replace(f"# {case}: {{why: several-masks, union: true}}", f"{case}: {{union: true}}"))
+    prepared = prepare(raw, tmp_path / "p", PrepareConfig(workers=0, folds=2, plan=plan))
+    assert (prepared.labels(case)[0] == 1).sum() == whole.sum()
 
 
 def test_values_of_no_class_are_asked_about(raw: Path, tmp_path: Path) -> None:

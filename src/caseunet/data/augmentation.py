@@ -111,8 +111,7 @@ def keep_sides(config: AugmentConfig, label_map: LabelMap, grid: Grid) -> Augmen
 
     In axial and coronal slices, and in frames, columns run from side to side; sagittal slices have one side each.
     """
-    is_sagittal = getattr(grid, "plane", "axial") == "sagittal"
-    if config.flip_columns is not None or is_sagittal or not label_map.sided_names:
+    if config.flip_columns is not None or grid.plane == "sagittal" or not label_map.sided_names:
         return config
     return config.model_copy(update={"flip_columns": False})
 

@@ -145,8 +145,7 @@ class Predictor:
     @property
     def has_sides(self) -> bool:
         """Whether a mirrored image would show one class as another: left as right."""
-        plane = getattr(self.info.preprocessing, "plane", "axial")
-        return bool(self.info.label_map.sided_names) and plane != "sagittal"
+        return bool(self.info.label_map.sided_names) and self.info.preprocessing.plane != "sagittal"
 
     def __init__(
         self,

@@ -52,9 +52,13 @@ def is_segmentation(path: Path) -> bool:
     """Whether a file is a segmentation of 3D Slicer, whose header tells of segments; reads the header alone."""
     if not _is_nrrd(path) or not path.is_file():
         return False
+    header = _nrrd_header(path)
+    return header.startswith("NRRD") and re.search(r"^Segment(\d+|ation)_\w+:=", header, re.MULTILINE) is not None
+
+
+def _nrrd_header(path: Path) -> str:
     with path.open("rb") as stream:
-        header = stream.read(LONGEST_HEADER).replace(b"\r\n", b"\n").partition(b"\n\n")[0]
-    return header.startswith(b"NRRD") and re.search(rb"^Segment(\d+|ation)_\w+:=", header, re.MULTILINE) is not None
+        return stream.read(LONGEST_HEADER).replace(b"\r\n", b"\n").partition(b"\n\n")[0].decode("latin-1")
 
 
 def read_geometry(path: Path) -> Geometry:
@@ -291,7 +295,16 @@ def _open(path: Path) -> tuple[Any, Geometry]:
     affine = np.eye(4)
     affine[:3, :3] = np.reshape(reader.GetDirection(), (3, 3)) * reader.GetSpacing()
     affine[:3, 3] = reader.GetOrigin()
-    return reader, volume_geometry(shape, _TO_RAS @ affine, str(path))
+    geometry = volume_geometry(shape, _TO_RAS @ affine, str(path))
+    remarks = _remarks_on_units(path) if _is_nrrd(path) else ()
+    return reader, replace(geometry, remarks=(*geometry.remarks, *remarks))
+
+
+def _remarks_on_units(path: Path) -> tuple[str, ...]:
+    """NRRD may state units other than millimetres, which ITK does not look at."""
+    stated = re.search(r"^space units:(.*)$", _nrrd_header(path), re.MULTILINE)
+    units = set(re.findall(r'"([^"]*)"', stated[1])) - {"mm", ""} if stated else set()
+    return (f"its header states lengths in {', '.join(sorted(units))[:40]}; read as mm, as ITK does",) if units else ()
 
 
 def _read(path: Path, reader: Any) -> np.ndarray:

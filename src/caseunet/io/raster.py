@@ -21,7 +21,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif")
 LOSSLESS = (".png", ".tif", ".tiff", ".bmp")
 """Those that can hold class ids."""
 
-FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF")
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 """What Pillow may take a file for. It knows many more, whatever the suffix; one of them, PostScript, is a program."""
 
 EXIF_ORIENTATION = 274
@@ -236,11 +236,13 @@ def write_image(path: Path, pixels: np.ndarray) -> None:
 def _open(path: Path) -> Image.Image:
     if not path.is_file():
         raise UserError(f"{path}: no such file.")
+    formats = ("GIF",) if path.suffix.lower() == ".gif" else FORMATS
     with _explained(path, "cannot be read as an image"):
         try:
-            image = _open_any_size(path)
+            with _lift_limit():
+                image = Image.open(path, formats=formats)
         except UnidentifiedImageError as error:
-            raise ValueError(f"it is none of {', '.join(FORMATS)}, or its header is damaged") from error
+            raise ValueError(f"it is none of {', '.join(formats)}, or its header is damaged") from error
         if image.width * image.height > MAX_PIXELS:
             raise ValueError(
                 f"it has {image.height}×{image.width} pixels; at most {MAX_PIXELS / 1e6:,.0f} million are read. Cut it "
@@ -249,12 +251,13 @@ def _open(path: Path) -> Image.Image:
     return image
 
 
-def _open_any_size(path: Path) -> Image.Image:
+@contextmanager
+def _lift_limit() -> Iterator[None]:
     """Pillow's own limit, which can only be changed for the whole process, is below what scanners of slides make."""
     with _LIMIT:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(path, formats=FORMATS)
+            yield
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 
@@ -289,9 +292,10 @@ def _load(path: Path, image: Image.Image) -> list[str]:
         if image.mode in _COLOR and _bits(image) > 8:
             raise UserError(f"{path}: has {_bits(image)} bits in each colour; expected 8. Save it with 8.")
         if image.format == "PNG":
-            with _open_any_size(path) as again:
+            with _lift_limit(), Image.open(path, formats=FORMATS) as again:
                 again.verify()  # the checksums, which decoding does not look at
-        image.load()
+        with _lift_limit():
+            image.load()
         turned = image.getexif().get(EXIF_ORIENTATION, 1)
         if turned not in (0, 1):
             raise UserError(

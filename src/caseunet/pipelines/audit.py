@@ -186,8 +186,9 @@ def with_coding(layout: Layout, dataset: SourceDataset, workers: int | None) -> 
     if dataset.coding is not None and (dataset.coding.colored or not _has_palette(dataset.labelled)):
         return dataset
     parts = [alone(dataset, (case,)) for case in dataset.labelled]
-    results = run_all(partial(_measure_mask, layout), parts, workers)
-    masks = [result for _, result in results if isinstance(result, MaskValues)]
+    results = dict(run_all(partial(_measure_mask, layout), parts, workers))
+    measured = (results[index] for index in sorted(results))  # in the order of the cases, whichever is done first
+    masks = [result for result in measured if isinstance(result, MaskValues)]
     if dataset.coding is not None:
         if conflict := palette_conflict(masks):
             raise UserError(f"{dataset.root}: {conflict}, so that values alone do not tell the classes. {PALETTES}")

@@ -338,8 +338,9 @@ def _shown(value: int, mask: Mask | MaskValues) -> int:
 
 
 def _is_inverted(palette: Mapping[int, int]) -> bool:
-    """Whether of two values 0 is not black, but the other one is."""
-    return len(palette) == 2 and palette.get(0, 0) != 0 and 0 in palette.values()
+    """Whether of two values 0 is not black, but the other one is, or nearly."""
+    dark = {index: sum(unpacked(color)) < NEAR for index, color in palette.items()}
+    return len(palette) == 2 and not dark.get(0, True) and any(dark.values())
 
 
 def _times(color: int, palette: Mapping[int, int]) -> int:

@@ -117,7 +117,8 @@ def measure(layout: Layout, case: SourceCase, dataset: SourceDataset) -> CaseFac
         if dataset.modality == "ct":
             image = replace(image, body_box=find_body_box(picture.pixels))
     except Exception as error:  # a file can be damaged in ways that no library foresees
-        findings.append(_unreadable(error, case, dataset, is_mask=False))
+        darkest = _darkest(layout, case, dataset) if isinstance(error, BadValuesError) else None
+        findings.append(_unreadable(error, case, dataset, is_mask=False, darkest=darkest))
     try:
         if case.label:
             geometry = _known_geometry(layout, case) if geometry is None else geometry
@@ -243,8 +244,22 @@ def _mask_facts(mask: Mask, image: Geometry, dataset: SourceDataset, case: Sourc
     )
 
 
-def _unreadable(error: Exception, case: SourceCase, dataset: SourceDataset, is_mask: bool) -> Finding:
-    """A finding about the file that an error names, or about the first that was read."""
+def _darkest(layout: Layout, case: SourceCase, dataset: SourceDataset) -> float | None:
+    """What NaN in an image may stand for: air in a CT, else its lowest value, or 0 if that is lower.
+
+    None where it cannot be read without them either.
+    """
+    try:
+        lowest = float(layout.read_image(case, dataset.modality == "rgb", 0.0).pixels.min())
+    except UserError:
+        return None
+    return min(lowest, -1024.0) if dataset.modality == "ct" else min(lowest, 0.0)
+
+
+def _unreadable(
+    error: Exception, case: SourceCase, dataset: SourceDataset, is_mask: bool, darkest: float | None = None
+) -> Finding:
+    """A finding about the file that an error names, or about the first that was read; ``darkest`` may replace NaN."""
     text = str(error) or type(error).__name__
     files = case.label if is_mask else case.image
     named = next((path for path in files if text.startswith(f"{path}: ")), files[0])
@@ -252,8 +267,8 @@ def _unreadable(error: Exception, case: SourceCase, dataset: SourceDataset, is_m
     kind = kinds.get(type(error), "unreadable")
     why = f"{'mask' if is_mask else 'image'} {kind}"
     repairs = [CaseRepair(drop=True, why=why)]
-    if kind == "not-finite" and not is_mask:
-        repairs = [CaseRepair(nan=-1024 if dataset.modality == "ct" else 0, why=why)]
+    if darkest is not None:
+        repairs = [CaseRepair(nan=darkest, why=why)]
     if kind == "several-masks":
         repairs.append(CaseRepair(union=True, why=kind))
     if not isinstance(error, UserError):
@@ -262,7 +277,7 @@ def _unreadable(error: Exception, case: SourceCase, dataset: SourceDataset, is_m
         level="error",
         kind=kind,
         text=text.removeprefix(f"{named}: "),
-        advice="Get the file again, or leave the case out.",
+        advice="" if kind == "several-masks" else "Get the file again, or leave the case out.",
         case=case.id,
         file=dataset.relative(named),
         repairs=tuple(repairs),

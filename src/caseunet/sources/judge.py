@@ -38,6 +38,9 @@ FEWEST = 8
 PALETTES = "Name the classes' colours in the labels of a plan (colored: true), or save the masks as grey ids."
 """Advice where palettes contradict each other."""
 
+MAX_OFFERED = 5
+"""Classes of a data set up to which a plan offers each for a value that is none."""
+
 FAR = 8.0
 """Robust standard deviations from the median beyond which an intensity is unusual."""
 
@@ -176,7 +179,7 @@ def _missing_masks(dataset: SourceDataset) -> Iterable[Finding]:
 
 def _palettes(facts: Sequence[CaseFacts], dataset: SourceDataset) -> Iterable[Finding]:
     """What palettes say against each other."""
-    conflict = palette_conflict(_values(case.mask) for case in facts if case.mask is not None)
+    conflict = palette_conflict(_values(case.mask) for case in facts if case.mask is not None and not case.mask.names)
     if not conflict or dataset.coding is None:
         return
     if dataset.coding.colored:
@@ -209,8 +212,9 @@ def _of_mask(facts: CaseFacts, case: SourceCase, dataset: SourceDataset) -> Iter
     repair = dataset.repairs.get(case.id)
     if mask.fractional and not (repair and repair.round):
         text = f"holds {mask.fractional:,} values that are no whole numbers; it was interpolated"
-        binary = {count.code for count in mask.counts} <= {0, 1}  # between more, rounding makes classes of edges
-        repairs = [CaseRepair(round=True)] if binary else [drop]
+        # between more than two values rounding makes classes of edges, and of weak values alone it leaves nothing
+        binary = {count.code for count in mask.counts} == {0, 1}
+        repairs = [CaseRepair(round=True), drop] if binary else [drop]
         yield about("error", "fractional", text, "Export it with nearest-neighbour interpolation.", repairs=repairs)
         return
     if mask.stored.startswith("float"):
@@ -263,7 +267,9 @@ def _unknown(
         return "smoothed", text, advice, [CaseRepair(snap=True)]
     if not coding.colored and worst.code == 255 and others == 0:
         advice = "255 often marks what nobody judged: leave those pixels out, or map it to a class if it is one."
-        return "unknown-label", text, hint or advice, [CaseRepair(map={255: IGNORE})]
+        classes = range(1, len(coding.label_map)) if len(coding.label_map) <= MAX_OFFERED else ()
+        ways = [CaseRepair(map={255: IGNORE}), *(CaseRepair(map={255: i}) for i in classes)]
+        return "unknown-label", text, hint or advice, ways
     advice = hint or "Name the class, map it to one with a plan, or leave the case out."
     left_out = CaseRepair(map={count.code: IGNORE for count in unknown})
     return "unknown-label", text, advice, [CaseRepair(drop=True), *([] if mask.rest[0] else [left_out])]

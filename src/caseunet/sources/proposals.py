@@ -27,12 +27,14 @@ class Trial:
         voxels: {class: (how many without, how many with it)}, of the foreground.
         means: {class: (mean of the image under it without, with it)}; None where the class is not there.
         moved: voxels whose class the repair changes.
+        replaced: (voxels that were NaN, how many of them in the foreground); None where none is replaced.
         error: why it cannot be done; "" where it can.
     """
 
     voxels: Mapping[str, tuple[int, int]]
     means: Mapping[str, tuple[float | None, float | None]]
     moved: int = 0
+    replaced: tuple[int, int] | None = None
     error: str = ""
 
     @property
@@ -51,6 +53,8 @@ class Trial:
                 first, second = (_number(mean) for mean in self.means[name])
                 yield f"{name}: {before:,} voxels become {after:,}, mean intensity {first} becomes {second}"
         yield f"{self.moved:,} voxels change their class"
+        if self.replaced is not None:
+            yield f"{self.replaced[0]:,} voxels of the image are NaN, {self.replaced[1]:,} of them in the foreground"
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,12 @@ def try_repair(layout: Layout, case: SourceCase, dataset: SourceDataset, repair:
         after = np.zeros_like(before) if whole.drop else read_labels(layout, case, planned, picture.geometry)
         if after.shape != before.shape:
             raise UserError(f"the mask's shape is {after.shape}, its image's {before.shape}")
-        return _compare(picture, before, after, dataset)
+        trial = _compare(picture, before, after, dataset)
+        return (
+            trial
+            if whole.nan is None
+            else replace(trial, replaced=_replaced(layout, case, dataset, picture, whole.nan, after))
+        )
     except UserError as error:
         return Trial({}, {}, error=str(error))
 
@@ -110,12 +119,17 @@ def combine(findings: Iterable[Sequence[CaseRepair]]) -> list[CaseRepair]:
 def _ids_without(
     layout: Layout, case: SourceCase, dataset: SourceDataset, image: Geometry, shape: tuple[int, ...]
 ) -> np.ndarray:
-    """Class ids as the files say without the repair: where the mask's header places it, and background for values that
-    are no class."""
+    """Class ids as the files say without the repair: where the mask's header places it, background for values that are
+    no class, and nothing where they cannot be read without it or are no whole numbers."""
     nothing = np.zeros((shape[0], *shape[2:]), np.uint8)
     if not case.label:
         return nothing
-    mask: Mask = layout.read_mask(case, dataset, image)
+    try:
+        mask: Mask = layout.read_mask(case, dataset, image)
+    except UserError:
+        return nothing
+    if mask.fractional:
+        return nothing
     coding = known_coding(dataset)
     ids, _ = decode(translate(mask, coding).apply(mask.codes), coding, dataset.repairs.get(case.id, CaseRepair()).map)
     ids = np.where(ids == IGNORE, np.uint8(0), ids)
@@ -137,6 +151,15 @@ def _compare(picture: Picture, before: np.ndarray, after: np.ndarray, dataset: S
         )
         means[label.name] = first, second
     return Trial(voxels, means, int(np.count_nonzero(before != after)))
+
+
+def _replaced(
+    layout: Layout, case: SourceCase, dataset: SourceDataset, picture: Picture, nan: float, ids: np.ndarray
+) -> tuple[int, int]:
+    """How many voxels of an image are NaN, those that follow the replacement, and how many in the foreground."""
+    other = layout.read_image(case, dataset.modality == "rgb", nan + 1)
+    changed = np.any(picture.pixels != other.pixels, axis=1)
+    return int(changed.sum()), int(np.count_nonzero(changed & (ids > 0)))
 
 
 def _number(mean: float | None) -> str:

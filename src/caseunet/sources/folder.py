@@ -35,8 +35,9 @@ from caseunet.sources.layout import (
     twice,
 )
 from caseunet.sources.names import find_groups, folder_role, is_rater, normal, part_of, part_of_name, told_groups
+from caseunet.sources.outlines import find_outlines
 from caseunet.sources.pairing import Pairs, pair
-from caseunet.sources.polygons import class_names, coco_images, image_of, is_coco, is_labelme
+from caseunet.sources.polygons import class_names
 from caseunet.sources.reading import file_layout
 from caseunet.sources.roles import Choice, Roles, sort_files
 from caseunet.types import LabelCoding, Modality
@@ -159,8 +160,9 @@ def look(root: Path, choice: Choice = Choice()) -> Survey:  # noqa: B008
     outlines = not labels and not roles.masks and not choice.masks
     if outlines:
         pictures = pictures or _without_twice(_of_unknown(roles), root)[0]
-        labels, said = _outlined(root, files, pictures)
+        labels, said, asked = find_outlines(root, files, pictures)
         findings += said
+        question = question or asked
     alone = {picture for found in pairs.values() for picture in found.alone}
     listed = [case for case in _cases(root, pictures, labels, alone) if case.image[0] not in broken]
     listed, lists = _parts_of_lists(root, files, listed)
@@ -177,41 +179,6 @@ def look(root: Path, choice: Choice = Choice()) -> Survey:  # noqa: B008
 def _of_unknown(roles: Roles) -> tuple[Item, ...]:
     """Images in folders whose names tell nothing, where no other files are images."""
     return tuple(item if item.place else replace(item, place=item.folder) for item in roles.unknown)
-
-
-def _outlined(
-    root: Path, files: Sequence[Path], pictures: Sequence[Item]
-) -> tuple[dict[int, list[tuple[Item, str]]], list[Finding]]:
-    """The JSON files that hold the outlines of images: COCO's of many, LabelMe's of one each."""
-    found = [path for path in files if path.suffix.lower() == ".json" and path.name != "labels.json"]
-    labels: dict[int, list[tuple[Item, str]]] = {}
-    findings: list[Finding] = []
-    coco = [path for path in found if is_coco(path)]
-    for path in coco:
-        known = coco_images(path)
-        seen = set()
-        for n, picture in enumerate(pictures):
-            if (image := image_of(known, picture.paths[0])) is not None:
-                labels.setdefault(n, []).append((Item((path,), "", ""), ""))
-                seen.add(str(image["file_name"]))
-        absent = [name for name in known if name not in seen]
-        if absent:
-            text = f"names {counted(len(absent), 'image')} that are not there, {absent[0]} among them"
-            findings.append(Finding(level="warning", kind="missing-file", text=text, file=relative(path, root)))
-    if not coco:
-        beside = [path for path in found if is_labelme(path)]
-        items = [Item((path,), _folder_below(path, root, pictures), path.stem) for path in beside]
-        pairs = pair(pictures, items)
-        labels = {n: [(items[mask], "") for mask, _ in masks] for n, masks in pairs.masks.items()}
-        left = [path for n, path in enumerate(beside) if n not in pairs.paired]
-        findings += [extra_mask(path, root, f"an image of the name {path.stem}") for path in left]
-    return labels, findings
-
-
-def _folder_below(path: Path, root: Path, pictures: Sequence[Item]) -> str:
-    """The folder of an item for a file: that of an image beside it, else its own."""
-    beside = (item.folder for item in pictures if item.paths[0].parent == path.parent)
-    return next(beside, relative(path.parent, root) if path.parent != root else "")
 
 
 def _without_twice(pictures: Sequence[Item], root: Path) -> tuple[list[Item], list[Finding]]:

@@ -58,7 +58,7 @@ def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask
     """
     if case.label[0].suffix.lower() == ".json":
         classes = known_coding(dataset).label_map.names
-        return read_outlines(case.label[0], case.image[0], image, {name: i for i, name in enumerate(classes) if i})
+        return read_outlines(case.label, case.image[0], image, {name: i for i, name in enumerate(classes) if i})
     if dataset.class_files:
         classes = known_coding(dataset).label_map.names
         return read_class_files(case.label, {name: i for i, name in enumerate(classes) if i}, image)

@@ -577,3 +577,13 @@ def test_real_drive_is_asked_about(real_data: Callable[[str], Path]) -> None:
         vessels = np.asarray(image.convert("L")) > 0
     assert 0.05 < vessels.mean() < 0.2
     np.testing.assert_array_equal(mask.codes[0] > 0, vessels)
+
+
+@pytest.mark.parametrize("ending", ["png", "nii.gz"])
+def test_no_mask_goes_to_another_patient(ending: str, tmp_path: Path) -> None:
+    names = [f"pat{p}/{kind}/{n}.{ending}" for p in "AB" for kind in ("images", "masks") for n in (1, 2)]
+    fill_folder(tmp_path, *names, f"patA/images/3.{ending}", f"patB/masks/3.{ending}")
+    cases = [f"pat{p}/{{}}/{n}.{ending}" for p in "AB" for n in (1, 2)]
+    own = [(case.format("images"), case.format("masks")) for case in cases]
+    assert pairs(tmp_path) == [*own[:2], (f"patA/images/3.{ending}", ""), *own[2:]]
+    assert ("error", "extra-mask", f"patB/masks/3.{ending}") in told(discover(tmp_path))

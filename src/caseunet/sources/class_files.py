@@ -8,9 +8,13 @@ import numpy as np
 
 from caseunet.errors import SeveralMasksError, UserError
 from caseunet.io import images
+from caseunet.io.geometry import distance_in_voxels
 from caseunet.progress import counted
 from caseunet.sources.names import mask_key, normal
 from caseunet.types import Geometry, Mask
+
+SAME_PLACE = 0.1
+"""Voxels by which image and mask, or two masks, may lie apart: what writers round."""
 
 MAX_LIKENESS = 0.5
 """IoU of two files beyond which they are two masks of one thing rather than two things."""
@@ -36,6 +40,8 @@ def read_class_files(paths: Sequence[Path], classes: Mapping[str, int], image: G
     for path, mask in zip(paths, masks, strict=True):
         if mask.codes.shape != masks[0].codes.shape:
             raise UserError(f"{path}: its shape {mask.codes.shape} is not that of {paths[0]}, {masks[0].codes.shape}.")
+        if (distance := distance_in_voxels(masks[0].geometry, mask.geometry)) > SAME_PLACE:
+            raise UserError(f"{path}: lies {distance:.3g} voxels away from {paths[0]}, a file of the same case.")
     order = sorted(range(len(paths)), key=lambda n: -int(inside[n].sum()))
     codes = np.zeros(masks[0].codes.shape, np.uint8)
     remarks: list[str] = []

@@ -11,7 +11,7 @@ import numpy as np
 from caseunet.errors import SeveralMasksError, UserError, did_you_mean
 from caseunet.io import images
 from caseunet.io.geometry import canonical_shape, distance_in_voxels, orientation_of, to_canonical, to_source
-from caseunet.sources.class_files import read_class_files
+from caseunet.sources.class_files import SAME_PLACE, read_class_files
 from caseunet.sources.coding import IGNORE_NAMES, coding_of, decode, snap, translate
 from caseunet.sources.layout import Finding, Layout, SourceCase, SourceDataset
 from caseunet.sources.polygons import read_outlines
@@ -19,9 +19,6 @@ from caseunet.sources.repair import EVERY_CASE, CaseRepair, RepairPlan, code_tex
 from caseunet.types import IGNORE, Geometry, LabelCoding, Mask, Picture
 
 Misplaced = Literal["", "shape", "place"]
-
-SAME_PLACE = 0.1
-"""Voxels by which image and mask may lie apart: what writers round."""
 
 
 def read_geometry(case: SourceCase) -> Geometry:

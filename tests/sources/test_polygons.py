@@ -234,3 +234,12 @@ def test_coco_files_of_other_classes_are_merged(tmp_path: Path) -> None:
     dataset = FOLDER.discover(tmp_path)
     with pytest.raises(SeveralMasksError, match="has outlines of polyp in 0.png, as has"):
         read_labels(FOLDER, dataset.cases[0], dataset)
+
+
+def test_names_that_are_no_class_of_their_own(tmp_path: Path) -> None:
+    def ring(label: str, left: int, right: int) -> dict[str, Any]:
+        return {"label": label, "points": [[left, 0], [right, 0], [right, 8], [left, 8]], "shape_type": "polygon"}
+
+    labelme(tmp_path, [ring("polyp", 0, 2), ring("Polyp ", 2, 3), ring("background", 4, 5), ring("Ignore", 6, 10)])
+    counts = np.bincount(ids(tmp_path).ravel(), minlength=256)
+    assert counts[[0, 1, 255]].tolist() == [24, 24, 32]

@@ -71,6 +71,14 @@ def check_background(named: Iterable[tuple[int, str]], path: Path) -> None:
         )
 
 
+IGNORE_NAMES = frozenset({"ignore", "ignored", "void", "unlabeled", "unlabelled", "dont care", "don't care"})
+"""Names, in small letters, under which descriptions list pixels that nobody judged."""
+
+
+def is_ignored(name: str) -> bool:
+    return name.strip().casefold() in IGNORE_NAMES
+
+
 def is_background(name: str) -> bool:
     return name.strip().casefold() == "background"
 

@@ -20,6 +20,8 @@ from caseunet.files import read_json
 from caseunet.io import images, raster
 from caseunet.progress import counted
 from caseunet.sources.channels import Item, channel_name, find_channels, join_channels, joined
+from caseunet.sources.class_files import class_of
+from caseunet.sources.class_names import is_background, is_ignored
 from caseunet.sources.coding import coding_of, read_labels_json
 from caseunet.sources.layout import (
     Finding,
@@ -40,7 +42,7 @@ from caseunet.sources.pairing import Pairs, pair
 from caseunet.sources.polygons import class_names
 from caseunet.sources.reading import file_layout
 from caseunet.sources.roles import Choice, Roles, sort_files
-from caseunet.types import LabelCoding, Modality
+from caseunet.types import IGNORE, LabelCoding, Modality
 
 UNREAD = (
     *(".webp", ".heic", ".heif", ".avif", ".jp2", ".j2k", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".svg"),
@@ -115,11 +117,13 @@ def discover(root: Path, choice: Choice = Choice()) -> SourceDataset:  # noqa: B
             raise UserError(f"{root}: its JSON files hold no outlines, so there is nothing to learn.")
         text = f"masks are outlines of JSON files; the classes are {', '.join(names)}"
         notes.append(Finding(level="note", kind="outlines", text=text))
-        coding = coding_of({0: "background", **dict(enumerate(names, start=1))})
+        coding, told = _coding_of_names(root, names)
+        notes += told
     if survey.class_names:
         text = f"each class has a file of its own; the classes are {', '.join(survey.class_names)}"
         notes.append(Finding(level="note", kind="class-files", text=text))
-        coding = coding_of({0: "background", **dict(enumerate(survey.class_names, start=1))})
+        coding, told = _coding_of_names(root, survey.class_names)
+        notes += [*told, *_lacking(listed, coding)]
     return SourceDataset(
         format="folder",
         root=root,
@@ -132,6 +136,43 @@ def discover(root: Path, choice: Choice = Choice()) -> SourceDataset:  # noqa: B
         channel_names=survey.channels,
         class_files=bool(survey.class_names),
     )
+
+
+def _coding_of_names(root: Path, names: Sequence[str]) -> tuple[LabelCoding, list[Finding]]:
+    """The coding of named files or outlines, and what is said of names that are no class.
+
+    Raises:
+        UserError: no class is left.
+    """
+    classes = [name for name in names if not is_background(name) and not is_ignored(name)]
+    if not classes:
+        raise UserError(f"{root}: there is no class beside {', '.join(names)}, so there is nothing to learn.")
+    notes = [
+        Finding(
+            level="note",
+            kind="no-class",
+            text=f"{name} is no class; "
+            + ("its pixels count as not judged" if is_ignored(name) else "what no class covers is the background"),
+        )
+        for name in names
+        if name not in classes
+    ]
+    ignore = [IGNORE] if any(is_ignored(name) for name in names) else []
+    return coding_of({0: "background", **dict(enumerate(classes, start=1))}, ignore=ignore), notes
+
+
+def _lacking(listed: Sequence[SourceCase], coding: LabelCoding) -> list[Finding]:
+    """Warnings on classes of which some cases have no file."""
+    classes = {name: number for number, name in enumerate(coding.label_map.names) if number}
+    found = {case.id: {class_of(path, classes) for path in case.label} for case in listed if case.label}
+    findings = []
+    for name, number in classes.items():
+        without = [case for case, numbers in found.items() if number not in numbers]
+        if without:
+            text = f"{counted(len(without), 'case')} without a file of {name}, which counts as empty: {without[0]}"
+            more = f" and {len(without) - 1} more" if len(without) > 1 else ""
+            findings.append(Finding(level="warning", kind="class-missing", text=text + more))
+    return findings
 
 
 def look(root: Path, choice: Choice = Choice()) -> Survey:  # noqa: B008

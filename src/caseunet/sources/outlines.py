@@ -28,14 +28,11 @@ def find_outlines(root: Path, files: Sequence[Path], pictures: Sequence[Item]) -
         for name, numbers in named.items():
             if len(numbers) > 1:
                 shown = " and ".join(relative(pictures[n].paths[0], root) for n in numbers[:2])
-                return (
-                    {},
-                    [],
-                    (
-                        f"{path}: names {name}, which may be {shown}. Put each JSON file into the folder of its images, or "
-                        "write the folder into each file_name."
-                    ),
+                question = (
+                    f"{path}: names {name}, which may be {shown}. Put each JSON file into the folder of its images, "
+                    "or write the folder into each file_name."
                 )
+                return {}, [], question
             labels.setdefault(numbers[0], []).append((Item((path,), "", ""), ""))
         absent = [name for name in coco_images(path) if name not in named]
         if absent:

@@ -7,7 +7,7 @@ outlines of different classes overlap, the smaller lies on top, and a remark of 
 import base64
 import binascii
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,9 @@ from PIL import Image
 from caseunet.errors import SeveralMasksError, UserError
 from caseunet.files import read_json
 from caseunet.progress import counted
-from caseunet.types import Geometry, Mask
+from caseunet.sources.class_names import is_background, is_ignored
+from caseunet.sources.names import normal
+from caseunet.types import IGNORE, Geometry, Mask
 
 
 class Shape(NamedTuple):
@@ -66,8 +68,16 @@ def class_names(paths: Sequence[Path]) -> tuple[str, ...]:
         names: dict[str, None] = {}
         for path in paths:
             names |= dict.fromkeys(_coco_classes(path).values())
-        return tuple(names)
-    return tuple(sorted({str(shape.get("label")) for path in paths for shape in _content(path)["shapes"]}))
+        return _once(names)
+    return _once(sorted({str(shape.get("label")) for path in paths for shape in _content(path)["shapes"]}))
+
+
+def _once(names: Iterable[str]) -> tuple[str, ...]:
+    """Names without spaces around them, and without those that differ from an earlier one in capitals only."""
+    found: dict[str, str] = {}
+    for name in names:
+        found.setdefault(normal(name.strip()), name.strip())
+    return tuple(found.values())
 
 
 def read_outlines(paths: Sequence[Path], picture: Path, image: Geometry, classes: Mapping[str, int]) -> Mask:
@@ -89,10 +99,11 @@ def read_outlines(paths: Sequence[Path], picture: Path, image: Geometry, classes
     file_of: dict[str, Path] = {}
     for path in paths:
         for name in class_names([path]):
-            if file_of.setdefault(name, path) != path:
+            no_class = is_background(name) or is_ignored(name)
+            if not no_class and file_of.setdefault(normal(name), path) != path:
                 raise SeveralMasksError(
-                    f"{path}: has outlines of {name} in {picture.name}, as has {file_of[name]}; they are not merged "
-                    "unasked. Leave one of the files out with the ignore of a plan."
+                    f"{path}: has outlines of {name} in {picture.name}, as has {file_of[normal(name)]}, and "
+                    "they are not merged unasked. Leave one of the files out with the ignore of a plan."
                 )
         own, without = _coco_shapes(path, picture, shape) if is_coco(path) else _labelme_shapes(path, shape)
         shapes += own
@@ -100,15 +111,22 @@ def read_outlines(paths: Sequence[Path], picture: Path, image: Geometry, classes
     codes = np.zeros(shape, np.uint8)
     overlaps: dict[tuple[str, str], int] = {}
     names = {number: name for name, number in classes.items()}
+    known = {normal(name): number for name, number in classes.items()}
     for each in sorted(shapes, key=lambda each: -int(each.inside.sum())):
-        if each.name not in classes:
+        if is_background(each.name) or is_ignored(each.name):
+            continue
+        number = known.get(normal(each.name.strip()))
+        if number is None:
             raise UserError(f'{paths[0]}: has the class "{each.name}"; the others have {", ".join(classes)}.')
         covered = np.bincount(codes[each.inside], minlength=1)
         for below in np.flatnonzero(covered):
-            if below not in (0, classes[each.name]):
-                key = (each.name, names[int(below)])
+            if below not in (0, number):
+                key = (names[number], names[int(below)])
                 overlaps[key] = overlaps.get(key, 0) + int(covered[below])
-        codes[each.inside] = classes[each.name]
+        codes[each.inside] = number
+    for each in shapes:
+        if is_ignored(each.name):
+            codes[each.inside] = IGNORE
     remarks = [f"an outline of {a} lies on {b} in {counted(n, 'pixel')}; {a} is kept" for (a, b), n in overlaps.items()]
     remarks += [f"{counted(n, what)} without an area, left out" for what, n in left.items()]
     return Mask(codes[None], Geometry(shape=shape, remarks=tuple(remarks)))

@@ -12,7 +12,8 @@ from caseunet.errors import SeveralMasksError, UserError, did_you_mean
 from caseunet.io import images
 from caseunet.io.geometry import canonical_shape, distance_in_voxels, orientation_of, to_canonical, to_source
 from caseunet.sources.class_files import SAME_PLACE, read_class_files
-from caseunet.sources.coding import IGNORE_NAMES, coding_of, decode, snap, translate
+from caseunet.sources.class_names import IGNORE_NAMES
+from caseunet.sources.coding import coding_of, decode, snap, translate
 from caseunet.sources.layout import Finding, Layout, SourceCase, SourceDataset
 from caseunet.sources.polygons import read_outlines
 from caseunet.sources.repair import EVERY_CASE, CaseRepair, RepairPlan, code_text

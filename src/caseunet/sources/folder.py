@@ -15,14 +15,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from caseunet.errors import UserError
 from caseunet.files import read_json
 from caseunet.io import images, raster
 from caseunet.progress import counted
 from caseunet.sources.channels import Item, channel_name, find_channels, join_channels, joined
 from caseunet.sources.class_files import class_of
-from caseunet.sources.class_names import is_background, is_ignored
-from caseunet.sources.coding import coding_of, read_labels_json
+from caseunet.sources.class_names import ClassEntry, class_entries, is_background, is_ignored
+from caseunet.sources.coding import coding_of, packed, read_labels_json
 from caseunet.sources.layout import (
     Finding,
     Listing,
@@ -36,7 +38,17 @@ from caseunet.sources.layout import (
     relative,
     twice,
 )
-from caseunet.sources.names import find_groups, folder_role, is_rater, normal, part_of, part_of_name, told_groups
+from caseunet.sources.names import (
+    find_groups,
+    folder_role,
+    is_rater,
+    normal,
+    part_of,
+    part_of_name,
+    told_folders,
+    told_groups,
+    told_parts,
+)
 from caseunet.sources.outlines import find_outlines
 from caseunet.sources.pairing import Pairs, pair
 from caseunet.sources.polygons import class_names
@@ -207,7 +219,7 @@ def look(root: Path, choice: Choice = Choice()) -> Survey:  # noqa: B008
     alone = {picture for found in pairs.values() for picture in found.alone}
     listed = [case for case in _cases(root, pictures, labels, alone) if case.image[0] not in broken]
     listed, lists = _parts_of_lists(root, files, listed)
-    findings += lists
+    findings += [*lists, *told_parts(listed), *told_folders(listed)]
     for name, masks in by_set.items():
         unpaired = [mask for n, mask in enumerate(masks) if n not in pairs[name].paired]
         findings += [extra_mask(m.paths[0], root, f"an image of the name {m.key}") for m in unpaired]
@@ -449,7 +461,26 @@ def _in_color(path: Path) -> bool:
 def _named(path: Path, listed: tuple[SourceCase, ...]) -> LabelCoding:
     """The classes of labels.json: by colour if it names colours and the masks hold them, else by id."""
     content = read_json(path, "labels.json with name and classid of each class")
-    return read_labels_json(path, colored='"color"' in json.dumps(content) and _masks_in_color(listed))
+    colored = '"color"' in json.dumps(content) and (
+        _masks_in_color(listed) or _masks_in_grey_colors(listed, class_entries(content, path))
+    )
+    return read_labels_json(path, colored=colored)
+
+
+def _masks_in_grey_colors(listed: Sequence[SourceCase], entries: Sequence[ClassEntry]) -> bool:
+    """Whether the first mask whose values are not all ids holds the classes' colours, which are shades of grey."""
+    ids = {entry.value for entry in entries}
+    colors = {packed(entry.color) for entry in entries if entry.color is not None and len(entry.color) == 3}
+    for case in listed:
+        if not case.label or not raster.is_raster(case.label[0]):
+            continue
+        try:
+            values = set(np.unique(raster.read_mask(case.label[0], colored=True).codes).tolist())
+        except UserError:
+            continue
+        if not {value & 255 for value in values} <= ids:
+            return values <= colors
+    return False
 
 
 def _masks_in_color(listed: tuple[SourceCase, ...]) -> bool:

@@ -13,6 +13,7 @@ def label_map(*names: str) -> LabelMap:
 @pytest.mark.parametrize(
     ("names", "sided"),
     [
+        (("Kidney_Lt", "Kidney_Rt", "Bolt"), ("Kidney_Lt", "Kidney_Rt")),
         (("left kidney", "right kidney", "liver"), ("left kidney", "right kidney")),
         (("kidney_left",), ("kidney_left",)),
         (("KidneyRight", "bladder"), ("KidneyRight",)),

@@ -59,9 +59,12 @@ class Label(Stored):
     color: Color
 
 
+_SIDES = {"l": "r", "r": "l", "lt": "rt", "rt": "lt", "lh": "rh", "rh": "lh"}
+
+
 def _turned(words: tuple[str, ...], place: int) -> tuple[str, ...]:
-    """A name with l for r, or r for l, as its first or last word; () where it has neither, or is nothing else."""
-    other = {"l": "r", "r": "l"}.get(words[place]) if len(words) > 1 else None
+    """A name with l for r, rt for lt and so on, as its first or last word; () where it has none, or is no more."""
+    other = _SIDES.get(words[place]) if len(words) > 1 else None
     if other is None:
         return ()
     return (other, *words[1:]) if place == 0 else (*words[:-1], other)
@@ -99,7 +102,7 @@ class LabelMap(Stored):
     def sided_names(self) -> tuple[str, ...]:
         """Of classes that are left or right: one looks like the other in a mirrored image.
 
-        "left kidney", "KidneyRight", or "kidney_l" where there is a "kidney_r" too.
+        "left kidney", "KidneyRight", or "kidney_l" and "Kidney_Lt" where there is the other side's too.
         """
         words = {name: tuple(word.lower() for word in _WORD.findall(name)) for name in self.names}
         return tuple(

@@ -106,3 +106,25 @@ def test_black_is_outside_whatever_its_index(colors: tuple[int, ...], tmp_path: 
     expected[::-1][seen > 0] = 2
     np.testing.assert_array_equal(mask.codes[0], expected)
     assert (dict(mask.palette), dict(mask.names)) == ({}, {})
+
+
+def test_a_file_that_lies_elsewhere_is_refused(raw: Path) -> None:
+    moved = AFFINE.copy()
+    moved[2, 3] = 12  # in voxels of the smallest side, 1 mm
+    nib.save(nib.Nifti1Image(box(slice(4, 6)), moved), raw / "s2" / "segmentations" / "spleen.nii.gz")
+    dataset = FOLDER.discover(raw)
+    with pytest.raises(UserError, match=r"spleen.nii.gz: lies 12 voxels away from .*liver.nii.gz"):
+        read_labels(FOLDER, dataset.cases[1], dataset)
+
+
+def test_background_and_ignore_are_no_classes(raw: Path) -> None:
+    save(raw / "s1" / "segmentations" / "background.nii.gz", box(slice(3, 4)))
+    save(raw / "s1" / "segmentations" / "ignore.nii.gz", box(slice(2, 4)))
+    save(raw / "s2" / "segmentations" / "background.nii.gz", box(slice(3, 4)))
+    dataset = FOLDER.discover(raw)
+    assert dataset.coding is not None
+    assert dataset.coding.label_map.names == ("background", "liver", "spleen", "tumour")
+    counts = np.bincount(read_labels(FOLDER, dataset.cases[0], dataset).ravel(), minlength=256)
+    assert counts[[0, 1, 2, 3, 255]].tolist() == [0, 32, 40, 8, 40]
+    texts = [finding.text for finding in dataset.findings if finding.level == "warning"]
+    assert texts == ["1 case without a file of tumour, which counts as empty: s2"]

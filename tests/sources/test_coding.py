@@ -443,3 +443,19 @@ def test_a_segment_that_nobody_judged(masks: list[MaskValues]) -> None:
     values = np.array([[sorted(masks[-1].names)]])
     ids = decode(translate(masks[-1], coding).apply(values), coding, {})[0].ravel().tolist()
     assert ids == [1 if name == "liver" else 255 for _, name in sorted(masks[-1].names.items())]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"polyp": 0, "tool": 1, "background": 2},
+        {"0": "polyp", "1": "tool", "2": "Background"},
+        {"tool": 1, "BACKGROUND": 2},
+        [{"name": "polyp", "classid": 0}, {"name": "background", "classid": 2}],
+    ],
+)
+def test_the_background_is_0(content: object, tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="has the value 2"):
+        read_labels_json(path, colored=False)

@@ -577,3 +577,43 @@ def test_real_drive_is_asked_about(real_data: Callable[[str], Path]) -> None:
         vessels = np.asarray(image.convert("L")) > 0
     assert 0.05 < vessels.mean() < 0.2
     np.testing.assert_array_equal(mask.codes[0] > 0, vessels)
+
+
+@pytest.mark.parametrize("ending", ["png", "nii.gz"])
+def test_no_mask_goes_to_another_patient(ending: str, tmp_path: Path) -> None:
+    names = [f"pat{p}/{kind}/{n}.{ending}" for p in "AB" for kind in ("images", "masks") for n in (1, 2)]
+    fill_folder(tmp_path, *names, f"patA/images/3.{ending}", f"patB/masks/3.{ending}")
+    cases = [f"pat{p}/{{}}/{n}.{ending}" for p in "AB" for n in (1, 2)]
+    own = [(case.format("images"), case.format("masks")) for case in cases]
+    assert pairs(tmp_path) == [*own[:2], (f"patA/images/3.{ending}", ""), *own[2:]]
+    assert ("error", "extra-mask", f"patB/masks/3.{ending}") in told(discover(tmp_path))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_labels_json_names_shades_of_grey(mode: str, raw: Path) -> None:
+    shades = (0, 128, 255, 60)
+    expected = {}
+    for path in (raw / "masks").iterdir():
+        ids = np.asarray(Image.open(path))
+        expected[path.stem] = ids
+        Image.fromarray(np.array(shades, np.uint8)[ids]).convert(mode).save(path)
+    classes = [{"name": f"c{i}", "classid": i, "color": [shade] * 3} for i, shade in enumerate(shades)]
+    (raw / "labels.json").write_text(json.dumps(classes))
+    dataset = FOLDER.discover(raw)
+    for case in dataset.cases:
+        np.testing.assert_array_equal(read_labels(FOLDER, case, dataset)[0], expected[case.label[0].stem])
+
+
+@pytest.mark.parametrize(
+    ("names", "kind"),
+    [
+        (("{}/train_1.png", "{}/val_2.png", "{}/test_3.png"), "own-split"),
+        (("P0/{}/P0_l.png", "P0/{}/P0_r.png", "P1/{}/P1_l.png", "P1/{}/P1_r.png"), "groups"),
+        (("{}/train_1.png", "{}/train_2.png"), ""),
+        (("{}/a_1.png", "{}/val_2.png"), ""),
+        (("P0/{}/a.png", "P1/{}/a.png"), ""),
+    ],
+)
+def test_splits_and_patients_that_names_hint_at(names: tuple[str, ...], kind: str, tmp_path: Path) -> None:
+    fill_folder(tmp_path, *(name.format(role) for name in names for role in ("images", "masks")))
+    assert [t[1] for t in told(discover(tmp_path)) if t[0] == "warning"] == ([kind] if kind else [])

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from caseunet.errors import UserError
+from caseunet.errors import SeveralMasksError, UserError
 from caseunet.sources import find_layout
+from caseunet.sources.channels import Item
 from caseunet.sources.folder import FOLDER
+from caseunet.sources.outlines import find_outlines
 from caseunet.sources.polygons import decode_runs, fill
 from caseunet.sources.reading import read_labels
 
@@ -168,3 +171,75 @@ def test_triangles_hold_the_centres_inside(corners: list[tuple[float, float]]) -
     near = np.min(np.abs(sides), axis=0) < 1e-6
     expected = np.all([s > 0 for s in sides], axis=0) | np.all([s < 0 for s in sides], axis=0)
     assert (found == expected)[~near].all()
+
+
+def boxes(path: Path, widths: dict[str, int], name: str = "polyp") -> None:
+    """A COCO file with one box of 3 rows and so many columns for each image."""
+    images = [{"id": n, "file_name": file, "height": 8, "width": 10} for n, file in enumerate(widths)]
+    rings = [[2.0, 1.0, 2.0 + w, 1.0, 2.0 + w, 4.0, 2.0, 4.0] for w in widths.values()]
+    annotations = [{"id": n, "image_id": n, "category_id": 1, "segmentation": [ring]} for n, ring in enumerate(rings)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": name}]}
+    path.write_text(json.dumps(content))
+
+
+def areas(root: Path) -> dict[str, int]:
+    dataset = FOLDER.discover(root)
+    return {case.id: int((read_labels(FOLDER, case, dataset) > 0).sum()) for case in dataset.labelled}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "folders"),
+    [
+        ("annotations/instances_train.json", "annotations/instances_val.json", ("train", "val")),
+        ("train/_annotations.coco.json", "valid/_annotations.coco.json", ("train", "valid")),
+        ("patA/annotations/a.json", "patB/annotations/a.json", ("patA", "patB")),
+    ],
+)
+def test_each_coco_file_is_of_its_folder(first: str, second: str, folders: tuple[str, str], tmp_path: Path) -> None:
+    for folder in folders:
+        save_image(tmp_path / folder / "0.png")
+        save_image(tmp_path / folder / "1.png")
+    boxes(tmp_path / first, {"0.png": 1, "1.png": 2})
+    boxes(tmp_path / second, {"0.png": 3, "1.png": 4})
+    a, b = folders
+    assert areas(tmp_path) == {f"{a}/0": 3, f"{a}/1": 6, f"{b}/0": 9, f"{b}/1": 12}
+
+
+def test_a_folder_that_coco_lacks_has_no_outlines(tmp_path: Path) -> None:
+    for folder in ("seq1", "seq2", "seq3"):
+        save_image(tmp_path / folder / "0.png")
+    boxes(tmp_path / "a.json", {"seq1/0.png": 1, "seq2/0.png": 2})
+    assert areas(tmp_path) == {"seq1/0": 3, "seq2/0": 6}
+    shutil.rmtree(tmp_path / "seq1")
+    shutil.rmtree(tmp_path / "seq3")
+    (tmp_path / "seq2").rename(tmp_path / "seq4")
+    assert not find_outlines(tmp_path, [tmp_path / "a.json"], [Item((tmp_path / "seq4/0.png",), "seq4", "0")])[0]
+
+
+def test_a_bare_name_of_two_images_is_asked(tmp_path: Path) -> None:
+    for folder in ("seq1", "seq2"):
+        save_image(tmp_path / folder / "0.png")
+    boxes(tmp_path / "a.json", {"0.png": 1})
+    with pytest.raises(UserError, match="names 0.png, which may be seq1/0.png and seq2/0.png"):
+        FOLDER.discover(tmp_path)
+
+
+def test_coco_files_of_other_classes_are_merged(tmp_path: Path) -> None:
+    save_image(tmp_path / "images" / "0.png")
+    boxes(tmp_path / "polyps.json", {"0.png": 4})
+    boxes(tmp_path / "tools.json", {"0.png": 1}, "tool")
+    assert np.bincount(ids(tmp_path).ravel()).tolist() == [68, 9, 3]
+    boxes(tmp_path / "tools.json", {"0.png": 1})
+    dataset = FOLDER.discover(tmp_path)
+    with pytest.raises(SeveralMasksError, match="has outlines of polyp in 0.png, as has"):
+        read_labels(FOLDER, dataset.cases[0], dataset)
+
+
+def test_names_that_are_no_class_of_their_own(tmp_path: Path) -> None:
+    def ring(label: str, left: int, right: int) -> dict[str, Any]:
+        return {"label": label, "points": [[left, 0], [right, 0], [right, 8], [left, 8]], "shape_type": "polygon"}
+
+    labelme(tmp_path, [ring("polyp", 0, 2), ring("Polyp ", 2, 3), ring("background", 4, 5), ring("Ignore", 6, 10)])
+    counts = np.bincount(ids(tmp_path).ravel(), minlength=256)
+    assert counts[[0, 1, 255]].tolist() == [24, 24, 32]

@@ -30,6 +30,8 @@ TITLES = {
     "channels": "Images with other channels, or without one",
     "constant-slices": "Slices without content",
     "class-files": "A file for each class",
+    "class-missing": "Classes of which cases have no file",
+    "no-class": "Names that are no class",
     "copy": "Copies across groups",
     "copy-in-group": "Copies within a group",
     "count": "Number of cases",

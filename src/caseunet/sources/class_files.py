@@ -8,9 +8,14 @@ import numpy as np
 
 from caseunet.errors import SeveralMasksError, UserError
 from caseunet.io import images
+from caseunet.io.geometry import distance_in_voxels
 from caseunet.progress import counted
+from caseunet.sources.class_names import IGNORE_NAMES
 from caseunet.sources.names import mask_key, normal
-from caseunet.types import Geometry, Mask
+from caseunet.types import IGNORE, Geometry, Mask
+
+SAME_PLACE = 0.1
+"""Voxels by which image and mask, or two masks, may lie apart: what writers round."""
 
 MAX_LIKENESS = 0.5
 """IoU of two files beyond which they are two masks of one thing rather than two things."""
@@ -20,7 +25,7 @@ def read_class_files(paths: Sequence[Path], classes: Mapping[str, int], image: G
     """One mask of class ids from a file for each class, which holds 0 and one other value.
 
     Where files overlap, the smaller thing lies on top, as a tumour does on a liver; a remark of the mask's geometry
-    counts the pixels.
+    counts the pixels. A file called "background" is not used, and where one called "ignore" is set nobody judged.
 
     Args:
         paths: of one case, each called like its class.
@@ -36,14 +41,18 @@ def read_class_files(paths: Sequence[Path], classes: Mapping[str, int], image: G
     for path, mask in zip(paths, masks, strict=True):
         if mask.codes.shape != masks[0].codes.shape:
             raise UserError(f"{path}: its shape {mask.codes.shape} is not that of {paths[0]}, {masks[0].codes.shape}.")
-    order = sorted(range(len(paths)), key=lambda n: -int(inside[n].sum()))
+        if (distance := distance_in_voxels(masks[0].geometry, mask.geometry)) > SAME_PLACE:
+            raise UserError(f"{path}: lies {distance:.3g} voxels away from {paths[0]}, a file of the same case.")
+    numbers = [class_of(path, classes) for path in paths]
+    ignored = [n for n, number in enumerate(numbers) if number == IGNORE]
+    order = sorted((n for n, m in enumerate(numbers) if m not in (0, IGNORE)), key=lambda n: -int(inside[n].sum()))
     codes = np.zeros(masks[0].codes.shape, np.uint8)
     remarks: list[str] = []
     for n in order:
         covered = np.bincount(codes[inside[n]], minlength=1)
         for below in np.flatnonzero(covered[1:]) + 1:
             name = next(name for name, number in classes.items() if number == below)
-            other = next(m for m in order if class_of(paths[m], classes) == below)
+            other = next(m for m in order if numbers[m] == below)
             union = int((inside[n] | inside[other]).sum())
             if covered[below] > MAX_LIKENESS * union:
                 raise SeveralMasksError(
@@ -51,20 +60,23 @@ def read_class_files(paths: Sequence[Path], classes: Mapping[str, int], image: G
                     "are two masks of one thing. Say which is meant: --prepare.masks FILE_NAME"
                 )
             remarks.append(f"{paths[n].name} covers {counted(int(covered[below]), 'pixel')} of {name}, and is kept")
-        codes[inside[n]] = class_of(paths[n], classes)
+        codes[inside[n]] = numbers[n]
+    for n in ignored:
+        codes[inside[n]] = IGNORE
     geometry = replace(masks[0].geometry, remarks=(*masks[0].geometry.remarks, *remarks))
     fractional = sum(mask.fractional for mask in masks)
     return replace(masks[0], codes=codes, geometry=geometry, fractional=fractional, palette={}, names={})
 
 
 def class_of(path: Path, classes: Mapping[str, int]) -> int:
-    """The class that a file is called like, or ends like.
+    """The class that a file is called like, or ends like; 0 for "background", IGNORE for "ignore".
 
     Raises:
         UserError: there is none.
     """
     stem = images.stem(path)
-    known = {normal(name): number for name, number in classes.items()}
+    known = {"background": 0, **dict.fromkeys(IGNORE_NAMES, IGNORE)}
+    known |= {normal(name): number for name, number in classes.items()}
     for name in (stem, mask_key(stem) or "", path.parent.name):
         if (number := known.get(normal(name))) is not None:
             return number

@@ -1,6 +1,6 @@
 """The forms in which a ``labels.json`` names classes: ours, nnU-Net's, the Decathlon's, and a plain list."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,10 +48,39 @@ def class_entries(content: Any, path: Path) -> list[ClassEntry]:
     else:
         raise UserError(f"{path}: expected {FORMS}.")
     found.sort()
+    check_background(((entry.value, entry.name) for entry in found), path)
     values = [entry.value for entry in found]
     if len(set(values)) < len(values) or values[0] != 0:
         raise UserError(f"{path}: label ids must be whole numbers from 0 (the background), each once, not {values}.")
     return found
+
+
+def check_background(named: Iterable[tuple[int, str]], path: Path) -> None:
+    """Make sure that no class other than 0 is called the background, for 0 is it.
+
+    Raises:
+        UserError: one is.
+    """
+    names = dict(named)
+    wrong = next((value for value, name in names.items() if value and is_background(name)), None)
+    if wrong is not None:
+        zero = f', and 0 is "{names[0]}"' if 0 in names else ""
+        raise UserError(
+            f'{path}: "{names[wrong]}" has the value {wrong}{zero}; the background must be 0 here, and a class of the '
+            "value 0 would never be learnt. Give the background 0 in masks and names."
+        )
+
+
+IGNORE_NAMES = frozenset({"ignore", "ignored", "void", "unlabeled", "unlabelled", "dont care", "don't care"})
+"""Names, in small letters, under which descriptions list pixels that nobody judged."""
+
+
+def is_ignored(name: str) -> bool:
+    return name.strip().casefold() in IGNORE_NAMES
+
+
+def is_background(name: str) -> bool:
+    return name.strip().casefold() == "background"
 
 
 def _of_dict(content: Mapping[str, Any], path: Path) -> list[ClassEntry]:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from caseunet.errors import UserError
 from caseunet.files import read_json
-from caseunet.sources.class_names import class_entries
+from caseunet.sources.class_names import IGNORE_NAMES, class_entries
 from caseunet.types import IGNORE, Color, Label, LabelCoding, LabelMap, Mask
 
 COVERED = 0.6
@@ -26,10 +26,6 @@ LEAST = 20
 
 NEAR = 48.0
 """Colours nearer than this to a commoner one are taken for its smoothed or lossy copies."""
-
-
-IGNORE_NAMES = frozenset({"ignore", "ignored", "void", "unlabeled", "unlabelled", "dont care", "don't care"})
-"""Names, in small letters, under which descriptions list pixels that nobody judged."""
 
 
 def palette(n: int) -> tuple[Color, ...]:

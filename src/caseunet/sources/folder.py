@@ -15,12 +15,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from caseunet.errors import UserError
 from caseunet.files import read_json
 from caseunet.io import images, raster
 from caseunet.progress import counted
 from caseunet.sources.channels import Item, channel_name, find_channels, join_channels, joined
-from caseunet.sources.coding import coding_of, read_labels_json
+from caseunet.sources.class_files import class_of
+from caseunet.sources.class_names import ClassEntry, class_entries, is_background, is_ignored
+from caseunet.sources.coding import coding_of, packed, read_labels_json
 from caseunet.sources.layout import (
     Finding,
     Listing,
@@ -34,12 +38,23 @@ from caseunet.sources.layout import (
     relative,
     twice,
 )
-from caseunet.sources.names import find_groups, folder_role, is_rater, normal, part_of, part_of_name, told_groups
+from caseunet.sources.names import (
+    find_groups,
+    folder_role,
+    is_rater,
+    normal,
+    part_of,
+    part_of_name,
+    told_folders,
+    told_groups,
+    told_parts,
+)
+from caseunet.sources.outlines import find_outlines
 from caseunet.sources.pairing import Pairs, pair
-from caseunet.sources.polygons import class_names, coco_images, image_of, is_coco, is_labelme
+from caseunet.sources.polygons import class_names
 from caseunet.sources.reading import file_layout
 from caseunet.sources.roles import Choice, Roles, sort_files
-from caseunet.types import LabelCoding, Modality
+from caseunet.types import IGNORE, LabelCoding, Modality
 
 UNREAD = (
     *(".webp", ".heic", ".heif", ".avif", ".jp2", ".j2k", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".svg"),
@@ -114,11 +129,13 @@ def discover(root: Path, choice: Choice = Choice()) -> SourceDataset:  # noqa: B
             raise UserError(f"{root}: its JSON files hold no outlines, so there is nothing to learn.")
         text = f"masks are outlines of JSON files; the classes are {', '.join(names)}"
         notes.append(Finding(level="note", kind="outlines", text=text))
-        coding = coding_of({0: "background", **dict(enumerate(names, start=1))})
+        coding, told = _coding_of_names(root, names)
+        notes += told
     if survey.class_names:
         text = f"each class has a file of its own; the classes are {', '.join(survey.class_names)}"
         notes.append(Finding(level="note", kind="class-files", text=text))
-        coding = coding_of({0: "background", **dict(enumerate(survey.class_names, start=1))})
+        coding, told = _coding_of_names(root, survey.class_names)
+        notes += [*told, *_lacking(listed, coding)]
     return SourceDataset(
         format="folder",
         root=root,
@@ -131,6 +148,43 @@ def discover(root: Path, choice: Choice = Choice()) -> SourceDataset:  # noqa: B
         channel_names=survey.channels,
         class_files=bool(survey.class_names),
     )
+
+
+def _coding_of_names(root: Path, names: Sequence[str]) -> tuple[LabelCoding, list[Finding]]:
+    """The coding of named files or outlines, and what is said of names that are no class.
+
+    Raises:
+        UserError: no class is left.
+    """
+    classes = [name for name in names if not is_background(name) and not is_ignored(name)]
+    if not classes:
+        raise UserError(f"{root}: there is no class beside {', '.join(names)}, so there is nothing to learn.")
+    notes = [
+        Finding(
+            level="note",
+            kind="no-class",
+            text=f"{name} is no class; "
+            + ("its pixels count as not judged" if is_ignored(name) else "what no class covers is the background"),
+        )
+        for name in names
+        if name not in classes
+    ]
+    ignore = [IGNORE] if any(is_ignored(name) for name in names) else []
+    return coding_of({0: "background", **dict(enumerate(classes, start=1))}, ignore=ignore), notes
+
+
+def _lacking(listed: Sequence[SourceCase], coding: LabelCoding) -> list[Finding]:
+    """Warnings on classes of which some cases have no file."""
+    classes = {name: number for number, name in enumerate(coding.label_map.names) if number}
+    found = {case.id: {class_of(path, classes) for path in case.label} for case in listed if case.label}
+    findings = []
+    for name, number in classes.items():
+        without = [case for case, numbers in found.items() if number not in numbers]
+        if without:
+            text = f"{counted(len(without), 'case')} without a file of {name}, which counts as empty: {without[0]}"
+            more = f" and {len(without) - 1} more" if len(without) > 1 else ""
+            findings.append(Finding(level="warning", kind="class-missing", text=text + more))
+    return findings
 
 
 def look(root: Path, choice: Choice = Choice()) -> Survey:  # noqa: B008
@@ -159,12 +213,13 @@ def look(root: Path, choice: Choice = Choice()) -> Survey:  # noqa: B008
     outlines = not labels and not roles.masks and not choice.masks
     if outlines:
         pictures = pictures or _without_twice(_of_unknown(roles), root)[0]
-        labels, said = _outlined(root, files, pictures)
+        labels, said, asked = find_outlines(root, files, pictures)
         findings += said
+        question = question or asked
     alone = {picture for found in pairs.values() for picture in found.alone}
     listed = [case for case in _cases(root, pictures, labels, alone) if case.image[0] not in broken]
     listed, lists = _parts_of_lists(root, files, listed)
-    findings += lists
+    findings += [*lists, *told_parts(listed), *told_folders(listed)]
     for name, masks in by_set.items():
         unpaired = [mask for n, mask in enumerate(masks) if n not in pairs[name].paired]
         findings += [extra_mask(m.paths[0], root, f"an image of the name {m.key}") for m in unpaired]
@@ -177,41 +232,6 @@ def look(root: Path, choice: Choice = Choice()) -> Survey:  # noqa: B008
 def _of_unknown(roles: Roles) -> tuple[Item, ...]:
     """Images in folders whose names tell nothing, where no other files are images."""
     return tuple(item if item.place else replace(item, place=item.folder) for item in roles.unknown)
-
-
-def _outlined(
-    root: Path, files: Sequence[Path], pictures: Sequence[Item]
-) -> tuple[dict[int, list[tuple[Item, str]]], list[Finding]]:
-    """The JSON files that hold the outlines of images: COCO's of many, LabelMe's of one each."""
-    found = [path for path in files if path.suffix.lower() == ".json" and path.name != "labels.json"]
-    labels: dict[int, list[tuple[Item, str]]] = {}
-    findings: list[Finding] = []
-    coco = [path for path in found if is_coco(path)]
-    for path in coco:
-        known = coco_images(path)
-        seen = set()
-        for n, picture in enumerate(pictures):
-            if (image := image_of(known, picture.paths[0])) is not None:
-                labels.setdefault(n, []).append((Item((path,), "", ""), ""))
-                seen.add(str(image["file_name"]))
-        absent = [name for name in known if name not in seen]
-        if absent:
-            text = f"names {counted(len(absent), 'image')} that are not there, {absent[0]} among them"
-            findings.append(Finding(level="warning", kind="missing-file", text=text, file=relative(path, root)))
-    if not coco:
-        beside = [path for path in found if is_labelme(path)]
-        items = [Item((path,), _folder_below(path, root, pictures), path.stem) for path in beside]
-        pairs = pair(pictures, items)
-        labels = {n: [(items[mask], "") for mask, _ in masks] for n, masks in pairs.masks.items()}
-        left = [path for n, path in enumerate(beside) if n not in pairs.paired]
-        findings += [extra_mask(path, root, f"an image of the name {path.stem}") for path in left]
-    return labels, findings
-
-
-def _folder_below(path: Path, root: Path, pictures: Sequence[Item]) -> str:
-    """The folder of an item for a file: that of an image beside it, else its own."""
-    beside = (item.folder for item in pictures if item.paths[0].parent == path.parent)
-    return next(beside, relative(path.parent, root) if path.parent != root else "")
 
 
 def _without_twice(pictures: Sequence[Item], root: Path) -> tuple[list[Item], list[Finding]]:
@@ -441,7 +461,26 @@ def _in_color(path: Path) -> bool:
 def _named(path: Path, listed: tuple[SourceCase, ...]) -> LabelCoding:
     """The classes of labels.json: by colour if it names colours and the masks hold them, else by id."""
     content = read_json(path, "labels.json with name and classid of each class")
-    return read_labels_json(path, colored='"color"' in json.dumps(content) and _masks_in_color(listed))
+    colored = '"color"' in json.dumps(content) and (
+        _masks_in_color(listed) or _masks_in_grey_colors(listed, class_entries(content, path))
+    )
+    return read_labels_json(path, colored=colored)
+
+
+def _masks_in_grey_colors(listed: Sequence[SourceCase], entries: Sequence[ClassEntry]) -> bool:
+    """Whether the first mask whose values are not all ids holds the classes' colours, which are shades of grey."""
+    ids = {entry.value for entry in entries}
+    colors = {packed(entry.color) for entry in entries if entry.color is not None and len(entry.color) == 3}
+    for case in listed:
+        if not case.label or not raster.is_raster(case.label[0]):
+            continue
+        try:
+            values = set(np.unique(raster.read_mask(case.label[0], colored=True).codes).tolist())
+        except UserError:
+            continue
+        if not {value & 255 for value in values} <= ids:
+            return values <= colors
+    return False
 
 
 def _masks_in_color(listed: tuple[SourceCase, ...]) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 from caseunet.errors import UserError
 from caseunet.io import images
+from caseunet.sources.class_names import check_background
 from caseunet.sources.coding import coding_of
 from caseunet.sources.described import (
     DESCRIPTION,
@@ -126,6 +127,7 @@ def _paths(root: Path, entry: Any) -> tuple[Path, Path | None]:
 def _coding(labels: dict[str, Any], path: Path) -> LabelCoding:
     try:
         names = {0: "background"} | {int(code): str(name) for code, name in labels.items()}
+        check_background(names.items(), path)
         return coding_of(dict(sorted(names.items())))
     except ValueError as error:
         raise UserError(

@@ -150,6 +150,32 @@ def told_groups(cases: Iterable[SourceCase]) -> tuple[Finding, ...]:
     return (Finding(level="note", kind="groups", text=text, advice=advice),)
 
 
+def told_parts(cases: Iterable[SourceCase]) -> tuple[Finding, ...]:
+    """A warning where all names begin with a part of a split, which is not used."""
+    listed = list(cases)
+    words = [re.split(r"[-_. ]", case.id.rpartition("/")[2])[0].lower() for case in listed]
+    parts = {PART_WORDS.get(word, "") for word in words}
+    if len(parts) < 2 or "" in parts or any(case.part for case in listed):
+        return ()
+    text = f"names begin with {', '.join(sorted(set(words)))}, as those of {listed[0].id}; this split is not used"
+    advice = "To use it, move the files into folders of these names, or name the cases: --prepare.split FILE.csv"
+    return (Finding(level="warning", kind="own-split", text=text, advice=advice),)
+
+
+def told_folders(cases: Iterable[SourceCase]) -> tuple[Finding, ...]:
+    """A warning where all cases lie in folders, as of patients, of several cases each, and yet are their own groups."""
+    listed = list(cases)
+    folders = Counter(case.id.rpartition("/")[0] for case in listed)
+    if len(folders) < 2 or len(folders) == len(listed) or not all(is_case_folder(folder) for folder in folders):
+        return ()
+    if any(case.group != case.id for case in listed):
+        return ()
+    folder = max(folders, key=lambda each: folders[each])
+    text = f"the folder {folder} has {folders[folder]} cases, which count as of different patients"
+    advice = "If a folder is a patient, keep its cases together: --prepare.group '^.*(?=/)'"
+    return (Finding(level="warning", kind="groups", text=text, advice=advice),)
+
+
 def bare_name(key: str) -> str:
     """A key without words such as "volume" and "segmentation" at the ends of its name."""
     folder, _, name = key.rpartition("/")

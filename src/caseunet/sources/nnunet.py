@@ -14,6 +14,7 @@ from typing import Any
 
 from caseunet.errors import UserError
 from caseunet.io import images, raster
+from caseunet.sources.class_names import check_background
 from caseunet.sources.coding import coding_of
 from caseunet.sources.described import (
     DESCRIPTION,
@@ -135,6 +136,7 @@ def _coding(description: dict[str, Any], path: Path) -> LabelCoding:
         raise UserError(f'{path}: the ids of "labels" are {ids}; expected 0, 1, 2 … without a gap.')
     single = {value[0]: name for name, value in labels.items() if isinstance(value, list) and len(value) == 1}
     single |= {value: name for name, value in labels.items() if not isinstance(value, list)}
+    check_background(single.items(), path)
     names = {i: single.get(i, "background" if i == 0 else f"class {i}") for i in ids}
     regions = None
     if any(isinstance(value, list) for value in labels.values()):

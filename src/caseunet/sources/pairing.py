@@ -32,8 +32,8 @@ def pair(pictures: Sequence[Item], masks: Sequence[Item]) -> Pairs:
 
     In this order: the same name; the same but for accents and capitals; but for a word such as "mask" or "volume" at
     its end; a mask that is called like its image and more; the only image of a folder with its masks; the same name
-    after what all names of a folder share; the same name in any folder, if only one image has it. A name that two
-    images have decides nothing.
+    after what all names of a folder share; the same name in any folder, if only one image has it, no mask of that name
+    has another, and their folders do not contradict. A name that two images have decides nothing.
     """
     pairs = Pairs()
     core_of_image, core_of_mask = _core(pictures), _core(masks)
@@ -53,7 +53,7 @@ def pair(pictures: Sequence[Item], masks: Sequence[Item]) -> Pairs:
         (lambda item: normal(item.name), lambda item: normal(mask_key(item.name) or "") or None),
         (lambda item: core_of_image(item), lambda item: core_of_mask(item)),
     ):
-        _pair_level(pairs, pictures, masks, of_image, of_mask, single=True)
+        _pair_level(pairs, pictures, masks, of_image, of_mask, single=True, anywhere=True)
     return pairs
 
 
@@ -63,16 +63,28 @@ def _mask_key(item: Item) -> str | None:
 
 
 def _pair_level(
-    pairs: Pairs, pictures: Sequence[Item], masks: Sequence[Item], of_image: Key, of_mask: Key, single: bool = False
+    pairs: Pairs,
+    pictures: Sequence[Item],
+    masks: Sequence[Item],
+    of_image: Key,
+    of_mask: Key,
+    single: bool = False,
+    anywhere: bool = False,
 ) -> None:
-    """Pair what has no partner yet by a key; ``single`` wants images without a mask, of no other part of a split."""
+    """Pair what has no partner yet by a key.
+
+    ``single`` wants images without a mask, of no other part of a split; ``anywhere`` leaves folders out of the key, so
+    that an image or mask of the key that has a partner already shows that others lack theirs.
+    """
     paired = pairs.paired
-    left = _index(of_mask, ((n, item) for n, item in enumerate(masks) if n not in paired))
+    left = _index(of_mask, ((n, item) for n, item in enumerate(masks) if anywhere or n not in paired))
     if not left:
         return
-    free = [(n, item) for n, item in enumerate(pictures) if not single or n not in pairs.masks]
+    free = [(n, item) for n, item in enumerate(pictures) if anywhere or not single or n not in pairs.masks]
     for key, found in _index(of_image, free).items():
         if len(found) != 1 or key not in left:
+            continue
+        if anywhere and (found[0] in pairs.masks or paired.intersection(left[key])):
             continue
         told = [(n, masks[n].folder if single and len(left[key]) > 1 else "") for n in left[key]]
         if not single or all(_may_belong(pictures[found[0]], masks[n]) for n in left[key]):
@@ -80,8 +92,13 @@ def _pair_level(
 
 
 def _may_belong(picture: Item, mask: Item) -> bool:
+    """Whether an image and a mask are of the same part of a split, and one lies in the folders of the other."""
     parts = {part for item in (picture, mask) if (part := part_of(PurePosixPath(item.folder, "file")))}
-    return len(parts) < 2
+    first, second = (
+        {normal(name) for name in item.folder.split("/") if name and not part_of(PurePosixPath(name, "file"))}
+        for item in (picture, mask)
+    )
+    return len(parts) < 2 and (first <= second or second <= first)
 
 
 def _pair_longer(pairs: Pairs, pictures: Sequence[Item], masks: Sequence[Item]) -> None:

@@ -7,7 +7,7 @@ outlines of different classes overlap, the smaller lies on top, and a remark of 
 import base64
 import binascii
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,10 +16,12 @@ import numpy as np
 from matplotlib.path import Path as Outline
 from PIL import Image
 
-from caseunet.errors import UserError
+from caseunet.errors import SeveralMasksError, UserError
 from caseunet.files import read_json
 from caseunet.progress import counted
-from caseunet.types import Geometry, Mask
+from caseunet.sources.class_names import is_background, is_ignored
+from caseunet.sources.names import normal
+from caseunet.types import IGNORE, Geometry, Mask
 
 
 class Shape(NamedTuple):
@@ -43,10 +45,15 @@ def coco_images(path: Path) -> dict[str, Any]:
     """{file name: image} of a COCO file.
 
     Raises:
-        UserError: an image has no name or id.
+        UserError: an image has no name or id, or two have the same name.
     """
     try:
-        return {str(image["file_name"]): image for image in _content(path)["images"]}
+        listed = [(str(image["file_name"]), image) for image in _content(path)["images"]]
+        found = dict(listed)
+        if len(found) < len(listed):
+            again = next(name for n, (name, _) in enumerate(listed) if name in {other for other, _ in listed[:n]})
+            raise UserError(f"{path}: has two images called {again}.")
+        return found
     except (TypeError, KeyError) as error:
         raise UserError(f"{path}: each of its images needs id, file_name, height and width.") from error
 
@@ -61,39 +68,65 @@ def class_names(paths: Sequence[Path]) -> tuple[str, ...]:
         names: dict[str, None] = {}
         for path in paths:
             names |= dict.fromkeys(_coco_classes(path).values())
-        return tuple(names)
-    return tuple(sorted({str(shape.get("label")) for path in paths for shape in _content(path)["shapes"]}))
+        return _once(names)
+    return _once(sorted({str(shape.get("label")) for path in paths for shape in _content(path)["shapes"]}))
 
 
-def read_outlines(path: Path, picture: Path, image: Geometry, classes: Mapping[str, int]) -> Mask:
+def _once(names: Iterable[str]) -> tuple[str, ...]:
+    """Names without spaces around them, and without those that differ from an earlier one in capitals only."""
+    found: dict[str, str] = {}
+    for name in names:
+        found.setdefault(normal(name.strip()), name.strip())
+    return tuple(found.values())
+
+
+def read_outlines(paths: Sequence[Path], picture: Path, image: Geometry, classes: Mapping[str, int]) -> Mask:
     """The outlines of one image as a mask of class ids.
 
     Args:
-        path: COCO or LabelMe.
+        paths: COCO or LabelMe; several if each has classes of its own.
         picture: the image's file.
         image: its geometry, which tells the size.
         classes: {name: class id}.
 
     Raises:
-        UserError: the file is damaged, or of an image of another size.
+        UserError: a file is damaged, or of an image of another size.
+        SeveralMasksError: two files have the same class.
     """
     shape = (image.shape[-2], image.shape[-1])
-    if is_coco(path):
-        shapes, left = _coco_shapes(path, picture, shape)
-    else:
-        shapes, left = _labelme_shapes(path, shape)
+    shapes: list[Shape] = []
+    left: dict[str, int] = {}
+    file_of: dict[str, Path] = {}
+    for path in paths:
+        for name in class_names([path]):
+            no_class = is_background(name) or is_ignored(name)
+            if not no_class and file_of.setdefault(normal(name), path) != path:
+                raise SeveralMasksError(
+                    f"{path}: has outlines of {name} in {picture.name}, as has {file_of[normal(name)]}, and "
+                    "they are not merged unasked. Leave one of the files out with the ignore of a plan."
+                )
+        own, without = _coco_shapes(path, picture, shape) if is_coco(path) else _labelme_shapes(path, shape)
+        shapes += own
+        left |= {what: left.get(what, 0) + number for what, number in without.items()}
     codes = np.zeros(shape, np.uint8)
     overlaps: dict[tuple[str, str], int] = {}
     names = {number: name for name, number in classes.items()}
-    for own in sorted(shapes, key=lambda each: -int(each.inside.sum())):
-        if own.name not in classes:
-            raise UserError(f'{path}: has the class "{own.name}"; the others have {", ".join(classes)}.')
-        covered = np.bincount(codes[own.inside], minlength=1)
+    known = {normal(name): number for name, number in classes.items()}
+    for each in sorted(shapes, key=lambda each: -int(each.inside.sum())):
+        if is_background(each.name) or is_ignored(each.name):
+            continue
+        number = known.get(normal(each.name.strip()))
+        if number is None:
+            raise UserError(f'{paths[0]}: has the class "{each.name}"; the others have {", ".join(classes)}.')
+        covered = np.bincount(codes[each.inside], minlength=1)
         for below in np.flatnonzero(covered):
-            if below not in (0, classes[own.name]):
-                key = (own.name, names[int(below)])
+            if below not in (0, number):
+                key = (names[number], names[int(below)])
                 overlaps[key] = overlaps.get(key, 0) + int(covered[below])
-        codes[own.inside] = classes[own.name]
+        codes[each.inside] = number
+    for each in shapes:
+        if is_ignored(each.name):
+            codes[each.inside] = IGNORE
     remarks = [f"an outline of {a} lies on {b} in {counted(n, 'pixel')}; {a} is kept" for (a, b), n in overlaps.items()]
     remarks += [f"{counted(n, what)} without an area, left out" for what, n in left.items()]
     return Mask(codes[None], Geometry(shape=shape, remarks=tuple(remarks)))
@@ -146,9 +179,11 @@ def _unpacked(text: str) -> list[int]:
 
 
 def _coco_shapes(path: Path, picture: Path, shape: tuple[int, int]) -> tuple[list[Shape], dict[str, int]]:
-    image = image_of(coco_images(path), picture)
-    if image is None:
+    known = coco_images(path)
+    name = name_of(known, picture)
+    if name is None:
         raise UserError(f"{path}: has no image {picture.name}.")
+    image = known[name]
     _check_size(path, picture, (image.get("height"), image.get("width")), shape)
     names = _coco_classes(path)
     shapes, boxes = [], 0
@@ -171,13 +206,14 @@ def _coco_shapes(path: Path, picture: Path, shape: tuple[int, int]) -> tuple[lis
     return shapes, {"box": boxes} if boxes else {}
 
 
-def image_of(known: Mapping[str, Any], picture: Path) -> Any:
-    """The image of a COCO file that a file is: whose name its path ends with, or the only one called like it."""
+def name_of(known: Mapping[str, Any], picture: Path) -> str | None:
+    """The name in a COCO file that a file has: the longest that its path ends with, or the only one called like it."""
     parts = picture.parts
     for length in range(min(len(parts), 8), 0, -1):
-        if (image := known.get("/".join(parts[-length:]))) is not None:
-            return image
-    return next((image for name, image in known.items() if Path(name).name == picture.name), None)
+        if (name := "/".join(parts[-length:])) in known:
+            return name
+    alike = [name for name in known if name.rpartition("/")[2] == picture.name]
+    return alike[0] if len(alike) == 1 else None
 
 
 def _labelme_shapes(path: Path, shape: tuple[int, int]) -> tuple[list[Shape], dict[str, int]]:

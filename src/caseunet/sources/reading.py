@@ -11,17 +11,15 @@ import numpy as np
 from caseunet.errors import SeveralMasksError, UserError, did_you_mean
 from caseunet.io import images
 from caseunet.io.geometry import canonical_shape, distance_in_voxels, orientation_of, to_canonical, to_source
-from caseunet.sources.class_files import read_class_files
-from caseunet.sources.coding import IGNORE_NAMES, coding_of, decode, snap, translate
+from caseunet.sources.class_files import SAME_PLACE, read_class_files
+from caseunet.sources.class_names import IGNORE_NAMES
+from caseunet.sources.coding import coding_of, decode, snap, translate
 from caseunet.sources.layout import Finding, Layout, SourceCase, SourceDataset
 from caseunet.sources.polygons import read_outlines
 from caseunet.sources.repair import EVERY_CASE, CaseRepair, RepairPlan, code_text
 from caseunet.types import IGNORE, Geometry, LabelCoding, Mask, Picture
 
 Misplaced = Literal["", "shape", "place"]
-
-SAME_PLACE = 0.1
-"""Voxels by which image and mask may lie apart: what writers round."""
 
 
 def read_geometry(case: SourceCase) -> Geometry:
@@ -58,7 +56,7 @@ def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask
     """
     if case.label[0].suffix.lower() == ".json":
         classes = known_coding(dataset).label_map.names
-        return read_outlines(case.label[0], case.image[0], image, {name: i for i, name in enumerate(classes) if i})
+        return read_outlines(case.label, case.image[0], image, {name: i for i, name in enumerate(classes) if i})
     if dataset.class_files:
         classes = known_coding(dataset).label_map.names
         return read_class_files(case.label, {name: i for i, name in enumerate(classes) if i}, image)

@@ -99,6 +99,32 @@ def test_a_named_class_is_never_another(references: Path, tmp_path: Path) -> Non
     assert scores(found) == pytest.approx(EXPECTED)
 
 
+@pytest.mark.parametrize("beside", ["dataset.json", "labels.json"])
+@pytest.mark.parametrize("side", ["prediction", "both"])
+def test_a_dataset_json_names_values(references: Path, tmp_path: Path, beside: str, side: str) -> None:
+    """As nnU-Net writes it beside its predictions: the order of its classes is its own."""
+    own = {"background": 0, "tumour": 1, "liver": 2, "spleen": 3}
+    for name, (_, prediction) in CASES.items():
+        save(tmp_path / "theirs" / f"{name}.nii.gz", np.array([0, 2, 3, 1], np.uint8)[prediction])
+    content = {"channel_names": {"0": "CT"}, "labels": own, "numTraining": 3, "file_ending": ".nii.gz"}
+    (tmp_path / "theirs" / beside).write_text(json.dumps(content))
+    if side == "both":
+        labels = {name: number for number, name in enumerate(NAMES)}
+        (references / beside).write_text(json.dumps(content | {"labels": labels}))
+    else:
+        save_names(references / "labels.json", *NAMES)
+    assert scores(evaluate(tmp_path / "theirs", references, tmp_path / "report")) == pytest.approx(EXPECTED)
+
+
+def test_regions_of_a_dataset_json(references: Path, tmp_path: Path) -> None:
+    labels = {"background": 0, "liver": [1, 3], "tumour": [3], "spleen": 2}
+    for folder in (references, save_predictions(tmp_path / "theirs")):
+        (folder / "dataset.json").write_text(json.dumps({"labels": labels}))
+    whole = np.mean([dice((r == 1) | (r == 3), (p == 1) | (p == 3)) for r, p in CASES.values()])
+    found = evaluate(tmp_path / "theirs", references, tmp_path / "report")
+    assert scores(found) == pytest.approx({**EXPECTED, "liver": whole})
+
+
 def test_shared_classes_are_scored_and_others_named(
     references: Path, tmp_path: Path, cli: Callable[..., tuple[int, str, str]]
 ) -> None:

@@ -2,8 +2,8 @@
 
 Layout: any folder of masks (NIfTI, NRRD, MetaImage, PNG, TIFF …), a case each; a folder per case with a file per
 structure (``case_1/liver.nii.gz``, ``case_1/tumour.nii.gz``); DICOM segmentation objects; or a single file. Images that
-lie beside masks in the folder of a case are left out. A ``labels.json`` names the values of masks, the files' names or
-the segments name what they hold.
+lie beside masks in the folder of a case are left out. A ``labels.json`` names the values of masks, else the ``labels``
+of a ``dataset.json``, which nnU-Net writes beside its predictions; the files' names or the segments name what they hold.
 
 A case has no image: ``image`` holds the files whose grid it is scored on, its mask's own at first.
 """
@@ -19,7 +19,9 @@ from caseunet.errors import UserError
 from caseunet.files import read_json
 from caseunet.io import dicom, images, itk, raster
 from caseunet.io.geometry import distance_in_voxels
+from caseunet.sources import nnunet
 from caseunet.sources.coding import coding_of, palette, read_labels_json
+from caseunet.sources.described import DESCRIPTION
 from caseunet.sources.layout import Layout, Listing, SourceCase, SourceDataset, files_below, left_out, natural, no_cases
 from caseunet.sources.names import MASK_FOLDER_WORDS, find_groups
 from caseunet.sources.reading import SAME_PLACE, known_coding
@@ -198,11 +200,10 @@ def _dataset(
     listed = [SourceCase(id=n, image=files, label=files, group=groups[n]) for n, files in found.items()]
     listed.sort(key=lambda case: natural(case.id))
     coding: LabelCoding | None = None
-    own = root / LABELS
     if any(dicom.is_dicom(path) for case in listed for path in case.label):
         coding = _segments([path for case in listed for path in case.label])
-    elif not per_structure and own.is_file():
-        coding = read_coding(own, listed)
+    elif not per_structure:
+        coding = _described(root if root.is_dir() else root.parent, listed)
     volumes = all(images.is_volume(path) or dicom.is_dicom(path) for case in listed for path in case.label)
     return SourceDataset(
         format=NAME,
@@ -215,6 +216,25 @@ def _dataset(
         findings=left_out(left, root, "no masks"),
         hint=PER_STRUCTURE if per_structure else "",
     )
+
+
+def names_values(path: Path) -> bool:
+    """Whether a file is there and is a dataset.json that says what the values of masks mean."""
+    content = read_json(path, "dataset.json") if path.is_file() else None
+    return isinstance(content, dict) and isinstance(content.get("labels"), dict) and bool(content["labels"])
+
+
+def _described(folder: Path, listed: Sequence[SourceCase]) -> LabelCoding | None:
+    """The classes that a file beside the masks names; None if none does."""
+    if (folder / LABELS).is_file():
+        return read_coding(folder / LABELS, listed)
+    path = folder / DESCRIPTION
+    if not names_values(path):
+        return None
+    content = read_json(path, "dataset.json")
+    if any(isinstance(value, list) for value in content["labels"].values()):
+        return nnunet.read_classes(content, path)
+    return read_labels_json(path, colored=False)
 
 
 def read_coding(path: Path, listed: Sequence[SourceCase]) -> LabelCoding:

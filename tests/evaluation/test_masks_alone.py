@@ -158,7 +158,7 @@ def test_without_a_shared_class_both_lists_are_told(references: Path, tmp_path: 
 
 @pytest.mark.parametrize("zipped", [False, True])
 def test_a_file_for_each_structure(references: Path, tmp_path: Path, zipped: bool) -> None:
-    """A folder for each case, on one side: overlaps count in both structures, as the tumour's in the liver here."""
+    """A folder for each case, on one side: a liver that its tumours lie in is one on both sides."""
     labels = save_names(tmp_path / "labels.json", *NAMES)
     for name, (_, prediction) in CASES.items():
         for value, structure in enumerate(NAMES[1:], 1):
@@ -169,8 +169,10 @@ def test_a_file_for_each_structure(references: Path, tmp_path: Path, zipped: boo
     if zipped:
         predictions = Path(shutil.make_archive(str(tmp_path / "theirs"), "zip", tmp_path, "theirs"))
     found = evaluate(predictions, references, tmp_path / "report", labels=labels)
-    whole = np.mean([dice(r == 1, (p == 1) | (p == 3)) for r, p in CASES.values()])
+    whole = np.mean([dice((r == 1) | (r == 3), (p == 1) | (p == 3)) for r, p in CASES.values()])
     assert scores(found) == pytest.approx({**EXPECTED, "liver": whole})
+    told = '"liver" of the references was taken together with tumour'
+    assert any(told in note for note in found.summary.notes)
     if zipped:
         assert str(tmp_path / "theirs.zip") in found.summary.models[0].folder
         assert case_study(tmp_path / "report", tmp_path / "study.png", [], True, False) == 3

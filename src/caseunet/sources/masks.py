@@ -113,8 +113,8 @@ def settle_structures(dataset: SourceDataset, workers: int | None) -> SourceData
     ordered += sorted(set(found) - set(ordered) - {frozenset()}, key=lambda c: [names.index(n) for n in sorted(c)])
     if len(ordered) > MAX_CLASSES:
         raise UserError(
-            f"{dataset.root}: its {len(names)} structures overlap in {sum(len(c) > 1 for c in ordered)} ways; together at "
-            f"most {MAX_CLASSES} classes can be told apart."
+            f"{dataset.root}: its {len(names)} structures overlap in {sum(len(c) > 1 for c in ordered)} ways; together "
+            f"at most {MAX_CLASSES} classes can be told apart."
         )
     colors = palette(len(ordered) + 1)
     labels = [Label(id=0, name="background", color=colors[0])]

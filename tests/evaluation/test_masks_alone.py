@@ -99,6 +99,32 @@ def test_a_named_class_is_never_another(references: Path, tmp_path: Path) -> Non
     assert scores(found) == pytest.approx(EXPECTED)
 
 
+@pytest.mark.parametrize("beside", ["dataset.json", "labels.json"])
+@pytest.mark.parametrize("side", ["prediction", "both"])
+def test_a_dataset_json_names_values(references: Path, tmp_path: Path, beside: str, side: str) -> None:
+    """As nnU-Net writes it beside its predictions: the order of its classes is its own."""
+    own = {"background": 0, "tumour": 1, "liver": 2, "spleen": 3}
+    for name, (_, prediction) in CASES.items():
+        save(tmp_path / "theirs" / f"{name}.nii.gz", np.array([0, 2, 3, 1], np.uint8)[prediction])
+    content = {"channel_names": {"0": "CT"}, "labels": own, "numTraining": 3, "file_ending": ".nii.gz"}
+    (tmp_path / "theirs" / beside).write_text(json.dumps(content))
+    if side == "both":
+        labels = {name: number for number, name in enumerate(NAMES)}
+        (references / beside).write_text(json.dumps(content | {"labels": labels}))
+    else:
+        save_names(references / "labels.json", *NAMES)
+    assert scores(evaluate(tmp_path / "theirs", references, tmp_path / "report")) == pytest.approx(EXPECTED)
+
+
+def test_regions_of_a_dataset_json(references: Path, tmp_path: Path) -> None:
+    labels = {"background": 0, "liver": [1, 3], "tumour": [3], "spleen": 2}
+    for folder in (references, save_predictions(tmp_path / "theirs")):
+        (folder / "dataset.json").write_text(json.dumps({"labels": labels}))
+    whole = np.mean([dice((r == 1) | (r == 3), (p == 1) | (p == 3)) for r, p in CASES.values()])
+    found = evaluate(tmp_path / "theirs", references, tmp_path / "report")
+    assert scores(found) == pytest.approx({**EXPECTED, "liver": whole})
+
+
 def test_shared_classes_are_scored_and_others_named(
     references: Path, tmp_path: Path, cli: Callable[..., tuple[int, str, str]]
 ) -> None:
@@ -132,7 +158,7 @@ def test_without_a_shared_class_both_lists_are_told(references: Path, tmp_path: 
 
 @pytest.mark.parametrize("zipped", [False, True])
 def test_a_file_for_each_structure(references: Path, tmp_path: Path, zipped: bool) -> None:
-    """A folder for each case, on one side: overlaps count in both structures, as the tumour's in the liver here."""
+    """A folder for each case, on one side: a liver that its tumours lie in is one on both sides."""
     labels = save_names(tmp_path / "labels.json", *NAMES)
     for name, (_, prediction) in CASES.items():
         for value, structure in enumerate(NAMES[1:], 1):
@@ -143,8 +169,10 @@ def test_a_file_for_each_structure(references: Path, tmp_path: Path, zipped: boo
     if zipped:
         predictions = Path(shutil.make_archive(str(tmp_path / "theirs"), "zip", tmp_path, "theirs"))
     found = evaluate(predictions, references, tmp_path / "report", labels=labels)
-    whole = np.mean([dice(r == 1, (p == 1) | (p == 3)) for r, p in CASES.values()])
+    whole = np.mean([dice((r == 1) | (r == 3), (p == 1) | (p == 3)) for r, p in CASES.values()])
     assert scores(found) == pytest.approx({**EXPECTED, "liver": whole})
+    told = '"liver" of the references was taken together with tumour'
+    assert any(told in note for note in found.summary.notes)
     if zipped:
         assert str(tmp_path / "theirs.zip") in found.summary.models[0].folder
         assert case_study(tmp_path / "report", tmp_path / "study.png", [], True, False) == 3

@@ -51,6 +51,11 @@ def test_values_are_those_of_the_image() -> None:
     assert tuple(found.model_dump().values()) == (0, 1, 50, 99, 100)
 
 
+def test_an_empty_image_is_an_error() -> None:
+    with pytest.raises(UserError, match="is empty: its shape is"):
+        measure_values(np.zeros((1, 1, 0, 5)))
+
+
 @pytest.mark.parametrize("modality", ["ct", "mr", "rgb", "gray"])
 def test_the_same_kind_passes(modality: Modality) -> None:
     for data in (trained(modality), unknown()):
@@ -66,6 +71,7 @@ REFUSED: list[tuple[str, np.ndarray, Modality, str]] = [
 ]
 DOUBTED: list[tuple[str, np.ndarray, Modality, str]] = [
     ("windowed CT", np.clip(draw("ct", 9), -160, 240), "ct", "with none below -200 HU"),
+    ("MR with negatives", (draw("mr", 9) - 300).astype(np.int16), "ct", "with no air, and every training image has"),
     ("0 to 1 through 8 bits", draw("rgb", 9) / np.float32(255), "rgb", "differ by 0."),
     ("some far brighter", np.where(draw("mr", 9) > 300, 9000, draw("mr", 9)), "mr", "most of its values run from"),
     ("nothing on it", np.full((1, 3, 40, 40), 128, np.uint8), "rgb", "all of its pixels are 128"),
@@ -95,6 +101,7 @@ def test_training_without_air_needs_none() -> None:
     """A model of pieces inside a body, or of windowed scans, expects such."""
     pieces = trained("ct").model_copy(update={"stored": (measure_values(np.clip(draw("ct"), -100, 300)),)})
     assert check_kind(np.clip(draw("ct", 9), -90, 280), model("ct"), pieces) == []
+    assert check_kind(np.clip(draw("ct", 9), -300, 280), model("ct"), pieces) == []
 
 
 def test_a_model_that_standardises_takes_any_scale() -> None:

@@ -95,3 +95,16 @@ def test_a_name_for_two_cases_is_an_error() -> None:
         match_names({Path("1"): ("1",)}, CASES)
     with pytest.raises(UserError, match="both are named as predictions of case_7. Keep one"):
         match_names({Path(name): (name,) for name in ("case_7", "case_7_pred")}, CASES)
+
+
+def test_structures_within_others_and_apart() -> None:
+    """Tumours that all lie in the liver make it up on the other side; where some do not, it is said."""
+    exclusive = classes("liver", "tumour")
+    within = classes("liver", "liver + tumour", liver=(1, 2), tumour=(2,))
+    shared = share_classes(exclusive, {"m": within}, "r")
+    assert shared.reference[:3].tolist() == shared.predictions["m"][:3].tolist() == [0, 1, 2]
+    assert shared.label_map.structures == {"liver": (1, 2), "tumour": (2,)}
+    assert "was taken together with tumour" in shared.notes[0]
+    apart = classes("liver", "tumour", "liver + tumour", liver=(1, 3), tumour=(2, 3))
+    (note,) = share_classes(exclusive, {"m": apart}, "r").notes
+    assert '"liver" and "tumour" share voxels in m, and cannot in the references' in note

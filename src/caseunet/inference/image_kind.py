@@ -13,6 +13,12 @@ from caseunet.types import Preprocessing
 AIR = -200
 """HU below which every CT holds something: air, lung, or fat at the least."""
 
+NO_AIR = -500
+"""HU above which nothing is air."""
+
+AIR_FILLS = -900
+"""HU of the 1st percentile up to which an image holds the air around a body."""
+
 NO_MR = -500
 """Value down to which no MR image comes, whatever was done to it; in CT it is air."""
 
@@ -37,7 +43,13 @@ class MaskGivenError(UserError):
 
 
 def measure_values(pixels: np.ndarray) -> StoredValues:
-    """Of an image (S, C, H, W), as stored."""
+    """Of an image (S, C, H, W), as stored.
+
+    Raises:
+        UserError: it has no pixels; without the image's name.
+    """
+    if not pixels.size:
+        raise UserError(f"is empty: its shape is {pixels.shape}. Give an image with at least one pixel.")
     flat = pixels.reshape(-1)
     low, middle, high = np.percentile(flat[:: -(-flat.size // SAMPLE)], [1, 50, 99])
     return StoredValues(
@@ -69,6 +81,16 @@ def check_kind(pixels: np.ndarray, preprocessing: Preprocessing, data: TrainingD
                 f"{text}, so it does not hold Hounsfield units. It may be no CT, or one that was windowed or stored "
                 "with an offset, such as 1024. Convert it to HU."
             )
+    elif (
+        preprocessing.modality == "ct"
+        and known
+        and own.lowest > NO_AIR
+        and all(case.low <= AIR_FILLS for case in known)
+    ):
+        doubts.append(
+            f"its values run from {own.lowest:g} to {own.highest:g}, with no air, and every training image has air "
+            f"(at least 1 % of its values at {AIR_FILLS} HU or lower): it may be no CT, or one without its surroundings"
+        )
     if preprocessing.modality == "mr" and own.lowest < NO_MR and all(case.lowest > NO_MR for case in known):
         text = f"its values run from {own.lowest:g} to {own.highest:g}, as those of CT do and of MR do not"
         doubts.append(text)

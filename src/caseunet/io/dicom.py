@@ -21,6 +21,7 @@ from caseunet.io.dicom_file import (
 from caseunet.io.dicom_masks import (
     contour_names,
     read_contours,
+    read_overlapping,
     read_segmentation,
     read_segmentation_geometry,
     segment_labels,
@@ -37,6 +38,7 @@ __all__ = [
     "read_contours",
     "read_geometry",
     "read_header",
+    "read_overlapping",
     "read_segmentation",
     "read_segmentation_geometry",
     "read_series",

@@ -82,13 +82,43 @@ def read_segmentation(paths: Sequence[Path], ids: Mapping[str, int], image: Geom
         UserError: an object is damaged, its segments overlap otherwise, or they lie outside the image or on another
             grid.
     """
+    return _merged(*_regions(paths, ids, image), image)
+
+
+def read_overlapping(paths: Sequence[Path], image: Geometry) -> tuple[Mask, tuple[frozenset[str], ...]]:
+    """Segmentation objects as a mask of numbers, and the labels of the segments that each number stands for.
+
+    Args:
+        paths: one object, or several that each hold some of the segments.
+        image: the geometry of the image.
+
+    Raises:
+        UserError: an object is damaged, or its segments lie outside the image or on another grid.
+    """
+    regions, remarks = _regions(paths, None, image)
+    codes = np.zeros(int(np.prod(image.shape)), np.int32)
+    members: list[frozenset[str]] = [frozenset()]
+    for region in regions:
+        before = codes[region.voxels]
+        table = np.zeros(len(members), np.int32)
+        for number in np.unique(before).tolist():
+            table[number] = len(members)
+            members.append(members[number] | {region.name})
+        codes[region.voxels] = table[before]
+    grid = replace(image, remarks=tuple(dict.fromkeys(remarks)))
+    return Mask(to_canonical(codes.reshape(image.shape), image), grid, stored="segmentation"), tuple(members)
+
+
+def _regions(paths: Sequence[Path], ids: Mapping[str, int] | None, image: Geometry) -> tuple[list[_Region], list[str]]:
+    """What each segment covers, and remarks; without ids, segments of any label."""
     regions: list[_Region] = []
     remarks: list[str] = []
     for path in paths:
         with explained(path, "its segments cannot be laid on its image"):
             dataset = read_dataset(path)
             labels = segment_labels(dataset)
-            _check_names(path, labels.values(), ids)
+            if ids is not None:
+                _check_names(path, labels.values(), ids)
             check_pixels(path, dataset)
             if dataset.get("SegmentationType") == "FRACTIONAL":
                 kind = dataset.get("SegmentationFractionalType", "")
@@ -96,8 +126,8 @@ def read_segmentation(paths: Sequence[Path], ids: Mapping[str, int], image: Geom
             for number, voxels in _segment_voxels(dataset, image).items():
                 if number not in labels:
                     raise ValueError(f"it has no segment of the number {number}, which its pixels name")
-                regions.append(_Region(labels[number], ids[labels[number]], path, voxels))
-    return _merged(regions, image, remarks)
+                regions.append(_Region(labels[number], 0 if ids is None else ids[labels[number]], path, voxels))
+    return regions, remarks
 
 
 def read_contours(paths: Sequence[Path], ids: Mapping[str, int], image: Geometry) -> Mask:
@@ -127,7 +157,7 @@ def read_contours(paths: Sequence[Path], ids: Mapping[str, int], image: Geometry
                     voxels, told = _contour_voxels(item.ContourSequence, name, image)
                     regions.append(_Region(name, ids[name], path, voxels))
                     remarks += told
-    return _merged(regions, image, remarks)
+    return _merged(regions, remarks, image)
 
 
 def _check_names(path: Path, names: Any, ids: Mapping[str, int]) -> None:
@@ -264,7 +294,7 @@ def _count_crossings(plane: np.ndarray, polygon: np.ndarray) -> None:
             np.add.at(plane, (rows, np.clip(np.ceil(x), 0, plane.shape[1] - 1).astype(int)), 1)
 
 
-def _merged(regions: Sequence[_Region], image: Geometry, remarks: list[str]) -> Mask:
+def _merged(regions: Sequence[_Region], remarks: list[str], image: Geometry) -> Mask:
     """Classes of voxels: the larger regions first, and those within them over them.
 
     Raises:

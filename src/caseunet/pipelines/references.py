@@ -14,9 +14,18 @@ from caseunet.pipelines.audit import alone, with_coding
 from caseunet.pipelines.candidates import Candidate, open_masks, reader
 from caseunet.pipelines.shared_classes import SharedClasses, Table, is_unnamed, named_by_predictions
 from caseunet.sources import Layout, SourceCase, SourceDataset, masks, matching, open_source
+from caseunet.sources.described import DESCRIPTION
 from caseunet.sources.dicom import DICOM
 from caseunet.sources.layout import files_below
-from caseunet.sources.masks import LABELS, MASKS, missing_structures, names_by_value, read_coding, read_lesions
+from caseunet.sources.masks import (
+    LABELS,
+    MASKS,
+    missing_structures,
+    names_by_value,
+    names_values,
+    read_coding,
+    read_lesions,
+)
 from caseunet.sources.planes import choose_plane, cut_layout
 from caseunet.sources.reading import check_repairs, known_coding, read_labels
 from caseunet.types import Geometry, LabelCoding, LabelMap, PlaneRule, Ranges
@@ -88,13 +97,16 @@ def _are_masks_alone(root: Path, config: PrepareConfig) -> bool:
     """Whether a folder holds masks without their images."""
     if config.format != "auto" or not root.is_dir():
         return root.is_file() or config.format == MASKS.name
+    description = root / DESCRIPTION
+    if names_values(description) and not any(root.glob("images*")):  # as nnU-Net writes one beside its predictions
+        return MASKS.matches(root)
     fitting = matching(root)
     if fitting == [DICOM]:
         headers = [dicom.read_header(path) for path in files_below(root) if dicom.is_dicom(path)]
         return all(header.modality == "SEG" for header in headers)
     if len(fitting) == 1:  # masks that are named as a layout names its images
         return not any(case.label for case in fitting[0].cases(root).cases)
-    return not fitting and not (root / "dataset.json").is_file() and MASKS.matches(root)
+    return not fitting and not description.is_file() and MASKS.matches(root)
 
 
 def named_by(truth: References, candidates: Sequence[Candidate]) -> tuple[References, str]:

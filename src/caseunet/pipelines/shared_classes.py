@@ -1,8 +1,9 @@
 """Which structures references and predictions share, by name, and how the class ids of each side become those."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 
 import numpy as np
 
@@ -76,6 +77,7 @@ def share_classes(reference: LabelMap, predictions: Mapping[str, LabelMap | None
         name: _combinations(label_map, [other for other in every.values() if other is not label_map], shared)
         for name, label_map in every.items()
     }
+    notes += _made_up_notes(every, combined, spelled) + _overlap_notes(combined, spelled)
     order = list(dict.fromkeys(c for side in combined.values() for c in side if c))
     names = _class_names(order, spelled, every, combined)
     colors = _colors(order, reference, combined[""])
@@ -174,12 +176,51 @@ def _combinations(own: LabelMap, others: Sequence[LabelMap], shared: Sequence[st
     for key in shared:
         for other in others:
             parts = next(
-                {_key(other.names[i]) for i in ids} for name, ids in other.structures.items() if _key(name) == key
+                {_part(other, i, by_name) for i in ids} for name, ids in other.structures.items() if _key(name) == key
             )
             is_plain = members[key] == {by_name.get(key)}
             if is_plain and parts <= set(by_name):
-                members[key] = {by_name[part] for part in parts}
+                members[key] |= {by_name[part] for part in parts}
     return [frozenset(key for key in shared if label.id in members[key]) for label in own.labels]
+
+
+def _part(label_map: LabelMap, number: int, known: Collection[str]) -> str:
+    """What a class is on a side of these classes: of its name, or the innermost structure that it belongs to.
+
+    Where each tumour lies in a liver, "liver + tumour" is a tumour where a voxel has one class.
+    """
+    name = _key(label_map.names[number])
+    owners = {_key(own): set(ids) for own, ids in label_map.structures.items() if number in ids}
+    within = (own for own, ids in owners.items() if all(ids < other for o, other in owners.items() if o != own))
+    return name if name in known else next(within, name)
+
+
+def _made_up_notes(
+    every: Mapping[str, LabelMap], combined: Mapping[str, Sequence[frozenset[str]]], spelled: Mapping[str, str]
+) -> list[str]:
+    """Structures that a side has by itself, and that were taken with what lies in them on another side."""
+    notes = []
+    for side, label_map in every.items():
+        for name, ids in label_map.structures.items():
+            key = _key(name)
+            more = [own for i, own in enumerate(label_map.names) if key in combined[side][i] and i not in ids]
+            if more:
+                notes.append(
+                    f'"{spelled[key]}" of {side or "the references"} was taken together with {", ".join(more)}, which '
+                    "lies in it on another side."
+                )
+    return notes
+
+
+def _overlap_notes(combined: Mapping[str, Sequence[frozenset[str]]], spelled: Mapping[str, str]) -> list[str]:
+    """Structures that share voxels on one side and never on another, so that their scores differ by that."""
+    pairs = {side: {pair for c in found for pair in combinations(sorted(c), 2)} for side, found in combined.items()}
+    return [
+        f'"{spelled[a]}" and "{spelled[b]}" share voxels in {name or "the references"}, and cannot in '
+        f"{model or 'the references'}, where a voxel is of one of them: their scores are lower for it."
+        for name, model in ((x, y) for x in pairs for y in pairs if "" in (x, y))
+        for a, b in sorted(pairs[name] - pairs[model])
+    ]
 
 
 def _class_names(

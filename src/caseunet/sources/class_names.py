@@ -32,6 +32,8 @@ def class_entries(content: Any, path: Path) -> list[ClassEntry]:
     if isinstance(content, dict) and len(content) == 1 and isinstance(next(iter(content.values())), dict | list):
         key = next(iter(content))
         content = content[key] if key in ("classes", "labels", "categories") else content
+    if isinstance(content, dict) and isinstance(content.get("labels"), dict):  # a whole dataset.json
+        content = content["labels"]
     if isinstance(content, dict):
         found = _of_dict({str(key): value for key, value in content.items()}, path)
         if all(entry.value for entry in found):

@@ -2,8 +2,9 @@
 
 Layout: any folder of masks (NIfTI, NRRD, MetaImage, PNG, TIFF …), a case each; a folder per case with a file per
 structure (``case_1/liver.nii.gz``, ``case_1/tumour.nii.gz``); DICOM segmentation objects; or a single file. Images that
-lie beside masks in the folder of a case are left out. A ``labels.json`` names the values of masks, the files' names or
-the segments name what they hold.
+lie beside masks in the folder of a case are left out. A ``labels.json`` names the values of masks, else the ``labels``
+of a ``dataset.json``, which nnU-Net writes beside its predictions; names of files or
+segments say what these hold, and a voxel may be of several.
 
 A case has no image: ``image`` holds the files whose grid it is scored on, its mask's own at first.
 """
@@ -19,7 +20,9 @@ from caseunet.errors import UserError
 from caseunet.files import read_json
 from caseunet.io import dicom, images, itk, raster
 from caseunet.io.geometry import distance_in_voxels
-from caseunet.sources.coding import coding_of, palette, read_labels_json
+from caseunet.sources import nnunet
+from caseunet.sources.coding import palette, read_labels_json
+from caseunet.sources.described import DESCRIPTION
 from caseunet.sources.layout import Layout, Listing, SourceCase, SourceDataset, files_below, left_out, natural, no_cases
 from caseunet.sources.names import MASK_FOLDER_WORDS, find_groups
 from caseunet.sources.reading import SAME_PLACE, known_coding
@@ -97,18 +100,21 @@ def settle_structures(dataset: SourceDataset, workers: int | None) -> SourceData
     Raises:
         UserError: more sets are found than can be numbered.
     """
-    if not is_per_structure(dataset) or dataset.coding is not None:
+    files = [path for case in dataset.cases for path in case.label]
+    are_objects = any(map(dicom.is_dicom, files))
+    if not (is_per_structure(dataset) or are_objects) or dataset.coding is not None:
         return dataset
+    names = _segments(files) if are_objects else sorted({_structure(path) for path in files}, key=natural)
     found: dict[Combination, None] = {}
     for _, result in run_all(_combinations_of, list(dataset.cases), workers):
         found |= dict.fromkeys(result if isinstance(result, tuple) else ())
-    names = sorted({_structure(path) for case in dataset.cases for path in case.label}, key=natural)
-    ordered = [frozenset({name}) for name in names]
+    shared = frozenset[str]().union(*found)  # a structure that is nowhere without another has no class of its own
+    ordered = [frozenset({name}) for name in names if name not in shared or frozenset({name}) in found]
     ordered += sorted(set(found) - set(ordered) - {frozenset()}, key=lambda c: [names.index(n) for n in sorted(c)])
     if len(ordered) > MAX_CLASSES:
         raise UserError(
-            f"{dataset.root}: its {len(names)} structures overlap in {len(ordered) - len(names)} ways; together at "
-            f"most {MAX_CLASSES} classes can be told apart."
+            f"{dataset.root}: its {len(names)} structures overlap in {sum(len(c) > 1 for c in ordered)} ways; together "
+            f"at most {MAX_CLASSES} classes can be told apart."
         )
     colors = palette(len(ordered) + 1)
     labels = [Label(id=0, name="background", color=colors[0])]
@@ -138,21 +144,18 @@ def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask
     Raises:
         UserError: a file is unreadable, or those of a case lie on different grids.
     """
-    if dicom.is_dicom(case.label[0]):
-        label_map = known_coding(dataset).label_map
-        return dicom.read_segmentation(case.label, {label.name: label.id for label in label_map.labels[1:]}, image)
-    if not is_per_structure(dataset):
+    is_object = dicom.is_dicom(case.label[0])
+    if not is_object and not is_per_structure(dataset):
         return images.read_mask(case.label[0], image, None if dataset.coding is None else dataset.coding.colored)
-    mask, combinations = _read_structures(case, image)
+    mask, combinations = dicom.read_overlapping(case.label, image) if is_object else _read_structures(case, image)
     structures = known_coding(dataset).label_map.structures
     id_of = {
         frozenset(name for name, members in structures.items() if i in members): i
         for i in range(len(known_coding(dataset).label_map))
     }
-    unknown = [members for members in combinations if members not in id_of]
-    if unknown:
+    if any(combinations[number] not in id_of for number in np.unique(mask.codes)):
         raise UserError(f"{case.label[0]}: the files of this case have changed since they were looked at.")
-    table = np.array([id_of[members] for members in combinations], np.uint8)
+    table = np.array([id_of.get(members, 0) for members in combinations], np.uint8)
     return replace(mask, codes=table[mask.codes])
 
 
@@ -198,11 +201,8 @@ def _dataset(
     listed = [SourceCase(id=n, image=files, label=files, group=groups[n]) for n, files in found.items()]
     listed.sort(key=lambda case: natural(case.id))
     coding: LabelCoding | None = None
-    own = root / LABELS
-    if any(dicom.is_dicom(path) for case in listed for path in case.label):
-        coding = _segments([path for case in listed for path in case.label])
-    elif not per_structure and own.is_file():
-        coding = read_coding(own, listed)
+    if not per_structure and not any(dicom.is_dicom(path) for case in listed for path in case.label):
+        coding = _described(root if root.is_dir() else root.parent, listed)
     volumes = all(images.is_volume(path) or dicom.is_dicom(path) for case in listed for path in case.label)
     return SourceDataset(
         format=NAME,
@@ -217,6 +217,25 @@ def _dataset(
     )
 
 
+def names_values(path: Path) -> bool:
+    """Whether a file is there and is a dataset.json that says what the values of masks mean."""
+    content = read_json(path, "dataset.json") if path.is_file() else None
+    return isinstance(content, dict) and isinstance(content.get("labels"), dict) and bool(content["labels"])
+
+
+def _described(folder: Path, listed: Sequence[SourceCase]) -> LabelCoding | None:
+    """The classes that a file beside the masks names; None if none does."""
+    if (folder / LABELS).is_file():
+        return read_coding(folder / LABELS, listed)
+    path = folder / DESCRIPTION
+    if not names_values(path):
+        return None
+    content = read_json(path, "dataset.json")
+    if any(isinstance(value, list) for value in content["labels"].values()):
+        return nnunet.read_classes(content, path)
+    return read_labels_json(path, colored=False)
+
+
 def read_coding(path: Path, listed: Sequence[SourceCase]) -> LabelCoding:
     """The classes that a labels.json names: by colour if the masks hold colours, else by value.
 
@@ -228,8 +247,8 @@ def read_coding(path: Path, listed: Sequence[SourceCase]) -> LabelCoding:
     return read_labels_json(path) if any(raster.read_mask(file).colored for file in pictures) else by_value
 
 
-def _segments(paths: Iterable[Path]) -> LabelCoding:
-    """A class for each label of a segment.
+def _segments(paths: Iterable[Path]) -> list[str]:
+    """The labels of segments.
 
     Raises:
         UserError: they are too many, or one is called as the background is.
@@ -240,7 +259,7 @@ def _segments(paths: Iterable[Path]) -> LabelCoding:
             f"{len(names)} segments, such as {', '.join(names[:5])}, make no classes: from 1 to {MAX_CLASSES} can, and "
             'none of them is called "background".'
         )
-    return coding_of({0: "background", **dict(enumerate(names, 1))})
+    return names
 
 
 def _by_series(objects: Sequence[Path], base: Path) -> dict[str, tuple[Path, ...]]:
@@ -310,7 +329,10 @@ def _structure(path: Path) -> str:
 def _combinations_of(case: SourceCase) -> tuple[Combination, ...]:
     """Those of a case; none where it cannot be read, which is told when it is scored."""
     try:
-        return _read_structures(case, read_geometry(case))[1]
+        image = read_geometry(case)
+        is_object = dicom.is_dicom(case.label[0])
+        mask, combinations = dicom.read_overlapping(case.label, image) if is_object else _read_structures(case, image)
+        return tuple(combinations[number] for number in np.unique(mask.codes))
     except UserError:
         return ()
 

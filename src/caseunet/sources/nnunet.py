@@ -109,7 +109,7 @@ def discover(root: Path) -> SourceDataset:
         format="nnunet",
         root=root,
         cases=listed,
-        coding=_coding(description, folder / DESCRIPTION),
+        coding=read_classes(description, folder / DESCRIPTION),
         modality=modality,
         group_name="patient",
         licence=licence_of(description),
@@ -117,7 +117,7 @@ def discover(root: Path) -> SourceDataset:
     )
 
 
-def _coding(description: dict[str, Any], path: Path) -> LabelCoding:
+def read_classes(description: dict[str, Any], path: Path) -> LabelCoding:
     """The classes; a region, given by several ids, becomes a structure.
 
     Raises:

@@ -349,6 +349,27 @@ def test_series_of_one_folder_and_number_have_names_of_their_own(raw: Path) -> N
     assert len(set(ids(raw))) == 2
 
 
+@pytest.mark.parametrize("element", ["StudyInstanceUID", "FrameOfReferenceUID"])
+@pytest.mark.parametrize("folders", [("a", "b"), ("a", "a")])
+def test_one_series_uid_does_not_join_studies(folders: tuple[str, str], element: str, tmp_path: Path) -> None:
+    """The heights of the second follow those of the first, and its InstanceNumbers go on."""
+    for i, folder in enumerate(folders):
+        made = series(pixels(seed=i), AFFINE, "P1", "one")
+        (tmp_path / folder).mkdir(exist_ok=True)
+        for n, dataset in enumerate(made):
+            x, y, z = dataset.ImagePositionPatient
+            dataset.ImagePositionPatient = [x, y, z + 20 * i]
+            dataset.InstanceNumber, dataset.SOPInstanceUID = n + 1 + 8 * i, f"1.2.{i}.{n}"
+            dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+            setattr(dataset, element, f"1.2.3.{i}")
+            dataset.save_as(tmp_path / folder / f"{i}-{n}.dcm")
+    found = DICOM.discover(tmp_path).cases
+    assert len({case.id for case in found}) == 2
+    read = [DICOM.read_image(case, False).pixels[:, 0] for case in found]
+    for i in range(2):
+        np.testing.assert_array_equal(read[i], pixels(seed=i).T)
+
+
 def test_the_group_is_the_patient(tmp_path: Path) -> None:
     for name, patient in (("monday", "P1"), ("friday", "P1"), ("else", "P2"), ("nameless", "")):
         put_series(tmp_path / name, pixels(), patient, entropy=name)

@@ -7,6 +7,7 @@ belongs to the image whose folder or patient it is named after, the nearest if t
 its folder. The group is the patient (PatientID), for several series of one patient are alike.
 """
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -248,10 +249,13 @@ def _by_kind(headers: Sequence[Header]) -> dict[str, list[Header]]:
 
 
 def _series_key(header: Header) -> tuple[str, ...]:
-    """Equal for the slices of one series, also where its identifiers were removed; a file of many frames is one."""
+    """Equal for the slices of one series, also where its identifiers were removed; a file of many frames is one.
+
+    Some anonymisers give all series one SeriesInstanceUID, so the study and the frame of reference count too.
+    """
     series = header.series or f"{header.path.parent}/{header.number}/{header.description}"
     alone = str(header.path) if header.frames > 1 else ""
-    return series, header.patient, header.modality, str(header.localizer), alone
+    return series, header.study, header.space, header.patient, header.modality, str(header.localizer), alone
 
 
 def _joined(series: Sequence[list[Header]], root: Path, findings: list[Finding]) -> list[list[Header]]:
@@ -290,8 +294,11 @@ def _volumes(series: Sequence[list[Header]], root: Path, findings: list[Finding]
             if folders[members[0].path.parent] > 1:
                 name += f"/{members[0].number or _last_number(members[0])}"
             name += "".join(f"/{step}" for step in part.split("/") if step and step != own[0].path.parent.name)
-            if name in {image.name for image in found}:
+            taken = {image.name for image in found}
+            if name in taken:
                 name += f"-{_last_number(own[0])}"
+            if name in taken:
+                name = next(other for n in itertools.count(2) if (other := f"{name}-{n}") not in taken)
             names.append(name)
             found.append(DicomImage(name, tuple(own), part if several else ""))
         if len(parts) > 1:

@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -86,7 +87,17 @@ class DicomImage:
             return False
         if self.header.kind == "volume":
             return self.header.modality in _ACCEPTED[modality]
-        return modality == "rgb" or (modality == "gray" and not self.header.colored)
+        return modality == "rgb" or (modality == "gray" and (not self.header.colored or _looks_gray(self.header.path)))
+
+
+@lru_cache(maxsize=64)  # each frame of a film asks
+def _looks_gray(path: Path) -> bool:
+    """Whether the first frame of a colour image is grey that was saved as colours, as much ultrasound is."""
+    try:
+        dicom.read_still(path, 0, rgb=False)
+    except UserError:
+        return False
+    return True
 
 
 class _Survey(NamedTuple):

@@ -207,14 +207,13 @@ def test_contours_cover_the_centres_within(tmp_path: Path) -> None:
 @given(st.lists(st.tuples(st.floats(-2, 10), st.floats(-2, 8)), min_size=3, max_size=3))
 def test_a_triangle_is_filled_as_by_matplotlib(corners: list[tuple[float, float]]) -> None:
     """Also beyond the image. Centres on an edge may fall to either side."""
-    plane = np.zeros((ROWS, COLUMNS + 1), np.int32)
-    dicom_masks._count_crossings(plane, np.array(corners))
-    found = np.cumsum(plane[:, ::-1], axis=1)[:, ::-1][:, 1:] % 2
+    found = np.zeros(ROWS * COLUMNS, bool)
+    found[dicom_masks._inside([np.array(corners)], COLUMNS, ROWS)] = True
     centres = np.stack(np.meshgrid(np.arange(COLUMNS), np.arange(ROWS)), -1).reshape(-1, 2)
     closed = np.array([*corners, corners[0]])
     inside = Outline(closed, closed=True).contains_points(centres)
     far = np.array([_distance(closed, centre) > 1e-6 for centre in centres])
-    np.testing.assert_array_equal(found.ravel()[far], inside[far])
+    np.testing.assert_array_equal(found[far], inside[far])
 
 
 def _distance(closed: np.ndarray, point: np.ndarray) -> float:
@@ -247,6 +246,35 @@ def test_structures_within_others_are_the_inner_class(tmp_path: Path) -> None:
 def test_contours_off_the_slices_are_refused(outline: Any, message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
         read_contours(tmp_path, structure_set({"liver": [outline]}))
+
+
+@pytest.mark.parametrize(
+    ("boxes", "kind", "expected"),
+    [
+        ([(0, 4), (0, 4)], "CLOSED_PLANAR", 25),
+        ([(0, 3), (2, 5)], "CLOSED_PLANAR", 16 + 16 - 4),
+        ([(0, 3), (2, 5)], "CLOSEDPLANAR_XOR", 16 + 16 - 2 * 4),
+        ([(0, 6), (1, 5), (1, 5), (2, 4)], "CLOSED_PLANAR", 49 - 25 + 9),
+        ([(0, 1), (4, 5)], "CLOSED_PLANAR", 8),
+        ([(0, 3), (2, 6), (2, 3)], "CLOSED_PLANAR", 16 + 25 - 4 - 4),
+    ],
+    ids=["twice", "overlap", "overlap by XOR", "island in a hole", "apart", "hole where two overlap"],
+)
+def test_contours_of_a_structure_are_joined(
+    boxes: list[tuple[int, int]], kind: str, expected: int, tmp_path: Path
+) -> None:
+    """Squares from one centre to another, in pixels counted by hand."""
+    outlines = [square(low - 0.4, high + 0.4, 1) for low, high in boxes]
+    mask = read_contours(tmp_path, structure_set({"liver": outlines}, kind))
+    assert np.count_nonzero(mask.codes == 2) == np.count_nonzero(mask.codes) == expected
+
+
+def test_slices_without_a_contour_are_told(tmp_path: Path) -> None:
+    mask = read_contours(tmp_path, structure_set({"liver": [square(0.6, 4.4, 0), square(0.6, 4.4, 3)]}))
+    assert np.count_nonzero(mask.codes, axis=(1, 2)).tolist() == [16, 0, 0, 16]
+    assert mask.geometry.remarks == (
+        '"liver" has no contour on 2 slices between the first and the last with one: it is empty there',
+    )
 
 
 def test_contours_that_enclose_nothing_are_told(tmp_path: Path) -> None:

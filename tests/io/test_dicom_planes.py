@@ -168,6 +168,39 @@ def test_one_series_in_two_folders_is_two_volumes() -> None:
     assert {part: len(own) for part, own in split_volumes(planes)[0].items()} == {"art": 3, "ven": 3}
 
 
+@pytest.mark.parametrize("folders", [("a", "b"), ("a/ct", "b/ct")])
+def test_numbers_that_begin_again_tell_folders(folders: tuple[str, str]) -> None:
+    """Their heights follow each other as those of one stack."""
+    planes = [plane(3.0 * (n + 4 * i), n, folder) for i, folder in enumerate(folders) for n in range(4)]
+    assert [[p.path.parent.as_posix() for p in own] for own in split_volumes(planes)[0].values()] == [
+        [folder] * 4 for folder in folders
+    ]
+
+
+def test_numbers_that_begin_again_are_refused() -> None:
+    planes = [plane(3.0 * (n + 4 * i), n, "flat") for i in range(2) for n in range(4)]
+    with pytest.raises(ValueError, match="4 InstanceNumbers occur more than once, 0 in"):
+        fit_stack(planes)
+    assert len(fit_stack([plane(3.0 * n, 1) for n in range(4)]).planes) == 4, "one that all share tells nothing"
+
+
+@pytest.mark.parametrize(
+    ("mark", "values", "told"),
+    [
+        ("EchoTime", ["10", "90", "10", "90"], "EchoTime differs between its slices (10 in 2, 90 in 2)"),
+        ("DiffusionBValue", ["", "", "800", "800"], "DiffusionBValue differs between its slices (none in 2, 800 in 2)"),
+        ("TemporalPositionIdentifier", list("1212"), "TemporalPositionIdentifier differs between its slices (1 in 2"),
+        ("ConvolutionKernel", ["B30f", "B30f", "B30f", "B70f"], "ConvolutionKernel differs between its slices (B30f"),
+        ("EchoTime", ["4.601", "4.6", "4.600", "4.6"], None),
+        ("AcquisitionNumber", list("1122"), None),
+    ],
+)
+def test_mixed_contrasts_are_told(mark: str, values: list[str], told: str | None) -> None:
+    remarks = fit_stack([plane(3.0 * n, n + 1, **{mark: value}) for n, value in enumerate(values)]).remarks
+    assert len(remarks) == (told is not None)
+    assert all(remark.startswith(told or "") for remark in remarks)
+
+
 @pytest.mark.parametrize(
     "planes",
     [

@@ -162,6 +162,19 @@ def test_a_voxel_of_a_multi_frame_image(tmp_path: Path) -> None:
     assert (source.ReferencedSOPInstanceUID, source.ReferencedFrameNumber) == (image.SOPInstanceUID, 2)
 
 
+def test_one_of_two_volumes_in_a_file_is_refused(tmp_path: Path) -> None:
+    """The frames of the other volume would be named as its source."""
+    sources = save(tmp_path, [as_one_file(slices_of(), order=(0, 1, 2, 3))])
+    geometry = dicom.read_geometry(sources)
+    columns, rows, _ = geometry.shape
+    labels = some_labels()[:2]
+    with pytest.raises(UserError, match=r"0.dcm: it holds 4 frames, of which 2 are the volume of this mask"):
+        write_segmentation(
+            tmp_path / "seg.dcm", labels, replace(geometry, shape=(columns, rows, 2)), sources, LABELS, ALGORITHM
+        )
+    assert not (tmp_path / "seg.dcm").exists()
+
+
 def test_orientations_and_spacings_that_each_frame_has_for_itself(tmp_path: Path) -> None:
     """Some scanners repeat with every frame what is common to all."""
     image = as_one_file(slices_of(), order=(0, 1, 2, 3))

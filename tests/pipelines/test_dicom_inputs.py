@@ -301,6 +301,25 @@ def test_frames_of_a_still_image_are_inputs(tmp_path: Path) -> None:
         np.testing.assert_array_equal(item.read(gray, read_picture).pixels[0, 0], np.arange(30).reshape(5, 6) + 30 * n)
 
 
+@pytest.mark.parametrize("gray", [True, False])
+def test_gray_ultrasound_in_colours_is_gray(gray: bool, tmp_path: Path) -> None:
+    path = tmp_path / "a.dcm"
+    put_still(path, "US", "1.2.840.10008.5.1.4.1.1.6.1", 1)
+    d = pydicom.dcmread(path)
+    values = np.repeat(np.arange(30, dtype=np.uint8).reshape(5, 6, 1), 3, axis=2)
+    values[..., 1] += not gray
+    d.SamplesPerPixel, d.PhotometricInterpretation, d.PlanarConfiguration = 3, "RGB", 0
+    d.BitsAllocated, d.BitsStored, d.HighBit, d.PixelData = 8, 8, 7, values.tobytes()
+    d.save_as(path)
+    item = find(path, modality="gray")[0][0]
+    model = CT.model_copy(update={"modality": "gray"})
+    if gray:
+        np.testing.assert_array_equal(item.read(model, read_picture).pixels[0, 0], np.arange(30).reshape(5, 6))
+    else:
+        with pytest.raises(UserError, match="a colour image; this model was trained on gray images"):
+            item.read(model, read_picture)
+
+
 def test_still_images_pair_with_masks_of_their_names(tmp_path: Path) -> None:
     from PIL import Image
 

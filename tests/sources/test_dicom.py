@@ -225,6 +225,18 @@ def test_two_segmentations_of_one_series_are_joined(raw: Path) -> None:
     np.testing.assert_array_equal(labels_of(raw), expected.T)
 
 
+def test_two_segmentations_of_one_label_are_asked_about(raw: Path) -> None:
+    """Two people may have drawn it. Without one of them, the other's counts."""
+    put_segmentation(raw / "ct" / "one.dcm", marked((2, 3, 3)), range(8), ["liver"])
+    put_segmentation(raw / "ct" / "two.dcm", marked((1, 0, 4)), range(8), ["liver"])
+    finding = DICOM.discover(raw).findings[0]
+    assert (finding.level, finding.kind, finding.file, finding.ignore) == ("error", "extra-mask", "ct/two.dcm", True)
+    assert 'has a segment "liver" of ct, as ct/one.dcm has' in finding.text
+    (raw / "ct" / "two.dcm").unlink()
+    assert told(DICOM.discover(raw)) == []
+    np.testing.assert_array_equal(labels_of(raw), marked((2, 3, 3)).T)
+
+
 def test_segments_go_by_their_labels_not_their_numbers(tmp_path: Path) -> None:
     """The first patient's segment 1 is the liver, the second's is the tumour."""
     for patient, names in (("a", ["liver", "tumour"]), ("b", ["tumour", "liver"])):
@@ -347,6 +359,29 @@ def test_series_of_one_folder_and_number_have_names_of_their_own(raw: Path) -> N
     for path in list(other.iterdir()):
         path.rename(raw / "ct" / f"again{path.name}")
     assert len(set(ids(raw))) == 2
+
+
+@pytest.mark.parametrize("element", ["StudyInstanceUID", "FrameOfReferenceUID"])
+@pytest.mark.parametrize("folders", [("a", "b"), ("a", "a")])
+def test_one_series_uid_does_not_join_studies(folders: tuple[str, str], element: str, tmp_path: Path) -> None:
+    """The heights of the second follow those of the first, and its InstanceNumbers go on."""
+    for i, folder in enumerate(folders):
+        made = series(pixels(seed=i), AFFINE, "P1", "one")
+        (tmp_path / folder).mkdir(exist_ok=True)
+        for n, dataset in enumerate(made):
+            x, y, z = dataset.ImagePositionPatient
+            dataset.ImagePositionPatient = [x, y, z + 20 * i]
+            dataset.InstanceNumber, dataset.SOPInstanceUID = n + 1 + 8 * i, f"1.2.{i}.{n}"
+            dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+            setattr(dataset, element, f"1.2.3.{i}")
+            dataset.save_as(tmp_path / folder / f"{i}-{n}.dcm")
+    dataset = DICOM.discover(tmp_path)
+    found = dataset.cases
+    assert len({case.id for case in found}) == 2
+    assert told(dataset) == [("warning", "volumes", f"{folders[0]}/0-0.dcm")]
+    read = [DICOM.read_image(case, False).pixels[:, 0] for case in found]
+    for i in range(2):
+        np.testing.assert_array_equal(read[i], pixels(seed=i).T)
 
 
 def test_the_group_is_the_patient(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ _TAGS: list[Any] = [
     *("SOPClassUID", "SeriesInstanceUID", "StudyInstanceUID", "Modality", "PatientID", "SeriesNumber", "KVP"),
     *("SeriesDescription", "ReferencedSeriesSequence", "SegmentSequence", "MagneticFieldStrength", "SamplesPerPixel"),
     *("PhotometricInterpretation", "ConcatenationUID", "StructureSetROISequence", "ROIContourSequence"),
-    *("ReferencedFrameOfReferenceSequence", "RescaleType"),
+    *("ReferencedFrameOfReferenceSequence", "FrameOfReferenceUID", "RescaleType"),
     *dicom_planes.TAGS,
 ]
 
@@ -109,6 +109,8 @@ class Header:
         kind: a slice or several of a volume; a still image or several; a mask; or something else.
         what: the name of its SOP class, or its modality.
         series: SeriesInstanceUID; may be empty.
+        study: StudyInstanceUID; may be empty.
+        space: FrameOfReferenceUID; may be empty.
         instance: SOPInstanceUID; may be empty.
         modality: "CT", "MR", "SEG" …, by its SOP class where the element is missing; "" where nothing tells.
         patient: PatientID; may be empty.
@@ -139,6 +141,8 @@ class Header:
     colored: bool = False
     planes: tuple[Plane, ...] = ()
     problem: str = ""
+    study: str = ""
+    space: str = ""
 
 
 def read_header(path: Path) -> Header:
@@ -177,6 +181,8 @@ def read_header(path: Path) -> Header:
             colored=int(d.get("SamplesPerPixel", 1) or 1) > 1 or d.get("PhotometricInterpretation") == "PALETTE COLOR",
             planes=planes,
             problem=problem,
+            study=str(d.get("StudyInstanceUID", "") or ""),
+            space=str(d.get("FrameOfReferenceUID", "") or ""),
         )
 
 

@@ -46,6 +46,9 @@ _VALUES = (
 )
 """Elements that tell the volumes of a series apart by their values, first those that tell what differs, and names."""
 
+_CONTRASTS = ("echo-time", "b", "inversion", "phase", "kernel", "flip-angle")
+"""Names of those that are alike in all slices of one volume."""
+
 _TIMES = (
     "TriggerTime",
     "NominalCardiacTriggerDelayTime",
@@ -210,7 +213,8 @@ def fit_stack(planes: Sequence[Plane]) -> Stack:
         middle = np.median(beside, axis=0)
         _check_shift(ordered, beside - middle, heights, min(rows, columns), remarks)
         origin = middle + first * normal
-        remarks += _missing_at_ends(ordered)
+        _check_numbers(ordered)
+        remarks += [*_missing_at_ends(ordered), *_mixed(ordered)]
     affine = np.eye(4)
     affine[:3] = np.column_stack([across * columns, down * rows, normal * distance, origin])
     return Stack(tuple(ordered), affine, tuple(remarks))
@@ -297,7 +301,11 @@ def _helps(before: Sequence[Plane], after: Sequence[Sequence[Plane]]) -> bool:
 
 
 def _by_folder(planes: Sequence[Plane]) -> tuple[str, dict[str, list[Plane]]]:
-    return "folder", _grouped((plane.path.parent.name, plane) for plane in planes)
+    groups = _grouped((str(plane.path.parent), plane) for plane in planes)
+    names = [Path(folder).name for folder in groups]
+    if len(set(names)) < len(names):
+        names = [f"folder-{n + 1}" for n in range(len(names))]
+    return "folder", dict(zip(names, groups.values(), strict=True))
 
 
 def _by_value(keywords: Sequence[str], name: str) -> Callable[[Sequence[Plane]], tuple[str, dict[str, list[Plane]]]]:
@@ -464,6 +472,40 @@ def _check_shift(
         raise ValueError(f"by ImagePositionPatient {planes[worst]} lies {far[worst]:.3g} mm beside the others")
     if far[worst] > MAX_UNEVEN * pixel:
         remarks.append(f"{planes[worst]} lies {far[worst]:.3g} mm beside the others, less than half a pixel")
+
+
+def _check_numbers(planes: Sequence[Plane]) -> None:
+    """Make sure that slices are not those of two series whose heights happen to fit one stack.
+
+    Raises:
+        ValueError: several of their InstanceNumbers occur more than once; one that all share tells nothing.
+    """
+    if planes[0].frames > 1:
+        return
+    counts = Counter(plane.number for plane in planes if plane.number is not None)
+    several = [number for number, count in counts.items() if count > 1]
+    if len(several) > 1:
+        first, second = [plane for plane in planes if plane.number == several[0]][:2]
+        raise ValueError(
+            f"{len(several)} InstanceNumbers occur more than once, {several[0]} in {first.path} and in {second.path}: "
+            "they seem to be several series with one SeriesInstanceUID, or with none. Put each into a folder of its own"
+        )
+
+
+def _mixed(planes: Sequence[Plane]) -> list[str]:
+    """Remarks on elements that differ from slice to slice although they make the contrast of an image."""
+    remarks = []
+    for keywords, name in _VALUES:
+        keyword = next((k for k in keywords if any(k in plane.marks for plane in planes)), None)
+        if keyword is None or name not in _CONTRASTS:
+            continue
+        values = [plane.marks.get(keyword, "") for plane in planes]
+        rounded = [f"{number:.3g}" if np.isfinite(number := _number_or_text(v)[0]) else v or "none" for v in values]
+        counts = Counter(rounded)
+        if len(counts) > 1:
+            told = ", ".join(f"{value} in {count}" for value, count in counts.most_common(3))
+            remarks.append(f"{keyword} differs between its slices ({told}): they may be several volumes")
+    return remarks
 
 
 def _missing_at_ends(planes: Sequence[Plane]) -> list[str]:

@@ -212,6 +212,13 @@ def _headers(sources: Sequence[Path], shape: tuple[int, ...], grid: np.ndarray) 
     for source in sources:
         with explained(source, "cannot be read as DICOM"):
             headers.append(read_dataset(source, pixels=False))
+    frames = sum(len(header.get("PerFrameFunctionalGroupsSequence", None) or ()) for header in headers)
+    if len(headers) == 1 and frames > shape[0]:
+        raise UserError(
+            f"{sources[0]}: it holds {frames} frames, of which {shape[0]} are the volume of this mask. A "
+            "segmentation of one volume among others in a file would name frames of them all. Save each volume to a "
+            "file of its own."
+        )
     try:
         for header in headers:
             _mend_patient(header)

@@ -127,7 +127,8 @@ def _predict_image(
             others["dicom_seg"] = path.relative_to(work.folder).as_posix()
         except UserError as error:
             told = item.told(str(error).removeprefix(f"{path}: ")).removeprefix(f"{item.path}: ").removesuffix(".")
-            remarks = (*remarks, f"its mask is written, but it {told}")
+            what = "cannot be written as a DICOM segmentation: "
+            remarks = (*remarks, f"its mask is written, but it {what}{told.removeprefix(what)}")
     measured = measure_volume(labels, voxel_steps(geometry), info.label_map) if work.outputs.measurements else []
     if work.outputs.overlay:
         path = _beside(target, item, "-overlay.png")

@@ -7,10 +7,12 @@ belongs to the image whose folder or patient it is named after, the nearest if t
 its folder. The group is the patient (PatientID), for several series of one patient are alike.
 """
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,7 +87,17 @@ class DicomImage:
             return False
         if self.header.kind == "volume":
             return self.header.modality in _ACCEPTED[modality]
-        return modality == "rgb" or (modality == "gray" and not self.header.colored)
+        return modality == "rgb" or (modality == "gray" and (not self.header.colored or _looks_gray(self.header.path)))
+
+
+@lru_cache(maxsize=64)  # each frame of a film asks
+def _looks_gray(path: Path) -> bool:
+    """Whether the first frame of a colour image is grey that was saved as colours, as much ultrasound is."""
+    try:
+        dicom.read_still(path, 0, rgb=False)
+    except UserError:
+        return False
+    return True
 
 
 class _Survey(NamedTuple):
@@ -231,6 +243,7 @@ def _survey(root: Path, files: Sequence[Path]) -> _Survey:
     for header in headers:
         if header.kind == "volume":
             series.setdefault(_series_key(header), []).append(header)
+    findings += _shared_uids(list(series.values()), root)
     volumes = _volumes(_joined(list(series.values()), root, findings), root, findings)
     stills = _stills([header for header in headers if header.kind == "still"], headers, root)
     masks = [header for header in headers if header.segments]
@@ -251,10 +264,33 @@ def _by_kind(headers: Sequence[Header]) -> dict[str, list[Header]]:
 
 
 def _series_key(header: Header) -> tuple[str, ...]:
-    """Equal for the slices of one series, also where its identifiers were removed; a file of many frames is one."""
+    """Equal for the slices of one series, also where its identifiers were removed; a file of many frames is one.
+
+    Some anonymisers give all series one SeriesInstanceUID, so the study and the frame of reference count too.
+    """
     series = header.series or f"{header.path.parent}/{header.number}/{header.description}"
     alone = str(header.path) if header.frames > 1 else ""
-    return series, header.patient, header.modality, str(header.localizer), alone
+    return series, header.study, header.space, header.patient, header.modality, str(header.localizer), alone
+
+
+def _shared_uids(series: Sequence[list[Header]], root: Path) -> list[Finding]:
+    """Warnings where one SeriesInstanceUID is that of several studies or frames of reference."""
+    places: dict[str, dict[tuple[str, str], Header]] = {}
+    for members in series:
+        header = members[0]
+        if header.series:
+            places.setdefault(header.series, {}).setdefault((header.study, header.space), header)
+    return [
+        Finding(
+            level="warning",
+            kind="volumes",
+            text=f"{len(own)} series have one SeriesInstanceUID, and are told apart by StudyInstanceUID or "
+            "FrameOfReferenceUID",
+            file=relative(next(iter(own.values())).path, root),
+        )
+        for own in places.values()
+        if len(own) > 1
+    ]
 
 
 def _joined(series: Sequence[list[Header]], root: Path, findings: list[Finding]) -> list[list[Header]]:
@@ -293,8 +329,11 @@ def _volumes(series: Sequence[list[Header]], root: Path, findings: list[Finding]
             if folders[members[0].path.parent] > 1:
                 name += f"/{members[0].number or _last_number(members[0])}"
             name += "".join(f"/{step}" for step in part.split("/") if step and step != own[0].path.parent.name)
-            if name in {image.name for image in found}:
+            taken = {image.name for image in found}
+            if name in taken:
                 name += f"-{_last_number(own[0])}"
+            if name in taken:
+                name = next(other for n in itertools.count(2) if (other := f"{name}-{n}") not in taken)
             names.append(name)
             found.append(DicomImage(name, tuple(own), part if several else ""))
         if len(parts) > 1:
@@ -408,15 +447,30 @@ def _left_images(left: Sequence[DicomImage], root: Path) -> list[Finding]:
 def _by_reference(
     masks: list[Header], found: Sequence[DicomImage], root: Path
 ) -> tuple[dict[str, list[Path]], list[Finding]]:
-    """{image: its masks}; one that references none belongs to the only image in its folder, or in its patient's."""
+    """{image: its masks}; one that references none belongs to the only image in its folder, or in its patient's.
+
+    Several of one image are joined where their segments have different labels.
+    """
     labels: dict[str, list[Path]] = {}
+    drawn: dict[tuple[str, str], Path] = {}
     findings = []
     for header in masks:
         targets = [image for image in found if image.header.series and image.header.series in header.references]
         if not header.references:
             targets = _beside(header.path, found, root)
         if len(targets) == 1:
-            labels.setdefault(targets[0].name, []).append(header.path)
+            name = targets[0].name
+            labels.setdefault(name, []).append(header.path)
+            for label in dict.fromkeys(header.segments.values()):
+                other = drawn.setdefault((name, label), header.path)
+                if other != header.path:
+                    text = (
+                        f'has a segment "{label}" of {name}, as {relative(other, root)} has; two people may have drawn'
+                    )
+                    text += " it, and one mask was expected"
+                    advice = "Keep one of them: name the other under ignore in a plan, or move it away."
+                    findings.append(fault("extra-mask", header.path, root, text, advice))
+                    break
         else:
             wanted = header.references[0] if header.references else "that it belongs to"
             findings.append(extra_mask(header.path, root, f"the series {wanted}"))

@@ -21,11 +21,12 @@ from caseunet.files import read_json
 from caseunet.io import dicom, images, itk, raster
 from caseunet.io.geometry import distance_in_voxels
 from caseunet.sources import nnunet
+from caseunet.sources.class_files import SAME_PLACE
 from caseunet.sources.coding import palette, read_labels_json
 from caseunet.sources.described import DESCRIPTION
 from caseunet.sources.layout import Layout, Listing, SourceCase, SourceDataset, files_below, left_out, natural, no_cases
 from caseunet.sources.names import MASK_FOLDER_WORDS, find_groups
-from caseunet.sources.reading import SAME_PLACE, known_coding
+from caseunet.sources.reading import known_coding
 from caseunet.types import Geometry, Label, LabelCoding, LabelMap, Mask, Picture
 from caseunet.workers import run_all
 

@@ -133,7 +133,15 @@ def test_slices_with_series_of_their_own_are_one_volume(tmp_path: Path) -> None:
 def test_phases_of_one_series_are_inputs_of_their_own(tmp_path: Path) -> None:
     folder = tmp_path / "S1"
     for phase in (1, 2):
-        put(folder, phase, TemporalPositionIdentifier=phase, SeriesInstanceUID="1.2.3", InstanceNumber=9 * phase)
+        put(
+            folder,
+            phase,
+            TemporalPositionIdentifier=phase,
+            SeriesInstanceUID="1.2.3",
+            StudyInstanceUID="1.2.3.8",
+            FrameOfReferenceUID="1.2.3.9",
+            InstanceNumber=9 * phase,
+        )
         for path in list(folder.glob("?.dcm")):
             path.rename(folder / f"{phase}{path.name}")
     inputs, said = find(tmp_path)

@@ -33,6 +33,7 @@ VOLUMES = (".nii.gz", ".nrrd", ".mha")
 
 CT = Preprocessing(modality="ct", channels=1, subtract=(0.0,), divide=(1.0,))
 GREY = Preprocessing(modality="gray", channels=1, subtract=(100.0,), divide=(1.0,))
+GREY_16 = GREY.model_copy(update={"subtract": (40_000.0,), "value_range": (0.0, 65_535.0)})
 RGB = Preprocessing(modality="rgb", channels=3, subtract=(100.0,) * 3, divide=(1.0,) * 3)
 
 LEAK = 0.1
@@ -551,7 +552,7 @@ def test_images_for_a_grey_model(
     if dtype != "uint8":
         array = array * array.dtype.type(200)  # 0 … 51,000
     Image.fromarray(array).save(tmp_path / f"i{suffix}")
-    model = GREY if dtype == "uint8" else GREY.model_copy(update={"subtract": (40_000.0,)})
+    model = GREY if dtype == "uint8" else GREY_16
     make(model).predict(tmp_path / f"i{suffix}").save(tmp_path / "m.png")
     expected = array > model.subtract[0]
     assert 0 < np.count_nonzero(expected) < expected.size
@@ -561,8 +562,7 @@ def test_images_for_a_grey_model(
 def test_the_other_byte_order_of_tiff(make: Callable[[Preprocessing], Predictor], tmp_path: Path) -> None:
     array = np.random.default_rng(0).integers(0, 65_536, (20, 30), dtype=np.uint16)
     write_tiff_big_endian(tmp_path / "i.tif", array)
-    model = GREY.model_copy(update={"subtract": (40_000.0,)})
-    make(model).predict(tmp_path / "i.tif").save(tmp_path / "m.png")
+    make(GREY_16).predict(tmp_path / "i.tif").save(tmp_path / "m.png")
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "m.png")), array > 40_000)
 
 

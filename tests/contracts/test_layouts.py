@@ -95,7 +95,7 @@ def test_a_truncated_image_is_named_and_a_plan_drops_its_case(raw: Path, tmp_pat
     (finding,) = (f for f in examined(raw).findings if f.level == "error")
     assert finding.kind == "unreadable"
     assert raw / (finding.file or "") in case.image
-    assert finding.repair is not None
+    assert [repair.drop for repair in finding.repairs] == [True]
     plan = tmp_path / "plan.yaml"
     plan.write_text(f'layout: {raw.name}\ncases:\n  "{case.id}": {{drop: true}}\n')
     again = examine(raw, PrepareConfig(workers=0, folds=2, plan=plan), Display())

@@ -18,6 +18,7 @@ from caseunet.config import PredictionSettings
 from caseunet.data import transforms
 from caseunet.data.store import Prepared
 from caseunet.imaging.body import find_body_box
+from caseunet.inference import predictor as slice_predictor
 from caseunet.io import images, nifti, raster
 from caseunet.models import create_model
 from caseunet.pipelines.evaluate import evaluate
@@ -119,8 +120,10 @@ def test_air_around_a_body_is_background_and_the_rest_as_if_cut_out(lits_bundle:
 def test_arrays_hold_numbers(predictor: Predictor, value: float) -> None:
     pixels = np.zeros((3, 40, 40), np.float32)
     pixels[2, 5, 5] = value
+    with pytest.raises(UserError, match="the array: holds 1 of 4,800 pixels that are NaN or infinite"):
+        predictor.predict(pixels, axes="NHW")
     with pytest.raises(UserError, match="slice 2: holds values that are no finite numbers"):
-        predictor.predict(pixels)
+        predictor.predict_slices(pixels[:, None])
 
 
 def test_logits_that_are_no_numbers_give_no_mask(
@@ -135,7 +138,7 @@ def test_logits_that_are_no_numbers_give_no_mask(
         return logits
 
     highest = images.read_picture(lits_raw / "volume-0.nii", False).pixels.max()
-    monkeypatch.setattr(Predictor, "_logits", overflowing)
+    monkeypatch.setattr(slice_predictor.Predictor, "_logits", overflowing)
     pixels = images.read_picture(lits_raw / "volume-1.nii", False).pixels
     assert pixels.max() != highest
     files = [lits_raw / f"volume-{n}.nii" for n in range(2)]

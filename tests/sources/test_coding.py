@@ -459,3 +459,10 @@ def test_the_background_is_0(content: object, tmp_path: Path) -> None:
     path.write_text(json.dumps(content))
     with pytest.raises(UserError, match="has the value 2"):
         read_labels_json(path, colored=False)
+
+
+@pytest.mark.parametrize("content", [{"polyp": 0, "tool": 1}, {"0": "polyp", "1": "tool"}])
+def test_a_class_at_0_is_asked_about(content: object, tmp_path: Path) -> None:
+    (tmp_path / "labels.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match='0 is the background here and is called "polyp"'):
+        read_labels_json(tmp_path / "labels.json", colored=False)

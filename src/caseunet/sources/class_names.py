@@ -10,6 +10,8 @@ FORMS = (
     'a list of classes, each with name, color and classid; or {"background": 0, "liver": 1}; or {"0": "background", '
     '"1": "liver"}; or ["background", "liver"]'
 )
+_NOTHING = ("nothing", "normal", "healthy", "outside", "rest", "empty", "no ", "no_", "bkg", "back", "clear", "tissue")
+"""Other words for what is around the classes."""
 _BACKGROUND = ("background", "bg", "unlabel", "other", "none", "void")
 
 
@@ -36,8 +38,14 @@ def class_entries(content: Any, path: Path) -> list[ClassEntry]:
         content = content["labels"]
     if isinstance(content, dict):
         found = _of_dict({str(key): value for key, value in content.items()}, path)
-        if all(entry.value for entry in found):
+        zero = next((entry.name for entry in found if entry.value == 0), None)
+        if zero is None:
             found.append(ClassEntry(0, "background"))
+        elif not any(word in zero.lower() for word in (*_BACKGROUND, *_NOTHING)):
+            raise UserError(
+                f'{path}: 0 is the background here and is called "{zero}". If that is a class, give it another value in '
+                'masks and names, for it would never be learnt; if it is what is around the classes, call it "background".'
+            )
     elif isinstance(content, list) and content and all(isinstance(entry, str) for entry in content):
         if not any(word in content[0].lower() for word in _BACKGROUND):
             raise UserError(

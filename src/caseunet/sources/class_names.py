@@ -43,7 +43,7 @@ def class_entries(content: Any, path: Path) -> list[ClassEntry]:
             found.append(ClassEntry(0, "background"))
         elif not any(word in zero.lower() for word in (*_BACKGROUND, *_NOTHING)):
             raise UserError(
-                f'{path}: 0 is the background here and is called "{zero}". A class of that value would never be learnt: '
+                f'{path}: 0 is the background here and is called "{zero}". A class at 0 would never be learnt: '
                 'give it another one in masks and names. What is around the classes is called "background".'
             )
     elif isinstance(content, list) and content and all(isinstance(entry, str) for entry in content):

@@ -42,6 +42,7 @@ def class_entries(content: Any, path: Path) -> list[ClassEntry]:
         if zero is None:
             found.append(ClassEntry(0, "background"))
         elif not any(word in zero.lower() for word in (*_BACKGROUND, *_NOTHING)):
+            check_background(((entry.value, entry.name) for entry in found), path)
             raise UserError(
                 f'{path}: 0 is the background here and is called "{zero}". A class at 0 would never be learnt: '
                 'give it another one in masks and names. What is around the classes is called "background".'

@@ -24,17 +24,16 @@ import pydicom
 import SimpleITK
 from pydicom.misc import is_dicom
 from pydicom.pixels import apply_rescale, pixel_array
+from untrained import save_untrained
 
-from caseunet.bundle import Architecture, Score, TrainingData, save_bundle
-from caseunet.config import PrepareConfig
+from caseunet.config import ModelConfig, PrepareConfig
 from caseunet.errors import UserError
 from caseunet.inference.predictor import read_picture
-from caseunet.models import create_model
 from caseunet.pipelines.audit import examine
 from caseunet.pipelines.inputs import find_inputs
 from caseunet.pipelines.predict import predict
 from caseunet.progress import Display
-from caseunet.types import Label, LabelMap, Modality, Preprocessing
+from caseunet.types import Modality, Preprocessing
 
 MODALITIES: dict[str, Modality] = {"CT": "ct", "MR": "mr"}
 
@@ -114,31 +113,9 @@ def is_image_name(path: Path) -> bool:
 def write_bundle(folder: Path, modality: Modality) -> Path:
     """An untrained network for images of a modality."""
     channels = 3 if modality == "rgb" else 1
-    preprocessing = Preprocessing(
-        modality=modality, channels=channels, subtract=(0.0,) * channels, divide=(100.0,) * channels, per_case=True
-    )
-    network = create_model("unet", channels, 2, widths=[2, 2])
-    labels = (Label(id=0, name="background", color=(0, 0, 0)), Label(id=1, name="thing", color=(255, 0, 0)))
-    save_bundle(
-        folder,
-        network.state_dict(),
-        architecture=Architecture(name="unet", in_channels=channels, num_classes=2, arguments={"widths": [2, 2]}),
-        preprocessing=preprocessing,
-        label_map=LabelMap(labels=labels, structures={"thing": (1,)}),
-        training_data=TrainingData(
-            source_format="folder",
-            fingerprint="none",
-            cases=1,
-            fold=0,
-            split_by="case",
-            caution="",
-            licence="none",
-            image_hashes=(),
-        ),
-        validation=Score(protocol="none", step=1, selected="last", mean=None, structures={}),
-        code_version="0",
-    )
-    return folder
+    zeros, scale = (0.0,) * channels, (100.0,) * channels
+    preprocessing = Preprocessing(modality=modality, channels=channels, subtract=zeros, divide=scale, per_case=True)
+    return save_untrained(folder, ModelConfig(name="unet", arguments={"widths": [2, 2]}), preprocessing).folder
 
 
 def examine_file(path: Path, work: Path, bundles: dict[str, Path]) -> dict[str, str]:

@@ -15,19 +15,21 @@ AUTHORS = ModelConfig(name="case_unet", arguments={"fusion_kernel_size": 1})
 
 LABELS = ("background", "liver", "tumour")
 
+CT = Preprocessing(
+    crop_air=True,
+    modality="ct",
+    channels=1,
+    neighbours=1,
+    clip=(-100.0, 250.0),
+    subtract=(100.0,),
+    divide=(50.0,),
+    least=(256, 256),
+)
+"""Three neighbouring slices as channels, air cut off."""
 
-def save_untrained(folder: Path, network: ModelConfig) -> Bundle:
-    """Write one for CT, three neighbouring slices as channels, air cut off."""
-    preprocessing = Preprocessing(
-        crop_air=True,
-        modality="ct",
-        channels=1,
-        neighbours=1,
-        clip=(-100.0, 250.0),
-        subtract=(100.0,),
-        divide=(50.0,),
-        least=(256, 256),
-    )
+
+def save_untrained(folder: Path, network: ModelConfig, preprocessing: Preprocessing = CT) -> Bundle:
+    """Write one for these images, which segments livers and their tumours."""
     torch.manual_seed(0)
     model = create_model(network.name, preprocessing.in_channels, len(LABELS), **network.arguments)
     save_bundle(

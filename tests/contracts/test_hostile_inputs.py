@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from caseunet.bundle import Architecture, Score, TrainingData, save_bundle
+from caseunet.bundle import Architecture, save_bundle
 from caseunet.errors import UserError
 from caseunet.models import create_model
 from caseunet.pipelines.predict import predict
@@ -23,6 +23,7 @@ from caseunet.types import Label, LabelMap, Preprocessing
 from caseunet.workers import LostWorkerError, run_all
 from tests import hostile
 from tests.hostile import Hostile, Model
+from tests.support.bundles import NO_DATA, NO_SCORE
 
 MOST_MEMORY = 400 * 2**20
 """Bytes by which a process may grow; they hold libraries too, which load when they are first called."""
@@ -154,17 +155,8 @@ def save_random(folder: Path, model: Model) -> Path:
         architecture=architecture,
         preprocessing=preprocessing,
         label_map=LabelMap(labels=labels, structures={"liver": (1,)}),
-        training_data=TrainingData(
-            source_format="folder",
-            fingerprint="",
-            cases=1,
-            fold=0,
-            split_by="case",
-            caution="",
-            licence="",
-            image_hashes=(),
-        ),
-        validation=Score(protocol="volumes", step=1, selected="last", mean=None, structures={"liver": None}),
+        training_data=NO_DATA,
+        validation=NO_SCORE,
         code_version="0",
     )
     return folder

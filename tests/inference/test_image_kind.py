@@ -9,6 +9,7 @@ from caseunet.bundle import TrainingData
 from caseunet.errors import UserError
 from caseunet.inference.image_kind import MaskGivenError, check_kind, check_no_mask, measure_values
 from caseunet.types import Modality, Preprocessing
+from tests.support.bundles import NO_DATA
 
 
 def draw(modality: str, seed: int = 0) -> np.ndarray:
@@ -29,17 +30,8 @@ def model(modality: Modality, per_case: bool = False) -> Preprocessing:
 
 
 def trained(modality: str) -> TrainingData:
-    return TrainingData(
-        source_format="",
-        fingerprint="",
-        cases=5,
-        fold=0,
-        split_by="",
-        caution="",
-        licence="",
-        image_hashes=(),
-        stored=tuple(measure_values(draw(modality, seed)) for seed in range(5)),
-    )
+    stored = tuple(measure_values(draw(modality, seed)) for seed in range(5))
+    return NO_DATA.model_copy(update={"cases": 5, "stored": stored})
 
 
 def unknown() -> TrainingData:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from caseunet import Predictor
-from caseunet.bundle import Architecture, Score, TrainingData, save_bundle
+from caseunet.bundle import Architecture, save_bundle
 from caseunet.config import PredictionOutputs
 from caseunet.io.geometry import PLANES
 from caseunet.models import create_model
@@ -28,6 +28,7 @@ from caseunet.pipelines.predict import predict
 from caseunet.sources.generate.series import series
 from caseunet.types import Label, LabelMap, PlaneRule, Preprocessing
 from tests.io.test_nifti import AXES, volume_in
+from tests.support.bundles import NO_DATA, NO_SCORE
 
 VOLUMES = (".nii.gz", ".nrrd", ".mha")
 
@@ -73,17 +74,8 @@ def brightness_bundle(folder: Path, preprocessing: Preprocessing, thresholds: Se
         ),
         preprocessing=preprocessing,
         label_map=LabelMap(labels=tuple(labels), structures={label.name: (label.id,) for label in labels[1:]}),
-        training_data=TrainingData(
-            source_format="folder",
-            fingerprint="none",
-            cases=1,
-            fold=0,
-            split_by="case",
-            caution="",
-            licence="none",
-            image_hashes=(),
-        ),
-        validation=Score(protocol="none", step=1, selected="last", mean=None, structures={}),
+        training_data=NO_DATA,
+        validation=NO_SCORE,
         code_version="0",
     )
     return folder

@@ -23,14 +23,13 @@ from caseunet.io.likeness import (
     shared_part,
     sketch,
 )
-
-NO_DATA = {"source_format": "", "fingerprint": "", "fold": 0, "split_by": "", "caution": "", "licence": ""}
+from tests.support.bundles import NO_DATA
 
 
 def known(volumes: dict[str, np.ndarray], groups: Sequence[str] | None = None) -> KnownImages:
     images = tuple(describe_training_image(case, identify(pixels)) for case, pixels in volumes.items())
     alike = learn_alikeness(images, list(volumes) if groups is None else groups)
-    data = TrainingData(cases=len(images), image_hashes=(), images=images, alike_from=alike, **NO_DATA)
+    data = NO_DATA.model_copy(update={"cases": len(images), "images": images, "alike_from": alike})
     return KnownImages(TrainingData.model_validate_json(data.model_dump_json()))
 
 
@@ -124,7 +123,7 @@ def test_the_data_say_how_alike_is_alike() -> None:
 
 
 def test_bundles_of_before_know_nothing() -> None:
-    old = TrainingData(cases=3, image_hashes=("x",), **NO_DATA)
+    old = NO_DATA.model_copy(update={"cases": 3, "image_hashes": ("x",)})
     assert KnownImages(old).find(identify(patient(0))) is None
 
 

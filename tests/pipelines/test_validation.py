@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from caseunet.bundle import Bundle, Score, load_bundle
+from caseunet.bundle import Bundle, load_bundle
 from caseunet.config import load_config
 from caseunet.pipelines import calibration
 from caseunet.pipelines.cross_validation import cross_validate
@@ -18,6 +18,7 @@ from caseunet.pipelines.train import train
 from caseunet.pipelines.validation import Scorer
 from caseunet.sources import generate
 from caseunet.types import Label, LabelMap
+from tests.support.bundles import NO_SCORE
 
 TINY: dict[str, Any] = {
     "model.arguments": {"widths": [4, 6, 8], "norm": "instance", "attention": "author"},
@@ -77,7 +78,6 @@ CLASSES = LabelMap(
     labels=tuple(Label(id=i, name=n, color=(i, 0, 0)) for i, n in enumerate(("none", "liver", "tumour", "cyst"))),
     structures={"liver": (1, 2), "tumour": (2,), "cyst": (3,)},
 )
-SCORE = Score(protocol="", step=1, selected="last", mean=None, structures={})
 
 
 def test_what_is_counted_is_worked_out_by_hand() -> None:
@@ -89,7 +89,7 @@ def test_what_is_counted_is_worked_out_by_hand() -> None:
     for scorer in (of_case, of_slices):
         scorer.add("a", reference[:1], predicted[:1])
         scorer.add("a", reference[1:], predicted[1:])
-    whole, parts = (scorer.score(SCORE, "x", True) for scorer in (of_case, of_slices))
+    whole, parts = (scorer.score(NO_SCORE, "x", True) for scorer in (of_case, of_slices))
     assert whole.structures == {"liver": 6 / 10, "tumour": 0, "cyst": None}
     assert parts.structures == {"liver": (6 / 7 + 0) / 2, "tumour": 0, "cyst": None}
     assert (whole.mean, parts.mean) == (0.3, 3 / 14)

@@ -25,8 +25,8 @@ MAX_SHIFT = 0.5
 GAP = 1.5
 """Times the usual distance from which on slices are missing."""
 
-SAME_PLACE = 0.01
-"""Millimetres within which two slices lie at one position."""
+POSITION_STEP = 0.01
+"""Millimetres to which positions are rounded: slices with the same result lie at one place."""
 
 _VALUES = (
     (("ImageType", "FrameType"), "type"),
@@ -111,7 +111,7 @@ class Plane:
     @property
     def place(self) -> tuple[int, ...]:
         """The position, alike for slices that lie at one place."""
-        return tuple(round(n / SAME_PLACE) for n in self.position)
+        return tuple(round(n / POSITION_STEP) for n in self.position)
 
 
 @dataclass(frozen=True)
@@ -424,7 +424,7 @@ def _fit_heights(planes: Sequence[Plane], heights: np.ndarray, remarks: list[str
         ValueError: slices are missing, at one position, or at uneven distances.
     """
     gaps = np.diff(heights)
-    for n in np.flatnonzero(gaps < SAME_PLACE).tolist():
+    for n in np.flatnonzero(gaps < POSITION_STEP).tolist():
         raise ValueError(
             f"{planes[n]} and {planes[n + 1]} lie at one position ({_shown(planes[n].position)}) with different "
             "pixels, and no element such as AcquisitionNumber or TemporalPositionIdentifier tells them apart. Move "

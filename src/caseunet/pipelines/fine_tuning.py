@@ -6,7 +6,7 @@ from torch import nn
 from caseunet.bundle import Architecture, Bundle
 from caseunet.errors import UserError
 from caseunet.models import create_model
-from caseunet.types import LabelMap
+from caseunet.types import LabelMap, Preprocessing
 
 
 def start_from_bundle(model: nn.Module, architecture: Architecture, label_map: LabelMap, bundle: Bundle) -> str:
@@ -46,6 +46,21 @@ def start_from_bundle(model: nn.Module, architecture: Architecture, label_map: L
     if same:
         return start
     return f"{start}; new head, because its classes were {', '.join(old.label_map.names)}: {', '.join(sorted(head))}"
+
+
+def describe_changes(old: Preprocessing, new: Preprocessing) -> str:
+    """How the images of another training differ from those that a network knows: "modality mr for ct"; "" if they do not.
+
+    Windows and spacings are planned for each data set, so they always differ a little and are not told.
+    """
+    parts = {
+        "modality": (old.modality, new.modality),
+        "plane": (old.plane, new.plane),
+        "data.neighbours": (old.neighbours, new.neighbours),
+        "channels": (old.channels, new.channels),
+        "z-scores of each case": (old.per_case, new.per_case),
+    }
+    return ", ".join(f"{name} {now} for {before}" for name, (before, now) in parts.items() if before != now)
 
 
 def head_of(architecture: Architecture) -> set[str]:

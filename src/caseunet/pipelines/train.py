@@ -56,7 +56,7 @@ from caseunet.files import (
 from caseunet.inference.training_images import MAX_PICTURED, learn_alikeness
 from caseunet.losses import create_loss, inverse_frequency_weights
 from caseunet.models import create_model, planned_arguments
-from caseunet.pipelines.fine_tuning import start_from_bundle
+from caseunet.pipelines.fine_tuning import describe_changes, start_from_bundle
 from caseunet.pipelines.validation import validate_bundle
 from caseunet.progress import Display, counted
 from caseunet.training.devices import OwnRanks, create_fabric, launch, ranks_from_outside
@@ -199,6 +199,8 @@ def _train(
     model = create_model(architecture.name, architecture.in_channels, len(label_map), **architecture.arguments)
     if start is not None:
         display.say(f"  {start_from_bundle(model, architecture, label_map, start)}")
+        if changes := describe_changes(start.info.preprocessing, preprocessing):
+            display.say(f"  caution: that network was trained on other images than these: {changes}", "yellow")
     pixels = np.sum([prepared.slice_class_pixels(case).sum(0) for case in fold.train], axis=0)
     weights = None
     if config.loss.class_weights == "inverse_frequency":

@@ -385,3 +385,15 @@ def test_real_masks_agree_with_monai(real_data: Callable[[str], Path], tmp_path:
     found = evaluate(tmp_path / "theirs", tmp_path / "true", tmp_path / "report")
     expected = monai.aggregate("mean_batch").tolist()
     assert list(scores(found, ("class 1", "class 2")).values()) == pytest.approx(expected, rel=1e-6)
+
+
+def test_what_is_remarkable_of_a_reference(tmp_path: Path) -> None:
+    """Axes that are not orthogonal are told of references as of predictions."""
+    reference, prediction = CASES["case_0001"]
+    sheared = AFFINE.copy()
+    sheared[0, 2] = 2.0
+    save(tmp_path / "truth" / "a.nii.gz", reference, sheared)
+    save(tmp_path / "found" / "a.nii.gz", prediction, sheared)
+    found = evaluate(tmp_path / "found", tmp_path / "truth", tmp_path / "report")
+    (remark,) = found.summary.models[0].remarks
+    assert "reference: its axes are not orthogonal" in remark.text

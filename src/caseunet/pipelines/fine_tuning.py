@@ -49,7 +49,7 @@ def start_from_bundle(model: nn.Module, architecture: Architecture, label_map: L
 
 
 def describe_changes(old: Preprocessing, new: Preprocessing) -> str:
-    """How the images of another training differ from those that a network knows: "modality mr for ct"; "" if they do not.
+    """How the images of a training differ from those that a network knows, as "modality mr for ct"; "" if they do not.
 
     Windows and spacings are planned for each data set, so they always differ a little and are not told.
     """

@@ -27,7 +27,7 @@ from caseunet.sources.masks import (
     read_lesions,
 )
 from caseunet.sources.planes import choose_plane, cut_layout
-from caseunet.sources.reading import check_repairs, known_coding, read_labels
+from caseunet.sources.reading import check_repairs, known_coding, read_placed_mask, to_ids
 from caseunet.types import Geometry, LabelCoding, LabelMap, PlaneRule, Ranges
 
 
@@ -183,9 +183,11 @@ def read_reference(layout: Layout, case: SourceCase, dataset: SourceDataset, tab
         UserError: they cannot be read.
     """
     image = layout.read_geometry(case)
-    ids = read_labels(layout, case, dataset, image)
+    mask = read_placed_mask(layout, case, dataset, image)
+    ids = to_ids(mask, case, dataset, known_coding(dataset))
     file = case.label[0]
     own: Geometry = in_plane(images.read_geometry(file), image.plane) if images.is_volume(file) else image
     absent = missing_structures(case, dataset)
-    remark = f"the reference has no file of {', '.join(absent)}, which counts as empty." if absent else ""
-    return Reference(table[ids], image, own, remark)
+    remarks = [f"reference: {remark}." for remark in mask.geometry.remarks]
+    remarks += [f"the reference has no file of {', '.join(absent)}, which counts as empty."] if absent else []
+    return Reference(table[ids], image, own, " ".join(remarks))

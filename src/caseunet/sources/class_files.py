@@ -63,7 +63,8 @@ def read_class_files(paths: Sequence[Path], classes: Mapping[str, int], image: G
         codes[inside[n]] = numbers[n]
     for n in ignored:
         codes[inside[n]] = IGNORE
-    geometry = replace(masks[0].geometry, remarks=(*masks[0].geometry.remarks, *remarks))
+    told = dict.fromkeys([*(remark for mask in masks for remark in mask.geometry.remarks), *remarks])
+    geometry = replace(masks[0].geometry, remarks=tuple(told))
     fractional = sum(mask.fractional for mask in masks)
     return replace(masks[0], codes=codes, geometry=geometry, fractional=fractional, palette={}, names={})
 

@@ -45,7 +45,9 @@ def read_image(case: SourceCase, rgb: bool, nan: float | None = None) -> Picture
             raise UserError(f"{path}: is not on the grid of {case.image[0]}, the first channel of the same case.")
     if len(pictures) == 1:
         return first
-    return Picture(np.concatenate([picture.pixels for picture in pictures], axis=1), first.geometry)
+    remarks = dict.fromkeys(remark for picture in pictures for remark in picture.geometry.remarks)
+    geometry = replace(first.geometry, remarks=tuple(remarks))
+    return Picture(np.concatenate([picture.pixels for picture in pictures], axis=1), geometry)
 
 
 def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask:
@@ -121,7 +123,15 @@ def read_labels(layout: Layout, case: SourceCase, dataset: SourceDataset, image:
     Raises:
         UserError: the mask cannot be read, lies elsewhere than its image, or holds values that are no class.
     """
-    coding = known_coding(dataset)
+    return to_ids(read_placed_mask(layout, case, dataset, image), case, dataset, known_coding(dataset))
+
+
+def read_placed_mask(layout: Layout, case: SourceCase, dataset: SourceDataset, image: Geometry | None = None) -> Mask:
+    """The mask of a case on its image, its values as stored; see :func:`read_labels`.
+
+    Raises:
+        UserError: it cannot be read, lies elsewhere than its image, or holds values that are no whole numbers.
+    """
     image = layout.read_geometry(case) if image is None else image
     repair = dataset.repairs.get(case.id, CaseRepair())
     mask = layout.read_mask(case, dataset, image)
@@ -132,7 +142,7 @@ def read_labels(layout: Layout, case: SourceCase, dataset: SourceDataset, image:
         raise UserError(f"{case.label[0]}: {problem}.")
     if mask.fractional and not repair.round:
         raise UserError(f"{case.label[0]}: holds {mask.fractional:,} values that are no whole numbers; labels are.")
-    return to_ids(mask, case, dataset, coding)
+    return mask
 
 
 def to_ids(mask: Mask, case: SourceCase, dataset: SourceDataset, coding: LabelCoding) -> np.ndarray:

@@ -206,6 +206,9 @@ def audit(
         say(f"plan    {repair}: read it{choose}, then")
         given = [f"--{setting}" for setting in settings] + (["--format", format] if format else [])
         say_next("prepare", raw, "--out", "prepared", "--plan", repair, *given)
+    elif any(finding.repairs for finding in found.findings):
+        given = [f"--{setting}" for setting in settings] + (["--format", format] if format else [])
+        say_next("audit", raw, "--out", out, "--overwrite", "--repair", "plan.yaml", *given)
     if found.at_level("error"):
         raise SystemExit(1)
 

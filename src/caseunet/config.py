@@ -54,7 +54,7 @@ class PrepareConfig(Section):
     """Millimetres between rows and columns to which every slice is resampled; "median" takes the data's median, and
     shrinks images without a spacing to 1.5 megapixels where most have more; null keeps the source's own. Not used
     with ``size``."""
-    plane: PlaneRule | Literal["auto"] = "auto"
+    plane: Literal["auto", PlaneRule] = "auto"
     """In which plane volumes are cut into slices: "auto" cuts all as most of them were acquired, across their largest
     spacing, and axially where voxels are cubes; "axial", "coronal" and "sagittal" say it; "acquired" cuts each volume
     as it was acquired. A volume of one slice stays that slice."""

@@ -74,11 +74,13 @@ def print_first_looks(done: Any) -> None:
     table = Table(
         "look at first" if first else "case", "image", "mask", "predicted Dice", "why", box=None, pad_edge=False
     )
+    doubtful = False
     for case in done.look_first[: max(3, min(first, 10))]:
         quality = cases[case].quality
         doubt = "?" if quality.flagged else ""
         known = {name: value for name, value in quality.predicted_dice.items() if value is not None}
         values = ", ".join(f"{name} {number(value)}{doubt}" for name, value in known.items())
+        doubtful = doubtful or bool(doubt and known)
         reasons = (*quality.reasons, *quality.mask_reasons)
         table.add_row(
             Text(case),
@@ -88,13 +90,17 @@ def print_first_looks(done: Any) -> None:
             Text(reasons[0] if reasons else ""),
         )
     console.print(table)
+    if doubtful:
+        say("? the image is unlike the training data, so its Dice may be far from the predicted one", style="dim")
 
 
 def print_numbers(summary: Any) -> None:
     """The chief numbers of an evaluation, a row for each structure; what they mean and what empty masks are worth."""
     console.print()
     for model in summary.models:
-        numbers = [n for n in summary.numbers if n.model == model.name and n.metric in summary.chief and n.n]
+        numbers = [
+            n for n in summary.numbers if n.model == model.name and n.metric in summary.chief and n.n + n.undefined
+        ]
         if len(summary.models) > 1:
             say(model.name, style="bold")
         console.print(_score_table(numbers, summary))
@@ -143,6 +149,10 @@ def _print_matching(summary: Any) -> None:
     """Which classes were not scored, and how the others were matched."""
     for text in summary.notes:
         say(text, style="yellow")
+    if summary.not_asked:
+        first = summary.not_asked[0]
+        what = counted(len(summary.not_asked), "labelled case")
+        say(f"{what} that predict was not asked for, left out: {first} …", style="yellow")
     if summary.only_reference:
         say(f"only in the references, not scored: {', '.join(summary.only_reference)}", style="yellow")
     for model in summary.models:

@@ -206,7 +206,7 @@ def test_cleaning_can_be_left_out(how: str, ct: Predictor) -> None:
 @pytest.mark.parametrize(
     ("shape", "axes", "spacing", "says"),
     [
-        ((40, 36, 8), None, None, "a volume does not tell which way it runs"),
+        ((40, 36, 8), None, None, "More axes do not tell which way they run"),
         ((40, 36, 8), "RAS", None, 'A volume of axes "RAS" needs its spacing too'),
         ((40, 36, 8), "RAL", SPACING, "expected a letter for each axis"),
         ((40, 36, 8), "XYZ", SPACING, "expected a letter for each axis"),

@@ -78,7 +78,8 @@ def _text(info: BundleInfo, has_preview: bool) -> Iterator[str]:
     if has_preview:
         yield "![Slices of validation: image, reference, prediction](preview.png)\n"
     yield "```sh\ncaseunet predict THIS_FOLDER IMAGES --out masks\n```\n"
-    yield '```python\nimport caseunet\n\nmasks = caseunet.Predictor("THIS_FOLDER").predict("image.nii.gz")\n```\n'
+    file = "image.nii.gz" if p.modality in ("ct", "mr") else "image.png"
+    yield f'```python\nimport caseunet\n\nmasks = caseunet.Predictor("THIS_FOLDER").predict("{file}")\n```\n'
 
     yield "## Scores\n"
     yield from _scores(info.validation)

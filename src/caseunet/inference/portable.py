@@ -286,6 +286,19 @@ def standardize(x: np.ndarray, standard: np.ndarray, clip: Sequence[float] | Non
     return (x - mean) / np.maximum(deviation, np.float32(1e-8))  # all pixels of a case may be equal
 
 
+def read_array(path: str | Path) -> np.ndarray:
+    """The array of a .npy file.
+
+    Raises:
+        ValueError: it is no such file.
+    """
+    with open(path, "rb") as file:
+        if file.read(6) != b"\x93NUMPY":
+            raise ValueError(f"{path}: is no .npy file; expected an array that numpy.save wrote")
+    array: np.ndarray = np.load(path)
+    return array
+
+
 def load_model(folder: str | Path) -> tuple[Network, dict[str, Any]]:
     """The network that was exported to a folder, on what is installed to run it, and what is said of it.
 
@@ -341,7 +354,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--spacing", nargs=3, type=float, metavar=("SLICES", "ROWS", "COLUMNS"), help="millimetres")
     given = parser.parse_args(arguments)
     try:
-        np.save(given.labels, segment(np.load(given.image), *load_model(Path(__file__).parent), given.spacing))
+        np.save(given.labels, segment(read_array(given.image), *load_model(Path(__file__).parent), given.spacing))
     except (OSError, ValueError, ImportError) as error:
         sys.exit(f"{Path(__file__).name}: {error}")
 

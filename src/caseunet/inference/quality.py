@@ -106,7 +106,8 @@ def judge(
         expected = structure.expected_dice
         predicted[name] = None if expected is None else min(1.0, max(0.0, a + b * expected))
     reasons = *alarms, *(unusual.text for unusual in far if unusual.times > quality.threshold)
-    judged = [_judge_mask(quality, name, dice) for name, dice in predicted.items()]
+    worst_first = sorted(predicted.items(), key=lambda item: -1.0 if item[1] is None else item[1])
+    judged = [_judge_mask(quality, name, dice) for name, dice in worst_first]
     mask: MaskLevel = max([level for level, _ in judged], key=_RANKS.__getitem__) if judged else "unknown"
     if mask == "good" and all(dice is None for dice in predicted.values()):
         mask = "unknown"

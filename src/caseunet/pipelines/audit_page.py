@@ -51,6 +51,8 @@ TITLES = {
     "lossy-ids": "Ids saved with loss",
     "mask-255": "255 where 1 is meant",
     "mended-masks": "Mended masks",
+    "ignored-class": "Pixels that are ignored and may be a class",
+    "unjudged": "Pixels that nobody judged",
     "missing-file": "Missing files",
     "missing-mask": "Missing masks",
     "modality": "Modality",

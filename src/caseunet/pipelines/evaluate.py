@@ -149,7 +149,7 @@ def evaluate(
             cases=len(scope),
             not_asked=() if ranges is not None else tuple(sorted(set(truth.labelled) - set(scope))),
             only_reference=shared.only_reference,
-            notes=tuple(filter(None, (remark, *shared.notes))),
+            notes=tuple(filter(None, (remark, *shared.notes, _left_out(cases)))),
             ranked=chosen.ranked,
             chief=tuple(chosen.chief),
             models=tuple(
@@ -162,7 +162,7 @@ def evaluate(
                 *(truth, references, candidates, config, labels),
                 ranges if parts and parts.by == BY_BLOCKS else None,
             ),
-            facts=(*_facts(truth, references, candidates, folders), *_left_out(cases)),
+            facts=_facts(truth, references, candidates, folders),
         )
         shown = choose_cases(cases, chosen.ranked)
         pictures = draw_cases(truth, pairs, shown, summary, cases, display)
@@ -349,13 +349,14 @@ def _layout_text(truth: References) -> str:
     return f"layout {truth.dataset.format}" if truth.has_images else "masks alone, no images"
 
 
-def _left_out(cases: pd.DataFrame) -> tuple[tuple[str, str], ...]:
-    """How much of the references has no label, where some has none."""
+def _left_out(cases: pd.DataFrame) -> str:
+    """How much of the references nobody judged; "" where all was."""
     of_one = cases[(cases["model"] == cases["model"].iloc[0]) & (cases["structure"] == BACKGROUND)]
     ignored, judged = int(of_one["ignored_pixels"].sum()), int(of_one["judged_pixels"].sum())
     if not ignored:
-        return ()
-    text = (
-        f"{ignored:,} pixels of the references have no label ({100 * ignored / (ignored + judged):.1f} % of the pixels)"
+        return ""
+    having = of_one[of_one["ignored_pixels"] > 0]["case"]
+    return (
+        f"Left out, because nobody judged them: {counted(ignored, 'pixel')} of {counted(len(having), 'reference')} "
+        f"({100 * ignored / (ignored + judged):.2g} % of all pixels), {having.iloc[0]} among them."
     )
-    return (("left out", text),)

@@ -31,7 +31,7 @@ def readme(export: ExportInfo, info: BundleInfo) -> str:
         *([] if info.preprocessing.modality == "rgb" else [f"- plane: {describe_plane(info.preprocessing.plane)}"]),
         f"- output: {export.output}",
         f"- classes: {', '.join(f'{label.id} {label.name}' for label in info.label_map.labels)}",
-        f"- compared with PyTorch on {export.parity.slices} of: {export.parity.on}: logits differ by "
+        f"- compared with PyTorch on {export.parity.slices} {export.parity.on}: logits differ by "
         f"{export.parity.largest:.2g} at most, {export.parity.mean:.2g} in the mean; {export.parity.equal:.4%} of the "
         f"pixels have the same class; Dice between the masks: {dice or 'no class but the background was found'}",
     ]

@@ -176,9 +176,9 @@ def earlier_cases(folder: Path, made: Made, is_there: Callable[[str], bool]) -> 
     for name in Made.model_fields:
         if name not in free and getattr(before, name) != getattr(made, name):
             was, now = getattr(before, name), getattr(made, name)
-            told = f" (was {_told(was)}, is {_told(now)})" if name in ("engine", "settings", "outputs", "fold") else ""
+            told = f": {_told(was)} then, {_told(now)} now" if name in ("engine", "settings", "outputs", "fold") else ""
             raise UserError(
-                f"{folder}: was begun with another {name.replace('_', ' ')}{told}. Resume with the same, or give "
+                f"{folder}: was begun with other {name.replace('_', ' ')}{told}. Resume with the same, or give "
                 "--overwrite to begin anew."
             )
     return [case for case in cases if is_there(case.file)]

@@ -205,8 +205,8 @@ def _check_axes(array: np.ndarray, preprocessing: Preprocessing, axes: str | Non
             return "NHWC"
         one = "(H, W)" if channels == 1 else f"(H, W, {channels})"
         raise UserError(
-            f"An array of shape {shape}: this model expects {one}, or axes= with a letter for each axis, for a volume "
-            "does not tell which way it runs. A volume as nibabel gives it: axes="
+            f"An array of shape {shape}: expected {one}. More axes do not tell which way they run: give axes=, "
+            "a letter for each. A volume as nibabel gives it: axes="
             '"".join(nibabel.aff2axcodes(image.affine)), such as "RAS"; an axial one as SimpleITK gives it: "SPL"; '
             'slices or images one after another: "NHW". C stands for channels: "CHW". Or give the file, or the image '
             "object of nibabel or SimpleITK, which tell it themselves."

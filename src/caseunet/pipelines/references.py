@@ -77,7 +77,10 @@ def open_references(root: Path, config: PrepareConfig, labels: Path | None = Non
     """
     if _are_masks_alone(root, config):
         if config.plan is not None:
-            raise UserError(f"{config.plan}: a repair plan is for a raw data set; {root} holds masks alone.")
+            raise UserError(
+                f"{config.plan}: a repair plan is for a raw data set; {root} holds masks alone. "
+                "Name the folder of the data set instead."
+            )
         layout, dataset = MASKS, open_masks(root, config.workers)
     else:
         layout, dataset = open_source(root, config)

@@ -384,12 +384,14 @@ def _listing(root: Path, survey: _Survey, modality: Modality | None) -> tuple[Li
     masks = [header for header in survey.masks if header.kind == "segmentation"]
     contours = [header for header in survey.masks if header.kind == "contours"]
     if masks:
-        findings += left_out([h.path for h in contours], root, "contours beside DICOM segmentations, which count")
+        findings += left_out(
+            [h.path for h in contours], root, "contours, not used because there are DICOM segmentations"
+        )
     masks = masks or contours
     if masks:
         what = "DICOM segmentations" if masks is not contours else "contours in DICOM"
         labels, problems = _by_reference(masks, kept, root)
-        findings += [*problems, *left_out(files, root, f"volumes beside {what}, which count")]
+        findings += [*problems, *left_out(files, root, f"volumes, not used because there are {what}")]
     else:
         labels, problems = _by_name(files, kept, root)
         findings += problems

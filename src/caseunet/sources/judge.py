@@ -1,7 +1,7 @@
 """From what was measured to what a person should know. Pure: reads no file."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import PurePosixPath
@@ -37,6 +37,9 @@ FEWEST = 8
 
 PALETTES = "Name the classes' colours in the labels of a plan (colored: true), or save the masks as grey ids."
 """Advice where palettes contradict each other."""
+
+MIN_OTHERS = 3
+"""Masks without unjudged pixels from which on a class that all of them hold is missed in one with such pixels."""
 
 MAX_OFFERED = 5
 """Classes of a data set up to which a plan offers each for a value that is none."""
@@ -76,6 +79,7 @@ def judge(dataset: SourceDataset, facts: Sequence[CaseFacts], split: Split | Non
         *_orientations(facts),
     ]
     findings += _classes(facts, dataset)
+    findings += _unjudged(facts, by_id, dataset)
     findings += _copied(facts, by_id, dataset, split)
     findings += _sides(dataset)
     if dataset.format == "folder":
@@ -131,10 +135,8 @@ def _found_coding(coding: LabelCoding | None, masks: Sequence[MaskFacts]) -> Fin
     advice = "Name them in a labels.json, or in the labels of a repair plan."
     level: Level = "note"
     if len(classes) < len(coding.codes):
-        level, text = (
-            "warning",
-            text + "; 255 is taken for pixels that nobody judged, and left out of training and scores",
-        )
+        text += "; 255 is taken for pixels that nobody judged, and left out of training and scores"
+        level = "warning"
     elif not coding.colored and len(classes) > 2 and 255 in classes:
         level, text = (
             "warning",
@@ -175,6 +177,46 @@ def _missing_masks(dataset: SourceDataset) -> Iterable[Finding]:
     if tests:
         text = f"{counted(len(tests), 'image')} of the test set, without masks: {tests[0].id} to {tests[-1].id}"
         yield Finding(level="note", kind="test-set", text=text)
+
+
+def _unjudged(facts: Sequence[CaseFacts], by_id: Mapping[str, SourceCase], dataset: SourceDataset) -> Iterable[Finding]:
+    """How many pixels nobody judged; and masks where their value may stand for a class that all the others hold."""
+    coding = dataset.coding
+    if coding is None:
+        return
+    unjudged = {
+        case.id: [count for count in _counts(case.mask, coding) if coding.codes.get(count.code) == IGNORE]
+        for case in facts
+        if case.mask is not None
+    }
+    having = {case: counts for case, counts in unjudged.items() if counts}
+    if not having:
+        return
+    pixels = sum(count.pixels for counts in having.values() for count in counts)
+    text = (
+        f"{counted(pixels, 'pixel')} of {counted(len(having), 'mask')}, {next(iter(having))} among them, that nobody "
+        "judged are left out of training and scores"
+    )
+    yield Finding(level="note", kind="unjudged", text=text)
+    held = {case.id: class_pixels(case.mask, coding) for case in facts if case.mask is not None}
+    others = [classes for case, classes in held.items() if case not in having]
+    if len(others) < MIN_OTHERS:
+        return
+    always = [i for i in range(1, len(coding.label_map)) if all(classes[i] for classes in others)]
+    for case, counts in having.items():
+        absent = [i for i in always if not held[case][i]]
+        code = counts[0].code
+        if not absent or code in dataset.repairs.get(case, CaseRepair()).map:
+            continue
+        names, value = [coding.label_map.names[i] for i in absent], code_text(code, coding.colored)
+        text = (
+            f"{counted(counts[0].pixels, 'pixel')} of {value} are taken for pixels that nobody judged, and "
+            f"{' and '.join(names)}, which every mask without {value} holds, "
+            f"{'is' if len(names) == 1 else 'are'} missing here"
+        )
+        advice = f"If {value} stands for {names[0]} here, map it; else say in a plan that it is to be ignored."
+        ways = [CaseRepair(map={code: IGNORE}), *(CaseRepair(map={code: i}) for i in absent[:MAX_OFFERED])]
+        yield _about(by_id[case], dataset, "warning", "ignored-class", text, advice, of_mask=True, repairs=ways)
 
 
 def _palettes(facts: Sequence[CaseFacts], dataset: SourceDataset) -> Iterable[Finding]:

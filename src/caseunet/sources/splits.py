@@ -238,9 +238,11 @@ def by_slice_blocks(cases: Mapping[str, SplitCase], block: int, every: int, gap:
                 train[name] = kept
         if not train or not val:
             most = max(case.slices for case in cases.values())
+            fitting = f"--prepare.block {max(1, most // (2 * every))} --prepare.gap 0 --prepare.hold_out_every"
+            advice = f"Give {fitting} {min(every, most)}." if most > 1 else "One slice cannot be split."
             raise UserError(
                 f"Blocks of {block} slices, every {every}th held out, with gaps of {gap}, leave no training or no "
-                f"validation slices: the largest case has {most}. Use smaller blocks (prepare.block), if it has enough."
+                f"validation slices: the largest case has {most}. {advice}"
             )
         folds.append(Fold(train=train, val=val))
     return Split(by=BY_BLOCKS, caution=BLOCKS_CAUTION, folds=tuple(folds))

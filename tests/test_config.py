@@ -65,6 +65,10 @@ def test_without_a_budget_there_is_one() -> None:
         (["optimizer.lr=3e-4"], {"optimizer.lr": 3e-4}),
         (["optimizer.lr=0.5", "optimizer.lr=1"], {"optimizer.lr": 1}),
         (["model.name=unet", "data.clip=[-200, 250]"], {"model.name": "unet", "data.clip": [-200, 250]}),
+        (
+            ["prepare.masks=*_seg.png", "prepare.images=['*.jpg']"],
+            {"prepare.masks": "*_seg.png", "prepare.images": ["*.jpg"]},
+        ),
         (["data.flip_rows=false", "prepare.size=null"], {"data.flip_rows": False, "prepare.size": None}),
     ],
 )

@@ -283,7 +283,8 @@ def train(
     score = bundle.info.validation
     values = ", ".join(f"{name} {number(value)}" for name, value in score.structures.items())
     which = "out of fold" if score.step is None else f"step {score.step}"
-    say(f"validation Dice of the {score.selected} weights ({which}): {values}")
+    cleaned = ", post-processed" if bundle.info.quality is not None and bundle.info.quality.cleaning else ""
+    say(f"validation Dice of the {score.selected} weights ({which}{cleaned}): {values}")
     if fold != "all":
         say_next("predict", bundle.folder, "IMAGES", "--out", "predictions")
     elif raw is None:
@@ -406,7 +407,7 @@ def predict(
             f"{len(done.failed)} of {counted(len(done.cases) + len(done.failed), 'image')} could not be segmented; "
             f"the reasons stand above and in {out / 'predictions.json'}."
         )
-    say_next("evaluate", out, "RAW", "--out", "report")
+    say_next("evaluate", out, "RAW", "--out", "report", *(("--split", split) if split is not None else ()))
 
 
 @app.command

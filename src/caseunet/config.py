@@ -390,6 +390,8 @@ def to_yaml(config: Config) -> str:
 
 
 def _parse_value(key: str, text: str) -> Any:
+    if text.startswith(("*", "&", "!", "%", "@", "`")):  # of a pattern, not of YAML, where they begin other things
+        return text
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from caseunet.config import Config
+from caseunet.config import Config, PrepareConfig
 from caseunet.pipelines.evaluate import evaluate
 from caseunet.pipelines.prepare import prepare
 from caseunet.pipelines.train import train
@@ -54,7 +54,31 @@ def test_what_is_predicted_there_changes_no_score(judged_in_part: Path, tmp_path
     table = pd.read_csv(tmp_path / "report" / "cases.csv")
     assert table["ignored_pixels"].eq(48 * 32).all()
     summary = json.loads((tmp_path / "report" / "summary.json").read_text())
-    assert any("50.0 % of the pixels" in " ".join(fact) for fact in summary["facts"])
+    assert any("12,288 pixels of 8 references (50 % of all pixels)" in note for note in summary["notes"])
+
+
+def test_255_may_be_the_class_that_is_missing(tmp_path: Path, cli: Callable[..., tuple[int, str, str]]) -> None:
+    """In one mask of eight 255 stands where all others have class 1: it is not silently ignored."""
+    raw, plan = tmp_path / "raw", tmp_path / "plan.yaml"
+    write_folder(raw, groups=4, frames=2, shape=(48, 64))
+    path = sorted((raw / "masks").iterdir())[2]
+    ids = np.asarray(Image.open(path)).copy()
+    number = int((ids == 1).sum())
+    ids[ids == 1] = 255
+    Image.fromarray(ids).save(path)
+    cli("audit", raw, "--out", tmp_path / "audit", "--repair", plan)
+    findings = json.loads((tmp_path / "audit" / "audit.json").read_text())["findings"]
+    told = {finding["kind"]: finding for finding in findings}
+    assert told["ignored-class"]["level"] == "warning"
+    assert told["ignored-class"]["file"] == f"masks/{path.name}"
+    assert f"{number} pixels of 255" in told["ignored-class"]["text"]
+    assert f"{number} pixels of 1 mask" in told["unjudged"]["text"]
+    text = plan.read_text()
+    way = f"{path.stem}: {{why: ignored-class, map: {{255: 1}}}}"
+    assert f"# {way}" in text
+    plan.write_text(text.replace(f"# {way}", way))
+    prepared = prepare(raw, tmp_path / "prepared", PrepareConfig(workers=0, folds=2, plan=plan))
+    assert int(prepared.slice_class_pixels(path.stem)[:, 1].sum()) == number
 
 
 def test_a_plan_leaves_out_255(tmp_path: Path, cli: Callable[..., tuple[int, str, str]]) -> None:

@@ -78,11 +78,24 @@ def test_index_on_index_is_done(raw: Path, tmp_path: Path) -> None:
         np.testing.assert_array_equal(after.labels(case), before.labels(case))
 
 
-def test_another_place_alone_is_one_repair(raw: Path, tmp_path: Path) -> None:
-    edit(raw / "masks" / "p1.nii.gz", same, lambda affine: affine + np.eye(4)[:, [3, 3, 3, 0]] * 5)
+def test_another_place_outside_is_one_repair(raw: Path, tmp_path: Path) -> None:
+    edit(raw / "masks" / "p1.nii.gz", same, lambda affine: affine + np.eye(4)[:, [3, 3, 3, 0]] * 500)
     text, cases = plan_for(raw, tmp_path)
     assert cases == {"p1": {"why": "affine-differs", "affine": "image"}}
     assert "voxels change their class" in text
+
+
+def test_another_place_inside_is_asked_about(raw: Path, tmp_path: Path) -> None:
+    """A mask drawn on a window that lies three voxels farther. By its own file it is in place."""
+    whole = np.asarray(nib.load(raw / "masks" / "p1.nii.gz").dataobj)
+    image = np.asarray(nib.load(raw / "images" / "p1.nii.gz").dataobj)
+    window = np.eye(4)
+    window[0, 3] = 3
+    edit(raw / "masks" / "p1.nii.gz", lambda ids: np.roll(ids, -3, 0), lambda affine: affine @ window)
+    text, cases = plan_for(raw, tmp_path)
+    assert cases == {}
+    assert "# p1: {why: affine-differs, affine: image}" in text
+    assert f"mean intensity {image[whole == 1].mean():.4g} becomes" in text
 
 
 @pytest.mark.parametrize("number", [1, 4])

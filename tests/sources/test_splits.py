@@ -1,5 +1,6 @@
 """Splits: nothing is in two places, nothing is lost."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -70,8 +71,19 @@ def test_blocks_keep_their_distance(block: int, every: int, gap: int, depth: int
 
 
 def test_blocks_that_leave_nothing_are_refused() -> None:
-    with pytest.raises(UserError, match="the largest case has 5\\."):
-        by_slice_blocks({"a": SplitCase("a", 5)}, block=8, every=4, gap=2)
+    with pytest.raises(UserError, match="the largest case has 1. One slice cannot be split"):
+        by_slice_blocks({"a": SplitCase("a", 1)}, block=8, every=4, gap=2)
+
+
+@pytest.mark.parametrize("slices", [2, 3, 5, 9])
+def test_the_blocks_that_are_advised_do(slices: int) -> None:
+    with pytest.raises(UserError) as told:
+        by_slice_blocks({"a": SplitCase("a", slices)}, block=8, every=4, gap=2)
+    advised = re.search(r"block (\d+) --prepare.gap (\d+) --prepare.hold_out_every (\d+)\.", str(told.value))
+    assert advised is not None
+    block, gap, every = map(int, advised.groups())
+    split = by_slice_blocks({"a": SplitCase("a", slices)}, block=block, every=every, gap=gap)
+    assert all(fold.train and fold.val for fold in split.folds)
 
 
 @given(

@@ -52,6 +52,7 @@ TITLES = {
     "mask-255": "255 where 1 is meant",
     "mended-masks": "Mended masks",
     "ignored-class": "Pixels that are ignored and may be a class",
+    "several-channels": "Files of several channels",
     "unjudged": "Pixels that nobody judged",
     "missing-file": "Missing files",
     "missing-mask": "Missing masks",

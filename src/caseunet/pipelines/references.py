@@ -186,8 +186,13 @@ def read_reference(layout: Layout, case: SourceCase, dataset: SourceDataset, tab
         UserError: they cannot be read.
     """
     image = layout.read_geometry(case)
-    mask = read_placed_mask(layout, case, dataset, image)
-    ids = to_ids(mask, case, dataset, known_coding(dataset))
+    try:
+        mask = read_placed_mask(layout, case, dataset, image)
+        ids = to_ids(mask, case, dataset, known_coding(dataset))
+    except UserError as error:
+        if dataset.repairs or dataset.format == masks.NAME:
+            raise
+        raise UserError(f"{error} If you prepared these data with a repair plan, give it with --plan.") from error
     file = case.label[0]
     own: Geometry = in_plane(images.read_geometry(file), image.plane) if images.is_volume(file) else image
     absent = missing_structures(case, dataset)

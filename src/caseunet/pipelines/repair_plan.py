@@ -12,6 +12,10 @@ from caseunet.sources.proposals import Proposal, Trial, combine, try_repair
 from caseunet.sources.repair import EVERY_CASE, CaseRepair, PlannedLabel, RepairPlan, read_plan
 from caseunet.workers import LostWorkerError, run_all
 
+HEADER_MAY_BE_RIGHT = (
+    "The mask's own file places it elsewhere in the image, and may be right. Compare the mean intensities and look at "
+    "the picture. Take away the # if the image's place is right, else export the mask on the image's grid"
+)
 MAX_DROPPED = 0.5
 """Share of the labelled cases that a plan may leave out unasked."""
 
@@ -107,6 +111,8 @@ def _propose(case: str, ways: Sequence[CaseRepair], trials: Sequence[Trial | Non
     (way, trial) = options[0]
     if len(options) == 1 and not way.drop and trial is not None and trial.loses_all:
         return Proposal(case, tuple(options), "The repair would lose all that was drawn. Export the mask again")
+    if len(options) == 1 and way.affine == "image" and trial is not None and trial.was_inside:
+        return Proposal(case, tuple(options), HEADER_MAY_BE_RIGHT)
     return Proposal(case, tuple(options))
 
 

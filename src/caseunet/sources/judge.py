@@ -352,9 +352,14 @@ def _of_image(facts: CaseFacts, case: SourceCase, dataset: SourceDataset) -> Ite
 
 def _channels(facts: Sequence[CaseFacts], by_id: dict[str, SourceCase], dataset: SourceDataset) -> Iterable[Finding]:
     counts = Counter(case.image.shape[1] for case in facts if case.image)
-    if len(counts) < 2:
+    if not counts:
         return
     usual = counts.most_common(1)[0][0]
+    if usual > 1 and dataset.modality != "rgb" and all(len(case.image) == 1 for case in by_id.values()):
+        text = (
+            f"each image is one file of {usual} channels: the fourth axis of a volume counts as channels, not as time"
+        )
+        yield Finding(level="note", kind="several-channels", text=text)
     for case in facts:
         if case.image and case.image.shape[1] != usual:
             text = f"has {case.image.shape[1]} channels; {counts[usual]} of {counts.total()} images have {usual}"

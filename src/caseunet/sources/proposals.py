@@ -43,6 +43,12 @@ class Trial:
         before, after = (sum(counts[place] for counts in self.voxels.values()) for place in (0, 1))
         return before > 0 and after == 0
 
+    @property
+    def was_inside(self) -> bool:
+        """Whether the foreground lies in the image, but for a tenth, without the repair too."""
+        before, after = (sum(counts[place] for counts in self.voxels.values()) for place in (0, 1))
+        return self.moved > 0 and before >= 0.9 * after
+
     def lines(self) -> Iterator[str]:
         """In words."""
         if self.error:

@@ -379,8 +379,10 @@ def _parts_of_lists(
     if absent:
         text = f"{counted(len(absent), 'name')} in the lists of the split have no image, {absent[0]} among them"
         findings.append(Finding(level="warning", kind="own-split", text=text))
-    names = ", ".join(path.name for path in lists if path.parent == chosen[0])
-    findings.append(Finding(level="note", kind="own-split", text=f"the split is that of the lists {names} in {where}"))
+    used = [path for path in lists if path.parent == chosen[0]]
+    text = f"the split is that of the lists {', '.join(path.name for path in used)} in {where}"
+    files_used = tuple(relative(path, root) for path in used)
+    findings.append(Finding(level="note", kind="own-split", text=text, files=files_used))
     return [replace(case, part=next(iter(parts.get(case.id, {""})))) for case in listed], findings
 
 

@@ -1,11 +1,16 @@
 """What the values in masks mean: described, found, and turned into class ids."""
 
+import io
 import json
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from caseunet.errors import UserError
 from caseunet.sources.coding import (
@@ -187,6 +192,69 @@ def test_smoothed_grey_edges_are_no_classes() -> None:
     for ring, value in enumerate((51, 102, 153, 204, 255)):
         mask[3 + ring : 17 - ring, 3 + ring : 17 - ring] = value
     assert found(mask) == {0: 0, 255: 1}
+
+
+def regions(levels: Sequence[int], seed: int, side: int = 128) -> np.ndarray:
+    """A mask of random regions, the first level's the largest."""
+    rng = np.random.default_rng(seed)
+    fields = np.stack([gaussian_filter(rng.normal(size=(side, side)), 4) for _ in levels])
+    fields[0] += fields[0].std() / 2
+    return np.array(levels, np.uint8)[fields.argmax(0)]
+
+
+def as_jpeg(mask: np.ndarray, quality: int) -> np.ndarray:
+    saved = io.BytesIO()
+    Image.fromarray(mask).save(saved, "JPEG", quality=quality)
+    return np.asarray(Image.open(saved))
+
+
+def resized(mask: np.ndarray, factor: float) -> np.ndarray:
+    side = round(len(mask) * factor)
+    return np.asarray(Image.fromarray(mask).resize((side, side), Image.Resampling.BILINEAR))
+
+
+SPOILT: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "jpeg-70": partial(as_jpeg, quality=70),
+    "jpeg-85": partial(as_jpeg, quality=85),
+    "jpeg-95": partial(as_jpeg, quality=95),
+    "halved": partial(resized, factor=0.5),
+    "smaller": partial(resized, factor=0.6),
+    "larger": partial(resized, factor=3),
+    "feathered": partial(gaussian_filter, sigma=3),
+}
+
+
+@pytest.mark.parametrize("highest", [100, 255])
+@pytest.mark.parametrize("n", [2, 3, 5])
+@pytest.mark.parametrize("fault", SPOILT)
+def test_spoilt_masks_invent_no_classes(fault: str, n: int, highest: int) -> None:
+    """Rather none are found, which is an error; what is found lies where a class is, or nearly."""
+    levels = np.linspace(0, highest, n).astype(int)
+    codes = found(*[SPOILT[fault](regions(levels.tolist(), seed)) for seed in range(3)]) or {}
+    assert len(codes) <= n
+    assert all(np.abs(levels - code).min() <= 3 for code in codes)
+
+
+@pytest.mark.parametrize("spoilt", [1, 6])
+def test_smoothed_masks_of_three_levels(spoilt: int) -> None:
+    masks = [regions((0, 128, 255), seed) for seed in range(6)]
+    masks[:spoilt] = [resized(mask, 0.6) for mask in masks[:spoilt]]
+    assert found(*masks) == {0: 0, 128: 1, 255: 2}
+
+
+@pytest.mark.parametrize("ids", [range(6), range(118), (0, 17, 53), (0, 17, 53, 163, 166), range(100, 160)])
+@pytest.mark.parametrize("side", [64, 128])
+def test_unspoilt_ids_are_all_classes(ids: Sequence[int], side: int) -> None:
+    """However small or near each other."""
+    masks = [regions(ids, seed, side) for seed in range(3)]
+    present = np.unique(masks).tolist()
+    assert len(present) > 0.9 * len(ids)
+    assert found(*masks) == {code: n for n, code in enumerate(present)}
+
+
+def test_thin_small_ids_are_classes() -> None:
+    masks = [square(n, side=1) for n in range(1, 5)]
+    assert found(*masks, square(100)) == {code: n for n, code in enumerate([*range(5), 100])}
 
 
 def test_colours_that_fill_areas_are_classes_and_their_mixtures_are_none() -> None:

@@ -27,6 +27,12 @@ LEAST = 20
 NEAR = 48.0
 """Colours nearer than this to a commoner one are taken for its smoothed or lossy copies."""
 
+MIN_FLAT = 0.05
+"""Share of a class's pixels that lie inside its areas at least; of the values at smoothed or lossy edges hardly any."""
+
+MAX_THIN = 4
+"""Values below 128 without any area that ids may have in any case."""
+
 
 def palette(n: int) -> tuple[Color, ...]:
     """Black for the background, then n − 1 colours that differ in hue and lightness."""
@@ -142,11 +148,12 @@ def find_coding(masks: Iterable[MaskValues]) -> LabelCoding | None:
     Masks that name their values have the classes of these names. Where palettes contradict each other, the colours
     that they show are the values.
 
-    Small grey values are ids, each a class. 255 beside ids from 0 on without a gap marks pixels that nobody judged, as
-    in Pascal VOC, unless it stands in masks of 0 and 255 alone. A colour, or a grey value of masks that reach 128,
-    stands for a class if somewhere it fills a 3×3 square, which the mixtures at smoothed edges do not, and is not
-    within :data:`NEAR` of a commoner one, as lossy copies are. Things too thin for that, a thread or a needle, have a
-    colour that is no mixture of two classes and that much of what is left has exactly.
+    Grey values are ids, each a class, where most of them fill areas: at smoothed or lossy edges most do not. 255 beside
+    ids from 0 on without a gap marks pixels that nobody judged, as in Pascal VOC, unless it stands in masks of 0 and
+    255 alone. A colour, or a grey value that is no id, stands for a class if somewhere it fills a 3×3 square, which the
+    mixtures at smoothed edges do not, and is not within :data:`NEAR` of a commoner one, as lossy copies are. Things too
+    thin for that, a thread or a needle, have a colour that is no mixture of two classes and that much of what is left
+    has exactly.
 
     Args:
         masks: the values of each.
@@ -425,12 +432,16 @@ def _stands_for_one(masks: Sequence[MaskValues]) -> bool:
 
 
 def _are_ids(pixels: Mapping[int, int], flat: Mapping[int, int]) -> bool:
-    """Whether grey values are ids rather than smoothed or lossy copies of a few levels."""
-    if max(pixels, default=0) < 128:
-        return True
-    between = [code for code in pixels if 0 < code < max(pixels)]
-    total = sum(pixels[code] for code in between)
-    return sum(flat[code] for code in between) >= total / 2 and set(pixels) != {0, 1, 255}
+    """Whether grey values are ids rather than smoothed or lossy copies of a few levels.
+
+    Most ids between 0 and the highest fill areas. Values below 128 may be ids of many small things: only where most
+    have no area at all, and more than :data:`MAX_THIN`, they are copies.
+    """
+    highest = max(pixels, default=0)
+    between = [code for code in pixels if 0 < code < highest]
+    share, few = (MIN_FLAT, 0) if highest >= 128 else (0, MAX_THIN)
+    thin = [code for code in between if flat[code] <= share * pixels[code]]
+    return len(thin) <= max(few, len(between) / 2) and set(pixels) != {0, 1, 255}
 
 
 def _distinct(pixels: Mapping[int, int], inner: Mapping[int, int], flat: Mapping[int, int], colored: bool) -> list[int]:
@@ -444,7 +455,8 @@ def _distinct(pixels: Mapping[int, int], inner: Mapping[int, int], flat: Mapping
         lines = [_apart(rgb, a, b) for place, a in enumerate(before) for b in before[:place]]
         if not flat[code] and min(lines, default=np.inf) < NEAR / 2:
             continue  # a mixture, in a ramp so long that neighbours differ little
-        if all(np.linalg.norm(color - other) > NEAR for other in chosen.values()):
+        near = NEAR if colored or flat[code] <= MIN_FLAT * pixels[code] else NEAR / 2
+        if all(np.linalg.norm(color - other) > near for other in chosen.values()):
             chosen[code] = color
     if colored:
         chosen |= _thin(pixels, chosen)

@@ -357,6 +357,30 @@ def test_grey_values_snap_too() -> None:
     assert snap(codes, ids, unknown, coding).tolist() == [[[0, 0, 0, 1, 1]]]
 
 
+@pytest.mark.parametrize("unit", [1, 0x010000], ids=["grey", "colour"])
+@pytest.mark.parametrize(("smaller", "larger"), [(0.5, 2), (0.25, 4), (1, 3), (1, 8)])
+def test_a_ramp_past_a_third_class_has_no_ring(smaller: float, larger: float, unit: int) -> None:
+    """The disc of 100 is far from the box of 200, around which 100 occurs in the ramp, exactly and nearly."""
+    truth = np.zeros((96, 96), np.uint8)
+    truth[np.hypot(*(np.indices((96, 96)) - np.array([30, 65])[:, None, None])) < 17] = 1
+    truth[60:80, 20:50] = 2
+    codes = resized(resized(truth * 100, smaller), larger)[None].astype(np.int32) * unit
+    coding = coding_of({0: "background", 100 * unit: "disc", 200 * unit: "box"}, colored=unit > 1)
+    ids, unknown = decode(codes, coding, {})
+    result = snap(codes, ids, unknown, coding)[0]
+    scale = len(result) / 96
+    for i in (1, 2):
+        assert np.sum(result == i) == pytest.approx(np.sum(truth == i) * scale**2, rel=0.03)
+    assert not (result[round(50 * scale) :] == 1).any()
+
+
+def test_a_thin_line_beside_a_ramp_stays() -> None:
+    row = np.array([[[0, 0, 50, 100, 100, 50, 0, 0, 0, 67, 133, 200, 200, 200]]], np.uint8)
+    coding = coding_of({0: "background", 100: "needle", 200: "shaft"})
+    ids, unknown = decode(row, coding, {})
+    assert snap(row, ids, unknown, coding)[0, 0, [3, 4]].tolist() == [1, 1]
+
+
 def with_palette(indices: np.ndarray, **colors: int) -> MaskValues:
     """A mask (H, W) whose palette shows ``_1=RED`` as it says."""
     palette = {int(index[1:]): color for index, color in colors.items()}

@@ -22,7 +22,21 @@ def label_map(*names: str) -> LabelMap:
         (("L lung", "R lung"), ("L lung", "R lung")),
         (("lung_L",), ()),  # alone it may be anything
         (("bright", "cleft", "leftover"), ()),
-        (("l", "r"), ()),
+        (("l", "r"), ("l", "r")),
+        (("LH", "rh"), ("LH", "rh")),
+        (("OD", "OS"), ("OD", "OS")),
+        (("OS",), ()),
+        (("ctx-lh-insula", "ctx-rh-insula"), ("ctx-lh-insula", "ctx-rh-insula")),
+        (("kidney_l_cyst", "kidney_r_cyst"), ("kidney_l_cyst", "kidney_r_cyst")),
+        (("Kidney-L1", "Kidney-R1", "L5"), ("Kidney-L1", "Kidney-R1")),
+        (("leftlung", "rightlung"), ("leftlung", "rightlung")),
+        (("kidneyleft", "kidneyright", "cleft"), ("kidneyleft", "kidneyright")),
+        (("vertebrae_L1", "vertebrae_T1"), ()),
+        (("печень", "опухоль"), ()),
+        (("肝", "脾"), ()),
+        (("почка_l", "почка_r", "печень"), ("почка_l", "почка_r")),
+        (("почка_l", "печень_r"), ()),
+        (("lésion", "résion"), ()),
     ],
 )
 def test_names_with_sides(names: tuple[str, ...], sided: tuple[str, ...]) -> None:

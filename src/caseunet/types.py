@@ -5,11 +5,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
+from unicodedata import combining, normalize
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
 
 Modality = Literal["ct", "mr", "rgb", "gray"]
 Plane = Literal["axial", "coronal", "sagittal"]
@@ -59,15 +60,20 @@ class Label(Stored):
     color: Color
 
 
-_SIDES = {"l": "r", "r": "l", "lt": "rt", "rt": "lt", "lh": "rh", "rh": "lh"}
+_PAIRS = [("left", "right"), ("l", "r"), ("lt", "rt"), ("lh", "rh"), ("sin", "dex"), ("os", "od")]
+_SIDES = {side: other for pair in _PAIRS for side, other in (pair, pair[::-1])}
+_GLUED = re.compile(r"^(left|right)(?=.)|(?<=.)(left|right)$")
 
 
-def _turned(words: tuple[str, ...], place: int) -> tuple[str, ...]:
-    """A name with l for r, rt for lt and so on, as its first or last word; () where it has none, or is no more."""
-    other = _SIDES.get(words[place]) if len(words) > 1 else None
-    if other is None:
-        return ()
-    return (other, *words[1:]) if place == 0 else (*words[:-1], other)
+def _words(name: str) -> list[str]:
+    """Of a class name in any script, in lower case and without accents."""
+    letters = (letter for letter in normalize("NFD", name) if not combining(letter))
+    return [word.lower() for word in _WORD.findall("".join(letters))]
+
+
+def _sided_words(name: str) -> tuple[str, ...]:
+    """The words of a class name, with left and right apart from what they are glued to."""
+    return tuple(part for word in _words(name) for part in _GLUED.split(word) if part)
 
 
 class LabelMap(Stored):
@@ -102,13 +108,14 @@ class LabelMap(Stored):
     def sided_names(self) -> tuple[str, ...]:
         """Of classes that are left or right: one looks like the other in a mirrored image.
 
-        "left kidney", "KidneyRight", or "kidney_l" and "Kidney_Lt" where there is the other side's too.
+        "left kidney" or "KidneyRight" alone, and "kidney_l_cyst" where there is "Kidney-R-cyst" too.
         """
-        words = {name: tuple(word.lower() for word in _WORD.findall(name)) for name in self.names}
+        words = {name: _sided_words(name) for name in self.names}
+        turned = {name: tuple(_SIDES.get(word, word) for word in own) for name, own in words.items()}
         return tuple(
             name
             for name, own in words.items()
-            if {"left", "right"} & set(own) or _turned(own, 0) in words.values() or _turned(own, -1) in words.values()
+            if {"left", "right"} & set(_words(name)) or (turned[name] != own and turned[name] in words.values())
         )
 
     @property

@@ -313,6 +313,21 @@ def test_smoothed_colours_are_found_and_snapped_to_what_is_around_them(tmp_path:
     assert {tuple(color) for color in colors[labels].reshape(-1, 3).tolist()} <= present
 
 
+@pytest.mark.parametrize("highest", [100, 255])
+def test_smoothed_levels_are_found(highest: int, tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    for k in range(4):
+        mask = np.zeros((96, 96), np.uint8)
+        mask[20 : 60 + k, 20:80], mask[30:50, 35:65] = highest // 2, highest
+        (raw / "masks").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(mask).resize((64, 64), Image.Resampling.BILINEAR).save(raw / "masks" / f"a{k}.png")
+        image = np.random.default_rng(k).integers(0, 255, (64, 64)).astype(np.uint8)
+        raster.write_image(raw / "images" / f"a{k}.png", image)
+    found = found_in(raw)
+    assert found.dataset.coding.codes == {0: 0, highest // 2: 1, highest: 2}
+    assert [f.kind for f in found.at_level("error")] == ["smoothed"] * 4
+
+
 def test_a_colour_that_fills_an_area_is_a_class_that_nobody_named(tmp_path: Path) -> None:
     write_endovis2018(tmp_path / "raw", sequences=2, frames=2, shape=(48, 64))
 

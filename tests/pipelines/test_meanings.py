@@ -91,6 +91,23 @@ def test_predictions_may_have_another_palette(order: tuple[int, int], references
     assert set(scored.cases["dice"].dropna()) == {1.0}
 
 
+@pytest.mark.parametrize("classes", [1, 2])
+def test_colours_against_ids_are_asked_about(classes: int, tmp_path: Path) -> None:
+    """Red is 1 and green 2 here, which nothing tells; in the order of colours green comes first."""
+    references, predictions, seen = tmp_path / "references", tmp_path / "predictions", SEEN.clip(0, classes)
+    for folder, pixels in ((references, np.array(COLORS, np.uint8)[seen]), (predictions, seen)):
+        folder.mkdir()
+        Image.fromarray(pixels).save(folder / "a0.png")
+        Image.fromarray(0 * pixels).save(folder / "a1.png")
+    if classes == 2:
+        with pytest.raises(UserError, match=r"the references show colours: #00ff00, #ff0000. Say .*--labels"):
+            evaluate(predictions, references, tmp_path / "report")
+        named = [{"name": f"c{n}", "classid": n, "color": color} for n, color in enumerate(COLORS)]
+        (references / "labels.json").write_text(json.dumps(named))
+    scored = evaluate(predictions, references, tmp_path / "report")
+    assert set(scored.cases["dice"].dropna()) == {1.0}
+
+
 def test_grey_images_of_two_depths_are_an_error(tmp_path: Path, tiny_config: Config) -> None:
     """The same scene in 16 bits, once 257 times as large, which is read as it was, once on a scale of its own."""
     rng = np.random.default_rng(0)

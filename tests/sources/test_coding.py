@@ -1,11 +1,16 @@
 """What the values in masks mean: described, found, and turned into class ids."""
 
+import io
 import json
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from caseunet.errors import UserError
 from caseunet.sources.coding import (
@@ -189,6 +194,69 @@ def test_smoothed_grey_edges_are_no_classes() -> None:
     assert found(mask) == {0: 0, 255: 1}
 
 
+def regions(levels: Sequence[int], seed: int, side: int = 128) -> np.ndarray:
+    """A mask of random regions, the first level's the largest."""
+    rng = np.random.default_rng(seed)
+    fields = np.stack([gaussian_filter(rng.normal(size=(side, side)), 4) for _ in levels])
+    fields[0] += fields[0].std() / 2
+    return np.array(levels, np.uint8)[fields.argmax(0)]
+
+
+def as_jpeg(mask: np.ndarray, quality: int) -> np.ndarray:
+    saved = io.BytesIO()
+    Image.fromarray(mask).save(saved, "JPEG", quality=quality)
+    return np.asarray(Image.open(saved))
+
+
+def resized(mask: np.ndarray, factor: float) -> np.ndarray:
+    side = round(len(mask) * factor)
+    return np.asarray(Image.fromarray(mask).resize((side, side), Image.Resampling.BILINEAR))
+
+
+SPOILT: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "jpeg-70": partial(as_jpeg, quality=70),
+    "jpeg-85": partial(as_jpeg, quality=85),
+    "jpeg-95": partial(as_jpeg, quality=95),
+    "halved": partial(resized, factor=0.5),
+    "smaller": partial(resized, factor=0.6),
+    "larger": partial(resized, factor=3),
+    "feathered": partial(gaussian_filter, sigma=3),
+}
+
+
+@pytest.mark.parametrize("highest", [100, 255])
+@pytest.mark.parametrize("n", [2, 3, 5])
+@pytest.mark.parametrize("fault", SPOILT)
+def test_spoilt_masks_invent_no_classes(fault: str, n: int, highest: int) -> None:
+    """Rather none are found, which is an error; what is found lies where a class is, or nearly."""
+    levels = np.linspace(0, highest, n).astype(int)
+    codes = found(*[SPOILT[fault](regions(levels.tolist(), seed)) for seed in range(3)]) or {}
+    assert len(codes) <= n
+    assert all(np.abs(levels - code).min() <= 3 for code in codes)
+
+
+@pytest.mark.parametrize("spoilt", [1, 6])
+def test_smoothed_masks_of_three_levels(spoilt: int) -> None:
+    masks = [regions((0, 128, 255), seed) for seed in range(6)]
+    masks[:spoilt] = [resized(mask, 0.6) for mask in masks[:spoilt]]
+    assert found(*masks) == {0: 0, 128: 1, 255: 2}
+
+
+@pytest.mark.parametrize("ids", [range(6), range(118), (0, 17, 53), (0, 17, 53, 163, 166), range(100, 160)])
+@pytest.mark.parametrize("side", [64, 128])
+def test_unspoilt_ids_are_all_classes(ids: Sequence[int], side: int) -> None:
+    """However small or near each other."""
+    masks = [regions(ids, seed, side) for seed in range(3)]
+    present = np.unique(masks).tolist()
+    assert len(present) > 0.9 * len(ids)
+    assert found(*masks) == {code: n for n, code in enumerate(present)}
+
+
+def test_thin_small_ids_are_classes() -> None:
+    masks = [square(n, side=1) for n in range(1, 5)]
+    assert found(*masks, square(100)) == {code: n for n, code in enumerate([*range(5), 100])}
+
+
 def test_colours_that_fill_areas_are_classes_and_their_mixtures_are_none() -> None:
     """A border of one pixel between red and black has their mean."""
     mask = square(RED, side=8)
@@ -287,6 +355,30 @@ def test_grey_values_snap_too() -> None:
     codes = np.array([[[0, 0, 100, 200, 255]]], np.uint8)
     ids, unknown = decode(codes, coding, {})
     assert snap(codes, ids, unknown, coding).tolist() == [[[0, 0, 0, 1, 1]]]
+
+
+@pytest.mark.parametrize("unit", [1, 0x010000], ids=["grey", "colour"])
+@pytest.mark.parametrize(("smaller", "larger"), [(0.5, 2), (0.25, 4), (1, 3), (1, 8)])
+def test_a_ramp_past_a_third_class_has_no_ring(smaller: float, larger: float, unit: int) -> None:
+    """The disc of 100 is far from the box of 200, around which 100 occurs in the ramp, exactly and nearly."""
+    truth = np.zeros((96, 96), np.uint8)
+    truth[np.hypot(*(np.indices((96, 96)) - np.array([30, 65])[:, None, None])) < 17] = 1
+    truth[60:80, 20:50] = 2
+    codes = resized(resized(truth * 100, smaller), larger)[None].astype(np.int32) * unit
+    coding = coding_of({0: "background", 100 * unit: "disc", 200 * unit: "box"}, colored=unit > 1)
+    ids, unknown = decode(codes, coding, {})
+    result = snap(codes, ids, unknown, coding)[0]
+    scale = len(result) / 96
+    for i in (1, 2):
+        assert np.sum(result == i) == pytest.approx(np.sum(truth == i) * scale**2, rel=0.03)
+    assert not (result[round(50 * scale) :] == 1).any()
+
+
+def test_a_thin_line_beside_a_ramp_stays() -> None:
+    row = np.array([[[0, 0, 50, 100, 100, 50, 0, 0, 0, 67, 133, 200, 200, 200]]], np.uint8)
+    coding = coding_of({0: "background", 100: "needle", 200: "shaft"})
+    ids, unknown = decode(row, coding, {})
+    assert snap(row, ids, unknown, coding)[0, 0, [3, 4]].tolist() == [1, 1]
 
 
 def with_palette(indices: np.ndarray, **colors: int) -> MaskValues:

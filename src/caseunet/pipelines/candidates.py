@@ -305,6 +305,12 @@ def _ids(path: Path, mask: Mask, coding: LabelCoding | None) -> tuple[np.ndarray
         return codes.astype(np.uint8), []
     could_be_ids = not mask.colored and 0 <= low <= high < len(coding.label_map)
     if coding.colored and not mask.colored and not mask.palette and could_be_ids:
+        if len(coding.label_map) > 2 and is_unnamed(coding.label_map):
+            raise UserError(
+                f"{path}: holds class ids, and the references show colours: {', '.join(coding.label_map.names[1:])}. "
+                "Say which id has which colour with --labels labels.json, or a labels.json beside the references: a "
+                "list of name, color and classid of each class."
+            )
         return codes.astype(np.uint8), ["its grey values were taken for class ids."] if high else []
     translation = translate(mask, coding)
     if translation.problem:

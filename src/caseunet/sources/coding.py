@@ -27,6 +27,18 @@ LEAST = 20
 NEAR = 48.0
 """Colours nearer than this to a commoner one are taken for its smoothed or lossy copies."""
 
+MIN_FLAT = 0.05
+"""Share of a class's pixels that lie inside its areas at least; of the values at smoothed or lossy edges hardly any."""
+
+REACH, FAR_REACH = 2, 8
+"""Pixels within which snapping looks for classes: first, and in wide ramps."""
+
+ROUNDING = 2.0
+"""How far from the line between two colours their mixtures are at most."""
+
+MAX_THIN = 4
+"""Values below 128 without any area that ids may have in any case."""
+
 
 def palette(n: int) -> tuple[Color, ...]:
     """Black for the background, then n − 1 colours that differ in hue and lightness."""
@@ -142,11 +154,12 @@ def find_coding(masks: Iterable[MaskValues]) -> LabelCoding | None:
     Masks that name their values have the classes of these names. Where palettes contradict each other, the colours
     that they show are the values.
 
-    Small grey values are ids, each a class. 255 beside ids from 0 on without a gap marks pixels that nobody judged, as
-    in Pascal VOC, unless it stands in masks of 0 and 255 alone. A colour, or a grey value of masks that reach 128,
-    stands for a class if somewhere it fills a 3×3 square, which the mixtures at smoothed edges do not, and is not
-    within :data:`NEAR` of a commoner one, as lossy copies are. Things too thin for that, a thread or a needle, have a
-    colour that is no mixture of two classes and that much of what is left has exactly.
+    Grey values are ids, each a class, where most of them fill areas: at smoothed or lossy edges most do not. 255 beside
+    ids from 0 on without a gap marks pixels that nobody judged, as in Pascal VOC, unless it stands in masks of 0 and
+    255 alone. A colour, or a grey value that is no id, stands for a class if somewhere it fills a 3×3 square, which the
+    mixtures at smoothed edges do not, and is not within :data:`NEAR` of a commoner one, as lossy copies are. Things too
+    thin for that, a thread or a needle, have a colour that is no mixture of two classes and that much of what is left
+    has exactly.
 
     Args:
         masks: the values of each.
@@ -388,33 +401,94 @@ def snap(codes: np.ndarray, ids: np.ndarray, unknown: np.ndarray, coding: LabelC
     """Give every unknown pixel the class, of those within two pixels of it in its slice, whose value is nearest.
 
     A mixture of two classes lies between them, and may by chance be the colour of a third that is nowhere near: so the
-    surroundings are asked first, and all classes only where no known pixel is near.
+    surroundings are asked first. Where no known pixel is that near, the classes within :data:`FAR_REACH` pixels that
+    it lies between are asked, then all. A known pixel in such a ramp is as unknown as the rest of it.
 
     Returns:
         Class ids (S, H, W).
     """
-    values = np.zeros((len(coding.label_map), 3))
+    values = np.zeros((len(coding.label_map), 3 if coding.colored else 1))
     for code, i in classes_of(coding).items():
-        values[i] = unpacked(code) if coding.colored else (code, 0, 0)
+        values[i] = unpacked(code) if coding.colored else code
     snapped = ids.copy()
     for s in np.flatnonzero(unknown.any(axis=(1, 2))):
-        rows, columns = np.nonzero(unknown[s])
-        code = codes[s, rows, columns].astype(np.int64)
-        own = (
-            np.stack([code >> 16 & 255, code >> 8 & 255, code & 255], 1)
-            if coding.colored
-            else code[:, None] * [1, 0, 0]
-        )
+        code = codes[s].astype(np.int64)
+        parts = [code >> 16 & 255, code >> 8 & 255, code & 255] if coding.colored else [code]
+        colors = np.stack(parts, axis=-1).astype(float)
+        known = np.where(unknown[s], IGNORE, ids[s])
+        open_pixels = unknown[s] | _in_ramp(colors, known, values)
+        known[open_pixels] = IGNORE
+        rows, columns = np.nonzero(open_pixels)
+        own = colors[rows, columns]
         distance = np.linalg.norm(own[:, None] - values, axis=2)  # (pixels, classes)
-        known = np.pad(np.where(unknown[s], IGNORE, ids[s]), 2, constant_values=IGNORE)
-        near = np.zeros(distance.shape, bool)
-        for dy in range(5):
-            for dx in range(5):
-                around = known[rows + dy, columns + dx]
-                near[np.flatnonzero(around != IGNORE), around[around != IGNORE]] = True
+        near = _classes_near(known, rows, columns, len(values), REACH)
+        alone = np.flatnonzero(~near.any(axis=1))
+        if alone.size:
+            around = _classes_near(known, rows[alone], columns[alone], len(values), FAR_REACH)
+            near[alone] = _enclosing(own[alone], around, values)
         near |= ~near.any(axis=1, keepdims=True)
         snapped[s, rows, columns] = np.where(near, distance, np.inf).argmin(axis=1)
     return snapped
+
+
+def _in_ramp(colors: np.ndarray, known: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Known pixels in a ramp between two other classes, far from any area of their own.
+
+    They are beside an unknown pixel, and between two opposite neighbours as between two classes around.
+
+    Args:
+        colors: (H, W, C).
+        known: (H, W) class ids, :data:`IGNORE` where unknown.
+        values: (classes, C), the colour of each.
+    """
+    judged = known != IGNORE
+    spread = np.maximum(_over_neighbours(np.maximum, colors) - colors, colors - _over_neighbours(np.minimum, colors))
+    areas = np.where(judged & (spread.max(axis=-1) <= NEAR / 4), known, IGNORE)
+    rows, columns = np.nonzero(judged & (_over_neighbours(np.maximum, known) == IGNORE))
+    near = _classes_near(areas, rows, columns, len(values), REACH + 1)
+    loose = ~near[np.arange(len(rows)), known[rows, columns]]
+    rows, columns = rows[loose], columns[loose]
+    own, padded = colors[rows, columns], np.pad(colors, ((2, 2), (2, 2), (0, 0)), mode="edge")
+    between = np.zeros(len(rows), bool)
+    for dy, dx in [(0, 1), (0, 2), *((dy, dx) for dy in (1, 2) for dx in range(-2, 3))]:
+        a, b = padded[rows + 2 + dy, columns + 2 + dx], padded[rows + 2 - dy, columns + 2 - dx]
+        differ = (a != own).any(axis=1) & (b != own).any(axis=1)
+        between |= differ & (_from_line(own, a, b) <= ROUNDING)
+    around = _classes_near(known, rows, columns, len(values), FAR_REACH)
+    around[np.arange(len(rows)), known[rows, columns]] = False
+    between &= _enclosing(own, around, values).any(axis=1)
+    found = np.zeros(known.shape, bool)
+    found[rows[between], columns[between]] = True
+    return found
+
+
+def _over_neighbours(extreme: np.ufunc, plane: np.ndarray) -> np.ndarray:
+    """The largest or smallest value of each pixel of (H, W, …) and its eight neighbours."""
+    padded = np.pad(plane, [(1, 1), (1, 1), *[(0, 0)] * (plane.ndim - 2)], mode="edge")
+    rows = extreme(extreme(padded[:-2], padded[1:-1]), padded[2:])
+    return np.asarray(extreme(extreme(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:]))
+
+
+def _classes_near(known: np.ndarray, rows: np.ndarray, columns: np.ndarray, classes: int, reach: int) -> np.ndarray:
+    """(pixels, classes): whether a class of ``known`` (H, W) is within so many rows and columns of a pixel."""
+    padded = np.pad(known, reach, constant_values=IGNORE)
+    near = np.zeros((len(rows), classes), bool)
+    for dy in range(2 * reach + 1):
+        for dx in range(2 * reach + 1):
+            around = padded[rows + dy, columns + dx]
+            near[np.flatnonzero(around != IGNORE), around[around != IGNORE]] = True
+    return near
+
+
+def _enclosing(own: np.ndarray, around: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """(pixels, classes): of the classes around pixels, those of any two that a pixel's colour is a mixture of."""
+    found = np.zeros_like(around)
+    present = np.flatnonzero(around.any(axis=0))
+    for place, a in enumerate(present):
+        for b in present[:place]:
+            mixed = around[:, a] & around[:, b] & (_from_line(own, values[a], values[b]) < NEAR / 2)
+            found[mixed, a] = found[mixed, b] = True
+    return found
 
 
 def _stands_for_one(masks: Sequence[MaskValues]) -> bool:
@@ -425,12 +499,16 @@ def _stands_for_one(masks: Sequence[MaskValues]) -> bool:
 
 
 def _are_ids(pixels: Mapping[int, int], flat: Mapping[int, int]) -> bool:
-    """Whether grey values are ids rather than smoothed or lossy copies of a few levels."""
-    if max(pixels, default=0) < 128:
-        return True
-    between = [code for code in pixels if 0 < code < max(pixels)]
-    total = sum(pixels[code] for code in between)
-    return sum(flat[code] for code in between) >= total / 2 and set(pixels) != {0, 1, 255}
+    """Whether grey values are ids rather than smoothed or lossy copies of a few levels.
+
+    Most ids between 0 and the highest fill areas. Values below 128 may be ids of many small things: only where most
+    have no area at all, and more than :data:`MAX_THIN`, they are copies.
+    """
+    highest = max(pixels, default=0)
+    between = [code for code in pixels if 0 < code < highest]
+    share, few = (MIN_FLAT, 0) if highest >= 128 else (0, MAX_THIN)
+    thin = [code for code in between if flat[code] <= share * pixels[code]]
+    return len(thin) <= max(few, len(between) / 2) and set(pixels) != {0, 1, 255}
 
 
 def _distinct(pixels: Mapping[int, int], inner: Mapping[int, int], flat: Mapping[int, int], colored: bool) -> list[int]:
@@ -444,7 +522,8 @@ def _distinct(pixels: Mapping[int, int], inner: Mapping[int, int], flat: Mapping
         lines = [_apart(rgb, a, b) for place, a in enumerate(before) for b in before[:place]]
         if not flat[code] and min(lines, default=np.inf) < NEAR / 2:
             continue  # a mixture, in a ramp so long that neighbours differ little
-        if all(np.linalg.norm(color - other) > NEAR for other in chosen.values()):
+        near = NEAR if colored or flat[code] <= MIN_FLAT * pixels[code] else NEAR / 2
+        if all(np.linalg.norm(color - other) > near for other in chosen.values()):
             chosen[code] = color
     if colored:
         chosen |= _thin(pixels, chosen)
@@ -467,6 +546,11 @@ def _thin(pixels: Mapping[int, int], chosen: Mapping[int, np.ndarray]) -> dict[i
 
 def _apart(code: int, a: np.ndarray, b: np.ndarray) -> float:
     """Distance of a colour from the line of mixtures between two others."""
-    own, along = np.array(unpacked(code), float), b - a
-    share = np.clip(np.dot(own - a, along) / max(float(np.dot(along, along)), 1e-9), 0, 1)
-    return float(np.linalg.norm(own - (a + share * along)))
+    return float(_from_line(np.array(unpacked(code), float), a, b))
+
+
+def _from_line(own: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Distances (…) of colours (…, C) from the lines of mixtures between two others each."""
+    along = b - a
+    share = np.clip(((own - a) * along).sum(-1) / np.maximum((along * along).sum(-1), 1e-9), 0, 1)
+    return np.linalg.norm(own - (a + share[..., None] * along), axis=-1)

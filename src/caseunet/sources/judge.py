@@ -13,6 +13,7 @@ import numpy as np
 from caseunet.progress import counted
 from caseunet.sources.alike import copies, near_copies
 from caseunet.sources.coding import (
+    MAX_THIN,
     NEAR,
     CodeCount,
     MaskValues,
@@ -302,7 +303,10 @@ def _unknown(
     if not coding.colored and set(classes_of(coding)) == {0, 1} and 255 in whole <= {0, 255}:
         return "mask-255", text, "255 stands for 1 here, it seems: map it.", [CaseRepair(map={255: 1})]
     wide = coding.colored or max(classes_of(coding)) >= 128
-    if wide and all(not count.inner or _distance(count.code, coding)[0] <= NEAR for count in unknown):
+    smoothed = wide and all(not count.inner or _distance(count.code, coding)[0] <= NEAR for count in unknown)
+    if any(count.flat for count in mask.counts):  # areas were looked for
+        smoothed |= others >= MAX_THIN and not any(count.flat for count in unknown)
+    if smoothed:
         near = coding.label_map.names[_distance(worst.code, coding)[1]]
         text += f"; the mask was smoothed or saved with loss (nearest class: {near})"
         advice = "Export masks as PNG without smoothing, or snap such pixels to the nearest class around them."

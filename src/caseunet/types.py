@@ -2,6 +2,7 @@
 
 import math
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -57,6 +58,12 @@ class Label(Stored):
     id: Annotated[int, Field(ge=0, le=254)]
     name: Annotated[str, Field(min_length=1)]
     color: Color
+
+
+def name_key(name: str) -> str:
+    """The name of a class as names are compared: without case; spaces, underscores and hyphens alike."""
+    words = re.findall(r"[^\s_-]+", unicodedata.normalize("NFC", name).casefold())
+    return " ".join(words) or name
 
 
 _SIDES = {"l": "r", "r": "l", "lt": "rt", "rt": "lt", "lh": "rh", "rh": "lh"}

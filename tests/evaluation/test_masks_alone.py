@@ -126,6 +126,37 @@ def test_a_dataset_json_names_values(references: Path, tmp_path: Path, beside: s
     assert scores(evaluate(tmp_path / "theirs", references, tmp_path / "report")) == pytest.approx(EXPECTED)
 
 
+@pytest.mark.parametrize("side", ["prediction", "reference"])
+def test_names_in_headers_tell_values(references: Path, tmp_path: Path, side: str) -> None:
+    """As TotalSegmentator writes them; the other side has the same classes under other values and a labels.json."""
+    table = "".join(f'<Label Key="{n}" Red="1"><![CDATA[{name}]]></Label>\n' for n, name in enumerate(NAMES) if n)
+    xml = f"<CaretExtension><VolumeInformation><LabelTable>{table}</LabelTable></VolumeInformation></CaretExtension>"
+    other = np.array([0, 3, 1, 2], np.uint8)
+    for name, pair in CASES.items():
+        for what, mask in zip(("reference", "prediction"), pair, strict=True):
+            save(tmp_path / what / f"{name}.nii.gz", mask if what == side else other[mask])
+            if what == side:
+                image = nib.Nifti1Image(mask, AFFINE)
+                image.header.extensions.append(nib.nifti1.Nifti1Extension(0, xml.encode()))
+                nib.save(image, tmp_path / what / f"{name}.nii.gz")
+            else:
+                save_names(tmp_path / what / "labels.json", "background", "Spleen", "tumour", "liver")
+    found = evaluate(tmp_path / "prediction", tmp_path / "reference", tmp_path / "report")
+    assert {name.lower(): value for name, value in scores(found, tuple(found.summary.structures)).items()} == (
+        pytest.approx(EXPECTED)
+    )
+    assert found.summary.notes == ()
+
+
+def test_unnamed_predictions_are_remarked_on(references: Path, tmp_path: Path) -> None:
+    save_names(references / "labels.json", *NAMES)
+    found = evaluate(save_predictions(tmp_path / "theirs"), references, tmp_path / "report")
+    assert scores(found) == pytest.approx(EXPECTED)
+    (note,) = found.summary.notes
+    assert note.startswith("The predictions of theirs do not name their classes: their values were taken for those of")
+    assert "(1 liver, 2 spleen, 3 tumour)" in note
+
+
 def test_regions_of_a_dataset_json(references: Path, tmp_path: Path) -> None:
     labels = {"background": 0, "liver": [1, 3], "tumour": [3], "spleen": 2}
     for folder in (references, save_predictions(tmp_path / "theirs")):

@@ -15,6 +15,9 @@ from caseunet.types import IGNORE, Color, Label, LabelCoding, LabelMap, name_key
 UNNAMED = re.compile(r"foreground|class -?\d+|#[0-9a-f]{6}")
 """What a class is called that no file names."""
 
+MAX_TOLD = 10
+"""Classes that a remark lists."""
+
 Table = np.ndarray
 """Class id of one side → shared class id, (256,), uint8."""
 
@@ -65,8 +68,8 @@ def share_classes(reference: LabelMap, predictions: Mapping[str, LabelMap | None
         same = np.arange(256, dtype=np.uint8)
         return SharedClasses(reference, same, dict.fromkeys(sides, same), notes=tuple(notes))
 
-    for owner, own in (("the references", reference), *sides.items()):
-        same_class = next(((a, b) for a, b in unify_spellings(own.structures).items() if a != b), None)
+    for owner, label_map in (("the references", reference), *sides.items()):
+        same_class = next(((a, b) for a, b in unify_spellings(label_map.structures).items() if a != b), None)
         if same_class:
             raise UserError(
                 f'{origin}: "{same_class[1]}" and "{same_class[0]}" are two structures of {owner}. Names are matched '
@@ -112,6 +115,12 @@ def share_classes(reference: LabelMap, predictions: Mapping[str, LabelMap | None
         },
         notes=tuple(notes),
     )
+
+
+def values_text(coding: LabelCoding) -> str:
+    """The values of classes and their names, "1 liver, 2 spleen", the first of them where they are many."""
+    named = [f"{value} {coding.label_map.names[i]}" for value, i in classes_of(coding).items() if i]
+    return ", ".join(named[:MAX_TOLD]) + (" …" if len(named) > MAX_TOLD else "")
 
 
 def named_by_predictions(

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from caseunet.errors import UserError
 from caseunet.files import read_json
+from caseunet.io import nifti
 from caseunet.sources.class_names import IGNORE_NAMES, class_entries, is_background, is_ignored
 from caseunet.types import IGNORE, Color, Label, LabelCoding, LabelMap, Mask, name_key
 
@@ -103,6 +104,34 @@ def read_labels_json(path: Path, colored: bool = True) -> LabelCoding:
     codes = {packed(label.color): label.id for label in labels} if colored else {n: i for i, n in enumerate(ids)}
     codes |= {packed(entry.color) if colored and entry.color else entry.value: IGNORE for entry in ignored}
     return LabelCoding(label_map=label_map, codes=codes, colored=colored)
+
+
+def read_header_names(paths: Iterable[Path]) -> LabelCoding | None:
+    """The classes that the headers of NIfTI masks name by their values; None where none does.
+
+    Raises:
+        UserError: they name a value differently, or two values alike.
+    """
+    names = {0: BACKGROUND}
+    for path in filter(nifti.is_nifti, paths):
+        try:
+            own = nifti.read_names(path)
+        except UserError:  # told when the mask is read
+            continue
+        for value, name in own.items():
+            if value and names.setdefault(value, name) != name:
+                raise UserError(
+                    f'{path}: its header calls the value {value} "{name}", and that of another mask "{names[value]}". '
+                    "Say what the values mean in a labels.json."
+                )
+    if not 1 < len(names) <= 255:
+        return None
+    try:
+        return coding_of(dict(sorted(names.items())))
+    except ValueError as error:
+        raise UserError(
+            f"The names in the headers of masks: {error}. Say what the values mean in a labels.json."
+        ) from error
 
 
 @dataclass(frozen=True)

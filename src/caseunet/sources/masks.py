@@ -3,8 +3,8 @@
 Layout: any folder of masks (NIfTI, NRRD, MetaImage, PNG, TIFF …), a case each; a folder per case with a file per
 structure (``case_1/liver.nii.gz``, ``case_1/tumour.nii.gz``); DICOM segmentation objects; or a single file. Images that
 lie beside masks in the folder of a case are left out. A ``labels.json`` names the values of masks, else the ``labels``
-of a ``dataset.json``, which nnU-Net writes beside its predictions; names of files or
-segments say what these hold, and a voxel may be of several.
+of a ``dataset.json``, which nnU-Net writes beside its predictions, else the headers of NIfTI files, as TotalSegmentator
+writes them. Names of files or segments say what these hold, and a voxel may be of several.
 
 A case has no image: ``image`` holds the files whose grid it is scored on, its mask's own at first.
 """
@@ -23,7 +23,7 @@ from caseunet.io.geometry import distance_in_voxels
 from caseunet.sources import nnunet
 from caseunet.sources.class_files import SAME_PLACE
 from caseunet.sources.class_names import is_background, unify_spellings
-from caseunet.sources.coding import palette, read_labels_json
+from caseunet.sources.coding import palette, read_header_names, read_labels_json
 from caseunet.sources.described import DESCRIPTION
 from caseunet.sources.layout import Layout, Listing, SourceCase, SourceDataset, files_below, left_out, natural, no_cases
 from caseunet.sources.names import MASK_FOLDER_WORDS, find_groups
@@ -228,12 +228,12 @@ def names_values(path: Path) -> bool:
 
 
 def _described(folder: Path, listed: Sequence[SourceCase]) -> LabelCoding | None:
-    """The classes that a file beside the masks names; None if none does."""
+    """The classes that a file beside the masks names, or their headers; None if none does."""
     if (folder / LABELS).is_file():
         return read_coding(folder / LABELS, listed)
     path = folder / DESCRIPTION
     if not names_values(path):
-        return None
+        return read_header_names(path for case in listed for path in case.label)
     content = read_json(path, "dataset.json")
     if any(isinstance(value, list) for value in content["labels"].values()):
         return nnunet.read_classes(content, path)

@@ -60,6 +60,12 @@ class Label(Stored):
     color: Color
 
 
+def name_key(name: str) -> str:
+    """The name of a class as names are compared: without case; spaces, underscores and hyphens alike."""
+    words = re.findall(r"[^\s_-]+", normalize("NFC", name).casefold())
+    return " ".join(words) or name
+
+
 _PAIRS = [("left", "right"), ("l", "r"), ("lt", "rt"), ("lh", "rh"), ("sin", "dex"), ("os", "od")]
 _SIDES = {side: other for pair in _PAIRS for side, other in (pair, pair[::-1])}
 _GLUED = re.compile(r"^(left|right)(?=.)|(?<=.)(left|right)$")

@@ -50,6 +50,16 @@ def save_names(path: Path, *names: str, lesions: list[str] | None = None) -> Pat
     return path
 
 
+def save_series(folder: Path, shape: tuple[int, ...], patient: str) -> list[Path]:
+    """The slices of a scan of nothing, of (slices, rows, columns)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for number, dataset in enumerate(series(np.zeros(shape[::-1], np.int16), AFFINE, patient, entropy=patient)):
+        paths.append(folder / f"{number}.dcm")
+        dataset.save_as(paths[-1], enforce_file_format=True)
+    return paths
+
+
 CASES = {f"case_{n:04}": scan(n) for n in (1, 2, 3)}
 EXPECTED = {
     name: float(np.mean([dice(r == number, p == number) for r, p in CASES.values()]))
@@ -116,6 +126,37 @@ def test_a_dataset_json_names_values(references: Path, tmp_path: Path, beside: s
     assert scores(evaluate(tmp_path / "theirs", references, tmp_path / "report")) == pytest.approx(EXPECTED)
 
 
+@pytest.mark.parametrize("side", ["prediction", "reference"])
+def test_names_in_headers_tell_values(references: Path, tmp_path: Path, side: str) -> None:
+    """As TotalSegmentator writes them; the other side has the same classes under other values and a labels.json."""
+    table = "".join(f'<Label Key="{n}" Red="1"><![CDATA[{name}]]></Label>\n' for n, name in enumerate(NAMES) if n)
+    xml = f"<CaretExtension><VolumeInformation><LabelTable>{table}</LabelTable></VolumeInformation></CaretExtension>"
+    other = np.array([0, 3, 1, 2], np.uint8)
+    for name, pair in CASES.items():
+        for what, mask in zip(("reference", "prediction"), pair, strict=True):
+            save(tmp_path / what / f"{name}.nii.gz", mask if what == side else other[mask])
+            if what == side:
+                image = nib.Nifti1Image(mask, AFFINE)
+                image.header.extensions.append(nib.nifti1.Nifti1Extension(0, xml.encode()))
+                nib.save(image, tmp_path / what / f"{name}.nii.gz")
+            else:
+                save_names(tmp_path / what / "labels.json", "background", "Spleen", "tumour", "liver")
+    found = evaluate(tmp_path / "prediction", tmp_path / "reference", tmp_path / "report")
+    assert {name.lower(): value for name, value in scores(found, tuple(found.summary.structures)).items()} == (
+        pytest.approx(EXPECTED)
+    )
+    assert found.summary.notes == ()
+
+
+def test_unnamed_predictions_are_remarked_on(references: Path, tmp_path: Path) -> None:
+    save_names(references / "labels.json", *NAMES)
+    found = evaluate(save_predictions(tmp_path / "theirs"), references, tmp_path / "report")
+    assert scores(found) == pytest.approx(EXPECTED)
+    (note,) = found.summary.notes
+    assert note.startswith("The predictions of theirs do not name their classes: their values were taken for those of")
+    assert "(1 liver, 2 spleen, 3 tumour)" in note
+
+
 def test_regions_of_a_dataset_json(references: Path, tmp_path: Path) -> None:
     labels = {"background": 0, "liver": [1, 3], "tumour": [3], "spleen": 2}
     for folder in (references, save_predictions(tmp_path / "theirs")):
@@ -176,6 +217,36 @@ def test_a_file_for_each_structure(references: Path, tmp_path: Path, zipped: boo
     if zipped:
         assert str(tmp_path / "theirs.zip") in found.summary.models[0].folder
         assert case_study(tmp_path / "report", tmp_path / "study.png", [], True, False) == 3
+
+
+@pytest.mark.parametrize("kind", ["files", "segments"])
+@pytest.mark.parametrize("side", ["prediction", "reference"])
+def test_spellings_of_a_name_are_one_structure(tmp_path: Path, side: str, kind: str) -> None:
+    """One side spells its structures in another way in each case: read apart, most scores would be 0."""
+    spelt = {"left_kidney": ("left_kidney", "Left Kidney", "LEFT-kidney"), "spleen": ("spleen", "Spleen", "SPLEEN")}
+    for n, (name, pair) in enumerate(CASES.items()):
+        for what, mask in zip(("reference", "prediction"), pair, strict=True):
+            names = [spellings[n if what == side else 0] for spellings in spelt.values()]
+            if kind == "files":
+                for value, structure in enumerate(names, 1):
+                    save(tmp_path / what / name / f"{structure}.nii.gz", (mask == value).astype(np.uint8))
+                continue
+            ids = np.where(mask == 3, 0, mask).T[:, ::-1, ::-1]
+            sources = save_series(tmp_path / "series" / name, ids.shape, name)
+            (tmp_path / what).mkdir(exist_ok=True)
+            write_segmentation(
+                tmp_path / what / f"{name}.dcm",
+                np.ascontiguousarray(ids),
+                dicom.read_geometry(sources),
+                sources,
+                coding_of(dict(enumerate(("background", *names)))).label_map,
+                Algorithm("a", "1", "2"),
+            )
+    found = evaluate(tmp_path / "prediction", tmp_path / "reference", tmp_path / "report")
+    expected = {"left_kidney": EXPECTED["liver"], "spleen": EXPECTED["spleen"]}
+    assert scores(found, ("left_kidney", "spleen")) == pytest.approx(expected)
+    model = found.summary.models[0]
+    assert (found.summary.only_reference, model.only_prediction, model.remarks) == ((), (), ())
 
 
 def test_numbers_against_names_are_asked_about(references: Path, tmp_path: Path) -> None:
@@ -266,11 +337,7 @@ def test_dicom_segmentations(tmp_path: Path, side: str) -> None:
     reference[2:4, 5:12, 5:12], prediction[1:3, 5:12, 6:13] = 1, 1
     reference[3, 15:18, 2:6], prediction[3, 14:18, 2:6] = 2, 2
     prediction[0, :2, :2] = 1  # beyond the slices that the reference's object holds
-    (tmp_path / "series").mkdir()
-    sources = []
-    for number, dataset in enumerate(series(np.zeros(shape[::-1], np.int16), AFFINE, patient="P1", entropy="test")):
-        sources.append(tmp_path / "series" / f"{number}.dcm")
-        dataset.save_as(sources[-1], enforce_file_format=True)
+    sources = save_series(tmp_path / "series", shape, "P1")
     geometry = dicom.read_geometry(sources)
     numbered = {"reference": ("liver", "tumour"), "prediction": ("tumour", "liver")}
     for what, ids in (("reference", reference), ("prediction", prediction)):

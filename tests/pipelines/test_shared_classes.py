@@ -29,6 +29,11 @@ def test_names_are_spelt_in_many_ways() -> None:
     assert shared.label_map.structures == {"left kidney": (1,), "Spleen": (2,)}
 
 
+def test_two_spellings_on_one_side_are_an_error() -> None:
+    with pytest.raises(UserError, match='"Spleen" and "SPLEEN" are two structures of m'):
+        share_classes(classes("spleen"), {"m": classes("Spleen", "liver", "SPLEEN")}, "r")
+
+
 def test_a_union_counts_on_both_sides() -> None:
     """LiTS' liver is made of liver and tumour; a tool that has just these two classes means the same by them."""
     reference = classes("liver", "tumour", liver=(1, 2), tumour=(2,))

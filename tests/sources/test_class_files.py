@@ -50,6 +50,20 @@ def test_classes_are_the_names_of_files(raw: Path) -> None:
     assert np.bincount(first.ravel(), minlength=4).tolist() == [20, 52, 40, 8]  # the tumour lies on the liver
 
 
+def test_spellings_of_a_file_are_one_class(tmp_path: Path) -> None:
+    for case, names in (("s1", ("Left_Kidney", "Spleen")), ("s2", ("left kidney", "spleen"))):
+        save(tmp_path / case / "ct.nii.gz", np.full((6, 5, 4), -1000, np.int16))
+        for name, inside in zip(names, (box(slice(0, 3)), box(slice(4, 6))), strict=True):
+            save(tmp_path / case / "segmentations" / f"{name}.nii.gz", inside)
+    dataset = FOLDER.discover(tmp_path)
+    assert dataset.coding is not None
+    assert dataset.coding.label_map.names == ("background", "Left_Kidney", "Spleen")
+    for case in dataset.cases:
+        assert np.bincount(read_labels(FOLDER, case, dataset).ravel()).tolist() == [20, 60, 40]
+    assert not [f for f in dataset.findings if f.level != "note"]
+    assert sum(f.kind == "spellings" for f in dataset.findings) == 2
+
+
 def test_overlap_is_counted_and_said(raw: Path) -> None:
     dataset = FOLDER.discover(raw)
     case = dataset.cases[0]

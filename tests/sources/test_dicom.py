@@ -251,6 +251,27 @@ def test_segments_go_by_their_labels_not_their_numbers(tmp_path: Path) -> None:
     assert (second[3, 3, 2], second[6, 4, 5]) == (2, 1)
 
 
+def test_spellings_of_a_label_are_one_class(tmp_path: Path) -> None:
+    for patient, names in (("a", ["liver", "left tumour"]), ("b", ["Left_Tumour", "LIVER"])):
+        put_series(tmp_path / patient, pixels(), patient, entropy=patient)
+        labels = marked((2, 3, 3)) + marked((5, 4, 6), value=2)
+        path = put_segmentation(tmp_path / patient / "mask.dcm", labels, range(8))
+        dataset = pydicom.dcmread(path)
+        for segment, name in zip(dataset.SegmentSequence, names, strict=True):
+            segment.SegmentLabel = name
+        dataset.save_as(path)
+    found = DICOM.discover(tmp_path)
+    assert found.coding is not None
+    assert found.coding.label_map.names == ("background", "liver", "left tumour")
+    first, second = (read_labels(DICOM, case, found) for case in found.cases)
+    assert (first[3, 3, 2], first[6, 4, 5]) == (1, 2)
+    assert (second[3, 3, 2], second[6, 4, 5]) == (2, 1)
+    assert [f.text[:27] for f in found.findings if f.kind == "spellings"] == [
+        '"Left_Tumour" and "left tum',
+        '"LIVER" and "liver" are spe',
+    ]
+
+
 def test_overlapping_segmentations_are_refused(raw: Path) -> None:
     put_segmentation(raw / "ct" / "liver.dcm", marked((2, 3, 3)), range(8), ["liver"])
     put_segmentation(raw / "ct" / "tumour.dcm", marked((2, 3, 3)), range(8), ["tumour"])

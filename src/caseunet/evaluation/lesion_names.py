@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from caseunet.errors import UserError, did_you_mean
+from caseunet.types import name_key
 
 _PARTS = re.compile(
     r"lesion|tumou?r|metasta|nodule|polyp|h(a)?emorrhag|h(a)?ematoma|infarct|carcinoma|adenoma|glioma|blastoma|melanoma"
@@ -19,7 +20,7 @@ def is_lesion(name: str) -> bool:
 
 
 def find_lesions(structures: Iterable[str], told: Sequence[str] | None = None) -> tuple[str, ...]:
-    """The structures that are lesions: those that are told, without case, or else those with such names.
+    """The structures that are lesions: those that are told, however they are spelt, or else those with such names.
 
     Raises:
         UserError: a told one is no structure.
@@ -27,8 +28,8 @@ def find_lesions(structures: Iterable[str], told: Sequence[str] | None = None) -
     known = list(structures)
     if told is None:
         return tuple(name for name in known if is_lesion(name))
-    by_key = {name.casefold(): name for name in known}
+    by_key = {name_key(name): name for name in known}
     for name in told:
-        if name.casefold() not in by_key:
+        if name_key(name) not in by_key:
             raise UserError(f'There is no structure "{name}" to be called a lesion. {did_you_mean(name, known)}')
-    return tuple(dict.fromkeys(by_key[name.casefold()] for name in told))
+    return tuple(dict.fromkeys(by_key[name_key(name)] for name in told))

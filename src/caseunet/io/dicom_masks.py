@@ -1,6 +1,6 @@
 """Masks in DICOM, laid on the grid of their image: segmentation objects and the contours of structure sets."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from caseunet.errors import UserError
 from caseunet.io.dicom_file import check_pixels, decode_frames, explained, frame_count, read_dataset
 from caseunet.io.dicom_planes import find_value, group_items
 from caseunet.io.geometry import to_canonical, volume_geometry
-from caseunet.types import Geometry, Mask
+from caseunet.types import Geometry, Mask, name_key
 
 OFF_GRID = 0.15
 """Voxels by which a mask may lie beside the grid of its image: that may be fitted to rounded positions."""
@@ -117,8 +117,7 @@ def _regions(paths: Sequence[Path], ids: Mapping[str, int] | None, image: Geomet
         with explained(path, "its segments cannot be laid on its image"):
             dataset = read_dataset(path)
             labels = segment_labels(dataset)
-            if ids is not None:
-                _check_names(path, labels.values(), ids)
+            known = None if ids is None else _ids_of(path, labels.values(), ids)
             check_pixels(path, dataset)
             if dataset.get("SegmentationType") == "FRACTIONAL":
                 kind = dataset.get("SegmentationFractionalType", "")
@@ -126,7 +125,7 @@ def _regions(paths: Sequence[Path], ids: Mapping[str, int] | None, image: Geomet
             for number, voxels in _segment_voxels(dataset, image).items():
                 if number not in labels:
                     raise ValueError(f"it has no segment of the number {number}, which its pixels name")
-                regions.append(_Region(labels[number], 0 if ids is None else ids[labels[number]], path, voxels))
+                regions.append(_Region(labels[number], 0 if known is None else known[labels[number]], path, voxels))
     return regions, remarks
 
 
@@ -150,20 +149,27 @@ def read_contours(paths: Sequence[Path], ids: Mapping[str, int], image: Geometry
         with explained(path, "its contours cannot be laid on its image"):
             dataset = read_dataset(path)
             names = contour_names(dataset)
-            _check_names(path, names.values(), ids)
+            known = _ids_of(path, names.values(), ids)
             for item in dataset.get("ROIContourSequence", None) or ():
                 name = names.get(int(item.ReferencedROINumber))
                 if name is not None:
                     voxels, told = _contour_voxels(item.ContourSequence, name, image)
-                    regions.append(_Region(name, ids[name], path, voxels))
+                    regions.append(_Region(name, known[name], path, voxels))
                     remarks += told
     return _merged(regions, remarks, image)
 
 
-def _check_names(path: Path, names: Any, ids: Mapping[str, int]) -> None:
+def _ids_of(path: Path, names: Iterable[str], ids: Mapping[str, int]) -> dict[str, int]:
+    """{name: its id}, however it is spelt.
+
+    Raises:
+        UserError: one is no class.
+    """
+    by_key = {name_key(name): number for name, number in ids.items()}
     for name in names:
-        if name not in ids:
+        if name_key(name) not in by_key:
             raise UserError(f'{path}: its segment "{name}" is no class; the classes are {", ".join(ids)}.')
+    return {name: by_key[name_key(name)] for name in names}
 
 
 def _segment_voxels(dataset: Any, image: Geometry) -> dict[int, np.ndarray]:

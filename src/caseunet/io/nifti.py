@@ -1,6 +1,7 @@
 """NIfTI volumes: read into canonical order, written back into the source's."""
 
 import gzip
+import html
 import math
 import re
 import struct
@@ -24,6 +25,9 @@ from caseunet.io.values import rescaled, whole_numbers
 from caseunet.types import Geometry, Mask, Picture
 
 SUFFIXES = (".nii", ".nii.gz")
+
+LABEL = re.compile(r'<Label\s[^>]*?Key="(\d+)"[^>]*>\s*(?:<!\[CDATA\[(.*?)\]\]>|([^<]*))\s*</Label>', re.DOTALL)
+"""A name in the label table of a header."""
 
 PADDING = 16
 """Bytes after the voxels that some writers leave."""
@@ -77,6 +81,20 @@ def read_geometry(path: Path) -> Geometry:
 def pixel_bytes(path: Path) -> int:
     """Bytes of a voxel in the file."""
     return int(_open(path).header.get_data_dtype().itemsize)
+
+
+def read_names(path: Path) -> dict[int, str]:
+    """{value: name} of the label table in a header, as TotalSegmentator writes it; {} without one.
+
+    Raises:
+        UserError: no such file, or no NIfTI.
+    """
+    for extension in getattr(_open(path).header, "extensions", ()):
+        content = extension.get_content()
+        if isinstance(content, bytes) and b"<LabelTable" in content:
+            text = content.decode("utf-8", "replace")
+            return {int(value): html.unescape(own or plain).strip() for value, own, plain in LABEL.findall(text)}
+    return {}
 
 
 def read_volume(path: Path, nan: float | None = None) -> Picture:

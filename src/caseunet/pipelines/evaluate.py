@@ -33,7 +33,7 @@ from caseunet.pipelines.references import (
 from caseunet.pipelines.shared_classes import SharedClasses, share_classes
 from caseunet.pipelines.unpacking import in_archive, unpacked_all
 from caseunet.progress import Display, counted
-from caseunet.types import BY_BLOCKS, LabelMap, Ranges, Split
+from caseunet.types import BY_BLOCKS, LabelMap, Ranges, Split, name_key
 from caseunet.workers import LostWorkerError, run_all
 
 KIND = "a report"
@@ -200,8 +200,8 @@ def _lesions(truth: References, shared: SharedClasses, told: Sequence[str] | Non
     """
     structures = shared.label_map.structures
     if told is None and truth.lesions is not None:
-        wanted = {name.casefold() for name in truth.lesions}
-        told = [name for name in structures if name.casefold() in wanted]
+        wanted = {name_key(name) for name in truth.lesions}
+        told = [name for name in structures if name_key(name) in wanted]
     return find_lesions(structures, told)
 
 

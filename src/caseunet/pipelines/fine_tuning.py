@@ -6,7 +6,7 @@ from torch import nn
 from caseunet.bundle import Architecture, Bundle
 from caseunet.errors import UserError
 from caseunet.models import create_model
-from caseunet.types import LabelMap, Preprocessing
+from caseunet.types import LabelMap, Preprocessing, name_key
 
 
 def start_from_bundle(model: nn.Module, architecture: Architecture, label_map: LabelMap, bundle: Bundle) -> str:
@@ -36,7 +36,7 @@ def start_from_bundle(model: nn.Module, architecture: Architecture, label_map: L
         )
     kept = dict(bundle.weights)
     head = head_of(architecture)
-    same = old.label_map.names == label_map.names
+    same = list(map(name_key, old.label_map.names)) == list(map(name_key, label_map.names))
     if not same:
         kept = {name: weight for name, weight in kept.items() if name not in head}
     missing, unexpected = model.load_state_dict(kept, strict=False)

@@ -12,7 +12,7 @@ from caseunet.io import dicom, images, itk
 from caseunet.io.geometry import in_plane
 from caseunet.pipelines.audit import alone, with_coding
 from caseunet.pipelines.candidates import Candidate, open_masks, reader
-from caseunet.pipelines.shared_classes import SharedClasses, Table, is_unnamed, named_by_predictions
+from caseunet.pipelines.shared_classes import SharedClasses, Table, is_unnamed, named_by_predictions, values_text
 from caseunet.sources import Layout, SourceCase, SourceDataset, masks, matching, open_source
 from caseunet.sources.described import DESCRIPTION
 from caseunet.sources.dicom import DICOM
@@ -113,12 +113,29 @@ def _are_masks_alone(root: Path, config: PrepareConfig) -> bool:
 
 
 def named_by(truth: References, candidates: Sequence[Candidate]) -> tuple[References, str]:
-    """The references, named as the predictions name their values where no file names them; and a remark, or ""."""
-    if truth.named or not names_by_value(truth.dataset):
+    """The references, named as the predictions name their values where no file names them; and a remark, or "".
+
+    The remark also tells of predictions that name no classes where the references do.
+    """
+    if truth.named:
+        return truth, _taken_values(truth, candidates)
+    if not names_by_value(truth.dataset):
         return truth, ""
     codings: Mapping[str, LabelCoding | None] = {c.name: c.coding if c.by_value else None for c in candidates}
     coding, remark = named_by_predictions(known_coding(truth.dataset), codings)
     return replace(truth, dataset=replace(truth.dataset, coding=coding)), remark
+
+
+def _taken_values(truth: References, candidates: Sequence[Candidate]) -> str:
+    """A remark on predictions whose values were taken for those of references that a file names, or ""."""
+    coding = known_coding(truth.dataset)
+    unnamed = [c.name for c in candidates if c.info is None and c.coding is None and c.by_value]
+    if not unnamed or coding.colored or len(coding.label_map) == 2 or is_unnamed(coding.label_map):
+        return ""
+    return (
+        f"The predictions of {', '.join(unnamed)} do not name their classes: their values were taken for those of the "
+        f"references ({values_text(coding)}). Put a labels.json beside them where they mean something else."
+    )
 
 
 def with_grids(truth: References, candidates: Sequence[Candidate]) -> References:

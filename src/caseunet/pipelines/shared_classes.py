@@ -8,11 +8,15 @@ from itertools import combinations
 import numpy as np
 
 from caseunet.errors import UserError
+from caseunet.sources.class_names import unify_spellings
 from caseunet.sources.coding import classes_of, palette
-from caseunet.types import IGNORE, Color, Label, LabelCoding, LabelMap
+from caseunet.types import IGNORE, Color, Label, LabelCoding, LabelMap, name_key
 
 UNNAMED = re.compile(r"foreground|class -?\d+|#[0-9a-f]{6}")
 """What a class is called that no file names."""
+
+MAX_TOLD = 10
+"""Classes that a remark lists."""
 
 Table = np.ndarray
 """Class id of one side → shared class id, (256,), uint8."""
@@ -40,7 +44,7 @@ class SharedClasses:
 
 
 def share_classes(reference: LabelMap, predictions: Mapping[str, LabelMap | None], origin: str) -> SharedClasses:
-    """Match structures by name, without case, spaces and underscores alike.
+    """Match structures by name, without case; spaces, underscores and hyphens are alike.
 
     A class that only one side has counts as background on that side. Where one side makes a structure of several
     classes (the liver of liver and tumour) and the other has just these classes, they make it up there too.
@@ -51,7 +55,7 @@ def share_classes(reference: LabelMap, predictions: Mapping[str, LabelMap | None
         origin: of the references, for messages.
 
     Raises:
-        UserError: they share none.
+        UserError: they share none, or one side has two of one name.
     """
     sides = {name: reference if label_map is None else label_map for name, label_map in predictions.items()}
     notes = []
@@ -64,8 +68,15 @@ def share_classes(reference: LabelMap, predictions: Mapping[str, LabelMap | None
         same = np.arange(256, dtype=np.uint8)
         return SharedClasses(reference, same, dict.fromkeys(sides, same), notes=tuple(notes))
 
-    spelled = {_key(name): name for name in reference.structures}
-    shared = [key for key in spelled if all(key in map(_key, side.structures) for side in sides.values())]
+    for owner, label_map in (("the references", reference), *sides.items()):
+        same_class = next(((a, b) for a, b in unify_spellings(label_map.structures).items() if a != b), None)
+        if same_class:
+            raise UserError(
+                f'{origin}: "{same_class[1]}" and "{same_class[0]}" are two structures of {owner}. Names are matched '
+                "without case, and spaces, underscores and hyphens are alike. Give them names that differ in more."
+            )
+    spelled = {name_key(name): name for name in reference.structures}
+    shared = [key for key in spelled if all(key in map(name_key, side.structures) for side in sides.values())]
     if not shared:
         theirs = "; ".join(f"{name} has {', '.join(side.structures)}" for name, side in sides.items())
         raise UserError(
@@ -100,10 +111,16 @@ def share_classes(reference: LabelMap, predictions: Mapping[str, LabelMap | None
         predictions=tables,
         only_reference=tuple(name for key, name in spelled.items() if key not in shared),
         only_prediction={
-            name: tuple(own for own in side.structures if _key(own) not in shared) for name, side in sides.items()
+            name: tuple(own for own in side.structures if name_key(own) not in shared) for name, side in sides.items()
         },
         notes=tuple(notes),
     )
+
+
+def values_text(coding: LabelCoding) -> str:
+    """The values of classes and their names, "1 liver, 2 spleen", the first of them where they are many."""
+    named = [f"{value} {coding.label_map.names[i]}" for value, i in classes_of(coding).items() if i]
+    return ", ".join(named[:MAX_TOLD]) + (" …" if len(named) > MAX_TOLD else "")
 
 
 def named_by_predictions(
@@ -142,16 +159,14 @@ def _recoded(coding: LabelCoding, names: Mapping[int, str]) -> LabelCoding:
     return coding.model_copy(update={"label_map": LabelMap(labels=tuple(labels), structures=structures)})
 
 
-def _key(name: str) -> str:
-    return " ".join(re.split(r"[\s_-]+", name.casefold().strip()))
-
-
 def _names(label_map: LabelMap) -> list[str]:
-    return [_key(name) for name in label_map.names[1:]]
+    return [name_key(name) for name in label_map.names[1:]]
 
 
 def _same_structures(a: LabelMap, b: LabelMap) -> bool:
-    return {_key(n): ids for n, ids in a.structures.items()} == {_key(n): ids for n, ids in b.structures.items()}
+    return {name_key(n): ids for n, ids in a.structures.items()} == {
+        name_key(n): ids for n, ids in b.structures.items()
+    }
 
 
 def is_unnamed(label_map: LabelMap) -> bool:
@@ -171,12 +186,14 @@ def _renamed(label_map: LabelMap, name: str) -> LabelMap:
 
 def _combinations(own: LabelMap, others: Sequence[LabelMap], shared: Sequence[str]) -> list[frozenset[str]]:
     """For each class id the shared structures that it is part of."""
-    members = {_key(name): set(ids) for name, ids in own.structures.items()}
-    by_name = {_key(label.name): label.id for label in own.labels[1:]}
+    members = {name_key(name): set(ids) for name, ids in own.structures.items()}
+    by_name = {name_key(label.name): label.id for label in own.labels[1:]}
     for key in shared:
         for other in others:
             parts = next(
-                {_part(other, i, by_name) for i in ids} for name, ids in other.structures.items() if _key(name) == key
+                {_part(other, i, by_name) for i in ids}
+                for name, ids in other.structures.items()
+                if name_key(name) == key
             )
             is_plain = members[key] == {by_name.get(key)}
             if is_plain and parts <= set(by_name):
@@ -189,8 +206,8 @@ def _part(label_map: LabelMap, number: int, known: Collection[str]) -> str:
 
     Where each tumour lies in a liver, "liver + tumour" is a tumour where a voxel has one class.
     """
-    name = _key(label_map.names[number])
-    owners = {_key(own): set(ids) for own, ids in label_map.structures.items() if number in ids}
+    name = name_key(label_map.names[number])
+    owners = {name_key(own): set(ids) for own, ids in label_map.structures.items() if number in ids}
     within = (own for own, ids in owners.items() if all(ids < other for o, other in owners.items() if o != own))
     return name if name in known else next(within, name)
 
@@ -202,7 +219,7 @@ def _made_up_notes(
     notes = []
     for side, label_map in every.items():
         for name, ids in label_map.structures.items():
-            key = _key(name)
+            key = name_key(name)
             more = [own for i, own in enumerate(label_map.names) if key in combined[side][i] and i not in ids]
             if more:
                 notes.append(

@@ -11,8 +11,8 @@ from caseunet.io import images
 from caseunet.io.geometry import distance_in_voxels
 from caseunet.progress import counted
 from caseunet.sources.class_names import IGNORE_NAMES
-from caseunet.sources.names import mask_key, normal
-from caseunet.types import IGNORE, Geometry, Mask
+from caseunet.sources.names import mask_key
+from caseunet.types import IGNORE, Geometry, Mask, name_key
 
 SAME_PLACE = 0.1
 """Voxels by which image and mask, or two masks, may lie apart: what writers round."""
@@ -77,11 +77,11 @@ def class_of(path: Path, classes: Mapping[str, int]) -> int:
     """
     stem = images.stem(path)
     known = {"background": 0, **dict.fromkeys(IGNORE_NAMES, IGNORE)}
-    known |= {normal(name): number for name, number in classes.items()}
+    known |= {name_key(name): number for name, number in classes.items()}
     for name in (stem, mask_key(stem) or "", path.parent.name):
-        if (number := known.get(normal(name))) is not None:
+        if (number := known.get(name_key(name))) is not None:
             return number
-    endings = [name for name in known if normal(stem).endswith(name)]
+    endings = [name for name in known if name_key(stem).endswith(name)]
     if not endings:
         raise UserError(f"{path}: is called like none of the classes {', '.join(classes)}.")
     return known[max(endings, key=len)]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from caseunet.errors import UserError
+from caseunet.types import name_key
 
 FORMS = (
     'a list of classes, each with name, color and classid; or {"background": 0, "liver": 1}; or {"0": "background", '
@@ -83,15 +84,30 @@ def check_background(named: Iterable[tuple[int, str]], path: Path) -> None:
 
 
 IGNORE_NAMES = frozenset({"ignore", "ignored", "void", "unlabeled", "unlabelled", "dont care", "don't care"})
-"""Names, in small letters, under which descriptions list pixels that nobody judged."""
+"""Names, as :func:`name_key` gives them, under which descriptions list pixels that nobody judged."""
 
 
 def is_ignored(name: str) -> bool:
-    return name.strip().casefold() in IGNORE_NAMES
+    return name_key(name) in IGNORE_NAMES
 
 
 def is_background(name: str) -> bool:
-    return name.strip().casefold() == "background"
+    return name_key(name) == "background"
+
+
+def unify_spellings(names: Iterable[str]) -> dict[str, str]:
+    """{name: the first of all those that are the same class}, by :func:`name_key`."""
+    first: dict[str, str] = {}
+    return {name: first.setdefault(name_key(name), name) for name in names}
+
+
+def spelling_notes(names: Iterable[str]) -> list[str]:
+    """What is said of classes that have several spellings, a text each."""
+    return [
+        f'"{name}" and "{spelling}" are spellings of one class, which is called "{spelling}"'
+        for name, spelling in unify_spellings(names).items()
+        if name != spelling
+    ]
 
 
 def _of_dict(content: Mapping[str, Any], path: Path) -> list[ClassEntry]:

@@ -12,8 +12,9 @@ from pydantic import ValidationError
 
 from caseunet.errors import UserError
 from caseunet.files import read_json
-from caseunet.sources.class_names import IGNORE_NAMES, class_entries
-from caseunet.types import IGNORE, Color, Label, LabelCoding, LabelMap, Mask
+from caseunet.io import nifti
+from caseunet.sources.class_names import IGNORE_NAMES, class_entries, is_background, is_ignored
+from caseunet.types import IGNORE, Color, Label, LabelCoding, LabelMap, Mask, name_key
 
 COVERED = 0.6
 """Share of the pixels that classes cover at least; where they do not, the masks are no masks but photographs."""
@@ -97,7 +98,7 @@ def read_labels_json(path: Path, colored: bool = True) -> LabelCoding:
         UserError: it is none, or two classes share a name, id or colour.
     """
     listed = class_entries(read_json(path, "labels.json with name, color and classid of each class"), path)
-    ignored = [entry for entry in listed if entry.value and entry.name.lower() in IGNORE_NAMES]
+    ignored = [entry for entry in listed if entry.value and is_ignored(entry.name)]
     entries = [entry for entry in listed if entry not in ignored]
     lacking = next((entry.name for entry in listed if entry.color is None), None)
     if colored and lacking is not None:
@@ -115,6 +116,34 @@ def read_labels_json(path: Path, colored: bool = True) -> LabelCoding:
     codes = {packed(label.color): label.id for label in labels} if colored else {n: i for i, n in enumerate(ids)}
     codes |= {packed(entry.color) if colored and entry.color else entry.value: IGNORE for entry in ignored}
     return LabelCoding(label_map=label_map, codes=codes, colored=colored)
+
+
+def read_header_names(paths: Iterable[Path]) -> LabelCoding | None:
+    """The classes that the headers of NIfTI masks name by their values; None where none does.
+
+    Raises:
+        UserError: they name a value differently, or two values alike.
+    """
+    names = {0: BACKGROUND}
+    for path in filter(nifti.is_nifti, paths):
+        try:
+            own = nifti.read_names(path)
+        except UserError:  # told when the mask is read
+            continue
+        for value, name in own.items():
+            if value and names.setdefault(value, name) != name:
+                raise UserError(
+                    f'{path}: its header calls the value {value} "{name}", and that of another mask "{names[value]}". '
+                    "Say what the values mean in a labels.json."
+                )
+    if not 1 < len(names) <= 255:
+        return None
+    try:
+        return coding_of(dict(sorted(names.items())))
+    except ValueError as error:
+        raise UserError(
+            f"The names in the headers of masks: {error}. Say what the values mean in a labels.json."
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -289,17 +318,17 @@ def translate(mask: Mask | MaskValues, coding: LabelCoding) -> Translation:
 
 
 def _by_name(names: Mapping[int, str], values: Sequence[int], coding: LabelCoding) -> Translation:
-    code_of = {coding.label_map.names[i].casefold(): code for code, i in classes_of(coding).items()}
+    code_of = {name_key(coding.label_map.names[i]): code for code, i in classes_of(coding).items()}
     unjudged = [code for code, i in coding.codes.items() if i == IGNORE]
     code_of |= {name: code for name in IGNORE_NAMES for code in unjudged}
-    if not coding.by_name and not any(name.casefold() in code_of for name in names.values()):
+    if not coding.by_name and not any(name_key(name) in code_of for name in names.values()):
         return Translation()  # "Segment_1": only values tell
     named = {value: names.get(value, str(value)) for value in values if value}
-    unknown = [name for name in named.values() if name.casefold() not in code_of]
+    unknown = [name for name in named.values() if name_key(name) not in code_of]
     if unknown:
         known = ", ".join(coding.label_map.names[1:])
         return Translation(problem=f'holds the segment "{unknown[0]}", which is no class; the classes are {known}')
-    return Translation({value: code_of[name.casefold()] for value, name in named.items()})
+    return Translation({value: code_of[name_key(name)] for value, name in named.items()})
 
 
 def _named_coding(masks: Sequence[MaskValues]) -> LabelCoding | None:
@@ -308,10 +337,10 @@ def _named_coding(masks: Sequence[MaskValues]) -> LabelCoding | None:
     values: dict[int, set[str]] = {}
     for mask in masks:
         for value, name in mask.names.items():
-            if name.casefold() == BACKGROUND:
+            if is_background(name):
                 continue
-            first.setdefault(name.casefold(), (value, name, mask.palette.get(value)))
-            values.setdefault(value, set()).add(name.casefold())
+            first.setdefault(name_key(name), (value, name, mask.palette.get(value)))
+            values.setdefault(value, set()).add(name_key(name))
     numbers = {key: value for value, keys in values.items() for key in keys}
     alike = all(len(keys) == 1 for keys in values.values()) and len(numbers) == len(values)
     if not 1 <= len(first) <= 254:
@@ -321,7 +350,7 @@ def _named_coding(masks: Sequence[MaskValues]) -> LabelCoding | None:
     colors = [(0, 0, 0), *(None if color is None else unpacked(color) for _, _, color in order)]
     distinct = None not in colors and len(set(colors)) == len(colors)
     drawn = {code: color for code, color in zip(names, colors, strict=True) if color} if distinct else None
-    ignore = [code for code, name in names.items() if name.casefold() in IGNORE_NAMES]
+    ignore = [code for code, name in names.items() if is_ignored(name)]
     classes = {code: name for code, name in names.items() if code not in ignore}
     if len(classes) < 2:
         return None

@@ -23,6 +23,7 @@ from caseunet.io import dicom, images, raster
 from caseunet.io.dicom import Header
 from caseunet.io.dicom_planes import is_stack, split_volumes
 from caseunet.sources import reading
+from caseunet.sources.class_names import is_background, spelling_notes, unify_spellings
 from caseunet.sources.coding import coding_of, read_labels_json
 from caseunet.sources.layout import (
     Finding,
@@ -39,7 +40,7 @@ from caseunet.sources.layout import (
     relative,
 )
 from caseunet.sources.names import MASK_WORDS, bare_name
-from caseunet.types import Geometry, LabelCoding, Mask, Modality, Picture
+from caseunet.types import Geometry, LabelCoding, Mask, Modality, Picture, name_key
 
 MAX_CLASSES = 254
 
@@ -154,7 +155,8 @@ def discover(root: Path) -> SourceDataset:
     if masks:
         coding = _coding(masks)
     modalities = Counter(image.header.modality for image in found)
-    findings = listing.findings
+    spellings = (Finding(level="note", kind="spellings", text=text) for text in spelling_notes(_labels(masks)))
+    findings = (*listing.findings, *spellings)
     if len(modalities) > 1:
         text = f"holds images of several modalities: {dict(modalities)}"
         advice = "Train on one of them; move the others away."
@@ -185,9 +187,9 @@ def _coding(masks: Sequence[Header]) -> LabelCoding:
         UserError: a segment is called as the background is.
     """
     for header in masks:
-        if "background" in header.segments.values():
+        if any(map(is_background, header.segments.values())):
             raise UserError(f'{header.path}: has a segment "background"; what no segment covers is the background.')
-    names = list(dict.fromkeys(label for header in masks for label in header.segments.values()))
+    names = list(dict.fromkeys(unify_spellings(_labels(masks)).values()))
     if len(names) > MAX_CLASSES:
         raise UserError(
             f"{masks[0].path}: with the other segmentations it has {len(names)} segment labels, such as "
@@ -195,6 +197,11 @@ def _coding(masks: Sequence[Header]) -> LabelCoding:
             "one label."
         )
     return coding_of({0: "background", **dict(enumerate(names, start=1))})
+
+
+def _labels(masks: Sequence[Header]) -> list[str]:
+    """The labels of all segments, as they are spelt."""
+    return [label for header in masks for label in header.segments.values()]
 
 
 def read_geometry(case: SourceCase) -> Geometry:
@@ -464,7 +471,7 @@ def _by_reference(
             name = targets[0].name
             labels.setdefault(name, []).append(header.path)
             for label in dict.fromkeys(header.segments.values()):
-                other = drawn.setdefault((name, label), header.path)
+                other = drawn.setdefault((name, name_key(label)), header.path)
                 if other != header.path:
                     text = (
                         f'has a segment "{label}" of {name}, as {relative(other, root)} has; two people may have drawn'

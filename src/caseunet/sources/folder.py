@@ -23,7 +23,14 @@ from caseunet.io import images, raster
 from caseunet.progress import counted
 from caseunet.sources.channels import Item, channel_name, find_channels, join_channels, joined
 from caseunet.sources.class_files import class_of
-from caseunet.sources.class_names import ClassEntry, class_entries, is_background, is_ignored
+from caseunet.sources.class_names import (
+    ClassEntry,
+    class_entries,
+    is_background,
+    is_ignored,
+    spelling_notes,
+    unify_spellings,
+)
 from caseunet.sources.coding import coding_of, packed, read_labels_json
 from caseunet.sources.layout import (
     Finding,
@@ -54,7 +61,7 @@ from caseunet.sources.pairing import Pairs, pair
 from caseunet.sources.polygons import class_names
 from caseunet.sources.reading import file_layout
 from caseunet.sources.roles import Choice, Roles, sort_files
-from caseunet.types import IGNORE, LabelCoding, Modality
+from caseunet.types import IGNORE, LabelCoding, Modality, name_key
 
 UNREAD = (
     *(".webp", ".heic", ".heif", ".avif", ".jp2", ".j2k", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".svg"),
@@ -132,7 +139,8 @@ def discover(root: Path, choice: Choice = Choice()) -> SourceDataset:  # noqa: B
         coding, told = _coding_of_names(root, names)
         notes += told
     if survey.class_names:
-        text = f"each class has a file of its own; the classes are {', '.join(survey.class_names)}"
+        classes = dict.fromkeys(unify_spellings(survey.class_names).values())
+        text = f"each class has a file of its own; the classes are {', '.join(classes)}"
         notes.append(Finding(level="note", kind="class-files", text=text))
         coding, told = _coding_of_names(root, survey.class_names)
         notes += [*told, *_lacking(listed, coding)]
@@ -156,6 +164,8 @@ def _coding_of_names(root: Path, names: Sequence[str]) -> tuple[LabelCoding, lis
     Raises:
         UserError: no class is left.
     """
+    spellings = [Finding(level="note", kind="spellings", text=text) for text in spelling_notes(names)]
+    names = list(dict.fromkeys(unify_spellings(names).values()))
     classes = [name for name in names if not is_background(name) and not is_ignored(name)]
     if not classes:
         raise UserError(f"{root}: there is no class beside {', '.join(names)}, so there is nothing to learn.")
@@ -170,7 +180,7 @@ def _coding_of_names(root: Path, names: Sequence[str]) -> tuple[LabelCoding, lis
         if name not in classes
     ]
     ignore = [IGNORE] if any(is_ignored(name) for name in names) else []
-    return coding_of({0: "background", **dict(enumerate(classes, start=1))}, ignore=ignore), notes
+    return coding_of({0: "background", **dict(enumerate(classes, start=1))}, ignore=ignore), [*spellings, *notes]
 
 
 def _lacking(listed: Sequence[SourceCase], coding: LabelCoding) -> list[Finding]:
@@ -309,11 +319,13 @@ def _question(root: Path, pictures: Sequence[Item], by_set: dict[str, list[Item]
 def _class_names(labels: dict[int, list[tuple[Item, str]]]) -> tuple[str, ...]:
     """The classes, where each has a file of its own, called alike for all cases; () for masks of other kinds."""
     rests = [[rest for _, rest in masks] for masks in labels.values()]
-    counts = Counter(rest for of_case in rests for rest in of_case)
-    if all(len(of_case) < 2 for of_case in rests) or any(not rest or is_rater(rest) for rest in counts):
+    counts = Counter(name_key(rest) for of_case in rests for rest in of_case)
+    spelled = tuple(dict.fromkeys(rest for of_case in rests for rest in of_case))
+    if all(len(of_case) < 2 for of_case in rests) or any(not rest or is_rater(rest) for rest in spelled):
         return ()
     recurring = len(rests) == 1 or 2 * sum(number > 1 for number in counts.values()) >= len(counts)
-    return tuple(sorted(counts, key=natural)) if recurring else ()
+    first = unify_spellings(spelled)
+    return tuple(sorted(spelled, key=lambda name: (natural(first[name]), name != first[name]))) if recurring else ()
 
 
 def _cases(

@@ -3,8 +3,8 @@
 Layout: any folder of masks (NIfTI, NRRD, MetaImage, PNG, TIFF …), a case each; a folder per case with a file per
 structure (``case_1/liver.nii.gz``, ``case_1/tumour.nii.gz``); DICOM segmentation objects; or a single file. Images that
 lie beside masks in the folder of a case are left out. A ``labels.json`` names the values of masks, else the ``labels``
-of a ``dataset.json``, which nnU-Net writes beside its predictions; names of files or
-segments say what these hold, and a voxel may be of several.
+of a ``dataset.json``, which nnU-Net writes beside its predictions, else the headers of NIfTI files, as TotalSegmentator
+writes them. Names of files or segments say what these hold, and a voxel may be of several.
 
 A case has no image: ``image`` holds the files whose grid it is scored on, its mask's own at first.
 """
@@ -22,12 +22,13 @@ from caseunet.io import dicom, images, itk, raster
 from caseunet.io.geometry import distance_in_voxels
 from caseunet.sources import nnunet
 from caseunet.sources.class_files import SAME_PLACE
-from caseunet.sources.coding import palette, read_labels_json
+from caseunet.sources.class_names import is_background, unify_spellings
+from caseunet.sources.coding import palette, read_header_names, read_labels_json
 from caseunet.sources.described import DESCRIPTION
 from caseunet.sources.layout import Layout, Listing, SourceCase, SourceDataset, files_below, left_out, natural, no_cases
 from caseunet.sources.names import MASK_FOLDER_WORDS, find_groups
 from caseunet.sources.reading import known_coding
-from caseunet.types import Geometry, Label, LabelCoding, LabelMap, Mask, Picture
+from caseunet.types import Geometry, Label, LabelCoding, LabelMap, Mask, Picture, name_key
 from caseunet.workers import run_all
 
 NAME = "masks"
@@ -38,7 +39,7 @@ IMAGE_NAMES = re.compile(r"(ct|mri?|t[12](ce|w|c)?|flair|adc|dwi|pet|image|img|v
 """Names of files in the folder of a case that hold no mask."""
 
 Combination = frozenset[str]
-"""Structures that share a voxel."""
+"""Structures that share a voxel, as :func:`name_key` spells them."""
 
 
 def matches(root: Path) -> bool:
@@ -105,7 +106,9 @@ def settle_structures(dataset: SourceDataset, workers: int | None) -> SourceData
     are_objects = any(map(dicom.is_dicom, files))
     if not (is_per_structure(dataset) or are_objects) or dataset.coding is not None:
         return dataset
-    names = _segments(files) if are_objects else sorted({_structure(path) for path in files}, key=natural)
+    shown = _segments(files) if are_objects else _structures(files)
+    spelled = {name_key(name): name for name in shown}
+    names = list(spelled)
     found: dict[Combination, None] = {}
     for _, result in run_all(_combinations_of, list(dataset.cases), workers):
         found |= dict.fromkeys(result if isinstance(result, tuple) else ())
@@ -120,10 +123,10 @@ def settle_structures(dataset: SourceDataset, workers: int | None) -> SourceData
     colors = palette(len(ordered) + 1)
     labels = [Label(id=0, name="background", color=colors[0])]
     labels += [
-        Label(id=i, name=" + ".join(n for n in names if n in members), color=colors[i])
+        Label(id=i, name=" + ".join(spelled[n] for n in names if n in members), color=colors[i])
         for i, members in enumerate(ordered, 1)
     ]
-    structures = {name: tuple(i for i, members in enumerate(ordered, 1) if name in members) for name in names}
+    structures = {spelled[name]: tuple(i for i, members in enumerate(ordered, 1) if name in members) for name in names}
     label_map = LabelMap(labels=tuple(labels), structures=structures)
     return replace(dataset, coding=LabelCoding(label_map=label_map, codes={label.id: label.id for label in labels}))
 
@@ -148,10 +151,10 @@ def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask
     is_object = dicom.is_dicom(case.label[0])
     if not is_object and not is_per_structure(dataset):
         return images.read_mask(case.label[0], image, None if dataset.coding is None else dataset.coding.colored)
-    mask, combinations = dicom.read_overlapping(case.label, image) if is_object else _read_structures(case, image)
+    mask, combinations = _read_combinations(case, image)
     structures = known_coding(dataset).label_map.structures
     id_of = {
-        frozenset(name for name, members in structures.items() if i in members): i
+        frozenset(name_key(name) for name, members in structures.items() if i in members): i
         for i in range(len(known_coding(dataset).label_map))
     }
     if any(combinations[number] not in id_of for number in np.unique(mask.codes)):
@@ -164,8 +167,8 @@ def missing_structures(case: SourceCase, dataset: SourceDataset) -> tuple[str, .
     """Structures that other cases have a file of, and this one has not."""
     if not is_per_structure(dataset):
         return ()
-    there = {_structure(path) for path in case.label}
-    return tuple(name for name in known_coding(dataset).label_map.structures if name not in there)
+    there = {name_key(_structure(path)) for path in case.label}
+    return tuple(name for name in known_coding(dataset).label_map.structures if name_key(name) not in there)
 
 
 PER_STRUCTURE = "each file is a mask of one structure"
@@ -225,12 +228,12 @@ def names_values(path: Path) -> bool:
 
 
 def _described(folder: Path, listed: Sequence[SourceCase]) -> LabelCoding | None:
-    """The classes that a file beside the masks names; None if none does."""
+    """The classes that a file beside the masks names, or their headers; None if none does."""
     if (folder / LABELS).is_file():
         return read_coding(folder / LABELS, listed)
     path = folder / DESCRIPTION
     if not names_values(path):
-        return None
+        return read_header_names(path for case in listed for path in case.label)
     content = read_json(path, "dataset.json")
     if any(isinstance(value, list) for value in content["labels"].values()):
         return nnunet.read_classes(content, path)
@@ -249,13 +252,14 @@ def read_coding(path: Path, listed: Sequence[SourceCase]) -> LabelCoding:
 
 
 def _segments(paths: Iterable[Path]) -> list[str]:
-    """The labels of segments.
+    """The labels of segments, the first spelling of each.
 
     Raises:
         UserError: they are too many, or one is called as the background is.
     """
-    names = list(dict.fromkeys(label for path in paths for label in dicom.read_header(path).segments.values()))
-    if "background" in names or not 0 < len(names) <= MAX_CLASSES:
+    labels = (label for path in paths for label in dicom.read_header(path).segments.values())
+    names = list(dict.fromkeys(unify_spellings(labels).values()))
+    if any(map(is_background, names)) or not 0 < len(names) <= MAX_CLASSES:
         raise UserError(
             f"{len(names)} segments, such as {', '.join(names[:5])}, make no classes: from 1 to {MAX_CLASSES} can, and "
             'none of them is called "background".'
@@ -292,7 +296,7 @@ def _are_structures(folders: Mapping[Path, Sequence[Path]], base: Path) -> bool:
     """
     if base in folders or max(map(len, folders.values())) < 2:
         return False
-    names = [{_structure(path) for path in members} for members in folders.values()]
+    names = [{name_key(_structure(path)) for path in members} for members in folders.values()]
     volumes = all(images.is_volume(path) for members in folders.values() for path in members)
     numbered = any(re.search(r"\d", name) for here in names for name in here)
     if len(folders) == 1:
@@ -327,26 +331,37 @@ def _structure(path: Path) -> str:
     return images.stem(path).removesuffix(".seg")
 
 
+def _structures(paths: Iterable[Path]) -> list[str]:
+    """The names of files of structures, the first spelling of each."""
+    return sorted(set(unify_spellings(map(_structure, paths)).values()), key=natural)
+
+
 def _combinations_of(case: SourceCase) -> tuple[Combination, ...]:
     """Those of a case; none where it cannot be read, which is told when it is scored."""
     try:
         image = read_geometry(case)
-        is_object = dicom.is_dicom(case.label[0])
-        mask, combinations = dicom.read_overlapping(case.label, image) if is_object else _read_structures(case, image)
+        mask, combinations = _read_combinations(case, image)
         return tuple(combinations[number] for number in np.unique(mask.codes))
     except UserError:
         return ()
 
 
-def _read_structures(case: SourceCase, image: Geometry) -> tuple[Mask, tuple[Combination, ...]]:
-    """A mask of numbers, and the structures that each number stands for.
+def _read_combinations(case: SourceCase, image: Geometry) -> tuple[Mask, tuple[Combination, ...]]:
+    """A mask of numbers, and the structures that each number stands for, from segments or files."""
+    is_object = dicom.is_dicom(case.label[0])
+    mask, members = dicom.read_overlapping(case.label, image) if is_object else _read_structures(case, image)
+    return mask, tuple(frozenset(map(name_key, names)) for names in members)
+
+
+def _read_structures(case: SourceCase, image: Geometry) -> tuple[Mask, tuple[frozenset[str], ...]]:
+    """A mask of numbers, and the names of the files that each number stands for.
 
     Raises:
         UserError: a file is unreadable, holds several values, or lies on another grid than the first.
     """
     first: Mask | None = None
     codes = np.zeros(0, np.int32)
-    combinations: list[Combination] = [frozenset()]
+    combinations: list[frozenset[str]] = [frozenset()]
     remarks: list[str] = []
     for path in case.label:
         mask = images.read_mask(path, image, False)

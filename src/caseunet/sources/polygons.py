@@ -19,9 +19,8 @@ from PIL import Image
 from caseunet.errors import SeveralMasksError, UserError
 from caseunet.files import read_json
 from caseunet.progress import counted
-from caseunet.sources.class_names import is_background, is_ignored
-from caseunet.sources.names import normal
-from caseunet.types import IGNORE, Geometry, Mask
+from caseunet.sources.class_names import is_background, is_ignored, unify_spellings
+from caseunet.types import IGNORE, Geometry, Mask, name_key
 
 
 class Shape(NamedTuple):
@@ -73,11 +72,8 @@ def class_names(paths: Sequence[Path]) -> tuple[str, ...]:
 
 
 def _once(names: Iterable[str]) -> tuple[str, ...]:
-    """Names without spaces around them, and without those that differ from an earlier one in capitals only."""
-    found: dict[str, str] = {}
-    for name in names:
-        found.setdefault(normal(name.strip()), name.strip())
-    return tuple(found.values())
+    """Names without spaces around them, the first spelling of each."""
+    return tuple(dict.fromkeys(unify_spellings(name.strip() for name in names).values()))
 
 
 def read_outlines(paths: Sequence[Path], picture: Path, image: Geometry, classes: Mapping[str, int]) -> Mask:
@@ -100,9 +96,9 @@ def read_outlines(paths: Sequence[Path], picture: Path, image: Geometry, classes
     for path in paths:
         for name in class_names([path]):
             no_class = is_background(name) or is_ignored(name)
-            if not no_class and file_of.setdefault(normal(name), path) != path:
+            if not no_class and file_of.setdefault(name_key(name), path) != path:
                 raise SeveralMasksError(
-                    f"{path}: has outlines of {name} in {picture.name}, as has {file_of[normal(name)]}, and "
+                    f"{path}: has outlines of {name} in {picture.name}, as has {file_of[name_key(name)]}, and "
                     "they are not merged unasked. Leave one of the files out with the ignore of a plan."
                 )
         own, without = _coco_shapes(path, picture, shape) if is_coco(path) else _labelme_shapes(path, shape)
@@ -111,11 +107,11 @@ def read_outlines(paths: Sequence[Path], picture: Path, image: Geometry, classes
     codes = np.zeros(shape, np.uint8)
     overlaps: dict[tuple[str, str], int] = {}
     names = {number: name for name, number in classes.items()}
-    known = {normal(name): number for name, number in classes.items()}
+    known = {name_key(name): number for name, number in classes.items()}
     for each in sorted(shapes, key=lambda each: -int(each.inside.sum())):
         if is_background(each.name) or is_ignored(each.name):
             continue
-        number = known.get(normal(each.name.strip()))
+        number = known.get(name_key(each.name))
         if number is None:
             raise UserError(f'{paths[0]}: has the class "{each.name}"; the others have {", ".join(classes)}.')
         covered = np.bincount(codes[each.inside], minlength=1)

@@ -12,7 +12,7 @@ from caseunet.errors import SeveralMasksError, UserError, did_you_mean
 from caseunet.io import images
 from caseunet.io.geometry import canonical_shape, distance_in_voxels, orientation_of, to_canonical, to_source
 from caseunet.sources.class_files import SAME_PLACE, read_class_files
-from caseunet.sources.class_names import IGNORE_NAMES
+from caseunet.sources.class_names import is_ignored
 from caseunet.sources.coding import coding_of, decode, snap, translate
 from caseunet.sources.layout import Finding, Layout, SourceCase, SourceDataset
 from caseunet.sources.polygons import read_outlines
@@ -248,7 +248,7 @@ def apply_plan(dataset: SourceDataset, plan: RepairPlan, origin: str) -> SourceD
         if twice is not None:
             raise UserError(f"{origin}: labels: the code {code_text(twice, plan.colored)} is there twice.")
         try:
-            classes = [label for label in plan.labels if label.name.lower() not in IGNORE_NAMES]
+            classes = [label for label in plan.labels if not is_ignored(label.name)]
             coding = coding_of(
                 {label.code: label.name for label in classes},
                 colors={label.code: label.color for label in classes},

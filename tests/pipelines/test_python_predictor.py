@@ -215,13 +215,36 @@ def test_cleaning_can_be_left_out(how: str, ct: Predictor) -> None:
         ((40, 36), "NHW", None, "does not fit axes"),
         ((40, 36), "HW", SPACING, "expected 2 lengths in mm"),
         ((40, 36, 8), "RAS", (1, 1), "expected 3 lengths in mm"),
+        ((40, 36, 8), "RAS", 1.0, "expected 3 lengths in mm"),
+        ((40, 36, 8), "RAS", (1, None, 3), "expected 3 lengths in mm"),
+        ((40, 36, 8), "RAS", (float("nan"), 1, 3), "finite and above 0"),
+        ((40, 36, 8), "RAS", (1, float("inf"), 3), "finite and above 0"),
+        ((40, 36, 8), "RAS", (0, 1, 3), "finite and above 0"),
+        ((40, 36, 8), "RAS", (1, -1, 3), "finite and above 0"),
+        ((8, 40, 36), "NHW", (3, -1, 1), "finite and above 0"),
     ],
 )
 def test_a_bare_volume_needs_its_axes(
-    shape: tuple[int, ...], axes: str | None, spacing: tuple[float, ...] | None, says: str, ct: Predictor
+    shape: tuple[int, ...], axes: str | None, spacing: Any, says: str, ct: Predictor
 ) -> None:
     with pytest.raises(UserError, match=says):
         ct.predict(np.zeros(shape, np.int16), axes=axes, spacing=spacing)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.001, 1000.0])
+@pytest.mark.parametrize("given", ["file", "volume", "slices"])
+def test_sizes_of_no_scan_are_told(given: str, scale: float, ct: Predictor, tmp_path: Path) -> None:
+    """Metres and micrometres taken for millimetres, in a header or as an argument."""
+    array, affine = placed("LPS")
+    lengths = [scale * length for length in SPACING]
+    text = " × ".join(f"{length:g}" for length in lengths)
+    if given == "file":
+        affine[:3, :3] *= scale
+        found = ct.predict(save(tmp_path / "v.nii.gz", array, affine))
+    else:
+        found = ct.predict(array, axes="LPS" if given == "volume" else "NHW", spacing=lengths)
+    told = f"its voxels are {text} mm large, as in no scan of a patient; if their unit is wrong, so is every volume"
+    assert found.remarks == (() if scale == 1 else (told,))
 
 
 def test_what_is_no_image_is_told(ct: Predictor) -> None:

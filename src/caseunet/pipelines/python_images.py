@@ -17,7 +17,7 @@ from PIL import Image
 
 from caseunet.errors import UserError
 from caseunet.inference.predictor import match_range, read_picture
-from caseunet.io.geometry import to_source
+from caseunet.io.geometry import length_remarks, to_source
 from caseunet.io.values import as_integers
 from caseunet.pipelines.inputs import Input, find_inputs
 from caseunet.progress import Display, counted
@@ -181,12 +181,30 @@ def _from_array(
 ) -> PythonImage:
     letters = _check_axes(array, preprocessing, axes)
     places = letters.replace("C", "")
-    if spacing is not None and len(spacing) != len(places):
-        raise UserError(f"spacing: expected {len(places)} lengths in mm, one for each of the axes {places}.")
+    if spacing is not None:
+        spacing = _check_spacing(spacing, places)
     array = np.moveaxis(array, letters.index("C"), -1) if "C" in letters else array[..., None]
     array = as_integers(_storable(array), Path(name))
     read = _from_frames if "H" in places else _from_volume
     return read(array, preprocessing, places, spacing, name)
+
+
+def _check_spacing(spacing: Sequence[float], places: str) -> list[float]:
+    """Millimetres along each of the axes of an array but C.
+
+    Raises:
+        UserError: they are something else.
+    """
+    try:
+        lengths = np.asarray(spacing, np.float64)
+    except (TypeError, ValueError):
+        lengths = np.zeros(0)
+    if lengths.shape != (len(places),) or not np.all(np.isfinite(lengths) & (lengths > 0)):
+        raise UserError(
+            f"spacing {spacing}: expected {len(places)} lengths in mm, finite and above 0, one for each of the axes "
+            f"{places}. Which way an axis runs is said by axes= alone."
+        )
+    return [float(length) for length in lengths]
 
 
 def _check_axes(array: np.ndarray, preprocessing: Preprocessing, axes: str | None) -> str:
@@ -247,7 +265,8 @@ def _from_frames(
         turned = np.ascontiguousarray(labels.transpose(np.argsort(order)))
         return turned[0] if is_one else turned
 
-    return PythonImage(name, Picture(pixels, Geometry(shape=pixels.shape[-2:], spacing=own)), turn)
+    geometry = Geometry(shape=pixels.shape[-2:], spacing=own, remarks=length_remarks(spacing or ()))
+    return PythonImage(name, Picture(pixels, geometry), turn)
 
 
 def _from_volume(

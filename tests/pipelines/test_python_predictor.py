@@ -100,6 +100,21 @@ def test_nifti_in_any_axes(codes: str, ct: Predictor, tmp_path: Path) -> None:
     np.testing.assert_allclose(back.affine, affine)
 
 
+def test_files_of_channels_are_joined(tmp_path: Path) -> None:
+    """A folder with a file for each channel is one image, as for the command."""
+    preprocessing = Preprocessing(modality="mr", channels=2, subtract=(0.0, 0.0), divide=(1.0, 1.0))
+    predictor = Predictor(bundle(tmp_path / "b", preprocessing), "cpu")
+    array, affine = placed("LPS")
+    (tmp_path / "in").mkdir()
+    save(tmp_path / "in/p_0000.nii.gz", array - array.min(), affine)
+    save(tmp_path / "in/p_0001.nii.gz", array * 0, affine)
+    expected = np.ones_like(array) * (array > array.min())
+    joined = predictor.predict(tmp_path / "in", postprocess=False)
+    np.testing.assert_array_equal(joined.labels, expected)
+    with pytest.raises(UserError, match="p_0001.nii.gz: channel 0000 of p is missing"):
+        predictor.predict(tmp_path / "in/p_0001.nii.gz")
+
+
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
 def test_sitk_objects_and_files(suffix: str, ct: Predictor, tmp_path: Path) -> None:
     path = save(tmp_path / f"v{suffix}", *placed("PSR"))
@@ -261,6 +276,10 @@ def test_what_is_no_image_is_told(ct: Predictor) -> None:
         ct.predict(holed, axes="LPS", spacing=SPACING)
     with pytest.raises(UserError, match="the Pillow image: an image file holds no Hounsfield units"):
         ct.predict(Image.new("L", (40, 40)))
+    with pytest.raises(UserError, match="the Pillow image: of mode HSV, .* Give it as RGB"):
+        ct.predict(Image.new("HSV", (40, 40)))
+    with pytest.raises(UserError, match=r"the array: a masked one, .* Give array.filled\(value\)"):
+        ct.predict(np.ma.masked_less(array, 0), axes="LPS", spacing=SPACING)
     with pytest.raises(UserError, match="take .labels"):
         ct.predict(np.zeros((40, 40), np.int16)).to_nibabel()
 

@@ -84,6 +84,15 @@ def test_even_areas_tell_nothing() -> None:
     assert known({"flat": flat}).find(patient(0)) is None
 
 
+@pytest.mark.filterwarnings("error")
+def test_one_huge_value_has_a_picture() -> None:
+    pixels = patient(0).astype(np.float32)
+    pixels[5, 0, 20, 20] = 3e38
+    picture = identify(pixels).picture
+    assert picture is not None
+    assert float(np.square(picture).sum()) == pytest.approx(1)
+
+
 def test_texts_hold_what_they_are_of() -> None:
     identity = identify(patient(0))
     assert identity.picture is not None

@@ -77,10 +77,11 @@ def likeness(pixels: np.ndarray) -> np.ndarray | None:
     """
     depth, side = (1, 32) if len(pixels) == 1 else (8, 16)
     slices = np.linspace(0, len(pixels) - 1, depth).round().astype(int)
-    small = np.stack([_shrink(pixels[s].mean(axis=0, dtype=np.float32), side) for s in slices])
+    means = (pixels[s].mean(axis=0, dtype=np.float64).astype(np.float32) for s in slices)
+    small = np.stack([_shrink(mean, side) for mean in means]).astype(np.float64)  # in which no square is infinite
     small -= small.mean()
     length = float(np.linalg.norm(small))
-    return small / length if length > 1e-6 * max(1.0, float(np.abs(pixels).max())) else None
+    return np.asarray(small / length, np.float32) if length > 1e-6 * max(1.0, float(np.abs(pixels).max())) else None
 
 
 def sketch(pixels: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ import gzip
 import struct
 from itertools import permutations, product
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -82,6 +83,21 @@ def test_scaled_values_are_applied_and_stay_integers(tmp_path: Path) -> None:
     pixels = nifti.read_volume(path).pixels
     np.testing.assert_array_equal(pixels[:, 0], 2 * np.arange(60).reshape(3, 4, 5).transpose(2, 1, 0) - 1024)
     assert pixels.dtype == np.int16
+
+
+@pytest.mark.parametrize(("kind", "at"), [(nib.Nifti1Image, 112), (nib.Nifti2Image, 176)])
+@pytest.mark.parametrize("slope", [0.0, 1.0, np.nan, np.inf, -np.inf])
+def test_infinite_slopes_are_told(slope: float, kind: Any, at: int, tmp_path: Path) -> None:
+    """0 is the standard's word for values that are not scaled, NaN nibabel's."""
+    array = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
+    nib.save(kind(array, np.diag([-1.0, -1, 1, 1])), tmp_path / "v.nii")
+    data = bytearray((tmp_path / "v.nii").read_bytes())
+    struct.pack_into("<2f" if at == 112 else "<2d", data, at, slope, 0)
+    (tmp_path / "v.nii").write_bytes(data)
+    picture = nifti.read_volume(tmp_path / "v.nii")
+    np.testing.assert_array_equal(picture.pixels[:, 0], array.transpose(2, 1, 0))
+    told = "its header states an infinite slope (scl_slope); its values are read as they are stored"
+    assert picture.geometry.remarks == ((told,) if np.isinf(slope) else ())
 
 
 def test_the_other_byte_order_is_turned(tmp_path: Path) -> None:

@@ -100,6 +100,21 @@ def test_nifti_in_any_axes(codes: str, ct: Predictor, tmp_path: Path) -> None:
     np.testing.assert_allclose(back.affine, affine)
 
 
+def test_files_of_channels_are_joined(tmp_path: Path) -> None:
+    """A folder with a file for each channel is one image, as for the command."""
+    preprocessing = Preprocessing(modality="mr", channels=2, subtract=(0.0, 0.0), divide=(1.0, 1.0))
+    predictor = Predictor(bundle(tmp_path / "b", preprocessing), "cpu")
+    array, affine = placed("LPS")
+    (tmp_path / "in").mkdir()
+    save(tmp_path / "in/p_0000.nii.gz", array - array.min(), affine)
+    save(tmp_path / "in/p_0001.nii.gz", array * 0, affine)
+    expected = np.ones_like(array) * (array > array.min())
+    joined = predictor.predict(tmp_path / "in", postprocess=False)
+    np.testing.assert_array_equal(joined.labels, expected)
+    with pytest.raises(UserError, match="p_0001.nii.gz: channel 0000 of p is missing"):
+        predictor.predict(tmp_path / "in/p_0001.nii.gz")
+
+
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
 def test_sitk_objects_and_files(suffix: str, ct: Predictor, tmp_path: Path) -> None:
     path = save(tmp_path / f"v{suffix}", *placed("PSR"))
@@ -215,13 +230,36 @@ def test_cleaning_can_be_left_out(how: str, ct: Predictor) -> None:
         ((40, 36), "NHW", None, "does not fit axes"),
         ((40, 36), "HW", SPACING, "expected 2 lengths in mm"),
         ((40, 36, 8), "RAS", (1, 1), "expected 3 lengths in mm"),
+        ((40, 36, 8), "RAS", 1.0, "expected 3 lengths in mm"),
+        ((40, 36, 8), "RAS", (1, None, 3), "expected 3 lengths in mm"),
+        ((40, 36, 8), "RAS", (float("nan"), 1, 3), "finite and above 0"),
+        ((40, 36, 8), "RAS", (1, float("inf"), 3), "finite and above 0"),
+        ((40, 36, 8), "RAS", (0, 1, 3), "finite and above 0"),
+        ((40, 36, 8), "RAS", (1, -1, 3), "finite and above 0"),
+        ((8, 40, 36), "NHW", (3, -1, 1), "finite and above 0"),
     ],
 )
 def test_a_bare_volume_needs_its_axes(
-    shape: tuple[int, ...], axes: str | None, spacing: tuple[float, ...] | None, says: str, ct: Predictor
+    shape: tuple[int, ...], axes: str | None, spacing: Any, says: str, ct: Predictor
 ) -> None:
     with pytest.raises(UserError, match=says):
         ct.predict(np.zeros(shape, np.int16), axes=axes, spacing=spacing)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.001, 1000.0])
+@pytest.mark.parametrize("given", ["file", "volume", "slices"])
+def test_sizes_of_no_scan_are_told(given: str, scale: float, ct: Predictor, tmp_path: Path) -> None:
+    """Metres and micrometres taken for millimetres, in a header or as an argument."""
+    array, affine = placed("LPS")
+    lengths = [scale * length for length in SPACING]
+    text = " × ".join(f"{length:g}" for length in lengths)
+    if given == "file":
+        affine[:3, :3] *= scale
+        found = ct.predict(save(tmp_path / "v.nii.gz", array, affine))
+    else:
+        found = ct.predict(array, axes="LPS" if given == "volume" else "NHW", spacing=lengths)
+    told = f"its voxels are {text} mm large, as in no scan of a patient; if their unit is wrong, so is every volume"
+    assert found.remarks == (() if scale == 1 else (told,))
 
 
 def test_what_is_no_image_is_told(ct: Predictor) -> None:
@@ -238,6 +276,10 @@ def test_what_is_no_image_is_told(ct: Predictor) -> None:
         ct.predict(holed, axes="LPS", spacing=SPACING)
     with pytest.raises(UserError, match="the Pillow image: an image file holds no Hounsfield units"):
         ct.predict(Image.new("L", (40, 40)))
+    with pytest.raises(UserError, match="the Pillow image: of mode HSV, .* Give it as RGB"):
+        ct.predict(Image.new("HSV", (40, 40)))
+    with pytest.raises(UserError, match=r"the array: a masked one, .* Give array.filled\(value\)"):
+        ct.predict(np.ma.masked_less(array, 0), axes="LPS", spacing=SPACING)
     with pytest.raises(UserError, match="take .labels"):
         ct.predict(np.zeros((40, 40), np.int16)).to_nibabel()
 

@@ -8,16 +8,21 @@ import numpy as np
 
 from caseunet.bundle import TrainingData, TrainingImage
 from caseunet.io.likeness import (
+    SKETCH,
     ImageIdentity,
     decode_picture,
     decode_sketch,
     encode_picture,
     encode_sketch,
+    identify,
     shared_part,
+    sketch,
+    turns,
 )
 
-MIN_SHARED = 0.2
-"""Part of their pixels that two images share from which one was cut out of the other; different ones share none."""
+MIN_SHARED = 1 / 3
+"""Part of its pixels that the smaller of two images shares with the other from which they are of one; different images
+share none."""
 
 MIN_ALIKE = 0.95
 """Correlation of the small pictures below which no image looks like another."""
@@ -29,7 +34,15 @@ COPY = 0.9995
 """Correlation from which two training images are copies, and say nothing of how alike different ones are."""
 
 MAX_PICTURED = 4000
-"""Training images of which pictures and sketches are kept, evenly spread; some 3 kB each."""
+"""Training images of which pictures and sketches are kept, evenly spread; some 3 kB each, more of volumes."""
+
+MAX_HASHES = 2**19
+"""In the sketches of all training images, 5.6 MB: of many volumes each keeps fewer."""
+
+TURNED_SLICES = 8
+"""Slices of an image that are looked for turned and mirrored, evenly spread."""
+
+TURNED = ", turned or mirrored"
 
 
 @dataclass(frozen=True)
@@ -66,6 +79,14 @@ def describe_training_image(case: str, identity: ImageIdentity) -> TrainingImage
         pixels_hash=identity.pixels_hash,
         likeness=encode_picture(identity.picture),
         sketch=encode_sketch(identity.sketch),
+    )
+
+
+def limit_sketches(images: Sequence[TrainingImage]) -> tuple[TrainingImage, ...]:
+    """The images, each with so many hashes that they are no more than :data:`MAX_HASHES` together."""
+    each = max(SKETCH, MAX_HASHES // max(1, len(images)))
+    return tuple(
+        image.model_copy(update={"sketch": encode_sketch(decode_sketch(image.sketch)[:each])}) for image in images
     )
 
 
@@ -106,34 +127,51 @@ class KnownImages:
         self._hashes = hashes[order]
         self._owners = np.repeat([n for n, _ in sketched], [len(values) for _, values in sketched])[order]
 
-    def find(self, identity: ImageIdentity) -> TrainingMatch | None:
-        """The training image that one is, or else the one that it looks like most."""
+    def find(self, pixels: np.ndarray) -> TrainingMatch | None:
+        """The training image that an image (S, C, H, W) in canonical order is, or else the one that it looks like."""
+        identity = identify(pixels)
         same = self._by_hash.get(identity.pixels_hash)
         if same is not None:
             return TrainingMatch(same, is_same=True)
-        return self._find_shared(identity.sketch) or self._find_alike(identity.picture)
+        return self._find_shared(identity.sketch) or self._find_turned(pixels) or self._find_alike(identity.picture)
 
-    def _find_shared(self, sketch: np.ndarray) -> TrainingMatch | None:
+    def _find_shared(self, sketch: np.ndarray, how: str = "") -> TrainingMatch | None:
         starts, stops = (np.searchsorted(self._hashes, sketch, side=side) for side in ("left", "right"))
         owners = Counter(int(n) for a, b in zip(starts, stops, strict=True) for n in self._owners[a:b])
         parts = {n: shared_part(sketch, self._sketches[n]) for n, _ in owners.most_common(8)}
         best = max(parts, key=parts.__getitem__, default=None)
         if best is None or parts[best] < MIN_SHARED:
             return None
-        return TrainingMatch(self._images[best].case, False, f"they share about {parts[best]:.0%} of their pixels")
+        text = f"they share about {parts[best]:.0%} of the smaller one's pixels{how}"
+        return TrainingMatch(self._images[best].case, False, text)
+
+    def _find_turned(self, pixels: np.ndarray) -> TrainingMatch | None:
+        """Some slices of it, in the ways that change the rows: upside down they are the same rows."""
+        if not len(self._hashes):
+            return None
+        number = min(len(pixels), TURNED_SLICES)
+        some = pixels[np.linspace(0, len(pixels) - 1, number).round().astype(int), :1]
+        _, mirrored, _, _, turned, turned_mirrored, _, _ = turns(some)
+        matches = (self._find_shared(sketch(way), TURNED) for way in (mirrored, turned, turned_mirrored))
+        return next((match for match in matches if match is not None), None)
 
     def _find_alike(self, picture: np.ndarray | None) -> TrainingMatch | None:
+        """By its picture, however it is turned, mirrored or inverted."""
         if picture is None or self._alike_from is None:
             return None
-        best, highest = -1, self._alike_from
+        ways = np.stack([way.ravel() for way in turns(picture)], axis=1)
+        best, way, highest = -1, 0, self._alike_from
         for rows, pictures in self._pictures:
             if pictures.shape[1] == picture.size:
-                correlation = pictures @ picture.ravel()
+                correlation = np.abs(pictures @ ways)  # (n, 8)
                 if correlation.max() >= highest:
-                    best, highest = int(rows[correlation.argmax()]), float(correlation.max())
+                    highest = float(correlation.max())
+                    place, way = np.unravel_index(correlation.argmax(), correlation.shape)
+                    best = int(rows[place])
         if best < 0:
             return None
-        return TrainingMatch(self._images[best].case, False, f"small pictures of them correlate by {highest:.3f}")
+        how = TURNED if way else ""
+        return TrainingMatch(self._images[best].case, False, f"small pictures of them correlate by {highest:.3f}{how}")
 
 
 def _stack_pictures(images: Sequence[TrainingImage]) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -12,6 +12,7 @@ sagittal  Left       Inferior   Posterior
 """
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TypeVar, get_args, overload
 
@@ -26,6 +27,9 @@ MAX_SKEW = 0.05
 
 MIN_TOLD_SKEW = 0.5
 """Degrees off the right angle from which on a person is told."""
+
+MIN_LENGTH, MAX_LENGTH = 0.01, 100.0
+"""Millimetres between voxels beyond which no scanner goes, but a microscope, or a header in a wrong unit."""
 
 PLANES: tuple[Plane, ...] = get_args(Plane)
 
@@ -62,8 +66,18 @@ def volume_geometry(shape: tuple[int, ...], affine: np.ndarray, origin: str) -> 
     zooms = np.linalg.norm(affine[:3, :3], axis=0)
     order = orientations.ornt_transform(orientations.io_orientation(affine), _CODES["axial"])
     columns, rows, slices = (float(zooms[axis]) for axis in np.argsort(order[:, 0]))  # axes L, P, S
-    remarks = (f"its axes are not orthogonal ({_angles_text(affine)})",) if _skew(affine) >= MIN_TOLD_SKEW else ()
+    skewed = (f"its axes are not orthogonal ({_angles_text(affine)})",) if _skew(affine) >= MIN_TOLD_SKEW else ()
+    remarks = (*skewed, *length_remarks(zooms))
     return Geometry(shape=shape, affine=affine, spacing=(slices, rows, columns), remarks=remarks)
+
+
+def length_remarks(lengths: Iterable[float]) -> tuple[str, ...]:
+    """What is doubtful in the millimetres from a voxel to the next, in the order of the source's axes."""
+    lengths = [float(length) for length in lengths]
+    if all(MIN_LENGTH <= length <= MAX_LENGTH for length in lengths):
+        return ()
+    text = " × ".join(f"{length:.4g}" for length in lengths)
+    return (f"its voxels are {text} mm large, as in no scan of a patient; if their unit is wrong, so is every volume",)
 
 
 def voxel_steps(geometry: Geometry) -> Steps | None:

@@ -1,19 +1,26 @@
 """By what an image is known again: a hash of its pixels, a small picture of it, and a sketch of what it holds.
 
 The hash finds the same pixels in another file or numeric type. The sketch finds what was cut out of an image, whatever
-was cut off: it holds the lowest hashes of short rows of neighbouring pixels, so that two images share as many of them
-as they share of their pixels. The picture finds what was changed: scaled, resampled, compressed.
+was cut off: it holds the lowest hashes of short rows of neighbouring pixels, and a part has the rows of the whole. The
+picture finds what was changed: scaled, resampled, compressed.
 """
 
 import base64
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 SKETCH = 64
-"""Hashes in a sketch: a shared half is seen as 38 to 62 %."""
+"""Hashes in a sketch of few slices."""
+
+SLICE_SKETCH = 8
+"""Hashes for each slice of more, so that one slice alone is found."""
+
+MAX_SKETCH = 1024
+"""Hashes in any sketch."""
 
 WINDOW = 16
 """Neighbouring pixels of a row that are hashed together."""
@@ -26,6 +33,9 @@ SAMPLED = 2**29
 
 MIN_SKETCH = 16
 """Hashes below which a sketch says nothing."""
+
+MIN_COMMON = 3
+"""Hashes of two sketches that are equal from which images share pixels: different ones have hardly one."""
 
 _MIX = (np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53))
 _STEP = np.uint64(0x9E3779B97F4A7C15)
@@ -67,29 +77,42 @@ def likeness(pixels: np.ndarray) -> np.ndarray | None:
     """
     depth, side = (1, 32) if len(pixels) == 1 else (8, 16)
     slices = np.linspace(0, len(pixels) - 1, depth).round().astype(int)
-    small = np.stack([_shrink(pixels[s].mean(axis=0, dtype=np.float32), side) for s in slices])
+    means = (pixels[s].mean(axis=0, dtype=np.float64).astype(np.float32) for s in slices)
+    small = np.stack([_shrink(mean, side) for mean in means]).astype(np.float64)  # in which no square is infinite
     small -= small.mean()
     length = float(np.linalg.norm(small))
-    return small / length if length > 1e-6 * max(1.0, float(np.abs(pixels).max())) else None
+    return np.asarray(small / length, np.float32) if length > 1e-6 * max(1.0, float(np.abs(pixels).max())) else None
 
 
 def sketch(pixels: np.ndarray) -> np.ndarray:
-    """The :data:`SKETCH` lowest hashes of windows of the first channel of (S, C, H, W), rising, uint64."""
+    """The lowest hashes of windows of the first channel of (S, C, H, W), rising, uint64: more for more slices."""
+    size = min(max(SKETCH, SLICE_SKETCH * len(pixels)), MAX_SKETCH)
     lowest = np.zeros(0, np.uint64)
     for plane in pixels[:, 0]:
         found = _hash_windows(plane)
-        if len(found) > SKETCH:
-            found = np.partition(found, SKETCH)[: SKETCH + 1]
-        lowest = np.unique(np.concatenate([lowest, found]))[:SKETCH]
+        if len(found) > size:
+            found = np.partition(found, size)[: size + 1]
+        lowest = np.unique(np.concatenate([lowest, found]))[:size]
     return lowest
 
 
 def shared_part(first: np.ndarray, second: np.ndarray) -> float:
-    """Part of the pixels of both images together that they share, as their sketches tell; 0 where these say nothing."""
+    """Part of its pixels that the smaller of two images shares with the other, as sketches tell; 0 where they do not.
+
+    A sketch holds all hashes of its image up to its last one, so they are compared up to where the first of them ends.
+    """
     if min(len(first), len(second)) < MIN_SKETCH:
         return 0.0
-    lowest = np.union1d(first, second)[:SKETCH]
-    return float(np.mean(np.isin(lowest, first) & np.isin(lowest, second)))
+    end = min(first[-1], second[-1])
+    first, second = first[first <= end], second[second <= end]
+    common = len(np.intersect1d(first, second, assume_unique=True))
+    return common / min(len(first), len(second)) if common >= MIN_COMMON else 0.0
+
+
+def turns(pixels: np.ndarray) -> Iterator[np.ndarray]:
+    """The eight ways in which rows and columns, the last two axes, can be turned and mirrored; first as they are."""
+    for turned in (pixels, pixels.swapaxes(-1, -2)):
+        yield from (turned, turned[..., ::-1], turned[..., ::-1, :], turned[..., ::-1, ::-1])
 
 
 def encode_picture(picture: np.ndarray | None) -> str:

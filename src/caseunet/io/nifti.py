@@ -244,9 +244,9 @@ def _stored(path: Path, first: tuple[str, int], second: tuple[str, int]) -> tupl
     """
     opener: Any = gzip.open if path.name.lower().endswith(".gz") else open
     with opener(path, "rb") as stream:
-        head = stream.read(176)
+        head = stream.read(184)
     for order in "<>":
-        for size, least, (kind, place) in ((348, 112, first), (540, 176, second)):
+        for size, least, (kind, place) in ((348, 116, first), (540, 184, second)):
             if head[:4] == struct.pack(f"{order}i", size) and len(head) >= least:
                 return struct.unpack_from(f"{order}{kind}", head, place)
     raise ValueError("it does not begin as NIfTI files do")
@@ -289,6 +289,8 @@ def _remarks(path: Path, header: Any, geometry: Geometry) -> Iterator[str]:
             yield f"its sform says that its axes run {axes[0]}, its qform {axes[1]}; the sform is used"
         elif distance > SAME_PLACE:
             yield f"its sform and its qform lie {distance:.3g} voxels apart; the sform is used"
+    if math.isinf(_stored(path, ("f", 112), ("d", 176))[0]):
+        yield "its header states an infinite slope (scl_slope); its values are read as they are stored"
     sizes = _stored_sizes(path)
     lengths = np.linalg.norm(np.asarray(geometry.affine)[:3, :3], axis=0)
     own = np.array(sizes) * _millimetres(header)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from caseunet.bundle import BundleInfo
 from caseunet.errors import UserError
 from caseunet.files import MARKER, content_hash
 from caseunet.inference.planes import cut_as_trained
@@ -47,6 +48,13 @@ class Channels(NamedTuple):
 
     number: int
     names: tuple[str, ...] = ()
+
+
+def channels_of(info: BundleInfo) -> Channels | None:
+    """By which files of one image are known; None where a model's images are one file."""
+    number = info.preprocessing.channels
+    several = number > 1 and info.preprocessing.modality != "rgb"
+    return Channels(number, info.training_data.channel_names) if several else None
 
 
 @dataclass(frozen=True)

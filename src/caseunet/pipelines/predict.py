@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from caseunet.bundle import load_bundle
-from caseunet.bundle.info import BundleInfo
 from caseunet.config import PredictionOutputs, PredictionSettings
 from caseunet.data.folds import fold_of, read_split
 from caseunet.errors import UserError
@@ -18,7 +17,7 @@ from caseunet.files import PARTIAL, is_output, output_folder, unfinished_folder,
 from caseunet.inference.image_kind import MaskGivenError
 from caseunet.inference.predictor import Predictor
 from caseunet.inference.quality import list_limits
-from caseunet.pipelines.inputs import Channels, Input, find_inputs
+from caseunet.pipelines.inputs import Input, channels_of, find_inputs
 from caseunet.pipelines.predict_case import Work, predict_case
 from caseunet.pipelines.predictions import (
     DESCRIPTION,
@@ -92,7 +91,7 @@ def predict(
         names = ", ".join(info.label_map.sided_names[:4])
         display.say(f"  --flips: mirrored top to bottom alone, for {names} have sides", "yellow")
     with ExitStack() as unpacked:
-        cases = find_inputs(images, out, display, unpacked, _channels(info), info.preprocessing.modality)
+        cases = find_inputs(images, out, display, unpacked, channels_of(info), info.preprocessing.modality)
         if split is not None:
             fold = info.training_data.fold if fold is None else fold
             cases = _of_fold(cases, bundle, split, fold)
@@ -162,20 +161,13 @@ def dry_run(
     costs, failed = [], []
     with ExitStack() as unpacked:
         info = predictor.info
-        for case in find_inputs(inputs, None, display, unpacked, _channels(info), info.preprocessing.modality):
+        for case in find_inputs(inputs, None, display, unpacked, channels_of(info), info.preprocessing.modality):
             try:
                 costs.append(budget.cost(case, outputs))
                 budget.check(costs[-1], case)
             except UserError as error:
                 failed.append(FailedCase(id=case.id, image=str(case.path), error=str(error)))
     return costs, failed
-
-
-def _channels(info: BundleInfo) -> Channels | None:
-    """By which files of one image are known; None where a model's images are one file."""
-    number = info.preprocessing.channels
-    several = number > 1 and info.preprocessing.modality != "rgb"
-    return Channels(number, info.training_data.channel_names) if several else None
 
 
 def look_first(cases: Sequence[PredictedCase]) -> tuple[str, ...]:

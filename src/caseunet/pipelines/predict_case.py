@@ -28,7 +28,6 @@ from caseunet.inference.slices import Slices
 from caseunet.io import images, nifti, raster, video
 from caseunet.io.dicom_seg import Algorithm, write_segmentation
 from caseunet.io.geometry import voxel_steps
-from caseunet.io.likeness import identify
 from caseunet.pipelines.inputs import Input
 from caseunet.pipelines.predictions import PredictedCase
 from caseunet.types import Geometry, Picture
@@ -270,7 +269,7 @@ def _identity(work: Work, item: Input, picture: Picture | None = None) -> _Ident
         image_hash = content_hash(*item.files)
     except OSError as error:
         raise UserError(f"{item.path}: cannot be read: {error.strerror}.") from error
-    match = None if picture is None else work.predictor.known_images.find(identify(picture.pixels))
+    match = None if picture is None else work.predictor.known_images.find(picture.pixels)
     same, alike = [], []
     for data in work.predictor.training_data:
         has_match = match is not None and any(image.case == match.case for image in data.images)

@@ -17,9 +17,9 @@ from PIL import Image
 
 from caseunet.errors import UserError
 from caseunet.inference.predictor import match_range, read_picture
-from caseunet.io.geometry import to_source
+from caseunet.io.geometry import length_remarks, to_source
 from caseunet.io.values import as_integers
-from caseunet.pipelines.inputs import Input, find_inputs
+from caseunet.pipelines.inputs import Channels, Input, find_inputs
 from caseunet.progress import Display, counted
 from caseunet.types import Geometry, Picture, Preprocessing
 
@@ -58,7 +58,11 @@ class _Log(Display):
 
 
 def read_image(
-    image: Any, preprocessing: Preprocessing, axes: str | None = None, spacing: Sequence[float] | None = None
+    image: Any,
+    preprocessing: Preprocessing,
+    axes: str | None = None,
+    spacing: Sequence[float] | None = None,
+    channels: Channels | None = None,
 ) -> PythonImage:
     """Read whatever holds one image.
 
@@ -67,6 +71,7 @@ def read_image(
         preprocessing: of the model.
         axes: of an array, see :meth:`caseunet.Predictor.predict`.
         spacing: of an array.
+        channels: by which files of one image are known, as :func:`caseunet.pipelines.inputs.channels_of` tells.
 
     Raises:
         UserError: it cannot be read, is nothing for the model, or nothing tells which way its axes run.
@@ -74,12 +79,14 @@ def read_image(
     if isinstance(image, torch.Tensor):
         tensor = image.detach().cpu()
         image = (tensor.float() if tensor.dtype is torch.bfloat16 else tensor).numpy()
+    if isinstance(image, np.ma.MaskedArray):
+        raise UserError("the array: a masked one, whose mask says nothing to a network. Give array.filled(value).")
     if isinstance(image, np.ndarray):
         return _from_array(image, preprocessing, axes, spacing)
     if axes is not None or spacing is not None:
         raise UserError("axes and spacing are of arrays and tensors alone: a file or an image object tells its own.")
     if isinstance(image, str | os.PathLike):
-        return _from_path(Path(image), preprocessing)
+        return _from_path(Path(image), preprocessing, channels)
     if isinstance(image, SpatialImage):
         return _from_nibabel(image, preprocessing, "the nibabel image")
     if isinstance(image, Image.Image):
@@ -89,10 +96,11 @@ def read_image(
     raise UserError(f"Expected {KINDS}; found {type(image).__module__}.{type(image).__qualname__}.")
 
 
-def _from_path(path: Path, preprocessing: Preprocessing) -> PythonImage:
+def _from_path(path: Path, preprocessing: Preprocessing, channels: Channels | None = None) -> PythonImage:
     """A file, or a folder or zip with one image."""
     with ExitStack() as unpacked:
-        found = find_inputs([path], display=_Log(), unpacked=unpacked, modality=preprocessing.modality)
+        modality = preprocessing.modality
+        found = find_inputs([path], display=_Log(), unpacked=unpacked, channels=channels, modality=modality)
         if len(found) > 1:
             raise UserError(
                 f"{path}: holds {len(found)} images, {found[0].id} and {found[1].id} among them. Give one of them, or "
@@ -165,6 +173,8 @@ def _from_sitk(image: Any, preprocessing: Preprocessing) -> PythonImage:
 
 def _from_pillow(image: Image.Image, preprocessing: Preprocessing) -> PythonImage:
     """What lies in its memory, however its file says that it is to be turned."""
+    if image.mode in ("HSV", "LAB"):
+        raise UserError(f"the Pillow image: of mode {image.mode}, which image files do not have. Give it as RGB.")
     plain = image.copy()
     plain.info = {key: value for key, value in image.info.items() if key == "transparency"}
     ending = ".tif" if image.mode in ("I", "F", "CMYK", "YCbCr") else ".png"
@@ -181,12 +191,30 @@ def _from_array(
 ) -> PythonImage:
     letters = _check_axes(array, preprocessing, axes)
     places = letters.replace("C", "")
-    if spacing is not None and len(spacing) != len(places):
-        raise UserError(f"spacing: expected {len(places)} lengths in mm, one for each of the axes {places}.")
+    if spacing is not None:
+        spacing = _check_spacing(spacing, places)
     array = np.moveaxis(array, letters.index("C"), -1) if "C" in letters else array[..., None]
     array = as_integers(_storable(array), Path(name))
     read = _from_frames if "H" in places else _from_volume
     return read(array, preprocessing, places, spacing, name)
+
+
+def _check_spacing(spacing: Sequence[float], places: str) -> list[float]:
+    """Millimetres along each of the axes of an array but C.
+
+    Raises:
+        UserError: they are something else.
+    """
+    try:
+        lengths = np.asarray(spacing, np.float64)
+    except (TypeError, ValueError):
+        lengths = np.zeros(0)
+    if lengths.shape != (len(places),) or not np.all(np.isfinite(lengths) & (lengths > 0)):
+        raise UserError(
+            f"spacing {spacing}: expected {len(places)} lengths in mm, finite and above 0, one for each of the axes "
+            f"{places}. Which way an axis runs is said by axes= alone."
+        )
+    return [float(length) for length in lengths]
 
 
 def _check_axes(array: np.ndarray, preprocessing: Preprocessing, axes: str | None) -> str:
@@ -247,7 +275,8 @@ def _from_frames(
         turned = np.ascontiguousarray(labels.transpose(np.argsort(order)))
         return turned[0] if is_one else turned
 
-    return PythonImage(name, Picture(pixels, Geometry(shape=pixels.shape[-2:], spacing=own)), turn)
+    geometry = Geometry(shape=pixels.shape[-2:], spacing=own, remarks=length_remarks(spacing or ()))
+    return PythonImage(name, Picture(pixels, geometry), turn)
 
 
 def _from_volume(

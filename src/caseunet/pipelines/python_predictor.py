@@ -14,7 +14,7 @@ from caseunet.inference.image_kind import check_no_mask
 from caseunet.inference.quality import CaseQuality
 from caseunet.io import images, itk
 from caseunet.io.geometry import to_source
-from caseunet.io.likeness import identify
+from caseunet.pipelines.inputs import channels_of
 from caseunet.pipelines.predict_case import segment_picture
 from caseunet.pipelines.python_images import read_image
 from caseunet.types import Geometry, LabelMap
@@ -122,14 +122,14 @@ class Predictor(predictor.Predictor):
     def _predict_one(
         self, image: Any, axes: str | None, spacing: Sequence[float] | None, postprocess: bool
     ) -> Segmentation:
-        given = read_image(image, self.info.preprocessing, axes, spacing)
+        given = read_image(image, self.info.preprocessing, axes, spacing, channels_of(self.info))
         try:
             if self.settings.check_image:
                 check_no_mask(given.picture.pixels, given.source or Path(), self.info.training_data)
             labels, quality, doubts = segment_picture(self, given.picture, postprocess=postprocess)
         except UserError as error:
             raise type(error)(f"{given.name}: {error}") from error
-        match = self.known_images.find(identify(given.picture.pixels))
+        match = self.known_images.find(given.picture.pixels)
         remarks = (*given.picture.geometry.remarks, *doubts, *([match.sentence] if match else []))
         reasons = (*quality.reasons, *quality.mask_reasons) if quality and quality.is_first else ()
         for remark in (*remarks, *reasons):

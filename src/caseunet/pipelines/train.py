@@ -53,7 +53,7 @@ from caseunet.files import (
     write_json,
     written_whole,
 )
-from caseunet.inference.training_images import MAX_PICTURED, learn_alikeness
+from caseunet.inference.training_images import MAX_PICTURED, learn_alikeness, limit_sketches
 from caseunet.losses import create_loss, inverse_frequency_weights
 from caseunet.models import create_model, planned_arguments
 from caseunet.pipelines.fine_tuning import describe_changes, start_from_bundle
@@ -497,7 +497,7 @@ def _known_images(prepared: Prepared, cases: list[str], likeness: bool) -> dict[
     )
     spread = rows["stored_values"].iloc[:: -(-len(cases) // MAX_MEASURED)]
     return {
-        "images": images,
+        "images": limit_sketches(images),
         "alike_from": learn_alikeness(images, rows["group"].tolist()) if likeness else None,
         "stored": tuple(StoredValues(**dict(zip(StoredValues.model_fields, values, strict=True))) for values in spread),
     }

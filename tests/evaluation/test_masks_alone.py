@@ -464,3 +464,16 @@ def test_what_is_remarkable_of_a_reference(tmp_path: Path) -> None:
     found = evaluate(tmp_path / "found", tmp_path / "truth", tmp_path / "report")
     (remark,) = found.summary.models[0].remarks
     assert "reference: its axes are not orthogonal" in remark.text
+
+
+@pytest.mark.parametrize("shift", [0.0, 40.0])
+def test_structures_of_one_scan_are_no_patients(shift: float, tmp_path: Path) -> None:
+    """A file each on one grid may be organs of one patient; on grids of their own they are cases."""
+    for number in range(3):
+        affine = AFFINE.copy()
+        affine[0, 3] = 10 + number * shift
+        reference, prediction = (array == number + 1 for array in CASES["case_0001"])
+        save(tmp_path / "truth" / f"organ{number}.nii.gz", reference.astype(np.uint8), affine)
+        save(tmp_path / "found" / f"organ{number}.nii.gz", prediction.astype(np.uint8), affine)
+    found = evaluate(tmp_path / "found", tmp_path / "truth", tmp_path / "report")
+    assert any("lie on one grid" in note for note in found.summary.notes) == (shift == 0)

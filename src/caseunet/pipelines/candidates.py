@@ -24,6 +24,7 @@ from caseunet.sources.masks import MASKS, missing_structures, names_by_value, na
 from caseunet.sources.reading import known_coding, placement, to_ids, unknown_text
 from caseunet.types import IGNORE, Geometry, LabelCoding, Mask
 
+TWO_FILES = " If the two files belong together, name them instead of their folders."
 MOST_EXAMPLES = 3
 
 FULL = 255
@@ -193,7 +194,7 @@ def _open_foreign(
         some = ", ".join(extra[:MOST_EXAMPLES])
         raise UserError(
             f"{folder}: no file in it is named as a case of {dataset.root}. Found {some}; expected names such as "
-            f"{', '.join(list(labelled)[:MOST_EXAMPLES])}."
+            f"{', '.join(list(labelled)[:MOST_EXAMPLES])}." + (TWO_FILES if len(by_file) == len(labelled) == 1 else "")
         )
     if own.coding is None and not names_by_value(dataset) and len(known_coding(dataset).label_map) > 2:
         raise UserError(

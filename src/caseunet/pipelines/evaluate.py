@@ -28,6 +28,7 @@ from caseunet.pipelines.references import (
     named_by,
     open_references,
     pairs_of,
+    warn_of_structures,
     with_grids,
 )
 from caseunet.pipelines.shared_classes import SharedClasses, share_classes
@@ -149,7 +150,7 @@ def evaluate(
             cases=len(scope),
             not_asked=() if ranges is not None else tuple(sorted(set(truth.labelled) - set(scope))),
             only_reference=shared.only_reference,
-            notes=tuple(filter(None, (remark, *shared.notes, _left_out(cases)))),
+            notes=tuple(filter(None, (remark, *shared.notes, warn_of_structures(truth), _left_out(cases)))),
             ranked=chosen.ranked,
             chief=tuple(chosen.chief),
             models=tuple(

@@ -7,8 +7,9 @@ from pathlib import Path
 from caseunet.errors import UserError
 from caseunet.sources.names import IMAGE_WORDS, MASK_WORDS
 
+_BIDS_WORDS = r"(?:t1w|t2w|flair|bold|probseg)"
 PREDICTION_WORDS = r"(?:pred|preds|predicted|prediction|predictions|output|out|result|inference|auto|manual|ref|truth)"
-_WORDS = rf"(?:{MASK_WORDS}|{IMAGE_WORDS}|{PREDICTION_WORDS})"
+_WORDS = rf"(?:{MASK_WORDS}|{IMAGE_WORDS}|{PREDICTION_WORDS}|{_BIDS_WORDS})"
 _BEFORE = re.compile(rf"^{_WORDS}[-_. ]+(?=.)", re.IGNORECASE)
 _BEHIND = re.compile(rf"(?<=.)[-_. ]+{_WORDS}$", re.IGNORECASE)
 _CHANNEL = re.compile(r"(?<=.)_0000$")

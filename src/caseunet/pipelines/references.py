@@ -9,11 +9,12 @@ from caseunet.config import PrepareConfig
 from caseunet.errors import UserError
 from caseunet.evaluation.evaluator import Pair, Reference
 from caseunet.io import dicom, images, itk
-from caseunet.io.geometry import in_plane
+from caseunet.io.geometry import distance_in_voxels, in_plane, is_identity
 from caseunet.pipelines.audit import alone, with_coding
 from caseunet.pipelines.candidates import Candidate, open_masks, reader
 from caseunet.pipelines.shared_classes import SharedClasses, Table, is_unnamed, named_by_predictions, values_text
 from caseunet.sources import Layout, SourceCase, SourceDataset, masks, matching, open_source
+from caseunet.sources.class_files import SAME_PLACE
 from caseunet.sources.described import DESCRIPTION
 from caseunet.sources.dicom import DICOM
 from caseunet.sources.layout import files_below
@@ -29,6 +30,9 @@ from caseunet.sources.masks import (
 from caseunet.sources.planes import choose_plane, cut_layout
 from caseunet.sources.reading import check_repairs, known_coding, read_placed_mask, to_ids
 from caseunet.types import Geometry, LabelCoding, LabelMap, PlaneRule, Ranges
+
+MIN_STRUCTURES = 3
+"""Masks on one grid from which on they may be structures of one scan."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +173,24 @@ def cut_references(truth: References, candidates: Sequence[Candidate], config: P
     if plane is None:
         plane = choose_plane("auto", truth.layout, truth.dataset, config.workers)[0]
     return replace(truth, layout=cut_layout(truth.layout, plane), plane=plane)
+
+
+def warn_of_structures(truth: References) -> str:
+    """A remark where masks alone, a file each, lie all on one grid: they may be structures of one scan; else ""."""
+    cases = truth.dataset.labelled
+    alone = all(len(case.label) == 1 and images.is_volume(case.label[0]) for case in cases)
+    if truth.has_images or truth.named or len(cases) < MIN_STRUCTURES or not alone or len(truth.label_map) != 2:
+        return ""
+    first = images.read_geometry(cases[0].label[0])
+    if first.affine is None or is_identity(first):
+        return ""
+    grids = (images.read_geometry(case.label[0]) for case in cases[1:])
+    if not all(grid.shape == first.shape and distance_in_voxels(first, grid) < SAME_PLACE for grid in grids):
+        return ""
+    return (
+        f"The {len(cases)} references lie on one grid, and each is scored as a case. If they are structures of one scan, "
+        "put them into a folder for the case, such as case_1/liver.nii.gz, on both sides."
+    )
 
 
 def pairs_of(

@@ -17,7 +17,7 @@ PART_WORDS = {
     **dict.fromkeys(("test", "testing", "ts"), "test"),
 }
 PARTS = set(PART_WORDS) - {"tr", "ts", "dev"}
-MASK_WORDS = r"(?:masks?|labels?|lbl|segs?|segmentations?|gts?|groundtruth|annotations?|annot|manual|truth)"
+MASK_WORDS = r"(?:dseg|masks?|labels?|lbl|segs?|segmentations?|gts?|groundtruth|annotations?|annot|manual|truth)"
 IMAGE_WORDS = r"(?:images?|imaging|img|volume|vol|scan|frame|photo|input)"
 
 _OF_IMAGES = (

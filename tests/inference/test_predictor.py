@@ -88,9 +88,7 @@ def test_bad_inputs_are_named(predictor: Predictor, lits_bundle: Bundle, tmp_pat
     raster.write_image(tmp_path / "rgb.png", np.zeros((40, 40, 3), np.uint8))
     with pytest.raises(UserError, match="rgb.png: an image file holds no Hounsfield units"):
         predictor.predict(tmp_path / "rgb.png")
-    with pytest.raises(
-        UserError, match=r"\(2, 3, 4, 5\): expected \(H, W\)\. More axes do not tell which way"
-    ):
+    with pytest.raises(UserError, match=r"\(2, 3, 4, 5\): expected \(H, W\)\. More axes do not tell which way"):
         predictor.predict(np.zeros((2, 3, 4, 5)))
     with pytest.raises(UserError, match='no engine "tensorflow"'):
         Predictor(lits_bundle, engine="tensorflow")

@@ -188,8 +188,8 @@ def warn_of_structures(truth: References) -> str:
     if not all(grid.shape == first.shape and distance_in_voxels(first, grid) < SAME_PLACE for grid in grids):
         return ""
     return (
-        f"The {len(cases)} references lie on one grid, and each is scored as a case. If they are structures of one scan, "
-        "put them into a folder for the case, such as case_1/liver.nii.gz, on both sides."
+        f"The {len(cases)} references lie on one grid, and each is scored as a case. If they are structures of one "
+        "scan, put them into a folder for the case, such as case_1/liver.nii.gz, on both sides."
     )
 
 

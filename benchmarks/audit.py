@@ -15,10 +15,10 @@ from pathlib import Path
 
 import psutil
 
+from caseunet.commands.audit import examine
 from caseunet.config import PrepareConfig
-from caseunet.pipelines.audit import examine
+from caseunet.datasets.generate import write_lits
 from caseunet.progress import Display
-from caseunet.sources.generate import write_lits
 
 WORKERS = (0, 1, 2)
 

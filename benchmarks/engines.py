@@ -33,11 +33,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from untrained import AUTHORS, save_untrained
 
 from caseunet.bundle import Bundle, load_bundle
+from caseunet.commands.export import CALIBRATION_SLICES, SLICES, samples
+from caseunet.export.formats import Whole, write
 from caseunet.files import location
-from caseunet.inference.engines import run_openvino
-from caseunet.inference.exported import Whole, write
-from caseunet.inference.exports import runner
-from caseunet.pipelines.export import CALIBRATION_SLICES, SLICES, samples
+from caseunet.prediction.backends import run_openvino
+from caseunet.prediction.exports import runner
 
 KINDS = (
     ("openvino", "32"),

@@ -24,10 +24,10 @@ import numpy as np
 import psutil
 from distances import SHAPE, SPACING, lesions, organ
 
+from caseunet.datasets.lits import CODING
 from caseunet.evaluation.evaluator import Pair, Predicted, Reference, score
 from caseunet.evaluation.protocols import PROTOCOLS
 from caseunet.evaluation.protocols.base import Options
-from caseunet.sources.lits import CODING
 from caseunet.types import Geometry
 
 

@@ -26,12 +26,12 @@ from pydicom.misc import is_dicom
 from pydicom.pixels import apply_rescale, pixel_array
 from untrained import save_untrained
 
+from caseunet.commands.audit import examine
+from caseunet.commands.predict import predict
 from caseunet.config import ModelConfig, PrepareConfig
 from caseunet.errors import UserError
-from caseunet.inference.predictor import read_picture
-from caseunet.pipelines.audit import examine
-from caseunet.pipelines.inputs import find_inputs
-from caseunet.pipelines.predict import predict
+from caseunet.prediction.inputs import find_inputs
+from caseunet.prediction.predictor import read_picture
 from caseunet.progress import Display
 from caseunet.types import Modality, Preprocessing
 

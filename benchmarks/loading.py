@@ -21,15 +21,15 @@ import psutil
 import torch
 from lightning_fabric import Fabric
 
+from caseunet.commands.prepare import prepare
 from caseunet.config import AugmentConfig, DataConfig, load_config
 from caseunet.data import loader
 from caseunet.data.augmentation import draw, resolve
 from caseunet.data.loader import Batch, plan_preprocessing
 from caseunet.data.store import Prepared
+from caseunet.datasets.generate import write_lits
 from caseunet.losses import create_loss
 from caseunet.models import create_model
-from caseunet.pipelines.prepare import prepare
-from caseunet.sources.generate import write_lits
 from caseunet.training.batch import prepare_batch
 
 BATCH = 2

@@ -51,12 +51,12 @@ import psutil
 import torch
 from untrained import AUTHORS, LABELS, save_untrained
 
+from caseunet.commands.export import export
 from caseunet.config import load_config
 from caseunet.data.grid import BODY, body_box
+from caseunet.datasets.generate.drawings import draw_patient, oriented
 from caseunet.files import write_json
 from caseunet.io.nifti import read_volume
-from caseunet.pipelines.export import export
-from caseunet.sources.generate.drawings import draw_patient, oriented
 
 DATASET = "Dataset901_Prediction"
 BASE = "nnU-Net 2d"

@@ -28,12 +28,12 @@ import nibabel as nib
 import numpy as np
 import psutil
 
+from caseunet.commands.audit import examine
+from caseunet.commands.prepare import prepare
 from caseunet.config import load_config
 from caseunet.data.store import Prepared
-from caseunet.pipelines.audit import examine
-from caseunet.pipelines.prepare import prepare
+from caseunet.datasets.generate import write_endovis2018, write_lits
 from caseunet.progress import Display
-from caseunet.sources.generate import write_endovis2018, write_lits
 
 COPIES = 4
 

@@ -45,15 +45,15 @@ from matplotlib.figure import Figure
 from scipy import ndimage
 
 from caseunet.bundle import add_validation, load_bundle
+from caseunet.commands.predict import predict
 from caseunet.data.store import Prepared
-from caseunet.evaluation.figures import to_png
 from caseunet.files import write_json
-from caseunet.inference.predictor import Predictor
-from caseunet.pipelines.calibration import learn_quality
-from caseunet.pipelines.predict import predict
-from caseunet.pipelines.predictions import PredictionsInfo
+from caseunet.prediction.predictor import Predictor
+from caseunet.prediction.store import PredictionsInfo
 from caseunet.progress import Display
+from caseunet.reporting.figures import to_png
 from caseunet.types import Fold
+from caseunet.validation.calibration import learn_quality
 
 KINDS = (
     *("as it is", "noise ½", "noise 2", "flipped slices", "flipped rows", "flipped columns"),

@@ -24,9 +24,9 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from caseunet.bundle import load_bundle
+from caseunet.commands.prepare import prepare
 from caseunet.config import load_config
-from caseunet.pipelines.prepare import prepare
-from caseunet.sources.generate import write_lits
+from caseunet.datasets.generate import write_lits
 from caseunet.training.checkpoint import Checkpoints
 
 

@@ -27,11 +27,11 @@ import pandas as pd
 import psutil
 import torch
 
+from caseunet.commands.models import highest_memory
+from caseunet.commands.prepare import prepare
+from caseunet.commands.train import train
 from caseunet.config import load_config
-from caseunet.pipelines.models import highest_memory
-from caseunet.pipelines.prepare import prepare
-from caseunet.pipelines.train import train
-from caseunet.sources.generate import write_lits
+from caseunet.datasets.generate import write_lits
 
 SETTINGS = {
     "32": {"precision": "32"},

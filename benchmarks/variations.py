@@ -28,10 +28,10 @@ from typing import Any
 
 import torch
 
+from caseunet.commands import train as pipeline
 from caseunet.config import load_config
 from caseunet.data.loader import plan_patch_size
 from caseunet.data.store import Prepared
-from caseunet.pipelines import train as pipeline
 
 COMMON = {"fusion_kernel_size": 1, "attention": "spatial", "norm": "instance", "attention_residual": True}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from caseunet.pipelines.case_study import read_report
+from caseunet.commands.report import read_report
 
 INK, FAINT, IOU, DICE = "#22303c", "#d5dbe1", "#c98a2b", "#2f6db0"
 

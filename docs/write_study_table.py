@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
-from caseunet.evaluation.study import ALL, StudySummary
-from caseunet.evaluation.study_tables import cost_of, ranking, shown_structures, standings
 from caseunet.files import read_model
+from caseunet.reporting.study_tables import cost_of, ranking, shown_structures, standings
+from caseunet.studies.summary import ALL, StudySummary
 
 
 def main(path: Path) -> None:

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from caseunet.sources import generate
+from caseunet.datasets import generate
 
 WRITERS = {
     "lits": generate.write_lits,

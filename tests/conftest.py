@@ -11,11 +11,11 @@ import pytest
 
 from caseunet.bundle import Bundle
 from caseunet.cli import main
+from caseunet.commands.prepare import prepare
+from caseunet.commands.train import train
 from caseunet.config import Config, load_config
 from caseunet.data.store import Prepared
-from caseunet.pipelines.prepare import prepare
-from caseunet.pipelines.train import train
-from caseunet.sources.generate import write_endovis2018, write_lits
+from caseunet.datasets.generate import write_endovis2018, write_lits
 
 TINY = {
     "model.arguments.widths": [4, 6, 8],

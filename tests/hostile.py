@@ -38,7 +38,7 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from caseunet.sources.generate.series import segmentation, series
+from caseunet.datasets.generate.series import segmentation, series
 from tests.io import test_video as videos
 from tests.io.test_archive import DEFLATED, Part, deflated, huge, zip_of
 

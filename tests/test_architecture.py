@@ -8,6 +8,8 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "caseunet"
 
 BASE = {"config", "errors", "files", "progress", "registry", "types", "workers"}
+READING = BASE | {"io", "imaging", "metrics"}
+STORED = READING | {"bundle", "data", "datasets", "models", "losses"}
 ALLOWED: dict[str, set[str]] = {
     # level 0
     "errors": set(),
@@ -19,24 +21,31 @@ ALLOWED: dict[str, set[str]] = {
     "workers": {"errors"},
     # level 1
     "io": BASE,
-    "bundle": BASE,
     "imaging": BASE,
-    # level 2
-    "sources": BASE | {"io", "imaging"},
-    "data": BASE | {"imaging"},
+    "metrics": BASE,
+    # level 2: what is on disk, and what is computed; each by itself
+    "datasets": READING,
+    "data": READING,
+    "bundle": BASE,
     "models": BASE,
     "losses": BASE,
-    "metrics": BASE,
+    "quality": READING | {"bundle", "data.transforms"},
     # level 3
-    "training": BASE | {"models", "losses", "metrics", "data"},
-    "inference": BASE | {"models", "bundle", "io", "data.transforms", "data.grid"},
-    "evaluation": BASE | {"metrics", "io"},
+    "training": STORED,
+    "prediction": STORED | {"quality"},
+    "evaluation": READING | {"datasets", "prediction.store"},
     # level 4
-    "pipelines": BASE
-    | {"io", "bundle", "sources", "data", "models", "losses", "metrics", "training", "inference", "evaluation"},
-    # level 5
-    "terminal": {"progress", "pipelines"},
-    "cli": BASE | {"pipelines", "terminal"},
+    "validation": STORED | {"quality", "prediction"},
+    "export": STORED | {"prediction"},
+    "studies": STORED | {"evaluation", "training"},
+    # level 5: reads the results of all below
+    "reporting": STORED | {"quality", "prediction", "evaluation", "studies"},
+    # level 6
+    "commands": STORED
+    | {"quality", "training", "prediction", "evaluation", "validation", "export", "studies", "reporting"},
+    # level 7
+    "terminal": {"progress", "reporting"},
+    "cli": BASE | {"commands", "prediction", "studies", "terminal"},
     "__main__": {"cli"},
 }
 THIRD_PARTY_BANNED = {"torchvision": "cannot be imported where this is tested", "pickle": "weights are safetensors"}
@@ -84,10 +93,10 @@ def test_imports_go_down_only(path: Path) -> None:
     [
         ("models", "from caseunet.training.loop import fit"),
         ("losses", "from caseunet.models import create_model"),
-        ("evaluation", "def late():\n    from caseunet.inference.predictor import Predictor"),
-        ("inference", "from caseunet.data.store import Prepared"),
-        ("io", "import caseunet.pipelines.predict"),
-        ("data", "from caseunet import sources"),
+        ("evaluation", "def late():\n    from caseunet.prediction.predictor import Predictor"),
+        ("prediction", "from caseunet.training.loop import fit"),
+        ("io", "import caseunet.commands.predict"),
+        ("data", "from caseunet import training"),
         ("cli", "from caseunet.training.loop import fit"),
         ("models", "import torchvision"),
     ],

@@ -22,7 +22,7 @@ from caseunet.bundle.card import licence_name
 from caseunet.bundle.folder import MOST_DESCRIPTION
 from caseunet.bundle.info import FORMAT, bundle_schema
 from caseunet.files import content_hash
-from caseunet.pipelines.python_predictor import Predictor
+from caseunet.prediction.python_predictor import Predictor
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from caseunet.sources import generate
+from caseunet.datasets import generate
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["tutorial", *sorted(f"how-to/{page.stem}" for page in (ROOT / "docs" / "how-to").glob("*.md"))]

@@ -2,9 +2,9 @@
 
 import pytest
 
-from caseunet.inference.quality import CaseQuality, MaskLevel
-from caseunet.pipelines.predict import look_first
-from caseunet.pipelines.predictions import PredictedCase, PredictionsInfo
+from caseunet.commands.predict import look_first
+from caseunet.prediction.store import PredictedCase, PredictionsInfo
+from caseunet.quality.judgement import CaseQuality, MaskLevel
 from caseunet.terminal import console, print_first_looks
 from caseunet.types import Label, LabelMap
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from caseunet import models
     from caseunet.bundle import Bundle, load_bundle
+    from caseunet.commands.audit import audit
+    from caseunet.commands.evaluate import evaluate
+    from caseunet.commands.predict import predict
+    from caseunet.commands.prepare import prepare
+    from caseunet.commands.train import train
     from caseunet.config import Config, load_config
     from caseunet.errors import UserError
     from caseunet.models import create_model, list_models
-    from caseunet.pipelines.audit import audit
-    from caseunet.pipelines.evaluate import evaluate
-    from caseunet.pipelines.predict import predict
-    from caseunet.pipelines.prepare import prepare
-    from caseunet.pipelines.python_predictor import Predictor, Segmentation
-    from caseunet.pipelines.train import train
+    from caseunet.prediction.python_predictor import Predictor, Segmentation
 
 __version__ = version("caseunet")
 
@@ -40,18 +40,18 @@ __all__ = [
 _HOMES = {
     "Bundle": "bundle",
     "Config": "config",
-    "Predictor": "pipelines.python_predictor",
-    "Segmentation": "pipelines.python_predictor",
+    "Predictor": "prediction.python_predictor",
+    "Segmentation": "prediction.python_predictor",
     "UserError": "errors",
-    "audit": "pipelines.audit",
+    "audit": "commands.audit",
     "create_model": "models",
-    "evaluate": "pipelines.evaluate",
+    "evaluate": "commands.evaluate",
     "list_models": "models",
     "load_bundle": "bundle",
     "load_config": "config",
-    "predict": "pipelines.predict",
-    "prepare": "pipelines.prepare",
-    "train": "pipelines.train",
+    "predict": "commands.predict",
+    "prepare": "commands.prepare",
+    "train": "commands.train",
 }
 
 

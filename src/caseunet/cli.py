@@ -115,7 +115,7 @@ def demo(
     overwrite: Overwrite = False,
 ) -> None:
     """Run the whole way on a real CT volume: prepare, train, predict, evaluate, report."""
-    from caseunet.pipelines.demo import demo as run_demo
+    from caseunet.commands.demo import demo as run_demo
 
     result = run_demo(out, minutes, seed, synthetic, overwrite, TerminalDisplay(console))
     print_numbers(result.evaluation.summary)
@@ -140,7 +140,7 @@ def prepare(
     overwrite: Overwrite = False,
 ) -> None:
     """Audit a raw data set, and write it as a prepared data set with its splits."""
-    from caseunet.pipelines.prepare import prepare as run_prepare
+    from caseunet.commands.prepare import prepare as run_prepare
 
     options = {"prepare.format": format, "prepare.plan": plan, "prepare.split": split}
     resolved = _resolve(config, recipe, settings, options)
@@ -167,7 +167,7 @@ def show(
     overwrite: Overwrite = False,
 ) -> None:
     """Draw slices of a prepared data set as a network sees them in training: as loaded, and as augmented."""
-    from caseunet.pipelines.show import show as run_show
+    from caseunet.commands.preview import show as run_show
 
     if cases < 1 or slices < 1:
         raise UserError("--cases and --slices must be at least 1.")
@@ -192,7 +192,7 @@ def audit(
     overwrite: Overwrite = False,
 ) -> None:
     """Read a raw data set once and tell what is wrong with it. Exit status 1 if there are errors."""
-    from caseunet.pipelines.audit import audit as run_audit
+    from caseunet.commands.audit import audit as run_audit
 
     options = {"prepare.format": format, "prepare.plan": plan, "prepare.split": split}
     resolved = _resolve(config, None, settings, options)
@@ -264,9 +264,9 @@ def train(
     if print_config:
         print(to_yaml(resolved), end="")
         return
-    from caseunet.pipelines.cross_validation import cross_validate
-    from caseunet.pipelines.train import is_first_process
-    from caseunet.pipelines.train import train as run_train
+    from caseunet.commands.cross_validation import cross_validate
+    from caseunet.commands.train import is_first_process
+    from caseunet.commands.train import train as run_train
 
     console.quiet = not is_first_process()
     data = None if prepared is None else location(prepared)
@@ -352,10 +352,10 @@ def predict(
     An image that cannot be segmented is reported and the others go on; the exit status is then 2. Where the bundle
     knows, each case comes with a predicted Dice, and unusual cases are named to be looked at first.
     """
-    from caseunet.pipelines.predict import dry_run as run_dry
-    from caseunet.pipelines.predict import predict as run_predict
-    from caseunet.pipelines.predictions import is_unfinished
-    from caseunet.pipelines.promise import parsed_size
+    from caseunet.commands.predict import dry_run as run_dry
+    from caseunet.commands.predict import predict as run_predict
+    from caseunet.prediction.resources import parsed_size
+    from caseunet.prediction.store import is_unfinished
 
     if not inputs:
         raise UserError("Nothing to segment: name at least one image or folder after the bundle.")
@@ -453,7 +453,7 @@ def evaluate(
 
     A case without a usable prediction counts as an empty mask. Every number says how it was counted.
     """
-    from caseunet.pipelines.evaluate import evaluate as run_evaluate
+    from caseunet.commands.evaluate import evaluate as run_evaluate
 
     reading = _resolve(config, None, settings, {"prepare.format": format, "prepare.plan": plan}).prepare
     result = run_evaluate(
@@ -501,8 +501,8 @@ def report(
     ] = False,
 ) -> None:
     """Print the numbers of a report again, or draw a case study from it: a figure fit for a paper."""
-    from caseunet.pipelines.case_study import case_study as run_case_study
-    from caseunet.pipelines.case_study import read_report
+    from caseunet.commands.report import case_study as run_case_study
+    from caseunet.commands.report import read_report
 
     if not case_study:
         if cases:
@@ -553,7 +553,7 @@ def compare(
     Same splits, budget, augmentation and choice of weights; scored in source geometry; paired tests over patients with
     Holm's correction, beside the noise of the seeds. Stopped at any moment, --resume goes on.
     """
-    from caseunet.pipelines.study_design import Design, predictions_of, variants_of
+    from caseunet.studies.design import Design, predictions_of, variants_of
 
     variants = variants_of(models, config, _study_overrides(settings, minutes, steps))
     design = Design(variants, seeds, folds, protocol, predictions=predictions_of(predictions))
@@ -579,8 +579,8 @@ def ablate(
     overwrite: Overwrite = False,
 ) -> None:
     """Take CASe-UNet apart, one part at a time: scales, levels, attention, loss terms, class weights."""
-    from caseunet.pipelines.ablate import ablations
-    from caseunet.pipelines.study_design import Design
+    from caseunet.commands.ablate import ablations
+    from caseunet.studies.design import Design
 
     variants = ablations(recipe, config, _study_overrides(settings, minutes, steps))
     design = Design(variants, seeds, folds, protocol, "Ablation of CASe-UNet")
@@ -605,7 +605,7 @@ def export(
     overwrite: Overwrite = False,
 ) -> None:
     """Write a bundle for ONNX Runtime, OpenVINO or torch.export, checked against PyTorch; or as a zip, or for MONAI."""
-    from caseunet.pipelines.export import export as run_export
+    from caseunet.commands.export import export as run_export
 
     out = out or Path("bundle.zip" if format == "zip" else f"export-{format}")
     place = location(data) if data is not None else None
@@ -633,7 +633,7 @@ def info(
     """Check that a bundle is whole and show its model card: data, recipe, scores, input, limits."""
     from rich.markdown import Markdown
 
-    from caseunet.pipelines.info import describe
+    from caseunet.commands.info import describe
 
     found = describe(bundle)
     if as_json:
@@ -665,8 +665,8 @@ def import_author(
     overwrite: Overwrite = False,
 ) -> None:
     """Make a bundle from weights of the author's Keras network, of either fusion size. No Keras is needed."""
-    from caseunet.pipelines.import_author import described
-    from caseunet.pipelines.import_author import import_author as run_import
+    from caseunet.commands.import_weights import described
+    from caseunet.commands.import_weights import import_author as run_import
 
     names = () if labels is None else tuple(name.strip() for name in labels.split(","))
     bundle = run_import(file, out, modality, names, window, size, overwrite, TerminalDisplay(console))
@@ -689,7 +689,7 @@ def models(
     """List the networks: what they are, their parameters, multiply-adds, and on request what they cost here."""
     if training and not measure:
         raise UserError("--training says what --measure measures: give both.")
-    from caseunet.pipelines.models import describe_models
+    from caseunet.commands.models import describe_models
 
     table = Table("name", "what it is", box=None, pad_edge=False)
     for column in ("parameters", "GMAC", *(("ms", "images/s", "peak MiB") if measure else ())):
@@ -716,7 +716,7 @@ def models(
 @app.command
 def doctor() -> None:
     """Say what this machine has and whether anything will be in the way."""
-    from caseunet.pipelines.doctor import examine
+    from caseunet.commands.doctor import examine
 
     findings = examine()
     signs = {"ok": "[green]✓[/green]", "note": "[yellow]![/yellow]", "problem": "[red]✗[/red]"}
@@ -766,7 +766,7 @@ def _study_overrides(settings: tuple[str, ...], minutes: float | None, steps: in
 
 
 def _study(prepared: str, design: Any, out: Path, raw: Path | None, overwrite: bool, resume: bool, jobs: int) -> None:
-    from caseunet.pipelines.compare import compare as run_compare
+    from caseunet.commands.compare import compare as run_compare
 
     display = TerminalDisplay(console)
     try:

@@ -24,7 +24,7 @@ class Stage:
 
 
 class Display:
-    """Shows nothing. The pipelines take this by default, so that they can be called from any program."""
+    """Shows nothing. The commands take this by default, so that they can be called from any program."""
 
     def say(self, text: str, style: str = "") -> None:
         """A line that stays on the screen; ``style`` is one of rich's, "bold" or "yellow"."""

@@ -235,7 +235,7 @@ def print_study(summary: Any) -> None:
 
 def print_findings(found: Any) -> None:
     """A row for each kind of finding: its level, how many, and the first of them."""
-    from caseunet.pipelines.audit_page import title_of
+    from caseunet.reporting.audit_page import title_of
 
     styles = {"error": "bold red", "warning": "yellow", "note": "cyan"}
     table = Table("", "finding", "", "the first of them", box=None, pad_edge=False)

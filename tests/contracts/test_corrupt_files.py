@@ -17,9 +17,9 @@ import pytest
 import SimpleITK
 from PIL import Image
 
+from caseunet.datasets import generate
 from caseunet.errors import UserError
 from caseunet.io import dicom, images
-from caseunet.sources import generate
 from caseunet.types import Geometry
 from caseunet.workers import LostWorkerError, run_all
 

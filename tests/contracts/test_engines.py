@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from caseunet import UserError, create_model
-from caseunet.inference import engines
+from caseunet.prediction import backends
 from tests.contracts.test_models import TINY
 
 SIZES = ((1, 64, 64), (3, 96, 160), (2, 77, 50))
@@ -24,7 +24,7 @@ def model(create: Any) -> Any:
     return create().eval()
 
 
-def assert_same(network: Any, run: engines.Network, most: float) -> None:
+def assert_same(network: Any, run: backends.Network, most: float) -> None:
     for B, H, W in SIZES:
         x = torch.randn(B, 1, H, W)
         with torch.no_grad():
@@ -36,9 +36,9 @@ def test_openvino_gives_torchs_logits(create: Any) -> None:
     network = model(create)
     if type(network).__name__ == "SwinUNETR":  # its windows are cut at the size that it was written down at
         with pytest.raises(UserError, match="cannot be written down for any size"):
-            engines.prepared(network, "openvino", "32")
+            backends.prepared(network, "openvino", "32")
         return
-    assert_same(network, engines.prepared(network, "openvino", "32"), most=5e-3 if has_batch_norm(network) else 5e-4)
+    assert_same(network, backends.prepared(network, "openvino", "32"), most=5e-3 if has_batch_norm(network) else 5e-4)
 
 
 def has_batch_norm(network: Any) -> bool:
@@ -49,7 +49,7 @@ def has_batch_norm(network: Any) -> bool:
 @pytest.mark.parametrize("name", ["case_unet", "unet"])
 def test_onnx_gives_torchs_logits(name: str) -> None:
     network = model(partial(create_model, name, 1, 3, widths=(3, 4), norm="instance"))
-    assert_same(network, engines.prepared(network, "onnx", "32"), most=5e-4)
+    assert_same(network, backends.prepared(network, "onnx", "32"), most=5e-4)
 
 
 SIGNALLED = """
@@ -58,7 +58,7 @@ from torch import nn
 from caseunet.inference import engines
 
 def network():
-    return engines.run_openvino(engines.to_openvino(nn.Conv2d(1, 2, 3, padding=1).eval(), 1, (32, 32)), "32")
+    return backends.run_openvino(backends.to_openvino(nn.Conv2d(1, 2, 3, padding=1).eval(), 1, (32, 32)), "32")
 
 signal.signal(signal.SIGUSR1, lambda number, frame: print("heard"))
 held = [network(), network()]
@@ -82,21 +82,21 @@ def test_signals_are_heard_after_openvino_networks_are_gone() -> None:
 
 def test_auto_takes_openvino_on_a_cpu_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
-    assert engines.chosen("auto", cpu) == "openvino"
-    assert engines.chosen("auto", cuda) == "torch"
-    monkeypatch.setattr(engines, "find_spec", lambda name: None)
-    assert engines.chosen("auto", cpu) == "torch"
+    assert backends.chosen("auto", cpu) == "openvino"
+    assert backends.chosen("auto", cuda) == "torch"
+    monkeypatch.setattr(backends, "find_spec", lambda name: None)
+    assert backends.chosen("auto", cpu) == "torch"
     with pytest.raises(UserError, match="openvino computes on the CPU here"):
-        engines.chosen("openvino", cuda)
+        backends.chosen("openvino", cuda)
 
 
 def test_what_an_engine_cannot_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     network = model(partial(create_model, "unet", 1, 3, widths=(3, 4)))
     with pytest.raises(UserError, match="computes in float32 on CPUs"):
-        engines.prepared(network, "onnx", "bf16")
+        backends.prepared(network, "onnx", "bf16")
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(UserError, match=r"openvino is not installed. Install caseunet\[openvino\]"):
-        engines.prepared(network, "openvino", "32")
+        backends.prepared(network, "openvino", "32")
     network.forward = lambda x: x if x.sum() > 0 else -x
     with pytest.raises(UserError, match="UNet cannot be exported"):
-        engines.to_program(network, 1, (64, 96))
+        backends.to_program(network, 1, (64, 96))

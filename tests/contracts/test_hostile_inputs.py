@@ -15,10 +15,10 @@ import pytest
 import torch
 
 from caseunet.bundle import Architecture, save_bundle
+from caseunet.commands.predict import predict
 from caseunet.errors import UserError
 from caseunet.models import create_model
-from caseunet.pipelines.predict import predict
-from caseunet.pipelines.predictions import read_predictions
+from caseunet.prediction.store import read_predictions
 from caseunet.types import Label, LabelMap, Preprocessing
 from caseunet.workers import LostWorkerError, run_all
 from tests import hostile

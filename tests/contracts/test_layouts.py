@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from caseunet.commands.audit import Examination, examine
+from caseunet.commands.prepare import prepare
 from caseunet.config import LAYOUTS, PrepareConfig
+from caseunet.datasets import SOURCES, find_layout, generate
+from caseunet.datasets.reading import read_labels
 from caseunet.errors import UserError
-from caseunet.pipelines.audit import Examination, examine
-from caseunet.pipelines.prepare import prepare
 from caseunet.progress import Display
-from caseunet.sources import SOURCES, find_layout, generate
-from caseunet.sources.reading import read_labels
 
 WRITERS: dict[str, Callable[[Path], None]] = {
     "lits": lambda folder: generate.write_lits(folder, patients=4, shape=(8, 48, 40)),

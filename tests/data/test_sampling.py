@@ -16,8 +16,8 @@ from caseunet.data.intensities import Intensities
 from caseunet.data.loader import Batch, batches, plan_preprocessing
 from caseunet.data.sampling import Sample, SliceSampler
 from caseunet.data.store import DatasetInfo, Prepared
+from caseunet.datasets.lits import CODING
 from caseunet.errors import UserError
-from caseunet.sources.lits import CODING
 from caseunet.types import Grid
 
 

@@ -107,7 +107,7 @@ def test_the_demo_on_made_up_patients(cli: Run, tmp_path: Path) -> None:
 
 
 def test_the_demo_s_volume_is_lits_117(cli: Run, tmp_path: Path) -> None:
-    demo = pytest.importorskip("caseunet.pipelines.demo")
+    demo = pytest.importorskip("caseunet.commands.demo")
     if demo.find_spec(demo.PACKAGE) is None:
         pytest.skip("the package with LiTS volume 117 is not installed")
     demo.write_volume_117(tmp_path)
@@ -123,7 +123,7 @@ def test_the_demo_s_volume_is_lits_117(cli: Run, tmp_path: Path) -> None:
 def test_without_the_volume_the_demo_offers_made_up_patients(
     cli: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("caseunet.pipelines.demo.find_spec", lambda name: None)
+    monkeypatch.setattr("caseunet.commands.demo.find_spec", lambda name: None)
     status, _, err = cli("demo", "--out", tmp_path / "demo")
     assert status == 2
     assert "caseunet demo --synthetic" in err

@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from caseunet.commands.evaluate import evaluate
+from caseunet.commands.prepare import prepare
+from caseunet.commands.train import train
 from caseunet.config import Config, PrepareConfig
-from caseunet.pipelines.evaluate import evaluate
-from caseunet.pipelines.prepare import prepare
-from caseunet.pipelines.train import train
-from caseunet.sources.generate import write_folder, write_lits
+from caseunet.datasets.generate import write_folder, write_lits
 from caseunet.types import IGNORE
 
 

@@ -24,11 +24,11 @@ import SimpleITK
 import torch
 from PIL import Image
 
+from caseunet.commands import predict as pipeline
+from caseunet.datasets.generate.series import series
 from caseunet.io import video
-from caseunet.pipelines import predict as pipeline
-from caseunet.pipelines.predictions import JOURNAL
-from caseunet.sources.generate.series import series
-from tests.inference.test_round_trips import CLASSES, CT, GREY, PLACES, RGB, brightness_bundle, laid, read, save
+from caseunet.prediction.store import JOURNAL
+from tests.prediction.test_round_trips import CLASSES, CT, GREY, PLACES, RGB, brightness_bundle, laid, read, save
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -213,8 +213,8 @@ import json, os, signal, sys
 from pathlib import Path
 import torch
 from caseunet.cli import main
-from caseunet.pipelines import predict
-from caseunet.pipelines.predictions import Journal
+from caseunet.commands import predict
+from caseunet.prediction.store import Journal
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
@@ -721,7 +721,7 @@ def test_real_mr_volumes(cli: Run, real_data: Callable[[str], Path], tmp_path: P
 def test_ctrl_c_keeps_what_is_done(
     cli: Run, bundle: Path, four: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from caseunet.pipelines import predict as verb
+    from caseunet.commands import predict as verb
 
     real, calls = verb.predict_case, []
 

@@ -13,13 +13,13 @@ import SimpleITK
 from nibabel import orientations
 from PIL import Image
 
+from caseunet.commands.evaluate import Evaluation, evaluate
+from caseunet.commands.report import case_study
+from caseunet.datasets.coding import coding_of
+from caseunet.datasets.generate.series import series
 from caseunet.errors import UserError
 from caseunet.io import dicom, images
 from caseunet.io.dicom_seg import Algorithm, write_segmentation
-from caseunet.pipelines.case_study import case_study
-from caseunet.pipelines.evaluate import Evaluation, evaluate
-from caseunet.sources.coding import coding_of
-from caseunet.sources.generate.series import series
 
 AFFINE = np.diag([-2.0, -1.0, 5.0, 1.0])
 NAMES = ("background", "liver", "spleen", "tumour")

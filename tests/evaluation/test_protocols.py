@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from monai.metrics import DiceMetric, HausdorffDistanceMetric, MeanIoU, SurfaceDiceMetric, SurfaceDistanceMetric
 from scipy.ndimage import gaussian_filter
 
+from caseunet.datasets.coding import coding_of
+from caseunet.datasets.lits import CODING
 from caseunet.errors import UserError
 from caseunet.evaluation.evaluator import Pair, Predicted, Reference, score
 from caseunet.evaluation.protocols import PROTOCOLS
 from caseunet.evaluation.protocols.base import Options, Protocol, Unit
 from caseunet.evaluation.rows import BACKGROUND
 from caseunet.evaluation.summary import Number
-from caseunet.sources.coding import coding_of
-from caseunet.sources.lits import CODING
 from caseunet.types import IGNORE, Geometry, LabelMap, Ranges
 
 Spacing = tuple[float, float, float]

@@ -1,4 +1,4 @@
-"""DICOM files one by one; whole trees of them are in tests/sources/test_dicom.py."""
+"""DICOM files one by one; whole trees of them are in tests/datasets/test_dicom.py."""
 
 import gzip
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from nibabel.nicom import dicomwrappers
 from pydicom.sr.codedict import codes
 from pydicom.uid import JPEGLSLossless, RLELossless
 
+from caseunet.datasets.generate.series import segmentation, series
 from caseunet.errors import UserError
 from caseunet.io import dicom
 from caseunet.io.geometry import distance_in_voxels, to_canonical
-from caseunet.sources.generate.series import segmentation, series
 from caseunet.types import Geometry
 
 AFFINE = np.array([[-0.7, 0, 0, 20], [0, -0.8, 0, 10], [0, 0, 2.5, -400], [0, 0, 0, 1]])

@@ -16,9 +16,9 @@ from matplotlib.path import Path as Outline
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
 
+from caseunet.datasets.generate.series import segmentation, series
 from caseunet.errors import UserError
 from caseunet.io import dicom, dicom_masks
-from caseunet.sources.generate.series import segmentation, series
 from caseunet.types import Geometry
 
 COLUMNS, ROWS, SLICES = 9, 7, 4

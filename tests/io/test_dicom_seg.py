@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pydicom.sr.codedict import codes
 
+from caseunet.datasets.generate.series import series
 from caseunet.errors import UserError
 from caseunet.io import dicom, dicom_seg, itk
 from caseunet.io.dicom_seg import Algorithm, coded, write_segmentation
-from caseunet.sources.generate.series import series
 from caseunet.types import Geometry, Label, LabelMap, Mask
 
 COLUMNS, ROWS, SLICES = 6, 5, 4

@@ -12,11 +12,11 @@ import psutil
 import pytest
 import torch
 
+from caseunet.commands.train import train
 from caseunet.config import Config, TrainingConfig
 from caseunet.data.store import Prepared
 from caseunet.errors import UserError
 from caseunet.losses.dice import SoftDice, soft_dice_loss
-from caseunet.pipelines.train import train
 from caseunet.training.devices import OwnRanks, create_fabric, launch, sum_over_ranks
 from tests.training.test_loop import changed
 

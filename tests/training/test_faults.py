@@ -10,11 +10,11 @@ import torch
 import zarr
 
 from caseunet.bundle import load_bundle
+from caseunet.commands.prepare import prepare
+from caseunet.commands.train import train
 from caseunet.config import Config
 from caseunet.data.store import Prepared
 from caseunet.errors import UserError
-from caseunet.pipelines.prepare import prepare
-from caseunet.pipelines.train import train
 from caseunet.training import loop, step
 from caseunet.training.checkpoint import Checkpoints
 from tests.training.test_loop import changed

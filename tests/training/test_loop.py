@@ -10,14 +10,14 @@ import torch
 import yaml
 
 from caseunet.bundle import Bundle, load_bundle
+from caseunet.commands.evaluate import evaluate
+from caseunet.commands.predict import predict
+from caseunet.commands.prepare import prepare
+from caseunet.commands.train import train
 from caseunet.config import Config, OptimizerConfig, PrepareConfig, TrainingConfig, load_config
 from caseunet.data.store import Prepared
 from caseunet.errors import UserError
 from caseunet.losses import create_loss
-from caseunet.pipelines.evaluate import evaluate
-from caseunet.pipelines.predict import predict
-from caseunet.pipelines.prepare import prepare
-from caseunet.pipelines.train import train
 from caseunet.training.budget import budget_used, finished, next_validation
 from caseunet.training.checkpoint import Checkpoints
 from caseunet.training.optim import learning_rate
@@ -171,7 +171,7 @@ def test_class_weights_follow_the_training_cases(
         seen.append(weights)
         return create_loss(name, weights, **arguments)
 
-    monkeypatch.setattr("caseunet.pipelines.train.create_loss", spy)
+    monkeypatch.setattr("caseunet.commands.train.create_loss", spy)
     config = changed(tiny_config, loss={"class_weights": "inverse_frequency"})
     train(lits_prepared.folder, tmp_path / "run", config)
     counts = np.bincount(np.concatenate([lits_prepared.labels(c).ravel() for c in lits_prepared.fold(0).train]))

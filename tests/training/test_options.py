@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from caseunet.bundle import Bundle
+from caseunet.commands.prepare import prepare
+from caseunet.commands.train import train
 from caseunet.config import Config
 from caseunet.data.loader import batches
 from caseunet.data.store import Prepared
 from caseunet.errors import UserError
-from caseunet.pipelines.prepare import prepare
-from caseunet.pipelines.train import train
 from caseunet.progress import Display
 from caseunet.training import loop, trial
 from caseunet.training.averaging import WeightAverage

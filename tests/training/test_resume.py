@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from caseunet.bundle import load_bundle
+from caseunet.commands.train import train
 from caseunet.config import Config
 from caseunet.data.store import Prepared
 from caseunet.errors import Interrupted, UserError
-from caseunet.pipelines.train import train
 from caseunet.training import loop
 from caseunet.training.checkpoint import Checkpoints
 from tests.training.test_loop import changed
@@ -205,7 +205,7 @@ def test_what_must_not_change_is_refused(
     status, _, error = cli("train", "--resume", "--out", tmp_path / "nowhere")
     assert (status, "there is no training run to go on with" in error) == (2, True)
 
-    from caseunet.pipelines.prepare import prepare
+    from caseunet.commands.prepare import prepare
 
     prepare(lits_raw, tmp_path / "other", config.prepare.model_copy(update={"seed": 1, "size": (64, 64)}))
     with pytest.raises(UserError, match=r"other: is not what the run began with: its (folds|sizes)"):

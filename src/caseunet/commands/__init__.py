@@ -1,0 +1,1 @@
+"""One file per verb. The command line and other programs call the same functions."""

@@ -1,0 +1,63 @@
+"""The paper's ablations as one study: its parts taken away one at a time, under the statistics of any comparison."""
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from caseunet.config import Config
+from caseunet.errors import UserError
+from caseunet.models.case_unet import CaseUNet
+from caseunet.studies.design import Variant, variant
+
+WHOLE = "whole"
+PARTS: dict[str, dict[str, Any]] = {
+    "one scale": {"model.arguments.kernel_sizes": [3, 3, 3]},
+    "one level": {"model.arguments.multi_level": False},
+    "no attention": {"model.arguments.attention": "none"},
+    "author attention": {"model.arguments.attention": "author"},
+    "spatial attention": {"model.arguments.attention": "spatial"},
+    "loss CE": {"loss.arguments.ssim": 0.0, "loss.arguments.dice": 0.0},
+    "loss CE + Dice": {"loss.arguments.ssim": 0.0, "loss.arguments.dice": 1.0},
+    "loss CE + SSIM": {"loss.arguments.ssim": 1.0, "loss.arguments.dice": 0.0},
+    "loss CE + SSIM + Dice": {"loss.arguments.ssim": 1.0, "loss.arguments.dice": 1.0},
+    "class weights off": {"loss.class_weights": "none"},
+    "class weights on": {"loss.class_weights": "inverse_frequency"},
+}
+"""{what is taken away, or put in its place: keys}. What the configuration has already is left out."""
+
+
+def ablations(recipe: str | None, file: Path | None, overrides: Mapping[str, Any]) -> list[Variant]:
+    """The whole network, then the same with one part changed at a time.
+
+    Args:
+        recipe: what the whole is: "default" or "paper".
+        file, overrides: configuration laid over it.
+
+    Raises:
+        UserError: the network is no CASe-UNet, the loss not the hybrid one, or a part cannot be taken away.
+    """
+    own = {} if recipe is None else {"recipe": recipe}
+    whole = variant(WHOLE, own, file, overrides)
+    if (whole.config.model.name, whole.config.loss.name) != ("case_unet", "hybrid"):
+        raise UserError(
+            "Ablations take CASe-UNet with the hybrid loss apart; the configuration has "
+            f"{whole.config.model.name} with {whole.config.loss.name}."
+        )
+    # A part comes last, so that it holds against whatever all have in common.
+    changed = [variant(name, own, file, {**overrides, **keys}) for name, keys in PARTS.items()]
+    return [whole] + [
+        Variant(v.name, PARTS[v.name], v.config) for v in changed if _complete(v.config) != _complete(whole.config)
+    ]
+
+
+def _complete(config: Config) -> dict[str, Any]:
+    """The configuration with the network's own defaults written out, so that alike networks look alike."""
+    values = config.model_dump(mode="json")
+    parameters = inspect.signature(CaseUNet).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
+    arguments = defaults | values["model"]["arguments"]
+    values["model"]["arguments"] = {
+        name: list(value) if isinstance(value, tuple) else value for name, value in arguments.items()
+    }
+    return values

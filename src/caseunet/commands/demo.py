@@ -1,0 +1,152 @@
+"""The main job on real data in a few minutes: prepare → train → predict → evaluate, as users do it."""
+
+import math
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from caseunet.commands.evaluate import Evaluation, evaluate
+from caseunet.commands.predict import predict
+from caseunet.commands.prepare import prepare
+from caseunet.commands.train import train
+from caseunet.config import Config, load_config
+from caseunet.datasets.generate import write_lits
+from caseunet.datasets.lits import LICENCE
+from caseunet.errors import UserError
+from caseunet.files import output_folder
+from caseunet.progress import Display
+
+PACKAGE = "liver_ct_segmentation_package"
+KIND = "a demo"
+MRC_HEADER_BYTES = 1024
+SIZE = 128
+
+MISSING = (
+    f"The demo's CT volume is not installed: it is data inside the Python package {PACKAGE.replace('_', '-')} 1.6.0. "
+    f'Install it with "pip install --no-deps {PACKAGE.replace("_", "-")}==1.6.0", or run "caseunet demo --synthetic" '
+    "to use made-up patients instead."
+)
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """Where the demo left what it made."""
+
+    evaluation: Evaluation
+    bundle: Path
+    caution: str
+
+
+def demo(
+    out: Path,
+    minutes: float = 2.0,
+    seed: int = 0,
+    synthetic: bool = False,
+    overwrite: bool = False,
+    display: Display | None = None,
+) -> DemoResult:
+    """Write raw data in the LiTS layout, prepare, train, predict the held-out part and score it.
+
+    Args:
+        out: folder for raw/, prepared/, run/, predictions/ and report/.
+        minutes: training budget.
+        seed: of everything that is drawn.
+        synthetic: use made-up patients, which are split by patient, instead of LiTS volume 117.
+        overwrite: replace an earlier demo at ``out``.
+        display: what a person sees.
+
+    Raises:
+        UserError: the real volume is not installed and ``synthetic`` is not set.
+    """
+    display = display or Display()
+    if not synthetic and find_spec(PACKAGE) is None:
+        raise UserError(MISSING)
+    config = demo_config(minutes, seed, synthetic)
+    display.say(f"caseunet demo: about {math.ceil(minutes + 0.5)} minutes, {minutes:g} of them training", "bold")
+    with output_folder(out, KIND, [], overwrite):
+        return _run(out, config, synthetic, display)
+
+
+def _run(out: Path, config: Config, synthetic: bool, display: Display) -> DemoResult:
+    display.say("\n1 Data", "bold")
+    raw = out / "raw"
+    if synthetic:
+        write_lits(raw, patients=6, shape=(32, 96, 96), seed=config.seed)
+        display.say(f"  six made-up patients in the LiTS layout: {raw}")
+    else:
+        write_volume_117(raw)
+        display.say(f"  LiTS volume 117 (128³ crop, real CT with liver tumours) in the LiTS layout: {raw}")
+        display.say(f"  {LICENCE}", "dim")
+
+    display.say("\n2 Prepare", "bold")
+    prepared = prepare(raw, out / "prepared", config.prepare, display=display)
+    splits = out / "prepared" / "splits.json"
+    display.say("\n3 Train", "bold")
+    train(out / "prepared", out / "run", config, display=display)
+    bundle = out / "run" / "bundle"
+    display.say("\n4 Predict", "bold")
+    predict(bundle, [raw], out / "predictions", split=splits, display=display)
+    display.say("\n5 Evaluate", "bold")
+    evaluation = evaluate(
+        out / "predictions",
+        raw,
+        out / "report",
+        split=splits,
+        run=out / "run",
+        title="caseunet demo: made-up patients" if synthetic else "caseunet demo: LiTS volume 117",
+        display=display,
+    )
+    return DemoResult(evaluation, bundle, prepared.split.caution)
+
+
+def demo_config(minutes: float, seed: int, synthetic: bool) -> Config:
+    """The default recipe at a third of its width, which two CPU cores train in minutes."""
+    overrides = {
+        "seed": seed,
+        "prepare.split": "group" if synthetic else "slice-blocks",
+        "prepare.folds": 3,
+        "model.arguments.widths": [8, 16, 32, 64, 128],
+        "data.neighbours": 1,
+        "data.batch_size": 4,
+        "data.clip": [-200, 250],
+        "training.minutes": minutes,
+        "training.validations": 8,
+        # The last weights, not the best on the held-out slices: those are what the report scores.
+        "training.keep": "last",
+    }
+    return load_config(overrides=overrides)
+
+
+def write_volume_117(folder: Path) -> None:
+    """Write LiTS volume 117 and its segmentation, cropped to 128³ by the package they come from, as NIfTI.
+
+    The package stores them as MRC files: a header of 1,024 bytes, then the voxels. Their axes turn out to run to the
+    patient's Left, Posterior and Superior (spine, liver and kidney show it), so the axial slices lie along the last
+    one. The package does not tell the voxel size, so 1 mm is written: volumes in millilitres are nominal. HU are
+    rounded to whole numbers, as LiTS has them.
+
+    Raises:
+        UserError: the package's files are not what they should be.
+    """
+    spec = find_spec(PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(MISSING)
+    data = Path(spec.submodule_search_locations[0]) / "data"
+    hounsfield = np.rint(_read_mrc(data / "img_117.mrc", "<f4")).astype(np.int16)
+    labels = _read_mrc(data / "lab_117.mrc", "<u2").astype(np.uint8)
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0])
+    folder.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(hounsfield, affine), folder / "volume-117.nii")
+    nib.save(nib.Nifti1Image(labels, affine), folder / "segmentation-117.nii")
+
+
+def _read_mrc(path: Path, dtype: str) -> np.ndarray:
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; reinstall {PACKAGE.replace('_', '-')} 1.6.0.")
+    voxels = np.fromfile(path, dtype, offset=MRC_HEADER_BYTES)
+    if voxels.size != SIZE**3:
+        raise UserError(f"{path}: expected {SIZE}³ voxels after the header, found {voxels.size}.")
+    return voxels.reshape(SIZE, SIZE, SIZE)

@@ -1,0 +1,214 @@
+"""BUNDLE → a folder that runs without this package, or a zip, or a bundle of MONAI's."""
+
+import platform
+import shutil
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from caseunet.bundle import Bundle, load_bundle, write_zip
+from caseunet.data.store import Prepared
+from caseunet.data.transforms import gather_slices
+from caseunet.errors import UserError
+from caseunet.export.formats import Whole, check_precision, write
+from caseunet.export.monai import write_monai
+from caseunet.export.text import readme
+from caseunet.files import Location, check_output_folder, output_folder, write_json, write_text
+from caseunet.imaging import portable
+from caseunet.prediction.exports import DESCRIPTION, FILES, ExportInfo, Parity, runner
+from caseunet.progress import Display, counted
+from caseunet.types import Ranges
+
+KIND = "an export"
+SLICES = 16
+"""On which an export is compared with PyTorch, evenly spread over the cases."""
+
+CALIBRATION_SLICES = 64
+"""By which ranges of activations are found for int8."""
+
+LEAST_DICE = 0.999
+"""Of the masks of a float32 export with PyTorch's, below which something is wrong."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Slices (C, H, W), float32, as the graph takes them, and where they are from."""
+
+    pixels: list[np.ndarray]
+    origin: str
+
+
+def export(
+    bundle: str | Path,
+    out: Path,
+    format: str,
+    precision: str = "32",
+    data: Location | None = None,
+    overwrite: bool = False,
+    display: Display | None = None,
+) -> ExportInfo | None:
+    """Export a bundle.
+
+    Args:
+        bundle: its folder or zip.
+        out: folder to write; for "zip" the file.
+        format: "onnx", "openvino", "torch-export"; or "zip", the bundle as one file, or "monai", as a MONAI bundle.
+        precision: "32", "bf16", "fp16", "int8", see ``export.formats.PRECISIONS``.
+        data: PREPARED on whose slices the export is compared with PyTorch, and its int8 calibrated; noise if None.
+
+    Returns:
+        What was written; None for "zip" and "monai", which are the bundle itself.
+
+    Raises:
+        UserError: the bundle or the data cannot be read or do not fit each other, the format does not know the
+            precision or the network, int8 is asked for without data, or a float32 export is not what PyTorch is.
+    """
+    display = display or Display()
+    loaded = load_bundle(bundle)
+    if format == "zip":
+        if out.exists() and not overwrite:
+            raise UserError(f"{out}: is there already. Choose another --out, or replace it with --overwrite.")
+        write_zip(loaded, out)
+        return None
+    if format == "monai":
+        with output_folder(out, KIND, [Path(bundle)], overwrite) as folder:
+            write_monai(loaded, folder)
+        return None
+    check_precision(format, precision)
+    inputs: list[Location] = [Path(bundle), *([data] if data is not None else [])]
+    check_output_folder(out, KIND, inputs, overwrite)
+    if precision == "int8" and data is None:
+        raise UserError(
+            "int8 needs real slices to find the ranges of activations: give a prepared data set with --data."
+        )
+    whole = Whole(loaded).eval()
+    checked = samples(loaded, whole, data, SLICES, of_training=False)
+    calibration = samples(loaded, whole, data, CALIBRATION_SLICES, of_training=True) if precision == "int8" else None
+    with output_folder(out, KIND, inputs, overwrite) as folder:
+        with display.stage(f"writing {FILES[format]}", 1) as stage:
+            write(whole, format, precision, folder, [x[None] for x in calibration.pixels] if calibration else ())
+            stage.advance(1)
+        info = ExportInfo(
+            format=format,
+            precision=precision,
+            file=FILES[format],
+            input=f'"pixels", float32 (B, {whole.in_channels}, H, W), '
+            + ("standardised" if loaded.info.preprocessing.per_case else "in stored units"),
+            output=f'"logits", float32 (B, {len(loaded.info.label_map)}, H, W); their softmax is calibrated',
+            multiple=whole.multiple,
+            smallest=whole.smallest,
+            bundle_hash=loaded.info.weights_hash,
+            calibrated_on=calibration.origin if calibration else None,
+            parity=parity(whole, runner(format, precision, folder), checked, loaded.info.label_map.names, display),
+            libraries={
+                name: version(name)
+                for name in ("torch", *({"onnx": ("onnx", "onnxruntime"), "openvino": ("openvino",)}.get(format, ())))
+            },
+            processor=platform.processor() or platform.machine(),
+        )
+        worst = min((d for d in info.parity.dice.values() if d is not None), default=1.0)
+        if precision == "32" and worst < LEAST_DICE:
+            raise UserError(
+                f"The export's masks have a Dice of {worst:.4f} with PyTorch's on {info.parity.on}; expected at least "
+                f"{LEAST_DICE}. It is of no use; {FILES[format]} is kept for whoever looks for the reason."
+            )
+        write_json(folder / "model.json", loaded.info.model_dump(mode="json"))
+        write_json(folder / DESCRIPTION, info.model_dump(mode="json"))
+        if format != "torch-export":
+            shutil.copyfile(portable.__file__, folder / "segment.py")
+        write_text(folder / "README.md", readme(info, loaded.info))
+    return info
+
+
+def samples(bundle: Bundle, whole: Whole, data: Location | None, number: int, of_training: bool) -> Samples:
+    """Slices of the fold that the bundle was trained on, or of the one held out; noise if there are no data.
+
+    Each is as the graph takes it. Three quarters hold a structure, the others none if there are such; both are evenly
+    spread over all slices of all cases, so that they are neither the easiest nor the most alike.
+
+    Raises:
+        UserError: the data are not of the bundle's modality and channels.
+    """
+    p = bundle.info.preprocessing
+    if data is None:
+        rng = np.random.default_rng(0)
+        low, high = p.clip or (0.0, 255.0)
+        size = (max(p.least[0], whole.smallest), max(p.least[1], whole.smallest))
+        noise = rng.uniform(low, high, (number, whole.in_channels, *size)).astype(np.float32)
+        return Samples([fitted(x, whole, p.least) for x in noise], "noise, for no --data were given")
+    prepared = Prepared(data)
+    if (prepared.info.modality, prepared.info.channels) != (p.modality, p.channels):
+        raise UserError(
+            f"{data}: holds {prepared.info.modality} images of {prepared.info.channels} channels; the bundle is for "
+            f"{p.modality} of {p.channels}."
+        )
+    fold = prepared.fold(bundle.info.training_data.fold or 0, p.neighbours)
+    chosen = spread(prepared, fold.train if of_training else fold.val, number)
+    pixels: list[np.ndarray] = []
+    for case, slices in chosen.items():
+        x = gather_slices(prepared.image(case), slices, p.neighbours).astype(np.float32)
+        if p.per_case:
+            x = portable.standardize(x, prepared.standard(case), p.clip)
+        pixels += [fitted(one, whole, p.least) for one in x]
+    part = "training" if of_training else "validation"
+    return Samples(pixels, f"slices of {counted(len(chosen), f'{part} case')} of {Path(str(data)).name}")
+
+
+def spread(prepared: Prepared, cases: dict[str, Ranges], number: int) -> dict[str, list[int]]:
+    """So many slices at most of a part of a fold, as :func:`samples` chooses them, of each case in their order."""
+    with_structure: list[tuple[str, int]] = []
+    without: list[tuple[str, int]] = []
+    for case, ranges in cases.items():
+        foreground = prepared.slice_class_pixels(case)[:, 1:].sum(1)
+        for position in (s for start, stop in ranges for s in range(start, stop)):
+            (with_structure if foreground[position] else without).append((case, position))
+    empty = min(len(without), max(number // 4, number - len(with_structure)))
+    chosen: dict[str, list[int]] = {}
+    for found, wanted in ((with_structure, number - empty), (without, empty)):
+        for n in np.unique(np.linspace(0, len(found) - 1, min(wanted, len(found))).round().astype(int)):
+            case, position = found[n]
+            chosen.setdefault(case, []).append(position)
+    return {case: sorted(slices) for case, slices in sorted(chosen.items())}
+
+
+def fitted(x: np.ndarray, whole: Whole, least: tuple[int, int]) -> np.ndarray:
+    """A slice (C, H, W) with its edges repeated until the graph takes it."""
+    return portable.pad(x[None], least, {"multiple": whole.multiple, "smallest": whole.smallest})[0][0]
+
+
+def parity(whole: Whole, run: Any, checked: Samples, names: tuple[str, ...], display: Display) -> Parity:
+    """Compare an export with PyTorch, slice by slice: they may differ in size."""
+    largest, total, count, equal, pixels = 0.0, 0.0, 0, 0, 0
+    both, either = np.zeros(len(names)), np.zeros(len(names))
+    with display.stage("comparing with PyTorch", len(checked.pixels), "slice") as stage, torch.no_grad():
+        for x in checked.pixels:
+            expected, found = whole(torch.from_numpy(x[None])).numpy(), run(x[None])
+            if found.shape != expected.shape or not np.isfinite(found).all():
+                raise UserError(
+                    f"The export gives {found.shape} with values that are not finite, or not {expected.shape}."
+                )
+            difference = np.abs(found - expected)
+            largest, total, count = (
+                max(largest, float(difference.max())),
+                total + float(difference.sum()),
+                count + difference.size,
+            )
+            a, b = expected.argmax(1), found.argmax(1)
+            equal, pixels = equal + int((a == b).sum()), pixels + a.size
+            for c in range(len(names)):
+                both[c] += ((a == c) & (b == c)).sum()
+                either[c] += (a == c).sum() + (b == c).sum()
+            stage.advance(1)
+    dice = {name: float(2 * both[c] / either[c]) if either[c] else None for c, name in enumerate(names) if c > 0}
+    return Parity(
+        on=checked.origin,
+        slices=len(checked.pixels),
+        largest=largest,
+        mean=total / count,
+        dice=dice,
+        equal=equal / pixels,
+    )

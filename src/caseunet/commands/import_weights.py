@@ -1,0 +1,208 @@
+"""Weights of the author's Keras network → BUNDLE."""
+
+import math
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from caseunet.bundle import Architecture, Bundle, Score, TrainingData, load_bundle, save_bundle
+from caseunet.data.loader import CT_WINDOW
+from caseunet.datasets.coding import coding_of
+from caseunet.errors import UserError
+from caseunet.files import check_output_folder, content_hash, output_folder
+from caseunet.io.keras import StoredArray, stored_arrays
+from caseunet.models import create_model
+from caseunet.models.author_names import match
+from caseunet.models.author_weights import convert, listed, misfits, plan
+from caseunet.models.case_unet import CaseUNet
+from caseunet.progress import Display, counted
+from caseunet.types import LabelMap, Modality, Preprocessing
+
+KIND = "an imported bundle"
+MOST_CLASSES = 255
+PAPER_SIZE = (512, 512)
+"""Height and width at which the paper's networks see their images, as in recipe "paper"."""
+EIGHT_BITS = (0.0, 255.0)
+
+
+def import_author(
+    file: Path,
+    out: Path,
+    modality: Modality = "ct",
+    labels: tuple[str, ...] = (),
+    window: tuple[float, float] | None = None,
+    size: tuple[int, int] = PAPER_SIZE,
+    overwrite: bool = False,
+    display: Display | None = None,
+) -> Bundle:
+    """Write a bundle from a file of the author's network, of either fusion size and any widths. The file is read as
+    arrays; none of its code runs.
+
+    Args:
+        file: .h5, .weights.h5 or .keras of Keras 2 or 3, or .npz of {"layer/slot": array}.
+        out: the bundle's folder.
+        modality: of the images it is for; the file does not tell.
+        labels: names of the classes behind the background; "class 1" … if not given.
+        window: intensities that become 0 and 1, as in recipe "paper": by default −200 and 250 HU for CT, 0 and 255 for
+            images; for MR, which has no unit, to be given.
+        size: height and width to which each slice is resized for the network.
+        overwrite: replace an earlier bundle at ``out``.
+        display: what a person sees.
+
+    Raises:
+        UserError: the file cannot be read or is not the author's network (all that does not fit is told), or modality,
+            labels or window do not fit it.
+    """
+    display = display or Display()
+    check_output_folder(out, KIND, [file], overwrite)
+    with stored_arrays(file) as stored:
+        architecture, weights, is_by_order = _network(file, stored)
+    label_map = _label_map(labels, architecture.num_classes)
+    preprocessing = _preprocessing(modality, architecture.in_channels, window, size)
+    caution = "Imported from Keras: on what these weights were trained, and how well they segment, is not known here."
+    if is_by_order:
+        caution += (
+            " The file holds none of the author's layer names, so layers were taken in the order of his network; of "
+            "layers of the same shape that are in another order, nothing would tell."
+        )
+        display.say(f"  {caution}", "yellow")
+    with output_folder(out, KIND, [file], overwrite) as folder:
+        save_bundle(
+            folder,
+            weights,
+            architecture=architecture,
+            preprocessing=preprocessing,
+            label_map=label_map,
+            training_data=TrainingData(
+                source_format="unknown: weights of the author's Keras network",
+                fingerprint=_fingerprint(file),
+                cases=0,
+                fold=None,
+                split_by="unknown",
+                caution=caution,
+                licence="unknown",
+                image_hashes=(),
+            ),
+            validation=Score(
+                protocol="none: imported weights were not validated",
+                step=None,
+                selected="last",
+                mean=None,
+                structures=dict.fromkeys(label_map.structures),
+            ),
+            code_version=version("caseunet"),
+        )
+    return load_bundle(out)
+
+
+def _network(file: Path, stored: list[StoredArray]) -> tuple[Architecture, dict[str, torch.Tensor], bool]:
+    """The network that the arrays of a file belong to, its weights, and whether layers were matched by order alone.
+
+    Raises:
+        UserError: they are not all of it and nothing else.
+    """
+    by_name: dict[str, list[StoredArray]] = {}
+    for array in stored:
+        by_name.setdefault(array.name, []).append(array)
+    try:
+        found, is_by_order = match(list(by_name))
+        held = {name: [array for own in names for array in by_name[own]] for name, names in found.items()}
+        arrays = {name: members[0] for name, members in held.items()}
+        in_channels, num_classes, arguments = plan(arrays)
+        with torch.device("meta"):
+            model = create_model("case_unet", in_channels, num_classes, **arguments)
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error
+    assert isinstance(model, CaseUNet)
+    wrong = [
+        f'"{name}" is there {len(members)} times, as {members[0].place} and {members[1].place}: expected it once'
+        for name, members in held.items()
+        if len(members) > 1
+    ]
+    wrong += misfits(model, arrays)
+    if wrong:
+        how = "; its layers have other names, so they were taken in order" if is_by_order else ""
+        raise UserError(
+            f"{file}: does not hold the author's network. By most of its arrays it would be {_version(arguments)}, "
+            f"{in_channels} input channels, {num_classes} classes{how}.{listed(wrong)}"
+        )
+    try:
+        weights = convert(model, arrays)
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error
+    architecture = Architecture(name="case_unet", in_channels=in_channels, num_classes=num_classes, arguments=arguments)
+    return architecture, weights, is_by_order
+
+
+def described(bundle: Bundle) -> str:
+    """An imported network in words."""
+    architecture = bundle.info.architecture
+    parameters = sum(tensor.numel() for tensor in bundle.weights.values())
+    return f"{_version(architecture.arguments)}; {parameters:,} parameters, {architecture.in_channels} input channels"
+
+
+def _version(arguments: Mapping[str, Any]) -> str:
+    size, widths = arguments["fusion_kernel_size"], ", ".join(map(str, arguments["widths"]))
+    return f"CASe-UNet with {size}×{size} fusion, widths {widths}"
+
+
+def _label_map(labels: tuple[str, ...], classes: int) -> LabelMap:
+    """Names for the classes; each one behind the background is a structure of its own.
+
+    Raises:
+        UserError: they are not as many as the network's, or occur twice.
+    """
+    if classes > MOST_CLASSES:
+        raise UserError(f"The network has {classes:,} classes; expected at most {MOST_CLASSES}.")
+    names = labels or tuple(f"class {n}" for n in range(1, classes))
+    if len(names) != classes - 1:
+        raise UserError(
+            f"--labels gives {counted(len(names), 'name')}: {', '.join(names)}. The network has {classes} classes: "
+            f"expected {classes - 1}, without the background."
+        )
+    try:
+        return coding_of(dict(enumerate(["background", *names]))).label_map
+    except ValueError as error:
+        raise UserError(f"--labels {','.join(names)}: {error}.") from error
+
+
+def _preprocessing(
+    modality: Modality, in_channels: int, window: tuple[float, float] | None, size: tuple[int, int]
+) -> Preprocessing:
+    """As recipe "paper": one channel is repeated on three, and the window becomes 0 … 1.
+
+    Raises:
+        UserError: the network cannot take such images, or it is not known which of their intensities matter.
+    """
+    channels = 3 if modality == "rgb" else 1
+    if in_channels not in (channels, 3):
+        raise UserError(
+            f"The network takes {in_channels} input channels; --modality {modality} gives {channels}"
+            f"{', repeated on 3 if need be' if channels == 1 else ''}."
+        )
+    known = {"ct": CT_WINDOW, "rgb": EIGHT_BITS, "gray": EIGHT_BITS}
+    if window is None and modality not in known:
+        raise UserError("MR has no unit. Give the intensities that became 0 and 1 in training: --window LOW HIGH.")
+    low, high = window or known[modality]
+    if not 0 < high - low < math.inf:
+        raise UserError(f"--window {low:g} {high:g}: expected a low and a higher intensity.")
+    try:
+        return Preprocessing(
+            size=size,
+            modality=modality,
+            channels=channels,
+            repeat=in_channels // channels,
+            clip=None if window is None and modality != "ct" else (low, high),
+            subtract=(low,) * channels,
+            divide=(high - low,) * channels,
+            least=size,
+        )
+    except ValueError as error:
+        raise UserError(f"--size {size[0]} {size[1]}: expected height and width from 32 to 8192.") from error
+
+
+def _fingerprint(file: Path) -> str:
+    return content_hash(*sorted(path for path in file.rglob("*") if path.is_file()) if file.is_dir() else [file])

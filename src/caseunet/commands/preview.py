@@ -1,0 +1,149 @@
+"""PREPARED → a picture of what a network sees of it."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from caseunet.config import Config, load_config
+from caseunet.data.augmentation import Augmentation, augment, keep_sides
+from caseunet.data.loader import Batch, BatchDataset, Failure, plan_patch_size, plan_preprocessing
+from caseunet.data.sampling import Sample
+from caseunet.data.store import Prepared
+from caseunet.data.transforms import normalize
+from caseunet.errors import UserError
+from caseunet.files import Location, written_whole
+from caseunet.reporting.figures import Cell, contact_sheet, display_range, to_png
+from caseunet.types import Preprocessing, Ranges
+
+FRAMES_IN_A_ROW = 3
+
+
+def show(
+    prepared_folder: Location,
+    out: Path,
+    config: Config | None = None,
+    cases: int = 6,
+    slices: int = 3,
+    overwrite: bool = False,
+) -> int:
+    """Draw a contact sheet: slices of training cases with outlines, as they are loaded and as they are augmented.
+
+    The pixels take the very way that they take in training: the same cut, window, normalisation and draws.
+
+    Args:
+        prepared_folder: written by :func:`caseunet.commands.prepare.prepare`.
+        out: PNG to write.
+        config: its ``data``, ``augment`` and ``seed`` are used; the default recipe's if None.
+        cases: how many, evenly spread over the fold's training cases.
+        slices: of each case, evenly spread over those that hold a foreground class.
+        overwrite: replace an earlier file.
+
+    Returns:
+        How many slices are shown.
+
+    Raises:
+        UserError: the folder is no prepared data set, or the file is there.
+    """
+    config = config or load_config()
+    if out.suffix.lower() != ".png":
+        raise UserError(f"{out}: expected a name that ends in .png.")
+    if out.exists() and not (overwrite and out.is_file()):
+        raise UserError(f"{out}: is there already. Choose another --out, or give --overwrite to replace it.")
+    prepared = Prepared(prepared_folder)
+    train = prepared.fold(config.data.fold, config.data.neighbours).train
+    samples = _choose(prepared, train, cases, slices)
+    patch_size = plan_patch_size(prepared, config.data, train)
+    preprocessing = plan_preprocessing(prepared.info, prepared.intensities(train), config.data, patch_size)
+    changes = keep_sides(config.augment, prepared.info.label_map, prepared.info.grid)
+    dataset = BatchDataset(
+        prepared, lambda seed, step: samples, config.data.neighbours, patch_size, changes, config.seed, 0
+    )
+    batch = dataset[0]
+    if isinstance(batch, Failure):
+        raise UserError(batch.text)
+    frames = all(int(prepared.cases.at[sample.case, "slices"]) == 1 for sample in samples)
+    columns = min(len(samples), FRAMES_IN_A_ROW if frames else slices)
+    height, width = patch_size
+    plane = "" if frames or preprocessing.plane == "axial" else f"{preprocessing.plane} slices · "
+    title = (
+        f"{prepared.info.source_format} · {prepared.info.modality} · {plane}patches of {height}×{width} · "
+        f"augmentation {config.augment.strength} · left as loaded, right as augmented"
+    )
+    figure = contact_sheet(_cells(batch, preprocessing), columns, prepared.info.label_map.labels, title)
+    with written_whole(out) as temporary:
+        temporary.write_bytes(to_png(figure, dpi=130))
+    return len(samples)
+
+
+def _choose(prepared: Prepared, train: dict[str, Ranges], cases: int, slices: int) -> list[Sample]:
+    """Slices of cases, both evenly spread; each with a class to look at."""
+    samples = []
+    names = list(train)
+    for n in _spread(len(names), cases):
+        case = names[n]
+        counts = prepared.slice_class_pixels(case)
+        mine = np.array([s for start, stop in train[case] for s in range(start, stop)])
+        holding = mine[counts[mine, 1:].any(axis=1)]
+        shown = holding if len(holding) else mine
+        for k in _spread(len(shown), slices):
+            s = int(shown[k])
+            present = np.flatnonzero(counts[s, 1:]) + 1
+            focus = int(present[counts[s, present].argmin()]) if len(present) else None
+            samples.append(Sample(case, s, focus, (0.5, 0.5, 0.5)))
+    return samples
+
+
+def _spread(available: int, wanted: int) -> list[int]:
+    """Up to ``wanted`` of the numbers below ``available``, the middles of as many equal parts."""
+    n = min(available, wanted)
+    return [int((k + 0.5) * available / n) for k in range(n)]
+
+
+def _cells(batch: Batch, preprocessing: Preprocessing) -> list[Cell]:
+    loaded = normalize(batch.pixels, preprocessing, batch.standards)
+    rgb = preprocessing.modality == "rgb"
+    changed, targets = augment(loaded, batch.target, batch.augmentations, rgb)
+    return [
+        Cell(
+            loaded=(_visible(loaded[n], preprocessing), batch.target[n].numpy()),
+            augmented=(_visible(changed[n], preprocessing), targets[n].numpy()),
+            caption=f"{sample.case} · {sample.slice}",
+            change=_in_words(batch.augmentations[n]),
+        )
+        for n, sample in enumerate(batch.samples)
+    ]
+
+
+def _visible(image: torch.Tensor, preprocessing: Preprocessing) -> np.ndarray:
+    """The middle slice of a normalised image (slices · C, H, W) in 0 to 1: (H, W, 3) of RGB, else the first channel."""
+    p = preprocessing
+    middle = image.reshape(2 * p.neighbours + 1, p.channels, *image.shape[1:])[p.neighbours]
+    if p.per_case:
+        return display_range(middle[:1].numpy(), (-2, 3))  # standard deviations about the mean
+    divide, subtract = (torch.tensor(values)[:, None, None] for values in (p.divide, p.subtract))
+    stored = (middle * divide + subtract).numpy()
+    return display_range(stored if p.modality == "rgb" else stored[:1], p.clip or (0, 255))
+
+
+def _in_words(drawn: Augmentation) -> str:
+    """What was done to a slice, shortly."""
+    done = {
+        "flipped ↕": drawn.flip_rows,
+        "flipped ↔": drawn.flip_columns,
+        f"{drawn.angle:+.0f}°": drawn.angle,
+        f"×{drawn.scale:.2f}": drawn.scale != 1,
+        f"shear {drawn.shear:+.0f}°": drawn.shear,
+        "elastic": drawn.elastic,
+        f"resolution /{drawn.low_resolution:.1f}": drawn.low_resolution != 1,
+        f"blur {drawn.blur:.1f}": drawn.blur,
+        f"gamma {drawn.gamma:.2f}": drawn.gamma != 1,
+        f"contrast {drawn.contrast:.2f}": drawn.contrast != 1,
+        f"brightness {drawn.brightness:+.2f}": drawn.brightness,
+        f"hue {drawn.hue:+.0f}°": drawn.hue,
+        f"saturation {drawn.saturation:.2f}": drawn.saturation != 1,
+        f"noise {drawn.noise:.2f}": drawn.noise,
+    }
+    words = [text for text, is_done in done.items() if is_done]
+    lines = [", ".join(words[n : n + 3]) for n in range(0, len(words), 3)]
+    return "\n".join(lines) or "unchanged"

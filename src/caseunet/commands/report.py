@@ -1,0 +1,105 @@
+"""REPORT → a figure of chosen cases, for a paper; its scores are those of the report."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from caseunet.config import PrepareConfig
+from caseunet.errors import UserError
+from caseunet.evaluation.ground_truth import cut_references, named_by, open_references, pairs_of, with_grids
+from caseunet.evaluation.prediction_sets import open_candidate
+from caseunet.evaluation.rows import read_cases
+from caseunet.evaluation.shared_classes import share_classes
+from caseunet.evaluation.summary import EvaluationSummary
+from caseunet.files import read_model
+from caseunet.prediction.unpacking import unpacked_all
+from caseunet.progress import Display
+from caseunet.reporting.case_study import check_figure, draw_case_study, save_figure
+from caseunet.reporting.cases_to_show import choose_cases, named_cases, study_rows
+
+
+@dataclass(frozen=True)
+class Report:
+    """What ``evaluate`` wrote."""
+
+    summary: EvaluationSummary
+    cases: pd.DataFrame
+
+
+def read_report(folder: Path) -> Report:
+    """Read summary.json and cases.csv.
+
+    Raises:
+        UserError: they are missing or of another form.
+    """
+    summary = read_model(folder / "summary.json", EvaluationSummary, "a report made by caseunet evaluate")
+    try:
+        cases = read_cases(folder / "cases.csv")
+    except (OSError, ValueError) as error:
+        path = folder / "cases.csv"
+        raise UserError(f"{path}: cannot be read ({error}). Evaluate again with --overwrite.") from error
+    return Report(summary, cases)
+
+
+def case_study(
+    folder: Path, out: Path, names: Sequence[str], fill: bool, overwrite: bool, display: Display | None = None
+) -> int:
+    """Draw cases in rows: image, reference, and each model's prediction with its scores.
+
+    Args:
+        folder: REPORT; the predictions and references that it names must still be where they were.
+        out: picture to write; .png, .svg or .pdf.
+        names: cases, CASE or CASE:SLICE; without any the worst, the median and the best.
+        fill: whether masks are tinted too, not only outlined.
+        overwrite: replace the picture if it is there.
+        display: what a person sees.
+
+    Returns:
+        How many cases were drawn.
+
+    Raises:
+        UserError: the report, its predictions or references are not there, or there is no such case.
+    """
+    check_figure(out)
+    if out.exists() and not overwrite:
+        raise UserError(f"{out}: is there already. Give --overwrite to replace it, or another --out.")
+    report = read_report(folder)
+    summary, source = report.summary, report.summary.source
+    chosen = (
+        named_cases(report.cases, names, summary.ranked) if names else choose_cases(report.cases, summary.ranked, 1)
+    )
+    if not chosen:
+        raise UserError(f"{folder}: no case of it has a score.")
+    config = PrepareConfig(
+        format=source.layout,
+        modality=source.modality,
+        group=source.group,
+        images=source.images,
+        masks=source.masks,
+        channels=source.channels,
+        plan=None if source.plan is None else Path(source.plan),
+        plane=source.plane,
+    )
+    folders = [Path(model.folder) for model in summary.models]
+    with unpacked_all((Path(source.references), *folders)) as (opened, *opened_folders):
+        labels = None if source.labels is None else Path(source.labels)
+        truth = open_references(opened, config, labels)
+        candidates = [
+            open_candidate(opened_folder, model.name, truth.dataset, labels, config.workers)
+            for opened_folder, model in zip(opened_folders, summary.models, strict=True)
+        ]
+        truth = with_grids(named_by(truth, candidates)[0], candidates)
+        truth = cut_references(truth, candidates, config)
+        codings = {c.name: None if c.coding is None else c.coding.label_map for c in candidates}
+        shared = share_classes(truth.label_map, codings, source.references)
+        shown = [case for case in truth.labelled if case in {item.case for item in chosen}]
+        gone = [item.case for item in chosen if item.case not in shown]
+        if gone:
+            raise UserError(f"{source.references}: the case {gone[0]} of the report is there no more.")
+        pairs = [pair for candidate in candidates for pair in pairs_of(truth, candidate, shown, source.ranges, shared)]
+        rows = study_rows(truth, pairs, chosen, summary, report.cases, display or Display())
+    figure = draw_case_study(rows, [model.name for model in summary.models], summary.label_map.labels, fill)
+    save_figure(figure, out)
+    return len(rows)

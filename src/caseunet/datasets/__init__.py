@@ -1,0 +1,129 @@
+"""The raw layouts, by name, the search for the one that fits, and the way a raw folder is opened."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from caseunet.config import PrepareConfig
+from caseunet.datasets.dicom import DICOM
+from caseunet.datasets.endovis2017 import ENDOVIS2017
+from caseunet.datasets.endovis2018 import ENDOVIS2018
+from caseunet.datasets.endovis2018_types import ENDOVIS2018_TYPES
+from caseunet.datasets.folder import FOLDER, discover, found_files
+from caseunet.datasets.layout import Finding, Layout, SourceCase, SourceDataset, files_below
+from caseunet.datasets.lits import LITS
+from caseunet.datasets.msd import MSD
+from caseunet.datasets.nnunet import NNUNET
+from caseunet.datasets.reading import apply_plan
+from caseunet.datasets.repair import read_plan
+from caseunet.datasets.roles import Choice
+from caseunet.errors import UserError
+from caseunet.files import read_json
+from caseunet.io.dicom_file import is_dicom
+from caseunet.io.images import is_image
+from caseunet.registry import Registry
+
+SOURCES: Registry[Layout] = Registry("raw layout")
+SOURCES.add(LITS.name, LITS)
+SOURCES.add(ENDOVIS2018.name, ENDOVIS2018)
+SOURCES.add(ENDOVIS2018_TYPES.name, ENDOVIS2018_TYPES)
+SOURCES.add(ENDOVIS2017.name, ENDOVIS2017)
+SOURCES.add(NNUNET.name, NNUNET)
+SOURCES.add(MSD.name, MSD)
+SOURCES.add(DICOM.name, DICOM)
+SOURCES.add(FOLDER.name, FOLDER)
+
+SPLIT_FILES = ("splits_final.json", "splits.json", "splits.csv", "split.csv")
+"""Files that may hold a split, which is taken only if it is asked for."""
+
+__all__ = [
+    "SOURCES",
+    "Finding",
+    "Layout",
+    "SourceCase",
+    "SourceDataset",
+    "files_below",
+    "find_layout",
+    "matching",
+    "open_source",
+]
+
+
+def open_source(root: Path, config: PrepareConfig) -> tuple[Layout, SourceDataset]:
+    """The layout of a raw folder and what it holds, grouped and repaired as configured; no pixels are read.
+
+    Raises:
+        UserError: see :func:`find_layout`; the layout's description files or the plan cannot be used.
+    """
+    choice = Choice(config.images, config.masks, config.channels)
+    if choice and config.format not in ("auto", FOLDER.name):
+        raise UserError(f"prepare.images, masks and channels are for the layout folder, not for {config.format}.")
+    layout = find_layout(root, FOLDER.name if choice else config.format)
+    dataset = discover(root, choice) if choice else layout.discover(root)
+    for path in (path for case in dataset.cases for path in (*case.image, *case.label)):
+        if not path.as_posix().isascii() and any("\ud800" <= character <= "\udfff" for character in path.as_posix()):
+            raise UserError(f"{path.as_posix()!a}: its name is no UTF-8, and cannot be written down. Rename it.")
+    if config.modality != "auto":
+        told = tuple(finding for finding in dataset.findings if finding.kind != "modality")
+        dataset = replace(dataset, modality=config.modality, findings=told)
+    if config.group is not None:
+        dataset = replace(
+            dataset,
+            cases=tuple(_regrouped(case, config.group) for case in dataset.cases),
+            findings=tuple(finding for finding in dataset.findings if finding.kind != "groups"),
+        )
+    unused = [name for name in SPLIT_FILES if (root / name).is_file()] if config.split == "auto" else []
+    if unused:
+        text, advice = f"a split is there in {unused[0]}, and not used", f"Use it: --prepare.split {root / unused[0]}"
+        note = Finding(level="warning", kind="own-split", text=text, advice=advice, file=unused[0])
+        dataset = replace(dataset, findings=(*dataset.findings, note))
+    if config.plan is not None:
+        dataset = apply_plan(dataset, read_plan(config.plan), str(config.plan))
+    return layout, dataset
+
+
+def _regrouped(case: SourceCase, pattern: str) -> SourceCase:
+    match = re.search(pattern, case.id)
+    if match is None or not match[0]:
+        raise UserError(f'prepare.group: the pattern "{pattern}" finds nothing in the case name "{case.id}".')
+    return replace(case, group=match[1] if match.re.groups and match[1] else match[0])
+
+
+def find_layout(root: Path, name: str = "auto") -> Layout:
+    """The layout called ``name``, or with "auto" the most particular one that the folder has.
+
+    Raises:
+        UserError: no such folder or layout, or none fits, or several do equally.
+    """
+    if root.is_file():
+        raise UserError(f"{root}: is a file; expected the folder of a raw data set. Unpack an archive first.")
+    if not root.is_dir():
+        hint = " Raw data are read from this machine alone: copy them." if re.match(r"\w+:/", str(root)) else ""
+        raise UserError(f"{root}: no such folder.{hint}")
+    if name != "auto":
+        return SOURCES.get(name)
+    fitting = matching(root)
+    if len(fitting) > 1:
+        names = " and ".join(layout.name for layout in fitting)
+        raise UserError(f"{root}: fits the layouts {names}. Name the one that is meant with --format.")
+    description = root / "dataset.json"
+    if description.is_file() and all(layout.rank > 1 for layout in fitting):  # one of those who have it, but damaged
+        read_json(description, "the dataset.json of nnU-Net or of the Decathlon")
+    if fitting:
+        return fitting[0]
+    expected = "\n".join(f"  {candidate}: {SOURCES.get(candidate).looks_like}" for candidate in SOURCES)
+    raise UserError(
+        f"{root}: none of the known layouts was found. {found_files(root)}\nIf images and masks are among them, say "
+        "which: --prepare.images FOLDER_OR_PATTERN --prepare.masks FOLDER_OR_PATTERN. Else one of these is expected:\n"
+        f"{expected}"
+    )
+
+
+def matching(root: Path) -> list[Layout]:
+    """The layouts of the lowest rank that match a folder; files beside at least as many of DICOM are its masks."""
+    fitting = [layout for layout in (SOURCES.get(name) for name in SOURCES) if layout.matches(root)]
+    if DICOM in fitting and FOLDER in fitting:
+        files = files_below(root)
+        slices = sum(is_dicom(path) for path in files)
+        fitting.remove(FOLDER if slices >= sum(is_image(path) for path in files) else DICOM)
+    return [layout for layout in fitting if layout.rank == min(other.rank for other in fitting)]

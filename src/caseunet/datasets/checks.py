@@ -1,0 +1,518 @@
+"""From what was measured to what a person should know. Pure: reads no file."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import PurePosixPath
+from re import findall
+from statistics import median
+
+import numpy as np
+
+from caseunet.datasets.case_statistics import CaseFacts, MaskFacts
+from caseunet.datasets.coding import (
+    MAX_THIN,
+    NEAR,
+    CodeCount,
+    MaskValues,
+    Translation,
+    classes_of,
+    find_coding,
+    palette_conflict,
+    translate,
+    unpacked,
+)
+from caseunet.datasets.layout import LEVELS, Finding, Level, SourceCase, SourceDataset
+from caseunet.datasets.near_duplicates import copies, near_copies
+from caseunet.datasets.reading import known_codes
+from caseunet.datasets.repair import CaseRepair, code_text
+from caseunet.progress import counted
+from caseunet.types import IGNORE, LabelCoding, Split
+
+SMALLEST = 32
+"""Pixels each way that the networks need."""
+
+FEWEST = 8
+"""Cases from which what is usual can be told."""
+
+PALETTES = "Name the classes' colours in the labels of a plan (colored: true), or save the masks as grey ids."
+"""Advice where palettes contradict each other."""
+
+MIN_OTHERS = 3
+"""Masks without unjudged pixels from which on a class that all of them hold is missed in one with such pixels."""
+
+MAX_OFFERED = 5
+"""Classes of a data set up to which a plan offers each for a value that is none."""
+
+FAR = 8.0
+"""Robust standard deviations from the median beyond which an intensity is unusual."""
+
+
+def settle_coding(dataset: SourceDataset, facts: Sequence[CaseFacts]) -> SourceDataset:
+    """The data set with the meaning of its masks and a finding on it, where no file told it and the masks show it."""
+    masks = [case.mask for case in facts if case.mask is not None]
+    if dataset.coding is not None or not masks:
+        return dataset
+    coding = find_coding(_values(mask) for mask in masks)
+    return replace(dataset, coding=coding, findings=(*dataset.findings, _found_coding(coding, masks)))
+
+
+def judge(dataset: SourceDataset, facts: Sequence[CaseFacts], split: Split | None = None) -> tuple[Finding, ...]:
+    """All findings on a data set, errors first.
+
+    Args:
+        dataset: repaired by a plan if there is one, the meaning of its masks settled.
+        facts: of each of its cases.
+        split: if it is given, near copies are looked for across it; else across any two groups.
+    """
+    findings = [*dataset.findings, *(finding for case in facts for finding in case.findings)]
+    findings += _missing_masks(dataset)
+    findings += _palettes(facts, dataset)
+    by_id = {case.id: case for case in dataset.cases}
+    for case in facts:
+        findings += _of_mask(case, by_id[case.id], dataset)
+        findings += _of_image(case, by_id[case.id], dataset)
+    findings += [
+        *_channels(facts, by_id, dataset),
+        *_depths(facts, by_id, dataset),
+        *_unusual(facts, by_id, dataset),
+        *_orientations(facts),
+    ]
+    findings += _classes(facts, dataset)
+    findings += _unjudged(facts, by_id, dataset)
+    findings += _copied(facts, by_id, dataset, split)
+    findings += _sides(dataset)
+    if dataset.format == "folder":
+        findings += _groups_of_one_number(dataset)
+    return tuple(sorted(findings, key=lambda finding: (LEVELS.index(finding.level), finding.kind)))
+
+
+def class_pixels(mask: MaskFacts, coding: LabelCoding, repair: CaseRepair | None = None) -> dict[int, int]:
+    """{class id: pixels} of a mask, as its values say; values that are no class, or ignored, are not counted."""
+    meaning = {**coding.codes, **(repair.map if repair else {})}
+    found: dict[int, int] = dict.fromkeys(range(len(coding.label_map)), 0)
+    for count in _counts(mask, coding):
+        if meaning.get(count.code, IGNORE) != IGNORE:
+            found[meaning[count.code]] += count.pixels
+    return found
+
+
+def unknown_counts(mask: MaskFacts, coding: LabelCoding, repair: CaseRepair | None = None) -> list[CodeCount]:
+    """The values of a mask that are no class."""
+    extra = repair.map if repair else {}
+    return [count for count in _counts(mask, coding) if count.code not in coding.codes and count.code not in extra]
+
+
+def _counts(mask: MaskFacts, coding: LabelCoding) -> list[CodeCount]:
+    codes = _translation(mask, coding).codes or {}
+    return [replace(count, code=codes.get(count.code, count.code)) for count in mask.counts]
+
+
+def _translation(mask: MaskFacts, coding: LabelCoding) -> Translation:
+    return translate(_values(mask), coding)
+
+
+def _values(mask: MaskFacts) -> MaskValues:
+    return MaskValues(mask.colored, mask.counts, mask.palette, mask.names)
+
+
+def _found_coding(coding: LabelCoding | None, masks: Sequence[MaskFacts]) -> Finding:
+    if coding is None:
+        values = sorted({count.code for mask in masks for count in mask.counts[:3]})[:5]
+        return Finding(
+            level="error",
+            kind="no-classes",
+            text=f"the {len(masks)} masks show no classes; their commonest values are {values}",
+            advice="Look whether images and masks are swapped; else name the classes in a labels.json: a list of name, "
+            "classid and, for colour masks, color.",
+        )
+    classes = classes_of(coding)
+    shown = ", ".join(f"{code_text(c, coding.colored)} = {coding.label_map.names[i]}" for c, i in classes.items())
+    gap = not coding.colored and set(classes) not in ({0, 255}, set(range(len(classes))))
+    if any(mask.names for mask in masks):
+        return Finding(level="note", kind="found-classes", text=f"the masks name the classes: {shown}")
+    text = f"no file names the classes; the masks show {shown}" + (" (the values have gaps)" if gap else "")
+    advice = "Name them in a labels.json, or in the labels of a repair plan."
+    level: Level = "note"
+    if len(classes) < len(coding.codes):
+        text += "; 255 is taken for pixels that nobody judged, and left out of training and scores"
+        level = "warning"
+    elif not coding.colored and len(classes) > 2 and 255 in classes:
+        level, text = (
+            "warning",
+            text + "; 255 often marks pixels that nobody judged: name it ignore in a labels.json then",
+        )
+    if not coding.colored and 0 not in coding.codes:
+        level, text = "warning", text + "; no mask holds 0, so the lowest value is taken for the background"
+    return Finding(level=level, kind="found-classes", text=text, advice=advice)
+
+
+def _about(
+    case: SourceCase,
+    dataset: SourceDataset,
+    level: Level,
+    kind: str,
+    text: str,
+    advice: str = "",
+    of_mask: bool = False,
+    other: str | None = None,
+    repairs: Sequence[CaseRepair] = (),
+) -> Finding:
+    """A finding about a case's image, or its mask."""
+    file = dataset.relative((case.label if of_mask else case.image)[0])
+    told = tuple(repair if repair.why else repair.model_copy(update={"why": kind}) for repair in repairs)
+    return Finding(level=level, kind=kind, text=text, advice=advice, case=case.id, file=file, other=other, repairs=told)
+
+
+def _missing_masks(dataset: SourceDataset) -> Iterable[Finding]:
+    tests = [case for case in dataset.cases if not case.label and case.test]
+    if not dataset.labelled:
+        text = f"{counted(len(dataset.cases), 'image')}, but no masks; nothing to train on"
+        yield Finding(level="error", kind="no-masks", text=text, advice="Add the masks.")
+    else:
+        for case in dataset.cases:
+            if not case.label and not case.test:
+                text = "has no mask, so it is left out"
+                yield _about(case, dataset, "warning", "missing-mask", text, "Add its mask if there should be one.")
+    if tests:
+        text = f"{counted(len(tests), 'image')} of the test set, without masks: {tests[0].id} to {tests[-1].id}"
+        yield Finding(level="note", kind="test-set", text=text)
+
+
+def _unjudged(facts: Sequence[CaseFacts], by_id: Mapping[str, SourceCase], dataset: SourceDataset) -> Iterable[Finding]:
+    """How many pixels nobody judged; and masks where their value may stand for a class that all the others hold."""
+    coding = dataset.coding
+    if coding is None:
+        return
+    unjudged = {
+        case.id: [count for count in _counts(case.mask, coding) if coding.codes.get(count.code) == IGNORE]
+        for case in facts
+        if case.mask is not None
+    }
+    having = {case: counts for case, counts in unjudged.items() if counts}
+    if not having:
+        return
+    pixels = sum(count.pixels for counts in having.values() for count in counts)
+    text = (
+        f"{counted(pixels, 'pixel')} of {counted(len(having), 'mask')}, {next(iter(having))} among them, that nobody "
+        "judged are left out of training and scores"
+    )
+    yield Finding(level="note", kind="unjudged", text=text)
+    held = {case.id: class_pixels(case.mask, coding) for case in facts if case.mask is not None}
+    others = [classes for case, classes in held.items() if case not in having]
+    if len(others) < MIN_OTHERS:
+        return
+    always = [i for i in range(1, len(coding.label_map)) if all(classes[i] for classes in others)]
+    for case, counts in having.items():
+        absent = [i for i in always if not held[case][i]]
+        code = counts[0].code
+        if not absent or code in dataset.repairs.get(case, CaseRepair()).map:
+            continue
+        names, value = [coding.label_map.names[i] for i in absent], code_text(code, coding.colored)
+        text = (
+            f"{counted(counts[0].pixels, 'pixel')} of {value} are taken for pixels that nobody judged, and "
+            f"{' and '.join(names)}, which every mask without {value} holds, "
+            f"{'is' if len(names) == 1 else 'are'} missing here"
+        )
+        advice = f"If {value} stands for {names[0]} here, map it; else say in a plan that it is to be ignored."
+        ways = [CaseRepair(map={code: IGNORE}), *(CaseRepair(map={code: i}) for i in absent[:MAX_OFFERED])]
+        yield _about(by_id[case], dataset, "warning", "ignored-class", text, advice, of_mask=True, repairs=ways)
+
+
+def _palettes(facts: Sequence[CaseFacts], dataset: SourceDataset) -> Iterable[Finding]:
+    """What palettes say against each other."""
+    conflict = palette_conflict(_values(case.mask) for case in facts if case.mask is not None and not case.mask.names)
+    if not conflict or dataset.coding is None:
+        return
+    if dataset.coding.colored:
+        yield Finding(level="note", kind="palettes", text=f"{conflict}; the colours were compared, not the values")
+    else:
+        text = f"{conflict}, so that values alone do not tell the classes"
+        yield Finding(level="error", kind="palettes", text=text, advice=PALETTES)
+
+
+def _of_mask(facts: CaseFacts, case: SourceCase, dataset: SourceDataset) -> Iterable[Finding]:
+    mask, coding = facts.mask, dataset.coding
+    if mask is None:
+        return
+    about = partial(_about, case, dataset, of_mask=True)
+    drop, place, index = CaseRepair(drop=True), CaseRepair(affine="image"), CaseRepair(affine="index")
+    for remark in mask.remarks:
+        yield about("warning", "remark", remark)
+    if mask.misplaced == "shape":
+        text = f"{mask.misplacement}; each pixel of the image needs one label"
+        repairs = [index] if mask.on_index else [drop]
+        yield about("error", "shape-differs", text, "Export the mask on the image's grid.", repairs=repairs)
+        return
+    if mask.misplaced == "place":
+        advice = "Look at the picture; if the mask fits its image, take the image's position, else export it again."
+        repairs = [place, index] if mask.turned and mask.on_index else [place]
+        yield about("error", "affine-differs", mask.misplacement, advice, repairs=repairs)
+    if mask.lost:
+        text = "its affine is the identity, so its position is lost (as in LiTS case 53); it is laid on its image"
+        yield about("warning", "affine-lost", text, "Look at the picture, whether it fits.", repairs=[index])
+    repair = dataset.repairs.get(case.id)
+    if mask.fractional and not (repair and repair.round):
+        text = f"holds {mask.fractional:,} values that are no whole numbers; it was interpolated"
+        # between more than two values rounding makes classes of edges, and of weak values alone it leaves nothing
+        binary = {count.code for count in mask.counts} == {0, 1}
+        repairs = [CaseRepair(round=True), drop] if binary else [drop]
+        yield about("error", "fractional", text, "Export it with nearest-neighbour interpolation.", repairs=repairs)
+        return
+    if mask.stored.startswith("float"):
+        yield about("note", "float-labels", f"labels are stored as {mask.stored}, all whole numbers")
+    if coding is None:
+        return
+    jpeg = case.label[0].suffix.lower() in (".jpg", ".jpeg")
+    if jpeg and not coding.colored and len(classes_of(coding)) > 2 and max(classes_of(coding)) < 128:
+        text = "is a JPEG file, whose losses turn ids into others"
+        yield about("error", "lossy-ids", text, "Export masks as PNG.", repairs=[drop])
+        return
+    translation = _translation(mask, coding)
+    if translation.remark:
+        yield about("warning", "remark", translation.remark)
+    if translation.problem:
+        advice = "Save the masks alike: as grey ids, or all with one palette."
+        yield about("error", "unlike-masks", translation.problem, advice, repairs=[drop])
+        return
+    unknown = unknown_counts(mask, coding, repair)
+    if unknown and not (repair and repair.snap):
+        kind, text, advice, mend = _unknown(unknown, mask, coding, dataset.hint)
+        yield about("error", kind, text, advice, repairs=mend)
+    elif sum(number for i, number in class_pixels(mask, coding, repair).items() if i) == 0 and not unknown:
+        yield about("note", "empty-mask", "holds nothing but background")
+
+
+def _unknown(
+    unknown: list[CodeCount], mask: MaskFacts, coding: LabelCoding, hint: str
+) -> tuple[str, str, str, list[CaseRepair]]:
+    """Kind, text, advice and repairs of values that are no class."""
+    pixels = sum(count.pixels for count in unknown) + mask.rest[1]
+    others = len(unknown) - 1 + mask.rest[0]
+    worst = unknown[0]
+    known = known_codes(coding)
+    where = "slice {}, row {}, column {}".format(*worst.at)
+    name = "colours" if coding.colored else "values"
+    more = f" and {others:,} other {name}" if others else ""
+    text = (
+        f"{pixels:,} pixels have {name} that are no class: {code_text(worst.code, coding.colored)} "
+        f"({worst.pixels:,} pixels, the first at {where}){more}; the classes are {known}"
+    )
+    whole = {count.code for count in mask.counts}
+    if not coding.colored and set(classes_of(coding)) == {0, 1} and 255 in whole <= {0, 255}:
+        return "mask-255", text, "255 stands for 1 here, it seems: map it.", [CaseRepair(map={255: 1})]
+    wide = coding.colored or max(classes_of(coding)) >= 128
+    smoothed = wide and all(not count.inner or _distance(count.code, coding)[0] <= NEAR for count in unknown)
+    if any(count.flat for count in mask.counts):  # areas were looked for
+        smoothed |= others >= MAX_THIN and not any(count.flat for count in unknown)
+    if smoothed:
+        near = coding.label_map.names[_distance(worst.code, coding)[1]]
+        text += f"; the mask was smoothed or saved with loss (nearest class: {near})"
+        advice = "Export masks as PNG without smoothing, or snap such pixels to the nearest class around them."
+        return "smoothed", text, advice, [CaseRepair(snap=True)]
+    if not coding.colored and worst.code == 255 and others == 0:
+        advice = "255 often marks what nobody judged: leave those pixels out, or map it to a class if it is one."
+        classes = range(1, len(coding.label_map)) if len(coding.label_map) <= MAX_OFFERED else ()
+        ways = [CaseRepair(map={255: IGNORE}), *(CaseRepair(map={255: i}) for i in classes)]
+        return "unknown-label", text, hint or advice, ways
+    advice = hint or "Name the class, map it to one with a plan, or leave the case out."
+    left_out = CaseRepair(map={count.code: IGNORE for count in unknown})
+    return "unknown-label", text, advice, [CaseRepair(drop=True), *([] if mask.rest[0] else [left_out])]
+
+
+def _distance(code: int, coding: LabelCoding) -> tuple[float, int]:
+    """To the nearest class, and which it is; grey values as colours, so that both are on one scale."""
+
+    def color(value: int) -> np.ndarray:
+        return np.array(unpacked(value if coding.colored else min(max(value, 0), 255) * 0x010101), float)
+
+    own = color(code)
+    return min((float(np.linalg.norm(own - color(known))), i) for known, i in classes_of(coding).items())
+
+
+def _of_image(facts: CaseFacts, case: SourceCase, dataset: SourceDataset) -> Iterable[Finding]:
+    image = facts.image
+    if image is None:
+        return
+    about = partial(_about, case, dataset)
+    for remark in image.remarks:
+        yield about("warning", "remark", remark)
+    S, _, H, W = image.shape
+    lowest, highest = image.range[0], image.range[-1]
+    if lowest == highest:
+        text = f"all its pixels are {lowest:g}"
+        yield about("warning", "empty-image", text, "Get the file again.", repairs=[CaseRepair(drop=True)])
+    elif image.constant_slices:
+        yield about("note", "constant-slices", f"in {image.constant_slices} of {S} slices all pixels are equal")
+    if min(H, W) < SMALLEST:
+        yield about(
+            "note", "small", f"its slices have {H}×{W} pixels and are padded to the {SMALLEST} that networks need"
+        )
+    if dataset.modality == "ct" and lowest >= 0 and highest > 0:
+        text = f"its values run from {lowest:g} to {highest:g}, so they are no Hounsfield units"
+        yield about("warning", "no-hu", text, "Subtract the offset, or name the modality: --prepare.modality mr")
+
+
+def _channels(facts: Sequence[CaseFacts], by_id: dict[str, SourceCase], dataset: SourceDataset) -> Iterable[Finding]:
+    counts = Counter(case.image.shape[1] for case in facts if case.image)
+    if not counts:
+        return
+    usual = counts.most_common(1)[0][0]
+    if usual > 1 and dataset.modality != "rgb" and all(len(case.image) == 1 for case in by_id.values()):
+        text = (
+            f"each image is one file of {usual} channels: the fourth axis of a volume counts as channels, not as time"
+        )
+        yield Finding(level="note", kind="several-channels", text=text)
+    for case in facts:
+        if case.image and case.image.shape[1] != usual:
+            text = f"has {case.image.shape[1]} channels; {counts[usual]} of {counts.total()} images have {usual}"
+            advice = "A network needs the same channels everywhere."
+            yield _about(by_id[case.id], dataset, "error", "channels", text, advice, repairs=[CaseRepair(drop=True)])
+
+
+def _depths(facts: Sequence[CaseFacts], by_id: dict[str, SourceCase], dataset: SourceDataset) -> Iterable[Finding]:
+    """Grey images of more than 8 bits among those of 8."""
+    images = [(case, case.image) for case in facts if case.image] if dataset.modality == "gray" else []
+    narrow = sum(image.stored == "uint8" for _, image in images)
+    for case, image in images:
+        if narrow and image.stored != "uint8" and image.range[-1] > 255:
+            text = f"its values reach {image.range[-1]:g}; {narrow} of {len(images)} images are stored in 8 bits"
+            advice = "Save all images on one scale."
+            yield _about(by_id[case.id], dataset, "error", "depth", text, advice, repairs=[CaseRepair(drop=True)])
+
+
+def _unusual(facts: Sequence[CaseFacts], by_id: dict[str, SourceCase], dataset: SourceDataset) -> Iterable[Finding]:
+    """Spacing and intensity far from what is usual in the data set."""
+    images = [(case, case.image) for case in facts if case.image]
+    spaced = [image.spacing for _, image in images if image.spacing]
+    if len(spaced) >= 3:
+        usual = [median(spacing[axis] for spacing in spaced) for axis in range(3)]
+        for case, image in images:
+            if image.spacing and any(not 1 / 3 <= own / u <= 3 for own, u in zip(image.spacing, usual, strict=True)):
+                own_text, usual_text = ("×".join(f"{v:.3g}" for v in s) for s in (image.spacing, usual))
+                text = f"its voxels are {own_text} mm (slices, rows, columns); usual are {usual_text}"
+                advice = "Look whether the header is right."
+                yield _about(by_id[case.id], dataset, "warning", "spacing", text, advice)
+    if len(images) < FEWEST:
+        return
+    told: set[str] = set()
+    for place, name in ((2, "median"), (3, "99.5th percentile")):
+        values = np.array([image.range[place] for _, image in images])
+        middle = float(np.median(values))
+        spread = 1.4826 * float(np.median(np.abs(values - middle)))
+        spread = max(spread, 0.02 * float(np.ptp([image.range[1:4] for _, image in images])))
+        for (case, _), value in zip(images, values.tolist(), strict=True):
+            if spread and abs(value - middle) > FAR * spread and case.id not in told:
+                told.add(case.id)
+                level: Level = "note" if dataset.modality == "mr" else "warning"  # MR has no unit
+                text = f"the {name} of its pixels is {value:g}; usual is {middle:g}"
+                advice = "Look whether it is the same kind of image."
+                yield _about(by_id[case.id], dataset, level, "intensity", text, advice)
+
+
+def _orientations(facts: Sequence[CaseFacts]) -> Iterable[Finding]:
+    counts = Counter(case.image.orientation for case in facts if case.image and case.image.orientation)
+    if len(counts) > 1:
+        shown = ", ".join(f"{name} {number}" for name, number in counts.most_common())
+        rare = counts.most_common()[-1][0]
+        example = next(case.id for case in facts if case.image and case.image.orientation == rare)
+        text = f"the files' axes run differently ({shown}; {rare} in {example}); all are turned alike when read"
+        yield Finding(level="note", kind="orientation", text=text)
+
+
+def _classes(facts: Sequence[CaseFacts], dataset: SourceDataset) -> Iterable[Finding]:
+    """Classes that no mask, or only those of one group, have."""
+    if dataset.coding is None:
+        return
+    groups: dict[int, set[str]] = {}
+    for case in facts:
+        if case.mask is not None:
+            counts = class_pixels(case.mask, dataset.coding, dataset.repairs.get(case.id))
+            for i, number in counts.items():
+                groups.setdefault(i, set()).update({case.group} if number else ())
+    for i, name in enumerate(dataset.coding.label_map.names):
+        having = groups.get(i, set())
+        if groups and not having:
+            text, advice = f'no mask has the class "{name}"', "It cannot be learned; look whether the ids are right."
+            yield Finding(level="warning", kind="absent-class", text=text, advice=advice)
+        elif len(having) == 1 and len({case.group for case in facts}) > 1:
+            text = f'only the {dataset.group_name} {next(iter(having))} has the class "{name}"'
+            advice = "It cannot be both learned and scored."
+            yield Finding(level="warning", kind="rare-class", text=text, advice=advice)
+
+
+def _copied(
+    facts: Sequence[CaseFacts], by_id: dict[str, SourceCase], dataset: SourceDataset, split: Split | None
+) -> Iterable[Finding]:
+    """Images that are there twice, and near copies that a split may part."""
+
+    def file(case: CaseFacts) -> str:
+        return dataset.relative(by_id[case.id].image[0])
+
+    for cases in copies(facts):
+        first = cases[0]
+        for case in cases[1:]:
+            about = partial(_about, by_id[case.id], dataset)
+            other = next((c for c in cases if c.group != case.group), first)
+            masks = ""
+            if case.mask and other.mask:
+                same = case.mask.content == other.mask.content
+                masks = ", and so are their masks" if same else ", but their masks differ"
+            if other.group == case.group:
+                yield about("note", "copy-in-group", f"its pixels are those of {file(first)}{masks}", other=first.id)
+                continue
+            text = f"its pixels are those of {file(other)}, of another {dataset.group_name}{masks}"
+            advice = "Leave one out, or give both the same group: a split could part them."
+            if case.mask and other.mask:
+                repair = CaseRepair(drop=True, why=f"copy of {other.id}")
+                yield about("error", "copy", text, advice, other=other.id, repairs=[repair])
+            else:
+                yield about("warning", "copy", text, advice, other=other.id)
+
+    across = "the split parts them" if split else f"it is of another {dataset.group_name}"
+    for pair in near_copies(facts, _parted(facts, split)):
+        turned = f" {pair.turned}" if pair.turned else ""
+        text = f"looks like {file(pair.first)}{turned} (correlation {pair.correlation:.4f}), and {across}"
+        advice = "If they show the same, give them the same group."
+        yield _about(by_id[pair.second.id], dataset, "warning", "near-copy", text, advice, other=pair.first.id)
+
+
+def _parted(facts: Sequence[CaseFacts], split: Split | None) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """For rows of indices, which of their pairs a split may part: those of two groups, or those that ``split`` does."""
+    if split is None:
+        _, group = np.unique([case.group for case in facts], return_inverse=True)
+        return lambda rows, columns: group[rows, None] != group[columns]
+    train, val = (
+        np.array([[case.id in part for case in facts] for part in parts])
+        for parts in ([fold.train for fold in split.folds], [fold.val for fold in split.folds])
+    )
+    return lambda rows, columns: np.logical_or.reduce(
+        [(t[rows, None] & v[columns]) | (v[rows, None] & t[columns]) for t, v in zip(train, val, strict=True)]
+    )
+
+
+def _sides(dataset: SourceDataset) -> Iterable[Finding]:
+    """Classes that a mirrored image would mix up."""
+    sided = () if dataset.coding is None else dataset.coding.label_map.sided_names
+    if sided:
+        names = ", ".join(sided[:4]) + (" …" if len(sided) > 4 else "")
+        text = f"the classes {names} have sides, which mirroring left to right would mix up"
+        advice = "Training and prediction do not mirror them so; augment.flip_columns: true would."
+        yield Finding(level="warning", kind="left-right", text=text, advice=advice)
+
+
+def _groups_of_one_number(dataset: SourceDataset) -> Iterable[Finding]:
+    """Groups whose names differ in words but not in a long number: perhaps copies of one patient."""
+    by_number: dict[tuple[str, ...], set[str]] = {}
+    for case in dataset.cases:
+        numbers = tuple(findall(r"(?<![a-zA-Z0-9])\d{3,}(?![a-zA-Z0-9])", PurePosixPath(case.group).name))
+        if numbers:
+            by_number.setdefault(numbers, set()).add(case.group)
+    leaking = {numbers: sorted(groups) for numbers, groups in by_number.items() if len(groups) > 1}
+    if leaking:
+        numbers, groups = next(iter(leaking.items()))
+        shown = f"{'-'.join(numbers)} in {', '.join(groups[:4])}"
+        text = f"{len(leaking)} numbers stand in the names of several groups: {shown}"
+        advice = "If they are the same patient, give a pattern for the group: --prepare.group '\\d{3,}'"
+        yield Finding(level="warning", kind="groups-share-number", text=text, advice=advice)

@@ -1,0 +1,536 @@
+"""Any folder of images and masks, paired by name.
+
+Layout: folders of images and of masks whose names tell it (``images/`` and ``masks/``, ``ISIC_Training_Input/`` and
+``ISIC_Training_GroundTruth/``), also below ``train/`` and ``val/``; images and masks together, the masks named like
+their images with an ending such as ``_mask``; or a folder for each case, with ``imaging.nii.gz`` and
+``segmentation.nii.gz``, with a file for each channel, or with a file for each class. What names do not tell, a person
+says with patterns. Images are PNG, JPEG, TIFF, BMP, GIF, NIfTI, NRRD or MetaImage. Masks hold ids, 0 and 255, or
+colours. A ``labels.json`` in the folder names the classes; without it they are found in the masks. A split that the
+folders name is kept.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from caseunet.datasets.channels import Item, channel_name, find_channels, join_channels, joined
+from caseunet.datasets.class_files import class_of
+from caseunet.datasets.class_names import (
+    ClassEntry,
+    class_entries,
+    is_background,
+    is_ignored,
+    spelling_notes,
+    unify_spellings,
+)
+from caseunet.datasets.coding import coding_of, packed, read_labels_json
+from caseunet.datasets.layout import (
+    Finding,
+    Listing,
+    SourceCase,
+    SourceDataset,
+    extra_mask,
+    fault,
+    files_below,
+    left_out,
+    natural,
+    relative,
+    twice,
+)
+from caseunet.datasets.names import (
+    find_groups,
+    folder_role,
+    is_rater,
+    normal,
+    part_of,
+    part_of_name,
+    told_folders,
+    told_groups,
+    told_parts,
+)
+from caseunet.datasets.outlines import find_outlines
+from caseunet.datasets.pairing import Pairs, pair
+from caseunet.datasets.polygons import class_names
+from caseunet.datasets.reading import file_layout
+from caseunet.datasets.roles import Choice, Roles, sort_files
+from caseunet.errors import UserError
+from caseunet.files import read_json
+from caseunet.io import images, raster
+from caseunet.progress import counted
+from caseunet.types import IGNORE, LabelCoding, Modality, name_key
+
+UNREAD = (
+    *(".webp", ".heic", ".heif", ".avif", ".jp2", ".j2k", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".svg"),
+    *(".psd", ".xcf", ".svs", ".ndpi", ".npy", ".npz", ".mat", ".mgz", ".mgh", ".hdr", ".dcm", ".ima", ".vtk"),
+)
+"""Kinds of images that this layout does not read."""
+
+BESIDE = (".xml", ".json", ".txt", ".csv", ".img")
+"""What may be annotations, or anything else."""
+
+MAX_SIBLINGS, MAX_SHOWN = 4, 12
+"""Folders of one kind, and kinds of files, that are named one by one."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the names of a folder's files tell.
+
+    Attributes:
+        listing: cases and findings.
+        class_names: where each class has a file of its own, the classes.
+        channels: how the names of the channels' files end.
+        question: what has to be asked before masks can be used; "" for nothing.
+        outlines: whether the masks are outlines of COCO or LabelMe.
+    """
+
+    listing: Listing
+    class_names: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
+    question: str = ""
+    outlines: bool = False
+
+
+def matches(root: Path) -> bool:
+    survey = look(root)
+    return bool(survey.question) or any(case.label for case in survey.listing.cases)
+
+
+def cases(root: Path) -> Listing:
+    """List the images; ``id`` is the path without suffix and without the folder "images", or that of a case's folder.
+
+    Names that end in a number are taken for the slices or frames of the group that stands before it.
+
+    Raises:
+        UserError: there are no images.
+    """
+    listing = look(root).listing
+    if not listing.cases and not any(finding.level == "error" for finding in listing.findings):
+        raise UserError(f"{root}: no images beside masks were found in it. {found_files(root)}")
+    return listing
+
+
+def discover(root: Path, choice: Choice = Choice()) -> SourceDataset:  # noqa: B008
+    """The cases, and what their masks mean.
+
+    Raises:
+        UserError: names leave open which files are the masks; the message asks.
+    """
+    survey = look(root, choice)
+    if survey.question:
+        raise UserError(survey.question)
+    listed, findings = survey.listing
+    if not listed:
+        raise UserError(f"{root}: {_nothing_chosen(root, choice)}")
+    modality, remark = _modality(listed)
+    own = root / "labels.json"
+    notes = [Finding(level="note", kind="modality", text=remark)] if remark else []
+    coding = _named(own, listed) if own.is_file() else None
+    if survey.outlines:
+        names = class_names(sorted({path for case in listed for path in case.label}))
+        if not names:
+            raise UserError(f"{root}: its JSON files hold no outlines, so there is nothing to learn.")
+        text = f"masks are outlines of JSON files; the classes are {', '.join(names)}"
+        notes.append(Finding(level="note", kind="outlines", text=text))
+        coding, told = _coding_of_names(root, names)
+        notes += told
+    if survey.class_names:
+        classes = dict.fromkeys(unify_spellings(survey.class_names).values())
+        text = f"each class has a file of its own; the classes are {', '.join(classes)}"
+        notes.append(Finding(level="note", kind="class-files", text=text))
+        coding, told = _coding_of_names(root, survey.class_names)
+        notes += [*told, *_lacking(listed, coding)]
+    return SourceDataset(
+        format="folder",
+        root=root,
+        cases=listed,
+        coding=coding,
+        modality=modality,
+        group_name="group",
+        licence="",
+        findings=(*findings, *notes, *told_groups(listed)),
+        channel_names=survey.channels,
+        class_files=bool(survey.class_names),
+    )
+
+
+def _coding_of_names(root: Path, names: Sequence[str]) -> tuple[LabelCoding, list[Finding]]:
+    """The coding of named files or outlines, and what is said of names that are no class.
+
+    Raises:
+        UserError: no class is left.
+    """
+    spellings = [Finding(level="note", kind="spellings", text=text) for text in spelling_notes(names)]
+    names = list(dict.fromkeys(unify_spellings(names).values()))
+    classes = [name for name in names if not is_background(name) and not is_ignored(name)]
+    if not classes:
+        raise UserError(f"{root}: there is no class beside {', '.join(names)}, so there is nothing to learn.")
+    notes = [
+        Finding(
+            level="note",
+            kind="no-class",
+            text=f"{name} is no class; "
+            + ("its pixels count as not judged" if is_ignored(name) else "what no class covers is the background"),
+        )
+        for name in names
+        if name not in classes
+    ]
+    ignore = [IGNORE] if any(is_ignored(name) for name in names) else []
+    return coding_of({0: "background", **dict(enumerate(classes, start=1))}, ignore=ignore), [*spellings, *notes]
+
+
+def _lacking(listed: Sequence[SourceCase], coding: LabelCoding) -> list[Finding]:
+    """Warnings on classes of which some cases have no file."""
+    classes = {name: number for number, name in enumerate(coding.label_map.names) if number}
+    found = {case.id: {class_of(path, classes) for path in case.label} for case in listed if case.label}
+    findings = []
+    for name, number in classes.items():
+        without = [case for case, numbers in found.items() if number not in numbers]
+        if without:
+            text = f"{counted(len(without), 'case')} without a file of {name}, which counts as empty: {without[0]}"
+            more = f" and {len(without) - 1} more" if len(without) > 1 else ""
+            findings.append(Finding(level="warning", kind="class-missing", text=text + more))
+    return findings
+
+
+def look(root: Path, choice: Choice = Choice()) -> Survey:  # noqa: B008
+    """What the names of all files below a folder tell; no file is opened."""
+    files = files_below(root)
+    readable = [path for path in files if images.is_image(path)]
+    roles = sort_files(root, readable, choice)
+    pictures, findings = _without_twice(roles.images or _of_unknown(roles), root)
+    channels = tuple(channel_name(pattern) for pattern in choice.channels) or find_channels(pictures, roles.masks)
+    broken: set[Path] = set()
+    if channels:
+        pictures, broken, faults = _join(pictures, channels, root)
+        findings += faults
+    by_set: dict[str, list[Item]] = {}
+    for mask in roles.masks:
+        by_set.setdefault("" if choice.masks else _set_of(mask), []).append(mask)
+    pairs = {name: pair(pictures, masks) for name, masks in by_set.items()}
+    if not roles.images and not choice.images:
+        pictures, pairs = _only_paired(pictures, pairs)
+    question = _question(root, pictures, by_set, pairs)
+    labels: dict[int, list[tuple[Item, str]]] = {}
+    for name, found in pairs.items():
+        for picture, told in found.masks.items():
+            labels.setdefault(picture, []).extend((by_set[name][n], rest) for n, rest in told)
+    by_file = _class_names(labels)
+    outlines = not labels and not roles.masks and not choice.masks
+    if outlines:
+        pictures = pictures or _without_twice(_of_unknown(roles), root)[0]
+        labels, said, asked = find_outlines(root, files, pictures)
+        findings += said
+        question = question or asked
+    alone = {picture for found in pairs.values() for picture in found.alone}
+    listed = [case for case in _cases(root, pictures, labels, alone) if case.image[0] not in broken]
+    listed, lists = _parts_of_lists(root, files, listed)
+    findings += [*lists, *told_parts(listed), *told_folders(listed)]
+    for name, masks in by_set.items():
+        unpaired = [mask for n, mask in enumerate(masks) if n not in pairs[name].paired]
+        findings += [extra_mask(m.paths[0], root, f"an image of the name {m.key}") for m in unpaired]
+    findings += _left_out(root, files, readable, roles, listed, findings)
+    if outlines and not labels and not roles.images:
+        listed = []
+    return Survey(Listing(tuple(listed), tuple(findings)), by_file, channels, question, outlines and bool(labels))
+
+
+def _of_unknown(roles: Roles) -> tuple[Item, ...]:
+    """Images in folders whose names tell nothing, where no other files are images."""
+    return tuple(item if item.place else replace(item, place=item.folder) for item in roles.unknown)
+
+
+def _without_twice(pictures: Sequence[Item], root: Path) -> tuple[list[Item], list[Finding]]:
+    """The images without those whose name another has already."""
+    first: dict[str, Item] = {}
+    findings = []
+    for item in sorted(pictures, key=lambda item: natural(item.paths[0].as_posix())):
+        if first.setdefault(item.key, item) is not item:
+            findings.append(twice(item.paths[0], root, first[item.key].paths[0]))
+    return list(first.values()), findings
+
+
+def _join(pictures: Sequence[Item], channels: Sequence[str], root: Path) -> tuple[list[Item], set[Path], list[Finding]]:
+    """Images of all channels; of those that lack one, the first file, and what is said of them."""
+    found, _ = join_channels(pictures, channels)
+    names = ", ".join(channels)
+    text = f"an image has {len(channels)} channels, each in a file of its own, by the ends of names: {names}"
+    advice = f"Other channels, or another order: --prepare.channels '[{names}]'"
+    findings = [Finding(level="note", kind="found-channels", text=text, advice=advice)]
+    broken: set[Path] = set()
+    for key, files in found.items():
+        missing = ", ".join(name for n, name in enumerate(channels) if n not in files)
+        if missing:
+            paths = [item.paths[0] for item in files.values()]
+            broken.add(joined(key, files).paths[0])
+            name = PurePosixPath(key).name
+            text = f"case {name}: channel {missing} is missing; each image has {names}"
+            told = fault("channels", paths[0], root, text, "Add the channel, or leave the case out.")
+            findings.append(told.model_copy(update={"files": tuple(relative(path, root) for path in paths)}))
+    return [joined(key, files) for key, files in found.items()], broken, findings
+
+
+def _set_of(mask: Item) -> str:
+    """The name of the folder that says that its files are masks; "" for masks beside their images."""
+    name = PurePosixPath(mask.place).name
+    return normal(name) if folder_role(name) == "mask" else ""
+
+
+def _only_paired(pictures: list[Item], pairs: dict[str, Pairs]) -> tuple[list[Item], dict[str, Pairs]]:
+    """Of files whose names do not tell what they are, those beside images with masks, or called alike."""
+    paired = {n for found in pairs.values() for n in found.masks}
+    places = {pictures[n].paths[0].parent for n in paired}
+    alike = {(pictures[n].paths[0].parent.parent, pictures[n].name) for n in paired}
+    kept = [
+        n
+        for n, item in enumerate(pictures)
+        if item.paths[0].parent in places or (item.paths[0].parent.parent, item.name) in alike
+    ]
+    new = {old: n for n, old in enumerate(kept)}
+    return [pictures[n] for n in kept], {
+        name: Pairs({new[n]: masks for n, masks in found.masks.items()}, {new[n] for n in found.alone})
+        for name, found in pairs.items()
+    }
+
+
+def _question(root: Path, pictures: Sequence[Item], by_set: dict[str, list[Item]], pairs: dict[str, Pairs]) -> str:
+    """What to ask where images have masks of several kinds."""
+    for n, picture in enumerate(pictures):
+        kinds = [name for name, found in pairs.items() if n in found.masks]
+        if len(kinds) > 1:
+            shown = []
+            for name in kinds:
+                mask = by_set[name][pairs[name].masks[n][0][0]]
+                shown.append(
+                    f"{relative(mask.paths[0], root)} ({counted(len(pairs[name].paired), 'mask')} of this kind)"
+                )
+            names = [PurePosixPath(by_set[name][0].place).name if name else "'*_mask*'" for name in kinds]
+            return (
+                f"{root}: {relative(picture.paths[0], root)} has masks in more than one place: {', '.join(shown)}. "
+                f"Say which are meant: --prepare.masks {' or --prepare.masks '.join(names)}"
+            )
+    return ""
+
+
+def _class_names(labels: dict[int, list[tuple[Item, str]]]) -> tuple[str, ...]:
+    """The classes, where each has a file of its own, called alike for all cases; () for masks of other kinds."""
+    rests = [[rest for _, rest in masks] for masks in labels.values()]
+    counts = Counter(name_key(rest) for of_case in rests for rest in of_case)
+    spelled = tuple(dict.fromkeys(rest for of_case in rests for rest in of_case))
+    if all(len(of_case) < 2 for of_case in rests) or any(not rest or is_rater(rest) for rest in spelled):
+        return ()
+    recurring = len(rests) == 1 or 2 * sum(number > 1 for number in counts.values()) >= len(counts)
+    first = unify_spellings(spelled)
+    return tuple(sorted(spelled, key=lambda name: (natural(first[name]), name != first[name]))) if recurring else ()
+
+
+def _cases(
+    root: Path, pictures: Sequence[Item], labels: dict[int, list[tuple[Item, str]]], alone: set[int]
+) -> tuple[SourceCase, ...]:
+    of_case = {pictures[n].name for n in alone} | {""}
+    folders = Counter(item.folder for item in pictures)
+    ids = [
+        item.folder
+        if folders[item.folder] == 1 and (item.name in of_case or item.name == PurePosixPath(item.folder).name)
+        else item.key
+        for item in pictures
+    ]
+    groups = find_groups(ids)
+    parts = [part_of(PurePosixPath(item.paths[0].relative_to(root).as_posix())) for item in pictures]
+    for n, masks in labels.items():  # COCO has a file for each part
+        path = masks[0][0].paths[0]
+        parts[n] = parts[n] or (part_of_name(path.stem) if path.suffix.lower() == ".json" else "")
+    listed = [
+        SourceCase(
+            id=ids[n],
+            image=item.paths,
+            label=tuple(mask.paths[0] for mask, _ in sorted(labels.get(n, ()), key=lambda m: natural(m[1]))),
+            group=groups[ids[n]],
+            part=parts[n],
+        )
+        for n, item in enumerate(pictures)
+    ]
+    return tuple(sorted(listed, key=lambda case: natural(case.id)))
+
+
+def _parts_of_lists(
+    root: Path, files: Sequence[Path], listed: Sequence[SourceCase]
+) -> tuple[list[SourceCase], list[Finding]]:
+    """The cases with the parts that lists such as train.txt and val.txt give them, where folders give none."""
+    lists = [path for path in files if path.suffix.lower() in (".txt", ".lst") and part_of_name(path.stem)]
+    folders = sorted({path.parent for path in lists})
+    chosen = [folder for folder in folders if folder.name.lower() == "segmentation"] if len(folders) > 1 else folders
+    if not chosen or len(lists) < 2 or any(case.part for case in listed):
+        return list(listed), []
+    known: dict[str, set[str]] = {}
+    for case in listed:
+        for name in (case.id, case.id.rpartition("/")[2], images.stem(case.image[0])):
+            known.setdefault(normal(name), set()).add(case.id)
+    parts: dict[str, set[str]] = {}
+    absent: list[str] = []
+    for path in (path for path in lists if path.parent == chosen[0]):
+        for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+            name = line.split()[0] if line.split() else ""
+            keys = [normal(name), normal(images.stem(Path(name)))] if name else []
+            found = next((known[key] for key in keys if len(known.get(key, ())) == 1), None)
+            if found is not None:
+                parts.setdefault(next(iter(found)), set()).add(part_of_name(path.stem))
+            elif name:
+                absent.append(f"{relative(path, root)}: {name}")
+    both = [case for case, own in parts.items() if len(own) > 1]
+    findings = []
+    where = relative(chosen[0], root) if chosen[0] != root else "the folder"
+    if both or not parts:
+        why = f"{both[0]} is in two of them" if both else "no name in them is that of an image"
+        text = f"the lists of a split in {where} are not used: {why}"
+        return list(listed), [Finding(level="warning", kind="own-split", text=text)]
+    if absent:
+        text = f"{counted(len(absent), 'name')} in the lists of the split have no image, {absent[0]} among them"
+        findings.append(Finding(level="warning", kind="own-split", text=text))
+    used = [path for path in lists if path.parent == chosen[0]]
+    text = f"the split is that of the lists {', '.join(path.name for path in used)} in {where}"
+    files_used = tuple(relative(path, root) for path in used)
+    findings.append(Finding(level="note", kind="own-split", text=text, files=files_used))
+    return [replace(case, part=next(iter(parts.get(case.id, {""})))) for case in listed], findings
+
+
+def _left_out(
+    root: Path,
+    files: Iterable[Path],
+    readable: Sequence[Path],
+    roles: Roles,
+    listed: Iterable[SourceCase],
+    findings: Iterable[Finding],
+) -> tuple[Finding, ...]:
+    """Notes on all files that may be images or masks and are no part of a case."""
+    used = {path for case in listed for path in (*case.image, *case.label)}
+    named = {root / file for finding in findings for file in (finding.file, *(finding.files or ())) if file}
+    refused = roles.refused
+    used |= named | set(refused) | {path for mask in roles.masks for path in mask.paths}
+    others = [path for path in readable if path not in used]
+    unread = [p for p in files if p.suffix.lower() in UNREAD]
+    beside = [p for p in files if p.suffix.lower() in BESIDE and p.parent != root and p not in used]
+    return (
+        *left_out(others, root, "neither images nor masks by their names, and left out", "warning"),
+        *left_out(refused, root, "left out, for the patterns do not select them"),
+        *left_out(unread, root, "of a kind that is not read here, and left out", "warning"),
+        *left_out(beside, root, "not used"),
+    )
+
+
+def _nothing_chosen(root: Path, choice: Choice) -> str:
+    names = ", ".join(f"{key}={'+'.join(value)}" for key, value in vars(choice).items() if value)
+    return f"the patterns {names} leave no image. {found_files(root)}"
+
+
+def found_files(root: Path) -> str:
+    """What files there are, by kind and folder: "Found 6 JPEG in A/, 6 PNG in B/."."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for path in files_below(root):
+        folder = relative(path.parent, root) if path.parent != root else ""
+        counts[folder, _kind(path)] += 1
+    merged: dict[tuple[str, str], list[int]] = {}
+    siblings = Counter((PurePosixPath(folder).parent, kind) for folder, kind in counts)
+    for (folder, kind), number in counts.items():
+        many = folder and siblings[PurePosixPath(folder).parent, kind] > MAX_SIBLINGS
+        place = (PurePosixPath(folder).parent / "*").as_posix() if many else folder
+        merged.setdefault((place, kind), []).append(number)
+    shown = [
+        f"{sum(numbers):,} {kind} in "
+        + (f"{place}/" if place else "it")
+        + (f" ({len(numbers):,} folders)" if len(numbers) > 1 else "")
+        for (place, kind), numbers in sorted(merged.items(), key=lambda entry: -sum(entry[1]))
+    ]
+    if not shown:
+        return "Found no files."
+    if any(kind in ("XML", "TXT") for _, kind in merged):
+        hint = " (XML and TXT files of Pascal VOC or YOLO hold boxes or outlines, which are not read.)"
+    else:
+        hint = ""
+    more = f", and more in {len(shown) - MAX_SHOWN} others" if len(shown) > MAX_SHOWN else ""
+    return f"Found {', '.join(shown[:MAX_SHOWN])}{more}.{hint}"
+
+
+def _kind(path: Path) -> str:
+    if images.is_image(path):
+        ending = next(suffix for suffix in (".nii.gz", path.suffix) if path.name.lower().endswith(suffix.lower()))
+    else:
+        ending = path.suffix
+    name = ending.lower().lstrip(".")
+    known = {"jpg": "JPEG", "tif": "TIFF", "nii": "NIfTI", "nii.gz": "NIfTI", "mha": "MetaImage", "mhd": "MetaImage"}
+    return known.get(name, name.upper() or "files without suffix")
+
+
+def _in_color(path: Path) -> bool:
+    try:
+        return raster.is_colored(path)
+    except UserError:
+        return False
+
+
+def _named(path: Path, listed: tuple[SourceCase, ...]) -> LabelCoding:
+    """The classes of labels.json: by colour if it names colours and the masks hold them, else by id."""
+    content = read_json(path, "labels.json with name and classid of each class")
+    colored = '"color"' in json.dumps(content) and (
+        _masks_in_color(listed) or _masks_in_grey_colors(listed, class_entries(content, path))
+    )
+    return read_labels_json(path, colored=colored)
+
+
+def _masks_in_grey_colors(listed: Sequence[SourceCase], entries: Sequence[ClassEntry]) -> bool:
+    """Whether the first mask whose values are not all ids holds the classes' colours, which are shades of grey."""
+    ids = {entry.value for entry in entries}
+    colors = {packed(entry.color) for entry in entries if entry.color is not None and len(entry.color) == 3}
+    for case in listed:
+        if not case.label or not raster.is_raster(case.label[0]):
+            continue
+        try:
+            values = set(np.unique(raster.read_mask(case.label[0], colored=True).codes).tolist())
+        except UserError:
+            continue
+        if not {value & 255 for value in values} <= ids:
+            return values <= colors
+    return False
+
+
+def _masks_in_color(listed: tuple[SourceCase, ...]) -> bool:
+    """Whether any mask holds colours; grey saved as colour does not."""
+    for case in listed:
+        if case.label and raster.is_raster(case.label[0]):
+            try:
+                if raster.is_colored(case.label[0]) and raster.read_mask(case.label[0]).colored:
+                    return True
+            except UserError:
+                continue
+    return False
+
+
+def _modality(listed: tuple[SourceCase, ...]) -> tuple[Modality, str]:
+    """Colour or grey by the files' headers; for volumes CT or MR by the values of the first that can be read."""
+    paths = [case.image[0] for case in listed]
+    if not images.is_volume(paths[0]):
+        return ("rgb" if any(_in_color(path) for path in paths if raster.is_raster(path)) else "gray"), ""
+    for path in paths[:3]:
+        try:
+            lowest = images.read_picture(path, rgb=False).pixels.min()
+        except UserError:
+            continue
+        if lowest <= -500:
+            return "ct", f"taken for CT, since {path.name} reaches {lowest:g}; otherwise give --prepare.modality mr"
+        return "mr", f"taken for MR, since {path.name} does not go below {lowest:g}; for CT give --prepare.modality ct"
+    return "mr", ""
+
+
+FOLDER = file_layout(
+    name="folder",
+    looks_like="images/ and masks/ (or labels/, imagesTr/ and labelsTr/ …) with files of the same names, or both in a "
+    "folder for each case",
+    rank=2,
+    matches=matches,
+    cases=cases,
+    discover=discover,
+)

@@ -1,0 +1,237 @@
+"""The small interface that every raw layout fills, and what it tells of a data set."""
+
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from caseunet.datasets.repair import CaseRepair
+from caseunet.errors import UserError
+from caseunet.progress import counted
+from caseunet.types import Geometry, LabelCoding, Mask, Modality, Picture, Stored
+
+Level = Literal["error", "warning", "note"]
+
+MAX_FOLDERS = 10
+"""Folders whose files that are left out have a finding of their own."""
+
+LEVELS: tuple[Level, ...] = ("error", "warning", "note")
+
+
+class Finding(Stored):
+    """Something that a person should know of a data set.
+
+    An ``error`` must be mended before the data can be used; a ``warning`` may spoil a model or its scores; a ``note``
+    is good to know.
+
+    Attributes:
+        kind: a short name that findings of one cause share, "missing-mask".
+        text: what was found and what was expected.
+        advice: what to do.
+        case: the case that it is about, if it is about one.
+        file: relative to the raw folder, if it is about one.
+        other: a second case that it is about, such as the one that it is a copy of.
+        repairs: what a plan can do about it; of several, a person must choose one.
+        files: all files that it is about, where it is about several; relative to the raw folder.
+        ignore: whether a plan may leave ``file`` out.
+    """
+
+    level: Level
+    kind: str
+    text: str
+    advice: str = ""
+    case: str | None = None
+    file: str | None = None
+    other: str | None = None
+    repairs: tuple[CaseRepair, ...] = ()
+    files: tuple[str, ...] | None = None
+    ignore: bool = False
+
+
+@dataclass(frozen=True)
+class SourceCase:
+    """One image of a raw data set, its mask if it has one, and the patient or sequence it belongs to.
+
+    Attributes:
+        id: its name; may hold slashes.
+        image: the files of the image: one, or one for each channel, or one for each slice.
+        label: the files of the mask; empty without one.
+        group: the patient or sequence.
+        part: of the split that the data set brings: "train", "val", "test", or "fold 2"; "" where it brings none.
+        volume: of several images in its files, which one is meant; "" where they are one.
+    """
+
+    id: str
+    image: tuple[Path, ...]
+    label: tuple[Path, ...]
+    group: str
+    part: str = ""
+    volume: str = ""
+
+    @property
+    def test(self) -> bool:
+        """Whether it is of a test set, on which nothing is learnt."""
+        return self.part == "test"
+
+
+class Listing(NamedTuple):
+    """The cases of a raw folder, and what their names alone show: files without a partner, files left out."""
+
+    cases: tuple[SourceCase, ...]
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True)
+class SourceDataset:
+    """What a raw folder holds and what its masks mean.
+
+    Attributes:
+        format: name of the layout.
+        root: the folder.
+        cases: labelled or not.
+        coding: what the values in the masks mean; None if no file tells, so that the masks themselves must be asked.
+        modality: "rgb" is read as three channels.
+        group_name: what a group is, for people.
+        licence: terms of the data.
+        findings: what names and descriptions alone show.
+        channel_names: how the names of the channels' files end, in order; () where an image is one file.
+        class_files: whether each class of a mask has a file of its own, called like the class.
+        hint: what to think of where masks hold values that are no class.
+        repairs: {case: what to do with it when it is read}.
+        dropped: cases that a plan leaves out.
+    """
+
+    format: str
+    root: Path
+    cases: tuple[SourceCase, ...]
+    coding: LabelCoding | None
+    modality: Modality
+    group_name: str
+    licence: str
+    findings: tuple[Finding, ...] = ()
+    channel_names: tuple[str, ...] = ()
+    class_files: bool = False
+    hint: str = ""
+    repairs: Mapping[str, CaseRepair] = field(default_factory=dict)
+    dropped: frozenset[str] = frozenset()
+
+    @property
+    def labelled(self) -> tuple[SourceCase, ...]:
+        return tuple(case for case in self.cases if case.label)
+
+    def relative(self, path: Path) -> str:
+        """A file's name as findings and plans give it."""
+        return relative(path, self.root)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One raw layout.
+
+    Attributes:
+        name: for --format.
+        looks_like: the layout in one line, for people.
+        rank: where several layouts match a folder, the one of the lowest rank is meant: 0 has names that nothing else
+            has, 1 a description file of a known form, 2 is general.
+        matches: whether a folder has this layout; looks at names only (and into description files).
+        cases: lists the cases of a folder, with or without masks. Raises UserError if there are none.
+        discover: the cases and what their masks mean.
+        read_geometry: of a case's image, from headers alone.
+        read_image: the pixels of a case; the second argument tells whether raster files are in colour, the third what
+            replaces NaN (None: an error).
+        read_mask: the values of a case's mask, beside an image of the given geometry; the case has one.
+    """
+
+    name: str
+    looks_like: str
+    rank: int
+    matches: Callable[[Path], bool]
+    cases: Callable[[Path], Listing]
+    discover: Callable[[Path], SourceDataset]
+    read_geometry: Callable[[SourceCase], Geometry]
+    read_image: Callable[[SourceCase, bool, float | None], Picture]
+    read_mask: Callable[[SourceCase, SourceDataset, Geometry], Mask]
+
+
+def files_below(root: Path) -> list[Path]:
+    """All files at any depth, links followed, without hidden ones and the shadows that macOS puts into archives."""
+    found, seen = [], set()
+    for folder, subfolders, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        subfolders[:] = [] if real in seen else [n for n in subfolders if not n.startswith((".", "__MACOSX"))]
+        if real not in seen:
+            found += [Path(folder) / name for name in names if not name.startswith(".")]
+        seen.add(real)
+    return sorted(found)
+
+
+def relative(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """Sort key under which seq_2 comes before seq_10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def by_key(paths: Iterable[Path], key: Callable[[Path], str | None]) -> tuple[dict[str, Path], list[Path]]:
+    """Files by what ``key`` makes of their names, in natural order, and those whose key another file has already.
+
+    Files with the key None are left out.
+    """
+    found: dict[str, Path] = {}
+    twice = []
+    for path in sorted(paths, key=lambda path: natural(path.as_posix())):
+        name = key(path)
+        if name is None:
+            continue
+        if name in found:
+            twice.append(path)
+        else:
+            found[name] = path
+    return found, twice
+
+
+def fault(kind: str, path: Path, root: Path, text: str, advice: str, case: str | None = None) -> Finding:
+    """An error about a file, which a plan may leave out."""
+    return Finding(
+        level="error", kind=kind, text=text, advice=advice, case=case, file=relative(path, root), ignore=True
+    )
+
+
+def extra_mask(path: Path, root: Path, expected: str) -> Finding:
+    """A mask whose image is not there."""
+    text = f"a mask without its image; {expected} was expected"
+    return fault("extra-mask", path, root, text, "Add the image, or move the mask away.")
+
+
+def twice(path: Path, root: Path, other: Path) -> Finding:
+    """A file that claims the name of another."""
+    advice = "Keep one of them; if another layout is meant, name it with --format."
+    return fault("twice", path, root, f"is there twice, also as {relative(other, root)}", advice)
+
+
+def left_out(paths: Iterable[Path], root: Path, why: str, level: Level = "note") -> tuple[Finding, ...]:
+    """A note on the files of each folder that a layout leaves out; none if there are none."""
+    folders: dict[Path, list[Path]] = {}
+    for path in paths:
+        folders.setdefault(path.parent, []).append(path)
+    findings = []
+    for folder in sorted(folders)[:MAX_FOLDERS]:
+        found = folders[folder]
+        names = ", ".join(path.name for path in found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
+        where = "" if folder == root else f" in {relative(folder, root)}"
+        files = tuple(relative(path, root) for path in found)
+        text = f"{why}: {counted(len(found), 'file')}{where}: {names}"
+        findings.append(Finding(level=level, kind="left-out", text=text, file=files[0], files=files))
+    rest = tuple(relative(path, root) for folder in sorted(folders)[MAX_FOLDERS:] for path in folders[folder])
+    if rest:
+        text = f"{why}: {counted(len(rest), 'file')} in {len(folders) - MAX_FOLDERS} more folders, {rest[0]} among them"
+        findings.append(Finding(level=level, kind="left-out", text=text, file=rest[0], files=rest))
+    return tuple(findings)
+
+
+def no_cases(root: Path, expected: str) -> UserError:
+    return UserError(f"{root}: {expected} was expected in it or below, and not found.")

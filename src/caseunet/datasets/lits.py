@@ -1,0 +1,108 @@
+"""LiTS 2017: liver and liver tumour in CT.
+
+Layout: ``volume-N.nii`` and ``segmentation-N.nii``, gzipped or not, loose or in folders such as ``Training Batch 1``;
+``test-volume-N.nii`` without labels. The Medical Segmentation Decathlon's Task03 has the same scans under the same
+numbers: ``imagesTr/liver_N.nii.gz`` with ``labelsTr/liver_N.nii.gz``, and test scans of its own in ``imagesTs``. One
+volume is one patient. Bilic et al., "The Liver Tumor Segmentation Benchmark (LiTS)", Medical Image Analysis 2023.
+"""
+
+import re
+from pathlib import Path
+
+from caseunet.datasets.coding import coding_of
+from caseunet.datasets.layout import (
+    Listing,
+    SourceCase,
+    SourceDataset,
+    by_key,
+    extra_mask,
+    files_below,
+    left_out,
+    no_cases,
+    twice,
+)
+from caseunet.datasets.reading import file_layout
+from caseunet.io.images import is_image
+
+CODING = coding_of(
+    {0: "background", 1: "liver", 2: "tumour"},
+    structures={"liver": (1, 2), "tumour": (2,)},
+    colors={0: (0, 0, 0), 1: (60, 180, 75), 2: (230, 60, 50)},
+)
+LICENCE = "LiTS 2017: CC BY-NC-ND 4.0 by its organisers; cite Bilic et al. 2023"
+
+_IMAGE = re.compile(r"(?P<test>test-)?volume-(?P<number>\d+)\.nii(\.gz)?$", re.IGNORECASE)
+_LABEL = re.compile(r"segmentation-(?P<number>\d+)\.nii(\.gz)?$", re.IGNORECASE)
+_DECATHLON = re.compile(r"liver_(?P<number>\d+)\.nii(\.gz)?$", re.IGNORECASE)
+
+
+def matches(root: Path) -> bool:
+    return any(_image_name(path) for path in files_below(root))
+
+
+def cases(root: Path) -> Listing:
+    """List the cases; ``id`` is "volume-N" or "test-volume-N", and each is a patient of its own.
+
+    Raises:
+        UserError: there are no volumes.
+    """
+    files = files_below(root)
+    images, images_twice = by_key(files, _image_name)
+    labels, labels_twice = by_key(files, _label_name)
+    if not images:
+        raise no_cases(root, "volume-N.nii or volume-N.nii.gz")
+    found = tuple(
+        SourceCase(
+            id=name,
+            image=(image,),
+            label=(labels.pop(name),) if name in labels else (),
+            group=name,
+            part="test" if name.startswith("test-") else "",
+        )
+        for name, image in images.items()
+    )
+    findings = [extra_mask(path, root, f"{name}.nii") for name, path in labels.items()]
+    for paths, known in ((images_twice, _image_name), (labels_twice, _label_name)):
+        findings += [twice(path, root, next(other for other in files if known(other) == known(path))) for path in paths]
+    others = [path for path in files if is_image(path) and not _image_name(path) and not _label_name(path)]
+    return Listing(found, (*findings, *left_out(others, root, "image files with other names")))
+
+
+def discover(root: Path) -> SourceDataset:
+    listed, findings = cases(root)
+    return SourceDataset(
+        format="lits",
+        root=root,
+        cases=listed,
+        coding=CODING,
+        modality="ct",
+        group_name="patient",
+        licence=LICENCE,
+        findings=findings,
+    )
+
+
+def _image_name(path: Path) -> str | None:
+    """ "volume-7" or "test-volume-7" for an image's file."""
+    if match := _IMAGE.match(path.name):
+        return f"{(match['test'] or '').lower()}volume-{int(match['number'])}"
+    match = _DECATHLON.match(path.name)
+    if match and path.parent.name in ("imagesTr", "imagesTs"):
+        return f"{'test-' if path.parent.name == 'imagesTs' else ''}volume-{int(match['number'])}"
+    return None
+
+
+def _label_name(path: Path) -> str | None:
+    """ "volume-7" for the file of its mask."""
+    match = _LABEL.match(path.name) or (_DECATHLON.match(path.name) if path.parent.name == "labelsTr" else None)
+    return f"volume-{int(match['number'])}" if match else None
+
+
+LITS = file_layout(
+    name="lits",
+    looks_like="volume-N.nii[.gz] and segmentation-N.nii[.gz] at any depth, or MSD Task03: imagesTr/liver_N.nii.gz",
+    rank=0,
+    matches=matches,
+    cases=cases,
+    discover=discover,
+)

@@ -1,0 +1,93 @@
+"""Which JSON file of COCO or LabelMe holds the outlines of which image."""
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from caseunet.datasets.channels import Item
+from caseunet.datasets.layout import Finding, extra_mask, relative
+from caseunet.datasets.names import PART_WORDS, folder_role, normal, part_of, part_of_name
+from caseunet.datasets.pairing import pair
+from caseunet.datasets.polygons import coco_images, is_coco, is_labelme, name_of
+from caseunet.progress import counted
+
+Labels = dict[int, list[tuple[Item, str]]]
+
+
+def find_outlines(root: Path, files: Sequence[Path], pictures: Sequence[Item]) -> tuple[Labels, list[Finding], str]:
+    """The JSON files of images: COCO's of many, LabelMe's of one each; findings; and what has to be asked, or "".
+
+    A COCO file is of the images in the nearest folder above it that has any, of the part of a split that its name or
+    its folders tell. Of the images there that a name fits, there must be one.
+    """
+    found = [path for path in files if path.suffix.lower() == ".json" and path.name != "labels.json"]
+    labels: Labels = {}
+    findings: list[Finding] = []
+    coco = [path for path in found if is_coco(path)]
+    for path in coco:
+        named = _images_of(path, root, pictures)
+        for name, numbers in named.items():
+            if len(numbers) > 1:
+                shown = " and ".join(relative(pictures[n].paths[0], root) for n in numbers[:2])
+                question = (
+                    f"{path}: names {name}, which may be {shown}. Put each JSON file into the folder of its images, "
+                    "or write the folder into each file_name."
+                )
+                return {}, [], question
+            labels.setdefault(numbers[0], []).append((Item((path,), "", ""), ""))
+        absent = [name for name in coco_images(path) if name not in named]
+        if absent:
+            text = f"names {counted(len(absent), 'image')} that are not there, {absent[0]} among them"
+            findings.append(Finding(level="warning", kind="missing-file", text=text, file=relative(path, root)))
+    if not coco:
+        beside = [path for path in found if is_labelme(path)]
+        items = [Item((path,), _folder_below(path, root, pictures), path.stem) for path in beside]
+        pairs = pair(pictures, items)
+        labels = {n: [(items[mask], "") for mask, _ in masks] for n, masks in pairs.masks.items()}
+        left = [path for n, path in enumerate(beside) if n not in pairs.paired]
+        findings += [extra_mask(path, root, f"an image of the name {path.stem}") for path in left]
+    return labels, findings, ""
+
+
+def _images_of(path: Path, root: Path, pictures: Sequence[Item]) -> dict[str, list[int]]:
+    """{file name in a COCO file: indices of the images that it may mean}."""
+    known = coco_images(path)
+    paths = [picture.paths[0] for picture in pictures]
+    folder = next((p for p in path.parents if p == root or any(each.is_relative_to(p) for each in paths)), root)
+    own = _part(path, root) or part_of_name(path.stem)
+    called: dict[str, int] = {}
+    for each in paths:
+        called[each.name] = called.get(each.name, 0) + 1
+    named: dict[str, list[int]] = {}
+    for n, each in enumerate(paths):
+        if not each.is_relative_to(folder) or (own and _part(each, root) not in ("", own)):
+            continue
+        name = name_of(known, each)
+        if name is None:
+            continue
+        told = not each.as_posix().endswith(f"/{name}")
+        if told and (called[each.name] > 1 or _differ(name, relative(each, root))):
+            continue
+        named.setdefault(name, []).append(n)
+    return named
+
+
+def _part(path: Path, root: Path) -> str:
+    return part_of(PurePosixPath(relative(path, root)))
+
+
+def _differ(name: str, path: str) -> bool:
+    """Whether two paths have folders, other than "images" and "train", and share none of them."""
+    first, second = (
+        {normal(part) for part in PurePosixPath(each).parts[:-1] if not _is_common(part)} for each in (name, path)
+    )
+    return bool(first and second) and not first & second
+
+
+def _is_common(folder: str) -> bool:
+    return bool(folder_role(folder) or part_of_name(folder)) or folder.lower() in (*PART_WORDS, ".", "..", "/")
+
+
+def _folder_below(path: Path, root: Path, pictures: Sequence[Item]) -> str:
+    """The folder of an item for a file: that of an image beside it, else its own."""
+    beside = (item.folder for item in pictures if item.paths[0].parent == path.parent)
+    return next(beside, relative(path.parent, root) if path.parent != root else "")

@@ -1,0 +1,300 @@
+"""From the files of a case to pixels and class ids; what most layouts have in common."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Literal
+
+import numpy as np
+
+from caseunet.datasets.class_files import SAME_PLACE, read_class_files
+from caseunet.datasets.class_names import is_ignored
+from caseunet.datasets.coding import coding_of, decode, snap, translate
+from caseunet.datasets.layout import Finding, Layout, SourceCase, SourceDataset
+from caseunet.datasets.polygons import read_outlines
+from caseunet.datasets.repair import EVERY_CASE, CaseRepair, RepairPlan, code_text
+from caseunet.errors import SeveralMasksError, UserError, did_you_mean
+from caseunet.io import images
+from caseunet.io.geometry import canonical_shape, distance_in_voxels, orientation_of, to_canonical, to_source
+from caseunet.types import IGNORE, Geometry, LabelCoding, Mask, Picture
+
+Misplaced = Literal["", "shape", "place"]
+
+
+def read_geometry(case: SourceCase) -> Geometry:
+    """Of the first file of an image, from its header.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    return images.read_geometry(case.image[0])
+
+
+def read_image(case: SourceCase, rgb: bool, nan: float | None = None) -> Picture:
+    """The pixels of a case, (S, C, H, W); each file of the image is a channel, or several if it holds several. ``nan``
+    replaces NaN; without it they are an error.
+
+    Raises:
+        UserError: a file is missing or damaged, or the channels are not on one grid.
+    """
+    pictures = [images.read_picture(path, rgb, nan) for path in case.image]
+    first = pictures[0]
+    for path, other in zip(case.image[1:], pictures[1:], strict=True):
+        if distance_in_voxels(first.geometry, other.geometry) > SAME_PLACE or _grid(first) != _grid(other):
+            raise UserError(f"{path}: is not on the grid of {case.image[0]}, the first channel of the same case.")
+    if len(pictures) == 1:
+        return first
+    remarks = dict.fromkeys(remark for picture in pictures for remark in picture.geometry.remarks)
+    geometry = replace(first.geometry, remarks=tuple(remarks))
+    return Picture(np.concatenate([picture.pixels for picture in pictures], axis=1), geometry)
+
+
+def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask:
+    """The values of a case's mask, which is one file, one for each class, or outlines.
+
+    Raises:
+        UserError: a file is missing or damaged, or there are several masks.
+    """
+    if case.label[0].suffix.lower() == ".json":
+        classes = known_coding(dataset).label_map.names
+        return read_outlines(case.label, case.image[0], image, {name: i for i, name in enumerate(classes) if i})
+    if dataset.class_files:
+        classes = known_coding(dataset).label_map.names
+        return read_class_files(case.label, {name: i for i, name in enumerate(classes) if i}, image)
+    colored = None if dataset.coding is None else dataset.coding.colored
+    masks = [images.read_mask(path, image, colored) for path in case.label]
+    if dataset.repairs.get(case.id, CaseRepair()).union:
+        return _unite(masks, case)
+    if len(case.label) > 1:
+        names = ", ".join(dataset.relative(path) for path in case.label[:4]) + (" …" if len(case.label) > 4 else "")
+        raise SeveralMasksError(
+            f"{case.label[0]}: one of {len(case.label)} masks of {case.id} ({names}); they are not merged unasked. "
+            "Say which is meant, such as --prepare.masks '*_mask1.*', or leave files out with the ignore of a plan."
+        )
+    return masks[0]
+
+
+def _unite(masks: Sequence[Mask], case: SourceCase) -> Mask:
+    """One mask of several: a pixel has the value of the first that is not 0 there.
+
+    Raises:
+        UserError: they differ in shape or place.
+    """
+    first = masks[0]
+    codes = first.codes
+    for path, mask in zip(case.label[1:], masks[1:], strict=True):
+        if mask.codes.shape != codes.shape or distance_in_voxels(first.geometry, mask.geometry) > SAME_PLACE:
+            raise UserError(f"{path}: is not on the grid of {case.label[0]}, a mask of the same case.")
+        if any(first.palette.get(code, color) != color for code, color in mask.palette.items()) or (
+            mask.names != first.names
+        ):
+            raise UserError(
+                f"{path}: its values mean other classes than those of {case.label[0]}; they cannot be united."
+            )
+        codes = np.where(codes == 0, mask.codes, codes)
+    palette = {code: color for mask in masks for code, color in mask.palette.items()}
+    return replace(first, codes=codes, fractional=sum(mask.fractional for mask in masks), palette=palette)
+
+
+file_layout = partial(Layout, read_geometry=read_geometry, read_image=read_image, read_mask=read_mask)
+"""A :class:`Layout` whose images and masks are files that are read as they are."""
+
+
+def read_repaired_image(layout: Layout, case: SourceCase, dataset: SourceDataset) -> Picture:
+    """The pixels of a case, (S, C, H, W), repaired as the plan says.
+
+    Raises:
+        UserError: they cannot be read.
+    """
+    repair = dataset.repairs.get(case.id, CaseRepair())
+    return layout.read_image(case, dataset.modality == "rgb", repair.nan)
+
+
+def read_labels(layout: Layout, case: SourceCase, dataset: SourceDataset, image: Geometry | None = None) -> np.ndarray:
+    """The class ids of a case, (S, H, W), uint8, repaired as the plan says.
+
+    Args:
+        layout: that reads it.
+        case: has a mask.
+        dataset: whose coding is known.
+        image: the geometry of the case's image; read if not given.
+
+    Raises:
+        UserError: the mask cannot be read, lies elsewhere than its image, or holds values that are no class.
+    """
+    return to_ids(read_placed_mask(layout, case, dataset, image), case, dataset, known_coding(dataset))
+
+
+def read_placed_mask(layout: Layout, case: SourceCase, dataset: SourceDataset, image: Geometry | None = None) -> Mask:
+    """The mask of a case on its image, its values as stored; see :func:`read_labels`.
+
+    Raises:
+        UserError: it cannot be read, lies elsewhere than its image, or holds values that are no whole numbers.
+    """
+    image = layout.read_geometry(case) if image is None else image
+    repair = dataset.repairs.get(case.id, CaseRepair())
+    mask = layout.read_mask(case, dataset, image)
+    if repair.affine == "index":
+        mask = lay_on_index(mask, image)
+    misplaced, problem = placement(mask, image, repair)
+    if misplaced:
+        raise UserError(f"{case.label[0]}: {problem}.")
+    if mask.fractional and not repair.round:
+        raise UserError(f"{case.label[0]}: holds {mask.fractional:,} values that are no whole numbers; labels are.")
+    return mask
+
+
+def to_ids(mask: Mask, case: SourceCase, dataset: SourceDataset, coding: LabelCoding) -> np.ndarray:
+    """Class ids of a mask.
+
+    Raises:
+        UserError: values are no class.
+    """
+    repair = dataset.repairs.get(case.id, CaseRepair())
+    translation = translate(mask, coding)
+    if translation.problem:
+        raise UserError(f"{case.label[0]}: {translation.problem}.")
+    codes = translation.apply(mask.codes)
+    ids, unknown = decode(codes, coding, repair.map)
+    if unknown.any():
+        if not repair.snap:
+            raise UserError(f"{case.label[0]}: {unknown_text(codes[unknown], coding)}.")
+        ids = snap(codes, ids, unknown, coding)
+    return ids
+
+
+def known_coding(dataset: SourceDataset) -> LabelCoding:
+    if dataset.coding is None:
+        raise ValueError("the meaning of the masks must be found first")
+    return dataset.coding
+
+
+def lay_on_index(mask: Mask, image: Geometry) -> Mask:
+    """The mask with each voxel of its file on the voxel of its image's file that has the same index.
+
+    A mask of another shape stays as it is.
+    """
+    own = mask.geometry
+    if own.affine is None or image.affine is None or own.shape != image.shape:
+        return mask
+    return replace(mask, codes=to_canonical(to_source(mask.codes, own), image), laid=True)
+
+
+def placement(mask: Mask, image: Geometry, repair: CaseRepair | None = None) -> tuple[Misplaced, str]:
+    """What is wrong with a mask's shape or place, and in words; ("", "") if it lies on its image."""
+    own = mask.geometry
+    if own.affine is None or image.affine is None:
+        shape = mask.codes.shape[-2:] if image.affine is None else own.shape
+        return ("", "") if shape == image.shape else ("shape", _shapes(shape, image))
+    if mask.laid:
+        return "", ""
+    if sorted(own.shape) != sorted(image.shape):
+        return "shape", _shapes(own.shape, image)
+    trusted = repair is not None and repair.affine == "image"  # as the file's axes run, but in the image's place
+    distance = distance_in_voxels(image, own)
+    if distance <= SAME_PLACE or (trusted and canonical_shape(own) == canonical_shape(image)):
+        return "", ""
+    axes = [orientation_of(geometry) for geometry in (own, image)]
+    turned = f"; its axes run {axes[0]}, the image's {axes[1]}" if axes[0] != axes[1] else ""
+    if np.isinf(distance):
+        return "shape", f"{_shapes(own.shape, image)} once their axes run alike{turned}"
+    return "place", f"the mask lies {distance:.3g} voxels away from its image{turned}"
+
+
+def _shapes(shape: tuple[int, ...], image: Geometry) -> str:
+    return f"the mask's shape {shape} is not its image's {image.shape}"
+
+
+def unknown_text(codes: np.ndarray, coding: LabelCoding) -> str:
+    """ "12 pixels have values that are no class, most often 255 (…)"."""
+    values, counts = np.unique(codes, return_counts=True)
+    worst = code_text(int(values[counts.argmax()]), coding.colored)
+    what = "colours" if coding.colored else "values"
+    known = known_codes(coding)
+    return f"{codes.size:,} pixels have {what} that are no class, most often {worst}; the classes are {known}"
+
+
+def known_codes(coding: LabelCoding, most: int = 8) -> str:
+    """The values of the classes in a few words: "0, 1, 2"."""
+    shown = ", ".join(str(code_text(code, coding.colored)) for code in list(coding.codes)[:most])
+    return shown + (" …" if len(coding.codes) > most else "")
+
+
+def apply_plan(dataset: SourceDataset, plan: RepairPlan, origin: str) -> SourceDataset:
+    """The data set with the plan's repairs; dropped cases and ignored files are gone.
+
+    Args:
+        dataset: as discovered.
+        plan: what to do.
+        origin: the plan's file, for messages.
+
+    Raises:
+        UserError: the plan is for another layout, or names cases or classes that are not there.
+    """
+    if plan.layout != dataset.format:
+        raise UserError(f"{origin}: is a plan for the layout {plan.layout}; this data set is {dataset.format}.")
+    ids = {case.id: None for case in dataset.cases}
+    for case in plan.cases:
+        if case not in ids and case != EVERY_CASE:
+            raise UserError(f'{origin}: there is no case "{case}". {did_you_mean(case, ids)}')
+    for name in plan.ignore:
+        if not (dataset.root / name).exists():
+            raise UserError(f'{origin}: ignore: there is no file "{name}" in {dataset.root}.')
+    coding = dataset.coding
+    if plan.labels is not None:
+        codes = [label.code for label in plan.labels]
+        twice = next((code for code, times in Counter(codes).items() if times > 1), None)
+        if twice is not None:
+            raise UserError(f"{origin}: labels: the code {code_text(twice, plan.colored)} is there twice.")
+        try:
+            classes = [label for label in plan.labels if not is_ignored(label.name)]
+            coding = coding_of(
+                {label.code: label.name for label in classes},
+                colors={label.code: label.color for label in classes},
+                colored=plan.colored,
+                ignore=[label.code for label in plan.labels if label not in classes],
+            )
+        except ValueError as error:
+            raise UserError(f"{origin}: labels: {error}.") from error
+    repairs = dict(plan.cases)
+    every = repairs.pop(EVERY_CASE, None)
+    if every is not None:
+        repairs = dict.fromkeys(ids, every) | repairs
+    dropped = frozenset(case for case, repair in repairs.items() if repair.drop)
+    notes = [_note(None if case == EVERY_CASE else case, repair) for case, repair in plan.cases.items()]
+    return replace(
+        dataset,
+        coding=coding,
+        cases=tuple(
+            replace(case, label=tuple(path for path in case.label if dataset.relative(path) not in plan.ignore))
+            for case in dataset.cases
+            if case.id not in dropped and not any(dataset.relative(path) in plan.ignore for path in case.image)
+        ),
+        repairs={case: repair for case, repair in repairs.items() if not repair.drop},
+        dropped=dropped,
+        findings=tuple(f for f in dataset.findings if f.file not in plan.ignore and f.case not in dropped)
+        + tuple(notes),
+    )
+
+
+def check_repairs(dataset: SourceDataset, origin: str) -> None:
+    """Make sure that repairs map values to classes that there are.
+
+    Raises:
+        UserError: one does not.
+    """
+    classes = len(known_coding(dataset).label_map)
+    for case, repair in dataset.repairs.items():
+        wrong = [to for to in repair.map.values() if not 0 <= to < classes and to != IGNORE]
+        if wrong:
+            raise UserError(f"{origin}: maps a value of {case} to class {wrong[0]}; there are 0 to {classes - 1}.")
+
+
+def _note(case: str | None, repair: CaseRepair) -> Finding:
+    text = f"repaired as planned: {repair.text}" + (f" ({repair.why})" if repair.why else "")
+    return Finding(level="note", kind="repaired", text=text, case=case)
+
+
+def _grid(picture: Picture) -> tuple[int, ...]:
+    return (picture.pixels.shape[0], *picture.pixels.shape[2:])

@@ -1,0 +1,177 @@
+"""What can be done about an audit's findings: every repair tried on its case before it is proposed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from caseunet.config import PrepareConfig
+from caseunet.datasets import Finding, Layout, SourceCase, SourceDataset
+from caseunet.datasets.coding import classes_of
+from caseunet.datasets.proposals import Proposal, Trial, combine, try_repair
+from caseunet.datasets.repair import EVERY_CASE, CaseRepair, PlannedLabel, RepairPlan, read_plan
+from caseunet.progress import Display, counted
+from caseunet.workers import LostWorkerError, run_all
+
+HEADER_MAY_BE_RIGHT = (
+    "The mask's own file places it elsewhere in the image, and may be right. Compare the mean intensities and look at "
+    "the picture. Take away the # if the image's place is right, else export the mask on the image's grid"
+)
+MAX_DROPPED = 0.5
+"""Share of the labelled cases that a plan may leave out unasked."""
+
+IGNORED_COLOR = (128, 128, 128)
+
+
+@dataclass(frozen=True)
+class ProposedPlan:
+    """A plan to be read by a person.
+
+    Attributes:
+        plan: all but the cases.
+        proposals: for cases, in the data set's order.
+        cautions: what was not proposed, and why.
+    """
+
+    plan: RepairPlan
+    proposals: tuple[Proposal, ...]
+    cautions: tuple[str, ...]
+
+
+def propose_plan(
+    layout: Layout, dataset: SourceDataset, findings: Sequence[Finding], config: PrepareConfig, display: Display
+) -> ProposedPlan:
+    """Try every repair of the findings, and propose those that do no harm.
+
+    Where several repairs are possible, or the only one would lose what a person drew, none is chosen.
+
+    Args:
+        layout: that reads the data set.
+        dataset: as audited, with the repairs of the plan that is followed already.
+        findings: of the audit.
+        config: names that plan.
+        display: what a person sees.
+    """
+    before = read_plan(config.plan) if config.plan is not None else RepairPlan(layout=dataset.format)
+    every = before.cases.get(EVERY_CASE)
+    ways: dict[str, list[CaseRepair]] = {}
+    for case in (*before.cases, *dict.fromkeys(finding.case for finding in findings if finding.repairs)):
+        if case is not None:
+            followed = [[repair] for repair in (before.cases.get(case, every),) if repair is not None]
+            ways[case] = combine([*followed, *(f.repairs for f in findings if f.case == case and f.repairs)])
+    proposals = [
+        _propose(case, ways[case], trials) for case, trials in _try_all(layout, dataset, ways, config, display).items()
+    ]
+    proposals = _keep_most(proposals, len(dataset.labelled))
+    ignore, cautions = _files_to_ignore(dataset, findings)
+    plan = before.model_copy(
+        update={
+            "cases": {},
+            "labels": _labels(dataset, findings) or before.labels,
+            "colored": before.colored if dataset.coding is None else dataset.coding.colored,
+            "ignore": {**before.ignore, **ignore},
+        }
+    )
+    return ProposedPlan(plan, tuple(_for_all(proposals, dataset)), tuple(cautions))
+
+
+def _try_all(
+    layout: Layout, dataset: SourceDataset, ways: dict[str, list[CaseRepair]], config: PrepareConfig, display: Display
+) -> dict[str, list[Trial | None]]:
+    """{case: the trial of each way}; None where there is nothing to try: no such case, no classes."""
+    by_id = {case.id: case for case in dataset.cases}
+    trials: dict[str, list[Trial | None]] = {case: [None] * len(repairs) for case, repairs in ways.items()}
+    known = [] if dataset.coding is None else [case for case in ways if case in by_id]
+    jobs = [(by_id[case], replace(dataset, cases=(by_id[case],), findings=(), repairs=_of(dataset, case)), repair)
+            for case in known for repair in ways[case]]  # fmt: skip
+    places = [(case, n) for case in known for n in range(len(ways[case]))]
+    with display.stage("trying repairs", len(jobs), "repair") as stage:
+        for index, result in run_all(partial(_try_one, layout), jobs, config.workers):
+            case, n = places[index]
+            trials[case][n] = Trial({}, {}, error=str(result)) if isinstance(result, LostWorkerError) else result
+            stage.advance(1, case)
+    return trials
+
+
+def _of(dataset: SourceDataset, case: str) -> dict[str, CaseRepair]:
+    return {case: dataset.repairs[case]} if case in dataset.repairs else {}
+
+
+def _try_one(layout: Layout, job: tuple[SourceCase, SourceDataset, CaseRepair]) -> Trial:
+    case, dataset, repair = job
+    return try_repair(layout, case, dataset, repair)
+
+
+def _propose(case: str, ways: Sequence[CaseRepair], trials: Sequence[Trial | None]) -> Proposal:
+    """Ways that cannot be done are left out; where none can be, the case is."""
+    options = [
+        (way, trial) for way, trial in zip(ways, trials, strict=True) if way.drop or trial is None or not trial.error
+    ]
+    if not options:
+        return Proposal(case, ((CaseRepair(drop=True, why=ways[0].why), trials[0]),))
+    (way, trial) = options[0]
+    if len(options) == 1 and not way.drop and trial is not None and trial.loses_all:
+        return Proposal(case, tuple(options), "The repair would lose all that was drawn. Export the mask again")
+    if len(options) == 1 and way.affine == "image" and trial is not None and trial.was_inside:
+        return Proposal(case, tuple(options), HEADER_MAY_BE_RIGHT)
+    return Proposal(case, tuple(options))
+
+
+def _keep_most(proposals: Sequence[Proposal], labelled: int) -> list[Proposal]:
+    """The proposals, with none chosen that leaves cases out where this would leave few."""
+    dropped = [proposal for proposal in proposals if proposal.chosen is not None and proposal.chosen.drop]
+    if len(dropped) <= MAX_DROPPED * max(labelled, len(dropped)):
+        return list(proposals)
+    caution = f"Leaving out {counted(len(dropped), 'case')} like this one would leave {max(0, labelled - len(dropped))}"
+    return [replace(proposal, caution=caution) if proposal in dropped else proposal for proposal in proposals]
+
+
+def _files_to_ignore(dataset: SourceDataset, findings: Sequence[Finding]) -> tuple[dict[str, str], list[str]]:
+    """{file: why}, and cautions where ignoring files would leave no masks."""
+    ignore = {finding.file: finding.kind for finding in findings if finding.ignore and finding.file is not None}
+    masks = [file for file, kind in ignore.items() if kind == "extra-mask"]
+    if len(masks) <= len(dataset.labelled):
+        return ignore, []
+    caution = (
+        f"{len(masks)} masks, {masks[0]} among them, have no image: so the files are paired wrongly, and ignoring them "
+        "would leave out most masks. Say which files are images and masks."
+    )
+    return {file: kind for file, kind in ignore.items() if kind != "extra-mask"}, [caution]
+
+
+def _labels(dataset: SourceDataset, findings: Sequence[Finding]) -> tuple[PlannedLabel, ...] | None:
+    """The classes where no file names them, to be named in the plan."""
+    coding = dataset.coding
+    if coding is None or not any(finding.kind == "found-classes" for finding in findings):
+        return None
+    classes = classes_of(coding)
+    names, colors = coding.label_map.names, coding.label_map.colors
+    named = [PlannedLabel(name=names[i], color=colors[i], code=code) for code, i in classes.items()]
+    ignored = [PlannedLabel(name="ignore", color=IGNORED_COLOR, code=c) for c in coding.codes if c not in classes]
+    return (*named, *ignored)
+
+
+def _for_all(proposals: Sequence[Proposal], dataset: SourceDataset) -> Sequence[Proposal]:
+    """One proposal for all cases where all have the same."""
+    repairs = [proposal.chosen for proposal in proposals]
+    first = repairs[0] if repairs else None
+    whole = {proposal.case for proposal in proposals} == {case.id for case in dataset.cases}
+    if len(proposals) < 2 or not whole or first is None or any(repair != first for repair in repairs):
+        return proposals
+    trials = [trial for proposal in proposals for _, trial in proposal.options if trial is not None]
+    return [Proposal(EVERY_CASE, ((first, _summed(trials)),))]
+
+
+def _summed(trials: Sequence[Trial]) -> Trial | None:
+    """Of all cases together; means are weighted by their voxels."""
+    if not trials:
+        return None
+    voxels, means = {}, {}
+    for name in trials[0].voxels:
+        sums = [[trial.voxels[name][place] for trial in trials] for place in (0, 1)]
+        voxels[name] = sum(sums[0]), sum(sums[1])
+        pair: list[float | None] = []
+        for place in (0, 1):
+            weighted = [(trial.means[name][place] or 0.0) * trial.voxels[name][place] for trial in trials]
+            pair.append(sum(weighted) / voxels[name][place] if voxels[name][place] else None)
+        means[name] = pair[0], pair[1]
+    return Trial(voxels, means, sum(trial.moved for trial in trials))

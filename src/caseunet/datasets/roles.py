@@ -1,0 +1,134 @@
+"""Which files of a folder are images and which are masks, by the names of folders and files, or as a person says."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from caseunet.datasets.channels import SEPARATORS, Item
+from caseunet.datasets.names import Role, bare_name, folder_rest, folder_role, is_case_folder, mask_key, normal
+from caseunet.io import images
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a person says of a folder, as patterns of paths below it or of names; () leaves it to the names.
+
+    Attributes:
+        images: which files are images.
+        masks: which files are masks.
+        channels: how the names of the channels' files end, in order.
+    """
+
+    images: tuple[str, ...] = ()
+    masks: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.images or self.masks or self.channels)
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The image files of a folder.
+
+    Attributes:
+        images, masks: whose names tell it.
+        unknown: whose names tell nothing.
+        refused: that the choice leaves out.
+    """
+
+    images: tuple[Item, ...]
+    masks: tuple[Item, ...]
+    unknown: tuple[Item, ...]
+    refused: tuple[Path, ...] = ()
+
+
+def sort_files(root: Path, files: Sequence[Path], choice: Choice) -> Roles:
+    """The roles of image files: as chosen; else by the innermost folder whose name tells it; else by their own names.
+
+    A file beside its image is a mask whatever folder both are in: "images/a_mask.png" beside "images/a.png".
+    """
+    found: dict[Role, list[tuple[Path, int | None]]] = {"image": [], "mask": [], "": []}
+    refused: list[Path] = []
+    beside = _masks_beside(root, files)
+    for path in files:
+        relative = PurePosixPath(path.relative_to(root).as_posix())
+        role, place = _folder_role(relative)
+        chosen_mask, chosen_image = (_selected(relative, patterns) for patterns in (choice.masks, choice.images))
+        if path in beside and not choice.masks:
+            role = "mask"
+        if chosen_mask is not None:
+            role, place = "mask", place if chosen_mask < 0 else chosen_mask
+        elif chosen_image is not None:
+            role, place = "image", place if chosen_image < 0 else chosen_image
+        elif (choice.masks and (role == "mask" or path in beside)) or (choice.images and role != "mask"):
+            refused.append(path)
+            continue
+        found[role].append((path, place))
+    long = any(_is_twice(root, found[role]) for role in ("image", "mask"))
+    items = {role: tuple(_item(root, path, place, long) for path, place in found[role]) for role in found}
+    return Roles(items["image"], items["mask"], items[""], tuple(refused))
+
+
+def _folder_role(path: PurePosixPath) -> tuple[Role, int | None]:
+    """What the folders of a path tell of the file, and which of them does; the innermost counts."""
+    for place, part in reversed(list(enumerate(path.parts[:-1]))):
+        if role := folder_role(part):
+            return role, place
+    return "", None
+
+
+def _selected(path: PurePosixPath, patterns: Iterable[str]) -> int | None:
+    """Which part of a path a pattern selects: the number of a folder, −1 for its own name; None for none."""
+    low = PurePosixPath(normal(str(path)))
+    for pattern in (normal(pattern.strip("/")) for pattern in patterns):
+        if low.match(pattern):
+            return -1
+        for number in range(len(low.parts) - 2, -1, -1):
+            if PurePosixPath(*low.parts[: number + 1]).match(pattern):
+                return number
+    return None
+
+
+def _masks_beside(root: Path, files: Sequence[Path]) -> set[Path]:
+    """Files whose names tell that they are masks of other files in the same folder."""
+    folders: dict[Path, list[Path]] = {}
+    for path in files:
+        if _folder_role(PurePosixPath(path.relative_to(root).as_posix()))[0] != "mask":
+            folders.setdefault(path.parent, []).append(path)
+    found: set[Path] = set()
+    for folder, inside in folders.items():
+        keys = {path: mask_key(images.stem(path)) for path in inside}
+        keyed = {path: key for path, key in keys.items() if key is not None}
+        plain = {normal(images.stem(path)) for path in inside if path not in keyed}
+        if not plain:
+            role = _folder_role(PurePosixPath(folder.relative_to(root).as_posix()) / "file")[0]
+            found |= set(keyed) if role == "" else set()
+            continue
+        begun = {name[:at] for name in plain for at in range(len(name)) if name[at] in SEPARATORS}
+        bare = {bare_name(name) for name in plain}
+        in_case = is_case_folder(folder.relative_to(root).as_posix()) and len(plain) == 1 and len(keyed) > 1
+        for path, key in keyed.items():
+            low = normal(key)
+            if key == "" or low in plain or low in begun or f"/{low}" in bare or in_case:
+                found.add(path)
+    return found
+
+
+def _item(root: Path, path: Path, place: int | None, long: bool) -> Item:
+    """``long`` keeps what else the folder's name says, where the names of files alone would be there twice."""
+    parts = path.relative_to(root).parts[:-1]
+    rest = folder_rest(parts[place]) if long and place is not None else ""
+    folders = [rest if number == place else part for number, part in enumerate(parts)]
+    told = "/".join(parts) if place is None else "/".join(parts[: place + 1])
+    return Item((path,), "/".join(part for part in folders if part), images.stem(path), told)
+
+
+def _is_twice(root: Path, found: Iterable[tuple[Path, int | None]]) -> bool:
+    """Whether two files that differ in their folders would have one name."""
+    places: dict[str, str] = {}
+    for path, place in found:
+        item = _item(root, path, place, long=False)
+        if places.setdefault(item.key, item.place) != item.place:
+            return True
+    return False

@@ -1,1 +1,0 @@
-"""From a bundle and images to label maps."""

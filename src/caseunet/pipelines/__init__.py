@@ -1,1 +1,0 @@
-"""One file per verb; the command line and other programs call the same functions."""

@@ -1,0 +1,1 @@
+"""From a bundle and images to masks."""

@@ -1,0 +1,323 @@
+"""One image or video → its mask, and what goes with it."""
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing, nullcontext
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from caseunet.config import PredictionOutputs
+from caseunet.data.grid import Placement, place
+from caseunet.data.transforms import case_standard
+from caseunet.errors import UserError
+from caseunet.files import content_hash, written_whole
+from caseunet.io import images, nifti, raster, video
+from caseunet.io.dicom_seg import Algorithm, write_segmentation
+from caseunet.io.geometry import voxel_steps
+from caseunet.io.overlay import case_sheet, overlaid
+from caseunet.prediction.image_kind import check_kind, check_no_mask
+from caseunet.prediction.inputs import Input
+from caseunet.prediction.measurements import Timeline, measure_volume, to_rows
+from caseunet.prediction.postprocessing import clean
+from caseunet.prediction.predictor import Group, Predictor, match_range, read_picture
+from caseunet.prediction.probabilities import Shares
+from caseunet.prediction.slices import Slices
+from caseunet.prediction.store import PredictedCase
+from caseunet.quality.confidence import ConfidenceMeter
+from caseunet.quality.judgement import CaseQuality, judge
+from caseunet.quality.out_of_distribution import LOOKED_AT, image_features
+from caseunet.types import Geometry, Picture
+
+
+@dataclass(frozen=True)
+class Work:
+    """With what cases are segmented, and where to."""
+
+    predictor: Predictor
+    folder: Path
+    outputs: PredictionOutputs
+    out_of_fold: bool
+
+
+@dataclass(frozen=True)
+class _Identity:
+    """Of an image.
+
+    Attributes:
+        image_hash: of its files.
+        in_training: whether a network that segments it was trained on it, in this file or another.
+        training_case: that it is or looks like; None where there is none, or only the file is known.
+        looks_like: by what it looks like that case, without being the same.
+        voting: the networks that may segment it; None for all.
+    """
+
+    image_hash: str
+    in_training: bool
+    training_case: str | None
+    looks_like: str | None
+    voting: list[int] | None
+
+
+def predict_case(work: Work, item: Input, advance: Callable[[float], None]) -> PredictedCase:
+    """Segment one image or video and write its files; on failure none of them is left.
+
+    Args:
+        work: with what.
+        item: the image.
+        advance: told the share of the case that was done since the last time.
+
+    Raises:
+        UserError: it cannot be read or segmented; names the file.
+    """
+    if item.error:
+        raise UserError(item.error)
+    target = work.folder / (item.id + ("" if item.is_video else item.suffix))
+    if not target.resolve().is_relative_to(work.folder.resolve()):
+        raise UserError(f'{item.path}: its name "{item.id}" would be written outside the output folder.')
+    written: list[Path] = []
+    try:
+        if item.is_video:
+            return _predict_video(work, item, target, written, advance)
+        return _predict_image(work, item, target, written, advance)
+    except BaseException as error:
+        for path in written:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        if isinstance(error, UserError):
+            raise type(error)(item.told(str(error))) from error
+        raise
+
+
+def _predict_image(
+    work: Work, item: Input, target: Path, written: list[Path], advance: Callable[[float], None]
+) -> PredictedCase:
+    predictor, info = work.predictor, work.predictor.info
+    began = time.monotonic()
+    picture = match_range(item.path, item.read(info.preprocessing, read_picture), info.preprocessing)
+    item.check_spacing(picture.geometry.spacing, info.preprocessing)
+    if predictor.settings.check_image:
+        check_no_mask(picture.pixels, item.files[0], info.training_data)
+    identity = _identity(work, item, picture)
+    pixels, geometry = picture.pixels, picture.geometry
+    S, H, W = len(pixels), *pixels.shape[-2:]
+    temperature = info.quality.temperature if info.quality else 1.0
+    shares = Shares((S, H, W), len(info.label_map), temperature) if work.outputs.probabilities else None
+
+    def look(group: Group) -> None:
+        if shares:
+            shares.add(group)
+        advance(len(group.slices) * group.share / S)
+
+    with closing(shares) if shares else nullcontext():
+        labels, quality, doubts = segment_picture(predictor, picture, identity.voting, look)
+        others = _write_shares(shares, item, geometry, work, written) if shares else {}
+    remarks = geometry.remarks
+    written.append(target)
+    images.write_labels(target, labels, geometry, info.label_map.colors, item.files[0])
+    if work.outputs.dicom_seg and item.is_dicom:
+        path = _beside(target, item, ".seg.dcm")
+        algorithm = Algorithm(info.architecture.name, version("caseunet"), info.weights_hash)
+        try:
+            write_segmentation(path, labels, geometry, item.files, info.label_map, algorithm)
+            written.append(path)
+            others["dicom_seg"] = path.relative_to(work.folder).as_posix()
+        except UserError as error:
+            told = item.told(str(error).removeprefix(f"{path}: ")).removeprefix(f"{item.path}: ").removesuffix(".")
+            what = "cannot be written as a DICOM segmentation: "
+            remarks = (*remarks, f"its mask is written, but it {what}{told.removeprefix(what)}")
+    measured = measure_volume(labels, voxel_steps(geometry), info.label_map) if work.outputs.measurements else []
+    if work.outputs.overlay:
+        path = _beside(target, item, "-overlay.png")
+        written.append(path)
+        window, plane = _window(predictor), geometry.plane
+        sheet = case_sheet(pixels, labels, info.label_map, window, geometry.spacing, item.id, plane)
+        raster.write_image(path, sheet)
+        others["overlay"] = path.relative_to(work.folder).as_posix()
+    return PredictedCase(
+        id=item.id,
+        image=str(item.path),
+        image_hash=identity.image_hash,
+        in_training=identity.in_training,
+        training_case=identity.training_case,
+        looks_like=identity.looks_like,
+        file=target.relative_to(work.folder).as_posix(),
+        slices=S,
+        seconds=round(time.monotonic() - began, 3),
+        others=others,
+        quality=quality,
+        measurements=tuple(to_rows(item.id, measured)),
+        remarks=(*remarks, *doubts),
+    )
+
+
+def segment_picture(
+    predictor: Predictor,
+    picture: Picture,
+    networks: Sequence[int] | None = None,
+    look: Callable[[Group], None] = lambda group: None,
+    postprocess: bool = True,
+) -> tuple[np.ndarray, CaseQuality | None, tuple[str, ...]]:
+    """Class ids (S, H, W), uint8; what to think of them, None where the bundle cannot tell; and remarks on the image.
+
+    Args:
+        predictor: with what.
+        picture: in canonical order.
+        networks, look: as for :meth:`Predictor.predict_slices`.
+        postprocess: whether ids are cleaned as was learned in validation, unless the settings say no.
+
+    Raises:
+        UserError: the image is clearly of another kind than the training data; without its name.
+    """
+    info, spacing = predictor.info, picture.geometry.spacing
+    alarms = check_kind(picture.pixels, info.preprocessing, info.training_data, predictor.settings.check_image)
+    temperature = info.quality.temperature if info.quality else 1.0
+    meter = ConfidenceMeter(info.label_map, len(picture.pixels))
+
+    def measure(group: Group) -> None:
+        if info.quality:
+            meter.add((group.logits / temperature).softmax(1), group.slices.start, group.first, group.height)
+        look(group)
+
+    case = predictor.cut(picture.pixels, spacing)
+    labels = predictor.label(case, None, networks, measure)
+    remarks = _remarks(predictor, case.placement)
+    if info.quality and predictor.settings.clean and postprocess:
+        clean(labels, info.quality.cleaning, info.label_map, voxel_steps(picture.geometry))
+    if info.quality is None:
+        return labels, judge(None, {}, {}, alarms) if alarms else None, remarks
+    features = image_features(case.slices, info.preprocessing, case_standard(case.slices), spacing)
+    return labels, judge(info.quality, features, meter.result(), alarms), remarks
+
+
+def _predict_video(
+    work: Work, item: Input, target: Path, written: list[Path], advance: Callable[[float], None]
+) -> PredictedCase:
+    """Frame after frame: their masks in a folder, and the video with its overlay."""
+    predictor, info = work.predictor, work.predictor.info
+    if info.preprocessing.modality != "rgb":
+        raise UserError(
+            f"{item.path}: a video; this model was trained on {info.preprocessing.modality} images, not colour ones."
+        )
+    began = time.monotonic()
+    identity = _identity(work, item)
+    facts = video.read_facts(item.path)
+    overlay = _beside(target, item, "-overlay.mp4")
+    timeline = Timeline(info.label_map, facts.rate)
+    meter = ConfidenceMeter(info.label_map, max(1, facts.frames))
+    temperature = info.quality.temperature if info.quality else 1.0
+    every = max(1, facts.frames // LOOKED_AT)
+    looked: list[np.ndarray] = []
+    written += [target, overlay]
+    with (
+        written_whole(target) as masks,
+        video.written_video(overlay, facts.rate, facts.height, facts.width) as film,
+    ):
+        masks.mkdir(parents=True)
+        number = -1
+        for number, frame in enumerate(video.read_frames(item.path)):
+            pixels = frame.transpose(2, 0, 1)[None]
+            placement = place(pixels, None, info.preprocessing)
+            first = number  # of the meter's slices
+
+            def look(group: Group) -> None:
+                probabilities = (group.logits / temperature).softmax(1)
+                meter.add(probabilities, first, group.first, group.height)  # noqa: B023  (called at once)
+
+            try:
+                labels = predictor.predict_slices(pixels, None, identity.voting, look)
+            except UserError as error:
+                raise UserError(f"{item.path}: frame {number}: {error}") from error
+            if info.quality and predictor.settings.clean:
+                clean(labels, info.quality.cleaning, info.label_map, None)
+            raster.write_ids(masks / f"frame_{number:06d}.png", labels[0], info.label_map.colors)
+            film.write(overlaid(frame, labels[0], info.label_map.colors))
+            timeline.add(labels[0])
+            if number % every == 0 and len(looked) < LOOKED_AT:
+                looked.append(Slices(pixels, placement, 1)[0])
+            advance(1 / max(1, facts.frames))
+    quality = None
+    if info.quality:
+        features = image_features(looked, info.preprocessing, case_standard(looked), None)
+        quality = judge(info.quality, features, meter.result())
+    return PredictedCase(
+        id=item.id,
+        image=str(item.path),
+        image_hash=identity.image_hash,
+        in_training=identity.in_training,
+        training_case=identity.training_case,
+        looks_like=identity.looks_like,
+        file=target.relative_to(work.folder).as_posix(),
+        slices=number + 1,
+        seconds=round(time.monotonic() - began, 3),
+        others={"overlay": overlay.relative_to(work.folder).as_posix()},
+        quality=quality,
+        measurements=tuple({"case": item.id} | row for row in timeline.rows()),
+        remarks=tuple(_remarks(predictor, placement)),
+    )
+
+
+def _identity(work: Work, item: Input, picture: Picture | None = None) -> _Identity:
+    """Whether training saw an image, in this file or another, and who may segment it; of a video its file alone tells.
+
+    Raises:
+        UserError: nobody may.
+    """
+    try:
+        image_hash = content_hash(*item.files)
+    except OSError as error:
+        raise UserError(f"{item.path}: cannot be read: {error.strerror}.") from error
+    match = None if picture is None else work.predictor.known_images.find(picture.pixels)
+    same, alike = [], []
+    for data in work.predictor.training_data:
+        has_match = match is not None and any(image.case == match.case for image in data.images)
+        same.append(image_hash in data.image_hashes or (has_match and match is not None and match.is_same))
+        alike.append(has_match and not same[-1])
+    voting = [n for n in range(len(same)) if not (work.out_of_fold and (same[n] or alike[n]))]
+    if not voting:
+        raise UserError(f"{item.path}: every network of {work.predictor.folder} was trained on it.")
+    in_training = any(same[n] for n in voting)
+    looks_like = match.text if match and not in_training and any(alike[n] for n in voting) else None
+    return _Identity(
+        image_hash=image_hash,
+        in_training=in_training,
+        training_case=match.case if match and (in_training or looks_like) else None,
+        looks_like=looks_like,
+        voting=voting if len(voting) < len(same) else None,
+    )
+
+
+def _write_shares(shares: Shares, item: Input, geometry: Geometry, work: Work, written: list[Path]) -> dict[str, str]:
+    """A file for each class: NIfTI of 0 to 1 for volumes, grey PNG of 0 to 65,535 for images."""
+    others = {}
+    for number, values in shares.each():
+        name = work.predictor.info.label_map.names[number]
+        plain = "".join(character if character.isalnum() or character in "-_" else "_" for character in name)
+        stem = f"-probability-{number}-{plain}"
+        path = _beside(work.folder / item.id, item, stem + (".png" if geometry.affine is None else ".nii.gz"))
+        written.append(path)
+        if geometry.affine is None:
+            raster.write_shares(path, values[0])
+        else:
+            nifti.write_shares(path, values, geometry)
+        others[f"probability of {name}"] = path.relative_to(work.folder).as_posix()
+    return others
+
+
+def _remarks(predictor: Predictor, placement: Placement) -> tuple[str, ...]:
+    """What should be known of how slices went through the network."""
+    windows = predictor.windows(placement.size)
+    return (*filter(None, [placement.remark]), *([windows.remark] if windows else []))
+
+
+def _beside(target: Path, item: Input, ending: str) -> Path:
+    """A path beside the mask, called by the image with another ending."""
+    return target.parent / (Path(item.id).name + ending)
+
+
+def _window(predictor: Predictor) -> tuple[float, float] | None:
+    """In which a person looks at the images."""
+    preprocessing = predictor.info.preprocessing
+    return preprocessing.clip or ((0.0, 255.0) if preprocessing.modality == "rgb" else None)

@@ -1,0 +1,131 @@
+"""What an export says of itself, and its graph ready to run: beside PyTorch, and in a bundle's place."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from caseunet.bundle import BundleInfo
+from caseunet.errors import UserError
+from caseunet.files import read_model
+from caseunet.prediction import backends
+from caseunet.types import Preprocessing, Stored
+
+DESCRIPTION = "export.json"
+FILES = {"onnx": "model.onnx", "openvino": "model.xml", "torch-export": "model.pt2"}
+
+Run = Callable[[np.ndarray], np.ndarray]
+"""Float32 pixels (B, slices · channels, H, W) → logits (B, classes, H, W)."""
+
+
+class Parity(Stored):
+    """How near an export is to PyTorch in float32, on the same slices on the same machine.
+
+    Attributes:
+        on: which slices.
+        largest, mean: absolute difference of the logits.
+        dice: between both masks of each class, over all slices together; None where neither has it.
+        equal: share of the pixels with the same class.
+    """
+
+    on: str
+    slices: int
+    largest: float
+    mean: float
+    dice: dict[str, float | None]
+    equal: float
+
+
+class ExportInfo(Stored):
+    """Content of export.json."""
+
+    format_version: int = 1
+    format: str
+    precision: str
+    file: str
+    input: str
+    output: str
+    multiple: int
+    """Of which the height and width that the graph takes are multiples."""
+    smallest: int
+    """Height and width that it takes at least."""
+    bundle_hash: str
+    calibrated_on: str | None
+    parity: Parity
+    libraries: dict[str, str]
+    processor: str
+
+
+def read_export(folder: Path, bundle: BundleInfo) -> ExportInfo:
+    """What an export of a bundle says of itself.
+
+    Raises:
+        UserError: there is none, it is another bundle's, or its graph is one of PyTorch's.
+    """
+    if not (folder / DESCRIPTION).is_file():
+        raise UserError(
+            f'There is no engine "{folder}". Known: {", ".join(backends.ENGINES)}, and folders of caseunet export.'
+        )
+    info = read_model(folder / DESCRIPTION, ExportInfo, "the description of an export")
+    if info.bundle_hash != bundle.weights_hash:
+        raise UserError(
+            f"{folder}: is an export of other weights ({info.bundle_hash}) than this bundle's ({bundle.weights_hash}). "
+            "Export this bundle anew, or give the bundle that it was made of."
+        )
+    if info.format not in ("onnx", "openvino"):
+        raise UserError(f"{folder}: holds a graph for {info.format}; predict runs those for onnx and openvino.")
+    return info
+
+
+def runner(format: str, precision: str, folder: Path) -> Run:
+    """What runs an exported graph on the CPU.
+
+    Raises:
+        UserError: what runs it is not installed.
+    """
+    path = folder / FILES[format]
+    if format == "openvino":
+        return backends.run_openvino(path, "bf16" if precision in ("bf16", "int8") else "32")
+    if format == "onnx":
+        return backends.run_onnx(str(path))
+    with backends.quiet():
+        program = torch.export.load(path).module()
+
+    def run(pixels: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return np.asarray(program(torch.from_numpy(pixels)).numpy())
+
+    return run
+
+
+def as_network(folder: Path, info: ExportInfo, bundle: BundleInfo) -> tuple[backends.Network, Preprocessing]:
+    """An export in the place of its bundle's networks, and what is left to be done to its input.
+
+    The graph scales and repeats channels itself, and divides by the temperature that prediction divides by later.
+
+    Raises:
+        UserError: the graph is missing or damaged, or what runs it is not installed.
+    """
+    p = bundle.preprocessing
+    left = p.model_copy(
+        update={"repeat": 1}
+        if p.per_case
+        else {"repeat": 1, "clip": None, "subtract": (0.0,) * p.channels, "divide": (1.0,) * p.channels}
+    )
+    temperature = bundle.quality.temperature if bundle.quality else 1.0
+    if not (folder / FILES[info.format]).is_file():
+        raise UserError(f"{folder}: {FILES[info.format]} is missing. Export the bundle anew.")
+    try:
+        run = runner(info.format, info.precision, folder)
+    except UserError:
+        raise
+    except Exception as error:  # a runtime's own
+        raise UserError(f"{folder / FILES[info.format]}: cannot be read: {str(error).splitlines()[0]}") from error
+    whole = backends.padded(run, left.in_channels, info.multiple, info.smallest)
+
+    def network(x: Tensor) -> Tensor:
+        return whole(x) * temperature
+
+    return network, left

@@ -1,0 +1,420 @@
+"""A bundle made ready to segment."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from caseunet.bundle import Bundle, load_bundle
+from caseunet.bundle import Network as BundledNetwork
+from caseunet.config import PredictionSettings
+from caseunet.data.grid import Placement, place
+from caseunet.data.transforms import Stack, case_standard, raised_in_slabs, raised_rows, segment
+from caseunet.errors import UserError
+from caseunet.io import images, raster
+from caseunet.models import create_model
+from caseunet.prediction.backends import ENGINES, Network, chosen, prepared
+from caseunet.prediction.exports import as_network, read_export
+from caseunet.prediction.planes import cut_as_trained
+from caseunet.prediction.slices import Slices, gather
+from caseunet.prediction.tiles import Cropped, Windows, blend, plan_windows
+from caseunet.prediction.training_images import KnownImages
+from caseunet.prediction.tta import seen_in, views
+from caseunet.types import Picture, Preprocessing
+
+PIXELS_AT_ONCE = {"cpu": 2**18, "cuda": 2**21}
+"""Of the slices that go through a network together: on a CPU more would fall out of its caches."""
+
+NOT_FILLED = ("normal_", "uniform_", "trunc_normal_", "fill_", "zero_")
+"""What fills parameters at the beginning of training."""
+
+LOWEST = 1e-12
+"""Probability below which a vote is taken to be none: its logarithm must be finite."""
+
+
+def log_of_mean(logits: Iterable[Tensor]) -> Tensor:
+    """Logarithm of the mean probability of several votes (B, C, H, W), of which one is held at a time."""
+    total, votes = None, 0
+    for maps in logits:
+        probabilities = maps.softmax(1)
+        total, votes = probabilities if total is None else total.add_(probabilities), votes + 1
+    assert total is not None
+    return total.div_(votes).clamp_(min=LOWEST).log_()
+
+
+@dataclass(frozen=True)
+class NetworkInput:
+    """A case as its network sees it: cut from an image just now, or stored in PREPARED.
+
+    Attributes:
+        slices: (C, h, w) each, at the network's size, in the source's units.
+        placement: where they lie in the source's slices.
+        size: height and width of these.
+        standard: ``case_standard`` of all slices; used only if the preprocessing is per case.
+    """
+
+    slices: Stack
+    placement: Placement
+    size: tuple[int, int]
+    standard: np.ndarray
+
+
+@dataclass(frozen=True)
+class Group:
+    """Some neighbouring slices of a case, segmented; of slices too large to be seen at once some rows.
+
+    Attributes:
+        slices: which of the case.
+        logits: (len(slices), C, rows, w), float32, at the network's size: its own, or of several predictions the
+            logarithm of their mean probability. Not calibrated. Groups of the same slices share no rows.
+        placement: where the network's slices lie in the case's; outside is background.
+        first: row of the network's slices with which the logits begin.
+        above: (len(slices), C, 1, w), logits of the row above; None if the logits begin with the first row.
+    """
+
+    slices: range
+    logits: Tensor
+    placement: Placement
+    first: int = 0
+    above: Tensor | None = None
+
+    @property
+    def rows(self) -> range:
+        """Rows of the network's slices that the logits have."""
+        return range(self.first, self.first + self.logits.shape[2])
+
+    @property
+    def height(self) -> int:
+        """Of the network's slices, all rows."""
+        return self.placement.size[0]
+
+    @property
+    def share(self) -> float:
+        """Of the slices' rows that the group has."""
+        return len(self.rows) / self.height
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """(top, left, bottom, right) of what :meth:`raised` gives, in the case's slices."""
+        top, left, _, right = self.placement.box
+        rows = self.rows
+        if self.placement.size != self.placement.box_size:
+            rows = raised_rows(range(self._start, rows.stop), self.height, self.placement.box_size[0])
+        return top + rows.start, left, top + rows.stop, right
+
+    def raised(self) -> Iterator[Tensor]:
+        """The logits at the source's size, some rows of the box after another, (len(slices), C, rows, W)."""
+        maps = self.logits
+        if self.above is not None and self.placement.size != self.placement.box_size:
+            maps = torch.cat([self.above, maps], dim=2)
+        yield from raised_in_slabs(maps, self.placement.box_size, self._start, self.height)
+
+    @property
+    def _start(self) -> int:
+        return self.first - (self.above is not None)
+
+
+class Predictor:
+    """Segments slices with a bundle; :class:`caseunet.Predictor` adds to it whatever holds an image.
+
+    Args:
+        bundle: from :func:`caseunet.load_bundle`, whose weights it then shares, or its folder.
+        device: "auto" (a GPU if there is one), "cpu", "cuda", "mps".
+        engine: "torch", "openvino", "onnx", or "auto": OpenVINO on a CPU if it is installed, else torch. Or the folder
+            of an ONNX or OpenVINO export of the bundle, which computes in the export's precision.
+        settings: precision, views; the default if None. The precision of an export need not be given.
+
+    Attributes:
+        info: what the bundle says of itself.
+        folder: the bundle's.
+        engine: that computes the networks.
+        models: the networks as modules, each with what the bundle says of it; none where an export computes.
+        training_data: of each network.
+        known_images: the images that it was trained on.
+
+    Raises:
+        UserError: the bundle cannot be read or its weights are not its architecture's; no such device or engine; an
+            export is another bundle's or has another precision.
+    """
+
+    @property
+    def has_sides(self) -> bool:
+        """Whether a mirrored image would show one class as another: left as right."""
+        return bool(self.info.label_map.sided_names) and self.info.preprocessing.plane != "sagittal"
+
+    def __init__(
+        self,
+        bundle: Bundle | str | Path,
+        device: str = "auto",
+        engine: str = "torch",
+        settings: PredictionSettings | None = None,
+    ) -> None:
+        self.device = _device(device)
+        self.engine = chosen(engine, self.device)
+        bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
+        self.info, self.folder = bundle.info, bundle.folder
+        self.training_data = [network.training_data for network in bundle.networks]
+        self.known_images = KnownImages(self.info.training_data)
+        self.settings = settings or PredictionSettings()
+        in_torch = self.engine == "torch"
+        self._dtype = torch.bfloat16 if in_torch and self.settings.precision == "bf16" else torch.float32
+        self.models: list[tuple[Any, BundledNetwork]] = []
+        self._networks: list[tuple[Network, Preprocessing]] = []
+        if self.engine not in ENGINES:
+            self._take_export(Path(self.engine))
+            return
+        if self.settings.precision not in ("32", "bf16"):
+            raise UserError(f"{self.engine} computes in 32 or bf16, not {self.settings.precision}: export the bundle.")
+        try:
+            for network in bundle.networks:
+                model = self._built(network.weights)
+                self.models.append((model, network))
+                run = self._typed(model) if in_torch else prepared(model, self.engine, self.settings.precision)
+                self._networks.append((run, network.preprocessing))
+        except RuntimeError as error:
+            raise UserError(f"{self.folder}: the weights do not fit the architecture: {error}") from error
+        except UserError as error:
+            raise UserError(f"{self.folder}: {error}") from error
+
+    def predict_slices(
+        self,
+        pixels: np.ndarray,
+        spacing: tuple[float, float, float] | None = None,
+        networks: Sequence[int] | None = None,
+        look: Callable[[Group], None] = lambda group: None,
+    ) -> np.ndarray:
+        """Class ids (S, H, W), uint8, of stored pixels (S, C, H, W); the classes' maps are held for a few slices only.
+
+        Args:
+            pixels: canonical order, slices in the model's plane.
+            spacing: millimetres between slices, rows and columns; None is taken to be the training data's.
+            networks: of an ensemble those whose probabilities are averaged; None for all.
+            look: called with each group of slices once it is segmented.
+        """
+        return self.label(self.cut(pixels, spacing), None, networks, look)
+
+    def cut(self, pixels: np.ndarray, spacing: tuple[float, float, float] | None = None) -> NetworkInput:
+        """An image (S, C, H, W) as the network sees it; its slices are made when they are asked for.
+
+        Raises:
+            UserError: the image's channels are not the model's, or some of its values are no finite numbers.
+        """
+        preprocessing = self.info.preprocessing
+        self._check_channels(pixels)
+        _check_finite_pixels(pixels)
+        placement = place(pixels, spacing, preprocessing)
+        slices = Slices(pixels, placement, self._at_once(placement.size) + 2 * preprocessing.neighbours)
+        standard = case_standard(slices) if preprocessing.per_case else np.zeros((2, pixels.shape[1]), np.float32)
+        height, width = pixels.shape[-2:]
+        return NetworkInput(slices, placement, (height, width), standard)
+
+    def label(
+        self,
+        case: NetworkInput,
+        wanted: Sequence[int] | None = None,
+        networks: Sequence[int] | None = None,
+        look: Callable[[Group], None] = lambda group: None,
+    ) -> np.ndarray:
+        """Class ids (S, H, W), uint8, in the source's slices: the one way from prepared slices to masks.
+
+        Args:
+            case: all of it, since neighbours and statistics come from slices that are not wanted too.
+            wanted: slices that are segmented, rising; None for all. The others are background.
+            networks, look: as for :meth:`predict_slices`.
+
+        Raises:
+            UserError: the network's logits are no finite numbers; names the slice.
+        """
+        labels = np.zeros((len(case.slices), *case.size), np.uint8)  # what is cut off is background
+        for group in self.groups(case, wanted, networks):
+            row, left, _, right = group.box
+            for maps in group.raised():
+                found = labels[group.slices.start : group.slices.stop, row : row + maps.shape[2], left:right]
+                found[...] = maps.argmax(1).to(torch.uint8).cpu().numpy()
+                row += maps.shape[2]
+            look(group)
+        return labels
+
+    @torch.inference_mode()
+    def groups(
+        self, case: NetworkInput, wanted: Sequence[int] | None = None, networks: Sequence[int] | None = None
+    ) -> Iterator[Group]:
+        """Segment slices of a case, as :meth:`label` does, some neighbouring ones after another."""
+        windows = self.windows(case.placement.size)
+        for run in _runs(range(len(case.slices)) if wanted is None else wanted, self._at_once(case.placement.size)):
+
+            def look(rows: slice, columns: slice) -> Tensor:
+                cropped = Cropped(case.slices, rows, columns)
+                return self._finite_logits(cropped, run, case.standard, networks)  # noqa: B023  (called at once)
+
+            if windows is None:
+                yield Group(run, self._finite_logits(case.slices, run, case.standard, networks), case.placement)
+                continue
+            above = None
+            for first, logits in blend(look, windows):
+                yield Group(run, logits, case.placement, first, above)
+                above = logits[:, :, -1:].clone()
+
+    def windows(self, size: tuple[int, int]) -> Windows | None:
+        """In which slices of this height and width at the network's size go through it; None if they go whole."""
+        return plan_windows(size, self.info.preprocessing.least)
+
+    @torch.inference_mode()
+    def trial(self, size: tuple[int, int]) -> int:
+        """Send as many slices of the network's size through it as go together, to see what that takes.
+
+        Returns:
+            How many there were.
+        """
+        p = self.info.preprocessing
+        at_once = self._at_once(size)
+        gathered = torch.zeros((at_once, (2 * p.neighbours + 1) * p.channels, *size), device=self.device)
+        self._logits(gathered, np.ones((2, p.channels), np.float32), None)
+        return at_once
+
+    def _at_once(self, size: tuple[int, int]) -> int:
+        """Slices of the network's size that go through it together."""
+        return max(1, PIXELS_AT_ONCE["cpu" if self.device.type == "cpu" else "cuda"] // (size[0] * size[1]))
+
+    def _finite_logits(self, slices: Stack, run: range, standard: np.ndarray, networks: Sequence[int] | None) -> Tensor:
+        """Of some slices of a case.
+
+        Raises:
+            UserError: some are no finite numbers; names the slice.
+        """
+        gathered = torch.from_numpy(gather(slices, run, self.info.preprocessing.neighbours)).to(self.device)
+        logits = self._logits(gathered, standard, networks)
+        finite = torch.isfinite(logits).flatten(1).all(1)
+        if not finite.all():
+            raise UserError(
+                f"slice {run[int(finite.int().argmin())]}: the network's logits are no finite numbers, so there is "
+                "no mask of it. The weights are damaged, or the arithmetic too coarse: give --precision 32."
+            )
+        return logits
+
+    def _logits(self, gathered: Tensor, standard: np.ndarray, networks: Sequence[int] | None) -> Tensor:
+        """Of one network and view, or the logarithm of the mean probability over several."""
+        asked = self._networks if networks is None else [self._networks[n] for n in networks]
+        looks = [(network, own, view) for network, own in asked for view in views(self.settings, self.has_sides)]
+        logits = (segment(seen_in(network, view), gathered, own, standard).float() for network, own, view in looks)
+        return next(logits) if len(looks) == 1 else log_of_mean(logits)
+
+    def _built(self, weights: dict[str, Tensor]) -> nn.Module:
+        """The network with these weights, which it shares where device and precision allow."""
+        architecture = self.info.architecture
+        with torch.device("meta"), _Unfilled():  # shapes only: nothing is allocated beyond what the bundle holds
+            model = create_model(
+                architecture.name, architecture.in_channels, architecture.num_classes, **architecture.arguments
+            )
+        model.load_state_dict(weights, assign=True)
+        for module in model.modules():
+            # the running sums of batch norm need their digits
+            dtype = torch.float32 if isinstance(module, nn.modules.batchnorm._BatchNorm) else self._dtype
+            for parameter in module.parameters(recurse=False):
+                layout = torch.channels_last if parameter.ndim == 4 else torch.preserve_format
+                parameter.data = parameter.data.to(self.device, dtype, memory_format=layout)
+        return model.to(self.device).eval()
+
+    def _typed(self, model: nn.Module) -> Network:
+        return model if self._dtype is torch.float32 else lambda x: model(x.to(self._dtype))
+
+    def _take_export(self, folder: Path) -> None:
+        """Put an export of the bundle in the place of its networks."""
+        export = read_export(folder, self.info)
+        if self.settings.precision not in ("32", export.precision):
+            raise UserError(f"{folder}: computes in {export.precision}: leave out --precision.")
+        self.settings = self.settings.model_copy(update={"precision": export.precision})
+        self.engine = f"{export.format} (export {folder.name})"
+        self._networks.append(as_network(folder, export, self.info))
+
+    def _check_channels(self, pixels: np.ndarray) -> None:
+        p = self.info.preprocessing
+        if pixels.shape[1] != p.channels:
+            raise UserError(
+                f"The image has {pixels.shape[1]} channels; the model was trained on {p.modality} images with "
+                f"{p.channels}."
+            )
+
+
+class _Unfilled(TorchFunctionMode):
+    """Parameters are not filled when a network is built: on the meta device that would load torch's compiler."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if getattr(func, "__name__", "") in NOT_FILLED:
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+def read_picture(path: Path, preprocessing: Preprocessing) -> Picture:
+    """Read a file that a model with this preprocessing can segment, cut into slices as its training data were.
+
+    Raises:
+        UserError: it is missing, damaged, of an unknown kind, or not what the model was trained on.
+    """
+    if images.is_volume(path) and preprocessing.modality == "rgb":
+        raise UserError(f"{path}: a volume; this model was trained on {preprocessing.modality} images.")
+    if raster.is_raster(path) and preprocessing.modality == "ct":
+        raise UserError(f"{path}: an image file holds no Hounsfield units; this model was trained on CT volumes.")
+    return cut_as_trained(images.read_picture(path, preprocessing.modality == "rgb"), preprocessing)
+
+
+def match_range(path: Path, picture: Picture, preprocessing: Preprocessing) -> Picture:
+    """The picture of a grey image, if its values are on the scale of the training data's; with a remark if unsure.
+
+    Raises:
+        UserError: the model was trained on 8-bit values, and these are others.
+    """
+    trained = preprocessing.value_range
+    if trained is None and preprocessing.clip is None and not preprocessing.per_case:
+        trained = (0.0, 255.0)  # bundles of earlier versions clip all but 8-bit values
+    if preprocessing.modality != "gray" or trained is None:
+        return picture
+    pixels = picture.pixels
+    low, high = float(pixels.min()), float(pixels.max())
+    in_8_bits = trained[0] >= 0 and 1 < trained[1] <= 255
+    if in_8_bits and (low < 0 or high > 255 or (pixels.dtype.kind == "f" and high <= 1)):
+        raise UserError(
+            f"{path}: its values run from {low:g} to {high:g}; this model was trained on 8-bit images, 0 to 255. Save "
+            "it with 8 bits, scaled as the training images were."
+        )
+    if pixels.dtype != np.uint8 or trained[1] <= 255:
+        return picture
+    remark = f"it has 8-bit values; this model was trained on values up to {trained[1]:g}, so its masks may be wrong"
+    return replace(picture, geometry=replace(picture.geometry, remarks=(*picture.geometry.remarks, remark)))
+
+
+def _check_finite_pixels(pixels: np.ndarray) -> None:
+    """Make sure that an image (S, C, H, W) holds numbers; readers do so of files."""
+    if pixels.dtype.kind == "f":
+        for s, image in enumerate(pixels):  # one at a time: a scan is large
+            if not np.isfinite(image).all():
+                raise UserError(f"slice {s}: holds values that are no finite numbers (NaN or infinity). Replace them.")
+
+
+def _runs(wanted: Sequence[int], at_once: int) -> Iterator[range]:
+    """Neighbouring wanted slices, so many together at most."""
+    start = 0
+    while start < len(wanted):
+        stop = start + 1
+        while stop < len(wanted) and wanted[stop] == wanted[stop - 1] + 1 and stop - start < at_once:
+            stop += 1
+        yield range(wanted[start], wanted[stop - 1] + 1)
+        start = stop
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f'The device "{name}" cannot be used here: {str(error).splitlines()[0]}') from error
+    return device

@@ -1,0 +1,49 @@
+"""Probabilities at full size, gathered on disk: classes × pixels of floating-point numbers would be too large."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from caseunet.io.nifti import WHOLE
+from caseunet.prediction.predictor import Group
+
+
+class Shares:
+    """The calibrated probability of each class but the background, as shares of ``WHOLE`` (65,535).
+
+    Args:
+        shape: (S, H, W) of the case.
+        classes: how many, with the background.
+        temperature: of the calibration.
+    """
+
+    def __init__(self, shape: Sequence[int], classes: int, temperature: float) -> None:
+        self._shape, self._classes, self._temperature = tuple(shape), classes, temperature
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as the object; closed by `close`)
+        self._file.truncate((classes - 1) * int(np.prod(shape)) * 2)
+
+    def add(self, group: Group) -> None:
+        """Some slices; what is never added is 0."""
+        S, H, W = self._shape
+        above = None if group.above is None else group.above / self._temperature
+        row, left, _, right = group.box
+        for part in replace(group, logits=group.logits / self._temperature, above=above).raised():
+            found = np.zeros((len(group.slices), self._classes - 1, part.shape[2], W), np.uint16)
+            found[..., left:right] = (part.softmax(1)[:, 1:] * WHOLE).round().cpu().numpy()
+            for number, s in enumerate(group.slices):
+                for c in range(self._classes - 1):
+                    self._file.seek(((c * S + s) * H + row) * W * 2)
+                    self._file.write(found[number, c].tobytes())
+            row += part.shape[2]
+
+    def each(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Class ids from 1 on, each with its shares (S, H, W), uint16."""
+        count = int(np.prod(self._shape))
+        self._file.seek(0)
+        for c in range(1, self._classes):
+            yield c, np.frombuffer(self._file.read(2 * count), np.uint16).reshape(self._shape)
+
+    def close(self) -> None:
+        self._file.close()

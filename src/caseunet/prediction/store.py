@@ -1,0 +1,207 @@
+"""PREDICTIONS: a folder of masks, and what tells of each."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from caseunet.config import PredictionOutputs, PredictionSettings, Section
+from caseunet.errors import UserError
+from caseunet.files import read_model, write_json, write_text
+from caseunet.prediction.training_images import describe_match
+from caseunet.quality.judgement import CaseQuality
+from caseunet.types import LabelMap, PlaneRule, Stored
+
+KIND = "predictions"
+DESCRIPTION = "predictions.json"
+JOURNAL = "unfinished.jsonl"
+"""While the work goes on: a line of what it is done with, then one for each case that is done."""
+
+
+class PredictedCase(Stored):
+    """One entry of predictions.json.
+
+    ``file`` is relative to the folder, ``image`` as it was given. ``in_training`` tells whether the model was trained
+    on this very image, in this file or another. For a video ``file`` is the folder of its frames' masks.
+    """
+
+    id: str
+    image: str
+    image_hash: str
+    in_training: bool
+    file: str
+    slices: int
+    seconds: float
+    others: dict[str, str] = Field(default_factory=dict)
+    """What was written beside the mask: {what: file, relative}."""
+    quality: CaseQuality | None = None
+    """None where the bundle's validation taught nothing."""
+    measurements: tuple[dict[str, Any], ...] = ()
+    remarks: tuple[str, ...] = ()
+    """What a person should know of how the image was read."""
+    training_case: str | None = None
+    """The training case that the image is, or looks like; None where there is none, or only the file is known."""
+    looks_like: str | None = None
+    """By what the image looks like that case, without being the same."""
+
+    @property
+    def seen(self) -> str:
+        """What to say of image and training data; "" where it is new."""
+        if not self.in_training and not self.looks_like:
+            return ""
+        return describe_match(self.training_case, self.in_training, self.looks_like or "")
+
+
+class FailedCase(Stored):
+    """An image that could not be segmented."""
+
+    id: str
+    image: str
+    error: str
+
+
+class Made(Stored):
+    """With what predictions are made; what is resumed must be made with the same."""
+
+    bundle: str
+    bundle_hash: str
+    label_map: LabelMap
+    window: tuple[float, float] | None
+    plane: PlaneRule = "axial"
+    """In which volumes were cut into slices."""
+    device: str
+    engine: str
+    settings: PredictionSettings = PredictionSettings()
+    outputs: PredictionOutputs = PredictionOutputs()
+    code_version: str
+    fold: int | None
+    """Fold whose validation part was asked for."""
+    selected_on_fold: int | None
+    """Fold on which these weights scored best, if they were chosen so."""
+    out_of_fold: bool = False
+    """Whether each image was segmented by those networks of an ensemble alone that were not trained on it."""
+
+
+class PredictionsInfo(Made):
+    """Content of predictions.json."""
+
+    format_version: Literal[1] = 1
+    cases: tuple[PredictedCase, ...]
+    failed: tuple[FailedCase, ...] = ()
+    left_out: tuple[FailedCase, ...] = ()
+    """What looks like a mask among the images."""
+    look_first: tuple[str, ...] = ()
+    """Ids of all cases, the one to be looked at first at the front; empty where the bundle cannot tell."""
+    gate_limits: tuple[str, ...] = ()
+    """What the bundle cannot know of images and masks, a sentence each: that nothing is said then means nothing."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "PredictionsInfo":
+        ids = [case.id for case in self.cases]
+        twice = [case for case, times in Counter(ids).items() if times > 1]
+        if twice:
+            raise ValueError(f"case {twice[0]} is there twice")
+        for case in self.cases:
+            if Path(case.file).is_absolute() or ".." in Path(case.file).parts:
+                raise ValueError(f"{case.file} lies outside the folder")
+        return self
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Whether cases are done in it, but not all."""
+    return (folder / JOURNAL).is_file()
+
+
+def read_predictions(folder: Path) -> PredictionsInfo:
+    """Read predictions.json.
+
+    Raises:
+        UserError: it is missing or of another form.
+    """
+    if is_unfinished(folder):
+        raise UserError(f"{folder}: is not finished. Give the same caseunet predict again with --resume.")
+    return read_model(folder / DESCRIPTION, PredictionsInfo, "predictions made by caseunet predict")
+
+
+class Journal:
+    """The cases that are done, each written down before the next begins, so that a killed run loses none.
+
+    Args:
+        folder: of the predictions.
+        made: with what they are made.
+        before: what an earlier run has done; these are written first.
+    """
+
+    def __init__(self, folder: Path, made: Made, before: Sequence[PredictedCase]) -> None:
+        self._path, self._made, self._before = folder / JOURNAL, made, before
+        self._is_begun = False
+
+    def add(self, case: PredictedCase) -> None:
+        """Write a case down; the first one begins the file anew, since its last line may have been cut short."""
+        if self._is_begun:
+            with self._path.open("a", encoding="utf-8") as stream:
+                stream.write(_line(case))
+        else:
+            write_text(self._path, "".join(map(_line, (self._made, *self._before, case))))
+            self._is_begun = True
+
+    def close(self, info: PredictionsInfo) -> None:
+        """Write predictions.json, and remove the journal."""
+        write_json(self._path.with_name(DESCRIPTION), info.model_dump(mode="json"))
+        self._path.unlink(missing_ok=True)
+
+
+def _line(entry: Stored) -> str:
+    return json.dumps(entry.model_dump(mode="json"), ensure_ascii=False) + "\n"
+
+
+def earlier_cases(folder: Path, made: Made, is_there: Callable[[str], bool]) -> list[PredictedCase]:
+    """The cases that an earlier run with the same bundle and settings has done, and whose files are there.
+
+    Raises:
+        UserError: it was made otherwise.
+    """
+    journal, description = folder / JOURNAL, folder / DESCRIPTION
+    if journal.is_file():
+        before, cases = _read_journal(journal)
+    elif description.is_file():
+        info = read_predictions(folder)
+        before, cases = Made(**{name: getattr(info, name) for name in Made.model_fields}), info.cases
+    else:
+        return []
+    free = ("bundle", "device", "code_version")
+    for name in Made.model_fields:
+        if name not in free and getattr(before, name) != getattr(made, name):
+            was, now = getattr(before, name), getattr(made, name)
+            told = f": {_told(was)} then, {_told(now)} now" if name in ("engine", "settings", "outputs", "fold") else ""
+            raise UserError(
+                f"{folder}: was begun with other {name.replace('_', ' ')}{told}. Resume with the same, or give "
+                "--overwrite to begin anew."
+            )
+    return [case for case in cases if is_there(case.file)]
+
+
+def _read_journal(path: Path) -> tuple[Made, Sequence[PredictedCase]]:
+    """What it holds; a last line that a kill cut short is left out."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        made = Made.model_validate_json(lines[0])
+        cases = []
+        for number, line in enumerate(lines[1:], 2):
+            try:
+                cases.append(PredictedCase.model_validate_json(line))
+            except ValidationError:
+                if number < len(lines):
+                    raise
+        return made, cases
+    except (ValidationError, IndexError) as error:
+        raise UserError(f"{path}: cannot be read. Give --overwrite to begin anew.") from error
+
+
+def _told(value: object) -> str:
+    if isinstance(value, Section):
+        return ", ".join(f"{key} {entry}" for key, entry in value.model_dump(mode="json").items())
+    return str(value)

@@ -1,0 +1,150 @@
+"""REPORT: cases.csv, lesions.csv, summary.json and a self-contained report.html."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+
+from caseunet.evaluation.rows import BACKGROUND
+from caseunet.evaluation.summary import EvaluationSummary
+from caseunet.files import write_json, write_text, written_whole
+from caseunet.reporting.page.cases import case_table, selects_of
+from caseunet.reporting.page.confusion import confusions_of
+from caseunet.reporting.page.curves import curves_of
+from caseunet.reporting.page.distributions import distribution_plots
+from caseunet.reporting.page.images import picture
+from caseunet.reporting.page.lesions import lesion_sizes, lesion_totals, worst_lesions
+from caseunet.reporting.page.notes import facts_of, key_of, notes_of, shared_caution
+from caseunet.reporting.page.numbers import (
+    digits_of,
+    shown_percent,
+)
+from caseunet.reporting.page.scores import (
+    MAX_CARDS,
+    card_numbers,
+    chief_blocks,
+    chief_cards,
+    chief_metrics,
+    decimals_of,
+    groups_of,
+)
+from caseunet.reporting.page.structures import made_of, structure_colors
+from caseunet.reporting.page.templates import open_templates
+from caseunet.reporting.page.volumes import volumes_of
+from caseunet.reporting.plots import darkened
+
+
+@dataclass(frozen=True)
+class ShownCase:
+    """A case to look at.
+
+    Attributes:
+        rank: which it is among all: "worst", "2nd worst", "median", "best".
+        caption: what is seen.
+        png: the picture: the image, the reference, and a panel for each model.
+    """
+
+    rank: str
+    caption: str
+    png: bytes
+
+
+def write_report(
+    folder: Path,
+    title: str,
+    cases: pd.DataFrame,
+    lesions: pd.DataFrame | None,
+    summary: EvaluationSummary,
+    shown: Sequence[ShownCase],
+    metrics_csv: Path | None = None,
+) -> Path:
+    """Write summary.json, cases.csv, lesions.csv (if there are lesions) and report.html; returns the path of the last.
+
+    Args:
+        folder: of the four files.
+        title: of the page.
+        cases: a row for each model, case (and slice) and structure, and one for the background.
+        lesions: a row for each connected component.
+        summary: what the columns mean, and the numbers that were made of them.
+        shown: pictures of cases.
+        metrics_csv: of the training run.
+
+    Raises:
+        UserError: ``metrics_csv`` is no log of a training run.
+    """
+    write_json(folder / "summary.json", summary.model_dump(mode="json"))
+    _write_table(folder / "cases.csv", cases)
+    if lesions is not None:
+        _write_table(folder / "lesions.csv", lesions)
+    write_text(folder / "report.html", _page(title, cases, lesions, summary, shown, metrics_csv))
+    return folder / "report.html"
+
+
+def _write_table(path: Path, table: pd.DataFrame) -> None:
+    """Numbers are written with all their digits, so that every score can be computed again, bit for bit."""
+    with written_whole(path) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def _page(
+    title: str,
+    cases: pd.DataFrame,
+    lesions: pd.DataFrame | None,
+    summary: EvaluationSummary,
+    shown: Sequence[ShownCase],
+    metrics_csv: Path | None,
+) -> str:
+    notes, decimals = notes_of(summary), decimals_of(summary)
+    scored = cases[cases["structure"] != BACKGROUND].reset_index(drop=True)
+    colors = structure_colors(summary)
+    plotted = {name: darkened(color) for name, color in colors.items()}
+    table = case_table(scored, summary)
+    cards = chief_cards(summary)
+    with_value = {number.structure for number in summary.numbers if number.value is not None}
+    template = _environment().get_template("report.html.j2")
+    return template.render(
+        title=title,
+        summary=summary,
+        several=len(summary.models) > 1,
+        colors=colors,
+        notes=list(notes.values()),
+        digits=lambda number: decimals[number.metric, number.structure],
+        note_of=lambda measure: notes[key_of(measure)].number,
+        cards=cards,
+        blocks=chief_blocks(cards),
+        shared_caution=shared_caution(summary),
+        without=[name for name in summary.structures if name not in with_value] if cards else [],
+        made_of=made_of(summary),
+        groups=groups_of(summary),
+        pairs=[
+            (*names, list(rows))
+            for names, rows in groupby(summary.comparison, lambda difference: (difference.first, difference.second))
+        ],
+        labels={number.metric: number.measure for number in summary.numbers} | summary.columns,
+        distributions=distribution_plots(scored, summary, plotted),
+        volumes=volumes_of(scored, summary, plotted),
+        pictures=[(case.rank, case.caption, picture(case.png)) for case in shown],
+        confusions=confusions_of(cases, summary),
+        lesions=[] if lesions is None else lesion_totals(scored),
+        sizes=[] if lesions is None or lesions.empty else lesion_sizes(lesions, summary),
+        worst_lesions=None if lesions is None or lesions.empty else worst_lesions(lesions, scored, summary),
+        curves=None if metrics_csv is None else curves_of(metrics_csv, summary),
+        table=table,
+        selects=selects_of(table, summary),
+        by_slice=bool(scored["slice"].notna().any()),
+        facts=facts_of(summary),
+    )
+
+
+def _environment() -> jinja2.Environment:
+    """The templates, with what they write numbers with."""
+    environment = open_templates()
+    environment.globals["percent"] = shown_percent
+    environment.globals["digits_of"] = digits_of
+    environment.globals["most_cards"] = MAX_CARDS
+    environment.globals["chief_metrics"] = chief_metrics
+    environment.globals["card_numbers"] = card_numbers
+    return environment

@@ -1,0 +1,170 @@
+"""The scores of a study as tables: scores.csv for programs, scores.tex for papers, and who ties with the best."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import pandas as pd
+
+from caseunet.evaluation.comparison import FEWEST_PAIRS
+from caseunet.reporting.page.numbers import digits_of, shown_number
+from caseunet.studies.summary import ALL, ModelCost, ModelScore, StudySummary
+
+Standing = Literal["best", "tie", "below", "above", "too few pairs", "no score"]
+"""How a model stands to the one with the highest mean. "above" is where the paired test contradicts the means."""
+
+SPECIAL = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        # At the beginning of a row these would be read as an argument of the row before.
+        "[": "{[}",
+        "*": "{*}",
+        **{character: f"\\{character}" for character in "&%#_${}"},
+    }
+)
+
+
+def shown_structures(summary: StudySummary) -> list[str]:
+    """The structures in their order, then all together; a single one alone, for it is all there is."""
+    names = [name for name in dict.fromkeys(score.structure for score in summary.scores) if name != ALL]
+    return names if len(names) == 1 else [*names, ALL]
+
+
+def ranking(summary: StudySummary, structure: str = ALL) -> list[str]:
+    """The models from the highest mean to the lowest; those without one come last, equal ones in their order."""
+    means = {name: summary.score(name, structure).mean for name in summary.models}
+    return sorted(means, key=lambda name: -_or_lowest(means[name]))
+
+
+def standings(summary: StudySummary, structure: str = ALL) -> dict[str, Standing]:
+    """How each model stands to the one with the highest mean, by the paired differences."""
+    names = shown_structures(summary)
+    tested = structure if len(names) > 1 else names[0]
+    best = ranking(summary, structure)[0]
+    found: dict[str, Standing] = {best: "best"}
+    for difference in summary.differences:
+        if difference.structure == tested and best in (difference.first, difference.second):
+            is_first = difference.first == best
+            other = difference.second if is_first else difference.first
+            found[other] = _standing(difference.outcome, "first better" if is_first else "second better")
+    scored = {name for name in summary.models if summary.score(name, structure).mean is not None}
+    return {name: found.get(name, "no score") if name in scored else "no score" for name in summary.models}
+
+
+def scores_table(summary: StudySummary) -> pd.DataFrame:
+    """A row for each model and structure; what is not known is None."""
+    rows = [_row(score, cost_of(summary, score.model)) for score in summary.scores]
+    return pd.DataFrame(rows, dtype=object)  # objects keep whole numbers whole beside empty cells
+
+
+def cost_of(summary: StudySummary, model: str) -> ModelCost | None:
+    return next((cost for cost in summary.costs if cost.model == model), None)
+
+
+def latex(summary: StudySummary) -> str:
+    """A ``tabular`` with the models in rows: mean ± sd over seeds of each structure, and what each model costs.
+
+    Characters that mean something to LaTeX are escaped. Names in Greek or Chinese letters need XeLaTeX or LuaLaTeX.
+    """
+    structures = shown_structures(summary)
+    digits = score_digits(summary)
+    columns = [["model", *(escaped(name) for name in summary.models)]]
+    for structure in structures:
+        standing = standings(summary, structure)
+        scores = [summary.score(name, structure) for name in summary.models]
+        highest = max((score.mean for score in scores if score.mean is not None), default=None)
+        columns.append([escaped(structure)])
+        columns[-1] += [_cell(score, digits, highest, standing[score.model] == "tie") for score in scores]
+    costs = [cost_of(summary, name) for name in summary.models]
+    columns.append(["parameters (M)", *_numbers([cost.parameters / 1e6 if cost else None for cost in costs])])
+    columns.append(["GMAC", *_numbers([cost.gmac if cost else None for cost in costs])])
+    columns.append(["ms", *_numbers([cost.milliseconds if cost else None for cost in costs])])
+    heading, *rows = [" & ".join(cells) + r" \\" for cells in zip(*columns, strict=True)]
+    lines = [f"% {' '.join(line.split())}" for line in _remarks(summary)]
+    lines += [rf"\begin{{tabular}}{{l{'r' * (len(columns) - 1)}}}", r"\toprule", heading, r"\midrule", *rows]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def escaped(text: str) -> str:
+    """A text as LaTeX prints it, on one line."""
+    return " ".join(text.split()).translate(SPECIAL)
+
+
+def score_digits(summary: StudySummary) -> int:
+    """Decimals of all scores, alike so that they can be compared."""
+    return digits_of([score.mean for score in summary.scores], summary.measure.unit)
+
+
+def _or_lowest(mean: float | None) -> float:
+    return float("-inf") if mean is None else mean
+
+
+def _standing(outcome: str, won: str) -> Standing:
+    if outcome == won:
+        return "below"
+    if outcome == "tie":
+        return "tie"
+    return "too few pairs" if outcome == "too few pairs" else "above"
+
+
+def _row(score: ModelScore, cost: ModelCost | None) -> dict[str, object]:
+    low, high = score.interval or (None, None)
+    return {
+        "model": score.model,
+        "structure": score.structure,
+        "mean": score.mean,
+        "interval_low": low,
+        "interval_high": high,
+        "sd_over_seeds": score.sd,
+        "seeds": sum(value is not None for value in score.per_seed),
+        "cases": score.cases,
+        "parameters": cost and cost.parameters,
+        "gmac": cost and cost.gmac,
+        "milliseconds": cost and cost.milliseconds,
+        "peak_mib": cost and cost.peak_mib,
+        "training_minutes": cost and cost.training_minutes,
+        "steps": cost and cost.steps,
+    }
+
+
+def _cell(score: ModelScore, digits: int, highest: float | None, is_tie: bool) -> str:
+    if score.mean is None:
+        return "--"
+    mean = _number(score.mean, digits)
+    if score.mean == highest:
+        mean = rf"\textbf{{{mean}}}"
+    elif is_tie:
+        mean = rf"\underline{{{mean}}}"
+    return mean if score.sd is None else rf"{mean} $\pm$ {_number(score.sd, digits)}"
+
+
+def _numbers(values: Sequence[float | None]) -> list[str]:
+    digits = digits_of(values, "of a cost")
+    return ["--" if value is None else _number(value, digits) for value in values]
+
+
+def _number(value: float, digits: int) -> str:
+    return shown_number(value, digits).replace("−", "$-$")
+
+
+def _remarks(summary: StudySummary) -> list[str]:
+    seeds = len(summary.seeds)
+    over = f"± standard deviation over {seeds} seeds" if seeds > 1 else "of one seed"
+    unit = f" ({summary.measure.unit})" if summary.measure.unit else ""
+    remarks = [
+        f"{summary.title}. Written by caseunet {summary.code_version}.",
+        r"Needs \usepackage{booktabs}.",
+        f"{summary.measure.label}{unit} by protocol {summary.protocol}, mean {over}. Bold: the highest of a column.",
+        "Underlined: a tie, not told apart from the highest by the paired test over patients or sequences (Holm) and "
+        "the noise of the seeds.",
+        f"GMAC and ms: of one forward of one image, {summary.size[0]} x {summary.size[1]}.",
+    ]
+    if any(difference.outcome == "too few pairs" for difference in summary.differences):
+        remarks.append(
+            f"Not tested, and so never underlined: what has fewer than {FEWEST_PAIRS} patients or sequences."
+        )
+    return remarks

@@ -1,0 +1,1 @@
+"""Several trainings side by side: their design and what comes out."""

@@ -1,0 +1,1 @@
+"""What a bundle learns from its validation cases: scores, calibration, post-processing."""

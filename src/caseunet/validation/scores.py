@@ -1,0 +1,145 @@
+"""What a bundle scores on its validation cases: masks as ``predict`` writes them, counted as ``evaluate`` counts."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from caseunet.bundle import Bundle, Cleaning, Quality, Score
+from caseunet.data.store import Prepared
+from caseunet.metrics.overlap import confusion_matrix, counts_of
+from caseunet.prediction.postprocessing import clean
+from caseunet.prediction.predictor import Predictor
+from caseunet.progress import Display
+from caseunet.types import Fold, LabelMap, Modality, Ranges
+from caseunet.validation.calibration import (
+    fitted_lines,
+    judge_validated,
+    learn_quality,
+    segment_case,
+    source_reference,
+    stored_input,
+)
+
+PROTOCOL = (
+    "Dice of the masks that predict writes, in the geometry of the source files, {masks}, per {unit} and structure, no "
+    "value where reference and prediction are empty; mean over {unit}s, then over structures. It is what caseunet "
+    "evaluate --protocol {protocol} gives for {scope}"
+)
+OF_FOLD = "the validation slices of the fold (--split)"
+OUT_OF_FOLD = "all cases, each segmented by the network that was not trained on it (predict --out-of-fold)"
+
+
+class Scorer:
+    """Counts pixels of one mask after another, a unit being a case of CT and MR and otherwise a slice.
+
+    Args:
+        label_map: the classes.
+        modality: of the images.
+    """
+
+    def __init__(self, label_map: LabelMap, modality: Modality) -> None:
+        self._label_map, self.by_case = label_map, modality in ("ct", "mr")
+        self._units: dict[tuple[str, int], np.ndarray] = {}
+
+    def add(self, case: str, reference: np.ndarray, predicted: np.ndarray) -> None:
+        """Some slices of a case, (S, H, W), uint8."""
+        for true, found in zip(reference, predicted, strict=True):
+            unit = (case, 0 if self.by_case else len(self._units))
+            counted = confusion_matrix(true, found, len(self._label_map))
+            self._units[unit] = self._units.get(unit, 0) + counted
+
+    def score(self, before: Score, scope: str, is_cleaned: bool) -> Score:
+        """A score in the place of another, whose other entries it keeps."""
+        dice, not_found = {}, []
+        for name, members in self._label_map.structures.items():
+            counts = [counts_of(confusion, members) for confusion in self._units.values()]
+            dice[name] = _mean([one.dice for one in counts])
+            if any(one.reference for one in counts) and not any(one.both for one in counts):
+                not_found.append(name)
+        protocol = PROTOCOL.format(
+            masks="cleaned as it does by default" if is_cleaned else "not cleaned",
+            unit="case" if self.by_case else "slice",
+            protocol="volumes" if self.by_case else "slices",
+            scope=scope,
+        )
+        mean = _mean([value for value in dice.values() if value is not None])
+        return before.model_copy(
+            update={"protocol": protocol, "mean": mean, "structures": dice, "not_found": tuple(not_found)}
+        )
+
+
+def validate_bundle(
+    bundle: Bundle, prepared: Prepared, fold: Fold, device: str, display: Display, with_quality: bool
+) -> tuple[Score, Quality | None]:
+    """Score a single network on its fold's validation cases, and perhaps learn from them.
+
+    Args:
+        bundle: of the network.
+        prepared: that it was trained on.
+        fold: of it.
+        device: as for :class:`Predictor`.
+        display: what a person sees.
+        with_quality: whether to learn what its masks are worth; then masks are cleaned.
+    """
+    predictor = Predictor(bundle, device)
+    quality, seen = learn_quality(predictor, prepared, fold, display) if with_quality else (None, [])
+    scorer = Scorer(bundle.info.label_map, bundle.info.preprocessing.modality)
+    for one in seen:
+        scorer.add(one.case, one.reference, one.predicted)
+    rest = {case: fold.val[case] for case in fold.val if case not in {one.case for one in seen}}
+    if rest:
+        with display.stage("validating", len(rest), "case") as stage:
+            for case, ranges in rest.items():
+                scorer.add(case, *_masks(predictor, prepared, case, ranges, quality.cleaning if quality else ()))
+                stage.advance(1, case)
+    return scorer.score(bundle.info.validation, OF_FOLD, quality is not None), quality
+
+
+def validate_ensemble(
+    bundle: Bundle, prepared: Prepared, device: str, display: Display
+) -> tuple[Score, Quality | None]:
+    """Score an ensemble, each of whose networks segments the validation cases of its own fold.
+
+    Returns:
+        The score; and the bundle's quality, its predicted Dice fitted to these masks.
+    """
+    predictor, quality, label_map = Predictor(bundle, device), bundle.info.quality, bundle.info.label_map
+    scorer = Scorer(label_map, bundle.info.preprocessing.modality)
+    validated = []
+    with display.stage("validating", len(prepared.cases), "case") as stage:
+        for n, member in enumerate(bundle.info.members):
+            assert member.training_data.fold is not None
+            for case, ranges in prepared.fold(member.training_data.fold).val.items():
+                if quality is None:
+                    scorer.add(case, *_masks(predictor, prepared, case, ranges, (), [n]))
+                else:
+                    for one in segment_case(predictor, prepared, case, ranges, [quality.temperature], [n]):
+                        clean(one.predicted, quality.cleaning, label_map, one.spacing)
+                        scorer.add(case, one.reference, one.predicted)
+                        validated.append(judge_validated(one, 0, quality.usual, label_map))
+                stage.advance(1, case)
+    if quality is not None:
+        lines, error = fitted_lines(validated)
+        quality = quality.model_copy(update={"validated": tuple(validated), "lines": lines, "error": error})
+    return scorer.score(bundle.info.validation, OUT_OF_FOLD, quality is not None), quality
+
+
+def _masks(
+    predictor: Predictor,
+    prepared: Prepared,
+    case: str,
+    ranges: Ranges,
+    cleaning: Sequence[Cleaning],
+    networks: Sequence[int] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Reference and prediction of some slices of a case, (S, H, W), uint8."""
+    wanted = [s for start, stop in ranges for s in range(start, stop)]
+    predicted = predictor.label(stored_input(prepared, case, prepared.image(case)), wanted, networks)
+    spacing = prepared.spacing(case)
+    clean(predicted, cleaning, predictor.info.label_map, spacing)
+    return source_reference(prepared, case)[wanted], predicted[wanted]
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else None

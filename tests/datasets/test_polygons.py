@@ -1,0 +1,245 @@
+"""Outlines of COCO and LabelMe; areas by hand, and run lengths as pycocotools packs them."""
+
+import base64
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from caseunet.datasets import find_layout
+from caseunet.datasets.channels import Item
+from caseunet.datasets.folder import FOLDER
+from caseunet.datasets.outlines import find_outlines
+from caseunet.datasets.polygons import decode_runs, fill
+from caseunet.datasets.reading import read_labels
+from caseunet.errors import SeveralMasksError, UserError
+
+SQUARE = [2.0, 1.0, 6.0, 1.0, 6.0, 4.0, 2.0, 4.0]
+"""Columns 2 to 5, rows 1 to 3: 12 pixels."""
+
+
+def save_image(path: Path, shape: tuple[int, int] = (8, 10)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.zeros((*shape, 3), np.uint8)).save(path)
+
+
+def coco(root: Path, annotations: list[dict[str, Any]], names: tuple[str, ...] = ("a.png",)) -> Path:
+    images = [{"id": n, "file_name": name, "height": 8, "width": 10} for n, name in enumerate(names)]
+    for name in names:
+        save_image(root / "images" / name)
+    categories = [{"id": 7, "name": "polyp"}, {"id": 3, "name": "organ"}, {"id": 9, "name": "unused"}]
+    numbered = [{"id": n, "image_id": 0, "category_id": 7, **own} for n, own in enumerate(annotations)]
+    (root / "annotations").mkdir(exist_ok=True)
+    path = root / "annotations" / "instances.json"
+    path.write_text(json.dumps({"images": images, "annotations": numbered, "categories": categories}))
+    return root
+
+
+def labelme(root: Path, shapes: list[dict[str, Any]]) -> Path:
+    save_image(root / "a.png")
+    content = {"shapes": shapes, "imagePath": "a.png", "imageHeight": 8, "imageWidth": 10}
+    (root / "a.json").write_text(json.dumps(content))
+    return root
+
+
+def ids(root: Path) -> np.ndarray:
+    assert find_layout(root) is FOLDER
+    dataset = FOLDER.discover(root)
+    return read_labels(FOLDER, dataset.cases[0], dataset)[0]
+
+
+def square() -> np.ndarray:
+    expected = np.zeros((8, 10), np.uint8)
+    expected[1:4, 2:6] = 1
+    return expected
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        [SQUARE],
+        [[2.4, 1.4, 5.6, 1.4, 5.6, 3.6, 2.4, 3.6]],  # the same pixel centres
+        [[2, 1, 4, 1, 4, 4, 2, 4], [4, 1, 6, 1, 6, 4, 4, 4]],
+        {"size": [8, 10], "counts": [17, 3, 5, 3, 5, 3, 5, 3, 36]},
+        {"size": [8, 10], "counts": "a03500000o0"},  # by pycocotools 2.0.11
+    ],
+)
+def test_coco_gives_the_pixels_by_hand(segmentation: Any, tmp_path: Path) -> None:
+    np.testing.assert_array_equal(ids(coco(tmp_path, [{"segmentation": segmentation}])), square())
+
+
+def test_the_smaller_outline_lies_on_top(tmp_path: Path) -> None:
+    whole = {"segmentation": [[0, 0, 10, 0, 10, 8, 0, 8]], "category_id": 3}
+    root = coco(tmp_path, [{"segmentation": [SQUARE]}, whole, {"segmentation": [], "bbox": [0, 0, 1, 1]}])
+    dataset = FOLDER.discover(root)
+    assert dataset.coding is not None
+    assert dataset.coding.label_map.names == ("background", "organ", "polyp")
+    np.testing.assert_array_equal(ids(root), square() + 1)
+    mask = FOLDER.read_mask(dataset.cases[0], dataset, FOLDER.read_geometry(dataset.cases[0]))
+    assert mask.geometry.remarks == (
+        "an outline of polyp lies on organ in 12 pixels; polyp is kept",
+        "1 box without an area, left out",
+    )
+
+
+def test_an_image_without_outlines_is_background(tmp_path: Path) -> None:
+    dataset = FOLDER.discover(coco(tmp_path, [{"segmentation": [SQUARE]}], ("a.png", "b.png")))
+    assert [int(read_labels(FOLDER, case, dataset).sum()) for case in dataset.cases] == [12, 0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "points", "pixels"),
+    [
+        ("polygon", [[2, 1], [6, 1], [6, 4], [2, 4]], 12),
+        ("rectangle", [[6, 4], [2, 1]], 12),
+        ("circle", [[5, 4], [5, 6.1]], 12),  # of the centres within 2.1: (±.5, ±.5), (±1.5, ±.5), (±.5, ±1.5)
+    ],
+)
+def test_labelme_shapes(kind: str, points: list[list[float]], pixels: int, tmp_path: Path) -> None:
+    found = ids(labelme(tmp_path, [{"label": "polyp", "points": points, "shape_type": kind}]))
+    assert int(found.sum()) == pixels + (4 if kind == "circle" and 1.5**2 * 2 < 2.1**2 else 0)
+
+
+def test_a_labelme_mask_lies_at_its_corner(tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    Image.fromarray(np.full((3, 4), 255, np.uint8)).save(stream, format="PNG")
+    shape = {"label": "x", "points": [[2, 1], [5, 3]], "shape_type": "mask"}
+    shape["mask"] = base64.b64encode(stream.getvalue()).decode()
+    np.testing.assert_array_equal(ids(labelme(tmp_path, [shape])), square())
+
+
+def test_an_image_of_another_size_is_refused(tmp_path: Path) -> None:
+    root = coco(tmp_path, [{"segmentation": [SQUARE]}])
+    save_image(root / "images" / "a.png", (16, 20))
+    with pytest.raises(UserError, match=r"drawn on a with 8×10 pixels .* has 16×20"):
+        ids(root)
+
+
+def test_images_of_coco_that_are_absent_are_named(tmp_path: Path) -> None:
+    root = coco(tmp_path, [{"segmentation": [SQUARE]}], ("a.png", "b.png"))
+    (root / "images" / "b.png").unlink()
+    findings = [f.text for f in FOLDER.discover(root).findings if f.kind == "missing-file"]
+    assert findings == ["names 1 image that are not there, b.png among them"]
+
+
+def test_boxes_of_pascal_voc_are_named(tmp_path: Path) -> None:
+    save_image(tmp_path / "images" / "a.png")
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "a.xml").write_text("<annotation/>")
+    with pytest.raises(UserError, match=r"Found 1 XML in annotations/, 1 PNG in images/\. \(XML .* are not read"):
+        find_layout(tmp_path)
+
+
+def packed(runs: list[int]) -> str:
+    """As pycocotools packs run lengths."""
+    text = ""
+    for n, run in enumerate(runs):
+        number = run - runs[n - 2] if n > 2 else run
+        more = True
+        while more:
+            bits, number = number & 31, number >> 5
+            more = number != -1 if bits & 16 else number != 0
+            text += chr((bits | 32 if more else bits) + 48)
+    return text
+
+
+@given(st.integers(1, 6), st.integers(1, 40), st.data())
+def test_run_lengths_are_undone(height: int, width: int, data: st.DataObject) -> None:
+    cells = st.lists(st.booleans(), min_size=height * width, max_size=height * width)
+    inside = np.array(data.draw(cells)).reshape(height, width)
+    flat = inside.T.ravel()
+    edges = [0, *(np.flatnonzero(np.diff(flat)) + 1).tolist(), flat.size]
+    runs = ([0] if flat[0] else []) + np.diff(edges).tolist()
+    for counts in (runs, packed(runs)):
+        np.testing.assert_array_equal(decode_runs({"size": [height, width], "counts": counts}), inside)
+
+
+@given(st.lists(st.tuples(st.floats(0, 12), st.floats(0, 9)), min_size=3, max_size=3))
+def test_triangles_hold_the_centres_inside(corners: list[tuple[float, float]]) -> None:
+    """By the signs of three cross products."""
+    a, b, c = np.array(corners)
+    y, x = np.mgrid[:9, :12] + 0.5
+    sides = [(q[0] - p[0]) * (y - p[1]) - (q[1] - p[1]) * (x - p[0]) for p, q in ((a, b), (b, c), (c, a))]
+    found = fill(np.array(corners), (9, 12))
+    near = np.min(np.abs(sides), axis=0) < 1e-6
+    expected = np.all([s > 0 for s in sides], axis=0) | np.all([s < 0 for s in sides], axis=0)
+    assert (found == expected)[~near].all()
+
+
+def boxes(path: Path, widths: dict[str, int], name: str = "polyp") -> None:
+    """A COCO file with one box of 3 rows and so many columns for each image."""
+    images = [{"id": n, "file_name": file, "height": 8, "width": 10} for n, file in enumerate(widths)]
+    rings = [[2.0, 1.0, 2.0 + w, 1.0, 2.0 + w, 4.0, 2.0, 4.0] for w in widths.values()]
+    annotations = [{"id": n, "image_id": n, "category_id": 1, "segmentation": [ring]} for n, ring in enumerate(rings)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": name}]}
+    path.write_text(json.dumps(content))
+
+
+def areas(root: Path) -> dict[str, int]:
+    dataset = FOLDER.discover(root)
+    return {case.id: int((read_labels(FOLDER, case, dataset) > 0).sum()) for case in dataset.labelled}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "folders"),
+    [
+        ("annotations/instances_train.json", "annotations/instances_val.json", ("train", "val")),
+        ("train/_annotations.coco.json", "valid/_annotations.coco.json", ("train", "valid")),
+        ("patA/annotations/a.json", "patB/annotations/a.json", ("patA", "patB")),
+    ],
+)
+def test_each_coco_file_is_of_its_folder(first: str, second: str, folders: tuple[str, str], tmp_path: Path) -> None:
+    for folder in folders:
+        save_image(tmp_path / folder / "0.png")
+        save_image(tmp_path / folder / "1.png")
+    boxes(tmp_path / first, {"0.png": 1, "1.png": 2})
+    boxes(tmp_path / second, {"0.png": 3, "1.png": 4})
+    a, b = folders
+    assert areas(tmp_path) == {f"{a}/0": 3, f"{a}/1": 6, f"{b}/0": 9, f"{b}/1": 12}
+
+
+def test_a_folder_that_coco_lacks_has_no_outlines(tmp_path: Path) -> None:
+    for folder in ("seq1", "seq2", "seq3"):
+        save_image(tmp_path / folder / "0.png")
+    boxes(tmp_path / "a.json", {"seq1/0.png": 1, "seq2/0.png": 2})
+    assert areas(tmp_path) == {"seq1/0": 3, "seq2/0": 6}
+    shutil.rmtree(tmp_path / "seq1")
+    shutil.rmtree(tmp_path / "seq3")
+    (tmp_path / "seq2").rename(tmp_path / "seq4")
+    assert not find_outlines(tmp_path, [tmp_path / "a.json"], [Item((tmp_path / "seq4/0.png",), "seq4", "0")])[0]
+
+
+def test_a_bare_name_of_two_images_is_asked(tmp_path: Path) -> None:
+    for folder in ("seq1", "seq2"):
+        save_image(tmp_path / folder / "0.png")
+    boxes(tmp_path / "a.json", {"0.png": 1})
+    with pytest.raises(UserError, match="names 0.png, which may be seq1/0.png and seq2/0.png"):
+        FOLDER.discover(tmp_path)
+
+
+def test_coco_files_of_other_classes_are_merged(tmp_path: Path) -> None:
+    save_image(tmp_path / "images" / "0.png")
+    boxes(tmp_path / "polyps.json", {"0.png": 4})
+    boxes(tmp_path / "tools.json", {"0.png": 1}, "tool")
+    assert np.bincount(ids(tmp_path).ravel()).tolist() == [68, 9, 3]
+    boxes(tmp_path / "tools.json", {"0.png": 1})
+    dataset = FOLDER.discover(tmp_path)
+    with pytest.raises(SeveralMasksError, match="has outlines of polyp in 0.png, as has"):
+        read_labels(FOLDER, dataset.cases[0], dataset)
+
+
+def test_names_that_are_no_class_of_their_own(tmp_path: Path) -> None:
+    def ring(label: str, left: int, right: int) -> dict[str, Any]:
+        return {"label": label, "points": [[left, 0], [right, 0], [right, 8], [left, 8]], "shape_type": "polygon"}
+
+    labelme(tmp_path, [ring("polyp", 0, 2), ring("Polyp ", 2, 3), ring("background", 4, 5), ring("Ignore", 6, 10)])
+    counts = np.bincount(ids(tmp_path).ravel(), minlength=256)
+    assert counts[[0, 1, 255]].tolist() == [24, 24, 32]

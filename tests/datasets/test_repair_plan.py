@@ -1,0 +1,215 @@
+"""A plan is tried before it is proposed, and does no harm."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from caseunet.commands.audit import audit
+from caseunet.commands.prepare import prepare
+from caseunet.config import PrepareConfig
+from caseunet.datasets.generate import write_folder, write_lits
+
+SHAPE = (8, 40, 44)
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    """Four made-up patients as images/ and masks/, all axes running L, P, S; the liver is bright."""
+    write_lits(tmp_path / "lits", patients=4, shape=SHAPE)
+    for kind, folder in (("volume", "images"), ("segmentation", "masks")):
+        (tmp_path / "raw" / folder).mkdir(parents=True)
+        for path in (tmp_path / "lits").rglob(f"{kind}-*.nii*"):
+            image = nib.load(path)
+            turned = nib.as_closest_canonical(image).as_reoriented(nib.orientations.axcodes2ornt("LPS"))
+            name = f"p{path.name.split('-')[1].split('.')[0]}.nii.gz"
+            nib.save(nib.Nifti1Image(np.asarray(turned.dataobj), turned.affine), tmp_path / "raw" / folder / name)
+    return tmp_path / "raw"
+
+
+def edit(path: Path, array: Callable[[np.ndarray], np.ndarray], affine: Callable[[np.ndarray], np.ndarray]) -> None:
+    image = nib.load(path, mmap=False)
+    nib.save(nib.Nifti1Image(array(np.asarray(image.dataobj)), affine(image.affine)), path)
+
+
+def same(value: np.ndarray) -> np.ndarray:
+    return value
+
+
+def plan_for(raw: Path, tmp_path: Path) -> tuple[str, dict[str, object]]:
+    path = tmp_path / "plan.yaml"
+    audit(raw, tmp_path / "audit", PrepareConfig(workers=0), repair=path, overwrite=True)
+    return path.read_text(), yaml.safe_load(path.read_text())["cases"] or {}
+
+
+def mirrored(affine: np.ndarray) -> np.ndarray:
+    """The first axis the other way round, from the same corner: as a program writes that mixes up RAS and LPS."""
+    return affine @ np.diag([-1, 1, 1, 1])
+
+
+def test_masks_of_other_axes_are_asked_about(raw: Path, tmp_path: Path) -> None:
+    """All masks say R where the images say L: by axes they would be mirrored, index on index they fit. The means under
+    the labels tell which."""
+    for path in (raw / "masks").iterdir():
+        edit(path, same, mirrored)
+    text, cases = plan_for(raw, tmp_path)
+    assert cases == {}
+    assert text.count("affine: image}") == text.count("affine: index}") == 4
+    image = np.asarray(nib.load(raw / "images" / "p0.nii.gz").dataobj)
+    ids = np.asarray(nib.load(raw / "masks" / "p0.nii.gz").dataobj)
+    lines = text[text.index("# p0:") :].splitlines()
+    by_axes, by_index = (next(n for n, line in enumerate(lines) if word in line) for word in (": image}", ": index}"))
+    assert f"becomes {image[ids == 1].mean():.4g}" in " ".join(lines[by_axes:by_index])
+    assert f"becomes {image[ids[::-1] == 1].mean():.4g}" in " ".join(lines[:by_axes])
+
+
+def test_index_on_index_is_done(raw: Path, tmp_path: Path) -> None:
+    before = prepare(raw, tmp_path / "before", PrepareConfig(workers=0, folds=2))
+    for path in (raw / "masks").iterdir():
+        edit(path, same, mirrored)
+    plan = tmp_path / "chosen.yaml"
+    plan.write_text('layout: folder\ncases: {"*": {affine: index}}\n')
+    after = prepare(raw, tmp_path / "after", PrepareConfig(workers=0, folds=2, plan=plan))
+    for case in before.cases.index:
+        np.testing.assert_array_equal(after.labels(case), before.labels(case))
+
+
+def test_another_place_outside_is_one_repair(raw: Path, tmp_path: Path) -> None:
+    edit(raw / "masks" / "p1.nii.gz", same, lambda affine: affine + np.eye(4)[:, [3, 3, 3, 0]] * 500)
+    text, cases = plan_for(raw, tmp_path)
+    assert cases == {"p1": {"why": "affine-differs", "affine": "image"}}
+    assert "voxels change their class" in text
+
+
+def test_another_place_inside_is_asked_about(raw: Path, tmp_path: Path) -> None:
+    """A mask drawn on a window that lies three voxels farther. By its own file it is in place."""
+    whole = np.asarray(nib.load(raw / "masks" / "p1.nii.gz").dataobj)
+    image = np.asarray(nib.load(raw / "images" / "p1.nii.gz").dataobj)
+    window = np.eye(4)
+    window[0, 3] = 3
+    edit(raw / "masks" / "p1.nii.gz", lambda ids: np.roll(ids, -3, 0), lambda affine: affine @ window)
+    text, cases = plan_for(raw, tmp_path)
+    assert cases == {}
+    assert "# p1: {why: affine-differs, affine: image}" in text
+    assert f"mean intensity {image[whole == 1].mean():.4g} becomes" in text
+
+
+@pytest.mark.parametrize("number", [1, 4])
+def test_most_cases_are_never_dropped(number: int, raw: Path, tmp_path: Path) -> None:
+    """Masks of other shapes cannot be used: one is left out, all four are not."""
+    for path in sorted((raw / "masks").iterdir())[:number]:
+        edit(path, lambda ids: ids[1:], same)
+    text, cases = plan_for(raw, tmp_path)
+    assert cases == ({"p0": {"why": "shape-differs", "drop": True}} if number == 1 else {})
+    assert ("would leave 0" in text) == (number == 4)
+    assert '"*"' not in text.split("cases:")[1]
+
+
+def test_nan_is_replaced(raw: Path, tmp_path: Path) -> None:
+    def with_nan(pixels: np.ndarray) -> np.ndarray:
+        pixels = pixels.astype(np.float32)
+        pixels[:3] = np.nan
+        return pixels
+
+    edit(raw / "images" / "p2.nii.gz", with_nan, same)
+    text, cases = plan_for(raw, tmp_path)
+    assert cases == {"p2": {"why": "image not-finite", "nan": -1024.0}}
+    ids = np.asarray(nib.load(raw / "masks" / "p2.nii.gz").dataobj)
+    told = f"{ids[:3].size:,} voxels of the image are NaN, {np.count_nonzero(ids[:3]):,} of them in the foreground"
+    assert f"# 0 voxels change their class\n  # {told}\n  p2:" in text
+    config = PrepareConfig(workers=0, folds=2, plan=tmp_path / "plan.yaml")
+    pixels = prepare(raw, tmp_path / "p", config).image("p2")
+    assert (pixels[..., :3] == -1024).all(), "the file's first axis runs to the left, as columns do"
+
+
+def test_nan_of_mr_becomes_the_darkest(raw: Path, tmp_path: Path) -> None:
+    """MR that was centred at 0: there 0 is tissue, not background."""
+    for path in (raw / "images").iterdir():
+        edit(path, lambda pixels: pixels.clip(-400, 400).astype(np.float32), same)
+    edit(raw / "images" / "p2.nii.gz", lambda pixels: np.where(pixels > 120, np.nan, pixels).astype(np.float32), same)
+    _, cases = plan_for(raw, tmp_path)
+    assert cases == {"p2": {"why": "image not-finite", "nan": -400.0}}
+
+
+def test_infinity_cannot_be_replaced(raw: Path, tmp_path: Path) -> None:
+    edit(raw / "images" / "p2.nii.gz", lambda pixels: np.where(pixels > 150, np.inf, pixels).astype(np.float32), same)
+    text, cases = plan_for(raw, tmp_path)
+    assert cases == {"p2": {"why": "image not-finite", "drop": True}}
+    assert "cannot be done" in text
+
+
+def test_values_between_are_rounded_if_binary(raw: Path, tmp_path: Path) -> None:
+    for path in (raw / "masks").iterdir():
+        edit(path, lambda ids: (ids == 1).astype(np.float32), same)
+    truth = np.asarray(nib.load(raw / "masks" / "p1.nii.gz").dataobj)
+    edit(raw / "masks" / "p1.nii.gz", lambda ids: ids * np.float32(0.8), same)
+    text, cases = plan_for(raw, tmp_path)
+    assert cases == {}, "rounded, or left out: a person chooses"
+    assert f"foreground: 0 voxels become {int(truth.sum()):,}, mean intensity none becomes" in text
+    assert "# p1: {why: fractional, drop: true}" in text
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(text.replace("# p1: {why: fractional, round: true}", "p1: {round: true}"))
+    prepared = prepare(raw, tmp_path / "p", PrepareConfig(workers=0, folds=2, plan=plan))
+    assert (prepared.labels("p1") == 1).sum() == truth.sum()
+
+
+def test_weak_values_are_not_rounded_away(raw: Path, tmp_path: Path) -> None:
+    for path in (raw / "masks").iterdir():
+        edit(path, lambda ids: (ids == 1).astype(np.float32), same)
+    edit(raw / "masks" / "p1.nii.gz", lambda ids: ids * np.float32(0.3), same)
+    text, _ = plan_for(raw, tmp_path)
+    assert "round: true}" not in text
+
+
+def test_several_masks_are_asked_about(tmp_path: Path) -> None:
+    """Where one image of several has two masks: their union, or without it."""
+    raw = tmp_path / "raw"
+    write_folder(raw, groups=4, frames=1, encoding="0/255", shape=(48, 64))
+    first = sorted((raw / "masks").iterdir())[0]
+    for path in sorted((raw / "masks").iterdir())[1:]:
+        path.rename(path.with_name(f"{path.stem}_mask1.png"))
+    half = np.asarray(Image.open(first)).copy()
+    whole = half > 0
+    half[:24] = 0
+    Image.fromarray(half).save(first.with_name(f"{first.stem}_mask1.png"))
+    half = whole.astype(np.uint8) * 255
+    half[24:] = 0
+    Image.fromarray(half).save(first.with_name(f"{first.stem}_mask2.png"))
+    case = first.stem
+    first.unlink()
+    text, cases = plan_for(raw, tmp_path)
+    assert cases == {}
+    assert "drop: true}" in text
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(text.replace(f"# {case}: {{why: several-masks, union: true}}", f"{case}: {{union: true}}"))
+    prepared = prepare(raw, tmp_path / "p", PrepareConfig(workers=0, folds=2, plan=plan))
+    assert (prepared.labels(case)[0] == 1).sum() == whole.sum()
+
+
+def test_values_of_no_class_are_asked_about(raw: Path, tmp_path: Path) -> None:
+    """Left out with their case, or pixel by pixel: a person chooses."""
+    names = '[{"name": "nothing", "classid": 0}, {"name": "liver", "classid": 1}, {"name": "tumour", "classid": 2}]'
+    (raw / "labels.json").write_text(names)
+
+    def strange(ids: np.ndarray) -> np.ndarray:
+        ids[5:7, 5:7, 2:4] = 9
+        return ids
+
+    edit(raw / "masks" / "p3.nii.gz", strange, same)
+    text, cases = plan_for(raw, tmp_path)
+    assert cases == {}
+    assert "# p3: {why: unknown-label, drop: true}" in text
+    assert "# p3: {why: unknown-label, map: {9: ignore}}" in text
+
+
+def test_a_file_of_comments_is_a_plan(raw: Path, tmp_path: Path) -> None:
+    """What nobody chose changes nothing: the same errors are told again."""
+    for path in (raw / "masks").iterdir():
+        edit(path, same, mirrored)
+    plan_for(raw, tmp_path)
+    found = audit(raw, tmp_path / "b", PrepareConfig(workers=0, plan=tmp_path / "plan.yaml"))
+    assert [finding.kind for finding in found.at_level("error")] == ["affine-differs"] * 4

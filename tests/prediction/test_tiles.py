@@ -1,0 +1,317 @@
+"""Slices too large for a network to see at once: in windows they are segmented as they would be whole."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import ndimage
+from torch import nn
+
+from caseunet import Predictor, UserError
+from caseunet.bundle import Bundle
+from caseunet.commands.predict import predict
+from caseunet.data.transforms import raised_in_slabs, segment
+from caseunet.imaging import portable
+from caseunet.prediction import tiles
+from caseunet.prediction.predictor import Group
+from caseunet.prediction.probabilities import Shares
+from caseunet.prediction.slices import gather
+from caseunet.quality import out_of_distribution
+from caseunet.quality.confidence import ConfidenceMeter, StructureConfidence
+from caseunet.quality.out_of_distribution import image_features
+from caseunet.types import Preprocessing
+
+SMALL = {"MAX_WHOLE": 9_000, "WINDOW": 96, "OVERLAP": 32, "EDGE": 8}
+"""Of tests: as the true ones, but that images of some hundred pixels are large."""
+
+
+@pytest.fixture
+def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SMALL.items():
+        monkeypatch.setattr(portable, name, value)
+    monkeypatch.setattr(tiles, "VALUES_AT_ONCE", 9_000)
+    monkeypatch.setattr("caseunet.data.transforms.VALUES_AT_ONCE", 4_000)
+
+
+def preprocessing(**given: Any) -> Preprocessing:
+    channels = given.setdefault("channels", 1)
+    values = {"subtract": (100.0,) * channels, "divide": (50.0,) * channels}
+    return Preprocessing(**({"modality": "ct"} | values | given))
+
+
+@pytest.fixture(scope="module")
+def with_network(lits_bundle: Bundle) -> Callable[[nn.Module, Preprocessing], Predictor]:
+    """The bundle's predictor with another network."""
+
+    def made(network: nn.Module, p: Preprocessing) -> Predictor:
+        predictor = Predictor(lits_bundle)
+        predictor.info = predictor.info.model_copy(update={"preprocessing": p})
+        predictor._networks = [(network.eval(), p)]
+        return predictor
+
+    return made
+
+
+def convolutions(p: Preprocessing) -> nn.Module:
+    """They see five pixels to each side."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(p.in_channels, 6, 5, padding=2), nn.ReLU(), nn.Conv2d(6, 3, 7, padding=3))
+
+
+@given(length=st.integers(1, 20_000), least=st.integers(32, 2_000))
+def test_windows_cover_all_and_overlap(length: int, least: int) -> None:
+    """At each place the weights are 1 in sum, and 0 along the sides at which a window is cut."""
+    spans = portable.place_windows(length, least)
+    total = np.zeros(length)
+    for (places, weights), following in zip(spans, [*spans[1:], None], strict=True):
+        assert places.stop - places.start == len(weights) == min(length, max(1024, -(-least // 32) * 32))
+        total[places] += weights
+        assert (weights[:64] == 0).all() == (places.start > 0)
+        assert (weights[-64:] == 0).all() == (places.stop < length)
+        if following is not None:
+            assert places.stop - following[0].start >= 256
+    assert (spans[0][0].start, spans[-1][0].stop) == (0, length)
+    np.testing.assert_allclose(total, 1, atol=1e-6)
+
+
+def test_four_megapixels_are_seen_whole() -> None:
+    assert tiles.plan_windows((2048, 2048), (512, 512)) is None
+    planned = tiles.plan_windows((2048, 2049), (512, 512))
+    assert planned is not None
+    assert (planned.count, planned.window) == (9, (1024, 1024))
+    assert planned.remark == (
+        "segmented in 9 windows of 1024×1024, since 2048×2049 pixels are more than the network should see at once"
+    )
+    narrow = tiles.plan_windows((300, 20_000), (1100, 1100))
+    assert narrow is not None
+    assert narrow.window == (300, 1120)
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_below_the_bound_nothing_changes(with_network: Callable[[nn.Module, Preprocessing], Predictor]) -> None:
+    p = preprocessing()
+    predictor = with_network(convolutions(p), p)
+    pixels = np.random.default_rng(0).integers(0, 200, (2, 1, 90, 100)).astype(np.int16)
+    (group,) = predictor.groups(predictor.cut(pixels))
+    with torch.inference_mode():
+        gathered = torch.from_numpy(gather(pixels, range(2), 0))
+        expected = segment(predictor._networks[0][0], gathered, p, np.zeros((2, 1), np.float32))
+    assert torch.equal(group.logits, expected)
+    assert (group.box, group.share, group.above) == ((0, 0, 90, 100), 1.0, None)
+
+
+CASES = [
+    ({}, (2, 1, 300, 340), None),
+    ({"neighbours": 1, "repeat": 2}, (3, 1, 150, 200), None),
+    ({"spacing": (0.7, 1.3)}, (2, 1, 210, 340), (5.0, 1.0, 1.0)),
+    ({"spacing": (1.7, 1.3)}, (2, 1, 300, 340), (5.0, 1.0, 1.0)),
+    ({"scale": 1.9, "per_case": True}, (1, 1, 130, 140), None),
+    ({"size": (128, 160), "modality": "rgb", "channels": 3, "least": (64, 100)}, (1, 3, 130, 61), None),
+    ({"size": (128, 160)}, (1, 1, 128, 61), None),
+    ({"crop_air": True, "spacing": (0.7, 0.9)}, (2, 1, 330, 320), (5.0, 1.0, 1.0)),
+    ({}, (1, 1, 40, 600), None),
+]
+
+
+@pytest.mark.usefixtures("small_windows")
+@pytest.mark.parametrize(("given", "shape", "spacing"), CASES, ids=str)
+def test_windows_give_what_the_whole_gives(
+    given: dict[str, Any],
+    shape: tuple[int, ...],
+    spacing: tuple[float, float, float] | None,
+    with_network: Callable[[nn.Module, Preprocessing], Predictor],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Logits, labels, probabilities and sureness, of a network that sees no further than windows overlap."""
+    p = preprocessing(**given)
+    predictor = with_network(convolutions(p), p)
+    pixels = ndimage.gaussian_filter(np.random.default_rng(0).normal(0, 900, shape), (0, 0, 3, 3)).astype(np.int16)
+    if p.crop_air:
+        air = np.full(shape, -1000, np.int16)
+        air[..., 40:-20, 20:-60] = pixels[..., 40:-20, 20:-60]
+        pixels = air
+
+    found = Outcome(predictor, pixels, spacing)
+    assert len(found.groups) > 2
+    assert sum(group.share * len(group.slices) for group in found.groups) == pytest.approx(len(pixels))
+    description = {"preprocessing": p.model_dump(mode="json"), "export": {"multiple": 1, "smallest": 1}}
+    alone = portable.segment(pixels, exported(predictor), description, spacing)
+    monkeypatch.setattr(portable, "MAX_WHOLE", 2**22)
+    whole = Outcome(predictor, pixels, spacing)
+    torch.testing.assert_close(found.logits, whole.logits, rtol=0, atol=1e-4)
+    assert len(np.unique(whole.labels)) == 3
+    assert np.mean(found.labels != whole.labels) < 1e-4
+    assert np.mean(alone != whole.labels) < 1e-3
+    assert np.abs(found.shares.astype(int) - whole.shares).max() <= 20
+    for name, expected in whole.sureness.items():
+        one = found.sureness[name]
+        np.testing.assert_allclose(
+            [one.expected_dice, one.share, *one.centre],
+            [expected.expected_dice, expected.share, *expected.centre],
+            rtol=1e-5,
+        )
+
+
+class Outcome:
+    """All that is made of a case's logits."""
+
+    def __init__(self, predictor: Predictor, pixels: np.ndarray, spacing: tuple[float, float, float] | None) -> None:
+        shape = (len(pixels), *pixels.shape[-2:])
+        meter, shares = ConfidenceMeter(predictor.info.label_map, len(pixels)), Shares(shape, 3, 1.0)
+        self.groups: list[Group] = []
+
+        def look(group: Group) -> None:
+            meter.add(group.logits.softmax(1), group.slices.start, group.first, group.height)
+            shares.add(group)
+            self.groups.append(group)
+
+        self.labels = predictor.predict_slices(pixels, spacing, look=look)
+        self.sureness: dict[str, StructureConfidence] = meter.result()
+        self.shares = np.stack([values for _, values in shares.each()])
+        self.logits = torch.zeros(len(pixels), 3, *shape[1:])
+        filled = torch.zeros(len(pixels), *shape[1:])
+        for group in self.groups:
+            row, left, bottom, right = group.box
+            for maps in group.raised():
+                place = (
+                    slice(group.slices.start, group.slices.stop),
+                    slice(row, row + maps.shape[2]),
+                    slice(left, right),
+                )
+                self.logits[place[0], :, place[1], place[2]] = maps
+                filled[place] += 1
+                row += maps.shape[2]
+            assert row == bottom
+        top, left, bottom, right = self.groups[0].placement.box
+        assert (filled[:, top:bottom, left:right] == 1).all()
+        assert filled.sum() == len(pixels) * (bottom - top) * (right - left)
+
+
+def exported(predictor: Predictor) -> portable.Network:
+    network, p = predictor._networks[0]
+    if p.per_case:
+        p = p.model_copy(update={"per_case": False, "subtract": (0,) * p.channels, "divide": (1,) * p.channels})
+
+    @torch.inference_mode()
+    def run(pixels: np.ndarray) -> np.ndarray:
+        return segment(network, torch.from_numpy(pixels), p, np.zeros((2, p.channels), np.float32)).numpy()
+
+    return run
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_a_structure_across_seams_stays_one(
+    with_network: Callable[[nn.Module, Preprocessing], Predictor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With instance norm each window has its own contrast, and yet nearly all labels agree."""
+    p = preprocessing()
+    network = nn.Sequential(nn.Conv2d(1, 1, 1), nn.InstanceNorm2d(1), nn.Conv2d(1, 3, 1))
+    for layer, weight, bias in ((network[0], [1.0], [0.0]), (network[2], [-1.0, 1.0, 0.0], [0.0, 0.0, -9.0])):
+        layer.weight.data = torch.tensor(weight).reshape(-1, 1, 1, 1).expand_as(layer.weight).clone()
+        layer.bias.data = torch.tensor(bias)
+    predictor = with_network(network, p)
+    rows, columns = np.mgrid[:300, :340]
+    lattice = (rows % 60 < 20) | (columns % 70 < 20)  # through every window
+    pixels = (100 + 100 * lattice + np.random.default_rng(0).normal(0, 5, lattice.shape)).astype(np.int16)[None, None]
+    labels = predictor.predict_slices(pixels)[0]
+    assert ndimage.label(labels == 1)[1] == 1
+    monkeypatch.setattr(portable, "MAX_WHOLE", 2**22)
+    whole = predictor.predict_slices(pixels)[0]
+    assert np.mean((whole == 1) == lattice) > 0.999
+    assert np.mean(labels != whole) < 1e-3
+
+
+@pytest.fixture
+def memory_peak() -> Callable[[], int]:
+    """Bytes that the process held at most since the test began, less what it held then."""
+    status, forget = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    if not forget.exists():
+        pytest.skip("only Linux forgets the highest memory")
+
+    def read(name: str) -> int:
+        return 1024 * int(next(line for line in status.read_text().splitlines() if line.startswith(name)).split()[1])
+
+    forget.write_text("5")
+    before = read("VmRSS")
+    return lambda: read("VmHWM") - before
+
+
+def test_memory_is_that_of_a_line(
+    with_network: Callable[[nn.Module, Preprocessing], Predictor], memory_peak: Callable[[], int]
+) -> None:
+    """Eight classes of 4,000×4,000 are 512 MB of floats; a line of windows has 131 MB.
+
+    Seen whole, it would be well above 1 GB.
+    """
+    p = preprocessing(modality="rgb", channels=3)
+    network = nn.Conv2d(3, 8, 1)
+    predictor = with_network(network, p)
+    pixels = np.zeros((1, 3, 4000, 4000), np.uint8)
+    pixels[..., 1000:1500, 2000:2600] = 200
+    nn.init.zeros_(network.weight)
+    nn.init.zeros_(network.bias)
+    network.weight.data[1], network.bias.data[0] = 1.0, 1.0
+    labels = predictor.predict_slices(pixels)
+    assert memory_peak() < 600e6
+    np.testing.assert_array_equal(labels[0], pixels[0, 0] > 0)
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_a_bad_window_is_told(with_network: Callable[[nn.Module, Preprocessing], Predictor]) -> None:
+    class Overflowing(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            logits = torch.zeros(len(x), 3, *x.shape[-2:])
+            logits[x.amax((1, 2, 3)) > 50, 1, 3, 3] = float("inf")
+            return logits
+
+    predictor = with_network(Overflowing(), preprocessing(subtract=(0.0,), divide=(1.0,)))
+    pixels = np.zeros((3, 1, 150, 150), np.int16)
+    pixels[1, 0, 140, 140] = 99
+    with pytest.raises(UserError, match="slice 1: the network's logits are no finite numbers"):
+        predictor.predict_slices(pixels)
+    description = {"preprocessing": predictor.info.preprocessing.model_dump(mode="json")}
+    description["export"] = {"multiple": 1, "smallest": 1}
+    with pytest.raises(ValueError, match="slice 1: the network's logits are not finite"):
+        portable.segment(pixels, exported(predictor), description)
+
+
+def test_large_images_are_like_small_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is looked at of blocks is near what is looked at of all pixels."""
+    rng = np.random.default_rng(0)
+    pixels = rng.normal(100, 20, (1, 3, 700, 900)) + np.linspace(0, 30, 700)[:, None]
+    pixels = pixels.clip(0, 255).astype(np.uint8)
+    p, standard = preprocessing(modality="rgb", channels=3), np.ones((2, 3), np.float32)
+    expected = image_features(pixels, p, standard, None)
+    monkeypatch.setattr(out_of_distribution, "MAX_WHOLE", 100_000)
+    monkeypatch.setattr(out_of_distribution, "BLOCK", 32)
+    found = image_features(pixels, p, standard, None)
+    assert (found["size:rows"], found["size:columns"]) == (expected["size:rows"], expected["size:columns"])
+    assert found == pytest.approx(expected, abs=0.06)
+    assert found != expected
+
+
+def test_windows_are_told_of(lits_bundle: Bundle, lits_raw: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(portable, "MAX_WHOLE", 48 * 40 - 1)
+    result = predict(lits_bundle.folder, [lits_raw / "volume-0.nii"], tmp_path / "out")
+    stored = json.loads((tmp_path / "out" / "predictions.json").read_text())["cases"][0]
+    told = [remark for remark in stored["remarks"] if remark.startswith("segmented in 1 windows of")]
+    assert len(told) == 1
+    assert list(result.cases[0].remarks) == stored["remarks"]
+    monkeypatch.setattr(portable, "MAX_WHOLE", 48 * 40)
+    result = predict(lits_bundle.folder, [lits_raw / "volume-0.nii"], tmp_path / "again")
+    assert not [remark for remark in result.cases[0].remarks if "windows" in remark]
+
+
+def test_partial_maps_are_raised_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows in parts, each with the row above, give every row of the whole once."""
+    maps = torch.randn(1, 2, 30, 11)
+    for size in ((30, 17), (71, 20), (9, 5), (1, 3)):
+        whole = torch.cat(list(raised_in_slabs(maps, size)), 2)
+        parts = [raised_in_slabs(maps[:, :, max(0, a - 1) : a + 6], size, max(0, a - 1), 30) for a in range(0, 30, 6)]
+        assert torch.equal(torch.cat([part for some in parts for part in some], 2), whole)

@@ -7,14 +7,11 @@ import numpy as np
 
 from caseunet.config import PrepareConfig
 from caseunet.errors import UserError
-from caseunet.imaging.body import Box, find_body_box
+from caseunet.imaging.portable import LEAST_BOX, Box, find_body_box
 from caseunet.types import Grid, Modality
 
 MOST_PIXELS = 1536 * 1024
 """Pixels that the median slice has at most after planning; photographs of many megapixels are shrunk to it."""
-
-LEAST_BOX = 0.5
-"""Height and width of a body's box as shares of the smallest in training: below, it is no body but a part of one."""
 
 SAME_SPACING = 0.01
 """Relative difference of spacings below which resampling would only blur."""

@@ -28,12 +28,22 @@ import numpy as np
 Network = Callable[[np.ndarray], np.ndarray]
 """float32 (B, slices · channels, h, w) → logits (B, classes, h, w)."""
 
-BODY, STRIDE, MARGIN = -500, 4, 12
-"""HU above which there is no air; every which row and column is looked at for it; how many are kept around it."""
-AIR, MAX_LOST = -900, 1 / 3
-"""HU above which something may be lung; share of what is cut off that may be so."""
+Box = tuple[int, int, int, int]
+"""(top, left, bottom, right) in rows and columns; bottom and right are not in it."""
+
+BODY = -500
+"""HU above which there is no air; lung is below, but surrounded by what is above."""
+AIR = -900
+"""HU above which something may be lung, not air."""
+MAX_LOST = 1 / 3
+"""Share of what is cut off that may be above :data:`AIR`: a patient's couch is a fifth of it, and a scan that shows a
+lung alone has no body to cut to."""
+STRIDE = 4
+"""Every which row and column is looked at for the body."""
+MARGIN = 12
+"""Rows and columns of air that are kept around the body, so that skin has a context and nothing thin is lost."""
 LEAST_BOX = 0.5
-"""Height and width of a body's box as shares of the smallest in training, at least."""
+"""Height and width of a body's box as shares of the smallest in training: below, it is no body but a part of one."""
 PIXELS_AT_ONCE = 2**18
 """Of the slices that go through the network together, where their number is not given."""
 MAX_WHOLE = 2**22
@@ -172,14 +182,24 @@ def place(
     return box, (max(1, round((box[2] - box[0]) * rows)), max(1, round((box[3] - box[1]) * columns)))
 
 
-def body_box(
-    pixels: np.ndarray, spacing: Sequence[float] | None, preprocessing: Mapping[str, Any]
-) -> tuple[int, int, int, int] | None:
-    """(top, left, bottom, right) of the body in a CT (S, C, H, W) in HU, with a margin; None where there is none like
-    those of the training data, or where more than air would be cut off."""
+def body_box(pixels: np.ndarray, spacing: Sequence[float] | None, preprocessing: Mapping[str, Any]) -> Box | None:
+    """The box of the body in a CT (S, C, H, W) in HU, with a margin; None where there is none like those in training, or
+    where more than air would be cut off."""
+    box, least = find_body_box(pixels), preprocessing.get("least_box")
+    if box is None or spacing is None or least is None:
+        return box
+    height, width = (box[2] - box[0]) * spacing[1], (box[3] - box[1]) * spacing[2]
+    return None if height < LEAST_BOX * least[0] or width < LEAST_BOX * least[1] else box
+
+
+def find_body_box(pixels: np.ndarray) -> Box | None:
+    """The box around the body in a CT (S, C, H, W) in HU, with a margin.
+
+    None where no body is found, and where more than air would be cut off.
+    """
     H, W = pixels.shape[-2:]
     looked_at = pixels[:, 0, ::STRIDE, ::STRIDE]
-    body = _dilated(~_dilated(~(looked_at > BODY))).any(axis=0)
+    body = _dilated(~_dilated(~(looked_at > BODY))).any(axis=0)  # opened: noise and a couch's shell are thin
     rows, columns = (np.flatnonzero(np.any(body, axis=axis)) * STRIDE for axis in (1, 0))
     if not len(rows):
         return None
@@ -189,11 +209,6 @@ def body_box(
     outside[-(-top // STRIDE) : -(-bottom // STRIDE), -(-left // STRIDE) : -(-right // STRIDE)] = False
     if outside.any() and np.mean(looked_at[:, outside] > AIR) > MAX_LOST:
         return None
-    least = preprocessing.get("least_box")
-    if spacing is not None and least is not None:
-        height, width = (bottom - top) * spacing[1], (right - left) * spacing[2]
-        if height < LEAST_BOX * least[0] or width < LEAST_BOX * least[1]:
-            return None
     return top, left, bottom, right
 
 

@@ -34,7 +34,7 @@ from caseunet.commands.models import count, measure
 from caseunet.config import load_config
 from caseunet.errors import UserError
 from caseunet.files import write_json
-from caseunet.models import create_model, list_models, planned_arguments
+from caseunet.models import create_model, list_models, plan_arguments
 
 BASE = "nnunet"
 
@@ -54,11 +54,11 @@ def forms(size: tuple[int, int]) -> dict[str, tuple]:
             for layout in ("", ", contiguous"):
                 rows[f"case_unet {fusion}×{fusion}{label}{layout}"] = (build, not layout)
     default = load_config().model
-    planned = planned_arguments(default.name, default.arguments, size)
+    planned = plan_arguments(default.name, default.arguments, size)
     rows["case_unet default"] = (partial(create_model, default.name, 3, 3, **planned), True)
     for name in list_models():
         if name != "case_unet":
-            rows[name] = (partial(create_model, name, 3, 3, **planned_arguments(name, {}, size)), True)
+            rows[name] = (partial(create_model, name, 3, 3, **plan_arguments(name, {}, size)), True)
     return rows
 
 
@@ -67,7 +67,7 @@ def of_files(paths: list[Path], size: tuple[int, int]) -> dict[str, tuple]:
     rows = {}
     for path in paths:
         model = load_config(path).model
-        planned = planned_arguments(model.name, model.arguments, size)
+        planned = plan_arguments(model.name, model.arguments, size)
         rows[path.stem] = (partial(create_model, model.name, 3, 3, **planned), True)
     return rows
 

@@ -54,7 +54,7 @@ from untrained import AUTHORS, LABELS, save_untrained
 from caseunet.commands.export import export
 from caseunet.config import load_config
 from caseunet.data.grid import BODY, body_box
-from caseunet.datasets.generate.drawings import draw_patient, oriented
+from caseunet.datasets.generate.drawings import draw_patient, orient
 from caseunet.files import write_json
 from caseunet.io.nifti import read_volume
 
@@ -194,7 +194,7 @@ def scan(volume: Path | None, slices: int) -> tuple[np.ndarray, tuple[float, flo
 
 def save(path: Path, array: np.ndarray, spacing: tuple[float, float, float]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    nib.save(oriented([array], spacing, "LPS"), path)
+    nib.save(orient([array], spacing, "LPS"), path)
 
 
 def about_scan(volume: Path | None, pixels: np.ndarray, spacing: tuple[float, float, float]) -> dict[str, object]:

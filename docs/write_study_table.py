@@ -4,13 +4,13 @@ import sys
 from pathlib import Path
 
 from caseunet.files import read_model
-from caseunet.reporting.study_tables import cost_of, ranking, shown_structures, standings
+from caseunet.reporting.study_tables import cost_of, order_structures, ranking, standings
 from caseunet.studies.summary import ALL, StudySummary
 
 
 def main(path: Path) -> None:
     summary = read_model(path, StudySummary, "a study")
-    structures = [name for name in shown_structures(summary) if name != ALL]
+    structures = [name for name in order_structures(summary) if name != ALL]
     columns = [f"{summary.measure.label} ± sd of seeds", "95 % interval", *(structures if len(structures) > 1 else [])]
     columns += ["", "parameters (10⁶)", "GMAC", "ms", "minutes", "steps"]
     print("| | " + " | ".join(columns) + " |")

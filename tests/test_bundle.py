@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from caseunet import UserError, load_bundle
 from caseunet.bundle import Bundle, BundleInfo, add_validation, write_zip
 from caseunet.bundle.card import licence_name
-from caseunet.bundle.folder import MOST_DESCRIPTION
+from caseunet.bundle.folder import MAX_DESCRIPTION
 from caseunet.bundle.info import FORMAT, bundle_schema
 from caseunet.files import content_hash
 from caseunet.prediction.python_predictor import Predictor
@@ -224,7 +224,7 @@ def test_more_than_a_bundle_says_is_not_read(copy: Path, tmp_path: Path) -> None
     with pytest.raises(UserError, match="no weights shrink so"):
         load_bundle(bomb)
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("model.json", "w") as stream:
-        stream.write(b" " * (MOST_DESCRIPTION + 1))
+        stream.write(b" " * (MAX_DESCRIPTION + 1))
     with pytest.raises(UserError, match="more than the .* bytes that are read"):
         load_bundle(bomb)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from caseunet.errors import UserError
-from caseunet.files import check_output_folder, output_folder, read_json, write_json, written_whole
+from caseunet.files import check_output_folder, output_folder, read_json, replace_when_whole, write_json
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -14,7 +14,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     write_json(path, {"a": 1})
 
     def write_until_the_power_fails() -> None:
-        with written_whole(path) as temporary:
+        with replace_when_whole(path) as temporary:
             temporary.write_text("half")
             raise RuntimeError("power cut")
 

@@ -23,7 +23,7 @@ from caseunet.config import (
 )
 from caseunet.errors import Interrupted, UserError
 from caseunet.files import location
-from caseunet.progress import TerminalDisplay, counted
+from caseunet.progress import TerminalDisplay, count_text
 from caseunet.terminal import (
     complain,
     console,
@@ -147,7 +147,7 @@ def prepare(
     prepared = run_prepare(raw, location(out), resolved.prepare, overwrite, TerminalDisplay(console))
     slices = int(prepared.cases["slices"].sum())
     folds = f"{len(prepared.split.folds)} folds by {prepared.split.by}"
-    say(f"{counted(len(prepared.cases), 'case')}, {counted(slices, 'slice')}, {folds}")
+    say(f"{count_text(len(prepared.cases), 'case')}, {count_text(slices, 'slice')}, {folds}")
     say(f"look    caseunet show {shlex.quote(out)} --out prepared.png")
     say_next("train", out, "--out", "run")
 
@@ -173,7 +173,7 @@ def show(
         raise UserError("--cases and --slices must be at least 1.")
     resolved = _resolve(config, recipe, settings, {"data.fold": fold, "seed": seed})
     drawn = run_show(location(prepared), out, resolved, cases, slices, overwrite)
-    say(f"{counted(drawn, 'slice')} in {out}")
+    say(f"{count_text(drawn, 'slice')} in {out}")
 
 
 @app.command
@@ -201,8 +201,8 @@ def audit(
     say(f"page    {out / 'audit.html'}")
     if repair is not None:
         proposals = found.proposed.proposals if found.proposed is not None else ()
-        open_ones = sum(proposal.chosen is None for proposal in proposals)
-        choose = f", choose a repair for {counted(open_ones, 'case')} in it" if open_ones else ""
+        open_ones = sum(proposal.choice is None for proposal in proposals)
+        choose = f", choose a repair for {count_text(open_ones, 'case')} in it" if open_ones else ""
         say(f"plan    {repair}: read it{choose}, then")
         given = [f"--{setting}" for setting in settings] + (["--format", format] if format else [])
         say_next("prepare", raw, "--out", "prepared", "--plan", repair, *given)
@@ -256,7 +256,7 @@ def train(
         "seed": seed,
     }
     if minutes is not None or steps is not None:  # a budget given here replaces the configured one
-        options |= {"training.minutes": _given(minutes), "training.steps": _given(steps)}
+        options |= {"training.minutes": _without_none(minutes), "training.steps": _without_none(steps)}
     if raw is not None and fold != "all":
         raise UserError("--raw is for --fold all: caseunet predict --split predicts what a single run has not seen.")
     began = (out / "fold-0" if fold == "all" else out) / "config.yaml"
@@ -354,7 +354,7 @@ def predict(
     """
     from caseunet.commands.predict import dry_run as run_dry
     from caseunet.commands.predict import predict as run_predict
-    from caseunet.prediction.resources import parsed_size
+    from caseunet.prediction.resources import parse_size
     from caseunet.prediction.store import is_unfinished
 
     if not inputs:
@@ -367,7 +367,7 @@ def predict(
         how = PredictionSettings(precision=precision, flips=flips, scales=factors, clean=clean, check_image=check_image)
     except ValueError as error:
         raise UserError(f'--scales "{scales}": expected factors from 0.25 to 4, such as 0.75,1,1.25.') from error
-    ram = None if max_ram is None else parsed_size(max_ram)
+    ram = None if max_ram is None else parse_size(max_ram)
     display = TerminalDisplay(console)
     if dry_run:
         costs, unfit = run_dry(bundle, inputs, device, engine, how, outputs, ram, display)
@@ -375,7 +375,7 @@ def predict(
         for failure in unfit:
             say(f"  {failure.error}", style="red")
         if unfit:
-            raise UserError(f"{counted(len(unfit), 'image')} could not be segmented; the reasons stand above.")
+            raise UserError(f"{count_text(len(unfit), 'image')} could not be segmented; the reasons stand above.")
         return
     try:
         done = run_predict(
@@ -398,13 +398,13 @@ def predict(
         if is_unfinished(out):
             say("Stopped; what is done is kept. Go on with the same command and --resume.", style="yellow")
         raise
-    say(f"{counted(len(done.cases), 'mask')} in {out}")
+    say(f"{count_text(len(done.cases), 'mask')} in {out}")
     print_first_looks(done)
     if overlay:
         say(f"look    {out / 'preview.html'}")
     if done.failed:
         raise UserError(
-            f"{len(done.failed)} of {counted(len(done.cases) + len(done.failed), 'image')} could not be segmented; "
+            f"{len(done.failed)} of {count_text(len(done.cases) + len(done.failed), 'image')} could not be segmented; "
             f"the reasons stand above and in {out / 'predictions.json'}."
         )
     say_next("evaluate", out, "RAW", "--out", "report", *(("--split", split) if split is not None else ()))
@@ -510,7 +510,7 @@ def report(
         print_numbers(read_report(folder).summary)
         return
     drawn = run_case_study(folder, out, cases, fill, overwrite, TerminalDisplay(console))
-    say(f"{counted(drawn, 'case')} in {out}")
+    say(f"{count_text(drawn, 'case')} in {out}")
 
 
 @app.command
@@ -665,12 +665,12 @@ def import_author(
     overwrite: Overwrite = False,
 ) -> None:
     """Make a bundle from weights of the author's Keras network, of either fusion size. No Keras is needed."""
-    from caseunet.commands.import_weights import described
+    from caseunet.commands.import_weights import describe
     from caseunet.commands.import_weights import import_author as run_import
 
     names = () if labels is None else tuple(name.strip() for name in labels.split(","))
     bundle = run_import(file, out, modality, names, window, size, overwrite, TerminalDisplay(console))
-    say(f"{described(bundle)}; classes {', '.join(bundle.info.label_map.names)}")
+    say(f"{describe(bundle)}; classes {', '.join(bundle.info.label_map.names)}")
     say_next("predict", out, "IMAGES", "--out", "predictions")
 
 
@@ -779,7 +779,7 @@ def _study(prepared: str, design: Any, out: Path, raw: Path | None, overwrite: b
     say(f"page    {study.page}")
 
 
-def _given(value: float | None) -> float | Literal["none"]:
+def _without_none(value: float | None) -> float | Literal["none"]:
     return "none" if value is None else value
 
 

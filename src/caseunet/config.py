@@ -78,7 +78,7 @@ class PrepareConfig(Section):
     """Draws which groups go to which fold."""
 
     @model_validator(mode="after")
-    def _known_split(self) -> "PrepareConfig":
+    def _check_split(self) -> "PrepareConfig":
         if self.split not in SPLITS and not self.split.lower().endswith((".json", ".csv")):
             raise ValueError(f'split is {", ".join(SPLITS)}, or a file that ends in .json or .csv, not "{self.split}"')
         return self
@@ -265,7 +265,7 @@ class TrainingConfig(Section):
 
     @field_validator("best_by")
     @classmethod
-    def _known_score(cls, value: str) -> str:
+    def _check_score(cls, value: str) -> str:
         if value.partition("/")[0] not in ("dice", "iou"):
             raise ValueError('is dice or iou, or of one structure, such as "dice/tumour"')
         return value

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-MOST_NAMES = 20
+MAX_SUGGESTED = 20
 
 
 class UserError(Exception):
@@ -44,4 +44,4 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     near = get_close_matches(name, begun or names, n=1, cutoff=0.0 if begun else 0.6)
     if near:
         return f'Did you mean "{near[0]}"?'
-    return f"Known: {', '.join(names[:MOST_NAMES])}{' …' if len(names) > MOST_NAMES else ''}."
+    return f"Known: {', '.join(names[:MAX_SUGGESTED])}{' …' if len(names) > MAX_SUGGESTED else ''}."

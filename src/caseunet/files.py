@@ -47,7 +47,7 @@ def location(text: str | Location) -> Location:
 
 
 @contextmanager
-def reached(place: Location) -> Iterator[None]:
+def remote_errors(place: Location) -> Iterator[None]:
     """Tell in words what goes wrong behind a URL: each protocol has errors of its own.
 
     Raises:
@@ -62,7 +62,7 @@ def reached(place: Location) -> Iterator[None]:
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def replace_when_whole(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path``; on success it is renamed into place, on failure it is removed.
 
     The temporary name keeps the suffixes of the real one, because image writers choose the format by them.
@@ -83,7 +83,7 @@ def write_text(path: Location, text: str) -> None:
     if not isinstance(path, Path):  # behind a URL a file appears when it is whole
         path.write_text(text, encoding="utf-8")
         return
-    with written_whole(path) as temporary:
+    with replace_when_whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -153,7 +153,7 @@ def check_output_folder(folder: Location, kind: str, inputs: Iterable[Location],
             given.
     """
     if not isinstance(folder, Path):
-        with reached(folder):
+        with remote_errors(folder):
             _check_replaceable(folder, folder, kind, overwrite)
         return
     target = folder.resolve()
@@ -226,7 +226,7 @@ def output_folder(folder: Path, kind: str, inputs: Iterable[Location], overwrite
 
 
 @contextmanager
-def unfinished_folder(folder: Path, kind: str) -> Iterator[Path]:
+def resume_folder(folder: Path, kind: str) -> Iterator[Path]:
     """Give a folder whose work was interrupted, as it is. When the work is whole, what it replaces is removed.
 
     Raises:

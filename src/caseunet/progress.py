@@ -11,7 +11,7 @@ from rich.table import Column
 from rich.text import Text
 
 
-def counted(number: int, noun: str) -> str:
+def count_text(number: int, noun: str) -> str:
     """ "1 case", "2 cases"."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
@@ -96,5 +96,5 @@ class TerminalDisplay(Display):
                 yield _BarStage(bar, bar.add_task(title, total=total), live)
         else:
             yield _LineStage(self.console, title, total)
-        amount = "" if unit in ("", "second") else f" {counted(int(total), unit)} in"
+        amount = "" if unit in ("", "second") else f" {count_text(int(total), unit)} in"
         self.say(f"  ✓ {title}:{amount} {time.monotonic() - start:.1f} s")

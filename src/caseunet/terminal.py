@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from caseunet.progress import counted
+from caseunet.progress import count_text
 
 console = Console()
 
@@ -65,12 +65,12 @@ def print_first_looks(done: Any) -> None:
     judged = [cases[case].quality for case in done.look_first]
     first = sum(quality.is_first for quality in judged)
     unusual, poor = sum(q.flagged for q in judged), sum(q.mask == "poor" for q in judged)
-    why = [f"{counted(unusual, 'image')} unlike the training data"] if unusual else []
-    why += [f"{counted(poor, 'mask')} expected to be poor"] if poor else []
+    why = [f"{count_text(unusual, 'image')} unlike the training data"] if unusual else []
+    why += [f"{count_text(poor, 'mask')} expected to be poor"] if poor else []
     told = f": {', '.join(why)}" if why else ""
     reassuring = not first and not done.gate_limits and all(quality.is_reassuring for quality in judged)
     style = "bold yellow" if first else "green" if reassuring else ""
-    say(f"{first} of {counted(len(cases), 'case')} to look at first{told}", style=style)
+    say(f"{first} of {count_text(len(cases), 'case')} to look at first{told}", style=style)
     table = Table(
         "look at first" if first else "case", "image", "mask", "predicted Dice", "why", box=None, pad_edge=False
     )
@@ -151,7 +151,7 @@ def _print_matching(summary: Any) -> None:
         say(text, style="yellow")
     if summary.not_asked:
         first = summary.not_asked[0]
-        what = counted(len(summary.not_asked), "labelled case")
+        what = count_text(len(summary.not_asked), "labelled case")
         say(f"{what} that predict was not asked for, left out: {first} …", style="yellow")
     if summary.only_reference:
         say(f"only in the references, not scored: {', '.join(summary.only_reference)}", style="yellow")
@@ -191,12 +191,12 @@ def _print_concerns(model: Any, several: bool) -> None:
     ):
         if remarks:
             first = f"{remarks[0].case}: {remarks[0].text}"
-            say(f"{whose}{counted(len(remarks), 'case')} {what}; the first: {first}", style="bold yellow")
+            say(f"{whose}{count_text(len(remarks), 'case')} {what}; the first: {first}", style="bold yellow")
     if model.extra:
-        say(f"{whose}{counted(len(model.extra), 'prediction')} without a reference, left out: {model.extra[0]} …")
+        say(f"{whose}{count_text(len(model.extra), 'prediction')} without a reference, left out: {model.extra[0]} …")
     if model.remarks:
         first = f"{model.remarks[0].case}: {model.remarks[0].text}"
-        say(f"{whose}{counted(len(model.remarks), 'remark')}; the first: {first}", style="dim")
+        say(f"{whose}{count_text(len(model.remarks), 'remark')}; the first: {first}", style="dim")
 
 
 def print_study(summary: Any) -> None:
@@ -249,5 +249,5 @@ def print_findings(found: Any) -> None:
     if found.findings:
         console.print(table)
         console.print()
-    counts = ", ".join(counted(len(found.at_level(level)), level) for level in styles)
+    counts = ", ".join(count_text(len(found.at_level(level)), level) for level in styles)
     say(counts, style="bold red" if found.at_level("error") else "bold green")

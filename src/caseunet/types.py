@@ -21,12 +21,12 @@ DIRECTIONS: dict[Plane, str] = {"axial": "SPL", "coronal": "PIL", "sagittal": "L
 """Whereto slices, rows and columns of each plane run: Superior, Inferior, Posterior, Left."""
 Channel = Annotated[int, Field(ge=0, le=255)]
 Color = tuple[Channel, Channel, Channel]
-SMALLEST = 32
+MIN_SIZE = 32
 """Height and width that every network can work on."""
 IGNORE = 255
 """Id of pixels that nobody judged, in stored labels, targets and references. No class has it, no network predicts it,
 and losses, sampling, statistics and scores leave them out."""
-Length = Annotated[int, Field(ge=SMALLEST, le=8192)]
+Length = Annotated[int, Field(ge=MIN_SIZE, le=8192)]
 Size = tuple[Length, Length]
 """Height and width of what a network gets."""
 Steps = tuple[float, float, float] | np.ndarray
@@ -252,7 +252,7 @@ class Preprocessing(Grid):
     per_case: bool = False
     subtract: tuple[float, ...]
     divide: tuple[float, ...]
-    least: Size = (SMALLEST, SMALLEST)
+    least: Size = (MIN_SIZE, MIN_SIZE)
     value_range: tuple[float, float] | None = None
     """Lowest and highest pixel value of the data set's images; None in earlier bundles."""
 

@@ -18,7 +18,7 @@ import torch
 from caseunet import UserError, create_model, load_bundle
 from caseunet.bundle import Bundle
 from caseunet.commands.import_weights import import_author
-from caseunet.io.keras import stored_arrays
+from caseunet.io.keras import open_arrays
 from caseunet.prediction.python_predictor import Predictor
 from tests.commands.author_keras import Arrays, arrays_of, author_network, draw_weights
 from tests.models.test_golden import GOLDEN, author_arrays
@@ -279,7 +279,7 @@ def test_a_file_that_is_cut_short_is_refused(kind: str, author: Author, tmp_path
 def test_state_of_the_optimiser_is_left_out(author: Author, tmp_path: Path) -> None:
     with h5py.File(write(".weights.h5", tmp_path, author)) as file:
         assert len(file["optimizer/vars"]) > len(author.arrays)
-    with stored_arrays(tmp_path / "author.weights.h5") as arrays:
+    with open_arrays(tmp_path / "author.weights.h5") as arrays:
         assert {array.name for array in arrays} == set(author.arrays)
 
 

@@ -36,9 +36,11 @@ def test_openvino_gives_torchs_logits(create: Any) -> None:
     network = model(create)
     if type(network).__name__ == "SwinUNETR":  # its windows are cut at the size that it was written down at
         with pytest.raises(UserError, match="cannot be written down for any size"):
-            backends.prepared(network, "openvino", "32")
+            backends.prepare_network(network, "openvino", "32")
         return
-    assert_same(network, backends.prepared(network, "openvino", "32"), most=5e-3 if has_batch_norm(network) else 5e-4)
+    assert_same(
+        network, backends.prepare_network(network, "openvino", "32"), most=5e-3 if has_batch_norm(network) else 5e-4
+    )
 
 
 def has_batch_norm(network: Any) -> bool:
@@ -49,7 +51,7 @@ def has_batch_norm(network: Any) -> bool:
 @pytest.mark.parametrize("name", ["case_unet", "unet"])
 def test_onnx_gives_torchs_logits(name: str) -> None:
     network = model(partial(create_model, name, 1, 3, widths=(3, 4), norm="instance"))
-    assert_same(network, backends.prepared(network, "onnx", "32"), most=5e-4)
+    assert_same(network, backends.prepare_network(network, "onnx", "32"), most=5e-4)
 
 
 SIGNALLED = """
@@ -82,21 +84,21 @@ def test_signals_are_heard_after_openvino_networks_are_gone() -> None:
 
 def test_auto_takes_openvino_on_a_cpu_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
-    assert backends.chosen("auto", cpu) == "openvino"
-    assert backends.chosen("auto", cuda) == "torch"
+    assert backends.choose_engine("auto", cpu) == "openvino"
+    assert backends.choose_engine("auto", cuda) == "torch"
     monkeypatch.setattr(backends, "find_spec", lambda name: None)
-    assert backends.chosen("auto", cpu) == "torch"
+    assert backends.choose_engine("auto", cpu) == "torch"
     with pytest.raises(UserError, match="openvino computes on the CPU here"):
-        backends.chosen("openvino", cuda)
+        backends.choose_engine("openvino", cuda)
 
 
 def test_what_an_engine_cannot_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     network = model(partial(create_model, "unet", 1, 3, widths=(3, 4)))
     with pytest.raises(UserError, match="computes in float32 on CPUs"):
-        backends.prepared(network, "onnx", "bf16")
+        backends.prepare_network(network, "onnx", "bf16")
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(UserError, match=r"openvino is not installed. Install caseunet\[openvino\]"):
-        backends.prepared(network, "openvino", "32")
+        backends.prepare_network(network, "openvino", "32")
     network.forward = lambda x: x if x.sum() > 0 else -x
     with pytest.raises(UserError, match="UNet cannot be exported"):
         backends.to_program(network, 1, (64, 96))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from caseunet.config import PrepareConfig
-from caseunet.data.grid import MOST_PIXELS, Placement, place, plan_grid
+from caseunet.data.grid import MAX_PREPARED_PIXELS, Placement, place, plan_grid
 from caseunet.errors import UserError
 from caseunet.types import Grid
 
@@ -85,7 +85,7 @@ def test_the_plan_takes_the_median_spacing() -> None:
 def test_the_plan_shrinks_what_has_too_many_pixels() -> None:
     assert plan_grid(MEDIAN, "rgb", [(1024, 1280)] * 3, [None] * 3) == Grid()
     large = plan_grid(MEDIAN, "rgb", [(4000, 6000)] * 3, [None] * 3)
-    assert large.scale == pytest.approx((MOST_PIXELS / 24e6) ** 0.5)
+    assert large.scale == pytest.approx((MAX_PREPARED_PIXELS / 24e6) ** 0.5)
     xray = plan_grid(MEDIAN, "mr", [(3072, 2048)] * 3, [(0.1, 0.1)] * 3)
     assert xray.spacing == pytest.approx((0.2, 0.2))
 

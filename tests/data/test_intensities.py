@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from caseunet.data.intensities import CaseIntensities, measure_intensities, pooled
+from caseunet.data.intensities import CaseIntensities, measure_intensities, pool_statistics
 
 
 def case(seed: int, slices: int, dtype: str = "int16") -> tuple[np.ndarray, np.ndarray]:
@@ -34,7 +34,7 @@ def test_without_foreground_of_all_pixels() -> None:
 
 def test_of_several_cases_together() -> None:
     cases = [case(seed, slices) for seed, slices in ((0, 2), (2, 5), (3, 1))]
-    together = pooled([measure_intensities(*c) for c in cases])
+    together = pool_statistics([measure_intensities(*c) for c in cases])
     for c in range(2):
         values = np.concatenate([image[:, c][labels > 0] for image, labels in cases]).astype(float)
         assert together.mean[c] == pytest.approx(values.mean())

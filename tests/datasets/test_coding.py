@@ -19,13 +19,13 @@ from caseunet.datasets.coding import (
     coding_of,
     decode,
     find_coding,
-    packed,
+    pack_color,
     palette,
     palette_conflict,
     read_labels_json,
     snap,
     translate,
-    unpacked,
+    unpack_color,
 )
 from caseunet.errors import UserError
 from caseunet.types import IGNORE
@@ -59,8 +59,8 @@ def test_colours_of_the_palette_differ(n: int) -> None:
 
 
 def test_colours_are_packed_as_they_are_written() -> None:
-    assert packed((0x12, 0xAB, 0x05)) == 0x12AB05
-    assert unpacked(0x12AB05) == (0x12, 0xAB, 0x05)
+    assert pack_color((0x12, 0xAB, 0x05)) == 0x12AB05
+    assert unpack_color(0x12AB05) == (0x12, 0xAB, 0x05)
 
 
 def test_classes_are_numbered_in_order_and_structures_follow() -> None:

@@ -13,10 +13,10 @@ from caseunet.datasets.splits import (
     SplitCase,
     by_group,
     by_slice_blocks,
+    describe_parts,
     from_file,
     make_split,
-    published,
-    told_parts,
+    published_split,
 )
 from caseunet.errors import UserError
 from caseunet.types import Ranges
@@ -112,18 +112,18 @@ def test_a_rare_class_is_in_every_fold() -> None:
 
 def test_published_splits() -> None:
     lits = {f"volume-{n}": SplitCase(f"volume-{n}", 1) for n in range(131)}
-    fold = published("lits", lits, "patient", "lits").folds[0]
+    fold = published_split("lits", lits, "patient", "lits").folds[0]
     assert list(fold.val) == [f"volume-{n}" for n in range(28)]
     assert list(fold.train) == [f"volume-{n}" for n in range(28, 131)]
     frames = {f"seq_{s}/frame{f:03d}": SplitCase(f"seq_{s}", 1) for s in range(1, 17) for f in range(2)}
     frames["test/seq_2/frame000"] = SplitCase("test/seq_2", 1)
-    fold = published("isinet", frames, "sequence", "endovis2018-types").folds[0]
+    fold = published_split("isinet", frames, "sequence", "endovis2018-types").folds[0]
     assert {case.split("/")[0] for case in fold.val} == {"seq_2", "seq_5", "seq_9", "seq_15"}
     assert len(fold.train) == 24
     with pytest.raises(UserError, match='The split "isinet" is for '):
-        published("isinet", lits, "patient", "lits")
+        published_split("isinet", lits, "patient", "lits")
     with pytest.raises(UserError, match=r'the split "lits": no case is there for validation'):
-        published("lits", {"volume-40": SplitCase("volume-40", 1)}, "patient", "lits")
+        published_split("lits", {"volume-40": SplitCase("volume-40", 1)}, "patient", "lits")
 
 
 CASES = {f"c{n}": SplitCase(f"p{n // 2}", 5) for n in range(6)}
@@ -216,7 +216,7 @@ def test_nothing_but_a_test_set_is_trained_on_and_said() -> None:
     cases = split_cases("eee")
     split = make_split(PrepareConfig(folds=3), cases, "patient", "folder")
     assert len(split.folds) == 3
-    (told,) = told_parts(cases, split, "patient")
+    (told,) = describe_parts(cases, split, "patient")
     assert "nothing but the test set, it is trained on" in told.text
 
 
@@ -227,7 +227,7 @@ def test_a_given_split_that_parts_a_patient_is_refused() -> None:
 
 def test_a_patient_of_the_test_set_in_training_is_told() -> None:
     cases = split_cases("tve", "aba")
-    told = told_parts(cases, make_split(PrepareConfig(), cases, "patient", "folder"), "patient")
+    told = describe_parts(cases, make_split(PrepareConfig(), cases, "patient", "folder"), "patient")
     assert [finding.level for finding in told] == ["warning", "note"]
     assert told[0].text == "1 patient of the test set are in training too, a among them"
     assert "train 1, val 1, test 1; it is kept; the test set is prepared, but in no part" in told[1].text

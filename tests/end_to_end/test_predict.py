@@ -525,7 +525,7 @@ def test_overlays_and_a_page_of_them(
 def write_film(path: Path, frames: int = 5) -> None:
     """A bright square that walks to the right, 12 frames a second."""
     path.parent.mkdir(exist_ok=True)
-    with video.written_video(path, Fraction(12), 48, 64) as film:
+    with video.write_video(path, Fraction(12), 48, 64) as film:
         for number in range(frames):
             frame = np.full((48, 64, 3), 40, np.uint8)
             frame[12:36, 8 * number : 8 * number + 16] = 180

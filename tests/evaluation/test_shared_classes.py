@@ -8,7 +8,7 @@ import pytest
 from caseunet.datasets.coding import coding_of
 from caseunet.errors import UserError
 from caseunet.evaluation.matching import match_names
-from caseunet.evaluation.shared_classes import named_by_predictions, share_classes
+from caseunet.evaluation.shared_classes import name_by_predictions, share_classes
 from caseunet.types import LabelMap
 
 
@@ -66,11 +66,11 @@ def test_values_get_the_predictions_names() -> None:
     """References of 0 and 2 alone, which show no name."""
     found = coding_of({0: "background", 2: "foreground"})
     named = coding_of({0: "background", 1: "liver", 2: "tumour"})
-    coding, remark = named_by_predictions(found, {"m": named})
+    coding, remark = name_by_predictions(found, {"m": named})
     assert (coding, "(2 tumour)" in remark) == (named, True)
-    by_value, remark = named_by_predictions(found, {"m": coding_of({0: "background", 1: "class 1", 2: "class 2"})})
+    by_value, remark = name_by_predictions(found, {"m": coding_of({0: "background", 1: "class 1", 2: "class 2"})})
     assert (by_value.label_map.names, remark) == (("background", "class 2"), "")
-    assert named_by_predictions(coding_of({0: "background", 255: "foreground"}), {"m": named})[1] == ""
+    assert name_by_predictions(coding_of({0: "background", 255: "foreground"}), {"m": named})[1] == ""
 
 
 CASES = {"a/1": {"a/1", "1"}, "b/1": {"b/1", "1"}, "case_7": {"case_7"}, "segmentation-3": {"segmentation-3"}}

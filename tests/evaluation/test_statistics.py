@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caseunet.evaluation import statistics
-from caseunet.evaluation.statistics import FEWEST_GROUPS, RESAMPLES, Estimate, estimate, mean_of_parts
+from caseunet.evaluation.statistics import MIN_GROUPS, RESAMPLES, Estimate, estimate, mean_of_parts
 
 
 def mean_part(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -90,7 +90,7 @@ def test_groups_without_a_part_do_not_count() -> None:
     assert estimate([mean_part(values)], [0, 0, 1, 2, 3, 4]).interval is None
     second = mean_part(np.array([np.nan] * 5 + [9.0]))
     assert estimate([mean_part(values), second], [0, 0, 1, 2, 3, 4]).interval is not None
-    assert FEWEST_GROUPS == 5
+    assert MIN_GROUPS == 5
 
 
 def test_numerators_alone_count_in_the_value_and_the_draws() -> None:

@@ -102,7 +102,7 @@ def test_brings_labels_back_alike(H: int, W: int, h: int, w: int, classes: int, 
     ours = portable.labels_from_logits(logits, (H, W))
     theirs = transforms.labels_from_logits(torch.from_numpy(logits)[None], (H, W))[0].numpy()
     assert ours.dtype == np.uint8
-    maps = torch.cat(list(transforms.raised_in_slabs(torch.from_numpy(logits)[None], (H, W))), dim=2)[0]
+    maps = torch.cat(list(transforms.upsample_in_slabs(torch.from_numpy(logits)[None], (H, W))), dim=2)[0]
     assert np.all(margin(maps)[ours != theirs] < 1e-3)
     assert np.sum(ours != theirs) <= 1 + 1e-3 * ours.size
 
@@ -183,7 +183,7 @@ def assert_segments_alike(
     for group in groups:
         top, left, bottom, right = group.box
         for s, logits in zip(group.slices, group.logits, strict=True):
-            maps = torch.cat(list(transforms.raised_in_slabs(logits[None], (bottom - top, right - left))), dim=2)[0]
+            maps = torch.cat(list(transforms.upsample_in_slabs(logits[None], (bottom - top, right - left))), dim=2)[0]
             margins[s, top:bottom, left:right] = margin(maps)
     differ = ours != theirs
     assert np.mean(differ) <= 1e-3

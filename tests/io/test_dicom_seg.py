@@ -22,7 +22,7 @@ from pydicom.sr.codedict import codes
 from caseunet.datasets.generate.series import series
 from caseunet.errors import UserError
 from caseunet.io import dicom, dicom_seg, itk
-from caseunet.io.dicom_seg import Algorithm, coded, write_segmentation
+from caseunet.io.dicom_seg import Algorithm, code_class, write_segmentation
 from caseunet.types import Geometry, Label, LabelMap, Mask
 
 COLUMNS, ROWS, SLICES = 6, 5, 4
@@ -373,14 +373,14 @@ ANATOMY, TISSUE, FINDING, OBJECT = "91723000", "85756007", "49755003", "26078700
     ],
 )
 def test_names_become_codes(name: str, category: str, kind: str) -> None:
-    found = coded(name)
+    found = code_class(name)
     assert [(code.value, code.scheme_designator) for code in found] == [(category, "SCT"), (kind, "SCT")]
 
 
 def test_no_row_of_the_table_hides_another() -> None:
     for terms, (category, kind) in dicom_seg._CODES:
         for term in terms:
-            assert coded(term) == (getattr(codes.SCT, category), getattr(codes.SCT, kind)), term
+            assert code_class(term) == (getattr(codes.SCT, category), getattr(codes.SCT, kind)), term
 
 
 @pytest.fixture

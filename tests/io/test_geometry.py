@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from caseunet.io import nifti
 from caseunet.io.geometry import (
     PLANES,
-    acquired_plane,
     canonical_shape,
     distance_in_voxels,
     edge_letters,
+    find_acquired_plane,
     in_plane,
     left_right_axis,
     plane_of,
@@ -69,7 +69,7 @@ def test_planes_are_turned_into_each_other(code: str, before: Plane, after: Plan
 def test_a_frame_has_no_planes() -> None:
     frame = Picture(np.zeros((1, 3, 4, 5)), Geometry(shape=(4, 5)))
     assert in_plane(frame, "sagittal") is frame
-    assert acquired_plane(frame.geometry) is None
+    assert find_acquired_plane(frame.geometry) is None
 
 
 @pytest.mark.parametrize("code", ["LPS", "RAS", "PIR", "SLA", "AIL"])
@@ -96,8 +96,8 @@ def test_the_acquired_plane(
     shape: tuple[int, int, int], spacing: tuple[float, float, float], expected: Plane | None, code: str
 ) -> None:
     own = geometry(shape, spacing, code)
-    assert acquired_plane(own) == expected
-    assert [acquired_plane(in_plane(own, plane)) for plane in PLANES] == [expected] * 3
+    assert find_acquired_plane(own) == expected
+    assert [find_acquired_plane(in_plane(own, plane)) for plane in PLANES] == [expected] * 3
 
 
 @pytest.mark.parametrize("degrees", [10, 25, 40])

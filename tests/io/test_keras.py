@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from caseunet.errors import UserError
-from caseunet.io.keras import MOST_OBJECTS, stored_arrays
+from caseunet.io.keras import MAX_OBJECTS, open_arrays
 from tests.io.test_archive import DEFLATED, Part, zip_of
 
 ARRAY = np.arange(3, dtype=np.float32)
@@ -25,13 +25,13 @@ def hdf5(path: Path, **places: np.ndarray) -> Path:
 
 
 def names(path: Path) -> list[str]:
-    with stored_arrays(path) as arrays:
+    with open_arrays(path) as arrays:
         return sorted(array.name for array in arrays)
 
 
 def refused(path: Path) -> str:
     """What is said of a file that nothing is read from."""
-    with pytest.raises(UserError) as caught, stored_arrays(path):
+    with pytest.raises(UserError) as caught, open_arrays(path):
         pytest.fail("it was read")
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
@@ -94,7 +94,7 @@ def test_what_is_no_weight_is_left_out(tmp_path: Path) -> None:
 def test_arrays_are_read_when_asked_for(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", **{"a/bias": ARRAY})
     for file in (tmp_path / "a.npz", hdf5(tmp_path / "a.h5", **{"a/bias": ARRAY})):
-        with stored_arrays(file) as [array]:
+        with open_arrays(file) as [array]:
             assert (array.shape, array.dtype, array.nbytes) == ((3,), np.float32, 12)
             assert np.array_equal(np.asarray(array, np.float64), ARRAY)
 
@@ -171,7 +171,7 @@ def test_groups_without_end_are_refused(tmp_path: Path) -> None:
         file["layers/again"] = file["/"]
     assert "more of them within another" in refused(tmp_path / "a.h5")
     with h5py.File(tmp_path / "b.h5", "w") as file:
-        for n in range(MOST_OBJECTS + 1):
+        for n in range(MAX_OBJECTS + 1):
             file[f"again-{n}"] = file["/"]
     assert "more groups" in refused(tmp_path / "b.h5")
 

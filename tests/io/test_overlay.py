@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from caseunet import UserError
 from caseunet.io import images, overlay
-from caseunet.io.overlay import GAP, LINE, MARGIN, PAPER, SOFT, case_sheet, overlaid, shown
+from caseunet.io.overlay import GAP, LINE, MARGIN, PAPER, SOFT, case_sheet, overlaid, to_display
 from caseunet.types import Color, Label, LabelMap, Plane
 
 COLORS: list[Color] = [(0, 0, 0), (200, 100, 0), (0, 60, 250)]
@@ -99,34 +99,34 @@ def test_the_highest_id_has_its_colour() -> None:
 def test_colours_are_shown_as_they_are() -> None:
     image = np.arange(24, dtype=np.uint8).reshape(3, 2, 4)
     for window in (None, (0.0, 4.0)):
-        np.testing.assert_array_equal(shown(image, window), image.transpose(1, 2, 0))
+        np.testing.assert_array_equal(to_display(image, window), image.transpose(1, 2, 0))
 
 
 def test_a_window() -> None:
     image = np.array([[[-1000, -200, -110, 250, 3000]]], np.int16)
-    levels = shown(image, (-200, 250))
+    levels = to_display(image, (-200, 250))
     assert levels.tolist() == [[[0] * 3, [0] * 3, [51] * 3, [255] * 3, [255] * 3]]  # 90 of 450 HU: a fifth of 255
     deep = np.array([[[0]], [[13107]], [[65535]]], np.uint16)
-    assert shown(deep, (0, 65535)).tolist() == [[[0, 51, 255]]]
+    assert to_display(deep, (0, 65535)).tolist() == [[[0, 51, 255]]]
     far = np.array([[[2**30, 2**30 + 1, 2**30 + 5]]], np.int32)  # float32 would not tell them apart
-    assert shown(far, (2**30, 2**30 + 5))[0, :, 0].tolist() == [0, 51, 255]
+    assert to_display(far, (2**30, 2**30 + 5))[0, :, 0].tolist() == [0, 51, 255]
 
 
 def test_without_a_window_outliers_do_not_matter() -> None:
     image = np.arange(10_001, dtype=np.float32).reshape(1, 1, -1)  # its percentiles are 50 and 9950
     image[0, 0, -1] = 1e9
-    levels = shown(image, None)[0, :, 0]
+    levels = to_display(image, None)[0, :, 0]
     assert levels[[0, 50, 2030, 9950, 10_000]].tolist() == [0, 0, 51, 255, 255]
     sparse = np.zeros((1, 50, 50), np.uint8)
     sparse[0, 3, 3:5] = 10, 50  # too few for the percentiles, so that the full range is shown
-    assert shown(sparse, None)[3, 2:6, 0].tolist() == [0, 51, 255, 0]
-    assert not shown(np.full((1, 2, 2), 5.0), None).any()
+    assert to_display(sparse, None)[3, 2:6, 0].tolist() == [0, 51, 255, 0]
+    assert not to_display(np.full((1, 2, 2), 5.0), None).any()
 
 
 def test_values_that_are_no_numbers_are_black() -> None:
     image = np.array([[[np.nan, 0, 100]]], np.float32)
-    assert shown(image, None)[0, :, 0].tolist()[::2] == [0, 255]
-    assert not shown(np.full((1, 2, 2), np.nan), None).any()
+    assert to_display(image, None)[0, :, 0].tolist()[::2] == [0, 255]
+    assert not to_display(np.full((1, 2, 2), np.nan), None).any()
 
 
 Sheet = tuple[list[str], list[np.ndarray], list[str]]
@@ -135,7 +135,7 @@ Sheet = tuple[list[str], list[np.ndarray], list[str]]
 @pytest.fixture
 def sheet(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Sheet]:
     """Words and pictures of a sheet's tiles, and the names in its legend."""
-    compose = overlay._composed
+    compose = overlay._compose
 
     def of(pixels: np.ndarray, labels: np.ndarray, **other: object) -> Sheet:
         seen: list[Sheet] = []
@@ -220,7 +220,7 @@ def test_slices_are_neither_turned_nor_mirrored() -> None:
     drawn = case_sheet(pixels, labels, ORGANS, (0, 255), (1.0, 1.0, 1.0), "")
     top = MARGIN + LINE + GAP + LINE
     for s, left in ((0, MARGIN), (1, MARGIN + 240 + GAP)):
-        expected = overlaid(shown(pixels[s], (0, 255)), labels[s], ORGANS.colors)
+        expected = overlaid(to_display(pixels[s], (0, 255)), labels[s], ORGANS.colors)
         np.testing.assert_array_equal(drawn[top : top + 240, left : left + 240], expected)
 
 

@@ -79,7 +79,7 @@ def save(
 def write(
     path: Path, frames: Iterable[np.ndarray], height: int = 48, width: int = 64, rate: Fraction = Fraction(25)
 ) -> None:
-    with video.written_video(path, rate, height, width) as writer:
+    with video.write_video(path, rate, height, width) as writer:
         for frame in frames:
             writer.write(frame)
 

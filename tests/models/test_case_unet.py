@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from caseunet import UserError, create_model
-from caseunet.models import planned_arguments
+from caseunet.models import plan_arguments
 from caseunet.models.blocks.convolution import ConvNormAct
 from caseunet.models.case_unet import Attention, Bottleneck, CaseUNet, position_code
 
@@ -114,13 +114,13 @@ def test_stages_planned_for_a_size_leave_the_bottleneck_four_positions(
 
 def test_networks_are_planned_only_where_they_ask_for_it() -> None:
     size = (64, 96)
-    assert planned_arguments("nnunet", {}, size) == {"patch_size": [64, 96]}, "its own default is auto"
-    assert planned_arguments("nnunet", {"patch_size": [32, 32]}, size) == {"patch_size": [32, 32]}
-    assert planned_arguments("case_unet", {"norm": "instance"}, size) == {"norm": "instance"}, "the author's is fixed"
+    assert plan_arguments("nnunet", {}, size) == {"patch_size": [64, 96]}, "its own default is auto"
+    assert plan_arguments("nnunet", {"patch_size": [32, 32]}, size) == {"patch_size": [32, 32]}
+    assert plan_arguments("case_unet", {"norm": "instance"}, size) == {"norm": "instance"}, "the author's is fixed"
     asked = {"norm": "instance", "patch_size": "auto"}
-    assert planned_arguments("case_unet", asked, size) == {"norm": "instance", "patch_size": [64, 96]}
+    assert plan_arguments("case_unet", asked, size) == {"norm": "instance", "patch_size": [64, 96]}
     assert asked["patch_size"] == "auto", "what is configured stays as it is"
-    assert planned_arguments("unet", {"widths": [4, 6]}, size) == {"widths": [4, 6]}
+    assert plan_arguments("unet", {"widths": [4, 6]}, size) == {"widths": [4, 6]}
 
 
 def test_depth_wise_branches_have_one_kernel_a_channel() -> None:

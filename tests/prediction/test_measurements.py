@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from caseunet import UserError
 from caseunet.prediction.measurements import (
-    MOST_COMPONENTS,
+    MAX_COMPONENTS,
     StructureMeasurement,
     Timeline,
     measure_volume,
@@ -164,8 +164,8 @@ def test_of_many_components_the_largest_are_listed() -> None:
     labels[0, ::2, ::2] = 1  # 121 single pixels
     labels[0, 21, 20] = 1
     found = measure_one(labels, None)
-    assert (found.components, found.voxels, len(found.largest)) == (121, 122, MOST_COMPONENTS)
-    assert [component.voxels for component in found.largest] == [2] + [1] * (MOST_COMPONENTS - 1)
+    assert (found.components, found.voxels, len(found.largest)) == (121, 122, MAX_COMPONENTS)
+    assert [component.voxels for component in found.largest] == [2] + [1] * (MAX_COMPONENTS - 1)
     assert found.largest[0].centroid == pytest.approx((0, 20.5, 20))
 
 

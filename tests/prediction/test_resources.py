@@ -15,20 +15,20 @@ from caseunet.config import PredictionOutputs
 from caseunet.errors import UserError
 from caseunet.prediction.inputs import find_inputs
 from caseunet.prediction.predictor import Predictor
-from caseunet.prediction.resources import LIBRARIES, SLACK, Budget, parsed_size
+from caseunet.prediction.resources import LIBRARIES, SLACK, Budget, parse_size
 from tests.hostile import png
 
 MIB = 2**20
 
 
 def test_sizes_of_memory() -> None:
-    assert parsed_size("2GB") == 2 * 10**9
-    assert parsed_size(" 1500 MiB".replace(" M", "M")) == 1500 * MIB
-    assert parsed_size("0.5g") == 5 * 10**8
-    assert parsed_size("4096") == 4096
+    assert parse_size("2GB") == 2 * 10**9
+    assert parse_size(" 1500 MiB".replace(" M", "M")) == 1500 * MIB
+    assert parse_size("0.5g") == 5 * 10**8
+    assert parse_size("4096") == 4096
     for wrong in ("much", "2 apples", "-3GB", ""):
         with pytest.raises(UserError, match="is no amount of memory; expected one such as 4GB"):
-            parsed_size(wrong)
+            parse_size(wrong)
 
 
 def volume(path: Path, slices: int) -> Path:

@@ -16,7 +16,7 @@ from torch import nn
 from caseunet import Predictor, UserError
 from caseunet.bundle import Bundle
 from caseunet.commands.predict import predict
-from caseunet.data.transforms import raised_in_slabs, segment
+from caseunet.data.transforms import segment, upsample_in_slabs
 from caseunet.imaging import portable
 from caseunet.prediction import tiles
 from caseunet.prediction.predictor import Group
@@ -178,7 +178,7 @@ class Outcome:
         filled = torch.zeros(len(pixels), *shape[1:])
         for group in self.groups:
             row, left, bottom, right = group.box
-            for maps in group.raised():
+            for maps in group.upsampled_logits():
                 place = (
                     slice(group.slices.start, group.slices.stop),
                     slice(row, row + maps.shape[2]),
@@ -312,6 +312,6 @@ def test_partial_maps_are_raised_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows in parts, each with the row above, give every row of the whole once."""
     maps = torch.randn(1, 2, 30, 11)
     for size in ((30, 17), (71, 20), (9, 5), (1, 3)):
-        whole = torch.cat(list(raised_in_slabs(maps, size)), 2)
-        parts = [raised_in_slabs(maps[:, :, max(0, a - 1) : a + 6], size, max(0, a - 1), 30) for a in range(0, 30, 6)]
+        whole = torch.cat(list(upsample_in_slabs(maps, size)), 2)
+        parts = [upsample_in_slabs(maps[:, :, max(0, a - 1) : a + 6], size, max(0, a - 1), 30) for a in range(0, 30, 6)]
         assert torch.equal(torch.cat([part for some in parts for part in some], 2), whole)

@@ -19,7 +19,7 @@ from caseunet.io.likeness import (
     hash_values,
     identify,
     likeness,
-    shared_part,
+    measure_overlap,
     sketch,
 )
 from caseunet.prediction import training_images
@@ -62,15 +62,15 @@ def test_a_part_shares_its_pixels(margins: tuple[tuple[int, int], ...], itemsize
     pixels = patient(1)
     cut = [slice(low, length - high) for (low, high), length in zip(margins, (12, 40, 48), strict=True)]
     part = pixels[cut[0], :, cut[1], cut[2]].astype(f"f{max(itemsize, 4)}")
-    assert shared_part(sketch(pixels), sketch(part)) == shared_part(sketch(part), sketch(pixels)) == 1
-    assert shared_part(sketch(patient(2)), sketch(part)) == 0
+    assert measure_overlap(sketch(pixels), sketch(part)) == measure_overlap(sketch(part), sketch(pixels)) == 1
+    assert measure_overlap(sketch(patient(2)), sketch(part)) == 0
 
 
 @pytest.mark.parametrize("shared", [2, 6, 10])
 def test_overlapping_parts_share_some(shared: int) -> None:
     """Two halves of a scan that overlap: 96 hashes tell the share to about 0.2."""
     pixels = patient(1, (24, 40, 48))
-    found = shared_part(sketch(pixels[:12]), sketch(pixels[12 - shared : 24 - shared]))
+    found = measure_overlap(sketch(pixels[:12]), sketch(pixels[12 - shared : 24 - shared]))
     assert found == pytest.approx(shared / 12, abs=0.2)
 
 
@@ -78,7 +78,7 @@ def test_even_areas_tell_nothing() -> None:
     flat = np.zeros((4, 1, 64, 64), np.int16)
     flat[:, :, 20:30] = 7
     assert len(sketch(flat)) == 0
-    assert shared_part(sketch(flat), sketch(flat)) == 0
+    assert measure_overlap(sketch(flat), sketch(flat)) == 0
     assert likeness(flat[:1] * 0) is None
     assert len(sketch(np.random.default_rng(0).integers(0, 99, (2, 1, 9, 9)))) == 0  # narrower than a window
     assert known({"flat": flat}).find(patient(0)) is None

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from caseunet.bundle import Bundle
 from caseunet.config import PredictionSettings
 from caseunet.data.grid import Placement
-from caseunet.data.transforms import edges, labels_from_logits, raised_in_slabs, resize_image
+from caseunet.data.transforms import edges, labels_from_logits, resize_image, upsample_in_slabs
 from caseunet.prediction import predictor as module
 from caseunet.prediction.predictor import Predictor
 from caseunet.prediction.slices import Slices, gather
@@ -69,9 +69,9 @@ def test_slabs_are_torch_s_interpolation(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("caseunet.data.transforms.VALUES_AT_ONCE", 500)
     maps = torch.randn(2, 3, 7, 11)
     for size in ((7, 11), (20, 33), (5, 40), (3, 4)):
-        parts = list(raised_in_slabs(maps, size))
+        parts = list(upsample_in_slabs(maps, size))
         torch.testing.assert_close(torch.cat(parts, 2), F.interpolate(maps, size, mode="bilinear"))
-    assert len(list(raised_in_slabs(maps, (20, 33)))) > 5
+    assert len(list(upsample_in_slabs(maps, (20, 33)))) > 5
     assert torch.equal(labels_from_logits(maps, (20, 33)), F.interpolate(maps, (20, 33), mode="bilinear").argmax(1))
 
 

@@ -9,7 +9,7 @@ import torch
 from caseunet.bundle import Bundle, Quality, UsualRange, ValidatedCase
 from caseunet.quality.confidence import ConfidenceMeter, StructureConfidence
 from caseunet.quality.judgement import CaseQuality, MaskLevel, judge, list_limits
-from caseunet.quality.out_of_distribution import found_features, image_features, outside, usual_ranges
+from caseunet.quality.out_of_distribution import image_features, mask_features, outside, usual_ranges
 from caseunet.types import Label, LabelMap, Preprocessing
 
 MAP = LabelMap(
@@ -79,7 +79,7 @@ def test_usual_ranges_need_eight_cases() -> None:
 
 def test_what_was_found_has_a_size_and_a_place() -> None:
     found = {"liver": StructureConfidence(0.9, 0.25, (0.5, 0.25, 0.75)), "tumour": StructureConfidence(None, 0.0, None)}
-    assert found_features(found) == {
+    assert mask_features(found) == {
         "absent:liver": 0.0,
         "absent:tumour": 1.0,
         "share:liver": pytest.approx(math.log(0.25)),
@@ -91,9 +91,9 @@ def test_what_was_found_has_a_size_and_a_place() -> None:
 
 def test_a_structure_that_every_training_case_had_is_missed() -> None:
     liver, none = StructureConfidence(0.9, 0.25, (0.5, 0.25, 0.75)), StructureConfidence(None, 0.0, None)
-    training = [found_features({"liver": liver, "tumour": liver if n % 2 else none}) for n in range(10)]
+    training = [mask_features({"liver": liver, "tumour": liver if n % 2 else none}) for n in range(10)]
     usual = usual_ranges(training)
-    (missed,) = outside(found_features({"liver": none, "tumour": none}), usual)
+    (missed,) = outside(mask_features({"liver": none, "tumour": none}), usual)
     assert missed.text == "nothing was found of liver, which every training case had"
     assert missed.times > 10
 

@@ -16,8 +16,8 @@ from PIL import Image
 
 from caseunet.errors import UserError
 from caseunet.reporting.case_study import draw_case_study, save_figure
-from caseunet.reporting.case_study_row import StudyRow, shown_region
-from caseunet.reporting.case_study_text import fitted
+from caseunet.reporting.case_study_row import StudyRow, find_region
+from caseunet.reporting.case_study_text import fit_text
 from caseunet.types import Label
 
 LABELS = [
@@ -174,7 +174,7 @@ def test_small_structures_are_shown_large(
     expected: tuple[tuple[int, int], tuple[int, int]],
 ) -> None:
     row = study_row(box(shape, *reference), box(shape, *prediction, 2), aspect=aspect)
-    assert shown_region(row, LABELS[1:]) == tuple(slice(*part) for part in expected)
+    assert find_region(row, LABELS[1:]) == tuple(slice(*part) for part in expected)
     figure = draw_case_study([row], ["net"], LABELS)
     (top, bottom), (left, right) = expected
     for axes in figure.axes:  # all pictures of the row, pixels having the right shape
@@ -196,7 +196,7 @@ def test_what_is_shown_lies_in_the_image_and_holds_all_structures(
     marked = [data.draw(points) for _ in masks]
     for mask, point in zip(masks, marked, strict=True):
         mask[point] = 1
-    rows, columns = shown_region(study_row(*masks, aspect=aspect), LABELS[1:])
+    rows, columns = find_region(study_row(*masks, aspect=aspect), LABELS[1:])
     assert 0 <= rows.start < rows.stop <= H
     assert 0 <= columns.start < columns.stop <= W
     for y, x in marked:
@@ -249,19 +249,19 @@ def test_eight_rows_are_lower_than_eight_pages_of_one() -> None:
     ],
 )
 def test_what_fits_stays(text: str, most: int, expected: str) -> None:
-    assert fitted(text, 1.0, 7, most) == expected
+    assert fit_text(text, 1.0, 7, most) == expected
 
 
 def test_a_long_name_is_broken_at_a_mark_and_then_loses_its_middle() -> None:
-    assert fitted("hippocampus_and_amygdala_001", 1.0, 7, 2) == "hippocampus_and_\namygdala_001"
-    (line,) = fitted("hippocampus_and_amygdala_001, slice 12", 1.0, 7, 1).split("\n")
+    assert fit_text("hippocampus_and_amygdala_001", 1.0, 7, 2) == "hippocampus_and_\namygdala_001"
+    (line,) = fit_text("hippocampus_and_amygdala_001, slice 12", 1.0, 7, 1).split("\n")
     assert re.fullmatch(r"hippoc\w*….*slice 12", line)
 
 
 @given(text=st.text("abcW ._-/0123", min_size=1, max_size=80), most=st.integers(1, 3))
 @settings(max_examples=60, deadline=None)
 def test_a_fitted_text_has_no_more_lines_than_allowed_and_keeps_its_ends(text: str, most: int) -> None:
-    lines = fitted(text, 1.0, 7, most).split("\n")
+    lines = fit_text(text, 1.0, 7, most).split("\n")
     assert len(lines) <= most
     kept, letters = ("".join("".join(part).split()) for part in (lines, text))
     head, ellipsis, tail = kept.partition("…")

@@ -19,16 +19,16 @@ from PIL import Image
 from caseunet.errors import UserError
 from caseunet.evaluation.comparison import Difference
 from caseunet.evaluation.summary import EvaluationSummary, Measure, Number, Remark, ScoredModel, Source
-from caseunet.reporting.page.images import MOST_PICTURE
+from caseunet.reporting.page.images import MAX_PICTURE
 from caseunet.reporting.page.lesions import LesionTotals, lesion_sizes, lesion_totals
 from caseunet.reporting.page.numbers import (
     digits_of,
-    shown_interval,
-    shown_number,
-    shown_percent,
-    shown_probability,
+    format_interval,
+    format_number,
+    format_percent,
+    format_probability,
 )
-from caseunet.reporting.plots import Agreement, Box, Sample, agreement, darkened, tukey
+from caseunet.reporting.plots import Agreement, Box, Sample, agreement, darken, tukey
 from caseunet.reporting.report import ShownCase, write_report
 from caseunet.types import Label, LabelMap
 
@@ -204,15 +204,15 @@ def test_summary_is_stored(tmp_path: Path) -> None:
     ],
 )
 def test_numbers_are_written(value: float | None, digits: int, text: str) -> None:
-    assert shown_number(value, digits) == text
+    assert format_number(value, digits) == text
 
 
 def test_intervals_probabilities_and_shares_are_written() -> None:
-    assert shown_interval((0.8123, 0.9), 3) == "0.812–0.900"
-    assert shown_interval((-0.5, 0.25), 2) == "−0.50 – 0.25"
-    assert shown_interval(None) == "–"
-    assert [shown_probability(p) for p in (0.0004, 0.0344, 1.0, None)] == ["<.001", ".034", "1.000", "–"]
-    assert [shown_percent(s) for s in (0, 0.0001, 0.5, 0.9999, 1)] == ["0", "<0.1 %", "50.0 %", ">99.9 %", "100.0 %"]
+    assert format_interval((0.8123, 0.9), 3) == "0.812–0.900"
+    assert format_interval((-0.5, 0.25), 2) == "−0.50 – 0.25"
+    assert format_interval(None) == "–"
+    assert [format_probability(p) for p in (0.0004, 0.0344, 1.0, None)] == ["<.001", ".034", "1.000", "–"]
+    assert [format_percent(s) for s in (0, 0.0001, 0.5, 0.9999, 1)] == ["0", "<0.1 %", "50.0 %", ">99.9 %", "100.0 %"]
 
 
 def test_decimals_follow_size_and_unit() -> None:
@@ -227,7 +227,7 @@ def test_decimals_follow_size_and_unit() -> None:
 
 @given(st.floats(-1e9, 1e9), st.integers(0, 4))
 def test_written_numbers_can_be_read_back(value: float, digits: int) -> None:
-    text = shown_number(value, digits)
+    text = format_number(value, digits)
     assert float(text.replace("−", "-").replace(",", "")) == pytest.approx(value, abs=0.51 * 10**-digits)
     assert not re.fullmatch(r"[−-][0.,]*", text)
 
@@ -446,7 +446,7 @@ def test_large_evaluations_make_small_pages(tmp_path: Path) -> None:
         for name in structures
     ]
     large = png(1100, 400, noise=True)  # nothing is harder to compress
-    assert len(large) > 5 * MOST_PICTURE
+    assert len(large) > 5 * MAX_PICTURE
     numbers = [number("dice", 0.5, name) for name in structures]
     page = page_of(
         tmp_path,
@@ -457,7 +457,7 @@ def test_large_evaluations_make_small_pages(tmp_path: Path) -> None:
     assert (tmp_path / "report.html").stat().st_size < 5_000_000
     pictures = [base64.b64decode(link.split(",")[1]) for link in page.links if link.startswith("data:image/webp")]
     assert len(pictures) == 8
-    assert max(map(len, pictures)) <= MOST_PICTURE
+    assert max(map(len, pictures)) <= MAX_PICTURE
     assert len(page.table("Scores of each case")) == 601
 
 
@@ -596,8 +596,8 @@ def test_outliers_are_named(tmp_path: Path) -> None:
 
 
 def test_pale_colours_are_darkened_for_plots() -> None:
-    assert darkened("#204060") == "#204060"
-    assert darkened("#ffff00") == "#aaaa00"  # brightness .928, of which .62 is left
+    assert darken("#204060") == "#204060"
+    assert darken("#ffff00") == "#aaaa00"  # brightness .928, of which .62 is left
 
 
 # --- confusion
@@ -643,7 +643,7 @@ def test_pooled_lesions_by_hand() -> None:
     ]
     (total,) = lesion_totals(pd.DataFrame(rows))
     assert total == LesionTotals("net", "tumour", 4, 2, 4, 1)
-    assert (total.missed, total.sensitivity, total.precision) == (2, 0.5, 0.75)
+    assert (total.count_missed, total.sensitivity, total.precision) == (2, 0.5, 0.75)
     assert total.f1 == pytest.approx(4 / 7)  # 2 · 2 / (2 · 2 + 1 false + 2 missed)
     nothing = LesionTotals("net", "tumour", 0, 0, 0, 0)
     assert all(math.isnan(value) for value in (nothing.sensitivity, nothing.precision, nothing.f1))

@@ -27,8 +27,8 @@ from caseunet.reporting.study_figures import (
     points_of,
     seed_strips,
 )
-from caseunet.reporting.study_page import cautions, finding, outcome_in_words, signed, write_study
-from caseunet.reporting.study_tables import escaped, latex, ranking, scores_table, shown_structures, standings
+from caseunet.reporting.study_page import cautions, finding, format_signed, outcome_in_words, write_study
+from caseunet.reporting.study_tables import escape_latex, latex, order_structures, ranking, scores_table, standings
 from caseunet.studies.summary import ALL, ModelCost, ModelScore, StudyDifference, StudySummary
 
 DICE = Measure(label="Dice", definition="overlap of R & P", empty="Both empty: no value.", better="higher")
@@ -258,9 +258,9 @@ def test_standing_is_told_by_the_outcome_whichever_stands_first() -> None:
 
 def test_one_structure_is_tested_under_its_own_name() -> None:
     summary = summary_of(structures=("liver",))
-    assert shown_structures(summary) == ["liver"]
+    assert order_structures(summary) == ["liver"]
     assert standings(summary) == {"best": "best", "near": "tie", "far": "below"}
-    assert shown_structures(summary_of()) == ["liver", "tumour", ALL]
+    assert order_structures(summary_of()) == ["liver", "tumour", ALL]
 
 
 def test_outcomes_name_the_winner_and_what_made_a_tie() -> None:
@@ -287,13 +287,13 @@ def test_outcomes_name_the_winner_and_what_made_a_tie() -> None:
     ],
 )
 def test_names_are_escaped(text: str, told: str) -> None:
-    assert escaped(text) == told
+    assert escape_latex(text) == told
 
 
 @given(st.text())
 def test_no_name_can_break_the_table(name: str) -> None:
     """Every special character has a backslash before it, braces are paired, and the text stays on its line."""
-    text = escaped(name)
+    text = escape_latex(name)
     bare = re.sub(r"\\text[a-z]+\{\}|\{[\[*]\}|\\[&%#_${}]", "", text)
     assert not re.search(r"[&%#_${}~^\\*\[]", bare)
     assert len(text.splitlines()) <= 1
@@ -462,7 +462,7 @@ def test_every_run_is_linked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("value", "text"), [(0.02, "+0.020"), (-0.02, "−0.020"), (0.0001, "0.000"), (None, "–")])
 def test_differences_have_a_sign(value: float | None, text: str) -> None:
-    assert signed(value, 3) == text
+    assert format_signed(value, 3) == text
 
 
 # --- figures

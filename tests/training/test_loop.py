@@ -18,7 +18,7 @@ from caseunet.config import Config, OptimizerConfig, PrepareConfig, TrainingConf
 from caseunet.data.store import Prepared
 from caseunet.errors import UserError
 from caseunet.losses import create_loss
-from caseunet.training.budget import budget_used, finished, next_validation
+from caseunet.training.budget import budget_used, is_finished, next_validation
 from caseunet.training.checkpoint import Checkpoints
 from caseunet.training.optim import learning_rate
 from caseunet.training.state import State
@@ -125,7 +125,7 @@ def test_every_round_takes_a_step(steps: int, validations: int) -> None:
     config = TrainingConfig(steps=steps, validations=validations)
     state = blank_state(due=next_validation(config, blank_state()))
     rounds = []
-    while not finished(config, state):
+    while not is_finished(config, state):
         before = state.step
         while budget_used(config, state) < state.due:
             state.step += 1

@@ -10,7 +10,7 @@ from caseunet.data.store import Prepared
 from caseunet.prediction.predictor import Predictor
 from caseunet.progress import Display
 from caseunet.validation import calibration
-from caseunet.validation.calibration import TEMPERATURES, SegmentedCase, fitted_lines, learn_quality, merged_quality
+from caseunet.validation.calibration import TEMPERATURES, SegmentedCase, fit_lines, learn_quality, merge_qualities
 
 
 def case(expected: float | None, dice: float | None) -> ValidatedCase:
@@ -18,18 +18,18 @@ def case(expected: float | None, dice: float | None) -> ValidatedCase:
 
 
 def test_with_few_cases_the_expected_dice_is_taken_and_with_many_the_line() -> None:
-    lines, error = fitted_lines([case(0.9, 0.5)])
+    lines, error = fit_lines([case(0.9, 0.5)])
     a, b = lines["liver"]
     assert 0.5 < a + b * 0.9 < 0.9
     assert error["liver"] == pytest.approx(0.4)  # predicted from no other case: 0.9
     many = [case(x, 0.2 + 0.5 * x) for x in np.linspace(0, 1, 200)]
-    a, b = fitted_lines(many)[0]["liver"]
+    a, b = fit_lines(many)[0]["liver"]
     assert (a, b) == (pytest.approx(0.2, abs=0.02), pytest.approx(0.5, abs=0.02))
-    assert fitted_lines([case(None, 0.5), case(0.5, None)]) == ({"liver": (0.0, 1.0)}, {"liver": None})
+    assert fit_lines([case(None, 0.5), case(0.5, None)]) == ({"liver": (0.0, 1.0)}, {"liver": None})
 
 
 def test_a_falling_line_is_made_level() -> None:
-    assert fitted_lines([case(x, 1 - x) for x in np.linspace(0, 1, 200)])[0]["liver"][1] == 0
+    assert fit_lines([case(x, 1 - x) for x in np.linspace(0, 1, 200)])[0]["liver"][1] == 0
 
 
 def test_the_temperature_of_overconfident_logits_is_found() -> None:
@@ -65,7 +65,7 @@ def test_training_ends_with_it(lits_bundle: Bundle, lits_prepared: Prepared) -> 
 def test_an_ensemble_pools_its_folds(lits_bundle: Bundle) -> None:
     one = learned(lits_bundle)
     other = one.model_copy(update={"temperature": one.temperature * 4, "threshold": 9.0})
-    merged = merged_quality([one, other])
+    merged = merge_qualities([one, other])
     assert merged.temperature == pytest.approx(2 * one.temperature)
     assert merged.threshold == 9
     assert merged.validated == one.validated + other.validated

@@ -18,16 +18,16 @@ from torch import Tensor
 from caseunet.bundle.card import model_card
 from caseunet.bundle.info import BundleInfo, Quality, Score, TrainingData
 from caseunet.errors import UserError
-from caseunet.files import as_model, content_hash, write_json, write_text, written_whole
+from caseunet.files import as_model, content_hash, replace_when_whole, write_json, write_text
 from caseunet.types import LabelMap, Preprocessing
 
 DESCRIPTION, WEIGHTS, CARD, PREVIEW = "model.json", "model.safetensors", "README.md", "preview.png"
 FILES = (DESCRIPTION, WEIGHTS, CARD, PREVIEW)
 
-MOST_DESCRIPTION = 32 * 1024**2
+MAX_DESCRIPTION = 32 * 1024**2
 """Bytes of a model.json that are read; those of hundreds of cases have less than one million."""
 
-MOST_SHRUNK = 100
+MAX_EXPANSION = 100
 """How many times smaller weights may be in a zip; trained ones shrink by a tenth."""
 
 THEN = (1980, 1, 1, 0, 0, 0)
@@ -116,11 +116,11 @@ def save_bundle(folder: Path, weights: dict[str, Tensor], preview: Path | None =
     preprocessing: Preprocessing = info["preprocessing"]
     label_map: LabelMap = info["label_map"]
     folder.mkdir(parents=True, exist_ok=True)
-    with written_whole(folder / WEIGHTS) as temporary:
+    with replace_when_whole(folder / WEIGHTS) as temporary:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, temporary)
         temporary.chmod(folder.stat().st_mode & 0o666)  # safetensors lets nobody else read it
     if preview is not None:
-        with written_whole(folder / PREVIEW) as temporary:
+        with replace_when_whole(folder / PREVIEW) as temporary:
             shutil.copyfile(preview, temporary)
     description = BundleInfo(
         input=f"float32 (B, {preprocessing.in_channels}, H, W), H and W at least 32, preprocessed as below",
@@ -152,7 +152,7 @@ def write_zip(bundle: Bundle, out: Path) -> None:
     """
     if not bundle.folder.is_dir():
         raise UserError(f"{bundle.folder}: is a zip already; copy it.")
-    with written_whole(out) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+    with replace_when_whole(out) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name in FILES:
             if (bundle.folder / name).is_file():
                 entry = zipfile.ZipInfo(f"{out.stem}/{name}", THEN)
@@ -173,11 +173,11 @@ def load_bundle(path: str | Path) -> Bundle:
             the file.
     """
     folder = Path(path)
-    with _opened(folder) as files:
+    with _open_bundle(folder) as files:
         if files.size(DESCRIPTION) is None:
             raise UserError(f"{folder}: holds no {DESCRIPTION}; expected a bundle, as training writes them.")
         try:
-            content = json.loads(files.read(DESCRIPTION, MOST_DESCRIPTION))
+            content = json.loads(files.read(DESCRIPTION, MAX_DESCRIPTION))
         except (ValueError, RecursionError) as error:
             raise UserError(f"{folder / DESCRIPTION}: cannot be read as a bundle: {error}.") from error
         info = as_model(content, BundleInfo, folder / DESCRIPTION, "a bundle")
@@ -216,7 +216,7 @@ class _Files(Protocol):
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[_Files]:
+def _open_bundle(path: Path) -> Iterator[_Files]:
     if path.is_dir():
         yield _InFolder(path)
         return
@@ -263,7 +263,7 @@ class _InZip:
             return _at_most(stream.read(most + 1), most, self.path / name)
 
     def tensors(self, size: int) -> tuple[str, dict[str, Tensor]]:
-        if size > MOST_SHRUNK * self.entries[WEIGHTS].compress_size:
+        if size > MAX_EXPANSION * self.entries[WEIGHTS].compress_size:
             raise UserError(f"{self.path / WEIGHTS}: claims {size:,} bytes in far fewer; no weights shrink so.")
         content = self.read(WEIGHTS, size)
         return hashlib.blake2b(content, digest_size=16).hexdigest(), load(content)

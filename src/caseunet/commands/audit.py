@@ -20,10 +20,10 @@ from caseunet.datasets.proposals import write_plan
 from caseunet.datasets.reading import check_repairs
 from caseunet.datasets.repair import CaseRepair, read_plan
 from caseunet.datasets.repair_plan import ProposedPlan, propose_plan
-from caseunet.datasets.splits import GIVEN, SplitCase, make_split, told_parts
+from caseunet.datasets.splits import GIVEN, SplitCase, describe_parts, make_split
 from caseunet.errors import UserError
 from caseunet.files import check_output_folder, output_folder, write_json, write_text
-from caseunet.progress import Display, counted
+from caseunet.progress import Display, count_text
 from caseunet.reporting.audit_page import Shown, audit_page
 from caseunet.types import BY_BLOCKS, PlaneRule, Split
 from caseunet.workers import LostWorkerError, run_all
@@ -120,8 +120,8 @@ def examine(raw: Path, config: PrepareConfig, display: Display) -> Examination:
     layout, dataset = open_source(raw, config)
     groups = len({case.group for case in dataset.cases})
     display.say(
-        f"  {raw}: layout {layout.name}, {counted(len(dataset.cases), 'case')} "
-        f"({len(dataset.labelled):,} with masks) of {counted(groups, dataset.group_name)}"
+        f"  {raw}: layout {layout.name}, {count_text(len(dataset.cases), 'case')} "
+        f"({len(dataset.labelled):,} with masks) of {count_text(groups, dataset.group_name)}"
     )
     plane, told_of_plane = choose_plane(config.plane, layout, dataset, config.workers)
     layout = cut_layout(layout, plane)
@@ -151,10 +151,10 @@ def examine(raw: Path, config: PrepareConfig, display: Display) -> Examination:
         placed = {case for fold in split.folds for case in (*fold.train, *fold.val)}
         forgotten = [case for case in cases if case not in placed and cases[case].part != "test"]
         if forgotten:
-            text = f"{counted(len(forgotten), 'case')} in no part of it, {forgotten[0]} among them"
+            text = f"{count_text(len(forgotten), 'case')} in no part of it, {forgotten[0]} among them"
             told = Finding(level="warning", kind="split", text=text, advice="They are prepared, but never used.")
             dataset = replace(dataset, findings=(*dataset.findings, told))
-    dataset = replace(dataset, findings=(*dataset.findings, *told_parts(cases, split, dataset.group_name)))
+    dataset = replace(dataset, findings=(*dataset.findings, *describe_parts(cases, split, dataset.group_name)))
     named = config.split not in ("auto", "group", "slice-blocks") or (
         split is not None and split.by == GIVEN
     )  # only such a split is known to stay as it is

@@ -18,9 +18,9 @@ from caseunet.data.store import Prepared, RawSource
 from caseunet.errors import UserError
 from caseunet.evaluation.rows import read_cases
 from caseunet.evaluation.summary import EvaluationSummary
-from caseunet.files import Location, output_folder, read_json, read_model, unfinished_folder, write_json
-from caseunet.models import create_model, planned_arguments
-from caseunet.progress import Display, counted
+from caseunet.files import Location, output_folder, read_json, read_model, resume_folder, write_json
+from caseunet.models import create_model, plan_arguments
+from caseunet.progress import Display, count_text
 from caseunet.reporting.study_page import write_study
 from caseunet.studies.design import Cell, Design
 from caseunet.studies.summary import ModelCost, StudySummary, compare_models, score_models
@@ -146,7 +146,7 @@ def _check_plan(folder: Path, plan: Mapping[str, Any]) -> None:
 @contextmanager
 def _folder(out: Path, prepared: Location, overwrite: bool, resume: bool) -> Iterator[Path]:
     if resume and out.exists():
-        with unfinished_folder(out, KIND) as folder:
+        with resume_folder(out, KIND) as folder:
             yield folder
     else:
         with output_folder(out, KIND, [prepared], overwrite) as folder:
@@ -170,7 +170,7 @@ def _measure_all(
     for v in design.variants:
         preprocessing = plan_preprocessing(prepared.info, prepared.intensities(cases), v.config.data, size)
         channels = preprocessing.in_channels
-        arguments = planned_arguments(v.config.model.name, v.config.model.arguments, size)
+        arguments = plan_arguments(v.config.model.name, v.config.model.arguments, size)
         build = partial(create_model, v.config.model.name, channels, classes, **arguments)
         builds[v.name] = build, channels, count(build, size, channels)
     with display.stage("measuring the networks", len(builds), "network") as stage:
@@ -241,11 +241,11 @@ def _cost(name: str, measured: Mapping[str, float], cells: Sequence[Cell]) -> Mo
 
 def _settings(config: Config, prepared: Prepared, report: EvaluationSummary) -> tuple[tuple[str, str], ...]:
     return (
-        ("data", f"{counted(len(prepared.cases), 'case')}, split by {prepared.split.by}"),
+        ("data", f"{count_text(len(prepared.cases), 'case')}, split by {prepared.split.by}"),
         ("licence of the data", prepared.info.licence or "not stated"),
         ("batch", str(config.data.batch_size)),
         ("augmentation", config.augment.strength),
-        ("weights that count", f"{config.training.keep} of {counted(config.training.validations, 'validation')}"),
+        ("weights that count", f"{config.training.keep} of {count_text(config.training.validations, 'validation')}"),
         ("scored", f"{report.scope}, protocol {report.protocol}"),
         ("caseunet", version("caseunet")),
     )

@@ -24,10 +24,10 @@ from caseunet.commands.predict import predict
 from caseunet.config import Config, load_config
 from caseunet.data.store import Prepared
 from caseunet.errors import UserError
-from caseunet.files import MARKER, Location, location, mark_output, output_folder, unfinished_folder
+from caseunet.files import MARKER, Location, location, mark_output, output_folder, resume_folder
 from caseunet.progress import Display
 from caseunet.training.devices import ranks_from_outside
-from caseunet.validation.calibration import merged_quality
+from caseunet.validation.calibration import merge_qualities
 from caseunet.validation.scores import validate_ensemble
 
 KIND = "a cross-validation"
@@ -101,7 +101,7 @@ def _folder(out: Path, prepared_folder: Location | None, overwrite: bool, resume
         return
     if not (out / MARKER).exists() and all(path.name.startswith("fold-") for path in out.iterdir()):
         mark_output(out, KIND)
-    with unfinished_folder(out, KIND) as folder:
+    with resume_folder(out, KIND) as folder:
         yield folder
 
 
@@ -164,7 +164,7 @@ def _save_ensemble(folder: Path, bundles: list[Bundle]) -> None:
         ),
         members=members,
         recipe=first.recipe,
-        quality=merged_quality([info.quality for info in infos if info.quality is not None])
+        quality=merge_qualities([info.quality for info in infos if info.quality is not None])
         if all(info.quality is not None for info in infos)
         else None,
         code_version=version("caseunet"),

@@ -16,7 +16,7 @@ from caseunet.evaluation.evaluator import Pair, Scored, scope_text, score
 from caseunet.evaluation.ground_truth import (
     References,
     cut_references,
-    named_by,
+    name_references,
     open_references,
     pairs_of,
     warn_of_structures,
@@ -30,8 +30,8 @@ from caseunet.evaluation.rows import BACKGROUND, MISSING, SCORED, UNUSABLE
 from caseunet.evaluation.shared_classes import SharedClasses, share_classes
 from caseunet.evaluation.summary import EvaluationSummary, Remark, ScoredModel, Source
 from caseunet.files import check_output_folder, output_folder
-from caseunet.prediction.unpacking import in_archive, unpacked_all
-from caseunet.progress import Display, counted
+from caseunet.prediction.unpacking import in_archive, unpack_all
+from caseunet.progress import Display, count_text
 from caseunet.reporting.cases_to_show import choose_cases, draw_cases
 from caseunet.reporting.report import write_report
 from caseunet.types import BY_BLOCKS, LabelMap, Ranges, Split, name_key
@@ -107,13 +107,13 @@ def evaluate(
         raise UserError(f"{run}: is no training run (metrics.csv is missing).")
     check_folders(folders)
     factory = None if protocol is None else PROTOCOLS.get(protocol)  # an unknown name is told before the masks are read
-    with unpacked_all((references, *folders)) as (opened, *opened_folders):
+    with unpack_all((references, *folders)) as (opened, *opened_folders):
         truth = open_references(opened, config, labels)
         candidates = [
             open_candidate(folder, name, truth.dataset, labels, config.workers)
             for folder, name in zip(opened_folders, model_names(folders), strict=True)
         ]
-        truth, remark = named_by(truth, candidates)
+        truth, remark = name_references(truth, candidates)
         truth = cut_references(with_grids(truth, candidates), candidates, config)
         shared = share_classes(
             truth.label_map,
@@ -154,11 +154,11 @@ def evaluate(
             ranked=chosen.ranked,
             chief=tuple(chosen.chief),
             models=tuple(
-                _scored_model(candidate, folder, scored, parts, fold, shared)
+                _summarize_model(candidate, folder, scored, parts, fold, shared)
                 for candidate, folder in zip(candidates, folders, strict=True)
             ),
             numbers=tuple(number for rows in of_model.values() for number in chosen.conclude(rows, structures)),
-            comparison=_compared(cases, chosen) if compared else (),
+            comparison=_compare(cases, chosen) if compared else (),
             source=_source(
                 *(truth, references, candidates, config, labels),
                 ranges if parts and parts.by == BY_BLOCKS else None,
@@ -238,12 +238,12 @@ def _check_usable(candidates: list[Candidate], scored: list[Scored]) -> None:
             predicted = None if candidate.info is None else candidate.info.fold
             fold = f" It holds the predictions of fold {predicted}." if not unusable and predicted is not None else ""
             raise UserError(
-                f"{candidate.folder}: none of the {counted(len(own), 'case')} can be scored. The first, "
+                f"{candidate.folder}: none of the {count_text(len(own), 'case')} can be scored. The first, "
                 f"{first.pair.case}: {first.text}{fold}"
             )
 
 
-def _scored_model(
+def _summarize_model(
     candidate: Candidate, folder: Path, scored: list[Scored], split: Split | None, fold: int, shared: SharedClasses
 ) -> ScoredModel:
     own = [item for item in scored if item.pair.model == candidate.name]
@@ -277,13 +277,13 @@ def _caution(candidate: Candidate, scored: set[str], split: Split | None, fold: 
         cautions.append(split.caution)
     elif seen:
         cautions.append(
-            f"The model was trained on {len(seen)} of the {counted(len(scored), 'scored case')}, {seen[0]} among them. "
-            "The scores do not show how well it does on new images."
+            f"The model was trained on {len(seen)} of the {count_text(len(scored), 'scored case')}, {seen[0]} among "
+            "them. The scores do not show how well it does on new images."
         )
     alike = [] if predicted is None else [c for c in predicted.cases if c.looks_like and c.id in scored]
     if alike:
         cautions.append(
-            f"{counted(len(alike), 'scored case')} may be known from training: {alike[0].id} {alike[0].seen}. The "
+            f"{count_text(len(alike), 'scored case')} may be known from training: {alike[0].id} {alike[0].seen}. The "
             "scores may flatter."
         )
     if predicted is not None and predicted.out_of_fold:
@@ -296,7 +296,7 @@ def _caution(candidate: Candidate, scored: set[str], split: Split | None, fold: 
     return " ".join(cautions)
 
 
-def _compared(cases: pd.DataFrame, protocol: Protocol) -> tuple[Difference, ...]:
+def _compare(cases: pd.DataFrame, protocol: Protocol) -> tuple[Difference, ...]:
     better = {name: protocol.columns[name].better for name in protocol.compared}
     return compare(cases, {name: "higher" if b == "higher" else "lower" for name, b in better.items()})
 
@@ -358,6 +358,7 @@ def _left_out(cases: pd.DataFrame) -> str:
         return ""
     having = of_one[of_one["ignored_pixels"] > 0]["case"]
     return (
-        f"Left out, because nobody judged them: {counted(ignored, 'pixel')} of {counted(len(having), 'reference')} "
-        f"({100 * ignored / (ignored + judged):.2g} % of all pixels), {having.iloc[0]} among them."
+        f"Left out, because nobody judged them: {count_text(ignored, 'pixel')} of "
+        f"{count_text(len(having), 'reference')} ({100 * ignored / (ignored + judged):.2g} % of all pixels), "
+        f"{having.iloc[0]} among them."
     )

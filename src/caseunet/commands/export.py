@@ -20,7 +20,7 @@ from caseunet.export.text import readme
 from caseunet.files import Location, check_output_folder, output_folder, write_json, write_text
 from caseunet.imaging import portable
 from caseunet.prediction.exports import DESCRIPTION, FILES, ExportInfo, Parity, runner
-from caseunet.progress import Display, counted
+from caseunet.progress import Display, count_text
 from caseunet.types import Ranges
 
 KIND = "an export"
@@ -30,7 +30,7 @@ SLICES = 16
 CALIBRATION_SLICES = 64
 """By which ranges of activations are found for int8."""
 
-LEAST_DICE = 0.999
+MIN_DICE = 0.999
 """Of the masks of a float32 export with PyTorch's, below which something is wrong."""
 
 
@@ -111,10 +111,10 @@ def export(
             processor=platform.processor() or platform.machine(),
         )
         worst = min((d for d in info.parity.dice.values() if d is not None), default=1.0)
-        if precision == "32" and worst < LEAST_DICE:
+        if precision == "32" and worst < MIN_DICE:
             raise UserError(
                 f"The export's masks have a Dice of {worst:.4f} with PyTorch's on {info.parity.on}; expected at least "
-                f"{LEAST_DICE}. It is of no use; {FILES[format]} is kept for whoever looks for the reason."
+                f"{MIN_DICE}. It is of no use; {FILES[format]} is kept for whoever looks for the reason."
             )
         write_json(folder / "model.json", loaded.info.model_dump(mode="json"))
         write_json(folder / DESCRIPTION, info.model_dump(mode="json"))
@@ -139,7 +139,7 @@ def samples(bundle: Bundle, whole: Whole, data: Location | None, number: int, of
         low, high = p.clip or (0.0, 255.0)
         size = (max(p.least[0], whole.smallest), max(p.least[1], whole.smallest))
         noise = rng.uniform(low, high, (number, whole.in_channels, *size)).astype(np.float32)
-        return Samples([fitted(x, whole, p.least) for x in noise], "noise, for no --data were given")
+        return Samples([pad_slice(x, whole, p.least) for x in noise], "noise, for no --data were given")
     prepared = Prepared(data)
     if (prepared.info.modality, prepared.info.channels) != (p.modality, p.channels):
         raise UserError(
@@ -147,18 +147,18 @@ def samples(bundle: Bundle, whole: Whole, data: Location | None, number: int, of
             f"{p.modality} of {p.channels}."
         )
     fold = prepared.fold(bundle.info.training_data.fold or 0, p.neighbours)
-    chosen = spread(prepared, fold.train if of_training else fold.val, number)
+    chosen = spread_evenly(prepared, fold.train if of_training else fold.val, number)
     pixels: list[np.ndarray] = []
     for case, slices in chosen.items():
         x = gather_slices(prepared.image(case), slices, p.neighbours).astype(np.float32)
         if p.per_case:
             x = portable.standardize(x, prepared.standard(case), p.clip)
-        pixels += [fitted(one, whole, p.least) for one in x]
+        pixels += [pad_slice(one, whole, p.least) for one in x]
     part = "training" if of_training else "validation"
-    return Samples(pixels, f"slices of {counted(len(chosen), f'{part} case')} of {Path(str(data)).name}")
+    return Samples(pixels, f"slices of {count_text(len(chosen), f'{part} case')} of {Path(str(data)).name}")
 
 
-def spread(prepared: Prepared, cases: dict[str, Ranges], number: int) -> dict[str, list[int]]:
+def spread_evenly(prepared: Prepared, cases: dict[str, Ranges], number: int) -> dict[str, list[int]]:
     """So many slices at most of a part of a fold, as :func:`samples` chooses them, of each case in their order."""
     with_structure: list[tuple[str, int]] = []
     without: list[tuple[str, int]] = []
@@ -175,7 +175,7 @@ def spread(prepared: Prepared, cases: dict[str, Ranges], number: int) -> dict[st
     return {case: sorted(slices) for case, slices in sorted(chosen.items())}
 
 
-def fitted(x: np.ndarray, whole: Whole, least: tuple[int, int]) -> np.ndarray:
+def pad_slice(x: np.ndarray, whole: Whole, least: tuple[int, int]) -> np.ndarray:
     """A slice (C, H, W) with its edges repeated until the graph takes it."""
     return portable.pad(x[None], least, {"multiple": whole.multiple, "smallest": whole.smallest})[0][0]
 

@@ -13,16 +13,16 @@ from caseunet.data.loader import CT_WINDOW
 from caseunet.datasets.coding import coding_of
 from caseunet.errors import UserError
 from caseunet.files import check_output_folder, content_hash, output_folder
-from caseunet.io.keras import StoredArray, stored_arrays
+from caseunet.io.keras import StoredArray, open_arrays
 from caseunet.models import create_model
 from caseunet.models.author_names import match
-from caseunet.models.author_weights import convert, listed, misfits, plan
+from caseunet.models.author_weights import convert, list_lines, misfits, plan
 from caseunet.models.case_unet import CaseUNet
-from caseunet.progress import Display, counted
+from caseunet.progress import Display, count_text
 from caseunet.types import LabelMap, Modality, Preprocessing
 
 KIND = "an imported bundle"
-MOST_CLASSES = 255
+MAX_CLASSES = 255
 PAPER_SIZE = (512, 512)
 """Height and width at which the paper's networks see their images, as in recipe "paper"."""
 EIGHT_BITS = (0.0, 255.0)
@@ -58,7 +58,7 @@ def import_author(
     """
     display = display or Display()
     check_output_folder(out, KIND, [file], overwrite)
-    with stored_arrays(file) as stored:
+    with open_arrays(file) as stored:
         architecture, weights, is_by_order = _network(file, stored)
     label_map = _label_map(labels, architecture.num_classes)
     preprocessing = _preprocessing(modality, architecture.in_channels, window, size)
@@ -127,7 +127,7 @@ def _network(file: Path, stored: list[StoredArray]) -> tuple[Architecture, dict[
         how = "; its layers have other names, so they were taken in order" if is_by_order else ""
         raise UserError(
             f"{file}: does not hold the author's network. By most of its arrays it would be {_version(arguments)}, "
-            f"{in_channels} input channels, {num_classes} classes{how}.{listed(wrong)}"
+            f"{in_channels} input channels, {num_classes} classes{how}.{list_lines(wrong)}"
         )
     try:
         weights = convert(model, arrays)
@@ -137,7 +137,7 @@ def _network(file: Path, stored: list[StoredArray]) -> tuple[Architecture, dict[
     return architecture, weights, is_by_order
 
 
-def described(bundle: Bundle) -> str:
+def describe(bundle: Bundle) -> str:
     """An imported network in words."""
     architecture = bundle.info.architecture
     parameters = sum(tensor.numel() for tensor in bundle.weights.values())
@@ -155,12 +155,12 @@ def _label_map(labels: tuple[str, ...], classes: int) -> LabelMap:
     Raises:
         UserError: they are not as many as the network's, or occur twice.
     """
-    if classes > MOST_CLASSES:
-        raise UserError(f"The network has {classes:,} classes; expected at most {MOST_CLASSES}.")
+    if classes > MAX_CLASSES:
+        raise UserError(f"The network has {classes:,} classes; expected at most {MAX_CLASSES}.")
     names = labels or tuple(f"class {n}" for n in range(1, classes))
     if len(names) != classes - 1:
         raise UserError(
-            f"--labels gives {counted(len(names), 'name')}: {', '.join(names)}. The network has {classes} classes: "
+            f"--labels gives {count_text(len(names), 'name')}: {', '.join(names)}. The network has {classes} classes: "
             f"expected {classes - 1}, without the background."
         )
     try:

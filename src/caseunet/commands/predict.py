@@ -13,7 +13,7 @@ from caseunet.bundle import load_bundle
 from caseunet.config import PredictionOutputs, PredictionSettings
 from caseunet.data.folds import fold_of, read_split
 from caseunet.errors import UserError
-from caseunet.files import PARTIAL, is_output, output_folder, unfinished_folder, write_json, write_text
+from caseunet.files import PARTIAL, is_output, output_folder, resume_folder, write_json, write_text
 from caseunet.prediction.case import Work, predict_case
 from caseunet.prediction.image_kind import MaskGivenError
 from caseunet.prediction.inputs import Input, channels_of, find_inputs
@@ -29,7 +29,7 @@ from caseunet.prediction.store import (
     PredictionsInfo,
     earlier_cases,
 )
-from caseunet.progress import Display, counted
+from caseunet.progress import Display, count_text
 from caseunet.quality.judgement import list_limits
 from caseunet.reporting.preview_page import PreviewCase, write_preview
 
@@ -125,7 +125,7 @@ def predict(
             journal = Journal(folder, made, kept)
             done, failed, left_out = _predict_all(work, cases, kept, journal, budget, display)
             if not done:
-                several = f"None of {counted(len(cases), 'image')} could be segmented: " if len(cases) > 1 else ""
+                several = f"None of {count_text(len(cases), 'image')} could be segmented: " if len(cases) > 1 else ""
                 raise UserError(several + (*failed, *left_out)[0].error)
             result = PredictionsInfo(
                 **{name: getattr(made, name) for name in Made.model_fields},
@@ -189,7 +189,7 @@ def _of_fold(cases: list[Input], bundle: Path, split: Path, fold: int | None) ->
 @contextmanager
 def _folder(out: Path, inputs: Sequence[Path], overwrite: bool, resume: bool) -> Iterator[Path]:
     """The folder of the predictions: empty, or to go on with as it is."""
-    opened = unfinished_folder(out, KIND) if resume and is_output(out, KIND) else None
+    opened = resume_folder(out, KIND) if resume and is_output(out, KIND) else None
     with opened or output_folder(out, KIND, inputs, overwrite) as folder:
         for path in folder.rglob(PARTIAL + "*"):  # what a killed run was about to write
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -257,13 +257,13 @@ def _predict_all(
                 if len(cases) > 1:
                     display.say(f"  {error}", "red")
     if skipped:
-        display.say(f"  {counted(skipped, 'image')} had been segmented before")
+        display.say(f"  {count_text(skipped, 'image')} had been segmented before")
     seen = [case.id for case in done if case.in_training]
     if seen:
         display.say(f"  the model was trained on {len(seen)} of these images, {seen[0]} among them", "yellow")
     alike = [case for case in done if case.looks_like]
     if alike:
-        text = f"{counted(len(alike), 'image')} may be known from training: {alike[0].id} {alike[0].seen}"
+        text = f"{count_text(len(alike), 'image')} may be known from training: {alike[0].id} {alike[0].seen}"
         display.say(f"  {text}", "yellow")
     return done, failed, left_out
 

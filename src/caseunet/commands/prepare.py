@@ -15,26 +15,26 @@ import numpy as np
 
 from caseunet.commands.audit import Examination, examine
 from caseunet.config import PrepareConfig, load_config
-from caseunet.data.grid import box_in_mm, place, plan_grid, prepared_size
-from caseunet.data.intensities import measure_intensities, pooled
+from caseunet.data.grid import box_in_mm, compute_size, place, plan_grid
+from caseunet.data.intensities import measure_intensities, pool_statistics
 from caseunet.data.store import DESCRIPTION, KIND, CaseRow, DatasetInfo, Prepared, RawSource
 from caseunet.data.transforms import case_standard, resize_image, resize_labels
 from caseunet.data.writing import PreparedWriter, Workplace
 from caseunet.datasets import Finding, Layout, SourceCase, SourceDataset
 from caseunet.datasets.case_statistics import CaseFacts, ImageFacts
 from caseunet.datasets.meanings import alone
-from caseunet.datasets.reading import known_coding, read_labels, read_repaired_image
+from caseunet.datasets.reading import read_labels, read_repaired_image, require_coding
 from caseunet.datasets.splits import SplitCase, make_split
 from caseunet.errors import UserError
 from caseunet.files import Location, check_output_folder, content_hash, location, write_text
 from caseunet.io.likeness import identify
 from caseunet.prediction.image_kind import measure_values
 from caseunet.prediction.training_images import describe_training_image
-from caseunet.progress import Display, counted
+from caseunet.progress import Display, count_text
 from caseunet.types import Grid, Split
 from caseunet.workers import LostWorkerError, run_all
 
-MOST_NOTES = 5
+MAX_NOTES = 5
 
 ARRAY_BYTES = 32 * 1024**2
 """Small cases of one shape share an array up to this size; it is also what one process holds at a time."""
@@ -95,7 +95,7 @@ def prepare(
     check_output_folder(out, KIND, [raw, *([config.plan] if config.plan is not None else [])], overwrite)
     found = examine(raw, config, display)
     notes = _accept(found, config, display)
-    dataset, label_map = found.dataset, known_coding(found.dataset).label_map
+    dataset, label_map = found.dataset, require_coding(found.dataset).label_map
     images = {facts.id: facts.image for facts in found.facts if facts.image is not None}
     planned = _plan(dataset, images, config).model_copy(update={"plane": found.plane})
     grid, why_whole = settle_crop(planned, dataset, found.facts)
@@ -108,9 +108,9 @@ def prepare(
         jobs = _jobs(dataset, images, grid, writer.workplace)
         rows, failures = _prepare_all(found.layout, jobs, _workers(out, config), display)
         if failures:
-            raise _failed(failures, len(rows), writer.workplace)
+            raise _failure_error(failures, len(rows), writer.workplace)
         class_pixels = np.sum([np.reshape(row.slice_class_pixels, (-1, len(label_map))).sum(0) for row in rows], axis=0)
-        intensities = pooled([row.intensities for row in rows])
+        intensities = pool_statistics([row.intensities for row in rows])
         info = DatasetInfo(
             source_format=found.layout.name,
             modality=dataset.modality,
@@ -172,10 +172,10 @@ def _accept(found: Examination, config: PrepareConfig, display: Display) -> tupl
             "then prepare with --plan plan.yaml"
         )
     notes = [_in_words(finding, found.dataset) for finding in found.findings]
-    for note in notes[:MOST_NOTES]:
+    for note in notes[:MAX_NOTES]:
         display.say(f"  {shorten(note, 200)}", "yellow")
-    if len(notes) > MOST_NOTES:
-        display.say(f"  and {len(notes) - MOST_NOTES} more remarks, all in {DESCRIPTION}", "yellow")
+    if len(notes) > MAX_NOTES:
+        display.say(f"  and {len(notes) - MAX_NOTES} more remarks, all in {DESCRIPTION}", "yellow")
     return tuple(notes)
 
 
@@ -228,7 +228,7 @@ def _classes_cut_off(case: CaseFacts, dataset: SourceDataset) -> list[str]:
     """Names of the classes of which something lies out of the body's box or at its edge."""
     if case.mask is None:
         return []
-    coding, repair = known_coding(dataset), dataset.repairs.get(case.id)
+    coding, repair = require_coding(dataset), dataset.repairs.get(case.id)
     meaning = {**coding.codes, **(repair.map if repair else {})}
     unknown = 1 if repair is not None and repair.snap else 0  # which it becomes is not known yet
     ids = {meaning.get(code, unknown) for code in case.mask.outside}
@@ -246,7 +246,7 @@ def _say_needs(
     needed = 0
     for case in dataset.labelled:
         facts = images[case.id]
-        height, width = prepared_size(facts.shape[2], facts.shape[3], facts.spacing, grid)
+        height, width = compute_size(facts.shape[2], facts.shape[3], facts.spacing, grid)
         needed += facts.shape[0] * height * width * (facts.shape[1] * np.dtype(facts.stored).itemsize + 1)
         if (height, width) != facts.shape[2:]:
             needed += facts.shape[0] * facts.shape[2] * facts.shape[3]  # the labels at their own size
@@ -281,7 +281,7 @@ def _jobs(dataset: SourceDataset, images: dict[str, ImageFacts], grid: Grid, wor
     for case in dataset.labelled:
         facts = images[case.id]
         S, C, H, W = facts.shape
-        height, width = prepared_size(H, W, facts.spacing, grid)
+        height, width = compute_size(H, W, facts.spacing, grid)
         kind = case.id if grid.crop_air else (facts.stored, C, height, width, H, W)  # a cropped size is not known yet
         nbytes = S * C * height * width * np.dtype(facts.stored).itemsize
         if kind != last or size + nbytes > ARRAY_BYTES:
@@ -324,12 +324,12 @@ def _prepare_all(
     return [row for part in rows for row in part], failures
 
 
-def _failed(failures: Sequence[Failure], done: int, workplace: Workplace) -> UserError:
+def _failure_error(failures: Sequence[Failure], done: int, workplace: Workplace) -> UserError:
     """Write down what failed, and say it."""
     write_text(workplace.log, "\n".join(f"{failure.case}: {failure.text}\n{failure.trace}" for failure in failures))
     return UserError(
-        f"{counted(len(failures), 'case')} failed, {failures[0].case} among them: {failures[0].text}\n"
-        f"The tracebacks are in {workplace.log}. {counted(done, 'case')} are done and kept: mend the cause and give "
+        f"{count_text(len(failures), 'case')} failed, {failures[0].case} among them: {failures[0].text}\n"
+        f"The tracebacks are in {workplace.log}. {count_text(done, 'case')} are done and kept: mend the cause and give "
         "the same command again, which goes on from there; or leave a case out with a plan (cases: {ID: {drop: true}})."
     )
 
@@ -369,8 +369,8 @@ def _prepare_array(layout: Layout, job: Job) -> list[CaseRow] | list[Failure]:
             references += [] if whole is None else [whole]
     if failures:
         return failures
-    at_source = _joined(references) if references else None
-    job.workplace.add(job.array, key, rows, _joined(images), _joined(labels), at_source)
+    at_source = _concatenate(references) if references else None
+    job.workplace.add(job.array, key, rows, _concatenate(images), _concatenate(labels), at_source)
     return rows
 
 
@@ -386,7 +386,7 @@ def _key(job: Job, hashes: Sequence[tuple[str, str]]) -> str:
     parts = {
         "code": version("caseunet"),
         "grid": job.grid.model_dump(mode="json"),
-        "coding": known_coding(dataset).model_dump(mode="json"),
+        "coding": require_coding(dataset).model_dump(mode="json"),
         "modality": dataset.modality,
         "cases": [
             [case.id, case.group, *of_case, _files(case, dataset)]
@@ -401,7 +401,7 @@ def _files(case: SourceCase, dataset: SourceDataset) -> list[str]:
     return [dataset.relative(path) for path in (*case.image, *case.label)]
 
 
-def _joined(parts: list[np.ndarray]) -> np.ndarray:
+def _concatenate(parts: list[np.ndarray]) -> np.ndarray:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
@@ -434,7 +434,7 @@ def read_case(
     height, width = labels.shape[1:]
     at_source = placement.cut(labels)
     labels = resize_labels(at_source, placement.size)
-    classes = len(known_coding(dataset).label_map)
+    classes = len(require_coding(dataset).label_map)
     row = CaseRow(
         id=case.id,
         group=case.group,

@@ -12,7 +12,7 @@ from caseunet.data.sampling import Sample
 from caseunet.data.store import Prepared
 from caseunet.data.transforms import normalize
 from caseunet.errors import UserError
-from caseunet.files import Location, written_whole
+from caseunet.files import Location, replace_when_whole
 from caseunet.reporting.figures import Cell, contact_sheet, display_range, to_png
 from caseunet.types import Preprocessing, Ranges
 
@@ -71,7 +71,7 @@ def show(
         f"augmentation {config.augment.strength} · left as loaded, right as augmented"
     )
     figure = contact_sheet(_cells(batch, preprocessing), columns, prepared.info.label_map.labels, title)
-    with written_whole(out) as temporary:
+    with replace_when_whole(out) as temporary:
         temporary.write_bytes(to_png(figure, dpi=130))
     return len(samples)
 
@@ -80,13 +80,13 @@ def _choose(prepared: Prepared, train: dict[str, Ranges], cases: int, slices: in
     """Slices of cases, both evenly spread; each with a class to look at."""
     samples = []
     names = list(train)
-    for n in _spread(len(names), cases):
+    for n in _spread_evenly(len(names), cases):
         case = names[n]
         counts = prepared.slice_class_pixels(case)
         mine = np.array([s for start, stop in train[case] for s in range(start, stop)])
         holding = mine[counts[mine, 1:].any(axis=1)]
         shown = holding if len(holding) else mine
-        for k in _spread(len(shown), slices):
+        for k in _spread_evenly(len(shown), slices):
             s = int(shown[k])
             present = np.flatnonzero(counts[s, 1:]) + 1
             focus = int(present[counts[s, present].argmin()]) if len(present) else None
@@ -94,7 +94,7 @@ def _choose(prepared: Prepared, train: dict[str, Ranges], cases: int, slices: in
     return samples
 
 
-def _spread(available: int, wanted: int) -> list[int]:
+def _spread_evenly(available: int, wanted: int) -> list[int]:
     """Up to ``wanted`` of the numbers below ``available``, the middles of as many equal parts."""
     n = min(available, wanted)
     return [int((k + 0.5) * available / n) for k in range(n)]

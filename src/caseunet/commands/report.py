@@ -8,16 +8,16 @@ import pandas as pd
 
 from caseunet.config import PrepareConfig
 from caseunet.errors import UserError
-from caseunet.evaluation.ground_truth import cut_references, named_by, open_references, pairs_of, with_grids
+from caseunet.evaluation.ground_truth import cut_references, name_references, open_references, pairs_of, with_grids
 from caseunet.evaluation.prediction_sets import open_candidate
 from caseunet.evaluation.rows import read_cases
 from caseunet.evaluation.shared_classes import share_classes
 from caseunet.evaluation.summary import EvaluationSummary
 from caseunet.files import read_model
-from caseunet.prediction.unpacking import unpacked_all
+from caseunet.prediction.unpacking import unpack_all
 from caseunet.progress import Display
 from caseunet.reporting.case_study import check_figure, draw_case_study, save_figure
-from caseunet.reporting.cases_to_show import choose_cases, named_cases, study_rows
+from caseunet.reporting.cases_to_show import choose_cases, find_named_cases, study_rows
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,9 @@ def case_study(
     report = read_report(folder)
     summary, source = report.summary, report.summary.source
     chosen = (
-        named_cases(report.cases, names, summary.ranked) if names else choose_cases(report.cases, summary.ranked, 1)
+        find_named_cases(report.cases, names, summary.ranked)
+        if names
+        else choose_cases(report.cases, summary.ranked, 1)
     )
     if not chosen:
         raise UserError(f"{folder}: no case of it has a score.")
@@ -83,14 +85,14 @@ def case_study(
         plane=source.plane,
     )
     folders = [Path(model.folder) for model in summary.models]
-    with unpacked_all((Path(source.references), *folders)) as (opened, *opened_folders):
+    with unpack_all((Path(source.references), *folders)) as (opened, *opened_folders):
         labels = None if source.labels is None else Path(source.labels)
         truth = open_references(opened, config, labels)
         candidates = [
             open_candidate(opened_folder, model.name, truth.dataset, labels, config.workers)
             for opened_folder, model in zip(opened_folders, summary.models, strict=True)
         ]
-        truth = with_grids(named_by(truth, candidates)[0], candidates)
+        truth = with_grids(name_references(truth, candidates)[0], candidates)
         truth = cut_references(truth, candidates, config)
         codings = {c.name: None if c.coding is None else c.coding.label_map for c in candidates}
         shared = share_classes(truth.label_map, codings, source.references)

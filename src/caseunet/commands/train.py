@@ -41,14 +41,14 @@ from caseunet.files import (
     location,
     output_folder,
     read_json,
-    unfinished_folder,
+    replace_when_whole,
+    resume_folder,
     write_json,
-    written_whole,
 )
 from caseunet.losses import create_loss, inverse_frequency_weights
-from caseunet.models import create_model, planned_arguments
+from caseunet.models import create_model, plan_arguments
 from caseunet.prediction.training_images import MAX_PICTURED, learn_alikeness, limit_sketches
-from caseunet.progress import Display, counted
+from caseunet.progress import Display, count_text
 from caseunet.reporting.figures import (
     Outcome,
     display_range,
@@ -137,7 +137,7 @@ def train(
         resume = False
         overwrite = overwrite or (is_output(out, KIND) and not (out / "bundle").exists())
     if resume:
-        config = _resumed_config(out, config, extend)
+        config = _resume_config(out, config, extend)
     config = config or load_config()
     arguments = (prepared_folder, out, config, overwrite, resume, extend)
     if config.training.devices > 1 and ranks_from_outside()[1] == 1:
@@ -194,7 +194,7 @@ def _train(
         name=config.model.name,
         in_channels=preprocessing.in_channels,
         num_classes=len(label_map),
-        arguments=planned_arguments(config.model.name, config.model.arguments, patch_size),
+        arguments=plan_arguments(config.model.name, config.model.arguments, patch_size),
     )
     model = create_model(architecture.name, architecture.in_channels, len(label_map), **architecture.arguments)
     if start is not None:
@@ -242,7 +242,7 @@ def _introduce(
     """Say what is about to be trained on what, and what of it cannot be learnt."""
     display.say(
         f"  {architecture.name}: {parameters:,} parameters, {architecture.in_channels} input channels, "
-        f"{architecture.num_classes} classes; {counted(len(fold.train), 'case')} to train on, {len(fold.val)} to "
+        f"{architecture.num_classes} classes; {count_text(len(fold.train), 'case')} to train on, {len(fold.val)} to "
         "validate on"
     )
     if prepared.split.caution:
@@ -252,7 +252,7 @@ def _introduce(
         display.say(f"  in no training case of this fold, so not to be learnt: {', '.join(absent)}", "yellow")
 
 
-def _resumed_config(out: Path, config: Config | None, extend: bool) -> Config:
+def _resume_config(out: Path, config: Config | None, extend: bool) -> Config:
     """The configuration with which a run goes on.
 
     Raises:
@@ -323,7 +323,7 @@ def _run_folder(
         yield out.resolve()
         return
     made_with = environment(fabric, prepared, preprocessing)
-    opened = unfinished_folder(out, KIND) if resume else output_folder(out, KIND, [prepared.folder], overwrite)
+    opened = resume_folder(out, KIND) if resume else output_folder(out, KIND, [prepared.folder], overwrite)
     with opened as run:
         try:
             with FileLock(run / ".lock", timeout=0):
@@ -415,7 +415,7 @@ class _Drawing:
 
     def _write(self, name: str, figure: Figure) -> np.ndarray:
         pixels = to_pixels(figure)
-        with written_whole(self._run / "figures" / f"{name}.png") as picture:
+        with replace_when_whole(self._run / "figures" / f"{name}.png") as picture:
             Image.fromarray(pixels).save(picture)
         return pixels
 
@@ -451,15 +451,15 @@ def _save(
             licence=info.licence,
             image_hashes=tuple(sorted(prepared.cases.loc[list(fold.train), "image_hash"])),
             channel_names=info.channel_names,
-            **_known_images(prepared, sorted(fold.train), config.training.likeness),
+            **_describe_images(prepared, sorted(fold.train), config.training.likeness),
         ),
         validation=Score(
             protocol=PROTOCOL,
             step=trained.step,
             selected=config.training.keep,
             selected_by=config.training.best_by,
-            mean=_defined(score.mean),
-            structures={name: _defined(value) for name, value in score.dice.items()},
+            mean=_without_nan(score.mean),
+            structures={name: _without_nan(value) for name, value in score.dice.items()},
         ),
         recipe=Recipe(
             name=config.recipe,
@@ -480,7 +480,7 @@ MAX_MEASURED = 500
 """Training images whose values a bundle keeps."""
 
 
-def _known_images(prepared: Prepared, cases: list[str], likeness: bool) -> dict[str, Any]:
+def _describe_images(prepared: Prepared, cases: list[str], likeness: bool) -> dict[str, Any]:
     """``images``, ``alike_from`` and ``stored`` of :class:`TrainingData`; nothing of what earlier versions prepared."""
     if "pixels_hash" not in prepared.cases:
         return {}
@@ -503,6 +503,6 @@ def _known_images(prepared: Prepared, cases: list[str], likeness: bool) -> dict[
     }
 
 
-def _defined(value: float) -> float | None:
+def _without_nan(value: float) -> float | None:
     """JSON has no NaN."""
     return None if value != value else value

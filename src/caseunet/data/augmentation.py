@@ -187,13 +187,13 @@ def augment(image: Tensor, labels: Tensor, drawn: Sequence[Augmentation], rgb: b
     # Half precision would round the places where pixels are read to several pixels, and not alike for image and mask.
     precision = torch.promote_types(image.dtype, torch.float32)
     for n, d in enumerate(drawn):
-        x, mask = _flipped(image[n].to(precision), d), _flipped(labels[n], d)
+        x, mask = _flip(image[n].to(precision), d), _flip(labels[n], d)
         if d.resamples:
-            x, mask = _resampled(x, mask, d)
+            x, mask = _resample(x, mask, d)
         if d.low_resolution != 1:
             x = _at_low_resolution(x, d.low_resolution)
         if d.blur:
-            x = _blurred(x, d.blur)
+            x = _blur(x, d.blur)
         if d.gamma != 1:
             low, high = x.min(), x.max()
             span = (high - low).clamp(min=torch.finfo(x.dtype).tiny)
@@ -203,7 +203,7 @@ def augment(image: Tensor, labels: Tensor, drawn: Sequence[Augmentation], rgb: b
         if d.brightness:
             x = x + d.brightness * x.std(correction=0)  # without correction also of a single pixel
         if rgb and (d.hue or d.saturation != 1):
-            x = _recolored(x, d.hue, d.saturation)
+            x = _recolor(x, d.hue, d.saturation)
         if d.noise:
             generator = torch.Generator().manual_seed(d.noise_seed)  # of the CPU's, which is the same on any device
             normal = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
@@ -212,12 +212,12 @@ def augment(image: Tensor, labels: Tensor, drawn: Sequence[Augmentation], rgb: b
     return images, masks
 
 
-def _flipped(pixels: Tensor, d: Augmentation) -> Tensor:
+def _flip(pixels: Tensor, d: Augmentation) -> Tensor:
     axes = [axis for axis, flips in ((-2, d.flip_rows), (-1, d.flip_columns)) if flips]
     return pixels.flip(axes) if axes else pixels
 
 
-def _resampled(image: Tensor, mask: Tensor, d: Augmentation) -> tuple[Tensor, Tensor]:
+def _resample(image: Tensor, mask: Tensor, d: Augmentation) -> tuple[Tensor, Tensor]:
     """Image (C, H, W) and mask (H, W) read from the same places."""
     grid = _grid(d, image.shape[-2:], image.device)[None]
     moved = F.grid_sample(image[None], grid.to(image.dtype), padding_mode="reflection", align_corners=False)[0]
@@ -259,7 +259,7 @@ def _at_low_resolution(image: Tensor, factor: float) -> Tensor:
     return F.interpolate(shrunk, size, mode="bilinear")[0]
 
 
-def _blurred(image: Tensor, sigma: float) -> Tensor:
+def _blur(image: Tensor, sigma: float) -> Tensor:
     """Gaussian, first along the columns, then along the rows; edges are mirrored."""
     radius = max(1, int(np.ceil(3 * sigma)))
     at = torch.arange(-radius, radius + 1, dtype=image.dtype, device=image.device)
@@ -267,17 +267,17 @@ def _blurred(image: Tensor, sigma: float) -> Tensor:
     kernel = kernel / kernel.sum()
     H, W = image.shape[-2:]
     x = image[:, None]  # channels are samples of one channel: the kernel is one for all
-    x = F.conv2d(x[..., _mirrored(H, radius, x.device), :], kernel[None, None, :, None])
-    return F.conv2d(x[..., _mirrored(W, radius, x.device)], kernel[None, None, None])[:, 0]
+    x = F.conv2d(x[..., _mirror(H, radius, x.device), :], kernel[None, None, :, None])
+    return F.conv2d(x[..., _mirror(W, radius, x.device)], kernel[None, None, None])[:, 0]
 
 
-def _mirrored(length: int, margin: int, device: torch.device) -> Tensor:
+def _mirror(length: int, margin: int, device: torch.device) -> Tensor:
     """Positions −margin … length + margin − 1 with what is beyond the edges mirrored, as often as it takes."""
     at = torch.arange(-margin, length + margin, device=device) % (2 * length)
     return torch.minimum(at, 2 * length - 1 - at)
 
 
-def _recolored(image: Tensor, hue: float, saturation: float) -> Tensor:
+def _recolor(image: Tensor, hue: float, saturation: float) -> Tensor:
     """Colours turned about the axis of greys, and stretched from it; greys stay."""
     grey = np.full((3, 3), 1 / 3)
     axis = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)

@@ -2,7 +2,7 @@
 
 from caseunet.errors import UserError
 from caseunet.files import Location, read_model
-from caseunet.progress import counted
+from caseunet.progress import count_text
 from caseunet.types import Fold, Split
 
 
@@ -22,5 +22,5 @@ def fold_of(split: Split, number: int, origin: Location) -> Fold:
         UserError: there are fewer folds; ``origin`` says where.
     """
     if not 0 <= number < len(split.folds):
-        raise UserError(f"{origin}: there is no fold {number}; it has {counted(len(split.folds), 'fold')}, from 0.")
+        raise UserError(f"{origin}: there is no fold {number}; it has {count_text(len(split.folds), 'fold')}, from 0.")
     return split.folds[number]

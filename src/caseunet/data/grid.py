@@ -7,10 +7,10 @@ import numpy as np
 
 from caseunet.config import PrepareConfig
 from caseunet.errors import UserError
-from caseunet.imaging.portable import LEAST_BOX, Box, find_body_box
+from caseunet.imaging.portable import MIN_BOX, Box, find_body_box
 from caseunet.types import Grid, Modality
 
-MOST_PIXELS = 1536 * 1024
+MAX_PREPARED_PIXELS = 1536 * 1024
 """Pixels that the median slice has at most after planning; photographs of many megapixels are shrunk to it."""
 
 SAME_SPACING = 0.01
@@ -52,7 +52,7 @@ def place(pixels: np.ndarray, spacing: tuple[float, float, float] | None, grid: 
     """
     box, remark = _crop(pixels, spacing, grid) if grid.crop_air else (None, "")
     box = box or (0, 0, *pixels.shape[-2:])
-    return Placement(box, prepared_size(box[2] - box[0], box[3] - box[1], spacing, grid), remark)
+    return Placement(box, compute_size(box[2] - box[0], box[3] - box[1], spacing, grid), remark)
 
 
 def _crop(pixels: np.ndarray, spacing: tuple[float, float, float] | None, grid: Grid) -> tuple[Box | None, str]:
@@ -63,7 +63,7 @@ def _crop(pixels: np.ndarray, spacing: tuple[float, float, float] | None, grid: 
     if spacing is None or grid.least_box is None:
         return box, ""
     found = box_in_mm(box, spacing)
-    if all(own >= LEAST_BOX * least for own, least in zip(found, grid.least_box, strict=True)):
+    if all(own >= MIN_BOX * least for own, least in zip(found, grid.least_box, strict=True)):
         return box, ""
     own, least = (" × ".join(f"{length:.0f}" for length in lengths) for lengths in (found, grid.least_box))
     return None, f"the body found in it has {own} mm, in training at least {least} mm, so nothing is cut off"
@@ -113,10 +113,10 @@ def plan_grid(
 
 def _shrink(sizes: np.ndarray) -> float:
     """Factor by which the slices (N, 2) become so small that the median has :data:`MOST_PIXELS`; 1 if it has less."""
-    return min(1.0, float(np.sqrt(MOST_PIXELS / np.median(sizes[:, 0] * sizes[:, 1]))))
+    return min(1.0, float(np.sqrt(MAX_PREPARED_PIXELS / np.median(sizes[:, 0] * sizes[:, 1]))))
 
 
-def prepared_size(height: int, width: int, spacing: tuple[float, float, float] | None, grid: Grid) -> tuple[int, int]:
+def compute_size(height: int, width: int, spacing: tuple[float, float, float] | None, grid: Grid) -> tuple[int, int]:
     """Height and width that so many rows and columns get."""
     if grid.size is not None:
         return grid.size

@@ -10,7 +10,7 @@ from caseunet.types import IGNORE, Stored
 QUANTILES = (0, 0.5, 1, 2, 5, 10, 25, 50, 75, 90, 95, 98, 99, 99.5, 100)
 """Per cent; the distribution between them is taken to be even."""
 
-MOST_SAMPLED = 1_000_000
+MAX_SAMPLED = 1_000_000
 """Pixels of a case from which its quantiles are taken, about."""
 
 
@@ -66,7 +66,7 @@ def measure_intensities(image: np.ndarray, labels: np.ndarray) -> CaseIntensitie
     pixels = sum(int(np.count_nonzero(_foreground(plane))) for plane in labels)
     everywhere = pixels == 0
     pixels = pixels or labels.size
-    step = -(-pixels // MOST_SAMPLED)
+    step = -(-pixels // MAX_SAMPLED)
     mean, variance, quantiles = [], [], []
     for c in range(image.shape[1]):
         slices = [image[s, c].ravel() if everywhere else image[s, c][_foreground(labels[s])] for s in range(len(image))]
@@ -81,7 +81,7 @@ def _foreground(labels: np.ndarray) -> np.ndarray:
     return (labels > 0) & (labels != IGNORE)
 
 
-def pooled(cases: Sequence[CaseIntensities]) -> Intensities:
+def pool_statistics(cases: Sequence[CaseIntensities]) -> Intensities:
     """Of all pixels of several cases together: mean and standard deviation exactly, percentiles closely."""
     pixels = np.array([case.pixels for case in cases], float)
     weights = pixels / pixels.sum()

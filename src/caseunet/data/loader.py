@@ -36,7 +36,7 @@ PATCH_STEP = 32
 """Of the height and width of a patch that is not configured. What networks pad to reach a multiple is in no loss:
 a network that always pads in training learns nothing of an image's last rows and columns, and finds things there."""
 
-LARGEST_PATCH = 512
+MAX_PATCH = 512
 """Height and width of a patch that is not configured, at most."""
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -201,7 +201,7 @@ def batches(
         item = np.dtype(prepared.info.dtype).itemsize * prepared.info.channels * (2 * config.neighbours + 1) + 1
         _check_workers(prepared, config.workers, AHEAD * config.workers * pixels * item)
     loader = DataLoader(dataset, batch_size=None, sampler=_Steps(range(start, 2**62)), **options)
-    return _checked(iter(loader), config.workers)
+    return _check_config(iter(loader), config.workers)
 
 
 def _check_workers(prepared: Prepared, workers: int, needed: int) -> None:
@@ -216,7 +216,7 @@ def _check_workers(prepared: Prepared, workers: int, needed: int) -> None:
         )
 
 
-def _checked(loaded: Iterator[Batch | Failure], workers: int) -> Iterator[Batch]:
+def _check_config(loaded: Iterator[Batch | Failure], workers: int) -> Iterator[Batch]:
     while True:
         try:
             batch = next(loaded)
@@ -246,7 +246,7 @@ def plan_patch_size(prepared: Prepared, config: DataConfig, cases: Iterable[str]
     if config.patch_size is not None:
         return config.patch_size
     lengths = zip(*(prepared.size(case) for case in cases), strict=True)
-    height, width = (min(LARGEST_PATCH, -(-int(np.median(v)) // PATCH_STEP) * PATCH_STEP) for v in lengths)
+    height, width = (min(MAX_PATCH, -(-int(np.median(v)) // PATCH_STEP) * PATCH_STEP) for v in lengths)
     return height, width
 
 

@@ -23,9 +23,9 @@ from pydantic import Field, model_validator
 
 from caseunet.data.folds import fold_of, read_split
 from caseunet.data.grid import Placement
-from caseunet.data.intensities import CaseIntensities, Intensities, pooled
+from caseunet.data.intensities import CaseIntensities, Intensities, pool_statistics
 from caseunet.errors import UserError, did_you_mean
-from caseunet.files import Location, reached, read_json, read_model
+from caseunet.files import Location, read_json, read_model, remote_errors
 from caseunet.types import BY_BLOCKS, Fold, Grid, LabelMap, Modality, Stored
 
 KIND = "a prepared data set"
@@ -145,7 +145,7 @@ class CaseRow:
     stored_values: tuple[float, ...] = ()
 
 
-def unfinished(folder: Location) -> Location:
+def unfinished_path(folder: Location) -> Location:
     """Where a PREPARED is until all is there."""
     return folder.with_name(f"{folder.name}.unfinished")
 
@@ -172,8 +172,8 @@ class Prepared:
     def __init__(self, folder: Location) -> None:
         self.folder = folder
         self._arrays: dict[tuple[str, str], zarr.Array] = {}
-        with reached(folder):
-            is_there, is_begun = (folder / DESCRIPTION).is_file(), unfinished(folder).is_dir()
+        with remote_errors(folder):
+            is_there, is_begun = (folder / DESCRIPTION).is_file(), unfinished_path(folder).is_dir()
         if not is_there and is_begun:
             raise UserError(f"{folder}: is not finished. Give the same caseunet prepare again: it goes on.")
         if not is_there:
@@ -187,10 +187,10 @@ class Prepared:
                 self.cases = pd.read_parquet(stream).set_index("id")
             self._groups = {kind: open_group(folder / f"{kind}.zarr", "r") for kind in KINDS}
         except (OSError, KeyError, ValueError) as error:
-            raise self._damaged(str(error)) from error
+            raise self._damage_error(str(error)) from error
         missing = [column for column in COLUMNS if column not in self.cases]
         if missing or not self.cases.index.is_unique:
-            raise self._damaged(f"cases.parquet lacks {missing}" if missing else "cases.parquet has a case twice")
+            raise self._damage_error(f"cases.parquet lacks {missing}" if missing else "cases.parquet has a case twice")
 
     def fold(self, number: int, neighbours: int = 0) -> Fold:
         """One fold, checked: its cases and slices exist, and nothing is in training and validation.
@@ -274,14 +274,14 @@ class Prepared:
         flat = np.asarray(self.cases.at[case, "slice_class_pixels"])
         shape = (int(self.cases.at[case, "slices"]), len(self.info.label_map))
         if flat.size != shape[0] * shape[1]:
-            raise self._damaged(f"the pixel counts of case {case} are not {shape[0]} slices × {shape[1]} classes")
+            raise self._damage_error(f"the pixel counts of case {case} are not {shape[0]} slices × {shape[1]} classes")
         return flat.reshape(shape)
 
     def standard(self, case: str) -> np.ndarray:
         """Mean and standard deviation over all pixels of a case, (2, C), float32."""
         flat = np.asarray(self.cases.at[case, "standard"], np.float32)
         if flat.size != 2 * self.info.channels:
-            raise self._damaged(f"the standard of case {case} is not that of {self.info.channels} channels")
+            raise self._damage_error(f"the standard of case {case} is not that of {self.info.channels} channels")
         return flat.reshape(2, -1)
 
     def intensities(self, cases: Iterable[str]) -> Intensities:
@@ -289,8 +289,8 @@ class Prepared:
         try:
             rows = [CaseIntensities.from_flat(self.cases.at[case, "intensities"], self.info.channels) for case in cases]
         except ValueError as error:
-            raise self._damaged(f"intensities in cases.parquet: {error}") from error
-        return pooled(rows)
+            raise self._damage_error(f"intensities in cases.parquet: {error}") from error
+        return pool_statistics(rows)
 
     def _read(self, kind: str, case: str, slices: range | None = None) -> np.ndarray:
         """Some slices of a case, or all."""
@@ -301,7 +301,7 @@ class Prepared:
             first = int(self.cases.at[case, "first"])
             return np.asarray(self._arrays[kind, case][first + slices.start : first + slices.stop])
         except (OSError, KeyError, ValueError, RuntimeError) as error:
-            raise self._damaged(f"{kind} of case {case}: {error}") from error
+            raise self._damage_error(f"{kind} of case {case}: {error}") from error
 
     def _open(self, kind: str, case: str) -> zarr.Array:
         """The array of a case, after a look at its shape and whether its pixels are there: absent ones read as 0."""
@@ -311,10 +311,12 @@ class Prepared:
         size = self.placement(case).box_size if kind == "references" else self.size(case)
         stored, expected = (array.shape[0], *array.shape[-2:]), (int(self.cases.at[case, "slices"]), *size)
         if stored[1:] != expected[1:] or stored[0] < int(self.cases.at[case, "first"]) + expected[0]:
-            raise self._damaged(f"{kind} of case {case} have shape {stored}, not {expected} (slices, rows, columns)")
+            raise self._damage_error(
+                f"{kind} of case {case} have shape {stored}, not {expected} (slices, rows, columns)"
+            )
         if array.nchunks_initialized < array.nchunks:  # counted by files: absent ones would read as 0
-            raise self._damaged(f"{kind} of case {case} are missing")
+            raise self._damage_error(f"{kind} of case {case} are missing")
         return array
 
-    def _damaged(self, what: str) -> UserError:
+    def _damage_error(self, what: str) -> UserError:
         return UserError(f"{self.folder}: the prepared data set is damaged: {what}. Prepare the data again.")

@@ -166,10 +166,12 @@ def crop_or_pad(pixels: np.ndarray, size: tuple[int, int], corner: tuple[int, in
 
 def labels_from_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """Class ids (B, *size), uint8: logits (B, C, H, W) are interpolated to the source's size before the maximum."""
-    return torch.cat([part.argmax(1).to(torch.uint8) for part in raised_in_slabs(logits, size)], dim=1)
+    return torch.cat([part.argmax(1).to(torch.uint8) for part in upsample_in_slabs(logits, size)], dim=1)
 
 
-def raised_in_slabs(maps: Tensor, size: tuple[int, int], first: int = 0, height: int | None = None) -> Iterator[Tensor]:
+def upsample_in_slabs(
+    maps: Tensor, size: tuple[int, int], first: int = 0, height: int | None = None
+) -> Iterator[Tensor]:
     """Maps (B, C, h, w) interpolated to ``size``, some rows after another (B, C, rows, W): all would be large.
 
     Bilinear between centres of pixels, as ``torch.nn.functional.interpolate`` does.
@@ -186,7 +188,7 @@ def raised_in_slabs(maps: Tensor, size: tuple[int, int], first: int = 0, height:
     maps = maps.float()
     (left, right, beside), (upper, lower, below) = _between(w, W, maps.device), _between(height, H, maps.device)
     step = max(1, VALUES_AT_ONCE // (maps.shape[0] * maps.shape[1] * W))
-    rows = raised_rows(range(first, first + h), height, H)
+    rows = rows_to_upsample(range(first, first + h), height, H)
     for start in range(rows.start, rows.stop, step):
         part = slice(start, min(start + step, rows.stop))
         share = below[part, None]
@@ -194,7 +196,7 @@ def raised_in_slabs(maps: Tensor, size: tuple[int, int], first: int = 0, height:
         yield tall[..., left] * (1 - beside) + tall[..., right] * beside
 
 
-def raised_rows(rows: range, height: int, wanted: int) -> range:
+def rows_to_upsample(rows: range, height: int, wanted: int) -> range:
     """Which of ``wanted`` rows lie between two of these rows of ``height``, when they are interpolated."""
     upper, lower, _ = _between(height, wanted, torch.device("cpu"))
     inside = torch.nonzero((upper >= rows.start) & (lower < rows.stop))

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from upath import UPath
 from zarr.codecs import BloscCodec, Crc32cCodec
 
-from caseunet.data.store import DESCRIPTION, KIND, KINDS, CaseRow, DatasetInfo, open_group, unfinished
+from caseunet.data.store import DESCRIPTION, KIND, KINDS, CaseRow, DatasetInfo, open_group, unfinished_path
 from caseunet.errors import UserError
 from caseunet.files import Location, check_output_folder, mark_output, read_json, write_json
 from caseunet.types import Split
@@ -118,7 +118,7 @@ class PreparedWriter:
     def __init__(self, folder: Location, replace: bool = False) -> None:
         self.folder = folder.resolve() if isinstance(folder, Path) else folder
         self._replace = replace
-        self.workplace = Workplace(unfinished(self.folder))
+        self.workplace = Workplace(unfinished_path(self.folder))
         self._lock = None  # behind a URL nothing tells whether another process is at work
         if isinstance(self.folder, Path):
             self._lock = FileLock(self.folder.with_name(f".{self.folder.name}.lock"))

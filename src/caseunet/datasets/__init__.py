@@ -9,7 +9,7 @@ from caseunet.datasets.dicom import DICOM
 from caseunet.datasets.endovis2017 import ENDOVIS2017
 from caseunet.datasets.endovis2018 import ENDOVIS2018
 from caseunet.datasets.endovis2018_types import ENDOVIS2018_TYPES
-from caseunet.datasets.folder import FOLDER, discover, found_files
+from caseunet.datasets.folder import FOLDER, describe_files, discover
 from caseunet.datasets.layout import Finding, Layout, SourceCase, SourceDataset, files_below
 from caseunet.datasets.lits import LITS
 from caseunet.datasets.msd import MSD
@@ -69,7 +69,7 @@ def open_source(root: Path, config: PrepareConfig) -> tuple[Layout, SourceDatase
     if config.group is not None:
         dataset = replace(
             dataset,
-            cases=tuple(_regrouped(case, config.group) for case in dataset.cases),
+            cases=tuple(_regroup(case, config.group) for case in dataset.cases),
             findings=tuple(finding for finding in dataset.findings if finding.kind != "groups"),
         )
     unused = [name for name in SPLIT_FILES if (root / name).is_file()] if config.split == "auto" else []
@@ -82,7 +82,7 @@ def open_source(root: Path, config: PrepareConfig) -> tuple[Layout, SourceDatase
     return layout, dataset
 
 
-def _regrouped(case: SourceCase, pattern: str) -> SourceCase:
+def _regroup(case: SourceCase, pattern: str) -> SourceCase:
     match = re.search(pattern, case.id)
     if match is None or not match[0]:
         raise UserError(f'prepare.group: the pattern "{pattern}" finds nothing in the case name "{case.id}".')
@@ -113,7 +113,7 @@ def find_layout(root: Path, name: str = "auto") -> Layout:
         return fitting[0]
     expected = "\n".join(f"  {candidate}: {SOURCES.get(candidate).looks_like}" for candidate in SOURCES)
     raise UserError(
-        f"{root}: none of the known layouts was found. {found_files(root)}\nIf images and masks are among them, say "
+        f"{root}: none of the known layouts was found. {describe_files(root)}\nIf images and masks are among them, say "
         "which: --prepare.images FOLDER_OR_PATTERN --prepare.masks FOLDER_OR_PATTERN. Else one of these is expected:\n"
         f"{expected}"
     )

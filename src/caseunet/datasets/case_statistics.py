@@ -122,7 +122,7 @@ def measure(layout: Layout, case: SourceCase, dataset: SourceDataset) -> CaseFac
         findings.append(_unreadable(error, case, dataset, is_mask=False, darkest=darkest))
     try:
         if case.label:
-            geometry = _known_geometry(layout, case) if geometry is None else geometry
+            geometry = _read_geometry_or_none(layout, case) if geometry is None else geometry
             if geometry is not None:
                 found = layout.read_mask(case, dataset, geometry)
                 mask = _mask_facts(found, geometry, dataset, case)
@@ -181,7 +181,7 @@ def count_codes(
     return tuple(counts), (len(order) - len(kept), pixels.total() - sum(count.pixels for count in counts))
 
 
-def _known_geometry(layout: Layout, case: SourceCase) -> Geometry | None:
+def _read_geometry_or_none(layout: Layout, case: SourceCase) -> Geometry | None:
     """Of an image whose pixels cannot be read; None if its header cannot be read either."""
     try:
         return layout.read_geometry(case)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from caseunet.datasets.layout import natural
-from caseunet.datasets.names import is_case_folder, mask_key, normal, shared_affixes
+from caseunet.datasets.names import find_affixes, is_case_folder, mask_key, normal
 from caseunet.io import images
 
 SEPARATORS = "-_. /"
@@ -52,7 +52,7 @@ def find_channels(pictures: Sequence[Item], masks: Sequence[Item]) -> tuple[str,
         volumes = [item for item in inside if images.is_volume(item.paths[0])]
         inside = volumes or inside  # not a preview beside them
         here = keys.get(normal(f"{folder}/")) if is_case_folder(folder) else None
-        before = len(shared_affixes([item.name for item in inside])[0]) if len(inside) > 1 else 0
+        before = len(find_affixes([item.name for item in inside])[0]) if len(inside) > 1 else 0
         for item in inside:
             key = normal(item.key)
             cut = next((n for n in range(len(key) - 1, 0, -1) if key[n] in SEPARATORS and key[:n] in keys), None)
@@ -106,7 +106,7 @@ def _channel(item: Item, channels: Sequence[str]) -> tuple[str, int | None]:
     return "", None
 
 
-def joined(key: str, files: Mapping[int, Item]) -> Item:
+def group_channels(key: str, files: Mapping[int, Item]) -> Item:
     """The channels of an image as one."""
     folder, _, name = key.rpartition("/")
     return Item(tuple(files[n].paths[0] for n in sorted(files)), folder, name, files[min(files)].place)

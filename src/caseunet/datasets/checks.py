@@ -21,19 +21,19 @@ from caseunet.datasets.coding import (
     find_coding,
     palette_conflict,
     translate,
-    unpacked,
+    unpack_color,
 )
 from caseunet.datasets.layout import LEVELS, Finding, Level, SourceCase, SourceDataset
 from caseunet.datasets.near_duplicates import copies, near_copies
-from caseunet.datasets.reading import known_codes
+from caseunet.datasets.reading import describe_codes
 from caseunet.datasets.repair import CaseRepair, code_text
-from caseunet.progress import counted
+from caseunet.progress import count_text
 from caseunet.types import IGNORE, LabelCoding, Split
 
-SMALLEST = 32
+MIN_SIZE = 32
 """Pixels each way that the networks need."""
 
-FEWEST = 8
+MIN_CASES = 8
 """Cases from which what is usual can be told."""
 
 PALETTES = "Name the classes' colours in the labels of a plan (colored: true), or save the masks as grey ids."
@@ -55,7 +55,7 @@ def settle_coding(dataset: SourceDataset, facts: Sequence[CaseFacts]) -> SourceD
     if dataset.coding is not None or not masks:
         return dataset
     coding = find_coding(_values(mask) for mask in masks)
-    return replace(dataset, coding=coding, findings=(*dataset.findings, _found_coding(coding, masks)))
+    return replace(dataset, coding=coding, findings=(*dataset.findings, _judge_coding(coding, masks)))
 
 
 def judge(dataset: SourceDataset, facts: Sequence[CaseFacts], split: Split | None = None) -> tuple[Finding, ...]:
@@ -80,8 +80,8 @@ def judge(dataset: SourceDataset, facts: Sequence[CaseFacts], split: Split | Non
         *_orientations(facts),
     ]
     findings += _classes(facts, dataset)
-    findings += _unjudged(facts, by_id, dataset)
-    findings += _copied(facts, by_id, dataset, split)
+    findings += _find_unjudged(facts, by_id, dataset)
+    findings += _find_copies(facts, by_id, dataset, split)
     findings += _sides(dataset)
     if dataset.format == "folder":
         findings += _groups_of_one_number(dataset)
@@ -117,7 +117,7 @@ def _values(mask: MaskFacts) -> MaskValues:
     return MaskValues(mask.colored, mask.counts, mask.palette, mask.names)
 
 
-def _found_coding(coding: LabelCoding | None, masks: Sequence[MaskFacts]) -> Finding:
+def _judge_coding(coding: LabelCoding | None, masks: Sequence[MaskFacts]) -> Finding:
     if coding is None:
         values = sorted({count.code for mask in masks for count in mask.counts[:3]})[:5]
         return Finding(
@@ -168,7 +168,7 @@ def _about(
 def _missing_masks(dataset: SourceDataset) -> Iterable[Finding]:
     tests = [case for case in dataset.cases if not case.label and case.test]
     if not dataset.labelled:
-        text = f"{counted(len(dataset.cases), 'image')}, but no masks; nothing to train on"
+        text = f"{count_text(len(dataset.cases), 'image')}, but no masks; nothing to train on"
         yield Finding(level="error", kind="no-masks", text=text, advice="Add the masks.")
     else:
         for case in dataset.cases:
@@ -176,11 +176,13 @@ def _missing_masks(dataset: SourceDataset) -> Iterable[Finding]:
                 text = "has no mask, so it is left out"
                 yield _about(case, dataset, "warning", "missing-mask", text, "Add its mask if there should be one.")
     if tests:
-        text = f"{counted(len(tests), 'image')} of the test set, without masks: {tests[0].id} to {tests[-1].id}"
+        text = f"{count_text(len(tests), 'image')} of the test set, without masks: {tests[0].id} to {tests[-1].id}"
         yield Finding(level="note", kind="test-set", text=text)
 
 
-def _unjudged(facts: Sequence[CaseFacts], by_id: Mapping[str, SourceCase], dataset: SourceDataset) -> Iterable[Finding]:
+def _find_unjudged(
+    facts: Sequence[CaseFacts], by_id: Mapping[str, SourceCase], dataset: SourceDataset
+) -> Iterable[Finding]:
     """How many pixels nobody judged; and masks where their value may stand for a class that all the others hold."""
     coding = dataset.coding
     if coding is None:
@@ -195,8 +197,8 @@ def _unjudged(facts: Sequence[CaseFacts], by_id: Mapping[str, SourceCase], datas
         return
     pixels = sum(count.pixels for counts in having.values() for count in counts)
     text = (
-        f"{counted(pixels, 'pixel')} of {counted(len(having), 'mask')}, {next(iter(having))} among them, that nobody "
-        "judged are left out of training and scores"
+        f"{count_text(pixels, 'pixel')} of {count_text(len(having), 'mask')}, {next(iter(having))} among them, that "
+        "nobody judged are left out of training and scores"
     )
     yield Finding(level="note", kind="unjudged", text=text)
     held = {case.id: class_pixels(case.mask, coding) for case in facts if case.mask is not None}
@@ -211,7 +213,7 @@ def _unjudged(facts: Sequence[CaseFacts], by_id: Mapping[str, SourceCase], datas
             continue
         names, value = [coding.label_map.names[i] for i in absent], code_text(code, coding.colored)
         text = (
-            f"{counted(counts[0].pixels, 'pixel')} of {value} are taken for pixels that nobody judged, and "
+            f"{count_text(counts[0].pixels, 'pixel')} of {value} are taken for pixels that nobody judged, and "
             f"{' and '.join(names)}, which every mask without {value} holds, "
             f"{'is' if len(names) == 1 else 'are'} missing here"
         )
@@ -291,7 +293,7 @@ def _unknown(
     pixels = sum(count.pixels for count in unknown) + mask.rest[1]
     others = len(unknown) - 1 + mask.rest[0]
     worst = unknown[0]
-    known = known_codes(coding)
+    known = describe_codes(coding)
     where = "slice {}, row {}, column {}".format(*worst.at)
     name = "colours" if coding.colored else "values"
     more = f" and {others:,} other {name}" if others else ""
@@ -325,7 +327,7 @@ def _distance(code: int, coding: LabelCoding) -> tuple[float, int]:
     """To the nearest class, and which it is; grey values as colours, so that both are on one scale."""
 
     def color(value: int) -> np.ndarray:
-        return np.array(unpacked(value if coding.colored else min(max(value, 0), 255) * 0x010101), float)
+        return np.array(unpack_color(value if coding.colored else min(max(value, 0), 255) * 0x010101), float)
 
     own = color(code)
     return min((float(np.linalg.norm(own - color(known))), i) for known, i in classes_of(coding).items())
@@ -345,9 +347,9 @@ def _of_image(facts: CaseFacts, case: SourceCase, dataset: SourceDataset) -> Ite
         yield about("warning", "empty-image", text, "Get the file again.", repairs=[CaseRepair(drop=True)])
     elif image.constant_slices:
         yield about("note", "constant-slices", f"in {image.constant_slices} of {S} slices all pixels are equal")
-    if min(H, W) < SMALLEST:
+    if min(H, W) < MIN_SIZE:
         yield about(
-            "note", "small", f"its slices have {H}×{W} pixels and are padded to the {SMALLEST} that networks need"
+            "note", "small", f"its slices have {H}×{W} pixels and are padded to the {MIN_SIZE} that networks need"
         )
     if dataset.modality == "ct" and lowest >= 0 and highest > 0:
         text = f"its values run from {lowest:g} to {highest:g}, so they are no Hounsfield units"
@@ -394,7 +396,7 @@ def _unusual(facts: Sequence[CaseFacts], by_id: dict[str, SourceCase], dataset: 
                 text = f"its voxels are {own_text} mm (slices, rows, columns); usual are {usual_text}"
                 advice = "Look whether the header is right."
                 yield _about(by_id[case.id], dataset, "warning", "spacing", text, advice)
-    if len(images) < FEWEST:
+    if len(images) < MIN_CASES:
         return
     told: set[str] = set()
     for place, name in ((2, "median"), (3, "99.5th percentile")):
@@ -442,7 +444,7 @@ def _classes(facts: Sequence[CaseFacts], dataset: SourceDataset) -> Iterable[Fin
             yield Finding(level="warning", kind="rare-class", text=text, advice=advice)
 
 
-def _copied(
+def _find_copies(
     facts: Sequence[CaseFacts], by_id: dict[str, SourceCase], dataset: SourceDataset, split: Split | None
 ) -> Iterable[Finding]:
     """Images that are there twice, and near copies that a split may part."""
@@ -471,14 +473,16 @@ def _copied(
                 yield about("warning", "copy", text, advice, other=other.id)
 
     across = "the split parts them" if split else f"it is of another {dataset.group_name}"
-    for pair in near_copies(facts, _parted(facts, split)):
+    for pair in near_copies(facts, _pairs_across_split(facts, split)):
         turned = f" {pair.turned}" if pair.turned else ""
         text = f"looks like {file(pair.first)}{turned} (correlation {pair.correlation:.4f}), and {across}"
         advice = "If they show the same, give them the same group."
         yield _about(by_id[pair.second.id], dataset, "warning", "near-copy", text, advice, other=pair.first.id)
 
 
-def _parted(facts: Sequence[CaseFacts], split: Split | None) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+def _pairs_across_split(
+    facts: Sequence[CaseFacts], split: Split | None
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """For rows of indices, which of their pairs a split may part: those of two groups, or those that ``split`` does."""
     if split is None:
         _, group = np.unique([case.group for case in facts], return_inverse=True)

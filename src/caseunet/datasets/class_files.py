@@ -11,7 +11,7 @@ from caseunet.datasets.names import mask_key
 from caseunet.errors import SeveralMasksError, UserError
 from caseunet.io import images
 from caseunet.io.geometry import distance_in_voxels
-from caseunet.progress import counted
+from caseunet.progress import count_text
 from caseunet.types import IGNORE, Geometry, Mask, name_key
 
 SAME_PLACE = 0.1
@@ -59,7 +59,7 @@ def read_class_files(paths: Sequence[Path], classes: Mapping[str, int], image: G
                     f"{paths[n]}: shows the same as {paths[other]} ({covered[below]:,} of {union:,} pixels), so they "
                     "are two masks of one thing. Say which is meant: --prepare.masks FILE_NAME"
                 )
-            remarks.append(f"{paths[n].name} covers {counted(int(covered[below]), 'pixel')} of {name}, and is kept")
+            remarks.append(f"{paths[n].name} covers {count_text(int(covered[below]), 'pixel')} of {name}, and is kept")
         codes[inside[n]] = numbers[n]
     for n in ignored:
         codes[inside[n]] = IGNORE

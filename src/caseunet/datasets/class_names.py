@@ -122,7 +122,7 @@ def _of_dict(content: Mapping[str, Any], path: Path) -> list[ClassEntry]:
         return [ClassEntry(value, name) for name, value in by_name.items() if value is not None]
     if all(name.isdigit() and isinstance(value, str) for name, value in content.items()):
         return [ClassEntry(int(name), value) for name, value in content.items()]
-    raise UserError(f"{path}: expected {FORMS}, found {_shown(content)}.")
+    raise UserError(f"{path}: expected {FORMS}, found {_show(content)}.")
 
 
 def _of_entry(entry: Mapping[str, Any], path: Path) -> ClassEntry:
@@ -141,6 +141,6 @@ def _number(value: Any) -> int | None:
     return int(value) if isinstance(value, str) and value.isdigit() else None
 
 
-def _shown(content: Mapping[str, Any]) -> str:
+def _show(content: Mapping[str, Any]) -> str:
     text = str(dict(content))
     return text if len(text) <= 100 else f"{text[:100]} …"

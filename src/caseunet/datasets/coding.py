@@ -22,7 +22,7 @@ COVERED = 0.6
 BACKGROUND = "background"
 """Name of class 0; a segment that is called so is no other class."""
 
-LEAST = 20
+MIN_PIXELS = 20
 """Pixels from which the exact colour of thin things can be a class."""
 
 NEAR = 48.0
@@ -72,7 +72,7 @@ def coding_of(
     codes = {code: i for i, code in enumerate(names)}
     drawn = palette(len(codes))
     if colored:
-        drawn = tuple(unpacked(code) for code in codes)
+        drawn = tuple(unpack_color(code) for code in codes)
     elif colors is not None:
         drawn = tuple(colors[code] for code in codes)
     try:
@@ -113,8 +113,8 @@ def read_labels_json(path: Path, colored: bool = True) -> LabelCoding:
         label_map = LabelMap(labels=labels, structures={label.name: (label.id,) for label in labels[1:]})
     except ValidationError as error:
         raise UserError(f"{path}: {_reason(error)}.") from error
-    codes = {packed(label.color): label.id for label in labels} if colored else {n: i for i, n in enumerate(ids)}
-    codes |= {packed(entry.color) if colored and entry.color else entry.value: IGNORE for entry in ignored}
+    codes = {pack_color(label.color): label.id for label in labels} if colored else {n: i for i, n in enumerate(ids)}
+    codes |= {pack_color(entry.color) if colored and entry.color else entry.value: IGNORE for entry in ignored}
     return LabelCoding(label_map=label_map, codes=codes, colored=colored)
 
 
@@ -199,14 +199,14 @@ def find_coding(masks: Iterable[MaskValues]) -> LabelCoding | None:
     """
     masks = list(masks)
     if any(mask.names for mask in masks):
-        return _named_coding(masks)
+        return _coding_of_names(masks)
     colored = any(mask.colored for mask in masks) or bool(palette_conflict(masks))
     pixels: dict[int, int] = {}
     inner: dict[int, int] = {}
     flat: dict[int, int] = {}
     for mask in masks:
         for count in mask.counts:
-            code = _shown(count.code, mask) if colored else count.code
+            code = _show_color(count.code, mask) if colored else count.code
             pixels[code] = pixels.get(code, 0) + count.pixels
             inner[code] = inner.get(code, 0) + count.inner
             flat[code] = flat.get(code, 0) + count.flat
@@ -227,7 +227,7 @@ def find_coding(masks: Iterable[MaskValues]) -> LabelCoding | None:
     covered = sum(pixels[code] for code in (*codes, *ignore))
     if not 2 <= len(codes) <= 255 or covered < COVERED * sum(pixels.values()):
         return None
-    if colored and (len(codes) > 2 or any(len(set(unpacked(code))) > 1 for code in codes)):
+    if colored and (len(codes) > 2 or any(len(set(unpack_color(code))) > 1 for code in codes)):
         names = [f"#{code:06x}" for code in codes]
     else:
         names = [f"class {code}" for code in codes] if len(codes) > 2 else ["background", "foreground"]
@@ -260,7 +260,7 @@ def palette_conflict(masks: Iterable[MaskValues]) -> str:
     if _is_inverted(color_of):
         return f"palettes show the value 0 as #{color_of[0]:06x} and another as black"
     grey = {count.code for mask in masks if not (mask.palette or mask.colored) for count in mask.counts}
-    shown = {color & 255 for color in color_of.values() if len(set(unpacked(color))) == 1}
+    shown = {color & 255 for color in color_of.values() if len(set(unpack_color(color))) == 1}
     if color_of and not grey <= set(color_of) and grey <= shown:
         return f"grey masks hold {max(grey)} where palettes show it"
     return ""
@@ -297,17 +297,19 @@ def translate(mask: Mask | MaskValues, coding: LabelCoding) -> Translation:
     if mask.colored:
         return Translation()
     if coding.colored:
-        return Translation({value: _shown(value, mask) for value in _values(mask)})
+        return Translation({value: _show_color(value, mask) for value in _values(mask)})
     palette = mask.palette
     drawn = {
-        packed(label.color): code for code, i in classes_of(coding).items() for label in (coding.label_map.labels[i],)
+        pack_color(label.color): code
+        for code, i in classes_of(coding).items()
+        for label in (coding.label_map.labels[i],)
     }
     if not palette or any(_times(color, palette) > 1 for color in palette.values()):
         return Translation()
     remark = "its palette's colours were compared, not its indices"
     if all(color in drawn for color in palette.values()):
         codes = {index: drawn[color] for index, color in palette.items()}
-    elif all(len(set(unpacked(color))) == 1 and color & 255 in coding.codes for color in palette.values()):
+    elif all(len(set(unpack_color(color))) == 1 and color & 255 in coding.codes for color in palette.values()):
         codes = {index: color & 255 for index, color in palette.items()}
     elif _is_inverted(palette):
         return Translation(problem=f"its palette shows the value 0 as #{palette[0]:06x} and another as black")
@@ -331,7 +333,7 @@ def _by_name(names: Mapping[int, str], values: Sequence[int], coding: LabelCodin
     return Translation({value: code_of[name_key(name)] for value, name in named.items()})
 
 
-def _named_coding(masks: Sequence[MaskValues]) -> LabelCoding | None:
+def _coding_of_names(masks: Sequence[MaskValues]) -> LabelCoding | None:
     """The classes that masks name: values where all number them alike, else numbers in order of appearance."""
     first: dict[str, tuple[int, str, int | None]] = {}
     values: dict[int, set[str]] = {}
@@ -347,7 +349,7 @@ def _named_coding(masks: Sequence[MaskValues]) -> LabelCoding | None:
         return None
     order = sorted(first.values()) if alike else list(first.values())
     names = {0: BACKGROUND} | {value if alike else n: name for n, (value, name, _) in enumerate(order, 1)}
-    colors = [(0, 0, 0), *(None if color is None else unpacked(color) for _, _, color in order)]
+    colors = [(0, 0, 0), *(None if color is None else unpack_color(color) for _, _, color in order)]
     distinct = None not in colors and len(set(colors)) == len(colors)
     drawn = {code: color for code, color in zip(names, colors, strict=True) if color} if distinct else None
     ignore = [code for code, name in names.items() if is_ignored(name)]
@@ -365,19 +367,19 @@ def _values(mask: Mask | MaskValues) -> list[int]:
 def _common_palette(masks: Sequence[MaskValues], codes: Sequence[int]) -> dict[int, Color] | None:
     """The colours in which palettes show values: to draw the classes in, if they tell them apart."""
     color_of = {index: color for mask in masks for index, color in mask.palette.items()}
-    colors = {code: unpacked(color_of[code]) for code in codes if code in color_of}
+    colors = {code: unpack_color(color_of[code]) for code in codes if code in color_of}
     vivid = len(set(colors.values())) == len(codes) and any(len(set(color)) > 1 for color in colors.values())
     return colors if vivid else None
 
 
-def _shown(value: int, mask: Mask | MaskValues) -> int:
+def _show_color(value: int, mask: Mask | MaskValues) -> int:
     """The colour in which a mask shows a value."""
     return value if mask.colored else mask.palette.get(value, value * 0x010101)
 
 
 def _is_inverted(palette: Mapping[int, int]) -> bool:
     """Whether of two values 0 is not black, but the other one is, or nearly."""
-    dark = {index: sum(unpacked(color)) < NEAR for index, color in palette.items()}
+    dark = {index: sum(unpack_color(color)) < NEAR for index, color in palette.items()}
     return len(palette) == 2 and not dark.get(0, True) and any(dark.values())
 
 
@@ -392,11 +394,11 @@ def _reason(error: ValidationError) -> str:
     return f"{key} {problem['msg'].removeprefix('Value error, ')}".strip()
 
 
-def packed(color: Sequence[int]) -> int:
+def pack_color(color: Sequence[int]) -> int:
     return int(color[0]) << 16 | int(color[1]) << 8 | int(color[2])
 
 
-def unpacked(code: int) -> Color:
+def unpack_color(code: int) -> Color:
     return (code >> 16 & 255, code >> 8 & 255, code & 255)
 
 
@@ -438,7 +440,7 @@ def snap(codes: np.ndarray, ids: np.ndarray, unknown: np.ndarray, coding: LabelC
     """
     values = np.zeros((len(coding.label_map), 3 if coding.colored else 1))
     for code, i in classes_of(coding).items():
-        values[i] = unpacked(code) if coding.colored else code
+        values[i] = unpack_color(code) if coding.colored else code
     snapped = ids.copy()
     for s in np.flatnonzero(unknown.any(axis=(1, 2))):
         code = codes[s].astype(np.int64)
@@ -547,7 +549,7 @@ def _distinct(pixels: Mapping[int, int], inner: Mapping[int, int], flat: Mapping
         if not inner[code] or len(chosen) == 255:
             break
         rgb = code if colored else code * 0x010101
-        color, before = np.array(unpacked(rgb), float), list(chosen.values())
+        color, before = np.array(unpack_color(rgb), float), list(chosen.values())
         lines = [_apart(rgb, a, b) for place, a in enumerate(before) for b in before[:place]]
         if not flat[code] and min(lines, default=np.inf) < NEAR / 2:
             continue  # a mixture, in a ramp so long that neighbours differ little
@@ -566,16 +568,16 @@ def _thin(pixels: Mapping[int, int], chosen: Mapping[int, np.ndarray]) -> dict[i
     left = {code: n for code, n in pixels.items() if min(_apart(code, c, c) for c in classes) > NEAR} if classes else {}
     total = sum(left.values())
     return {
-        code: np.array(unpacked(code), float)
+        code: np.array(unpack_color(code), float)
         for code, n in left.items()
-        if n >= max(LEAST, total / 20)
+        if n >= max(MIN_PIXELS, total / 20)
         and all(_apart(code, a, b) > NEAR / 2 for place, a in enumerate(classes) for b in classes[:place])
     }
 
 
 def _apart(code: int, a: np.ndarray, b: np.ndarray) -> float:
     """Distance of a colour from the line of mixtures between two others."""
-    return float(_from_line(np.array(unpacked(code), float), a, b))
+    return float(_from_line(np.array(unpack_color(code), float), a, b))
 
 
 def _from_line(own: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:

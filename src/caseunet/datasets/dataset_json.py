@@ -13,7 +13,7 @@ from caseunet.files import read_json
 DESCRIPTION = "dataset.json"
 
 
-def described_folder(root: Path, pattern: str) -> Path:
+def find_described_folder(root: Path, pattern: str) -> Path:
     """``root``, or the only folder in it of a name like ``pattern`` that has a description."""
     if (root / DESCRIPTION).is_file():
         return root

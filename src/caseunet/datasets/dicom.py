@@ -225,7 +225,7 @@ def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask
     """
     if not dicom.is_dicom(case.label[0]):
         return images.read_mask(case.label[0], image, colored=False, same_axes=False)
-    ids = {name: i for i, name in enumerate(reading.known_coding(dataset).label_map.names)}
+    ids = {name: i for i, name in enumerate(reading.require_coding(dataset).label_map.names)}
     if dicom.read_header(case.label[0]).kind == "contours":
         return dicom.read_contours(case.label, ids, image)
     return dicom.read_segmentation(case.label, ids, image)
@@ -250,8 +250,8 @@ def _survey(root: Path, files: Sequence[Path]) -> _Survey:
     for header in headers:
         if header.kind == "volume":
             series.setdefault(_series_key(header), []).append(header)
-    findings += _shared_uids(list(series.values()), root)
-    volumes = _volumes(_joined(list(series.values()), root, findings), root, findings)
+    findings += _find_shared_uids(list(series.values()), root)
+    volumes = _volumes(_join_slices(list(series.values()), root, findings), root, findings)
     stills = _stills([header for header in headers if header.kind == "still"], headers, root)
     masks = [header for header in headers if header.segments]
     empty = [h for h in headers if h.kind in ("segmentation", "contours") and not h.segments]
@@ -280,7 +280,7 @@ def _series_key(header: Header) -> tuple[str, ...]:
     return series, header.study, header.space, header.patient, header.modality, str(header.localizer), alone
 
 
-def _shared_uids(series: Sequence[list[Header]], root: Path) -> list[Finding]:
+def _find_shared_uids(series: Sequence[list[Header]], root: Path) -> list[Finding]:
     """Warnings where one SeriesInstanceUID is that of several studies or frames of reference."""
     places: dict[str, dict[tuple[str, str], Header]] = {}
     for members in series:
@@ -300,7 +300,7 @@ def _shared_uids(series: Sequence[list[Header]], root: Path) -> list[Finding]:
     ]
 
 
-def _joined(series: Sequence[list[Header]], root: Path, findings: list[Finding]) -> list[list[Header]]:
+def _join_slices(series: Sequence[list[Header]], root: Path, findings: list[Finding]) -> list[list[Header]]:
     """The series, those of one slice each as one where they lie in one folder as an even stack: some anonymisers give
     each file a SeriesInstanceUID of its own."""
     single: dict[tuple[object, ...], list[Header]] = {}
@@ -495,7 +495,7 @@ def _by_name(files: list[Path], found: Sequence[DicomImage], root: Path) -> tupl
         stem = bare_name(images.stem(path)).lstrip("/")
         named = [image for image in found if stem in _names(image)]
         if len(named) > 1:
-            shared = [_shared_folders(path, image.folder) for image in named]
+            shared = [_count_shared_folders(path, image.folder) for image in named]
             named = [image for image, steps in zip(named, shared, strict=True) if steps == max(shared)]
         beside = _beside(path, found, root)
         if len(named) == 1 and named[0].name not in labels:
@@ -522,7 +522,7 @@ def _names(image: DicomImage) -> set[str]:
     return own | ({path.stem, path.name} if image.header.kind == "still" and not image.part else set())
 
 
-def _shared_folders(path: Path, folder: Path) -> int:
+def _count_shared_folders(path: Path, folder: Path) -> int:
     """How many steps from the root on a file and a folder have in common."""
     most = min(len(path.parent.parts), len(folder.parts))
     pairs = zip(path.parent.parts, folder.parts, strict=False)

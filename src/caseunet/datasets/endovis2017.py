@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from caseunet.datasets.coding import coding_of
-from caseunet.datasets.frames import images_in, name_of, recorded_2017, sequences_below
+from caseunet.datasets.frames import images_in, is_endovis2017, name_of, sequences_below
 from caseunet.datasets.layout import (
     Finding,
     Layout,
@@ -41,7 +41,7 @@ LICENCE = "EndoVis 2017: terms of the challenge's organisers (registration; rese
 
 
 def matches(root: Path) -> bool:
-    return any(recorded_2017(sequence) for sequence in sequences_below(root))
+    return any(is_endovis2017(sequence) for sequence in sequences_below(root))
 
 
 def cases(root: Path) -> Listing:

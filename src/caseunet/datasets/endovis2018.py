@@ -10,7 +10,7 @@ sequence's masks of the same names. Neighbouring frames are near copies, so the 
 from pathlib import Path
 
 from caseunet.datasets.coding import read_labels_json
-from caseunet.datasets.frames import images_in, name_of, recorded_2017, sequences_below
+from caseunet.datasets.frames import images_in, is_endovis2017, name_of, sequences_below
 from caseunet.datasets.layout import (
     Finding,
     Listing,
@@ -28,7 +28,7 @@ LICENCE = "EndoVis 2018: terms of the challenge's organisers (registration; rese
 
 
 def matches(root: Path) -> bool:
-    return any(not recorded_2017(sequence) for sequence in sequences_below(root))
+    return any(not is_endovis2017(sequence) for sequence in sequences_below(root))
 
 
 def cases(root: Path) -> Listing:
@@ -89,8 +89,8 @@ def _repairs(root: Path, sequences: list[Path]) -> tuple[dict[Path, dict[str, Pa
         masks, findings_twice = images_in(folder / "labels", root)
         findings += findings_twice
         same_name = [sequence for sequence in sequences if sequence.name == folder.name]
-        nearest = max((_shared_depth(folder, sequence) for sequence in same_name), default=0)
-        targets = [sequence for sequence in same_name if _shared_depth(folder, sequence) == nearest]
+        nearest = max((_count_shared_folders(folder, sequence) for sequence in same_name), default=0)
+        targets = [sequence for sequence in same_name if _count_shared_folders(folder, sequence) == nearest]
         if len(targets) != 1:
             what = f"{len(targets)} sequences have its name" if targets else "no sequence has its name"
             advice = "Lay it beside the sequence that it mends, in a folder of the same name."
@@ -104,7 +104,7 @@ def _repairs(root: Path, sequences: list[Path]) -> tuple[dict[Path, dict[str, Pa
     return mended, findings
 
 
-def _shared_depth(a: Path, b: Path) -> int:
+def _count_shared_folders(a: Path, b: Path) -> int:
     """How many folders two paths have in common from the top."""
     same = [x == y for x, y in zip(a.parts, b.parts, strict=False)]
     return same.index(False) if False in same else len(same)

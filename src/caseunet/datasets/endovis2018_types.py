@@ -66,7 +66,9 @@ def cases(root: Path) -> Listing:
     findings = [twice(path, root, images[_name(path) or ""]) for path in images_twice]
     findings += [twice(path, root, masks[_name(path) or ""]) for path in masks_twice]
     findings += [extra_mask(path, root, f"images/{path.name}") for name, path in masks.items() if name not in images]
-    findings += [_apart(masks[name], path, root) for name, path in images.items() if _parted(masks.get(name), path)]
+    findings += [
+        _apart(masks[name], path, root) for name, path in images.items() if _split_parts(masks.get(name), path)
+    ]
     found = tuple(
         SourceCase(
             id=name,
@@ -101,7 +103,7 @@ def _name(path: Path) -> str | None:
     return f"seq_{int(match['sequence'])}/frame{int(match['frame']):03d}" if match else None
 
 
-def _parted(mask: Path | None, image: Path) -> bool:
+def _split_parts(mask: Path | None, image: Path) -> bool:
     return mask is not None and mask.parent.parent != image.parent.parent
 
 

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from caseunet.datasets.channels import Item, channel_name, find_channels, join_channels, joined
+from caseunet.datasets.channels import Item, channel_name, find_channels, group_channels, join_channels
 from caseunet.datasets.class_files import class_of
 from caseunet.datasets.class_names import (
     ClassEntry,
@@ -27,7 +27,7 @@ from caseunet.datasets.class_names import (
     spelling_notes,
     unify_spellings,
 )
-from caseunet.datasets.coding import coding_of, packed, read_labels_json
+from caseunet.datasets.coding import coding_of, pack_color, read_labels_json
 from caseunet.datasets.layout import (
     Finding,
     Listing,
@@ -42,15 +42,15 @@ from caseunet.datasets.layout import (
     twice,
 )
 from caseunet.datasets.names import (
+    describe_groups,
     find_groups,
     folder_role,
     is_rater,
     normal,
     part_of,
     part_of_name,
-    told_folders,
-    told_groups,
-    told_parts,
+    warn_of_folders,
+    warn_of_parts,
 )
 from caseunet.datasets.outlines import find_outlines
 from caseunet.datasets.pairing import Pairs, pair
@@ -60,7 +60,7 @@ from caseunet.datasets.roles import Choice, Roles, sort_files
 from caseunet.errors import UserError
 from caseunet.files import read_json
 from caseunet.io import images, raster
-from caseunet.progress import counted
+from caseunet.progress import count_text
 from caseunet.types import IGNORE, LabelCoding, Modality, name_key
 
 UNREAD = (
@@ -110,7 +110,7 @@ def cases(root: Path) -> Listing:
     """
     listing = look(root).listing
     if not listing.cases and not any(finding.level == "error" for finding in listing.findings):
-        raise UserError(f"{root}: no images beside masks were found in it. {found_files(root)}")
+        raise UserError(f"{root}: no images beside masks were found in it. {describe_files(root)}")
     return listing
 
 
@@ -129,7 +129,7 @@ def discover(root: Path, choice: Choice = Choice()) -> SourceDataset:  # noqa: B
     modality, remark = _modality(listed)
     own = root / "labels.json"
     notes = [Finding(level="note", kind="modality", text=remark)] if remark else []
-    coding = _named(own, listed) if own.is_file() else None
+    coding = _read_names(own, listed) if own.is_file() else None
     if survey.outlines:
         names = class_names(sorted({path for case in listed for path in case.label}))
         if not names:
@@ -152,7 +152,7 @@ def discover(root: Path, choice: Choice = Choice()) -> SourceDataset:  # noqa: B
         modality=modality,
         group_name="group",
         licence="",
-        findings=(*findings, *notes, *told_groups(listed)),
+        findings=(*findings, *notes, *describe_groups(listed)),
         channel_names=survey.channels,
         class_files=bool(survey.class_names),
     )
@@ -191,7 +191,7 @@ def _lacking(listed: Sequence[SourceCase], coding: LabelCoding) -> list[Finding]
     for name, number in classes.items():
         without = [case for case, numbers in found.items() if number not in numbers]
         if without:
-            text = f"{counted(len(without), 'case')} without a file of {name}, which counts as empty: {without[0]}"
+            text = f"{count_text(len(without), 'case')} without a file of {name}, which counts as empty: {without[0]}"
             more = f" and {len(without) - 1} more" if len(without) > 1 else ""
             findings.append(Finding(level="warning", kind="class-missing", text=text + more))
     return findings
@@ -229,9 +229,9 @@ def look(root: Path, choice: Choice = Choice()) -> Survey:  # noqa: B008
     alone = {picture for found in pairs.values() for picture in found.alone}
     listed = [case for case in _cases(root, pictures, labels, alone) if case.image[0] not in broken]
     listed, lists = _parts_of_lists(root, files, listed)
-    findings += [*lists, *told_parts(listed), *told_folders(listed)]
+    findings += [*lists, *warn_of_parts(listed), *warn_of_folders(listed)]
     for name, masks in by_set.items():
-        unpaired = [mask for n, mask in enumerate(masks) if n not in pairs[name].paired]
+        unpaired = [mask for n, mask in enumerate(masks) if n not in pairs[name].pairs]
         findings += [extra_mask(m.paths[0], root, f"an image of the name {m.key}") for m in unpaired]
     findings += _left_out(root, files, readable, roles, listed, findings)
     if outlines and not labels and not roles.images:
@@ -266,12 +266,12 @@ def _join(pictures: Sequence[Item], channels: Sequence[str], root: Path) -> tupl
         missing = ", ".join(name for n, name in enumerate(channels) if n not in files)
         if missing:
             paths = [item.paths[0] for item in files.values()]
-            broken.add(joined(key, files).paths[0])
+            broken.add(group_channels(key, files).paths[0])
             name = PurePosixPath(key).name
             text = f"case {name}: channel {missing} is missing; each image has {names}"
             told = fault("channels", paths[0], root, text, "Add the channel, or leave the case out.")
             findings.append(told.model_copy(update={"files": tuple(relative(path, root) for path in paths)}))
-    return [joined(key, files) for key, files in found.items()], broken, findings
+    return [group_channels(key, files) for key, files in found.items()], broken, findings
 
 
 def _set_of(mask: Item) -> str:
@@ -306,7 +306,7 @@ def _question(root: Path, pictures: Sequence[Item], by_set: dict[str, list[Item]
             for name in kinds:
                 mask = by_set[name][pairs[name].masks[n][0][0]]
                 shown.append(
-                    f"{relative(mask.paths[0], root)} ({counted(len(pairs[name].paired), 'mask')} of this kind)"
+                    f"{relative(mask.paths[0], root)} ({count_text(len(pairs[name].pairs), 'mask')} of this kind)"
                 )
             names = [PurePosixPath(by_set[name][0].place).name if name else "'*_mask*'" for name in kinds]
             return (
@@ -389,7 +389,7 @@ def _parts_of_lists(
         text = f"the lists of a split in {where} are not used: {why}"
         return list(listed), [Finding(level="warning", kind="own-split", text=text)]
     if absent:
-        text = f"{counted(len(absent), 'name')} in the lists of the split have no image, {absent[0]} among them"
+        text = f"{count_text(len(absent), 'name')} in the lists of the split have no image, {absent[0]} among them"
         findings.append(Finding(level="warning", kind="own-split", text=text))
     used = [path for path in lists if path.parent == chosen[0]]
     text = f"the split is that of the lists {', '.join(path.name for path in used)} in {where}"
@@ -424,10 +424,10 @@ def _left_out(
 
 def _nothing_chosen(root: Path, choice: Choice) -> str:
     names = ", ".join(f"{key}={'+'.join(value)}" for key, value in vars(choice).items() if value)
-    return f"the patterns {names} leave no image. {found_files(root)}"
+    return f"the patterns {names} leave no image. {describe_files(root)}"
 
 
-def found_files(root: Path) -> str:
+def describe_files(root: Path) -> str:
     """What files there are, by kind and folder: "Found 6 JPEG in A/, 6 PNG in B/."."""
     counts: Counter[tuple[str, str]] = Counter()
     for path in files_below(root):
@@ -472,7 +472,7 @@ def _in_color(path: Path) -> bool:
         return False
 
 
-def _named(path: Path, listed: tuple[SourceCase, ...]) -> LabelCoding:
+def _read_names(path: Path, listed: tuple[SourceCase, ...]) -> LabelCoding:
     """The classes of labels.json: by colour if it names colours and the masks hold them, else by id."""
     content = read_json(path, "labels.json with name and classid of each class")
     colored = '"color"' in json.dumps(content) and (
@@ -484,7 +484,7 @@ def _named(path: Path, listed: tuple[SourceCase, ...]) -> LabelCoding:
 def _masks_in_grey_colors(listed: Sequence[SourceCase], entries: Sequence[ClassEntry]) -> bool:
     """Whether the first mask whose values are not all ids holds the classes' colours, which are shades of grey."""
     ids = {entry.value for entry in entries}
-    colors = {packed(entry.color) for entry in entries if entry.color is not None and len(entry.color) == 3}
+    colors = {pack_color(entry.color) for entry in entries if entry.color is not None and len(entry.color) == 3}
     for case in listed:
         if not case.label or not raster.is_raster(case.label[0]):
             continue

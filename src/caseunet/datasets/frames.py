@@ -12,7 +12,7 @@ def sequences_below(root: Path, frames: str = "left_frames") -> list[Path]:
     return sorted((path for path in found if path.is_relative_to(root)), key=lambda path: natural(path.as_posix()))
 
 
-def recorded_2017(sequence: Path) -> bool:
+def is_endovis2017(sequence: Path) -> bool:
     """Whether a sequence is of EndoVis 2017, which has left_frames/ as EndoVis 2018 has."""
     return (sequence / "ground_truth").is_dir() or sequence.name.startswith("instrument_dataset")
 

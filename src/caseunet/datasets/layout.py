@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from caseunet.datasets.repair import CaseRepair
 from caseunet.errors import UserError
-from caseunet.progress import counted
+from caseunet.progress import count_text
 from caseunet.types import Geometry, LabelCoding, Mask, Modality, Picture, Stored
 
 Level = Literal["error", "warning", "note"]
@@ -224,11 +224,13 @@ def left_out(paths: Iterable[Path], root: Path, why: str, level: Level = "note")
         names = ", ".join(path.name for path in found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
         where = "" if folder == root else f" in {relative(folder, root)}"
         files = tuple(relative(path, root) for path in found)
-        text = f"{why}: {counted(len(found), 'file')}{where}: {names}"
+        text = f"{why}: {count_text(len(found), 'file')}{where}: {names}"
         findings.append(Finding(level=level, kind="left-out", text=text, file=files[0], files=files))
     rest = tuple(relative(path, root) for folder in sorted(folders)[MAX_FOLDERS:] for path in folders[folder])
     if rest:
-        text = f"{why}: {counted(len(rest), 'file')} in {len(folders) - MAX_FOLDERS} more folders, {rest[0]} among them"
+        text = (
+            f"{why}: {count_text(len(rest), 'file')} in {len(folders) - MAX_FOLDERS} more folders, {rest[0]} among them"
+        )
         findings.append(Finding(level=level, kind="left-out", text=text, file=rest[0], files=rest))
     return tuple(findings)
 

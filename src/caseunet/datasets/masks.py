@@ -32,7 +32,7 @@ from caseunet.datasets.layout import (
     no_cases,
 )
 from caseunet.datasets.names import MASK_FOLDER_WORDS, find_groups
-from caseunet.datasets.reading import known_coding
+from caseunet.datasets.reading import require_coding
 from caseunet.errors import UserError
 from caseunet.files import read_json
 from caseunet.io import dicom, images, itk, raster
@@ -161,10 +161,10 @@ def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask
     if not is_object and not is_per_structure(dataset):
         return images.read_mask(case.label[0], image, None if dataset.coding is None else dataset.coding.colored)
     mask, combinations = _read_combinations(case, image)
-    structures = known_coding(dataset).label_map.structures
+    structures = require_coding(dataset).label_map.structures
     id_of = {
         frozenset(name_key(name) for name, members in structures.items() if i in members): i
-        for i in range(len(known_coding(dataset).label_map))
+        for i in range(len(require_coding(dataset).label_map))
     }
     if any(combinations[number] not in id_of for number in np.unique(mask.codes)):
         raise UserError(f"{case.label[0]}: the files of this case have changed since they were looked at.")
@@ -177,7 +177,7 @@ def missing_structures(case: SourceCase, dataset: SourceDataset) -> tuple[str, .
     if not is_per_structure(dataset):
         return ()
     there = {name_key(_structure(path)) for path in case.label}
-    return tuple(name for name in known_coding(dataset).label_map.structures if name_key(name) not in there)
+    return tuple(name for name in require_coding(dataset).label_map.structures if name_key(name) not in there)
 
 
 PER_STRUCTURE = "each file is a mask of one structure"
@@ -215,7 +215,7 @@ def _dataset(
     listed.sort(key=lambda case: natural(case.id))
     coding: LabelCoding | None = None
     if not per_structure and not any(dicom.is_dicom(path) for case in listed for path in case.label):
-        coding = _described(root if root.is_dir() else root.parent, listed)
+        coding = _read_description(root if root.is_dir() else root.parent, listed)
     volumes = all(images.is_volume(path) or dicom.is_dicom(path) for case in listed for path in case.label)
     return SourceDataset(
         format=NAME,
@@ -236,7 +236,7 @@ def names_values(path: Path) -> bool:
     return isinstance(content, dict) and isinstance(content.get("labels"), dict) and bool(content["labels"])
 
 
-def _described(folder: Path, listed: Sequence[SourceCase]) -> LabelCoding | None:
+def _read_description(folder: Path, listed: Sequence[SourceCase]) -> LabelCoding | None:
     """The classes that a file beside the masks names, or their headers; None if none does."""
     if (folder / LABELS).is_file():
         return read_coding(folder / LABELS, listed)

@@ -13,7 +13,7 @@ from caseunet.datasets.class_names import check_background
 from caseunet.datasets.coding import coding_of
 from caseunet.datasets.dataset_json import (
     DESCRIPTION,
-    described_folder,
+    find_described_folder,
     has_keys,
     licence_of,
     listing,
@@ -29,7 +29,7 @@ from caseunet.datasets.layout import (
     left_out,
     no_cases,
 )
-from caseunet.datasets.names import told_groups
+from caseunet.datasets.names import describe_groups
 from caseunet.datasets.reading import file_layout
 from caseunet.errors import UserError
 from caseunet.io import images
@@ -41,7 +41,7 @@ ABSENT = "Download it again, or take the entry out."
 
 
 def matches(root: Path) -> bool:
-    return has_keys(described_folder(root, PATTERN), set(KEYS))
+    return has_keys(find_described_folder(root, PATTERN), set(KEYS))
 
 
 def cases(root: Path) -> Listing:
@@ -50,7 +50,7 @@ def cases(root: Path) -> Listing:
     Raises:
         UserError: there are none, or dataset.json is not of this form.
     """
-    folder = described_folder(root, PATTERN)
+    folder = find_described_folder(root, PATTERN)
     description = _read(folder)
     found: dict[str, SourceCase] = {}
     findings: list[Finding] = []
@@ -86,7 +86,7 @@ def cases(root: Path) -> Listing:
 
 
 def discover(root: Path) -> SourceDataset:
-    folder = described_folder(root, PATTERN)
+    folder = find_described_folder(root, PATTERN)
     description = _read(folder)
     listed, findings = cases(root)
     return SourceDataset(
@@ -97,7 +97,7 @@ def discover(root: Path) -> SourceDataset:
         modality=_modality(description["modality"]),
         group_name="patient",
         licence=licence_of(description),
-        findings=(*findings, *told_groups(listed)),
+        findings=(*findings, *describe_groups(listed)),
     )
 
 

@@ -106,7 +106,7 @@ def is_rater(name: str) -> bool:
     return not any(character.isalpha() for character in name) or re.search(_RATERS, name, re.IGNORECASE) is not None
 
 
-def shared_affixes(stems: Sequence[str]) -> tuple[str, str]:
+def find_affixes(stems: Sequence[str]) -> tuple[str, str]:
     """What all names begin and end with, up to the numbers and words that tell them apart."""
     low, high = min(stems), max(stems)
     start = next((n for n, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
@@ -136,7 +136,7 @@ def find_groups(names: list[str]) -> dict[str, str]:
     return groups if len(sizes) > 1 else {name: name for name in names}
 
 
-def told_groups(cases: Iterable[SourceCase]) -> tuple[Finding, ...]:
+def describe_groups(cases: Iterable[SourceCase]) -> tuple[Finding, ...]:
     """A note on the groups that names show; none where each case is its own."""
     listed = list(cases)
     groups = {case.group for case in listed}
@@ -150,7 +150,7 @@ def told_groups(cases: Iterable[SourceCase]) -> tuple[Finding, ...]:
     return (Finding(level="note", kind="groups", text=text, advice=advice),)
 
 
-def told_parts(cases: Iterable[SourceCase]) -> tuple[Finding, ...]:
+def warn_of_parts(cases: Iterable[SourceCase]) -> tuple[Finding, ...]:
     """A warning where all names begin with a part of a split, which is not used."""
     listed = list(cases)
     words = [re.split(r"[-_. ]", case.id.rpartition("/")[2])[0].lower() for case in listed]
@@ -162,7 +162,7 @@ def told_parts(cases: Iterable[SourceCase]) -> tuple[Finding, ...]:
     return (Finding(level="warning", kind="own-split", text=text, advice=advice),)
 
 
-def told_folders(cases: Iterable[SourceCase]) -> tuple[Finding, ...]:
+def warn_of_folders(cases: Iterable[SourceCase]) -> tuple[Finding, ...]:
     """A warning where all cases lie in folders, as of patients, of several cases each, and yet are their own groups."""
     listed = list(cases)
     folders = Counter(case.id.rpartition("/")[0] for case in listed)

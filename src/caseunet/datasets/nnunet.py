@@ -16,7 +16,7 @@ from caseunet.datasets.class_names import check_background
 from caseunet.datasets.coding import coding_of
 from caseunet.datasets.dataset_json import (
     DESCRIPTION,
-    described_folder,
+    find_described_folder,
     has_keys,
     licence_of,
     listing,
@@ -36,7 +36,7 @@ from caseunet.datasets.layout import (
     relative,
     twice,
 )
-from caseunet.datasets.names import told_groups
+from caseunet.datasets.names import describe_groups
 from caseunet.datasets.reading import file_layout
 from caseunet.errors import UserError
 from caseunet.io import images, raster
@@ -49,7 +49,7 @@ _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})$")
 
 
 def matches(root: Path) -> bool:
-    return has_keys(described_folder(root, PATTERN), {"file_ending", "labels"})
+    return has_keys(find_described_folder(root, PATTERN), {"file_ending", "labels"})
 
 
 def cases(root: Path) -> Listing:
@@ -58,7 +58,7 @@ def cases(root: Path) -> Listing:
     Raises:
         UserError: there are none, or dataset.json is not of this format.
     """
-    folder = described_folder(root, PATTERN)
+    folder = find_described_folder(root, PATTERN)
     description = read_description(folder, KEYS)
     ending = str(description["file_ending"])
     labels = {
@@ -99,7 +99,7 @@ def cases(root: Path) -> Listing:
 
 
 def discover(root: Path) -> SourceDataset:
-    folder = described_folder(root, PATTERN)
+    folder = find_described_folder(root, PATTERN)
     description = read_description(folder, KEYS)
     listed, findings = cases(root)
     modality, remark = _modality(description["channel_names"], listed)
@@ -113,7 +113,7 @@ def discover(root: Path) -> SourceDataset:
         modality=modality,
         group_name="patient",
         licence=licence_of(description),
-        findings=(*findings, *remarks, *told_groups(listed)),
+        findings=(*findings, *remarks, *describe_groups(listed)),
     )
 
 

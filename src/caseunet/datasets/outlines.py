@@ -8,7 +8,7 @@ from caseunet.datasets.layout import Finding, extra_mask, relative
 from caseunet.datasets.names import PART_WORDS, folder_role, normal, part_of, part_of_name
 from caseunet.datasets.pairing import pair
 from caseunet.datasets.polygons import coco_images, is_coco, is_labelme, name_of
-from caseunet.progress import counted
+from caseunet.progress import count_text
 
 Labels = dict[int, list[tuple[Item, str]]]
 
@@ -36,14 +36,14 @@ def find_outlines(root: Path, files: Sequence[Path], pictures: Sequence[Item]) -
             labels.setdefault(numbers[0], []).append((Item((path,), "", ""), ""))
         absent = [name for name in coco_images(path) if name not in named]
         if absent:
-            text = f"names {counted(len(absent), 'image')} that are not there, {absent[0]} among them"
+            text = f"names {count_text(len(absent), 'image')} that are not there, {absent[0]} among them"
             findings.append(Finding(level="warning", kind="missing-file", text=text, file=relative(path, root)))
     if not coco:
         beside = [path for path in found if is_labelme(path)]
         items = [Item((path,), _folder_below(path, root, pictures), path.stem) for path in beside]
         pairs = pair(pictures, items)
         labels = {n: [(items[mask], "") for mask, _ in masks] for n, masks in pairs.masks.items()}
-        left = [path for n, path in enumerate(beside) if n not in pairs.paired]
+        left = [path for n, path in enumerate(beside) if n not in pairs.pairs]
         findings += [extra_mask(path, root, f"an image of the name {path.stem}") for path in left]
     return labels, findings, ""
 

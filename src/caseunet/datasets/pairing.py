@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from caseunet.datasets.channels import SEPARATORS, Item
-from caseunet.datasets.names import bare_name, is_case_folder, mask_key, normal, part_of, shared_affixes
+from caseunet.datasets.names import bare_name, find_affixes, is_case_folder, mask_key, normal, part_of
 
 Key = Callable[[Item], str | None]
 
@@ -23,7 +23,7 @@ class Pairs:
     alone: set[int] = field(default_factory=set)
 
     @property
-    def paired(self) -> set[int]:
+    def pairs(self) -> set[int]:
         return {mask for masks in self.masks.values() for mask, _ in masks}
 
 
@@ -76,7 +76,7 @@ def _pair_level(
     ``single`` wants images without a mask, of no other part of a split; ``anywhere`` leaves folders out of the key, so
     that an image or mask of the key that has a partner already shows that others lack theirs.
     """
-    paired = pairs.paired
+    paired = pairs.pairs
     left = _index(of_mask, ((n, item) for n, item in enumerate(masks) if anywhere or n not in paired))
     if not left:
         return
@@ -104,7 +104,7 @@ def _may_belong(picture: Item, mask: Item) -> bool:
 def _pair_longer(pairs: Pairs, pictures: Sequence[Item], masks: Sequence[Item]) -> None:
     """Masks whose names begin with an image's: "img1_2", "pat1_liver", "pat1/liver"."""
     known = _index(lambda item: normal(item.key), enumerate(pictures))
-    paired = pairs.paired
+    paired = pairs.pairs
     for n, item in enumerate(masks):
         key = normal(item.key)
         cut = next((at for at in range(len(key) - 1, 0, -1) if key[at] in SEPARATORS and key[:at] in known), None)
@@ -114,7 +114,7 @@ def _pair_longer(pairs: Pairs, pictures: Sequence[Item], masks: Sequence[Item]) 
 
 def _pair_alone(pairs: Pairs, pictures: Sequence[Item], masks: Sequence[Item]) -> None:
     """The only image of a case's folder with all masks in it."""
-    paired = pairs.paired
+    paired = pairs.pairs
     left = _index(_case_folder, ((n, item) for n, item in enumerate(masks) if n not in paired))
     for folder, found in _index(_case_folder, enumerate(pictures)).items():
         if len(found) == 1 and found[0] not in pairs.masks and folder in left:
@@ -131,7 +131,7 @@ def _core(items: Sequence[Item]) -> Key:
     by_place: dict[str, list[str]] = {}
     for item in items:
         by_place.setdefault(item.place, []).append(normal(item.name))
-    shared = {place: shared_affixes(names) for place, names in by_place.items() if len(names) > 1}
+    shared = {place: find_affixes(names) for place, names in by_place.items() if len(names) > 1}
 
     def core(item: Item) -> str | None:
         before, behind = shared.get(item.place, ("", ""))
@@ -142,11 +142,11 @@ def _core(items: Sequence[Item]) -> Key:
 
 
 def _in_folder(core: Key) -> Key:
-    def keyed(item: Item) -> str | None:
+    def key_names(item: Item) -> str | None:
         name = core(item)
         return None if name is None else f"{normal(item.folder)}/{name}"
 
-    return keyed
+    return key_names
 
 
 def _index(key: Key, items: Iterable[tuple[int, Item]]) -> Mapping[str, list[int]]:

@@ -51,22 +51,22 @@ def _panels(layout: Layout, case: SourceCase, dataset: SourceDataset) -> list[np
         except Exception:
             mask = None
     if mask is None:
-        return [_sized(_visible(picture, len(picture.pixels) // 2, dataset))]
+        return [_resize(_visible(picture, len(picture.pixels) // 2, dataset))]
     if mask.codes.shape != (picture.pixels.shape[0], *picture.pixels.shape[2:]):  # side by side, for they do not fit
         ids, unknown = _ids(mask, case, dataset)
         s = _telling(ids, unknown)
         return [
-            _sized(_visible(picture, len(picture.pixels) // 2, dataset)),
-            _sized(_filled(ids[s], unknown[s], dataset)),
+            _resize(_visible(picture, len(picture.pixels) // 2, dataset)),
+            _resize(_fill(ids[s], unknown[s], dataset)),
         ]
     ids, unknown = _ids(mask, case, dataset)
     s = _telling(ids, unknown)
-    return [_outlined(_visible(picture, s, dataset), ids[s], unknown[s], dataset)]
+    return [_outline(_visible(picture, s, dataset), ids[s], unknown[s], dataset)]
 
 
-def _outlined(shown: np.ndarray, ids: np.ndarray, wrong: np.ndarray, dataset: SourceDataset) -> np.ndarray:
+def _outline(shown: np.ndarray, ids: np.ndarray, wrong: np.ndarray, dataset: SourceDataset) -> np.ndarray:
     """Drawn at the size of the picture, so that outlines are one of its pixels wide and the least wrong spot shows."""
-    shown = _sized(shown).copy()
+    shown = _resize(shown).copy()
     size = shown.shape[1::-1]
     plane = np.asarray(Image.fromarray(ids).resize(size, Image.Resampling.NEAREST))
     spots = np.asarray(Image.fromarray(wrong.astype(np.float32)).resize(size, Image.Resampling.BOX)) > 0
@@ -105,7 +105,7 @@ def _visible(picture: Picture, s: int, dataset: SourceDataset) -> np.ndarray:
     return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
 
 
-def _filled(plane: np.ndarray, wrong: np.ndarray, dataset: SourceDataset) -> np.ndarray:
+def _fill(plane: np.ndarray, wrong: np.ndarray, dataset: SourceDataset) -> np.ndarray:
     colors = [(0, 0, 0), (255, 255, 255)] if dataset.coding is None else dataset.coding.label_map.colors
     shown = np.array(colors, np.uint8)[plane]
     shown[wrong] = WRONG
@@ -131,10 +131,10 @@ def _of_file(dataset: SourceDataset, name: str) -> list[np.ndarray]:
     shown = pixels.astype(np.float32)
     if shown.max() < 32:  # ids, too dark to see
         shown *= 255 / max(float(shown.max()), 1)
-    return [_sized(shown.astype(np.uint8))]
+    return [_resize(shown.astype(np.uint8))]
 
 
-def _sized(shown: np.ndarray) -> np.ndarray:
+def _resize(shown: np.ndarray) -> np.ndarray:
     image = Image.fromarray(np.ascontiguousarray(shown))
     factor = SIDE / max(image.size)
     size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))

@@ -8,7 +8,7 @@ from typing import Literal
 
 from caseunet.datasets.layout import Finding, Layout, Level, SourceCase, SourceDataset
 from caseunet.io import raster
-from caseunet.io.geometry import PLANES, acquired_plane, cut, in_plane, is_single_slice, plane_of
+from caseunet.io.geometry import PLANES, cut, find_acquired_plane, in_plane, is_single_slice, plane_of
 from caseunet.types import Geometry, Mask, Picture, Plane, PlaneRule
 from caseunet.workers import run_all
 
@@ -54,7 +54,7 @@ def choose_plane(
     """
     geometries = _read_headers(layout, dataset, workers)
     volumes = {case: geometry for case, geometry in geometries.items() if not is_single_slice(geometry)}
-    votes = Counter(filter(None, map(acquired_plane, (volumes or geometries).values())))
+    votes = Counter(filter(None, map(find_acquired_plane, (volumes or geometries).values())))
     most = max(PLANES, key=lambda plane: votes[plane])
     rule = most if wanted == "auto" else wanted
     return rule, tuple(_findings(rule, wanted, geometries, dataset))
@@ -85,7 +85,7 @@ def _findings(
 ) -> Iterator[Finding]:
     by_plane: dict[Plane | None, list[str]] = {}
     for case, geometry in geometries.items():
-        by_plane.setdefault(acquired_plane(geometry), []).append(case)
+        by_plane.setdefault(find_acquired_plane(geometry), []).append(case)
     planes = [plane for plane in PLANES if plane in by_plane]
     if not planes or planes == [rule] == ["axial"]:
         return

@@ -19,7 +19,7 @@ from PIL import Image
 from caseunet.datasets.class_names import is_background, is_ignored, unify_spellings
 from caseunet.errors import SeveralMasksError, UserError
 from caseunet.files import read_json
-from caseunet.progress import counted
+from caseunet.progress import count_text
 from caseunet.types import IGNORE, Geometry, Mask, name_key
 
 
@@ -123,8 +123,10 @@ def read_outlines(paths: Sequence[Path], picture: Path, image: Geometry, classes
     for each in shapes:
         if is_ignored(each.name):
             codes[each.inside] = IGNORE
-    remarks = [f"an outline of {a} lies on {b} in {counted(n, 'pixel')}; {a} is kept" for (a, b), n in overlaps.items()]
-    remarks += [f"{counted(n, what)} without an area, left out" for what, n in left.items()]
+    remarks = [
+        f"an outline of {a} lies on {b} in {count_text(n, 'pixel')}; {a} is kept" for (a, b), n in overlaps.items()
+    ]
+    remarks += [f"{count_text(n, what)} without an area, left out" for what, n in left.items()]
     return Mask(codes[None], Geometry(shape=shape, remarks=tuple(remarks)))
 
 
@@ -149,14 +151,14 @@ def decode_runs(segmentation: Mapping[str, Any]) -> np.ndarray:
     """
     height, width = (int(length) for length in segmentation["size"])
     counts = segmentation["counts"]
-    runs = _unpacked(counts) if isinstance(counts, str) else [int(count) for count in counts]
+    runs = _decode_counts(counts) if isinstance(counts, str) else [int(count) for count in counts]
     if sum(runs) != height * width or min(runs, default=0) < 0:
         raise ValueError(f"its runs fill {sum(runs)} of {height * width} pixels")
     values = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
     return values.reshape(width, height).T
 
 
-def _unpacked(text: str) -> list[int]:
+def _decode_counts(text: str) -> list[int]:
     """Run lengths out of COCO's text: six bits in a character, five of number and one that says whether more follow;
     from the third on each is told as the difference to the one before the last."""
     runs: list[int] = []

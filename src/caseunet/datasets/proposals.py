@@ -9,7 +9,7 @@ import yaml
 
 from caseunet.datasets.coding import decode, translate
 from caseunet.datasets.layout import Layout, SourceCase, SourceDataset
-from caseunet.datasets.reading import known_coding, read_labels, read_repaired_image
+from caseunet.datasets.reading import read_labels, read_repaired_image, require_coding
 from caseunet.datasets.repair import HEADER, CaseRepair, RepairPlan, code_text
 from caseunet.errors import UserError
 from caseunet.files import write_text
@@ -78,7 +78,7 @@ class Proposal:
     caution: str = ""
 
     @property
-    def chosen(self) -> CaseRepair | None:
+    def choice(self) -> CaseRepair | None:
         """The one repair that is possible, unless it would do harm."""
         return self.options[0][0] if len(self.options) == 1 and not self.caution else None
 
@@ -104,7 +104,7 @@ def try_repair(layout: Layout, case: SourceCase, dataset: SourceDataset, repair:
         return (
             trial
             if whole.nan is None
-            else replace(trial, replaced=_replaced(layout, case, dataset, picture, whole.nan, after))
+            else replace(trial, replaced=_count_replaced(layout, case, dataset, picture, whole.nan, after))
         )
     except UserError as error:
         return Trial({}, {}, error=str(error))
@@ -136,7 +136,7 @@ def _ids_without(
         return nothing
     if mask.fractional:
         return nothing
-    coding = known_coding(dataset)
+    coding = require_coding(dataset)
     ids, _ = decode(translate(mask, coding).apply(mask.codes), coding, dataset.repairs.get(case.id, CaseRepair()).map)
     ids = np.where(ids == IGNORE, np.uint8(0), ids)
     if mask.geometry.affine is not None and image.affine is not None and not mask.laid:
@@ -147,7 +147,7 @@ def _ids_without(
 def _compare(picture: Picture, before: np.ndarray, after: np.ndarray, dataset: SourceDataset) -> Trial:
     voxels, means = {}, {}
     values = picture.pixels[:, 0]
-    for label in known_coding(dataset).label_map.labels[1:]:
+    for label in require_coding(dataset).label_map.labels[1:]:
         masks = before == label.id, after == label.id
         counts = [int(np.count_nonzero(mask)) for mask in masks]
         voxels[label.name] = counts[0], counts[1]
@@ -159,7 +159,7 @@ def _compare(picture: Picture, before: np.ndarray, after: np.ndarray, dataset: S
     return Trial(voxels, means, int(np.count_nonzero(before != after)))
 
 
-def _replaced(
+def _count_replaced(
     layout: Layout, case: SourceCase, dataset: SourceDataset, picture: Picture, nan: float, ids: np.ndarray
 ) -> tuple[int, int]:
     """How many voxels of an image are NaN, those that follow the replacement, and how many in the foreground."""
@@ -189,20 +189,20 @@ def write_plan(path: Path, plan: RepairPlan, proposals: Sequence[Proposal], caut
     parts += ["labels:\n"] if labels else []
     parts += [f"- {_inline({**label, 'code': code_text(label['code'], plan.colored)})}\n" for label in labels]
     parts += [f"# {caution}\n" for caution in cautions]
-    chosen = [proposal for proposal in proposals if proposal.chosen is not None]
+    chosen = [proposal for proposal in proposals if proposal.choice is not None]
     parts.append("cases:\n" if chosen else "cases: {}\n" if not proposals else "cases:  # choose below\n")
     for proposal in proposals:
-        parts += _proposed(proposal, plan.colored)
+        parts += _write_proposal(proposal, plan.colored)
     write_text(path, "".join(parts))
 
 
-def _proposed(proposal: Proposal, colored: bool) -> Iterator[str]:
-    if proposal.chosen is None:
+def _write_proposal(proposal: Proposal, colored: bool) -> Iterator[str]:
+    if proposal.choice is None:
         yield f"  # {proposal.case}: {proposal.caution or CHOOSE}.\n"
     for repair, trial in proposal.options:
         for line in () if trial is None else trial.lines():
             yield f"  # {' '.join(line.split())}\n"
-        mark = "" if proposal.chosen is not None else "# "
+        mark = "" if proposal.choice is not None else "# "
         yield f"  {mark}{_inline(proposal.case)}: {_inline(_plain(repair, colored))}\n"
 
 

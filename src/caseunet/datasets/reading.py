@@ -57,10 +57,10 @@ def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask
         UserError: a file is missing or damaged, or there are several masks.
     """
     if case.label[0].suffix.lower() == ".json":
-        classes = known_coding(dataset).label_map.names
+        classes = require_coding(dataset).label_map.names
         return read_outlines(case.label, case.image[0], image, {name: i for i, name in enumerate(classes) if i})
     if dataset.class_files:
-        classes = known_coding(dataset).label_map.names
+        classes = require_coding(dataset).label_map.names
         return read_class_files(case.label, {name: i for i, name in enumerate(classes) if i}, image)
     colored = None if dataset.coding is None else dataset.coding.colored
     masks = [images.read_mask(path, image, colored) for path in case.label]
@@ -123,7 +123,7 @@ def read_labels(layout: Layout, case: SourceCase, dataset: SourceDataset, image:
     Raises:
         UserError: the mask cannot be read, lies elsewhere than its image, or holds values that are no class.
     """
-    return to_ids(read_placed_mask(layout, case, dataset, image), case, dataset, known_coding(dataset))
+    return to_ids(read_placed_mask(layout, case, dataset, image), case, dataset, require_coding(dataset))
 
 
 def read_placed_mask(layout: Layout, case: SourceCase, dataset: SourceDataset, image: Geometry | None = None) -> Mask:
@@ -164,7 +164,7 @@ def to_ids(mask: Mask, case: SourceCase, dataset: SourceDataset, coding: LabelCo
     return ids
 
 
-def known_coding(dataset: SourceDataset) -> LabelCoding:
+def require_coding(dataset: SourceDataset) -> LabelCoding:
     if dataset.coding is None:
         raise ValueError("the meaning of the masks must be found first")
     return dataset.coding
@@ -211,11 +211,11 @@ def unknown_text(codes: np.ndarray, coding: LabelCoding) -> str:
     values, counts = np.unique(codes, return_counts=True)
     worst = code_text(int(values[counts.argmax()]), coding.colored)
     what = "colours" if coding.colored else "values"
-    known = known_codes(coding)
+    known = describe_codes(coding)
     return f"{codes.size:,} pixels have {what} that are no class, most often {worst}; the classes are {known}"
 
 
-def known_codes(coding: LabelCoding, most: int = 8) -> str:
+def describe_codes(coding: LabelCoding, most: int = 8) -> str:
     """The values of the classes in a few words: "0, 1, 2"."""
     shown = ", ".join(str(code_text(code, coding.colored)) for code in list(coding.codes)[:most])
     return shown + (" …" if len(coding.codes) > most else "")
@@ -284,7 +284,7 @@ def check_repairs(dataset: SourceDataset, origin: str) -> None:
     Raises:
         UserError: one does not.
     """
-    classes = len(known_coding(dataset).label_map)
+    classes = len(require_coding(dataset).label_map)
     for case, repair in dataset.repairs.items():
         wrong = [to for to in repair.map.values() if not 0 <= to < classes and to != IGNORE]
         if wrong:

@@ -9,7 +9,7 @@ from caseunet.datasets import Finding, Layout, SourceCase, SourceDataset
 from caseunet.datasets.coding import classes_of
 from caseunet.datasets.proposals import Proposal, Trial, combine, try_repair
 from caseunet.datasets.repair import EVERY_CASE, CaseRepair, PlannedLabel, RepairPlan, read_plan
-from caseunet.progress import Display, counted
+from caseunet.progress import Display, count_text
 from caseunet.workers import LostWorkerError, run_all
 
 HEADER_MAY_BE_RIGHT = (
@@ -118,10 +118,12 @@ def _propose(case: str, ways: Sequence[CaseRepair], trials: Sequence[Trial | Non
 
 def _keep_most(proposals: Sequence[Proposal], labelled: int) -> list[Proposal]:
     """The proposals, with none chosen that leaves cases out where this would leave few."""
-    dropped = [proposal for proposal in proposals if proposal.chosen is not None and proposal.chosen.drop]
+    dropped = [proposal for proposal in proposals if proposal.choice is not None and proposal.choice.drop]
     if len(dropped) <= MAX_DROPPED * max(labelled, len(dropped)):
         return list(proposals)
-    caution = f"Leaving out {counted(len(dropped), 'case')} like this one would leave {max(0, labelled - len(dropped))}"
+    caution = (
+        f"Leaving out {count_text(len(dropped), 'case')} like this one would leave {max(0, labelled - len(dropped))}"
+    )
     return [replace(proposal, caution=caution) if proposal in dropped else proposal for proposal in proposals]
 
 
@@ -152,16 +154,16 @@ def _labels(dataset: SourceDataset, findings: Sequence[Finding]) -> tuple[Planne
 
 def _for_all(proposals: Sequence[Proposal], dataset: SourceDataset) -> Sequence[Proposal]:
     """One proposal for all cases where all have the same."""
-    repairs = [proposal.chosen for proposal in proposals]
+    repairs = [proposal.choice for proposal in proposals]
     first = repairs[0] if repairs else None
     whole = {proposal.case for proposal in proposals} == {case.id for case in dataset.cases}
     if len(proposals) < 2 or not whole or first is None or any(repair != first for repair in repairs):
         return proposals
     trials = [trial for proposal in proposals for _, trial in proposal.options if trial is not None]
-    return [Proposal(EVERY_CASE, ((first, _summed(trials)),))]
+    return [Proposal(EVERY_CASE, ((first, _sum(trials)),))]
 
 
-def _summed(trials: Sequence[Trial]) -> Trial | None:
+def _sum(trials: Sequence[Trial]) -> Trial | None:
     """Of all cases together; means are weighted by their voxels."""
     if not trials:
         return None

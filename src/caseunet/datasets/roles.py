@@ -54,7 +54,7 @@ def sort_files(root: Path, files: Sequence[Path], choice: Choice) -> Roles:
     for path in files:
         relative = PurePosixPath(path.relative_to(root).as_posix())
         role, place = _folder_role(relative)
-        chosen_mask, chosen_image = (_selected(relative, patterns) for patterns in (choice.masks, choice.images))
+        chosen_mask, chosen_image = (_match_part(relative, patterns) for patterns in (choice.masks, choice.images))
         if path in beside and not choice.masks:
             role = "mask"
         if chosen_mask is not None:
@@ -78,7 +78,7 @@ def _folder_role(path: PurePosixPath) -> tuple[Role, int | None]:
     return "", None
 
 
-def _selected(path: PurePosixPath, patterns: Iterable[str]) -> int | None:
+def _match_part(path: PurePosixPath, patterns: Iterable[str]) -> int | None:
     """Which part of a path a pattern selects: the number of a folder, −1 for its own name; None for none."""
     low = PurePosixPath(normal(str(path)))
     for pattern in (normal(pattern.strip("/")) for pattern in patterns):

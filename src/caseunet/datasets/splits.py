@@ -14,7 +14,7 @@ from caseunet.config import PrepareConfig
 from caseunet.datasets.layout import Finding
 from caseunet.errors import UserError, did_you_mean
 from caseunet.files import read_json
-from caseunet.progress import counted
+from caseunet.progress import count_text
 from caseunet.types import BY_BLOCKS, Fold, Ranges, Split
 
 BLOCKS_CAUTION = (
@@ -64,14 +64,14 @@ def make_split(config: PrepareConfig, cases: Mapping[str, SplitCase], group_name
     Raises:
         UserError: it cannot be made of these cases, or parts a group.
     """
-    if config.split == "auto" and (split := given(cases, group_name)) is not None:
+    if config.split == "auto" and (split := split_as_given(cases, group_name)) is not None:
         return split
     if config.split in ("auto", "group"):
         return by_group(without_test(cases), config.folds, config.seed, group_name)
     if config.split == BY_BLOCKS:
         return by_slice_blocks(without_test(cases), config.block, config.hold_out_every, config.gap)
     if config.split in PUBLISHED:
-        return published(config.split, cases, group_name, layout)
+        return published_split(config.split, cases, group_name, layout)
     return from_file(Path(config.split), cases, group_name)
 
 
@@ -80,7 +80,7 @@ def without_test(cases: Mapping[str, SplitCase]) -> dict[str, SplitCase]:
     return {name: case for name, case in cases.items() if case.part != "test"} or dict(cases)
 
 
-def given(cases: Mapping[str, SplitCase], group_name: str) -> Split | None:
+def split_as_given(cases: Mapping[str, SplitCase], group_name: str) -> Split | None:
     """The split that the data set brings: training and validation, or folds; None where it brings none.
 
     Raises:
@@ -93,12 +93,12 @@ def given(cases: Mapping[str, SplitCase], group_name: str) -> Split | None:
     advice = "Or give --prepare.split group, which makes folds anew."
     try:
         if "train" in parts and "val" in parts:
-            fold = _checked(parts["train"], parts["val"], cases, group_name, "the data set's own split")
+            fold = _check_fold(parts["train"], parts["val"], cases, group_name, "the data set's own split")
             return Split(by=GIVEN, folds=(fold,))
         if len(folds) > 1:
             pairs = [([n for other in folds if other != fold for n in parts[other]], parts[fold]) for fold in folds]
             checked = [
-                _checked(t, v, cases, group_name, f"the data set's own {f}")
+                _check_fold(t, v, cases, group_name, f"the data set's own {f}")
                 for f, (t, v) in zip(folds, pairs, strict=True)
             ]
             return Split(by=GIVEN, folds=tuple(checked))
@@ -107,7 +107,7 @@ def given(cases: Mapping[str, SplitCase], group_name: str) -> Split | None:
     return None
 
 
-def told_parts(cases: Mapping[str, SplitCase], split: Split | None, group_name: str) -> list[Finding]:
+def describe_parts(cases: Mapping[str, SplitCase], split: Split | None, group_name: str) -> list[Finding]:
     """What a person should know of the parts that the data set brings."""
     parts = Counter(case.part for case in cases.values() if case.part)
     if not parts.keys() - {"train"}:
@@ -127,7 +127,7 @@ def told_parts(cases: Mapping[str, SplitCase], split: Split | None, group_name: 
         groups = {case.group for case in cases.values() if case.part == "test"}
         both = groups & {case.group for case in cases.values() if case.part != "test"}
         if both:
-            told = f"{counted(len(both), group_name)} of the test set are in training too, {min(both)} among them"
+            told = f"{count_text(len(both), group_name)} of the test set are in training too, {min(both)} among them"
             findings.append(Finding(level="warning", kind="split", text=told, advice="Scores of them would flatter."))
     advice = "Make folds of all but the test set: --prepare.split group. Name cases yourself: --prepare.split FILE.csv"
     return [*findings, Finding(level="note", kind="own-split", text=text, advice=advice)]
@@ -153,13 +153,13 @@ def by_group(cases: Mapping[str, SplitCase], folds: int, seed: int, group_name: 
         groups.setdefault(case.group, []).append(name)
     if len(groups) < 2:
         raise UserError(
-            f"{counted(len(cases), 'labelled case')}, all of one {group_name}: none can be held out honestly. Add a "
+            f"{count_text(len(cases), 'labelled case')}, all of one {group_name}: none can be held out honestly. Add a "
             f'second {group_name}. For one volume, prepare.split "slice-blocks" holds out slices of it, which measures '
             "only that the software works."
         )
     order = [sorted(groups)[i] for i in np.random.default_rng(seed).permutation(len(groups))]
     folds = min(folds, len(order))
-    place = _stratified(order, {g: [cases[name] for name in members] for g, members in groups.items()}, folds)
+    place = _stratify(order, {g: [cases[name] for name in members] for g, members in groups.items()}, folds)
     return Split(
         by=group_name,
         folds=tuple(
@@ -173,7 +173,7 @@ def by_group(cases: Mapping[str, SplitCase], folds: int, seed: int, group_name: 
     )
 
 
-def published(name: str, cases: Mapping[str, SplitCase], group_name: str, layout: str) -> Split:
+def published_split(name: str, cases: Mapping[str, SplitCase], group_name: str, layout: str) -> Split:
     """A split that papers use, by the numbers of patients or sequences.
 
     Sequences below a folder named after the test set have numbers of their own and are in no part.
@@ -189,7 +189,7 @@ def published(name: str, cases: Mapping[str, SplitCase], group_name: str, layout
     released = {n: case for n, case in cases.items() if not _TEST & set(case.group.lower().split("/")[:-1])}
     val = [name for name, case in released.items() if _last_number(case.group) in numbers]
     train = [name for name, case in released.items() if _last_number(case.group) not in numbers]
-    return Split(by=group_name, folds=(_checked(train, val, cases, group_name, f'the split "{name}"'),))
+    return Split(by=group_name, folds=(_check_fold(train, val, cases, group_name, f'the split "{name}"'),))
 
 
 def from_file(path: Path, cases: Mapping[str, SplitCase], group_name: str) -> Split:
@@ -209,7 +209,8 @@ def from_file(path: Path, cases: Mapping[str, SplitCase], group_name: str) -> Sp
                     f'{path}: fold {number}: there is no labelled case "{case}". {did_you_mean(case, cases)}'
                 )
     folds = tuple(
-        _checked(train, val, cases, group_name, f"{path}: fold {number}") for number, (train, val) in enumerate(parts)
+        _check_fold(train, val, cases, group_name, f"{path}: fold {number}")
+        for number, (train, val) in enumerate(parts)
     )
     return Split(by=group_name, folds=folds)
 
@@ -248,7 +249,7 @@ def by_slice_blocks(cases: Mapping[str, SplitCase], block: int, every: int, gap:
     return Split(by=BY_BLOCKS, caution=BLOCKS_CAUTION, folds=tuple(folds))
 
 
-def _stratified(order: list[str], groups: Mapping[str, list[SplitCase]], folds: int) -> dict[str, int]:
+def _stratify(order: list[str], groups: Mapping[str, list[SplitCase]], folds: int) -> dict[str, int]:
     """{group: fold}."""
     classes = {group: frozenset[int]().union(*(case.classes for case in groups[group])) for group in order}
     sizes = {group: sum(case.slices for case in groups[group]) for group in order}
@@ -289,7 +290,7 @@ def _fold(train: Iterable[str], val: Iterable[str], cases: Mapping[str, SplitCas
     return Fold(train=whole(train), val=whole(val))
 
 
-def _checked(train: list[str], val: list[str], cases: Mapping[str, SplitCase], group_name: str, origin: str) -> Fold:
+def _check_fold(train: list[str], val: list[str], cases: Mapping[str, SplitCase], group_name: str, origin: str) -> Fold:
     """A fold of named cases.
 
     Raises:

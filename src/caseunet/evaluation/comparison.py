@@ -39,7 +39,7 @@ from caseunet.evaluation.statistics import estimate
 from caseunet.types import Stored
 
 Verdict = Literal["first better", "second better", "tie", "too few pairs"]
-FEWEST_PAIRS = 6
+MIN_PAIRS = 6
 """With five pairs the smallest possible two-sided p is 2/2⁵ = 0.0625: nothing could ever be found."""
 EXACT = 50
 """Differences other than zero up to which p is exact; the normal approximation is good beyond."""
@@ -110,7 +110,7 @@ def compare(
                 sample = _sample(rows[rows["structure"] == structure], metric, structure, first, second)
                 if len(sample.first_values) or sample.only_first or sample.only_second:
                     samples.append(sample)
-    p = [signed_rank(s.steps) if len(s.steps) >= FEWEST_PAIRS else None for s in samples]
+    p = [signed_rank(s.steps) if len(s.steps) >= MIN_PAIRS else None for s in samples]
     return tuple(
         _difference(sample, raw, corrected, metrics[sample.metric], alpha)
         for sample, raw, corrected in zip(samples, p, holm(p), strict=True)

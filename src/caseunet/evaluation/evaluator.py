@@ -11,7 +11,7 @@ from caseunet.evaluation.protocols.base import Measured, Protocol, Row, Structur
 from caseunet.evaluation.rows import BACKGROUND, MISSING, SCORED, UNUSABLE
 from caseunet.io.geometry import is_identity, voxel_steps
 from caseunet.metrics.overlap import confusion_matrix, counts_of
-from caseunet.progress import counted
+from caseunet.progress import count_text
 from caseunet.types import IGNORE, Geometry, LabelMap, Ranges
 
 
@@ -135,17 +135,17 @@ def _unit(reference: Reference, prediction: np.ndarray, part: Sequence[int], pro
     """The slices ``part``. Slices between them that are not scored stay where they are, blank in both masks, so that
     distances between what lies on either side are right."""
     in_header = reference.image if protocol.spacing_of == "image" else reference.own
-    judged = _spanned(reference.ids, part) != IGNORE  # elsewhere both masks are blank
+    judged = _span(reference.ids, part) != IGNORE  # elsewhere both masks are blank
     return Unit(
-        reference=_spanned(reference.ids, part) * judged,
-        prediction=_spanned(prediction, part) * judged,
+        reference=_span(reference.ids, part) * judged,
+        prediction=_span(prediction, part) * judged,
         spacing=voxel_steps(in_header) if in_mm else (1.0, 1.0, 1.0),
         in_mm=in_mm,
         file=reference.image if is_identity(reference.own) else reference.own,  # a mask without a place is laid on it
     )
 
 
-def _spanned(ids: np.ndarray, part: Sequence[int]) -> np.ndarray:
+def _span(ids: np.ndarray, part: Sequence[int]) -> np.ndarray:
     first, last = min(part), max(part)
     span = ids[first : last + 1]
     if len(part) == len(span):
@@ -210,6 +210,6 @@ def slices_in(ranges: Ranges, slices: int, case: str) -> list[int]:
 def scope_text(ranges: Mapping[str, Ranges] | None, fold: int, cases: int) -> str:
     """What was scored, in words."""
     if ranges is None:
-        return f"{counted(cases, 'case')}, whole"
+        return f"{count_text(cases, 'case')}, whole"
     slices = sum(stop - start for parts in ranges.values() for start, stop in parts)
-    return f"validation part of fold {fold}: {counted(slices, 'slice')} of {counted(len(ranges), 'case')}"
+    return f"validation part of fold {fold}: {count_text(slices, 'slice')} of {count_text(len(ranges), 'case')}"

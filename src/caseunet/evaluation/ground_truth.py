@@ -22,11 +22,11 @@ from caseunet.datasets.masks import (
 )
 from caseunet.datasets.meanings import alone, with_coding
 from caseunet.datasets.planes import choose_plane, cut_layout
-from caseunet.datasets.reading import check_repairs, known_coding, read_placed_mask, to_ids
+from caseunet.datasets.reading import check_repairs, read_placed_mask, require_coding, to_ids
 from caseunet.errors import UserError
 from caseunet.evaluation.evaluator import Pair, Reference
 from caseunet.evaluation.prediction_sets import Candidate, open_masks, reader
-from caseunet.evaluation.shared_classes import SharedClasses, Table, is_unnamed, named_by_predictions, values_text
+from caseunet.evaluation.shared_classes import SharedClasses, Table, is_unnamed, name_by_predictions, values_text
 from caseunet.io import dicom, images, itk
 from caseunet.io.geometry import distance_in_voxels, in_plane, is_identity
 from caseunet.types import Geometry, LabelCoding, LabelMap, PlaneRule, Ranges
@@ -55,7 +55,7 @@ class References:
 
     @property
     def label_map(self) -> LabelMap:
-        return known_coding(self.dataset).label_map
+        return require_coding(self.dataset).label_map
 
     @property
     def labelled(self) -> dict[str, SourceCase]:
@@ -96,7 +96,7 @@ def open_references(root: Path, config: PrepareConfig, labels: Path | None = Non
     dataset = with_coding(layout, dataset, config.workers)
     check_repairs(dataset, str(config.plan))
     told = labels or (root / LABELS)
-    named = named or not is_unnamed(known_coding(dataset).label_map)
+    named = named or not is_unnamed(require_coding(dataset).label_map)
     return References(layout, dataset, named, read_lesions(told) if told.is_file() else None)
 
 
@@ -116,7 +116,7 @@ def _are_masks_alone(root: Path, config: PrepareConfig) -> bool:
     return not fitting and not description.is_file() and MASKS.matches(root)
 
 
-def named_by(truth: References, candidates: Sequence[Candidate]) -> tuple[References, str]:
+def name_references(truth: References, candidates: Sequence[Candidate]) -> tuple[References, str]:
     """The references, named as the predictions name their values where no file names them; and a remark, or "".
 
     The remark also tells of predictions that name no classes where the references do.
@@ -126,13 +126,13 @@ def named_by(truth: References, candidates: Sequence[Candidate]) -> tuple[Refere
     if not names_by_value(truth.dataset):
         return truth, ""
     codings: Mapping[str, LabelCoding | None] = {c.name: c.coding if c.by_value else None for c in candidates}
-    coding, remark = named_by_predictions(known_coding(truth.dataset), codings)
+    coding, remark = name_by_predictions(require_coding(truth.dataset), codings)
     return replace(truth, dataset=replace(truth.dataset, coding=coding)), remark
 
 
 def _taken_values(truth: References, candidates: Sequence[Candidate]) -> str:
     """A remark on predictions whose values were taken for those of references that a file names, or ""."""
-    coding = known_coding(truth.dataset)
+    coding = require_coding(truth.dataset)
     unnamed = [c.name for c in candidates if c.info is None and c.coding is None and c.by_value]
     if not unnamed or coding.colored or len(coding.label_map) == 2 or is_unnamed(coding.label_map):
         return ""
@@ -227,7 +227,7 @@ def read_reference(layout: Layout, case: SourceCase, dataset: SourceDataset, tab
     image = layout.read_geometry(case)
     try:
         mask = read_placed_mask(layout, case, dataset, image)
-        ids = to_ids(mask, case, dataset, known_coding(dataset))
+        ids = to_ids(mask, case, dataset, require_coding(dataset))
     except UserError as error:
         if dataset.repairs or dataset.format == masks.NAME:
             raise

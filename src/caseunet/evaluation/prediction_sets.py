@@ -13,7 +13,7 @@ from caseunet.datasets import SourceCase, SourceDataset, masks
 from caseunet.datasets.coding import classes_of, decode, translate
 from caseunet.datasets.masks import MASKS, missing_structures, names_by_value, names_segments, settle_structures
 from caseunet.datasets.meanings import with_coding
-from caseunet.datasets.reading import known_coding, placement, to_ids, unknown_text
+from caseunet.datasets.reading import placement, require_coding, to_ids, unknown_text
 from caseunet.errors import UserError
 from caseunet.evaluation.evaluator import Predicted
 from caseunet.evaluation.matching import match_names
@@ -25,7 +25,7 @@ from caseunet.prediction.store import DESCRIPTION, PredictionsInfo, is_unfinishe
 from caseunet.types import IGNORE, Geometry, LabelCoding, Mask
 
 TWO_FILES = " If the two files belong together, name them instead of their folders."
-MOST_EXAMPLES = 3
+MAX_EXAMPLES = 3
 
 FULL = 255
 """White, which stands for the one class of a mask in many pictures."""
@@ -148,7 +148,7 @@ def _open_own(folder: Path, name: str, dataset: SourceDataset, labelled: Mapping
             found[case.id] = SourceCase(case.id, (file,), (file,), case.group)
         else:
             failed[case.id] = f"its file {item.file} is gone."
-    asked = {of_case.get(item, item) for item in _asked(info)}
+    asked = {of_case.get(item, item) for item in _asked_cases(info)}
     if not asked & set(labelled):
         raise UserError(f"{folder}: holds no prediction of a case that {dataset.root} has a mask of.")
     extra = sorted(asked - set(labelled) - dataset.dropped)
@@ -156,13 +156,13 @@ def _open_own(folder: Path, name: str, dataset: SourceDataset, labelled: Mapping
     return Candidate(name, folder, info, found, None, coding, failed, tuple(extra), scored)
 
 
-def _asked(info: PredictionsInfo) -> list[str]:
+def _asked_cases(info: PredictionsInfo) -> list[str]:
     return [case.id for case in info.cases] + [case.id for case in info.failed]
 
 
 def _own_cases(info: PredictionsInfo, dataset: SourceDataset, labelled: Mapping[str, SourceCase]) -> dict[str, str]:
     """{predicted case: case of the references}: of the same name, and for masks alone also of a similar one."""
-    ids = _asked(info)
+    ids = _asked_cases(info)
     if dataset.format != masks.NAME:
         return {item: item for item in ids if item in labelled}
     items = {Path(item): (item, item.rpartition("/")[2]) for item in ids}
@@ -191,15 +191,15 @@ def _open_foreign(
     base = folder.parent if folder.is_file() else folder
     extra = [path.relative_to(base).as_posix() for path in left]
     if not found:
-        some = ", ".join(extra[:MOST_EXAMPLES])
+        some = ", ".join(extra[:MAX_EXAMPLES])
         raise UserError(
             f"{folder}: no file in it is named as a case of {dataset.root}. Found {some}; expected names such as "
-            f"{', '.join(list(labelled)[:MOST_EXAMPLES])}." + (TWO_FILES if len(by_file) == len(labelled) == 1 else "")
+            f"{', '.join(list(labelled)[:MAX_EXAMPLES])}." + (TWO_FILES if len(by_file) == len(labelled) == 1 else "")
         )
-    if own.coding is None and not names_by_value(dataset) and len(known_coding(dataset).label_map) > 2:
+    if own.coding is None and not names_by_value(dataset) and len(require_coding(dataset).label_map) > 2:
         raise UserError(
             f"{folder}: holds numbers, and the references name their structures in words: "
-            f"{', '.join(known_coding(dataset).label_map.structures)}. Say which number is which with --labels "
+            f"{', '.join(require_coding(dataset).label_map.structures)}. Say which number is which with --labels "
             "labels.json."
         )
     matched = {case: by_file[path] for case, path in found.items()}
@@ -238,7 +238,7 @@ def reader(candidate: Candidate, case: str, dataset: SourceDataset, table: Table
     if candidate.dataset is not None and candidate.coding is not None:
         own = replace(candidate.dataset, cases=(mask,), findings=())
         return partial(_read, mask, own, None, table, len(candidate.coding.label_map))
-    coding = known_coding(dataset)
+    coding = require_coding(dataset)
     return partial(_read, mask, None, coding, table, len(coding.label_map))
 
 
@@ -276,7 +276,7 @@ def _read(
     if mask.fractional:
         raise UserError(f"{path}: holds {mask.fractional:,} values that are no whole numbers; labels are.")
     if named is not None:
-        ids = to_ids(mask, case, named, known_coding(named))
+        ids = to_ids(mask, case, named, require_coding(named))
     else:
         ids, told = _ids(path, mask, coding)
         remarks += told
@@ -328,5 +328,5 @@ def _ids(path: Path, mask: Mask, coding: LabelCoding | None) -> tuple[np.ndarray
         return (codes == FULL).astype(np.uint8), [f"its value {FULL} was taken for the one class of the references."]
     if not are_ids or not ids.any():
         raise UserError(f"{path}: {unknown_text(codes[unknown], coding)}.")
-    told = ", ".join(map(str, values[:MOST_EXAMPLES].tolist()))
+    told = ", ".join(map(str, values[:MAX_EXAMPLES].tolist()))
     return ids, [f"{int(unknown.sum()):,} pixels of values that the references have not ({told}) count as background."]

@@ -63,7 +63,7 @@ def share_classes(reference: LabelMap, predictions: Mapping[str, LabelMap | None
         if _names(label_map) != _names(reference) and _is_one_unnamed(reference, label_map):
             own, other = next(iter(label_map.structures)), next(iter(reference.structures))
             notes.append(f'The one class of {name}, "{own}", was taken for the one of the references, "{other}".')
-            sides[name] = _renamed(label_map, other)
+            sides[name] = _rename(label_map, other)
     if all(_names(side) == _names(reference) and _same_structures(side, reference) for side in sides.values()):
         same = np.arange(256, dtype=np.uint8)
         return SharedClasses(reference, same, dict.fromkeys(sides, same), notes=tuple(notes))
@@ -123,7 +123,7 @@ def values_text(coding: LabelCoding) -> str:
     return ", ".join(named[:MAX_TOLD]) + (" …" if len(named) > MAX_TOLD else "")
 
 
-def named_by_predictions(
+def name_by_predictions(
     reference: LabelCoding, predictions: Mapping[str, LabelCoding | None]
 ) -> tuple[LabelCoding, str]:
     """The classes of references that no file names, as the predictions name their values; and a remark, or "".
@@ -139,7 +139,7 @@ def named_by_predictions(
         names = coding.label_map.names
         by_value = {value: f"class {value}" for value in values[1:]}
         if not reference.colored and set(by_value.values()) <= set(names):
-            return _recoded(reference, by_value), ""
+            return _recode(reference, by_value), ""
         if set(values) <= set(coding.codes) and not is_unnamed(coding.label_map):
             told = ", ".join(f"{value} {names[coding.codes[value]]}" for value in values if coding.codes[value])
             remark = (
@@ -151,7 +151,7 @@ def named_by_predictions(
     return reference, ""
 
 
-def _recoded(coding: LabelCoding, names: Mapping[int, str]) -> LabelCoding:
+def _recode(coding: LabelCoding, names: Mapping[int, str]) -> LabelCoding:
     labels = list(coding.label_map.labels)
     for value, name in names.items():
         labels[coding.codes[value]] = labels[coding.codes[value]].model_copy(update={"name": name})
@@ -179,7 +179,7 @@ def _is_one_unnamed(a: LabelMap, b: LabelMap) -> bool:
     return len(a) == len(b) == 2 and (is_unnamed(a) or is_unnamed(b))
 
 
-def _renamed(label_map: LabelMap, name: str) -> LabelMap:
+def _rename(label_map: LabelMap, name: str) -> LabelMap:
     labels = (label_map.labels[0], label_map.labels[1].model_copy(update={"name": name}))
     return LabelMap(labels=labels, structures={name: (1,)})
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 RESAMPLES = 2000
-FEWEST_GROUPS = 5
+MIN_GROUPS = 5
 AT_ONCE = 2**22
 """How many drawn sums are held in memory at a time (32 MiB)."""
 Combine = Callable[[np.ndarray], np.ndarray]
@@ -78,9 +78,9 @@ def estimate(
     # Units that add nothing are no part of the sample: drawing them would only make the resamples smaller.
     taken = np.flatnonzero(sums.any(axis=(0, 1))).tolist()
     of_groups = _by_group(sums[..., taken], [groups[n] for n in taken])
-    if np.count_nonzero(of_groups[1].any(axis=0)) < FEWEST_GROUPS:
+    if np.count_nonzero(of_groups[1].any(axis=0)) < MIN_GROUPS:
         return Estimate(value, None)
-    values = _resampled(of_groups, combine, seed)
+    values = _bootstrap(of_groups, combine, seed)
     values = values[~np.isnan(values)]
     if not len(values):
         return Estimate(value, None)
@@ -101,7 +101,7 @@ def _by_group(sums: np.ndarray, groups: Sequence[Hashable]) -> np.ndarray:
     return np.apply_along_axis(lambda row: np.bincount(numbers, row, len(order)), -1, sums)
 
 
-def _resampled(of_groups: np.ndarray, combine: Combine, seed: int) -> np.ndarray:
+def _bootstrap(of_groups: np.ndarray, combine: Combine, seed: int) -> np.ndarray:
     """The number of each resample, (RESAMPLES,), from the sums of groups (2, parts, groups)."""
     random = np.random.default_rng(seed)
     groups = of_groups.shape[-1]

@@ -42,7 +42,7 @@ STRIDE = 4
 """Every which row and column is looked at for the body."""
 MARGIN = 12
 """Rows and columns of air that are kept around the body, so that skin has a context and nothing thin is lost."""
-LEAST_BOX = 0.5
+MIN_BOX = 0.5
 """Height and width of a body's box as shares of the smallest in training: below, it is no body but a part of one."""
 PIXELS_AT_ONCE = 2**18
 """Of the slices that go through the network together, where their number is not given."""
@@ -183,13 +183,13 @@ def place(
 
 
 def body_box(pixels: np.ndarray, spacing: Sequence[float] | None, preprocessing: Mapping[str, Any]) -> Box | None:
-    """The box of the body in a CT (S, C, H, W) in HU, with a margin; None where there is none like those in training, or
-    where more than air would be cut off."""
+    """The box of the body in a CT (S, C, H, W) in HU, with a margin; None where there is none like those in training,
+    or where more than air would be cut off."""
     box, least = find_body_box(pixels), preprocessing.get("least_box")
     if box is None or spacing is None or least is None:
         return box
     height, width = (box[2] - box[0]) * spacing[1], (box[3] - box[1]) * spacing[2]
-    return None if height < LEAST_BOX * least[0] or width < LEAST_BOX * least[1] else box
+    return None if height < MIN_BOX * least[0] or width < MIN_BOX * least[1] else box
 
 
 def find_body_box(pixels: np.ndarray) -> Box | None:
@@ -199,7 +199,7 @@ def find_body_box(pixels: np.ndarray) -> Box | None:
     """
     H, W = pixels.shape[-2:]
     looked_at = pixels[:, 0, ::STRIDE, ::STRIDE]
-    body = _dilated(~_dilated(~(looked_at > BODY))).any(axis=0)  # opened: noise and a couch's shell are thin
+    body = _dilate(~_dilate(~(looked_at > BODY))).any(axis=0)  # opened: noise and a couch's shell are thin
     rows, columns = (np.flatnonzero(np.any(body, axis=axis)) * STRIDE for axis in (1, 0))
     if not len(rows):
         return None
@@ -212,7 +212,7 @@ def find_body_box(pixels: np.ndarray) -> Box | None:
     return top, left, bottom, right
 
 
-def _dilated(found: np.ndarray) -> np.ndarray:
+def _dilate(found: np.ndarray) -> np.ndarray:
     """(S, H', W'), bool, with the eight neighbours of each pixel."""
     padded = np.pad(found, ((0, 0), (1, 1), (1, 1)))
     rows = padded[:, :-2] | padded[:, 1:-1] | padded[:, 2:]

@@ -22,18 +22,18 @@ from caseunet.errors import UserError
 
 SUFFIX = ".zip"
 
-MOST_ENTRIES = 100_000
+MAX_ENTRIES = 100_000
 
-LONGEST_TABLE = 200 * MOST_ENTRIES
+MAX_TABLE = 200 * MAX_ENTRIES
 """Bytes of the table of contents, which is read whole."""
 
-MOST_EXPANSION = 500
+MAX_EXPANSION = 500
 """Times the size of the zip that its content may have: masks that are nearly empty come to 400, a bomb to 1,032."""
 
-LONGEST_NAME = 255
+MAX_NAME = 255
 """Bytes of a name that disks take."""
 
-MOST_FOLDERS = 50
+MAX_FOLDERS = 50
 """In which a file of the zip may lie, one within the other."""
 
 HARMLESS = 2**28
@@ -53,7 +53,7 @@ _IN_END_64 = 2**32 - 1
 """Stands for a size that only the end of a large zip tells."""
 _LOCATOR_64 = 20
 """Bytes between the two ends."""
-_LONGEST_COMMENT = 2**16 - 1
+_MAX_COMMENT = 2**16 - 1
 _ENCRYPTED = 0x1 | 0x40 | 0x2000  # the entry, strongly, and the table
 
 
@@ -78,7 +78,7 @@ def is_zip(path: Path) -> bool:
 
 
 @contextmanager
-def unpacked(path: Path) -> Iterator[Path]:
+def unpack_zip(path: Path) -> Iterator[Path]:
     """Give a private temporary folder that holds what a zip does, and remove it at the end.
 
     Hidden entries and the shadow folders of macOS are left out, and zips within the zip stay zips. Files get the
@@ -121,7 +121,7 @@ def _check_file(path: Path) -> int:
         with path.open("rb") as stream:
             first = stream.read(4)
             size = stream.seek(0, 2)
-            stream.seek(-min(size, _END.size + _LONGEST_COMMENT + _LOCATOR_64 + _END_64.size), 2)
+            stream.seek(-min(size, _END.size + _MAX_COMMENT + _LOCATOR_64 + _END_64.size), 2)
             tail = stream.read()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}.") from error
@@ -134,7 +134,7 @@ def _check_file(path: Path) -> int:
     at -= _LOCATOR_64 + _END_64.size
     if at >= 0 and tail.startswith(b"PK\x06\x06", at):
         table = max(_END_64.unpack_from(tail, at)[1], 0 if table == _IN_END_64 else table)
-    if table > LONGEST_TABLE:
+    if table > MAX_TABLE:
         raise _too_many(path)
     return size
 
@@ -151,7 +151,7 @@ def _entries(path: Path, stream: BinaryIO, infos: Sequence[ZipInfo], end: int) -
     Raises:
         UserError: see :func:`unpacked`.
     """
-    if len(infos) > MOST_ENTRIES:
+    if len(infos) > MAX_ENTRIES:
         raise _too_many(path)
     entries: list[_Entry] = []
     free = 0  # offset behind the entries that were looked at
@@ -186,10 +186,10 @@ def _parts(path: Path, info: ZipInfo) -> tuple[str, ...]:
         raise _bad(path, info, "has a backslash, a drive letter or a zero byte in its name")
     if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in name):
         raise _bad(path, info, "has a line break or another control character in its name")
-    if any(len(part.encode()) > LONGEST_NAME for part in parts):
-        raise _bad(path, info, f"has a name of more than {LONGEST_NAME} bytes")
-    if len(parts) > MOST_FOLDERS + 1:
-        raise _bad(path, info, f"lies in more than {MOST_FOLDERS} folders, one within the other")
+    if any(len(part.encode()) > MAX_NAME for part in parts):
+        raise _bad(path, info, f"has a name of more than {MAX_NAME} bytes")
+    if len(parts) > MAX_FOLDERS + 1:
+        raise _bad(path, info, f"lies in more than {MAX_FOLDERS} folders, one within the other")
     return parts
 
 
@@ -238,10 +238,10 @@ def _check_total(path: Path, entries: Sequence[_Entry], size: int) -> None:
     """
     total = sum(entry.info.file_size for entry in entries)
     largest = max(entries, key=lambda entry: entry.info.file_size).info
-    what = f"holds {total:,} bytes, most of them in its entry {_shown(largest)}"
-    if total > max(HARMLESS, MOST_EXPANSION * size):
+    what = f"holds {total:,} bytes, most of them in its entry {_show_name(largest)}"
+    if total > max(HARMLESS, MAX_EXPANSION * size):
         raise UserError(
-            f"{path}: {what}, which is more than {MOST_EXPANSION} times its own size: it may be made to fill the disk. "
+            f"{path}: {what}, which is more than {MAX_EXPANSION} times its own size: it may be made to fill the disk. "
             "If you trust it, unpack it yourself and give the folder."
         )
     place = tempfile.gettempdir()
@@ -265,7 +265,7 @@ def _unpack(path: Path, stream: BinaryIO, entry: _Entry, folder: Path) -> None:
                 file.write(block)
     except OSError as error:
         raise UserError(
-            f"{path}: its entry {_shown(entry.info)} cannot be unpacked to {folder}: {error.strerror}."
+            f"{path}: its entry {_show_name(entry.info)} cannot be unpacked to {folder}: {error.strerror}."
         ) from error
     except zlib.error as error:
         raise _bad(path, entry.info, f"is damaged: {error}") from error
@@ -299,14 +299,14 @@ def _content(stream: BinaryIO, entry: _Entry) -> Iterator[bytes]:
 
 
 def _too_many(path: Path) -> UserError:
-    return UserError(f"{path}: holds more than {MOST_ENTRIES:,} entries. Unpack it yourself and give the folder.")
+    return UserError(f"{path}: holds more than {MAX_ENTRIES:,} entries. Unpack it yourself and give the folder.")
 
 
 def _bad(path: Path, info: ZipInfo, what: str) -> UserError:
-    return UserError(f"{path}: its entry {_shown(info)} {what}. Nothing was unpacked; get or make the zip again.")
+    return UserError(f"{path}: its entry {_show_name(info)} {what}. Nothing was unpacked; get or make the zip again.")
 
 
-def _shown(info: ZipInfo) -> str:
+def _show_name(info: ZipInfo) -> str:
     """The name of an entry for messages: it may hold anything."""
     name = "".join(c if c.isprintable() else "?" for c in info.orig_filename)
     return f'"{name if len(name) <= 100 else name[:97] + "…"}"'

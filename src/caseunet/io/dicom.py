@@ -13,7 +13,7 @@ from caseunet.io.dicom_file import (
     SUFFIXES,
     check_pixels,
     decode_frames,
-    explained,
+    explain_errors,
     frame_count,
     is_dicom,
     read_dataset,
@@ -151,7 +151,7 @@ def read_header(path: Path) -> Header:
     Raises:
         UserError: the file is no DICOM, or an image that is cut short.
     """
-    with explained(path, "cannot be read as DICOM"):
+    with explain_errors(path, "cannot be read as DICOM"):
         d = read_dataset(path, pixels=False, tags=_TAGS)
         what, modality = _sop_name(d), modality_of(d)[0]
         kind = _kind(d, what, modality)
@@ -231,7 +231,7 @@ def read_series(paths: Sequence[Path], part: str = "", nan: float | None = None)
     stack, geometry = _stack(paths, part)
     rows, columns = stack.planes[0].size
     order = {(plane.path, plane.frame): n for n, plane in enumerate(stack.planes)}
-    with explained(paths[0], "the slices of its series make no volume"), np.errstate(over="ignore"):
+    with explain_errors(paths[0], "the slices of its series make no volume"), np.errstate(over="ignore"):
         volume = np.empty((len(stack.planes), rows, columns), np.float32)
         for path in dict.fromkeys(plane.path for plane in stack.planes):
             frames = sorted(frame for own, frame in order if own == path)
@@ -246,7 +246,7 @@ def read_still_geometry(path: Path) -> Geometry:
     Raises:
         UserError: the file is damaged.
     """
-    with explained(path, "cannot be read as DICOM"):
+    with explain_errors(path, "cannot be read as DICOM"):
         d = read_dataset(path, pixels=False)
         return Geometry(shape=(int(d.Rows), int(d.Columns)), remarks=_still_remarks(d))
 
@@ -268,7 +268,7 @@ def read_still(path: Path, frame: int, rgb: bool, nan: float | None = None) -> P
     """
     from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 
-    with explained(path, "cannot be read as DICOM"):
+    with explain_errors(path, "cannot be read as DICOM"):
         d = read_dataset(path)
         check_pixels(path, d)
         if not 0 <= frame < frame_count(d):
@@ -316,11 +316,11 @@ def _is_inverted(dataset: Any) -> bool:
 
 def _stack(paths: Sequence[Path], part: str) -> tuple[Stack, Geometry]:
     """Where the slices of a series lie, in order, each position once."""
-    with explained(paths[0], "the slices of its series make no volume"):
+    with explain_errors(paths[0], "the slices of its series make no volume"):
         planes: list[Plane] = []
         modality = ""
         for path in paths:
-            with explained(path, "cannot be read as DICOM"):
+            with explain_errors(path, "cannot be read as DICOM"):
                 d = read_dataset(path, pixels=False)
             check_slice(path, d)
             planes += read_planes(path, d)
@@ -386,7 +386,7 @@ def _read_values(path: Path, frames: Sequence[int]) -> list[np.ndarray]:
     """The rescaled pixels of some frames, in their order, each (rows, columns), float64 or as stored."""
     from pydicom.pixels.processing import apply_modality_lut
 
-    with explained(path, "cannot be read as DICOM"):
+    with explain_errors(path, "cannot be read as DICOM"):
         d = read_dataset(path)
         check_pixels(path, d)
         if "ModalityLUTSequence" in d:

@@ -83,7 +83,7 @@ def read_dataset(path: Path, pixels: bool = True, tags: list[Any] | None = None)
 
 
 @contextmanager
-def explained(path: Path, problem: str) -> Iterator[None]:
+def explain_errors(path: Path, problem: str) -> Iterator[None]:
     """Turn what the DICOM libraries raise for bad bytes, of many kinds, into one message."""
     try:
         with warnings.catch_warnings():

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from caseunet.errors import UserError
-from caseunet.io.dicom_file import check_pixels, decode_frames, explained, frame_count, read_dataset
+from caseunet.io.dicom_file import check_pixels, decode_frames, explain_errors, frame_count, read_dataset
 from caseunet.io.dicom_planes import find_value, group_items
 from caseunet.io.geometry import to_canonical, volume_geometry
 from caseunet.types import Geometry, Mask, name_key
@@ -82,7 +82,7 @@ def read_segmentation(paths: Sequence[Path], ids: Mapping[str, int], image: Geom
         UserError: an object is damaged, its segments overlap otherwise, or they lie outside the image or on another
             grid.
     """
-    return _merged(*_regions(paths, ids, image), image)
+    return _merge(*_regions(paths, ids, image), image)
 
 
 def read_overlapping(paths: Sequence[Path], image: Geometry) -> tuple[Mask, tuple[frozenset[str], ...]]:
@@ -114,7 +114,7 @@ def _regions(paths: Sequence[Path], ids: Mapping[str, int] | None, image: Geomet
     regions: list[_Region] = []
     remarks: list[str] = []
     for path in paths:
-        with explained(path, "its segments cannot be laid on its image"):
+        with explain_errors(path, "its segments cannot be laid on its image"):
             dataset = read_dataset(path)
             labels = segment_labels(dataset)
             known = None if ids is None else _ids_of(path, labels.values(), ids)
@@ -146,7 +146,7 @@ def read_contours(paths: Sequence[Path], ids: Mapping[str, int], image: Geometry
     regions: list[_Region] = []
     remarks: list[str] = []
     for path in paths:
-        with explained(path, "its contours cannot be laid on its image"):
+        with explain_errors(path, "its contours cannot be laid on its image"):
             dataset = read_dataset(path)
             names = contour_names(dataset)
             known = _ids_of(path, names.values(), ids)
@@ -156,7 +156,7 @@ def read_contours(paths: Sequence[Path], ids: Mapping[str, int], image: Geometry
                     voxels, told = _contour_voxels(item.ContourSequence, name, image)
                     regions.append(_Region(name, known[name], path, voxels))
                     remarks += told
-    return _merged(regions, remarks, image)
+    return _merge(regions, remarks, image)
 
 
 def _ids_of(path: Path, names: Iterable[str], ids: Mapping[str, int]) -> dict[str, int]:
@@ -274,7 +274,7 @@ def _contour_voxels(contours: Any, name: str, image: Geometry) -> tuple[np.ndarr
             own[0].append(places[:, :2])
     voxels = []
     for k, polygons in outlines.items():
-        y, x = np.divmod(_filled([_inside(own, columns, rows) for own in polygons], columns * rows), columns)
+        y, x = np.divmod(_fill([_inside(own, columns, rows) for own in polygons], columns * rows), columns)
         voxels.append(np.ravel_multi_index((x, y, np.full(len(x), k)), image.shape))
     remarks = [f'{clipped} contours of "{name}" reach beyond the image and are cut there'] if clipped else []
     if left:
@@ -288,7 +288,7 @@ def _contour_voxels(contours: Any, name: str, image: Geometry) -> tuple[np.ndarr
     return np.concatenate(voxels) if voxels else np.empty(0, np.int64), remarks
 
 
-def _filled(parts: Sequence[np.ndarray], size: int) -> np.ndarray:
+def _fill(parts: Sequence[np.ndarray], size: int) -> np.ndarray:
     """Flat indices of the pixels of a slice that contours cover together.
 
     A contour within another is a hole, one within the hole an island. Equal ones count once, others add up.
@@ -347,7 +347,7 @@ def _count_crossings(plane: np.ndarray, polygon: np.ndarray, left: int, top: int
             np.add.at(plane, (rows - top, np.clip(np.ceil(x) - left, 0, plane.shape[1] - 1).astype(int)), 1)
 
 
-def _merged(regions: Sequence[_Region], remarks: list[str], image: Geometry) -> Mask:
+def _merge(regions: Sequence[_Region], remarks: list[str], image: Geometry) -> Mask:
     """Classes of voxels: the larger regions first, and those within them over them.
 
     Raises:
@@ -394,7 +394,7 @@ def read_segmentation_geometry(paths: Sequence[Path]) -> Geometry:
 
     grids = []
     for path in paths:
-        with explained(path, "its segments make no volume"):
+        with explain_errors(path, "its segments make no volume"):
             grid = highdicom.seg.Segmentation.from_dataset(read_dataset(path), copy=False).get_volume_geometry(
                 allow_missing_positions=True
             )

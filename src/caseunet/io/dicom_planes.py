@@ -214,7 +214,7 @@ def fit_stack(planes: Sequence[Plane]) -> Stack:
         _check_shift(ordered, beside - middle, heights, min(rows, columns), remarks)
         origin = middle + first * normal
         _check_numbers(ordered)
-        remarks += [*_missing_at_ends(ordered), *_mixed(ordered)]
+        remarks += [*_missing_at_ends(ordered), *_describe_mixture(ordered)]
     affine = np.eye(4)
     affine[:3] = np.column_stack([across * columns, down * rows, normal * distance, origin])
     return Stack(tuple(ordered), affine, tuple(remarks))
@@ -301,7 +301,7 @@ def _helps(before: Sequence[Plane], after: Sequence[Sequence[Plane]]) -> bool:
 
 
 def _by_folder(planes: Sequence[Plane]) -> tuple[str, dict[str, list[Plane]]]:
-    groups = _grouped((str(plane.path.parent), plane) for plane in planes)
+    groups = _group((str(plane.path.parent), plane) for plane in planes)
     names = [Path(folder).name for folder in groups]
     if len(set(names)) < len(names):
         names = [f"folder-{n + 1}" for n in range(len(names))]
@@ -311,7 +311,7 @@ def _by_folder(planes: Sequence[Plane]) -> tuple[str, dict[str, list[Plane]]]:
 def _by_value(keywords: Sequence[str], name: str) -> Callable[[Sequence[Plane]], tuple[str, dict[str, list[Plane]]]]:
     def split(planes: Sequence[Plane]) -> tuple[str, dict[str, list[Plane]]]:
         keyword = next((k for k in keywords if any(k in plane.marks for plane in planes)), keywords[0])
-        groups = _grouped((plane.marks.get(keyword, ""), plane) for plane in planes)
+        groups = _group((plane.marks.get(keyword, ""), plane) for plane in planes)
         named = dict(zip(_value_names(name, list(groups)), groups.values(), strict=True))
         return keyword, named
 
@@ -330,7 +330,7 @@ def _by_time(keyword: str) -> Callable[[Sequence[Plane]], tuple[str, dict[str, l
             len(own) < len(members) or "" in own for own, members in zip(times, places.values(), strict=True)
         ):
             return keyword, {}
-        return keyword, _grouped(
+        return keyword, _group(
             (f"phase-{n + 1}", plane)
             for members in places.values()
             for n, plane in enumerate(sorted(members, key=lambda plane: _number_or_text(plane.marks[keyword])))
@@ -339,7 +339,7 @@ def _by_time(keyword: str) -> Callable[[Sequence[Plane]], tuple[str, dict[str, l
     return split
 
 
-def _grouped(pairs: Iterable[tuple[str, Plane]]) -> dict[str, list[Plane]]:
+def _group(pairs: Iterable[tuple[str, Plane]]) -> dict[str, list[Plane]]:
     groups: dict[str, list[Plane]] = {}
     for key, plane in pairs:
         groups.setdefault(key, []).append(plane)
@@ -382,11 +382,11 @@ def _check_alike(planes: Sequence[Plane]) -> None:
         for plane, value in zip(planes, values, strict=True):
             if np.abs(np.subtract(value, usual)).max() > tolerance:
                 raise ValueError(
-                    f"{plane} has another {what} ({_shown(value)}) than most slices ({_shown(usual)}). Move it away"
+                    f"{plane} has another {what} ({_show(value)}) than most slices ({_show(usual)}). Move it away"
                 )
 
 
-def _shown(values: Iterable[float]) -> str:
+def _show(values: Iterable[float]) -> str:
     return ", ".join(f"{value:g}" for value in values)
 
 
@@ -397,13 +397,13 @@ def _axes(planes: Sequence[Plane]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     worst = int(np.abs(all_directions - directions).max(axis=1).argmax())
     if np.abs(all_directions[worst] - directions).max() > DIRECTION_TOLERANCE:
         raise ValueError(
-            f"{planes[worst]} has another ImageOrientationPatient ({_shown(all_directions[worst])}) than most slices "
-            f"({_shown(directions)}). Move it away"
+            f"{planes[worst]} has another ImageOrientationPatient ({_show(all_directions[worst])}) than most slices "
+            f"({_show(directions)}). Move it away"
         )
     across, down = directions[:3], directions[3:]
     lengths = np.linalg.norm(across), np.linalg.norm(down)
     if not np.allclose(lengths, 1, atol=0.01) or abs(float(across @ down)) > 0.01:
-        raise ValueError(f"the ImageOrientationPatient of {planes[0]} ({_shown(directions)}) is no pair of directions")
+        raise ValueError(f"the ImageOrientationPatient of {planes[0]} ({_show(directions)}) is no pair of directions")
     across = across / lengths[0]
     down = down - (down @ across) * across
     down /= np.linalg.norm(down)
@@ -426,7 +426,7 @@ def _fit_heights(planes: Sequence[Plane], heights: np.ndarray, remarks: list[str
     gaps = np.diff(heights)
     for n in np.flatnonzero(gaps < POSITION_STEP).tolist():
         raise ValueError(
-            f"{planes[n]} and {planes[n + 1]} lie at one position ({_shown(planes[n].position)}) with different "
+            f"{planes[n]} and {planes[n + 1]} lie at one position ({_show(planes[n].position)}) with different "
             "pixels, and no element such as AcquisitionNumber or TemporalPositionIdentifier tells them apart. Move "
             "one of them away"
         )
@@ -492,7 +492,7 @@ def _check_numbers(planes: Sequence[Plane]) -> None:
         )
 
 
-def _mixed(planes: Sequence[Plane]) -> list[str]:
+def _describe_mixture(planes: Sequence[Plane]) -> list[str]:
     """Remarks on elements that differ from slice to slice although they make the contrast of an image."""
     remarks = []
     for keywords, name in _VALUES:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from caseunet.errors import UserError
-from caseunet.files import written_whole
+from caseunet.files import replace_when_whole
 from caseunet.io.dicom import modality_of
-from caseunet.io.dicom_file import explained, read_dataset
+from caseunet.io.dicom_file import explain_errors, read_dataset
 from caseunet.io.dicom_masks import read_segmentation
 from caseunet.io.dicom_planes import MAX_SHIFT
 from caseunet.io.geometry import canonical_shape, to_source
@@ -20,7 +20,7 @@ from caseunet.types import Geometry, Label, LabelMap
 
 MANUFACTURER = "caseunet"
 
-LONGEST_TEXT = 64
+MAX_TEXT = 64
 """Characters that a label or a name can have in DICOM (LO)."""
 
 SERIES_OFFSET = 1000
@@ -156,7 +156,7 @@ def _write(
 ) -> None:
     grid = _TO_LPS @ np.asarray(geometry.affine)[:, REVERSED]
     headers = _headers(sources, geometry.shape[::-1], grid)
-    with written_whole(path) as temporary:
+    with replace_when_whole(path) as temporary:
         for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID"):
             if not headers[0].get(keyword):
                 raise _unwritable(path, f"{sources[0]} does not tell what it needs: it has no {keyword}")
@@ -189,10 +189,10 @@ def _check(path: Path, labels: np.ndarray, geometry: Geometry, label_map: LabelM
     if labels.size and int(labels.max()) >= len(label_map):
         raise _unwritable(path, f"found class id {int(labels.max())}, but the last class is {len(label_map) - 1}")
     for text in (*label_map.names[1:], algorithm.name, algorithm.version, algorithm.hash):
-        if not text.isprintable() or not 0 < len(text) <= LONGEST_TEXT or "\\" in text or text != text.strip():
+        if not text.isprintable() or not 0 < len(text) <= MAX_TEXT or "\\" in text or text != text.strip():
             raise _unwritable(
                 path,
-                f'the name "{text}" does not fit into DICOM: at most {LONGEST_TEXT} characters, no backslash, no space '
+                f'the name "{text}" does not fit into DICOM: at most {MAX_TEXT} characters, no backslash, no space '
                 "at the ends. Write another format, or rename it",
             )
 
@@ -210,7 +210,7 @@ def _headers(sources: Sequence[Path], shape: tuple[int, ...], grid: np.ndarray) 
     """
     headers = []
     for source in sources:
-        with explained(source, "cannot be read as DICOM"):
+        with explain_errors(source, "cannot be read as DICOM"):
             headers.append(read_dataset(source, pixels=False))
     frames = sum(len(header.get("PerFrameFunctionalGroupsSequence", None) or ()) for header in headers)
     if len(headers) == 1 and frames > shape[0]:
@@ -382,7 +382,7 @@ def _segmentation(
         content_label="SEGMENTATION",
         content_description="Automatic segmentation",
         content_creator_name="",  # no person did
-        series_description=f"Segmentation by {algorithm.name}"[:LONGEST_TEXT].rstrip(),
+        series_description=f"Segmentation by {algorithm.name}"[:MAX_TEXT].rstrip(),
         specific_character_set=UTF_8,
     )
 
@@ -390,7 +390,7 @@ def _segmentation(
 def _segment(label: Label, found: bool, identification: Any) -> Any:
     import highdicom
 
-    category, kind = coded(label.name)
+    category, kind = code_class(label.name)
     segment = highdicom.seg.SegmentDescription(
         segment_number=label.id,
         segment_label=label.name,
@@ -405,7 +405,7 @@ def _segment(label: Label, found: bool, identification: Any) -> Any:
     return segment
 
 
-def coded(name: str) -> tuple[Any, Any]:
+def code_class(name: str) -> tuple[Any, Any]:
     """Category and type of a class, as codes of SNOMED CT, by the words of its name; a tissue if none is known."""
     from pydicom.sr.codedict import codes
 

@@ -126,10 +126,10 @@ def in_plane(item: Geometry | Picture | Mask, plane: Plane) -> Geometry | Pictur
     if geometry.plane == before:
         return item
     if isinstance(item, Mask):
-        codes = _turned(item.codes.transpose(2, 1, 0), before, plane).transpose(2, 1, 0)
+        codes = _turn_axes(item.codes.transpose(2, 1, 0), before, plane).transpose(2, 1, 0)
         return replace(item, codes=np.ascontiguousarray(codes), geometry=geometry)
     by_channel = item.pixels.transpose(3, 2, 0, 1)  # columns, rows, slices, channels
-    pixels = _turned(by_channel, before, plane).transpose(2, 3, 1, 0)
+    pixels = _turn_axes(by_channel, before, plane).transpose(2, 3, 1, 0)
     return replace(item, pixels=np.ascontiguousarray(pixels), geometry=geometry)
 
 
@@ -142,11 +142,11 @@ def cut(item: Turnable, rule: PlaneRule) -> Turnable:
 def plane_of(geometry: Geometry, rule: PlaneRule) -> Plane:
     """In which plane a volume is cut: that of the rule, unless it is a single slice, which stays one."""
     if is_single_slice(geometry) or rule == "acquired":
-        return acquired_plane(geometry) or "axial"
+        return find_acquired_plane(geometry) or "axial"
     return rule
 
 
-def acquired_plane(geometry: Geometry) -> Plane | None:
+def find_acquired_plane(geometry: Geometry) -> Plane | None:
     """In which plane the slices of a volume were taken: across its only slice, or its clearly largest spacing.
 
     Where all voxels are cubes of 1 mm, as writers put who know no spacing, few slices of many pixels tell. None where
@@ -253,7 +253,7 @@ def _geometry_in_plane(geometry: Geometry, plane: Plane) -> Geometry:
     return replace(geometry, plane=plane, spacing=(slices, rows, columns))
 
 
-def _turned(array: np.ndarray, before: Plane, after: Plane) -> np.ndarray:
+def _turn_axes(array: np.ndarray, before: Plane, after: Plane) -> np.ndarray:
     """A view of an array (columns, rows, slices, …) of one plane as that of another."""
     return orientations.apply_orientation(array, orientations.ornt_transform(_CODES[before], _CODES[after]))
 

@@ -36,7 +36,7 @@ def read_geometry(path: Path) -> Geometry:
     """
     if is_volume(path):
         return _kind(path).read_geometry(path)
-    _known(path)
+    _find_reader(path)
     return Geometry(shape=raster.read_shape(path))
 
 
@@ -63,7 +63,7 @@ def read_picture(path: Path, rgb: bool, nan: float | None = None) -> Picture:
     """
     if is_volume(path):
         return _kind(path).read_volume(path, nan)
-    _known(path)
+    _find_reader(path)
     return raster.read_image(path, 3 if rgb else 1, nan)
 
 
@@ -90,7 +90,7 @@ def read_mask(path: Path, image: Geometry, colored: bool | None = None, same_axe
         lost = image.affine is not None and is_identity(own) and not is_identity(image)
         laid = lost and same_axes and own.shape == image.shape
         return in_plane(replace(kind.read_mask(path, axial if laid else None), laid=laid), image.plane)
-    _known(path)
+    _find_reader(path)
     return raster.read_mask(path, colored)
 
 
@@ -128,7 +128,7 @@ def _kind(path: Path) -> ModuleType:
     return nifti if nifti.is_nifti(path) else itk
 
 
-def _known(path: Path) -> None:
+def _find_reader(path: Path) -> None:
     if path.suffix.lower() in (".hdr", ".img"):
         raise UserError(f"{path}: half of an ANALYZE or NIfTI pair; save it as one file, .nii.gz.")
     if not raster.is_raster(path):

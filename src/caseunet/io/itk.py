@@ -14,7 +14,7 @@ import numpy as np
 from nibabel import orientations
 
 from caseunet.errors import UserError
-from caseunet.files import written_whole
+from caseunet.files import replace_when_whole
 from caseunet.io.geometry import to_canonical, to_source, volume_geometry
 from caseunet.io.limits import check_declared_size
 from caseunet.io.quiet import quiet
@@ -23,7 +23,7 @@ from caseunet.types import Geometry, Mask, Picture
 
 SUFFIXES = (".nrrd", ".mha")
 
-LONGEST_HEADER = 2**20
+MAX_HEADER = 2**20
 """Bytes of text before the voxels."""
 
 SAME_GRID = 0.1
@@ -31,14 +31,14 @@ SAME_GRID = 0.1
 
 _SEGMENT = re.compile(r"Segment(\d+)_(\w+)")
 
-MOST_CHANNELS = 1000
+MAX_CHANNELS = 1000
 
 _NEEDED = ("NDims", "DimSize", "ElementType", "ElementDataFile")
 _NUMBERS = {
     **dict.fromkeys(("ElementSpacing", "Offset", "Origin", "Position"), 3),
     **dict.fromkeys(("TransformMatrix", "Rotation", "Orientation"), 9),
 }
-LONGEST_KEY = 20
+MAX_KEY = 20
 """Characters of a line that a message shows: what is no MetaImage may have no other line."""
 
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -58,7 +58,7 @@ def is_segmentation(path: Path) -> bool:
 
 def _nrrd_header(path: Path) -> str:
     with path.open("rb") as stream:
-        return stream.read(LONGEST_HEADER).replace(b"\r\n", b"\n").partition(b"\n\n")[0].decode("latin-1")
+        return stream.read(MAX_HEADER).replace(b"\r\n", b"\n").partition(b"\n\n")[0].decode("latin-1")
 
 
 def read_geometry(path: Path) -> Geometry:
@@ -251,7 +251,7 @@ def write_labels(path: Path, labels: np.ndarray, geometry: Geometry) -> None:
     import SimpleITK
 
     image = labels_image(labels, geometry)
-    with written_whole(path) as temporary:
+    with replace_when_whole(path) as temporary:
         try:
             SimpleITK.WriteImage(image, temporary, useCompression=True)
         except RuntimeError as error:
@@ -356,7 +356,7 @@ def _check_metaimage(path: Path) -> None:
         UserError: it is not.
     """
     with path.open("rb") as stream:
-        lines = stream.read(LONGEST_HEADER).decode("latin-1").split("\n")
+        lines = stream.read(MAX_HEADER).decode("latin-1").split("\n")
     problem = _misfit(_fields(lines), path.stat().st_size)
     if problem:
         text = "".join(character if character.isprintable() else "?" for character in problem[:200])
@@ -382,7 +382,7 @@ def _misfit(listed: Sequence[tuple[str, str]], size: int) -> str:
     for key, number in Counter(key for key, _ in listed).items():
         if ":" in key or number > 1:  # MetaIO might take another line than is looked at here
             shown = "".join(character for character in key if character.isascii() and character.isprintable())
-            return f'its line "{shown[:LONGEST_KEY]}" is there twice, or is none'
+            return f'its line "{shown[:MAX_KEY]}" is there twice, or is none'
     for key in _NEEDED:
         if key not in fields:
             return f"it names no {key}"
@@ -396,7 +396,7 @@ def _misfit(listed: Sequence[tuple[str, str]], size: int) -> str:
             return f"expected {count} numbers, found {key} = {fields[key]}"
     for key, least, most in (
         ("HeaderSize", 0, 0),  # of files that are no text
-        ("ElementNumberOfChannels", 1, MOST_CHANNELS),
+        ("ElementNumberOfChannels", 1, MAX_CHANNELS),
         ("CompressedDataSize", 0, size),
     ):
         value = fields.get(key, str(least))

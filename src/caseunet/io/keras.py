@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from caseunet.errors import UserError
-from caseunet.io.archive import unpacked
+from caseunet.io.archive import unpack_zip
 
 WEIGHTS = "model.weights.h5"
 CONFIG = "config.json"
@@ -28,11 +28,11 @@ CONFIG = "config.json"
 NOT_WEIGHTS = {"optimizer", "optimizer_weights", "metrics", "seed_generator"}
 CONTAINERS = {"model_weights", "layers", "_layer_checkpoint_dependencies"}
 
-MOST_OBJECTS = 20_000
+MAX_OBJECTS = 20_000
 """Groups and arrays of a file; a compiled CASe-UNet has about 1,500."""
-MOST_LEVELS = 20
-LONGEST_CONFIG = 2**24
-LONGEST_NAME = 255
+MAX_LEVELS = 20
+MAX_CONFIG = 2**24
+MAX_NAME = 255
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class StoredArray:
 
 
 @contextmanager
-def stored_arrays(path: Path) -> Iterator[list[StoredArray]]:
+def open_arrays(path: Path) -> Iterator[list[StoredArray]]:
     """Give the arrays in a file of weights, while it is open; state of an optimiser, metrics and random numbers is left
     out. How many there are, how large and how they are stored is checked: together they have no more bytes than the
     file.
@@ -86,11 +86,11 @@ def stored_arrays(path: Path) -> Iterator[list[StoredArray]]:
         if path.is_file() and not _beginning(path).startswith(b"PK"):
             yield _hdf5_arrays(opened, path, path, {})
             return
-        folder = opened.enter_context(unpacked(path)) if path.is_file() else path
+        folder = opened.enter_context(unpack_zip(path)) if path.is_file() else path
         weights = folder / WEIGHTS
         arrays = sorted(folder.rglob("*.npy"))
         if weights.is_file():
-            yield _hdf5_arrays(opened, path, weights, _configured_names(path, folder / CONFIG))
+            yield _hdf5_arrays(opened, path, weights, _config_names(path, folder / CONFIG))
         elif arrays:
             yield [_npy_array(path, folder, array) for array in arrays]
         else:
@@ -159,7 +159,7 @@ def _walk(path: Path, root: Any, configured: dict[str, str]) -> Iterator[tuple[s
     waiting: list[tuple[Any, list[str], list[str]]] = [(root, [], [])]
     while waiting:
         group, places, names = waiting.pop()
-        if len(places) > MOST_LEVELS or seen + len(group) > MOST_OBJECTS:
+        if len(places) > MAX_LEVELS or seen + len(group) > MAX_OBJECTS:
             raise UserError(f"{path}: has more groups, or more of them within another, than a network can have.")
         for key in group:
             seen += 1
@@ -202,7 +202,7 @@ def _layer_name(group: Any, place: str, configured: dict[str, str]) -> str:
     if isinstance(group.get("vars", getlink=True), h5py.HardLink) and "name" in group["vars"].attrs:
         attributes = group["vars"].attrs
         described = attributes.get_id("name")
-        if described.shape == () and described.get_storage_size() <= LONGEST_NAME and _is_name(attributes["name"]):
+        if described.shape == () and described.get_storage_size() <= MAX_NAME and _is_name(attributes["name"]):
             return str(attributes["name"])
     if place in configured:
         return configured[place]
@@ -215,7 +215,7 @@ def _layer_name(group: Any, place: str, configured: dict[str, str]) -> str:
 
 def _is_name(name: Any) -> bool:
     """Whether it can be shown: it comes from a file that may hold anything."""
-    return isinstance(name, str) and len(name) <= LONGEST_NAME and name.isprintable()
+    return isinstance(name, str) and len(name) <= MAX_NAME and name.isprintable()
 
 
 def _slot(places: list[str], key: str) -> str:
@@ -236,7 +236,7 @@ def _plain(names: list[str]) -> str:
     return "/".join(kept)
 
 
-def _configured_names(path: Path, file: Path) -> dict[str, str]:
+def _config_names(path: Path, file: Path) -> dict[str, str]:
     """{place of a layer in .weights.h5: its name} by config.json, if there is one.
 
     Raises:
@@ -244,18 +244,18 @@ def _configured_names(path: Path, file: Path) -> dict[str, str]:
     """
     if not file.is_file():
         return {}
-    if file.stat().st_size > LONGEST_CONFIG:
+    if file.stat().st_size > MAX_CONFIG:
         raise UserError(
             f"{path}: its {CONFIG} has {file.stat().st_size:,} bytes, too many for a network's description."
         )
     try:
         config = json.loads(file.read_bytes())["config"]
-        return {place: name for place, name in _named_layers(config.get("layers", []), "layers") if _is_name(name)}
+        return {place: name for place, name in _name_layers(config.get("layers", []), "layers") if _is_name(name)}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UserError(f"{path}: its {CONFIG} cannot be read as a network's description: {error!r}.") from error
 
 
-def _named_layers(layers: Any, container: str) -> Iterator[tuple[str, str]]:
+def _name_layers(layers: Any, container: str) -> Iterator[tuple[str, str]]:
     """Layers are counted by class, in the order of config.json; a model may be one."""
     counts: Counter[str] = Counter()
     for layer in layers:
@@ -263,7 +263,7 @@ def _named_layers(layers: Any, container: str) -> Iterator[tuple[str, str]]:
         place = f"{container}/{kind}_{counts[kind]}" if counts[kind] else f"{container}/{kind}"
         counts[kind] += 1
         yield place, layer["config"]["name"]
-        yield from _named_layers(layer["config"].get("layers", []), f"{place}/layers")
+        yield from _name_layers(layer["config"].get("layers", []), f"{place}/layers")
 
 
 def _snake_case(name: str) -> str:

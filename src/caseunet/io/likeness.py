@@ -96,7 +96,7 @@ def sketch(pixels: np.ndarray) -> np.ndarray:
     return lowest
 
 
-def shared_part(first: np.ndarray, second: np.ndarray) -> float:
+def measure_overlap(first: np.ndarray, second: np.ndarray) -> float:
     """Part of its pixels that the smaller of two images shares with the other, as sketches tell; 0 where they do not.
 
     A sketch holds all hashes of its image up to its last one, so they are compared up to where the first of them ends.

@@ -6,7 +6,7 @@ import psutil
 
 from caseunet.errors import UserError
 
-MOST_COMPRESSION = 1400
+MAX_COMPRESSION = 1400
 """No deflate stream expands further than 1,032 times, no JPEG or LZW stream further than 1,370."""
 
 SLACK = 4096
@@ -25,7 +25,7 @@ def check_declared_size(path: Path, declared: int, compressed: bool) -> None:
         UserError: the file is too small for them, or they are more than the free memory.
     """
     size = path.stat().st_size
-    most = (size + SLACK) * MOST_COMPRESSION if compressed else size
+    most = (size + SLACK) * MAX_COMPRESSION if compressed else size
     if declared > most:
         raise UserError(
             f"{path}: its header declares {declared:,} bytes of pixels, but the file has {size:,} bytes"

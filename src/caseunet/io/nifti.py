@@ -17,11 +17,11 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError, SpatialImage
 
 from caseunet.errors import UserError
-from caseunet.files import written_whole
+from caseunet.files import replace_when_whole
 from caseunet.io.geometry import distance_in_voxels, orientation_of, to_canonical, to_source, volume_geometry
 from caseunet.io.limits import check_declared_size
 from caseunet.io.quiet import quiet
-from caseunet.io.values import rescaled, whole_numbers
+from caseunet.io.values import rescale, whole_numbers
 from caseunet.types import Geometry, Mask, Picture
 
 SUFFIXES = (".nii", ".nii.gz")
@@ -112,7 +112,7 @@ def read_volume(path: Path, nan: float | None = None) -> Picture:
     array = _read_array(path, image)
     slope, intercept = float(image.dataobj.slope), float(image.dataobj.inter)
     with np.errstate(all="ignore"):  # a damaged slope overflows, which is found
-        array = rescaled(array.reshape(*geometry.shape, -1, order="F"), slope, intercept, path, nan)
+        array = rescale(array.reshape(*geometry.shape, -1, order="F"), slope, intercept, path, nan)
     channels = [to_canonical(array[..., channel], geometry) for channel in range(array.shape[3])]
     return Picture(channels[0][:, None] if len(channels) == 1 else np.stack(channels, axis=1), geometry)
 
@@ -157,18 +157,21 @@ def write_labels(path: Path, labels: np.ndarray, geometry: Geometry, like: Path 
     if like is not None and is_nifti(like):
         header = _open(like).header
         of_one_volume = math.prod(header.get_data_shape()[3:]) == 1
-        image = _placed(array.reshape(header.get_data_shape()) if of_one_volume else array, geometry, header)
+        image = _place(array.reshape(header.get_data_shape()) if of_one_volume else array, geometry, header)
     else:
-        image = _placed(array, geometry, None)
-    with written_whole(path) as temporary:
+        image = _place(array, geometry, None)
+    with replace_when_whole(path) as temporary:
         nib.save(image, temporary)
 
 
 def write_shares(path: Path, shares: np.ndarray, geometry: Geometry) -> None:
     """Write shares of :data:`WHOLE`, canonical (S, H, W), uint16, as a NIfTI file of numbers from 0 to 1."""
-    image = _placed(to_source(shares, geometry), geometry, None)
+    image = _place(to_source(shares, geometry), geometry, None)
     image.header.set_slope_inter(1 / WHOLE, 0)
-    with written_whole(path) as temporary, temporary.open("wb") as plain:  # nibabel would choose a slope of its own
+    with (
+        replace_when_whole(path) as temporary,
+        temporary.open("wb") as plain,
+    ):  # nibabel would choose a slope of its own
         _stream(plain, image, path.name.lower().endswith(".gz"))
 
 
@@ -186,7 +189,7 @@ def _stream(stream: BinaryIO, image: Any, compressed: bool) -> None:
         out.close()
 
 
-def _placed(array: np.ndarray, geometry: Geometry, like: Any) -> Any:
+def _place(array: np.ndarray, geometry: Geometry, like: Any) -> Any:
     """An image at the geometry's place, told as a header of the same place tells it.
 
     A header holds two places, and codes of which one counts. Programs choose differently, so both are copied: what a
@@ -228,15 +231,15 @@ def _offset(path: Path) -> float:
     Raises:
         ValueError: the file does not begin with the header of NIfTI-1 or NIfTI-2.
     """
-    return _stored(path, ("f", 108), ("q", 168))[0]
+    return _unpack_header(path, ("f", 108), ("q", 168))[0]
 
 
-def _stored_sizes(path: Path) -> tuple[float, ...]:
+def _voxel_sizes(path: Path) -> tuple[float, ...]:
     """Of a voxel along three axes, as the file has them: nibabel turns 0 into 1 and −1 into 1."""
-    return _stored(path, ("3f", 80), ("3d", 112))
+    return _unpack_header(path, ("3f", 80), ("3d", 112))
 
 
-def _stored(path: Path, first: tuple[str, int], second: tuple[str, int]) -> tuple[float, ...]:
+def _unpack_header(path: Path, first: tuple[str, int], second: tuple[str, int]) -> tuple[float, ...]:
     """Numbers in the header of NIfTI-1 or NIfTI-2, of a format at a byte in each.
 
     Raises:
@@ -289,9 +292,9 @@ def _remarks(path: Path, header: Any, geometry: Geometry) -> Iterator[str]:
             yield f"its sform says that its axes run {axes[0]}, its qform {axes[1]}; the sform is used"
         elif distance > SAME_PLACE:
             yield f"its sform and its qform lie {distance:.3g} voxels apart; the sform is used"
-    if math.isinf(_stored(path, ("f", 112), ("d", 176))[0]):
+    if math.isinf(_unpack_header(path, ("f", 112), ("d", 176))[0]):
         yield "its header states an infinite slope (scl_slope); its values are read as they are stored"
-    sizes = _stored_sizes(path)
+    sizes = _voxel_sizes(path)
     lengths = np.linalg.norm(np.asarray(geometry.affine)[:3, :3], axis=0)
     own = np.array(sizes) * _millimetres(header)
     if not np.allclose(own, lengths, rtol=SAME_SIZE, atol=0):

@@ -19,15 +19,15 @@ FILL = 89
 """Opacity of the fill, of 255: about 35 %."""
 LARGE = 700
 """Pixels of the longer side above which outlines are two pixels wide."""
-MOST_TILES = 12
+MAX_TILES = 12
 """Slices of a volume that are shown."""
 TILE = 240
 """Width of a volume's tiles in pixels; of slices more than twice as high, half their height."""
 PANEL = 600
 """Longer side of a single slice's two pictures in pixels, at most."""
-LEAST_PANEL = 360
+MIN_PANEL = 360
 """The same, at least: small slices are enlarged."""
-LEAST_WIDTH = 480
+MIN_WIDTH = 480
 """Of a sheet, so that there is room for words."""
 IN_A_ROW = 4
 PERCENTILES = (0.5, 99.5)
@@ -35,7 +35,7 @@ SAMPLE = 100_000
 """Pixels of a slice that are looked at for its percentiles."""
 AT_ONCE = 2**22
 """Pixels that are counted or placed together, which takes up to sixteen bytes for each."""
-LONGEST_TEXT = 300
+MAX_TEXT = 300
 """Characters of a name or caption that are looked at; far more than fit."""
 
 PAPER: Color = (17, 20, 24)
@@ -48,7 +48,7 @@ IN_ASCII = str.maketrans({"–": "-", "—": "-", "−": "-", "×": "x", "ß": "
 """Pillow's own font has little more than ASCII."""
 
 
-def shown(image: np.ndarray, window: tuple[float, float] | None) -> np.ndarray:
+def to_display(image: np.ndarray, window: tuple[float, float] | None) -> np.ndarray:
     """Stored pixels as a viewer shows them, (H, W, 3) uint8.
 
     Three channels are colours: of 8 bit they stay as they are, others go through the window together. Of any other
@@ -135,8 +135,8 @@ def case_sheet(
     sides = (left, right) if spacing is not None else ("", "")  # without a spacing there is no patient's side
     tiles = []
     for s in chosen:
-        plain = _resized(shown(pixels[s], window), size)
-        with_classes = overlaid(plain, _resized_labels(labels[s], counts[s], size), label_map.colors)
+        plain = _resize(to_display(pixels[s], window), size)
+        with_classes = overlaid(plain, _resize_labels(labels[s], counts[s], size), label_map.colors)
         if volume:
             tiles.append(_Tile(with_classes, f"slice {s}" if plane == "axial" else f"{plane} slice {s}", sides))
         else:
@@ -144,7 +144,7 @@ def case_sheet(
     found = [label for label in label_map.labels[1:] if counts[:, label.id].any()]
     legend: list[tuple[str, Color | None]] = [(label.name, label.color) for label in found]
     legend = legend or [("nothing found", None)]
-    return _composed(tiles, caption, legend)
+    return _compose(tiles, caption, legend)
 
 
 def _count_pixels(labels: np.ndarray, classes: int) -> np.ndarray:
@@ -197,7 +197,7 @@ def _telling_slices(counts: np.ndarray) -> list[int]:
     """
     seen = counts[:, 1:] > 0
     candidates = np.flatnonzero(seen.any(axis=1)) if seen.any() else np.arange(len(counts))
-    spread = np.linspace(0, len(candidates) - 1, min(len(candidates), MOST_TILES)).round().astype(int)
+    spread = np.linspace(0, len(candidates) - 1, min(len(candidates), MAX_TILES)).round().astype(int)
     chosen = candidates[spread]
     fixed = np.zeros(len(chosen), bool)
     while not fixed.all():
@@ -216,16 +216,16 @@ def _tile_size(H: int, W: int, spacing: tuple[float, float, float] | None, volum
     if volume:
         factor = min(TILE / columns, 2 * TILE / rows)
     else:
-        longer = min(max(H, W, LEAST_PANEL), PANEL)
+        longer = min(max(H, W, MIN_PANEL), PANEL)
         factor = longer / max(rows, columns)
     return max(1, round(rows * factor)), max(1, round(columns * factor))
 
 
-def _resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC))
 
 
-def _resized_labels(labels: np.ndarray, counts: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _resize_labels(labels: np.ndarray, counts: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Class ids (H, W) at another size; where they fall together, the class with the lowest of the counts wins."""
     ids = Image.fromarray(labels.astype(np.uint8, copy=False))
     enlarged = max(size[1], ids.width), max(size[0], ids.height)
@@ -250,19 +250,19 @@ class _Tile:
     sides: tuple[str, str] = ("", "")
 
 
-def _composed(tiles: Sequence[_Tile], caption: str, legend: Sequence[tuple[str, Color | None]]) -> np.ndarray:
+def _compose(tiles: Sequence[_Tile], caption: str, legend: Sequence[tuple[str, Color | None]]) -> np.ndarray:
     """Caption, tiles of one size in rows, and legend, (rows, columns, 3) uint8."""
     height, width = tiles[0].picture.shape[:2]
     rows = math.ceil(len(tiles) / IN_A_ROW)
     in_a_row = math.ceil(len(tiles) / rows)
-    sheet_width = max(LEAST_WIDTH, in_a_row * (width + GAP) - GAP + 2 * MARGIN)
+    sheet_width = max(MIN_WIDTH, in_a_row * (width + GAP) - GAP + 2 * MARGIN)
     font, small = ImageFont.load_default(15), ImageFont.load_default(13)
     lines = _legend_lines(legend, small, sheet_width - 2 * MARGIN)
     top = MARGIN + LINE + GAP
     bottom = top + rows * (LINE + height + GAP)
     sheet = Image.new("RGB", (sheet_width, bottom + len(lines) * LINE + MARGIN), PAPER)
     draw = ImageDraw.Draw(sheet)
-    draw.text((MARGIN, MARGIN), _fitted(caption, font, sheet_width - 2 * MARGIN), INK, font)
+    draw.text((MARGIN, MARGIN), _fit_text(caption, font, sheet_width - 2 * MARGIN), INK, font)
     for n, tile in enumerate(tiles):
         row, column = divmod(n, in_a_row)
         x, y = MARGIN + column * (width + GAP), top + row * (LINE + height + GAP)
@@ -287,7 +287,7 @@ def _legend_lines(
     lines: list[list[tuple[float, str, Color | None]]] = [[]]
     x = 0.0
     for text, color in legend:
-        name = _fitted(text, font, width - SWATCH - 6)
+        name = _fit_text(text, font, width - SWATCH - 6)
         needed = SWATCH + 6 + font.getlength(name)
         if lines[-1] and x + needed > width:
             lines.append([])
@@ -297,12 +297,12 @@ def _legend_lines(
     return lines
 
 
-def _fitted(text: str, font: Font, width: float) -> str:
+def _fit_text(text: str, font: Font, width: float) -> str:
     """A text as one line of at most so many pixels, in letters that the font has as far as they have a like.
 
     Accents are dropped; what cannot be printed becomes a space.
     """
-    letters = unicodedata.normalize("NFKD", text[:LONGEST_TEXT].translate(IN_ASCII))
+    letters = unicodedata.normalize("NFKD", text[:MAX_TEXT].translate(IN_ASCII))
     line = "".join(c if c.isprintable() else " " for c in letters if not unicodedata.combining(c))
     if font.getlength(line) <= width:
         return line

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from caseunet.errors import UserError
-from caseunet.files import written_whole
+from caseunet.files import replace_when_whole
 from caseunet.io.limits import check_declared_size, check_free_memory
 from caseunet.io.quiet import quiet
 from caseunet.io.values import as_integers, whole_numbers
@@ -217,19 +217,19 @@ def write_ids(path: Path, ids: np.ndarray, colors: Sequence[Color]) -> None:
     """
     image = Image.fromarray(ids.astype(np.uint8), mode=None).convert("L")
     image.putpalette([value for color in colors for value in color])
-    with written_whole(path) as temporary:
+    with replace_when_whole(path) as temporary:
         image.save(temporary)
 
 
 def write_shares(path: Path, shares: np.ndarray) -> None:
     """Write (H, W), uint16, as a grey image."""
-    with written_whole(path) as temporary:
+    with replace_when_whole(path) as temporary:
         Image.fromarray(shares).save(temporary)
 
 
 def write_image(path: Path, pixels: np.ndarray) -> None:
     """Write (H, W, 3) uint8 as the format that the suffix names."""
-    with written_whole(path) as temporary:
+    with replace_when_whole(path) as temporary:
         Image.fromarray(pixels).save(temporary)
 
 
@@ -237,7 +237,7 @@ def _open(path: Path) -> Image.Image:
     if not path.is_file():
         raise UserError(f"{path}: no such file.")
     formats = ("GIF",) if path.suffix.lower() == ".gif" else FORMATS
-    with _explained(path, "cannot be read as an image"):
+    with _explain_errors(path, "cannot be read as an image"):
         try:
             with _lift_limit():
                 image = Image.open(path, formats=formats)
@@ -288,7 +288,7 @@ def _load(path: Path, image: Image.Image) -> list[str]:
     if image.info.get("compression") not in _FAR:
         check_declared_size(path, _least_bytes(image), compressed=True)
     check_free_memory(path, image.width * image.height * (PIXEL_BYTES + len(image.getbands())))
-    with _explained(path, "its pixels cannot be read; the file is truncated or damaged"):
+    with _explain_errors(path, "its pixels cannot be read; the file is truncated or damaged"):
         if image.mode in _COLOR and _bits(image) > 8:
             raise UserError(f"{path}: has {_bits(image)} bits in each colour; expected 8. Save it with 8.")
         if image.format == "PNG":
@@ -311,7 +311,7 @@ def _choose_page(path: Path, image: Image.Image) -> str:
     Raises:
         UserError: there are several images.
     """
-    with _explained(path, "its pages cannot be read; the file is truncated or damaged"):
+    with _explain_errors(path, "its pages cannot be read; the file is truncated or damaged"):
         pages: int = getattr(image, "n_frames", 1)
         if pages == 1:
             return ""
@@ -356,7 +356,7 @@ def _bits(image: Image.Image) -> int:
 
 
 @contextmanager
-def _explained(path: Path, problem: str) -> Iterator[None]:
+def _explain_errors(path: Path, problem: str) -> Iterator[None]:
     """Turn what Pillow raises for bad bytes, of many kinds, into one message; its remarks on metadata are not shown."""
     try:
         with warnings.catch_warnings(), quiet():

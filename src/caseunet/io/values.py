@@ -33,10 +33,10 @@ def as_integers(array: np.ndarray, path: Path, nan: float | None = None) -> np.n
         return array
     if array.dtype.kind != "f":
         raise UserError(f"{path}: expected numbers, found pixels of type {array.dtype}.")
-    return _narrowed(array, 1.0, 0.0, path, nan)
+    return _narrow(array, 1.0, 0.0, path, nan)
 
 
-def rescaled(array: np.ndarray, slope: float, intercept: float, path: Path, nan: float | None = None) -> np.ndarray:
+def rescale(array: np.ndarray, slope: float, intercept: float, path: Path, nan: float | None = None) -> np.ndarray:
     """``array · slope + intercept`` as :func:`as_integers` gives it, without a copy of it all in double precision.
 
     Raises:
@@ -44,10 +44,10 @@ def rescaled(array: np.ndarray, slope: float, intercept: float, path: Path, nan:
     """
     if (slope, intercept) == (1, 0):
         return as_integers(array, path, nan)
-    return _narrowed(array, slope, intercept, path, nan)
+    return _narrow(array, slope, intercept, path, nan)
 
 
-def _narrowed(array: np.ndarray, slope: float, intercept: float, path: Path, nan: float | None) -> np.ndarray:
+def _narrow(array: np.ndarray, slope: float, intercept: float, path: Path, nan: float | None) -> np.ndarray:
     """Rescaled, as int16 where all values are such numbers, as float32 elsewhere."""
 
     def values_of(part: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 
 from caseunet.errors import UserError
-from caseunet.files import written_whole
+from caseunet.files import replace_when_whole
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame, VideoStream
@@ -78,9 +78,9 @@ def read_facts(path: Path) -> VideoFacts:
     Raises:
         UserError: the file is missing, damaged, no video, without frames, or of larger ones than the free memory takes.
     """
-    with _opened(path) as (container, stream):
-        rate, frames = stream.average_rate, _declared(container, stream).frames
-        height, width, _ = next(_decoded(path, container, stream)).shape
+    with _open(path) as (container, stream):
+        rate, frames = stream.average_rate, _declared_frames(container, stream).frames
+        height, width, _ = next(_decode(path, container, stream)).shape
     if not rate:
         frames, rate = _count(path)
     return VideoFacts(frames, height, width, rate)
@@ -95,8 +95,8 @@ def read_frames(path: Path) -> Iterator[np.ndarray]:
         UserError: the file is missing, damaged, no video, without frames, or of larger ones than the free memory takes;
             their size changes; they are turned by no multiple of 90°; or fewer come than are declared.
     """
-    with _opened(path) as (container, stream):
-        yield from _decoded(path, container, stream)
+    with _open(path) as (container, stream):
+        yield from _decode(path, container, stream)
 
 
 class VideoWriter:
@@ -120,7 +120,7 @@ class VideoWriter:
             raise ValueError(f"expected a frame of {self._shape} uint8, found {frame.shape} {frame.dtype}")
         height, width, _ = frame.shape
         even = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        with _explained(self._path, "cannot be written"):
+        with _explain_errors(self._path, "cannot be written"):
             picture = av.VideoFrame.from_ndarray(even, format="rgb24").reformat(
                 format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG"
             )
@@ -135,13 +135,13 @@ class VideoWriter:
         """
         if not self._frames:
             raise UserError(f"{self._path}: no frame came to write; expected at least one.")
-        with _explained(self._path, "cannot be written"):
+        with _explain_errors(self._path, "cannot be written"):
             self._container.mux(self._stream.encode())
             self._container.close()
 
 
 @contextmanager
-def written_video(path: Path, rate: Fraction, height: int, width: int) -> Iterator[VideoWriter]:
+def write_video(path: Path, rate: Fraction, height: int, width: int) -> Iterator[VideoWriter]:
     """Write an mp4 of H.264 in yuv420p, which browsers play while they load it; it appears when it is whole.
 
     Odd sizes become even, which yuv420p needs: the last row or column is repeated.
@@ -157,11 +157,11 @@ def written_video(path: Path, rate: Fraction, height: int, width: int) -> Iterat
     """
     import av
 
-    with written_whole(path) as temporary:
-        with _explained(path, "cannot be written"):
+    with replace_when_whole(path) as temporary:
+        with _explain_errors(path, "cannot be written"):
             container = av.open(str(temporary.absolute()), "w", format="mp4", options={"movflags": "+faststart"})
         try:
-            with _explained(path, "cannot be written"):
+            with _explain_errors(path, "cannot be written"):
                 # "veryfast" looks 10 frames ahead, slower ones 40 and more, which memory is held for
                 stream = container.add_stream("libx264", rate=rate, options={"crf": "18", "preset": "veryfast"})
                 stream.height, stream.width = height + height % 2, width + width % 2
@@ -177,7 +177,7 @@ def written_video(path: Path, rate: Fraction, height: int, width: int) -> Iterat
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
+def _open(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
     """The file and its first video stream.
 
     Raises:
@@ -191,7 +191,7 @@ def _opened(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
     most = psutil.virtual_memory().available // BYTES_PER_PIXEL
     # decoders round sizes up; what lies between is refused below, by its size; libav takes no larger number
     limits = {"max_pixels": str(min(2 * most, 2**31 - 1))}
-    with _explained(
+    with _explain_errors(
         path, "cannot be read as an mp4, mov, avi or mkv video; it is damaged, cut short or something else"
     ):
         container = av.open(
@@ -218,7 +218,7 @@ def _opened(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
         yield container, stream
 
 
-def _declared(container: "InputContainer", stream: "VideoStream") -> _Declared:
+def _declared_frames(container: "InputContainer", stream: "VideoStream") -> _Declared:
     import av
 
     rate = stream.average_rate
@@ -243,31 +243,31 @@ def _count(path: Path) -> tuple[int, Fraction]:
     Raises:
         UserError: there are fewer than two, or they cannot be read.
     """
-    with _opened(path) as (container, stream), _explained(path, "its packets cannot be read; the file is damaged"):
+    with _open(path) as (container, stream), _explain_errors(path, "its packets cannot be read; the file is damaged"):
         times = sorted(packet.pts * packet.time_base for packet in container.demux(stream) if packet.pts is not None)
     if len(times) < 2 or times[0] == times[-1]:
         raise UserError(f"{path}: declares no frame rate, and its frames do not tell; convert it to an mp4 with one.")
     return len(times), (len(times) - 1) / Fraction(times[-1] - times[0])
 
 
-def _decoded(path: Path, container: "InputContainer", stream: "VideoStream") -> Iterator[np.ndarray]:
+def _decode(path: Path, container: "InputContainer", stream: "VideoStream") -> Iterator[np.ndarray]:
     """See :func:`read_frames`."""
     from av.video.reformatter import VideoReformatter
 
-    declared = _declared(container, stream)
+    declared = _declared_frames(container, stream)
     of = f" of {'' if declared.counted else 'about '}{declared.frames} declared" if declared.frames else ""
     packets: Iterator[Packet[Any]] = container.demux(stream) if declared.own else container.demux()
     converter = VideoReformatter()
     read, end, shape = 0, 0.0, None
     while True:
-        with _explained(path, f"cannot be decoded after {read}{of} frames; the file is truncated or damaged"):
+        with _explain_errors(path, f"cannot be decoded after {read}{of} frames; the file is truncated or damaged"):
             packet = next(packets, None)
             if packet is None:
                 break
             frames = _frames(packet) if packet.stream_index == stream.index else []
         end = max(end, _end(packet))
         for frame in frames:
-            with _explained(path, f"frame {read + 1} cannot be converted to RGB"):
+            with _explain_errors(path, f"frame {read + 1} cannot be converted to RGB"):
                 pixels = converter.reformat(frame, format="rgb24").to_ndarray()
             pixels = _upright(pixels, _matrix(path, frame), path)
             if shape is not None and pixels.shape != shape:
@@ -339,7 +339,7 @@ def _upright(pixels: np.ndarray, matrix: tuple[int, int, int, int], path: Path) 
 
 
 @contextmanager
-def _explained(path: Path, problem: str) -> Iterator[None]:
+def _explain_errors(path: Path, problem: str) -> Iterator[None]:
     """Turn what PyAV raises, of many kinds, into one message."""
     try:
         yield

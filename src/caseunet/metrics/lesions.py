@@ -45,14 +45,14 @@ class Detection:
     predicted: tuple[Lesion, ...]
 
     @property
-    def detected(self) -> int:
+    def find_detected(self) -> int:
         """Lesions of the reference that the prediction touches."""
         return sum(lesion.partners > 0 for lesion in self.reference)
 
     @property
-    def missed(self) -> int:
+    def find_missed(self) -> int:
         """Lesions of the reference that the prediction does not touch."""
-        return len(self.reference) - self.detected
+        return len(self.reference) - self.find_detected
 
     @property
     def false(self) -> int:
@@ -62,7 +62,7 @@ class Detection:
     @property
     def sensitivity(self) -> float:
         """detected / lesions of the reference; NaN where it has none."""
-        return self.detected / len(self.reference) if self.reference else float("nan")
+        return self.find_detected / len(self.reference) if self.reference else float("nan")
 
     @property
     def precision(self) -> float:
@@ -72,8 +72,8 @@ class Detection:
     @property
     def f1(self) -> float:
         """2 detected / (2 detected + false + missed); NaN where neither has a lesion, 0 where only one has."""
-        total = 2 * self.detected + self.false + self.missed
-        return 2 * self.detected / total if total else float("nan")
+        total = 2 * self.find_detected + self.false + self.find_missed
+        return 2 * self.find_detected / total if total else float("nan")
 
 
 def detect(reference: np.ndarray, prediction: np.ndarray, connectivity: Connectivity = 26) -> Detection:
@@ -88,7 +88,7 @@ def detect(reference: np.ndarray, prediction: np.ndarray, connectivity: Connecti
     """
     reference, prediction, origin = crop_to_union(reference, prediction)
     in_reference, in_prediction = find_components(reference, connectivity), find_components(prediction, connectivity)
-    row, column, voxels = shared_voxels(in_reference, in_prediction)
+    row, column, voxels = overlap_pairs(in_reference, in_prediction)
     return Detection(
         reference=_lesions(in_reference, origin, row, voxels),
         predicted=_lesions(in_prediction, origin, column, voxels),
@@ -160,7 +160,7 @@ def find_components(mask: np.ndarray, connectivity: Connectivity) -> Components:
     )
 
 
-def shared_voxels(first: Components, second: Components) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def overlap_pairs(first: Components, second: Components) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The K pairs of components of two masks of one shape that share voxels.
 
     Returns:

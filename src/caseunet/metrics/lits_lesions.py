@@ -31,10 +31,10 @@ from typing import Literal
 
 import numpy as np
 
-from caseunet.metrics.lesions import Components, crop_to_union, find_components, shared_voxels
+from caseunet.metrics.lesions import Components, crop_to_union, find_components, overlap_pairs
 
 BY_FACES: Literal[6] = 6
-MOST_ENTRIES = 25_000_000  # of the matrix I: 200 MB
+MAX_ENTRIES = 25_000_000  # of the matrix I: 200 MB
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def lits_detection(reference: np.ndarray, prediction: np.ndarray, min_overlap: f
     if not len(touching):
         return LitsDetection(len(predicted.voxels), len(found.voxels), true_positives=0, pairs=())
 
-    joined = _joined(shared)
+    joined = _join(shared)
     _merge_columns(shared, joined)
     given = shared.argmax(axis=1)
 
@@ -117,20 +117,20 @@ def _intersections(predicted: Components, reference: Components) -> tuple[np.nda
     Raises:
         ValueError: the matrix would be too large.
     """
-    row, column, voxels = shared_voxels(predicted, reference)
+    row, column, voxels = overlap_pairs(predicted, reference)
     touching, row = np.unique(row, return_inverse=True)
     shape = len(touching), len(reference.voxels)
-    if shape[0] * shape[1] > MOST_ENTRIES:
+    if shape[0] * shape[1] > MAX_ENTRIES:
         raise ValueError(
             f"The masks hold too many components to match lesions: {shape[0]} predicted ones that touch the reference, "
-            f"and {shape[1]} in the reference; their product must not exceed {MOST_ENTRIES}."
+            f"and {shape[1]} in the reference; their product must not exceed {MAX_ENTRIES}."
         )
     matrix = np.zeros(shape, np.int64)
     matrix[row, column] = voxels
     return touching, matrix
 
 
-def _joined(shared: np.ndarray) -> np.ndarray:
+def _join(shared: np.ndarray) -> np.ndarray:
     """For each of the G reference components the first of those with which it becomes one object, maybe itself.
 
     The scorer takes one p after the other and adds up the columns that it merges before it looks at the next p. That

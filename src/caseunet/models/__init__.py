@@ -64,7 +64,7 @@ def model_class(name: str) -> type[nn.Module]:
     return SmpNetwork if name.startswith(PREFIX) else MODELS.get(name)
 
 
-def planned_arguments(name: str, arguments: Mapping[str, Any], patch_size: tuple[int, int]) -> dict[str, Any]:
+def plan_arguments(name: str, arguments: Mapping[str, Any], patch_size: tuple[int, int]) -> dict[str, Any]:
     """Arguments with ``patch_size: auto``, given or the network's own default, replaced by what it is trained on.
 
     Args:

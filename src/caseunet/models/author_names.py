@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from caseunet.errors import UserError
-from caseunet.models.author_weights import layers, listed
+from caseunet.models.author_weights import layers, list_lines
 
 
 class Matched(NamedTuple):
@@ -58,7 +58,7 @@ def _by_order(names: Sequence[str], kinds: dict[str, str]) -> dict[str, list[str
     ]
     if wrong:
         wrong += [f'found "{name}"' for name in sorted(names)]
-        raise UserError(f"No layer has a name of the author's, and they are not as many as his.{listed(wrong)}")
+        raise UserError(f"No layer has a name of the author's, and they are not as many as his.{list_lines(wrong)}")
     for kind, sources in wanted.items():
         for source, layer_name in zip(sources, sorted(members[kind], key=_number), strict=True):
             for name in members[kind][layer_name]:

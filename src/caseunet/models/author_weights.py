@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from caseunet.errors import MOST_NAMES, UserError
+from caseunet.errors import MAX_SUGGESTED, UserError
 from caseunet.models.case_unet import CaseUNet
 
 STAGES = 5
@@ -51,7 +51,7 @@ def convert(model: CaseUNet, arrays: Arrays) -> dict[str, torch.Tensor]:
     wrong = misfits(model, arrays)
     if wrong:
         raise UserError(
-            f"The author's weights do not fit this network.{listed(wrong)}\n"
+            f"The author's weights do not fit this network.{list_lines(wrong)}\n"
             "Check fusion_kernel_size, widths, in_channels, num_classes and norm."
         )
     converted = {}
@@ -62,7 +62,7 @@ def convert(model: CaseUNet, arrays: Arrays) -> dict[str, torch.Tensor]:
             wrong.append(f'"{source}" holds NaN or infinity: expected finite numbers')
         converted[weight.target] = torch.from_numpy(weight.layout.convert(array).copy())
     if wrong:
-        raise UserError(f"The author's weights cannot be used.{listed(wrong)}")
+        raise UserError(f"The author's weights cannot be used.{list_lines(wrong)}")
     return converted
 
 
@@ -92,10 +92,10 @@ def misfits(model: CaseUNet, arrays: Arrays) -> list[str]:
     ]
 
 
-def listed(lines: Sequence[str]) -> str:
+def list_lines(lines: Sequence[str]) -> str:
     """Lines under an error's first, so many as a person reads, and how many more there are."""
-    more = len(lines) - MOST_NAMES
-    return "".join(f"\n  {line}" for line in lines[:MOST_NAMES]) + (f"\n  … and {more:,} more" if more > 0 else "")
+    more = len(lines) - MAX_SUGGESTED
+    return "".join(f"\n  {line}" for line in lines[:MAX_SUGGESTED]) + (f"\n  … and {more:,} more" if more > 0 else "")
 
 
 class Plan(NamedTuple):

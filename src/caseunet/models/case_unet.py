@@ -37,7 +37,7 @@ from caseunet.models.blocks.unbuilt import (
     wants_few_launches,
 )
 
-SMALLEST_BOTTLENECK = 4
+MIN_BOTTLENECK = 4
 """Rows and columns that stages planned for a size leave at least: attention over fewer has little to attend to."""
 
 
@@ -90,11 +90,11 @@ class MultiScaleBlock(nn.Module):
 
     def forward(self, x: Tensor | Raised) -> list[Tensor]:
         if self.can_merge and wants_few_launches(x):
-            return [self.merged(build([x]))]
+            return [self.merge(build([x]))]
         maps = [branch(x) for branch in self.branches]
         return [fusion(maps[i], maps[j]) for fusion, (i, j) in zip(self.fusions, self.pairs, strict=True)]
 
-    def merged(self, x: Tensor) -> Tensor:
+    def merge(self, x: Tensor) -> Tensor:
         """The same by one convolution for all branches and one for all fusions: → (B, 3·width, H, W)."""
         branches, fusions = list(self.branches), list(self.fusions)
         kernel, bias = merge_kernels(branches)
@@ -353,7 +353,7 @@ class CaseUNet(nn.Module):
         for i, stage in enumerate(self.encoder):
             before_pool = stage(x)
             x = F.max_pool2d(before_pool, 2)
-            down.append(_pooled(before_pool if self.full_resolution else x, n - 1 - i))
+            down.append(_pool(before_pool if self.full_resolution else x, n - 1 - i))
 
         # The bottleneck, d1, d2 …, each raised to the size of the stage to come.
         up = [Raised(self.bottleneck(x), 2 if self.full_resolution else 1)]
@@ -380,12 +380,12 @@ def most_stages(patch_size: Sequence[int]) -> int:
     Raises:
         UserError: not even twice, or it is no height and width.
     """
-    if len(patch_size) != 2 or not all(isinstance(n, int) and n >= 4 * SMALLEST_BOTTLENECK for n in patch_size):
+    if len(patch_size) != 2 or not all(isinstance(n, int) and n >= 4 * MIN_BOTTLENECK for n in patch_size):
         raise UserError(f'patch_size={patch_size}: expected height and width of at least 16 pixels each, or "auto".')
-    return int(math.log2(min(patch_size) / SMALLEST_BOTTLENECK))
+    return int(math.log2(min(patch_size) / MIN_BOTTLENECK))
 
 
-def _pooled(x: Tensor, times: int) -> list[Tensor]:
+def _pool(x: Tensor, times: int) -> list[Tensor]:
     """x max-pooled 2×2 so many times, that so many times less one, … x itself."""
     sizes = [x]
     for _ in range(times):

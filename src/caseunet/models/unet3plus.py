@@ -36,7 +36,7 @@ class FullScaleStage(nn.Module):
 
     def forward(self, maps: list[Tensor]) -> Tensor:
         H, W = maps[self.level].shape[-2:]
-        resized = [_resized(m, H, W, up=i > self.level) for i, m in enumerate(maps)]
+        resized = [_resize(m, H, W, up=i > self.level) for i, m in enumerate(maps)]
         fused: Tensor = self.fuse(torch.cat([skip(m) for skip, m in zip(self.skips, resized, strict=True)], 1))
         return fused
 
@@ -113,7 +113,7 @@ class UNet3Plus(nn.Module):
             maps[full_scale.level] = full_scale(maps)
 
         heads = self.heads if self.training else self.heads[:1]
-        raised = [_resized(head(m), padded_H, padded_W, up=True) for head, m in zip(heads, maps, strict=False)]
+        raised = [_resize(head(m), padded_H, padded_W, up=True) for head, m in zip(heads, maps, strict=False)]
         logits = [y[..., :H, :W] for y in raised]
         if self.presence is not None:
             present = F.logsigmoid(self.presence(maps[-1]))  # (B, num_classes - 1, 1, 1)
@@ -121,7 +121,7 @@ class UNet3Plus(nn.Module):
         return logits if self.training and self.deep_supervision else logits[0]
 
 
-def _resized(x: Tensor, H: int, W: int, up: bool) -> Tensor:
+def _resize(x: Tensor, H: int, W: int, up: bool) -> Tensor:
     """Max-pooled or bilinearly up-sampled to H×W, or x itself."""
     if x.shape[-2:] == (H, W):
         return x

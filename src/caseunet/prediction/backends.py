@@ -21,7 +21,7 @@ from torch.export import Dim, ExportedProgram
 from caseunet.errors import UserError
 from caseunet.imaging.portable import in_own_thread
 from caseunet.models.blocks.padding import pad_image
-from caseunet.types import SMALLEST
+from caseunet.types import MIN_SIZE
 
 ENGINES = ("torch", "openvino", "onnx", "auto")
 
@@ -32,7 +32,7 @@ Network = Callable[[Tensor], Tensor]
 """Network input (B, C, H, W) → logits (B, classes, H, W)."""
 
 
-def chosen(engine: str, device: torch.device) -> str:
+def choose_engine(engine: str, device: torch.device) -> str:
     """The engine that a name stands for: of "auto", OpenVINO on a CPU where it is installed, and torch elsewhere.
 
     Another name is that of an export's folder.
@@ -47,7 +47,7 @@ def chosen(engine: str, device: torch.device) -> str:
     return engine
 
 
-def prepared(model: nn.Module, engine: str, precision: str) -> Network:
+def prepare_network(model: nn.Module, engine: str, precision: str) -> Network:
     """A network ready to run.
 
     Args:
@@ -70,7 +70,7 @@ def _check(network: Network, model: Any, engine: str) -> None:
         network: computes in float32; by fewer bits a wrong graph could not be told from a right one.
     """
     multiple = int(model.multiple)
-    rows = -(-max(int(model.smallest), SMALLEST) // multiple) * multiple
+    rows = -(-max(int(model.smallest), MIN_SIZE) // multiple) * multiple
     x = torch.linspace(-1, 1, model.in_channels * rows * (rows + multiple)).reshape(1, -1, rows, rows + multiple)
     try:
         with torch.no_grad():
@@ -84,7 +84,7 @@ def _check(network: Network, model: Any, engine: str) -> None:
         )
 
 
-def padded(run: Callable[[np.ndarray], np.ndarray], in_channels: int, multiple: int, smallest: int) -> Network:
+def pad_graph(run: Callable[[np.ndarray], np.ndarray], in_channels: int, multiple: int, smallest: int) -> Network:
     """A graph for images of any size: their last row and column are repeated, as networks do.
 
     Args:
@@ -122,7 +122,7 @@ def to_program(model: nn.Module, in_channels: int, size: tuple[int, int]) -> Exp
 def example_size(model: Any) -> tuple[int, int]:
     """Two different multiples of what a network needs, larger than the least: so that none is taken for a constant."""
     multiple, smallest = int(model.multiple), int(model.smallest)
-    rows = -(-max(smallest, SMALLEST) // multiple) * multiple + 2 * multiple
+    rows = -(-max(smallest, MIN_SIZE) // multiple) * multiple + 2 * multiple
     return rows, rows + multiple
 
 
@@ -211,9 +211,9 @@ def run_onnx(model: Any) -> Callable[[np.ndarray], np.ndarray]:
 def _openvino(model: Any, precision: str) -> Network:
     written = to_openvino(model, model.in_channels, example_size(model))
     size = (model.in_channels, model.multiple, model.smallest)
-    exact = padded(run_openvino(written, "32"), *size)
+    exact = pad_graph(run_openvino(written, "32"), *size)
     _check(exact, model, "openvino")
-    return exact if precision == "32" else padded(run_openvino(written, precision), *size)
+    return exact if precision == "32" else pad_graph(run_openvino(written, precision), *size)
 
 
 def _onnx(model: Any, precision: str) -> Network:
@@ -221,7 +221,7 @@ def _onnx(model: Any, precision: str) -> Network:
         raise UserError("ONNX Runtime computes in float32 on CPUs: give --precision 32, or --engine openvino or torch.")
     package("onnxruntime", "onnx")
     content = to_onnx(to_program(model, model.in_channels, example_size(model))).SerializeToString()
-    network = padded(run_onnx(content), model.in_channels, model.multiple, model.smallest)
+    network = pad_graph(run_onnx(content), model.in_channels, model.multiple, model.smallest)
     _check(network, model, "onnx")
     return network
 

@@ -14,7 +14,7 @@ from caseunet.config import PredictionOutputs
 from caseunet.data.grid import Placement, place
 from caseunet.data.transforms import case_standard
 from caseunet.errors import UserError
-from caseunet.files import content_hash, written_whole
+from caseunet.files import content_hash, replace_when_whole
 from caseunet.io import images, nifti, raster, video
 from caseunet.io.dicom_seg import Algorithm, write_segmentation
 from caseunet.io.geometry import voxel_steps
@@ -87,7 +87,7 @@ def predict_case(work: Work, item: Input, advance: Callable[[float], None]) -> P
         for path in written:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         if isinstance(error, UserError):
-            raise type(error)(item.told(str(error))) from error
+            raise type(error)(item.explain(str(error))) from error
         raise
 
 
@@ -125,7 +125,7 @@ def _predict_image(
             written.append(path)
             others["dicom_seg"] = path.relative_to(work.folder).as_posix()
         except UserError as error:
-            told = item.told(str(error).removeprefix(f"{path}: ")).removeprefix(f"{item.path}: ").removesuffix(".")
+            told = item.explain(str(error).removeprefix(f"{path}: ")).removeprefix(f"{item.path}: ").removesuffix(".")
             what = "cannot be written as a DICOM segmentation: "
             remarks = (*remarks, f"its mask is written, but it {what}{told.removeprefix(what)}")
     measured = measure_volume(labels, voxel_steps(geometry), info.label_map) if work.outputs.measurements else []
@@ -212,8 +212,8 @@ def _predict_video(
     looked: list[np.ndarray] = []
     written += [target, overlay]
     with (
-        written_whole(target) as masks,
-        video.written_video(overlay, facts.rate, facts.height, facts.width) as film,
+        replace_when_whole(target) as masks,
+        video.write_video(overlay, facts.rate, facts.height, facts.width) as film,
     ):
         masks.mkdir(parents=True)
         number = -1

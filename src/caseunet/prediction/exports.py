@@ -123,7 +123,7 @@ def as_network(folder: Path, info: ExportInfo, bundle: BundleInfo) -> tuple[back
         raise
     except Exception as error:  # a runtime's own
         raise UserError(f"{folder / FILES[info.format]}: cannot be read: {str(error).splitlines()[0]}") from error
-    whole = backends.padded(run, left.in_channels, info.multiple, info.smallest)
+    whole = backends.pad_graph(run, left.in_channels, info.multiple, info.smallest)
 
     def network(x: Tensor) -> Tensor:
         return whole(x) * temperature

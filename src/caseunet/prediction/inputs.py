@@ -20,15 +20,15 @@ from caseunet.io import archive, dicom, images, raster, video
 from caseunet.io.images import read_geometry as read_file_geometry
 from caseunet.prediction.planes import cut_as_trained
 from caseunet.prediction.store import DESCRIPTION, JOURNAL
-from caseunet.progress import Display, counted
+from caseunet.progress import Display, count_text
 from caseunet.types import Geometry, Modality, Picture, Preprocessing
 
 SUFFIXES = (*images.SUFFIXES, *dicom.SUFFIXES, *video.SUFFIXES, ".zip")
 
-MOST_RESIZING = 16
+MAX_RESIZING = 16
 """Times that an image's pixels may be larger, or smaller, than those of the training data."""
 
-LONGEST_NAME = 200
+MAX_NAME = 200
 """Bytes of a result's name: most disks take 255, and endings are added, and more while it is written."""
 
 TAKEN = (
@@ -131,7 +131,7 @@ class Input:
             return layout.read_geometry(source)
         return read_file_geometry(self.files[0])
 
-    def told(self, error: str) -> str:
+    def explain(self, error: str) -> str:
         """What went wrong, in one line, with the name that was given; archives are unpacked to folders of ours."""
         error = "".join("?" if _unwritable(character) else character for character in error)
         if self.given is None:
@@ -149,7 +149,7 @@ class Input:
         if spacing is None or preprocessing.spacing is None:
             return
         pairs = list(zip(spacing[1:], preprocessing.spacing, strict=True))
-        if not all(1 / MOST_RESIZING <= own / wanted <= MOST_RESIZING for own, wanted in pairs):
+        if not all(1 / MAX_RESIZING <= own / wanted <= MAX_RESIZING for own, wanted in pairs):
             own, wanted = (" × ".join(f"{length:.3g}" for length in lengths) for lengths in zip(*pairs, strict=True))
             raise UserError(
                 f"{self.path}: its pixels are {own} mm large, those of the training data {wanted} mm. Its header is "
@@ -200,7 +200,7 @@ def find_inputs(
     found: list[Input] = []
     for path in inputs:
         if _unwritable(str(path)):
-            found.append(_checked(Input(_name(path), (path,))))  # is told before anything looks into it
+            found.append(_check(Input(_name(path), (path,))))  # is told before anything looks into it
         elif _is(path.is_dir, path):
             inside = _in_folder(path, leave_out, display, unpacked, channels, modality)
             if not inside:
@@ -213,9 +213,9 @@ def find_inputs(
         elif dicom.is_dicom(path):
             found += _of_file(path, display)
         else:
-            found.append(_checked(Input(_name(path), (path,))))
+            found.append(_check(Input(_name(path), (path,))))
     if channels is not None:
-        found = _joined(found, channels)
+        found = _join_channels(found, channels)
     _check_apart(found)
     return found
 
@@ -247,7 +247,7 @@ def _check_apart(found: Sequence[Input]) -> None:
                 raise UserError(f"{item.path} would be written among the masks of {other.path}. Predict them apart.")
 
 
-def _joined(found: Sequence[Input], channels: Channels) -> list[Input]:
+def _join_channels(found: Sequence[Input], channels: Channels) -> list[Input]:
     """The inputs, those files as one that hold the channels of one image by their names."""
     single = {
         item.id: item for item in found if item.case is None and not item.error and images.is_image(item.files[0])
@@ -274,7 +274,7 @@ def _joined(found: Sequence[Input], channels: Channels) -> list[Input]:
             joined[key] = Input(name, paths, (FOLDER, SourceCase(name, paths, (), name)))
         used |= dict.fromkeys(paths, key)
     order = {used.get(item.files[0], item.id) if item.files else item.id: item for item in found}
-    return [_checked(joined.get(key, item)) for key, item in order.items()]
+    return [_check(joined.get(key, item)) for key, item in order.items()]
 
 
 def _parts(name: str) -> tuple[str, str]:
@@ -285,15 +285,15 @@ def _parts(name: str) -> tuple[str, str]:
 def _of_file(path: Path, display: Display) -> list[Input]:
     """The images of one DICOM file, called by its name."""
     if not _is(path.is_file, path):
-        return [_checked(Input(_name(path), (path,)))]
+        return [_check(Input(_name(path), (path,)))]
     try:
         (cases, findings), found = find_images(path.parent, [path], None)
     except UserError as error:
-        return [_checked(Input(_name(path), (path,), error=_about(path, str(error))))]
+        return [_check(Input(_name(path), (path,), error=_about(path, str(error))))]
     _say_left_out(path.parent, findings, display)
     names = [f"{_name(path)}/{case.volume}" if case.volume else _name(path) for case in cases]
     return [
-        _checked(Input(name, case.image, (DICOM, case), image=image))
+        _check(Input(name, case.image, (DICOM, case), image=image))
         for name, case, image in zip(names, cases, found, strict=True)
     ]
 
@@ -331,7 +331,7 @@ def _in_folder(
         if archive.is_zip(path) and unpacked is not None:
             found += _in_archive(path, name, display, unpacked, channels, modality)
         else:
-            found.append(_checked(Input(name, (path,))))
+            found.append(_check(Input(name, (path,))))
     return found
 
 
@@ -348,10 +348,10 @@ def _in_layout(folder: Path, layout: Layout, display: Display, channels: Channel
     for finding in findings:
         if finding.kind == "channels" and finding.file is not None:
             path = folder / finding.file
-            broken.append(_checked(Input(_inside(path, folder), (path,), error=f"{path}: {finding.text}.")))
+            broken.append(_check(Input(_inside(path, folder), (path,), error=f"{path}: {finding.text}.")))
         elif finding.level == "error" and finding.kind != "extra-mask":
             display.say(f"  left out: {folder / (finding.file or '')}: {finding.text}", "red")
-    return [_checked(Input(case.id, case.image, (layout, case))) for case in cases] + broken
+    return [_check(Input(case.id, case.image, (layout, case))) for case in cases] + broken
 
 
 def _series(
@@ -372,7 +372,7 @@ def _series(
             raise
         held = str(error) if "no DICOM image" in str(error) else ""
         return [
-            _checked(Input(_inside(path, folder), (path,), error=_about(path, held) if held else ""))
+            _check(Input(_inside(path, folder), (path,), error=_about(path, held) if held else ""))
             for path in files
             if dicom.is_dicom(path)
         ], list(others)
@@ -380,17 +380,18 @@ def _series(
     _say_left_out(folder, findings, display)
     masks = [path for path in others if images.is_volume(path) and is_mask(path)]
     if masks:
-        display.say(f"  left out: {_listed(masks, folder)}: {_masks(len(masks))} by name or values, no scan", "yellow")
+        display.say(
+            f"  left out: {_list_inputs(masks, folder)}: {_masks(len(masks))} by name or values, no scan", "yellow"
+        )
     left = [path for path in others if raster.is_raster(path) or video.is_video(path)]
     if left:
-        display.say(f"  left out: {counted(len(left), 'file')} beside DICOM series, {left[0]} among them", "yellow")
+        display.say(f"  left out: {count_text(len(left), 'file')} beside DICOM series, {left[0]} among them", "yellow")
     inputs = [
-        _checked(Input(case.id, case.image, (DICOM, case), image=image))
-        for case, image in zip(cases, found, strict=True)
+        _check(Input(case.id, case.image, (DICOM, case), image=image)) for case, image in zip(cases, found, strict=True)
     ]
     for finding in unreadable:
         path = folder / (finding.file or "")
-        inputs.append(_checked(Input(_inside(path, folder), (path,), error=f"{path}: {finding.text}")))
+        inputs.append(_check(Input(_inside(path, folder), (path,), error=f"{path}: {finding.text}")))
     return inputs, [path for path in others if path not in {*masks, *left}]
 
 
@@ -398,7 +399,7 @@ def _masks(count: int) -> str:
     return "a mask" if count == 1 else "masks"
 
 
-def _listed(paths: Sequence[Path], folder: Path) -> str:
+def _list_inputs(paths: Sequence[Path], folder: Path) -> str:
     names = [path.relative_to(folder).as_posix() for path in paths[:3]]
     return ", ".join(names) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
 
@@ -422,19 +423,19 @@ def _in_archive(
 ) -> list[Input]:
     """The images of an archive, called by its name; one that cannot be used is an input with an error."""
     try:
-        folder = unpacked.enter_context(archive.unpacked(path))
+        folder = unpacked.enter_context(archive.unpack_zip(path))
     except UserError as error:
-        return [_checked(Input(name, (path,), error=str(error)))]
+        return [_check(Input(name, (path,), error=str(error)))]
     try:
         inside = _in_folder(folder, None, display, None, channels, modality)
-        inside = inside if channels is None else _joined(inside, channels)
+        inside = inside if channels is None else _join_channels(inside, channels)
         if not inside:
             raise UserError(f"{path}: holds no image ({', '.join(SUFFIXES)}).")
     except UserError as error:
-        return [_checked(Input(name, (path,), error=_of_archive(path, folder, str(error))))]
+        return [_check(Input(name, (path,), error=_of_archive(path, folder, str(error))))]
     names = [name if len(inside) == 1 else f"{name}/{item.id}" for item in inside]
     return [
-        _checked(replace(item, id=own, given=path, error=_of_archive(path, folder, item.error)))
+        _check(replace(item, id=own, given=path, error=_of_archive(path, folder, item.error)))
         for own, item in zip(names, inside, strict=True)
     ]
 
@@ -445,7 +446,7 @@ def _of_archive(path: Path, folder: Path, error: str) -> str:
     return told if not told or str(path) in told else f"{path}: {told}"
 
 
-def _checked(item: Input) -> Input:
+def _check(item: Input) -> Input:
     """The input, or one with an error where it cannot be opened, or its result not be called like it."""
     path, name = item.path, item.id.rpartition("/")[2]
     if _unwritable(str(path)) or _unwritable(item.id):
@@ -459,9 +460,9 @@ def _checked(item: Input) -> Input:
         return Input(item.id, (), given=path, error=error)
     if name in ("", ".", "..") or (item.is_video and item.id in TAKEN):
         return replace(item, error=f'{path}: its result cannot be called "{item.id}". Rename it.')
-    if len(name.encode()) > LONGEST_NAME:
+    if len(name.encode()) > MAX_NAME:
         return replace(
-            item, error=f"{path}: its name is longer than {LONGEST_NAME} bytes, too long for results. Rename it."
+            item, error=f"{path}: its name is longer than {MAX_NAME} bytes, too long for results. Rename it."
         )
     return item
 

@@ -23,11 +23,11 @@ import numpy as np
 from caseunet.errors import UserError
 from caseunet.types import LabelMap, Steps, step_vectors, voxel_volume
 
-MOST_COMPONENTS = 100
+MAX_COMPONENTS = 100
 """Components that are listed one by one; of more, the largest."""
-LEAST_PIXELS = 64
+MIN_PIXELS = 64
 """Pixels from which a structure counts as seen in a frame: a patch of 8 × 8."""
-LONGEST_GAP = 5
+MAX_GAP = 5
 """Frames in which a structure may be missed without its interval ending."""
 
 
@@ -129,8 +129,8 @@ class Timeline:
         self,
         label_map: LabelMap,
         rate: Fraction | None,
-        least_pixels: int = LEAST_PIXELS,
-        longest_gap: int = LONGEST_GAP,
+        least_pixels: int = MIN_PIXELS,
+        longest_gap: int = MAX_GAP,
     ) -> None:
         if rate is not None and rate <= 0:
             raise UserError(f"The rate is {rate} frames a second; expected a number above 0, or none.")
@@ -255,7 +255,7 @@ def _measure_structure(
         return (None, longest) if spacing is None else (longest, None)
 
     listed = []
-    for k in np.argsort(-sizes, kind="stable")[:MOST_COMPONENTS].tolist():
+    for k in np.argsort(-sizes, kind="stable")[:MAX_COMPONENTS].tolist():
         s, r, c = (centroids[k] + corner).tolist()
         component = Component(
             int(sizes[k]),

@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-from caseunet.io.geometry import acquired_plane, cut, is_single_slice
+from caseunet.io.geometry import cut, find_acquired_plane, is_single_slice
 from caseunet.types import Picture, Preprocessing
 
 
 def cut_as_trained(picture: Picture, preprocessing: Preprocessing) -> Picture:
     """The picture in the model's plane; where it was acquired in another, a remark says so."""
-    rule, acquired = preprocessing.plane, acquired_plane(picture.geometry)
+    rule, acquired = preprocessing.plane, find_acquired_plane(picture.geometry)
     picture = cut(picture, rule)
     if rule == "acquired" or acquired in (None, rule):
         return picture

@@ -30,11 +30,11 @@ def clean(labels: np.ndarray, rules: Sequence[Cleaning], label_map: LabelMap, sp
         if rule.do == "fill":
             part[_holes(inside) & (part == 0)] = members[0]
         else:
-            part[inside & ~kept(inside, rule, spacing, labels.size)] = _around(rule.structure, label_map)
+            part[inside & ~keep_components(inside, rule, spacing, labels.size)] = _around(rule.structure, label_map)
     return labels
 
 
-def kept(found: np.ndarray, rule: Cleaning, spacing: Steps | None, pixels: int | None = None) -> np.ndarray:
+def keep_components(found: np.ndarray, rule: Cleaning, spacing: Steps | None, pixels: int | None = None) -> np.ndarray:
     """Which of a structure's pixels (S, H, W), bool, stay.
 
     Args:

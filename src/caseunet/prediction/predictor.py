@@ -14,11 +14,11 @@ from caseunet.bundle import Bundle, load_bundle
 from caseunet.bundle import Network as BundledNetwork
 from caseunet.config import PredictionSettings
 from caseunet.data.grid import Placement, place
-from caseunet.data.transforms import Stack, case_standard, raised_in_slabs, raised_rows, segment
+from caseunet.data.transforms import Stack, case_standard, rows_to_upsample, segment, upsample_in_slabs
 from caseunet.errors import UserError
 from caseunet.io import images, raster
 from caseunet.models import create_model
-from caseunet.prediction.backends import ENGINES, Network, chosen, prepared
+from caseunet.prediction.backends import ENGINES, Network, choose_engine, prepare_network
 from caseunet.prediction.exports import as_network, read_export
 from caseunet.prediction.planes import cut_as_trained
 from caseunet.prediction.slices import Slices, gather
@@ -104,15 +104,15 @@ class Group:
         top, left, _, right = self.placement.box
         rows = self.rows
         if self.placement.size != self.placement.box_size:
-            rows = raised_rows(range(self._start, rows.stop), self.height, self.placement.box_size[0])
+            rows = rows_to_upsample(range(self._start, rows.stop), self.height, self.placement.box_size[0])
         return top + rows.start, left, top + rows.stop, right
 
-    def raised(self) -> Iterator[Tensor]:
+    def upsampled_logits(self) -> Iterator[Tensor]:
         """The logits at the source's size, some rows of the box after another, (len(slices), C, rows, W)."""
         maps = self.logits
         if self.above is not None and self.placement.size != self.placement.box_size:
             maps = torch.cat([self.above, maps], dim=2)
-        yield from raised_in_slabs(maps, self.placement.box_size, self._start, self.height)
+        yield from upsample_in_slabs(maps, self.placement.box_size, self._start, self.height)
 
     @property
     def _start(self) -> int:
@@ -155,7 +155,7 @@ class Predictor:
         settings: PredictionSettings | None = None,
     ) -> None:
         self.device = _device(device)
-        self.engine = chosen(engine, self.device)
+        self.engine = choose_engine(engine, self.device)
         bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
         self.info, self.folder = bundle.info, bundle.folder
         self.training_data = [network.training_data for network in bundle.networks]
@@ -172,9 +172,9 @@ class Predictor:
             raise UserError(f"{self.engine} computes in 32 or bf16, not {self.settings.precision}: export the bundle.")
         try:
             for network in bundle.networks:
-                model = self._built(network.weights)
+                model = self._build(network.weights)
                 self.models.append((model, network))
-                run = self._typed(model) if in_torch else prepared(model, self.engine, self.settings.precision)
+                run = self._cast(model) if in_torch else prepare_network(model, self.engine, self.settings.precision)
                 self._networks.append((run, network.preprocessing))
         except RuntimeError as error:
             raise UserError(f"{self.folder}: the weights do not fit the architecture: {error}") from error
@@ -233,7 +233,7 @@ class Predictor:
         labels = np.zeros((len(case.slices), *case.size), np.uint8)  # what is cut off is background
         for group in self.groups(case, wanted, networks):
             row, left, _, right = group.box
-            for maps in group.raised():
+            for maps in group.upsampled_logits():
                 found = labels[group.slices.start : group.slices.stop, row : row + maps.shape[2], left:right]
                 found[...] = maps.argmax(1).to(torch.uint8).cpu().numpy()
                 row += maps.shape[2]
@@ -304,7 +304,7 @@ class Predictor:
         logits = (segment(seen_in(network, view), gathered, own, standard).float() for network, own, view in looks)
         return next(logits) if len(looks) == 1 else log_of_mean(logits)
 
-    def _built(self, weights: dict[str, Tensor]) -> nn.Module:
+    def _build(self, weights: dict[str, Tensor]) -> nn.Module:
         """The network with these weights, which it shares where device and precision allow."""
         architecture = self.info.architecture
         with torch.device("meta"), _Unfilled():  # shapes only: nothing is allocated beyond what the bundle holds
@@ -320,7 +320,7 @@ class Predictor:
                 parameter.data = parameter.data.to(self.device, dtype, memory_format=layout)
         return model.to(self.device).eval()
 
-    def _typed(self, model: nn.Module) -> Network:
+    def _cast(self, model: nn.Module) -> Network:
         return model if self._dtype is torch.float32 else lambda x: model(x.to(self._dtype))
 
     def _take_export(self, folder: Path) -> None:

@@ -20,7 +20,7 @@ from caseunet.io.geometry import length_remarks, to_source
 from caseunet.io.values import as_integers
 from caseunet.prediction.inputs import Channels, Input, find_inputs
 from caseunet.prediction.predictor import match_range, read_picture
-from caseunet.progress import Display, counted
+from caseunet.progress import Display, count_text
 from caseunet.types import Geometry, Picture, Preprocessing
 
 SIDES = ("LR", "PA", "SI")
@@ -108,14 +108,14 @@ def _from_path(path: Path, preprocessing: Preprocessing, channels: Channels | No
             )
         item = found[0]
         if item.error:
-            raise UserError(item.told(item.error))
+            raise UserError(item.explain(item.error))
         if item.is_video:
             raise UserError(f"{path}: a video. Segment it with caseunet.predict, which writes a mask for each frame.")
         try:
             picture = match_range(item.path, item.read(preprocessing, read_picture), preprocessing)
             item.check_spacing(picture.geometry.spacing, preprocessing)
         except UserError as error:
-            raise UserError(item.told(str(error))) from error
+            raise UserError(item.explain(str(error))) from error
         source = None if item.given is not None or item.is_dicom else item.files[0]
     return PythonImage(str(path), picture, _file_axes(picture.geometry), picture.geometry, source)
 
@@ -251,7 +251,7 @@ def _check_axes(array: np.ndarray, preprocessing: Preprocessing, axes: str | Non
     found = shape[letters.index("C")] if "C" in letters and len(letters) == array.ndim else 1
     if len(letters) != array.ndim or found != channels:
         raise UserError(
-            f'An array of shape {shape} does not fit axes "{axes}" and a model of {counted(channels, "channel")}.'
+            f'An array of shape {shape} does not fit axes "{axes}" and a model of {count_text(channels, "channel")}.'
         )
     return letters
 

@@ -62,7 +62,7 @@ class Segmentation:
         """
         import nibabel
 
-        geometry = self._placed()
+        geometry = self._place()
         return nibabel.Nifti1Image(to_source(self.canonical, geometry), geometry.affine)
 
     def to_sitk(self) -> Any:
@@ -71,9 +71,9 @@ class Segmentation:
         Raises:
             UserError: the source has no position.
         """
-        return itk.labels_image(self.canonical, self._placed())
+        return itk.labels_image(self.canonical, self._place())
 
-    def _placed(self) -> Geometry:
+    def _place(self) -> Geometry:
         if self.geometry is None or self.geometry.affine is None:
             raise UserError("The image has no position in a patient, so its mask is no volume; take .labels.")
         return self.geometry

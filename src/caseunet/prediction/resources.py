@@ -10,20 +10,20 @@ from pathlib import Path
 import psutil
 
 from caseunet.config import PredictionOutputs
-from caseunet.data.grid import prepared_size
+from caseunet.data.grid import compute_size
 from caseunet.errors import UserError
 from caseunet.io import images, video
 from caseunet.io.geometry import canonical_shape, cut
 from caseunet.prediction.inputs import Input
 from caseunet.prediction.predictor import Predictor
-from caseunet.progress import counted
-from caseunet.types import SMALLEST
+from caseunet.progress import count_text
+from caseunet.types import MIN_SIZE
 
 MIB = 2**20
 SLACK = 1.1
 """On what was measured: an allocator does not give back all at once."""
 
-MOST_TRIED = 2**19
+MAX_TRIED = 2**19
 """Pixels of a slice that is sent through the network on trial."""
 
 PILLOW = 8
@@ -66,10 +66,10 @@ class Budget:
         self._predictor, self.max_ram = predictor, max_ram
         self._base = psutil.Process().memory_info().rss
         self._trials: dict[tuple[int, int], tuple[float, int]] = {}
-        if self._base > self.allowed:
+        if self._base > self.memory_limit:
             raise UserError(
                 f"--max-ram: the network and the libraries alone hold {self._base / MIB:,.0f} MiB of memory; "
-                f"{self.allowed / MIB:,.0f} MiB are allowed. Give more, or --precision bf16."
+                f"{self.memory_limit / MIB:,.0f} MiB are allowed. Give more, or --precision bf16."
             )
 
     def cost(self, item: Input, outputs: PredictionOutputs) -> CaseCost:
@@ -92,7 +92,7 @@ class Budget:
         is_volume, classes = images.is_volume(item.files[0]), len(self._predictor.info.label_map)
         stored = images.pixel_bytes(item.files[0]) if is_volume else 1 if preprocessing.modality == "rgb" else 4
         stored *= preprocessing.channels
-        size = prepared_size(H, W, spacing, preprocessing)
+        size = compute_size(H, W, spacing, preprocessing)
         windows = self._predictor.windows(size)
         seconds, activations = self._trial(windows.window if windows else size)
         seconds *= windows.count if windows else 1
@@ -119,16 +119,16 @@ class Budget:
         Raises:
             UserError: it needs more memory than it may have.
         """
-        if cost.memory > self.allowed:
+        if cost.memory > self.memory_limit:
             given = "are free here" if self.max_ram is None else "are allowed (--max-ram)"
             raise UserError(
-                f"{item.path}: {counted(cost.slices, 'slice')} of {cost.height}×{cost.width} need about "
-                f"{cost.memory / MIB:,.0f} MiB of memory; {self.allowed / MIB:,.0f} MiB {given}. Give more, or "
+                f"{item.path}: {count_text(cost.slices, 'slice')} of {cost.height}×{cost.width} need about "
+                f"{cost.memory / MIB:,.0f} MiB of memory; {self.memory_limit / MIB:,.0f} MiB {given}. Give more, or "
                 "--precision bf16, or cut the image into parts."
             )
 
     @property
-    def allowed(self) -> int:
+    def memory_limit(self) -> int:
         """Bytes that the process may have."""
         if self.max_ram is not None:
             return self.max_ram
@@ -141,14 +141,14 @@ class Budget:
         """
         key = next((known for known in self._trials if _alike(known, size)), None)
         if key is None:
-            shrink = min(1.0, (MOST_TRIED / (size[0] * size[1])) ** 0.5)
-            key = (max(SMALLEST, int(size[0] * shrink)), max(SMALLEST, int(size[1] * shrink)))
-            self._trials[key] = self._measured(key)
+            shrink = min(1.0, (MAX_TRIED / (size[0] * size[1])) ** 0.5)
+            key = (max(MIN_SIZE, int(size[0] * shrink)), max(MIN_SIZE, int(size[1] * shrink)))
+            self._trials[key] = self._measure(key)
         share = (size[0] * size[1]) / (key[0] * key[1])
         seconds, memory = self._trials[key]
         return seconds * share, int(memory * max(share, 1.0))
 
-    def _measured(self, size: tuple[int, int]) -> tuple[float, int]:
+    def _measure(self, size: tuple[int, int]) -> tuple[float, int]:
         before = _forget_highest_memory()
         for _ in range(2):  # the first one warms up
             began = time.perf_counter()
@@ -180,10 +180,10 @@ def _forget_highest_memory() -> int:
 def _alike(known: tuple[int, int], size: tuple[int, int]) -> bool:
     """Whether a trial at one size tells of another: of at least as many pixels, but not many more, or the largest."""
     pixels, tried = size[0] * size[1], known[0] * known[1]
-    return tried / 2 <= pixels <= tried or min(pixels, 1.1 * tried) >= MOST_TRIED
+    return tried / 2 <= pixels <= tried or min(pixels, 1.1 * tried) >= MAX_TRIED
 
 
-def parsed_size(text: str) -> int:
+def parse_size(text: str) -> int:
     """Bytes of "2GB", "1500MiB", "800M".
 
     Raises:

@@ -176,7 +176,11 @@ def earlier_cases(folder: Path, made: Made, is_there: Callable[[str], bool]) -> 
     for name in Made.model_fields:
         if name not in free and getattr(before, name) != getattr(made, name):
             was, now = getattr(before, name), getattr(made, name)
-            told = f": {_told(was)} then, {_told(now)} now" if name in ("engine", "settings", "outputs", "fold") else ""
+            told = (
+                f": {_show_value(was)} then, {_show_value(now)} now"
+                if name in ("engine", "settings", "outputs", "fold")
+                else ""
+            )
             raise UserError(
                 f"{folder}: was begun with other {name.replace('_', ' ')}{told}. Resume with the same, or give "
                 "--overwrite to begin anew."
@@ -201,7 +205,7 @@ def _read_journal(path: Path) -> tuple[Made, Sequence[PredictedCase]]:
         raise UserError(f"{path}: cannot be read. Give --overwrite to begin anew.") from error
 
 
-def _told(value: object) -> str:
+def _show_value(value: object) -> str:
     if isinstance(value, Section):
         return ", ".join(f"{key} {entry}" for key, entry in value.model_dump(mode="json").items())
     return str(value)

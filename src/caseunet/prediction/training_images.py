@@ -15,7 +15,7 @@ from caseunet.io.likeness import (
     encode_picture,
     encode_sketch,
     identify,
-    shared_part,
+    measure_overlap,
     sketch,
     turns,
 )
@@ -138,7 +138,7 @@ class KnownImages:
     def _find_shared(self, sketch: np.ndarray, how: str = "") -> TrainingMatch | None:
         starts, stops = (np.searchsorted(self._hashes, sketch, side=side) for side in ("left", "right"))
         owners = Counter(int(n) for a, b in zip(starts, stops, strict=True) for n in self._owners[a:b])
-        parts = {n: shared_part(sketch, self._sketches[n]) for n, _ in owners.most_common(8)}
+        parts = {n: measure_overlap(sketch, self._sketches[n]) for n, _ in owners.most_common(8)}
         best = max(parts, key=parts.__getitem__, default=None)
         if best is None or parts[best] < MIN_SHARED:
             return None

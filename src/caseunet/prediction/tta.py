@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from caseunet.config import PredictionSettings
-from caseunet.types import SMALLEST
+from caseunet.types import MIN_SIZE
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def seen_in(network: Callable[[Tensor], Tensor], view: View) -> Callable[[Tensor
 def _look(network: Callable[[Tensor], Tensor], view: View, x: Tensor) -> Tensor:
     size = x.shape[-2:]
     if view.scale != 1:
-        scaled = [max(SMALLEST, round(length * view.scale)) for length in size]
+        scaled = [max(MIN_SIZE, round(length * view.scale)) for length in size]
         x = F.interpolate(x, scaled, mode="bilinear", antialias=True).contiguous(memory_format=torch.channels_last)
     logits = network(x.flip(view.mirrored)).flip(view.mirrored)
     return logits if logits.shape[-2:] == size else F.interpolate(logits.float(), size, mode="bilinear")

@@ -10,7 +10,7 @@ from caseunet.io import archive
 
 
 @contextmanager
-def unpacked_all(paths: Sequence[Path]) -> Iterator[list[Path]]:
+def unpack_all(paths: Sequence[Path]) -> Iterator[list[Path]]:
     """The paths, each zip as a temporary folder of its content; messages name the zip.
 
     Raises:
@@ -20,7 +20,7 @@ def unpacked_all(paths: Sequence[Path]) -> Iterator[list[Path]]:
         opened = []
         for path in paths:
             is_zip = archive.is_zip(path) and path.is_file()
-            opened.append(_inner(stack.enter_context(archive.unpacked(path))) if is_zip else path)
+            opened.append(_inner(stack.enter_context(archive.unpack_zip(path))) if is_zip else path)
         try:
             yield opened
         except UserError as error:

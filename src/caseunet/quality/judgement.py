@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 
 from caseunet.bundle import BundleInfo, Quality
-from caseunet.progress import counted
+from caseunet.progress import count_text
 from caseunet.quality.confidence import StructureConfidence
-from caseunet.quality.out_of_distribution import MIN_CASES, found_features, outside
+from caseunet.quality.out_of_distribution import MIN_CASES, mask_features, outside
 from caseunet.types import Stored
 
 MAX_REASONS = 5
@@ -98,7 +98,7 @@ def judge(
     """
     if quality is None:
         return CaseQuality(predicted_dice={}, unusual=None, flagged=bool(alarms), reasons=tuple(alarms))
-    far = outside({**image, **found_features(found)}, quality.usual)
+    far = outside({**image, **mask_features(found)}, quality.usual)
     times = far[0].times if far else 0.0
     predicted: dict[str, float | None] = {}
     for name, structure in found.items():
@@ -166,12 +166,12 @@ def list_limits(info: BundleInfo) -> tuple[str, ...]:
         limits.append("There were too few training cases to tell which images are unlike them.")
     elif cases < MIN_CASES:
         limits.append(
-            f"The model was trained on {counted(cases, 'case')}: it can hardly tell which images are unusual."
+            f"The model was trained on {count_text(cases, 'case')}: it can hardly tell which images are unusual."
         )
     for structure in info.label_map.structures:
         dice = [d for d in (case.dice.get(structure) for case in quality.validated) if d is not None]
         if len(dice) < MIN_VALIDATED:
-            had = f"{counted(len(dice), 'validation case')} had" if dice else "No validation case had"
+            had = f"{count_text(len(dice), 'validation case')} had" if dice else "No validation case had"
             limits.append(f"{had} {structure}: its predicted Dice says little.")
         elif float(np.median(dice)) < POOR_DICE:
             limits.append(

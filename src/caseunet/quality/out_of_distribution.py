@@ -24,8 +24,8 @@ BLOCK = 64
 MIN_CASES = 8
 """Training cases below which their ranges say nothing about others."""
 
-LEAST_SPREADS = {"size": 0.25, "spacing": 0.1}
-LEAST_SPREAD = 0.02
+MIN_SPREADS = {"size": 0.25, "spacing": 0.1}
+DEFAULT_SPREAD = 0.02
 """Below which a spread only tells that training cases were all the same: features are of the order of one. Scanners are
 set to a few sizes and spacings, and others are near enough for their own ranges: 28 % and 10 %."""
 
@@ -83,7 +83,7 @@ def image_features(
     standards = torch.from_numpy(standard)[None]
 
     def seen(s: int) -> np.ndarray:
-        pixels = torch.from_numpy(np.ascontiguousarray(_thinned(slices[s])))
+        pixels = torch.from_numpy(np.ascontiguousarray(_thin(slices[s])))
         return normalize(pixels[None], alone, standards)[0].numpy()
 
     positions = np.unique(np.linspace(0, S - 1, min(S, LOOKED_AT)).round().astype(int))
@@ -111,7 +111,7 @@ def image_features(
     return features
 
 
-def _thinned(image: np.ndarray) -> np.ndarray:
+def _thin(image: np.ndarray) -> np.ndarray:
     """(C, H, W), if it is very large some blocks of it, evenly spread and side by side."""
     H, W = image.shape[1:]
     every = math.ceil(math.sqrt(H * W / MAX_WHOLE))
@@ -122,7 +122,7 @@ def _thinned(image: np.ndarray) -> np.ndarray:
     return image[:, rows][:, :, columns]
 
 
-def found_features(found: Mapping[str, StructureConfidence]) -> dict[str, float]:
+def mask_features(found: Mapping[str, StructureConfidence]) -> dict[str, float]:
     """What was found in a case, or drawn in its reference, is like."""
     features = {}
     for name, structure in found.items():
@@ -142,7 +142,7 @@ def usual_ranges(cases: Sequence[Mapping[str, float]]) -> tuple[UsualRange, ...]
     for name in dict.fromkeys(name for case in cases for name in case):
         values = np.array([case[name] for case in cases if name in case])
         if len(values) >= max(MIN_CASES, len(cases) / 2):
-            spread = max(float(values.std()), LEAST_SPREADS.get(name.partition(":")[0], LEAST_SPREAD))
+            spread = max(float(values.std()), MIN_SPREADS.get(name.partition(":")[0], DEFAULT_SPREAD))
             ranges.append(UsualRange(name=name, low=float(values.min()), high=float(values.max()), spread=spread))
     return tuple(ranges)
 

@@ -11,13 +11,13 @@ from caseunet.datasets.case_statistics import CaseFacts
 from caseunet.datasets.checks import class_pixels
 from caseunet.datasets.layout import LEVELS
 from caseunet.datasets.repair_plan import ProposedPlan
-from caseunet.progress import counted
+from caseunet.progress import count_text
 from caseunet.reporting.page.templates import open_templates
 
-MOST_ROWS = 100
+MAX_ROWS = 100
 """Findings of a kind that the page lists; audit.json has all."""
 
-MOST_CASES = 400
+MAX_CASES = 400
 """Cases whose balance of classes is drawn."""
 
 TITLES = {
@@ -120,7 +120,7 @@ def audit_page(
             {
                 "level": level,
                 "title": title_of(kind),
-                "findings": members[:MOST_ROWS],
+                "findings": members[:MAX_ROWS],
                 "number": len(members),
                 "advice": {finding.advice for finding in members if finding.advice},
                 "pictures": [s for s in pictures if s.finding and (s.finding.level, s.finding.kind) == (level, kind)],
@@ -133,9 +133,9 @@ def audit_page(
         examples=examples,
         facts=_summary(dataset, facts, seconds),
         balance=_balance(dataset, facts),
-        hidden=max(0, len(facts) - MOST_CASES),
+        hidden=max(0, len(facts) - MAX_CASES),
         proposed=proposed,
-        most_rows=MOST_ROWS,
+        most_rows=MAX_ROWS,
     )
 
 
@@ -151,7 +151,8 @@ def _summary(dataset: SourceDataset, facts: Sequence[CaseFacts], seconds: float)
         ("layout", dataset.format),
         (
             "cases",
-            f"{len(dataset.cases):,}, {len(dataset.labelled):,} with masks, of {counted(groups, dataset.group_name)}",
+            f"{len(dataset.cases):,}, {len(dataset.labelled):,} with masks, "
+            f"of {count_text(groups, dataset.group_name)}",
         ),
         ("modality", {"ct": "CT", "mr": "MR", "rgb": "colour images", "gray": "grey images"}[dataset.modality]),
     ]
@@ -198,7 +199,7 @@ def _balance(dataset: SourceDataset, facts: Sequence[CaseFacts]) -> list[dict[st
                 "highest": highest,
                 "bars": [
                     (case, share, round(40 * share / highest, 2))
-                    for (case, _), share in list(zip(masks, shares, strict=True))[:MOST_CASES]
+                    for (case, _), share in list(zip(masks, shares, strict=True))[:MAX_CASES]
                 ],
             }
         )

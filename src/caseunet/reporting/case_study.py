@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from caseunet.errors import UserError
-from caseunet.files import written_whole
+from caseunet.files import replace_when_whole
 from caseunet.reporting.case_study_layout import (
     CLASS_GAP,
     COLUMN_GAP,
@@ -44,7 +44,7 @@ OUTLINE = 0.9
 FILL = 0.32
 
 DPI = 300
-MOST_PIXELS = 1500
+MAX_PIXELS = 1500
 """Of a picture's longer side; more than print can show."""
 
 
@@ -125,7 +125,7 @@ def save_figure(figure: Figure, path: Path) -> None:
         "savefig.bbox": None,
         "savefig.transparent": False,
     }
-    with written_whole(path) as temporary, matplotlib.rc_context(settings), without_missing_glyphs():
+    with replace_when_whole(path) as temporary, matplotlib.rc_context(settings), without_missing_glyphs():
         figure.savefig(temporary, format=ending[1:], dpi=DPI, facecolor="white", metadata=METADATA[ending])
 
 
@@ -213,7 +213,7 @@ def _samples(part: slice, frame: int = 0) -> np.ndarray:
     at either end.
     """
     length = part.stop - part.start
-    count = min(length, MOST_PIXELS)
+    count = min(length, MAX_PIXELS)
     return part.start + (np.arange(-frame, count + frame) + 0.5) * length / count - 0.5
 
 

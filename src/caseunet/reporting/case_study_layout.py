@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from caseunet.reporting.case_study_row import Region, StudyRow, shown_region
-from caseunet.reporting.case_study_text import fitted, text_height, width_of
+from caseunet.reporting.case_study_row import Region, StudyRow, find_region
+from caseunet.reporting.case_study_text import fit_text, text_height, width_of
 from caseunet.types import Label
 
 # Inches, as a page of a journal has them.
@@ -57,11 +57,11 @@ class Columns:
 
 def columns_of(rows: Sequence[StudyRow], models: Sequence[str], classes: Sequence[Label]) -> Columns:
     """Lay out the columns: as wide as there is room, or where pictures are narrower as they and their texts need."""
-    regions = [shown_region(row, classes) for row in rows]
+    regions = [find_region(row, classes) for row in rows]
     room = _room(min(2 + len(models), FULL_COLUMNS))
     widest = room
     for _ in range(2):  # texts first get the room of a full column, then that of the pictures
-        titles = tuple(fitted(title, widest, TITLE, TITLE_LINES) for title in ("image", "reference", *models))
+        titles = tuple(fit_text(title, widest, TITLE, TITLE_LINES) for title in ("image", "reference", *models))
         texts = [_row_texts(row, region, widest) for row, region in zip(rows, regions, strict=True)]
         below = sum(TEXT_GAP + text_height(each, TEXT) + ROW_GAP for each in texts)
         share = (PAGE - text_height(titles, TITLE) - below - 2 * LEGEND_LINE) / len(rows)
@@ -93,7 +93,7 @@ def _band(row: StudyRow, region: Region, texts: tuple[str, ...], most: tuple[flo
         picture=(width * scale, height * row.aspect * scale),
         slot=slot,
         texts=texts,
-        heading=fitted(heading, room, TITLE, 1),
+        heading=fit_text(heading, room, TITLE, 1),
         heading_middle=room / 2,
         height=slot + below,
     )
@@ -101,11 +101,11 @@ def _band(row: StudyRow, region: Region, texts: tuple[str, ...], most: tuple[flo
 
 def _row_texts(row: StudyRow, region: Region, across: float) -> tuple[str, ...]:
     """What stands below each picture of a row: its caption, nothing below the reference, the scores."""
-    caption = fitted(row.caption, across, TEXT, CAPTION_LINES)
+    caption = fit_text(row.caption, across, TEXT, CAPTION_LINES)
     height, width = (part.stop - part.start for part in region)
     if (height, width) != row.reference.shape:
         caption += f"\ndetail, {width} × {height} px"
-    return caption.lstrip("\n"), "", *(fitted(score, across, TEXT, SCORE_LINES) for score in row.scores)
+    return caption.lstrip("\n"), "", *(fit_text(score, across, TEXT, SCORE_LINES) for score in row.scores)
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def legend_lines(labels: Sequence[Label], width: float) -> list[list[Entry]]:
     lines: list[list[Entry]] = []
     used = width
     for label in labels:
-        name = fitted(label.name, LONGEST_CLASS, TITLE, 1)
+        name = fit_text(label.name, LONGEST_CLASS, TITLE, 1)
         entry = Entry(label, name, SWATCH[0] + SWATCH_GAP + width_of(name, TITLE))
         if used + CLASS_GAP + entry.width > width:
             lines.append([])

@@ -8,7 +8,7 @@ import numpy as np
 
 from caseunet.types import Label
 
-MOST_OF_IMAGE = 0.7
+MAX_CROP = 0.7
 """Share of an image above which a part of it is not worth showing instead."""
 
 Region = tuple[slice, slice]
@@ -65,7 +65,7 @@ def check_rows(rows: Sequence[StudyRow], models: Sequence[str]) -> None:
             raise ValueError(f'"{row.caption}": aspect must be a positive number, not {row.aspect}')
 
 
-def shown_region(row: StudyRow, classes: Sequence[Label]) -> Region:
+def find_region(row: StudyRow, classes: Sequence[Label]) -> Region:
     """What all pictures of a row show: the whole image, or where its structures are small the part around them.
 
     They are small if the box around them, in the reference and all predictions together, covers less than a quarter of
@@ -89,7 +89,7 @@ def shown_region(row: StudyRow, classes: Sequence[Label]) -> Region:
     shape = min(max(H * row.aspect / W, 0.5), 2.0)
     tall, wide = max(tall, wide * shape), max(wide, tall / shape)
     part = _window(int(ys[0]), height, tall / row.aspect, H), _window(int(xs[0]), width, wide, W)
-    is_most = (part[0].stop - part[0].start) * (part[1].stop - part[1].start) > MOST_OF_IMAGE * H * W
+    is_most = (part[0].stop - part[0].start) * (part[1].stop - part[1].start) > MAX_CROP * H * W
     return whole if is_most else part
 
 

@@ -15,27 +15,27 @@ LINE_HEIGHT = 1.25
 FONT = "DejaVu Sans"  # matplotlib brings it along, so every machine draws the same letters
 
 
-def fitted(text: str, width: float, size: float, most: int) -> str:
+def fit_text(text: str, width: float, size: float, most: int) -> str:
     """A text wrapped to ``width`` inches at ``size`` points; what needs more than ``most`` lines loses its middle.
 
     A text of several lines keeps them, and they share ``most``.
     """
     given = text.split("\n")
     each = max(1, most // len(given))
-    return "\n".join(line for words in given for line in _shortened(" ".join(words.split()), width, size, each))
+    return "\n".join(line for words in given for line in _shorten(" ".join(words.split()), width, size, each))
 
 
-def _shortened(text: str, width: float, size: float, most: int) -> list[str]:
+def _shorten(text: str, width: float, size: float, most: int) -> list[str]:
     """At most ``most`` lines; as many letters as fit."""
-    lines = _wrapped(text, width, size)
+    lines = _wrap(text, width, size)
     if len(lines) <= most:
         return lines
     attempts = range(len(text))
-    too_long = bisect_left(attempts, True, key=lambda n: len(_wrapped(_without_middle(text, n), width, size)) > most)
-    return _wrapped(_without_middle(text, too_long - 1), width, size)
+    too_long = bisect_left(attempts, True, key=lambda n: len(_wrap(_without_middle(text, n), width, size)) > most)
+    return _wrap(_without_middle(text, too_long - 1), width, size)
 
 
-def _wrapped(text: str, width: float, size: float) -> list[str]:
+def _wrap(text: str, width: float, size: float) -> list[str]:
     """Lines no wider than ``width`` inches, broken at " · ", else at spaces, else within words where they may be."""
     if width_of(text, size) <= width:
         return [text]
@@ -43,13 +43,13 @@ def _wrapped(text: str, width: float, size: float) -> list[str]:
     pieces = text.split(joint) if joint else re.split(r"(?<=\w[_\-/])(?=\w)", text)
     if not joint and any(width_of(piece, size) > width for piece in pieces):
         n = max(1, bisect_left(range(len(text)), True, key=lambda n: width_of(text[:n], size) > width) - 1)
-        return [text[:n], *_wrapped(text[n:], width, size)]
+        return [text[:n], *_wrap(text[n:], width, size)]
     lines: list[str] = []
     for piece in pieces:
         if lines and width_of(lines[-1] + joint + piece, size) <= width:
             lines[-1] += joint + piece
         else:
-            lines += _wrapped(piece, width, size)
+            lines += _wrap(piece, width, size)
     return lines
 
 

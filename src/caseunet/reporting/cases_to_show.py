@@ -27,7 +27,7 @@ WORST = 4
 ORDINALS = ("worst", "2nd worst", "3rd worst", "4th worst")
 DARK = 0.12
 """Grey that masks without an image are drawn on."""
-MOST_SCORES = 4
+MAX_SCORES = 4
 """Structures whose scores stand under a picture."""
 
 
@@ -55,7 +55,7 @@ def choose_cases(cases: pd.DataFrame, ranked: str, worst: int = WORST) -> list[C
     """The worst cases, the median and the best, each once; the worst of different patients or sequences if they can."""
     units = unit_scores(cases, ranked)
     if len(units) == 1:
-        return [_chosen(units, 0, "only case")]
+        return [_choose(units, 0, "only case")]
     picked: list[int] = []
     for apart in ("group", "case", None):  # of frames of one sequence the worst look alike
         for index in units.index:
@@ -64,15 +64,15 @@ def choose_cases(cases: pd.DataFrame, ranked: str, worst: int = WORST) -> list[C
             if not full and index not in picked and (apart is None or units[apart][index] not in taken):
                 picked.append(index)
     picked.sort()
-    chosen = [_chosen(units, index, heading) for heading, index in zip(ORDINALS, picked, strict=False)]
+    chosen = [_choose(units, index, heading) for heading, index in zip(ORDINALS, picked, strict=False)]
     rest = [index for index in units.index if index not in picked]
     if len(rest) > 1:
         median = min(rest[:-1], key=lambda index: abs(index - len(units) // 2))
-        chosen.append(_chosen(units, median, "median"))
-    return chosen + [_chosen(units, index, "best") for index in rest[-1:]]
+        chosen.append(_choose(units, median, "median"))
+    return chosen + [_choose(units, index, "best") for index in rest[-1:]]
 
 
-def named_cases(cases: pd.DataFrame, names: Sequence[str], ranked: str) -> list[Chosen]:
+def find_named_cases(cases: pd.DataFrame, names: Sequence[str], ranked: str) -> list[Chosen]:
     """Cases that a person names: CASE, or CASE:SLICE where slices are scored; of a case alone its worst slice.
 
     Raises:
@@ -94,7 +94,7 @@ def named_cases(cases: pd.DataFrame, names: Sequence[str], ranked: str) -> list[
     return chosen
 
 
-def _chosen(units: pd.DataFrame, index: int, heading: str) -> Chosen:
+def _choose(units: pd.DataFrame, index: int, heading: str) -> Chosen:
     number = units["slice"][index]
     return Chosen(heading, str(units["case"][index]), None if math.isnan(number) else int(number))
 
@@ -197,7 +197,7 @@ def _scores(cases: pd.DataFrame, model: str, item: Chosen, summary: EvaluationSu
     if item.slice is not None:
         rows = rows[rows["slice"] == item.slice]
     known = rows.dropna(subset=[summary.ranked])
-    if len(known) > MOST_SCORES:
+    if len(known) > MAX_SCORES:
         known = known.sort_values(summary.ranked, kind="stable")
     label = ("volume " if volume else "") + summary.columns[summary.ranked].label
     if known.empty:
@@ -205,5 +205,5 @@ def _scores(cases: pd.DataFrame, model: str, item: Chosen, summary: EvaluationSu
     lines = [f"{name} {value:.3f}" for name, value in zip(known["structure"], known[summary.ranked], strict=True)]
     if len(lines) == 1 and len(summary.structures) == 1:
         return f"{label} {known[summary.ranked].iloc[0]:.3f}"
-    more = [f"… and {len(lines) - MOST_SCORES} higher ones"] if len(lines) > MOST_SCORES else []
-    return "\n".join([f"{label}: {lines[0]}", *lines[1:MOST_SCORES], *more])
+    more = [f"… and {len(lines) - MAX_SCORES} higher ones"] if len(lines) > MAX_SCORES else []
+    return "\n".join([f"{label}: {lines[0]}", *lines[1:MAX_SCORES], *more])

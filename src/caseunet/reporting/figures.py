@@ -25,7 +25,7 @@ INK, FAINT = "#22303c", "#d5dbe1"
 FEW_CLASSES = 6
 """Classes that a legend below or within a plot has room for; that of more stands beside it."""
 
-LONGEST_NAME = 40
+MAX_NAME = 40
 """Characters of a class in a legend."""
 
 
@@ -89,7 +89,7 @@ def outcome_sheet(outcomes: Sequence[Outcome], labels: Sequence[Label], title: s
     grid = figure.subplots(2, len(outcomes), squeeze=False)
     for column, outcome in enumerate(outcomes):
         for row, (ids, name) in enumerate(((outcome.reference, "reference"), (outcome.prediction, "prediction"))):
-            _outlined(grid[row, column], outcome.image, ids, labels)
+            _outline(grid[row, column], outcome.image, ids, labels)
             grid[row, column].set_title(f"{outcome.caption}\n{name}" if row == 0 else name, fontsize=8, color=INK)
     _name_classes(figure, labels, [ids for o in outcomes for ids in (o.reference, o.prediction)])
     figure.suptitle(title, fontsize=10, color=INK)
@@ -127,7 +127,7 @@ def contact_sheet(cells: Sequence[Cell], columns: int, labels: Sequence[Label], 
         row, column = divmod(n, columns)
         for side, (image, ids), text in ((0, cell.loaded, cell.caption), (1, cell.augmented, cell.change)):
             axes = grid[row, 2 * column + side]
-            _outlined(axes, image, ids, labels)
+            _outline(axes, image, ids, labels)
             axes.set_title(text, fontsize=7, color=INK if side == 0 else "#7a8b99", wrap=True)
     _name_classes(figure, labels, [cell.loaded[1] for cell in cells])
     figure.suptitle(title, fontsize=10, color=INK)
@@ -159,7 +159,7 @@ def _legend_beside(figure: Figure, marks: Sequence[Line2D], size: float) -> None
 
 def _legend_name(name: str) -> str:
     """A name that matplotlib shows: it leaves out those that begin with an underscore."""
-    shown = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+    shown = name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
     return f" {shown}" if shown.startswith("_") else shown
 
 
@@ -169,7 +169,7 @@ def _without_formulas(legend: Legend) -> None:
         text.set_parse_math(False)
 
 
-def _outlined(axes: Axes, image: np.ndarray, ids: np.ndarray, labels: Sequence[Label]) -> None:
+def _outline(axes: Axes, image: np.ndarray, ids: np.ndarray, labels: Sequence[Label]) -> None:
     """An image, with the outlines of its classes."""
     H, W = image.shape[:2]
     axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")

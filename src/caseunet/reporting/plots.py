@@ -22,17 +22,17 @@ PALETTE = ("#2f6fa8", "#c4701c", "#3d8b5f", "#7a5aa6", "#a8434f", "#6b7780")
 WIDTH = 4.8
 """Inches. Two plots stand side by side on a screen, one on a telephone; their text can be read on both."""
 
-MOST_NAMED = 3
+MAX_NAMED = 3
 """Outliers of a row that are named in the plot; more would hide one another."""
 
 TITLE_LINES = 0.9
 """Height of a structure's name, in rows."""
 
-MOST_VECTORS = 600
+MAX_VECTORS = 600
 """Points up to which a drawing is smaller as vectors than as pixels."""
 
 
-def darkened(color: str) -> str:
+def darken(color: str) -> str:
     """A colour (#rrggbb) that can be seen on white: pale ones lose brightness and keep their hue."""
     rgb = np.array(matplotlib.colors.to_rgb(color))
     brightness = float(rgb @ (0.2126, 0.7152, 0.0722))
@@ -142,7 +142,7 @@ def distributions(samples: Sequence[Sample], label: str, share: bool) -> Figure:
         ticks.append(y + 0.5)
         _strip(axes, sample, y + 0.5)
         y += 1
-    axes.set_yticks(ticks, [_shortened(sample.model or sample.structure) for sample in samples], parse_math=False)
+    axes.set_yticks(ticks, [_shorten(sample.model or sample.structure) for sample in samples], parse_math=False)
     axes.set(xlabel=label, ylim=(y, -0.5))
     _limit(axes, np.concatenate([sample.values for sample in samples]), share)
     for sample, tick in zip(samples, ticks, strict=True):
@@ -193,7 +193,7 @@ def bland_altman(reference: np.ndarray, prediction: np.ndarray, limits: Agreemen
 
 def to_image(figure: Figure, points: int) -> tuple[str, bytes]:
     """Render as vectors, or where they would be heavy as pixels at 144 dpi: the media type, and the file."""
-    if points <= MOST_VECTORS:
+    if points <= MAX_VECTORS:
         return "image/svg+xml", _svg(figure)
     buffer = BytesIO()
     # A plot has few colours: a palette makes the file a third of the size.
@@ -214,7 +214,7 @@ def _svg(figure: Figure) -> bytes:
 def _strip(axes: Axes, sample: Sample, y: float) -> None:
     """The points, and the box over them if they are five or more."""
     values = sample.values
-    _points(axes, values, y + _spread(values), sample.empty, sample.color)
+    _points(axes, values, y + _jitter(values), sample.empty, sample.color)
     if len(values) < 5:
         return
     box = tukey(values)
@@ -228,26 +228,26 @@ def _strip(axes: Axes, sample: Sample, y: float) -> None:
 def _name_outliers(axes: Axes, sample: Sample, y: float) -> None:
     """Write names beside the outliers of a row where they are few and the place is free."""
     found = sample.outliers()
-    if len(found) > MOST_NAMED:
+    if len(found) > MAX_NAMED:
         return
     points = np.stack([sample.values, np.full(len(sample.values), y)], axis=1)
     across = (axes.transScale + axes.transLimits).transform(points)[:, 0]  # as shares of the width of the plot
     taken = across.tolist()
     for name, value in found:
         n = list(sample.cases).index(name)
-        text = _shortened(name)
+        text = _shorten(name)
         gap, length = 0.015, 0.016 * len(text)
         begin = across[n] + gap
         if begin + length > 1 or any(begin < other < begin + length for other in taken):
             continue
         taken += np.linspace(begin, begin + length, 8).tolist()
-        place = (value, y + _spread(sample.values)[n])
+        place = (value, y + _jitter(sample.values)[n])
         axes.annotate(
             text, place, (4, 0), textcoords="offset points", va="center", fontsize=6.5, color=SOFT, parse_math=False
         )
 
 
-def _spread(values: np.ndarray) -> np.ndarray:
+def _jitter(values: np.ndarray) -> np.ndarray:
     """How far each point is pushed up or down so that equal ones can be told apart: −0.25 to 0.25 rows.
 
     Multiples of the golden ratio fall evenly over the height, however many there are, and without randomness.
@@ -290,7 +290,7 @@ def _explain_crosses(figure: Figure) -> None:
     )
 
 
-def _shortened(name: str, most: int = 26) -> str:
+def _shorten(name: str, most: int = 26) -> str:
     """Long names lose their middle: beginning and end tell most."""
     return name if len(name) <= most else f"{name[: most // 2 - 1]}…{name[-(most // 2) :]}"
 

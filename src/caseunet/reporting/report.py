@@ -10,17 +10,17 @@ import pandas as pd
 
 from caseunet.evaluation.rows import BACKGROUND
 from caseunet.evaluation.summary import EvaluationSummary
-from caseunet.files import write_json, write_text, written_whole
+from caseunet.files import replace_when_whole, write_json, write_text
 from caseunet.reporting.page.cases import case_table, selects_of
 from caseunet.reporting.page.confusion import confusions_of
 from caseunet.reporting.page.curves import curves_of
 from caseunet.reporting.page.distributions import distribution_plots
 from caseunet.reporting.page.images import picture
 from caseunet.reporting.page.lesions import lesion_sizes, lesion_totals, worst_lesions
-from caseunet.reporting.page.notes import facts_of, key_of, notes_of, shared_caution
+from caseunet.reporting.page.notes import facts_of, find_shared_caution, key_of, notes_of
 from caseunet.reporting.page.numbers import (
     digits_of,
-    shown_percent,
+    format_percent,
 )
 from caseunet.reporting.page.scores import (
     MAX_CARDS,
@@ -34,7 +34,7 @@ from caseunet.reporting.page.scores import (
 from caseunet.reporting.page.structures import made_of, structure_colors
 from caseunet.reporting.page.templates import open_templates
 from caseunet.reporting.page.volumes import volumes_of
-from caseunet.reporting.plots import darkened
+from caseunet.reporting.plots import darken
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def write_report(
 
 def _write_table(path: Path, table: pd.DataFrame) -> None:
     """Numbers are written with all their digits, so that every score can be computed again, bit for bit."""
-    with written_whole(path) as temporary:
+    with replace_when_whole(path) as temporary:
         table.to_csv(temporary, index=False, lineterminator="\n")
 
 
@@ -100,7 +100,7 @@ def _page(
     notes, decimals = notes_of(summary), decimals_of(summary)
     scored = cases[cases["structure"] != BACKGROUND].reset_index(drop=True)
     colors = structure_colors(summary)
-    plotted = {name: darkened(color) for name, color in colors.items()}
+    plotted = {name: darken(color) for name, color in colors.items()}
     table = case_table(scored, summary)
     cards = chief_cards(summary)
     with_value = {number.structure for number in summary.numbers if number.value is not None}
@@ -115,7 +115,7 @@ def _page(
         note_of=lambda measure: notes[key_of(measure)].number,
         cards=cards,
         blocks=chief_blocks(cards),
-        shared_caution=shared_caution(summary),
+        find_shared_caution=find_shared_caution(summary),
         without=[name for name in summary.structures if name not in with_value] if cards else [],
         made_of=made_of(summary),
         groups=groups_of(summary),
@@ -142,7 +142,7 @@ def _page(
 def _environment() -> jinja2.Environment:
     """The templates, with what they write numbers with."""
     environment = open_templates()
-    environment.globals["percent"] = shown_percent
+    environment.globals["percent"] = format_percent
     environment.globals["digits_of"] = digits_of
     environment.globals["most_cards"] = MAX_CARDS
     environment.globals["chief_metrics"] = chief_metrics

@@ -16,7 +16,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from caseunet.reporting.figures import FAINT, INK
 from caseunet.reporting.plots import PALETTE, SOFT
-from caseunet.reporting.study_tables import cost_of, ranking, shown_structures
+from caseunet.reporting.study_tables import cost_of, order_structures, ranking
 from caseunet.studies.summary import ModelScore, StudySummary
 
 WIDTH = 7.2
@@ -24,7 +24,7 @@ WIDTH = 7.2
 FRONT, OTHER = PALETTE[0], PALETTE[5]
 LARGEST, SMALLEST = 300.0, 9.0
 """Square points of the largest network's mark, and of the smallest mark that can be seen."""
-LONGEST_NAME = 32
+MAX_LABEL = 32
 FAR = 3.0
 """A model that lies so many times the others' own height below them is told in words: it would flatten them."""
 
@@ -103,7 +103,7 @@ def accuracy_latency(summary: StudySummary) -> Figure:
     figure = Figure(figsize=(WIDTH, 4.5), dpi=72)
     axes = figure.add_axes((0.1, 0.115, 0.88, 0.785))
     points, unit = points_of(summary), summary.measure.unit
-    structures = shown_structures(summary)
+    structures = order_structures(summary)
     over = "mean over all structures" if len(structures) > 1 else structures[0]
     _label(
         axes,
@@ -124,7 +124,7 @@ def accuracy_latency(summary: StudySummary) -> Figure:
         _mark(axes, point, _area(point, points), FRONT if point in front else OTHER)
     _explain(figure, points, len(front) > 1)
     if far:
-        told = ", ".join(f"{_shortened(p.name)} {p.mean:.3g} ({p.milliseconds:.3g} ms)" for p in far)
+        told = ", ".join(f"{_shorten(p.name)} {p.mean:.3g} ({p.milliseconds:.3g} ms)" for p in far)
         text: dict[str, Any] = {"fontsize": 8, "color": SOFT, "parse_math": False, "transform": axes.transAxes}
         axes.text(0.012, 0.02, f"far below: {told}", **text)
     for placed in place_names(figure, axes, points):
@@ -135,7 +135,7 @@ def accuracy_latency(summary: StudySummary) -> Figure:
 def seed_strips(summary: StudySummary) -> Figure:
     """A panel for each structure, in it a row for each model, best first, with a dot for each seed and a line for
     their mean."""
-    structures, models = shown_structures(summary), ranking(summary)
+    structures, models = order_structures(summary), ranking(summary)
     columns = min(3, len(structures))
     rows = -(-len(structures) // columns)
     figure = Figure(figsize=(WIDTH, rows * (0.21 * len(models) + 0.6) + 0.25), layout="constrained")
@@ -148,9 +148,9 @@ def seed_strips(summary: StudySummary) -> Figure:
             axes.plot(known, [y] * len(known), "o", color=FRONT, markersize=4.5, markeredgewidth=0, alpha=0.6)
             if known:
                 axes.vlines(sum(known) / len(known), y - 0.32, y + 0.32, color=INK, linewidth=1.4)
-        axes.set_title(_shortened(structure), fontsize=8.5, color=INK, loc="left", weight="bold", parse_math=False)
+        axes.set_title(_shorten(structure), fontsize=8.5, color=INK, loc="left", weight="bold", parse_math=False)
         axes.set_ylim(len(models) - 0.5, -0.5)
-        axes.set_yticks(range(len(models)), [_shortened(name) for name in models], parse_math=False)
+        axes.set_yticks(range(len(models)), [_shorten(name) for name in models], parse_math=False)
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.margins(x=0.08)
         _quiet(axes)
@@ -296,7 +296,7 @@ def place_names(figure: Figure, axes: Axes, points: Sequence[Point]) -> list[Pla
     crowded = np.argsort(np.sort(far, axis=1)[:, : min(4, len(points))].sum(1), kind="stable")
     placed: dict[int, Placed] = {}
     for n in crowded:
-        text = _shortened(points[n].name)
+        text = _shorten(points[n].name)
         boxes, gaps = _places(centres[n], radii[n], _extent(figure, text))
         starts, ends = _leaders(centres[n], radii[n], boxes)
         names = np.array([p.box for p in placed.values()]).reshape(-1, 4)
@@ -381,11 +381,11 @@ def _overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.asarray(~apart.any(2))
 
 
-def _shortened(name: str) -> str:
+def _shorten(name: str) -> str:
     """Long names lose their middle: beginning and end tell most."""
     name = " ".join(name.split())
-    half = LONGEST_NAME // 2
-    return name if len(name) <= LONGEST_NAME else f"{name[: half - 1]}…{name[-half:]}"
+    half = MAX_LABEL // 2
+    return name if len(name) <= MAX_LABEL else f"{name[: half - 1]}…{name[-half:]}"
 
 
 def _label(axes: Axes, x: str, y: str) -> None:

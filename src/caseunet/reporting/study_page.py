@@ -9,11 +9,11 @@ from urllib.parse import quote
 import pandas as pd
 from markupsafe import Markup, escape
 
-from caseunet.evaluation.comparison import FEWEST_PAIRS
-from caseunet.evaluation.statistics import FEWEST_GROUPS
-from caseunet.files import write_json, write_text, written_whole
+from caseunet.evaluation.comparison import MIN_PAIRS
+from caseunet.evaluation.statistics import MIN_GROUPS
+from caseunet.files import replace_when_whole, write_json, write_text
 from caseunet.reporting.figures import to_png
-from caseunet.reporting.page.numbers import digits_of, shown_number
+from caseunet.reporting.page.numbers import digits_of, format_number
 from caseunet.reporting.page.templates import open_templates
 from caseunet.reporting.plots import to_image
 from caseunet.reporting.study_figures import accuracy_latency, points_of, seed_strips
@@ -21,10 +21,10 @@ from caseunet.reporting.study_tables import (
     Standing,
     cost_of,
     latex,
+    order_structures,
     ranking,
     score_digits,
     scores_table,
-    shown_structures,
     standings,
 )
 from caseunet.studies.summary import SEED_ERRORS, ModelCost, ModelScore, StudyDifference, StudySummary
@@ -57,20 +57,20 @@ def write_study(folder: Path, summary: StudySummary, cases: pd.DataFrame) -> Pat
 
 
 def _write_table(path: Path, table: pd.DataFrame) -> None:
-    with written_whole(path) as temporary:
+    with replace_when_whole(path) as temporary:
         table.to_csv(temporary, index=False, lineterminator="\n")
 
 
 def _write_bytes(path: Path, content: bytes) -> None:
-    with written_whole(path) as temporary:
+    with replace_when_whole(path) as temporary:
         temporary.write_bytes(content)
 
 
 def _page(summary: StudySummary, cases: pd.DataFrame, drawing: bytes) -> str:
     environment = open_templates()
-    environment.globals["signed"] = signed
+    environment.globals["signed"] = format_signed
     environment.globals["breakable"] = breakable
-    structures = shown_structures(summary)
+    structures = order_structures(summary)
     digits = score_digits(summary)
     return environment.get_template("study.html.j2").render(
         summary=summary,
@@ -87,27 +87,27 @@ def _page(summary: StudySummary, cases: pd.DataFrame, drawing: bytes) -> str:
         digits=digits,
         fine=digits + 1,
         cost_digits=_cost_digits(summary),
-        drawing=_embedded(drawing),
+        drawing=_embed(drawing),
         undrawn=[name for name in summary.models if name not in {point.name for point in points_of(summary)}],
-        strips=_embedded(to_image(seed_strips(summary), points=0)[1]) if len(summary.seeds) > 1 else None,
+        strips=_embed(to_image(seed_strips(summary), points=0)[1]) if len(summary.seeds) > 1 else None,
         matrix=_matrix(summary),
         pairs=[(name, [d for d in summary.differences if d.structure == name]) for name in _whole_first(structures)],
         outcome=outcome_in_words,
-        fewest_pairs=FEWEST_PAIRS,
-        fewest_groups=FEWEST_GROUPS,
+        fewest_pairs=MIN_PAIRS,
+        fewest_groups=MIN_GROUPS,
         seed_errors=f"{SEED_ERRORS:g}",
         links=_links(summary),
         settings=_settings(summary),
     )
 
 
-def _embedded(drawing: bytes) -> str:
+def _embed(drawing: bytes) -> str:
     return f"data:image/svg+xml;base64,{base64.b64encode(drawing).decode('ascii')}"
 
 
-def signed(value: float | None, digits: int) -> str:
+def format_signed(value: float | None, digits: int) -> str:
     """A difference: with its sign, zero without one."""
-    text = shown_number(value, digits)
+    text = format_number(value, digits)
     return f"+{text}" if value is not None and value > 0 and text.strip("0.") else text
 
 
@@ -131,15 +131,15 @@ def cautions(summary: StudySummary, cases: pd.DataFrame) -> list[str]:
     untested = {d.structure for d in paired if d.outcome == "too few pairs"}
     if paired and all(d.outcome == "too few pairs" for d in paired):
         groups = cases["group"].nunique()
-        without = ", and no interval is given," if groups < FEWEST_GROUPS else ""
+        without = ", and no interval is given," if groups < MIN_GROUPS else ""
         found.append(
             f"Tests are impossible{without} with {groups} patient{'' if groups == 1 else 's'} or "
-            f"sequence{'' if groups == 1 else 's'}: they need at least {FEWEST_PAIRS}. No model can be called better."
+            f"sequence{'' if groups == 1 else 's'}: they need at least {MIN_PAIRS}. No model can be called better."
         )
     elif untested:
-        names = ", ".join(name for name in shown_structures(summary) if name in untested)
+        names = ", ".join(name for name in order_structures(summary) if name in untested)
         found.append(
-            f"Tests are impossible where fewer than {FEWEST_PAIRS} patients or sequences have a score under both "
+            f"Tests are impossible where fewer than {MIN_PAIRS} patients or sequences have a score under both "
             f"models: {names}."
         )
     return found
@@ -186,7 +186,7 @@ class Row:
 def _rows(summary: StudySummary) -> list[Row]:
     """The models from the highest mean to the lowest; the score over all structures comes first."""
     standing = standings(summary)
-    order = _whole_first(shown_structures(summary))
+    order = _whole_first(order_structures(summary))
     return [
         Row(
             rank="–" if standing[name] == "no score" else str(n),
@@ -230,7 +230,7 @@ def _matrix(summary: StudySummary) -> list[tuple[str, list[Against]]]:
     order = ranking(summary)
     if len(order) < 3:
         return []
-    tested = shown_structures(summary)[-1]
+    tested = order_structures(summary)[-1]
     found: dict[tuple[str, str], Against] = {}
     for d in summary.differences:
         if d.structure == tested:

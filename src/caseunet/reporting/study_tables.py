@@ -5,8 +5,8 @@ from typing import Literal
 
 import pandas as pd
 
-from caseunet.evaluation.comparison import FEWEST_PAIRS
-from caseunet.reporting.page.numbers import digits_of, shown_number
+from caseunet.evaluation.comparison import MIN_PAIRS
+from caseunet.reporting.page.numbers import digits_of, format_number
 from caseunet.studies.summary import ALL, ModelCost, ModelScore, StudySummary
 
 Standing = Literal["best", "tie", "below", "above", "too few pairs", "no score"]
@@ -28,7 +28,7 @@ SPECIAL = str.maketrans(
 )
 
 
-def shown_structures(summary: StudySummary) -> list[str]:
+def order_structures(summary: StudySummary) -> list[str]:
     """The structures in their order, then all together; a single one alone, for it is all there is."""
     names = [name for name in dict.fromkeys(score.structure for score in summary.scores) if name != ALL]
     return names if len(names) == 1 else [*names, ALL]
@@ -42,7 +42,7 @@ def ranking(summary: StudySummary, structure: str = ALL) -> list[str]:
 
 def standings(summary: StudySummary, structure: str = ALL) -> dict[str, Standing]:
     """How each model stands to the one with the highest mean, by the paired differences."""
-    names = shown_structures(summary)
+    names = order_structures(summary)
     tested = structure if len(names) > 1 else names[0]
     best = ranking(summary, structure)[0]
     found: dict[str, Standing] = {best: "best"}
@@ -70,14 +70,14 @@ def latex(summary: StudySummary) -> str:
 
     Characters that mean something to LaTeX are escaped. Names in Greek or Chinese letters need XeLaTeX or LuaLaTeX.
     """
-    structures = shown_structures(summary)
+    structures = order_structures(summary)
     digits = score_digits(summary)
-    columns = [["model", *(escaped(name) for name in summary.models)]]
+    columns = [["model", *(escape_latex(name) for name in summary.models)]]
     for structure in structures:
         standing = standings(summary, structure)
         scores = [summary.score(name, structure) for name in summary.models]
         highest = max((score.mean for score in scores if score.mean is not None), default=None)
-        columns.append([escaped(structure)])
+        columns.append([escape_latex(structure)])
         columns[-1] += [_cell(score, digits, highest, standing[score.model] == "tie") for score in scores]
     costs = [cost_of(summary, name) for name in summary.models]
     columns.append(["parameters (M)", *_numbers([cost.parameters / 1e6 if cost else None for cost in costs])])
@@ -89,7 +89,7 @@ def latex(summary: StudySummary) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
-def escaped(text: str) -> str:
+def escape_latex(text: str) -> str:
     """A text as LaTeX prints it, on one line."""
     return " ".join(text.split()).translate(SPECIAL)
 
@@ -148,7 +148,7 @@ def _numbers(values: Sequence[float | None]) -> list[str]:
 
 
 def _number(value: float, digits: int) -> str:
-    return shown_number(value, digits).replace("−", "$-$")
+    return format_number(value, digits).replace("−", "$-$")
 
 
 def _remarks(summary: StudySummary) -> list[str]:
@@ -164,7 +164,5 @@ def _remarks(summary: StudySummary) -> list[str]:
         f"GMAC and ms: of one forward of one image, {summary.size[0]} x {summary.size[1]}.",
     ]
     if any(difference.outcome == "too few pairs" for difference in summary.differences):
-        remarks.append(
-            f"Not tested, and so never underlined: what has fewer than {FEWEST_PAIRS} patients or sequences."
-        )
+        remarks.append(f"Not tested, and so never underlined: what has fewer than {MIN_PAIRS} patients or sequences.")
     return remarks

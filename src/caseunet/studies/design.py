@@ -124,7 +124,7 @@ def variants_of(models: Sequence[str], file: Path | None, overrides: Mapping[str
         elif model.endswith((".yaml", ".yml")):
             load_config(Path(model))  # says what is wrong with the file, and where
             own = yaml.safe_load(Path(model).read_text(encoding="utf-8"))
-            variants.append(variant(Path(model).stem, _dotted(own or {}), file, overrides))
+            variants.append(variant(Path(model).stem, _flatten(own or {}), file, overrides))
         else:
             if not model.startswith(PREFIX):
                 MODELS.get(model)
@@ -157,7 +157,7 @@ def variant(name: str, own: Mapping[str, Any], file: Path | None, overrides: Map
     return Variant(name, own, load_config(file, None, {**own, **overrides}))
 
 
-def _dotted(values: Mapping[str, Any]) -> dict[str, Any]:
+def _flatten(values: Mapping[str, Any]) -> dict[str, Any]:
     """{"model": {"name": "unet"}} as {"model.name": "unet"}; what lies deeper, as arguments, stays together."""
     dotted: dict[str, Any] = {}
     for section, content in values.items():

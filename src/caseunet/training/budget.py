@@ -16,7 +16,7 @@ def budget(config: TrainingConfig) -> tuple[float, str]:
     return 60 * (config.minutes or 0), "second"
 
 
-def used(config: TrainingConfig, state: State) -> float:
+def progress(config: TrainingConfig, state: State) -> float:
     """How much of :func:`budget` is used, in its unit."""
     return state.step if config.steps is not None else state.seconds
 
@@ -41,7 +41,7 @@ def next_validation(config: TrainingConfig, state: State) -> float:
     return min((rounds + 1) * distance, 1.0) - ROUNDING
 
 
-def finished(config: TrainingConfig, state: State) -> bool:
+def is_finished(config: TrainingConfig, state: State) -> bool:
     """Whether the budget is used and the last step validated, or ``patience`` validations brought nothing better."""
     if config.patience is not None and state.without_better >= config.patience:
         return True

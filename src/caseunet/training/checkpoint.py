@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from caseunet.files import written_whole
+from caseunet.files import replace_when_whole
 
 KEPT = 2
 
@@ -22,7 +22,7 @@ class Checkpoints:
 
     def save(self, kind: str, step: int, content: dict[str, Any]) -> None:
         """Write tensors and plain values; anything else could not be read back safely."""
-        with written_whole(self.path(kind, step)) as temporary:
+        with replace_when_whole(self.path(kind, step)) as temporary:
             torch.save(content, temporary)
         for path in self.files(kind)[KEPT:]:
             path.unlink(missing_ok=True)

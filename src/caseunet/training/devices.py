@@ -150,15 +150,15 @@ def autocast_type(config: TrainingConfig, device: torch.device) -> torch.dtype |
     return {"32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[config.precision]
 
 
-def gathered(fabric: Fabric, values: list[float]) -> Tensor:
+def gather_values(fabric: Fabric, values: list[float]) -> Tensor:
     """(processes, values), float64: what each process has, on all of them."""
     own = torch.tensor(values, dtype=torch.float64)
     if fabric.world_size == 1:
         return own[None]
-    return torch.stack([torch.as_tensor(row) for row in gathered_objects(fabric, own)])
+    return torch.stack([torch.as_tensor(row) for row in gather_objects(fabric, own)])
 
 
-def gathered_objects(fabric: Fabric, value: Any) -> list[Any]:
+def gather_objects(fabric: Fabric, value: Any) -> list[Any]:
     """What each process has, on all of them."""
     if fabric.world_size == 1:
         return [value]

@@ -47,7 +47,7 @@ def describe(
     return described
 
 
-def blamed(samples: Sequence[dict[str, Any]]) -> str:
+def find_culprits(samples: Sequence[dict[str, Any]]) -> str:
     """The samples that are to blame, in words; "" if none is."""
     causes: dict[str, list[str]] = {}
     for sample in samples:

@@ -10,7 +10,7 @@ import numpy as np
 
 from caseunet.config import Config
 from caseunet.errors import UserError
-from caseunet.files import written_whole
+from caseunet.files import replace_when_whole
 from caseunet.progress import Display
 from caseunet.training.state import State
 from caseunet.training.validation import ValidationScore
@@ -60,7 +60,7 @@ class MetricsLog:
             return
         if self._rows and path.is_file():
             before = path.read_text(encoding="utf-8").splitlines()[1 : 1 + self._rows]
-        with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        with replace_when_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
             csv.writer(stream, lineterminator="\n").writerow(self._columns)
             stream.writelines(f"{row}\n" for row in before)
 

@@ -20,9 +20,9 @@ from caseunet.errors import Interrupted, UserError
 from caseunet.files import write_text
 from caseunet.progress import Display, Stage
 from caseunet.training import faults
-from caseunet.training.budget import budget, budget_used, finished, in_words, next_validation, used
+from caseunet.training.budget import budget, budget_used, in_words, is_finished, next_validation, progress
 from caseunet.training.checkpoint import Checkpoints
-from caseunet.training.devices import gathered, gathered_objects, sum_over_ranks
+from caseunet.training.devices import gather_objects, gather_values, sum_over_ranks
 from caseunet.training.logs import Logger, MetricsLog, create_loggers
 from caseunet.training.optim import learning_rate
 from caseunet.training.state import State, capture, create_state, restore, validated_weights
@@ -115,7 +115,7 @@ def fit(
     if content is None or replan:
         state.due, state.without_better = next_validation(config.training, state), 0
     if content is not None:
-        is_done = finished(config.training, state)
+        is_done = is_finished(config.training, state)
         display.say(f"  is finished with step {state.step:,}" if is_done else f"  goes on from step {state.step:,}")
     config = with_batch_size(fabric, state, loss, prepared, preprocessing, config, display)
     loggers: list[Logger] = []
@@ -136,7 +136,7 @@ def fit(
         for logger in loggers:
             logger.close()
     fabric.barrier()
-    return kept(checkpoints, config, state)
+    return select_checkpoint(checkpoints, config, state)
 
 
 def newest(fabric: Fabric, checkpoints: Checkpoints, display: Display) -> dict[str, Any] | None:
@@ -209,7 +209,7 @@ def with_batch_size(
 def train(job: Job, state: State, loggers: Sequence[Logger]) -> None:
     """Steps and validations in turn, until the budget is used or nothing better comes any more."""
     config = job.config
-    if finished(config.training, state):
+    if is_finished(config.training, state):
         return
     part = job.fabric.global_rank, job.fabric.world_size
     loader = batches(job.prepared, config.data, config.augment, config.seed, state.step, part)
@@ -219,8 +219,8 @@ def train(job: Job, state: State, loggers: Sequence[Logger]) -> None:
     loader = chain([first], loader)
     total, unit = budget(config.training)
     with job.display.stage("training", total, unit) as stage:
-        stage.advance(used(config.training, state))
-        while not finished(config.training, state):
+        stage.advance(progress(config.training, state))
+        while not is_finished(config.training, state):
             train_until_validation(job, state, loader, stage)
             validate_and_save(job, state, loggers, stage)
     if budget_used(config.training, state) < 1:
@@ -239,9 +239,9 @@ def train_until_validation(job: Job, state: State, loader: Iterator[Batch], stag
         batch = next(loader)
         attempt = take_step(fabric, state, job.loss, batch, job.preprocessing, config, job.run, job.display)
 
-        shared = gathered(fabric, [time.monotonic() - began, float(job.stop.signal)]).amax(0)
+        shared = gather_values(fabric, [time.monotonic() - began, float(job.stop.signal)]).amax(0)
         took, signal = float(shared[0]), int(shared[1])
-        before = used(config.training, state)
+        before = progress(config.training, state)
         state.step += 1
         state.seconds += took
         speed = len(batch) * fabric.world_size / took
@@ -249,7 +249,7 @@ def train_until_validation(job: Job, state: State, loader: Iterator[Batch], stag
         if attempt is not None:
             job.log.add(attempt.values | {"gradient_norm": attempt.norm, "images_per_second": speed})
             words = f"loss {_in_words(attempt.values)} · {speed:.1f} images/s"
-        stage.advance(used(config.training, state) - before, f"step {state.step:,} · {words}{state.last_scores}")
+        stage.advance(progress(config.training, state) - before, f"step {state.step:,} · {words}{state.last_scores}")
         if state.step % config.training.log_every == 0:
             job.log.write(state)
         if signal:
@@ -264,12 +264,12 @@ def validate_and_save(job: Job, state: State, loggers: Sequence[Logger], stage: 
     config, fabric = job.config, job.fabric
     began = time.monotonic()
     scores = score_cases(job, state)
-    took, signal = gathered(fabric, [time.monotonic() - began, float(job.stop.signal)]).amax(0).tolist()
+    took, signal = gather_values(fabric, [time.monotonic() - began, float(job.stop.signal)]).amax(0).tolist()
     if scores is None:
         stop(job, state, int(signal))
         return
     score = summarize(scores)
-    before = used(config.training, state)
+    before = progress(config.training, state)
     state.seconds += took
     state.validation_seconds = took
     job.log.write(state, score)
@@ -286,11 +286,11 @@ def validate_and_save(job: Job, state: State, loggers: Sequence[Logger], stage: 
     save(job, state, score)
     if fabric.is_global_zero:
         shown = [s.shown for s in scores if s.shown is not None]
-        picture = job.draw(shown, finished(config.training, state))
+        picture = job.draw(shown, is_finished(config.training, state))
         for logger in loggers:
             if picture is not None:
                 logger.picture(state.step, "validation", picture)
-    stage.advance(used(config.training, state) - before)
+    stage.advance(progress(config.training, state) - before)
     words = f"validation Dice {_scores_in_words(score)}"
     state.last_scores = f"\n{words}, of step {state.step:,}"
     job.display.say(f"  step {state.step:,}: {words}")
@@ -315,7 +315,7 @@ def score_cases(job: Job, state: State) -> list[CaseScores] | None:
             shown=list(fold.val)[:SHOWN],
             stop=lambda: may_stop and bool(job.stop.signal),
         )
-    everywhere = gathered_objects(job.fabric, own)
+    everywhere = gather_objects(job.fabric, own)
     if any(scores is None for scores in everywhere):
         return None
     by_case = {score.case: score for scores in everywhere for score in scores}
@@ -339,7 +339,7 @@ def stop(job: Job, state: State, signal: int) -> None:
     raise Interrupted(f"Stopped after step {state.step:,}; everything is saved.", signal)
 
 
-def kept(checkpoints: Checkpoints, config: Config, state: State) -> Trained:
+def select_checkpoint(checkpoints: Checkpoints, config: Config, state: State) -> Trained:
     """What ``training.keep`` asks for; the scores of the last weights are those of the last validation."""
     if config.training.keep == "best" and state.best_step is not None:
         content = checkpoints.load("best", state.best_step)

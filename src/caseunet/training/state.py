@@ -94,7 +94,7 @@ def create_state(fabric: Fabric, model: nn.Module, config: Config) -> State:
     )
 
 
-def renewed(scaler: torch.amp.GradScaler) -> torch.amp.GradScaler:
+def renew_scaler(scaler: torch.amp.GradScaler) -> torch.amp.GradScaler:
     """A scaler with the same scale that has seen no gradient since its last update."""
     fresh = torch.amp.GradScaler(scaler._device, enabled=scaler.is_enabled())
     if scaler.is_enabled():

@@ -16,9 +16,9 @@ from caseunet.errors import UserError
 from caseunet.losses.deep_supervision import deeply_supervised
 from caseunet.progress import Display
 from caseunet.training.batch import prepare_batch
-from caseunet.training.devices import autocast_type, gathered, gathered_objects
-from caseunet.training.faults import FILE, blamed, describe, write_fault
-from caseunet.training.state import State, renewed
+from caseunet.training.devices import autocast_type, gather_objects, gather_values
+from caseunet.training.faults import FILE, describe, find_culprits, write_fault
+from caseunet.training.state import State, renew_scaler
 from caseunet.types import Preprocessing
 
 FALLBACK_STEPS = 100
@@ -64,7 +64,7 @@ def take_step(
     if not attempt.finite and not _is_overflow(attempt, state, dtype):
         samples = [
             s
-            for part in gathered_objects(fabric, describe(fabric, state.model, loss, batch, preprocessing))
+            for part in gather_objects(fabric, describe(fabric, state.model, loss, batch, preprocessing))
             for s in part
         ]
         fault = {
@@ -81,7 +81,7 @@ def take_step(
         outcome = "repeated in float32" if attempt.finite else "left out"
         if fabric.is_global_zero:
             write_fault(run, fault | {"outcome": outcome})
-        display.say(f"  step {state.step:,}: no finite loss, {outcome}. {_sentence(blamed(samples))}", "yellow")
+        display.say(f"  step {state.step:,}: no finite loss, {outcome}. {_sentence(find_culprits(samples))}", "yellow")
         _give_up_if_hopeless(state, samples, config.training.nonfinite_limit, run, attempt.finite)
     if attempt.finite or _is_overflow(attempt, state, dtype):
         if dtype == torch.float16:
@@ -112,7 +112,7 @@ def attempt_step(
         batch: this device's share.
         dtype: in which the network computes; None for float32.
     """
-    torch.manual_seed(_mixed(config.seed, state.step, fabric.global_rank))  # dropout too follows from (seed, step)
+    torch.manual_seed(_mix_seed(config.seed, state.step, fabric.global_rank))  # dropout too follows from (seed, step)
     state.optimizer.zero_grad(set_to_none=True)
     parts = config.training.accumulate
     scaled = dtype == torch.float16
@@ -133,7 +133,7 @@ def attempt_step(
     norm: Any = torch.nn.utils.clip_grad_norm_(list(state.model.parameters()), limit)
     norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # of a network in parts
     *values, own_norm = torch.stack([*sums.values(), norm.to(value.device)]).tolist()  # a GPU is waited for once
-    means = gathered(fabric, values).mean(0).tolist()
+    means = gather_values(fabric, values).mean(0).tolist()
     return Attempt(dict(zip(sums, means, strict=True)), own_norm)
 
 
@@ -148,7 +148,7 @@ def undo_attempt(state: State, buffers: list[torch.Tensor]) -> None:
     with torch.no_grad():
         for buffer, before in zip(state.model.buffers(), buffers, strict=True):
             buffer.copy_(before)
-    state.scaler = renewed(state.scaler)
+    state.scaler = renew_scaler(state.scaler)
 
 
 def _give_up_if_hopeless(state: State, samples: list[dict[str, Any]], limit: int, run: Path, recovered: bool) -> None:
@@ -161,8 +161,8 @@ def _give_up_if_hopeless(state: State, samples: list[dict[str, Any]], limit: int
     if state.faults >= limit:
         raise UserError(
             f"{limit} steps gave no finite loss or gradient, the last of them step {state.step}. "
-            f"{_sentence(blamed(samples))}{advice} Mend or leave out the data named there, lower optimizer.lr, or set "
-            'training.precision to "32".'
+            f"{_sentence(find_culprits(samples))}{advice} Mend or leave out the data named there, lower optimizer.lr, "
+            'or set training.precision to "32".'
         )
 
 
@@ -170,7 +170,7 @@ def _sentence(text: str) -> str:
     return text + ". " if text else ""
 
 
-def _mixed(seed: int, step: int, rank: int) -> int:
+def _mix_seed(seed: int, step: int, rank: int) -> int:
     """One 64-bit seed for torch out of several numbers."""
     numbers = [seed, step, rank] if rank else [seed, step]
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)

@@ -24,7 +24,7 @@ from caseunet.types import Preprocessing
 GIB = 2**30
 USABLE = 0.9
 """Share of the memory that training may fill."""
-LARGEST_BATCH = 256
+MAX_BATCH = 256
 """Samples on one device that are tried at most."""
 CPU_BATCH = 8
 """Where the batch size is to be found and the device is a CPU, on which larger ones are not faster."""
@@ -128,7 +128,7 @@ def find_batch_size(device: torch.device, shares: int, fits: Callable[[int], boo
     if device.type == "cpu":
         each = max(1, CPU_BATCH // shares)
     else:
-        each = largest_that(fits, LARGEST_BATCH)
+        each = largest_that(fits, MAX_BATCH)
         if each == 0:
             raise UserError(
                 "Not even one sample fits into the GPU's memory. Lower data.patch_size, take a narrower network, or "

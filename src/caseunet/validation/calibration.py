@@ -14,7 +14,7 @@ from caseunet.prediction.postprocessing import clean
 from caseunet.prediction.predictor import Group, NetworkInput, Predictor
 from caseunet.progress import Display
 from caseunet.quality.confidence import ConfidenceMeter, StructureConfidence
-from caseunet.quality.out_of_distribution import found_features, image_features, outside, usual_ranges
+from caseunet.quality.out_of_distribution import image_features, mask_features, outside, usual_ranges
 from caseunet.types import BY_BLOCKS, IGNORE, Fold, LabelMap, Preprocessing, Ranges
 
 PROTOCOL = (
@@ -25,13 +25,13 @@ PROTOCOL = (
 TEMPERATURES = tuple(float(2 ** (n / 4)) for n in range(-6, 13))
 """0.35 to 8: those that are tried."""
 
-MOST_CASES = 200
+MAX_CASES = 200
 """Training and validation cases that are looked at, evenly spread."""
 
-MOST_SLICES = 64
+MAX_SLICES = 64
 """Of a training case whose reference is looked at, evenly spread."""
 
-MOST_SAMPLED = 50_000
+MAX_SAMPLED = 50_000
 """Pixels of a case to which the temperature is fitted."""
 
 IN_QUESTION = 0.01
@@ -41,10 +41,10 @@ networks are sure."""
 SIZES = {"ml": (0.005, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0), "share": (1e-5, 1e-4, 1e-3, 1e-2)}
 """At which small components are tried to be dropped."""
 
-LEAST_CASES = 5
+MIN_CASES = 5
 """Validation cases with a structure from which on a way to mend it is learned."""
 
-LEAST_GAIN = 0.001
+MIN_GAIN = 0.001
 """Mean Dice that a way to mend must add."""
 
 PRIOR = 2.0
@@ -79,7 +79,7 @@ class SegmentedCase:
     features: dict[str, float]
 
 
-def stored_input(prepared: Prepared, case: str, image: np.ndarray) -> NetworkInput:
+def read_input(prepared: Prepared, case: str, image: np.ndarray) -> NetworkInput:
     """A case of PREPARED, whose image (S, C, h, w) was read from there, as the network sees it."""
     return NetworkInput(image, prepared.placement(case), prepared.source_size(case), prepared.standard(case))
 
@@ -108,7 +108,7 @@ def learn_quality(
         What was learned, and the cases, with cleaned masks; of a large fold some.
     """
     label_map, preprocessing = predictor.info.label_map, predictor.info.preprocessing
-    train, val = _spread(fold.train), _spread(fold.val)
+    train, val = _spread_evenly(fold.train), _spread_evenly(fold.val)
     with display.stage("learning what its masks are worth", len(train) + len(val), "case") as stage:
         usual = []
         for case, ranges in train.items():
@@ -125,7 +125,7 @@ def learn_quality(
     whole_cases = prepared.split.by != BY_BLOCKS
     rules, seen = _learn_cleaning(seen, label_map) if whole_cases else ([], seen)
     validated = tuple(judge_validated(one, at, ranges_of, label_map) for one in seen)
-    lines, error = fitted_lines(validated)
+    lines, error = fit_lines(validated)
     quality = Quality(
         protocol=PROTOCOL,
         temperature=TEMPERATURES[at],
@@ -140,7 +140,7 @@ def learn_quality(
     return quality, seen
 
 
-def merged_quality(of_folds: Sequence[Quality]) -> Quality:
+def merge_qualities(of_folds: Sequence[Quality]) -> Quality:
     """Of an ensemble, from that of its networks, each on the cases that it did not see."""
     first = of_folds[0]
     validated = tuple(case for quality in of_folds for case in quality.validated)
@@ -154,7 +154,7 @@ def merged_quality(of_folds: Sequence[Quality]) -> Quality:
         spread = float(np.mean([u.spread for u in same]))
         low, high = min(u.low for u in same), max(u.high for u in same)
         usual.append(UsualRange(name=one.name, low=low, high=high, spread=spread))
-    lines, error = fitted_lines(validated)
+    lines, error = fit_lines(validated)
     before, after = np.mean([quality.calibration_error for quality in of_folds], axis=0).tolist()
     return Quality(
         protocol=f"each network of the ensemble by itself: {first.protocol}",
@@ -178,7 +178,7 @@ def merged_quality(of_folds: Sequence[Quality]) -> Quality:
     )
 
 
-def fitted_lines(
+def fit_lines(
     validated: Sequence[ValidatedCase],
 ) -> tuple[dict[str, tuple[float, float]], dict[str, float | None]]:
     """``lines`` and ``error`` of :class:`Quality`.
@@ -205,9 +205,9 @@ def _line(pairs: np.ndarray) -> tuple[float, float]:
     return float(a), max(float(b), 0.0)
 
 
-def _spread(cases: dict[str, Ranges]) -> dict[str, Ranges]:
+def _spread_evenly(cases: dict[str, Ranges]) -> dict[str, Ranges]:
     names = sorted(cases)
-    chosen = np.unique(np.linspace(0, len(names) - 1, min(len(names), MOST_CASES)).round().astype(int))
+    chosen = np.unique(np.linspace(0, len(names) - 1, min(len(names), MAX_CASES)).round().astype(int))
     return {names[n]: cases[names[n]] for n in chosen}
 
 
@@ -217,17 +217,17 @@ def _training_features(
     """Of each part of a training case, with its reference taken for what was found; of some of its slices, since all of
     a large data set would be hours of reading."""
     for start, stop in ranges:
-        is_small = stop - start <= MOST_SLICES  # then reading all of it at once is faster
+        is_small = stop - start <= MAX_SLICES  # then reading all of it at once is faster
         slices: Stack = prepared.image(case)[start:stop] if is_small else _Stored(prepared, case, start, stop)
         labels = prepared.labels(case) if is_small else None
-        positions = np.unique(np.linspace(start, stop - 1, min(stop - start, MOST_SLICES)).round().astype(int))
+        positions = np.unique(np.linspace(start, stop - 1, min(stop - start, MAX_SLICES)).round().astype(int))
         meter = ConfidenceMeter(label_map, len(positions))
         for n, s in enumerate(positions):
             ids = torch.from_numpy(prepared.label_slice(case, int(s)) if labels is None else labels[s]).long()
             ids[ids == IGNORE] = 0
             meter.add(torch.nn.functional.one_hot(ids, len(label_map)).permute(2, 0, 1)[None].float(), n)
         features = image_features(slices, preprocessing, prepared.standard(case), prepared.spacing(case))
-        yield features | found_features(meter.result())
+        yield features | mask_features(meter.result())
 
 
 class _Stored:
@@ -260,20 +260,20 @@ def segment_case(
     label_map, preprocessing = predictor.info.label_map, predictor.info.preprocessing
     draw = np.random.default_rng(0)
     image = prepared.image(case)
-    whole = stored_input(prepared, case, image)
+    whole = read_input(prepared, case, image)
     reference, spacing = source_reference(prepared, case), prepared.spacing(case)
     for start, stop in ranges:
         ids_in_box = whole.placement.cut(reference[start:stop])
         meters = [ConfidenceMeter(label_map, stop - start) for _ in temperatures]
         sampled: list[tuple[np.ndarray, np.ndarray]] = []  # logits (n, C), ids (n,)
-        share = min(1.0, MOST_SAMPLED / ids_in_box.size)
+        share = min(1.0, MAX_SAMPLED / ids_in_box.size)
 
         def look(group: Group) -> None:
             first = group.slices.start - start  # noqa: B023  (called at once)
             for meter, temperature in zip(meters, temperatures, strict=True):  # noqa: B023
                 meter.add((group.logits / temperature).softmax(1), first, group.first, group.height)
             row = group.box[0] - whole.placement.box[0]
-            for maps in group.raised():
+            for maps in group.upsampled_logits():
                 ids = ids_in_box[first : first + len(maps), row : row + maps.shape[2]]  # noqa: B023
                 row += maps.shape[2]
                 chosen = (draw.random(ids.shape) < share) & (ids != IGNORE)  # noqa: B023
@@ -326,7 +326,7 @@ def _calibration_error(seen: Sequence[SegmentedCase], temperature: int, bins: in
 def judge_validated(one: SegmentedCase, at: int, usual: Sequence[UsualRange], label_map: LabelMap) -> ValidatedCase:
     """What was expected of a case at one of its temperatures, and how good its masks are."""
     found = one.found[at]
-    far = outside(one.features | found_features(found), usual)
+    far = outside(one.features | mask_features(found), usual)
     return ValidatedCase(
         case=one.title,
         expected={name: structure.expected_dice for name, structure in found.items()},
@@ -359,7 +359,7 @@ def _learn_cleaning(seen: Sequence[SegmentedCase], label_map: LabelMap) -> tuple
                     for mask, one, has in zip(masks, seen, has_it, strict=True)
                 ]
                 gain = _gain(seen, masks, tried, members)
-                if gain > max(LEAST_GAIN, best.gain if best else 0.0):
+                if gain > max(MIN_GAIN, best.gain if best else 0.0):
                     best, best_masks = rule.model_copy(update={"gain": gain}), tried
             if best is not None:
                 masks = best_masks
@@ -377,7 +377,7 @@ def _gain(
         second = first if new is old else _dice(one.reference, new, members)
         if first is not None:  # in neither: nothing to mend
             gains.append((1.0 if second is None else second) - first)
-    if len(gains) < LEAST_CASES:
+    if len(gains) < MIN_CASES:
         return 0.0
     mean, error = float(np.mean(gains)), float(np.std(gains, ddof=1) / np.sqrt(len(gains)))
     return mean if mean > error else 0.0

@@ -12,12 +12,12 @@ from caseunet.prediction.predictor import Predictor
 from caseunet.progress import Display
 from caseunet.types import Fold, LabelMap, Modality, Ranges
 from caseunet.validation.calibration import (
-    fitted_lines,
+    fit_lines,
     judge_validated,
     learn_quality,
+    read_input,
     segment_case,
     source_reference,
-    stored_input,
 )
 
 PROTOCOL = (
@@ -119,7 +119,7 @@ def validate_ensemble(
                         validated.append(judge_validated(one, 0, quality.usual, label_map))
                 stage.advance(1, case)
     if quality is not None:
-        lines, error = fitted_lines(validated)
+        lines, error = fit_lines(validated)
         quality = quality.model_copy(update={"validated": tuple(validated), "lines": lines, "error": error})
     return scorer.score(bundle.info.validation, OUT_OF_FOLD, quality is not None), quality
 
@@ -134,7 +134,7 @@ def _masks(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Reference and prediction of some slices of a case, (S, H, W), uint8."""
     wanted = [s for start, stop in ranges for s in range(start, stop)]
-    predicted = predictor.label(stored_input(prepared, case, prepared.image(case)), wanted, networks)
+    predicted = predictor.label(read_input(prepared, case, prepared.image(case)), wanted, networks)
     spacing = prepared.spacing(case)
     clean(predicted, cleaning, predictor.info.label_map, spacing)
     return source_reference(prepared, case)[wanted], predicted[wanted]

@@ -81,7 +81,7 @@ def channel_names(channels: int) -> dict[str, str]:
     return {"0": "CT"} if channels == 1 else {str(channel): f"MR{channel + 1}" for channel in range(channels)}
 
 
-def oriented(arrays: Sequence[np.ndarray], spacing: tuple[float, float, float], code: str) -> nib.Nifti1Image:
+def orient(arrays: Sequence[np.ndarray], spacing: tuple[float, float, float], code: str) -> nib.Nifti1Image:
     """A NIfTI image of an array in (Superior, Posterior, Left) order, its axes turned to ``code``.
 
     Several arrays are the channels, in a fourth axis.

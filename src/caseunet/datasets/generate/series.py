@@ -7,7 +7,7 @@ from typing import Any, Literal
 import nibabel as nib
 import numpy as np
 
-from caseunet.datasets.generate.drawings import draw_patient, oriented
+from caseunet.datasets.generate.drawings import draw_patient, orient
 
 PLANES = ("LPS", "LIP", "PIR")
 """Axial, coronal and sagittal slices: where columns, rows and slices run."""
@@ -44,9 +44,9 @@ def write_dicom(
         patient = draw_patient(seed, n, shape)
         rng = np.random.default_rng([seed, n, 1])
         plane = PLANES[n % len(PLANES)]
-        volume = oriented([patient.hounsfield], patient.spacing, plane)
-        affine = _tilted(volume.affine, degrees=rng.uniform(*TILT))
-        labels = np.asarray(oriented([patient.labels], patient.spacing, plane).dataobj)
+        volume = orient([patient.hounsfield], patient.spacing, plane)
+        affine = _tilt(volume.affine, degrees=rng.uniform(*TILT))
+        labels = np.asarray(orient([patient.labels], patient.spacing, plane).dataobj)
         slices = series(np.asarray(volume.dataobj), affine, patient=f"P{n:03d}", entropy=f"caseunet {seed} {n}")
         target = folder / f"patient_{n}"
         target.mkdir(parents=True, exist_ok=True)
@@ -137,7 +137,7 @@ def segmentation(slices: Sequence[Any], labels: np.ndarray, names: Sequence[str]
     )
 
 
-def _tilted(affine: np.ndarray, degrees: float) -> np.ndarray:
+def _tilt(affine: np.ndarray, degrees: float) -> np.ndarray:
     """The affine of a patient turned about the axis from right to left."""
     cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     turn = np.eye(4)

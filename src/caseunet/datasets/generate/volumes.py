@@ -14,7 +14,7 @@ from caseunet.datasets.generate.drawings import (
     contrasts,
     draw_operation,
     draw_patient,
-    oriented,
+    orient,
     simple,
 )
 from caseunet.files import write_json
@@ -137,4 +137,4 @@ def _save_frame(image: Path, label: Path | None, frame: Frame, channels: int) ->
 
 def _save(path: Path, arrays: Sequence[np.ndarray], patient: Patient) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    nib.save(oriented(arrays, patient.spacing, patient.code), path)
+    nib.save(orient(arrays, patient.spacing, patient.code), path)

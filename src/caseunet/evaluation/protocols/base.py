@@ -122,7 +122,7 @@ def mean_number(
     )
 
 
-def pooled_number(
+def ratio_number(
     rows: pd.DataFrame,
     parts: Sequence[tuple[np.ndarray, np.ndarray]],
     metric: str,

@@ -11,7 +11,7 @@ from caseunet.evaluation.protocols.base import (
     Unit,
     mean_number,
     of_structure,
-    pooled_number,
+    ratio_number,
 )
 from caseunet.evaluation.protocols.measures import IOU
 from caseunet.evaluation.protocols.slices import iou_sums
@@ -96,7 +96,7 @@ def _conclude(cases: pd.DataFrame, structures: Structures) -> list[Number]:
         means = np.where(counted, np.nan_to_num(iou), 0).sum(1) / np.maximum(classes_of, 1)
         shown = (classes_of > 0).astype(float)
         numbers.append(
-            pooled_number(
+            ratio_number(
                 frames,
                 [(means * shown, shown)],
                 metric,
@@ -110,11 +110,11 @@ def _conclude(cases: pd.DataFrame, structures: Structures) -> list[Number]:
     absent = int(np.isnan(iou).all(0).sum())
     averaging = "mean over classes of the mean over frames"
     numbers.append(
-        pooled_number(frames, parts, "mc_iou", MEAN_CLASS, None, averaging, n=len(parts) - absent, undefined=absent)
+        ratio_number(frames, parts, "mc_iou", MEAN_CLASS, None, averaging, n=len(parts) - absent, undefined=absent)
     )
     sums = [iou_sums(table) for table in tables]
     total = np.sum([i for i, _ in sums], axis=0), np.sum([u for _, u in sums], axis=0)
-    numbers.append(pooled_number(frames, [total], "cumulative_iou", CUMULATIVE, None, "ratio of sums"))
+    numbers.append(ratio_number(frames, [total], "cumulative_iou", CUMULATIVE, None, "ratio of sums"))
     for name, table in zip(structures, tables, strict=True):
         numbers.append(mean_number(table, "iou", IOU, name, "mean over frames that show it"))
     return numbers

@@ -21,7 +21,7 @@ from caseunet.evaluation.protocols.base import (
     mean_number,
     no_complaint,
     of_structure,
-    pooled_number,
+    ratio_number,
 )
 from caseunet.evaluation.protocols.slices import dice_sums
 from caseunet.evaluation.statistics import Combine
@@ -29,7 +29,7 @@ from caseunet.evaluation.summary import Measure, Number
 from caseunet.io.geometry import to_source
 from caseunet.metrics.distances import boundary_by_edges, surface_distances
 from caseunet.metrics.lits_lesions import lits_detection
-from caseunet.progress import counted
+from caseunet.progress import count_text
 from caseunet.types import LabelMap, Steps, step_vectors
 
 PENALTY = 9001.0
@@ -267,7 +267,7 @@ def _refuse_lesion_free(cases: pd.DataFrame) -> None:
     if free:
         some = ", ".join(free[:5]) + (" …" if len(free) > 5 else "")
         raise UserError(
-            f"The references of {counted(len(free), 'case')} hold no lesion, {some}; "
+            f"The references of {count_text(len(free), 'case')} hold no lesion, {some}; "
             'the challenge\'s scorer ends at such a case. Take "lits-corrected", which counts them, or leave them out.'
         )
 
@@ -285,7 +285,7 @@ def _conclude(cases: pd.DataFrame, structures: Structures, mended: bool) -> list
             part = np.nan_to_num(rows[column].to_numpy(float)) * objects, objects
             if not objects.any():
                 part = np.full(len(rows), NOTHING[column]), np.ones(len(rows))
-            numbers.append(pooled_number(rows, [part], column, columns[column], name, what, n=int(objects.sum())))
+            numbers.append(ratio_number(rows, [part], column, columns[column], name, what, n=int(objects.sum())))
     return numbers + _detection_numbers(of_structure(cases, "lesion"), mended) + _burden_numbers(cases, mended)
 
 
@@ -302,7 +302,7 @@ def _global_dice(rows: pd.DataFrame, name: str) -> Number:
         unpredicted = rows["liver_predicted"].to_numpy() == 0
         above = np.where(unpredicted, 0, above)
         below = np.where(unpredicted, rows["reference_pixels"].to_numpy(float), below)
-    return pooled_number(rows, [(above, below)], "dice_global", measure, name, "ratio of sums over all cases")
+    return ratio_number(rows, [(above, below)], "dice_global", measure, name, "ratio of sums over all cases")
 
 
 def _detection_numbers(rows: pd.DataFrame, mended: bool) -> list[Number]:
@@ -325,7 +325,7 @@ def _detection_numbers(rows: pd.DataFrame, mended: bool) -> list[Number]:
             part = (found, all_lesions) if all_lesions.any() else (np.zeros(len(rows)), np.ones(len(rows)))
             averaging = "ratio of sums over all cases"
             numbers.append(
-                pooled_number(rows, [part], f"{metric}_{key}", measure, "lesion", averaging, n=int(all_lesions.sum()))
+                ratio_number(rows, [part], f"{metric}_{key}", measure, "lesion", averaging, n=int(all_lesions.sum()))
             )
     return numbers
 
@@ -337,7 +337,7 @@ def _burden_numbers(cases: pd.DataFrame, mended: bool) -> list[Number]:
     column = _columns()["burden_error"]
     part = np.nan_to_num(errors) ** 2, known.astype(float)
     root: Combine = lambda values: np.sqrt(values[..., 0])  # noqa: E731
-    rmse = pooled_number(
+    rmse = ratio_number(
         rows,
         [part],
         "burden_rmse",

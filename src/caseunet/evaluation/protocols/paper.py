@@ -12,7 +12,7 @@ from caseunet.evaluation.protocols.base import (
     Structures,
     Unit,
     of_structure,
-    pooled_number,
+    ratio_number,
 )
 from caseunet.evaluation.protocols.endovis2018 import classes
 from caseunet.evaluation.protocols.measures import DICE, IOU
@@ -135,7 +135,7 @@ def _of(cases: pd.DataFrame, chosen: Sequence[str], name: str | None) -> list[Nu
     numbers = []
 
     def add(metric: str, rows: pd.DataFrame, parts: Sequence[Part]) -> None:
-        numbers.append(pooled_number(rows, parts, metric, MEASURES[metric], name, MEASURES[metric].definition))
+        numbers.append(ratio_number(rows, parts, metric, MEASURES[metric], name, MEASURES[metric].definition))
 
     if name is None:  # of a class alone there is no averaging with the background
         with_background = [slices[BACKGROUND], *foreground]

@@ -13,7 +13,7 @@ from caseunet.evaluation.protocols.base import (
     Unit,
     mean_number,
     of_structure,
-    pooled_number,
+    ratio_number,
 )
 from caseunet.evaluation.protocols.measures import DICE, IOU, distance_columns, distance_measures, mask_of
 from caseunet.evaluation.protocols.volumes import over_structures
@@ -61,7 +61,7 @@ def _conclude(cases: pd.DataFrame, structures: Structures, columns: dict[str, Me
     for name in structures:
         rows = of_structure(cases, name)
         numbers += [mean_number(rows, column, measure, name, "mean over slices") for column, measure in columns.items()]
-        numbers.append(pooled_number(rows, [dice_sums(rows)], "pooled_dice", GLOBAL_DICE, name, "ratio of sums"))
+        numbers.append(ratio_number(rows, [dice_sums(rows)], "pooled_dice", GLOBAL_DICE, name, "ratio of sums"))
     if len(structures) > 1:
         averaging = "mean over structures of the mean over slices"
         numbers += [over_structures(cases, column, m, structures, averaging) for column, m in columns.items()]

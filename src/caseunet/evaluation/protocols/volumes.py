@@ -16,7 +16,7 @@ from caseunet.evaluation.protocols.base import (
     Unit,
     mean_number,
     of_structure,
-    pooled_number,
+    ratio_number,
 )
 from caseunet.evaluation.protocols.measures import DICE, IOU, distance_columns, distance_measures, mask_of
 from caseunet.evaluation.summary import Measure, Number
@@ -161,7 +161,7 @@ def _measure(unit: Unit, structures: Structures, options: Options) -> Measured:
         found = detect(reference, prediction)
         columns[name] |= {
             "lesions_reference": len(found.reference),
-            "lesions_detected": found.detected,
+            "lesions_detected": found.find_detected,
             "lesions_predicted": len(found.predicted),
             "lesions_false": found.false,
             "lesion_f1": found.f1,
@@ -212,7 +212,7 @@ def _conclude(
         for metric, above, below in pools:
             part = above.to_numpy(float), below.to_numpy(float)
             numbers.append(
-                pooled_number(
+                ratio_number(
                     rows, [part], metric, POOLED[metric], name, "ratio of sums over all cases", n=int(part[1].sum())
                 )
             )
@@ -232,7 +232,7 @@ def over_structures(
         values = of_structure(cases, name)[column].to_numpy(float)
         parts.append((np.nan_to_num(values), (~np.isnan(values)).astype(float)))
         undefined += int(np.isnan(values).all())
-    return pooled_number(
+    return ratio_number(
         first,
         parts,
         column,

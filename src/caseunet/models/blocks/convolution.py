@@ -50,9 +50,9 @@ class ConvNormAct(nn.Module):
         initialize(self.conv, initialization, negative_slope)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.finished(self.conv(x))
+        return self.norm_and_activate(self.conv(x))
 
-    def finished(self, x: Tensor) -> Tensor:
+    def norm_and_activate(self, x: Tensor) -> Tensor:
         """Norm and activation of what the convolution gave, which is overwritten."""
         y: Tensor = self.norm(self.act(x)) if self.activation_first else self.act(self.norm(x))
         return y

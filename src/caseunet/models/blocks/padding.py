@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from caseunet.errors import UserError
 
-SMALLEST_IMAGE = 32
+MIN_IMAGE = 32
 
 
 def is_written_down() -> bool:
@@ -33,9 +33,9 @@ def pad_image(x: Tensor, in_channels: int, multiple: int, minimum: int) -> Tenso
     if x.ndim != 4 or x.shape[1] != in_channels:
         raise UserError(f"Input of shape {tuple(x.shape)}: expected (B, {in_channels}, H, W).")
     H, W = x.shape[-2:]
-    if H < SMALLEST_IMAGE or W < SMALLEST_IMAGE:
+    if H < MIN_IMAGE or W < MIN_IMAGE:
         raise UserError(
-            f"An image of {H}×{W} pixels is too small: the networks need at least {SMALLEST_IMAGE} pixels each way. "
+            f"An image of {H}×{W} pixels is too small: the networks need at least {MIN_IMAGE} pixels each way. "
             "Resize the images (prepare.size) or pad them."
         )
     target_H, target_W = (max(minimum, -(-n // multiple) * multiple) for n in (H, W))

@@ -38,12 +38,12 @@ from torch.nn import functional as F
 from caseunet.models.blocks.convolution import ConvNormAct, Initialization, initialize
 from caseunet.models.blocks.padding import is_written_down
 
-FEWEST_POSITIONS = 32 * 32
+MIN_POSITIONS = 32 * 32
 
 FEW_LAUNCHES_ON = frozenset({"cuda"})
 """Types of devices that are better off with few large operations."""
 
-MOST_POSITIONS = 2**20
+MAX_POSITIONS = 2**20
 """Of a map in the batch for which that is so: sixteen of 256×256. Beyond, arithmetic and memory count again."""
 
 
@@ -61,7 +61,7 @@ class UnbuiltConvNormAct(ConvNormAct):
     """
 
     def forward(self, *maps: Tensor | Raised) -> Tensor:
-        return self.finished(convolve(maps, self.conv.weight, self.conv.bias))
+        return self.norm_and_activate(convolve(maps, self.conv.weight, self.conv.bias))
 
 
 class DepthwiseConvNormAct(ConvNormAct):
@@ -94,7 +94,7 @@ class DepthwiseConvNormAct(ConvNormAct):
         y = self.conv(raised.map)
         if raised.factor > 1:
             y = F.interpolate(y, scale_factor=raised.factor, mode="nearest")
-        return self.finished(self.depthwise(y))
+        return self.norm_and_activate(self.depthwise(y))
 
 
 def convolve(maps: Sequence[Tensor | Raised], weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -126,7 +126,7 @@ def wants_few_launches(x: Tensor | Raised) -> bool:
     raised = x if isinstance(x, Raised) else Raised(x, 1)
     if raised.map.device.type not in FEW_LAUNCHES_ON:
         return False
-    return torch.compiler.is_compiling() or _positions(raised) <= MOST_POSITIONS
+    return torch.compiler.is_compiling() or _positions(raised) <= MAX_POSITIONS
 
 
 def build(maps: Sequence[Tensor | Raised]) -> Tensor:
@@ -146,7 +146,7 @@ def merge_kernels(layers: Sequence[Any]) -> tuple[Tensor, Tensor]:
         F.pad(layer.conv.weight, (rim,) * 4) if rim else layer.conv.weight
         for layer, rim in zip(layers, rims, strict=True)
     ]
-    return torch.cat(kernels), _joined([layer.conv.bias for layer in layers])
+    return torch.cat(kernels), _concatenate([layer.conv.bias for layer in layers])
 
 
 def merge_blocks(layers: Sequence[Any], read: Sequence[Sequence[int]], blocks: int) -> tuple[Tensor, Tensor]:
@@ -161,7 +161,7 @@ def merge_blocks(layers: Sequence[Any], read: Sequence[Sequence[int]], blocks: i
         parts = dict(zip(own, layer.conv.weight.chunk(len(own), 1), strict=True))
         nothing = torch.zeros_like(parts[own[0]])
         rows.append(torch.cat([parts.get(block, nothing) for block in range(blocks)], 1))
-    return torch.cat(rows), _joined([layer.conv.bias for layer in layers])
+    return torch.cat(rows), _concatenate([layer.conv.bias for layer in layers])
 
 
 def finish_together(layers: Sequence[Any], x: Tensor) -> Tensor:
@@ -174,14 +174,14 @@ def finish_together(layers: Sequence[Any], x: Tensor) -> Tensor:
         if not isinstance(first.norm, nn.GroupNorm):  # batch norm keeps statistics for each layer
             parts = y.chunk(len(layers), 1)
             return torch.cat([layer.norm(part) for layer, part in zip(layers, parts, strict=True)], 1)
-        scale, shift = (_joined([getattr(layer.norm, name) for layer in layers]) for name in ("weight", "bias"))
+        scale, shift = (_concatenate([getattr(layer.norm, name) for layer in layers]) for name in ("weight", "bias"))
         return F.group_norm(y, y.shape[1], scale, shift, first.norm.eps)
 
     y: Tensor = norm(first.act(x)) if first.activation_first else first.act(norm(x))
     return y
 
 
-def _joined(vectors: Sequence[Tensor | None]) -> Tensor:
+def _concatenate(vectors: Sequence[Tensor | None]) -> Tensor:
     return torch.cat([vector for vector in vectors if vector is not None])
 
 
@@ -189,7 +189,7 @@ def _convolve_one(raised: Raised, kernel: Tensor, bias: Tensor | None) -> Tensor
     k = kernel.shape[-1]
     if raised.factor == 1:
         return F.conv2d(raised.map, kernel, bias, padding=k // 2)
-    if k > 1 and not (torch.compiler.is_compiling() or is_written_down()) and _positions(raised) < FEWEST_POSITIONS:
+    if k > 1 and not (torch.compiler.is_compiling() or is_written_down()) and _positions(raised) < MIN_POSITIONS:
         built = F.interpolate(raised.map, scale_factor=raised.factor, mode="nearest")
         return F.conv2d(built, kernel, bias, padding=k // 2)
     stride = min(raised.factor, k)

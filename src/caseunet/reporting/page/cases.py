@@ -5,22 +5,22 @@ import pandas as pd
 from caseunet.evaluation.rows import MISSING, SCORED, UNUSABLE
 from caseunet.evaluation.summary import EvaluationSummary
 from caseunet.reporting.page.notes import key_of, notes_of
-from caseunet.reporting.page.numbers import shown_number, written
+from caseunet.reporting.page.numbers import format_column, format_number
 from caseunet.reporting.page.tables import Table
 
-MOST_ROWS = 2000
+MAX_TABLE_ROWS = 2000
 """Of cases.csv that the page shows."""
 
 
 def case_table(scored: pd.DataFrame, summary: EvaluationSummary) -> Table:
     """All rows as they stand, or the lowest ones first if they are too many; columns without any value are left out."""
-    rows = scored if len(scored) <= MOST_ROWS else _lowest_first(scored, summary).head(MOST_ROWS)
+    rows = scored if len(scored) <= MAX_TABLE_ROWS else _lowest_first(scored, summary).head(MAX_TABLE_ROWS)
     columns: list[tuple[str, int | None, bool, list[str]]]
     columns = [("case", None, False, [str(case) for case in rows["case"]])]
     if len(summary.models) > 1:
         columns.append(("model", None, False, [str(name) for name in rows["model"]]))
     if rows["slice"].notna().any():
-        columns.append(("slice", None, True, [shown_number(number, 0) for number in rows["slice"]]))
+        columns.append(("slice", None, True, [format_number(number, 0) for number in rows["slice"]]))
     if (scored["group"].astype(str) != scored["case"].astype(str)).any():
         columns.append(("group", None, False, [str(group) for group in rows["group"]]))
     columns.append(("structure", None, False, [str(name) for name in rows["structure"]]))
@@ -32,10 +32,10 @@ def case_table(scored: pd.DataFrame, summary: EvaluationSummary) -> Table:
             absent.append(measure.label)
             continue
         heading = f"{measure.label} ({measure.unit})" if measure.unit else measure.label
-        columns.append((heading, notes[key_of(measure)].number, True, written(rows[name], measure.unit)))
+        columns.append((heading, notes[key_of(measure)].number, True, format_column(rows[name], measure.unit)))
     if "reference_ml" not in scored or scored["reference_ml"].isna().all():
         for name, heading in (("reference_pixels", "reference pixels"), ("prediction_pixels", "predicted pixels")):
-            columns.append((heading, None, True, [shown_number(float(number), 0) for number in rows[name]]))
+            columns.append((heading, None, True, [format_number(float(number), 0) for number in rows[name]]))
     return Table(
         columns=tuple(column[:3] for column in columns),
         rows=tuple(zip(*(column[3] for column in columns), strict=True)),

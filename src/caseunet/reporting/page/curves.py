@@ -7,7 +7,7 @@ import pandas as pd
 from caseunet.errors import UserError
 from caseunet.evaluation.summary import EvaluationSummary
 from caseunet.reporting.figures import hex_color, to_png, training_curves
-from caseunet.reporting.page.images import embedded
+from caseunet.reporting.page.images import embed
 
 
 def curves_of(metrics_csv: Path, summary: EvaluationSummary) -> str:
@@ -28,4 +28,4 @@ def curves_of(metrics_csv: Path, summary: EvaluationSummary) -> str:
         for name, members in summary.label_map.structures.items()
         if f"val_dice_{name}" in columns
     }
-    return embedded("image/png", to_png(training_curves(metrics_csv, list(known), list(known.values())), 144))
+    return embed("image/png", to_png(training_curves(metrics_csv, list(known), list(known.values())), 144))

@@ -5,9 +5,9 @@ import pandas as pd
 
 from caseunet.evaluation.rows import SCORED, rows_of
 from caseunet.evaluation.summary import EvaluationSummary
-from caseunet.progress import counted
-from caseunet.reporting.page.images import Plot, embedded
-from caseunet.reporting.page.numbers import digits_of, shown_interval, shown_number
+from caseunet.progress import count_text
+from caseunet.reporting.page.images import Plot, embed
+from caseunet.reporting.page.numbers import digits_of, format_interval, format_number
 from caseunet.reporting.plots import PALETTE, Sample, distributions, to_image
 
 
@@ -26,8 +26,8 @@ def distribution_plots(scored: pd.DataFrame, summary: EvaluationSummary, colors:
         share = not measure.unit and bool(values.between(0, 1).all())
         plots.append(
             Plot(
-                source=embedded(*to_image(distributions(samples, label, share), points)),
-                alt=f"Box plots of {label}. " + " ".join(_described(sample, measure.unit) for sample in samples),
+                source=embed(*to_image(distributions(samples, label, share), points)),
+                alt=f"Box plots of {label}. " + " ".join(_describe(sample, measure.unit) for sample in samples),
                 notes=tuple(_outliers(sample, measure.unit) for sample in samples if sample.outliers()),
             )
         )
@@ -65,12 +65,12 @@ def _names(rows: pd.DataFrame) -> list[str]:
     ]
 
 
-def _described(sample: Sample, unit: str) -> str:
+def _describe(sample: Sample, unit: str) -> str:
     digits = digits_of(sample.values, unit)
     first, median, third = np.percentile(sample.values, [25, 50, 75])
     return (
-        f"{sample.title}: median {shown_number(median, digits)}, quartiles {shown_interval((first, third), digits)}, "
-        f"{counted(len(sample.values), 'value')}."
+        f"{sample.title}: median {format_number(median, digits)}, quartiles {format_interval((first, third), digits)}, "
+        f"{count_text(len(sample.values), 'value')}."
     )
 
 
@@ -78,7 +78,7 @@ def _outliers(sample: Sample, unit: str) -> str:
     """All by name where they are few, else how many there are and the two farthest."""
     found = sample.outliers()
     digits = digits_of([value for _, value in found], unit)
-    named = [f"{name} ({shown_number(value, digits)})" for name, value in found]
+    named = [f"{name} ({format_number(value, digits)})" for name, value in found]
     if len(found) <= 5:
         return f"{sample.title}: {', '.join(named)}"
     return f"{sample.title}: {len(found):,}, of them {named[0]} and {named[1]}"

@@ -6,7 +6,7 @@ from io import BytesIO
 
 from PIL import Image
 
-MOST_PICTURE = 250_000
+MAX_PICTURE = 250_000
 """Bytes of a picture; larger ones are stored with loss."""
 
 
@@ -21,19 +21,19 @@ class Plot:
 
 def picture(png: bytes) -> str:
     """A data URI. Large pictures are stored as WebP, and made smaller until they are small enough."""
-    if len(png) <= MOST_PICTURE:
-        return embedded("image/png", png)
+    if len(png) <= MAX_PICTURE:
+        return embed("image/png", png)
     with Image.open(BytesIO(png)) as opened:
         image = opened.convert("RGB")
     while True:
         buffer = BytesIO()
         image.save(buffer, "webp", quality=88, method=4)
         width, height = image.size
-        if buffer.tell() <= MOST_PICTURE or width < 800:
-            return embedded("image/webp", buffer.getvalue())
+        if buffer.tell() <= MAX_PICTURE or width < 800:
+            return embed("image/webp", buffer.getvalue())
         image = image.resize((round(0.8 * width), max(1, round(0.8 * height))), Image.Resampling.LANCZOS)
 
 
-def embedded(media_type: str, content: bytes) -> str:
+def embed(media_type: str, content: bytes) -> str:
     """The data URI of a file's content."""
     return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"

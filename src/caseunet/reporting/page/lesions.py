@@ -8,10 +8,10 @@ import pandas as pd
 
 from caseunet.evaluation.rows import SCORED, rows_of
 from caseunet.evaluation.summary import EvaluationSummary
-from caseunet.reporting.page.numbers import shown_number, written
+from caseunet.reporting.page.numbers import format_column, format_number
 from caseunet.reporting.page.tables import Table
 
-MOST_LESIONS = 50
+MAX_LESIONS = 50
 """Missed and false ones that the page lists."""
 
 DIAMETERS = (5.0, 10.0, 20.0, 40.0)
@@ -34,7 +34,7 @@ class LesionTotals:
     false: int
 
     @property
-    def missed(self) -> int:
+    def count_missed(self) -> int:
         return self.reference - self.detected
 
     @property
@@ -47,7 +47,7 @@ class LesionTotals:
 
     @property
     def f1(self) -> float:
-        below = 2 * self.detected + self.false + self.missed
+        below = 2 * self.detected + self.false + self.count_missed
         return 2 * self.detected / below if below else math.nan
 
 
@@ -119,21 +119,21 @@ def worst_lesions(lesions: pd.DataFrame, scored: pd.DataFrame, summary: Evaluati
     if not len(wrong):
         return None
     size = "voxels" if wrong["ml"].isna().any() else "ml"
-    rows = wrong.sort_values(size, ascending=False, kind="stable").head(MOST_LESIONS)
+    rows = wrong.sort_values(size, ascending=False, kind="stable").head(MAX_LESIONS)
     columns: list[tuple[str, bool, list[str]]] = [("case", False, [str(case) for case in rows["case"]])]
     if len(summary.models) > 1:
         columns.append(("model", False, [str(name) for name in rows["model"]]))
     if rows["slice"].notna().any():
-        columns.append(("slice", True, [shown_number(number, 0) for number in rows["slice"]]))
+        columns.append(("slice", True, [format_number(number, 0) for number in rows["slice"]]))
     columns += [
         ("structure", False, [str(name) for name in rows["structure"]]),
         ("outcome", False, [str(outcome) for outcome in rows["outcome"]]),
     ]
     if size == "ml":
-        columns.append(("mL", True, written(rows["ml"], "mL")))
+        columns.append(("mL", True, format_column(rows["ml"], "mL")))
     columns.append(("voxels", True, [f"{number:,}" for number in rows["voxels"]]))
     for name in ("at_slice", "at_row", "at_column"):
-        columns.append((name.removeprefix("at_"), True, [shown_number(float(at), 0) for at in rows[name]]))
+        columns.append((name.removeprefix("at_"), True, [format_number(float(at), 0) for at in rows[name]]))
     texts = tuple(zip(*(cells for _, _, cells in columns), strict=True))
     unusable = scored[scored["status"] != SCORED]
     without = set(zip(unusable["model"], unusable["case"], strict=True))

@@ -31,7 +31,7 @@ def key_of(measure: Measure) -> tuple[str, ...]:
     return measure.label, measure.definition, measure.empty, measure.unit
 
 
-def shared_caution(summary: EvaluationSummary) -> str:
+def find_shared_caution(summary: EvaluationSummary) -> str:
     """What is to be said of every model; "" where they differ, or where there is one alone."""
     cautions = {model.caution for model in summary.models}
     return cautions.pop() if len(summary.models) > 1 and len(cautions) == 1 else ""

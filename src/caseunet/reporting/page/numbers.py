@@ -20,7 +20,7 @@ def digits_of(values: Iterable[float | None], unit: str = "") -> int:
     return 3 if usual < 0.1 else 2 if usual < 10 else 1 if usual < 1000 else 0
 
 
-def shown_number(value: float | None, digits: int | None = None, unit: str = "") -> str:
+def format_number(value: float | None, digits: int | None = None, unit: str = "") -> str:
     """A number with a true minus sign and commas; a dash where there is none."""
     if value is None or math.isnan(value):
         return "–"
@@ -32,22 +32,22 @@ def shown_number(value: float | None, digits: int | None = None, unit: str = "")
     return text.replace("-", "−")
 
 
-def shown_interval(interval: tuple[float, float] | None, digits: int | None = None, unit: str = "") -> str:
+def format_interval(interval: tuple[float, float] | None, digits: int | None = None, unit: str = "") -> str:
     """Both ends about an en dash, which keeps its distance from a minus sign."""
     if interval is None:
         return "–"
     digits = digits_of(interval, unit) if digits is None else digits
-    return (" – " if min(interval) < 0 else "–").join(shown_number(end, digits) for end in interval)
+    return (" – " if min(interval) < 0 else "–").join(format_number(end, digits) for end in interval)
 
 
-def shown_probability(p: float | None) -> str:
+def format_probability(p: float | None) -> str:
     """As papers print it: ".034", "<.001"."""
     if p is None or math.isnan(p):
         return "–"
     return "<.001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
 
 
-def shown_percent(share: float) -> str:
+def format_percent(share: float) -> str:
     """A share in per cent; what is not all or nothing never looks so."""
     if share == 0:
         return "0"
@@ -56,7 +56,7 @@ def shown_percent(share: float) -> str:
     return ">99.9 %" if 0.9995 <= share < 1 else f"{100 * share:.1f} %"
 
 
-def written(values: pd.Series, unit: str) -> list[str]:
+def format_column(values: pd.Series, unit: str) -> list[str]:
     """Numbers of a column, all with the same decimals."""
     digits = digits_of(values, unit)
-    return [shown_number(float(value), digits) for value in values]
+    return [format_number(float(value), digits) for value in values]

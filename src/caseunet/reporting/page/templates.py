@@ -2,8 +2,8 @@
 
 import jinja2
 
-from caseunet.progress import counted
-from caseunet.reporting.page.numbers import shown_interval, shown_number, shown_probability
+from caseunet.progress import count_text
+from caseunet.reporting.page.numbers import format_interval, format_number, format_probability
 
 
 def open_templates() -> jinja2.Environment:
@@ -14,8 +14,8 @@ def open_templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["counted"] = counted
-    environment.globals["shown"] = shown_number
-    environment.globals["interval"] = shown_interval
-    environment.globals["probability"] = shown_probability
+    environment.globals["counted"] = count_text
+    environment.globals["shown"] = format_number
+    environment.globals["interval"] = format_interval
+    environment.globals["probability"] = format_probability
     return environment

@@ -6,12 +6,12 @@ import pandas as pd
 
 from caseunet.evaluation.rows import SCORED, rows_of
 from caseunet.evaluation.summary import EvaluationSummary
-from caseunet.progress import counted
-from caseunet.reporting.page.images import Plot, embedded
-from caseunet.reporting.page.numbers import digits_of, shown_interval, shown_number
+from caseunet.progress import count_text
+from caseunet.reporting.page.images import Plot, embed
+from caseunet.reporting.page.numbers import digits_of, format_interval, format_number
 from caseunet.reporting.plots import PALETTE, Agreement, agreement, bland_altman, to_image
 
-MOST_PLOTS = 12
+MAX_PLOTS = 12
 """Plots of the agreement of volumes; their numbers are given for all."""
 
 
@@ -49,7 +49,7 @@ def volumes_of(scored: pd.DataFrame, summary: EvaluationSummary, colors: dict[st
             if of_all is None:
                 continue
             plot = None
-            if of_predicted is not None and len(found) < MOST_PLOTS:
+            if of_predicted is not None and len(found) < MAX_PLOTS:
                 title = f"{structure}, {model.name}" if several else structure
                 plot = _agreement_plot(predicted, of_predicted, PALETTE[n % len(PALETTE)] if several else color, title)
             others = of_all if len(there) > len(predicted) else None
@@ -66,7 +66,7 @@ def _agreement_plot(rows: pd.DataFrame, limits: Agreement, color: str, title: st
     image = to_image(bland_altman(reference, prediction, limits, color, title), limits.n)
     digits = digits_of((limits.bias, limits.low, limits.high), "mL")
     return Plot(
-        source=embedded(*image),
-        alt=f"Bland–Altman plot of the volume of {title}: bias {shown_number(limits.bias, digits)} mL, limits of "
-        f"agreement {shown_interval((limits.low, limits.high), digits)} mL, {counted(limits.n, 'case')}.",
+        source=embed(*image),
+        alt=f"Bland–Altman plot of the volume of {title}: bias {format_number(limits.bias, digits)} mL, limits of "
+        f"agreement {format_interval((limits.low, limits.high), digits)} mL, {count_text(limits.n, 'case')}.",
     )

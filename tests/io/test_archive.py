@@ -377,7 +377,7 @@ def test_a_disk_that_fills_up_meanwhile_is_named(save: Callable[..., Path], monk
 
 
 def test_too_many_entries_are_refused(save: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive, "MOST_ENTRIES", 3)
+    monkeypatch.setattr(archive, "MAX_ENTRIES", 3)
     parts = [Part(str(n)) for n in range(4)]
     with unpack_zip(save(*parts[:3])) as folder:
         assert len(content_of(folder)) == 3

@@ -144,7 +144,7 @@ def sheet(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Sheet]:
             seen.append(([t.words for t in tiles], [t.picture for t in tiles], [name for name, _ in legend]))
             return compose(tiles, caption, legend)
 
-        monkeypatch.setattr(overlay, "_composed", spy)
+        monkeypatch.setattr(overlay, "_compose", spy)
         arguments: dict = {"label_map": ORGANS, "window": (0, 255), "spacing": None, "caption": "case"} | other
         case_sheet(pixels, labels, **arguments)
         return seen[0]

@@ -50,7 +50,7 @@ def gradients(model: torch.nn.Module, image: Tensor) -> tuple[Tensor, dict[str, 
 def test_every_switch_equals_the_plain_form(
     switches: dict[str, Any], few_launches: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unbuilt, "FEWEST_POSITIONS", 0)
+    monkeypatch.setattr(unbuilt, "MIN_POSITIONS", 0)
     monkeypatch.setattr(unbuilt, "FEW_LAUNCHES_ON", frozenset({"cpu"} if few_launches else ()))
     torch.manual_seed(0)
     switches = {"fusion_kernel_size": 1} | switches
@@ -92,7 +92,7 @@ def test_equals_the_plain_form(
     tolerance: float,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(unbuilt, "FEWEST_POSITIONS", 0)
+    monkeypatch.setattr(unbuilt, "MIN_POSITIONS", 0)
     torch.manual_seed(0)
     model = create_model("case_unet", 3, 4, fusion_kernel_size=fusion, norm=norm, widths=(4, 5, 6, 7, 8))
     model = model.to(dtype).eval()  # without dropout
@@ -132,7 +132,7 @@ def test_convolution_of_raised_maps_equals_the_definition(
     built = torch.cat([m.map.repeat_interleave(m.factor, 2).repeat_interleave(m.factor, 3) for m in maps], 1)
     expected = F.conv2d(built, weight, bias, padding=kernel_size // 2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(unbuilt, "FEWEST_POSITIONS", fewest)
+        patch.setattr(unbuilt, "MIN_POSITIONS", fewest)
         found = convolve(maps, weight, bias)
     torch.testing.assert_close(found, expected, atol=1e-10, rtol=1e-10)
 
@@ -141,7 +141,7 @@ def test_kernel_of_a_raised_map_by_hand(monkeypatch: pytest.MonkeyPatch) -> None
     """[1, 2] raised ×2 is [1, 1, 2, 2]; under the kernel [1, 10, 100] with zeros outside: 110, 211, 221, 22."""
     row = torch.tensor([[[[1.0, 2.0]]]])
     kernel = torch.tensor([[[[0.0, 0, 0], [1, 10, 100], [0, 0, 0]]]])
-    monkeypatch.setattr(unbuilt, "FEWEST_POSITIONS", 0)
+    monkeypatch.setattr(unbuilt, "MIN_POSITIONS", 0)
     found = convolve([Raised(row, 2)], kernel, None)
     assert found[0, 0].tolist() == [[110, 211, 221, 22]] * 2
 

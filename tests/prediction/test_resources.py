@@ -79,7 +79,7 @@ def test_photographs_of_slides_take_windows(
     colours = {"modality": "rgb", "channels": 3, "least": (32, 32)}
     preprocessing = predictor.info.preprocessing.model_copy(update=colours)
     predictor.info = predictor.info.model_copy(update={"preprocessing": preprocessing})
-    monkeypatch.setattr(Budget, "_measured", lambda self, size: (1.0, 400 * size[0] * size[1]))
+    monkeypatch.setattr(Budget, "_measure", lambda self, size: (1.0, 400 * size[0] * size[1]))
     (item,) = find_inputs([tmp_path / "slide.png"])
     budget = Budget(predictor, None)
     cost = budget.cost(item, PredictionOutputs())

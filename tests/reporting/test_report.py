@@ -500,7 +500,7 @@ def test_slices_groups_models_and_pixels_have_columns_where_needed(tmp_path: Pat
 
 
 def test_of_too_many_rows_the_lowest_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("caseunet.reporting.page.cases.MOST_ROWS", 3)
+    monkeypatch.setattr("caseunet.reporting.page.cases.MAX_TABLE_ROWS", 3)
     values = {"a": 0.9, "b": 0.1, "c": math.nan, "d": 0.5, "e": 0.3}
     page = page_of(tmp_path, [row(case, dice=dice) for case, dice in values.items()], summary_of())
     assert [cells[0] for cells in page.table("Scores of each case")[1:]] == ["b", "e", "d"]
@@ -665,7 +665,7 @@ def test_sensitivity_by_size_by_hand() -> None:
 
 
 def test_missed_and_false_lesions_are_listed_by_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("caseunet.reporting.page.lesions.MOST_LESIONS", 3)
+    monkeypatch.setattr("caseunet.reporting.page.lesions.MAX_LESIONS", 3)
     lesions = pd.DataFrame(
         [
             lesion("a", 0.5),

@@ -110,7 +110,7 @@ def test_of_a_long_case_some_slices_tell(lits_prepared: Prepared, monkeypatch: p
         return features
 
     whole = found()
-    monkeypatch.setattr(calibration, "MOST_SLICES", slices[0][1] - 1)
+    monkeypatch.setattr(calibration, "MAX_SLICES", slices[0][1] - 1)
     some = found()
     assert some.keys() == whole.keys()
     assert {name: value for name, value in some.items() if not name.startswith(("share", "place"))} == pytest.approx(

@@ -136,7 +136,7 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_scores_are_those_of_predict(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write, options = CASES[name]
     if "many cases" in name:  # of which not all are learned from
-        monkeypatch.setattr(calibration, "MOST_CASES", 1)
+        monkeypatch.setattr(calibration, "MAX_CASES", 1)
     raw = written(write, tmp_path / "raw")
     config = load_config(overrides=TINY | options)
     prepared = prepare(raw, tmp_path / "prepared", config.prepare)

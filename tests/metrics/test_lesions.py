@@ -26,7 +26,7 @@ def voxels_at(*places: Voxel) -> np.ndarray:
 
 
 def figures(found: Detection) -> tuple[int, int, int]:
-    return found.detected, found.missed, found.false
+    return found.num_detected, found.num_missed, found.false
 
 
 NOTHING = drawn("...")
@@ -159,7 +159,7 @@ def test_many_single_pixels() -> None:
     mask = np.zeros((1, 100, 100), bool)
     mask[0, ::2, ::2] = True
     found = detect(mask, mask)
-    assert len(found.reference) == found.find_detected == 2500
+    assert len(found.reference) == found.num_detected == 2500
 
 
 def test_what_cannot_be_compared_is_refused() -> None:

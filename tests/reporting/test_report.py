@@ -643,7 +643,7 @@ def test_pooled_lesions_by_hand() -> None:
     ]
     (total,) = lesion_totals(pd.DataFrame(rows))
     assert total == LesionTotals("net", "tumour", 4, 2, 4, 1)
-    assert (total.count_missed, total.sensitivity, total.precision) == (2, 0.5, 0.75)
+    assert (total.num_missed, total.sensitivity, total.precision) == (2, 0.5, 0.75)
     assert total.f1 == pytest.approx(4 / 7)  # 2 · 2 / (2 · 2 + 1 false + 2 missed)
     nothing = LesionTotals("net", "tumour", 0, 0, 0, 0)
     assert all(math.isnan(value) for value in (nothing.sensitivity, nothing.precision, nothing.f1))

@@ -45,14 +45,14 @@ class Detection:
     predicted: tuple[Lesion, ...]
 
     @property
-    def find_detected(self) -> int:
+    def num_detected(self) -> int:
         """Lesions of the reference that the prediction touches."""
         return sum(lesion.partners > 0 for lesion in self.reference)
 
     @property
-    def find_missed(self) -> int:
+    def num_missed(self) -> int:
         """Lesions of the reference that the prediction does not touch."""
-        return len(self.reference) - self.find_detected
+        return len(self.reference) - self.num_detected
 
     @property
     def false(self) -> int:
@@ -62,7 +62,7 @@ class Detection:
     @property
     def sensitivity(self) -> float:
         """detected / lesions of the reference; NaN where it has none."""
-        return self.find_detected / len(self.reference) if self.reference else float("nan")
+        return self.num_detected / len(self.reference) if self.reference else float("nan")
 
     @property
     def precision(self) -> float:
@@ -72,8 +72,8 @@ class Detection:
     @property
     def f1(self) -> float:
         """2 detected / (2 detected + false + missed); NaN where neither has a lesion, 0 where only one has."""
-        total = 2 * self.find_detected + self.false + self.find_missed
-        return 2 * self.find_detected / total if total else float("nan")
+        total = 2 * self.num_detected + self.false + self.num_missed
+        return 2 * self.num_detected / total if total else float("nan")
 
 
 def detect(reference: np.ndarray, prediction: np.ndarray, connectivity: Connectivity = 26) -> Detection:

@@ -115,7 +115,7 @@ def _page(
         note_of=lambda measure: notes[key_of(measure)].number,
         cards=cards,
         blocks=chief_blocks(cards),
-        find_shared_caution=find_shared_caution(summary),
+        shared_caution=find_shared_caution(summary),
         without=[name for name in summary.structures if name not in with_value] if cards else [],
         made_of=made_of(summary),
         groups=groups_of(summary),

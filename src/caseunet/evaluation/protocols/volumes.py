@@ -161,7 +161,7 @@ def _measure(unit: Unit, structures: Structures, options: Options) -> Measured:
         found = detect(reference, prediction)
         columns[name] |= {
             "lesions_reference": len(found.reference),
-            "lesions_detected": found.find_detected,
+            "lesions_detected": found.num_detected,
             "lesions_predicted": len(found.predicted),
             "lesions_false": found.false,
             "lesion_f1": found.f1,

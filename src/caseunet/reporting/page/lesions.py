@@ -34,7 +34,7 @@ class LesionTotals:
     false: int
 
     @property
-    def count_missed(self) -> int:
+    def num_missed(self) -> int:
         return self.reference - self.detected
 
     @property
@@ -47,7 +47,7 @@ class LesionTotals:
 
     @property
     def f1(self) -> float:
-        below = 2 * self.detected + self.false + self.count_missed
+        below = 2 * self.detected + self.false + self.num_missed
         return 2 * self.detected / below if below else math.nan
 
 

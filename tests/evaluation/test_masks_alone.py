@@ -477,3 +477,27 @@ def test_structures_of_one_scan_are_no_patients(shift: float, tmp_path: Path) ->
         save(tmp_path / "found" / f"organ{number}.nii.gz", prediction.astype(np.uint8), affine)
     found = evaluate(tmp_path / "found", tmp_path / "truth", tmp_path / "report")
     assert any("lie on one grid" in note for note in found.summary.notes) == (shift == 0)
+
+
+@pytest.mark.parametrize(
+    ("names", "cases", "structures"),
+    [
+        (("case0", "case1"), 4, ["foreground"]),
+        (("visit_1", "visit_2"), 4, ["foreground"]),
+        (("1", "2"), 4, ["foreground"]),
+        (("liver", "spleen"), 2, ["liver", "spleen"]),
+        (("rib_left_1", "rib_left_2"), 2, ["rib_left_1", "rib_left_2"]),
+    ],
+)
+def test_folders_of_cases_or_of_structures(
+    names: tuple[str, str], cases: int, structures: list[str], tmp_path: Path
+) -> None:
+    """A folder for each hospital or patient holds cases; a folder for each case holds its structures, which is told."""
+    for folder in ("centre_a", "centre_b"):
+        for value, name in enumerate(names, 1):
+            for side, array in zip(("truth", "found"), CASES["case_0001"], strict=True):
+                save(tmp_path / side / folder / f"{name}.nii.gz", (array == value).astype(np.uint8))
+    found = evaluate(tmp_path / "found", tmp_path / "truth", tmp_path / "report")
+    assert found.summary.cases == cases
+    assert list(found.summary.structures) == structures
+    assert any("files for structures" in note for note in found.summary.notes) == (cases == 2)

@@ -47,6 +47,12 @@ MAX_CLASSES = 254
 IMAGE_NAMES = re.compile(r"(ct|mri?|t[12](ce|w|c)?|flair|adc|dwi|pet|image|img|volume|vol|scan|frame)(_\d+)?", re.I)
 """Names of files in the folder of a case that hold no mask."""
 
+_CASE_NAME = re.compile(
+    r"(case|patient|pat|subject|subj|sub|visit|scan|session|ses|exam|study|series|time|timepoint|day|week|month|year|image"
+    r"|img|volume|vol)? ?\d+"
+)
+"""Names, as :func:`name_key` spells them, that are those of cases rather than of structures."""
+
 Combination = frozenset[str]
 """Structures that share a voxel, as :func:`name_key` spells them."""
 
@@ -301,12 +307,16 @@ def _others(path: Path, masks: Iterable[Path]) -> bool:
 def _are_structures(folders: Mapping[Path, Sequence[Path]], base: Path) -> bool:
     """Whether the files of a folder are structures of one case: the same names in each folder, and several of them.
 
+    Names such as "case 1" and "visit 2" are those of cases, as in a folder for each patient or hospital.
+
     Frames of videos have the same names in each folder too, but numbers, and lie in files of pictures.
     """
     if base in folders or max(map(len, folders.values())) < 2:
         return False
     names = [{name_key(_structure(path)) for path in members} for members in folders.values()]
     volumes = all(images.is_volume(path) for members in folders.values() for path in members)
+    if all(_CASE_NAME.fullmatch(name) for here in names for name in here):
+        return False
     numbered = any(re.search(r"\d", name) for here in names for name in here)
     if len(folders) == 1:
         (folder,) = folders

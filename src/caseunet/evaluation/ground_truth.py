@@ -176,8 +176,12 @@ def cut_references(truth: References, candidates: Sequence[Candidate], config: P
 
 
 def warn_of_structures(truth: References) -> str:
-    """A remark where masks alone, a file each, lie all on one grid: they may be structures of one scan; else ""."""
+    """A remark where a folder's files are taken for structures of one case, and where masks alone lie all on one grid, so
+    that they may be structures of one scan; else ""."""
     cases = truth.dataset.labelled
+    if not truth.has_images and any(len(case.label) > 1 and not dicom.is_dicom(case.label[0]) for case in cases):
+        names = ", ".join(truth.label_map.structures)
+        return f"Each folder of the references is taken for a case, and its files for structures: {names}."
     alone = all(len(case.label) == 1 and images.is_volume(case.label[0]) for case in cases)
     if truth.has_images or truth.named or len(cases) < MIN_STRUCTURES or not alone or len(truth.label_map) != 2:
         return ""

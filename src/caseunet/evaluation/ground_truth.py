@@ -176,8 +176,8 @@ def cut_references(truth: References, candidates: Sequence[Candidate], config: P
 
 
 def warn_of_structures(truth: References) -> str:
-    """A remark where a folder's files are taken for structures of one case, and where masks alone lie all on one grid, so
-    that they may be structures of one scan; else ""."""
+    """A remark where the files of a folder are taken for structures of one case, and where masks alone lie on one grid
+    and may be structures of one scan; else ""."""
     cases = truth.dataset.labelled
     if not truth.has_images and any(len(case.label) > 1 and not dicom.is_dicom(case.label[0]) for case in cases):
         names = ", ".join(truth.label_map.structures)

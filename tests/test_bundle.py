@@ -51,11 +51,17 @@ def test_a_moved_bundle_works(copy: Path) -> None:
     assert Predictor(copy).folder == copy
 
 
+def test_the_folder_of_a_run_is_its_bundle(copy: Path, tmp_path: Path) -> None:
+    shutil.copytree(copy, tmp_path / "run" / "bundle")
+    assert load_bundle(tmp_path / "run").folder == tmp_path / "run" / "bundle"
+
+
 def test_missing_parts_are_named(copy: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nowhere: no such bundle"):
         load_bundle(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no model.json"):
-        load_bundle(tmp_path)
+        load_bundle(tmp_path / "empty")
     (copy / "model.safetensors").unlink()
     with pytest.raises(UserError, match="model.safetensors: no such file; the bundle is incomplete"):
         load_bundle(copy)

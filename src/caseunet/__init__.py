@@ -5,9 +5,10 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from caseunet import models
+    from caseunet import losses, metrics, models
     from caseunet.bundle import Bundle, load_bundle
     from caseunet.commands.audit import audit
+    from caseunet.commands.compare import compare
     from caseunet.commands.evaluate import evaluate
     from caseunet.commands.predict import predict
     from caseunet.commands.prepare import prepare
@@ -26,11 +27,14 @@ __all__ = [
     "Segmentation",
     "UserError",
     "audit",
+    "compare",
     "create_model",
     "evaluate",
     "list_models",
     "load_bundle",
     "load_config",
+    "losses",
+    "metrics",
     "models",
     "predict",
     "prepare",
@@ -44,6 +48,7 @@ _HOMES = {
     "Segmentation": "prediction.python_predictor",
     "UserError": "errors",
     "audit": "commands.audit",
+    "compare": "commands.compare",
     "create_model": "models",
     "evaluate": "commands.evaluate",
     "list_models": "models",
@@ -57,8 +62,13 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used: torch takes seconds, and the command line must answer at once."""
-    if name == "models":
-        return import_module("caseunet.models")
+    if name in ("losses", "metrics", "models"):
+        return import_module(f"caseunet.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module caseunet has no attribute {name!r}")
     return getattr(import_module(f"caseunet.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """The public names, for completion in notebooks."""
+    return [*__all__, "__version__"]

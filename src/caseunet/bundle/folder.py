@@ -166,13 +166,15 @@ def load_bundle(path: str | Path) -> Bundle:
     """Read a bundle; runs no code from it, and reads no more than it says it has.
 
     Args:
-        path: its folder, or a zip of it.
+        path: its folder, a zip of it, or the folder of the run that wrote it.
 
     Raises:
         UserError: it is missing, damaged, or of another format, or weights are no finite numbers; the message names
             the file.
     """
     folder = Path(path)
+    if not (folder / DESCRIPTION).is_file() and (folder / "bundle" / DESCRIPTION).is_file():
+        folder /= "bundle"
     with _open_bundle(folder) as files:
         if files.size(DESCRIPTION) is None:
             raise UserError(f"{folder}: holds no {DESCRIPTION}; expected a bundle, as training writes them.")

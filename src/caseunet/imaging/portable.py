@@ -223,8 +223,8 @@ def find_body_box(pixels: np.ndarray) -> Box | None:
 
 def _find_limbs(slices: np.ndarray) -> np.ndarray:
     """The upper left corners (H, W), bool, of the squares of :data:`LIMB` that any slice (S, H, W) is full of."""
-    corners = np.zeros(slices.shape[1:], bool)
-    H, W = corners.shape
+    _, H, W = slices.shape
+    corners = np.zeros((H, W), bool)
     for image in slices:
         above = np.pad(image > BODY, (0, LIMB - 1))
         rows = np.logical_and.reduce([above[n : n + H] for n in range(LIMB)])

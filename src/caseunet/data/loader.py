@@ -268,10 +268,10 @@ def plan_preprocessing(
     per_case = config.normalize == "zscore" and info.modality == "mr"
     clip = config.clip
     if clip is None and not unsigned_8bit and not per_case:
-        middle: tuple[float, float] | None = (min(intensities.low), max(intensities.high))
-        if middle[0] == middle[1]:  # structures of one value tell no window, but their images may
-            lowest, highest = info.value_range or middle
-            middle = (lowest, highest) if lowest < highest else None
+        low, high = min(intensities.low), max(intensities.high)
+        if low == high:  # structures of one value tell no window, but their images may
+            low, high = info.value_range or (low, high)
+        middle = (low, high) if low < high else None
         clip = CT_WINDOW if info.modality == "ct" and config.normalize == "range" else middle
     if per_case:
         subtract, divide = (0.0,) * info.channels, (1.0,) * info.channels

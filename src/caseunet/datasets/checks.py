@@ -466,22 +466,26 @@ def _find_copies(
         return dataset.relative(by_id[case.id].image[0])
 
     for cases in copies(facts):
-        first = cases[0]
-        for case in cases[1:]:
+        unlike = len({case.mask.content for case in cases if case.mask}) > 1
+        for place, case in enumerate(cases):
             about = partial(_about, by_id[case.id], dataset)
-            other = next((c for c in cases if c.group != case.group), first)
+            other = next((c for c in cases if c.group != case.group), cases[0])
+            both = case.mask is not None and other.mask is not None
+            if place == 0 and not (unlike and both and other is not case):  # the one that stays
+                continue
             masks = ""
             if case.mask and other.mask:
                 same = case.mask.content == other.mask.content
                 masks = ", and so are their masks" if same else ", but their masks differ"
             if other.group == case.group:
-                yield about("note", "copy-in-group", f"its pixels are those of {file(first)}{masks}", other=first.id)
+                yield about("note", "copy-in-group", f"its pixels are those of {file(cases[0])}{masks}", other=other.id)
                 continue
             text = f"its pixels are those of {file(other)}, of another {dataset.group_name}{masks}"
             advice = "Leave one out, or give both the same group: a split could part them."
-            if case.mask and other.mask:
+            if both:
+                kind = "unlike-copy" if unlike else "copy"
                 repair = CaseRepair(drop=True, why=f"copy of {other.id}")
-                yield about("error", "copy", text, advice, other=other.id, repairs=[repair])
+                yield about("error", kind, text, advice, other=other.id, repairs=[repair])
             else:
                 yield about("warning", "copy", text, advice, other=other.id)
 

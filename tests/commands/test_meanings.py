@@ -13,6 +13,8 @@ from caseunet.commands.evaluate import evaluate
 from caseunet.commands.prepare import prepare
 from caseunet.config import Config
 from caseunet.errors import UserError
+from caseunet.io.raster import WHITE_AS_0
+from tests.io.test_raster import write_tiff
 
 SEEN = np.zeros((40, 48), np.uint8)
 SEEN[4:14, 6:30] = 1
@@ -73,6 +75,25 @@ def test_black_is_the_background(inverted: bool, tmp_path: Path, tiny_config: Co
     prepared = prepare(tmp_path / "raw", tmp_path / "prepared", tiny_config.prepare)
     assert prepared.info.label_map.names == ("background", "foreground")
     assert prepared.info.class_pixels[1] == 2 * np.count_nonzero(SEEN)
+
+
+@pytest.mark.parametrize(("inverted", "level"), [(0, ""), (1, "error"), (2, "warning")])
+def test_white_as_0_is_told(inverted: int, level: str, tmp_path: Path, tiny_config: Config) -> None:
+    """Equal bytes mean the opposite where only some files store white as 0; also scores tell of it."""
+    write_images(tmp_path / "raw", 2)
+    (tmp_path / "raw/masks").mkdir()
+    seen = SEEN.clip(0, 1) * 255
+    for k in range(2):
+        write_tiff(tmp_path / f"raw/masks/a{k}.tif", seen, photometric=int(k >= inverted), bits=8)
+    found = audit(tmp_path / "raw", tmp_path / "audit", tiny_config.prepare)
+    errors = [finding.text for finding in found.at_level("error")]
+    remarks = [finding.case for finding in found.at_level("warning") if finding.text == WHITE_AS_0]
+    start = "1 of 2 masks store white as 0 (MinIsWhite)"
+    assert [text[: len(start)] for text in errors] == ([start] if level == "error" else [])
+    assert remarks == ["a0", "a1"][:inverted]
+    scored = evaluate(tmp_path / "raw/masks", tmp_path / "raw/masks", tmp_path / "report")
+    told = [remark.text for model in scored.summary.models for remark in model.remarks]
+    assert sum(WHITE_AS_0 in text for text in told) == inverted
 
 
 @pytest.mark.parametrize("references", ["grey", "palette"])

@@ -20,24 +20,24 @@ def ct(*boxes: tuple[int, int, int, int], size: tuple[int, int] = (100, 120)) ->
 
 
 BODY, WHOLE = ct((40, 48, 72, 96)), (0, 0, 100, 120)
-CROPPED = (28, 36, 81, 105)
-"""The body, looked at every fourth row and column, and 12 of air around it: 53 rows and 69 columns."""
+CROPPED = (28, 36, 84, 108)
+"""The body and 12 rows and columns of air around it: 56 rows and 72 columns."""
 
 
 def test_the_air_is_cut_off_where_asked() -> None:
     assert place(BODY, None, Grid()) == Placement(WHOLE, (100, 120))
-    assert place(BODY, None, Grid(crop_air=True)) == Placement(CROPPED, (53, 69))
-    assert place(BODY, (5, 1, 1), Grid(crop_air=True, spacing=(2, 0.5))) == Placement(CROPPED, (26, 138))
+    assert place(BODY, None, Grid(crop_air=True)) == Placement(CROPPED, (56, 72))
+    assert place(BODY, (5, 1, 1), Grid(crop_air=True, spacing=(2, 0.5))) == Placement(CROPPED, (28, 144))
 
 
 @pytest.mark.parametrize(
     ("spacing", "least", "cropped"),
     [
-        ((5, 1, 1), (106, 138), True),  # half as large as the smallest of training
-        ((5, 1, 1), (107, 138), False),
-        ((5, 1, 1), (106, 139), False),
-        ((5, 2, 2), (212, 276), True),
-        ((5, 2, 0.5), (53, 70), False),
+        ((5, 1, 1), (112, 144), True),  # half as large as the smallest of training
+        ((5, 1, 1), (113, 144), False),
+        ((5, 1, 1), (112, 145), False),
+        ((5, 2, 2), (224, 288), True),
+        ((5, 2, 0.5), (56, 73), False),
         (None, (300, 300), True),  # its millimetres are not known
         ((5, 1, 1), None, True),
     ],

@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
-from caseunet.data.intensities import CaseIntensities, measure_intensities, pool_statistics
+from caseunet.config import DataConfig
+from caseunet.data.intensities import CaseIntensities, Intensities, measure_intensities, pool_statistics
+from caseunet.data.loader import plan_preprocessing
+from caseunet.data.store import Prepared
 
 
 def case(seed: int, slices: int, dtype: str = "int16") -> tuple[np.ndarray, np.ndarray]:
@@ -41,3 +44,20 @@ def test_of_several_cases_together() -> None:
         assert together.std[c] == pytest.approx(values.std())
         assert together.low[c] == pytest.approx(np.percentile(values, 0.5), abs=4)
         assert together.high[c] == pytest.approx(np.percentile(values, 99.5), abs=4)
+
+
+@pytest.mark.parametrize(
+    ("value_range", "clip", "divide"),
+    [((-1000.0, 220.0), (-1000.0, 220.0), 1220.0), ((220.0, 220.0), None, 1.0), (None, None, 1.0)],
+)
+def test_a_structure_of_one_value_is_seen(
+    value_range: tuple[float, float] | None,
+    clip: tuple[float, float] | None,
+    divide: float,
+    lits_prepared: Prepared,
+) -> None:
+    """Its own values span no window, so the images' do: air stays within -1 and 0."""
+    constant = Intensities(mean=(220.0,), std=(1e-9,), low=(220.0,), high=(220.0,))
+    info = lits_prepared.info.model_copy(update={"value_range": value_range})
+    found = plan_preprocessing(info, constant, DataConfig(normalize="zscore"), (64, 64))
+    assert (found.clip, found.subtract, found.divide) == (clip, (220.0,), (divide,))

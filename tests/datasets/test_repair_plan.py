@@ -1,5 +1,6 @@
 """A plan is tried before it is proposed, and does no harm."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -107,6 +108,37 @@ def test_most_cases_are_never_dropped(number: int, raw: Path, tmp_path: Path) ->
     assert cases == ({"p0": {"why": "shape-differs", "drop": True}} if number == 1 else {})
     assert ("would leave 0" in text) == (number == 4)
     assert '"*"' not in text.split("cases:")[1]
+
+
+@pytest.mark.parametrize("masks_differ", [False, True])
+def test_of_unlike_copies_none_is_chosen(masks_differ: bool, raw: Path, tmp_path: Path) -> None:
+    """Copies with one mask: the later goes. With two masks nobody but a person can tell which is right."""
+    for folder in ("images", "masks"):
+        shutil.copy(raw / folder / "p1.nii.gz", raw / folder / "p9.nii.gz")
+    if masks_differ:
+        edit(raw / "masks" / "p9.nii.gz", lambda ids: np.roll(ids, 3, 0), same)
+    text, cases = plan_for(raw, tmp_path)
+    if not masks_differ:
+        assert cases == {"p9": {"why": "copy of p1", "drop": True}}
+        return
+    assert cases == {}
+    image = np.asarray(nib.load(raw / "images" / "p1.nii.gz").dataobj)
+    for case, other in (("p1", "p9"), ("p9", "p1")):
+        ids = np.asarray(nib.load(raw / "masks" / f"{case}.nii.gz").dataobj)
+        told = text[
+            text.index(f"# {case}: The same image") : text.index(f"# {case}: {{why: copy of {other}, drop: true")
+        ]
+        number = np.count_nonzero(ids == 1)
+        assert f"{number:,} voxels become 0, mean intensity {image[ids == 1].mean():.4g} becomes none" in told
+        assert f"{np.count_nonzero(ids):,} voxels of the labels are lost" in told
+
+
+@pytest.mark.parametrize("factor", [0.5, np.nan], ids=["smoothed", "nan"])
+def test_of_labels_nobody_counts_nothing_is_said(factor: float, raw: Path, tmp_path: Path) -> None:
+    edit(raw / "masks" / "p0.nii.gz", lambda ids: ids * np.float32(factor), same)
+    lines = plan_for(raw, tmp_path)[0].split("cases:")[1].splitlines()
+    place = next(n for n, line in enumerate(lines) if "drop: true" in line)
+    assert "voxels" not in lines[place - 1]
 
 
 def test_nan_is_replaced(raw: Path, tmp_path: Path) -> None:

@@ -224,6 +224,21 @@ def test_white_as_0_is_turned_in_images(bits: int, tmp_path: Path) -> None:
     np.testing.assert_array_equal(raster.read_image(tmp_path / "a.tif", 1).pixels[0, 0], 2**bits - 1 - stored)
 
 
+@pytest.mark.parametrize(("photometric", "expected"), [(0, 0), (1, 255)])
+def test_turned_masks_are_remarked(photometric: int, expected: int, tmp_path: Path) -> None:
+    write_tiff(tmp_path / "m.tif", np.array([[0, 255], [0, 255]]), photometric, bits=8)
+    mask = raster.read_mask(tmp_path / "m.tif")
+    assert mask.codes[0].tolist() == [[255 - expected, expected]] * 2
+    assert mask.geometry.remarks == (() if photometric else (raster.WHITE_AS_0,))
+
+
+def test_wide_masks_with_white_as_0_are_refused(tmp_path: Path) -> None:
+    """Nothing turns values of 16 bits."""
+    write_tiff(tmp_path / "m.tif", np.array([[0, 255], [0, 255]]), photometric=0, bits=16)
+    with pytest.raises(UserError, match="m.tif: is stored with white as 0"):
+        raster.read_mask(tmp_path / "m.tif")
+
+
 def test_ids_with_white_as_0_are_refused(tmp_path: Path) -> None:
     write_tiff(tmp_path / "m.tif", np.array([[0, 1], [0, 1]]), photometric=0, bits=8)
     with pytest.raises(UserError, match="m.tif: is stored with white as 0"):

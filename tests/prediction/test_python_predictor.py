@@ -202,6 +202,13 @@ def test_types_that_files_have_not(dtype: str, ct: Predictor) -> None:
     np.testing.assert_array_equal(ct.predict(array, axes="LPS", spacing=SPACING).labels, expected())
 
 
+@pytest.mark.parametrize("dtype", [">u2", ">i4", ">f4", ">f8"])
+def test_a_slice_of_either_byte_order(dtype: str, ct: Predictor) -> None:
+    image = np.where(volume()[:, :, 4] > 0, 200, 0).astype(dtype)
+    found = ct.predict(image, axes="HW").labels
+    np.testing.assert_array_equal(found, ct.predict(image.astype(dtype.replace(">", "<")), axes="HW").labels)
+
+
 def test_tensors_of_any_kind(ct: Predictor) -> None:
     tensor = torch.from_numpy(volume()).to(torch.bfloat16).requires_grad_()
     np.testing.assert_array_equal(ct.predict(tensor, axes="LPS", spacing=SPACING).labels, expected())

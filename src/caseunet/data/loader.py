@@ -29,6 +29,9 @@ CT_WINDOW = (-200.0, 250.0)
 CACHE_BYTES = 2 * 1024**3
 """Decoded slices that are kept, by all loading processes together."""
 
+MIN_CONTRAST = 1e-6
+"""Standard deviation, as a share of the window, below which a structure has one value but for rounding."""
+
 AHEAD = 2
 """Batches that each loading process prepares ahead."""
 
@@ -265,12 +268,17 @@ def plan_preprocessing(
     per_case = config.normalize == "zscore" and info.modality == "mr"
     clip = config.clip
     if clip is None and not unsigned_8bit and not per_case:
-        middle = (min(intensities.low), max(intensities.high))
+        low, high = min(intensities.low), max(intensities.high)
+        if low == high:  # structures of one value tell no window, but their images may
+            low, high = info.value_range or (low, high)
+        middle = (low, high) if low < high else None
         clip = CT_WINDOW if info.modality == "ct" and config.normalize == "range" else middle
     if per_case:
         subtract, divide = (0.0,) * info.channels, (1.0,) * info.channels
     elif config.normalize == "zscore":
-        subtract, divide = intensities.mean, tuple(std or 1.0 for std in intensities.std)
+        spread = clip[1] - clip[0] if clip else 255.0 if unsigned_8bit else 1.0
+        subtract = intensities.mean
+        divide = tuple(std if std > MIN_CONTRAST * spread else spread for std in intensities.std)
     else:
         low, high = clip or (0.0, 255.0)
         subtract, divide = (low,) * info.channels, (high - low or 1.0,) * info.channels

@@ -27,6 +27,7 @@ from caseunet.datasets.layout import LEVELS, Finding, Level, SourceCase, SourceD
 from caseunet.datasets.near_duplicates import copies, near_copies
 from caseunet.datasets.reading import describe_codes
 from caseunet.datasets.repair import CaseRepair, code_text
+from caseunet.io.raster import WHITE_AS_0
 from caseunet.progress import count_text
 from caseunet.types import IGNORE, LabelCoding, Split
 
@@ -69,6 +70,7 @@ def judge(dataset: SourceDataset, facts: Sequence[CaseFacts], split: Split | Non
     findings = [*dataset.findings, *(finding for case in facts for finding in case.findings)]
     findings += _missing_masks(dataset)
     findings += _palettes(facts, dataset)
+    findings += _find_turned(facts)
     by_id = {case.id: case for case in dataset.cases}
     for case in facts:
         findings += _of_mask(case, by_id[case.id], dataset)
@@ -232,6 +234,17 @@ def _palettes(facts: Sequence[CaseFacts], dataset: SourceDataset) -> Iterable[Fi
     else:
         text = f"{conflict}, so that values alone do not tell the classes"
         yield Finding(level="error", kind="palettes", text=text, advice=PALETTES)
+
+
+def _find_turned(facts: Sequence[CaseFacts]) -> Iterable[Finding]:
+    """Masks of which some store white as 0 and others do not: stored alike, half of them would be read inverted."""
+    turned = [WHITE_AS_0 in case.mask.remarks for case in facts if case.mask is not None]
+    if 0 < sum(turned) < len(turned):
+        text = (
+            f"{sum(turned)} of {len(turned)} masks store white as 0 (MinIsWhite), so that equal files mean the opposite"
+        )
+        advice = "Save all masks alike, as PNG files of 0 and 255, and look whether each shows its foreground white."
+        yield Finding(level="error", kind="white-as-0", text=text, advice=advice)
 
 
 def _of_mask(facts: CaseFacts, case: SourceCase, dataset: SourceDataset) -> Iterable[Finding]:
@@ -453,22 +466,26 @@ def _find_copies(
         return dataset.relative(by_id[case.id].image[0])
 
     for cases in copies(facts):
-        first = cases[0]
-        for case in cases[1:]:
+        unlike = len({case.mask.content for case in cases if case.mask}) > 1
+        for place, case in enumerate(cases):
             about = partial(_about, by_id[case.id], dataset)
-            other = next((c for c in cases if c.group != case.group), first)
+            other = next((c for c in cases if c.group != case.group), cases[0])
+            both = case.mask is not None and other.mask is not None
+            if place == 0 and not (unlike and both and other is not case):  # the one that stays
+                continue
             masks = ""
             if case.mask and other.mask:
                 same = case.mask.content == other.mask.content
                 masks = ", and so are their masks" if same else ", but their masks differ"
             if other.group == case.group:
-                yield about("note", "copy-in-group", f"its pixels are those of {file(first)}{masks}", other=first.id)
+                yield about("note", "copy-in-group", f"its pixels are those of {file(cases[0])}{masks}", other=other.id)
                 continue
             text = f"its pixels are those of {file(other)}, of another {dataset.group_name}{masks}"
             advice = "Leave one out, or give both the same group: a split could part them."
-            if case.mask and other.mask:
+            if both:
+                kind = "unlike-copy" if unlike else "copy"
                 repair = CaseRepair(drop=True, why=f"copy of {other.id}")
-                yield about("error", "copy", text, advice, other=other.id, repairs=[repair])
+                yield about("error", kind, text, advice, other=other.id, repairs=[repair])
             else:
                 yield about("warning", "copy", text, advice, other=other.id)
 

@@ -26,7 +26,8 @@ class Trial:
     Attributes:
         voxels: {class: (how many without, how many with it)}, of the foreground.
         means: {class: (mean of the image under it without, with it)}; None where the class is not there.
-        moved: voxels whose class the repair changes.
+        moved: voxels whose class the repair changes. Of a case that is left out, all that are known to have one.
+        drops: whether the case is left out.
         replaced: (voxels that were NaN, how many of them in the foreground); None where none is replaced.
         error: why it cannot be done; "" where it can.
     """
@@ -34,6 +35,7 @@ class Trial:
     voxels: Mapping[str, tuple[int, int]]
     means: Mapping[str, tuple[float | None, float | None]]
     moved: int = 0
+    drops: bool = False
     replaced: tuple[int, int] | None = None
     error: str = ""
 
@@ -58,7 +60,10 @@ class Trial:
             if before or after:
                 first, second = (_number(mean) for mean in self.means[name])
                 yield f"{name}: {before:,} voxels become {after:,}, mean intensity {first} becomes {second}"
-        yield f"{self.moved:,} voxels change their class"
+        if not self.drops:
+            yield f"{self.moved:,} voxels change their class"
+        elif self.moved:  # none can be counted in a mask that cannot be read, or is smoothed
+            yield f"{self.moved:,} voxels of the labels are lost"
         if self.replaced is not None:
             yield f"{self.replaced[0]:,} voxels of the image are NaN, {self.replaced[1]:,} of them in the foreground"
 
@@ -100,7 +105,7 @@ def try_repair(layout: Layout, case: SourceCase, dataset: SourceDataset, repair:
         after = np.zeros_like(before) if whole.drop else read_labels(layout, case, planned, picture.geometry)
         if after.shape != before.shape:
             raise UserError(f"the mask's shape is {after.shape}, its image's {before.shape}")
-        trial = _compare(picture, before, after, dataset)
+        trial = replace(_compare(picture, before, after, dataset), drops=whole.drop)
         return (
             trial
             if whole.nan is None

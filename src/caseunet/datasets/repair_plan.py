@@ -16,6 +16,9 @@ HEADER_MAY_BE_RIGHT = (
     "The mask's own file places it elsewhere in the image, and may be right. Compare the mean intensities and look at "
     "the picture. Take away the # if the image's place is right, else export the mask on the image's grid"
 )
+MASKS_OF_COPIES_DIFFER = (
+    "The same image has two masks, and either may be right. Look at both, and take away the # of the one to leave out"
+)
 MAX_DROPPED = 0.5
 """Share of the labelled cases that a plan may leave out unasked."""
 
@@ -61,6 +64,8 @@ def propose_plan(
     proposals = [
         _propose(case, ways[case], trials) for case, trials in _try_all(layout, dataset, ways, config, display).items()
     ]
+    unlike = {finding.case for finding in findings if finding.kind == "unlike-copy"}
+    proposals = [replace(p, caution=MASKS_OF_COPIES_DIFFER) if p.case in unlike else p for p in proposals]
     proposals = _keep_most(proposals, len(dataset.labelled))
     ignore, cautions = _files_to_ignore(dataset, findings)
     plan = before.model_copy(
@@ -176,4 +181,4 @@ def _sum(trials: Sequence[Trial]) -> Trial | None:
             weighted = [(trial.means[name][place] or 0.0) * trial.voxels[name][place] for trial in trials]
             pair.append(sum(weighted) / voxels[name][place] if voxels[name][place] else None)
         means[name] = pair[0], pair[1]
-    return Trial(voxels, means, sum(trial.moved for trial in trials))
+    return Trial(voxels, means, sum(trial.moved for trial in trials), drops=all(trial.drops for trial in trials))

@@ -40,6 +40,9 @@ MAX_LOST = 1 / 3
 lung alone has no body to cut to."""
 STRIDE = 4
 """Every which row and column is looked at for the body."""
+LIMB = 6
+"""Rows and columns of a square that is kept wherever it lies if all of it is above :data:`BODY`. A thin limb has such
+squares. A couch's shell, of up to 5 in a real scan, tubes, leads and noise have none."""
 MARGIN = 12
 """Rows and columns of air that are kept around the body, so that skin has a context and nothing thin is lost."""
 MIN_BOX = 0.5
@@ -205,11 +208,28 @@ def find_body_box(pixels: np.ndarray) -> Box | None:
         return None
     top, left = max(0, int(rows[0]) - MARGIN), max(0, int(columns[0]) - MARGIN)
     bottom, right = min(H, int(rows[-1]) + 1 + MARGIN), min(W, int(columns[-1]) + 1 + MARGIN)
+    if (top, left, bottom, right) != (0, 0, H, W):
+        rows, columns = (np.flatnonzero(_find_limbs(pixels[:, 0]).any(axis=axis)) for axis in (1, 0))
+        if len(rows):
+            top, left = max(0, min(top, rows[0] - MARGIN)), max(0, min(left, columns[0] - MARGIN))
+            bottom, right = max(bottom, rows[-1] + LIMB + MARGIN), max(right, columns[-1] + LIMB + MARGIN)
+            top, left, bottom, right = int(top), int(left), min(H, int(bottom)), min(W, int(right))
     outside = np.ones(looked_at.shape[-2:], bool)
     outside[-(-top // STRIDE) : -(-bottom // STRIDE), -(-left // STRIDE) : -(-right // STRIDE)] = False
     if outside.any() and np.mean(looked_at[:, outside] > AIR) > MAX_LOST:
         return None
     return top, left, bottom, right
+
+
+def _find_limbs(slices: np.ndarray) -> np.ndarray:
+    """The upper left corners (H, W), bool, of the squares of :data:`LIMB` that any slice (S, H, W) is full of."""
+    _, H, W = slices.shape
+    corners = np.zeros((H, W), bool)
+    for image in slices:
+        above = np.pad(image > BODY, (0, LIMB - 1))
+        rows = np.logical_and.reduce([above[n : n + H] for n in range(LIMB)])
+        corners |= np.logical_and.reduce([rows[:, n : n + W] for n in range(LIMB)])
+    return corners
 
 
 def _dilate(found: np.ndarray) -> np.ndarray:

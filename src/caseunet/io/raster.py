@@ -45,6 +45,8 @@ WIDENING = 257
 
 WIDENED = "its 16-bit values are 257 times 8-bit ones; read as those"
 
+WHITE_AS_0 = "it stores white as 0 (MinIsWhite), so its values were turned: look whether the foreground is right"
+
 NEARLY_GREY = 8
 """By which the three colours of a grey pixel may differ: what JPEG does to them."""
 
@@ -138,8 +140,12 @@ def read_mask(path: Path, colored: bool | None = None) -> Mask:
         remarks = _load(path, image)
         if colored is not True and image.mode in _IDS:
             codes, fractional, more = whole_numbers(np.asarray(image), path)
-            if _is_inverted(image) and image.mode != "1" and not set(np.unique(codes).tolist()) <= {0, 255}:
-                raise UserError(f"{path}: is stored with white as 0 (MinIsWhite), so its values are no ids. Turn it.")
+            if _is_inverted(image):
+                if image.mode != "1" and (image.mode != "L" or not set(np.unique(codes).tolist()) <= {0, 255}):
+                    raise UserError(
+                        f"{path}: is stored with white as 0 (MinIsWhite), so its values are no ids. Turn it."
+                    )
+                more = (*more, WHITE_AS_0)  # Pillow has turned them
             if _is_widened(codes):
                 codes, more = (codes // WIDENING).astype(np.uint8), (*more, WIDENED)
             geometry = Geometry(codes.shape, remarks=(*remarks, *more))

@@ -156,8 +156,9 @@ def _from_nibabel(image: Any, preprocessing: Preprocessing, name: str) -> Python
 
 
 def _storable(array: np.ndarray) -> np.ndarray:
-    """In a type that files have."""
-    return array.astype(np.uint8 if array.dtype == bool else np.float32 if array.dtype == np.float16 else array.dtype)
+    """In a type that files have, and in this machine's byte order, the only one that PyTorch takes."""
+    kind = np.uint8 if array.dtype == bool else np.float32 if array.dtype == np.float16 else array.dtype
+    return array.astype(np.dtype(kind).newbyteorder("="))
 
 
 def _from_sitk(image: Any, preprocessing: Preprocessing) -> PythonImage:

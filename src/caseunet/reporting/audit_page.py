@@ -32,6 +32,7 @@ TITLES = {
     "class-missing": "Classes of which cases have no file",
     "no-class": "Names that are no class",
     "copy": "Copies across groups",
+    "unlike-copy": "Copies across groups whose masks differ",
     "copy-in-group": "Copies within a group",
     "count": "Number of cases",
     "depth": "Images of more bits than others",

@@ -344,7 +344,7 @@ def test_a_colour_that_fills_an_area_is_a_class_that_nobody_named(tmp_path: Path
 
 
 def test_a_mask_in_colour_among_ids_is_named(masks: Path) -> None:
-    (masks / "labels.json").write_text(json.dumps([{"name": f"c{n}", "classid": n} for n in range(6)]))
+    (masks / "labels.json").write_text(json.dumps(["none", "c1", "c2", "c3", "c4", "c5"]))
     path = sorted((masks / "masks").iterdir())[3]
     raster.write_image(path, np.random.default_rng(0).integers(0, 256, (64, 80, 3)).astype(np.uint8))
     finding = the("unreadable", found_in(masks))

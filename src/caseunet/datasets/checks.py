@@ -81,6 +81,7 @@ def judge(dataset: SourceDataset, facts: Sequence[CaseFacts], split: Split | Non
     ]
     findings += _classes(facts, dataset)
     findings += _find_unjudged(facts, by_id, dataset)
+    findings += _find_exclusive(facts, by_id, dataset)
     findings += _find_copies(facts, by_id, dataset, split)
     findings += _sides(dataset)
     if dataset.format == "folder":
@@ -138,7 +139,12 @@ def _judge_coding(coding: LabelCoding | None, masks: Sequence[MaskFacts]) -> Fin
     if len(classes) < len(coding.codes):
         text += "; 255 is taken for pixels that nobody judged, and left out of training and scores"
         level = "warning"
-    elif not coding.colored and len(classes) > 2 and 255 in classes:
+    elif (
+        not coding.colored
+        and len(classes) > 2
+        and 255 in classes
+        and _exclusive_values(_class_values(mask, coding) for mask in masks) is None  # else told mask by mask
+    ):
         level, text = (
             "warning",
             text + "; 255 often marks pixels that nobody judged: name it ignore in a labels.json then",
@@ -220,6 +226,66 @@ def _find_unjudged(
         advice = f"If {value} stands for {names[0]} here, map it; else say in a plan that it is to be ignored."
         ways = [CaseRepair(map={code: IGNORE}), *(CaseRepair(map={code: i}) for i in absent[:MAX_OFFERED])]
         yield _about(by_id[case], dataset, "warning", "ignored-class", text, advice, of_mask=True, repairs=ways)
+
+
+def _find_exclusive(
+    facts: Sequence[CaseFacts], by_id: Mapping[str, SourceCase], dataset: SourceDataset
+) -> Iterable[Finding]:
+    """Masks that share no value with the others, where no file names the classes: the same ones, numbered otherwise?"""
+    coding = dataset.coding
+    if coding is None or not any(finding.kind == "found-classes" for finding in dataset.findings):
+        return
+    held = {
+        case.id: _class_values(case.mask, coding) - set(dataset.repairs.get(case.id, CaseRepair()).map)
+        for case in facts
+        if case.mask is not None
+    }
+    exclusive = _exclusive_values(held.values())
+    if exclusive is None:
+        return
+    usual, rare = (sorted(values) for values in exclusive)
+    cases = [case for case, values in held.items() if not values.isdisjoint(rare)]
+    others = sum(not values.isdisjoint(usual) for values in held.values())
+    text = (
+        f"holds values of {_join(rare)}, as {len(cases)} of {len(cases) + others} masks do; the others hold values of "
+        f"{_join(usual)}, and no mask holds values of both"
+    )
+    advice = (
+        "If they are the same classes under other values, map them, and take the labels of those values out of the "
+        "plan. If they are classes of their own, name all of them in a labels.json."
+    )
+    renumber = {code: coding.codes[other] for code, other in zip(rare, usual, strict=False)}
+    ways = [CaseRepair(map=renumber), CaseRepair(drop=True)] if len(rare) == len(usual) else []
+    for case in cases:
+        yield _about(by_id[case], dataset, "warning", "exclusive-values", text, advice, of_mask=True, repairs=ways)
+
+
+def _class_values(mask: MaskFacts, coding: LabelCoding) -> frozenset[int]:
+    """The grey values of a mask that are classes, without the background."""
+    if coding.colored or mask.names:
+        return frozenset()
+    return frozenset(c.code for c in _counts(mask, coding) if coding.codes.get(c.code, IGNORE) not in (0, IGNORE))
+
+
+def _exclusive_values(held: Iterable[frozenset[int]]) -> tuple[set[int], set[int]] | None:
+    """The values of most masks and those of the others, where no mask holds values of both.
+
+    None where there are more than two such sets, or together they run from 1 without a gap, as ids of classes do that
+    are seldom seen together.
+    """
+    sets: list[tuple[set[int], int]] = []
+    for values in filter(None, held):
+        touching = [entry for entry in sets if not values.isdisjoint(entry[0])]
+        merged = values.union(*(known for known, _ in touching)), 1 + sum(number for _, number in touching)
+        sets = [*(entry for entry in sets if entry not in touching), (set(merged[0]), merged[1])]
+    if len(sets) != 2:
+        return None
+    (usual, _), (rare, _) = sorted(sets, key=lambda entry: (-entry[1], min(entry[0])))
+    return None if usual | rare == set(range(1, len(usual | rare) + 1)) else (usual, rare)
+
+
+def _join(values: Sequence[int]) -> str:
+    return ", ".join(map(str, values[:MAX_OFFERED])) + (" …" if len(values) > MAX_OFFERED else "")
 
 
 def _palettes(facts: Sequence[CaseFacts], dataset: SourceDataset) -> Iterable[Finding]:

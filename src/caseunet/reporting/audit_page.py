@@ -37,6 +37,7 @@ TITLES = {
     "depth": "Images of more bits than others",
     "empty-image": "Images without content",
     "empty-mask": "Masks without foreground",
+    "exclusive-values": "Masks that share no value with the others",
     "extra-mask": "Masks without an image",
     "float-labels": "Labels stored as floating point",
     "found-channels": "Channels found in the names",

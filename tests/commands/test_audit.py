@@ -389,6 +389,31 @@ def test_values_that_exclude_each_other(
     assert [len(finding.repairs) for finding in told] == ([] if ways is None else [ways, ways])
 
 
+@pytest.mark.parametrize(
+    ("numbers", "told"),
+    [
+        ([3, 7, 4, 9, 5, 6, 2, 8], True),
+        ([300, 3, 7, 4, 9, 5, 6, 8], True),
+        ([7, 7, 7, 0, 6, 7, 7, 7], False),
+        ([3, 4, 5, 4, 3, 2, 1, 5], False),
+    ],
+)
+def test_numbered_objects_are_told(numbers: list[int], told: bool, masks: Path) -> None:
+    """One square each. Not told of classes that nearly all masks hold, nor of few values."""
+    places = [np.s_[3 * r : 3 * r + 2, 3 * c : 3 * c + 2] for r in range(20) for c in range(25)]
+    for number, path in zip(numbers, sorted((masks / "masks").iterdir()), strict=True):
+        ids = np.zeros((64, 80), np.uint16)
+        for value, place in enumerate(places[:number], 1):
+            ids[place] = value
+        Image.fromarray(ids).save(path)
+    texts = [finding.text for finding in found_in(masks).findings if finding.kind == "numbered-objects"]
+    assert len(texts) == told
+    if told:
+        assert f"from {min(numbers)} to 9: these look like numbered objects, not classes" in texts[0]
+    (masks / "labels.json").write_text(json.dumps(["none", *(f"c{n}" for n in range(1, 10))]))
+    assert "numbered-objects" not in {finding.kind for finding in found_in(masks).findings}, "a file names them"
+
+
 def test_jpeg_masks_are_snapped(tmp_path: Path) -> None:
     """Every case has the same fault, so the plan has one line for all."""
     raw, plan = tmp_path / "raw", tmp_path / "plan.yaml"

@@ -42,6 +42,12 @@ PALETTES = "Name the classes' colours in the labels of a plan (colored: true), o
 MIN_OTHERS = 3
 """Masks without unjudged pixels from which on a class that all of them hold is missed in one with such pixels."""
 
+MIN_OBJECTS = 6
+"""Values of a mask from which on they may be numbers of objects."""
+
+MIN_NUMBERS = 3
+"""Different numbers of values from which on they may be numbers of objects: a last class may be missing in some."""
+
 MAX_OFFERED = 5
 """Classes of a data set up to which a plan offers each for a value that is none."""
 
@@ -82,6 +88,7 @@ def judge(dataset: SourceDataset, facts: Sequence[CaseFacts], split: Split | Non
     findings += _classes(facts, dataset)
     findings += _find_unjudged(facts, by_id, dataset)
     findings += _find_exclusive(facts, by_id, dataset)
+    findings += _find_numbered_objects(facts, dataset)
     findings += _find_copies(facts, by_id, dataset, split)
     findings += _sides(dataset)
     if dataset.format == "folder":
@@ -258,6 +265,27 @@ def _find_exclusive(
     ways = [CaseRepair(map=renumber), CaseRepair(drop=True)] if len(rare) == len(usual) else []
     for case in cases:
         yield _about(by_id[case], dataset, "warning", "exclusive-values", text, advice, of_mask=True, repairs=ways)
+
+
+def _find_numbered_objects(facts: Sequence[CaseFacts], dataset: SourceDataset) -> Iterable[Finding]:
+    """Whether, where no file names the classes, each mask holds the values from 1 to a number of its own."""
+    masks = [case.mask for case in facts if case.mask is not None]
+    if not any(finding.kind in ("found-classes", "no-classes") for finding in dataset.findings):
+        return
+    if any(mask.colored or mask.names or mask.palette for mask in masks):
+        return
+    values = [sorted({count.code for count in mask.counts} - {0}) for mask in masks if not mask.rest[0]]
+    values = [each for each in values if each]
+    numbers = [len(each) for each in values]
+    gaps = any(each != list(range(1, len(each) + 1)) for each in values)
+    if gaps or len(set(numbers)) < MIN_NUMBERS or max(numbers) < MIN_OBJECTS:
+        return
+    text = (
+        f"masks hold the values from 1 on without a gap, and the last one differs, from {min(numbers)} to "
+        f"{max(numbers)}: these look like numbered objects, not classes"
+    )
+    advice = "If they are, give all objects of a kind one value. If they are classes, name them in a labels.json."
+    yield Finding(level="warning", kind="numbered-objects", text=text, advice=advice)
 
 
 def _class_values(mask: MaskFacts, coding: LabelCoding) -> frozenset[int]:

@@ -60,6 +60,7 @@ TITLES = {
     "near-copy": "Near copies across groups",
     "no-hu": "CT without Hounsfield units",
     "not-finite": "NaN or infinity",
+    "numbered-objects": "Objects that are numbered",
     "orientation": "Orientation of the files",
     "palettes": "Palettes that contradict each other",
     "outlines": "Outlines instead of masks",

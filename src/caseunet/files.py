@@ -95,14 +95,23 @@ def read_json(path: Location, what: str) -> Any:
     """Parse a JSON file.
 
     Raises:
-        UserError: it is missing or is no JSON; ``what`` says what it should have been.
+        UserError: it is missing or is no JSON, or a key stands twice; ``what`` says what it should have been.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))  # some editors write a byte order mark
+        text = path.read_text(encoding="utf-8-sig")  # some editors write a byte order mark
+        return json.loads(text, object_pairs_hook=_refuse_twice)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; expected {what}.") from error
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as {what}: {error}.") from error
+
+
+def _refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):  # the last one would win without a word
+        keys = [key for key, _ in pairs]
+        raise ValueError(f'"{next(key for key in keys if keys.count(key) > 1)}" stands twice')
+    return content
 
 
 def content_hash(*paths: Path) -> str:

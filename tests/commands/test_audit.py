@@ -346,12 +346,74 @@ def test_a_colour_that_fills_an_area_is_a_class_that_nobody_named(tmp_path: Path
 
 
 def test_a_mask_in_colour_among_ids_is_named(masks: Path) -> None:
-    (masks / "labels.json").write_text(json.dumps([{"name": f"c{n}", "classid": n} for n in range(6)]))
+    (masks / "labels.json").write_text(json.dumps(["none", "c1", "c2", "c3", "c4", "c5"]))
     path = sorted((masks / "masks").iterdir())[3]
     raster.write_image(path, np.random.default_rng(0).integers(0, 256, (64, 80, 3)).astype(np.uint8))
     finding = the("unreadable", found_in(masks))
     assert finding.file == f"masks/{path.name}"
     assert "in colour" in finding.text
+
+
+@pytest.mark.parametrize("values", [(0, 127, 255), (0, 7, 9)])
+def test_masks_numbered_otherwise(values: tuple[int, ...], masks: Path, tmp_path: Path) -> None:
+    truth = {}
+    for n, path in enumerate(sorted((masks / "masks").iterdir())):
+        truth[path.stem] = np.minimum(np.asarray(Image.open(path)), 2)
+        raster.write_image(path, np.array(values if n in (2, 5) else (0, 1, 2), np.uint8)[truth[path.stem]])
+    plan, (_, low, high) = tmp_path / "plan.yaml", values
+    found = audit(masks, tmp_path / "a", PrepareConfig(workers=0), repair=plan)
+    told = [finding for finding in found.findings if finding.kind == "exclusive-values"]
+    assert [finding.case for finding in told] == [sorted(truth)[n] for n in (2, 5)]
+    assert f"holds values of {low}, {high}, as 2 of 8 masks do; the others hold values of 1, 2" in told[0].text
+    assert "ignore" not in the("found-classes", found).advice + the("found-classes", found).text
+    content = yaml.safe_load(plan.read_text())
+    assert not content["cases"], "a person chooses"
+    content["labels"] = content["labels"][:3]
+    content["cases"] = {finding.case: {"map": finding.repairs[0].map} for finding in told}
+    plan.write_text(yaml.safe_dump(content))
+    prepared = prepare(masks, tmp_path / "p", PrepareConfig(workers=0, folds=2, plan=plan))
+    for case, ids in truth.items():
+        np.testing.assert_array_equal(prepared.labels(case)[0], ids)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "ways"),
+    [((1, 2), (3, 4), None), ((1, 2), (2, 9), None), ((1, 2), (9, 9), 0), ((1, 2), (8, 9), 2), ((1, 1), (2, 2), None)],
+)
+def test_values_that_exclude_each_other(
+    first: tuple[int, int], second: tuple[int, int], ways: int | None, masks: Path
+) -> None:
+    """Told only where values have a gap; mapped only where each has a partner."""
+    for n, path in enumerate(sorted((masks / "masks").iterdir())):
+        ids = np.minimum(np.asarray(Image.open(path)), 2)
+        raster.write_image(path, np.array((0, *(second if n in (2, 5) else first)), np.uint8)[ids])
+    told = [finding for finding in found_in(masks).findings if finding.kind == "exclusive-values"]
+    assert [len(finding.repairs) for finding in told] == ([] if ways is None else [ways, ways])
+
+
+@pytest.mark.parametrize(
+    ("numbers", "told"),
+    [
+        ([3, 7, 4, 9, 5, 6, 2, 8], True),
+        ([300, 3, 7, 4, 9, 5, 6, 8], True),
+        ([7, 7, 7, 0, 6, 7, 7, 7], False),
+        ([3, 4, 5, 4, 3, 2, 1, 5], False),
+    ],
+)
+def test_numbered_objects_are_told(numbers: list[int], told: bool, masks: Path) -> None:
+    """One square each. Not told of classes that nearly all masks hold, nor of few values."""
+    places = [np.s_[3 * r : 3 * r + 2, 3 * c : 3 * c + 2] for r in range(20) for c in range(25)]
+    for number, path in zip(numbers, sorted((masks / "masks").iterdir()), strict=True):
+        ids = np.zeros((64, 80), np.uint16)
+        for value, place in enumerate(places[:number], 1):
+            ids[place] = value
+        Image.fromarray(ids).save(path)
+    texts = [finding.text for finding in found_in(masks).findings if finding.kind == "numbered-objects"]
+    assert len(texts) == told
+    if told:
+        assert f"from {min(numbers)} to 9: these look like numbered objects, not classes" in texts[0]
+    (masks / "labels.json").write_text(json.dumps(["none", *(f"c{n}" for n in range(1, 10))]))
+    assert "numbered-objects" not in {finding.kind for finding in found_in(masks).findings}, "a file names them"
 
 
 def test_jpeg_masks_are_snapped(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from caseunet.datasets.coding import (
     translate,
     unpack_color,
 )
+from caseunet.datasets.masks import read_lesions
 from caseunet.errors import UserError
 from caseunet.types import IGNORE
 
@@ -109,16 +110,19 @@ def test_labels_json_of_colours_is_read_in_both_forms(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([entry("a", 0, [0, 0, 0]), entry("b", 0, [1, 1, 1])], r"label ids must be whole numbers from 0 .* each once"),
+        (
+            [entry("bg", 0, [0, 0, 0]), entry("b", 0, [1, 1, 1])],
+            r"label ids must be whole numbers from 0 .* each once",
+        ),
         ([entry("a", 1, [0, 0, 0]), entry("b", 2, [1, 1, 1])], r"label ids must be whole numbers from 0"),
-        ([entry("a", 0, [0, 0, 0]), entry("b", 1.5, [1, 1, 1])], r"label ids must be whole numbers from 0"),
-        ([entry("a", 0, [0, 0, 0]), entry("b", "1", [1, 1, 1])], r"each with name, color and classid"),
-        ([entry("a", 0, [0, 0, 0]), entry("b", 1)], r"each with name, color and classid"),
-        ([entry("a", 0, [0, 0, 0]), entry("b", 1, 7)], r"each with name, color and classid"),
-        ([entry("a", 0, [0, 0, 0]), entry("b", 1, [1, 1])], r"color"),
-        ([entry("a", 0, [0, 0, 0]), entry("b", 1, [1, 1, 256])], r"color"),
-        ([entry("a", 0, [0, 0, 0]), entry("", 1, [1, 1, 1])], r"name"),
-        ([entry("a", 0, [0, 0, 0])], r"at least one class beside the background"),
+        ([entry("bg", 0, [0, 0, 0]), entry("b", 1.5, [1, 1, 1])], r"label ids must be whole numbers from 0"),
+        ([entry("bg", 0, [0, 0, 0]), entry("b", "1", [1, 1, 1])], r"each with name, color and classid"),
+        ([entry("bg", 0, [0, 0, 0]), entry("b", 1)], r"each with name, color and classid"),
+        ([entry("bg", 0, [0, 0, 0]), entry("b", 1, 7)], r"each with name, color and classid"),
+        ([entry("bg", 0, [0, 0, 0]), entry("b", 1, [1, 1])], r"color"),
+        ([entry("bg", 0, [0, 0, 0]), entry("b", 1, [1, 1, 256])], r"color"),
+        ([entry("bg", 0, [0, 0, 0]), entry("", 1, [1, 1, 1])], r"name"),
+        ([entry("bg", 0, [0, 0, 0])], r"at least one class beside the background"),
         ({"labels": []}, r"expected a list of classes"),
         ([], r"expected a list of classes"),
         (7, r"expected a list of classes"),
@@ -512,7 +516,6 @@ def test_labels_json_in_each_form(content: object, tmp_path: Path) -> None:
     ("content", "message"),
     [
         ({"background": 0, "whole": [1, 2], "core": 2}, r'"whole" is a list, \[1, 2\]: regions that overlap'),
-        (["liver", "tumour"], r'the first name stands for 0, the background, and is "liver"'),
         ({"background": 0, "liver": 1.5}, r"expected a list of classes"),
         ({"background": 0, "liver": 1, "tumour": 1}, r"each once, not \[0, 1, 1\]"),
         ({"background": 0, "liver": True}, r"expected a list of classes"),
@@ -544,6 +547,7 @@ def test_a_segment_that_nobody_judged(masks: list[MaskValues]) -> None:
         {"0": "polyp", "1": "tool", "2": "Background"},
         {"tool": 1, "BACKGROUND": 2},
         [{"name": "polyp", "classid": 0}, {"name": "background", "classid": 2}],
+        ["polyp", "tool", "background"],
     ],
 )
 def test_the_background_is_0(content: object, tmp_path: Path) -> None:
@@ -553,8 +557,71 @@ def test_the_background_is_0(content: object, tmp_path: Path) -> None:
         read_labels_json(path, colored=False)
 
 
-@pytest.mark.parametrize("content", [{"polyp": 0, "tool": 1}, {"0": "polyp", "1": "tool"}])
-def test_a_class_at_0_is_asked_about(content: object, tmp_path: Path) -> None:
-    (tmp_path / "labels.json").write_text(json.dumps(content))
-    with pytest.raises(UserError, match='0 is the background here and is called "polyp"'):
+def in_each_form(zero: str) -> list[Any]:
+    """labels.json with a name for 0."""
+    entries = [entry(zero, 0), entry("tool", 1)]
+    return [{zero: 0, "tool": 1}, {"0": zero, "1": "tool"}, [zero, "tool"], entries, {"classes": entries}]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["polyp", "forest", "nonenhancing core", "abnormal mucosa", "unhealthy", "nuclear", "soft tissue", "back muscle"],
+)
+@pytest.mark.parametrize("form", range(5))
+def test_a_class_at_0_is_asked_about(form: int, name: str, tmp_path: Path) -> None:
+    (tmp_path / "labels.json").write_text(json.dumps(in_each_form(name)[form]))
+    with pytest.raises(UserError, match=f'0 is the background here and is called "{name}"'):
         read_labels_json(tmp_path / "labels.json", colored=False)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Background", "background-tissue", "_background_", "BG", "unlabelled", "Others", "none", "no-finding"],
+)
+@pytest.mark.parametrize("form", range(5))
+def test_names_of_what_is_around(form: int, name: str, tmp_path: Path) -> None:
+    (tmp_path / "labels.json").write_text(json.dumps(in_each_form(name)[form]))
+    coding = read_labels_json(tmp_path / "labels.json", colored=False)
+    assert (coding.codes, coding.label_map.names) == ({0: 0, 1: 1}, (name, "tool"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"background": 0, "polyp": 1, "polyp": 2}',
+        '{"0": "background", "1": "polyp", "1": "adenoma"}',
+        '[{"name": "none", "classid": 0}, {"name": "polyp", "classid": 1, "classid": 2}]',
+    ],
+)
+def test_a_key_that_stands_twice(text: str, tmp_path: Path) -> None:
+    (tmp_path / "labels.json").write_text(text)
+    with pytest.raises(UserError, match=r'"(polyp|1|classid)" stands twice'):
+        read_labels_json(tmp_path / "labels.json", colored=False)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"background": 0, "lesions": 1, "ruler": 2},
+        {"background": 0, "lesions": "1", "ruler": "2"},
+        {"labels": {"background": 0, "lesions": 1, "ruler": 2}, "lesions": ["lesions"]},
+    ],
+)
+def test_a_class_may_be_called_lesions(content: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps(content))
+    assert read_labels_json(path, colored=False).label_map.names == ("background", "lesions", "ruler")
+    assert read_lesions(path) == (("lesions",) if "labels" in content else None)
+
+
+@pytest.mark.parametrize("color", ["#ff0000", "FF0000", "#ff0000ff", [255, 0, 0], [255.0, 0.0, 0.0]])
+def test_colours_in_each_form(color: object, tmp_path: Path) -> None:
+    (tmp_path / "labels.json").write_text(json.dumps([entry("none", 0, "#000000"), entry("polyp", 1, color)]))
+    assert read_labels_json(tmp_path / "labels.json").codes == {BLACK: 0, RED: 1}
+
+
+@pytest.mark.parametrize("color", [[1.0, 0, 0], [0.5, 0.25, 0.0], "red", "#f00"])
+def test_colours_of_other_forms(color: object, tmp_path: Path) -> None:
+    (tmp_path / "labels.json").write_text(json.dumps([entry("bg", 0, [0, 0, 0]), entry("polyp", 1, color)]))
+    with pytest.raises(UserError, match=r'the color of "polyp" is .*; expected three whole numbers from 0 to 255'):
+        read_labels_json(tmp_path / "labels.json")

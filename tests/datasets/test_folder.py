@@ -118,7 +118,7 @@ def test_colours_are_found(tmp_path: Path) -> None:
 
 def test_labels_json_names_colours(tmp_path: Path) -> None:
     write_folder(tmp_path, groups=2, frames=2, encoding="colors", shape=SHAPE)
-    names = ("tissue", "kidney", "intestine", "instrument")
+    names = ("nothing", "kidney", "intestine", "instrument")
     classes = [{"name": names[i], "classid": i, "color": COLORS[i]} for i in range(4)]
     (tmp_path / "labels.json").write_text(json.dumps(classes))
     dataset = FOLDER.discover(tmp_path)
@@ -134,7 +134,7 @@ def test_labels_json_names_ids(mode: str, raw: Path) -> None:
     """Ids may be saved in three equal channels; they are no colours for that."""
     for path in (raw / "masks").iterdir():
         Image.open(path).convert(mode).save(path)
-    names = ("tissue", "kidney", "intestine", "instrument")
+    names = ("nothing", "kidney", "intestine", "instrument")
     (raw / "labels.json").write_text(json.dumps([{"name": name, "classid": i} for i, name in enumerate(names)]))
     dataset = FOLDER.discover(raw)
     assert dataset.coding is not None
@@ -597,7 +597,8 @@ def test_labels_json_names_shades_of_grey(mode: str, raw: Path) -> None:
         ids = np.asarray(Image.open(path))
         expected[path.stem] = ids
         Image.fromarray(np.array(shades, np.uint8)[ids]).convert(mode).save(path)
-    classes = [{"name": f"c{i}", "classid": i, "color": [shade] * 3} for i, shade in enumerate(shades)]
+    names = ("none", "c1", "c2", "c3")
+    classes = [{"name": names[i], "classid": i, "color": [shade] * 3} for i, shade in enumerate(shades)]
     (raw / "labels.json").write_text(json.dumps(classes))
     dataset = FOLDER.discover(raw)
     for case in dataset.cases:

@@ -155,6 +155,7 @@ def test_a_wrong_number_of_training_cases_is_said(raw: Path) -> None:
     ("changes", "message"),
     [
         ({"labels": {"background": 0, "liver": 1}}, r'"labels" maps ids to names'),
+        ({"labels": {"0": "liver", "1": "tumour"}}, r'0 is the background here and is called "liver"'),
         ({"labels": {"0": "background"}}, r"at least one class beside the background"),
         ({"labels": {"0": "background", "1": "liver", "2": "liver"}}, r"liver is there twice"),
         ({"labels": ["background", "liver"]}, r'"labels" is missing or no dict'),

@@ -199,6 +199,7 @@ def test_a_test_case_of_a_training_case_s_name_keeps_both_apart(raw: Path) -> No
             r'"labels" maps ids to names, as the Decathlon does; nnU-Net maps names to ids',
         ),
         ({"polyp": 0, "tool": 1, "background": 2}, r'"background" has the value 2, and 0 is "polyp"'),
+        ({"polyp": 0, "tool": 1}, r'0 is the background here and is called "polyp"'),
         ({"background": 0, "liver": 1, "tumour": 3}, r'the ids of "labels" are \[0, 1, 3\]; expected 0, 1, 2 …'),
         ({"liver": 1, "tumour": 2}, r'the ids of "labels" are \[1, 2\]; expected 0, 1, 2 …'),
         ({"background": 0}, r"at least one class beside the background"),

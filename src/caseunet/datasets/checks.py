@@ -43,6 +43,12 @@ PALETTES = "Name the classes' colours in the labels of a plan (colored: true), o
 MIN_OTHERS = 3
 """Masks without unjudged pixels from which on a class that all of them hold is missed in one with such pixels."""
 
+MIN_OBJECTS = 6
+"""Values of a mask from which on they may be numbers of objects."""
+
+MIN_NUMBERS = 3
+"""Different numbers of values from which on they may be numbers of objects: a last class may be missing in some."""
+
 MAX_OFFERED = 5
 """Classes of a data set up to which a plan offers each for a value that is none."""
 
@@ -83,6 +89,8 @@ def judge(dataset: SourceDataset, facts: Sequence[CaseFacts], split: Split | Non
     ]
     findings += _classes(facts, dataset)
     findings += _find_unjudged(facts, by_id, dataset)
+    findings += _find_exclusive(facts, by_id, dataset)
+    findings += _find_numbered_objects(facts, dataset)
     findings += _find_copies(facts, by_id, dataset, split)
     findings += _sides(dataset)
     if dataset.format == "folder":
@@ -140,7 +148,12 @@ def _judge_coding(coding: LabelCoding | None, masks: Sequence[MaskFacts]) -> Fin
     if len(classes) < len(coding.codes):
         text += "; 255 is taken for pixels that nobody judged, and left out of training and scores"
         level = "warning"
-    elif not coding.colored and len(classes) > 2 and 255 in classes:
+    elif (
+        not coding.colored
+        and len(classes) > 2
+        and 255 in classes
+        and _exclusive_values(_class_values(mask, coding) for mask in masks) is None  # else told mask by mask
+    ):
         level, text = (
             "warning",
             text + "; 255 often marks pixels that nobody judged: name it ignore in a labels.json then",
@@ -222,6 +235,87 @@ def _find_unjudged(
         advice = f"If {value} stands for {names[0]} here, map it; else say in a plan that it is to be ignored."
         ways = [CaseRepair(map={code: IGNORE}), *(CaseRepair(map={code: i}) for i in absent[:MAX_OFFERED])]
         yield _about(by_id[case], dataset, "warning", "ignored-class", text, advice, of_mask=True, repairs=ways)
+
+
+def _find_exclusive(
+    facts: Sequence[CaseFacts], by_id: Mapping[str, SourceCase], dataset: SourceDataset
+) -> Iterable[Finding]:
+    """Masks that share no value with the others, where no file names the classes: the same ones, numbered otherwise?"""
+    coding = dataset.coding
+    if coding is None or not any(finding.kind == "found-classes" for finding in dataset.findings):
+        return
+    held = {
+        case.id: _class_values(case.mask, coding) - set(dataset.repairs.get(case.id, CaseRepair()).map)
+        for case in facts
+        if case.mask is not None
+    }
+    exclusive = _exclusive_values(held.values())
+    if exclusive is None:
+        return
+    usual, rare = (sorted(values) for values in exclusive)
+    cases = [case for case, values in held.items() if not values.isdisjoint(rare)]
+    others = sum(not values.isdisjoint(usual) for values in held.values())
+    text = (
+        f"holds values of {_join(rare)}, as {len(cases)} of {len(cases) + others} masks do; the others hold values of "
+        f"{_join(usual)}, and no mask holds values of both"
+    )
+    advice = (
+        "If they are the same classes under other values, map them, and take the labels of those values out of the "
+        "plan. If they are classes of their own, name all of them in a labels.json."
+    )
+    renumber = {code: coding.codes[other] for code, other in zip(rare, usual, strict=False)}
+    ways = [CaseRepair(map=renumber), CaseRepair(drop=True)] if len(rare) == len(usual) else []
+    for case in cases:
+        yield _about(by_id[case], dataset, "warning", "exclusive-values", text, advice, of_mask=True, repairs=ways)
+
+
+def _find_numbered_objects(facts: Sequence[CaseFacts], dataset: SourceDataset) -> Iterable[Finding]:
+    """Whether, where no file names the classes, each mask holds the values from 1 to a number of its own."""
+    masks = [case.mask for case in facts if case.mask is not None]
+    if not any(finding.kind in ("found-classes", "no-classes") for finding in dataset.findings):
+        return
+    if any(mask.colored or mask.names or mask.palette for mask in masks):
+        return
+    values = [sorted({count.code for count in mask.counts} - {0}) for mask in masks if not mask.rest[0]]
+    values = [each for each in values if each]
+    numbers = [len(each) for each in values]
+    gaps = any(each != list(range(1, len(each) + 1)) for each in values)
+    if gaps or len(set(numbers)) < MIN_NUMBERS or max(numbers) < MIN_OBJECTS:
+        return
+    text = (
+        f"masks hold the values from 1 on without a gap, and the last one differs, from {min(numbers)} to "
+        f"{max(numbers)}: these look like numbered objects, not classes"
+    )
+    advice = "If they are, give all objects of a kind one value. If they are classes, name them in a labels.json."
+    yield Finding(level="warning", kind="numbered-objects", text=text, advice=advice)
+
+
+def _class_values(mask: MaskFacts, coding: LabelCoding) -> frozenset[int]:
+    """The grey values of a mask that are classes, without the background."""
+    if coding.colored or mask.names:
+        return frozenset()
+    return frozenset(c.code for c in _counts(mask, coding) if coding.codes.get(c.code, IGNORE) not in (0, IGNORE))
+
+
+def _exclusive_values(held: Iterable[frozenset[int]]) -> tuple[set[int], set[int]] | None:
+    """The values of most masks and those of the others, where no mask holds values of both.
+
+    None where there are more than two such sets, or together they run from 1 without a gap, as ids of classes do that
+    are seldom seen together.
+    """
+    sets: list[tuple[set[int], int]] = []
+    for values in filter(None, held):
+        touching = [entry for entry in sets if not values.isdisjoint(entry[0])]
+        merged = values.union(*(known for known, _ in touching)), 1 + sum(number for _, number in touching)
+        sets = [*(entry for entry in sets if entry not in touching), (set(merged[0]), merged[1])]
+    if len(sets) != 2:
+        return None
+    (usual, _), (rare, _) = sorted(sets, key=lambda entry: (-entry[1], min(entry[0])))
+    return None if usual | rare == set(range(1, len(usual | rare) + 1)) else (usual, rare)
+
+
+def _join(values: Sequence[int]) -> str:
+    return ", ".join(map(str, values[:MAX_OFFERED])) + (" …" if len(values) > MAX_OFFERED else "")
 
 
 def _palettes(facts: Sequence[CaseFacts], dataset: SourceDataset) -> Iterable[Finding]:

@@ -1,5 +1,6 @@
 """The forms in which a ``labels.json`` names classes: ours, nnU-Net's, the Decathlon's, and a plain list."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,9 +12,11 @@ FORMS = (
     'a list of classes, each with name, color and classid; or {"background": 0, "liver": 1}; or {"0": "background", '
     '"1": "liver"}; or ["background", "liver"]'
 )
-_NOTHING = ("nothing", "normal", "healthy", "outside", "rest", "empty", "no ", "no_", "bkg", "back", "clear", "tissue")
-"""Other words for what is around the classes."""
-_BACKGROUND = ("background", "bg", "unlabel", "other", "none", "void")
+_AROUND = frozenset(
+    {"background", "bg", "bkg", "unlabeled", "unlabelled", "other", "others", "none", "void"}
+    | {"nothing", "no", "normal", "healthy", "outside", "rest", "empty"}
+)
+"""Words in names of what is around the classes, such as "no finding"."""
 
 
 class ClassEntry(NamedTuple):
@@ -30,8 +33,8 @@ def class_entries(content: Any, path: Path) -> list[ClassEntry]:
     Raises:
         UserError: it has none of the known forms, names regions, or a value or name is there twice.
     """
-    if isinstance(content, dict):
-        content = {key: value for key, value in content.items() if key != "lesions"}  # which of them are lesions
+    if isinstance(content, dict) and isinstance(content.get("lesions"), list):  # which of the classes are lesions
+        content = {key: value for key, value in content.items() if key != "lesions"}
     if isinstance(content, dict) and len(content) == 1 and isinstance(next(iter(content.values())), dict | list):
         key = next(iter(content))
         content = content[key] if key in ("classes", "labels", "categories") else content
@@ -39,39 +42,29 @@ def class_entries(content: Any, path: Path) -> list[ClassEntry]:
         content = content["labels"]
     if isinstance(content, dict):
         found = _of_dict({str(key): value for key, value in content.items()}, path)
-        zero = next((entry.name for entry in found if entry.value == 0), None)
-        if zero is None:
+        if all(entry.value != 0 for entry in found):
             found.append(ClassEntry(0, "background"))
-        elif not any(word in zero.lower() for word in (*_BACKGROUND, *_NOTHING)):
-            check_background(((entry.value, entry.name) for entry in found), path)
-            raise UserError(
-                f'{path}: 0 is the background here and is called "{zero}". A class at 0 would never be learnt: '
-                'give it another one in masks and names. What is around the classes is called "background".'
-            )
     elif isinstance(content, list) and content and all(isinstance(entry, str) for entry in content):
-        if not any(word in content[0].lower() for word in _BACKGROUND):
-            raise UserError(
-                f'{path}: the first name stands for 0, the background, and is "{content[0]}". Put "background" before '
-                "it, or say which value each has: {" + f'"background": 0, "{content[0]}": 1' + "}."
-            )
         found = [ClassEntry(value, name) for value, name in enumerate(content)]
     elif isinstance(content, list) and content and all(isinstance(entry, dict) for entry in content):
         found = [_of_entry(entry, path) for entry in content]
     else:
         raise UserError(f"{path}: expected {FORMS}.")
-    found.sort()
-    check_background(((entry.value, entry.name) for entry in found), path)
+    found.sort(key=lambda entry: entry.value)
     values = [entry.value for entry in found]
-    if len(set(values)) < len(values) or values[0] != 0:
-        raise UserError(f"{path}: label ids must be whole numbers from 0 (the background), each once, not {values}.")
+    if len(set(values)) < len(values):
+        raise _wrong_ids(values, path)
+    check_background(((entry.value, entry.name) for entry in found), path)
+    if values[0] != 0:
+        raise _wrong_ids(values, path)
     return found
 
 
 def check_background(named: Iterable[tuple[int, str]], path: Path) -> None:
-    """Make sure that no class other than 0 is called the background, for 0 is it.
+    """Make sure that 0, and nothing else, is called as what is around the classes is.
 
     Raises:
-        UserError: one is.
+        UserError: another value is called the background, or 0 is called as a class is.
     """
     names = dict(named)
     wrong = next((value for value, name in names.items() if value and is_background(name)), None)
@@ -80,6 +73,12 @@ def check_background(named: Iterable[tuple[int, str]], path: Path) -> None:
         raise UserError(
             f'{path}: "{names[wrong]}" has the value {wrong}{zero}; the background must be 0 here, and a class of the '
             "value 0 would never be learnt. Give the background 0 in masks and names."
+        )
+    if 0 in names and _AROUND.isdisjoint(re.findall(r"[^\W\d_]+", names[0].casefold())):
+        raise UserError(
+            f'{path}: 0 is the background here and is called "{names[0]}". A class at 0 would never be learnt. '
+            'If 0 is what is around the classes, call it "background": a list of names begins with it. Else give the '
+            "class another value in masks and names."
         )
 
 
@@ -117,7 +116,7 @@ def _of_dict(content: Mapping[str, Any], path: Path) -> list[ClassEntry]:
             f'{path}: "{regions[0]}" is a list, {content[regions[0]]}: regions that overlap, and colours without ids, '
             f"are not supported here. Give each class one value: {FORMS}."
         )
-    by_name = {name: _number(value) for name, value in content.items()}
+    by_name = {name: parse_number(value) for name, value in content.items()}
     if all(value is not None for value in by_name.values()) and not all(name.isdigit() for name in by_name):
         return [ClassEntry(value, name) for name, value in by_name.items() if value is not None]
     if all(name.isdigit() and isinstance(value, str) for name, value in content.items()):
@@ -129,13 +128,35 @@ def _of_entry(entry: Mapping[str, Any], path: Path) -> ClassEntry:
     number = next((entry[key] for key in ("classid", "id", "value") if key in entry), None)
     name, color = entry.get("name", entry.get("label")), entry.get("color")
     if isinstance(number, float):
-        raise UserError(f"{path}: label ids must be whole numbers from 0 (the background), each once, not {number}.")
+        raise _wrong_ids(number, path)
     if type(number) is not int or not isinstance(name, str):
         raise UserError(f"{path}: expected a list of classes, each with name, color and classid, found {entry}.")
-    return ClassEntry(number, name, tuple(color[:3]) if isinstance(color, Sequence) and color else None)
+    return ClassEntry(number, name, _parse_color(color, name, path) if isinstance(color, Sequence) and color else None)
 
 
-def _number(value: Any) -> int | None:
+def _parse_color(color: Sequence[Any], name: str, path: Path) -> tuple[int, ...]:
+    """Red, green and blue of "#ff0000" or of a list; an opacity after them says nothing.
+
+    Raises:
+        UserError: it is another text, or goes from 0 to 1.
+    """
+    digits = re.fullmatch(r"#?([0-9a-fA-F]{6})([0-9a-fA-F]{2})?", color) if isinstance(color, str) else None
+    if digits:
+        return tuple(bytes.fromhex(digits[1]))
+    if isinstance(color, str) or any(isinstance(part, float) and 0 < part <= 1 for part in color[:3]):
+        raise UserError(
+            f'{path}: the color of "{name}" is {color!r}; expected three whole numbers from 0 to 255, such as '
+            '[255, 0, 0], or "#ff0000".'
+        )
+    return tuple(color[:3])
+
+
+def _wrong_ids(found: object, path: Path) -> UserError:
+    return UserError(f"{path}: label ids must be whole numbers from 0 (the background), each once, not {found}.")
+
+
+def parse_number(value: Any) -> int | None:
+    """A whole number, perhaps written as text; None for anything else."""
     if type(value) is int:
         return value
     return int(value) if isinstance(value, str) and value.isdigit() else None

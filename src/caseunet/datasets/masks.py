@@ -18,7 +18,7 @@ import numpy as np
 
 from caseunet.datasets import nnunet
 from caseunet.datasets.class_files import SAME_PLACE
-from caseunet.datasets.class_names import is_background, unify_spellings
+from caseunet.datasets.class_names import is_background, parse_number, unify_spellings
 from caseunet.datasets.coding import palette, read_header_names, read_labels_json
 from caseunet.datasets.dataset_json import DESCRIPTION
 from caseunet.datasets.layout import (
@@ -88,6 +88,8 @@ def read_lesions(path: Path) -> tuple[str, ...] | None:
     """
     content = read_json(path, "labels.json")
     names = content.get("lesions") if isinstance(content, dict) else None
+    if parse_number(names) is not None:  # a class of that name
+        return None
     if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         raise UserError(f'{path}: "lesions" must be a list of names of structures, not {names!r}.')
     return None if names is None else tuple(names)

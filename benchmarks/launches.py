@@ -2,8 +2,8 @@
 
     python benchmarks/launches.py benchmarks/launches.json
 
-On a CPU nothing is concatenated, up-sampled or multiplied by zero (blocks/unbuilt.py); on a GPU every operation costs a
-launch, so that there the three branches are one convolution, the three fusions another, and concatenations are built.
+On a CPU nothing is concatenated, up-sampled or multiplied by zero (blocks/implicit_concat.py); on a GPU every operation costs
+a launch, so that there the three branches are one convolution, the three fusions another, and concatenations are built.
 Both give the same numbers. A step is forward in bfloat16, hybrid loss, backward, clipping and Adamax; median of five.
 
 Predicted: 2 to 2.5 times as fast at 64×64, where little but launches counts. It came out 1.4 times there: branches
@@ -23,7 +23,7 @@ import torch
 from caseunet.losses import create_loss
 from caseunet.losses.deep_supervision import deeply_supervised
 from caseunet.models import create_model
-from caseunet.models.blocks import unbuilt
+from caseunet.models.blocks import implicit_concat
 
 NARROW = {
     "fusion_kernel_size": 1,
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def step_milliseconds(name: str, arguments: dict[str, Any], size: int, batch: int, few_on: frozenset[str]) -> float:
-    unbuilt.FEW_LAUNCHES_ON = few_on
+    implicit_concat.FEW_LAUNCHES_ON = few_on
     torch.manual_seed(0)
     model = create_model(name, 1, 2, **arguments).cuda().to(memory_format=torch.channels_last).train()
     optimizer, loss = torch.optim.Adamax(model.parameters()), create_loss("hybrid").cuda()

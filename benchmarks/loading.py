@@ -24,7 +24,7 @@ from lightning_fabric import Fabric
 from caseunet.commands.prepare import prepare
 from caseunet.config import AugmentConfig, DataConfig, load_config
 from caseunet.data import loader
-from caseunet.data.augmentation import draw, resolve
+from caseunet.data.augmentation import draw_transforms, resolve
 from caseunet.data.loader import Batch, plan_preprocessing
 from caseunet.data.store import Prepared
 from caseunet.datasets.generate import write_lits
@@ -106,7 +106,7 @@ def step(prepared: Prepared, config: DataConfig, steps: int) -> dict[str, float]
         limits = resolve(AugmentConfig.model_validate({"strength": strength}))
         seconds = []
         for _ in range(40):
-            drawn = tuple(draw(limits, rng, rgb=False) for _ in batch.samples)
+            drawn = tuple(draw_transforms(limits, rng, rgb=False) for _ in batch.samples)
             changed = Batch(batch.pixels, batch.target, batch.standards, batch.samples, drawn)
             began = time.monotonic()
             prepare_batch(fabric, changed, preprocessing)

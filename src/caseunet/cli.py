@@ -633,9 +633,9 @@ def info(
     """Check that a bundle is whole and show its model card: data, recipe, scores, input, limits."""
     from rich.markdown import Markdown
 
-    from caseunet.commands.info import describe
+    from caseunet.commands.info import describe_bundle
 
-    found = describe(bundle)
+    found = describe_bundle(bundle)
     if as_json:
         print(found.info.model_dump_json(indent=2))
         return
@@ -665,12 +665,12 @@ def import_author(
     overwrite: Overwrite = False,
 ) -> None:
     """Make a bundle from weights of the author's Keras network, of either fusion size. No Keras is needed."""
-    from caseunet.commands.import_weights import describe
+    from caseunet.commands.import_weights import describe_network
     from caseunet.commands.import_weights import import_author as run_import
 
     names = () if labels is None else tuple(name.strip() for name in labels.split(","))
     bundle = run_import(file, out, modality, names, window, size, overwrite, TerminalDisplay(console))
-    say(f"{describe(bundle)}; classes {', '.join(bundle.info.label_map.names)}")
+    say(f"{describe_network(bundle)}; classes {', '.join(bundle.info.label_map.names)}")
     say_next("predict", out, "IMAGES", "--out", "predictions")
 
 
@@ -716,9 +716,9 @@ def models(
 @app.command
 def doctor() -> None:
     """Say what this machine has and whether anything will be in the way."""
-    from caseunet.commands.doctor import examine
+    from caseunet.commands.doctor import check_machine
 
-    findings = examine()
+    findings = check_machine()
     signs = {"ok": "[green]✓[/green]", "note": "[yellow]![/yellow]", "problem": "[red]✗[/red]"}
     for finding in findings:
         console.print(

@@ -46,13 +46,13 @@ def voxel_volume(steps: Steps) -> float:
     return abs(float(np.linalg.det(steps)))
 
 
-class Stored(BaseModel):
+class FrozenModel(BaseModel):
     """Base of everything that is written to JSON: immutable, and strict about unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Label(Stored):
+class Label(FrozenModel):
     """One class of a label map. Id 0 is the background."""
 
     id: Annotated[int, Field(ge=0, le=254)]
@@ -82,7 +82,7 @@ def _sided_words(name: str) -> tuple[str, ...]:
     return tuple(part for word in _words(name) for part in _GLUED.split(word) if part)
 
 
-class LabelMap(Stored):
+class LabelMap(FrozenModel):
     """The classes of a data set and the structures on which it is scored.
 
     ``structures`` maps the name of a scored structure to the label ids that make it up; they may overlap, as in LiTS,
@@ -154,7 +154,7 @@ class Geometry:
 
 
 @dataclass(frozen=True)
-class Picture:
+class ImageVolume:
     """The pixels of one case in canonical order.
 
     Attributes:
@@ -193,7 +193,7 @@ class Mask:
     names: Mapping[int, str] = field(default_factory=dict)
 
 
-class LabelCoding(Stored):
+class LabelCoding(FrozenModel):
     """What the values in mask files mean: ``codes`` maps each value, or colour as 0xRRGGBB, to a class id or to
     :data:`IGNORE`.
 
@@ -207,7 +207,7 @@ class LabelCoding(Stored):
     by_name: bool = False
 
 
-class Grid(Stored):
+class Grid(FrozenModel):
     """From a source's slices to the prepared ones: what is cut off, and how many pixels the rest becomes.
 
     At most one of ``size``, ``spacing`` and ``scale`` is given; without any the slices keep their pixels.
@@ -276,7 +276,7 @@ Ranges = tuple[tuple[int, int], ...]
 """Slices of a case as [start, stop) pairs, counted in canonical order."""
 
 
-class Fold(Stored):
+class Fold(FrozenModel):
     """Which slices of which cases are for training and which for validation."""
 
     train: dict[str, Ranges]
@@ -286,7 +286,7 @@ class Fold(Stored):
 BY_BLOCKS = "slice-blocks"
 
 
-class Split(Stored):
+class Split(FrozenModel):
     """A partition of the cases into folds; the content of ``splits.json``.
 
     ``by`` says what was kept whole ("patient", "sequence", or :data:`BY_BLOCKS`); ``caution`` is what a reader of any

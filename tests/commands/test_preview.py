@@ -13,15 +13,15 @@ from caseunet.commands.preview import show
 from caseunet.config import load_config
 from caseunet.data.store import Prepared
 from caseunet.errors import UserError
-from caseunet.reporting.figures import Cell
+from caseunet.reporting.figures import OutcomeCell
 
 
-def shown(prepared: Prepared, out: Path, monkeypatch: pytest.MonkeyPatch, **settings: object) -> list[Cell]:
+def shown(prepared: Prepared, out: Path, monkeypatch: pytest.MonkeyPatch, **settings: object) -> list[OutcomeCell]:
     """The cells of a sheet."""
-    cells: list[Cell] = []
+    cells: list[OutcomeCell] = []
     draw = pipeline.contact_sheet
 
-    def spy(given: list[Cell], *rest: object) -> object:
+    def spy(given: list[OutcomeCell], *rest: object) -> object:
         cells.extend(given)
         return draw(given, *rest)
 

@@ -10,7 +10,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from caseunet.config import AugmentConfig
-from caseunet.data.augmentation import PROBABILITIES, STRENGTHS, Augmentation, augment, draw, keep_sides, resolve
+from caseunet.data.augmentation import (
+    PROBABILITIES,
+    STRENGTHS,
+    Augmentation,
+    augment,
+    draw_transforms,
+    keep_sides,
+    resolve,
+)
 from caseunet.types import Grid, Label, LabelMap
 
 NEUTRAL = {"scale", "gamma", "contrast", "low_resolution", "saturation"}
@@ -58,7 +66,7 @@ def grid_of(displacements: np.ndarray) -> tuple[tuple[tuple[float, ...], ...], .
 def test_no_strength_is_identity(limits: AugmentConfig) -> None:
     image, labels = noise_image(3, 6, 33, 47), torch.randint(0, 5, (3, 33, 47), dtype=torch.uint8)
     rng = np.random.default_rng(0)
-    drawn = [draw(resolve(limits), rng, rgb=True) for _ in range(100)]
+    drawn = [draw_transforms(resolve(limits), rng, rgb=True) for _ in range(100)]
     assert set(drawn) == {Augmentation()}
     assert not drawn[0].resamples
     x, y = augment(image, labels, drawn[:3], rgb=True)
@@ -91,7 +99,7 @@ def test_draws_stay_within_the_limits(strength: str, keys: dict[str, float], see
     limits = resolve(AugmentConfig.model_validate({"strength": strength} | keys))
     assert None not in limits.model_dump().values()
     rng = np.random.default_rng(seed)
-    for d in (draw(limits, rng, rgb=True) for _ in range(10)):
+    for d in (draw_transforms(limits, rng, rgb=True) for _ in range(10)):
         for name, value in (("rotation", d.angle), ("shear", d.shear), ("brightness", d.brightness), ("hue", d.hue)):
             assert abs(value) <= getattr(limits, name)
         for name, value in (("noise", d.noise), ("blur", d.blur)):
@@ -106,21 +114,23 @@ def test_draws_stay_within_the_limits(strength: str, keys: dict[str, float], see
 def test_factors_make_smaller_as_often_as_larger() -> None:
     """Between 1/4 and 4 evenly in the logarithm: a half of them between 1/2 and 2."""
     limits, rng = resolve(AugmentConfig(scale=4)), np.random.default_rng(5)
-    scales = np.array([d.scale for d in (draw(limits, rng, rgb=False) for _ in range(6000)) if d.scale != 1])
+    scales = np.array([d.scale for d in (draw_transforms(limits, rng, rgb=False) for _ in range(6000)) if d.scale != 1])
     assert (scales < 1).mean() == pytest.approx(0.5, abs=0.04)
     assert ((scales > 0.5) & (scales < 2)).mean() == pytest.approx(0.5, abs=0.04)
 
 
 def test_elastic_points_have_the_deviation_asked_for() -> None:
     limits, rng = resolve(AugmentConfig(elastic=0.05)), np.random.default_rng(6)
-    drawn = [d.elastic for d in (draw(limits, rng, rgb=False) for _ in range(400)) if d.elastic]
+    drawn = [d.elastic for d in (draw_transforms(limits, rng, rgb=False) for _ in range(400)) if d.elastic]
     assert np.shape(drawn)[1:] == (2, 6, 6)
     assert np.std(drawn) == pytest.approx(0.05, rel=0.05)
 
 
 def test_draws_follow_the_generator_alone_and_travel() -> None:
     limits = resolve(AugmentConfig(strength="strong"))
-    first, again = ([draw(limits, rng, rgb=True) for _ in range(50)] for rng in map(np.random.default_rng, (7, 7)))
+    first, again = (
+        [draw_transforms(limits, rng, rgb=True) for _ in range(50)] for rng in map(np.random.default_rng, (7, 7))
+    )
     assert first == again
     assert len(set(first)) > 40
     assert pickle.loads(pickle.dumps(first)) == first
@@ -129,7 +139,7 @@ def test_draws_follow_the_generator_alone_and_travel() -> None:
 def test_changes_happen_as_often_as_said() -> None:
     rng = np.random.default_rng(2)
     limits = resolve(AugmentConfig())
-    drawn = [draw(limits, rng, rgb=True) for _ in range(3000)]
+    drawn = [draw_transforms(limits, rng, rgb=True) for _ in range(3000)]
     for name, chance in PROBABILITIES.items():
         field = next(iter(FIELDS.get(name, {name}) - {"noise_seed"}))
         changed = np.mean([getattr(d, field) != getattr(Augmentation(), field) for d in drawn])
@@ -141,7 +151,7 @@ def test_one_key_changes_nothing_else(seed: int, name: str, neutral: bool) -> No
     """Neither in this sample nor, as the generator goes on, in the next."""
     value = STRENGTHS["none" if neutral else "strong"].model_dump()[name]
     full, other = (
-        [draw(resolve(AugmentConfig.model_validate(keys)), rng, rgb=True) for _ in range(2)]
+        [draw_transforms(resolve(AugmentConfig.model_validate(keys)), rng, rgb=True) for _ in range(2)]
         for keys, rng in (({}, np.random.default_rng(seed)), ({name: value}, np.random.default_rng(seed)))
     )
     for a, b in zip(full, other, strict=True):
@@ -151,7 +161,7 @@ def test_one_key_changes_nothing_else(seed: int, name: str, neutral: bool) -> No
 
 def test_grey_images_get_no_colour() -> None:
     rng = np.random.default_rng(3)
-    drawn = [draw(resolve(AugmentConfig(strength="strong")), rng, rgb=False) for _ in range(100)]
+    drawn = [draw_transforms(resolve(AugmentConfig(strength="strong")), rng, rgb=False) for _ in range(100)]
     assert {(d.hue, d.saturation) for d in drawn} == {(0.0, 1.0)}
 
 
@@ -345,7 +355,7 @@ def test_samples_do_not_depend_on_their_batch(channels: int, size: tuple[int, in
     rgb = channels > 1
     drawn = [
         Augmentation(),
-        *(draw(resolve(AugmentConfig.model_validate({"strength": strength})), rng, rgb) for _ in "12345"),
+        *(draw_transforms(resolve(AugmentConfig.model_validate({"strength": strength})), rng, rgb) for _ in "12345"),
     ]
     x, y = augment(image, labels, drawn, rgb)
     assert torch.equal(image, before[0]), "what is given is not changed"
@@ -395,5 +405,5 @@ def test_sides_are_not_mirrored(names: tuple[str, str], given: bool | None, expe
     limits = resolve(keep_sides(AugmentConfig(flip_columns=given), known, Grid()))
     assert limits.flip_columns is expected
     assert limits.flip_rows is True
-    drawn = [draw(limits, np.random.default_rng(seed), rgb=False) for seed in range(40)]
+    drawn = [draw_transforms(limits, np.random.default_rng(seed), rgb=False) for seed in range(40)]
     assert any(one.flip_columns for one in drawn) is expected

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from caseunet.config import PrepareConfig
-from caseunet.data.grid import MAX_PREPARED_PIXELS, Placement, place, plan_grid
+from caseunet.data.grid import MAX_PREPARED_PIXELS, Placement, place_slices, plan_grid
 from caseunet.errors import UserError
 from caseunet.types import Grid
 
@@ -25,9 +25,9 @@ CROPPED = (28, 36, 84, 108)
 
 
 def test_the_air_is_cut_off_where_asked() -> None:
-    assert place(BODY, None, Grid()) == Placement(WHOLE, (100, 120))
-    assert place(BODY, None, Grid(crop_air=True)) == Placement(CROPPED, (56, 72))
-    assert place(BODY, (5, 1, 1), Grid(crop_air=True, spacing=(2, 0.5))) == Placement(CROPPED, (28, 144))
+    assert place_slices(BODY, None, Grid()) == Placement(WHOLE, (100, 120))
+    assert place_slices(BODY, None, Grid(crop_air=True)) == Placement(CROPPED, (56, 72))
+    assert place_slices(BODY, (5, 1, 1), Grid(crop_air=True, spacing=(2, 0.5))) == Placement(CROPPED, (28, 144))
 
 
 @pytest.mark.parametrize(
@@ -45,24 +45,26 @@ def test_the_air_is_cut_off_where_asked() -> None:
 def test_a_part_of_a_body_is_no_body(
     spacing: tuple[float, float, float] | None, least: tuple[float, float] | None, cropped: bool
 ) -> None:
-    placement = place(BODY, spacing, Grid(crop_air=True, least_box=least))
+    placement = place_slices(BODY, spacing, Grid(crop_air=True, least_box=least))
     assert placement.box == (CROPPED if cropped else WHOLE)
     assert ("in training at least" in placement.remark) == (not cropped)
 
 
 def test_nothing_dense_keeps_the_whole_slice() -> None:
-    placement = place(ct(), (5, 1, 1), Grid(crop_air=True))
+    placement = place_slices(ct(), (5, 1, 1), Grid(crop_air=True))
     assert placement.box == WHOLE
     assert placement.remark == "no body with air around it is found, so nothing is cut off"
 
 
 def test_sizes_follow_from_the_rule() -> None:
     pixels = ct(size=(100, 120))
-    assert place(pixels, (5, 0.8, 0.6), Grid()).size == (100, 120)
-    assert place(pixels, (5, 0.8, 0.6), Grid(size=(64, 96))).size == (64, 96)
-    assert place(pixels, (5, 0.8, 0.6), Grid(spacing=(0.4, 1.2))).size == (200, 60)
-    assert place(pixels, None, Grid(spacing=(0.4, 1.2))).size == (100, 120), "an array is taken to be at the spacing"
-    assert place(pixels, None, Grid(scale=0.5)).size == (50, 60)
+    assert place_slices(pixels, (5, 0.8, 0.6), Grid()).size == (100, 120)
+    assert place_slices(pixels, (5, 0.8, 0.6), Grid(size=(64, 96))).size == (64, 96)
+    assert place_slices(pixels, (5, 0.8, 0.6), Grid(spacing=(0.4, 1.2))).size == (200, 60)
+    assert place_slices(pixels, None, Grid(spacing=(0.4, 1.2))).size == (100, 120), (
+        "an array is taken to be at the spacing"
+    )
+    assert place_slices(pixels, None, Grid(scale=0.5)).size == (50, 60)
     with pytest.raises(ValueError, match="only one can be given"):
         Grid(size=(64, 64), scale=0.5)
 

@@ -14,7 +14,7 @@ from caseunet.data.transforms import (
     normalize,
     resize_image,
     resize_labels,
-    segment,
+    run_network,
 )
 from caseunet.errors import UserError
 from caseunet.types import Preprocessing
@@ -32,7 +32,9 @@ def test_neighbours_are_channels_from_low_to_high_and_edges_repeat() -> None:
 
 def test_a_window_maps_to_zero_and_one() -> None:
     p = Preprocessing(modality="ct", channels=1, repeat=3, clip=(-200, 250), subtract=(-200,), divide=(450,))
-    x = segment(lambda x: x, torch.tensor([-1000, -200, 25, 250, 3000], dtype=torch.int16).reshape(1, 1, 1, 5), p, NONE)
+    x = run_network(
+        lambda x: x, torch.tensor([-1000, -200, 25, 250, 3000], dtype=torch.int16).reshape(1, 1, 1, 5), p, NONE
+    )
     assert x.shape == (1, 3, 1, 5)
     for channel in x[0]:
         assert channel[0].tolist() == [0, 0, 0.5, 1, 1]
@@ -47,7 +49,7 @@ def test_small_slices_are_padded_for_the_network_alone() -> None:
         return x
 
     pixels = torch.arange(20 * 40).reshape(1, 1, 20, 40)
-    assert torch.equal(segment(network, pixels, p, NONE), pixels.float())
+    assert torch.equal(run_network(network, pixels, p, NONE), pixels.float())
     assert seen[0].shape == (1, 1, 32, 40)
     assert torch.equal(seen[0][0, 0, 31], pixels[0, 0, 19].float())
 

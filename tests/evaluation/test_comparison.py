@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import rankdata, wilcoxon
 
 from caseunet.evaluation import comparison
-from caseunet.evaluation.comparison import compare, holm, signed_rank
+from caseunet.evaluation.comparison import compare_scores, holm, signed_rank
 from caseunet.evaluation.statistics import estimate
 
 NAN = float("nan")
@@ -116,7 +116,7 @@ def test_holm_s_properties(p: list[float]) -> None:
 def test_one_model_is_better() -> None:
     first = [0.9, 0.8, 0.7, 0.95, 0.85, 0.6]
     second = [value - step for value, step in zip(first, [0.01, 0.02, 0.03, 0.04, 0.05, 0.06], strict=True)]
-    (found,) = compare(scores(a=first, b=second), {"dice": "higher"})
+    (found,) = compare_scores(scores(a=first, b=second), {"dice": "higher"})
     assert (found.first, found.second, found.metric, found.structure) == ("a", "b", "dice", "liver")
     assert (found.groups, found.only_first, found.only_second) == (6, 0, 0)
     assert (found.mean_first, found.mean_second) == pytest.approx((0.8, 0.765))
@@ -127,46 +127,48 @@ def test_one_model_is_better() -> None:
     assert 0.01 < found.interval[0] < 0.035 < found.interval[1] < 0.06
     assert found.p == found.p_holm == 2 / 64
     assert found.verdict == "first better"
-    assert compare(scores(b=second, a=first), {"dice": "higher"})[0].verdict == "second better"
-    assert compare(scores(a=first, b=second), {"dice": "lower"})[0].verdict == "second better"
-    assert compare(scores(b=second, a=first), {"dice": "lower"})[0].verdict == "first better"
-    assert compare(scores(a=first, b=second), {"dice": "higher"}, alpha=2 / 64)[0].verdict == "tie"
+    assert compare_scores(scores(b=second, a=first), {"dice": "higher"})[0].verdict == "second better"
+    assert compare_scores(scores(a=first, b=second), {"dice": "lower"})[0].verdict == "second better"
+    assert compare_scores(scores(b=second, a=first), {"dice": "lower"})[0].verdict == "first better"
+    assert compare_scores(scores(a=first, b=second), {"dice": "higher"}, alpha=2 / 64)[0].verdict == "tie"
 
 
 def test_equal_models_tie() -> None:
-    (found,) = compare(scores(a=[0.5] * 6, b=[0.5] * 6), {"dice": "higher"})
+    (found,) = compare_scores(scores(a=[0.5] * 6, b=[0.5] * 6), {"dice": "higher"})
     assert (found.difference, found.interval, found.p, found.verdict) == (0, (0, 0), 1, "tie")
-    assert compare(scores(a=[0] * 6, b=[0] * 6), {"dice": "higher"})[0].verdict == "tie"
+    assert compare_scores(scores(a=[0] * 6, b=[0] * 6), {"dice": "higher"})[0].verdict == "tie"
 
 
 def test_rounding_makes_no_differences() -> None:
     """0.1 + 0.2 is not 0.3 to the last bit, and 0.8 − 0.7 is not 0.7 − 0.6; they are meant to be."""
-    (found,) = compare(scores(a=[0.1 + 0.2] * 6, b=[0.3] * 6), {"dice": "higher"})
+    (found,) = compare_scores(scores(a=[0.1 + 0.2] * 6, b=[0.3] * 6), {"dice": "higher"})
     assert found.p == 1
-    (found,) = compare(scores(a=[0.8, 0.7, 0.6, 0.5, 0.4, 0.3], b=[0.7, 0.6, 0.5, 0.4, 0.3, 0.4]), {"dice": "higher"})
+    (found,) = compare_scores(
+        scores(a=[0.8, 0.7, 0.6, 0.5, 0.4, 0.3], b=[0.7, 0.6, 0.5, 0.4, 0.3, 0.4]), {"dice": "higher"}
+    )
     assert found.p == 14 / 64
 
 
 def test_five_pairs_are_too_few() -> None:
-    (found,) = compare(scores(a=[2, 3, 4, 5, 6], b=[1] * 5), {"dice": "higher"})
+    (found,) = compare_scores(scores(a=[2, 3, 4, 5, 6], b=[1] * 5), {"dice": "higher"})
     assert (found.groups, found.difference, found.p, found.p_holm) == (5, 3, None, None)
     assert found.verdict == "too few pairs"
     assert found.interval is not None
-    assert compare(scores(a=[2, 3, 4, 5], b=[1] * 4), {"dice": "higher"})[0].interval is None
+    assert compare_scores(scores(a=[2, 3, 4, 5], b=[1] * 4), {"dice": "higher"})[0].interval is None
 
 
 def test_units_of_one_model_only_are_counted() -> None:
     """Case 0 is undefined for a, cases 1 and 2 for b, case 3 for both, and case 4 has no row of b."""
     cases = scores(a=[NAN, 1, 1, NAN, 1, 3, 3, 3, 3, 3, 3], b=[1, NAN, NAN, NAN, 0, 1, 1, 1, 1, 1, 1])
     cases = cases[(cases["model"] == "a") | (cases["case"] != "c4")]
-    (found,) = compare(cases, {"dice": "higher"})
+    (found,) = compare_scores(cases, {"dice": "higher"})
     assert (found.groups, found.only_first, found.only_second) == (6, 3, 1)
     assert (found.mean_first, found.mean_second, found.difference) == (3, 1, 2)
     assert found.p == 2 / 64
 
 
 def test_without_common_units_there_is_nothing_to_test() -> None:
-    (found,) = compare(scores(a=[1, NAN], b=[NAN, 1]), {"dice": "higher"})
+    (found,) = compare_scores(scores(a=[1, NAN], b=[NAN, 1]), {"dice": "higher"})
     assert (found.groups, found.only_first, found.only_second) == (0, 1, 1)
     assert (found.mean_first, found.difference, found.interval, found.p) == (None, None, None, None)
     assert found.verdict == "too few pairs"
@@ -182,7 +184,7 @@ def test_frames_of_a_sequence_count_once() -> None:
         for k, difference in enumerate(differences)
         for up in [difference if model == "a" else 0]
     ]
-    (found,) = compare(pd.DataFrame(rows), {"iou": "higher"})
+    (found,) = compare_scores(pd.DataFrame(rows), {"iou": "higher"})
     assert found.groups == 7
     assert found.difference == 14 / 7
     assert (found.mean_first, found.mean_second) == (12, 10)
@@ -193,18 +195,18 @@ def test_slices_pair_whatever_an_empty_number_is() -> None:
     for empty in ([None, NAN], [NAN, None], [pd.NA, None]):
         cases = scores(a=[2, 3, 4, 5, 6, 7], b=[1] * 6)
         cases["slice"] = pd.Series([empty[0]] * 6 + [empty[1]] * 6, dtype=object)
-        (found,) = compare(cases, {"dice": "higher"})
+        (found,) = compare_scores(cases, {"dice": "higher"})
         assert (found.groups, found.only_first, found.only_second) == (6, 0, 0), empty
 
 
 def test_every_two_models_are_compared_and_all_tests_are_corrected_for() -> None:
     low, high = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7], [0.2, 0.31, 0.42, 0.53, 0.64, 0.75, 0.86]
-    found = compare(scores(z=low, a=high, m=low), {"dice": "higher"})
+    found = compare_scores(scores(z=low, a=high, m=low), {"dice": "higher"})
     assert [(f.first, f.second) for f in found] == [("z", "a"), ("z", "m"), ("a", "m")]
     assert [f.p for f in found] == [2 / 128, 1, 2 / 128]
     assert [f.p_holm for f in found] == [6 / 128, 1, 6 / 128]
     assert [f.verdict for f in found] == ["second better", "tie", "first better"]
-    assert compare(scores(a=low), {"dice": "higher"}) == ()
+    assert compare_scores(scores(a=low), {"dice": "higher"}) == ()
 
 
 def test_metrics_and_structures_have_their_own_tests() -> None:
@@ -212,7 +214,7 @@ def test_metrics_and_structures_have_their_own_tests() -> None:
     liver = scores(a=[2, 3, 4, 5, 6, 7], b=[1] * 6).assign(hd95=scores(a=[1] * 6, b=[5] * 6)["dice"])
     tumour = liver.assign(structure="a tumour", hd95=None)
     cases = pd.concat([liver, tumour, liver.assign(structure="background")])
-    found = compare(cases, {"hd95": "lower", "dice": "higher"}, alpha=0.1)
+    found = compare_scores(cases, {"hd95": "lower", "dice": "higher"}, alpha=0.1)
     assert [(f.metric, f.structure) for f in found] == [("hd95", "liver"), ("dice", "liver"), ("dice", "a tumour")]
     assert {f.p_holm for f in found} == {6 / 64}
     assert {f.verdict for f in found} == {"first better"}
@@ -221,7 +223,7 @@ def test_metrics_and_structures_have_their_own_tests() -> None:
 def test_no_model_is_better_where_ranks_and_mean_disagree() -> None:
     """b is better in fifteen of sixteen groups, but a by far in the other."""
     wins = list(range(1, 16))
-    (found,) = compare(scores(a=[1000] + [0] * 15, b=[0, *wins]), {"dice": "higher"})
+    (found,) = compare_scores(scores(a=[1000] + [0] * 15, b=[0, *wins]), {"dice": "higher"})
     assert found.difference > 0
     assert found.p_holm < 0.05
     assert found.verdict == "tie"
@@ -230,7 +232,7 @@ def test_no_model_is_better_where_ranks_and_mean_disagree() -> None:
 def test_a_unit_that_is_there_twice_is_refused() -> None:
     cases = scores(a=[1, 2], b=[1, 2])
     with pytest.raises(ValueError, match="one-to-one"):
-        compare(pd.concat([cases, cases.iloc[:1]]), {"dice": "higher"})
+        compare_scores(pd.concat([cases, cases.iloc[:1]]), {"dice": "higher"})
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -247,4 +249,4 @@ def test_the_order_of_rows_does_not_matter(seed: int) -> None:
     ]
     cases = pd.DataFrame(rows)
     shuffled = cases.sample(frac=1, random_state=seed).sort_values("model", kind="stable")
-    assert compare(shuffled, {"dice": "higher"}) == compare(cases, {"dice": "higher"})
+    assert compare_scores(shuffled, {"dice": "higher"}) == compare_scores(cases, {"dice": "higher"})

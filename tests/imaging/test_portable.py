@@ -24,7 +24,7 @@ from caseunet.data import grid, transforms
 from caseunet.imaging import portable
 from caseunet.models.blocks.padding import pad_image
 from caseunet.models.case_unet import CaseUNet
-from caseunet.prediction.predictor import Group
+from caseunet.prediction.predictor import SliceBatch
 from caseunet.types import Grid, Preprocessing
 
 FILE = Path(portable.__file__)
@@ -65,7 +65,7 @@ def test_places_alike(
     slices: int, H: int, W: int, seed: int, rule: Grid, spacing: tuple[float, float, float] | None
 ) -> None:
     pixels = scan(slices, H, W, seed)
-    expected = grid.place(pixels, spacing, rule)
+    expected = grid.place_slices(pixels, spacing, rule)
     assert portable.place(pixels, spacing, rule.model_dump(mode="json")) == (expected.box, expected.size)
 
 
@@ -161,7 +161,7 @@ def graph(model: Callable[[torch.Tensor], torch.Tensor], p: Preprocessing) -> po
     @torch.inference_mode()
     def network(pixels: np.ndarray) -> np.ndarray:
         assert pixels.dtype == np.float32
-        return transforms.segment(model, torch.from_numpy(pixels), p, np.zeros((2, p.channels), np.float32)).numpy()
+        return transforms.run_network(model, torch.from_numpy(pixels), p, np.zeros((2, p.channels), np.float32)).numpy()
 
     return network
 
@@ -174,7 +174,7 @@ def assert_segments_alike(
     **given: Any,
 ) -> np.ndarray:
     """The labels, equal to the package's but where two classes have nearly the same logits."""
-    groups: list[Group] = []
+    groups: list[SliceBatch] = []
     theirs = predictor.predict_slices(pixels, spacing, look=groups.append)
     description = {"preprocessing": predictor.info.preprocessing.model_dump(mode="json"), "export": export}
     ours = portable.segment(pixels, graph(*predictor._networks[0]), description, spacing, **given)

@@ -20,7 +20,7 @@ from caseunet.io.geometry import (
     to_source,
     volume_geometry,
 )
-from caseunet.types import DIRECTIONS, Geometry, Mask, Picture, Plane, PlaneRule
+from caseunet.types import DIRECTIONS, Geometry, ImageVolume, Mask, Plane, PlaneRule
 from tests.io.test_nifti import AXES, volume_in
 
 
@@ -58,7 +58,7 @@ def test_planes_are_turned_into_each_other(code: str, before: Plane, after: Plan
     def pixels(at: Geometry) -> np.ndarray:
         return np.stack([to_canonical(array[..., c], at) for c in range(2)], axis=1)
 
-    turned = in_plane(Picture(pixels(one), one), after)
+    turned = in_plane(ImageVolume(pixels(one), one), after)
     np.testing.assert_array_equal(turned.pixels, pixels(other))
     assert turned.geometry.spacing == other.spacing
     mask = in_plane(Mask(to_canonical(array[..., 0], one), one), after)
@@ -67,7 +67,7 @@ def test_planes_are_turned_into_each_other(code: str, before: Plane, after: Plan
 
 
 def test_a_frame_has_no_planes() -> None:
-    frame = Picture(np.zeros((1, 3, 4, 5)), Geometry(shape=(4, 5)))
+    frame = ImageVolume(np.zeros((1, 3, 4, 5)), Geometry(shape=(4, 5)))
     assert in_plane(frame, "sagittal") is frame
     assert find_acquired_plane(frame.geometry) is None
 

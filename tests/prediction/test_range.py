@@ -8,7 +8,7 @@ from PIL import Image
 
 from caseunet.errors import UserError
 from caseunet.prediction.predictor import match_range, read_picture
-from caseunet.types import Geometry, Picture, Preprocessing
+from caseunet.types import Geometry, ImageVolume, Preprocessing
 
 GREY = Preprocessing(modality="gray", channels=1, subtract=(100.0,), divide=(50.0,), value_range=(0, 251))
 DEEP = GREY.model_copy(update={"value_range": (12.0, 60000.0), "clip": (100.0, 50000.0)})
@@ -17,8 +17,8 @@ EARLIER = GREY.model_copy(update={"value_range": None})
 LEVELS = np.arange(48, dtype=np.uint16).reshape(6, 8) * 5
 
 
-def picture(pixels: np.ndarray) -> Picture:
-    return Picture(pixels[None, None], Geometry(shape=pixels.shape))
+def picture(pixels: np.ndarray) -> ImageVolume:
+    return ImageVolume(pixels[None, None], Geometry(shape=pixels.shape))
 
 
 @pytest.mark.parametrize("preprocessing", [GREY, EARLIER], ids=["told", "earlier"])

@@ -16,10 +16,10 @@ from torch import nn
 from caseunet import Predictor, UserError
 from caseunet.bundle import Bundle
 from caseunet.commands.predict import predict
-from caseunet.data.transforms import segment, upsample_in_slabs
+from caseunet.data.transforms import run_network, upsample_in_slabs
 from caseunet.imaging import portable
 from caseunet.prediction import tiles
-from caseunet.prediction.predictor import Group
+from caseunet.prediction.predictor import SliceBatch
 from caseunet.prediction.probabilities import Shares
 from caseunet.prediction.slices import gather
 from caseunet.quality import out_of_distribution
@@ -101,7 +101,7 @@ def test_below_the_bound_nothing_changes(with_network: Callable[[nn.Module, Prep
     (group,) = predictor.groups(predictor.cut(pixels))
     with torch.inference_mode():
         gathered = torch.from_numpy(gather(pixels, range(2), 0))
-        expected = segment(predictor._networks[0][0], gathered, p, np.zeros((2, 1), np.float32))
+        expected = run_network(predictor._networks[0][0], gathered, p, np.zeros((2, 1), np.float32))
     assert torch.equal(group.logits, expected)
     assert (group.box, group.share, group.above) == ((0, 0, 90, 100), 1.0, None)
 
@@ -164,9 +164,9 @@ class Outcome:
     def __init__(self, predictor: Predictor, pixels: np.ndarray, spacing: tuple[float, float, float] | None) -> None:
         shape = (len(pixels), *pixels.shape[-2:])
         meter, shares = ConfidenceMeter(predictor.info.label_map, len(pixels)), Shares(shape, 3, 1.0)
-        self.groups: list[Group] = []
+        self.groups: list[SliceBatch] = []
 
-        def look(group: Group) -> None:
+        def look(group: SliceBatch) -> None:
             meter.add(group.logits.softmax(1), group.slices.start, group.first, group.height)
             shares.add(group)
             self.groups.append(group)
@@ -200,7 +200,7 @@ def exported(predictor: Predictor) -> portable.Network:
 
     @torch.inference_mode()
     def run(pixels: np.ndarray) -> np.ndarray:
-        return segment(network, torch.from_numpy(pixels), p, np.zeros((2, p.channels), np.float32)).numpy()
+        return run_network(network, torch.from_numpy(pixels), p, np.zeros((2, p.channels), np.float32)).numpy()
 
     return run
 

@@ -8,7 +8,7 @@ import torch
 
 from caseunet.bundle import Bundle, Quality, UsualRange, ValidatedCase
 from caseunet.quality.confidence import ConfidenceMeter, StructureConfidence
-from caseunet.quality.judgement import CaseQuality, MaskLevel, judge, list_limits
+from caseunet.quality.judgement import CaseQuality, MaskLevel, judge_case, list_limits
 from caseunet.quality.out_of_distribution import image_features, mask_features, outside, usual_ranges
 from caseunet.types import Label, LabelMap, Preprocessing
 
@@ -114,10 +114,10 @@ def quality(threshold: float = 2.0) -> Quality:
 
 def test_a_case_is_judged_by_its_line_and_its_farthest_feature() -> None:
     found = {"liver": StructureConfidence(0.5, 0.1, None), "tumour": StructureConfidence(None, 0.0, None)}
-    usual = judge(quality(), {"contrast": 2.9}, found)
+    usual = judge_case(quality(), {"contrast": 2.9}, found)
     assert usual.predicted_dice == {"liver": pytest.approx(0.5), "tumour": None}
     assert (usual.unusual, usual.flagged, usual.reasons) == (pytest.approx(1.8), False, ())
-    strange = judge(quality(), {"contrast": 3.5}, found)
+    strange = judge_case(quality(), {"contrast": 3.5}, found)
     assert (strange.unusual, strange.flagged) == (pytest.approx(3), True)
     assert strange.reasons == ("the standard deviation of the network's input is 3.5; in training 1 to 2",)
 
@@ -172,7 +172,7 @@ def validated(*dice: float | None, error: float | None = 0.03) -> Quality:
 def test_a_mask_is_judged_by_validation(
     dice: tuple[float | None, ...], error: float | None, predicted: float | None, level: str, says: str
 ) -> None:
-    judged = judge(validated(*dice, error=error), {}, {"liver": StructureConfidence(predicted, 0.1, None)})
+    judged = judge_case(validated(*dice, error=error), {}, {"liver": StructureConfidence(predicted, 0.1, None)})
     assert judged.mask == level
     assert (says in " ".join(judged.mask_reasons)) if says else judged.mask_reasons == ()
     assert judged.is_first == (level == "poor")
@@ -183,12 +183,12 @@ def test_a_mask_is_judged_by_validation(
 def test_the_worst_structure_counts() -> None:
     both = validated(*(0.9,) * 5)
     found = {"liver": StructureConfidence(0.9, 0.1, None), "tumour": StructureConfidence(0.2, 0.1, None)}
-    judged = judge(both.model_copy(update={"lines": {}}), {}, found)
+    judged = judge_case(both.model_copy(update={"lines": {}}), {}, found)
     assert (judged.mask, judged.mask_reasons) == ("poor", ("the predicted Dice of tumour is 0.20",))
 
 
 def test_alarms_flag_an_image_without_quality() -> None:
-    judged = judge(None, {}, {}, ["it is none"])
+    judged = judge_case(None, {}, {}, ["it is none"])
     assert (judged.flagged, judged.image, judged.mask) == (True, "unusual", "unknown")
     assert judged.reasons == ("it is none",)
 

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from caseunet.datasets.coding import palette
-from caseunet.reporting.figures import Cell, Outcome, contact_sheet, outcome_sheet, to_pixels, training_curves
+from caseunet.reporting.figures import Outcome, OutcomeCell, contact_sheet, outcome_sheet, to_pixels, training_curves
 from caseunet.types import Label
 
 NAMES = ("background", *(f"structure {n}" for n in range(58)), "_hidden", "a$b$ 肝")
@@ -30,7 +30,7 @@ def curves(folder: Path) -> Figure:
     [
         curves,
         lambda _: outcome_sheet([Outcome(IMAGE, IDS, IDS, "case")] * 2, LABELS, "title"),
-        lambda _: contact_sheet([Cell((IMAGE, IDS), (IMAGE, IDS), "case", "flip")] * 4, 2, LABELS, "title"),
+        lambda _: contact_sheet([OutcomeCell((IMAGE, IDS), (IMAGE, IDS), "case", "flip")] * 4, 2, LABELS, "title"),
     ],
 )
 def test_sixty_classes_are_named_beside(draw: Callable[[Path], Figure], tmp_path: Path) -> None:

@@ -194,7 +194,7 @@ def test_a_trial_step_leaves_no_trace(lits_prepared: Prepared, tiny_config: Conf
     config = changed(tiny_config, model={"name": "deeplabv3plus", "arguments": {}}, training={"steps": 1})
     with_trial = train(lits_prepared.folder, tmp_path / "with", config)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "check_step", lambda *arguments: trial.Trial(1.0, 1))
+        patch.setattr(loop, "check_step", lambda *arguments: trial.MemoryTrial(1.0, 1))
         without = train(lits_prepared.folder, tmp_path / "without", config)
     assert all(torch.equal(with_trial.weights[name], tensor) for name, tensor in without.weights.items())
 

@@ -4,13 +4,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from caseunet.types import LabelMap, Preprocessing, Stored
+from caseunet.types import FrozenModel, LabelMap, Preprocessing
 
 FORMAT: Literal[2] = 2
 """Written now. 1, without size and recipe, is still read."""
 
 
-class Architecture(Stored):
+class Architecture(FrozenModel):
     """What to build with ``create_model``."""
 
     name: str
@@ -19,7 +19,7 @@ class Architecture(Stored):
     arguments: dict[str, Any]
 
 
-class TrainingImage(Stored):
+class TrainingImage(FrozenModel):
     """By what a training image is known again, whatever its file."""
 
     case: str
@@ -31,7 +31,7 @@ class TrainingImage(Stored):
     """The lowest hashes of short rows of its pixels, of which its parts share many: base64; "" if none is kept."""
 
 
-class StoredValues(Stored):
+class StoredValues(FrozenModel):
     """The values of an image as it is stored, all channels together."""
 
     lowest: float
@@ -43,7 +43,7 @@ class StoredValues(Stored):
     highest: float
 
 
-class TrainingData(Stored):
+class TrainingData(FrozenModel):
     """Where the weights come from."""
 
     source_format: str
@@ -66,7 +66,7 @@ class TrainingData(Stored):
     """Values of training images, evenly spread; () in bundles of before."""
 
 
-class Score(Stored):
+class Score(FrozenModel):
     """A score measured in training."""
 
     protocol: str
@@ -92,7 +92,7 @@ class Score(Stored):
         )
 
 
-class Member(Stored):
+class Member(FrozenModel):
     """One network of an ensemble; its tensors are called fold-N/NAME."""
 
     preprocessing: Preprocessing
@@ -105,7 +105,7 @@ class Member(Stored):
         return f"fold-{self.training_data.fold}/"
 
 
-class Recipe(Stored):
+class Recipe(FrozenModel):
     """How the weights were trained, as the run's configuration says it."""
 
     name: str
@@ -119,7 +119,7 @@ class Recipe(Stored):
     optimizer: dict[str, Any]
 
 
-class UsualRange(Stored):
+class UsualRange(FrozenModel):
     """What one feature of an image, or of what was found in it, was in training."""
 
     name: str
@@ -129,7 +129,7 @@ class UsualRange(Stored):
     """Standard deviation over training cases: the unit in which a case may lie outside."""
 
 
-class ValidatedCase(Stored):
+class ValidatedCase(FrozenModel):
     """A case of validation as prediction sees it: what was expected of its masks, and how good they were."""
 
     case: str
@@ -140,7 +140,7 @@ class ValidatedCase(Stored):
     """How far its features lie outside the usual ranges, at most, in spreads; 0 inside."""
 
 
-class Cleaning(Stored):
+class Cleaning(FrozenModel):
     """A way to mend masks that made validation's better."""
 
     structure: str
@@ -152,7 +152,7 @@ class Cleaning(Stored):
     """Mean Dice of the structure over validation cases that it added."""
 
 
-class Quality(Stored):
+class Quality(FrozenModel):
     """What validation taught about the network's own masks, by which new ones are judged and mended."""
 
     protocol: str
@@ -172,7 +172,7 @@ class Quality(Stored):
     validated: tuple[ValidatedCase, ...]
 
 
-class BundleInfo(Stored):
+class BundleInfo(FrozenModel):
     """Content of model.json."""
 
     format_version: Literal[1, 2] = FORMAT

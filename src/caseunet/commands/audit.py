@@ -10,11 +10,11 @@ from typing import Any
 
 from caseunet.config import PrepareConfig
 from caseunet.datasets import Finding, Layout, SourceCase, SourceDataset, open_source
-from caseunet.datasets.case_statistics import CaseFacts, measure
-from caseunet.datasets.checks import class_pixels, judge, settle_coding
+from caseunet.datasets.case_statistics import CaseFacts, measure_case
+from caseunet.datasets.checks import check_dataset, class_pixels, settle_coding
 from caseunet.datasets.layout import Level
 from caseunet.datasets.meanings import alone
-from caseunet.datasets.pictures import draw
+from caseunet.datasets.pictures import draw_case
 from caseunet.datasets.planes import choose_plane, cut_layout
 from caseunet.datasets.proposals import write_plan
 from caseunet.datasets.reading import check_repairs
@@ -158,7 +158,7 @@ def examine(raw: Path, config: PrepareConfig, display: Display) -> Examination:
     named = config.split not in ("auto", "group", "slice-blocks") or (
         split is not None and split.by == GIVEN
     )  # only such a split is known to stay as it is
-    findings = judge(dataset, facts, split if named else None)
+    findings = check_dataset(dataset, facts, split if named else None)
     return Examination(layout, dataset, tuple(facts), findings, split, plane, time.monotonic() - began)
 
 
@@ -177,7 +177,7 @@ def split_cases(dataset: SourceDataset, facts: Sequence[CaseFacts]) -> dict[str,
 
 
 def _measure_one(layout: Layout, dataset: SourceDataset) -> CaseFacts:
-    return measure(layout, dataset.cases[0], dataset)
+    return measure_case(layout, dataset.cases[0], dataset)
 
 
 def _lost(error: LostWorkerError, case: SourceCase, dataset: SourceDataset) -> CaseFacts:
@@ -223,7 +223,7 @@ def _pictures(found: Examination, config: PrepareConfig, display: Display) -> tu
 
 def _draw_one(layout: Layout, job: tuple[SourceDataset, Finding | None]) -> bytes:
     dataset, finding = job
-    return draw(layout, dataset, finding)
+    return draw_case(layout, dataset, finding)
 
 
 def _content(found: Examination, raw: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from caseunet.commands.models import count, measure
-from caseunet.commands.study_runs import run_all, run_cell
+from caseunet.commands.study_runs import run_cell, run_cells
 from caseunet.config import Config, PrepareConfig
 from caseunet.data.loader import plan_patch_size, plan_preprocessing
 from caseunet.data.store import Prepared, RawSource
@@ -22,7 +22,7 @@ from caseunet.files import Location, output_folder, read_json, read_model, resum
 from caseunet.models import create_model, plan_arguments
 from caseunet.progress import Display, count_text
 from caseunet.reporting.study_page import write_study
-from caseunet.studies.design import Cell, Design
+from caseunet.studies.design import Design, StudyRun
 from caseunet.studies.summary import ModelCost, StudySummary, compare_models, score_models
 
 KIND = "a study"
@@ -91,7 +91,7 @@ def compare(
         run = partial(
             run_cell, prepared=prepared.folder, splits=folder / SPLITS, source=source, protocol=design.protocol
         )
-        run_all(cells, run, jobs, display)
+        run_cells(cells, run, jobs, display)
         summary, cases = _conclude(design, cells, costs, size, prepared)
         write_study(folder, summary, cases)
     return Study(summary, out / "study.html")
@@ -189,7 +189,7 @@ def _measure_all(
 
 def _conclude(
     design: Design,
-    cells: Sequence[Cell],
+    cells: Sequence[StudyRun],
     costs: Mapping[str, Mapping[str, float]],
     size: tuple[int, int],
     prepared: Prepared,
@@ -226,7 +226,7 @@ def _conclude(
     return summary, cases
 
 
-def _cost(name: str, measured: Mapping[str, float], cells: Sequence[Cell]) -> ModelCost:
+def _cost(name: str, measured: Mapping[str, float], cells: Sequence[StudyRun]) -> ModelCost:
     last = [pd.read_csv(cell.folder / "run" / "metrics.csv").iloc[-1] for cell in cells]
     return ModelCost(
         model=name,

@@ -18,7 +18,7 @@ GIB = 1024**3
 
 
 @dataclass(frozen=True)
-class Finding:
+class Check:
     """One line: "ok", "note" (works, but slower or smaller) or "problem" (will not work)."""
 
     level: Literal["ok", "note", "problem"]
@@ -26,25 +26,25 @@ class Finding:
     text: str
 
 
-def examine(folder: Path = Path(".")) -> list[Finding]:
+def check_machine(folder: Path = Path(".")) -> list[Check]:
     """Look at versions, processor, memory, disk, GPU and the demo's data; changes nothing."""
     memory = psutil.virtual_memory()
     disk = shutil.disk_usage(folder)
     findings = [
-        Finding("ok", "caseunet", f"{version('caseunet')}, Python {platform.python_version()}, {platform.platform()}"),
-        Finding("ok", "torch", f"{torch.__version__}, {torch.get_num_threads()} threads"),
-        Finding(
+        Check("ok", "caseunet", f"{version('caseunet')}, Python {platform.python_version()}, {platform.platform()}"),
+        Check("ok", "torch", f"{torch.__version__}, {torch.get_num_threads()} threads"),
+        Check(
             "ok",
             "processor",
             f"{psutil.cpu_count(logical=False) or '?'} cores, {torch.backends.cpu.get_cpu_capability()}",
         ),
-        Finding(
+        Check(
             "ok" if memory.available > 4 * GIB else "note",
             "memory",
             f"{memory.available / GIB:.1f} of {memory.total / GIB:.1f} GiB free"
             + ("" if memory.available > 4 * GIB else "; use narrower networks or smaller batches"),
         ),
-        Finding(
+        Check(
             "ok" if disk.free > 5 * GIB else "note",
             "disk",
             f"{disk.free / GIB:.1f} GiB free in {folder.resolve()}"
@@ -55,13 +55,13 @@ def examine(folder: Path = Path(".")) -> list[Finding]:
         _decoders(),
     ]
     if importlib.util.find_spec(PACKAGE):
-        findings.append(Finding("ok", "demo data", "LiTS volume 117 is installed"))
+        findings.append(Check("ok", "demo data", "LiTS volume 117 is installed"))
     else:
-        findings.append(Finding("note", "demo data", 'not installed; "caseunet demo --synthetic" works without it'))
+        findings.append(Check("note", "demo data", 'not installed; "caseunet demo --synthetic" works without it'))
     return findings
 
 
-def _decoders() -> Finding:
+def _decoders() -> Check:
     """Which compressed DICOM can be read."""
     from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
@@ -78,10 +78,10 @@ def _decoders() -> Finding:
     missing = [name for name in names if name not in known]
     if missing:
         text += f"; for {' and '.join(missing)}: {dicom_file.advice(names[missing[0]])}"
-    return Finding("note" if "JPEG lossless" in missing else "ok", "compressed DICOM", text)
+    return Check("note" if "JPEG lossless" in missing else "ok", "compressed DICOM", text)
 
 
-def _engines() -> Finding:
+def _engines() -> Check:
     """What can compute a network beside PyTorch."""
     known = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime"}
     found = [f"{name} {version(package)}" for package, name in known.items() if importlib.util.find_spec(package)]
@@ -91,15 +91,15 @@ def _engines() -> Finding:
         quick = [name for name in ("BF16", "INT8") if name in said]
         found[0] += f" (with {' and '.join(quick)} here)" if quick else " (float32 here)"
     if not found:
-        return Finding("note", "engines", "torch alone; pip install 'caseunet[openvino]' for --engine openvino")
-    return Finding("ok", "engines", ", ".join(["torch", *found]))
+        return Check("note", "engines", "torch alone; pip install 'caseunet[openvino]' for --engine openvino")
+    return Check("ok", "engines", ", ".join(["torch", *found]))
 
 
-def _gpu() -> Finding:
+def _gpu() -> Check:
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
         precision = "bf16" if torch.cuda.is_bf16_supported() else "no bf16"
-        return Finding("ok", "GPU", f"{properties.name}, {properties.total_memory / GIB:.1f} GiB, {precision}")
+        return Check("ok", "GPU", f"{properties.name}, {properties.total_memory / GIB:.1f} GiB, {precision}")
     if torch.backends.mps.is_available():
-        return Finding("note", "GPU", "Apple (mps); not tested, choose it with --training.device mps")
-    return Finding("note", "GPU", "none that torch can use; everything runs on the CPU")
+        return Check("note", "GPU", "Apple (mps); not tested, choose it with --training.device mps")
+    return Check("note", "GPU", "none that torch can use; everything runs on the CPU")

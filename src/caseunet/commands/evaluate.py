@@ -11,7 +11,7 @@ import pandas as pd
 from caseunet.config import PrepareConfig
 from caseunet.data.folds import fold_of, read_split
 from caseunet.errors import UserError
-from caseunet.evaluation.comparison import Difference, compare
+from caseunet.evaluation.comparison import Difference, compare_scores
 from caseunet.evaluation.evaluator import Pair, Scored, scope_text, score
 from caseunet.evaluation.ground_truth import (
     References,
@@ -298,7 +298,7 @@ def _caution(candidate: Candidate, scored: set[str], split: Split | None, fold: 
 
 def _compare(cases: pd.DataFrame, protocol: Protocol) -> tuple[Difference, ...]:
     better = {name: protocol.columns[name].better for name in protocol.compared}
-    return compare(cases, {name: "higher" if b == "higher" else "lower" for name, b in better.items()})
+    return compare_scores(cases, {name: "higher" if b == "higher" else "lower" for name, b in better.items()})
 
 
 def _source(

@@ -137,7 +137,7 @@ def _network(file: Path, stored: list[StoredArray]) -> tuple[Architecture, dict[
     return architecture, weights, is_by_order
 
 
-def describe(bundle: Bundle) -> str:
+def describe_network(bundle: Bundle) -> str:
     """An imported network in words."""
     architecture = bundle.info.architecture
     parameters = sum(tensor.numel() for tensor in bundle.weights.values())

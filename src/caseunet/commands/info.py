@@ -21,7 +21,7 @@ class Described:
     parameters: int
 
 
-def describe(bundle: str | Path) -> Described:
+def describe_bundle(bundle: str | Path) -> Described:
     """Check a bundle and tell what it is; nothing in it is run.
 
     Args:

@@ -14,7 +14,7 @@ from caseunet.config import PredictionOutputs, PredictionSettings
 from caseunet.data.folds import fold_of, read_split
 from caseunet.errors import UserError
 from caseunet.files import PARTIAL, is_output, output_folder, resume_folder, write_json, write_text
-from caseunet.prediction.case import Work, predict_case
+from caseunet.prediction.case import PredictionContext, predict_case
 from caseunet.prediction.image_kind import MaskGivenError
 from caseunet.prediction.inputs import Input, channels_of, find_inputs
 from caseunet.prediction.predictor import Predictor
@@ -24,8 +24,8 @@ from caseunet.prediction.store import (
     KIND,
     FailedCase,
     Journal,
-    Made,
     PredictedCase,
+    PredictionProvenance,
     PredictionsInfo,
     earlier_cases,
 )
@@ -99,7 +99,7 @@ def predict(
             raise UserError("--dicom-seg: none of the images is DICOM, which a segmentation object must refer to.")
         _check_names(cases, outputs)
         budget = Budget(predictor, max_ram)
-        made = Made(
+        made = PredictionProvenance(
             bundle=str(bundle),
             bundle_hash=info.weights_hash,
             label_map=info.label_map,
@@ -117,7 +117,7 @@ def predict(
         files = [bundle, *(path for case in cases for path in case.files)]
         with _folder(out, files, overwrite, resume) as folder:
             before = earlier_cases(folder, made, lambda file: (folder / file).exists())
-            work = Work(predictor, folder, outputs, out_of_fold)
+            work = PredictionContext(predictor, folder, outputs, out_of_fold)
             now = {item.id: item for item in cases}
             kept = [case for case in before if case.id not in now or now[case.id].hash() == case.image_hash]
             for case in (case for case in before if case not in kept):
@@ -128,7 +128,7 @@ def predict(
                 several = f"None of {count_text(len(cases), 'image')} could be segmented: " if len(cases) > 1 else ""
                 raise UserError(several + (*failed, *left_out)[0].error)
             result = PredictionsInfo(
-                **{name: getattr(made, name) for name in Made.model_fields},
+                **{name: getattr(made, name) for name in PredictionProvenance.model_fields},
                 cases=tuple(done),
                 failed=tuple(failed),
                 left_out=tuple(left_out),
@@ -220,7 +220,7 @@ def _check_names(cases: Sequence[Input], outputs: PredictionOutputs) -> None:
 
 
 def _predict_all(
-    work: Work,
+    work: PredictionContext,
     cases: Sequence[Input],
     before: Sequence[PredictedCase],
     journal: Journal,

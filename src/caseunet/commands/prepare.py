@@ -15,7 +15,7 @@ import numpy as np
 
 from caseunet.commands.audit import Examination, examine
 from caseunet.config import PrepareConfig, load_config
-from caseunet.data.grid import box_in_mm, compute_size, place, plan_grid
+from caseunet.data.grid import box_in_mm, compute_size, place_slices, plan_grid
 from caseunet.data.intensities import measure_intensities, pool_statistics
 from caseunet.data.store import DESCRIPTION, KIND, CaseRow, DatasetInfo, Prepared, RawSource
 from caseunet.data.transforms import case_standard, resize_image, resize_labels
@@ -44,7 +44,7 @@ USUAL_SHARE = 0.3, 0.7
 
 
 @dataclass(frozen=True)
-class Job:
+class ArrayJob:
     """One array to write.
 
     Attributes:
@@ -59,7 +59,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Failure:
+class CaseFailure:
     """A case that could not be prepared."""
 
     case: str
@@ -274,7 +274,7 @@ def _in_words_grid(grid: Grid) -> str:
     return text + (", the air around the body cut off" if grid.crop_air else "")
 
 
-def _jobs(dataset: SourceDataset, images: dict[str, ImageFacts], grid: Grid, workplace: Workplace) -> list[Job]:
+def _jobs(dataset: SourceDataset, images: dict[str, ImageFacts], grid: Grid, workplace: Workplace) -> list[ArrayJob]:
     """The arrays to write: neighbours in the list of cases share one if their prepared slices have one shape."""
     arrays: list[list[SourceCase]] = []
     last, size = None, 0
@@ -289,7 +289,7 @@ def _jobs(dataset: SourceDataset, images: dict[str, ImageFacts], grid: Grid, wor
             size = 0
         arrays[-1].append(case)
         last, size = kind, size + nbytes
-    return [Job(_array_name(cases[0].id), alone(dataset, tuple(cases)), grid, workplace) for cases in arrays]
+    return [ArrayJob(_array_name(cases[0].id), alone(dataset, tuple(cases)), grid, workplace) for cases in arrays]
 
 
 def _array_name(case: str) -> str:
@@ -304,8 +304,8 @@ def _workers(out: Location, config: PrepareConfig) -> int | None:
 
 
 def _prepare_all(
-    layout: Layout, jobs: Sequence[Job], workers: int | None, display: Display
-) -> tuple[list[CaseRow], list[Failure]]:
+    layout: Layout, jobs: Sequence[ArrayJob], workers: int | None, display: Display
+) -> tuple[list[CaseRow], list[CaseFailure]]:
     """The rows of all cases, in the jobs' order, and what failed."""
     rows: list[list[CaseRow]] = [[] for _ in jobs]
     failures = []
@@ -313,9 +313,9 @@ def _prepare_all(
         for index, result in run_all(partial(prepare_array, layout), jobs, workers):
             cases = jobs[index].dataset.cases
             if isinstance(result, LostWorkerError):
-                result = [Failure(cases[0].id, f"{cases[0].image[0]}: {result}")]
+                result = [CaseFailure(cases[0].id, f"{cases[0].image[0]}: {result}")]
             for one in result:
-                if isinstance(one, Failure):
+                if isinstance(one, CaseFailure):
                     failures.append(one)
                     display.say(f"  {shorten(one.text, 300)}", "red")
                 else:
@@ -324,7 +324,7 @@ def _prepare_all(
     return [row for part in rows for row in part], failures
 
 
-def _failure_error(failures: Sequence[Failure], done: int, workplace: Workplace) -> UserError:
+def _failure_error(failures: Sequence[CaseFailure], done: int, workplace: Workplace) -> UserError:
     """Write down what failed, and say it."""
     write_text(workplace.log, "\n".join(f"{failure.case}: {failure.text}\n{failure.trace}" for failure in failures))
     return UserError(
@@ -334,7 +334,7 @@ def _failure_error(failures: Sequence[Failure], done: int, workplace: Workplace)
     )
 
 
-def prepare_array(layout: Layout, job: Job) -> list[CaseRow] | list[Failure]:
+def prepare_array(layout: Layout, job: ArrayJob) -> list[CaseRow] | list[CaseFailure]:
     """Write one array, unless it is there from the same sources; if cases fail, all of them are told.
 
     Never raises: whatever is wrong with some cases must not cost the others.
@@ -345,7 +345,7 @@ def prepare_array(layout: Layout, job: Job) -> list[CaseRow] | list[Failure]:
         return [_failure(job.dataset.cases[0], error)]
 
 
-def _prepare_array(layout: Layout, job: Job) -> list[CaseRow] | list[Failure]:
+def _prepare_array(layout: Layout, job: ArrayJob) -> list[CaseRow] | list[CaseFailure]:
     cases = job.dataset.cases
     hashes = [(content_hash(*case.image), content_hash(*case.label)) for case in cases]
     key = _key(job, hashes)
@@ -356,7 +356,7 @@ def _prepare_array(layout: Layout, job: Job) -> list[CaseRow] | list[Failure]:
     images: list[np.ndarray] = []
     labels: list[np.ndarray] = []
     references: list[np.ndarray] = []
-    failures: list[Failure] = []
+    failures: list[CaseFailure] = []
     for case, of_case in zip(cases, hashes, strict=True):
         try:
             row, image, ids, whole = read_case(layout, case, job, sum(row.slices for row in rows), of_case)
@@ -374,13 +374,13 @@ def _prepare_array(layout: Layout, job: Job) -> list[CaseRow] | list[Failure]:
     return rows
 
 
-def _failure(case: SourceCase, error: Exception) -> Failure:
+def _failure(case: SourceCase, error: Exception) -> CaseFailure:
     """To be called where the error is handled, for its traceback."""
     text = str(error) if isinstance(error, UserError) else f"{case.image[0]}: {type(error).__name__}: {error}"
-    return Failure(case.id, text, traceback.format_exc())
+    return CaseFailure(case.id, text, traceback.format_exc())
 
 
-def _key(job: Job, hashes: Sequence[tuple[str, str]]) -> str:
+def _key(job: ArrayJob, hashes: Sequence[tuple[str, str]]) -> str:
     """Changes with everything that an array depends on: sources, repairs, classes, grid, code."""
     dataset = job.dataset
     parts = {
@@ -406,7 +406,7 @@ def _concatenate(parts: list[np.ndarray]) -> np.ndarray:
 
 
 def read_case(
-    layout: Layout, case: SourceCase, job: Job, first: int, hashes: tuple[str, str]
+    layout: Layout, case: SourceCase, job: ArrayJob, first: int, hashes: tuple[str, str]
 ) -> tuple[CaseRow, np.ndarray, np.ndarray, np.ndarray | None]:
     """Read one labelled case: its row of the table, image (S, C, H, W) and class ids (S, H, W) as prepared, and the ids
     of the same box at the source's size, where that is another.
@@ -428,7 +428,7 @@ def read_case(
         raise UserError(f"{case.label[0]}: the mask's shape {labels.shape} is not its image's {picture.pixels.shape}.")
     source, pixels = picture.geometry, picture.pixels
     identity, values = describe_training_image(case.id, identify(pixels)), measure_values(pixels)
-    placement = place(pixels, source.spacing, grid)
+    placement = place_slices(pixels, source.spacing, grid)
     image = resize_image(placement.cut(pixels), placement.size)
     del picture, pixels  # the largest of all that is held
     height, width = labels.shape[1:]

@@ -7,13 +7,13 @@ import torch
 
 from caseunet.config import Config, load_config
 from caseunet.data.augmentation import Augmentation, augment, keep_sides
-from caseunet.data.loader import Batch, BatchDataset, Failure, plan_patch_size, plan_preprocessing
+from caseunet.data.loader import Batch, BatchDataset, LoadFailure, plan_patch_size, plan_preprocessing
 from caseunet.data.sampling import Sample
 from caseunet.data.store import Prepared
 from caseunet.data.transforms import normalize
 from caseunet.errors import UserError
 from caseunet.files import Location, replace_when_whole
-from caseunet.reporting.figures import Cell, contact_sheet, display_range, to_png
+from caseunet.reporting.figures import OutcomeCell, contact_sheet, display_range, to_png
 from caseunet.types import Preprocessing, Ranges
 
 FRAMES_IN_A_ROW = 3
@@ -60,7 +60,7 @@ def show(
         prepared, lambda seed, step: samples, config.data.neighbours, patch_size, changes, config.seed, 0
     )
     batch = dataset[0]
-    if isinstance(batch, Failure):
+    if isinstance(batch, LoadFailure):
         raise UserError(batch.text)
     frames = all(int(prepared.cases.at[sample.case, "slices"]) == 1 for sample in samples)
     columns = min(len(samples), FRAMES_IN_A_ROW if frames else slices)
@@ -100,12 +100,12 @@ def _spread_evenly(available: int, wanted: int) -> list[int]:
     return [int((k + 0.5) * available / n) for k in range(n)]
 
 
-def _cells(batch: Batch, preprocessing: Preprocessing) -> list[Cell]:
+def _cells(batch: Batch, preprocessing: Preprocessing) -> list[OutcomeCell]:
     loaded = normalize(batch.pixels, preprocessing, batch.standards)
     rgb = preprocessing.modality == "rgb"
     changed, targets = augment(loaded, batch.target, batch.augmentations, rgb)
     return [
-        Cell(
+        OutcomeCell(
             loaded=(_visible(loaded[n], preprocessing), batch.target[n].numpy()),
             augmented=(_visible(changed[n], preprocessing), targets[n].numpy()),
             caption=f"{sample.case} · {sample.slice}",

@@ -19,11 +19,11 @@ from caseunet.config import PrepareConfig
 from caseunet.errors import Interrupted, UserError
 from caseunet.files import Location
 from caseunet.progress import Display
-from caseunet.studies.design import Cell
+from caseunet.studies.design import StudyRun
 from caseunet.training.stopping import stop_on_signals
 
 
-def run_all(cells: Sequence[Cell], run: Callable[..., None], jobs: int, display: Display) -> None:
+def run_cells(cells: Sequence[StudyRun], run: Callable[..., None], jobs: int, display: Display) -> None:
     """Run what is not done yet.
 
     Raises:
@@ -45,7 +45,7 @@ def run_all(cells: Sequence[Cell], run: Callable[..., None], jobs: int, display:
         display.stage("training, predicting and scoring", max(len(todo), 1), "model") as stage,
     ):
         waiting = [cell for _, cell in todo][::-1]
-        under_way: dict[Future[None], Cell] = {}
+        under_way: dict[Future[None], StudyRun] = {}
         try:
             while (waiting or under_way) and not stop.signal:
                 # No more than there are processes: the pool would begin what it holds even after a signal.
@@ -89,7 +89,7 @@ def _end_with_parent() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _run_here(run: Callable[..., None], cell: Cell) -> None:
+def _run_here(run: Callable[..., None], cell: StudyRun) -> None:
     try:
         run(cell, display=Display())
     finally:
@@ -99,7 +99,7 @@ def _run_here(run: Callable[..., None], cell: Cell) -> None:
 
 
 def run_cell(
-    cell: Cell,
+    cell: StudyRun,
     prepared: Location,
     splits: Path,
     source: tuple[Path, PrepareConfig],

@@ -116,7 +116,7 @@ def keep_sides(config: AugmentConfig, label_map: LabelMap, grid: Grid) -> Augmen
     return config.model_copy(update={"flip_columns": False})
 
 
-def draw(config: AugmentConfig, rng: np.random.Generator, rgb: bool) -> Augmentation:
+def draw_transforms(config: AugmentConfig, rng: np.random.Generator, rgb: bool) -> Augmentation:
     """What is done to one sample.
 
     Args:

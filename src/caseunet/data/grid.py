@@ -41,7 +41,7 @@ class Placement:
         return slices[..., top:bottom, left:right]
 
 
-def place(pixels: np.ndarray, spacing: tuple[float, float, float] | None, grid: Grid) -> Placement:
+def place_slices(pixels: np.ndarray, spacing: tuple[float, float, float] | None, grid: Grid) -> Placement:
     """Where the prepared slices of a case lie: of its image and the data set's grid alone, in training as later.
 
     Args:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from caseunet.types import IGNORE, Stored
+from caseunet.types import IGNORE, FrozenModel
 
 QUANTILES = (0, 0.5, 1, 2, 5, 10, 25, 50, 75, 90, 95, 98, 99, 99.5, 100)
 """Per cent; the distribution between them is taken to be even."""
@@ -14,7 +14,7 @@ MAX_SAMPLED = 1_000_000
 """Pixels of a case from which its quantiles are taken, about."""
 
 
-class Intensities(Stored):
+class Intensities(FrozenModel):
     """Of the pixels that are not background (all pixels where there is only background), per channel."""
 
     mean: tuple[float, ...]

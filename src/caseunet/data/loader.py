@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from caseunet.config import AugmentConfig, DataConfig
-from caseunet.data.augmentation import Augmentation, draw, resolve
+from caseunet.data.augmentation import Augmentation, draw_transforms, resolve
 from caseunet.data.intensities import Intensities
 from caseunet.data.sampling import Sample, SliceSampler
 from caseunet.data.store import DatasetInfo, Prepared
@@ -74,14 +74,14 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Failure:
+class LoadFailure:
     """What went wrong where a batch was loaded; an exception would arrive from another process without its place."""
 
     text: str
     is_defect: bool
 
 
-class BatchDataset(Dataset[Batch | Failure]):
+class BatchDataset(Dataset[Batch | LoadFailure]):
     """Item n is the whole batch of training step n.
 
     Args:
@@ -110,7 +110,7 @@ class BatchDataset(Dataset[Batch | Failure]):
         self._cache = _SliceCache(prepared, cache_bytes)
         self._part = slice(part[0], None, part[1])
 
-    def __getitem__(self, step: int) -> Batch | Failure:
+    def __getitem__(self, step: int) -> Batch | LoadFailure:
         drawn = self._samples(self._seed, step)
         samples = drawn[self._part]
         sample = samples[0]
@@ -121,12 +121,12 @@ class BatchDataset(Dataset[Batch | Failure]):
         except Exception as error:
             where = f"step {step}, case {sample.case}, slice {sample.slice}: "
             if isinstance(error, UserError):
-                return Failure(where + str(error), is_defect=False)
-            return Failure(where + traceback.format_exc(), is_defect=True)
+                return LoadFailure(where + str(error), is_defect=False)
+            return LoadFailure(where + traceback.format_exc(), is_defect=True)
         pixels, target = (torch.from_numpy(np.stack(parts)) for parts in zip(*pairs, strict=True))
         rng = np.random.default_rng([self._seed, step, 1])  # not the samples' own, so that these do not depend on it
         rgb = self._prepared.info.modality == "rgb"
-        augmentations = tuple(draw(self._augment, rng, rgb) for _ in drawn)[self._part]
+        augmentations = tuple(draw_transforms(self._augment, rng, rgb) for _ in drawn)[self._part]
         standards = torch.from_numpy(np.stack([self._prepared.standard(sample.case) for sample in samples]))
         return Batch(pixels, target, standards, tuple(samples), augmentations)
 
@@ -219,7 +219,7 @@ def _check_workers(prepared: Prepared, workers: int, needed: int) -> None:
         )
 
 
-def _check_config(loaded: Iterator[Batch | Failure], workers: int) -> Iterator[Batch]:
+def _check_config(loaded: Iterator[Batch | LoadFailure], workers: int) -> Iterator[Batch]:
     while True:
         try:
             batch = next(loaded)
@@ -230,7 +230,7 @@ def _check_config(loaded: Iterator[Batch | Failure], workers: int) -> Iterator[B
                 f"A process that loads batches died: {error} Most often memory, or shared memory, is too small: lower "
                 f"data.workers (now {workers}) or data.batch_size."
             ) from error
-        if isinstance(batch, Failure):
+        if isinstance(batch, LoadFailure):
             raise (RuntimeError if batch.is_defect else UserError)(f"Loading of {batch.text}")
         yield batch
 

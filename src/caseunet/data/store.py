@@ -26,7 +26,7 @@ from caseunet.data.grid import Placement
 from caseunet.data.intensities import CaseIntensities, Intensities, pool_statistics
 from caseunet.errors import UserError, did_you_mean
 from caseunet.files import Location, read_json, read_model, remote_errors
-from caseunet.types import BY_BLOCKS, Fold, Grid, LabelMap, Modality, Stored
+from caseunet.types import BY_BLOCKS, Fold, FrozenModel, Grid, LabelMap, Modality
 
 KIND = "a prepared data set"
 DESCRIPTION = "dataset.json"
@@ -50,7 +50,7 @@ COLUMNS = (
 )
 
 
-class RawSource(Stored):
+class RawSource(FrozenModel):
     """Where the raw data were when they were prepared, and how they were read."""
 
     folder: str
@@ -65,7 +65,7 @@ class RawSource(Stored):
     """Patterns that tell images, masks and channels; () where names tell it."""
 
 
-class DatasetInfo(Stored):
+class DatasetInfo(FrozenModel):
     """Content of dataset.json."""
 
     format_version: Literal[3] = FORMAT

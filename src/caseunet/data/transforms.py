@@ -127,7 +127,7 @@ def repeat_channels(x: Tensor, preprocessing: Preprocessing) -> Tensor:
     return repeated.contiguous(memory_format=torch.channels_last)
 
 
-def segment(
+def run_network(
     network: Callable[[Tensor], Tensor], pixels: Tensor, preprocessing: Preprocessing, standard: np.ndarray
 ) -> Tensor:
     """Logits (B, classes, H, W) of gathered pixels (B, slices · C, H, W) of any type and size.

@@ -15,7 +15,7 @@ from caseunet.imaging.body import mark_edge
 from caseunet.imaging.portable import Box, find_body_box
 from caseunet.io.geometry import orientation_of
 from caseunet.io.likeness import hash_values, likeness
-from caseunet.types import Geometry, Mask, Picture, Plane
+from caseunet.types import Geometry, ImageVolume, Mask, Plane
 
 SAMPLE = 200_000
 """Pixels from which percentiles are taken."""
@@ -105,7 +105,7 @@ class CaseFacts:
     findings: tuple[Finding, ...] = ()
 
 
-def measure(layout: Layout, case: SourceCase, dataset: SourceDataset) -> CaseFacts:
+def measure_case(layout: Layout, case: SourceCase, dataset: SourceDataset) -> CaseFacts:
     """Read a case and measure it. Never raises: what is wrong with its files is a finding that names the file."""
     findings: list[Finding] = []
     image: ImageFacts | None = None
@@ -189,7 +189,7 @@ def _read_geometry_or_none(layout: Layout, case: SourceCase) -> Geometry | None:
         return None
 
 
-def _image_facts(picture: Picture) -> ImageFacts:
+def _image_facts(picture: ImageVolume) -> ImageFacts:
     pixels, geometry = picture.pixels, picture.geometry
     flat = pixels.reshape(-1)
     low, middle, high = np.percentile(flat[:: -(-flat.size // SAMPLE)], [0.5, 50, 99.5])

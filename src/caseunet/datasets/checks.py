@@ -65,7 +65,9 @@ def settle_coding(dataset: SourceDataset, facts: Sequence[CaseFacts]) -> SourceD
     return replace(dataset, coding=coding, findings=(*dataset.findings, _judge_coding(coding, masks)))
 
 
-def judge(dataset: SourceDataset, facts: Sequence[CaseFacts], split: Split | None = None) -> tuple[Finding, ...]:
+def check_dataset(
+    dataset: SourceDataset, facts: Sequence[CaseFacts], split: Split | None = None
+) -> tuple[Finding, ...]:
     """All findings on a data set, errors first.
 
     Args:

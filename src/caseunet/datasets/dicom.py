@@ -40,7 +40,7 @@ from caseunet.errors import UserError
 from caseunet.io import dicom, images, raster
 from caseunet.io.dicom import Header
 from caseunet.io.dicom_planes import is_stack, split_volumes
-from caseunet.types import Geometry, LabelCoding, Mask, Modality, Picture, name_key
+from caseunet.types import Geometry, ImageVolume, LabelCoding, Mask, Modality, name_key
 
 MAX_CLASSES = 254
 
@@ -210,7 +210,7 @@ def read_geometry(case: SourceCase) -> Geometry:
     return dicom.read_geometry(case.image, case.volume)
 
 
-def read_image(case: SourceCase, rgb: bool, nan: float | None = None) -> Picture:
+def read_image(case: SourceCase, rgb: bool, nan: float | None = None) -> ImageVolume:
     if _is_still(case):
         frame = int(case.volume.removeprefix(FRAME)) - 1 if case.volume else 0
         return dicom.read_still(case.image[0], frame, rgb, nan)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from caseunet.datasets.coding import coding_of
-from caseunet.datasets.frames import images_in, is_endovis2017, name_of, sequences_below
+from caseunet.datasets.frames import frame_name, images_in, is_endovis2017, sequences_below
 from caseunet.datasets.layout import (
     Finding,
     Layout,
@@ -27,7 +27,7 @@ from caseunet.datasets.layout import (
 )
 from caseunet.errors import UserError
 from caseunet.io import raster
-from caseunet.types import Geometry, Mask, Picture
+from caseunet.types import Geometry, ImageVolume, Mask
 
 RECORDED = (1080, 1920)
 CUT = (1024, 1280)
@@ -56,7 +56,7 @@ def cases(root: Path) -> Listing:
     found: list[SourceCase] = []
     findings: list[Finding] = []
     for sequence in sequences:
-        name = name_of(sequence, root)
+        name = frame_name(sequence, root)
         frames, frames_twice = images_in(sequence / "left_frames", root)
         findings += frames_twice
         truth = sequence / "ground_truth"
@@ -104,10 +104,10 @@ def read_geometry(case: SourceCase) -> Geometry:
     return Geometry(shape=CUT if shape == RECORDED else shape)
 
 
-def read_image(case: SourceCase, rgb: bool, nan: float | None = None) -> Picture:
+def read_image(case: SourceCase, rgb: bool, nan: float | None = None) -> ImageVolume:
     picture = raster.read_image(case.image[0], 3 if rgb else 1)
     pixels = _cut(picture.pixels)
-    return Picture(np.ascontiguousarray(pixels), Geometry(shape=pixels.shape[-2:]))
+    return ImageVolume(np.ascontiguousarray(pixels), Geometry(shape=pixels.shape[-2:]))
 
 
 def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask:

@@ -10,7 +10,7 @@ sequence's masks of the same names. Neighbouring frames are near copies, so the 
 from pathlib import Path
 
 from caseunet.datasets.coding import read_labels_json
-from caseunet.datasets.frames import images_in, is_endovis2017, name_of, sequences_below
+from caseunet.datasets.frames import frame_name, images_in, is_endovis2017, sequences_below
 from caseunet.datasets.layout import (
     Finding,
     Listing,
@@ -43,7 +43,7 @@ def cases(root: Path) -> Listing:
     repairs, findings = _repairs(root, sequences)
     found = []
     for sequence in sequences:
-        name = name_of(sequence, root)
+        name = frame_name(sequence, root)
         frames, frames_twice = images_in(sequence / "left_frames", root)
         masks, masks_twice = images_in(sequence / "labels", root)
         masks |= repairs.get(sequence, {})
@@ -99,7 +99,7 @@ def _repairs(root: Path, sequences: list[Path]) -> tuple[dict[Path, dict[str, Pa
             )
             continue
         mended.setdefault(targets[0], {}).update(masks)
-        text = f"mended masks replace those of {name_of(targets[0], root)}: {', '.join(masks)}"
+        text = f"mended masks replace those of {frame_name(targets[0], root)}: {', '.join(masks)}"
         findings.append(Finding(level="note", kind="mended-masks", text=text, file=relative(folder / "labels", root)))
     return mended, findings
 

@@ -17,7 +17,7 @@ def is_endovis2017(sequence: Path) -> bool:
     return (sequence / "ground_truth").is_dir() or sequence.name.startswith("instrument_dataset")
 
 
-def name_of(sequence: Path, root: Path) -> str:
+def frame_name(sequence: Path, root: Path) -> str:
     """ "seq_1", or "train/seq_1" where it lies deeper: training and test sequences share their numbers."""
     return sequence.resolve().name if sequence == root else relative(sequence, root)
 

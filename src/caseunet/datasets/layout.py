@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 from caseunet.datasets.repair import CaseRepair
 from caseunet.errors import UserError
 from caseunet.progress import count_text
-from caseunet.types import Geometry, LabelCoding, Mask, Modality, Picture, Stored
+from caseunet.types import FrozenModel, Geometry, ImageVolume, LabelCoding, Mask, Modality
 
 Level = Literal["error", "warning", "note"]
 
@@ -20,7 +20,7 @@ MAX_FOLDERS = 10
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 
 
-class Finding(Stored):
+class Finding(FrozenModel):
     """Something that a person should know of a data set.
 
     An ``error`` must be mended before the data can be used; a ``warning`` may spoil a model or its scores; a ``note``
@@ -151,7 +151,7 @@ class Layout:
     cases: Callable[[Path], Listing]
     discover: Callable[[Path], SourceDataset]
     read_geometry: Callable[[SourceCase], Geometry]
-    read_image: Callable[[SourceCase, bool, float | None], Picture]
+    read_image: Callable[[SourceCase, bool, float | None], ImageVolume]
     read_mask: Callable[[SourceCase, SourceDataset, Geometry], Mask]
 
 

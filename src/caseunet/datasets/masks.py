@@ -37,7 +37,7 @@ from caseunet.errors import UserError
 from caseunet.files import read_json
 from caseunet.io import dicom, images, itk, raster
 from caseunet.io.geometry import distance_in_voxels
-from caseunet.types import Geometry, Label, LabelCoding, LabelMap, Mask, Picture, name_key
+from caseunet.types import Geometry, ImageVolume, Label, LabelCoding, LabelMap, Mask, name_key
 from caseunet.workers import run_all
 
 NAME = "masks"
@@ -155,7 +155,7 @@ def read_geometry(case: SourceCase) -> Geometry:
     return images.read_geometry(case.image[0])
 
 
-def read_image(case: SourceCase, rgb: bool, nan: float | None = None) -> Picture:
+def read_image(case: SourceCase, rgb: bool, nan: float | None = None) -> ImageVolume:
     raise UserError(f"{case.label[0]}: there are masks alone, no images.")
 
 

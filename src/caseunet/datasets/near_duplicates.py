@@ -24,7 +24,7 @@ _TURNS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 @dataclass(frozen=True)
-class Pair:
+class SimilarPair:
     """Two images that are nearly alike.
 
     Attributes:
@@ -48,7 +48,9 @@ def copies(facts: Sequence[CaseFacts]) -> Iterator[list[CaseFacts]]:
     yield from (cases for cases in by_content.values() if len(cases) > 1)
 
 
-def near_copies(facts: Sequence[CaseFacts], parted: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> list[Pair]:
+def near_copies(
+    facts: Sequence[CaseFacts], parted: Callable[[np.ndarray, np.ndarray], np.ndarray]
+) -> list[SimilarPair]:
     """For each image the one before it that is most like it, if a split may part the two; the most alike first.
 
     Copies to the pixel are left to :func:`copies`. The time grows with the square of the number of images.
@@ -63,7 +65,7 @@ def near_copies(facts: Sequence[CaseFacts], parted: Callable[[np.ndarray, np.nda
 
 def _of_shape(
     facts: Sequence[CaseFacts], shape: tuple[int, ...], parted: Callable[[np.ndarray, np.ndarray], np.ndarray]
-) -> Iterator[Pair]:
+) -> Iterator[SimilarPair]:
     """Pairs among the images whose small pictures have this shape; only such can be compared."""
     small, indices, contents = [], [], []
     for index, case in enumerate(facts):
@@ -92,4 +94,6 @@ def _of_shape(
             better = highest > best + STEP  # an image that is its own mirror image is not called turned
             best[better], partner[better], turn[better] = highest[better], (start + rows[first])[better], t
     for second in np.flatnonzero(best >= NEARLY):
-        yield Pair(facts[place[partner[second]]], facts[place[second]], float(best[second]), list(_TURNS)[turn[second]])
+        yield SimilarPair(
+            facts[place[partner[second]]], facts[place[second]], float(best[second]), list(_TURNS)[turn[second]]
+        )

@@ -11,7 +11,7 @@ from caseunet.datasets.reading import read_repaired_image
 from caseunet.datasets.repair import CaseRepair
 from caseunet.errors import UserError
 from caseunet.io import raster
-from caseunet.types import Mask, Picture
+from caseunet.types import ImageVolume, Mask
 
 SIDE = 220
 """Pixels of a picture's longer side."""
@@ -25,7 +25,7 @@ CT_WINDOW = (-200.0, 250.0)
 GAP = 6
 
 
-def draw(layout: Layout, dataset: SourceDataset, finding: Finding | None = None) -> bytes:
+def draw_case(layout: Layout, dataset: SourceDataset, finding: Finding | None = None) -> bytes:
     """A PNG of the cases of a data set side by side; empty if nothing of them can be drawn.
 
     The slice is the one that the finding is about: where a value is no class, else where most foreground is. Classes
@@ -93,7 +93,7 @@ def _telling(ids: np.ndarray, unknown: np.ndarray) -> int:
     return len(ids) // 2
 
 
-def _visible(picture: Picture, s: int, dataset: SourceDataset) -> np.ndarray:
+def _visible(picture: ImageVolume, s: int, dataset: SourceDataset) -> np.ndarray:
     """One slice as (H, W, 3) uint8: colours as they are, CT in a window for the abdomen, others between their 0.5th and
     99.5th percentile."""
     pixels = picture.pixels[s]

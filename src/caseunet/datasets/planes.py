@@ -9,7 +9,7 @@ from typing import Literal
 from caseunet.datasets.layout import Finding, Layout, Level, SourceCase, SourceDataset
 from caseunet.io import raster
 from caseunet.io.geometry import PLANES, cut, find_acquired_plane, in_plane, is_single_slice, plane_of
-from caseunet.types import Geometry, Mask, Picture, Plane, PlaneRule
+from caseunet.types import Geometry, ImageVolume, Mask, Plane, PlaneRule
 from caseunet.workers import run_all
 
 MIN_PARALLEL = 500
@@ -30,7 +30,7 @@ def _read_geometry(layout: Layout, rule: PlaneRule, case: SourceCase) -> Geometr
     return cut(layout.read_geometry(case), rule)
 
 
-def _read_image(layout: Layout, rule: PlaneRule, case: SourceCase, rgb: bool, nan: float | None = None) -> Picture:
+def _read_image(layout: Layout, rule: PlaneRule, case: SourceCase, rgb: bool, nan: float | None = None) -> ImageVolume:
     return cut(layout.read_image(case, rgb, nan), rule)
 
 

@@ -14,13 +14,13 @@ from caseunet.datasets.repair import HEADER, CaseRepair, RepairPlan, code_text
 from caseunet.errors import UserError
 from caseunet.files import write_text
 from caseunet.io.geometry import resample_nearest
-from caseunet.types import IGNORE, Geometry, Mask, Picture
+from caseunet.types import IGNORE, Geometry, ImageVolume, Mask
 
 CHOOSE = "Several repairs are possible. Look at the pictures, then take away the # of one line"
 
 
 @dataclass(frozen=True)
-class Trial:
+class RepairTrial:
     """What a repair does to one case.
 
     Attributes:
@@ -79,7 +79,7 @@ class Proposal:
     """
 
     case: str
-    options: tuple[tuple[CaseRepair, Trial | None], ...]
+    options: tuple[tuple[CaseRepair, RepairTrial | None], ...]
     caution: str = ""
 
     @property
@@ -88,7 +88,7 @@ class Proposal:
         return self.options[0][0] if len(self.options) == 1 and not self.caution else None
 
 
-def try_repair(layout: Layout, case: SourceCase, dataset: SourceDataset, repair: CaseRepair) -> Trial:
+def try_repair(layout: Layout, case: SourceCase, dataset: SourceDataset, repair: CaseRepair) -> RepairTrial:
     """Do a repair in memory, and compare the case with what it is without.
 
     Args:
@@ -112,7 +112,7 @@ def try_repair(layout: Layout, case: SourceCase, dataset: SourceDataset, repair:
             else replace(trial, replaced=_count_replaced(layout, case, dataset, picture, whole.nan, after))
         )
     except UserError as error:
-        return Trial({}, {}, error=str(error))
+        return RepairTrial({}, {}, error=str(error))
 
 
 def combine(findings: Iterable[Sequence[CaseRepair]]) -> list[CaseRepair]:
@@ -149,7 +149,7 @@ def _ids_without(
     return ids if ids.shape == nothing.shape else nothing
 
 
-def _compare(picture: Picture, before: np.ndarray, after: np.ndarray, dataset: SourceDataset) -> Trial:
+def _compare(picture: ImageVolume, before: np.ndarray, after: np.ndarray, dataset: SourceDataset) -> RepairTrial:
     voxels, means = {}, {}
     values = picture.pixels[:, 0]
     for label in require_coding(dataset).label_map.labels[1:]:
@@ -161,11 +161,11 @@ def _compare(picture: Picture, before: np.ndarray, after: np.ndarray, dataset: S
             for mask, number in zip(masks, counts, strict=True)
         )
         means[label.name] = first, second
-    return Trial(voxels, means, int(np.count_nonzero(before != after)))
+    return RepairTrial(voxels, means, int(np.count_nonzero(before != after)))
 
 
 def _count_replaced(
-    layout: Layout, case: SourceCase, dataset: SourceDataset, picture: Picture, nan: float, ids: np.ndarray
+    layout: Layout, case: SourceCase, dataset: SourceDataset, picture: ImageVolume, nan: float, ids: np.ndarray
 ) -> tuple[int, int]:
     """How many voxels of an image are NaN, those that follow the replacement, and how many in the foreground."""
     other = layout.read_image(case, dataset.modality == "rgb", nan + 1)

@@ -17,7 +17,7 @@ from caseunet.datasets.repair import EVERY_CASE, CaseRepair, RepairPlan, code_te
 from caseunet.errors import SeveralMasksError, UserError, did_you_mean
 from caseunet.io import images
 from caseunet.io.geometry import canonical_shape, distance_in_voxels, orientation_of, to_canonical, to_source
-from caseunet.types import IGNORE, Geometry, LabelCoding, Mask, Picture
+from caseunet.types import IGNORE, Geometry, ImageVolume, LabelCoding, Mask
 
 Misplaced = Literal["", "shape", "place"]
 
@@ -31,7 +31,7 @@ def read_geometry(case: SourceCase) -> Geometry:
     return images.read_geometry(case.image[0])
 
 
-def read_image(case: SourceCase, rgb: bool, nan: float | None = None) -> Picture:
+def read_image(case: SourceCase, rgb: bool, nan: float | None = None) -> ImageVolume:
     """The pixels of a case, (S, C, H, W); each file of the image is a channel, or several if it holds several. ``nan``
     replaces NaN; without it they are an error.
 
@@ -47,7 +47,7 @@ def read_image(case: SourceCase, rgb: bool, nan: float | None = None) -> Picture
         return first
     remarks = dict.fromkeys(remark for picture in pictures for remark in picture.geometry.remarks)
     geometry = replace(first.geometry, remarks=tuple(remarks))
-    return Picture(np.concatenate([picture.pixels for picture in pictures], axis=1), geometry)
+    return ImageVolume(np.concatenate([picture.pixels for picture in pictures], axis=1), geometry)
 
 
 def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask:
@@ -101,7 +101,7 @@ file_layout = partial(Layout, read_geometry=read_geometry, read_image=read_image
 """A :class:`Layout` whose images and masks are files that are read as they are."""
 
 
-def read_repaired_image(layout: Layout, case: SourceCase, dataset: SourceDataset) -> Picture:
+def read_repaired_image(layout: Layout, case: SourceCase, dataset: SourceDataset) -> ImageVolume:
     """The pixels of a case, (S, C, H, W), repaired as the plan says.
 
     Raises:
@@ -296,5 +296,5 @@ def _note(case: str | None, repair: CaseRepair) -> Finding:
     return Finding(level="note", kind="repaired", text=text, case=case)
 
 
-def _grid(picture: Picture) -> tuple[int, ...]:
+def _grid(picture: ImageVolume) -> tuple[int, ...]:
     return (picture.pixels.shape[0], *picture.pixels.shape[2:])

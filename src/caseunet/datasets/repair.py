@@ -8,7 +8,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator
 
 from caseunet.errors import UserError, did_you_mean
-from caseunet.types import IGNORE, Color, Stored
+from caseunet.types import IGNORE, Color, FrozenModel
 
 EVERY_CASE = "*"
 
@@ -29,7 +29,7 @@ HEADER = """\
 """
 
 
-class CaseRepair(Stored):
+class CaseRepair(FrozenModel):
     """What to do with one case; ``why`` is for people."""
 
     why: str = ""
@@ -75,7 +75,7 @@ class CaseRepair(Stored):
         )
 
 
-class PlannedLabel(Stored):
+class PlannedLabel(FrozenModel):
     """One class: its name, colour, and the value or colour that stands for it in the masks. One called "ignore" is no
     class: nobody judged its pixels."""
 
@@ -89,7 +89,7 @@ class PlannedLabel(Stored):
         return code_of(value)
 
 
-class RepairPlan(Stored):
+class RepairPlan(FrozenModel):
     """Content of a plan file. ``labels`` is there where no file of the data set names the classes."""
 
     format_version: Literal[1] = 1

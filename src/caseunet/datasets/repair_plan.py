@@ -7,7 +7,7 @@ from functools import partial
 from caseunet.config import PrepareConfig
 from caseunet.datasets import Finding, Layout, SourceCase, SourceDataset
 from caseunet.datasets.coding import classes_of
-from caseunet.datasets.proposals import Proposal, Trial, combine, try_repair
+from caseunet.datasets.proposals import Proposal, RepairTrial, combine, try_repair
 from caseunet.datasets.repair import EVERY_CASE, CaseRepair, PlannedLabel, RepairPlan, read_plan
 from caseunet.progress import Display, count_text
 from caseunet.workers import LostWorkerError, run_all
@@ -81,10 +81,10 @@ def propose_plan(
 
 def _try_all(
     layout: Layout, dataset: SourceDataset, ways: dict[str, list[CaseRepair]], config: PrepareConfig, display: Display
-) -> dict[str, list[Trial | None]]:
+) -> dict[str, list[RepairTrial | None]]:
     """{case: the trial of each way}; None where there is nothing to try: no such case, no classes."""
     by_id = {case.id: case for case in dataset.cases}
-    trials: dict[str, list[Trial | None]] = {case: [None] * len(repairs) for case, repairs in ways.items()}
+    trials: dict[str, list[RepairTrial | None]] = {case: [None] * len(repairs) for case, repairs in ways.items()}
     known = [] if dataset.coding is None else [case for case in ways if case in by_id]
     jobs = [(by_id[case], replace(dataset, cases=(by_id[case],), findings=(), repairs=_of(dataset, case)), repair)
             for case in known for repair in ways[case]]  # fmt: skip
@@ -92,7 +92,7 @@ def _try_all(
     with display.stage("trying repairs", len(jobs), "repair") as stage:
         for index, result in run_all(partial(_try_one, layout), jobs, config.workers):
             case, n = places[index]
-            trials[case][n] = Trial({}, {}, error=str(result)) if isinstance(result, LostWorkerError) else result
+            trials[case][n] = RepairTrial({}, {}, error=str(result)) if isinstance(result, LostWorkerError) else result
             stage.advance(1, case)
     return trials
 
@@ -101,12 +101,12 @@ def _of(dataset: SourceDataset, case: str) -> dict[str, CaseRepair]:
     return {case: dataset.repairs[case]} if case in dataset.repairs else {}
 
 
-def _try_one(layout: Layout, job: tuple[SourceCase, SourceDataset, CaseRepair]) -> Trial:
+def _try_one(layout: Layout, job: tuple[SourceCase, SourceDataset, CaseRepair]) -> RepairTrial:
     case, dataset, repair = job
     return try_repair(layout, case, dataset, repair)
 
 
-def _propose(case: str, ways: Sequence[CaseRepair], trials: Sequence[Trial | None]) -> Proposal:
+def _propose(case: str, ways: Sequence[CaseRepair], trials: Sequence[RepairTrial | None]) -> Proposal:
     """Ways that cannot be done are left out; where none can be, the case is."""
     options = [
         (way, trial) for way, trial in zip(ways, trials, strict=True) if way.drop or trial is None or not trial.error
@@ -168,7 +168,7 @@ def _for_all(proposals: Sequence[Proposal], dataset: SourceDataset) -> Sequence[
     return [Proposal(EVERY_CASE, ((first, _sum(trials)),))]
 
 
-def _sum(trials: Sequence[Trial]) -> Trial | None:
+def _sum(trials: Sequence[RepairTrial]) -> RepairTrial | None:
     """Of all cases together; means are weighted by their voxels."""
     if not trials:
         return None
@@ -181,4 +181,4 @@ def _sum(trials: Sequence[Trial]) -> Trial | None:
             weighted = [(trial.means[name][place] or 0.0) * trial.voxels[name][place] for trial in trials]
             pair.append(sum(weighted) / voxels[name][place] if voxels[name][place] else None)
         means[name] = pair[0], pair[1]
-    return Trial(voxels, means, sum(trial.moved for trial in trials), drops=all(trial.drops for trial in trials))
+    return RepairTrial(voxels, means, sum(trial.moved for trial in trials), drops=all(trial.drops for trial in trials))

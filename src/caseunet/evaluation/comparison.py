@@ -36,7 +36,7 @@ from scipy.stats import rankdata, wilcoxon
 
 from caseunet.evaluation.rows import BACKGROUND
 from caseunet.evaluation.statistics import estimate
-from caseunet.types import Stored
+from caseunet.types import FrozenModel
 
 Verdict = Literal["first better", "second better", "tie", "too few pairs"]
 MIN_PAIRS = 6
@@ -47,7 +47,7 @@ RESOLUTION = 1e-10
 """Of the largest value: differences that are nearer to each other differ by rounding only."""
 
 
-class Difference(Stored):
+class Difference(FrozenModel):
     """How two models differ in one metric of one structure.
 
     Attributes:
@@ -83,7 +83,7 @@ class Difference(Stored):
     verdict: Verdict
 
 
-def compare(
+def compare_scores(
     cases: pd.DataFrame, metrics: Mapping[str, Literal["higher", "lower"]], alpha: float = 0.05
 ) -> tuple[Difference, ...]:
     """Compare every two models in every metric and structure.

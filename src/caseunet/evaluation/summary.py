@@ -6,12 +6,12 @@ from pydantic import Field
 
 from caseunet.errors import UserError
 from caseunet.evaluation.comparison import Difference
-from caseunet.types import LabelMap, Modality, PlaneRule, Ranges, Stored
+from caseunet.types import FrozenModel, LabelMap, Modality, PlaneRule, Ranges
 
 Better = Literal["higher", "lower", "nearer to 0"]
 
 
-class Measure(Stored):
+class Measure(FrozenModel):
     """What a column of cases.csv, or a number made of such columns, means.
 
     ``empty`` is its empty-mask policy: what it is worth where reference or prediction, or both, hold nothing.
@@ -24,7 +24,7 @@ class Measure(Stored):
     unit: str = ""
 
 
-class Number(Stored):
+class Number(FrozenModel):
     """One number of a report, with all that a reader needs to know what it is.
 
     ``structure`` is None for a number over all structures. ``n`` counts the units (cases, slices, frames or lesions)
@@ -47,14 +47,14 @@ class Number(Stored):
     measure: Measure
 
 
-class Remark(Stored):
+class Remark(FrozenModel):
     """Something about one case: why it could not be scored, or how it differs."""
 
     case: str
     text: str
 
 
-class ScoredModel(Stored):
+class ScoredModel(FrozenModel):
     """The predictions of one model and which of them were scored.
 
     Attributes:
@@ -80,7 +80,7 @@ class ScoredModel(Stored):
     caution: str = ""
 
 
-class Source(Stored):
+class Source(FrozenModel):
     """Where the references come from and how they were read; enough to draw a case again."""
 
     references: str
@@ -100,7 +100,7 @@ class Source(Stored):
     """Of cases of which only some slices were scored."""
 
 
-class EvaluationSummary(Stored):
+class EvaluationSummary(FrozenModel):
     """Content of summary.json.
 
     Attributes:

@@ -128,7 +128,7 @@ def write(whole: Whole, format: str, precision: str, folder: Path, samples: Iter
         return
     program = backends.to_program(whole, whole.in_channels, size)
     if format == "torch-export":
-        with backends.quiet():
+        with backends.silence():
             torch.export.save(program, folder / FILES[format])
         return
     model = backends.to_onnx(program)
@@ -144,7 +144,7 @@ def _write_openvino(model: Any, precision: str, folder: Path, samples: Iterable[
         port.get_tensor().set_names({name})
     if precision == "int8":
         nncf = backends.package("nncf", "openvino")
-        with backends.quiet():
+        with backends.silence():
             data = nncf.Dataset(list(samples))
             model = nncf.quantize(model, data, subset_size=data.get_length(), **_eight_bits(nncf))
     openvino.save_model(model, folder / FILES["openvino"], compress_to_fp16=precision == "fp16")
@@ -183,7 +183,7 @@ def _quantize_onnx(model: Any, path: Path, samples: Iterable[np.ndarray]) -> Non
             found = next(self.left, None)
             return None if found is None else {"pixels": found}
 
-    with backends.quiet():
+    with backends.silence():
         quantization.quantize_static(
             model,
             str(path),

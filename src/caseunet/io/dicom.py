@@ -26,10 +26,10 @@ from caseunet.io.dicom_masks import (
     read_segmentation_geometry,
     segment_labels,
 )
-from caseunet.io.dicom_planes import Plane, Stack, find_value, fit_stack, group_items, read_planes, split_volumes
+from caseunet.io.dicom_planes import Plane, SliceStack, find_value, fit_stack, group_items, read_planes, split_volumes
 from caseunet.io.geometry import to_canonical, volume_geometry
 from caseunet.io.values import as_integers
-from caseunet.types import Geometry, Picture
+from caseunet.types import Geometry, ImageVolume
 
 __all__ = [
     "SUFFIXES",
@@ -215,7 +215,7 @@ def read_geometry(paths: Sequence[Path], part: str = "") -> Geometry:
     return _stack(paths, part)[1]
 
 
-def read_series(paths: Sequence[Path], part: str = "", nan: float | None = None) -> Picture:
+def read_series(paths: Sequence[Path], part: str = "", nan: float | None = None) -> ImageVolume:
     """A series as a volume in canonical order, (S, 1, H, W), sorted by position, rescaled (HU for CT).
 
     Slices lie on the even grid that is nearest to their positions. One that is there twice is used once.
@@ -237,7 +237,7 @@ def read_series(paths: Sequence[Path], part: str = "", nan: float | None = None)
             frames = sorted(frame for own, frame in order if own == path)
             for frame, values in zip(frames, _read_values(path, frames), strict=True):
                 volume[order[path, frame]] = values  # what is beyond single precision becomes infinite, and is told
-    return Picture(to_canonical(as_integers(volume.T, paths[0], nan), geometry)[:, None], geometry)
+    return ImageVolume(to_canonical(as_integers(volume.T, paths[0], nan), geometry)[:, None], geometry)
 
 
 def read_still_geometry(path: Path) -> Geometry:
@@ -251,7 +251,7 @@ def read_still_geometry(path: Path) -> Geometry:
         return Geometry(shape=(int(d.Rows), int(d.Columns)), remarks=_still_remarks(d))
 
 
-def read_still(path: Path, frame: int, rgb: bool, nan: float | None = None) -> Picture:
+def read_still(path: Path, frame: int, rgb: bool, nan: float | None = None) -> ImageVolume:
     """A frame of a still image, (1, 1 or 3, H, W).
 
     Grey values are the stored ones with the modality transform, whatever window a screen would use, and rise with
@@ -294,7 +294,7 @@ def read_still(path: Path, frame: int, rgb: bool, nan: float | None = None) -> P
         else:
             pixels = values[None]
         shape = (int(d.Rows), int(d.Columns))
-        return Picture(pixels[None].copy(), Geometry(shape=shape, remarks=_still_remarks(d)))
+        return ImageVolume(pixels[None].copy(), Geometry(shape=shape, remarks=_still_remarks(d)))
 
 
 def _darkest_last(values: np.ndarray, bits: int) -> np.ndarray:
@@ -314,7 +314,7 @@ def _is_inverted(dataset: Any) -> bool:
     return bool(dataset.get("PhotometricInterpretation") == "MONOCHROME1")
 
 
-def _stack(paths: Sequence[Path], part: str) -> tuple[Stack, Geometry]:
+def _stack(paths: Sequence[Path], part: str) -> tuple[SliceStack, Geometry]:
     """Where the slices of a series lie, in order, each position once."""
     with explain_errors(paths[0], "the slices of its series make no volume"):
         planes: list[Plane] = []

@@ -115,7 +115,7 @@ class Plane:
 
 
 @dataclass(frozen=True)
-class Stack:
+class SliceStack:
     """Slices as a volume.
 
     Attributes:
@@ -190,7 +190,7 @@ def split_volumes(planes: Sequence[Plane]) -> tuple[dict[str, list[Plane]], list
     return parts, used
 
 
-def fit_stack(planes: Sequence[Plane]) -> Stack:
+def fit_stack(planes: Sequence[Plane]) -> SliceStack:
     """Lay slices, one at each position, on an even grid by least squares.
 
     Raises:
@@ -217,7 +217,7 @@ def fit_stack(planes: Sequence[Plane]) -> Stack:
         remarks += [*_missing_at_ends(ordered), *_describe_mixture(ordered)]
     affine = np.eye(4)
     affine[:3] = np.column_stack([across * columns, down * rows, normal * distance, origin])
-    return Stack(tuple(ordered), affine, tuple(remarks))
+    return SliceStack(tuple(ordered), affine, tuple(remarks))
 
 
 def _plane(path: Path, frame: int, frames: int, sources: list[Any]) -> Plane:

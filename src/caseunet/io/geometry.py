@@ -20,7 +20,7 @@ import numpy as np
 from nibabel import orientations
 
 from caseunet.errors import UserError
-from caseunet.types import DIRECTIONS, Geometry, Mask, Picture, Plane, PlaneRule, Steps
+from caseunet.types import DIRECTIONS, Geometry, ImageVolume, Mask, Plane, PlaneRule, Steps
 
 MAX_SKEW = 0.05
 """Degrees off the right angle that are rounding; lengths and volumes are the same to 0.1 %."""
@@ -41,7 +41,7 @@ MIN_ANISOTROPY = 1.2
 MIN_LENGTHS = 3
 """Times as many pixels each way as slices, from which a volume without a spacing shows which its slices are."""
 
-Turnable = TypeVar("Turnable", Geometry, Picture, Mask)
+Turnable = TypeVar("Turnable", Geometry, ImageVolume, Mask)
 
 _CODES = {plane: orientations.axcodes2ornt(tuple(reversed(DIRECTIONS[plane]))) for plane in PLANES}
 
@@ -112,10 +112,10 @@ def resample_nearest(array: np.ndarray, own: Geometry, onto: Geometry) -> np.nda
 @overload
 def in_plane(item: Geometry, plane: Plane) -> Geometry: ...
 @overload
-def in_plane(item: Picture, plane: Plane) -> Picture: ...
+def in_plane(item: ImageVolume, plane: Plane) -> ImageVolume: ...
 @overload
 def in_plane(item: Mask, plane: Plane) -> Mask: ...
-def in_plane(item: Geometry | Picture | Mask, plane: Plane) -> Geometry | Picture | Mask:
+def in_plane(item: Geometry | ImageVolume | Mask, plane: Plane) -> Geometry | ImageVolume | Mask:
     """A geometry, or a picture or mask with its pixels, cut into the slices of a plane.
 
     What has no position in a patient has no planes either and stays as it is.

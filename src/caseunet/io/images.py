@@ -10,7 +10,7 @@ import numpy as np
 from caseunet.errors import UserError
 from caseunet.io import itk, nifti, raster
 from caseunet.io.geometry import in_plane, is_identity
-from caseunet.types import Color, Geometry, Mask, Picture
+from caseunet.types import Color, Geometry, ImageVolume, Mask
 
 SUFFIXES = (*nifti.SUFFIXES, *itk.SUFFIXES, *raster.SUFFIXES)
 
@@ -50,7 +50,7 @@ def pixel_bytes(path: Path) -> int:
     return size
 
 
-def read_picture(path: Path, rgb: bool, nan: float | None = None) -> Picture:
+def read_picture(path: Path, rgb: bool, nan: float | None = None) -> ImageVolume:
     """Pixels in canonical order, (S, C, H, W).
 
     Args:

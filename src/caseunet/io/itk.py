@@ -19,7 +19,7 @@ from caseunet.io.geometry import to_canonical, to_source, volume_geometry
 from caseunet.io.limits import check_declared_size
 from caseunet.io.quiet import quiet
 from caseunet.io.values import as_integers, whole_numbers
-from caseunet.types import Geometry, Mask, Picture
+from caseunet.types import Geometry, ImageVolume, Mask
 
 SUFFIXES = (".nrrd", ".mha")
 
@@ -75,7 +75,7 @@ def pixel_bytes(path: Path) -> int:
     return _component_bits(path, _open(path)[0]) // 8
 
 
-def read_volume(path: Path, nan: float | None = None) -> Picture:
+def read_volume(path: Path, nan: float | None = None) -> ImageVolume:
     """A volume in canonical order, (S, C, H, W); the components of vectors are channels.
 
     ``nan`` replaces NaN; without it they are an error.
@@ -89,7 +89,7 @@ def read_volume(path: Path, nan: float | None = None) -> Picture:
     reader, geometry = _open(path)
     array = as_integers(_read(path, reader), path, nan)
     channels = [to_canonical(array[..., channel].transpose(2, 1, 0), geometry) for channel in range(array.shape[3])]
-    return Picture(channels[0][:, None] if len(channels) == 1 else np.stack(channels, axis=1), geometry)
+    return ImageVolume(channels[0][:, None] if len(channels) == 1 else np.stack(channels, axis=1), geometry)
 
 
 def read_mask(path: Path, place: Geometry | None = None) -> Mask:

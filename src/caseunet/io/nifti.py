@@ -22,7 +22,7 @@ from caseunet.io.geometry import distance_in_voxels, orientation_of, to_canonica
 from caseunet.io.limits import check_declared_size
 from caseunet.io.quiet import quiet
 from caseunet.io.values import rescale, whole_numbers
-from caseunet.types import Geometry, Mask, Picture
+from caseunet.types import Geometry, ImageVolume, Mask
 
 SUFFIXES = (".nii", ".nii.gz")
 
@@ -97,7 +97,7 @@ def read_names(path: Path) -> dict[int, str]:
     return {}
 
 
-def read_volume(path: Path, nan: float | None = None) -> Picture:
+def read_volume(path: Path, nan: float | None = None) -> ImageVolume:
     """A volume in canonical order, (S, C, H, W); integers stay integers, scaled values (scl_slope) are applied.
 
     A fourth axis of the file holds the channels. ``nan`` replaces NaN; without it they are an error.
@@ -114,7 +114,7 @@ def read_volume(path: Path, nan: float | None = None) -> Picture:
     with np.errstate(all="ignore"):  # a damaged slope overflows, which is found
         array = rescale(array.reshape(*geometry.shape, -1, order="F"), slope, intercept, path, nan)
     channels = [to_canonical(array[..., channel], geometry) for channel in range(array.shape[3])]
-    return Picture(channels[0][:, None] if len(channels) == 1 else np.stack(channels, axis=1), geometry)
+    return ImageVolume(channels[0][:, None] if len(channels) == 1 else np.stack(channels, axis=1), geometry)
 
 
 def read_mask(path: Path, place: Geometry | None = None) -> Mask:

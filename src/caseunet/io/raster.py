@@ -14,7 +14,7 @@ from caseunet.files import replace_when_whole
 from caseunet.io.limits import check_declared_size, check_free_memory
 from caseunet.io.quiet import quiet
 from caseunet.io.values import as_integers, whole_numbers
-from caseunet.types import Color, Geometry, Mask, Picture
+from caseunet.types import Color, Geometry, ImageVolume, Mask
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif")
 
@@ -69,7 +69,7 @@ def read_shape(path: Path) -> tuple[int, int]:
         return image.height, image.width
 
 
-def read_image(path: Path, channels: int, nan: float | None = None) -> Picture:
+def read_image(path: Path, channels: int, nan: float | None = None) -> ImageVolume:
     """An image as (1, channels, H, W).
 
     Args:
@@ -103,7 +103,7 @@ def read_image(path: Path, channels: int, nan: float | None = None) -> Picture:
         pixels = as_integers(pixels, path, nan)
     if _is_widened(pixels):
         pixels, remarks = (pixels // WIDENING).astype(np.uint8), [*remarks, WIDENED]
-    return Picture(
+    return ImageVolume(
         np.require(pixels[None], requirements=["C", "W"]), Geometry(shape=pixels.shape[-2:], remarks=tuple(remarks))
     )
 

@@ -186,7 +186,7 @@ def layers(stages: int = STAGES) -> Iterator[Layer]:
     yield Layer("segmaps", "head.2", "conv2d")
 
 
-class Layout(NamedTuple):
+class WeightLayout(NamedTuple):
     """How Keras lays an array out.
 
     Attributes:
@@ -198,18 +198,20 @@ class Layout(NamedTuple):
     shape: Callable[[Shape, int], Shape]
 
 
-_FLAT = Layout(lambda a: a, lambda s, heads: s)
-_CONV = Layout(lambda a: a.transpose(3, 2, 0, 1), lambda s, heads: (s[2], s[3], s[1], s[0]))
+_FLAT = WeightLayout(lambda a: a, lambda s, heads: s)
+_CONV = WeightLayout(lambda a: a.transpose(3, 2, 0, 1), lambda s, heads: (s[2], s[3], s[1], s[0]))
 # The convolution that equals a transposed one at stride 1 has its kernel flipped.
-_TRANSPOSED = Layout(lambda a: a.transpose(2, 3, 0, 1)[:, :, ::-1, ::-1], lambda s, heads: (s[2], s[3], s[0], s[1]))
-_PROJECTION = Layout(lambda a: a.reshape(a.shape[0], -1).T, lambda s, heads: (s[1], heads, s[0] // heads))
-_PROJECTION_BIAS = Layout(lambda a: a.reshape(-1), lambda s, heads: (heads, s[0] // heads))
-_OUTPUT = Layout(lambda a: a.reshape(-1, a.shape[-1]).T, lambda s, heads: (heads, s[1] // heads, s[0]))
+_TRANSPOSED = WeightLayout(
+    lambda a: a.transpose(2, 3, 0, 1)[:, :, ::-1, ::-1], lambda s, heads: (s[2], s[3], s[0], s[1])
+)
+_PROJECTION = WeightLayout(lambda a: a.reshape(a.shape[0], -1).T, lambda s, heads: (s[1], heads, s[0] // heads))
+_PROJECTION_BIAS = WeightLayout(lambda a: a.reshape(-1), lambda s, heads: (heads, s[0] // heads))
+_OUTPUT = WeightLayout(lambda a: a.reshape(-1, a.shape[-1]).T, lambda s, heads: (heads, s[1] // heads, s[0]))
 
 
 class _Weight(NamedTuple):
     target: str
-    layout: Layout
+    layout: WeightLayout
     heads: int
 
 
@@ -224,7 +226,7 @@ def _correspondence(model: CaseUNet) -> dict[str, _Weight]:
     return weights
 
 
-def _layouts(layer: Layer) -> tuple[Layout, Layout]:
+def _layouts(layer: Layer) -> tuple[WeightLayout, WeightLayout]:
     if layer.kind == "multi_head_attention":
         is_output = layer.source.endswith("/attention_output")
         return (_OUTPUT, _FLAT) if is_output else (_PROJECTION, _PROJECTION_BIAS)

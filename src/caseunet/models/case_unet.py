@@ -9,7 +9,7 @@ Differences, none of which changes that function:
 * ``forward`` returns logits; the author's network ends in a softmax.
 * The author's stride-1 transposed convolutions are convolutions here: the same functions, with the kernel flipped and
   its input and output axes swapped (``author_weights`` does so).
-* Neither the concatenations nor the up-sampled maps are built (``blocks/unbuilt.py``).
+* Neither the concatenations nor the up-sampled maps are built (``blocks/implicit_concat.py``).
 * H and W need not be multiples of 2**stages: the input is padded with its last row and column and the output cropped.
 
 Every other argument is a switch that does change it; the values that the class has by itself are the author's.
@@ -25,17 +25,17 @@ from torch.nn import functional as F
 
 from caseunet.errors import UserError
 from caseunet.models.blocks.convolution import ConvNormAct, Initialization, Norm
-from caseunet.models.blocks.padding import pad_image
-from caseunet.models.blocks.unbuilt import (
+from caseunet.models.blocks.implicit_concat import (
     DepthwiseConvNormAct,
-    Raised,
-    UnbuiltConvNormAct,
-    build,
+    ImplicitConcatConv,
+    LazyUpsample,
     finish_together,
+    materialize,
     merge_blocks,
     merge_kernels,
-    wants_few_launches,
+    prefers_fused_kernels,
 )
+from caseunet.models.blocks.padding import pad_image
 
 MIN_BOTTLENECK = 4
 """Rows and columns that stages planned for a size leave at least: attention over fewer has little to attend to."""
@@ -51,8 +51,8 @@ class Form(NamedTuple):
     activation_first: bool
     initialization: Initialization
 
-    def conv(self, in_channels: int, out_channels: int, kernel_size: int, slope: float = 0.1) -> UnbuiltConvNormAct:
-        return UnbuiltConvNormAct(
+    def conv(self, in_channels: int, out_channels: int, kernel_size: int, slope: float = 0.1) -> ImplicitConcatConv:
+        return ImplicitConcatConv(
             in_channels, out_channels, kernel_size, self.norm, slope, self.activation_first, self.initialization
         )
 
@@ -68,7 +68,7 @@ class Form(NamedTuple):
             )
         return self.conv(in_channels, out_channels, kernel_size)
 
-    def fusion(self, in_channels: int, out_channels: int) -> UnbuiltConvNormAct:
+    def fusion(self, in_channels: int, out_channels: int) -> ImplicitConcatConv:
         return self.conv(in_channels, out_channels, self.fusion_kernel_size)
 
 
@@ -88,9 +88,9 @@ class MultiScaleBlock(nn.Module):
         self.branches = nn.ModuleList(form.branch(in_channels, width, k) for k in form.kernel_sizes)
         self.fusions = nn.ModuleList(form.fusion(2 * width, width) for _ in self.pairs)
 
-    def forward(self, x: Tensor | Raised) -> list[Tensor]:
-        if self.can_merge and wants_few_launches(x):
-            return [self.merge(build([x]))]
+    def forward(self, x: Tensor | LazyUpsample) -> list[Tensor]:
+        if self.can_merge and prefers_fused_kernels(x):
+            return [self.merge(materialize([x]))]
         maps = [branch(x) for branch in self.branches]
         return [fusion(maps[i], maps[j]) for fusion, (i, j) in zip(self.fusions, self.pairs, strict=True)]
 
@@ -218,7 +218,7 @@ class DecoderStage(nn.Module):
         self.multi_scale = MultiScaleBlock(in_channels, width, form, ((0, 1), (0, 2), (1, 2)))
         self.fuse = form.fusion(3 * width + skip_channels, width)
 
-    def forward(self, x: Tensor | Raised, down_skips: list[Tensor], up_skips: list[Raised]) -> Tensor:
+    def forward(self, x: Tensor | LazyUpsample, down_skips: list[Tensor], up_skips: list[LazyUpsample]) -> Tensor:
         """All skips have x's size."""
         fused: Tensor = self.fuse(*self.multi_scale(x), *down_skips, *up_skips)
         return fused
@@ -356,13 +356,13 @@ class CaseUNet(nn.Module):
             down.append(_pool(before_pool if self.full_resolution else x, n - 1 - i))
 
         # The bottleneck, d1, d2 …, each raised to the size of the stage to come.
-        up = [Raised(self.bottleneck(x), 2 if self.full_resolution else 1)]
+        up = [LazyUpsample(self.bottleneck(x), 2 if self.full_resolution else 1)]
         maps: list[Tensor] = []
         for j, stage in enumerate(self.decoder):
             *up_skips, before = up
             down_skips = [e[j] for e in down[: n - j]]
             d = stage(before, down_skips, up_skips) if self.multi_level else stage(before, down_skips[-1:], [])
-            up = [Raised(u.map, 2 * u.factor) for u in up] + [Raised(d, 2)]
+            up = [LazyUpsample(u.map, 2 * u.factor) for u in up] + [LazyUpsample(d, 2)]
             maps.append(d)
 
         logits: Tensor = self.head(maps[-1] if self.full_resolution else up[-1])

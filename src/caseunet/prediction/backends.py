@@ -2,7 +2,7 @@
 
 OpenVINO and ONNX Runtime get the network as ``torch.export`` writes it down, for any batch, height and width: their
 processors' libraries then choose memory layouts, fuse what follows a convolution into it and keep the kernels that
-CASe-UNet sums anew in each forward (``models/blocks/unbuilt.py``).
+CASe-UNet sums anew in each forward (``models/blocks/implicit_concat.py``).
 """
 
 import importlib
@@ -111,7 +111,7 @@ def to_program(model: nn.Module, in_channels: int, size: tuple[int, int]) -> Exp
     """
     example = torch.zeros(2, in_channels, *size)
     try:
-        with quiet():
+        with silence():
             any_size = {0: Dim.AUTO, 2: Dim.AUTO, 3: Dim.AUTO}
             return torch.export.export(model, (example,), dynamic_shapes=(any_size,), strict=False)
     except Exception as error:  # the exporter has many of its own
@@ -134,7 +134,7 @@ def to_onnx(program: ExportedProgram) -> Any:
     """
     package("onnxscript", "onnx")
     try:
-        with quiet():
+        with silence():
             written = torch.onnx.export(
                 program, dynamo=True, verbose=False, input_names=["pixels"], output_names=["logits"]
             )
@@ -158,7 +158,7 @@ def to_openvino(model: nn.Module, in_channels: int, size: tuple[int, int]) -> An
     """
     openvino = package("openvino", "openvino")
     try:
-        with quiet(), torch.no_grad():
+        with silence(), torch.no_grad():
             example = torch.zeros(2, in_channels, *size)
             traced = torch.jit.trace(model, example, check_trace=False)
             written = openvino.convert_model(traced, example_input=example)
@@ -239,7 +239,7 @@ def package(name: str, extra: str) -> Any:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def silence() -> Iterator[None]:
     """Exporters print what is of no use to whoever exports."""
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from caseunet.config import PredictionOutputs
-from caseunet.data.grid import Placement, place
+from caseunet.data.grid import Placement, place_slices
 from caseunet.data.transforms import case_standard
 from caseunet.errors import UserError
 from caseunet.files import content_hash, replace_when_whole
@@ -23,18 +23,18 @@ from caseunet.prediction.image_kind import check_kind, check_no_mask
 from caseunet.prediction.inputs import Input
 from caseunet.prediction.measurements import Timeline, measure_volume, to_rows
 from caseunet.prediction.postprocessing import clean
-from caseunet.prediction.predictor import Group, Predictor, match_range, read_picture
+from caseunet.prediction.predictor import Predictor, SliceBatch, match_range, read_picture
 from caseunet.prediction.probabilities import Shares
 from caseunet.prediction.slices import Slices
 from caseunet.prediction.store import PredictedCase
 from caseunet.quality.confidence import ConfidenceMeter
-from caseunet.quality.judgement import CaseQuality, judge
+from caseunet.quality.judgement import CaseQuality, judge_case
 from caseunet.quality.out_of_distribution import LOOKED_AT, image_features
-from caseunet.types import Geometry, Picture
+from caseunet.types import Geometry, ImageVolume
 
 
 @dataclass(frozen=True)
-class Work:
+class PredictionContext:
     """With what cases are segmented, and where to."""
 
     predictor: Predictor
@@ -62,7 +62,7 @@ class _Identity:
     voting: list[int] | None
 
 
-def predict_case(work: Work, item: Input, advance: Callable[[float], None]) -> PredictedCase:
+def predict_case(work: PredictionContext, item: Input, advance: Callable[[float], None]) -> PredictedCase:
     """Segment one image or video and write its files; on failure none of them is left.
 
     Args:
@@ -92,7 +92,7 @@ def predict_case(work: Work, item: Input, advance: Callable[[float], None]) -> P
 
 
 def _predict_image(
-    work: Work, item: Input, target: Path, written: list[Path], advance: Callable[[float], None]
+    work: PredictionContext, item: Input, target: Path, written: list[Path], advance: Callable[[float], None]
 ) -> PredictedCase:
     predictor, info = work.predictor, work.predictor.info
     began = time.monotonic()
@@ -106,7 +106,7 @@ def _predict_image(
     temperature = info.quality.temperature if info.quality else 1.0
     shares = Shares((S, H, W), len(info.label_map), temperature) if work.outputs.probabilities else None
 
-    def look(group: Group) -> None:
+    def look(group: SliceBatch) -> None:
         if shares:
             shares.add(group)
         advance(len(group.slices) * group.share / S)
@@ -155,9 +155,9 @@ def _predict_image(
 
 def segment_picture(
     predictor: Predictor,
-    picture: Picture,
+    picture: ImageVolume,
     networks: Sequence[int] | None = None,
-    look: Callable[[Group], None] = lambda group: None,
+    look: Callable[[SliceBatch], None] = lambda group: None,
     postprocess: bool = True,
 ) -> tuple[np.ndarray, CaseQuality | None, tuple[str, ...]]:
     """Class ids (S, H, W), uint8; what to think of them, None where the bundle cannot tell; and remarks on the image.
@@ -176,7 +176,7 @@ def segment_picture(
     temperature = info.quality.temperature if info.quality else 1.0
     meter = ConfidenceMeter(info.label_map, len(picture.pixels))
 
-    def measure(group: Group) -> None:
+    def measure(group: SliceBatch) -> None:
         if info.quality:
             meter.add((group.logits / temperature).softmax(1), group.slices.start, group.first, group.height)
         look(group)
@@ -187,13 +187,13 @@ def segment_picture(
     if info.quality and predictor.settings.clean and postprocess:
         clean(labels, info.quality.cleaning, info.label_map, voxel_steps(picture.geometry))
     if info.quality is None:
-        return labels, judge(None, {}, {}, alarms) if alarms else None, remarks
+        return labels, judge_case(None, {}, {}, alarms) if alarms else None, remarks
     features = image_features(case.slices, info.preprocessing, case_standard(case.slices), spacing)
-    return labels, judge(info.quality, features, meter.result(), alarms), remarks
+    return labels, judge_case(info.quality, features, meter.result(), alarms), remarks
 
 
 def _predict_video(
-    work: Work, item: Input, target: Path, written: list[Path], advance: Callable[[float], None]
+    work: PredictionContext, item: Input, target: Path, written: list[Path], advance: Callable[[float], None]
 ) -> PredictedCase:
     """Frame after frame: their masks in a folder, and the video with its overlay."""
     predictor, info = work.predictor, work.predictor.info
@@ -219,10 +219,10 @@ def _predict_video(
         number = -1
         for number, frame in enumerate(video.read_frames(item.path)):
             pixels = frame.transpose(2, 0, 1)[None]
-            placement = place(pixels, None, info.preprocessing)
+            placement = place_slices(pixels, None, info.preprocessing)
             first = number  # of the meter's slices
 
-            def look(group: Group) -> None:
+            def look(group: SliceBatch) -> None:
                 probabilities = (group.logits / temperature).softmax(1)
                 meter.add(probabilities, first, group.first, group.height)  # noqa: B023  (called at once)
 
@@ -241,7 +241,7 @@ def _predict_video(
     quality = None
     if info.quality:
         features = image_features(looked, info.preprocessing, case_standard(looked), None)
-        quality = judge(info.quality, features, meter.result())
+        quality = judge_case(info.quality, features, meter.result())
     return PredictedCase(
         id=item.id,
         image=str(item.path),
@@ -259,7 +259,7 @@ def _predict_video(
     )
 
 
-def _identity(work: Work, item: Input, picture: Picture | None = None) -> _Identity:
+def _identity(work: PredictionContext, item: Input, picture: ImageVolume | None = None) -> _Identity:
     """Whether training saw an image, in this file or another, and who may segment it; of a video its file alone tells.
 
     Raises:
@@ -289,7 +289,9 @@ def _identity(work: Work, item: Input, picture: Picture | None = None) -> _Ident
     )
 
 
-def _write_shares(shares: Shares, item: Input, geometry: Geometry, work: Work, written: list[Path]) -> dict[str, str]:
+def _write_shares(
+    shares: Shares, item: Input, geometry: Geometry, work: PredictionContext, written: list[Path]
+) -> dict[str, str]:
     """A file for each class: NIfTI of 0 to 1 for volumes, grey PNG of 0 to 65,535 for images."""
     others = {}
     for number, values in shares.each():

@@ -11,7 +11,7 @@ from caseunet.bundle import BundleInfo
 from caseunet.errors import UserError
 from caseunet.files import read_model
 from caseunet.prediction import backends
-from caseunet.types import Preprocessing, Stored
+from caseunet.types import FrozenModel, Preprocessing
 
 DESCRIPTION = "export.json"
 FILES = {"onnx": "model.onnx", "openvino": "model.xml", "torch-export": "model.pt2"}
@@ -20,7 +20,7 @@ Run = Callable[[np.ndarray], np.ndarray]
 """Float32 pixels (B, slices · channels, H, W) → logits (B, classes, H, W)."""
 
 
-class Parity(Stored):
+class Parity(FrozenModel):
     """How near an export is to PyTorch in float32, on the same slices on the same machine.
 
     Attributes:
@@ -38,7 +38,7 @@ class Parity(Stored):
     equal: float
 
 
-class ExportInfo(Stored):
+class ExportInfo(FrozenModel):
     """Content of export.json."""
 
     format_version: int = 1
@@ -90,7 +90,7 @@ def runner(format: str, precision: str, folder: Path) -> Run:
         return backends.run_openvino(path, "bf16" if precision in ("bf16", "int8") else "32")
     if format == "onnx":
         return backends.run_onnx(str(path))
-    with backends.quiet():
+    with backends.silence():
         program = torch.export.load(path).module()
 
     def run(pixels: np.ndarray) -> np.ndarray:

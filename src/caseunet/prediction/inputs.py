@@ -21,7 +21,7 @@ from caseunet.io.images import read_geometry as read_file_geometry
 from caseunet.prediction.planes import cut_as_trained
 from caseunet.prediction.store import DESCRIPTION, JOURNAL
 from caseunet.progress import Display, count_text
-from caseunet.types import Geometry, Modality, Picture, Preprocessing
+from caseunet.types import Geometry, ImageVolume, Modality, Preprocessing
 
 SUFFIXES = (*images.SUFFIXES, *dicom.SUFFIXES, *video.SUFFIXES, ".zip")
 
@@ -107,7 +107,9 @@ class Input:
         except OSError:
             return ""
 
-    def read(self, preprocessing: Preprocessing, read_file: Callable[[Path, Preprocessing], Picture]) -> Picture:
+    def read(
+        self, preprocessing: Preprocessing, read_file: Callable[[Path, Preprocessing], ImageVolume]
+    ) -> ImageVolume:
         """Its pixels, cut into slices as the training data were; a file by ``read_file``.
 
         Raises:

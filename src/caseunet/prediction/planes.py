@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 from caseunet.io.geometry import cut, find_acquired_plane, is_single_slice
-from caseunet.types import Picture, Preprocessing
+from caseunet.types import ImageVolume, Preprocessing
 
 
-def cut_as_trained(picture: Picture, preprocessing: Preprocessing) -> Picture:
+def cut_as_trained(picture: ImageVolume, preprocessing: Preprocessing) -> ImageVolume:
     """The picture in the model's plane; where it was acquired in another, a remark says so."""
     rule, acquired = preprocessing.plane, find_acquired_plane(picture.geometry)
     picture = cut(picture, rule)

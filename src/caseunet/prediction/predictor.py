@@ -13,8 +13,8 @@ from torch.overrides import TorchFunctionMode
 from caseunet.bundle import Bundle, load_bundle
 from caseunet.bundle import Network as BundledNetwork
 from caseunet.config import PredictionSettings
-from caseunet.data.grid import Placement, place
-from caseunet.data.transforms import Stack, case_standard, rows_to_upsample, segment, upsample_in_slabs
+from caseunet.data.grid import Placement, place_slices
+from caseunet.data.transforms import Stack, case_standard, rows_to_upsample, run_network, upsample_in_slabs
 from caseunet.errors import UserError
 from caseunet.io import images, raster
 from caseunet.models import create_model
@@ -25,7 +25,7 @@ from caseunet.prediction.slices import Slices, gather
 from caseunet.prediction.tiles import Cropped, Windows, blend, plan_windows
 from caseunet.prediction.training_images import KnownImages
 from caseunet.prediction.tta import seen_in, views
-from caseunet.types import Picture, Preprocessing
+from caseunet.types import ImageVolume, Preprocessing
 
 PIXELS_AT_ONCE = {"cpu": 2**18, "cuda": 2**21}
 """Of the slices that go through a network together: on a CPU more would fall out of its caches."""
@@ -65,7 +65,7 @@ class NetworkInput:
 
 
 @dataclass(frozen=True)
-class Group:
+class SliceBatch:
     """Some neighbouring slices of a case, segmented; of slices too large to be seen at once some rows.
 
     Attributes:
@@ -186,7 +186,7 @@ class Predictor:
         pixels: np.ndarray,
         spacing: tuple[float, float, float] | None = None,
         networks: Sequence[int] | None = None,
-        look: Callable[[Group], None] = lambda group: None,
+        look: Callable[[SliceBatch], None] = lambda group: None,
     ) -> np.ndarray:
         """Class ids (S, H, W), uint8, of stored pixels (S, C, H, W); the classes' maps are held for a few slices only.
 
@@ -207,7 +207,7 @@ class Predictor:
         preprocessing = self.info.preprocessing
         self._check_channels(pixels)
         _check_finite_pixels(pixels)
-        placement = place(pixels, spacing, preprocessing)
+        placement = place_slices(pixels, spacing, preprocessing)
         slices = Slices(pixels, placement, self._at_once(placement.size) + 2 * preprocessing.neighbours)
         standard = case_standard(slices) if preprocessing.per_case else np.zeros((2, pixels.shape[1]), np.float32)
         height, width = pixels.shape[-2:]
@@ -218,7 +218,7 @@ class Predictor:
         case: NetworkInput,
         wanted: Sequence[int] | None = None,
         networks: Sequence[int] | None = None,
-        look: Callable[[Group], None] = lambda group: None,
+        look: Callable[[SliceBatch], None] = lambda group: None,
     ) -> np.ndarray:
         """Class ids (S, H, W), uint8, in the source's slices: the one way from prepared slices to masks.
 
@@ -243,7 +243,7 @@ class Predictor:
     @torch.inference_mode()
     def groups(
         self, case: NetworkInput, wanted: Sequence[int] | None = None, networks: Sequence[int] | None = None
-    ) -> Iterator[Group]:
+    ) -> Iterator[SliceBatch]:
         """Segment slices of a case, as :meth:`label` does, some neighbouring ones after another."""
         windows = self.windows(case.placement.size)
         for run in _runs(range(len(case.slices)) if wanted is None else wanted, self._at_once(case.placement.size)):
@@ -253,11 +253,11 @@ class Predictor:
                 return self._finite_logits(cropped, run, case.standard, networks)  # noqa: B023  (called at once)
 
             if windows is None:
-                yield Group(run, self._finite_logits(case.slices, run, case.standard, networks), case.placement)
+                yield SliceBatch(run, self._finite_logits(case.slices, run, case.standard, networks), case.placement)
                 continue
             above = None
             for first, logits in blend(look, windows):
-                yield Group(run, logits, case.placement, first, above)
+                yield SliceBatch(run, logits, case.placement, first, above)
                 above = logits[:, :, -1:].clone()
 
     def windows(self, size: tuple[int, int]) -> Windows | None:
@@ -301,7 +301,7 @@ class Predictor:
         """Of one network and view, or the logarithm of the mean probability over several."""
         asked = self._networks if networks is None else [self._networks[n] for n in networks]
         looks = [(network, own, view) for network, own in asked for view in views(self.settings, self.has_sides)]
-        logits = (segment(seen_in(network, view), gathered, own, standard).float() for network, own, view in looks)
+        logits = (run_network(seen_in(network, view), gathered, own, standard).float() for network, own, view in looks)
         return next(logits) if len(looks) == 1 else log_of_mean(logits)
 
     def _build(self, weights: dict[str, Tensor]) -> nn.Module:
@@ -352,7 +352,7 @@ class _Unfilled(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def read_picture(path: Path, preprocessing: Preprocessing) -> Picture:
+def read_picture(path: Path, preprocessing: Preprocessing) -> ImageVolume:
     """Read a file that a model with this preprocessing can segment, cut into slices as its training data were.
 
     Raises:
@@ -365,7 +365,7 @@ def read_picture(path: Path, preprocessing: Preprocessing) -> Picture:
     return cut_as_trained(images.read_picture(path, preprocessing.modality == "rgb"), preprocessing)
 
 
-def match_range(path: Path, picture: Picture, preprocessing: Preprocessing) -> Picture:
+def match_range(path: Path, picture: ImageVolume, preprocessing: Preprocessing) -> ImageVolume:
     """The picture of a grey image, if its values are on the scale of the training data's; with a remark if unsure.
 
     Raises:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from caseunet.io.nifti import WHOLE
-from caseunet.prediction.predictor import Group
+from caseunet.prediction.predictor import SliceBatch
 
 
 class Shares:
@@ -24,7 +24,7 @@ class Shares:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as the object; closed by `close`)
         self._file.truncate((classes - 1) * int(np.prod(shape)) * 2)
 
-    def add(self, group: Group) -> None:
+    def add(self, group: SliceBatch) -> None:
         """Some slices; what is never added is 0."""
         S, H, W = self._shape
         above = None if group.above is None else group.above / self._temperature

@@ -21,7 +21,7 @@ from caseunet.io.values import as_integers
 from caseunet.prediction.inputs import Channels, Input, find_inputs
 from caseunet.prediction.predictor import match_range, read_picture
 from caseunet.progress import Display, count_text
-from caseunet.types import Geometry, Picture, Preprocessing
+from caseunet.types import Geometry, ImageVolume, Preprocessing
 
 SIDES = ("LR", "PA", "SI")
 """Letters of the two ways in which each axis of a volume can run in the patient."""
@@ -44,7 +44,7 @@ class PythonImage:
     """
 
     name: str
-    picture: Picture
+    picture: ImageVolume
     turn: Callable[[np.ndarray], np.ndarray]
     geometry: Geometry | None = None
     source: Path | None = None
@@ -129,7 +129,7 @@ def _file_axes(geometry: Geometry) -> Callable[[np.ndarray], np.ndarray]:
 
 def _through_file(
     name: str, ending: str, write: Callable[[Path], object], preprocessing: Preprocessing
-) -> tuple[Picture, Geometry]:
+) -> tuple[ImageVolume, Geometry]:
     """An object as its file would be read, so that the same masks come out."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / f"image{ending}"
@@ -277,7 +277,7 @@ def _from_frames(
         return turned[0] if is_one else turned
 
     geometry = Geometry(shape=pixels.shape[-2:], spacing=own, remarks=length_remarks(spacing or ()))
-    return PythonImage(name, Picture(pixels, geometry), turn)
+    return PythonImage(name, ImageVolume(pixels, geometry), turn)
 
 
 def _from_volume(

@@ -13,7 +13,7 @@ from caseunet.errors import UserError
 from caseunet.files import read_model, write_json, write_text
 from caseunet.prediction.training_images import describe_match
 from caseunet.quality.judgement import CaseQuality
-from caseunet.types import LabelMap, PlaneRule, Stored
+from caseunet.types import FrozenModel, LabelMap, PlaneRule
 
 KIND = "predictions"
 DESCRIPTION = "predictions.json"
@@ -21,7 +21,7 @@ JOURNAL = "unfinished.jsonl"
 """While the work goes on: a line of what it is done with, then one for each case that is done."""
 
 
-class PredictedCase(Stored):
+class PredictedCase(FrozenModel):
     """One entry of predictions.json.
 
     ``file`` is relative to the folder, ``image`` as it was given. ``in_training`` tells whether the model was trained
@@ -55,7 +55,7 @@ class PredictedCase(Stored):
         return describe_match(self.training_case, self.in_training, self.looks_like or "")
 
 
-class FailedCase(Stored):
+class FailedCase(FrozenModel):
     """An image that could not be segmented."""
 
     id: str
@@ -63,7 +63,7 @@ class FailedCase(Stored):
     error: str
 
 
-class Made(Stored):
+class PredictionProvenance(FrozenModel):
     """With what predictions are made; what is resumed must be made with the same."""
 
     bundle: str
@@ -85,7 +85,7 @@ class Made(Stored):
     """Whether each image was segmented by those networks of an ensemble alone that were not trained on it."""
 
 
-class PredictionsInfo(Made):
+class PredictionsInfo(PredictionProvenance):
     """Content of predictions.json."""
 
     format_version: Literal[1] = 1
@@ -135,7 +135,7 @@ class Journal:
         before: what an earlier run has done; these are written first.
     """
 
-    def __init__(self, folder: Path, made: Made, before: Sequence[PredictedCase]) -> None:
+    def __init__(self, folder: Path, made: PredictionProvenance, before: Sequence[PredictedCase]) -> None:
         self._path, self._made, self._before = folder / JOURNAL, made, before
         self._is_begun = False
 
@@ -154,11 +154,11 @@ class Journal:
         self._path.unlink(missing_ok=True)
 
 
-def _line(entry: Stored) -> str:
+def _line(entry: FrozenModel) -> str:
     return json.dumps(entry.model_dump(mode="json"), ensure_ascii=False) + "\n"
 
 
-def earlier_cases(folder: Path, made: Made, is_there: Callable[[str], bool]) -> list[PredictedCase]:
+def earlier_cases(folder: Path, made: PredictionProvenance, is_there: Callable[[str], bool]) -> list[PredictedCase]:
     """The cases that an earlier run with the same bundle and settings has done, and whose files are there.
 
     Raises:
@@ -169,11 +169,14 @@ def earlier_cases(folder: Path, made: Made, is_there: Callable[[str], bool]) -> 
         before, cases = _read_journal(journal)
     elif description.is_file():
         info = read_predictions(folder)
-        before, cases = Made(**{name: getattr(info, name) for name in Made.model_fields}), info.cases
+        before, cases = (
+            PredictionProvenance(**{name: getattr(info, name) for name in PredictionProvenance.model_fields}),
+            info.cases,
+        )
     else:
         return []
     free = ("bundle", "device", "code_version")
-    for name in Made.model_fields:
+    for name in PredictionProvenance.model_fields:
         if name not in free and getattr(before, name) != getattr(made, name):
             was, now = getattr(before, name), getattr(made, name)
             told = (
@@ -188,11 +191,11 @@ def earlier_cases(folder: Path, made: Made, is_there: Callable[[str], bool]) -> 
     return [case for case in cases if is_there(case.file)]
 
 
-def _read_journal(path: Path) -> tuple[Made, Sequence[PredictedCase]]:
+def _read_journal(path: Path) -> tuple[PredictionProvenance, Sequence[PredictedCase]]:
     """What it holds; a last line that a kill cut short is left out."""
     lines = path.read_text(encoding="utf-8").splitlines()
     try:
-        made = Made.model_validate_json(lines[0])
+        made = PredictionProvenance.model_validate_json(lines[0])
         cases = []
         for number, line in enumerate(lines[1:], 2):
             try:

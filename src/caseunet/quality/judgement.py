@@ -13,7 +13,7 @@ from caseunet.bundle import BundleInfo, Quality
 from caseunet.progress import count_text
 from caseunet.quality.confidence import StructureConfidence
 from caseunet.quality.out_of_distribution import MIN_CASES, mask_features, outside
-from caseunet.types import Stored
+from caseunet.types import FrozenModel
 
 MAX_REASONS = 5
 
@@ -37,7 +37,7 @@ MaskLevel = Literal["good", "fair", "poor", "unknown"]
 _RANKS: dict[MaskLevel, int] = {"good": 0, "unknown": 1, "fair": 2, "poor": 3}
 
 
-class CaseQuality(Stored):
+class CaseQuality(FrozenModel):
     """What to think of one case's masks before anyone has looked at them."""
 
     predicted_dice: dict[str, float | None]
@@ -82,7 +82,7 @@ class CaseQuality(Stored):
         return self.is_first, self.flagged, _RANKS[self.mask], 1 - self.lowest
 
 
-def judge(
+def judge_case(
     quality: Quality | None,
     image: Mapping[str, float],
     found: Mapping[str, StructureConfidence],

@@ -97,7 +97,7 @@ def outcome_sheet(outcomes: Sequence[Outcome], labels: Sequence[Label], title: s
 
 
 @dataclass(frozen=True)
-class Cell:
+class OutcomeCell:
     """One slice of a contact sheet, twice: image (H, W) or (H, W, 3), 0 to 1, with class ids (H, W) and a caption."""
 
     loaded: tuple[np.ndarray, np.ndarray]
@@ -106,7 +106,7 @@ class Cell:
     change: str
 
 
-def contact_sheet(cells: Sequence[Cell], columns: int, labels: Sequence[Label], title: str) -> Figure:
+def contact_sheet(cells: Sequence[OutcomeCell], columns: int, labels: Sequence[Label], title: str) -> Figure:
     """Slices in rows of ``columns``, each as loaded and, to its right, as augmented.
 
     Args:

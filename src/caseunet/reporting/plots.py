@@ -83,7 +83,7 @@ def tukey(values: np.ndarray) -> Box:
 
 
 @dataclass(frozen=True)
-class Sample:
+class PlottedSample:
     """One row of a plot: the values of a measure.
 
     Attributes:
@@ -119,7 +119,7 @@ class Sample:
         return [(self.cases[n], float(self.values[n])) for n in order if beyond[n] > 0]
 
 
-def distributions(samples: Sequence[Sample], label: str, share: bool) -> Figure:
+def distributions(samples: Sequence[PlottedSample], label: str, share: bool) -> Figure:
     """A box plot of each sample on the points that it is made of, from top to bottom.
 
     Args:
@@ -211,7 +211,7 @@ def _svg(figure: Figure) -> bytes:
     return text[text.index(b"<svg") :]
 
 
-def _strip(axes: Axes, sample: Sample, y: float) -> None:
+def _strip(axes: Axes, sample: PlottedSample, y: float) -> None:
     """The points, and the box over them if they are five or more."""
     values = sample.values
     _points(axes, values, y + _jitter(values), sample.empty, sample.color)
@@ -225,7 +225,7 @@ def _strip(axes: Axes, sample: Sample, y: float) -> None:
     axes.vlines(box.median, y - 0.28, y + 0.28, color=INK, linewidth=2, zorder=3)
 
 
-def _name_outliers(axes: Axes, sample: Sample, y: float) -> None:
+def _name_outliers(axes: Axes, sample: PlottedSample, y: float) -> None:
     """Write names beside the outliers of a row where they are few and the place is free."""
     found = sample.outliers()
     if len(found) > MAX_NAMED:

@@ -28,7 +28,7 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Cell:
+class StudyRun:
     """One training of a study, and all that comes of it; or another tool's predictions in its place.
 
     Attributes:
@@ -75,10 +75,12 @@ class Design:
     title: str = "Comparison of models"
     predictions: Mapping[str, Path] = field(default_factory=dict)
 
-    def cells(self, folder: Path) -> list[Cell]:
+    def cells(self, folder: Path) -> list[StudyRun]:
         """All trainings; whole rounds come first, so that a study that was stopped has compared something."""
         return [
-            Cell(name, variant, given and self.masks(given, seed, fold), seed, fold, folder / "runs" / name / run_name)
+            StudyRun(
+                name, variant, given and self.masks(given, seed, fold), seed, fold, folder / "runs" / name / run_name
+            )
             for seed in range(self.seeds)
             for fold in self.folds
             for run_name in [f"seed-{seed}-fold-{fold}"]

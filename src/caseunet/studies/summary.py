@@ -14,18 +14,18 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from caseunet.evaluation.comparison import Difference, compare
+from caseunet.evaluation.comparison import Difference, compare_scores
 from caseunet.evaluation.rows import BACKGROUND
 from caseunet.evaluation.statistics import estimate
 from caseunet.evaluation.summary import Measure
-from caseunet.types import Stored
+from caseunet.types import FrozenModel
 
 ALL = "all structures"
 SEED_ERRORS = 2.0
 """Standard errors over seeds that a difference must exceed."""
 
 
-class ModelScore(Stored):
+class ModelScore(FrozenModel):
     """Of one model and structure.
 
     Attributes:
@@ -57,7 +57,7 @@ class StudyDifference(Difference):
     outcome: str
 
 
-class ModelCost(Stored):
+class ModelCost(FrozenModel):
     """What a model takes here; ``milliseconds`` and ``peak_mib`` are of a forward of one image of the training size."""
 
     model: str
@@ -71,7 +71,7 @@ class ModelCost(Stored):
     """Mean over its runs."""
 
 
-class StudySummary(Stored):
+class StudySummary(FrozenModel):
     """Content of study.json.
 
     Attributes:
@@ -146,7 +146,7 @@ def compare_models(cases: pd.DataFrame, metric: str, scores: Sequence[ModelScore
     by_name = {(score.model, score.structure): score for score in scores}
     return [
         _with_seeds(found, by_name[found.first, found.structure], by_name[found.second, found.structure])
-        for found in compare(tested, {metric: "higher"})
+        for found in compare_scores(tested, {metric: "higher"})
     ]
 
 

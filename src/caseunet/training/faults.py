@@ -19,7 +19,7 @@ FILE = "faults.jsonl"
 
 
 @torch.no_grad()
-def describe(
+def describe_fault(
     fabric: Fabric, model: nn.Module, loss: nn.Module, batch: Batch, preprocessing: Preprocessing
 ) -> list[dict[str, Any]]:
     """Every sample of a batch with its augmentation, and under "cause" what is wrong with it, if anything.

@@ -29,7 +29,7 @@ from caseunet.training.state import State, capture, create_state, restore, valid
 from caseunet.training.step import take_step
 from caseunet.training.stopping import StopRequest, stop_on_signals
 from caseunet.training.trial import (
-    Trial,
+    MemoryTrial,
     bytes_of_optimizer,
     check_disk,
     check_step,
@@ -55,7 +55,7 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainContext:
     """What stays the same while training goes on.
 
     Attributes:
@@ -130,7 +130,9 @@ def fit(
     log = MetricsLog(metrics, structures, loggers, None if content is None else content["log"])
     try:
         with stop_on_signals() as stop:
-            job = Job(fabric, loss, prepared, preprocessing, config, run, display, draw, checkpoints, log, stop)
+            job = TrainContext(
+                fabric, loss, prepared, preprocessing, config, run, display, draw, checkpoints, log, stop
+            )
             train(job, state, loggers)
     finally:
         for logger in loggers:
@@ -206,7 +208,7 @@ def with_batch_size(
     return sized(size)
 
 
-def train(job: Job, state: State, loggers: Sequence[Logger]) -> None:
+def train(job: TrainContext, state: State, loggers: Sequence[Logger]) -> None:
     """Steps and validations in turn, until the budget is used or nothing better comes any more."""
     config = job.config
     if is_finished(config.training, state):
@@ -227,7 +229,7 @@ def train(job: Job, state: State, loggers: Sequence[Logger]) -> None:
         job.display.say(f"  ends early: {state.without_better} validations brought nothing better", "yellow")
 
 
-def train_until_validation(job: Job, state: State, loader: Iterator[Batch], stage: Stage) -> None:
+def train_until_validation(job: TrainContext, state: State, loader: Iterator[Batch], stage: Stage) -> None:
     """Take the steps that are left until the next validation is due."""
     config, fabric = job.config, job.fabric
     state.model.train()
@@ -259,7 +261,7 @@ def train_until_validation(job: Job, state: State, loader: Iterator[Batch], stag
             save(job, state)
 
 
-def validate_and_save(job: Job, state: State, loggers: Sequence[Logger], stage: Stage) -> None:
+def validate_and_save(job: TrainContext, state: State, loggers: Sequence[Logger], stage: Stage) -> None:
     """Score the weights on the validation cases; keep them if they are the best; lay down a checkpoint."""
     config, fabric = job.config, job.fabric
     began = time.monotonic()
@@ -296,7 +298,7 @@ def validate_and_save(job: Job, state: State, loggers: Sequence[Logger], stage: 
     job.display.say(f"  step {state.step:,}: {words}")
 
 
-def score_cases(job: Job, state: State) -> list[CaseScores] | None:
+def score_cases(job: TrainContext, state: State) -> list[CaseScores] | None:
     """Scores of all validation cases, each process having done its share; None where a signal came."""
     fold = job.prepared.fold(job.config.data.fold)
     rank, ranks = job.fabric.global_rank, job.fabric.world_size
@@ -322,7 +324,7 @@ def score_cases(job: Job, state: State) -> list[CaseScores] | None:
     return [by_case[case] for case in fold.val]
 
 
-def save(job: Job, state: State, score: ValidationScore | None = None) -> None:
+def save(job: TrainContext, state: State, score: ValidationScore | None = None) -> None:
     """Lay down a checkpoint, with the validation score if it was just validated."""
     state.saved_seconds = state.seconds
     content = capture(state) | {"log": job.log.capture()}
@@ -333,7 +335,7 @@ def save(job: Job, state: State, score: ValidationScore | None = None) -> None:
     job.fabric.barrier()
 
 
-def stop(job: Job, state: State, signal: int) -> None:
+def stop(job: TrainContext, state: State, signal: int) -> None:
     """Save and leave."""
     save(job, state)
     raise Interrupted(f"Stopped after step {state.step:,}; everything is saved.", signal)
@@ -350,7 +352,7 @@ def select_checkpoint(checkpoints: Checkpoints, config: Config, state: State) ->
     )
 
 
-def expectation(trial: Trial, job: Job, state: State) -> str:
+def expectation(trial: MemoryTrial, job: TrainContext, state: State) -> str:
     """What the trial step says of the time ahead, at most: the first step is slower than the others."""
     config, data = job.config.training, job.config.data
     text = f"trial step: {in_words(trial.seconds)}, {trial.bytes / 2**30:.2f} GiB for {data.batch_size} slices"

@@ -17,7 +17,7 @@ from caseunet.losses.deep_supervision import deeply_supervised
 from caseunet.progress import Display
 from caseunet.training.batch import prepare_batch
 from caseunet.training.devices import autocast_type, gather_objects, gather_values
-from caseunet.training.faults import FILE, describe, find_culprits, write_fault
+from caseunet.training.faults import FILE, describe_fault, find_culprits, write_fault
 from caseunet.training.state import State, renew_scaler
 from caseunet.types import Preprocessing
 
@@ -64,7 +64,7 @@ def take_step(
     if not attempt.finite and not _is_overflow(attempt, state, dtype):
         samples = [
             s
-            for part in gather_objects(fabric, describe(fabric, state.model, loss, batch, preprocessing))
+            for part in gather_objects(fabric, describe_fault(fabric, state.model, loss, batch, preprocessing))
             for s in part
         ]
         fault = {

@@ -32,7 +32,7 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
-class Trial:
+class MemoryTrial:
     """What a step costs: seconds; bytes at its highest beyond what was held before."""
 
     seconds: float
@@ -47,7 +47,7 @@ def try_step(
     preprocessing: Preprocessing,
     config: Config,
     held: int | None = None,
-) -> Trial:
+) -> MemoryTrial:
     """Forward and backward pass; leaves no trace.
 
     Args:
@@ -73,12 +73,12 @@ def try_step(
         seconds = time.monotonic() - began
     finally:
         undo_attempt(state, buffers)
-    return Trial(seconds, torch.cuda.max_memory_allocated() - before if is_gpu else watch.bytes)
+    return MemoryTrial(seconds, torch.cuda.max_memory_allocated() - before if is_gpu else watch.bytes)
 
 
 def check_step(
     fabric: Fabric, state: State, loss: nn.Module, batch: Batch, preprocessing: Preprocessing, config: Config
-) -> Trial:
+) -> MemoryTrial:
     """Try a step at full size.
 
     On a CPU a single sample goes first: what does not fit ends the process there, so it must be known before.
@@ -149,7 +149,7 @@ def largest_that(fits: Callable[[int], bool], limit: int) -> int:
     return low
 
 
-def fits_gpu(trial: Callable[[], Trial], kept: int) -> bool:
+def fits_gpu(trial: Callable[[], MemoryTrial], kept: int) -> bool:
     """Whether a step leaves some of the GPU's memory, beside ``kept`` bytes that only a real step takes."""
     try:
         needed = trial().bytes + torch.cuda.memory_allocated() + kept

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from caseunet.data.store import Prepared
-from caseunet.data.transforms import gather_slices, labels_from_logits, segment, slices_at_once
+from caseunet.data.transforms import gather_slices, labels_from_logits, run_network, slices_at_once
 from caseunet.metrics.overlap import confusion_matrix, counts_of
 from caseunet.types import Preprocessing, Ranges
 
@@ -96,7 +96,7 @@ def validate(
                 return None
             group = indices[begin : begin + at_once]
             gathered = torch.from_numpy(gather_slices(pixels, group, preprocessing.neighbours)).to(device)
-            logits = segment(network, gathered, preprocessing, standard)
+            logits = run_network(network, gathered, preprocessing, standard)
             predicted = labels_from_logits(logits, references.shape[1:]).cpu().numpy()
             confusion += confusion_matrix(references[group], predicted, len(label_map))
             if case in shown and fullest in group:

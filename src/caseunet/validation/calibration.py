@@ -11,7 +11,7 @@ from caseunet.data.store import Prepared
 from caseunet.data.transforms import Stack
 from caseunet.metrics.overlap import Counts
 from caseunet.prediction.postprocessing import clean
-from caseunet.prediction.predictor import Group, NetworkInput, Predictor
+from caseunet.prediction.predictor import NetworkInput, Predictor, SliceBatch
 from caseunet.progress import Display
 from caseunet.quality.confidence import ConfidenceMeter, StructureConfidence
 from caseunet.quality.out_of_distribution import image_features, mask_features, outside, usual_ranges
@@ -268,7 +268,7 @@ def segment_case(
         sampled: list[tuple[np.ndarray, np.ndarray]] = []  # logits (n, C), ids (n,)
         share = min(1.0, MAX_SAMPLED / ids_in_box.size)
 
-        def look(group: Group) -> None:
+        def look(group: SliceBatch) -> None:
             first = group.slices.start - start  # noqa: B023  (called at once)
             for meter, temperature in zip(meters, temperatures, strict=True):  # noqa: B023
                 meter.add((group.logits / temperature).softmax(1), first, group.first, group.height)

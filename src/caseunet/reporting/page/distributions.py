@@ -8,7 +8,7 @@ from caseunet.evaluation.summary import EvaluationSummary
 from caseunet.progress import count_text
 from caseunet.reporting.page.images import Plot, embed
 from caseunet.reporting.page.numbers import digits_of, format_interval, format_number
-from caseunet.reporting.plots import PALETTE, Sample, distributions, to_image
+from caseunet.reporting.plots import PALETTE, PlottedSample, distributions, to_image
 
 
 def distribution_plots(scored: pd.DataFrame, summary: EvaluationSummary, colors: dict[str, str]) -> list[Plot]:
@@ -36,7 +36,9 @@ def distribution_plots(scored: pd.DataFrame, summary: EvaluationSummary, colors:
     return plots
 
 
-def _samples(scored: pd.DataFrame, summary: EvaluationSummary, colors: dict[str, str], column: str) -> list[Sample]:
+def _samples(
+    scored: pd.DataFrame, summary: EvaluationSummary, colors: dict[str, str], column: str
+) -> list[PlottedSample]:
     several = len(summary.models) > 1
     samples = []
     for structure, color in colors.items():
@@ -45,7 +47,7 @@ def _samples(scored: pd.DataFrame, summary: EvaluationSummary, colors: dict[str,
             rows = rows[np.isfinite(rows[column].to_numpy(float))]
             if len(rows):
                 samples.append(
-                    Sample(
+                    PlottedSample(
                         structure=structure,
                         model=model.name if several else "",
                         color=PALETTE[n % len(PALETTE)] if several else color,
@@ -65,7 +67,7 @@ def _names(rows: pd.DataFrame) -> list[str]:
     ]
 
 
-def _describe(sample: Sample, unit: str) -> str:
+def _describe(sample: PlottedSample, unit: str) -> str:
     digits = digits_of(sample.values, unit)
     first, median, third = np.percentile(sample.values, [25, 50, 75])
     return (
@@ -74,7 +76,7 @@ def _describe(sample: Sample, unit: str) -> str:
     )
 
 
-def _outliers(sample: Sample, unit: str) -> str:
+def _outliers(sample: PlottedSample, unit: str) -> str:
     """All by name where they are few, else how many there are and the two farthest."""
     found = sample.outliers()
     digits = digits_of([value for _, value in found], unit)

@@ -82,7 +82,7 @@ def chief_blocks(cards: Sequence[Card]) -> list[Block]:
 
 
 @dataclass(frozen=True)
-class Group:
+class ScoreGroup:
     """Numbers of one model that stand together: of one structure, or one of each structure (``each``)."""
 
     model: str
@@ -91,14 +91,14 @@ class Group:
     numbers: tuple[Number, ...]
 
 
-def groups_of(summary: EvaluationSummary) -> list[Group]:
+def groups_of(summary: EvaluationSummary) -> list[ScoreGroup]:
     """The numbers in their order; structures with a single number each share a group."""
-    groups: list[Group] = []
+    groups: list[ScoreGroup] = []
     for (model, structure), numbers in groupby(summary.numbers, lambda number: (number.model, number.structure)):
-        group = Group(model, structure, False, tuple(numbers))
+        group = ScoreGroup(model, structure, False, tuple(numbers))
         if structure is not None and len(group.numbers) == 1 and len(summary.structures) > 1:
             before = groups[-1] if groups and groups[-1].each and groups[-1].model == model else None
             earlier = groups.pop().numbers if before else ()
-            group = Group(model, None, True, (*earlier, *group.numbers))
+            group = ScoreGroup(model, None, True, (*earlier, *group.numbers))
         groups.append(group)
     return groups

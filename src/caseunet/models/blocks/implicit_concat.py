@@ -47,20 +47,20 @@ MAX_POSITIONS = 2**20
 """Of a map in the batch for which that is so: sixteen of 256×256. Beyond, arithmetic and memory count again."""
 
 
-class Raised(NamedTuple):
+class LazyUpsample(NamedTuple):
     """Stands for ``map``, (B, C, H, W), up-sampled by nearest neighbour to (B, C, factor·H, factor·W)."""
 
     map: Tensor
     factor: int
 
 
-class UnbuiltConvNormAct(ConvNormAct):
+class ImplicitConcatConv(ConvNormAct):
     """``ConvNormAct`` of a channel concatenation, which is not built.
 
     Shapes: maps (B, C_i, H, W), or :class:`Raised` of that size, with ΣC_i = in_channels → (B, out_channels, H, W).
     """
 
-    def forward(self, *maps: Tensor | Raised) -> Tensor:
+    def forward(self, *maps: Tensor | LazyUpsample) -> Tensor:
         return self.norm_and_activate(convolve(maps, self.conv.weight, self.conv.bias))
 
 
@@ -89,27 +89,27 @@ class DepthwiseConvNormAct(ConvNormAct):
         )
         initialize(self.depthwise, initialization, 1.0)  # no activation comes between the two: a slope of 1
 
-    def forward(self, x: Tensor | Raised) -> Tensor:
-        raised = x if isinstance(x, Raised) else Raised(x, 1)
+    def forward(self, x: Tensor | LazyUpsample) -> Tensor:
+        raised = x if isinstance(x, LazyUpsample) else LazyUpsample(x, 1)
         y = self.conv(raised.map)
         if raised.factor > 1:
             y = F.interpolate(y, scale_factor=raised.factor, mode="nearest")
         return self.norm_and_activate(self.depthwise(y))
 
 
-def convolve(maps: Sequence[Tensor | Raised], weight: Tensor, bias: Tensor | None) -> Tensor:
+def convolve(maps: Sequence[Tensor | LazyUpsample], weight: Tensor, bias: Tensor | None) -> Tensor:
     """'Same' convolution of the concatenation of ``maps``: (B, C_i, H, W) each → (B, out, H, W).
 
     Args:
         weight: (out, ΣC_i, k, k), k odd.
         bias: (out).
     """
-    if wants_few_launches(maps[0]):
-        return F.conv2d(build(maps), weight, bias, padding=weight.shape[-1] // 2)
+    if prefers_fused_kernels(maps[0]):
+        return F.conv2d(materialize(maps), weight, bias, padding=weight.shape[-1] // 2)
     total: Tensor | None = None
     start = 0
     for m in maps:
-        raised = m if isinstance(m, Raised) else Raised(m, 1)
+        raised = m if isinstance(m, LazyUpsample) else LazyUpsample(m, 1)
         channels = int(raised.map.shape[1])  # a number even where shapes are traced: kernels are cut once, not always
         kernel = weight.narrow(1, start, channels)
         if total is None:
@@ -122,16 +122,18 @@ def convolve(maps: Sequence[Tensor | Raised], weight: Tensor, bias: Tensor | Non
     return total
 
 
-def wants_few_launches(x: Tensor | Raised) -> bool:
-    raised = x if isinstance(x, Raised) else Raised(x, 1)
+def prefers_fused_kernels(x: Tensor | LazyUpsample) -> bool:
+    raised = x if isinstance(x, LazyUpsample) else LazyUpsample(x, 1)
     if raised.map.device.type not in FEW_LAUNCHES_ON:
         return False
     return torch.compiler.is_compiling() or _positions(raised) <= MAX_POSITIONS
 
 
-def build(maps: Sequence[Tensor | Raised]) -> Tensor:
+def materialize(maps: Sequence[Tensor | LazyUpsample]) -> Tensor:
     """The channel concatenation, with raised maps up-sampled."""
-    whole = [F.interpolate(m.map, scale_factor=m.factor, mode="nearest") if isinstance(m, Raised) else m for m in maps]
+    whole = [
+        F.interpolate(m.map, scale_factor=m.factor, mode="nearest") if isinstance(m, LazyUpsample) else m for m in maps
+    ]
     return torch.cat(whole, 1) if len(whole) > 1 else whole[0]
 
 
@@ -185,7 +187,7 @@ def _concatenate(vectors: Sequence[Tensor | None]) -> Tensor:
     return torch.cat([vector for vector in vectors if vector is not None])
 
 
-def _convolve_one(raised: Raised, kernel: Tensor, bias: Tensor | None) -> Tensor:
+def _convolve_one(raised: LazyUpsample, kernel: Tensor, bias: Tensor | None) -> Tensor:
     k = kernel.shape[-1]
     if raised.factor == 1:
         return F.conv2d(raised.map, kernel, bias, padding=k // 2)
@@ -197,7 +199,7 @@ def _convolve_one(raised: Raised, kernel: Tensor, bias: Tensor | None) -> Tensor
     return _repeat_middle(y, k, raised.factor) if raised.factor > k else y
 
 
-def _positions(raised: Raised) -> int:
+def _positions(raised: LazyUpsample) -> int:
     B, _, H, W = raised.map.shape
     return B * H * W * raised.factor**2
 

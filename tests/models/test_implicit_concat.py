@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from caseunet import create_model
-from caseunet.models.blocks import unbuilt
-from caseunet.models.blocks.unbuilt import Raised, convolve, wants_few_launches
+from caseunet.models.blocks import implicit_concat
+from caseunet.models.blocks.implicit_concat import LazyUpsample, convolve, prefers_fused_kernels
 from caseunet.models.case_unet import CaseUNet
 from tests.models.plain import PlainCaseUNet
 
@@ -50,8 +50,8 @@ def gradients(model: torch.nn.Module, image: Tensor) -> tuple[Tensor, dict[str, 
 def test_every_switch_equals_the_plain_form(
     switches: dict[str, Any], few_launches: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unbuilt, "MIN_POSITIONS", 0)
-    monkeypatch.setattr(unbuilt, "FEW_LAUNCHES_ON", frozenset({"cpu"} if few_launches else ()))
+    monkeypatch.setattr(implicit_concat, "MIN_POSITIONS", 0)
+    monkeypatch.setattr(implicit_concat, "FEW_LAUNCHES_ON", frozenset({"cpu"} if few_launches else ()))
     torch.manual_seed(0)
     switches = {"fusion_kernel_size": 1} | switches
     model = create_model("case_unet", 3, 4, widths=(4, 5, 6), **switches).double().eval()
@@ -66,10 +66,10 @@ def test_every_switch_equals_the_plain_form(
 
 def test_few_launches_are_wanted_on_a_gpu_for_maps_that_are_not_large(monkeypatch: pytest.MonkeyPatch) -> None:
     sixteen = torch.empty(16, 1, 128, 128, device="meta")
-    assert not wants_few_launches(sixteen), "it is no GPU"
-    monkeypatch.setattr(unbuilt, "FEW_LAUNCHES_ON", frozenset({"meta"}))
-    assert wants_few_launches(Raised(sixteen, 2)), "16 × 256 × 256 positions"
-    assert not wants_few_launches(Raised(sixteen, 4))
+    assert not prefers_fused_kernels(sixteen), "it is no GPU"
+    monkeypatch.setattr(implicit_concat, "FEW_LAUNCHES_ON", frozenset({"meta"}))
+    assert prefers_fused_kernels(LazyUpsample(sixteen, 2)), "16 × 256 × 256 positions"
+    assert not prefers_fused_kernels(LazyUpsample(sixteen, 4))
 
 
 @pytest.mark.parametrize("fusion", [1, 3])
@@ -92,7 +92,7 @@ def test_equals_the_plain_form(
     tolerance: float,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(unbuilt, "MIN_POSITIONS", 0)
+    monkeypatch.setattr(implicit_concat, "MIN_POSITIONS", 0)
     torch.manual_seed(0)
     model = create_model("case_unet", 3, 4, fusion_kernel_size=fusion, norm=norm, widths=(4, 5, 6, 7, 8))
     model = model.to(dtype).eval()  # without dropout
@@ -126,13 +126,15 @@ def test_convolution_of_raised_maps_equals_the_definition(
         return torch.randn(shape, generator=generator, dtype=torch.float64)
 
     H, W = 8 * height, 8 * width
-    maps = [Raised(draw(2, i + 1, H // f, W // f).contiguous(memory_format=layout), f) for i, f in enumerate(factors)]
+    maps = [
+        LazyUpsample(draw(2, i + 1, H // f, W // f).contiguous(memory_format=layout), f) for i, f in enumerate(factors)
+    ]
     weight = draw(3, sum(m.map.shape[1] for m in maps), kernel_size, kernel_size)
     bias = draw(3)
     built = torch.cat([m.map.repeat_interleave(m.factor, 2).repeat_interleave(m.factor, 3) for m in maps], 1)
     expected = F.conv2d(built, weight, bias, padding=kernel_size // 2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(unbuilt, "MIN_POSITIONS", fewest)
+        patch.setattr(implicit_concat, "MIN_POSITIONS", fewest)
         found = convolve(maps, weight, bias)
     torch.testing.assert_close(found, expected, atol=1e-10, rtol=1e-10)
 
@@ -141,8 +143,8 @@ def test_kernel_of_a_raised_map_by_hand(monkeypatch: pytest.MonkeyPatch) -> None
     """[1, 2] raised ×2 is [1, 1, 2, 2]; under the kernel [1, 10, 100] with zeros outside: 110, 211, 221, 22."""
     row = torch.tensor([[[[1.0, 2.0]]]])
     kernel = torch.tensor([[[[0.0, 0, 0], [1, 10, 100], [0, 0, 0]]]])
-    monkeypatch.setattr(unbuilt, "MIN_POSITIONS", 0)
-    found = convolve([Raised(row, 2)], kernel, None)
+    monkeypatch.setattr(implicit_concat, "MIN_POSITIONS", 0)
+    found = convolve([LazyUpsample(row, 2)], kernel, None)
     assert found[0, 0].tolist() == [[110, 211, 221, 22]] * 2
 
 

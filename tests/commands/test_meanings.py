@@ -123,7 +123,8 @@ def test_colours_against_ids_are_asked_about(classes: int, tmp_path: Path) -> No
     if classes == 2:
         with pytest.raises(UserError, match=r"the references show colours: #00ff00, #ff0000. Say .*--labels"):
             evaluate(predictions, references, tmp_path / "report")
-        named = [{"name": f"c{n}", "classid": n, "color": color} for n, color in enumerate(COLORS)]
+        names = ("none", "red", "green")
+        named = [{"name": names[n], "classid": n, "color": color} for n, color in enumerate(COLORS)]
         (references / "labels.json").write_text(json.dumps(named))
     scored = evaluate(predictions, references, tmp_path / "report")
     assert set(scored.cases["dice"].dropna()) == {1.0}

@@ -7,6 +7,7 @@ from pathlib import Path
 # The tests run in one process for each core: two threads in each would wait for one another. Before torch is loaded.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+import hypothesis
 import pytest
 
 from caseunet.bundle import Bundle
@@ -28,6 +29,9 @@ TINY = {
     "prepare.crop_air": False,
     "loss.arguments.ssim": 1.0,  # all terms of the loss
 }
+
+hypothesis.settings.register_profile("suite", deadline=None)  # a busy machine is no fault of the code
+hypothesis.settings.load_profile("suite")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -191,7 +191,8 @@ def test_a_folder_is_resumed_with_the_same_settings_alone(
     before = files_of(out)
     status, _, err = cli("predict", bundle, mixed[0], "--out", out, "--resume", "--flips")
     assert status == 2
-    assert "another settings (was precision 32, flips False" in err
+    assert "other settings: precision 32, flips False" in err
+    assert "then, precision 32, flips True" in err
     status, _, err = cli("predict", bundle, mixed[0], "--out", out, "--resume", "--overwrite")
     assert status == 2
     assert "choose one" in err

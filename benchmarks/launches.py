@@ -3,7 +3,7 @@
     python benchmarks/launches.py benchmarks/launches.json
 
 On a CPU nothing is concatenated, up-sampled or multiplied by zero (blocks/implicit_concat.py). On a GPU every operation
-costs a launch, so there the three branches are one convolution, the three fusions another, and concatenations are built.
+costs a launch. There the three branches are one convolution, the three fusions another, and concatenations are built.
 Both give the same numbers. A step is forward in bfloat16, hybrid loss, backward, clipping and Adamax; median of five.
 
 Predicted: 2 to 2.5 times as fast at 64×64, where little but launches counts. It came out 1.4 times there: branches

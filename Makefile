@@ -5,13 +5,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo test docs lint clean
+.PHONY: demo test test-fast docs lint clean
 
 demo: $(INSTALLED)
 	$(BIN)/caseunet demo --out demo --overwrite
 
 test: lint
 	$(BIN)/python -m pytest
+
+# The tests that need no training: quick enough for every save of a file.
+test-fast: $(INSTALLED)
+	$(BIN)/python -m pytest tests/test_architecture.py tests/test_config.py tests/test_types.py tests/test_files.py tests/losses \
+		tests/metrics tests/imaging tests/quality tests/datasets/test_coding.py tests/datasets/test_splits.py
 
 docs: $(INSTALLED)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

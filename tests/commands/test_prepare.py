@@ -192,7 +192,7 @@ def write_ct(raw: Path, name: str, labelled: tuple[slice, slice, slice], code: i
 
 
 INSIDE = np.s_[1:5, 30:60, 30:60]
-"""The box of such a body is rows 12 to 80 and columns 16 to 92, 12 around rows and columns that are looked at."""
+"""The box of such a body is rows 12 to 83 and columns 16 to 95, 12 around the body; a label keeps 4 from its edge."""
 
 
 @pytest.mark.parametrize(
@@ -202,11 +202,11 @@ INSIDE = np.s_[1:5, 30:60, 30:60]
         (np.s_[0:6, 30:60, 30:60], True),  # slices of air are kept, so labels may lie there
         (np.s_[2:3, 16:30, 30:60], True),
         (np.s_[2:3, 15:30, 30:60], False),  # no context above
-        (np.s_[2:3, 30:77, 30:60], True),
-        (np.s_[2:3, 30:78, 30:60], False),
-        (np.s_[2:3, 30:60, 20:89], True),
+        (np.s_[2:3, 30:80, 30:60], True),
+        (np.s_[2:3, 30:81, 30:60], False),
+        (np.s_[2:3, 30:60, 20:92], True),
         (np.s_[2:3, 30:60, 19:60], False),
-        (np.s_[2:3, 30:60, 30:90], False),
+        (np.s_[2:3, 30:60, 30:93], False),
         (np.s_[5:6, 90:92, 108:109], False),
     ],
     ids=str,
@@ -219,9 +219,9 @@ def test_no_label_is_cut_off(labelled: tuple[slice, slice, slice], cropped: bool
         tmp_path / "raw", tmp_path / "p", PrepareConfig(workers=0, folds=2, crop_air=True, modality="ct")
     )
     boxes = {prepared.placement(case).box for case in prepared.cases.index}
-    assert boxes == {(12, 16, 81, 93) if cropped else (0, 0, 96, 112)}
+    assert boxes == {(12, 16, 84, 96) if cropped else (0, 0, 96, 112)}
     assert prepared.info.grid.crop_air == cropped
-    assert prepared.info.grid.least_box == ((62.1, 61.6) if cropped else None)
+    assert prepared.info.grid.least_box == ((64.8, 64.0) if cropped else None)
     notes = [note for note in prepared.info.notes if "crop_air" in note]
     assert notes == (
         []

@@ -57,7 +57,7 @@ def test_onnx_gives_torchs_logits(name: str) -> None:
 SIGNALLED = """
 import os, signal, sys, threading
 from torch import nn
-from caseunet.inference import engines
+from caseunet.prediction import backends
 
 def network():
     return backends.run_openvino(backends.to_openvino(nn.Conv2d(1, 2, 3, padding=1).eval(), 1, (32, 32)), "32")

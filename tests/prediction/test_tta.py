@@ -106,7 +106,7 @@ def test_air_around_a_body_costs_nothing(lits_bundle: Bundle, monkeypatch: pytes
     wanted = [group.slices for group in predictor.groups(predictor.cut(pixels), [0, 2, 3, 4, 5, 9])]
     assert wanted == [range(1), range(2, 5), range(5, 6), range(9, 10)]
     top, left, bottom, right = groups[0][1]
-    assert (top, left, bottom, right) == (48, 88, 149, 169)
+    assert (top, left, bottom, right) == (48, 88, 152, 172)
 
 
 def test_left_is_not_turned_into_right(lits_bundle: Bundle) -> None:

@@ -79,7 +79,7 @@ def test_killed_while_it_trains_and_while_it_saves(
     def kill(*arguments: object, **named: object) -> None:
         raise Killed
 
-    for name, when in (("take_step", 2), ("validated_weights", 0), ("capture", 1), ("kept", 0)):
+    for name, when in (("take_step", 2), ("validated_weights", 0), ("capture", 1), ("select_checkpoint", 0)):
         real, calls = getattr(loop, name), []
 
         def sometimes(*arguments, real=real, calls=calls, when=when, **named):  # type: ignore[no-untyped-def]

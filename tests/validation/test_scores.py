@@ -35,15 +35,15 @@ FRAMES = (48, 64)
 
 CASES: dict[str, tuple[Callable[[Path], None], dict[str, Any]]] = {
     "lits: crop, spacing": (
-        lambda raw: generate.write_lits(raw, patients=4, shape=(5, 96, 112)),
+        lambda raw: generate.write_lits(raw, patients=4, shape=(5, 128, 144)),
         {"prepare.crop_air": True, "prepare.spacing": [1.7, 1.3]},
     ),
     "lits: crop, size, 2.5-D": (
-        lambda raw: generate.write_lits(raw, patients=4, shape=(5, 96, 112)),
+        lambda raw: generate.write_lits(raw, patients=4, shape=(5, 128, 144)),
         {"prepare.crop_air": True, "prepare.size": [40, 56], "data.neighbours": 1},
     ),
     "dicom: crop, blocks, 2.5-D": (
-        lambda raw: generate.write_dicom(raw, patients=2, shape=(8, 96, 112)),
+        lambda raw: generate.write_dicom(raw, patients=2, shape=(8, 128, 144)),
         {"prepare.crop_air": True, "data.neighbours": 1, **BY_BLOCKS},
     ),
     "nnunet, MR: z-score of a case, spacing": (

@@ -22,6 +22,7 @@ from caseunet.bundle import (
 from caseunet.commands import train as one
 from caseunet.commands.predict import predict
 from caseunet.config import Config, load_config
+from caseunet.data.loader import plan_patch_size
 from caseunet.data.store import Prepared
 from caseunet.errors import UserError
 from caseunet.files import MARKER, Location, location, mark_output, output_folder, resume_folder
@@ -73,12 +74,15 @@ def cross_validate(
             if not begun:
                 raise UserError(f"{out}: there is nothing to go on with. Name the prepared data set to begin.")
             prepared_folder = location(json.loads(begun[0].read_text(encoding="utf-8"))["prepared"])
-        folds = len(Prepared(prepared_folder).split.folds)
+        prepared = Prepared(prepared_folder)
+        folds = len(prepared.split.folds)
+        # of all cases, for the networks of an ensemble must be alike, and their depth follows from the patch
+        patch_size = plan_patch_size(prepared, (config or load_config()).data, prepared.cases.index)
         bundles = []
         for number in range(folds):
             display.say(f"\nFold {number} of {folds}", "bold")
             place = folder / f"fold-{number}"
-            own = _config_of_fold(config or load_config(), number)
+            own = _config_of_fold(config or load_config(), number, patch_size)
             bundles.append(one.train(prepared_folder, place, own, False, display, resume or place.exists(), extend))
         _save_ensemble(folder / "bundle", bundles)
         ensemble, device = load_bundle(folder / "bundle"), (config or load_config()).training.device
@@ -105,8 +109,9 @@ def _folder(out: Path, prepared_folder: Location | None, overwrite: bool, resume
         yield folder
 
 
-def _config_of_fold(config: Config, number: int) -> Config:
-    return config.model_copy(update={"data": config.data.model_copy(update={"fold": number})})
+def _config_of_fold(config: Config, number: int, patch_size: tuple[int, int]) -> Config:
+    data = config.data.model_copy(update={"fold": number, "patch_size": patch_size})
+    return config.model_copy(update={"data": data})
 
 
 def _save_ensemble(folder: Path, bundles: list[Bundle]) -> None:

@@ -245,7 +245,7 @@ class _Steps(torch.utils.data.Sampler[int]):
 
 def plan_patch_size(prepared: Prepared, config: DataConfig, cases: Iterable[str]) -> tuple[int, int]:
     """As configured, or the median height and width of some cases, in whole multiples of :data:`PATCH_STEP`, at most
-    :data:`LARGEST_PATCH`."""
+    :data:`MAX_PATCH`."""
     if config.patch_size is not None:
         return config.patch_size
     lengths = zip(*(prepared.size(case) for case in cases), strict=True)

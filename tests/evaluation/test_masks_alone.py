@@ -501,3 +501,46 @@ def test_folders_of_cases_or_of_structures(
     assert found.summary.cases == cases
     assert list(found.summary.structures) == structures
     assert any("files for structures" in note for note in found.summary.notes) == (cases == 2)
+
+
+@pytest.fixture
+def colored(tmp_path: Path) -> Path:
+    """As CVAT exports: both sides name their colours in labelmap.txt, the other way round, and draw objects too."""
+    polyp, tool = (250, 50, 83), (51, 221, 255)
+    for side, colors, shift in (("truth", (polyp, tool), 0), ("found", (tool, polyp), 4)):
+        folder = tmp_path / side
+        (folder / "SegmentationClass").mkdir(parents=True)
+        (folder / "SegmentationObject").mkdir()
+        lines = [f"{name}:{','.join(map(str, c))}::" for name, c in zip(("polyp", "tool"), colors, strict=True)]
+        (folder / "labelmap.txt").write_text(
+            "# label:color_rgb:parts:actions\n" + "\n".join(lines) + "\nbackground:0,0,0::"
+        )
+        drawn = np.zeros((60, 80, 3), np.uint8)
+        drawn[10 + shift : 30 + shift, 10:40], drawn[35 : 50 + shift, 40:70] = colors
+        for name in ("a", "b"):
+            Image.fromarray(drawn).save(folder / "SegmentationClass" / f"{name}.png")
+            Image.fromarray(drawn // 2).save(folder / "SegmentationObject" / f"{name}.png")
+    return tmp_path
+
+
+def test_colours_are_named_by_labelmap(colored: Path) -> None:
+    found = evaluate(colored / "found", colored / "truth", colored / "report")
+    assert found.summary.cases == 2
+    assert scores(found, ("polyp", "tool")) == {"polyp": pytest.approx(0.8), "tool": pytest.approx(30 / 34)}
+
+
+def test_masks_of_unread_kinds_are_named(colored: Path) -> None:
+    Image.new("L", (80, 60)).save(colored / "truth" / "SegmentationClass" / "c.webp", lossless=True)
+    found = evaluate(colored / "found", colored / "truth", colored / "report")
+    assert any("c.webp" in note and "not read" in note for note in found.summary.notes)
+
+
+def test_sessions_are_of_one_subject(tmp_path: Path) -> None:
+    for number in range(6):
+        reference, prediction = CASES["case_0001"]
+        name = f"sub-0{number // 2}/ses-{number % 2}/mask.nii.gz"
+        save(tmp_path / "truth" / name, reference)
+        save(tmp_path / "found" / name, prediction)
+    found = evaluate(tmp_path / "found", tmp_path / "truth", tmp_path / "report")
+    assert set(found.cases["group"]) == {"sub-00", "sub-01", "sub-02"}
+    assert found.summary.cases == 6

@@ -150,7 +150,12 @@ def evaluate(
             cases=len(scope),
             not_asked=() if ranges is not None else tuple(sorted(set(truth.labelled) - set(scope))),
             only_reference=shared.only_reference,
-            notes=tuple(filter(None, (remark, *shared.notes, warn_of_structures(truth), _left_out(cases)))),
+            notes=tuple(
+                filter(
+                    None,
+                    (remark, *shared.notes, warn_of_structures(truth), *_unread(truth, candidates), _left_out(cases)),
+                )
+            ),
             ranked=chosen.ranked,
             chief=tuple(chosen.chief),
             models=tuple(
@@ -348,6 +353,13 @@ def _facts(
 
 def _layout_text(truth: References) -> str:
     return f"layout {truth.dataset.format}" if truth.has_images else "masks alone, no images"
+
+
+def _unread(truth: References, candidates: list[Candidate]) -> list[str]:
+    """Files of both sides that may be masks and cannot be read, a sentence for each folder."""
+    datasets = [truth.dataset, *(c.dataset for c in candidates if c.dataset is not None)]
+    told = [f for dataset in datasets for f in dataset.findings if f.kind == "left-out" and f.level == "warning"]
+    return [f"Left out, {finding.text}." for finding in told]
 
 
 def _left_out(cases: pd.DataFrame) -> str:

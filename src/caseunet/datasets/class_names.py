@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from caseunet.errors import UserError
+from caseunet.files import read_json
 from caseunet.types import name_key
 
 FORMS = (
@@ -25,6 +26,31 @@ class ClassEntry(NamedTuple):
     value: int
     name: str
     color: tuple[int, ...] | None = None
+
+
+def find_description(folder: Path) -> Path | None:
+    """The file of a folder that names the classes of its masks: ``labels.json``, or CVAT's ``labelmap.txt``."""
+    return next((folder / name for name in ("labels.json", "labelmap.txt") if (folder / name).is_file()), None)
+
+
+def read_description(path: Path) -> Any:
+    """What such a file says, as :func:`class_entries` takes it.
+
+    CVAT writes a line for each class, "polyp:250,50,83::", and numbers none; black is the background.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    if path.suffix.lower() != ".txt":
+        return read_json(path, "labels.json with name, color and classid of each class")
+    lines = [line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
+    fields = [line.split(":") for line in lines if line and not line.startswith("#")]
+    try:
+        colors = {name: [int(part) for part in color.split(",")] for name, color, *_ in fields}
+    except ValueError as error:
+        raise UserError(f"{path}: expected lines such as polyp:250,50,83:: as CVAT writes them: {error}.") from error
+    order = sorted(colors, key=lambda name: any(colors[name]))  # black first
+    return [{"name": name, "classid": number, "color": colors[name]} for number, name in enumerate(order)]
 
 
 def class_entries(content: Any, path: Path) -> list[ClassEntry]:

@@ -10,9 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from pydantic import ValidationError
 
-from caseunet.datasets.class_names import IGNORE_NAMES, class_entries, is_background, is_ignored
+from caseunet.datasets.class_names import IGNORE_NAMES, class_entries, is_background, is_ignored, read_description
 from caseunet.errors import UserError
-from caseunet.files import read_json
 from caseunet.io import nifti
 from caseunet.types import IGNORE, Color, Label, LabelCoding, LabelMap, Mask, name_key
 
@@ -97,7 +96,7 @@ def read_labels_json(path: Path, colored: bool = True) -> LabelCoding:
     Raises:
         UserError: it is none, or two classes share a name, id or colour.
     """
-    listed = class_entries(read_json(path, "labels.json with name, color and classid of each class"), path)
+    listed = class_entries(read_description(path), path)
     ignored = [entry for entry in listed if entry.value and is_ignored(entry.name)]
     entries = [entry for entry in listed if entry not in ignored]
     lacking = next((entry.name for entry in listed if entry.color is None), None)

@@ -9,7 +9,6 @@ colours. A ``labels.json`` in the folder names the classes; without it they are 
 folders name is kept.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -22,8 +21,10 @@ from caseunet.datasets.class_files import class_of
 from caseunet.datasets.class_names import (
     ClassEntry,
     class_entries,
+    find_description,
     is_background,
     is_ignored,
+    read_description,
     spelling_notes,
     unify_spellings,
 )
@@ -58,15 +59,11 @@ from caseunet.datasets.polygons import class_names
 from caseunet.datasets.reading import file_layout
 from caseunet.datasets.roles import Choice, Roles, sort_files
 from caseunet.errors import UserError
-from caseunet.files import read_json
 from caseunet.io import images, raster
 from caseunet.progress import count_text
 from caseunet.types import IGNORE, LabelCoding, Modality, name_key
 
-UNREAD = (
-    *(".webp", ".heic", ".heif", ".avif", ".jp2", ".j2k", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".svg"),
-    *(".psd", ".xcf", ".svs", ".ndpi", ".npy", ".npz", ".mat", ".mgz", ".mgh", ".hdr", ".dcm", ".ima", ".vtk"),
-)
+UNREAD = (*images.UNREAD, ".svg", ".npy", ".npz", ".mat", ".hdr", ".dcm", ".ima", ".vtk")
 """Kinds of images that this layout does not read."""
 
 BESIDE = (".xml", ".json", ".txt", ".csv", ".img")
@@ -127,9 +124,9 @@ def discover(root: Path, choice: Choice = Choice()) -> SourceDataset:  # noqa: B
     if not listed:
         raise UserError(f"{root}: {_nothing_chosen(root, choice)}")
     modality, remark = _modality(listed)
-    own = root / "labels.json"
+    own = find_description(root)
     notes = [Finding(level="note", kind="modality", text=remark)] if remark else []
-    coding = _read_names(own, listed) if own.is_file() else None
+    coding = _read_names(own, listed) if own is not None else None
     if survey.outlines:
         names = class_names(sorted({path for case in listed for path in case.label}))
         if not names:
@@ -474,10 +471,9 @@ def _in_color(path: Path) -> bool:
 
 def _read_names(path: Path, listed: tuple[SourceCase, ...]) -> LabelCoding:
     """The classes of labels.json: by colour if it names colours and the masks hold them, else by id."""
-    content = read_json(path, "labels.json with name and classid of each class")
-    colored = '"color"' in json.dumps(content) and (
-        _masks_in_color(listed) or _masks_in_grey_colors(listed, class_entries(content, path))
-    )
+    entries = class_entries(read_description(path), path)
+    named = any(entry.color is not None for entry in entries)
+    colored = named and (_masks_in_color(listed) or _masks_in_grey_colors(listed, entries))
     return read_labels_json(path, colored=colored)
 
 

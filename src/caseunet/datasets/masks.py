@@ -18,7 +18,7 @@ import numpy as np
 
 from caseunet.datasets import nnunet
 from caseunet.datasets.class_files import SAME_PLACE
-from caseunet.datasets.class_names import is_background, parse_number, unify_spellings
+from caseunet.datasets.class_names import find_description, is_background, parse_number, unify_spellings
 from caseunet.datasets.coding import palette, read_header_names, read_labels_json
 from caseunet.datasets.dataset_json import DESCRIPTION
 from caseunet.datasets.layout import (
@@ -43,6 +43,8 @@ from caseunet.workers import run_all
 NAME = "masks"
 LABELS = "labels.json"
 MAX_CLASSES = 254
+CLASSES, OBJECTS = "SegmentationClass", "SegmentationObject"
+"""Folders of Pascal VOC and CVAT: masks of classes, and of objects, whose colours mean nothing."""
 
 IMAGE_NAMES = re.compile(r"(ct|mri?|t[12](ce|w|c)?|flair|adc|dwi|pet|image|img|volume|vol|scan|frame)(_\d+)?", re.I)
 """Names of files in the folder of a case that hold no mask."""
@@ -200,6 +202,8 @@ def _survey(root: Path) -> tuple[dict[str, tuple[Path, ...]], tuple[Path, ...], 
         rest = tuple(path for path in files if images.is_image(path))
         return _by_series(objects, base), rest, False
     masks = [path for path in files if images.is_image(path)]
+    objects_of_cvat = {p for p in masks if p.parent.name == OBJECTS and (p.parent.parent / CLASSES / p.name).exists()}
+    masks = [path for path in masks if path not in objects_of_cvat]
     in_folders = {path for path in masks if path.parent != base}
     beside = {path for path in in_folders if IMAGE_NAMES.fullmatch(images.stem(path)) and _others(path, masks)}
     masks = [path for path in masks if path not in beside]
@@ -210,9 +214,13 @@ def _survey(root: Path) -> tuple[dict[str, tuple[Path, ...]], tuple[Path, ...], 
         folders.setdefault(path.parent, []).append(path)
     if _are_structures(folders, base):
         names = _names({folder: _without_role(folder.relative_to(base).parts) for folder in folders})
-        return {names[folder]: tuple(members) for folder, members in folders.items()}, tuple(sorted(beside)), True
+        return (
+            {names[folder]: tuple(members) for folder, members in folders.items()},
+            tuple(sorted(beside | objects_of_cvat)),
+            True,
+        )
     names = _names({path: (*path.relative_to(base).parts[:-1], images.stem(path)) for path in masks})
-    return {names[path]: (path,) for path in masks}, tuple(sorted(beside)), False
+    return {names[path]: (path,) for path in masks}, tuple(sorted(beside | objects_of_cvat)), False
 
 
 def _dataset(
@@ -233,7 +241,10 @@ def _dataset(
         modality="mr" if volumes else "gray",
         group_name="case",
         licence="",
-        findings=left_out(left, root, "no masks"),
+        findings=(
+            *left_out(left, root, "no masks"),
+            *left_out(filter(images.is_unread, files_below(root)), root, "of a kind that is not read", "warning"),
+        ),
         hint=PER_STRUCTURE if per_structure else "",
     )
 
@@ -246,8 +257,8 @@ def names_values(path: Path) -> bool:
 
 def _read_description(folder: Path, listed: Sequence[SourceCase]) -> LabelCoding | None:
     """The classes that a file beside the masks names, or their headers; None if none does."""
-    if (folder / LABELS).is_file():
-        return read_coding(folder / LABELS, listed)
+    if (own := find_description(folder)) is not None:
+        return read_coding(own, listed)
     path = folder / DESCRIPTION
     if not names_values(path):
         return read_header_names(path for case in listed for path in case.label)

@@ -118,15 +118,23 @@ def find_affixes(stems: Sequence[str]) -> tuple[str, str]:
     return prefix, suffix
 
 
+_SUBJECT = re.compile(r"(?:sub|subject|subj|patient|pat)[-_ ]?\w*\d\w*", re.IGNORECASE)
+"""Folders of one person, as BIDS and others call them."""
+
+
 def find_groups(names: list[str]) -> dict[str, str]:
     """{case: group}: what stands before a last number, where that tells of several patients or sequences.
 
     "10001_458" belongs to "10001" and "video3/frame012" to "video3", but "image_7" and "train/7" to themselves.
+    All that lies in a folder such as "sub-01" or "patient_7" belongs to it.
     """
     groups = {}
     for name in names:
         groups[name] = name
-        if match := _NUMBERED.match(name):
+        first, *rest = PurePosixPath(name).parts
+        if rest and _SUBJECT.fullmatch(first):
+            groups[name] = first
+        elif match := _NUMBERED.match(name):
             parts = PurePosixPath(match["group"]).parts
             kept = [part for part in parts if part.lower() not in PARTS]  # one patient may be in several
             by_folder = "/" in match["between"] and parts[-1].lower() not in PARTS

@@ -108,10 +108,12 @@ def _masks_beside(root: Path, files: Sequence[Path]) -> set[Path]:
         begun = {name[:at] for name in plain for at in range(len(name)) if name[at] in SEPARATORS}
         bare = {bare_name(name) for name in plain}
         in_case = is_case_folder(folder.relative_to(root).as_posix()) and len(plain) == 1 and len(keyed) > 1
-        for path, key in keyed.items():
-            low = normal(key)
-            if key == "" or low in plain or low in begun or f"/{low}" in bare or in_case:
-                found.add(path)
+        paired = {
+            path
+            for path, key in keyed.items()
+            if key == "" or normal(key) in plain or normal(key) in begun or f"/{normal(key)}" in bare or in_case
+        }
+        found |= set(keyed) if paired else set()  # where some names tell of masks, those without an image do too
     return found
 
 

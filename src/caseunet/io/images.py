@@ -13,6 +13,11 @@ from caseunet.io.geometry import in_plane, is_identity
 from caseunet.types import Color, Geometry, ImageVolume, Mask
 
 SUFFIXES = (*nifti.SUFFIXES, *itk.SUFFIXES, *raster.SUFFIXES)
+UNREAD = (
+    *(".webp", ".heic", ".heif", ".avif", ".jp2", ".j2k", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".tga"),
+    *(".psd", ".xcf", ".svs", ".ndpi", ".mgz", ".mgh"),
+)
+"""Kinds of images that are not read; where they lie among others they are named."""
 
 
 def is_volume(path: Path) -> bool:
@@ -21,6 +26,11 @@ def is_volume(path: Path) -> bool:
 
 def is_image(path: Path) -> bool:
     return is_volume(path) or raster.is_raster(path)
+
+
+def is_unread(path: Path) -> bool:
+    """Whether a file is an image of a kind that is not read."""
+    return path.suffix.lower() in UNREAD
 
 
 def stem(path: Path) -> str:

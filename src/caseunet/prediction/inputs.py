@@ -314,6 +314,9 @@ def _in_folder(
     channels: Channels | None,
     modality: Modality | None,
 ) -> list[Input]:
+    unread = [path for path in files_below(folder) if images.is_unread(path)]
+    if unread:
+        display.say(f"  left out: {_list_inputs(unread, folder)}: of a kind that is not read", "yellow")
     fitting = matching(folder)
     if len(fitting) == 1 and fitting[0] is not DICOM:
         return _in_layout(folder, fitting[0], display, channels)

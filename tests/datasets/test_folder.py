@@ -240,6 +240,18 @@ def test_two_images_of_one_name_are_named(raw: Path) -> None:
     assert len(dataset.cases) == 4
 
 
+def test_masks_beside_images_never_become_images(tmp_path: Path) -> None:
+    """img_1 … img_12 beside mask_01 … mask_12: three pairs fit by name, and the other masks are named, not trained on."""
+    for number in range(1, 13):
+        for name in (f"img_{number}", f"mask_{number:02d}"):
+            Image.fromarray(np.zeros(SHAPE, np.uint8)).save(tmp_path / f"{name}.png")
+    dataset = FOLDER.discover(tmp_path)
+    assert {case.image[0].name for case in dataset.cases} == {f"img_{number}.png" for number in range(1, 13)}
+    assert {case.image[0].name for case in dataset.labelled} == {f"img_{number}.png" for number in (10, 11, 12)}
+    extra = {finding.file for finding in dataset.findings if finding.kind == "extra-mask"}
+    assert extra == {f"mask_{number:02d}.png" for number in range(1, 10)}
+
+
 def test_an_image_without_its_mask_has_none(raw: Path) -> None:
     (raw / "masks" / "video1_001.png").unlink()
     assert [bool(case.label) for case in FOLDER.discover(raw).cases] == [True, False, True, True]

@@ -241,7 +241,7 @@ def test_two_images_of_one_name_are_named(raw: Path) -> None:
 
 
 def test_masks_beside_images_never_become_images(tmp_path: Path) -> None:
-    """img_1 … img_12 beside mask_01 … mask_12: three pairs fit by name, and the other masks are named, not trained on."""
+    """img_1 … img_12 beside mask_01 … mask_12: three pairs fit by name. The other masks are named, not trained on."""
     for number in range(1, 13):
         for name in (f"img_{number}", f"mask_{number:02d}"):
             Image.fromarray(np.zeros(SHAPE, np.uint8)).save(tmp_path / f"{name}.png")

@@ -77,6 +77,9 @@ def test_255_may_be_the_class_that_is_missing(tmp_path: Path, cli: Callable[...,
     way = f"{path.stem}: {{why: ignored-class, map: {{255: 1}}}}"
     assert f"# {way}" in text
     plan.write_text(text.replace(f"# {way}", way))
+    cli("audit", raw, "--out", tmp_path / "again", "--plan", plan)
+    kinds = {finding["kind"] for finding in json.loads((tmp_path / "again" / "audit.json").read_text())["findings"]}
+    assert not kinds & {"ignored-class", "unjudged"}
     prepared = prepare(raw, tmp_path / "prepared", PrepareConfig(workers=0, folds=2, plan=plan))
     assert int(prepared.slice_class_pixels(path.stem)[:, 1].sum()) == number
 

@@ -204,12 +204,12 @@ def _find_unjudged(
     coding = dataset.coding
     if coding is None:
         return
-    unjudged = {
-        case.id: [count for count in _counts(case.mask, coding) if coding.codes.get(count.code) == IGNORE]
-        for case in facts
-        if case.mask is not None
-    }
-    having = {case: counts for case, counts in unjudged.items() if counts}
+    having: dict[str, list[CodeCount]] = {}
+    for one in facts:
+        meaning = {**coding.codes, **dataset.repairs.get(one.id, CaseRepair()).map}
+        values = [] if one.mask is None else _counts(one.mask, coding)
+        if unjudged := [count for count in values if meaning.get(count.code) == IGNORE]:
+            having[one.id] = unjudged
     if not having:
         return
     pixels = sum(count.pixels for counts in having.values() for count in counts)
@@ -218,7 +218,9 @@ def _find_unjudged(
         "nobody judged are left out of training and scores"
     )
     yield Finding(level="note", kind="unjudged", text=text)
-    held = {case.id: class_pixels(case.mask, coding) for case in facts if case.mask is not None}
+    held = {
+        one.id: class_pixels(one.mask, coding, dataset.repairs.get(one.id)) for one in facts if one.mask is not None
+    }
     others = [classes for case, classes in held.items() if case not in having]
     if len(others) < MIN_OTHERS:
         return
@@ -226,7 +228,7 @@ def _find_unjudged(
     for case, counts in having.items():
         absent = [i for i in always if not held[case][i]]
         code = counts[0].code
-        if not absent or code in dataset.repairs.get(case, CaseRepair()).map:
+        if not absent or code in dataset.repairs.get(case, CaseRepair()).map:  # a plan says that it is to be ignored
             continue
         names, value = [coding.label_map.names[i] for i in absent], code_text(code, coding.colored)
         text = (

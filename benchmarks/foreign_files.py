@@ -29,7 +29,7 @@ from untrained import save_untrained
 from caseunet.commands.audit import examine
 from caseunet.commands.predict import predict
 from caseunet.config import ModelConfig, PrepareConfig
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.prediction.inputs import find_inputs
 from caseunet.prediction.predictor import read_picture
 from caseunet.progress import Display
@@ -144,7 +144,7 @@ def examine_file(path: Path, work: Path, bundles: dict[str, Path]) -> dict[str, 
         row["checked"] = checked(copy, modality, work / "out", [case.file for case in done.cases], bundles[modality])
         if row["checked"].startswith("differs"):
             row["verdict"] = "WRONG"
-    except UserError as error:
+    except CaseUNetError as error:
         row["said"] = str(error).replace(str(work / "raw") + "/", "")
         known = next((cause for names, cause in CAUSES.items() if re.search(names, path.name)), None)
         row["checked"] = f"cause: {known}"
@@ -156,7 +156,7 @@ def audited(raw: Path) -> str:
     """The errors of an audit of a folder with this file alone, or why it cannot be audited."""
     try:
         found = examine(raw, PrepareConfig(workers=0), Display())
-    except UserError as error:
+    except CaseUNetError as error:
         return str(error).replace(str(raw), "")[:200]
     return "; ".join(f"{finding.kind}: {finding.text}" for finding in found.findings if finding.level == "error")[:200]
 

@@ -32,7 +32,7 @@ from tests.models.plain import PlainCaseUNet
 
 from caseunet.commands.models import count, measure
 from caseunet.config import load_config
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.files import write_json
 from caseunet.models import create_model, list_models, plan_arguments
 
@@ -124,7 +124,7 @@ def main() -> None:
                     compiled=options.compiled,
                 )
                 row[kind] = {key: round(value, 2) for key, value in vars(cost).items()}
-            except UserError as error:
+            except CaseUNetError as error:
                 row[kind] = {"failed": str(error)}
         rows[label] = row
         print(

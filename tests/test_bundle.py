@@ -16,7 +16,7 @@ import torch
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 
-from caseunet import UserError, load_bundle
+from caseunet import CaseUNetError, load_bundle
 from caseunet.bundle import Bundle, BundleInfo, add_validation, write_zip
 from caseunet.bundle.card import licence_name
 from caseunet.bundle.folder import MAX_DESCRIPTION
@@ -57,13 +57,13 @@ def test_the_folder_of_a_run_is_its_bundle(copy: Path, tmp_path: Path) -> None:
 
 
 def test_missing_parts_are_named(copy: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="nowhere: no such bundle"):
+    with pytest.raises(CaseUNetError, match="nowhere: no such bundle"):
         load_bundle(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="holds no model.json"):
+    with pytest.raises(CaseUNetError, match="holds no model.json"):
         load_bundle(tmp_path / "empty")
     (copy / "model.safetensors").unlink()
-    with pytest.raises(UserError, match="model.safetensors: no such file; the bundle is incomplete"):
+    with pytest.raises(CaseUNetError, match="model.safetensors: no such file; the bundle is incomplete"):
         load_bundle(copy)
 
 
@@ -71,7 +71,7 @@ def test_changed_weights_are_noticed(copy: Path) -> None:
     data = bytearray((copy / "model.safetensors").read_bytes())
     data[-1] ^= 1
     (copy / "model.safetensors").write_bytes(data)
-    with pytest.raises(UserError, match="model.safetensors: is not the file that model.json describes"):
+    with pytest.raises(CaseUNetError, match="model.safetensors: is not the file that model.json describes"):
         load_bundle(copy)
 
 
@@ -83,7 +83,7 @@ def test_weights_that_are_no_numbers_are_refused(copy: Path, value: float) -> No
     weights[name].view(-1)[0] = value
     save_file(weights, copy / "model.safetensors")
     edit(copy, weights_hash=content_hash(copy / "model.safetensors"))
-    with pytest.raises(UserError, match=f"model.safetensors: {name} holds values that are no finite numbers"):
+    with pytest.raises(CaseUNetError, match=f"model.safetensors: {name} holds values that are no finite numbers"):
         load_bundle(copy)
 
 
@@ -102,31 +102,31 @@ def test_what_is_never_found_is_said(copy: Path, lits_raw: Path, cli: Callable[.
 
 def test_an_unreadable_description_is_refused(copy: Path) -> None:
     edit(copy, format_version=99)
-    with pytest.raises(UserError, match="model.json: cannot be read as a bundle of this version: format_version"):
+    with pytest.raises(CaseUNetError, match="model.json: cannot be read as a bundle of this version: format_version"):
         load_bundle(copy)
     (copy / "model.json").write_text("{")
-    with pytest.raises(UserError, match="model.json: cannot be read as a bundle"):
+    with pytest.raises(CaseUNetError, match="model.json: cannot be read as a bundle"):
         load_bundle(copy)
 
 
 def test_weights_of_another_architecture_are_refused(copy: Path) -> None:
     content = json.loads((copy / "model.json").read_text())["architecture"]
     edit(copy, architecture=content | {"arguments": content["arguments"] | {"widths": [4, 6, 10]}})
-    with pytest.raises(UserError, match="the weights do not fit the architecture"):
+    with pytest.raises(CaseUNetError, match="the weights do not fit the architecture"):
         Predictor(copy)
 
 
 def test_a_bundle_that_contradicts_itself_is_refused(copy: Path) -> None:
     content = json.loads((copy / "model.json").read_text())
     edit(copy, preprocessing=content["preprocessing"] | {"neighbours": 4})
-    with pytest.raises(UserError, match="disagree on channels or classes"):
+    with pytest.raises(CaseUNetError, match="disagree on channels or classes"):
         load_bundle(copy)
     edit(copy, preprocessing=content["preprocessing"] | {"clip": [250, -200]})
-    with pytest.raises(UserError, match="clip must rise"):
+    with pytest.raises(CaseUNetError, match="clip must rise"):
         load_bundle(copy)
     architecture = content["architecture"] | {"arguments": {"widths": [10**7, 10**7]}}
     edit(copy, preprocessing=content["preprocessing"], architecture=architecture)
-    with pytest.raises(UserError, match="the weights do not fit the architecture"):
+    with pytest.raises(CaseUNetError, match="the weights do not fit the architecture"):
         Predictor(copy)
 
 
@@ -183,30 +183,30 @@ def test_a_zip_is_the_bundle(lits_bundle: Bundle, tmp_path: Path) -> None:
     image = np.zeros((2, 48, 40), np.int16)
     masks = [Predictor(bundle).predict(image, axes="NHW").labels for bundle in (loaded, lits_bundle)]
     assert np.array_equal(*masks)
-    with pytest.raises(UserError, match="is a zip already"):
+    with pytest.raises(CaseUNetError, match="is a zip already"):
         write_zip(loaded, tmp_path / "other.zip")
 
 
 def test_zips_that_are_no_bundle_are_refused(lits_bundle: Bundle, tmp_path: Path) -> None:
     path = tmp_path / "bad.zip"
     path.write_bytes(b"PK nothing")
-    with pytest.raises(UserError, match="bad.zip: cannot be read as the zip of a bundle"):
+    with pytest.raises(CaseUNetError, match="bad.zip: cannot be read as the zip of a bundle"):
         load_bundle(path)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("notes.txt", "nothing")
-    with pytest.raises(UserError, match="bad.zip: holds no model.json"):
+    with pytest.raises(CaseUNetError, match="bad.zip: holds no model.json"):
         load_bundle(path)
     with zipfile.ZipFile(path, "w") as archive:
         for folder in "ab":
             archive.write(lits_bundle.folder / "model.json", f"{folder}/model.json")
-    with pytest.raises(UserError, match="holds two files called model.json"):
+    with pytest.raises(CaseUNetError, match="holds two files called model.json"):
         load_bundle(path)
     write_zip(lits_bundle, path)
     data = bytearray(path.read_bytes())
     middle = len(data) // 2  # of the weights, which are most of it
     data[middle] ^= 1
     path.write_bytes(data)
-    with pytest.raises(UserError, match="bad.zip"):
+    with pytest.raises(CaseUNetError, match="bad.zip"):
         load_bundle(path)
 
 
@@ -214,10 +214,10 @@ def test_more_than_a_bundle_says_is_not_read(copy: Path, tmp_path: Path) -> None
     """What would fill the memory is refused by what is said of it, before it is there."""
     truth = json.loads((copy / "model.json").read_text())
     edit(copy, weights_bytes=truth["weights_bytes"] + 1)
-    with pytest.raises(UserError, match="bytes where model.json says"):
+    with pytest.raises(CaseUNetError, match="bytes where model.json says"):
         load_bundle(copy)
     edit(copy, weights_bytes=None)
-    with pytest.raises(UserError, match="weights_bytes belongs to format 2"):
+    with pytest.raises(CaseUNetError, match="weights_bytes belongs to format 2"):
         load_bundle(copy)
 
     bomb = tmp_path / "bomb.zip"
@@ -227,17 +227,17 @@ def test_more_than_a_bundle_says_is_not_read(copy: Path, tmp_path: Path) -> None
         with archive.open("model.safetensors", "w") as stream:
             for _ in range(2**9):
                 stream.write(bytes(2**20))
-    with pytest.raises(UserError, match="no weights shrink so"):
+    with pytest.raises(CaseUNetError, match="no weights shrink so"):
         load_bundle(bomb)
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("model.json", "w") as stream:
         stream.write(b" " * (MAX_DESCRIPTION + 1))
-    with pytest.raises(UserError, match="more than the .* bytes that are read"):
+    with pytest.raises(CaseUNetError, match="more than the .* bytes that are read"):
         load_bundle(bomb)
 
     huge = truth["architecture"]["arguments"] | {"widths": [10**5] * 4}
     edit(copy, weights_bytes=truth["weights_bytes"], architecture=truth["architecture"] | {"arguments": huge})
     tracemalloc.start()
-    with pytest.raises(UserError, match="the weights do not fit the architecture"):
+    with pytest.raises(CaseUNetError, match="the weights do not fit the architecture"):
         Predictor(copy)
     assert tracemalloc.get_traced_memory()[1] < 2**26
     tracemalloc.stop()
@@ -283,10 +283,10 @@ def test_from_pretrained_takes_folders_and_the_hub(
     assert Bundle.from_pretrained("someone/liver", revision="v1").info == lits_bundle.info
     assert asked == [("someone/liver", "v1")]
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: 1 / 0)
-    with pytest.raises(UserError, match="someone/liver: no such folder or zip, and the hub gives no such model"):
+    with pytest.raises(CaseUNetError, match="someone/liver: no such folder or zip, and the hub gives no such model"):
         Bundle.from_pretrained("someone/liver")
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(UserError, match=r"install caseunet\[hub\]"):
+    with pytest.raises(CaseUNetError, match=r"install caseunet\[hub\]"):
         Bundle.from_pretrained("someone/liver")
 
 

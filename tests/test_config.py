@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from caseunet.config import Config, load_config, parse_settings, to_yaml
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -99,16 +99,16 @@ def test_settings_are_yaml(tokens: list[str], expected: dict[str, object]) -> No
 def test_what_does_not_fit_is_said(text: str, message: str, tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
     file.write_text(text)
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(CaseUNetError) as caught:
         load_config(file)
     assert message in str(caught.value)
     assert "c.yaml" in str(caught.value)
 
 
 def test_missing_file_and_missing_value() -> None:
-    with pytest.raises(UserError, match="nowhere.yaml: no such configuration file"):
+    with pytest.raises(CaseUNetError, match="nowhere.yaml: no such configuration file"):
         load_config(Path("nowhere.yaml"))
-    with pytest.raises(UserError, match='"optimizer.lr": expected a configuration key and its value'):
+    with pytest.raises(CaseUNetError, match='"optimizer.lr": expected a configuration key and its value'):
         parse_settings(["optimizer.lr"])
 
 
@@ -126,7 +126,9 @@ def test_recipes_name_only_known_keys() -> None:
 
 @pytest.mark.parametrize("value", ["[0, 1]", "mean", "[1]", "3", "[1, true]"])
 def test_a_spacing_that_is_none_is_explained(value: str) -> None:
-    with pytest.raises(UserError, match=r"prepare.spacing = .*: is \"median\", null, or millimetres.*\[0.8, 0.8\]\.$"):
+    with pytest.raises(
+        CaseUNetError, match=r"prepare.spacing = .*: is \"median\", null, or millimetres.*\[0.8, 0.8\]\.$"
+    ):
         load_config(overrides=parse_settings([f"prepare.spacing={value}"]))
 
 

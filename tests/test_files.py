@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.files import check_output_folder, output_folder, read_json, replace_when_whole, write_json
 
 
@@ -33,7 +33,7 @@ def old(tmp_path: Path) -> Path:
 
 
 def test_an_earlier_result_is_replaced_only_when_asked(old: Path) -> None:
-    with pytest.raises(UserError, match="out: holds an earlier result.*--overwrite"):
+    with pytest.raises(CaseUNetError, match="out: holds an earlier result.*--overwrite"):
         check_output_folder(old, "a report", [], overwrite=False)
     with output_folder(old, "a report", [], overwrite=True) as folder:
         (folder / "result").write_text("new")
@@ -101,22 +101,22 @@ def test_of_work_that_wrote_nothing_nothing_is_left(old: Path) -> None:
 def test_only_own_results_are_replaced(old: Path, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").touch()
-    with pytest.raises(UserError, match="photos: holds files that caseunet did not write"):
+    with pytest.raises(CaseUNetError, match="photos: holds files that caseunet did not write"):
         check_output_folder(tmp_path / "photos", "a report", [], overwrite=True)
-    with pytest.raises(UserError, match="out: holds a report, not predictions"):
+    with pytest.raises(CaseUNetError, match="out: holds a report, not predictions"):
         check_output_folder(old, "predictions", [], overwrite=True)
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="is a file"):
+    with pytest.raises(CaseUNetError, match="is a file"):
         check_output_folder(tmp_path / "file", "a report", [], overwrite=True)
-    with pytest.raises(UserError, match="cannot be written"):
+    with pytest.raises(CaseUNetError, match="cannot be written"):
         check_output_folder(tmp_path / "file" / "inside", "a report", [], overwrite=True)
 
 
 def test_an_output_never_holds_its_inputs(old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (old / "raw").mkdir()
     for inside in (old, old / "raw", tmp_path / "x" / ".." / "out" / "raw"):
-        with pytest.raises(UserError, match="which is read. Choose an --out that holds no input"):
+        with pytest.raises(CaseUNetError, match="which is read. Choose an --out that holds no input"):
             check_output_folder(old, "a report", [inside], overwrite=True)
     monkeypatch.chdir(old)
-    with pytest.raises(UserError, match="not the current one"):
+    with pytest.raises(CaseUNetError, match="not the current one"):
         check_output_folder(Path("."), "a report", [], overwrite=True)

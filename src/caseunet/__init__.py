@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from caseunet.commands.prepare import prepare
     from caseunet.commands.train import train
     from caseunet.config import Config, load_config
-    from caseunet.errors import UserError
+    from caseunet.errors import CaseUNetError
     from caseunet.models import create_model, list_models
     from caseunet.prediction.python_predictor import Predictor, Segmentation
 
@@ -22,10 +22,10 @@ __version__ = version("caseunet")
 
 __all__ = [
     "Bundle",
+    "CaseUNetError",
     "Config",
     "Predictor",
     "Segmentation",
-    "UserError",
     "audit",
     "compare",
     "create_model",
@@ -46,7 +46,7 @@ _HOMES = {
     "Config": "config",
     "Predictor": "prediction.python_predictor",
     "Segmentation": "prediction.python_predictor",
-    "UserError": "errors",
+    "CaseUNetError": "errors",
     "audit": "commands.audit",
     "compare": "commands.compare",
     "create_model": "models",

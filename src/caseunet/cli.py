@@ -21,7 +21,7 @@ from caseunet.config import (
     parse_settings,
     to_yaml,
 )
-from caseunet.errors import Interrupted, UserError
+from caseunet.errors import CaseUNetError, Interrupted
 from caseunet.files import location
 from caseunet.progress import TerminalDisplay, count_text
 from caseunet.terminal import (
@@ -170,7 +170,7 @@ def show(
     from caseunet.commands.preview import show as run_show
 
     if cases < 1 or slices < 1:
-        raise UserError("--cases and --slices must be at least 1.")
+        raise CaseUNetError("--cases and --slices must be at least 1.")
     resolved = _resolve(config, recipe, settings, {"data.fold": fold, "seed": seed})
     drawn = run_show(location(prepared), out, resolved, cases, slices, overwrite)
     say(f"{count_text(drawn, 'slice')} in {out}")
@@ -258,7 +258,9 @@ def train(
     if minutes is not None or steps is not None:  # a budget given here replaces the configured one
         options |= {"training.minutes": _without_none(minutes), "training.steps": _without_none(steps)}
     if raw is not None and fold != "all":
-        raise UserError("--raw is for --fold all: caseunet predict --split predicts what a single run has not seen.")
+        raise CaseUNetError(
+            "--raw is for --fold all: caseunet predict --split predicts what a single run has not seen."
+        )
     began = (out / "fold-0" if fold == "all" else out) / "config.yaml"
     resolved = _resolve(config, recipe, settings, options, began if (resume or extend) and began.is_file() else None)
     if print_config:
@@ -358,7 +360,7 @@ def predict(
     from caseunet.prediction.store import is_unfinished
 
     if not inputs:
-        raise UserError("Nothing to segment: name at least one image or folder after the bundle.")
+        raise CaseUNetError("Nothing to segment: name at least one image or folder after the bundle.")
     outputs = PredictionOutputs(
         probabilities=probabilities, overlay=overlay, measurements=measurements, dicom_seg=dicom_seg
     )
@@ -366,7 +368,7 @@ def predict(
         factors = tuple(float(factor) for factor in scales.split(","))
         how = PredictionSettings(precision=precision, flips=flips, scales=factors, clean=clean, check_image=check_image)
     except ValueError as error:
-        raise UserError(f'--scales "{scales}": expected factors from 0.25 to 4, such as 0.75,1,1.25.') from error
+        raise CaseUNetError(f'--scales "{scales}": expected factors from 0.25 to 4, such as 0.75,1,1.25.') from error
     ram = None if max_ram is None else parse_size(max_ram)
     display = TerminalDisplay(console)
     if dry_run:
@@ -375,7 +377,7 @@ def predict(
         for failure in unfit:
             say(f"  {failure.error}", style="red")
         if unfit:
-            raise UserError(f"{count_text(len(unfit), 'image')} could not be segmented; the reasons stand above.")
+            raise CaseUNetError(f"{count_text(len(unfit), 'image')} could not be segmented; the reasons stand above.")
         return
     try:
         done = run_predict(
@@ -403,7 +405,7 @@ def predict(
     if overlay:
         say(f"look    {out / 'preview.html'}")
     if done.failed:
-        raise UserError(
+        raise CaseUNetError(
             f"{len(done.failed)} of {count_text(len(done.cases) + len(done.failed), 'image')} could not be segmented; "
             f"the reasons stand above and in {out / 'predictions.json'}."
         )
@@ -506,7 +508,7 @@ def report(
 
     if not case_study:
         if cases:
-            raise UserError("--cases says what --case-study draws: give both.")
+            raise CaseUNetError("--cases says what --case-study draws: give both.")
         print_numbers(read_report(folder).summary)
         return
     drawn = run_case_study(folder, out, cases, fill, overwrite, TerminalDisplay(console))
@@ -688,7 +690,7 @@ def models(
 ) -> None:
     """List the networks: what they are, their parameters, multiply-adds, and on request what they cost here."""
     if training and not measure:
-        raise UserError("--training says what --measure measures: give both.")
+        raise CaseUNetError("--training says what --measure measures: give both.")
     from caseunet.commands.models import describe_models
 
     table = Table("name", "what it is", box=None, pad_edge=False)
@@ -735,7 +737,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         arguments = _with_settings([argument for argument in arguments if argument != "--debug"])
         app(arguments, exit_on_error=False, print_error=False)
-    except (UserError, CycloptsError) as error:
+    except (CaseUNetError, CycloptsError) as error:
         if debug:
             raise
         complain(str(error))
@@ -809,7 +811,7 @@ def _with_settings(arguments: list[str]) -> list[str]:
             continue
         if not equals:
             if not rest:
-                raise UserError(f"{key}: its value is missing.")
+                raise CaseUNetError(f"{key}: its value is missing.")
             value = rest.pop(0)
         spelled += ["--set", f"{key.removeprefix('--')}={value}"]
     return spelled

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from caseunet.errors import UserError, did_you_mean
+from caseunet.errors import CaseUNetError, did_you_mean
 from caseunet.types import PlaneRule, Size
 
 RECIPES = ("default", "paper")
@@ -343,14 +343,14 @@ def load_config(
         base: a resolved configuration that takes the recipe's place.
 
     Raises:
-        UserError: the file cannot be read, a key is unknown (the nearest is suggested) or a value does not fit.
+        CaseUNetError: the file cannot be read, a key is unknown (the nearest is suggested) or a value does not fit.
     """
     origin = str(file) if file else "configuration"
     from_file = _read_yaml(file) if file else {}
     start = _read_yaml(base) if base else {}
     chosen = recipe or (overrides or {}).get("recipe") or from_file.get("recipe") or start.get("recipe") or "default"
     if chosen not in RECIPES:
-        raise UserError(f'{origin}: there is no recipe "{chosen}". {did_you_mean(str(chosen), RECIPES)}')
+        raise CaseUNetError(f'{origin}: there is no recipe "{chosen}". {did_you_mean(str(chosen), RECIPES)}')
     if not start:
         text = resources.files("caseunet").joinpath(f"recipes/{chosen}.yaml").read_text(encoding="utf-8")
         start = yaml.safe_load(text)
@@ -366,20 +366,20 @@ def load_config(
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise UserError(_explain(error, origin)) from error
+        raise CaseUNetError(_explain(error, origin)) from error
 
 
 def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
     """Settings "optimizer.lr=3e-4" as {"optimizer.lr": 0.0003}; values are YAML.
 
     Raises:
-        UserError: a setting is no key with a value.
+        CaseUNetError: a setting is no key with a value.
     """
     parsed: dict[str, Any] = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key:
-            raise UserError(f'"{setting}": expected a configuration key and its value, such as optimizer.lr=0.001.')
+            raise CaseUNetError(f'"{setting}": expected a configuration key and its value, such as optimizer.lr=0.001.')
         parsed[key] = _parse_value(key, value)
     return parsed
 
@@ -395,7 +395,7 @@ def _parse_value(key: str, text: str) -> Any:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UserError(f'{key}: the value "{text}" cannot be read as YAML.') from error
+        raise CaseUNetError(f'{key}: the value "{text}" cannot be read as YAML.') from error
     if isinstance(value, str):
         try:  # YAML 1.1 reads 1e-3 as text; people mean the number.
             return float(value)
@@ -408,13 +408,13 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise UserError(f"{file}: no such configuration file.") from error
+        raise CaseUNetError(f"{file}: no such configuration file.") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{file}: cannot be read as YAML: {error}") from error
+        raise CaseUNetError(f"{file}: cannot be read as YAML: {error}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise UserError(f"{file}: expected sections such as model: and training:, found {type(content).__name__}.")
+        raise CaseUNetError(f"{file}: expected sections such as model: and training:, found {type(content).__name__}.")
     return content
 
 

@@ -1,4 +1,4 @@
-"""The one exception that users are meant to see, and the suggestion of a near name."""
+"""The exceptions that users are meant to see, and the suggestion of a near name."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -6,11 +6,25 @@ from difflib import get_close_matches
 MAX_SUGGESTED = 20
 
 
-class UserError(Exception):
+class CaseUNetError(Exception):
     """Something the user can mend: the message says which file, what was found, what was expected and what to do.
 
     The command line prints it without a traceback; from Python it is an ordinary exception.
+
+    Attributes:
+        options: names of the options or configuration keys that would change the outcome, such as "mode" or
+            "prepare.group". The message itself names no flag: the command line adds what to type.
+
+    Example:
+        >>> raise CaseUNetError("scan.nii: has no spacing. Give one.", options=("prepare.spacing",))
+        Traceback (most recent call last):
+        ...
+        caseunet.errors.CaseUNetError: scan.nii: has no spacing. Give one.
     """
+
+    def __init__(self, message: str = "", *, options: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.options = options
 
 
 class Interrupted(Exception):
@@ -29,11 +43,11 @@ class Interrupted(Exception):
         return Interrupted, (str(self), self.signal)
 
 
-class BadValuesError(UserError):
+class BadValuesError(CaseUNetError):
     """A file that can be read, but whose numbers cannot be used: NaN, infinity."""
 
 
-class SeveralMasksError(UserError):
+class SeveralMasksError(CaseUNetError):
     """A case that has several masks, of which none is known to be the one that is meant."""
 
 

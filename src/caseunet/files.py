@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from upath import UPath
 
-from caseunet.errors import Interrupted, UserError
+from caseunet.errors import CaseUNetError, Interrupted
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -33,7 +33,7 @@ def location(text: str | Location) -> Location:
     What is one already stays as it is.
 
     Raises:
-        UserError: there is no such protocol, or what it needs is not installed.
+        CaseUNetError: there is no such protocol, or what it needs is not installed.
     """
     if not isinstance(text, str):
         return text
@@ -43,7 +43,7 @@ def location(text: str | Location) -> Location:
         return UPath(text)
     except (ValueError, ImportError) as error:
         extra = " Install caseunet[s3] for it." if text.startswith("s3://") else ""
-        raise UserError(f"{text}: cannot be reached: {error}.{extra}") from error
+        raise CaseUNetError(f"{text}: cannot be reached: {error}.{extra}") from error
 
 
 @contextmanager
@@ -51,14 +51,14 @@ def remote_errors(place: Location) -> Iterator[None]:
     """Tell in words what goes wrong behind a URL: each protocol has errors of its own.
 
     Raises:
-        UserError: it cannot be reached.
+        CaseUNetError: it cannot be reached.
     """
     try:
         yield
     except Exception as error:
-        if isinstance(place, Path) or isinstance(error, UserError):
+        if isinstance(place, Path) or isinstance(error, CaseUNetError):
             raise
-        raise UserError(f"{place}: cannot be reached: {type(error).__name__}: {error}") from error
+        raise CaseUNetError(f"{place}: cannot be reached: {type(error).__name__}: {error}") from error
 
 
 @contextmanager
@@ -95,15 +95,15 @@ def read_json(path: Location, what: str) -> Any:
     """Parse a JSON file.
 
     Raises:
-        UserError: it is missing or is no JSON, or a key stands twice; ``what`` says what it should have been.
+        CaseUNetError: it is missing or is no JSON, or a key stands twice; ``what`` says what it should have been.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")  # some editors write a byte order mark
         return json.loads(text, object_pairs_hook=_refuse_twice)
     except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; expected {what}.") from error
+        raise CaseUNetError(f"{path}: no such file; expected {what}.") from error
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as {what}: {error}.") from error
+        raise CaseUNetError(f"{path}: cannot be read as {what}: {error}.") from error
 
 
 def _refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def read_model(path: Location, model: type[Model], what: str) -> Model:
     """Parse a JSON file into a pydantic model.
 
     Raises:
-        UserError: it is missing, is no JSON, or does not fit; the first misfit is named.
+        CaseUNetError: it is missing, is no JSON, or does not fit; the first misfit is named.
     """
     return as_model(read_json(path, what), model, path, what)
 
@@ -138,14 +138,14 @@ def as_model(content: Any, model: type[Model], path: Location, what: str) -> Mod
     """Parsed JSON as a pydantic model; ``path`` is where it is from.
 
     Raises:
-        UserError: it does not fit; the first misfit is named.
+        CaseUNetError: it does not fit; the first misfit is named.
     """
     try:
         return model.model_validate(content)
     except ValidationError as error:
         problem = error.errors()[0]
         key = ".".join(str(part) for part in problem["loc"]) or "content"
-        raise UserError(f"{path}: cannot be read as {what} of this version: {key}: {problem['msg']}.") from error
+        raise CaseUNetError(f"{path}: cannot be read as {what} of this version: {key}: {problem['msg']}.") from error
 
 
 def check_output_folder(folder: Location, kind: str, inputs: Iterable[Location], overwrite: bool) -> None:
@@ -158,8 +158,8 @@ def check_output_folder(folder: Location, kind: str, inputs: Iterable[Location],
         overwrite: whether an earlier output may be replaced.
 
     Raises:
-        UserError: the folder cannot be written, holds an input or something that is not ours, or ``overwrite`` was not
-            given.
+        CaseUNetError: the folder cannot be written, holds an input or something that is not ours, or ``overwrite`` was
+            not given.
     """
     if not isinstance(folder, Path):
         with remote_errors(folder):
@@ -167,17 +167,17 @@ def check_output_folder(folder: Location, kind: str, inputs: Iterable[Location],
         return
     target = folder.resolve()
     if target == Path.cwd().resolve():
-        raise UserError("The output needs a folder of its own, not the current one. Choose another --out.")
+        raise CaseUNetError("The output needs a folder of its own, not the current one. Choose another --out.")
     for path in inputs:
         if isinstance(path, Path) and path.resolve().is_relative_to(target):
-            raise UserError(f"{folder}: holds {path}, which is read. Choose an --out that holds no input.")
+            raise CaseUNetError(f"{folder}: holds {path}, which is read. Choose an --out that holds no input.")
     try:
         _check_replaceable(folder, target, kind, overwrite)
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".writable-", dir=target.parent):
             pass
     except OSError as error:
-        raise UserError(f"{folder}: cannot be written: {error}. Choose another --out.") from error
+        raise CaseUNetError(f"{folder}: cannot be written: {error}. Choose another --out.") from error
 
 
 def _check_replaceable(folder: Location, target: Location, kind: str, overwrite: bool) -> None:
@@ -187,13 +187,13 @@ def _check_replaceable(folder: Location, target: Location, kind: str, overwrite:
         found = marker.read_text(encoding="utf-8").strip() if marker.is_file() else None
         if found != kind:
             what = f"{found}" if found else "files that caseunet did not write"
-            raise UserError(f"{folder}: holds {what}, not {kind}. Choose another --out.")
+            raise CaseUNetError(f"{folder}: holds {what}, not {kind}. Choose another --out.")
         if not overwrite:
-            raise UserError(
+            raise CaseUNetError(
                 f"{folder}: holds an earlier result. Choose another --out, or give --overwrite to replace it."
             )
     elif target.exists() and not target.is_dir():
-        raise UserError(f"{folder}: is a file; the output needs a folder. Choose another --out.")
+        raise CaseUNetError(f"{folder}: is a file; the output needs a folder. Choose another --out.")
 
 
 @contextmanager
@@ -206,7 +206,7 @@ def output_folder(folder: Path, kind: str, inputs: Iterable[Location], overwrite
     Work that was interrupted in good order stays too, for :func:`unfinished_folder` to go on with.
 
     Raises:
-        UserError: see :func:`check_output_folder`.
+        CaseUNetError: see :func:`check_output_folder`.
     """
     check_output_folder(folder, kind, inputs, overwrite)
     target = folder.resolve()
@@ -239,11 +239,11 @@ def resume_folder(folder: Path, kind: str) -> Iterator[Path]:
     """Give a folder whose work was interrupted, as it is. When the work is whole, what it replaces is removed.
 
     Raises:
-        UserError: it holds no work of this kind.
+        CaseUNetError: it holds no work of this kind.
     """
     target = folder.resolve()
     if not is_output(target, kind):
-        raise UserError(f"{folder}: holds no {kind.partition(' ')[2]} to go on with.")
+        raise CaseUNetError(f"{folder}: holds no {kind.partition(' ')[2]} to go on with.")
     yield target
     shutil.rmtree(_waiting(target), ignore_errors=True)
 

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
-from caseunet.errors import UserError, did_you_mean
+from caseunet.errors import CaseUNetError, did_you_mean
 
 T = TypeVar("T")
 
@@ -29,10 +29,10 @@ class Registry(Generic[T]):
         """The entry of that name.
 
         Raises:
-            UserError: no such name; the message suggests the nearest.
+            CaseUNetError: no such name; the message suggests the nearest.
         """
         if name not in self._entries:
-            raise UserError(f'There is no {self.kind} "{name}". {did_you_mean(name, self._entries)}')
+            raise CaseUNetError(f'There is no {self.kind} "{name}". {did_you_mean(name, self._entries)}')
         return self._entries[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -49,13 +49,13 @@ def build(factory: Callable[..., T], what: str, fixed: dict[str, Any], arguments
         arguments: keyword arguments from a configuration or bundle.
 
     Raises:
-        UserError: an argument is unknown (the nearest is suggested), or the values do not fit.
+        CaseUNetError: an argument is unknown (the nearest is suggested), or the values do not fit.
     """
     known = [name for name in inspect.signature(factory).parameters if name not in fixed]
     for name in arguments:
         if name not in known:
-            raise UserError(f'{what} takes no argument "{name}". {did_you_mean(name, known)}')
+            raise CaseUNetError(f'{what} takes no argument "{name}". {did_you_mean(name, known)}')
     try:
         return factory(**fixed, **arguments)
     except (TypeError, ValueError, RuntimeError, MemoryError) as error:
-        raise UserError(f"{what} cannot be built with {arguments}: {str(error).splitlines()[0]}.") from error
+        raise CaseUNetError(f"{what} cannot be built with {arguments}: {str(error).splitlines()[0]}.") from error

@@ -7,7 +7,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, TypeVar
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -16,7 +16,7 @@ PATIENCE = 900.0
 """Seconds without any result after which what is under way is given up."""
 
 
-class LostWorkerError(UserError):
+class LostWorkerError(CaseUNetError):
     """The process that worked on an item died or did not end."""
 
 

@@ -19,7 +19,7 @@ from caseunet.config import PrepareConfig
 from caseunet.data.store import Prepared
 from caseunet.datasets import Finding
 from caseunet.datasets.generate import write_endovis2018, write_folder, write_lits
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.io import raster
 from caseunet.progress import Display
 from caseunet.types import IGNORE
@@ -242,7 +242,7 @@ def test_a_split_that_leaks_a_group_is_an_error(masks: Path, tmp_path: Path) -> 
     assert finding.level == "error"
     assert "leaking.json: fold 0: the group" in finding.text
     assert "is in training" in finding.text
-    with pytest.raises(UserError, match="leaking.json: fold 0: the group"):
+    with pytest.raises(CaseUNetError, match="leaking.json: fold 0: the group"):
         prepare(masks, tmp_path / "p", PrepareConfig(workers=0, split=str(split)))
 
 
@@ -274,7 +274,7 @@ def test_255_for_1_is_found_and_mapped(tmp_path: Path) -> None:
     found = found_in(raw)
     assert {f.file for f in found.at_level("error")} == {f"masks/{path.name}" for path in paths[5:]}
     assert {f.kind for f in found.at_level("error")} == {"mask-255"}
-    with pytest.raises(UserError, match=r"(?s)3 errors in .*--repair plan.yaml"):
+    with pytest.raises(CaseUNetError, match=r"(?s)3 errors in .*--repair plan.yaml"):
         prepare(raw, tmp_path / "p", PrepareConfig(workers=0))
     before = {path: path.read_bytes() for path in raw.rglob("*") if path.is_file()}
     prepared = prepare(raw, tmp_path / "p", PrepareConfig(workers=0, plan=plan))
@@ -479,20 +479,20 @@ def test_the_image_s_place_is_taken_and_the_mask_s_own_axes(lits: Path, tmp_path
 
 
 def test_plans_and_outputs_do_not_destroy_each_other(lits: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"plan.yaml: lies in .*Choose a --repair elsewhere"):
+    with pytest.raises(CaseUNetError, match=r"plan.yaml: lies in .*Choose a --repair elsewhere"):
         audit(lits, tmp_path / "a", PrepareConfig(workers=0), repair=tmp_path / "a" / "plan.yaml")
     audit(lits, tmp_path / "a", PrepareConfig(workers=0), repair=tmp_path / "plan.yaml")
     plan = shutil.copy(tmp_path / "plan.yaml", tmp_path / "a" / "plan.yaml")
-    with pytest.raises(UserError, match="which is read"):
+    with pytest.raises(CaseUNetError, match="which is read"):
         audit(lits, tmp_path / "a", PrepareConfig(workers=0, plan=plan), overwrite=True)
     assert plan.exists()
 
 
 def test_a_file_is_no_data_set_and_a_folder_no_plan(lits: Path, tmp_path: Path) -> None:
     archive = shutil.make_archive(str(tmp_path / "raw"), "zip", lits)
-    with pytest.raises(UserError, match=r"raw.zip: is a file; .* Unpack"):
+    with pytest.raises(CaseUNetError, match=r"raw.zip: is a file; .* Unpack"):
         audit(Path(archive), tmp_path / "a", PrepareConfig(workers=0))
-    with pytest.raises(UserError, match="is a folder; expected the name of a file for the plan"):
+    with pytest.raises(CaseUNetError, match="is a folder; expected the name of a file for the plan"):
         audit(lits, tmp_path / "a", PrepareConfig(workers=0), repair=tmp_path)
 
 
@@ -501,7 +501,7 @@ def test_a_plan_replaces_neither_originals_nor_other_files(lits: Path, tmp_path:
     thesis.write_text("years of work")
     before = volume.read_bytes()
     for target, message in ((volume, "whose files stay as they are"), (thesis, "thesis.txt: ")):
-        with pytest.raises(UserError, match=message):
+        with pytest.raises(CaseUNetError, match=message):
             audit(lits, tmp_path / "a", PrepareConfig(workers=0), repair=target, overwrite=True)
     assert volume.read_bytes() == before
     assert thesis.read_text() == "years of work"
@@ -579,7 +579,7 @@ def test_ids_in_jpeg_files_are_an_error(masks: Path) -> None:
 
 def test_a_damaged_description_is_not_passed_over(masks: Path) -> None:
     (masks / "dataset.json").write_text('{"labels": ')
-    with pytest.raises(UserError, match="dataset.json: cannot be read"):
+    with pytest.raises(CaseUNetError, match="dataset.json: cannot be read"):
         found_in(masks)
 
 
@@ -620,9 +620,9 @@ def test_a_turned_photograph_is_named(masks: Path) -> None:
 )
 def test_a_plan_that_cannot_be_is_named(text: str, message: str, lits: Path, tmp_path: Path) -> None:
     (tmp_path / "plan.yaml").write_text(text)
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(CaseUNetError, match=message):
         found_in(lits, plan=tmp_path / "plan.yaml")
-    with pytest.raises(UserError, match="none.yaml: no such file"):
+    with pytest.raises(CaseUNetError, match="none.yaml: no such file"):
         found_in(lits, plan=tmp_path / "none.yaml")
 
 

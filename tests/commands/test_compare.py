@@ -28,7 +28,7 @@ from caseunet.commands.compare import compare
 from caseunet.commands.train import train
 from caseunet.config import load_config
 from caseunet.data.store import Prepared
-from caseunet.errors import Interrupted, UserError
+from caseunet.errors import CaseUNetError, Interrupted
 from caseunet.files import read_model
 from caseunet.progress import TerminalDisplay
 from caseunet.studies.design import Design, variants_of
@@ -104,7 +104,7 @@ def test_a_stopped_study_goes_on_where_it_was(
     report = out / "runs" / "small_unet" / "seed-0-fold-0" / "report" / "summary.json"
     written = report.stat().st_mtime_ns
     other = variants_of(models, None, COMMON | {"training.steps": 3})
-    with pytest.raises(UserError, match="was begun with other models or settings"):
+    with pytest.raises(CaseUNetError, match="was begun with other models or settings"):
         compare(lits_prepared.folder, Design(other, 1), out, resume=True)
     study = compare(lits_prepared.folder, Design(variants, 1), out, resume=True)
     assert trained == ["once", "stopped", "once"]
@@ -123,7 +123,7 @@ def test_trainings_side_by_side_give_what_they_give_one_by_one(
     }
     first, second = ([s.mean for s in study.summary.scores] for study in studies.values())
     assert first == pytest.approx(second, rel=1e-3)  # another number of threads rounds otherwise
-    with pytest.raises(UserError, match="--jobs 0: expected at least 1"):
+    with pytest.raises(CaseUNetError, match="--jobs 0: expected at least 1"):
         compare(lits_prepared.folder, Design(variants, 1), tmp_path / "none", jobs=0)
 
 
@@ -191,7 +191,7 @@ def test_a_training_that_fails_beside_others_is_told_and_they_are_ended(
     variants = variants_of(models, None, COMMON | {"training.steps": 60})
     broken = variants_of(models, None, COMMON | {"training.best_by": "dice/spleen"})[0]
     design = Design([replace(broken, name="broken"), variants[1]], 1)
-    with pytest.raises(UserError, match='no structure "spleen"'):
+    with pytest.raises(CaseUNetError, match='no structure "spleen"'):
         compare(lits_prepared.folder, design, tmp_path / "study", jobs=2, display=TerminalDisplay(Console()))
     assert "broken, seed 0, fold 0 failed; what is under way is ended first" in capsys.readouterr().out
     assert (tmp_path / "study" / "runs" / "small_case" / "seed-0-fold-0" / "report" / "summary.json").is_file()
@@ -257,20 +257,20 @@ def test_what_cannot_be_compared_is_refused_before_any_training(
         (["unet", "unet"], '"unet" is there twice'),
         (["unet", str(tmp_path / "nothing.yaml")], "no such configuration file"),
     ):
-        with pytest.raises(UserError, match=text):
+        with pytest.raises(CaseUNetError, match=text):
             variants_of(given, None, COMMON)
     variants = variants_of(models, None, COMMON)
     monkeypatch.setattr(study_runs, "train", lambda *_, **__: pytest.fail("it trained"))
-    with pytest.raises(UserError, match="expected at least 1"):
+    with pytest.raises(CaseUNetError, match="expected at least 1"):
         compare(lits_prepared.folder, Design(variants, 0), tmp_path / "study")
-    with pytest.raises(UserError, match="takes at least two"):
+    with pytest.raises(CaseUNetError, match="takes at least two"):
         compare(lits_prepared.folder, Design(variants[:1]), tmp_path / "study")
-    with pytest.raises(UserError, match="fold"):
+    with pytest.raises(CaseUNetError, match="fold"):
         compare(lits_prepared.folder, Design(variants, folds=(9,)), tmp_path / "study")
-    with pytest.raises(UserError, match="raw data's own geometry, but .*Name them with --raw"):
+    with pytest.raises(CaseUNetError, match="raw data's own geometry, but .*Name them with --raw"):
         compare(lits_prepared.folder, Design(variants), tmp_path / "study", raw=tmp_path / "gone")
     broken = variants_of([models[0], "case_unet"], None, COMMON | {"model.arguments.widths": [4]})
-    with pytest.raises(UserError, match="widths"):
+    with pytest.raises(CaseUNetError, match="widths"):
         compare(lits_prepared.folder, Design(broken), tmp_path / "study")
     assert not (tmp_path / "study" / "study.html").exists()
 
@@ -295,7 +295,7 @@ def test_ablations_change_one_part_each() -> None:
         assert len(different) == (name != "whole"), name
     of_paper = {v.name for v in ablations("paper", None, COMMON)}
     assert of_paper == {"whole", *PARTS} - {"author attention", "class weights on", "loss CE + SSIM + Dice"}
-    with pytest.raises(UserError, match="the configuration has unet with hybrid"):
+    with pytest.raises(CaseUNetError, match="the configuration has unet with hybrid"):
         ablations(None, None, {"model.name": "unet"})
 
 

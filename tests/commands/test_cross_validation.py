@@ -18,7 +18,7 @@ from caseunet.commands.predict import predict
 from caseunet.commands.train import train
 from caseunet.config import Config
 from caseunet.data.store import Prepared
-from caseunet.errors import Interrupted, UserError
+from caseunet.errors import CaseUNetError, Interrupted
 from caseunet.prediction.python_predictor import Predictor
 from caseunet.training import loop
 
@@ -133,12 +133,12 @@ def test_what_an_ensemble_is_not_for(
     crossed: Path, lits_bundle: Bundle, lits_prepared: Prepared, lits_raw: Path, tmp_path: Path, tiny_config: Config
 ) -> None:
     splits = lits_prepared.folder / "splits.json"
-    with pytest.raises(UserError, match="is an ensemble over all folds. Give --out-of-fold in place of --split"):
+    with pytest.raises(CaseUNetError, match="is an ensemble over all folds. Give --out-of-fold in place of --split"):
         predict(crossed / "bundle", [lits_raw], tmp_path / "p", splits)
-    with pytest.raises(UserError, match="is no ensemble of folds; --split predicts"):
+    with pytest.raises(CaseUNetError, match="is no ensemble of folds; --split predicts"):
         predict(lits_bundle.folder, [lits_raw], tmp_path / "p", out_of_fold=True)
     training = tiny_config.training.model_copy(update={"start_from": crossed / "bundle"})
-    with pytest.raises(UserError, match="is an ensemble. Start from one of its networks"):
+    with pytest.raises(CaseUNetError, match="is an ensemble. Start from one of its networks"):
         train(lits_prepared.folder, tmp_path / "run", tiny_config.model_copy(update={"training": training}))
 
 

@@ -17,7 +17,7 @@ from caseunet.datasets.dicom import DICOM
 from caseunet.datasets.generate.series import series
 from caseunet.datasets.layout import SourceDataset
 from caseunet.datasets.reading import read_labels
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.prediction.inputs import Input, find_inputs
 from caseunet.prediction.predictor import read_picture
 from caseunet.progress import Display
@@ -190,7 +190,7 @@ def test_a_pet_beside_a_ct_is_left_out(tmp_path: Path) -> None:
     assert [item.id for item in inputs] == ["ct"]
     assert said == ["left out: series of PT: 8 files in pet: 0.dcm, 1.dcm, 2.dcm, 3.dcm, 4.dcm and 3 more"]
     (alone,), _ = find(tmp_path / "pet")
-    with pytest.raises(UserError, match=r"DICOM of modality PT, a volume; this model was trained on ct images"):
+    with pytest.raises(CaseUNetError, match=r"DICOM of modality PT, a volume; this model was trained on ct images"):
         alone.read(CT, read_picture)
     assert {item.id for item in find(tmp_path, modality="gray")[0]} == {"ct", "pet"}
 
@@ -324,7 +324,7 @@ def test_gray_ultrasound_in_colours_is_gray(gray: bool, tmp_path: Path) -> None:
     if gray:
         np.testing.assert_array_equal(item.read(model, read_picture).pixels[0, 0], np.arange(30).reshape(5, 6))
     else:
-        with pytest.raises(UserError, match="a colour image; this model was trained on gray images"):
+        with pytest.raises(CaseUNetError, match="a colour image; this model was trained on gray images"):
             item.read(model, read_picture)
 
 
@@ -349,7 +349,7 @@ def test_still_images_pair_with_masks_of_their_names(tmp_path: Path) -> None:
 def test_mosaics_are_refused_by_name(tmp_path: Path) -> None:
     put(tmp_path / "mr", Modality="MR", ImageType=["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"])
     (item,), _ = find(tmp_path, modality="mr")
-    with pytest.raises(UserError, match=r"0.dcm is a Siemens mosaic \(ImageType\).*dcm2niix"):
+    with pytest.raises(CaseUNetError, match=r"0.dcm is a Siemens mosaic \(ImageType\).*dcm2niix"):
         item.read(CT.model_copy(update={"modality": "mr"}), read_picture)
 
 

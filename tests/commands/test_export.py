@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from caseunet import Predictor, UserError, load_bundle
+from caseunet import CaseUNetError, Predictor, load_bundle
 from caseunet.bundle import Bundle, Member, save_bundle
 from caseunet.commands import export as pipeline
 from caseunet.commands.export import export
@@ -144,7 +144,7 @@ def first_logits(predictor: Predictor, pixels: np.ndarray) -> torch.Tensor:
 
 
 def test_an_ensemble_is_one_graph(two: Path, lits_prepared: Prepared, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="ensemble of 2 networks; a MONAI bundle holds one"):
+    with pytest.raises(CaseUNetError, match="ensemble of 2 networks; a MONAI bundle holds one"):
         export(two, tmp_path / "monai", "monai")
     written = export(two, tmp_path / "out", "openvino", data=lits_prepared.folder)
     assert written is not None
@@ -161,7 +161,7 @@ def test_an_ensemble_is_one_graph(two: Path, lits_prepared: Prepared, tmp_path: 
     torch.testing.assert_close(found[..., top : top + H, left : left + W], expected, rtol=0, atol=1e-3)
     exported = first_logits(Predictor(two, engine=str(tmp_path / "out")), pixels)
     torch.testing.assert_close(exported, expected, rtol=0, atol=5e-3)  # over the temperature, and times it again
-    with pytest.raises(UserError, match="an export computes all networks together"):
+    with pytest.raises(CaseUNetError, match="an export computes all networks together"):
         predict(two, [tmp_path], tmp_path / "masks", engine=str(tmp_path / "out"), out_of_fold=True)
 
 
@@ -287,7 +287,7 @@ def test_what_cannot_be_exported_is_refused_before_any_work(
         ("openvino", "32", frames.folder, "holds rgb images of 3 channels; the bundle is for ct of 1"),
         ("openvino", "32", tmp_path / "nothing", "nothing"),
     ):
-        with pytest.raises(UserError, match=text):
+        with pytest.raises(CaseUNetError, match=text):
             export(small_bundle.folder, tmp_path / "out", format, precision, data)
         assert not (tmp_path / "out").exists()
     assert set(PRECISIONS) == {"onnx", "openvino", "torch-export"}
@@ -299,7 +299,7 @@ def test_an_export_that_is_not_the_network_is_refused(
     monkeypatch.setattr(
         pipeline, "runner", lambda *_: lambda x: -Whole(small_bundle).eval()(torch.from_numpy(x)).detach().numpy()
     )
-    with pytest.raises(UserError, match="It is of no use"):
+    with pytest.raises(CaseUNetError, match="It is of no use"):
         export(small_bundle.folder, tmp_path / "out", "torch-export")
     assert not (tmp_path / "out" / "export.json").exists()
 

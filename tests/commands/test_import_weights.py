@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from caseunet import UserError, create_model, load_bundle
+from caseunet import CaseUNetError, create_model, load_bundle
 from caseunet.bundle import Bundle
 from caseunet.commands.import_weights import import_author
 from caseunet.io.keras import open_arrays
@@ -215,7 +215,7 @@ def test_a_network_with_other_names_is_taken_in_order(
 def refusal(file: Path, **options: Any) -> str:
     """What is said of a file, of which nothing must be left."""
     out = file.parent / "bundle"
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(CaseUNetError) as caught:
         import_author(file, out, **options)
     assert not out.exists()
     return str(caught.value)

@@ -12,7 +12,7 @@ from caseunet.commands.audit import audit
 from caseunet.commands.evaluate import evaluate
 from caseunet.commands.prepare import prepare
 from caseunet.config import Config
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.io.raster import WHITE_AS_0
 from tests.io.test_raster import write_tiff
 
@@ -58,9 +58,9 @@ def test_palettes_in_any_order_are_one_mask(raw: Path, tmp_path: Path, tiny_conf
 def test_ids_named_beside_palettes_are_asked_about(raw: Path, tmp_path: Path, tiny_config: Config) -> None:
     classes = [{"name": name, "classid": i} for i, name in enumerate(("background", "liver", "cyst"))]
     (raw / "labels.json").write_text(json.dumps(classes))
-    with pytest.raises(UserError, match="palettes show the value 0 as #000000 and as #00ff00"):
+    with pytest.raises(CaseUNetError, match="palettes show the value 0 as #000000 and as #00ff00"):
         prepare(raw, tmp_path / "prepared", tiny_config.prepare)
-    with pytest.raises(UserError, match="palettes show the value 0 as #000000 and as #00ff00"):
+    with pytest.raises(CaseUNetError, match="palettes show the value 0 as #000000 and as #00ff00"):
         evaluate(raw / "masks", raw, tmp_path / "report")
 
 
@@ -121,7 +121,7 @@ def test_colours_against_ids_are_asked_about(classes: int, tmp_path: Path) -> No
         Image.fromarray(pixels).save(folder / "a0.png")
         Image.fromarray(0 * pixels).save(folder / "a1.png")
     if classes == 2:
-        with pytest.raises(UserError, match=r"the references show colours: #00ff00, #ff0000. Say .*--labels"):
+        with pytest.raises(CaseUNetError, match=r"the references show colours: #00ff00, #ff0000. Say .*--labels"):
             evaluate(predictions, references, tmp_path / "report")
         names = ("none", "red", "green")
         named = [{"name": names[n], "classid": n, "color": color} for n, color in enumerate(COLORS)]

@@ -19,7 +19,7 @@ from caseunet.data.writing import PreparedWriter
 from caseunet.datasets.generate import write_lits
 from caseunet.datasets.lits import LITS
 from caseunet.datasets.reading import read_labels
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.prediction.python_predictor import Predictor
 from caseunet.types import Fold, Ranges, Split
 from caseunet.validation.calibration import source_reference
@@ -103,7 +103,7 @@ def test_a_bad_case_leaves_nothing_behind(damage: str, raw: Path, tmp_path: Path
     nib.save(nib.Nifti1Image(array, image.affine), path)
     if damage == "truncated":
         path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(UserError, match=r"segmentation-2.nii"):
+    with pytest.raises(CaseUNetError, match=r"segmentation-2.nii"):
         prepare(raw, tmp_path / "p")
     assert [p.name for p in tmp_path.iterdir()] == ["raw"]
 
@@ -113,7 +113,7 @@ def test_all_misfits_are_reported_together(raw: Path, tmp_path: Path) -> None:
         image = nib.load(raw / f"segmentation-{n}.nii")
         nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[1:].copy(), image.affine), raw / f"segmentation-{n}.nii")
     with pytest.raises(
-        UserError,
+        CaseUNetError,
         match=r"(?s)2 errors in .*segmentation-0.nii: the mask's shape.*segmentation-3.nii.*--repair plan.yaml",
     ):
         prepare(raw, tmp_path / "p")
@@ -123,7 +123,7 @@ def test_one_patient_needs_blocks(raw: Path, tmp_path: Path) -> None:
     for n in (1, 2, 3):
         (raw / f"volume-{n}.nii").unlink()
         (raw / f"segmentation-{n}.nii").unlink()
-    with pytest.raises(UserError, match=r"one patient.*slice-blocks"):
+    with pytest.raises(CaseUNetError, match=r"one patient.*slice-blocks"):
         prepare(raw, tmp_path / "p")
     blocks = prepare(raw, tmp_path / "p", PrepareConfig(split="slice-blocks", block=2, hold_out_every=2, gap=0))
     assert blocks.fold(0).val["volume-0"] == ((0, 2), (4, 6), (8, 10))
@@ -132,42 +132,42 @@ def test_one_patient_needs_blocks(raw: Path, tmp_path: Path) -> None:
 
 def test_overwriting_is_asked_for(raw: Path, tmp_path: Path) -> None:
     prepare(raw, tmp_path / "p")
-    with pytest.raises(UserError, match="--overwrite"):
+    with pytest.raises(CaseUNetError, match="--overwrite"):
         prepare(raw, tmp_path / "p")
     prepare(raw, tmp_path / "p", overwrite=True)
     (raw / "segmentation-0.nii").write_bytes(b"damaged")
-    with pytest.raises(UserError, match="segmentation-0"):
+    with pytest.raises(CaseUNetError, match="segmentation-0"):
         prepare(raw, tmp_path / "p", overwrite=True)
     Prepared(tmp_path / "p").image("volume-0")  # the earlier one is still there
 
 
 def test_two_runs_to_one_folder_do_not_mix(tmp_path: Path) -> None:
     with PreparedWriter(tmp_path / "p") as writer:
-        with pytest.raises(UserError, match="another run prepares to it now"), PreparedWriter(tmp_path / "p"):
+        with pytest.raises(CaseUNetError, match="another run prepares to it now"), PreparedWriter(tmp_path / "p"):
             pass
         (tmp_path / "p").mkdir()
         (tmp_path / "p" / "theirs").touch()
-        with pytest.raises(UserError, match="another run has written it meanwhile"):
+        with pytest.raises(CaseUNetError, match="another run has written it meanwhile"):
             writer.finish(DatasetInfo.model_construct(), [], Split(by="patient", folds=()))
     assert [path.name for path in tmp_path.iterdir()] == ["p"]
     assert (tmp_path / "p" / "theirs").exists()
 
 
 def test_what_is_no_prepared_data_set_is_refused(tmp_path: Path, lits_prepared: Prepared) -> None:
-    with pytest.raises(UserError, match=r"is no prepared data set .*caseunet prepare"):
+    with pytest.raises(CaseUNetError, match=r"is no prepared data set .*caseunet prepare"):
         Prepared(tmp_path)
     broken = shutil.copytree(lits_prepared.folder, tmp_path / "broken")
     (broken / "cases.parquet").write_bytes(b"nothing")
-    with pytest.raises(UserError, match="broken: the prepared data set is damaged"):
+    with pytest.raises(CaseUNetError, match="broken: the prepared data set is damaged"):
         Prepared(broken)
     shutil.copy(lits_prepared.folder / "cases.parquet", broken)
     content = json.loads((broken / "dataset.json").read_text())
     (broken / "dataset.json").write_text(json.dumps(content | {"channels": 2}))
-    with pytest.raises(UserError, match="dataset.json: cannot be read as .* intensities need 2 values"):
+    with pytest.raises(CaseUNetError, match="dataset.json: cannot be read as .* intensities need 2 values"):
         Prepared(broken)
-    with pytest.raises(UserError, match="there is no fold 2; it has 2 folds"):
+    with pytest.raises(CaseUNetError, match="there is no fold 2; it has 2 folds"):
         fold_of(lits_prepared.split, 2, tmp_path)
-    with pytest.raises(UserError, match='no case "volume-9"'):
+    with pytest.raises(CaseUNetError, match='no case "volume-9"'):
         lits_prepared.image("volume-9")
 
 
@@ -175,7 +175,7 @@ def test_what_an_earlier_version_wrote_is_refused(lits_prepared: Prepared, tmp_p
     old = shutil.copytree(lits_prepared.folder, tmp_path / "old")
     content = json.loads((old / "dataset.json").read_text())
     (old / "dataset.json").write_text(json.dumps(content | {"format_version": 2}))
-    with pytest.raises(UserError, match="of format 2, which an earlier version wrote. Prepare the data again"):
+    with pytest.raises(CaseUNetError, match="of format 2, which an earlier version wrote. Prepare the data again"):
         Prepared(old)
 
 
@@ -260,13 +260,13 @@ def test_labels_are_kept_at_the_source_s_size(tmp_path: Path) -> None:
 def test_missing_and_changed_pixels_are_noticed(lits_prepared: Prepared, tmp_path: Path) -> None:
     copy = shutil.copytree(lits_prepared.folder, tmp_path / "copy")
     (copy / "labels.zarr" / "volume-0" / "c" / "0" / "0" / "0").unlink()
-    with pytest.raises(UserError, match="labels of case volume-1 are missing"):
+    with pytest.raises(CaseUNetError, match="labels of case volume-1 are missing"):
         Prepared(copy).labels("volume-1")
     shard = copy / "images.zarr" / "volume-0" / "c" / "0" / "0" / "0" / "0"
     data = bytearray(shard.read_bytes())
     data[500] ^= 1
     shard.write_bytes(data)
-    with pytest.raises(UserError, match="images of case volume-0: .*checksum"):
+    with pytest.raises(CaseUNetError, match="images of case volume-0: .*checksum"):
         Prepared(copy).image("volume-0")
 
 
@@ -282,7 +282,7 @@ def test_a_large_case_has_several_shards_and_none_may_be_missing(
     shards = sorted((tmp_path / "p" / "images.zarr" / "volume-0" / "c").iterdir())
     assert len(shards) > 1
     shutil.rmtree(shards[-1])
-    with pytest.raises(UserError, match="images of case volume-0 are missing"):
+    with pytest.raises(CaseUNetError, match="images of case volume-0 are missing"):
         Prepared(tmp_path / "p").image_slice("volume-0", 0)
 
 
@@ -303,7 +303,7 @@ def test_a_split_that_cannot_be_is_refused(
     content = json.loads((copy / "splits.json").read_text())
     content["folds"][0] = Fold(train=train, val=val).model_dump(mode="json")
     (copy / "splits.json").write_text(json.dumps(content))
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(CaseUNetError, match=message):
         Prepared(copy).fold(0)
 
 
@@ -324,7 +324,7 @@ def test_masks_that_claim_another_place_are_refused_until_a_plan_says_what_count
     affine = image.affine.copy()
     affine[0, 3] += 500
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj).copy(), affine), raw / "segmentation-0.nii")
-    with pytest.raises(UserError, match=r"segmentation-0.nii: the mask lies 625 voxels away from its image"):
+    with pytest.raises(CaseUNetError, match=r"segmentation-0.nii: the mask lies 625 voxels away from its image"):
         prepare(raw, tmp_path / "p")  # 500 mm along an axis whose spacing is 0.8 mm
     plan = tmp_path / "plan.yaml"
     plan.write_text("layout: lits\ncases:\n  volume-0: {affine: image, why: looked at}\n")

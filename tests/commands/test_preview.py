@@ -12,7 +12,7 @@ from caseunet.commands.prepare import prepare
 from caseunet.commands.preview import show
 from caseunet.config import load_config
 from caseunet.data.store import Prepared
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.reporting.figures import OutcomeCell
 
 
@@ -73,5 +73,5 @@ def test_frames_from_the_command_line(
 
 
 def test_damaged_data_are_told(lits_prepared: Prepared, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is no prepared data set"):
+    with pytest.raises(CaseUNetError, match="is no prepared data set"):
         show(tmp_path, tmp_path / "p.png")

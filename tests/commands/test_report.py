@@ -10,7 +10,7 @@ from PIL import Image
 
 from caseunet.commands.evaluate import evaluate
 from caseunet.commands.report import case_study, read_report
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.reporting.cases_to_show import choose_cases, slice_to_show
 
 Run = Callable[..., tuple[int, str, str]]
@@ -83,22 +83,22 @@ def test_of_a_volume_the_slice_with_most_wrong_pixels_is_shown() -> None:
 
 def test_what_cannot_be_drawn_is_one_clear_error(report: Path, tmp_path: Path) -> None:
     out = tmp_path / "study.png"
-    with pytest.raises(UserError, match='no scored case "seq_2/frame00"'):
+    with pytest.raises(CaseUNetError, match='no scored case "seq_2/frame00"'):
         case_study(report, out, ["seq_2/frame00"], True, False)
-    with pytest.raises(UserError, match="seq_2/frame001: has slices 0 to 0; there is no 7"):
+    with pytest.raises(CaseUNetError, match="seq_2/frame001: has slices 0 to 0; there is no 7"):
         case_study(report, out, ["seq_2/frame001:7"], True, False)
-    with pytest.raises(UserError, match=r"study.bmp: .*\.png"):
+    with pytest.raises(CaseUNetError, match=r"study.bmp: .*\.png"):
         case_study(report, tmp_path / "study.bmp", [], True, False)
     assert not list(tmp_path.iterdir())
-    with pytest.raises(UserError, match=r"summary.json: no such file; expected a report"):
+    with pytest.raises(CaseUNetError, match=r"summary.json: no such file; expected a report"):
         case_study(tmp_path, out, [], True, False)
     moved = tmp_path / "moved"
     shutil.copytree(report, moved)
     text = (moved / "summary.json").read_text().replace("/wrong", "/gone")
     (moved / "summary.json").write_text(text)
-    with pytest.raises(UserError, match="gone: no such folder; expected predictions"):
+    with pytest.raises(CaseUNetError, match="gone: no such folder; expected predictions"):
         case_study(moved, out, [], True, False)
     (moved / "cases.csv").write_text("")
-    with pytest.raises(UserError, match=r"cases.csv: cannot be read"):
+    with pytest.raises(CaseUNetError, match=r"cases.csv: cannot be read"):
         case_study(moved, out, [], True, False)
     assert not out.exists()

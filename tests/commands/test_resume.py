@@ -23,7 +23,7 @@ from caseunet.config import Config, PrepareConfig
 from caseunet.data.store import Prepared
 from caseunet.data.writing import remove
 from caseunet.datasets.generate import write_lits
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.files import Location, location
 
 
@@ -79,13 +79,13 @@ def test_a_failing_case_is_logged_and_the_others_are_kept(
 
         faulty.setattr(pipeline, "measure_intensities", fail_once)
         with pytest.raises(
-            UserError, match=r"(?s)1 case failed, volume-1 among them: .*volume-1.nii: ZeroDiv.*3 cases are"
+            CaseUNetError, match=r"(?s)1 case failed, volume-1 among them: .*volume-1.nii: ZeroDiv.*3 cases are"
         ):
             prepare(raw, tmp_path / "p", ALONE)
     log = (tmp_path / "p.unfinished" / "errors.log").read_text()
     assert "Traceback" in log
     assert "in fail_once" in log
-    with pytest.raises(UserError, match=r"p: is not finished. Give the same caseunet prepare again"):
+    with pytest.raises(CaseUNetError, match=r"p: is not finished. Give the same caseunet prepare again"):
         Prepared(tmp_path / "p")
     written = arrays_written(monkeypatch)
     prepare(raw, tmp_path / "p", ALONE)
@@ -187,7 +187,7 @@ def check_url(raw: Path, url: str, config: Config, folder: Path) -> None:
     prepared = prepare(raw, out, config.prepare)
     assert contents(out) == contents(folder / "local")
     np.testing.assert_array_equal(prepared.image_slice("volume-3", 2), local.image_slice("volume-3", 2))
-    with pytest.raises(UserError, match=r"://.*: holds an earlier result. .*--overwrite"):
+    with pytest.raises(CaseUNetError, match=r"://.*: holds an earlier result. .*--overwrite"):
         prepare(raw, out, config.prepare)
     prepare(raw, out, config.prepare, overwrite=True)
     assert contents(out) == contents(folder / "local")
@@ -195,7 +195,7 @@ def check_url(raw: Path, url: str, config: Config, folder: Path) -> None:
     bundle = train(out, folder / "run", config)
     assert bundle.info.training_data.fingerprint == local.info.fingerprint
     remove(out)
-    with pytest.raises(UserError, match="is no prepared data set"):
+    with pytest.raises(CaseUNetError, match="is no prepared data set"):
         Prepared(out)
 
 
@@ -220,13 +220,13 @@ def test_other_processes_do_not_see_this_one_s_memory(raw: Path, tiny_config: Co
     url = UPath("memory://folder/elsewhere")
     prepare(raw, url, tiny_config.prepare)
     data = tiny_config.data.model_copy(update={"workers": 1})
-    with pytest.raises(UserError, match="other processes do not see it. Set data.workers to 0"):
+    with pytest.raises(CaseUNetError, match="other processes do not see it. Set data.workers to 0"):
         train(url, tmp_path / "run", tiny_config.model_copy(update={"data": data}))
 
 
 def test_a_server_that_does_not_answer_is_told(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    with pytest.raises(UserError, match=r"^s3://caseunet-test/p: cannot be reached: "):
+    with pytest.raises(CaseUNetError, match=r"^s3://caseunet-test/p: cannot be reached: "):
         Prepared(location(f"{bucket}/p"))
 
 
@@ -243,7 +243,7 @@ def test_what_stands_where_work_would_be_done_is_kept(raw: Path, tmp_path: Path)
     """A training that failed leaves RUN.unfinished; prepare with --out RUN must not take it for its own."""
     (tmp_path / "p.unfinished" / "checkpoints").mkdir(parents=True)
     (tmp_path / "p.unfinished" / "checkpoints" / "best.ckpt").write_text("weights")
-    with pytest.raises(UserError, match=r"p.unfinished: holds files that caseunet did not write"):
+    with pytest.raises(CaseUNetError, match=r"p.unfinished: holds files that caseunet did not write"):
         prepare(raw, tmp_path / "p", ALONE)
     assert (tmp_path / "p.unfinished" / "checkpoints" / "best.ckpt").read_text() == "weights"
     assert not list(tmp_path.glob(".p*"))
@@ -260,7 +260,7 @@ def test_all_failing_cases_of_an_array_are_told(raw: Path, tmp_path: Path, monke
 
     calls: list[int] = []
     monkeypatch.setattr(pipeline, "measure_intensities", fail_twice)
-    with pytest.raises(UserError, match="2 cases failed, volume-1 among them"):
+    with pytest.raises(CaseUNetError, match="2 cases failed, volume-1 among them"):
         prepare(raw, tmp_path / "p", ALONE)
     log = (tmp_path / "p.unfinished" / "errors.log").read_text()
     assert log.count("Traceback") == 2
@@ -270,6 +270,6 @@ def test_all_failing_cases_of_an_array_are_told(raw: Path, tmp_path: Path, monke
 def test_a_full_disk_is_told_before(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = pipeline.shutil.disk_usage(tmp_path)
     monkeypatch.setattr(pipeline.shutil, "disk_usage", lambda path: usage._replace(free=1000))
-    with pytest.raises(UserError, match=r"p: needs .* MB on disk; 0 MB are free. Choose an --out on another disk"):
+    with pytest.raises(CaseUNetError, match=r"p: needs .* MB on disk; 0 MB are free. Choose an --out on another disk"):
         prepare(raw, tmp_path / "p", ALONE)
     assert not list(tmp_path.glob("p*"))

@@ -18,7 +18,7 @@ import SimpleITK
 from PIL import Image
 
 from caseunet.datasets import generate
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.io import dicom, images
 from caseunet.types import Geometry
 from caseunet.workers import LostWorkerError, run_all
@@ -103,7 +103,7 @@ def read(folder: Path, path: Path) -> tuple[str, np.ndarray | str, Geometry | No
         else:
             picture = images.read_picture(path, rgb=not images.is_volume(path))
         return "read", picture.pixels, picture.geometry
-    except UserError as error:
+    except CaseUNetError as error:
         return "refused", str(error), None
 
 

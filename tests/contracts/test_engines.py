@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from caseunet import UserError, create_model
+from caseunet import CaseUNetError, create_model
 from caseunet.prediction import backends
 from tests.contracts.test_models import TINY
 
@@ -35,7 +35,7 @@ def assert_same(network: Any, run: backends.Network, most: float) -> None:
 def test_openvino_gives_torchs_logits(create: Any) -> None:
     network = model(create)
     if type(network).__name__ == "SwinUNETR":  # its windows are cut at the size that it was written down at
-        with pytest.raises(UserError, match="cannot be written down for any size"):
+        with pytest.raises(CaseUNetError, match="cannot be written down for any size"):
             backends.prepare_network(network, "openvino", "32")
         return
     assert_same(
@@ -88,17 +88,17 @@ def test_auto_takes_openvino_on_a_cpu_where_it_is(monkeypatch: pytest.MonkeyPatc
     assert backends.choose_engine("auto", cuda) == "torch"
     monkeypatch.setattr(backends, "find_spec", lambda name: None)
     assert backends.choose_engine("auto", cpu) == "torch"
-    with pytest.raises(UserError, match="openvino computes on the CPU here"):
+    with pytest.raises(CaseUNetError, match="openvino computes on the CPU here"):
         backends.choose_engine("openvino", cuda)
 
 
 def test_what_an_engine_cannot_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     network = model(partial(create_model, "unet", 1, 3, widths=(3, 4)))
-    with pytest.raises(UserError, match="computes in float32 on CPUs"):
+    with pytest.raises(CaseUNetError, match="computes in float32 on CPUs"):
         backends.prepare_network(network, "onnx", "bf16")
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(UserError, match=r"openvino is not installed. Install caseunet\[openvino\]"):
+    with pytest.raises(CaseUNetError, match=r"openvino is not installed. Install caseunet\[openvino\]"):
         backends.prepare_network(network, "openvino", "32")
     network.forward = lambda x: x if x.sum() > 0 else -x
-    with pytest.raises(UserError, match="UNet cannot be exported"):
+    with pytest.raises(CaseUNetError, match="UNet cannot be exported"):
         backends.to_program(network, 1, (64, 96))

@@ -16,7 +16,7 @@ import torch
 
 from caseunet.bundle import Architecture, save_bundle
 from caseunet.commands.predict import predict
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.models import create_model
 from caseunet.prediction.store import read_predictions
 from caseunet.types import Label, LabelMap, Preprocessing
@@ -58,7 +58,7 @@ class Outcome(NamedTuple):
     """What came of a job.
 
     Attributes:
-        error: the message of the UserError; None where there was none.
+        error: the message of the CaseUNetError; None where there was none.
         crash: another exception; "" where there was none.
         left: files in the output folder, beside it or in the folder of temporary files.
         touched: whether the input's folder was changed.
@@ -87,7 +87,7 @@ def attempt(job: Job) -> Outcome:
         held, began = _forget_highest_memory(), time.monotonic()
         try:
             predict(job.bundle, [job.given], job.place / "out")
-        except UserError as caught:
+        except CaseUNetError as caught:
             error = str(caught)
         except BaseException as caught:  # a crash, which is what is looked for
             crash = f"{type(caught).__name__}: {caught}"

@@ -13,7 +13,7 @@ from caseunet.commands.prepare import prepare
 from caseunet.config import LAYOUTS, PrepareConfig
 from caseunet.datasets import SOURCES, find_layout, generate
 from caseunet.datasets.reading import read_labels
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.progress import Display
 
 WRITERS: dict[str, Callable[[Path], None]] = {
@@ -128,7 +128,7 @@ def test_no_masks_at_all_is_an_error(raw: Path, tmp_path: Path) -> None:
     for case in SOURCES.get(raw.name).cases(raw).cases:
         for path in case.label:
             path.unlink()
-    with pytest.raises(UserError, match="no masks; nothing to train on|is listed in dataset.json"):
+    with pytest.raises(CaseUNetError, match="no masks; nothing to train on|is listed in dataset.json"):
         prepare(raw, tmp_path / "p", PrepareConfig(workers=0, format=raw.name))
     assert not (tmp_path / "p").exists()
 
@@ -136,5 +136,5 @@ def test_no_masks_at_all_is_an_error(raw: Path, tmp_path: Path) -> None:
 def test_an_empty_folder_is_no_layout(tmp_path: Path) -> None:
     for name in SOURCES:
         assert not SOURCES.get(name).matches(tmp_path)
-        with pytest.raises(UserError, match=str(tmp_path)):
+        with pytest.raises(CaseUNetError, match=str(tmp_path)):
             SOURCES.get(name).cases(tmp_path)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.losses import LOSSES, create_loss
 
 every_loss = pytest.mark.parametrize("name", list(LOSSES))
@@ -67,5 +67,5 @@ def test_following_the_gradient_lowers_it(name: str) -> None:
 
 @every_loss
 def test_an_unknown_argument_is_refused(name: str) -> None:
-    with pytest.raises(UserError, match="no argument"):
+    with pytest.raises(CaseUNetError, match="no argument"):
         create_loss(name, gamma=2)

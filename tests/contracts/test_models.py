@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from caseunet import UserError, create_model, list_models
+from caseunet import CaseUNetError, create_model, list_models
 
 SMALL = (4, 6, 8)
 TINY: dict[str, list[dict[str, Any]]] = {
@@ -172,21 +172,21 @@ def test_exports_with_a_free_batch_size(create: Any) -> None:
 @every_variant
 def test_bad_input_is_refused_with_the_expected_shape(create: Any) -> None:
     model = build(create)
-    with pytest.raises(UserError, match="31×40.*at least 32"):
+    with pytest.raises(CaseUNetError, match="31×40.*at least 32"):
         model(torch.zeros(1, 3, 31, 40))
-    with pytest.raises(UserError, match=r"expected \(B, 3, H, W\)"):
+    with pytest.raises(CaseUNetError, match=r"expected \(B, 3, H, W\)"):
         model(torch.zeros(1, 1, 64, 64))
 
 
 def test_unknown_names_suggest_the_nearest() -> None:
-    with pytest.raises(UserError, match='no model "caseunet".*"case_unet"'):
+    with pytest.raises(CaseUNetError, match='no model "caseunet".*"case_unet"'):
         create_model("caseunet", num_classes=2)
-    with pytest.raises(UserError, match='no argument "atention".*"attention"'):
+    with pytest.raises(CaseUNetError, match='no argument "atention".*"attention"'):
         create_model("case_unet", num_classes=2, atention="spatial")
-    with pytest.raises(UserError, match='no argument "in_channel"'):
+    with pytest.raises(CaseUNetError, match='no argument "in_channel"'):
         create_model("unet", num_classes=2, in_channel=3)
     for widths in ("abc", 4, [4, "a"], [4.5, 6]):
-        with pytest.raises(UserError, match="widths|cannot be built"):
+        with pytest.raises(CaseUNetError, match="widths|cannot be built"):
             create_model("unet", num_classes=2, widths=widths)
-    with pytest.raises(UserError, match="num_classes=1"):
+    with pytest.raises(CaseUNetError, match="num_classes=1"):
         create_model("unet", num_classes=1)

@@ -5,7 +5,7 @@ import pytest
 
 from caseunet.config import PrepareConfig
 from caseunet.data.grid import MAX_PREPARED_PIXELS, Placement, place_slices, plan_grid
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.types import Grid
 
 MEDIAN = PrepareConfig(spacing="median", crop_air=True)
@@ -93,5 +93,5 @@ def test_the_plan_shrinks_what_has_too_many_pixels() -> None:
 
 
 def test_millimetres_need_a_spacing() -> None:
-    with pytest.raises(UserError, match="prepare.spacing is in millimetres, but images without a spacing"):
+    with pytest.raises(CaseUNetError, match="prepare.spacing is in millimetres, but images without a spacing"):
         plan_grid(PrepareConfig(spacing=(1, 1)), "mr", [(64, 64)] * 2, [(1, 1), None])

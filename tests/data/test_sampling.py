@@ -17,7 +17,7 @@ from caseunet.data.loader import Batch, batches, plan_preprocessing
 from caseunet.data.sampling import Sample, SliceSampler
 from caseunet.data.store import DatasetInfo, Prepared
 from caseunet.datasets.lits import CODING
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.types import Grid
 
 
@@ -117,7 +117,7 @@ def test_a_cut_without_focus_lies_anywhere() -> None:
 
 
 def test_nothing_to_draw_is_refused() -> None:
-    with pytest.raises(UserError, match="holds no labelled slices"):
+    with pytest.raises(CaseUNetError, match="holds no labelled slices"):
         sampler(ranges={"a": ()})
 
 
@@ -170,7 +170,9 @@ def damaged(prepared: Prepared, folder: Path) -> Prepared:
 @pytest.mark.parametrize("workers", [0, 1])
 def test_damaged_data_are_told_with_their_case(workers: int, lits_prepared: Prepared, tmp_path: Path) -> None:
     config = DataConfig(batch_size=2, workers=workers)
-    with pytest.raises(UserError, match=r"^Loading of step 0, case volume-\d, slice \d: .*damaged.*volume-\d") as told:
+    with pytest.raises(
+        CaseUNetError, match=r"^Loading of step 0, case volume-\d, slice \d: .*damaged.*volume-\d"
+    ) as told:
         one_by_one(damaged(lits_prepared, tmp_path), config, 1)
     assert "Traceback" not in str(told.value)
 
@@ -194,7 +196,7 @@ def test_a_defect_shows_its_own_traceback_and_the_case(workers: int, lits_prepar
 
 
 def test_a_loading_process_that_dies_is_told(lits_prepared: Prepared) -> None:
-    with pytest.raises(UserError, match=r"A process that loads batches died.*lower data.workers \(now 1\)"):
+    with pytest.raises(CaseUNetError, match=r"A process that loads batches died.*lower data.workers \(now 1\)"):
         one_by_one(DyingPrepared(lits_prepared.folder), DataConfig(batch_size=2, workers=1), 1)
 
 
@@ -203,7 +205,7 @@ def test_too_little_shared_memory_is_told(lits_prepared: Prepared, monkeypatch: 
     usage = shutil.disk_usage("/")
     monkeypatch.setattr("caseunet.data.loader.SHARED_MEMORY", lits_prepared.folder)
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage._replace(free=98_303))
-    with pytest.raises(UserError, match=r"need 0 MB of shared memory.*--shm-size"):
+    with pytest.raises(CaseUNetError, match=r"need 0 MB of shared memory.*--shm-size"):
         batches(lits_prepared, DataConfig(batch_size=2, workers=2), PLAIN, seed=0, start=0)
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage._replace(free=98_304))
     batches(lits_prepared, DataConfig(batch_size=2, workers=2), PLAIN, seed=0, start=0)

@@ -16,7 +16,7 @@ from caseunet.data.transforms import (
     resize_labels,
     run_network,
 )
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.types import Preprocessing
 
 NONE = np.zeros((2, 1), np.float32)
@@ -76,7 +76,7 @@ def test_each_case_has_its_own_mean_and_deviation() -> None:
 
 def test_another_number_of_channels_is_refused() -> None:
     p = Preprocessing(modality="rgb", channels=3, subtract=(0, 0, 0), divide=(1, 1, 1))
-    with pytest.raises(UserError, match="has 1 channels; the model was trained on rgb images with 3"):
+    with pytest.raises(CaseUNetError, match="has 1 channels; the model was trained on rgb images with 3"):
         normalize(torch.zeros(1, 1, 4, 4), p, torch.from_numpy(NONE)[None])
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from caseunet.datasets.class_files import read_class_files
 from caseunet.datasets.folder import FOLDER
 from caseunet.datasets.reading import read_labels
-from caseunet.errors import SeveralMasksError, UserError
+from caseunet.errors import CaseUNetError, SeveralMasksError
 from caseunet.prediction.inputs import find_inputs
 from caseunet.types import Geometry
 
@@ -81,7 +81,7 @@ def test_two_masks_of_one_thing_are_refused(raw: Path) -> None:
 def test_a_file_of_several_values_is_refused(raw: Path) -> None:
     save(raw / "s2" / "segmentations" / "spleen.nii.gz", box(slice(4, 5)) + box(slice(4, 6)))
     dataset = FOLDER.discover(raw)
-    with pytest.raises(UserError, match="spleen.nii.gz: holds the values 0, 1, 2"):
+    with pytest.raises(CaseUNetError, match="spleen.nii.gz: holds the values 0, 1, 2"):
         read_labels(FOLDER, dataset.cases[1], dataset)
 
 
@@ -127,7 +127,7 @@ def test_a_file_that_lies_elsewhere_is_refused(raw: Path) -> None:
     moved[2, 3] = 12  # in voxels of the smallest side, 1 mm
     nib.save(nib.Nifti1Image(box(slice(4, 6)), moved), raw / "s2" / "segmentations" / "spleen.nii.gz")
     dataset = FOLDER.discover(raw)
-    with pytest.raises(UserError, match=r"spleen.nii.gz: lies 12 voxels away from .*liver.nii.gz"):
+    with pytest.raises(CaseUNetError, match=r"spleen.nii.gz: lies 12 voxels away from .*liver.nii.gz"):
         read_labels(FOLDER, dataset.cases[1], dataset)
 
 

@@ -28,7 +28,7 @@ from caseunet.datasets.coding import (
     unpack_color,
 )
 from caseunet.datasets.masks import read_lesions
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.types import IGNORE
 
 BLACK, RED, GREEN, BLUE, WHITE = 0x000000, 0xFF0000, 0x00FF00, 0x0000FF, 0xFFFFFF
@@ -131,7 +131,7 @@ def test_labels_json_of_colours_is_read_in_both_forms(tmp_path: Path) -> None:
 def test_a_labels_json_that_cannot_be_used_is_named(content: object, message: str, tmp_path: Path) -> None:
     path = tmp_path / "labels.json"
     path.write_text(json.dumps(content))
-    with pytest.raises(UserError, match=message) as caught:
+    with pytest.raises(CaseUNetError, match=message) as caught:
         read_labels_json(path)
     assert str(path) in str(caught.value)
 
@@ -524,7 +524,7 @@ def test_labels_json_in_each_form(content: object, tmp_path: Path) -> None:
 def test_labels_json_of_other_forms(content: object, message: str, tmp_path: Path) -> None:
     path = tmp_path / "labels.json"
     path.write_text(json.dumps(content))
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(CaseUNetError, match=message):
         read_labels_json(path, colored=False)
 
 
@@ -553,7 +553,7 @@ def test_a_segment_that_nobody_judged(masks: list[MaskValues]) -> None:
 def test_the_background_is_0(content: object, tmp_path: Path) -> None:
     path = tmp_path / "labels.json"
     path.write_text(json.dumps(content))
-    with pytest.raises(UserError, match="has the value 2"):
+    with pytest.raises(CaseUNetError, match="has the value 2"):
         read_labels_json(path, colored=False)
 
 
@@ -570,7 +570,7 @@ def in_each_form(zero: str) -> list[Any]:
 @pytest.mark.parametrize("form", range(5))
 def test_a_class_at_0_is_asked_about(form: int, name: str, tmp_path: Path) -> None:
     (tmp_path / "labels.json").write_text(json.dumps(in_each_form(name)[form]))
-    with pytest.raises(UserError, match=f'0 is the background here and is called "{name}"'):
+    with pytest.raises(CaseUNetError, match=f'0 is the background here and is called "{name}"'):
         read_labels_json(tmp_path / "labels.json", colored=False)
 
 
@@ -595,7 +595,7 @@ def test_names_of_what_is_around(form: int, name: str, tmp_path: Path) -> None:
 )
 def test_a_key_that_stands_twice(text: str, tmp_path: Path) -> None:
     (tmp_path / "labels.json").write_text(text)
-    with pytest.raises(UserError, match=r'"(polyp|1|classid)" stands twice'):
+    with pytest.raises(CaseUNetError, match=r'"(polyp|1|classid)" stands twice'):
         read_labels_json(tmp_path / "labels.json", colored=False)
 
 
@@ -623,5 +623,5 @@ def test_colours_in_each_form(color: object, tmp_path: Path) -> None:
 @pytest.mark.parametrize("color", [[1.0, 0, 0], [0.5, 0.25, 0.0], "red", "#f00"])
 def test_colours_of_other_forms(color: object, tmp_path: Path) -> None:
     (tmp_path / "labels.json").write_text(json.dumps([entry("bg", 0, [0, 0, 0]), entry("polyp", 1, color)]))
-    with pytest.raises(UserError, match=r'the color of "polyp" is .*; expected three whole numbers from 0 to 255'):
+    with pytest.raises(CaseUNetError, match=r'the color of "polyp" is .*; expected three whole numbers from 0 to 255'):
         read_labels_json(tmp_path / "labels.json")

@@ -19,7 +19,7 @@ from caseunet.datasets.generate.drawings import draw_patient
 from caseunet.datasets.generate.series import segmentation, series
 from caseunet.datasets.layout import SourceDataset
 from caseunet.datasets.reading import read_labels
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 
 SHAPE = (10, 48, 40)
 AFFINE = np.diag([-1.0, -1.0, 2.5, 1.0])
@@ -276,7 +276,7 @@ def test_overlapping_segmentations_are_refused(raw: Path) -> None:
     put_segmentation(raw / "ct" / "liver.dcm", marked((2, 3, 3)), range(8), ["liver"])
     put_segmentation(raw / "ct" / "tumour.dcm", marked((2, 3, 3)), range(8), ["tumour"])
     with pytest.raises(
-        UserError, match=r'tumour.dcm: its segment "tumour" overlaps "liver" of .*liver.dcm on 1 voxels'
+        CaseUNetError, match=r'tumour.dcm: its segment "tumour" overlaps "liver" of .*liver.dcm on 1 voxels'
     ):
         labels_of(raw)
 
@@ -307,7 +307,7 @@ def test_a_segmentation_off_the_grid_is_refused(raw: Path, tmp_path: Path) -> No
         path = raw / "ct" / f"{number}.dcm"
         x, y, z = pydicom.dcmread(path).ImagePositionPatient
         change(path, ImagePositionPatient=[x + 0.5, y, z])
-    with pytest.raises(UserError, match=r"mask.dcm: its segments cannot be laid on its image"):
+    with pytest.raises(CaseUNetError, match=r"mask.dcm: its segments cannot be laid on its image"):
         labels_of(raw)
 
 
@@ -420,9 +420,9 @@ def test_a_missing_slice_is_said(raw: Path) -> None:
     (raw / "ct" / "3.dcm").unlink()
     dataset = DICOM.discover(raw)
     expected = r"ct/0.dcm: .* between 2.dcm .*3\) and 4.dcm .*5\) a slice is missing: they lie 5 mm apart"
-    with pytest.raises(UserError, match=expected):
+    with pytest.raises(CaseUNetError, match=expected):
         DICOM.read_geometry(dataset.cases[0])
-    with pytest.raises(UserError, match=expected):
+    with pytest.raises(CaseUNetError, match=expected):
         DICOM.read_image(dataset.cases[0], False)
 
 
@@ -443,14 +443,14 @@ def test_two_slices_at_one_position_are_named(raw: Path) -> None:
     shutil.copy(raw / "ct" / "3.dcm", raw / "ct" / "copy.dcm")
     change(raw / "ct" / "copy.dcm", SOPInstanceUID="1.2.3", PixelData=bytes(60))
     expected = r"(3|copy).dcm \(.*4\) and (3|copy).dcm \(.*4\) lie at one position \(0, 0, 7.5\) with different pixels"
-    with pytest.raises(UserError, match=expected):
+    with pytest.raises(CaseUNetError, match=expected):
         read(raw)
 
 
 def test_a_file_without_its_pixels_end_is_named(raw: Path) -> None:
     path = raw / "ct" / "3.dcm"
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(UserError, match=r"ct/3.dcm: cannot be read as DICOM: 60 bytes of pixels are declared, 50"):
+    with pytest.raises(CaseUNetError, match=r"ct/3.dcm: cannot be read as DICOM: 60 bytes of pixels are declared, 50"):
         read(raw)
 
 
@@ -466,14 +466,14 @@ def test_a_file_cut_in_its_header_is_named(length: int, raw: Path) -> None:
 def test_a_segmentation_cut_short_is_named(raw: Path) -> None:
     path = put_segmentation(raw / "ct" / "mask.dcm", marked((2, 3, 3), (1, 1, 4)), range(8))
     path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(UserError, match=r"ct/mask.dcm: its segments cannot be laid on its image"):
+    with pytest.raises(CaseUNetError, match=r"ct/mask.dcm: its segments cannot be laid on its image"):
         labels_of(raw)
 
 
 def test_nothing_but_damaged_files(raw: Path) -> None:
     for path in (raw / "ct").iterdir():
         path.write_bytes(b"damaged")
-    with pytest.raises(UserError, match=r"none of its (8 )?DICOM files can be read; the first"):
+    with pytest.raises(CaseUNetError, match=r"none of its (8 )?DICOM files can be read; the first"):
         DICOM.discover(raw)
 
 

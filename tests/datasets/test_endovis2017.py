@@ -14,7 +14,7 @@ from caseunet.datasets.generate import write_endovis2017
 from caseunet.datasets.generate.drawings import draw_operation
 from caseunet.datasets.layout import SourceDataset
 from caseunet.datasets.reading import read_labels
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.io import raster
 
 LEFT, RIGHT = "Left_Prograsp_Forceps_labels", "Right_Prograsp_Forceps_labels"
@@ -120,7 +120,7 @@ def test_a_mask_without_its_frame_is_named(raw: Path) -> None:
 def test_masks_of_two_sizes_are_named(raw: Path) -> None:
     raster.write_image(truth(raw, RIGHT), np.zeros((48, 60), np.uint8))
     dataset = ENDOVIS2017.discover(raw)
-    with pytest.raises(UserError, match=rf"{RIGHT}/frame000.png: its shape \(48, 60\)"):
+    with pytest.raises(CaseUNetError, match=rf"{RIGHT}/frame000.png: its shape \(48, 60\)"):
         read_labels(ENDOVIS2017, dataset.cases[0], dataset)
 
 
@@ -128,7 +128,7 @@ def test_values_that_are_no_part_are_named(raw: Path) -> None:
     raster.write_image(truth(raw, LEFT), np.full(SHAPE, 255, np.uint8))
     dataset = ENDOVIS2017.discover(raw)
     with pytest.raises(
-        UserError, match=r"have values that are no class, most often 255; the classes are 0, 10, 20, 30"
+        CaseUNetError, match=r"have values that are no class, most often 255; the classes are 0, 10, 20, 30"
     ):
         read_labels(ENDOVIS2017, dataset.cases[0], dataset)
 

@@ -13,7 +13,7 @@ from caseunet.datasets.endovis2018 import ENDOVIS2018
 from caseunet.datasets.generate.drawings import SCENE, draw_operation
 from caseunet.datasets.layout import SourceCase, SourceDataset
 from caseunet.datasets.reading import read_labels
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.io import raster
 
 KIDNEY = (255, 55, 0)
@@ -186,7 +186,7 @@ def test_unknown_colours_are_named_and_counted(raw: Path) -> None:
     colors = np.array(Image.open(case.label[0]))
     colors[0, :3] = (1, 2, 3)
     raster.write_image(case.label[0], colors)
-    with pytest.raises(UserError, match=r"frame001.png: 3 pixels have colours .* most often #010203"):
+    with pytest.raises(CaseUNetError, match=r"frame001.png: 3 pixels have colours .* most often #010203"):
         read_labels(ENDOVIS2018, case, dataset)
 
 
@@ -194,7 +194,7 @@ def test_a_mask_of_another_shape_is_named(raw: Path) -> None:
     dataset = ENDOVIS2018.discover(raw)
     raster.write_image(dataset.cases[0].label[0], np.zeros((48, 60, 3), np.uint8))
     with pytest.raises(
-        UserError, match=r"labels/frame000.png: the mask's shape \(48, 60\) is not its image's \(48, 64\)"
+        CaseUNetError, match=r"labels/frame000.png: the mask's shape \(48, 60\) is not its image's \(48, 64\)"
     ):
         read_labels(ENDOVIS2018, dataset.cases[0], dataset)
 
@@ -209,7 +209,7 @@ def test_a_truncated_mask_is_named(raw: Path) -> None:
     dataset = ENDOVIS2018.discover(raw)
     mask = dataset.cases[0].label[0]
     mask.write_bytes(mask.read_bytes()[:-60])
-    with pytest.raises(UserError, match="frame000.png: its pixels cannot be read"):
+    with pytest.raises(CaseUNetError, match="frame000.png: its pixels cannot be read"):
         read_labels(ENDOVIS2018, dataset.cases[0], dataset)
 
 
@@ -226,20 +226,20 @@ def test_classes_that_cannot_be_told_apart_are_refused(change: dict[str, object]
     classes = json.loads((raw / "labels.json").read_text())
     classes[3] |= change
     (raw / "labels.json").write_text(json.dumps(classes))
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(CaseUNetError, match=message):
         ENDOVIS2018.discover(raw)
 
 
 @pytest.mark.parametrize("content", ["{}", "[1]", '[{"name": "a", "color": [0, 0, 0], "classid": 1}]', "no json"])
 def test_a_bad_labels_json_is_named(content: str, raw: Path) -> None:
     (raw / "labels.json").write_text(content)
-    with pytest.raises(UserError, match=r"labels.json"):
+    with pytest.raises(CaseUNetError, match=r"labels.json"):
         ENDOVIS2018.discover(raw)
 
 
 def test_a_missing_labels_json_is_said(raw: Path) -> None:
     (raw / "labels.json").unlink()
-    with pytest.raises(UserError, match=r"labels.json is missing"):
+    with pytest.raises(CaseUNetError, match=r"labels.json is missing"):
         ENDOVIS2018.discover(raw)
 
 

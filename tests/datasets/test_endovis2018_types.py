@@ -13,7 +13,7 @@ from caseunet.datasets.generate import write_endovis2018_types
 from caseunet.datasets.generate.drawings import draw_operation
 from caseunet.datasets.layout import SourceDataset
 from caseunet.datasets.reading import read_labels
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.io import raster
 
 RELEASE = {
@@ -92,7 +92,7 @@ def test_other_ids_are_refused_with_the_reason(raw: Path) -> None:
     ids[0, :2] = 4  # what a later repository calls the scissors
     raster.write_image(path, ids)
     message = r"annotations/seq1_frame000.png: 2 pixels .* most often 4; the classes are 0, 1, 2, 3, 6, 7, 8, 9"
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(CaseUNetError, match=message):
         read_labels(ENDOVIS2018_TYPES, dataset.cases[0], dataset)
     assert "labels.json" in dataset.hint
 
@@ -151,6 +151,6 @@ def test_a_colour_mask_is_refused(raw: Path) -> None:
     dataset = ENDOVIS2018_TYPES.discover(raw)
     raster.write_image(dataset.cases[0].label[0], np.full((*SHAPE, 3), (255, 0, 0), np.uint8))
     with pytest.raises(
-        UserError, match=r"seq1_frame000.png: expected class ids \(grey or palette\), found a RGB image"
+        CaseUNetError, match=r"seq1_frame000.png: expected class ids \(grey or palette\), found a RGB image"
     ):
         read_labels(ENDOVIS2018_TYPES, dataset.cases[0], dataset)

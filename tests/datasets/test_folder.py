@@ -22,7 +22,7 @@ from caseunet.datasets.generate.drawings import draw_operation, simple
 from caseunet.datasets.layout import SourceDataset
 from caseunet.datasets.reading import read_labels
 from caseunet.datasets.roles import Choice
-from caseunet.errors import SeveralMasksError, UserError
+from caseunet.errors import CaseUNetError, SeveralMasksError
 from caseunet.io import raster
 
 SHAPE = (48, 64)
@@ -272,7 +272,7 @@ def test_shadows_are_no_images(raw: Path) -> None:
 
 def test_images_alone_are_no_layout(tmp_path: Path) -> None:
     put(tmp_path / "images" / "a.png")
-    with pytest.raises(UserError, match="none of the known layouts"):
+    with pytest.raises(CaseUNetError, match="none of the known layouts"):
         find_layout(tmp_path)
 
 
@@ -280,7 +280,7 @@ def test_images_and_masks_of_different_size_are_named(raw: Path) -> None:
     put(raw / "masks" / "video1_000.png", np.zeros((48, 60), np.uint8))
     dataset = with_classes(FOLDER.discover(raw))
     with pytest.raises(
-        UserError, match=r"masks/video1_000.png: the mask's shape \(48, 60\) is not its image's \(48, 64\)"
+        CaseUNetError, match=r"masks/video1_000.png: the mask's shape \(48, 60\) is not its image's \(48, 64\)"
     ):
         read_labels(FOLDER, dataset.cases[0], dataset)
 
@@ -434,7 +434,9 @@ def test_two_mask_folders_are_asked_about(tmp_path: Path) -> None:
         names = f"images/{n}_training.tif", f"1st_manual/{n}_manual1.png", f"mask/{n}_training_mask.png"
         fill_folder(tmp_path / "training", *names)
     assert find_layout(tmp_path) is FOLDER
-    with pytest.raises(UserError, match=r"1st_manual/21_manual1.png .*mask/21_training_mask.png .*--prepare.masks 1st"):
+    with pytest.raises(
+        CaseUNetError, match=r"1st_manual/21_manual1.png .*mask/21_training_mask.png .*--prepare.masks 1st"
+    ):
         FOLDER.discover(tmp_path)
     chosen = listed(tmp_path, masks=("1st_manual",))
     assert chosen["training/21_training"][1] == "training/1st_manual/21_manual1.png"
@@ -474,7 +476,7 @@ def test_several_masks_are_never_merged(names: list[str], tmp_path: Path) -> Non
 
 def test_a_mask_beside_and_one_in_masks_is_asked(tmp_path: Path) -> None:
     fill_folder(tmp_path, "images/a.png", "images/a_mask.png", "masks/a.png")
-    with pytest.raises(UserError, match="has masks in more than one place"):
+    with pytest.raises(CaseUNetError, match="has masks in more than one place"):
         FOLDER.discover(tmp_path)
 
 
@@ -521,18 +523,18 @@ def test_channels_as_a_person_says(tmp_path: Path) -> None:
 
 def test_what_names_do_not_tell_a_person_says(tmp_path: Path) -> None:
     root = fill_folder(tmp_path, "A/1.jpg", "A/2.jpg", "B/1.png", "B/2.png")
-    with pytest.raises(UserError, match=r"none of the known layouts .*Found 2 JPEG in A/, 2 PNG in B/\."):
+    with pytest.raises(CaseUNetError, match=r"none of the known layouts .*Found 2 JPEG in A/, 2 PNG in B/\."):
         find_layout(root)
     assert listed(root, images=("A",), masks=("B",)) == {"1": ("A/1.jpg", "B/1.png"), "2": ("A/2.jpg", "B/2.png")}
     layout, _ = open_source(root, PrepareConfig.model_validate({"images": "A", "masks": "B/*.png"}))
     assert layout is FOLDER
-    with pytest.raises(UserError, match="the patterns images=C leave no image"):
+    with pytest.raises(CaseUNetError, match="the patterns images=C leave no image"):
         discover(root, Choice(images=("C",)))
 
 
 def test_many_folders_are_counted_together(tmp_path: Path) -> None:
     root = fill_folder(tmp_path, *(f"case{n}/scan.nii" for n in range(7)))
-    with pytest.raises(UserError, match=r"Found 7 NIfTI in \*/ \(7 folders\)"):
+    with pytest.raises(CaseUNetError, match=r"Found 7 NIfTI in \*/ \(7 folders\)"):
         find_layout(root)
 
 
@@ -580,7 +582,9 @@ def test_parts_of_lists(tmp_path: Path) -> None:
 
 def test_real_drive_is_asked_about(real_data: Callable[[str], Path]) -> None:
     root = real_data("drive_train_20")
-    with pytest.raises(UserError, match="masks in more than one place: fov/21_training_mask.gif .*labels/21_manual1"):
+    with pytest.raises(
+        CaseUNetError, match="masks in more than one place: fov/21_training_mask.gif .*labels/21_manual1"
+    ):
         FOLDER.discover(root)
     dataset = discover(root, Choice(masks=("labels",)))
     assert len(dataset.labelled) == len(dataset.cases) == 20

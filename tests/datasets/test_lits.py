@@ -13,7 +13,7 @@ from caseunet.datasets.generate.drawings import draw_patient
 from caseunet.datasets.layout import SourceCase, SourceDataset
 from caseunet.datasets.lits import CODING, LITS
 from caseunet.datasets.reading import read_labels
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.files import write_json
 
 AFFINE = np.diag([-1, -1, 2, 1])
@@ -154,17 +154,17 @@ def test_other_files_are_noted(tmp_path: Path) -> None:
 
 def test_masks_alone_are_no_data_set(tmp_path: Path) -> None:
     put(tmp_path / "segmentation-1.nii")
-    with pytest.raises(UserError, match=r"volume-N.nii or volume-N.nii.gz was expected"):
+    with pytest.raises(CaseUNetError, match=r"volume-N.nii or volume-N.nii.gz was expected"):
         LITS.discover(tmp_path)
 
 
 def test_an_empty_folder_lists_what_is_known(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"(?s)none of the known layouts.*lits: volume-N.nii.*") as caught:
+    with pytest.raises(CaseUNetError, match=r"(?s)none of the known layouts.*lits: volume-N.nii.*") as caught:
         find_layout(tmp_path)
     assert "endovis2018" in str(caught.value)
-    with pytest.raises(UserError, match="no such folder"):
+    with pytest.raises(CaseUNetError, match="no such folder"):
         find_layout(tmp_path / "none")
-    with pytest.raises(UserError, match='no raw layout "lit". Did you mean "lits"'):
+    with pytest.raises(CaseUNetError, match='no raw layout "lit". Did you mean "lits"'):
         find_layout(tmp_path, "lit")
 
 
@@ -179,23 +179,25 @@ def one_case(folder: Path, mask: np.ndarray, affine: np.ndarray = AFFINE) -> tup
 def test_values_that_are_no_label_are_named_and_counted(tmp_path: Path) -> None:
     mask = np.zeros(SHAPE, np.uint8)
     mask[0, 0, :3] = 7
-    with pytest.raises(UserError, match=r"segmentation-1.nii: 3 pixels have values that are no class, most often 7"):
+    with pytest.raises(
+        CaseUNetError, match=r"segmentation-1.nii: 3 pixels have values that are no class, most often 7"
+    ):
         read_labels(LITS, *one_case(tmp_path, mask))
 
 
 def test_interpolated_labels_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"segmentation-1.nii: holds 120 values that are no whole numbers"):
+    with pytest.raises(CaseUNetError, match=r"segmentation-1.nii: holds 120 values that are no whole numbers"):
         read_labels(LITS, *one_case(tmp_path, np.full(SHAPE, 0.5, np.float32)))
 
 
 def test_a_mask_of_another_shape_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"segmentation-1.nii: the mask's shape \(4, 5, 5\) is not its image's"):
+    with pytest.raises(CaseUNetError, match=r"segmentation-1.nii: the mask's shape \(4, 5, 5\) is not its image's"):
         read_labels(LITS, *one_case(tmp_path, np.zeros((4, 5, 5), np.uint8)))
 
 
 def test_a_mask_that_lies_elsewhere_is_named(tmp_path: Path) -> None:
     shifted = AFFINE + np.array([[0, 0, 0, 3], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])  # 3 mm, voxels of 1 mm
-    with pytest.raises(UserError, match=r"segmentation-1.nii: the mask lies 3 voxels away from its image\."):
+    with pytest.raises(CaseUNetError, match=r"segmentation-1.nii: the mask lies 3 voxels away from its image\."):
         read_labels(LITS, *one_case(tmp_path, np.zeros(SHAPE, np.uint8), shifted))
 
 

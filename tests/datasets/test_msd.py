@@ -15,7 +15,7 @@ from caseunet.datasets.generate.drawings import contrasts, draw_patient
 from caseunet.datasets.layout import SourceDataset
 from caseunet.datasets.msd import MSD
 from caseunet.datasets.reading import read_labels
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 
 SHAPE = (6, 20, 16)
 
@@ -126,13 +126,13 @@ def test_files_that_are_not_listed_are_noted(raw: Path) -> None:
 @pytest.mark.parametrize("part", ["training", "test"])
 def test_a_path_that_points_outside_is_refused(image: str, part: str, raw: Path) -> None:
     describe(raw, **{part: [{"image": image, "label": "labelsTr/patient_000.nii.gz"}]})
-    with pytest.raises(UserError, match=r"dataset.json: .*x.nii.gz lies outside the data set"):
+    with pytest.raises(CaseUNetError, match=r"dataset.json: .*x.nii.gz lies outside the data set"):
         MSD.discover(raw)
 
 
 def test_a_label_that_points_outside_is_refused(raw: Path) -> None:
     describe(raw, training=[{"image": "imagesTr/patient_000.nii.gz", "label": "../x.nii.gz"}])
-    with pytest.raises(UserError, match=r"dataset.json: .*x.nii.gz lies outside the data set"):
+    with pytest.raises(CaseUNetError, match=r"dataset.json: .*x.nii.gz lies outside the data set"):
         MSD.discover(raw)
 
 
@@ -166,7 +166,7 @@ def test_a_wrong_number_of_training_cases_is_said(raw: Path) -> None:
 )
 def test_a_description_of_another_form_is_refused(changes: dict[str, Any], message: str, raw: Path) -> None:
     describe(raw, **changes)
-    with pytest.raises(UserError, match=message) as caught:
+    with pytest.raises(CaseUNetError, match=message) as caught:
         MSD.discover(raw)
     assert str(raw / "dataset.json") in str(caught.value)
 
@@ -181,5 +181,5 @@ def test_what_is_left_out_is_what_everybody_means(raw: Path) -> None:
 
 def test_no_training_images(raw: Path) -> None:
     describe(raw, training=[], test=[])
-    with pytest.raises(UserError, match=r"a training image that dataset.json lists was expected"):
+    with pytest.raises(CaseUNetError, match=r"a training image that dataset.json lists was expected"):
         MSD.discover(raw)

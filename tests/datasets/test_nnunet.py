@@ -15,7 +15,7 @@ from caseunet.datasets.generate.drawings import contrasts, draw_operation, draw_
 from caseunet.datasets.layout import SourceDataset
 from caseunet.datasets.nnunet import NNUNET
 from caseunet.datasets.reading import read_labels
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.io import raster
 from caseunet.types import IGNORE
 
@@ -146,7 +146,7 @@ def test_channels_on_two_grids_are_named(raw_mr: Path) -> None:
     affine = image.affine.copy()
     affine[:3, 3] += 5
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj), affine), path)
-    with pytest.raises(UserError, match=r"case_001_0001.nii.gz: is not on the grid of .*case_001_0000.nii.gz"):
+    with pytest.raises(CaseUNetError, match=r"case_001_0001.nii.gz: is not on the grid of .*case_001_0000.nii.gz"):
         NNUNET.read_image(NNUNET.discover(raw_mr).cases[1], False)
 
 
@@ -210,7 +210,7 @@ def test_a_test_case_of_a_training_case_s_name_keeps_both_apart(raw: Path) -> No
 )
 def test_labels_that_cannot_be_used_are_refused(labels: dict[str, Any], message: str, raw: Path) -> None:
     describe(raw, labels=labels)
-    with pytest.raises(UserError, match=message) as caught:
+    with pytest.raises(CaseUNetError, match=message) as caught:
         NNUNET.discover(raw)
     assert str(raw / "dataset.json") in str(caught.value)
 
@@ -220,7 +220,7 @@ def test_labels_that_cannot_be_used_are_refused(labels: dict[str, Any], message:
 )
 def test_a_description_of_another_form_is_refused(key: str, value: object, raw: Path) -> None:
     describe(raw, **{key: value})
-    with pytest.raises(UserError, match=rf'dataset.json: "{key}" is missing or no dict'):
+    with pytest.raises(CaseUNetError, match=rf'dataset.json: "{key}" is missing or no dict'):
         NNUNET.discover(raw)
 
 
@@ -254,5 +254,5 @@ def test_channels_that_are_neither_ct_nor_mr_are_remarked(raw_mr: Path) -> None:
 def test_no_images_at_all(raw: Path) -> None:
     shutil.rmtree(raw / "imagesTr")
     shutil.rmtree(raw / "imagesTs")
-    with pytest.raises(UserError, match=r"imagesTr/CASE_0000.nii.gz was expected"):
+    with pytest.raises(CaseUNetError, match=r"imagesTr/CASE_0000.nii.gz was expected"):
         NNUNET.discover(raw)

@@ -19,7 +19,7 @@ from caseunet.datasets.folder import FOLDER
 from caseunet.datasets.outlines import find_outlines
 from caseunet.datasets.polygons import decode_runs, fill
 from caseunet.datasets.reading import read_labels
-from caseunet.errors import SeveralMasksError, UserError
+from caseunet.errors import CaseUNetError, SeveralMasksError
 
 SQUARE = [2.0, 1.0, 6.0, 1.0, 6.0, 4.0, 2.0, 4.0]
 """Columns 2 to 5, rows 1 to 3: 12 pixels."""
@@ -118,7 +118,7 @@ def test_a_labelme_mask_lies_at_its_corner(tmp_path: Path) -> None:
 def test_an_image_of_another_size_is_refused(tmp_path: Path) -> None:
     root = coco(tmp_path, [{"segmentation": [SQUARE]}])
     save_image(root / "images" / "a.png", (16, 20))
-    with pytest.raises(UserError, match=r"drawn on a with 8×10 pixels .* has 16×20"):
+    with pytest.raises(CaseUNetError, match=r"drawn on a with 8×10 pixels .* has 16×20"):
         ids(root)
 
 
@@ -133,7 +133,7 @@ def test_boxes_of_pascal_voc_are_named(tmp_path: Path) -> None:
     save_image(tmp_path / "images" / "a.png")
     (tmp_path / "annotations").mkdir()
     (tmp_path / "annotations" / "a.xml").write_text("<annotation/>")
-    with pytest.raises(UserError, match=r"Found 1 XML in annotations/, 1 PNG in images/\. \(XML .* are not read"):
+    with pytest.raises(CaseUNetError, match=r"Found 1 XML in annotations/, 1 PNG in images/\. \(XML .* are not read"):
         find_layout(tmp_path)
 
 
@@ -221,7 +221,7 @@ def test_a_bare_name_of_two_images_is_asked(tmp_path: Path) -> None:
     for folder in ("seq1", "seq2"):
         save_image(tmp_path / folder / "0.png")
     boxes(tmp_path / "a.json", {"0.png": 1})
-    with pytest.raises(UserError, match="names 0.png, which may be seq1/0.png and seq2/0.png"):
+    with pytest.raises(CaseUNetError, match="names 0.png, which may be seq1/0.png and seq2/0.png"):
         FOLDER.discover(tmp_path)
 
 

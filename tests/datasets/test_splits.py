@@ -18,7 +18,7 @@ from caseunet.datasets.splits import (
     make_split,
     published_split,
 )
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.types import Ranges
 
 
@@ -30,7 +30,7 @@ def slices(ranges: Ranges) -> set[int]:
 def test_groups_stay_whole_and_every_case_is_held_out_once(groups: list[int], folds: int, seed: int) -> None:
     cases = {f"c{n}": SplitCase(f"g{group}", 3) for n, group in enumerate(groups)}
     if len(set(groups)) < 2:
-        with pytest.raises(UserError, match="all of one patient.*slice-blocks"):
+        with pytest.raises(CaseUNetError, match="all of one patient.*slice-blocks"):
             by_group(cases, folds, seed, "patient")
         return
     split = by_group(cases, folds, seed, "patient")
@@ -71,13 +71,13 @@ def test_blocks_keep_their_distance(block: int, every: int, gap: int, depth: int
 
 
 def test_blocks_that_leave_nothing_are_refused() -> None:
-    with pytest.raises(UserError, match="the largest case has 1. One slice cannot be split"):
+    with pytest.raises(CaseUNetError, match="the largest case has 1. One slice cannot be split"):
         by_slice_blocks({"a": SplitCase("a", 1)}, block=8, every=4, gap=2)
 
 
 @pytest.mark.parametrize("slices", [2, 3, 5, 9])
 def test_the_blocks_that_are_advised_do(slices: int) -> None:
-    with pytest.raises(UserError) as told:
+    with pytest.raises(CaseUNetError) as told:
         by_slice_blocks({"a": SplitCase("a", slices)}, block=8, every=4, gap=2)
     advised = re.search(r"block (\d+) --prepare.gap (\d+) --prepare.hold_out_every (\d+)\.", str(told.value))
     assert advised is not None
@@ -120,9 +120,9 @@ def test_published_splits() -> None:
     fold = published_split("isinet", frames, "sequence", "endovis2018-types").folds[0]
     assert {case.split("/")[0] for case in fold.val} == {"seq_2", "seq_5", "seq_9", "seq_15"}
     assert len(fold.train) == 24
-    with pytest.raises(UserError, match='The split "isinet" is for '):
+    with pytest.raises(CaseUNetError, match='The split "isinet" is for '):
         published_split("isinet", lits, "patient", "lits")
-    with pytest.raises(UserError, match=r'the split "lits": no case is there for validation'):
+    with pytest.raises(CaseUNetError, match=r'the split "lits": no case is there for validation'):
         published_split("lits", {"volume-40": SplitCase("volume-40", 1)}, "patient", "lits")
 
 
@@ -172,9 +172,9 @@ def test_folds_from_a_csv(tmp_path: Path) -> None:
 )
 def test_split_files_that_cannot_be_used_are_named(name: str, text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(text)
-    with pytest.raises(UserError, match=f"{name}: .*{message}"):
+    with pytest.raises(CaseUNetError, match=f"{name}: .*{message}"):
         from_file(tmp_path / name, CASES, "patient")
-    with pytest.raises(UserError, match="no such file"):
+    with pytest.raises(CaseUNetError, match="no such file"):
         from_file(tmp_path / f"none{name}", CASES, "patient")
 
 
@@ -221,7 +221,7 @@ def test_nothing_but_a_test_set_is_trained_on_and_said() -> None:
 
 
 def test_a_given_split_that_parts_a_patient_is_refused() -> None:
-    with pytest.raises(UserError, match=r"own split: the patient a is in training .*--prepare.split group"):
+    with pytest.raises(CaseUNetError, match=r"own split: the patient a is in training .*--prepare.split group"):
         make_split(PrepareConfig(), split_cases("tv", "aa"), "patient", "folder")
 
 

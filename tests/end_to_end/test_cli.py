@@ -263,5 +263,5 @@ def test_names_that_look_like_markup_are_printed_as_they_are(cli: Run, lits_raw:
 
 
 def test_debug_shows_the_traceback(cli: Run, tmp_path: Path) -> None:
-    with pytest.raises(caseunet.UserError, match="no such folder"):
+    with pytest.raises(caseunet.CaseUNetError, match="no such folder"):
         cli("prepare", tmp_path / "none", "--out", tmp_path / "out", "--debug")

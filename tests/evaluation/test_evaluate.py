@@ -15,7 +15,7 @@ from PIL import Image
 from caseunet.commands.evaluate import evaluate
 from caseunet.commands.report import read_report
 from caseunet.datasets.lits import CODING
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.evaluation.evaluator import Pair, Predicted, Reference, score
 from caseunet.evaluation.protocols import PROTOCOLS
 from caseunet.evaluation.protocols.base import Options
@@ -115,7 +115,7 @@ def test_hand_computed_scores(folders: tuple[Path, Path], tmp_path: Path) -> Non
     assert (tumour.n, tumour.undefined, tumour.value, tumour.interval) == (1, 1, 0.75, None)
     assert result.summary.number("dice", "liver").value == pytest.approx((100 / 110 + 1) / 2)
     assert result.summary.number("dice").value == pytest.approx((0.75 + (100 / 110 + 1) / 2) / 2)
-    with pytest.raises(UserError, match='no "dies" of liver; there is assd, dice'):
+    with pytest.raises(CaseUNetError, match='no "dies" of liver; there is assd, dice'):
         result.summary.number("dies", "liver")
 
 
@@ -181,7 +181,7 @@ def test_predictions_of_another_fold_say_so(folders: tuple[Path, Path], tmp_path
     text = (predictions / "predictions.json").read_text().replace('"fold": null', '"fold": 3')
     (predictions / "predictions.json").write_text(text)
     split = write_split(tmp_path / "splits.json", volume_1=(0, 4))
-    with pytest.raises(UserError, match="there is no prediction of it. It holds the predictions of fold 3"):
+    with pytest.raises(CaseUNetError, match="there is no prediction of it. It holds the predictions of fold 3"):
         evaluate(predictions, raw, tmp_path / "report", split=split, fold=0)
 
 
@@ -210,10 +210,10 @@ def test_predictions_that_do_not_fit_count_as_empty_and_are_named(folders: tuple
         assert value(result.cases, "volume-0", "liver", "dice") == 0
         assert value(result.cases, "volume-1", "liver", "dice") == 1
         assert set(result.cases.loc[result.cases["case"] == "volume-0", "status"]) == {"unusable"}
-        with pytest.raises(UserError, match='volume-0: .* The protocol "lits-official" ends here'):
+        with pytest.raises(CaseUNetError, match='volume-0: .* The protocol "lits-official" ends here'):
             evaluate(predictions, raw, tmp_path / "official", protocol="lits-official")
     (predictions / "volume-1.nii").write_bytes(b"nothing")
-    with pytest.raises(UserError, match="none of the 2 cases can be scored. The first, volume-0: .*volume-0"):
+    with pytest.raises(CaseUNetError, match="none of the 2 cases can be scored. The first, volume-0: .*volume-0"):
         evaluate(predictions, raw, tmp_path / "none")
     assert not (tmp_path / "none").exists()
 
@@ -234,25 +234,25 @@ def test_a_prediction_with_other_axes_scores_the_same(folders: tuple[Path, Path]
 
 def test_what_does_not_fit_at_all_is_refused(folders: tuple[Path, Path], tmp_path: Path, endovis_raw: Path) -> None:
     predictions, raw = folders
-    with pytest.raises(UserError, match="holds no prediction of a case that"):
+    with pytest.raises(CaseUNetError, match="holds no prediction of a case that"):
         evaluate(predictions, endovis_raw, tmp_path / "report")
-    with pytest.raises(UserError, match="no such folder; expected predictions"):
+    with pytest.raises(CaseUNetError, match="no such folder; expected predictions"):
         evaluate(tmp_path / "nowhere", raw, tmp_path / "report")
-    with pytest.raises(UserError, match='no protocol "volume". Did you mean "volumes"'):
+    with pytest.raises(CaseUNetError, match='no protocol "volume". Did you mean "volumes"'):
         evaluate(predictions, raw, tmp_path / "report", protocol="volume")
-    with pytest.raises(UserError, match='no protocol "lits". Did you mean "lits-official"'):
+    with pytest.raises(CaseUNetError, match='no protocol "lits". Did you mean "lits-official"'):
         evaluate(predictions, raw, tmp_path / "report", protocol="lits")
-    with pytest.raises(UserError, match="tolerance must be a positive number"):
+    with pytest.raises(CaseUNetError, match="tolerance must be a positive number"):
         evaluate(predictions, raw, tmp_path / "report", tolerance=0)
-    with pytest.raises(UserError, match="name its splits.json with --split too"):
+    with pytest.raises(CaseUNetError, match="name its splits.json with --split too"):
         evaluate(predictions, raw, tmp_path / "report", fold=1)
-    with pytest.raises(UserError, match="references of 1 case hold no lesion, volume-1; .*lits-corrected"):
+    with pytest.raises(CaseUNetError, match="references of 1 case hold no lesion, volume-1; .*lits-corrected"):
         evaluate(predictions, raw, tmp_path / "report", protocol="lits-official")
     write_predictions(folders[0], cases=(0, 0))
-    with pytest.raises(UserError, match="predictions.json: .*case volume-0 is there twice"):
+    with pytest.raises(CaseUNetError, match="predictions.json: .*case volume-0 is there twice"):
         evaluate(*folders, tmp_path / "report")
     write_predictions(folders[0])
-    with pytest.raises(UserError, match=r"metrics.csv is missing"):
+    with pytest.raises(CaseUNetError, match=r"metrics.csv is missing"):
         evaluate(*folders, tmp_path / "report", run=tmp_path)
     assert not (tmp_path / "report").exists()
 
@@ -262,14 +262,14 @@ def test_a_prediction_without_a_reference_is_named(folders: tuple[Path, Path], t
     summary = evaluate(*folders, tmp_path / "report").summary
     assert (summary.models[0].extra, summary.cases) == (("volume-1",), 1)
     split = write_split(tmp_path / "splits.json", volume_0=(0, 4), volume_1=(0, 4))
-    with pytest.raises(UserError, match="there is no mask for the case volume-1 of the fold"):
+    with pytest.raises(CaseUNetError, match="there is no mask for the case volume-1 of the fold"):
         evaluate(*folders, tmp_path / "fold", split=split)
 
 
 def test_another_image_s_mask_is_not_scored(folders: tuple[Path, Path], tmp_path: Path) -> None:
     predictions, raw = folders
     put(raw / "volume-0.nii", np.ones((10, 10, 4)), np.int16)
-    with pytest.raises(UserError, match="volume-0.nii: was predicted from another image"):
+    with pytest.raises(CaseUNetError, match="volume-0.nii: was predicted from another image"):
         evaluate(predictions, raw, tmp_path / "report")
 
 
@@ -311,10 +311,10 @@ def test_masks_of_another_tool_are_found_by_name(folders: tuple[Path, Path], tmp
     (missing,) = evaluate(other, raw, tmp_path / "missing").summary.models[0].missing
     assert missing.case == "volume-1", "of another tool every case is expected"
     shutil.copy(predictions / "volume-0.nii", other / "volume-0.nii")
-    with pytest.raises(UserError, match="both are named as predictions of volume-0. Keep one"):
+    with pytest.raises(CaseUNetError, match="both are named as predictions of volume-0. Keep one"):
         evaluate(other, raw, tmp_path / "twice")
     with pytest.raises(
-        UserError, match="no file in it is named as a case of .*Found .*expected names such as volume-0"
+        CaseUNetError, match="no file in it is named as a case of .*Found .*expected names such as volume-0"
     ):
         evaluate(put_alone(tmp_path / "unnamed"), raw, tmp_path / "unnamed-report")
 
@@ -374,7 +374,7 @@ def test_models_are_compared_on_the_same_cases(folders: tuple[Path, Path], tmp_p
     assert row.difference == pytest.approx(0.5)
     assert (row.p, row.verdict) == (None, "too few pairs")
     assert "worse" in result.report.read_text()
-    with pytest.raises(UserError, match="is given twice; a model cannot be compared with itself"):
+    with pytest.raises(CaseUNetError, match="is given twice; a model cannot be compared with itself"):
         evaluate(predictions, raw, tmp_path / "again", compared=[predictions])
     namesake = tmp_path / "other" / "predictions"
     shutil.copytree(predictions, namesake)

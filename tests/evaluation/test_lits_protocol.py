@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter, label
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.evaluation.evaluator import Pair, Predicted, Reference
 from caseunet.evaluation.protocols import PROTOCOLS
 from caseunet.evaluation.protocols.base import Options
@@ -159,9 +159,9 @@ def test_slip_axes_count_as_orthogonal() -> None:
 def test_slip_a_reference_without_lesions() -> None:
     """The scorer ends there; mended, its predicted lesion is false: precision 1 of 2."""
     cases = ("1122..", "1122.."), ("1111..", "1121.."), ("1111..", "1111..")
-    with pytest.raises(UserError, match=r'^The references of 2 cases hold no lesion, c1, c2; .*"lits-corrected"'):
+    with pytest.raises(CaseUNetError, match=r'^The references of 2 cases hold no lesion, c1, c2; .*"lits-corrected"'):
         count_rows(OFFICIAL, *cases)
-    with pytest.raises(UserError, match="^The references of 1 case hold no lesion, c1;"):
+    with pytest.raises(CaseUNetError, match="^The references of 1 case hold no lesion, c1;"):
         count_rows(OFFICIAL, *cases[:2])
     found = count_rows(CORRECTED, *cases)
     assert [found.cell("dice_per_case", "lesion", f"c{n}") for n in range(3)] == [1, 0, 1]
@@ -246,7 +246,7 @@ def test_masks_without_liver() -> None:
 
 @WAYS
 def test_without_a_voxel_size_there_are_no_distances(protocol: str) -> None:
-    with pytest.raises(UserError, match="^c: .*states no voxel size"):
+    with pytest.raises(CaseUNetError, match="^c: .*states no voxel size"):
         count([pair(row("12."), row("12."), spacing=None)], protocol, LITS)
 
 
@@ -255,7 +255,7 @@ def test_distances_in_pixels_are_not_called_millimetres(protocol: str) -> None:
     """Masks of images, which have no spacing; to refuse them is as good."""
     try:
         found = count([pair(row("12."), row("122"), spacing=None)], protocol, LITS, Options(2, "px"), in_mm=False)
-    except UserError:
+    except CaseUNetError:
         return
     assert found.number("msd", "liver").measure.unit == "px"
 
@@ -271,7 +271,7 @@ def test_distances_in_pixels_are_not_called_millimetres(protocol: str) -> None:
     ],
 )
 def test_other_classes_are_refused(protocol: str, label_map: LabelMap, found: str) -> None:
-    with pytest.raises(UserError, match=f'"{protocol}" is for three classes.* not for {found}\\.'):
+    with pytest.raises(CaseUNetError, match=f'"{protocol}" is for three classes.* not for {found}\\.'):
         count([pair(row("1"), row("1"))], protocol, label_map)
 
 
@@ -452,5 +452,5 @@ def test_a_plain_count_of_cases_without_lesions() -> None:
     cases[1][0][cases[1][0] == 2] = cases[1][1][cases[1][1] == 2] = 1
     cases[2][1][:] = 0
     assert count_cases(CORRECTED, cases).values() == pytest.approx(plain_numbers(cases, mended=True), rel=1e-6)
-    with pytest.raises(UserError, match="hold no lesion, c0, c1;"):
+    with pytest.raises(CaseUNetError, match="hold no lesion, c0, c1;"):
         count_cases(OFFICIAL, cases)

@@ -17,7 +17,7 @@ from caseunet.commands.evaluate import Evaluation, evaluate
 from caseunet.commands.report import case_study
 from caseunet.datasets.coding import coding_of
 from caseunet.datasets.generate.series import series
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.io import dicom, images
 from caseunet.io.dicom_seg import Algorithm, write_segmentation
 
@@ -193,7 +193,7 @@ def test_without_a_shared_class_both_lists_are_told(references: Path, tmp_path: 
     save_names(references / "labels.json", *NAMES)
     predictions = save_predictions(tmp_path / "theirs")
     save_names(predictions / "labels.json", "background", "a", "b", "c")
-    with pytest.raises(UserError, match="structures are liver, spleen, tumour; theirs has a, b, c. None is shared"):
+    with pytest.raises(CaseUNetError, match="structures are liver, spleen, tumour; theirs has a, b, c. None is shared"):
         evaluate(predictions, references, tmp_path / "report")
 
 
@@ -254,7 +254,7 @@ def test_numbers_against_names_are_asked_about(references: Path, tmp_path: Path)
         for value, structure in enumerate(NAMES[1:], 1):
             save(tmp_path / "true" / name / f"{structure}.nii.gz", (reference == value).astype(np.uint8))
     predictions = save_predictions(tmp_path / "theirs")
-    with pytest.raises(UserError, match="Say which number is which with --labels"):
+    with pytest.raises(CaseUNetError, match="Say which number is which with --labels"):
         evaluate(predictions, tmp_path / "true", tmp_path / "report")
     labels = save_names(tmp_path / "labels.json", *NAMES)
     assert scores(evaluate(predictions, tmp_path / "true", tmp_path / "report", labels=labels)) == pytest.approx(
@@ -306,7 +306,7 @@ def test_a_value_that_references_have_not(references: Path, tmp_path: Path) -> N
 def test_two_files_of_one_case_are_an_error(references: Path, tmp_path: Path) -> None:
     predictions = save_predictions(tmp_path / "theirs")
     save(predictions / "case_0001_pred.nii.gz", CASES["case_0001"][1])
-    with pytest.raises(UserError, match="both are named as predictions of case_0001. Keep one"):
+    with pytest.raises(CaseUNetError, match="both are named as predictions of case_0001. Keep one"):
         evaluate(predictions, references, tmp_path / "report")
 
 
@@ -412,7 +412,7 @@ def test_lesions_are_those_that_are_told_or_named(references: Path, tmp_path: Pa
     save_names(references / "labels.json", *NAMES, lesions=["Spleen"])
     assert counted(1) == ["spleen"]
     assert counted(2, lesions=["liver", "tumour"]) == ["liver", "tumour"]
-    with pytest.raises(UserError, match='no structure "tumor" to be called a lesion. Did you mean "tumour"'):
+    with pytest.raises(CaseUNetError, match='no structure "tumor" to be called a lesion. Did you mean "tumour"'):
         counted(3, lesions=["tumor"])
     save_names(references / "labels.json", "background", "liver", "spleen", "heart")
     found = evaluate(predictions, references, tmp_path / "organs")

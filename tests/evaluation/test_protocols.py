@@ -19,7 +19,7 @@ from scipy.ndimage import gaussian_filter
 
 from caseunet.datasets.coding import coding_of
 from caseunet.datasets.lits import CODING
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.evaluation.evaluator import Pair, Predicted, Reference, score
 from caseunet.evaluation.protocols import PROTOCOLS
 from caseunet.evaluation.protocols.base import Options, Protocol, Unit
@@ -47,7 +47,7 @@ def drawn(*rows: str) -> np.ndarray:
 
 def pair(
     reference: np.ndarray,
-    prediction: np.ndarray | UserError | None,
+    prediction: np.ndarray | CaseUNetError | None,
     case: str = "c",
     group: str | None = None,
     spacing: Spacing | None = ONES,
@@ -59,7 +59,7 @@ def pair(
 
     def read(geometry: Geometry) -> Predicted:
         assert geometry is image, "a prediction is read in the geometry of the image"
-        if isinstance(prediction, UserError):
+        if isinstance(prediction, CaseUNetError):
             raise prediction
         assert prediction is not None
         return Predicted(prediction)
@@ -262,7 +262,7 @@ def test_pixels_are_counted(protocol: str) -> None:
 
 BAD = {
     "missing": (None, "missing", "there is no prediction of it."),
-    "unreadable": (UserError("c.nii: is no NIfTI file."), "unusable", "c.nii: is no NIfTI file."),
+    "unreadable": (CaseUNetError("c.nii: is no NIfTI file."), "unusable", "c.nii: is no NIfTI file."),
     "shape": (np.zeros((2, 3, 4), np.uint8), "unusable", "the prediction has shape (2, 3, 4), its reference (2, 3, 5)"),
     "label": (np.full((2, 3, 5), 3, np.uint8), "unusable", "the prediction holds label 3; there are 0 to 2"),
 }
@@ -274,7 +274,7 @@ def test_a_prediction_that_cannot_be_used_counts_as_an_empty_mask(protocol: str,
     prediction, status, text = BAD[fault]
     reference = np.array([drawn("12...", "12...", "....."), drawn(".....", "..1..", ".....")], np.uint8)[:, 0]
     if protocol == "lits-official":
-        with pytest.raises(UserError, match="^c: .*lits-official"):
+        with pytest.raises(CaseUNetError, match="^c: .*lits-official"):
             count([pair(reference, prediction)], protocol, LITS)
         return
     found = count([pair(reference, prediction)], protocol, LITS)
@@ -291,10 +291,10 @@ def test_a_prediction_that_cannot_be_used_counts_as_an_empty_mask(protocol: str,
 @every_protocol
 def test_without_a_reference_there_is_nothing(protocol: str) -> None:
     def broken() -> Reference:
-        raise UserError("segmentation-0.nii: is gone.")
+        raise CaseUNetError("segmentation-0.nii: is gone.")
 
     one = Pair("m", "c", "c", broken, None, "there is no prediction of it.")
-    with pytest.raises(UserError, match=r"^segmentation-0.nii: is gone\.$"):
+    with pytest.raises(CaseUNetError, match=r"^segmentation-0.nii: is gone\.$"):
         score(one, PROTOCOLS.get(protocol)(Options()), LITS, in_mm=True)
 
 
@@ -310,7 +310,7 @@ def test_only_the_slices_of_the_ranges_are_scored(protocol: str) -> None:
     else:
         assert tool[["slice", *COUNTS]].to_numpy().tolist() == [[1, 3, 2, 2], [2, 1, 1, 1], [4, 0, 0, 0]]
         assert found.value("pooled_dice", "tool") == pytest.approx(6 / 7)
-    with pytest.raises(UserError, match="^c: the split names slices up to 5, but the case has 5"):
+    with pytest.raises(CaseUNetError, match="^c: the split names slices up to 5, but the case has 5"):
         count([pair(reference, prediction, ranges=((1, 6),))], protocol, classes("tool"))
 
 
@@ -409,7 +409,7 @@ def test_percentile_and_tolerance_by_hand() -> None:
     less = count([pair(reference, prediction, spacing=(9, 9, 1))], "volumes", classes("x"), Options(1.99))
     assert less.cell("nsd", "x") == pytest.approx(9 / 12)
     assert less.number("nsd", "x").measure.label == "NSD at 1.99 mm"
-    with pytest.raises(UserError, match="positive number"):
+    with pytest.raises(CaseUNetError, match="positive number"):
         Options(0.0)
 
 
@@ -501,7 +501,7 @@ def test_a_class_called_background_is_scored_as_itself(protocol: str) -> None:
     """It is missed, so its score is 0; to refuse the name is as good."""
     try:
         found = count([pair(drawn("11.."), drawn("...."))], protocol, classes("background", "x"))
-    except (UserError, ValueError):
+    except (CaseUNetError, ValueError):
         return
     column = found.protocol.ranked
     assert found.cell(column, "background", at=None if protocol == "volumes" else 0) == 0

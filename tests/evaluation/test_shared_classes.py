@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from caseunet.datasets.coding import coding_of
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.evaluation.matching import match_names
 from caseunet.evaluation.shared_classes import name_by_predictions, share_classes
 from caseunet.types import LabelMap
@@ -30,7 +30,7 @@ def test_names_are_spelt_in_many_ways() -> None:
 
 
 def test_two_spellings_on_one_side_are_an_error() -> None:
-    with pytest.raises(UserError, match='"Spleen" and "SPLEEN" are two structures of m'):
+    with pytest.raises(CaseUNetError, match='"Spleen" and "SPLEEN" are two structures of m'):
         share_classes(classes("spleen"), {"m": classes("Spleen", "liver", "SPLEEN")}, "r")
 
 
@@ -58,7 +58,7 @@ def test_one_class_without_a_name_is_the_other() -> None:
     shared = share_classes(classes("vessel"), {"m": classes("foreground")}, "r")
     assert (list(shared.label_map.structures), shared.predictions["m"][1]) == (["vessel"], 1)
     assert 'The one class of m, "foreground", was taken for the one of the references, "vessel".' in shared.notes
-    with pytest.raises(UserError, match="r: its structures are vessel; m has lumen. None is shared by name"):
+    with pytest.raises(CaseUNetError, match="r: its structures are vessel; m has lumen. None is shared by name"):
         share_classes(classes("vessel"), {"m": classes("lumen")}, "r")
 
 
@@ -96,9 +96,9 @@ def test_names_lead_to_cases(path: str, case: str | None) -> None:
 
 
 def test_a_name_for_two_cases_is_an_error() -> None:
-    with pytest.raises(UserError, match="1: could belong to a/1 or to b/1"):
+    with pytest.raises(CaseUNetError, match="1: could belong to a/1 or to b/1"):
         match_names({Path("1"): ("1",)}, CASES)
-    with pytest.raises(UserError, match="both are named as predictions of case_7. Keep one"):
+    with pytest.raises(CaseUNetError, match="both are named as predictions of case_7. Keep one"):
         match_names({Path(name): (name,) for name in ("case_7", "case_7_pred")}, CASES)
 
 

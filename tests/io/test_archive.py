@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.io import archive
 from caseunet.io.archive import is_zip, unpack_zip
 
@@ -94,7 +94,7 @@ def content_of(folder: Path) -> dict[str, bytes]:
 
 def refused(path: Path, match: str) -> None:
     """Make sure that a zip is refused by name, before anything of it is seen."""
-    with pytest.raises(UserError, match=match) as caught, unpack_zip(path):
+    with pytest.raises(CaseUNetError, match=match) as caught, unpack_zip(path):
         pytest.fail("it was unpacked")
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
@@ -462,5 +462,5 @@ def test_any_damage_is_found_or_harmless(position: int, value: bytes, tmp_path_f
     raw[position : position + len(value)] = value
     path = tmp_path_factory.getbasetemp() / "damaged.zip"
     path.write_bytes(raw)
-    with suppress(UserError), unpack_zip(path) as folder:
+    with suppress(CaseUNetError), unpack_zip(path) as folder:
         assert set(content_of(folder).values()) <= {bytes(range(99)), b"more", b""}

@@ -15,7 +15,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import JPEGLSLossless, RLELossless
 
 from caseunet.datasets.generate.series import segmentation, series
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.io import dicom
 from caseunet.io.geometry import distance_in_voxels, to_canonical
 from caseunet.types import Geometry
@@ -87,7 +87,7 @@ def test_a_segment_without_a_label_goes_by_its_code(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"text " * 100, bytes(128) + b"DICM"])
 def test_what_is_no_dicom_is_named(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.dcm").write_bytes(content)
-    with pytest.raises(UserError, match=r"a.dcm: cannot be read as DICOM"):
+    with pytest.raises(CaseUNetError, match=r"a.dcm: cannot be read as DICOM"):
         dicom.read_header(tmp_path / "a.dcm")
 
 
@@ -126,7 +126,7 @@ def test_directions_that_differ_by_rounding_are_one_direction(tmp_path: Path) ->
 def test_slices_in_two_directions_are_no_volume(tmp_path: Path) -> None:
     _, slices = slices_of()
     slices[2].ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
-    with pytest.raises(UserError, match=r"no volume: 2.dcm .* has another ImageOrientationPatient"):
+    with pytest.raises(CaseUNetError, match=r"no volume: 2.dcm .* has another ImageOrientationPatient"):
         dicom.read_series(save(tmp_path, slices))
 
 
@@ -137,16 +137,16 @@ def test_a_tilted_gantry_is_refused(tmp_path: Path) -> None:
         x, y, z = dataset.ImagePositionPatient
         dataset.ImagePositionPatient = [x, y + 0.5 * number, z]
     paths = save(tmp_path, slices)
-    with pytest.raises(UserError, match=r"no volume: the gantry was tilted by 11.3 degrees"):
+    with pytest.raises(CaseUNetError, match=r"no volume: the gantry was tilted by 11.3 degrees"):
         dicom.read_geometry(paths)
-    with pytest.raises(UserError, match=r"0.dcm: the slices of its series make no volume"):
+    with pytest.raises(CaseUNetError, match=r"0.dcm: the slices of its series make no volume"):
         dicom.read_series(paths)
 
 
 def test_slices_of_two_sizes_are_no_volume(tmp_path: Path) -> None:
     _, slices = slices_of()
     slices[2].Rows, slices[2].Columns = 6, 5
-    with pytest.raises(UserError, match=r"no volume: 2.dcm .* has another Rows × Columns \(6, 5\)"):
+    with pytest.raises(CaseUNetError, match=r"no volume: 2.dcm .* has another Rows × Columns \(6, 5\)"):
         dicom.read_series(save(tmp_path, slices))
 
 
@@ -180,21 +180,21 @@ def test_damaged_compression_is_named(tmp_path: Path) -> None:
     for dataset in slices:
         dataset.compress(RLELossless)
         dataset.file_meta.TransferSyntaxUID = JPEGLSLossless
-    with pytest.raises(UserError, match=r"\d.dcm: "):
+    with pytest.raises(CaseUNetError, match=r"\d.dcm: "):
         dicom.read_series(save(tmp_path, slices))
 
 
 def test_a_slice_without_pixels_is_named(tmp_path: Path) -> None:
     _, slices = slices_of()
     del slices[2].PixelData
-    with pytest.raises(UserError, match=r"2.dcm: cannot be read as DICOM: it holds no pixels"):
+    with pytest.raises(CaseUNetError, match=r"2.dcm: cannot be read as DICOM: it holds no pixels"):
         dicom.read_series(save(tmp_path, slices))
 
 
 def test_a_header_that_claims_too_much_is_not_believed(tmp_path: Path) -> None:
     _, slices = slices_of(1)
     slices[0].Rows = slices[0].Columns = 60_000
-    with pytest.raises(UserError, match=r"0.dcm: .* 7,200,000,000 bytes of pixels are declared, 60 are there"):
+    with pytest.raises(CaseUNetError, match=r"0.dcm: .* 7,200,000,000 bytes of pixels are declared, 60 are there"):
         dicom.read_series(save(tmp_path, slices))
 
 
@@ -204,7 +204,7 @@ def test_colour_pictures_are_no_scan(tmp_path: Path) -> None:
         dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PlanarConfiguration = 3, "RGB", 0
         dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
         dataset.PixelData = bytes(90)
-    with pytest.raises(UserError, match=r"0.dcm: the slices of its series make no volume"):
+    with pytest.raises(CaseUNetError, match=r"0.dcm: the slices of its series make no volume"):
         dicom.read_series(save(tmp_path, slices))
 
 
@@ -287,7 +287,7 @@ def test_segments_that_overlap_are_refused(tmp_path: Path) -> None:
         software_versions="1",
         device_serial_number="1",
     ).save_as(tmp_path / "seg.dcm")
-    with pytest.raises(UserError, match=r'seg.dcm: its segments "tumour" and "liver" overlap on 1 voxels'):
+    with pytest.raises(CaseUNetError, match=r'seg.dcm: its segments "tumour" and "liver" overlap on 1 voxels'):
         dicom.read_segmentation([tmp_path / "seg.dcm"], IDS, geometry_of())
 
 
@@ -297,13 +297,13 @@ def test_segments_that_lie_beyond_the_image_are_refused(tmp_path: Path) -> None:
     labels = np.zeros((6, 5, 4), np.uint8)
     labels[2, 2, 1:4] = 1
     segmentation(slices, labels).save_as(tmp_path / "seg.dcm")
-    with pytest.raises(UserError, match=r"seg.dcm: .*some of their pixels lie outside it"):
+    with pytest.raises(CaseUNetError, match=r"seg.dcm: .*some of their pixels lie outside it"):
         dicom.read_segmentation([tmp_path / "seg.dcm"], IDS, geometry_of(2))
 
 
 def test_a_slice_in_a_segmentation_s_stead_is_refused(tmp_path: Path) -> None:
     _, slices = slices_of()
-    with pytest.raises(UserError, match=r"0.dcm: its segments cannot be laid on its image"):
+    with pytest.raises(CaseUNetError, match=r"0.dcm: its segments cannot be laid on its image"):
         dicom.read_segmentation([save(tmp_path, slices)[0]], IDS, geometry_of())
 
 
@@ -312,7 +312,7 @@ def test_a_segment_of_an_unknown_name_is_refused(tmp_path: Path) -> None:
     hounsfield, slices = slices_of()
     segmentation(slices, (hounsfield > 500).astype(np.uint8), ["liver"]).save_as(tmp_path / "seg.dcm")
     assert pydicom.dcmread(tmp_path / "seg.dcm").SegmentSequence[0].SegmentLabel == "liver"
-    with pytest.raises(UserError, match=r"seg.dcm: .*liver"):
+    with pytest.raises(CaseUNetError, match=r"seg.dcm: .*liver"):
         dicom.read_segmentation([tmp_path / "seg.dcm"], {"spleen": 1}, geometry_of())
 
 

@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
 
 from caseunet.datasets.generate.series import segmentation, series
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.io import dicom, dicom_masks
 from caseunet.types import Geometry
 
@@ -117,7 +117,7 @@ def test_of_nested_segments_the_inner_one_counts(together: bool, tmp_path: Path)
 def test_segments_that_overlap_otherwise_are_named(other: np.ndarray, shared: int, tmp_path: Path) -> None:
     values = np.stack([LIVER, other], -1).astype(np.uint8)
     path = put(tmp_path, values, ["liver", "tumour"], "BINARY")
-    with pytest.raises(UserError, match=rf'"tumour" and "liver" overlap on {shared} voxels'):
+    with pytest.raises(CaseUNetError, match=rf'"tumour" and "liver" overlap on {shared} voxels'):
         dicom.read_segmentation([path], IDS, GEOMETRY)
 
 
@@ -155,7 +155,7 @@ def test_rounded_slices_hold_their_segments(tmp_path: Path) -> None:
     np.testing.assert_array_equal(dicom.read_segmentation([path], IDS, GEOMETRY).codes, 2 * LIVER.T)
     dataset.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence[0].ImagePositionPatient[2] += 1
     dataset.save_as(path)
-    with pytest.raises(UserError, match=r"its frame 1 at .* lies 0.\d+ voxels beside the grid of its image"):
+    with pytest.raises(CaseUNetError, match=r"its frame 1 at .* lies 0.\d+ voxels beside the grid of its image"):
         dicom.read_segmentation([path], IDS, GEOMETRY)
 
 
@@ -244,7 +244,7 @@ def test_structures_within_others_are_the_inner_class(tmp_path: Path) -> None:
     ids=["between", "beyond", "another plane"],
 )
 def test_contours_off_the_slices_are_refused(outline: Any, message: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(CaseUNetError, match=message):
         read_contours(tmp_path, structure_set({"liver": [outline]}))
 
 

@@ -20,7 +20,7 @@ from hypothesis.extra.numpy import arrays
 from pydicom.sr.codedict import codes
 
 from caseunet.datasets.generate.series import series
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.io import dicom, dicom_seg, itk
 from caseunet.io.dicom_seg import Algorithm, code_class, write_segmentation
 from caseunet.types import Geometry, Label, LabelMap, Mask
@@ -168,7 +168,7 @@ def test_one_of_two_volumes_in_a_file_is_refused(tmp_path: Path) -> None:
     geometry = dicom.read_geometry(sources)
     columns, rows, _ = geometry.shape
     labels = some_labels()[:2]
-    with pytest.raises(UserError, match=r"0.dcm: it holds 4 frames, of which 2 are the volume of this mask"):
+    with pytest.raises(CaseUNetError, match=r"0.dcm: it holds 4 frames, of which 2 are the volume of this mask"):
         write_segmentation(
             tmp_path / "seg.dcm", labels, replace(geometry, shape=(columns, rows, 2)), sources, LABELS, ALGORITHM
         )
@@ -460,7 +460,7 @@ def test_a_voxel_that_would_read_back_otherwise_leaves_no_file(monkeypatch: pyte
         return mask
 
     monkeypatch.setattr(dicom_seg, "read_segmentation", misread)
-    with pytest.raises(UserError, match=r"seg.dcm: cannot be written .*: 1 of 120 voxels"):
+    with pytest.raises(CaseUNetError, match=r"seg.dcm: cannot be written .*: 1 of 120 voxels"):
         write_segmentation(target, some_labels(), geometry, sources, LABELS, ALGORITHM)
     assert list(target.parent.iterdir()) == []
 
@@ -469,10 +469,10 @@ def test_what_cannot_be_read_back_is_named_as_it_would_be_called(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def unreadable(paths: Sequence[Path], ids: dict[str, int], image: Geometry) -> Mask:
-        raise UserError(f"{paths[0]}: its segments cannot be laid on its image.")
+        raise CaseUNetError(f"{paths[0]}: its segments cannot be laid on its image.")
 
     monkeypatch.setattr(dicom_seg, "read_segmentation", unreadable)
-    with pytest.raises(UserError, match=r"seg.dcm: cannot be written .*: its segments cannot be laid") as caught:
+    with pytest.raises(CaseUNetError, match=r"seg.dcm: cannot be written .*: its segments cannot be laid") as caught:
         written(tmp_path, slices_of(), some_labels())
     assert "partial" not in str(caught.value)
 
@@ -481,7 +481,7 @@ def test_an_earlier_file_stays_when_the_new_one_fails(tmp_path: Path) -> None:
     sources = save(tmp_path / "series", slices_of())
     target = tmp_path / "seg.dcm"
     target.write_bytes(b"earlier")
-    with pytest.raises(UserError):
+    with pytest.raises(CaseUNetError):
         write_segmentation(target, some_labels(), dicom.read_geometry(sources), sources[:3], LABELS, ALGORITHM)
     assert target.read_bytes() == b"earlier"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["seg.dcm", "series"]
@@ -497,7 +497,7 @@ def test_an_earlier_file_stays_when_the_new_one_fails(tmp_path: Path) -> None:
     ids=["shape", "type", "class"],
 )
 def test_labels_that_do_not_fit_are_refused(labels: np.ndarray, message: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=rf"seg.dcm: cannot be written as a DICOM segmentation: .*{message}"):
+    with pytest.raises(CaseUNetError, match=rf"seg.dcm: cannot be written as a DICOM segmentation: .*{message}"):
         written(tmp_path, slices_of(), labels)
     assert not (tmp_path / "seg.dcm").exists()
 
@@ -505,16 +505,16 @@ def test_labels_that_do_not_fit_are_refused(labels: np.ndarray, message: str, tm
 @pytest.mark.parametrize("name", ["x" * 65, "liver\\tumour", " liver", "liver\nleft"])
 def test_names_that_dicom_cannot_hold_are_refused(name: str, tmp_path: Path) -> None:
     label_map = LabelMap(labels=(LABELS.labels[0], Label(id=1, name=name, color=(1, 2, 3))), structures={})
-    with pytest.raises(UserError, match="does not fit into DICOM"):
+    with pytest.raises(CaseUNetError, match="does not fit into DICOM"):
         written(tmp_path, slices_of(), np.zeros((SLICES, ROWS, COLUMNS), np.uint8), label_map)
     sources, algorithm = save(tmp_path, slices_of()), replace(ALGORITHM, name=name)
     geometry = dicom.read_geometry(sources)
-    with pytest.raises(UserError, match="does not fit into DICOM"):
+    with pytest.raises(CaseUNetError, match="does not fit into DICOM"):
         write_segmentation(tmp_path / "seg.dcm", some_labels(), geometry, sources, LABELS, algorithm)
 
 
 def test_an_image_without_a_position_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no position in a patient"):
+    with pytest.raises(CaseUNetError, match="no position in a patient"):
         write_segmentation(
             tmp_path / "seg.dcm", some_labels(), Geometry((SLICES, ROWS, COLUMNS)), [tmp_path], LABELS, ALGORITHM
         )
@@ -555,7 +555,7 @@ def test_another_series_is_refused(
 ) -> None:
     others = save(tmp_path / "others", change(slices_of("LIP")))
     labels = np.zeros((ROWS, SLICES, COLUMNS), np.uint8)
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(CaseUNetError, match=message):
         write_segmentation(tmp_path / "seg.dcm", labels, saved[1], others, LABELS, ALGORITHM)
     assert not (tmp_path / "seg.dcm").exists()
 
@@ -567,7 +567,7 @@ def test_a_source_that_cannot_be_read_is_named(content: bytes | None, tmp_path: 
     sources[2].unlink()
     if content is not None:
         sources[2].write_bytes(content)
-    with pytest.raises(UserError, match=r"2.dcm: cannot be read as DICOM"):
+    with pytest.raises(CaseUNetError, match=r"2.dcm: cannot be read as DICOM"):
         write_segmentation(tmp_path / "seg.dcm", some_labels(), geometry, sources, LABELS, ALGORITHM)
 
 
@@ -597,12 +597,12 @@ def test_a_source_without_a_study_is_refused(tmp_path: Path) -> None:
     slices = slices_of()
     for dataset in slices:
         del dataset.StudyInstanceUID
-    with pytest.raises(UserError, match=r"0.dcm does not tell what it needs: .*StudyInstanceUID"):
+    with pytest.raises(CaseUNetError, match=r"0.dcm does not tell what it needs: .*StudyInstanceUID"):
         written(tmp_path, slices, some_labels())
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     sources = save(tmp_path / "series", slices_of())
     target = sources[0] / "seg.dcm"
-    with pytest.raises(UserError, match=r"seg.dcm: cannot be written"):
+    with pytest.raises(CaseUNetError, match=r"seg.dcm: cannot be written"):
         write_segmentation(target, some_labels(), dicom.read_geometry(sources), sources, LABELS, ALGORITHM)

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.pixels import pixel_array
 from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.io import dicom
 
 CLASSES = {
@@ -91,7 +91,7 @@ def test_grey_of_8_bits_is_a_colour_picture_too(tmp_path: Path) -> None:
     path = save(tmp_path, still(RAMP - 300, bits=8))
     np.testing.assert_array_equal(dicom.read_still(path, 0, rgb=True).pixels[0], np.stack([RAMP - 300] * 3))
     path = save(tmp_path, still(RAMP, bits=12))
-    with pytest.raises(UserError, match=r"a.dcm: .* 12 bits \(BitsStored\); 8 in each colour were expected"):
+    with pytest.raises(CaseUNetError, match=r"a.dcm: .* 12 bits \(BitsStored\); 8 in each colour were expected"):
         dicom.read_still(path, 0, rgb=True)
 
 
@@ -108,9 +108,9 @@ def test_each_frame_is_an_image(tmp_path: Path) -> None:
     assert (header.kind, header.frames, header.colored) == ("still", 3, True)
     for n in range(3):
         np.testing.assert_array_equal(dicom.read_still(path, n, rgb=True).pixels[0], colors[n].transpose(2, 0, 1))
-    with pytest.raises(UserError, match=r"a.dcm: .* it has 3 frames, none with the number 4"):
+    with pytest.raises(CaseUNetError, match=r"a.dcm: .* it has 3 frames, none with the number 4"):
         dicom.read_still(path, 3, rgb=True)
-    with pytest.raises(UserError, match=r"a.dcm: .* in colour \(RGB\); grey values were expected"):
+    with pytest.raises(CaseUNetError, match=r"a.dcm: .* in colour \(RGB\); grey values were expected"):
         dicom.read_still(path, 0, rgb=False)
 
 
@@ -143,5 +143,5 @@ def test_films_in_dicom_are_refused_by_name(tmp_path: Path) -> None:
     d.file_meta.MediaStorageSOPInstanceUID = generate_uid()
     path = tmp_path / "a.dcm"
     pydicom.dcmwrite(path, d, enforce_file_format=True)
-    with pytest.raises(UserError, match=r"a.dcm: .* it holds a film \(MPEG-4 AVC/H.264 High Profile"):
+    with pytest.raises(CaseUNetError, match=r"a.dcm: .* it holds a film \(MPEG-4 AVC/H.264 High Profile"):
         dicom.read_still(path, 0, rgb=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from caseunet.errors import BadValuesError, UserError
+from caseunet.errors import BadValuesError, CaseUNetError
 from caseunet.io import itk, nifti
 from caseunet.types import Geometry
 
@@ -109,23 +109,23 @@ def test_a_mask_can_be_read_in_its_image_s_place(tmp_path: Path) -> None:
     path = save(tmp_path / "m.nrrd", counted(np.uint8), direction=DIRECTIONS["RAS"])
     np.testing.assert_array_equal(itk.read_mask(path).codes, counted()[:, ::-1, ::-1])
     np.testing.assert_array_equal(itk.read_mask(path, image).codes, counted())
-    with pytest.raises(UserError, match=r"m.nrrd: the mask's shape \(3, 4, 5\) is not its image's \(3, 4, 6\)"):
+    with pytest.raises(CaseUNetError, match=r"m.nrrd: the mask's shape \(3, 4, 5\) is not its image's \(3, 4, 6\)"):
         itk.read_mask(path, Geometry(shape=(3, 4, 6), affine=image.affine))
 
 
 def test_what_is_no_volume_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="none.nrrd: no such file"):
+    with pytest.raises(CaseUNetError, match="none.nrrd: no such file"):
         itk.read_volume(tmp_path / "none.nrrd")
     for suffix in (".nrrd", ".mha"):
         (tmp_path / f"text{suffix}").write_text("not an image")
-        with pytest.raises(UserError, match=f"text{suffix}: cannot be read as NRRD or MetaImage"):
+        with pytest.raises(CaseUNetError, match=f"text{suffix}: cannot be read as NRRD or MetaImage"):
             itk.read_volume(tmp_path / f"text{suffix}")
     SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.zeros((4, 5), np.uint8)), str(tmp_path / "flat.nrrd"))
-    with pytest.raises(UserError, match=r"flat.nrrd: expected a 3-D volume, found shape \(5, 4\)"):
+    with pytest.raises(CaseUNetError, match=r"flat.nrrd: expected a 3-D volume, found shape \(5, 4\)"):
         itk.read_volume(tmp_path / "flat.nrrd")
-    with pytest.raises(UserError, match="two.nrrd: expected one volume of labels, found 2 components"):
+    with pytest.raises(CaseUNetError, match="two.nrrd: expected one volume of labels, found 2 components"):
         itk.read_mask(save(tmp_path / "two.nrrd", np.zeros((5, 4, 3, 2), np.uint8), vector=True))
-    with pytest.raises(UserError, match="complex.nrrd: (expected numbers|cannot be read)"):
+    with pytest.raises(CaseUNetError, match="complex.nrrd: (expected numbers|cannot be read)"):
         itk.read_volume(
             save(tmp_path / "complex.mha", np.zeros((5, 4, 3), np.complex64)).rename(tmp_path / "complex.nrrd")
         )
@@ -146,14 +146,14 @@ def test_a_truncated_file_is_refused(suffix: str, tmp_path: Path) -> None:
     array = np.random.default_rng(0).integers(-1000, 1000, (20, 20, 20)).astype(np.int16)
     path = save(tmp_path / f"v{suffix}", array)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(UserError, match=f"v{suffix}: .*(truncated|damaged)"):
+    with pytest.raises(CaseUNetError, match=f"v{suffix}: .*(truncated|damaged)"):
         itk.read_volume(path)
 
 
 def test_pixels_in_a_missing_file_are_missed(tmp_path: Path) -> None:
     path = save(tmp_path / "v.mhd", counted())
     path.with_suffix(".raw").unlink()
-    with pytest.raises(UserError, match=r"v.mhd: "):
+    with pytest.raises(CaseUNetError, match=r"v.mhd: "):
         itk.read_volume(path)
 
 
@@ -164,13 +164,13 @@ def test_a_header_that_claims_too_much_is_not_believed(tmp_path: Path) -> None:
         "space directions: (1,0,0) (0,1,0) (0,0,1)\nendian: little\nencoding: gzip\nspace origin: (0,0,0)\n\n"
     )
     (tmp_path / "v.nrrd").write_text(header)
-    with pytest.raises(UserError, match=r"v.nrrd: its header declares 1,099,511,627,776 bytes of pixels"):
+    with pytest.raises(CaseUNetError, match=r"v.nrrd: its header declares 1,099,511,627,776 bytes of pixels"):
         itk.read_volume(tmp_path / "v.nrrd")
 
 
 def test_what_is_no_metaimage_is_not_printed(tmp_path: Path) -> None:
     (tmp_path / "a.mha").write_bytes(b"\x1f\x8b" + bytes(range(128, 256)) * 40 + b" = 1\n")
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(CaseUNetError) as caught:
         itk.read_volume(tmp_path / "a.mha")
     assert str(caught.value).isascii()
     assert len(str(caught.value)) < len(str(tmp_path)) + 150

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.io.keras import MAX_OBJECTS, open_arrays
 from tests.io.test_archive import DEFLATED, Part, zip_of
 
@@ -31,7 +31,7 @@ def names(path: Path) -> list[str]:
 
 def refused(path: Path) -> str:
     """What is said of a file that nothing is read from."""
-    with pytest.raises(UserError) as caught, open_arrays(path):
+    with pytest.raises(CaseUNetError) as caught, open_arrays(path):
         pytest.fail("it was read")
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)

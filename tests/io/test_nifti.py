@@ -13,7 +13,7 @@ import SimpleITK
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caseunet.errors import BadValuesError, UserError
+from caseunet.errors import BadValuesError, CaseUNetError
 from caseunet.io import geometry, images, nifti
 from caseunet.types import Geometry
 
@@ -121,14 +121,16 @@ def save(path: Path, array: np.ndarray, affine: np.ndarray | None = None) -> Pat
 
 
 def test_what_is_no_volume_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="none.nii: no such file"):
+    with pytest.raises(CaseUNetError, match="none.nii: no such file"):
         nifti.read_volume(tmp_path / "none.nii")
     (tmp_path / "text.nii").write_text("not an image")
-    with pytest.raises(UserError, match="text.nii: cannot be read as NIfTI"):
+    with pytest.raises(CaseUNetError, match="text.nii: cannot be read as NIfTI"):
         nifti.read_volume(tmp_path / "text.nii")
-    with pytest.raises(UserError, match=r"five.nii: expected a 3-D volume.* found vectors.* shape \(3, 4, 5, 2, 2\)"):
+    with pytest.raises(
+        CaseUNetError, match=r"five.nii: expected a 3-D volume.* found vectors.* shape \(3, 4, 5, 2, 2\)"
+    ):
         nifti.read_volume(save(tmp_path / "five.nii", np.zeros((3, 4, 5, 2, 2), np.int16)))
-    with pytest.raises(UserError, match=r"four.nii: expected one volume of labels, found shape \(3, 4, 5, 2\)"):
+    with pytest.raises(CaseUNetError, match=r"four.nii: expected one volume of labels, found shape \(3, 4, 5, 2\)"):
         nifti.read_mask(save(tmp_path / "four.nii", np.zeros((3, 4, 5, 2), np.int16)))
     with pytest.raises(BadValuesError, match="nan.nii: holds 1 of 8 pixels that are NaN"):
         nifti.read_volume(save(tmp_path / "nan.nii", np.where(np.arange(8).reshape(2, 2, 2) == 3, np.nan, 0.0)))
@@ -139,7 +141,7 @@ def test_a_truncated_file_is_refused(suffix: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     path = save(tmp_path / f"v{suffix}", rng.integers(-1000, 1000, (20, 20, 20)).astype(np.int16))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(UserError, match=f"v{suffix}: .*(truncated|cannot be read)"):
+    with pytest.raises(CaseUNetError, match=f"v{suffix}: .*(truncated|cannot be read)"):
         nifti.read_volume(path)
 
 
@@ -148,7 +150,7 @@ def test_a_flipped_bit_in_a_compressed_file_is_noticed(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[-8] ^= 1  # of the checksum
     path.write_bytes(data)
-    with pytest.raises(UserError, match="v.nii.gz: its voxels cannot be read"):
+    with pytest.raises(CaseUNetError, match="v.nii.gz: its voxels cannot be read"):
         nifti.read_volume(path)
 
 
@@ -170,7 +172,9 @@ def test_a_small_file_that_declares_a_huge_volume_is_refused(
     content = bytes(header.binaryblock) + bytes(4)
     path = tmp_path / f"bomb{suffix}"
     path.write_bytes(gzip.compress(content) if suffix.endswith("gz") else content)
-    with pytest.raises(UserError, match=f"bomb{suffix}: its header declares .* truncated, or its header is damaged"):
+    with pytest.raises(
+        CaseUNetError, match=f"bomb{suffix}: its header declares .* truncated, or its header is damaged"
+    ):
         nifti.read_volume(path)
 
 
@@ -181,7 +185,7 @@ def test_a_header_that_declares_less_than_there_is_is_refused(suffix: str, tmp_p
     content = bytearray(read(path.read_bytes()))
     struct.pack_into("<h", content, 42, 10)  # dim[1]
     path.write_bytes(write(bytes(content)))
-    with pytest.raises(UserError, match=f"v{suffix}: its header declares 8,352 bytes, but it holds more"):
+    with pytest.raises(CaseUNetError, match=f"v{suffix}: its header declares 8,352 bytes, but it holds more"):
         nifti.read_volume(path)
 
 
@@ -196,7 +200,7 @@ def test_a_mask_is_read_in_its_own_place_or_in_a_given_one(tmp_path: Path) -> No
     assert np.argwhere(images.read_mask(turned, own).codes).tolist() == [[2, 1, 0]]
     assert images.read_mask(lost, own).laid
     assert not images.read_mask(lost, own, same_axes=False).laid
-    with pytest.raises(UserError, match=r"small.nii: the mask's shape \(3, 4, 4\) is not its image's \(3, 4, 5\)"):
+    with pytest.raises(CaseUNetError, match=r"small.nii: the mask's shape \(3, 4, 4\) is not its image's \(3, 4, 5\)"):
         nifti.read_mask(save(tmp_path / "small.nii", np.zeros((3, 4, 4), np.uint8)), own)
 
 
@@ -321,7 +325,7 @@ def test_sizes_beside_the_affine_s_are_told(tmp_path: Path) -> None:
 def test_voxels_of_several_numbers_are_refused(dtype: np.dtype, message: str, tmp_path: Path) -> None:
     nib.save(nib.Nifti1Image(np.zeros((3, 4, 5), dtype), PLACED), tmp_path / "v.nii")
     for read in (nifti.read_volume, nifti.read_mask):
-        with pytest.raises(UserError, match=f"v.nii: {message}"):
+        with pytest.raises(CaseUNetError, match=f"v.nii: {message}"):
             read(tmp_path / "v.nii")
 
 
@@ -334,7 +338,9 @@ def test_a_series_in_time_is_no_channels(step: float, number: int, is_time: bool
     image.header["pixdim"][4] = step
     nib.save(image, tmp_path / "v.nii")
     if is_time:
-        with pytest.raises(UserError, match=f"v.nii: holds {number} volumes in its fourth axis, as a series in time"):
+        with pytest.raises(
+            CaseUNetError, match=f"v.nii: holds {number} volumes in its fourth axis, as a series in time"
+        ):
             nifti.read_volume(tmp_path / "v.nii")
     else:
         assert nifti.read_volume(tmp_path / "v.nii").pixels.shape == (5, number, 4, 3)
@@ -343,7 +349,7 @@ def test_a_series_in_time_is_no_channels(step: float, number: int, is_time: bool
 def test_half_of_a_pair_is_named(tmp_path: Path) -> None:
     nib.save(nib.Nifti1Pair(np.zeros((3, 4, 5), np.int16), PLACED), tmp_path / "v.img")
     for suffix in (".hdr", ".img"):
-        with pytest.raises(UserError, match=f"v{suffix}: half of an ANALYZE or NIfTI pair"):
+        with pytest.raises(CaseUNetError, match=f"v{suffix}: half of an ANALYZE or NIfTI pair"):
             images.read_picture(tmp_path / f"v{suffix}", rgb=False)
 
 
@@ -352,5 +358,5 @@ def test_analyze_called_nifti_is_refused(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[344:348] = bytes(4)
     path.write_bytes(data)
-    with pytest.raises(UserError, match=r"v.nii: cannot be read as NIfTI"):
+    with pytest.raises(CaseUNetError, match=r"v.nii: cannot be read as NIfTI"):
         nifti.read_volume(path)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageDraw, ImageFont
 
-from caseunet import UserError
+from caseunet import CaseUNetError
 from caseunet.io import images, overlay
 from caseunet.io.overlay import GAP, LINE, MARGIN, PAPER, SOFT, case_sheet, overlaid, to_display
 from caseunet.types import Color, Label, LabelMap, Plane
@@ -80,13 +80,13 @@ def test_background_stays_bit_for_bit(data: st.DataObject) -> None:
 
 
 def test_an_overlay_that_does_not_fit_is_told() -> None:
-    with pytest.raises(UserError, match=r"shape \(4, 5\) cannot be laid over an image of shape \(5, 4\)"):
+    with pytest.raises(CaseUNetError, match=r"shape \(4, 5\) cannot be laid over an image of shape \(5, 4\)"):
         overlaid(np.zeros((5, 4, 3), np.uint8), np.zeros((4, 5), np.uint8), COLORS)
-    with pytest.raises(UserError, match="from 0 to 3; expected class ids from 0 to 2"):
+    with pytest.raises(CaseUNetError, match="from 0 to 3; expected class ids from 0 to 2"):
         overlaid(np.zeros((1, 2, 3), np.uint8), np.array([[0, 3]]), COLORS)
-    with pytest.raises(UserError, match="from -1 to 0"):
+    with pytest.raises(CaseUNetError, match="from -1 to 0"):
         overlaid(np.zeros((1, 2, 3), np.uint8), np.array([[0, -1]]), COLORS)
-    with pytest.raises(UserError, match="float64 values"):
+    with pytest.raises(CaseUNetError, match="float64 values"):
         overlaid(np.zeros((1, 2, 3), np.uint8), np.zeros((1, 2)), COLORS)
 
 
@@ -315,9 +315,9 @@ def test_volumes_are_not_held_as_floats() -> None:
 
 
 def test_a_sheet_that_does_not_fit_is_told() -> None:
-    with pytest.raises(UserError, match=r"shape \(2, 6, 5\) cannot be laid over an image of shape \(2, 6, 6\)"):
+    with pytest.raises(CaseUNetError, match=r"shape \(2, 6, 5\) cannot be laid over an image of shape \(2, 6, 6\)"):
         case_sheet(volume(2)[0], np.zeros((2, 6, 5), np.uint8), ORGANS, None, None, "")
-    with pytest.raises(UserError, match="expected class ids from 0 to 2"):
+    with pytest.raises(CaseUNetError, match="expected class ids from 0 to 2"):
         case_sheet(volume(2)[0], np.full((2, 6, 6), 3), ORGANS, None, None, "")
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from caseunet.errors import BadValuesError, UserError
+from caseunet.errors import BadValuesError, CaseUNetError
 from caseunet.io import images, raster
 
 
@@ -28,14 +28,14 @@ def test_grey_images_keep_their_depth(dtype: type, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("mode", "channels"), [("I;16", 3), ("F", 3), ("1", 1)])
 def test_what_would_lose_its_values_is_refused(mode: str, channels: int, tmp_path: Path) -> None:
     Image.new(mode, (8, 6)).save(tmp_path / "a.tif")
-    with pytest.raises(UserError, match=f"a.tif: found an image of Pillow's mode {mode}"):
+    with pytest.raises(CaseUNetError, match=f"a.tif: found an image of Pillow's mode {mode}"):
         raster.read_image(tmp_path / "a.tif", channels)
 
 
 def test_several_pages_are_refused(tmp_path: Path) -> None:
     page = Image.new("RGB", (8, 6))
     page.save(tmp_path / "a.tif", save_all=True, append_images=[page])
-    with pytest.raises(UserError, match="a.tif: holds 2 pages"):
+    with pytest.raises(CaseUNetError, match="a.tif: holds 2 pages"):
         raster.read_image(tmp_path / "a.tif", 3)
 
 
@@ -48,14 +48,16 @@ def test_masks_show_colours_and_hold_ids(tmp_path: Path) -> None:
 
 def test_bad_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("not an image")
-    with pytest.raises(UserError, match="text.png: cannot be read as an image"):
+    with pytest.raises(CaseUNetError, match="text.png: cannot be read as an image"):
         raster.read_image(tmp_path / "text.png", 3)
     raster.write_image(tmp_path / "cut.png", np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8))
     (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:2000])
-    with pytest.raises(UserError, match="cut.png: its pixels cannot be read"):
+    with pytest.raises(CaseUNetError, match="cut.png: its pixels cannot be read"):
         raster.read_image(tmp_path / "cut.png", 3)
     raster.write_image(tmp_path / "rgb.png", np.full((4, 4, 3), (9, 70, 20), np.uint8))
-    with pytest.raises(UserError, match="rgb.png: an image in colour .* differ by up to 61.; expected a grey image"):
+    with pytest.raises(
+        CaseUNetError, match="rgb.png: an image in colour .* differ by up to 61.; expected a grey image"
+    ):
         raster.read_image(tmp_path / "rgb.png", 1)
 
 
@@ -71,7 +73,7 @@ def test_colours_and_grey_saved_as_colour(tmp_path: Path) -> None:
     assert mask.colored
     assert mask.codes[0, 0, 1] == 0x010203
     assert mask.codes[0, 1, 2] == 0x070707
-    with pytest.raises(UserError, match="colour.png: expected class ids .* in colour"):
+    with pytest.raises(CaseUNetError, match="colour.png: expected class ids .* in colour"):
         raster.read_mask(tmp_path / "colour.png", colored=False)
 
 
@@ -81,7 +83,7 @@ def test_a_flipped_bit_in_a_png_is_noticed(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 4
     path.write_bytes(content)
-    with pytest.raises(UserError, match="a.png: its pixels cannot be read"):
+    with pytest.raises(CaseUNetError, match="a.png: its pixels cannot be read"):
         raster.read_image(path, 3)
 
 
@@ -159,7 +161,7 @@ def test_a_thumbnail_s_page_is_left_out(first: str, tmp_path: Path) -> None:
 def test_frames_of_an_animation_are_refused(tmp_path: Path) -> None:
     frames = [Image.new("L", (8, 8), level) for level in (1, 2)]
     frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:])
-    with pytest.raises(UserError, match="a.png: holds 2 pages"):
+    with pytest.raises(CaseUNetError, match="a.png: holds 2 pages"):
         raster.read_image(tmp_path / "a.png", 1)
 
 
@@ -183,7 +185,7 @@ def test_transparent_is_background(tmp_path: Path) -> None:
     assert np.count_nonzero(codes) == 2
     pixels[0, 0] = (0, 0, 0, 255)
     Image.fromarray(pixels).save(tmp_path / "m.png")
-    with pytest.raises(UserError, match="transparent pixels and black ones"):
+    with pytest.raises(CaseUNetError, match="transparent pixels and black ones"):
         raster.read_mask(tmp_path / "m.png")
 
 
@@ -235,13 +237,13 @@ def test_turned_masks_are_remarked(photometric: int, expected: int, tmp_path: Pa
 def test_wide_masks_with_white_as_0_are_refused(tmp_path: Path) -> None:
     """Nothing turns values of 16 bits."""
     write_tiff(tmp_path / "m.tif", np.array([[0, 255], [0, 255]]), photometric=0, bits=16)
-    with pytest.raises(UserError, match="m.tif: is stored with white as 0"):
+    with pytest.raises(CaseUNetError, match="m.tif: is stored with white as 0"):
         raster.read_mask(tmp_path / "m.tif")
 
 
 def test_ids_with_white_as_0_are_refused(tmp_path: Path) -> None:
     write_tiff(tmp_path / "m.tif", np.array([[0, 1], [0, 1]]), photometric=0, bits=8)
-    with pytest.raises(UserError, match="m.tif: is stored with white as 0"):
+    with pytest.raises(CaseUNetError, match="m.tif: is stored with white as 0"):
         raster.read_mask(tmp_path / "m.tif")
 
 
@@ -257,7 +259,7 @@ def test_sixteen_bits_in_each_colour_are_refused(tmp_path: Path) -> None:
     content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + content)
     for channels in (1, 3):
-        with pytest.raises(UserError, match="a.png: has 16 bits in each colour"):
+        with pytest.raises(CaseUNetError, match="a.png: has 16 bits in each colour"):
             raster.read_image(tmp_path / "a.png", channels)
 
 
@@ -288,9 +290,11 @@ def test_large_images_are_read_in_bands(
 def test_there_is_a_largest_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
     monkeypatch.setattr(raster, "MAX_PIXELS", 599)
-    with pytest.raises(UserError, match=r"a.png: cannot be read as an image: it has 20×30 pixels; at most 0 million"):
+    with pytest.raises(
+        CaseUNetError, match=r"a.png: cannot be read as an image: it has 20×30 pixels; at most 0 million"
+    ):
         raster.read_image(tmp_path / "a.png", 3)
     monkeypatch.undo()
     monkeypatch.setattr("psutil.virtual_memory", lambda: type("Memory", (), {"available": 30 * 20 * 7 - 1}))
-    with pytest.raises(UserError, match=r"a.png: its pixels need .* GiB of memory"):
+    with pytest.raises(CaseUNetError, match=r"a.png: its pixels need .* GiB of memory"):
         raster.read_image(tmp_path / "a.png", 3)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.io import images, itk
 from caseunet.types import Geometry
 
@@ -51,7 +51,7 @@ def test_segments_are_told_by_the_header(tmp_path: Path, image: Geometry) -> Non
     mask = images.read_mask(path, image)
     np.testing.assert_array_equal(mask.codes, canonical(path))
     assert (dict(mask.names), dict(mask.palette)) == ({1: "liver", 2: "tumour"}, {1: 0xFF8000})
-    with pytest.raises(UserError, match=r"P.seg.nrrd: a segmentation of 3D Slicer"):
+    with pytest.raises(CaseUNetError, match=r"P.seg.nrrd: a segmentation of 3D Slicer"):
         images.read_picture(path, rgb=False)
 
 
@@ -66,7 +66,7 @@ def test_margins_beyond_the_image_are_empty(tmp_path: Path, image: Geometry) -> 
     mask = images.read_mask(write(tmp_path / "P.seg.nrrd", padded, (-2, -2, -2), **HEADER), image)
     np.testing.assert_array_equal(mask.codes, LABELS)
     padded[0, 0, 0] = 1
-    with pytest.raises(UserError, match="1 voxels of its segments lie outside its image"):
+    with pytest.raises(CaseUNetError, match="1 voxels of its segments lie outside its image"):
         images.read_mask(write(tmp_path / "P.seg.nrrd", padded, (-2, -2, -2), **HEADER), image)
 
 
@@ -104,7 +104,7 @@ def test_overlapping_segments_are_refused(tmp_path: Path, image: Geometry) -> No
     other[4:6, 3:8, 4:9] = 1  # half in, half out
     layers = np.stack([(LABELS > 0).astype(np.uint8), other], axis=-1)
     path = write(tmp_path / "P.seg.nrrd", layers, **{**HEADER, **LAYERS})
-    with pytest.raises(UserError, match='segments "tumour" and "liver" overlap in 25 voxels, and neither'):
+    with pytest.raises(CaseUNetError, match='segments "tumour" and "liver" overlap in 25 voxels, and neither'):
         images.read_mask(path, image)
 
 
@@ -125,5 +125,5 @@ def test_slicers_own_list_of_layers(tmp_path: Path, image: Geometry) -> None:
 @pytest.mark.parametrize(("key", "value"), [("Segment1_Layer", "7"), ("Segment1_LabelValue", "x")])
 def test_segments_that_cannot_be_are_named(key: str, value: str, tmp_path: Path, image: Geometry) -> None:
     path = write(tmp_path / "P.seg.nrrd", LABELS, **{**HEADER, key: value})
-    with pytest.raises(UserError, match='its segment "tumour" is value'):
+    with pytest.raises(CaseUNetError, match='its segment "tumour" is value'):
         images.read_mask(path, image)

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.io import video
 
 COLORS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (200, 100, 50), (30, 180, 220)]
@@ -180,13 +180,13 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     path.write_text("earlier")
     with pytest.raises(RuntimeError, match="lost"):
         write(path, lost())
-    with pytest.raises(UserError, match="v.mp4: no frame came to write"):
+    with pytest.raises(CaseUNetError, match="v.mp4: no frame came to write"):
         write(path, [])
     with pytest.raises(ValueError, match=r"expected a frame of \(48, 64, 3\) uint8, found \(48, 62, 3\) uint8"):
         write(path, [*flat(1), *flat(1, 48, 62)])
     with pytest.raises(ValueError, match=r"uint8, found \(48, 64, 3\) float64"):
         write(path, [np.zeros((48, 64, 3))])
-    with pytest.raises(UserError, match="v.mp4: cannot be written"):  # H.264 has no pictures so wide
+    with pytest.raises(CaseUNetError, match="v.mp4: cannot be written"):  # H.264 has no pictures so wide
         write(path, flat(1, 2, 40_000), 2, 40_000)
     assert [p.name for p in tmp_path.iterdir()] == ["v.mp4"]
     assert path.read_text() == "earlier"
@@ -266,12 +266,12 @@ def test_a_phone_held_upright(tmp_path: Path) -> None:
 
 def test_what_cannot_be_laid_upright_is_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "v.mp4", [quarters()], matrix=(46341, 46341, 0, -46341, 46341, 0, 0, 0, 1 << 30))
-    with pytest.raises(UserError, match="v.mp4: its frames are to be turned by no multiple of 90°"):
+    with pytest.raises(CaseUNetError, match="v.mp4: its frames are to be turned by no multiple of 90°"):
         video.read_facts(path)
     turned, upright = Image.Exif(), Image.Exif()
     turned[274], upright[271] = 6, "Maker"
     picture = Image.fromarray(quarters())
-    with pytest.raises(UserError, match="turned.avi: its frames are to be turned, and it does not show"):
+    with pytest.raises(CaseUNetError, match="turned.avi: its frames are to be turned, and it does not show"):
         video.read_facts(save_jpegs(tmp_path / "turned.avi", [picture], turned))
     (frame,) = video.read_frames(save_jpegs(tmp_path / "upright.avi", [picture], upright))
     assert_alike(frame, quarters())
@@ -293,7 +293,7 @@ def test_a_truncated_file_does_not_pass_for_the_whole(
 ) -> None:
     path = cut(save(tmp_path / name, noisy(30), codec, pixels, options={"movflags": "faststart"}), part)
     read: list[np.ndarray] = []
-    with pytest.raises(UserError, match="the file is truncated or damaged") as raised:
+    with pytest.raises(CaseUNetError, match="the file is truncated or damaged") as raised:
         read.extend(video.read_frames(path))
     counts = re.search(r"after (\d+) of (?:about )?30 declared frames", str(raised.value))
     assert counts
@@ -313,7 +313,7 @@ def test_a_file_that_ends_between_two_frames_is_truncated(name: str, tmp_path: P
     """Where no frame is broken, only their number tells."""
     path = save(tmp_path / name, noisy(30), options={"movflags": "faststart"})
     path.write_bytes(path.read_bytes()[: starts(path)[20]])
-    with pytest.raises(UserError, match=r"ends after 20 of (about )?30 declared frames"):
+    with pytest.raises(CaseUNetError, match=r"ends after 20 of (about )?30 declared frames"):
         list(video.read_frames(path))
 
 
@@ -322,7 +322,7 @@ def test_half_a_last_frame_is_noticed(tmp_path: Path) -> None:
     path = save(tmp_path / "v.avi", noisy(30), "mjpeg", "yuvj420p")
     last, size = starts(path)[29], starts(path)[29] - starts(path)[28]
     path.write_bytes(path.read_bytes()[: last + size // 2])
-    with pytest.raises(UserError, match="v.avi: cannot be decoded after 29 of about 30 declared frames"):
+    with pytest.raises(CaseUNetError, match="v.avi: cannot be decoded after 29 of about 30 declared frames"):
         list(video.read_frames(path))
 
 
@@ -332,7 +332,7 @@ def test_a_damaged_frame_is_noticed(name: str, codec: str, at: int, tmp_path: Pa
     content, start = bytearray(path.read_bytes()), starts(path)[20] + at
     content[start : start + 50] = bytes(50)
     path.write_bytes(content)
-    with pytest.raises(UserError, match=rf"{name}: cannot be decoded after \d+ of (about )?30 declared frames"):
+    with pytest.raises(CaseUNetError, match=rf"{name}: cannot be decoded after \d+ of (about )?30 declared frames"):
         list(video.read_frames(path))
 
 
@@ -392,10 +392,10 @@ def test_what_is_no_video_is_refused(tmp_path: Path, capfd: pytest.CaptureFixtur
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
         for read in (video.read_facts, lambda path: list(video.read_frames(path))):
-            with pytest.raises(UserError, match=f"{name}: cannot be read as an mp4, mov, avi or mkv video"):
+            with pytest.raises(CaseUNetError, match=f"{name}: cannot be read as an mp4, mov, avi or mkv video"):
                 read(tmp_path / name)
     for name in ("none.mp4", "."):
-        with pytest.raises(UserError, match="no such file"):
+        with pytest.raises(CaseUNetError, match="no such file"):
             video.read_facts(tmp_path / name)
     assert capfd.readouterr() == ("", "")
 
@@ -418,14 +418,14 @@ def test_sound_alone_is_no_video(tmp_path: Path) -> None:
             container.mux(stream.encode())
         with av.open(str(path)) as container:
             assert len(container.streams.video) == cover
-        with pytest.raises(UserError, match="sound.mp4: holds no video, only audio"):
+        with pytest.raises(CaseUNetError, match="sound.mp4: holds no video, only audio"):
             video.read_facts(path)
 
 
 def test_what_cannot_be_decoded_is_told(tmp_path: Path) -> None:
     path = save(tmp_path / "v.avi", flat(3), "mjpeg", "yuvj420p")
     path.write_bytes(path.read_bytes().replace(b"MJPG", b"QQQQ"))
-    with pytest.raises(UserError, match="v.avi: its video is of a kind that cannot be decoded here"):
+    with pytest.raises(CaseUNetError, match="v.avi: its video is of a kind that cannot be decoded here"):
         video.read_facts(path)
 
 
@@ -434,14 +434,14 @@ def test_a_file_without_frames_is_refused(tmp_path: Path) -> None:
     content = path.read_bytes()
     start = content.index(b"movi")
     path.write_bytes(content[:start] + b"movi" + bytes(len(content) - start - 4))
-    with pytest.raises(UserError, match="v.avi: gave no frame of about 3 declared"):
+    with pytest.raises(CaseUNetError, match="v.avi: gave no frame of about 3 declared"):
         list(video.read_frames(path))
 
 
 def test_frames_too_large_for_the_memory_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     huge = save_jpegs(tmp_path / "huge.avi", [Image.fromarray(quarters())] * 2)
     huge.write_bytes(huge.read_bytes().replace(struct.pack(">HH", 32, 64), struct.pack(">HH", 60_000, 60_000)))
-    with pytest.raises(UserError, match="huge.avi: "):
+    with pytest.raises(CaseUNetError, match="huge.avi: "):
         video.read_facts(huge)
     paths = [
         save(tmp_path / "v.mp4", flat(2, 100, 200)),
@@ -453,10 +453,12 @@ def test_frames_too_large_for_the_memory_are_refused(tmp_path: Path, monkeypatch
         assert video.read_facts(path).width == 200
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=free - 1))
     for path in paths:
-        with pytest.raises(UserError, match="declares frames of 200 × 100 pixels; .* of up to 19,999 pixels"):
+        with pytest.raises(CaseUNetError, match="declares frames of 200 × 100 pixels; .* of up to 19,999 pixels"):
             video.read_facts(path)
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=free // 4))
-    with pytest.raises(UserError, match="v.avi: declares frames of no or too large a size; .* of up to 5,000 pixels"):
+    with pytest.raises(
+        CaseUNetError, match="v.avi: declares frames of no or too large a size; .* of up to 5,000 pixels"
+    ):
         video.read_facts(paths[1])  # JPEG's size is known by decoding, which does not take place
 
 
@@ -471,7 +473,7 @@ def test_a_size_that_changes_is_refused(tmp_path: Path) -> None:
     path = save_jpegs(tmp_path / "v.avi", pictures)
     frames = video.read_frames(path)
     assert next(frames).shape == next(frames).shape == (32, 64, 3)
-    with pytest.raises(UserError, match="v.avi: frame 3 is of 64 × 16 pixels, those before of 64 × 32"):
+    with pytest.raises(CaseUNetError, match="v.avi: frame 3 is of 64 × 16 pixels, those before of 64 × 32"):
         next(frames)
 
 

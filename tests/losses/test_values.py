@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.losses import create_loss, inverse_frequency_weights
 from caseunet.losses.cross_entropy import weighted_cross_entropy
 from caseunet.losses.deep_supervision import deeply_supervised
@@ -114,9 +114,9 @@ def test_a_term_with_weight_zero_is_left_out() -> None:
 
 
 def test_bad_weights_are_refused() -> None:
-    with pytest.raises(UserError, match="not all 0"):
+    with pytest.raises(CaseUNetError, match="not all 0"):
         create_loss("hybrid", cross_entropy=0, ssim=0, dice=0)
-    with pytest.raises(UserError, match="no class weights"):
+    with pytest.raises(CaseUNetError, match="no class weights"):
         create_loss("dice", [1.0, 2.0])
 
 

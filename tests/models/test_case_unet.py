@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from caseunet import UserError, create_model
+from caseunet import CaseUNetError, create_model
 from caseunet.models import plan_arguments
 from caseunet.models.blocks.convolution import ConvNormAct
 from caseunet.models.case_unet import Attention, Bottleneck, CaseUNet, position_code
@@ -183,5 +183,5 @@ def test_padding_is_cropped_where_it_was_added() -> None:
     ],
 )
 def test_a_bad_argument_is_refused(arguments: dict[str, object]) -> None:
-    with pytest.raises(UserError, match=next(iter(arguments))):
+    with pytest.raises(CaseUNetError, match=next(iter(arguments))):
         create_model("case_unet", num_classes=2, **arguments)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from caseunet import UserError, create_model
+from caseunet import CaseUNetError, create_model
 from caseunet.models.deeplabv3plus import DeepLabV3Plus
 
 
@@ -30,7 +30,7 @@ def test_the_lowest_map_has_the_output_stride(output_stride: int) -> None:
     "argument", [{"width": 0}, {"decoder_width": 0}, {"blocks": (1, 1, 0, 1)}, {"output_stride": 4}]
 )
 def test_refuses_arguments_out_of_range(argument: dict[str, Any]) -> None:
-    with torch.device("meta"), pytest.raises(UserError, match=next(iter(argument))):
+    with torch.device("meta"), pytest.raises(CaseUNetError, match=next(iter(argument))):
         create_model("deeplabv3plus", 3, 2, **argument)
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn.functional import max_pool2d
 
-from caseunet import UserError, create_model
+from caseunet import CaseUNetError, create_model
 from caseunet.models import author_weights
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -76,7 +76,7 @@ def test_weights_of_another_shape_are_named(small: tuple[torch.nn.Module, dict[s
     model, arrays = small
     before = [p.clone() for p in model.parameters()]
     with pytest.raises(
-        UserError, match=r'"conv-e-1_1_1/kernel" has shape \(3, 3, 3, 32\): expected \(3, 3, 3, 2\)'
+        CaseUNetError, match=r'"conv-e-1_1_1/kernel" has shape \(3, 3, 3, 32\): expected \(3, 3, 3, 2\)'
     ) as caught:
         author_weights.load(model, arrays)
     assert str(caught.value).count("has shape") == 20  # of many the first
@@ -87,11 +87,11 @@ def test_weights_of_another_shape_are_named(small: tuple[torch.nn.Module, dict[s
 def test_a_missing_weight_is_named(small: tuple[torch.nn.Module, dict[str, np.ndarray]]) -> None:
     model, arrays = small
     del arrays["conv-e-1_1_1/kernel"]
-    with pytest.raises(UserError, match='"conv-e-1_1_1/kernel" is missing: expected shape .3, 3, 3, 2.'):
+    with pytest.raises(CaseUNetError, match='"conv-e-1_1_1/kernel" is missing: expected shape .3, 3, 3, 2.'):
         author_weights.load(model, arrays)
 
 
 def test_a_weight_too_many_is_named() -> None:
     model = create_model("case_unet", in_channels=3, num_classes=3, fusion_kernel_size=1)
-    with pytest.raises(UserError, match='"batch_norm/gamma"'):
+    with pytest.raises(CaseUNetError, match='"batch_norm/gamma"'):
         author_weights.load(model, author_arrays(1) | {"batch_norm/gamma": np.ones(3)})

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from caseunet import UserError, create_model
+from caseunet import CaseUNetError, create_model
 from caseunet.models.monai_peers import plan_strides
 
 
@@ -17,7 +17,7 @@ def test_stages_of_nnunet_halve_down_to_four_positions() -> None:
     assert plan_strides((320, 64)) == [(1, 1), *[(2, 2)] * 4, (2, 1)]
     assert plan_strides((64, 32)) == [(1, 1), *[(2, 2)] * 3]
     assert plan_strides((24, 4)) == [(1, 1), (2, 1), (2, 1)]
-    with pytest.raises(UserError, match="patch_size=.16, 4.: too small"):
+    with pytest.raises(CaseUNetError, match="patch_size=.16, 4.: too small"):
         plan_strides((16, 4))
 
 
@@ -33,7 +33,7 @@ def test_stages_of_nnunet_halve_down_to_four_positions() -> None:
     ],
 )
 def test_channels_that_cannot_be_are_refused_by_name(name: str, arguments: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match=f"{next(iter(arguments))}=.*: expected|{next(iter(arguments))}=.*, most="):
+    with pytest.raises(CaseUNetError, match=f"{next(iter(arguments))}=.*: expected|{next(iter(arguments))}=.*, most="):
         create_model(name, 3, 2, **arguments)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from caseunet import UserError, create_model, list_models
+from caseunet import CaseUNetError, create_model, list_models
 
 
 class Unet(nn.Module):
@@ -36,17 +36,17 @@ def package(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("package")
 def test_architecture_and_encoder_are_chosen_by_name() -> None:
     assert create_model("smp:Unet/resnet34", 1, 3)(torch.zeros(1, 1, 33, 70)).shape == (1, 3, 33, 70)
-    with pytest.raises(UserError, match='no architecture "Unett".*"Unet"'):
+    with pytest.raises(CaseUNetError, match='no architecture "Unett".*"Unet"'):
         create_model("smp:Unett/resnet34")
-    with pytest.raises(UserError, match='no encoder "resnet35". Did you mean "resnet'):
+    with pytest.raises(CaseUNetError, match='no encoder "resnet35". Did you mean "resnet'):
         create_model("smp:Unet/resnet35")
-    with pytest.raises(UserError, match="expected smp:<Architecture>/<encoder>"):
+    with pytest.raises(CaseUNetError, match="expected smp:<Architecture>/<encoder>"):
         create_model("smp:Unet")
 
 
 def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
-    with pytest.raises(UserError, match=r"pip install 'caseunet\[smp\]'"):
+    with pytest.raises(CaseUNetError, match=r"pip install 'caseunet\[smp\]'"):
         create_model("smp:Unet/resnet34")
 
 

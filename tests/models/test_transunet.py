@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from caseunet import UserError, create_model
+from caseunet import CaseUNetError, create_model
 from caseunet.models.transunet import StandardizedConv2d, TransformerLayer
 
 TINY = {"blocks": (1, 1, 1), "width": 4, "hidden": 8, "depth": 1, "heads": 2, "mlp": 8, "decoder_widths": (4, 4, 4, 4)}
@@ -65,5 +65,5 @@ def test_kernels_are_standardised() -> None:
     ],
 )
 def test_refuses_arguments_out_of_range(argument: dict[str, Any]) -> None:
-    with torch.device("meta"), pytest.raises(UserError, match=next(iter(argument))):
+    with torch.device("meta"), pytest.raises(CaseUNetError, match=next(iter(argument))):
         create_model("transunet", 3, 2, **{**TINY, **argument})

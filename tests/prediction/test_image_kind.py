@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from caseunet.bundle import TrainingData
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.prediction.image_kind import MaskGivenError, check_kind, check_no_mask, measure_values
 from caseunet.types import Modality, Preprocessing
 from tests.support.bundles import NO_DATA
@@ -44,7 +44,7 @@ def test_values_are_those_of_the_image() -> None:
 
 
 def test_an_empty_image_is_an_error() -> None:
-    with pytest.raises(UserError, match="is empty: its shape is"):
+    with pytest.raises(CaseUNetError, match="is empty: its shape is"):
         measure_values(np.zeros((1, 1, 0, 5)))
 
 
@@ -72,7 +72,7 @@ DOUBTED: list[tuple[str, np.ndarray, Modality, str]] = [
 
 @pytest.mark.parametrize(("name", "pixels", "modality", "says"), REFUSED, ids=[case[0] for case in REFUSED])
 def test_another_kind_is_refused(name: str, pixels: np.ndarray, modality: Modality, says: str) -> None:
-    with pytest.raises(UserError, match=says):
+    with pytest.raises(CaseUNetError, match=says):
         check_kind(pixels, model(modality), trained(modality))
     doubts = check_kind(pixels, model(modality), trained(modality), strict=False)
     assert len(doubts) >= 1

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from caseunet import UserError
+from caseunet import CaseUNetError
 from caseunet.prediction.measurements import (
     MAX_COMPONENTS,
     StructureMeasurement,
@@ -352,7 +352,7 @@ def test_rows_are_flat() -> None:
     ],
 )
 def test_bad_volumes_are_named(labels: np.ndarray, spacing: tuple[float, float, float], message: str) -> None:
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(CaseUNetError, match=message):
         measure_volume(labels, spacing, ORGAN)
 
 
@@ -407,13 +407,13 @@ def test_defaults_of_a_timeline() -> None:
 
 
 def test_bad_timelines_are_named() -> None:
-    with pytest.raises(UserError, match="rate is 0 frames a second"):
+    with pytest.raises(CaseUNetError, match="rate is 0 frames a second"):
         Timeline(ORGAN, Fraction(0))
-    with pytest.raises(UserError, match="from 0 pixels on"):
+    with pytest.raises(CaseUNetError, match="from 0 pixels on"):
         Timeline(ORGAN, None, least_pixels=0)
-    with pytest.raises(UserError, match="gaps of -1 frames"):
+    with pytest.raises(CaseUNetError, match="gaps of -1 frames"):
         Timeline(ORGAN, None, longest_gap=-1)
-    with pytest.raises(UserError, match=r"expected class ids of shape \(rows, columns\)"):
+    with pytest.raises(CaseUNetError, match=r"expected class ids of shape \(rows, columns\)"):
         Timeline(ORGAN, None).add(np.zeros((1, 4, 5), np.uint8))
-    with pytest.raises(UserError, match="hold the id 9"):
+    with pytest.raises(CaseUNetError, match="hold the id 9"):
         Timeline(ORGAN, None).add(np.full((4, 5), 9, np.uint8))

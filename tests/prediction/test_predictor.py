@@ -12,7 +12,7 @@ import pytest
 import SimpleITK
 import torch
 
-from caseunet import Predictor, UserError
+from caseunet import CaseUNetError, Predictor
 from caseunet.bundle import Bundle
 from caseunet.commands.evaluate import evaluate
 from caseunet.commands.predict import predict
@@ -80,19 +80,19 @@ def test_orientation_of_the_file_makes_no_difference(
 
 
 def test_bad_inputs_are_named(predictor: Predictor, lits_bundle: Bundle, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="none.nii: no such file"):
+    with pytest.raises(CaseUNetError, match="none.nii: no such file"):
         predictor.predict(tmp_path / "none.nii")
     (tmp_path / "notes.txt").write_text("text")
-    with pytest.raises(UserError, match="notes.txt: cannot be read; expected a file that ends in .nii"):
+    with pytest.raises(CaseUNetError, match="notes.txt: cannot be read; expected a file that ends in .nii"):
         predictor.predict(tmp_path / "notes.txt")
     raster.write_image(tmp_path / "rgb.png", np.zeros((40, 40, 3), np.uint8))
-    with pytest.raises(UserError, match="rgb.png: an image file holds no Hounsfield units"):
+    with pytest.raises(CaseUNetError, match="rgb.png: an image file holds no Hounsfield units"):
         predictor.predict(tmp_path / "rgb.png")
-    with pytest.raises(UserError, match=r"\(2, 3, 4, 5\): expected \(H, W\)\. More axes do not tell which way"):
+    with pytest.raises(CaseUNetError, match=r"\(2, 3, 4, 5\): expected \(H, W\)\. More axes do not tell which way"):
         predictor.predict(np.zeros((2, 3, 4, 5)))
-    with pytest.raises(UserError, match='no engine "tensorflow"'):
+    with pytest.raises(CaseUNetError, match='no engine "tensorflow"'):
         Predictor(lits_bundle, engine="tensorflow")
-    with pytest.raises(UserError, match='device "quantum" cannot be used'):
+    with pytest.raises(CaseUNetError, match='device "quantum" cannot be used'):
         Predictor(lits_bundle, device="quantum")
 
 
@@ -120,9 +120,9 @@ def test_air_around_a_body_is_background_and_the_rest_as_if_cut_out(lits_bundle:
 def test_arrays_hold_numbers(predictor: Predictor, value: float) -> None:
     pixels = np.zeros((3, 40, 40), np.float32)
     pixels[2, 5, 5] = value
-    with pytest.raises(UserError, match="the array: holds 1 of 4,800 pixels that are NaN or infinite"):
+    with pytest.raises(CaseUNetError, match="the array: holds 1 of 4,800 pixels that are NaN or infinite"):
         predictor.predict(pixels, axes="NHW")
-    with pytest.raises(UserError, match="slice 2: holds values that are no finite numbers"):
+    with pytest.raises(CaseUNetError, match="slice 2: holds values that are no finite numbers"):
         predictor.predict_slices(pixels[:, None])
 
 
@@ -183,9 +183,9 @@ def test_a_spacing_changes_what_an_array_is(lits_bundle: Bundle) -> None:
 
 def test_saving_checks_the_kind_of_file(predictor: Predictor, tmp_path: Path) -> None:
     result = predictor.predict(np.zeros((2, 40, 40)), axes="NHW")
-    with pytest.raises(UserError, match=r"use .png"):
+    with pytest.raises(CaseUNetError, match=r"use .png"):
         result.save(tmp_path / "m.nii")
-    with pytest.raises(UserError, match=r"expected .nii, .nii.gz, .nrrd, .mha for a volume"):
+    with pytest.raises(CaseUNetError, match=r"expected .nii, .nii.gz, .nrrd, .mha for a volume"):
         result.save(tmp_path / "m.png")
 
 
@@ -196,12 +196,12 @@ def test_what_a_folder_gives(lits_raw: Path, endovis_raw: Path, tmp_path: Path) 
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert [item.id for item in find_inputs([tmp_path])] == ["a/x", "a/y", "b/x"]
-    with pytest.raises(UserError, match='would both be written as "x"'):
+    with pytest.raises(CaseUNetError, match='would both be written as "x"'):
         find_inputs([tmp_path / "a" / "x.png", tmp_path / "b" / "x.png"])
-    with pytest.raises(UserError, match="no such file or folder"):
+    with pytest.raises(CaseUNetError, match="no such file or folder"):
         find_inputs([tmp_path / "none"])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="holds no image"):
+    with pytest.raises(CaseUNetError, match="holds no image"):
         find_inputs([tmp_path / "empty"])
 
 
@@ -297,12 +297,12 @@ def test_masks_and_other_kinds_are_told(
     assert sorted(path.name for path in (tmp_path / "out").glob("*.nii")) == ["scan.nii"]
     told = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert [case["id"] for case in told["left_out"]] == ["truth"]
-    with pytest.raises(UserError, match="truth.nii: looks like a mask"):
+    with pytest.raises(CaseUNetError, match="truth.nii: looks like a mask"):
         predict(lits_bundle.folder, tmp_path / "in" / "truth.nii", tmp_path / "one")
     predictor = Predictor(lits_bundle)
-    with pytest.raises(UserError, match="mr.nii: its values run from 0"):
+    with pytest.raises(CaseUNetError, match="mr.nii: its values run from 0"):
         predictor.predict(tmp_path / "in" / "mr.nii")
-    with pytest.raises(UserError, match="the array: its values run from 0"):
+    with pytest.raises(CaseUNetError, match="the array: its values run from 0"):
         predictor.predict(mr, axes="".join(nib.aff2axcodes(source.affine)), spacing=source.header.get_zooms())
     done = predict(
         lits_bundle.folder,
@@ -321,7 +321,7 @@ def test_earlier_masks_are_no_inputs(lits_bundle: Bundle, lits_raw: Path, tmp_pa
     predict(lits_bundle.folder, [tmp_path], tmp_path / "masks")
     again = predict(lits_bundle.folder, [tmp_path], tmp_path / "masks", overwrite=True)
     assert [case.id for case in again.cases] == ["scan"]
-    with pytest.raises(UserError, match="which is read"):
+    with pytest.raises(CaseUNetError, match="which is read"):
         predict(lits_bundle.folder, [tmp_path / "masks" / "scan.nii"], tmp_path / "masks", overwrite=True)
     assert (tmp_path / "masks" / "scan.nii").exists()
 

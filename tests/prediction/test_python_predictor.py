@@ -13,7 +13,7 @@ import SimpleITK
 import torch
 from PIL import Image
 
-from caseunet import Predictor, UserError
+from caseunet import CaseUNetError, Predictor
 from caseunet.bundle import Cleaning, Quality, add_validation, load_bundle
 from caseunet.commands.predict import predict
 from caseunet.config import PredictionSettings
@@ -111,7 +111,7 @@ def test_files_of_channels_are_joined(tmp_path: Path) -> None:
     expected = np.ones_like(array) * (array > array.min())
     joined = predictor.predict(tmp_path / "in", postprocess=False)
     np.testing.assert_array_equal(joined.labels, expected)
-    with pytest.raises(UserError, match="p_0001.nii.gz: channel 0000 of p is missing"):
+    with pytest.raises(CaseUNetError, match="p_0001.nii.gz: channel 0000 of p is missing"):
         predictor.predict(tmp_path / "in/p_0001.nii.gz")
 
 
@@ -153,7 +153,7 @@ def test_dicom_folder_and_zip(ct: Predictor, tmp_path: Path) -> None:
     np.testing.assert_allclose(found.to_nibabel().affine, command.affine)
     archive = shutil.make_archive(str(tmp_path / "one"), "zip", one)
     np.testing.assert_array_equal(ct.predict(archive).labels, found.labels)
-    with pytest.raises(UserError, match="raw: holds 2 images, patient_0 and patient_1 among them"):
+    with pytest.raises(CaseUNetError, match="raw: holds 2 images, patient_0 and patient_1 among them"):
         ct.predict(tmp_path / "raw")
 
 
@@ -249,7 +249,7 @@ def test_cleaning_can_be_left_out(how: str, ct: Predictor) -> None:
 def test_a_bare_volume_needs_its_axes(
     shape: tuple[int, ...], axes: str | None, spacing: Any, says: str, ct: Predictor
 ) -> None:
-    with pytest.raises(UserError, match=says):
+    with pytest.raises(CaseUNetError, match=says):
         ct.predict(np.zeros(shape, np.int16), axes=axes, spacing=spacing)
 
 
@@ -270,24 +270,24 @@ def test_sizes_of_no_scan_are_told(given: str, scale: float, ct: Predictor, tmp_
 
 
 def test_what_is_no_image_is_told(ct: Predictor) -> None:
-    with pytest.raises(UserError, match=r"found builtins.dict"):
+    with pytest.raises(CaseUNetError, match=r"found builtins.dict"):
         ct.predict({"image": 1})
-    with pytest.raises(UserError, match="are of arrays and tensors alone"):
+    with pytest.raises(CaseUNetError, match="are of arrays and tensors alone"):
         ct.predict(nib.Nifti1Image(*placed("LPS")), axes="LPS")
     array, affine = placed("LPS")
     holed = array.astype(np.float32)
     holed[0, 0, 0] = np.nan
-    with pytest.raises(UserError, match="the nibabel image: holds 1 of 11,520 pixels that are NaN"):
+    with pytest.raises(CaseUNetError, match="the nibabel image: holds 1 of 11,520 pixels that are NaN"):
         ct.predict(nib.Nifti1Image(holed, affine))
-    with pytest.raises(UserError, match="the array: holds 1 of 11,520 pixels that are NaN"):
+    with pytest.raises(CaseUNetError, match="the array: holds 1 of 11,520 pixels that are NaN"):
         ct.predict(holed, axes="LPS", spacing=SPACING)
-    with pytest.raises(UserError, match="the Pillow image: an image file holds no Hounsfield units"):
+    with pytest.raises(CaseUNetError, match="the Pillow image: an image file holds no Hounsfield units"):
         ct.predict(Image.new("L", (40, 40)))
-    with pytest.raises(UserError, match="the Pillow image: of mode HSV, .* Give it as RGB"):
+    with pytest.raises(CaseUNetError, match="the Pillow image: of mode HSV, .* Give it as RGB"):
         ct.predict(Image.new("HSV", (40, 40)))
-    with pytest.raises(UserError, match=r"the array: a masked one, .* Give array.filled\(value\)"):
+    with pytest.raises(CaseUNetError, match=r"the array: a masked one, .* Give array.filled\(value\)"):
         ct.predict(np.ma.masked_less(array, 0), axes="LPS", spacing=SPACING)
-    with pytest.raises(UserError, match="take .labels"):
+    with pytest.raises(CaseUNetError, match="take .labels"):
         ct.predict(np.zeros((40, 40), np.int16)).to_nibabel()
 
 

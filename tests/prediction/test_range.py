@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.prediction.predictor import match_range, read_picture
 from caseunet.types import Geometry, ImageVolume, Preprocessing
 
@@ -38,7 +38,7 @@ def test_eight_bits_are_expected(pixels: np.ndarray, fits: bool, preprocessing: 
     if fits:
         assert match_range(Path("a"), picture(pixels), preprocessing).geometry.remarks == ()
         return
-    with pytest.raises(UserError, match="a: its values run from .* trained on 8-bit images, 0 to 255"):
+    with pytest.raises(CaseUNetError, match="a: its values run from .* trained on 8-bit images, 0 to 255"):
         match_range(Path("a"), picture(pixels), preprocessing)
 
 

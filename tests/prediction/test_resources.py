@@ -12,7 +12,7 @@ import pytest
 from caseunet.bundle import Bundle
 from caseunet.commands.predict import dry_run, predict
 from caseunet.config import PredictionOutputs
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.prediction.inputs import find_inputs
 from caseunet.prediction.predictor import Predictor
 from caseunet.prediction.resources import LIBRARIES, SLACK, Budget, parse_size
@@ -27,7 +27,7 @@ def test_sizes_of_memory() -> None:
     assert parse_size("0.5g") == 5 * 10**8
     assert parse_size("4096") == 4096
     for wrong in ("much", "2 apples", "-3GB", ""):
-        with pytest.raises(UserError, match="is no amount of memory; expected one such as 4GB"):
+        with pytest.raises(CaseUNetError, match="is no amount of memory; expected one such as 4GB"):
             parse_size(wrong)
 
 
@@ -51,10 +51,14 @@ def test_a_dry_run_tells_and_writes_nothing(lits_bundle: Bundle, tmp_path: Path)
 
 def test_what_would_not_fit_is_not_begun(lits_bundle: Bundle, tmp_path: Path) -> None:
     path = volume(tmp_path / "ct.nii.gz", 12)
-    with pytest.raises(UserError, match=r"--max-ram: the network and the libraries alone hold .* 48 MiB are allowed"):
+    with pytest.raises(
+        CaseUNetError, match=r"--max-ram: the network and the libraries alone hold .* 48 MiB are allowed"
+    ):
         predict(lits_bundle.folder, [path], tmp_path / "out", max_ram=48 * MIB)
     just = psutil.Process().memory_info().rss + 20 * MIB
-    with pytest.raises(UserError, match=r"ct.nii.gz: 12 slices of 256×256 need about .* MiB are allowed \(--max-ram"):
+    with pytest.raises(
+        CaseUNetError, match=r"ct.nii.gz: 12 slices of 256×256 need about .* MiB are allowed \(--max-ram"
+    ):
         predict(lits_bundle.folder, [path], tmp_path / "out", max_ram=just)
     assert not (tmp_path / "out").exists()
 

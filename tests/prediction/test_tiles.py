@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from torch import nn
 
-from caseunet import Predictor, UserError
+from caseunet import CaseUNetError, Predictor
 from caseunet.bundle import Bundle
 from caseunet.commands.predict import predict
 from caseunet.data.transforms import run_network, upsample_in_slabs
@@ -273,7 +273,7 @@ def test_a_bad_window_is_told(with_network: Callable[[nn.Module, Preprocessing],
     predictor = with_network(Overflowing(), preprocessing(subtract=(0.0,), divide=(1.0,)))
     pixels = np.zeros((3, 1, 150, 150), np.int16)
     pixels[1, 0, 140, 140] = 99
-    with pytest.raises(UserError, match="slice 1: the network's logits are no finite numbers"):
+    with pytest.raises(CaseUNetError, match="slice 1: the network's logits are no finite numbers"):
         predictor.predict_slices(pixels)
     description = {"preprocessing": predictor.info.preprocessing.model_dump(mode="json")}
     description["export"] = {"multiple": 1, "smallest": 1}

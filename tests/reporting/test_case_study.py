@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.reporting.case_study import draw_case_study, save_figure
 from caseunet.reporting.case_study_row import StudyRow, find_region
 from caseunet.reporting.case_study_text import fit_text
@@ -318,7 +318,7 @@ def test_the_settings_of_matplotlib_stay_as_they_are_and_do_not_matter(tmp_path:
 @pytest.mark.parametrize("name", ["figure.jpg", "figure"])
 def test_another_ending_is_refused(tmp_path: Path, name: str) -> None:
     figure = draw_case_study([large((40, 50), 1)], ["net"], LABELS)
-    with pytest.raises(UserError, match=r"figure.*\.png, \.svg or \.pdf"):
+    with pytest.raises(CaseUNetError, match=r"figure.*\.png, \.svg or \.pdf"):
         save_figure(figure, tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.evaluation.comparison import Difference
 from caseunet.evaluation.summary import EvaluationSummary, Measure, Number, Remark, ScoredModel, Source
 from caseunet.reporting.page.images import MAX_PICTURE
@@ -350,7 +350,7 @@ def test_sections_that_apply_are_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"epoch,value\n1,2\n", b"\xff\xfe\x00"])
 def test_a_file_that_is_no_training_log_is_told(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "metrics.csv").write_bytes(content)
-    with pytest.raises(UserError, match="metrics.csv"):
+    with pytest.raises(CaseUNetError, match="metrics.csv"):
         page_of(tmp_path, [row("a", dice=0.5)], summary_of(), metrics_csv=tmp_path / "metrics.csv")
 
 

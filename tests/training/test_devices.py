@@ -15,7 +15,7 @@ import torch
 from caseunet.commands.train import train
 from caseunet.config import Config, TrainingConfig
 from caseunet.data.store import Prepared
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.losses.dice import SoftDice, soft_dice_loss
 from caseunet.training.devices import OwnRanks, create_fabric, launch, sum_over_ranks
 from tests.training.test_loop import changed
@@ -29,15 +29,15 @@ def fails_in_one(own: OwnRanks, how: str) -> None:
     if own.global_rank() == 1:
         if how == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
-        raise (UserError if how == "error" else ZeroDivisionError)(f"told by rank 1: {how}")
+        raise (CaseUNetError if how == "error" else ZeroDivisionError)(f"told by rank 1: {how}")
     fabric.barrier()
 
 
 @pytest.mark.parametrize(
     ("how", "error", "message"),
     [
-        ("killed", UserError, r"Process 1 of 2 died \(SIGKILL\)"),
-        ("error", UserError, r"^told by rank 1: error$"),
+        ("killed", CaseUNetError, r"Process 1 of 2 died \(SIGKILL\)"),
+        ("error", CaseUNetError, r"^told by rank 1: error$"),
         ("defect", RuntimeError, r"(?s)Process 1 of 2 failed:.*in fails_in_one.*ZeroDivisionError: told by rank 1"),
     ],
 )
@@ -104,7 +104,7 @@ def test_two_processes_learn_what_one_does(
 
 def test_a_batch_must_spread_evenly(lits_prepared: Prepared, tiny_config: Config, tmp_path: Path) -> None:
     config = changed(tiny_config, data={"batch_size": 6}, training={"accumulate": 4})
-    with pytest.raises(UserError, match=r"data.batch_size = 6: does not spread evenly over 1 devices × 4 parts"):
+    with pytest.raises(CaseUNetError, match=r"data.batch_size = 6: does not spread evenly over 1 devices × 4 parts"):
         train(lits_prepared.folder, tmp_path / "run", config)
 
 

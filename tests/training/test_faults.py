@@ -14,7 +14,7 @@ from caseunet.commands.prepare import prepare
 from caseunet.commands.train import train
 from caseunet.config import Config
 from caseunet.data.store import Prepared
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.training import loop, step
 from caseunet.training.checkpoint import Checkpoints
 from tests.training.test_loop import changed
@@ -54,7 +54,9 @@ def test_a_planted_nan_is_named(planted: Prepared, tiny_config: Config, tmp_path
     config = changed(tiny_config, training={"steps": 60, "nonfinite_limit": 3}, augment={"strength": "none"})
     case = next(iter(planted.fold(0).train))
     blamed = rf"case {case}, slice 2: its pixels are not all finite"
-    with pytest.raises(UserError, match=rf"3 steps gave no finite loss .*{blamed}.*faults.jsonl.*Mend or leave out"):
+    with pytest.raises(
+        CaseUNetError, match=rf"3 steps gave no finite loss .*{blamed}.*faults.jsonl.*Mend or leave out"
+    ):
         train(planted.folder, tmp_path / "run", config, display=seen.display)
     faults = [json.loads(line) for line in (tmp_path / "run" / "faults.jsonl").read_text().splitlines()]
     assert len(faults) == 3

@@ -16,7 +16,7 @@ from caseunet.commands.prepare import prepare
 from caseunet.commands.train import train
 from caseunet.config import Config, OptimizerConfig, PrepareConfig, TrainingConfig, load_config
 from caseunet.data.store import Prepared
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.losses import create_loss
 from caseunet.training.budget import budget_used, is_finished, next_validation
 from caseunet.training.checkpoint import Checkpoints
@@ -209,7 +209,7 @@ def test_the_paper_s_recipe_trains(lits_raw: Path, tmp_path: Path) -> None:
 def test_slices_next_to_the_held_out_ones_are_not_seen(lits_raw: Path, tiny_config: Config, tmp_path: Path) -> None:
     config = PrepareConfig(split="slice-blocks", block=2, hold_out_every=2, gap=0)
     prepare(lits_raw, tmp_path / "p", config)
-    with pytest.raises(UserError, match="is in training and in validation.*data.neighbours"):
+    with pytest.raises(CaseUNetError, match="is in training and in validation.*data.neighbours"):
         train(tmp_path / "p", tmp_path / "run", changed(tiny_config, data={"neighbours": 1}))
 
 
@@ -245,7 +245,7 @@ def test_other_choices_train_or_are_refused(
         pytest.skip("a GPU is present")
     config = changed(tiny_config, **sections)
     if message:
-        with pytest.raises(UserError, match=message):
+        with pytest.raises(CaseUNetError, match=message):
             train(lits_prepared.folder, tmp_path / "run", config)
     else:
         train(lits_prepared.folder, tmp_path / "run", config)

@@ -18,7 +18,7 @@ from caseunet.commands.train import train
 from caseunet.config import Config
 from caseunet.data.loader import batches
 from caseunet.data.store import Prepared
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.progress import Display
 from caseunet.training import loop, trial
 from caseunet.training.averaging import WeightAverage
@@ -114,7 +114,7 @@ def test_the_best_is_the_best_by_what_is_named(lits_prepared: Prepared, tiny_con
     assert bundle.info.validation.selected_by == "iou/liver"
     iou, dice = metrics["val_iou_liver"], metrics["val_dice_liver"]
     np.testing.assert_allclose(dice, 2 * iou / (1 + iou), atol=1e-4)  # one case: so they are one number
-    with pytest.raises(UserError, match=r'best_by: there is no structure "spleen". Known: liver, tumour'):
+    with pytest.raises(CaseUNetError, match=r'best_by: there is no structure "spleen". Known: liver, tumour'):
         train(lits_prepared.folder, tmp_path / "x", changed(tiny_config, training={"best_by": "dice/spleen"}))
 
 
@@ -146,7 +146,7 @@ def test_fine_tuning_keeps_all_but_the_head(
     other = train(tmp_path / "prepared", tmp_path / "other", config)
     kept = [name for name, tensor in lits_bundle.weights.items() if _are_kept(tensor, other.weights[name])]
     assert set(lits_bundle.weights) - set(kept) == {"head.2.weight", "head.2.bias"}
-    with pytest.raises(UserError, match=r"takes 1 input channels, these data give 3. .*data.neighbours 0"):
+    with pytest.raises(CaseUNetError, match=r"takes 1 input channels, these data give 3. .*data.neighbours 0"):
         train(lits_prepared.folder, tmp_path / "x", changed(config, data={"neighbours": 1}))
 
 
@@ -155,7 +155,7 @@ def test_the_largest_that_fits_is_found() -> None:
         assert trial.largest_that(lambda n, limit=limit: n <= limit, 256) == min(limit, 256)
     device = SimpleNamespace(type="cuda")
     assert trial.find_batch_size(device, 2, lambda n: n <= 5) == 10  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="Not even one sample fits"):
+    with pytest.raises(CaseUNetError, match="Not even one sample fits"):
         trial.find_batch_size(device, 1, lambda n: False)  # type: ignore[arg-type]
 
 
@@ -185,7 +185,7 @@ def test_too_little_room_is_said_before_the_first_step(
     if what == "disk":
         monkeypatch.setattr(trial.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     monkeypatch.setattr(loop, "take_step", lambda *arguments: pytest.fail("a step was taken"))
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(CaseUNetError, match=message):
         train(lits_prepared.folder, tmp_path / "run", tiny_config)
 
 
@@ -308,7 +308,7 @@ def test_loggers_that_are_not_installed_are_named(
     monkeypatch.setitem(sys.modules, "wandb", None)
     monkeypatch.setitem(sys.modules, "mlflow", None)
     for name in ("wandb", "mlflow"):
-        with pytest.raises(UserError) as error:
+        with pytest.raises(CaseUNetError) as error:
             train(lits_prepared.folder, tmp_path / name, changed(tiny_config, training={"loggers": [name]}))
         assert f"caseunet[{name}]" in str(error.value)
 

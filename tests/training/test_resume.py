@@ -16,7 +16,7 @@ from caseunet.bundle import load_bundle
 from caseunet.commands.train import train
 from caseunet.config import Config
 from caseunet.data.store import Prepared
-from caseunet.errors import Interrupted, UserError
+from caseunet.errors import CaseUNetError, Interrupted
 from caseunet.training import loop
 from caseunet.training.checkpoint import Checkpoints
 from tests.training.test_loop import changed
@@ -169,7 +169,7 @@ def test_a_damaged_checkpoint_is_passed_over(
     assert same_runs(tmp_path / "whole", tmp_path / "broken")
     for path in checkpoints.files("step"):
         path.write_bytes(b"")
-    with pytest.raises(UserError, match=r"step-0000000\d.ckpt: is damaged.*No other checkpoint can be read"):
+    with pytest.raises(CaseUNetError, match=r"step-0000000\d.ckpt: is damaged.*No other checkpoint can be read"):
         train(None, tmp_path / "broken", resume=True)
 
 
@@ -180,7 +180,7 @@ def test_a_finished_run_stays_and_can_be_extended(lits_prepared: Prepared, confi
     train(None, run, resume=True)
     assert (run / "metrics.csv").read_text() == before
     longer = changed(config, training={"steps": 8, "validations": 4})
-    with pytest.raises(UserError, match=r"training.steps was 5 .* and is 8 now.*--extend"):
+    with pytest.raises(CaseUNetError, match=r"training.steps was 5 .* and is 8 now.*--extend"):
         train(None, run, longer, resume=True)
     train(None, run, longer, extend=True)
     metrics = pd.read_csv(run / "metrics.csv")
@@ -195,7 +195,9 @@ def test_what_must_not_change_is_refused(
 ) -> None:
     run = tmp_path / "run"
     train(lits_prepared.folder, run, config)
-    with pytest.raises(UserError, match=r"optimizer.lr was 0.006 .* and is 0.1 now: a resumed run goes on as it began"):
+    with pytest.raises(
+        CaseUNetError, match=r"optimizer.lr was 0.006 .* and is 0.1 now: a resumed run goes on as it began"
+    ):
         train(None, run, changed(config, optimizer={"lr": 0.1}), resume=True)
     train(None, run, changed(config, training={"log_every": 1, "device": "cpu"}), resume=True)  # changes nothing learnt
     status, _, error = cli("train", "--resume", "--out", run, "--seed", "3")
@@ -208,7 +210,7 @@ def test_what_must_not_change_is_refused(
     from caseunet.commands.prepare import prepare
 
     prepare(lits_raw, tmp_path / "other", config.prepare.model_copy(update={"seed": 1, "size": (64, 64)}))
-    with pytest.raises(UserError, match=r"other: is not what the run began with: its (folds|sizes)"):
+    with pytest.raises(CaseUNetError, match=r"other: is not what the run began with: its (folds|sizes)"):
         train(tmp_path / "other", run, config, resume=True)
 
 
@@ -216,7 +218,7 @@ def test_two_processes_do_not_train_in_one_folder(lits_prepared: Prepared, confi
     from filelock import FileLock
 
     train(lits_prepared.folder, tmp_path / "run", config)
-    with FileLock(tmp_path / "run" / ".lock"), pytest.raises(UserError, match="run: another process trains in it"):
+    with FileLock(tmp_path / "run" / ".lock"), pytest.raises(CaseUNetError, match="run: another process trains in it"):
         train(None, tmp_path / "run", resume=True)
 
 
@@ -249,10 +251,10 @@ def test_a_run_that_learnt_nothing_is_no_result(
     """It ended in its trial step: the next one may be configured otherwise, and needs no --overwrite."""
     with monkeypatch.context() as small:
         small.setattr("caseunet.training.trial.free_memory", lambda: 1000)
-        with pytest.raises(UserError, match="A step needs about"):
+        with pytest.raises(CaseUNetError, match="A step needs about"):
             train(lits_prepared.folder, tmp_path / "run", config)
     train(lits_prepared.folder, tmp_path / "run", changed(config, training={"steps": 1}))
-    with pytest.raises(UserError, match="holds an earlier result"):
+    with pytest.raises(CaseUNetError, match="holds an earlier result"):
         train(lits_prepared.folder, tmp_path / "run", config)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from caseunet.config import Config
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.models.case_unet import CaseUNet
 from caseunet.studies.design import Variant, variant
 
@@ -35,12 +35,12 @@ def ablations(recipe: str | None, file: Path | None, overrides: Mapping[str, Any
         file, overrides: configuration laid over it.
 
     Raises:
-        UserError: the network is no CASe-UNet, the loss not the hybrid one, or a part cannot be taken away.
+        CaseUNetError: the network is no CASe-UNet, the loss not the hybrid one, or a part cannot be taken away.
     """
     own = {} if recipe is None else {"recipe": recipe}
     whole = variant(WHOLE, own, file, overrides)
     if (whole.config.model.name, whole.config.loss.name) != ("case_unet", "hybrid"):
-        raise UserError(
+        raise CaseUNetError(
             "Ablations take CASe-UNet with the hybrid loss apart; the configuration has "
             f"{whole.config.model.name} with {whole.config.loss.name}."
         )

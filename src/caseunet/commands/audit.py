@@ -21,7 +21,7 @@ from caseunet.datasets.reading import check_repairs
 from caseunet.datasets.repair import CaseRepair, read_plan
 from caseunet.datasets.repair_plan import ProposedPlan, propose_plan
 from caseunet.datasets.splits import GIVEN, SplitCase, describe_parts, make_split
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.files import check_output_folder, output_folder, write_json, write_text
 from caseunet.progress import Display, count_text
 from caseunet.reporting.audit_page import Shown, audit_page
@@ -81,22 +81,22 @@ def audit(
         display: what a person sees.
 
     Raises:
-        UserError: the layout is not known, or nothing can be written.
+        CaseUNetError: the layout is not known, or nothing can be written.
     """
     raw, out, repair = Path(raw), Path(out), None if repair is None else Path(repair)
     config, display = config or PrepareConfig(), display or Display()
     inputs = [raw, *([config.plan] if config.plan is not None else [])]
     check_output_folder(out, KIND, inputs, overwrite)
     if repair is not None and repair.resolve().is_relative_to(out.resolve()):
-        raise UserError(f"{repair}: lies in {out}, which later audits replace. Choose a --repair elsewhere.")
+        raise CaseUNetError(f"{repair}: lies in {out}, which later audits replace. Choose a --repair elsewhere.")
     if repair is not None and repair.is_dir():
-        raise UserError(f"{repair}: is a folder; expected the name of a file for the plan, such as plan.yaml.")
+        raise CaseUNetError(f"{repair}: is a folder; expected the name of a file for the plan, such as plan.yaml.")
     if repair is not None and repair.resolve().is_relative_to(raw.resolve()):
-        raise UserError(f"{repair}: lies in {raw}, whose files stay as they are. Choose a --repair elsewhere.")
+        raise CaseUNetError(f"{repair}: lies in {raw}, whose files stay as they are. Choose a --repair elsewhere.")
     if repair is not None and repair.exists() and overwrite:
         read_plan(repair)  # only a plan is replaced by a plan
     if repair is not None and repair.exists() and not overwrite:
-        raise UserError(f"{repair}: is there already. Choose another --repair, or give --overwrite to replace it.")
+        raise CaseUNetError(f"{repair}: is there already. Choose another --repair, or give --overwrite to replace it.")
     found = examine(raw, config, display)
     if repair is not None:
         found = replace(found, proposed=propose_plan(found.layout, found.dataset, found.findings, config, display))
@@ -114,7 +114,7 @@ def examine(raw: Path, config: PrepareConfig, display: Display) -> Examination:
     """Read every case of a raw data set in parallel, and judge it.
 
     Raises:
-        UserError: the layout is not known, its descriptions or the plan cannot be used, or there are no cases.
+        CaseUNetError: the layout is not known, its descriptions or the plan cannot be used, or there are no cases.
     """
     began = time.monotonic()
     layout, dataset = open_source(raw, config)
@@ -141,7 +141,7 @@ def examine(raw: Path, config: PrepareConfig, display: Display) -> Examination:
     if cases:
         try:
             split = make_split(config, cases, dataset.group_name, layout.name)
-        except UserError as error:
+        except CaseUNetError as error:
             level: Level = (
                 "warning" if config.split in ("auto", "group") else "error"
             )  # one patient is no fault of the data

@@ -15,7 +15,7 @@ from caseunet.commands.study_runs import run_cell, run_cells
 from caseunet.config import Config, PrepareConfig
 from caseunet.data.loader import plan_patch_size, plan_preprocessing
 from caseunet.data.store import Prepared, RawSource
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.evaluation.rows import read_cases
 from caseunet.evaluation.summary import EvaluationSummary
 from caseunet.files import Location, output_folder, read_json, read_model, resume_folder, write_json
@@ -61,20 +61,22 @@ def compare(
         display: what a person sees.
 
     Raises:
-        UserError: something is missing or does not fit.
+        CaseUNetError: something is missing or does not fit.
         Interrupted: a signal ended a training; everything is saved.
     """
     display = display or Display()
     for option, number in (("seeds", design.seeds), ("jobs", jobs)):
         if number < 1:
-            raise UserError(f"--{option} {number}: expected at least 1.")
+            raise CaseUNetError(f"--{option} {number}: expected at least 1.")
     if resume and overwrite:
-        raise UserError("A study is either replaced (--overwrite) or gone on with (--resume): choose one.")
+        raise CaseUNetError("A study is either replaced (--overwrite) or gone on with (--resume): choose one.")
     twice = {v.name for v in design.variants} & set(design.predictions)
     if len(design.variants) + len(design.predictions) < 2:
-        raise UserError("A comparison takes at least two: --models case_unet unet, or one beside other --predictions.")
+        raise CaseUNetError(
+            "A comparison takes at least two: --models case_unet unet, or one beside other --predictions."
+        )
     if twice:
-        raise UserError(f"--predictions {min(twice)}=…: one of the models has that name. Give it another one.")
+        raise CaseUNetError(f"--predictions {min(twice)}=…: one of the models has that name. Give it another one.")
     design.cells(out)  # says which masks are missing
     prepared = Prepared(prepared_folder)
     source = _source(prepared, raw)
@@ -101,13 +103,13 @@ def _source(prepared: Prepared, raw: Path | None) -> tuple[Path, PrepareConfig]:
     """The raw data set, and how it is read.
 
     Raises:
-        UserError: nothing tells where it is, or it is not there.
+        CaseUNetError: nothing tells where it is, or it is not there.
     """
     known = prepared.info.source or RawSource(folder="", format=prepared.info.source_format)
     root = raw or (Path(known.folder) if known.folder else None)
     if root is None or not root.is_dir():
         where = f"they were at {root} when they were prepared" if root else "the prepared data set does not say where"
-        raise UserError(f"Masks are scored in the raw data's own geometry, but {where}. Name them with --raw.")
+        raise CaseUNetError(f"Masks are scored in the raw data's own geometry, but {where}. Name them with --raw.")
     config = PrepareConfig(
         format=known.format,
         plan=None if known.plan is None else Path(known.plan),
@@ -133,14 +135,14 @@ def _plan(prepared: Prepared, design: Design) -> dict[str, Any]:
 
 
 def _check_plan(folder: Path, plan: Mapping[str, Any]) -> None:
-    """Raises UserError if a study goes on with other models, data or budget; more seeds and folds may be added."""
+    """Raises CaseUNetError if a study goes on with other models, data or budget; more seeds and folds may be added."""
     if not (folder / PLAN).is_file():
         return
     before = read_json(folder / PLAN, "a study's plan")
     for key in ("fingerprint", "models", "protocol"):
         if before.get(key) != plan[key]:
             what = {"fingerprint": "prepared data", "models": "models or settings", "protocol": "protocol"}[key]
-            raise UserError(f"{folder}: was begun with other {what}. Go on with the same, or give another --out.")
+            raise CaseUNetError(f"{folder}: was begun with other {what}. Go on with the same, or give another --out.")
 
 
 @contextmanager

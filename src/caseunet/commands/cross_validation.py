@@ -24,7 +24,7 @@ from caseunet.commands.predict import predict
 from caseunet.config import Config, load_config
 from caseunet.data.loader import plan_patch_size
 from caseunet.data.store import Prepared
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.files import MARKER, Location, location, mark_output, output_folder, resume_folder
 from caseunet.progress import Display
 from caseunet.training.devices import ranks_from_outside
@@ -59,12 +59,12 @@ def cross_validate(
         The bundle in ``out``/bundle, whose networks vote.
 
     Raises:
-        UserError, Interrupted: as for a single run; or the folds are not of one data set and network.
+        CaseUNetError, Interrupted: as for a single run; or the folds are not of one data set and network.
     """
     display = display or Display()
     resume = resume or extend
     if ranks_from_outside()[1] > 1:
-        raise UserError(
+        raise CaseUNetError(
             "--fold all starts one run after another. Under torchrun or SLURM train each fold by itself, --fold N "
             f"--out {out}/fold-N, and then put them together with: caseunet train --fold all --resume --out {out}"
         )
@@ -72,7 +72,7 @@ def cross_validate(
         begun = sorted(folder.glob("fold-*/environment.json"))
         if prepared_folder is None:
             if not begun:
-                raise UserError(f"{out}: there is nothing to go on with. Name the prepared data set to begin.")
+                raise CaseUNetError(f"{out}: there is nothing to go on with. Name the prepared data set to begin.")
             prepared_folder = location(json.loads(begun[0].read_text(encoding="utf-8"))["prepared"])
         prepared = Prepared(prepared_folder)
         folds = len(prepared.split.folds)
@@ -118,15 +118,17 @@ def _save_ensemble(folder: Path, bundles: list[Bundle]) -> None:
     """One bundle whose networks are those of several.
 
     Raises:
-        UserError: they are not of one data set and network.
+        CaseUNetError: they are not of one data set and network.
     """
     first = bundles[0].info
     for bundle in bundles[1:]:
         for what in ("architecture", "label_map"):
             if getattr(bundle.info, what) != getattr(first, what):
-                raise UserError(f"{bundle.folder}: its {what.replace('_', ' ')} is not that of {bundles[0].folder}.")
+                raise CaseUNetError(
+                    f"{bundle.folder}: its {what.replace('_', ' ')} is not that of {bundles[0].folder}."
+                )
         if bundle.info.training_data.fingerprint != first.training_data.fingerprint:
-            raise UserError(f"{bundle.folder}: was trained on other data than {bundles[0].folder}.")
+            raise CaseUNetError(f"{bundle.folder}: was trained on other data than {bundles[0].folder}.")
     infos = [bundle.info for bundle in bundles]
     members = tuple(
         Member(preprocessing=info.preprocessing, training_data=_without_pictures(info), validation=info.validation)

@@ -15,7 +15,7 @@ from caseunet.commands.train import train
 from caseunet.config import Config, load_config
 from caseunet.datasets.generate import write_lits
 from caseunet.datasets.lits import LICENCE
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.files import output_folder
 from caseunet.progress import Display
 
@@ -59,11 +59,11 @@ def demo(
         display: what a person sees.
 
     Raises:
-        UserError: the real volume is not installed and ``synthetic`` is not set.
+        CaseUNetError: the real volume is not installed and ``synthetic`` is not set.
     """
     display = display or Display()
     if not synthetic and find_spec(PACKAGE) is None:
-        raise UserError(MISSING)
+        raise CaseUNetError(MISSING)
     config = demo_config(minutes, seed, synthetic)
     display.say(f"caseunet demo: about {math.ceil(minutes + 0.5)} minutes, {minutes:g} of them training", "bold")
     with output_folder(out, KIND, [], overwrite):
@@ -129,11 +129,11 @@ def write_volume_117(folder: Path) -> None:
     rounded to whole numbers, as LiTS has them.
 
     Raises:
-        UserError: the package's files are not what they should be.
+        CaseUNetError: the package's files are not what they should be.
     """
     spec = find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
-        raise UserError(MISSING)
+        raise CaseUNetError(MISSING)
     data = Path(spec.submodule_search_locations[0]) / "data"
     hounsfield = np.rint(_read_mrc(data / "img_117.mrc", "<f4")).astype(np.int16)
     labels = _read_mrc(data / "lab_117.mrc", "<u2").astype(np.uint8)
@@ -145,8 +145,8 @@ def write_volume_117(folder: Path) -> None:
 
 def _read_mrc(path: Path, dtype: str) -> np.ndarray:
     if not path.is_file():
-        raise UserError(f"{path}: no such file; reinstall {PACKAGE.replace('_', '-')} 1.6.0.")
+        raise CaseUNetError(f"{path}: no such file; reinstall {PACKAGE.replace('_', '-')} 1.6.0.")
     voxels = np.fromfile(path, dtype, offset=MRC_HEADER_BYTES)
     if voxels.size != SIZE**3:
-        raise UserError(f"{path}: expected {SIZE}³ voxels after the header, found {voxels.size}.")
+        raise CaseUNetError(f"{path}: expected {SIZE}³ voxels after the header, found {voxels.size}.")
     return voxels.reshape(SIZE, SIZE, SIZE)

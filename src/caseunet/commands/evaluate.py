@@ -10,7 +10,7 @@ import pandas as pd
 
 from caseunet.config import PrepareConfig
 from caseunet.data.folds import fold_of, read_split
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.evaluation.comparison import Difference, compare_scores
 from caseunet.evaluation.evaluator import Pair, Scored, scope_text, score
 from caseunet.evaluation.ground_truth import (
@@ -91,7 +91,7 @@ def evaluate(
         display: what a person sees.
 
     Raises:
-        UserError: a reference is missing or unreadable, no prediction can be used, or no class is shared.
+        CaseUNetError: a reference is missing or unreadable, no prediction can be used, or no class is shared.
     """
     predictions, references, out = Path(predictions), Path(references), Path(out)
     split, run = None if split is None else Path(split), None if run is None else Path(run)
@@ -102,9 +102,9 @@ def evaluate(
     inputs = [*folders, references, *filter(None, (split, run, labels, config.plan))]
     check_output_folder(out, KIND, inputs, overwrite)
     if fold is not None and split is None:
-        raise UserError("A fold is one of a split: name its splits.json with --split too.")
+        raise CaseUNetError("A fold is one of a split: name its splits.json with --split too.")
     if run is not None and not (run / "metrics.csv").is_file():
-        raise UserError(f"{run}: is no training run (metrics.csv is missing).")
+        raise CaseUNetError(f"{run}: is no training run (metrics.csv is missing).")
     check_folders(folders)
     factory = None if protocol is None else PROTOCOLS.get(protocol)  # an unknown name is told before the masks are read
     with unpack_all((references, *folders)) as (opened, *opened_folders):
@@ -186,13 +186,13 @@ def _scope(truth: References, candidates: list[Candidate], ranges: dict[str, Ran
     """The cases to be scored, the same for every model, in the references' order.
 
     Raises:
-        UserError: a case of the fold has no mask.
+        CaseUNetError: a case of the fold has no mask.
     """
     labelled = truth.labelled
     if ranges is not None:
         unknown = sorted(set(ranges) - set(labelled) - truth.dataset.dropped)
         if unknown:
-            raise UserError(f"{truth.dataset.root}: there is no mask for the case {unknown[0]} of the fold.")
+            raise CaseUNetError(f"{truth.dataset.root}: there is no mask for the case {unknown[0]} of the fold.")
         return [case for case in labelled if case in ranges]
     asked = [candidate.asked for candidate in candidates if candidate.asked is not None]
     return [case for case in labelled if not asked or any(case in cases for cases in asked)]
@@ -202,7 +202,7 @@ def _lesions(truth: References, shared: SharedClasses, told: Sequence[str] | Non
     """The scored structures that are lesions: as told, as labels.json says, or by their names.
 
     Raises:
-        UserError: one that was told is not scored.
+        CaseUNetError: one that was told is not scored.
     """
     structures = shared.label_map.structures
     if told is None and truth.lesions is not None:
@@ -214,7 +214,7 @@ def _lesions(truth: References, shared: SharedClasses, told: Sequence[str] | Non
 def _in_mm(truth: References, scope: list[str]) -> bool:
     """Whether distances are in millimetres: where the first image has a spacing."""
     if not scope:
-        raise UserError(f"{truth.dataset.root}: there is nothing to score.")
+        raise CaseUNetError(f"{truth.dataset.root}: there is nothing to score.")
     return truth.layout.read_geometry(truth.labelled[scope[0]]).spacing is not None
 
 
@@ -227,14 +227,14 @@ def _score(
     with display.stage("evaluating", len(pairs), "case") as stage:
         for index, result in run_all(work, pairs, 0 if len(pairs) <= FEW else workers):
             if isinstance(result, LostWorkerError):
-                raise UserError(f"{pairs[index].case}: {result}") from result
+                raise CaseUNetError(f"{pairs[index].case}: {result}") from result
             done[index] = result
             stage.advance(1, pairs[index].case)
     return [item for item in done if item is not None]
 
 
 def _check_usable(candidates: list[Candidate], scored: list[Scored]) -> None:
-    """Raises UserError if nothing of a model could be used: zeros everywhere would only hide the cause."""
+    """Raises CaseUNetError if nothing of a model could be used: zeros everywhere would only hide the cause."""
     for candidate in candidates:
         own = [item for item in scored if item.pair.model == candidate.name]
         unusable = [item for item in own if item.status == UNUSABLE]
@@ -242,7 +242,7 @@ def _check_usable(candidates: list[Candidate], scored: list[Scored]) -> None:
             first = unusable[0] if unusable else own[0]
             predicted = None if candidate.info is None else candidate.info.fold
             fold = f" It holds the predictions of fold {predicted}." if not unusable and predicted is not None else ""
-            raise UserError(
+            raise CaseUNetError(
                 f"{candidate.folder}: none of the {count_text(len(own), 'case')} can be scored. The first, "
                 f"{first.pair.case}: {first.text}{fold}"
             )

@@ -13,7 +13,7 @@ import torch
 from caseunet.bundle import Bundle, load_bundle, write_zip
 from caseunet.data.store import Prepared
 from caseunet.data.transforms import gather_slices
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.export.formats import Whole, check_precision, write
 from caseunet.export.monai import write_monai
 from caseunet.export.text import readme
@@ -64,14 +64,14 @@ def export(
         What was written; None for "zip" and "monai", which are the bundle itself.
 
     Raises:
-        UserError: the bundle or the data cannot be read or do not fit each other, the format does not know the
+        CaseUNetError: the bundle or the data cannot be read or do not fit each other, the format does not know the
             precision or the network, int8 is asked for without data, or a float32 export is not what PyTorch is.
     """
     display = display or Display()
     loaded = load_bundle(bundle)
     if format == "zip":
         if out.exists() and not overwrite:
-            raise UserError(f"{out}: is there already. Choose another --out, or replace it with --overwrite.")
+            raise CaseUNetError(f"{out}: is there already. Choose another --out, or replace it with --overwrite.")
         write_zip(loaded, out)
         return None
     if format == "monai":
@@ -82,7 +82,7 @@ def export(
     inputs: list[Location] = [Path(bundle), *([data] if data is not None else [])]
     check_output_folder(out, KIND, inputs, overwrite)
     if precision == "int8" and data is None:
-        raise UserError(
+        raise CaseUNetError(
             "int8 needs real slices to find the ranges of activations: give a prepared data set with --data."
         )
     whole = Whole(loaded).eval()
@@ -112,7 +112,7 @@ def export(
         )
         worst = min((d for d in info.parity.dice.values() if d is not None), default=1.0)
         if precision == "32" and worst < MIN_DICE:
-            raise UserError(
+            raise CaseUNetError(
                 f"The export's masks have a Dice of {worst:.4f} with PyTorch's on {info.parity.on}; expected at least "
                 f"{MIN_DICE}. It is of no use; {FILES[format]} is kept for whoever looks for the reason."
             )
@@ -131,7 +131,7 @@ def samples(bundle: Bundle, whole: Whole, data: Location | None, number: int, of
     spread over all slices of all cases, so that they are neither the easiest nor the most alike.
 
     Raises:
-        UserError: the data are not of the bundle's modality and channels.
+        CaseUNetError: the data are not of the bundle's modality and channels.
     """
     p = bundle.info.preprocessing
     if data is None:
@@ -142,7 +142,7 @@ def samples(bundle: Bundle, whole: Whole, data: Location | None, number: int, of
         return Samples([pad_slice(x, whole, p.least) for x in noise], "noise, for no --data were given")
     prepared = Prepared(data)
     if (prepared.info.modality, prepared.info.channels) != (p.modality, p.channels):
-        raise UserError(
+        raise CaseUNetError(
             f"{data}: holds {prepared.info.modality} images of {prepared.info.channels} channels; the bundle is for "
             f"{p.modality} of {p.channels}."
         )
@@ -188,7 +188,7 @@ def parity(whole: Whole, run: Any, checked: Samples, names: tuple[str, ...], dis
         for x in checked.pixels:
             expected, found = whole(torch.from_numpy(x[None])).numpy(), run(x[None])
             if found.shape != expected.shape or not np.isfinite(found).all():
-                raise UserError(
+                raise CaseUNetError(
                     f"The export gives {found.shape} with values that are not finite, or not {expected.shape}."
                 )
             difference = np.abs(found - expected)

@@ -11,7 +11,7 @@ import torch
 from caseunet.bundle import Architecture, Bundle, Score, TrainingData, load_bundle, save_bundle
 from caseunet.data.loader import CT_WINDOW
 from caseunet.datasets.coding import coding_of
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.files import check_output_folder, content_hash, output_folder
 from caseunet.io.keras import StoredArray, open_arrays
 from caseunet.models import create_model
@@ -53,8 +53,8 @@ def import_author(
         display: what a person sees.
 
     Raises:
-        UserError: the file cannot be read or is not the author's network (all that does not fit is told), or modality,
-            labels or window do not fit it.
+        CaseUNetError: the file cannot be read or is not the author's network (all that does not fit is told), or
+            modality, labels or window do not fit it.
     """
     display = display or Display()
     check_output_folder(out, KIND, [file], overwrite)
@@ -102,7 +102,7 @@ def _network(file: Path, stored: list[StoredArray]) -> tuple[Architecture, dict[
     """The network that the arrays of a file belong to, its weights, and whether layers were matched by order alone.
 
     Raises:
-        UserError: they are not all of it and nothing else.
+        CaseUNetError: they are not all of it and nothing else.
     """
     by_name: dict[str, list[StoredArray]] = {}
     for array in stored:
@@ -114,8 +114,8 @@ def _network(file: Path, stored: list[StoredArray]) -> tuple[Architecture, dict[
         in_channels, num_classes, arguments = plan(arrays)
         with torch.device("meta"):
             model = create_model("case_unet", in_channels, num_classes, **arguments)
-    except UserError as error:
-        raise UserError(f"{file}: {error}") from error
+    except CaseUNetError as error:
+        raise CaseUNetError(f"{file}: {error}") from error
     assert isinstance(model, CaseUNet)
     wrong = [
         f'"{name}" is there {len(members)} times, as {members[0].place} and {members[1].place}: expected it once'
@@ -125,14 +125,14 @@ def _network(file: Path, stored: list[StoredArray]) -> tuple[Architecture, dict[
     wrong += misfits(model, arrays)
     if wrong:
         how = "; its layers have other names, so they were taken in order" if is_by_order else ""
-        raise UserError(
+        raise CaseUNetError(
             f"{file}: does not hold the author's network. By most of its arrays it would be {_version(arguments)}, "
             f"{in_channels} input channels, {num_classes} classes{how}.{list_lines(wrong)}"
         )
     try:
         weights = convert(model, arrays)
-    except UserError as error:
-        raise UserError(f"{file}: {error}") from error
+    except CaseUNetError as error:
+        raise CaseUNetError(f"{file}: {error}") from error
     architecture = Architecture(name="case_unet", in_channels=in_channels, num_classes=num_classes, arguments=arguments)
     return architecture, weights, is_by_order
 
@@ -153,20 +153,20 @@ def _label_map(labels: tuple[str, ...], classes: int) -> LabelMap:
     """Names for the classes; each one behind the background is a structure of its own.
 
     Raises:
-        UserError: they are not as many as the network's, or occur twice.
+        CaseUNetError: they are not as many as the network's, or occur twice.
     """
     if classes > MAX_CLASSES:
-        raise UserError(f"The network has {classes:,} classes; expected at most {MAX_CLASSES}.")
+        raise CaseUNetError(f"The network has {classes:,} classes; expected at most {MAX_CLASSES}.")
     names = labels or tuple(f"class {n}" for n in range(1, classes))
     if len(names) != classes - 1:
-        raise UserError(
+        raise CaseUNetError(
             f"--labels gives {count_text(len(names), 'name')}: {', '.join(names)}. The network has {classes} classes: "
             f"expected {classes - 1}, without the background."
         )
     try:
         return coding_of(dict(enumerate(["background", *names]))).label_map
     except ValueError as error:
-        raise UserError(f"--labels {','.join(names)}: {error}.") from error
+        raise CaseUNetError(f"--labels {','.join(names)}: {error}.") from error
 
 
 def _preprocessing(
@@ -175,20 +175,20 @@ def _preprocessing(
     """As recipe "paper": one channel is repeated on three, and the window becomes 0 … 1.
 
     Raises:
-        UserError: the network cannot take such images, or it is not known which of their intensities matter.
+        CaseUNetError: the network cannot take such images, or it is not known which of their intensities matter.
     """
     channels = 3 if modality == "rgb" else 1
     if in_channels not in (channels, 3):
-        raise UserError(
+        raise CaseUNetError(
             f"The network takes {in_channels} input channels; --modality {modality} gives {channels}"
             f"{', repeated on 3 if need be' if channels == 1 else ''}."
         )
     known = {"ct": CT_WINDOW, "rgb": EIGHT_BITS, "gray": EIGHT_BITS}
     if window is None and modality not in known:
-        raise UserError("MR has no unit. Give the intensities that became 0 and 1 in training: --window LOW HIGH.")
+        raise CaseUNetError("MR has no unit. Give the intensities that became 0 and 1 in training: --window LOW HIGH.")
     low, high = window or known[modality]
     if not 0 < high - low < math.inf:
-        raise UserError(f"--window {low:g} {high:g}: expected a low and a higher intensity.")
+        raise CaseUNetError(f"--window {low:g} {high:g}: expected a low and a higher intensity.")
     try:
         return Preprocessing(
             size=size,
@@ -201,7 +201,7 @@ def _preprocessing(
             least=size,
         )
     except ValueError as error:
-        raise UserError(f"--size {size[0]} {size[1]}: expected height and width from 32 to 8192.") from error
+        raise CaseUNetError(f"--size {size[0]} {size[1]}: expected height and width from 32 to 8192.") from error
 
 
 def _fingerprint(file: Path) -> str:

@@ -28,7 +28,7 @@ def describe_bundle(bundle: str | Path) -> Described:
         bundle: its folder, or a zip of it.
 
     Raises:
-        UserError: it is damaged, or its weights are not its architecture's.
+        CaseUNetError: it is damaged, or its weights are not its architecture's.
     """
     loaded = load_bundle(bundle)
     Predictor(loaded, device="cpu")

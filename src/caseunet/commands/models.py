@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.losses import create_loss
 from caseunet.losses.deep_supervision import deeply_supervised
 from caseunet.models import MODELS, create_model, model_class
@@ -74,7 +74,7 @@ def describe_models(
         training: measure a training step instead of the forward alone.
 
     Raises:
-        UserError: no such network, or one that cannot be built or run here.
+        CaseUNetError: no such network, or one that cannot be built or run here.
     """
     rows = []
     chosen = list(names or MODELS)
@@ -119,10 +119,10 @@ def measure(
         compiled: through ``torch.compile``.
 
     Raises:
-        UserError: the device is not there, or the process ended, most likely for want of memory.
+        CaseUNetError: the device is not there, or the process ended, most likely for want of memory.
     """
     if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("There is no CUDA device here to measure on; caseunet doctor says what there is.")
+        raise CaseUNetError("There is no CUDA device here to measure on; caseunet doctor says what there is.")
     with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as pool:
         job = pool.submit(
             _measure_here, build, (batch, channels, *size), classes, device, training, bf16, channels_last, compiled
@@ -130,7 +130,7 @@ def measure(
         try:
             return job.result()
         except (BrokenProcessPool, torch.OutOfMemoryError) as error:
-            raise UserError(
+            raise CaseUNetError(
                 f"Measuring ended at once, most likely for want of memory: a batch of {batch} at {size[0]}×{size[1]} "
                 f"on {device}. Take a smaller --size."
             ) from error

@@ -12,7 +12,7 @@ from typing import Any
 from caseunet.bundle import load_bundle
 from caseunet.config import PredictionOutputs, PredictionSettings
 from caseunet.data.folds import fold_of, read_split
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.files import PARTIAL, is_output, output_folder, resume_folder, write_json, write_text
 from caseunet.prediction.case import PredictionContext, predict_case
 from caseunet.prediction.image_kind import MaskGivenError
@@ -72,21 +72,22 @@ def predict(
         resume: go on with what is at ``out``: images that are done are not segmented again.
 
     Raises:
-        UserError: the bundle cannot be read, there is nothing to segment, or nothing could be; then nothing is written.
+        CaseUNetError: the bundle cannot be read, there is nothing to segment, or nothing could be; then nothing is
+            written.
     """
     bundle, out, split = Path(bundle), Path(out), None if split is None else Path(split)
     images = [Path(path) for path in ([inputs] if isinstance(inputs, str | Path) else inputs)]
     display, outputs = display or Display(), outputs or PredictionOutputs()
     if resume and overwrite:
-        raise UserError("Predictions are either replaced (--overwrite) or gone on with (--resume): choose one.")
+        raise CaseUNetError("Predictions are either replaced (--overwrite) or gone on with (--resume): choose one.")
     predictor = Predictor(load_bundle(bundle), device, engine, settings)
     info = predictor.info
     if info.validation.caution:
         display.say(f"  {bundle}: {info.validation.caution}", "yellow")
     if out_of_fold and not info.members:
-        raise UserError(f"{bundle}: is no ensemble of folds; --split predicts what a single network did not see.")
+        raise CaseUNetError(f"{bundle}: is no ensemble of folds; --split predicts what a single network did not see.")
     if out_of_fold and not predictor.models:
-        raise UserError(f"{engine}: an export computes all networks together: --out-of-fold needs --engine torch.")
+        raise CaseUNetError(f"{engine}: an export computes all networks together: --out-of-fold needs --engine torch.")
     if predictor.settings.flips and predictor.has_sides:
         names = ", ".join(info.label_map.sided_names[:4])
         display.say(f"  --flips: mirrored top to bottom alone, for {names} have sides", "yellow")
@@ -96,7 +97,7 @@ def predict(
             fold = info.training_data.fold if fold is None else fold
             cases = _of_fold(cases, bundle, split, fold)
         if outputs.dicom_seg and not any(case.is_dicom for case in cases):
-            raise UserError("--dicom-seg: none of the images is DICOM, which a segmentation object must refer to.")
+            raise CaseUNetError("--dicom-seg: none of the images is DICOM, which a segmentation object must refer to.")
         _check_names(cases, outputs)
         budget = Budget(predictor, max_ram)
         made = PredictionProvenance(
@@ -126,7 +127,7 @@ def predict(
             done, failed, left_out = _predict_all(work, cases, kept, journal, budget, display)
             if not done:
                 several = f"None of {count_text(len(cases), 'image')} could be segmented: " if len(cases) > 1 else ""
-                raise UserError(several + (*failed, *left_out)[0].error)
+                raise CaseUNetError(several + (*failed, *left_out)[0].error)
             result = PredictionsInfo(
                 **{name: getattr(made, name) for name in PredictionProvenance.model_fields},
                 cases=tuple(done),
@@ -165,7 +166,7 @@ def dry_run(
             try:
                 costs.append(budget.cost(case, outputs))
                 budget.check(costs[-1], case)
-            except UserError as error:
+            except CaseUNetError as error:
                 failed.append(FailedCase(id=case.id, image=str(case.path), error=str(error)))
     return costs, failed
 
@@ -178,11 +179,11 @@ def look_first(cases: Sequence[PredictedCase]) -> tuple[str, ...]:
 
 def _of_fold(cases: list[Input], bundle: Path, split: Path, fold: int | None) -> list[Input]:
     if fold is None:
-        raise UserError(f"{bundle}: is an ensemble over all folds. Give --out-of-fold in place of --split.")
+        raise CaseUNetError(f"{bundle}: is an ensemble over all folds. Give --out-of-fold in place of --split.")
     chosen = fold_of(read_split(split), fold, split).val
     missing = sorted(set(chosen) - {case.id for case in cases})
     if missing:
-        raise UserError(f"{split}: fold {fold} validates on {missing[0]}, which is not among the images given.")
+        raise CaseUNetError(f"{split}: fold {fold} validates on {missing[0]}, which is not among the images given.")
     return [case for case in cases if case.id in chosen]
 
 
@@ -206,14 +207,14 @@ def _check_names(cases: Sequence[Input], outputs: PredictionOutputs) -> None:
     """Make sure that nothing that is written beside one mask is called like another.
 
     Raises:
-        UserError: something would be.
+        CaseUNetError: something would be.
     """
     beside = [*(["-overlay"] if outputs.overlay else []), *(["-probability-"] if outputs.probabilities else [])]
     ids = {case.id: case for case in cases}
     for case in cases:
         for other in (case.id[: case.id.index(ending)] for ending in beside if ending in case.id):
             if other in ids:
-                raise UserError(
+                raise CaseUNetError(
                     f"{case.path}: its mask would be called like what is written beside that of {ids[other].path}. "
                     "Predict them apart, or rename one."
                 )
@@ -252,7 +253,7 @@ def _predict_all(
                 left_out.append(FailedCase(id=item.id, image=str(item.path), error=str(error)))
                 if len(cases) > 1:
                     display.say(f"  left out: {error}", "yellow")
-            except UserError as error:
+            except CaseUNetError as error:
                 failed.append(FailedCase(id=item.id, image=str(item.path), error=str(error)))
                 if len(cases) > 1:
                     display.say(f"  {error}", "red")

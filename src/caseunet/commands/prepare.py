@@ -25,7 +25,7 @@ from caseunet.datasets.case_statistics import CaseFacts, ImageFacts
 from caseunet.datasets.meanings import alone
 from caseunet.datasets.reading import read_labels, read_repaired_image, require_coding
 from caseunet.datasets.splits import SplitCase, make_split
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.files import Location, check_output_folder, content_hash, location, write_text
 from caseunet.io.likeness import identify
 from caseunet.prediction.image_kind import measure_values
@@ -88,7 +88,7 @@ def prepare(
         display: what a person sees.
 
     Raises:
-        UserError: the layout is not known, the audit finds errors, or cases fail; the others are kept then.
+        CaseUNetError: the layout is not known, the audit finds errors, or cases fail; the others are kept then.
     """
     raw, out = Path(raw), location(out)
     config, display = config or load_config().prepare, display or Display()
@@ -154,7 +154,7 @@ def _accept(found: Examination, config: PrepareConfig, display: Display) -> tupl
     """What a person should know of the raw data, in words; some of it is shown.
 
     Raises:
-        UserError: there are errors, or there is nothing to prepare.
+        CaseUNetError: there are errors, or there is nothing to prepare.
     """
     fatal = [
         finding
@@ -163,10 +163,10 @@ def _accept(found: Examination, config: PrepareConfig, display: Display) -> tupl
     ]
     errors = [_in_words(finding, found.dataset) for finding in fatal]
     if len(errors) == 1:
-        raise UserError(errors[0])
+        raise CaseUNetError(errors[0])
     if errors:
         listed = "\n".join(f"  {shorten(error, 300)}" for error in errors[:10])
-        raise UserError(
+        raise CaseUNetError(
             f"{len(errors)} errors in {found.dataset.root}; nothing was written. The first of them:\n{listed}\n"
             f"See all: caseunet audit {found.dataset.root}   To deal with them: add --repair plan.yaml, read the plan, "
             "then prepare with --plan plan.yaml"
@@ -241,7 +241,7 @@ def _say_needs(
     """Say what will be written and what it needs.
 
     Raises:
-        UserError: there is certainly too little room for it.
+        CaseUNetError: there is certainly too little room for it.
     """
     needed = 0
     for case in dataset.labelled:
@@ -256,7 +256,7 @@ def _say_needs(
         free = shutil.disk_usage(out.resolve().parent).free
         text += f"; {free / 1e6:,.0f} MB are free"
         if free < least * 1e6 / 3:  # less may do: air is cut off, and even areas take next to nothing
-            raise UserError(f"{out}:{text[1:]}. Choose an --out on another disk.")
+            raise CaseUNetError(f"{out}:{text[1:]}. Choose an --out on another disk.")
     volumes = any(facts.spacing is not None for facts in images.values())
     display.say(f"  {f'{grid.plane} ' if volumes else ''}{_in_words_grid(grid)}")
     display.say(text)
@@ -324,10 +324,10 @@ def _prepare_all(
     return [row for part in rows for row in part], failures
 
 
-def _failure_error(failures: Sequence[CaseFailure], done: int, workplace: Workplace) -> UserError:
+def _failure_error(failures: Sequence[CaseFailure], done: int, workplace: Workplace) -> CaseUNetError:
     """Write down what failed, and say it."""
     write_text(workplace.log, "\n".join(f"{failure.case}: {failure.text}\n{failure.trace}" for failure in failures))
-    return UserError(
+    return CaseUNetError(
         f"{count_text(len(failures), 'case')} failed, {failures[0].case} among them: {failures[0].text}\n"
         f"The tracebacks are in {workplace.log}. {count_text(done, 'case')} are done and kept: mend the cause and give "
         "the same command again, which goes on from there; or leave a case out with a plan (cases: {ID: {drop: true}})."
@@ -376,7 +376,7 @@ def _prepare_array(layout: Layout, job: ArrayJob) -> list[CaseRow] | list[CaseFa
 
 def _failure(case: SourceCase, error: Exception) -> CaseFailure:
     """To be called where the error is handled, for its traceback."""
-    text = str(error) if isinstance(error, UserError) else f"{case.image[0]}: {type(error).__name__}: {error}"
+    text = str(error) if isinstance(error, CaseUNetError) else f"{case.image[0]}: {type(error).__name__}: {error}"
     return CaseFailure(case.id, text, traceback.format_exc())
 
 
@@ -419,13 +419,15 @@ def read_case(
         hashes: of the files of its image and of its mask.
 
     Raises:
-        UserError: it cannot be read.
+        CaseUNetError: it cannot be read.
     """
     dataset, grid = job.dataset, job.grid
     picture = read_repaired_image(layout, case, dataset)
     labels = read_labels(layout, case, dataset, picture.geometry)
     if labels.shape != (picture.pixels.shape[0], *picture.pixels.shape[2:]):
-        raise UserError(f"{case.label[0]}: the mask's shape {labels.shape} is not its image's {picture.pixels.shape}.")
+        raise CaseUNetError(
+            f"{case.label[0]}: the mask's shape {labels.shape} is not its image's {picture.pixels.shape}."
+        )
     source, pixels = picture.geometry, picture.pixels
     identity, values = describe_training_image(case.id, identify(pixels)), measure_values(pixels)
     placement = place_slices(pixels, source.spacing, grid)

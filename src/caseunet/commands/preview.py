@@ -11,7 +11,7 @@ from caseunet.data.loader import Batch, BatchDataset, LoadFailure, plan_patch_si
 from caseunet.data.sampling import Sample
 from caseunet.data.store import Prepared
 from caseunet.data.transforms import normalize
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.files import Location, replace_when_whole
 from caseunet.reporting.figures import OutcomeCell, contact_sheet, display_range, to_png
 from caseunet.types import Preprocessing, Ranges
@@ -43,13 +43,13 @@ def show(
         How many slices are shown.
 
     Raises:
-        UserError: the folder is no prepared data set, or the file is there.
+        CaseUNetError: the folder is no prepared data set, or the file is there.
     """
     config = config or load_config()
     if out.suffix.lower() != ".png":
-        raise UserError(f"{out}: expected a name that ends in .png.")
+        raise CaseUNetError(f"{out}: expected a name that ends in .png.")
     if out.exists() and not (overwrite and out.is_file()):
-        raise UserError(f"{out}: is there already. Choose another --out, or give --overwrite to replace it.")
+        raise CaseUNetError(f"{out}: is there already. Choose another --out, or give --overwrite to replace it.")
     prepared = Prepared(prepared_folder)
     train = prepared.fold(config.data.fold, config.data.neighbours).train
     samples = _choose(prepared, train, cases, slices)
@@ -61,7 +61,7 @@ def show(
     )
     batch = dataset[0]
     if isinstance(batch, LoadFailure):
-        raise UserError(batch.text)
+        raise CaseUNetError(batch.text)
     frames = all(int(prepared.cases.at[sample.case, "slices"]) == 1 for sample in samples)
     columns = min(len(samples), FRAMES_IN_A_ROW if frames else slices)
     height, width = patch_size

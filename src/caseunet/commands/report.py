@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from caseunet.config import PrepareConfig
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.evaluation.ground_truth import cut_references, name_references, open_references, pairs_of, with_grids
 from caseunet.evaluation.prediction_sets import open_candidate
 from caseunet.evaluation.rows import read_cases
@@ -32,14 +32,14 @@ def read_report(folder: Path) -> Report:
     """Read summary.json and cases.csv.
 
     Raises:
-        UserError: they are missing or of another form.
+        CaseUNetError: they are missing or of another form.
     """
     summary = read_model(folder / "summary.json", EvaluationSummary, "a report made by caseunet evaluate")
     try:
         cases = read_cases(folder / "cases.csv")
     except (OSError, ValueError) as error:
         path = folder / "cases.csv"
-        raise UserError(f"{path}: cannot be read ({error}). Evaluate again with --overwrite.") from error
+        raise CaseUNetError(f"{path}: cannot be read ({error}). Evaluate again with --overwrite.") from error
     return Report(summary, cases)
 
 
@@ -60,11 +60,11 @@ def case_study(
         How many cases were drawn.
 
     Raises:
-        UserError: the report, its predictions or references are not there, or there is no such case.
+        CaseUNetError: the report, its predictions or references are not there, or there is no such case.
     """
     check_figure(out)
     if out.exists() and not overwrite:
-        raise UserError(f"{out}: is there already. Give --overwrite to replace it, or another --out.")
+        raise CaseUNetError(f"{out}: is there already. Give --overwrite to replace it, or another --out.")
     report = read_report(folder)
     summary, source = report.summary, report.summary.source
     chosen = (
@@ -73,7 +73,7 @@ def case_study(
         else choose_cases(report.cases, summary.ranked, 1)
     )
     if not chosen:
-        raise UserError(f"{folder}: no case of it has a score.")
+        raise CaseUNetError(f"{folder}: no case of it has a score.")
     config = PrepareConfig(
         format=source.layout,
         modality=source.modality,
@@ -99,7 +99,7 @@ def case_study(
         shown = [case for case in truth.labelled if case in {item.case for item in chosen}]
         gone = [item.case for item in chosen if item.case not in shown]
         if gone:
-            raise UserError(f"{source.references}: the case {gone[0]} of the report is there no more.")
+            raise CaseUNetError(f"{source.references}: the case {gone[0]} of the report is there no more.")
         pairs = [pair for candidate in candidates for pair in pairs_of(truth, candidate, shown, source.ranges, shared)]
         rows = study_rows(truth, pairs, chosen, summary, report.cases, display or Display())
     figure = draw_case_study(rows, [model.name for model in summary.models], summary.label_map.labels, fill)

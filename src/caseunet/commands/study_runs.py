@@ -16,7 +16,7 @@ from caseunet.commands.evaluate import evaluate
 from caseunet.commands.predict import predict
 from caseunet.commands.train import train
 from caseunet.config import PrepareConfig
-from caseunet.errors import Interrupted, UserError
+from caseunet.errors import CaseUNetError, Interrupted
 from caseunet.files import Location
 from caseunet.progress import Display
 from caseunet.studies.design import StudyRun
@@ -27,7 +27,7 @@ def run_cells(cells: Sequence[StudyRun], run: Callable[..., None], jobs: int, di
     """Run what is not done yet.
 
     Raises:
-        UserError: a cell cannot be run, or its process died. What was begun is ended first, the rest not begun.
+        CaseUNetError: a cell cannot be run, or its process died. What was begun is ended first, the rest not begun.
         Interrupted: a signal came; the trainings under way have saved.
     """
     todo = [(number, cell) for number, cell in enumerate(cells, 1) if not cell.is_done]
@@ -59,7 +59,7 @@ def run_cells(cells: Sequence[StudyRun], run: Callable[..., None], jobs: int, di
                     future.result()
                     stage.advance(1, cell.told)
         except BrokenProcessPool as error:
-            raise UserError(
+            raise CaseUNetError(
                 f"A process that trained died, most likely for want of memory. Lower --jobs (now {jobs}) and go on "
                 "with --resume."
             ) from error

@@ -32,7 +32,7 @@ from caseunet.config import Config, ModelConfig, load_config
 from caseunet.data.augmentation import keep_sides, resolve
 from caseunet.data.loader import plan_patch_size, plan_preprocessing
 from caseunet.data.store import Prepared
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.files import (
     Location,
     check_output_folder,
@@ -116,21 +116,23 @@ def train(
         The bundle in ``out``/bundle.
 
     Raises:
-        UserError: something is missing or does not fit, or the loss became NaN too often.
+        CaseUNetError: something is missing or does not fit, or the loss became NaN too often.
         Interrupted: a signal ended the run; everything is saved.
     """
     prepared_folder, out = None if prepared_folder is None else location(prepared_folder), Path(out)
     display = display or Display()
     resume = resume or extend
     if resume and overwrite:
-        raise UserError("A run is either replaced (--overwrite) or gone on with (--resume): choose one.")
+        raise CaseUNetError("A run is either replaced (--overwrite) or gone on with (--resume): choose one.")
     _check_unlocked(out)
     if resume and prepared_folder is None:
         if not (out / "environment.json").is_file():
-            raise UserError(f"{out}: there is no training run to go on with. Name the prepared data set to begin one.")
+            raise CaseUNetError(
+                f"{out}: there is no training run to go on with. Name the prepared data set to begin one."
+            )
         prepared_folder = location(read_json(out / "environment.json", "a run's description")["prepared"])
     if prepared_folder is None:
-        raise UserError("Nothing to train on: name the prepared data set.")
+        raise CaseUNetError("Nothing to train on: name the prepared data set.")
     if not any((out / "checkpoints").glob("step-*.ckpt")):  # it ended before it learnt anything: begin anew
         began = out / "config.yaml"
         config = config or (load_config(base=began) if resume and began.is_file() else None)
@@ -180,7 +182,7 @@ def _train(
     config = _with_sides(config, prepared, display)
     best_of = config.training.best_by.partition("/")[2]
     if best_of and best_of not in label_map.structures:
-        raise UserError(
+        raise CaseUNetError(
             f'training.best_by: there is no structure "{best_of}". Known: {", ".join(label_map.structures)}.'
         )
 
@@ -256,7 +258,7 @@ def _resume_config(out: Path, config: Config | None, extend: bool) -> Config:
     """The configuration with which a run goes on.
 
     Raises:
-        UserError: it would go on otherwise than it began.
+        CaseUNetError: it would go on otherwise than it began.
     """
     began = load_config(base=out / "config.yaml")
     if config is None:
@@ -282,7 +284,7 @@ def _resume_config(out: Path, config: Config | None, extend: bool) -> Config:
             if before[key] != after[key] and key not in free:
                 name = f"{section}.{key}".rstrip(".")
                 hint = " To train longer on purpose, give --extend." if key in REPLANNED else ""
-                raise UserError(
+                raise CaseUNetError(
                     f"{name} was {before[key]} when the run in {out} began and is {after[key]} now: a resumed run goes "
                     f"on as it began.{hint} Otherwise start another run with another --out."
                 )
@@ -293,14 +295,14 @@ def _check_unlocked(out: Path) -> None:
     """Make sure that no other process trains in a folder before anything in it is moved.
 
     Raises:
-        UserError: one does.
+        CaseUNetError: one does.
     """
     if (out / ".lock").exists():
         try:
             with FileLock(out / ".lock", timeout=0):
                 pass
         except Timeout as error:
-            raise UserError(f"{out}: another process trains in it.") from error
+            raise CaseUNetError(f"{out}: another process trains in it.") from error
 
 
 @contextmanager
@@ -316,7 +318,7 @@ def _run_folder(
     """The run's folder, written to by the first process and locked by it; the others wait until it is there.
 
     Raises:
-        UserError: it cannot be written, another process trains in it, or the data are not those it began with.
+        CaseUNetError: it cannot be written, another process trains in it, or the data are not those it began with.
     """
     if not fabric.is_global_zero:
         fabric.barrier()
@@ -333,19 +335,19 @@ def _run_folder(
                 fabric.barrier()
                 yield run
         except Timeout as error:
-            raise UserError(f"{out}: another process trains in it.") from error
+            raise CaseUNetError(f"{out}: another process trains in it.") from error
 
 
 def _gone_on(run: Path, now: dict[str, Any], display: Display) -> dict[str, Any]:
     """What made the run so far, with this resumption added.
 
     Raises:
-        UserError: the data are others.
+        CaseUNetError: the data are others.
     """
     before: dict[str, Any] = read_json(run / "environment.json", "a run's description of what made it")
     for key, what in (("data_fingerprint", "sources"), ("split", "folds"), ("preprocessing", "sizes or intensities")):
         if before.get(key) != now[key]:
-            raise UserError(
+            raise CaseUNetError(
                 f"{now['prepared']}: is not what the run began with: its {what} are others. Give the data set it began "
                 "with, or start another run."
             )

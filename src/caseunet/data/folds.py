@@ -1,6 +1,6 @@
 """The folds of a prepared data set, as its splits.json tells them."""
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.files import Location, read_model
 from caseunet.progress import count_text
 from caseunet.types import Fold, Split
@@ -10,7 +10,7 @@ def read_split(path: Location) -> Split:
     """Read a splits.json.
 
     Raises:
-        UserError: it is missing or of another form.
+        CaseUNetError: it is missing or of another form.
     """
     return read_model(path, Split, "splits.json of a prepared data set")
 
@@ -19,8 +19,10 @@ def fold_of(split: Split, number: int, origin: Location) -> Fold:
     """One fold.
 
     Raises:
-        UserError: there are fewer folds; ``origin`` says where.
+        CaseUNetError: there are fewer folds; ``origin`` says where.
     """
     if not 0 <= number < len(split.folds):
-        raise UserError(f"{origin}: there is no fold {number}; it has {count_text(len(split.folds), 'fold')}, from 0.")
+        raise CaseUNetError(
+            f"{origin}: there is no fold {number}; it has {count_text(len(split.folds), 'fold')}, from 0."
+        )
     return split.folds[number]

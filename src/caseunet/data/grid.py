@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from caseunet.config import PrepareConfig
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.imaging.portable import MIN_BOX, Box, find_body_box
 from caseunet.types import Grid, Modality
 
@@ -89,7 +89,7 @@ def plan_grid(
         spacings: of each case's rows and columns, millimetres; None where it is not known.
 
     Raises:
-        UserError: a spacing in millimetres is asked for, but not all images have one.
+        CaseUNetError: a spacing in millimetres is asked for, but not all images have one.
     """
     crop_air = config.crop_air and modality == "ct"
     if config.size is not None:
@@ -99,7 +99,7 @@ def plan_grid(
     known = np.array([spacing for spacing in spacings if spacing is not None])
     if len(known) < len(sizes):
         if config.spacing != "median":
-            raise UserError("prepare.spacing is in millimetres, but images without a spacing are among the data.")
+            raise CaseUNetError("prepare.spacing is in millimetres, but images without a spacing are among the data.")
         shrink = _shrink(np.array(sizes, float))
         return Grid(crop_air=crop_air, scale=None if shrink == 1 else shrink)
     if config.spacing != "median":

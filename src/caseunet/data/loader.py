@@ -20,7 +20,7 @@ from caseunet.data.intensities import Intensities
 from caseunet.data.sampling import Sample, SliceSampler
 from caseunet.data.store import DatasetInfo, Prepared
 from caseunet.data.transforms import crop_or_pad, neighbour_positions
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.types import IGNORE, Preprocessing
 
 CT_WINDOW = (-200.0, 250.0)
@@ -120,7 +120,7 @@ class BatchDataset(Dataset[Batch | LoadFailure]):
                 pairs.append(self._load(sample))
         except Exception as error:
             where = f"step {step}, case {sample.case}, slice {sample.slice}: "
-            if isinstance(error, UserError):
+            if isinstance(error, CaseUNetError):
                 return LoadFailure(where + str(error), is_defect=False)
             return LoadFailure(where + traceback.format_exc(), is_defect=True)
         pixels, target = (torch.from_numpy(np.stack(parts)) for parts in zip(*pairs, strict=True))
@@ -139,7 +139,7 @@ class BatchDataset(Dataset[Batch | LoadFailure]):
         if (highest := int(labels.max(where=labels != IGNORE, initial=0))) >= (
             classes := len(self._prepared.info.label_map)
         ):
-            raise UserError(
+            raise CaseUNetError(
                 f"the labels hold class {highest}, but the classes are 0 to {classes - 1}. Prepare the data again."
             )
         corner = sample.corner(labels, self._patch_size)
@@ -180,8 +180,8 @@ def batches(
         part: (n, of how many): the share of one of several devices, see :class:`BatchDataset`.
 
     Raises:
-        UserError: while they are drawn, stored data are found damaged (the case is named), a loading process dies, or
-            there is too little shared memory for them.
+        CaseUNetError: while they are drawn, stored data are found damaged (the case is named), a loading process dies,
+            or there is too little shared memory for them.
         RuntimeError: a defect, with the case and its own traceback.
     """
     if config.batch_size == "auto":
@@ -210,9 +210,9 @@ def batches(
 def _check_workers(prepared: Prepared, workers: int, needed: int) -> None:
     """Make sure that other processes can load, and hand over so many bytes."""
     if not isinstance(prepared.folder, Path) and prepared.folder.protocol == "memory":
-        raise UserError(f"{prepared.folder}: other processes do not see it. Set data.workers to 0.")
+        raise CaseUNetError(f"{prepared.folder}: other processes do not see it. Set data.workers to 0.")
     if SHARED_MEMORY.is_dir() and (free := shutil.disk_usage(SHARED_MEMORY).free) < needed:
-        raise UserError(
+        raise CaseUNetError(
             f"data.workers = {workers}: their batches need {needed / 1e6:,.0f} MB of shared memory, and "
             f"{SHARED_MEMORY} has {free / 1e6:,.0f} MB free. Lower data.workers or data.batch_size, or give the "
             "container more (docker run --shm-size 2g)."
@@ -226,12 +226,12 @@ def _check_config(loaded: Iterator[Batch | LoadFailure], workers: int) -> Iterat
         except RuntimeError as error:  # torch says so of a process that is gone
             if "worker" not in str(error).lower():
                 raise
-            raise UserError(
+            raise CaseUNetError(
                 f"A process that loads batches died: {error} Most often memory, or shared memory, is too small: lower "
                 f"data.workers (now {workers}) or data.batch_size."
             ) from error
         if isinstance(batch, LoadFailure):
-            raise (RuntimeError if batch.is_defect else UserError)(f"Loading of {batch.text}")
+            raise (RuntimeError if batch.is_defect else CaseUNetError)(f"Loading of {batch.text}")
         yield batch
 
 

@@ -24,7 +24,7 @@ from pydantic import Field, model_validator
 from caseunet.data.folds import fold_of, read_split
 from caseunet.data.grid import Placement
 from caseunet.data.intensities import CaseIntensities, Intensities, pool_statistics
-from caseunet.errors import UserError, did_you_mean
+from caseunet.errors import CaseUNetError, did_you_mean
 from caseunet.files import Location, read_json, read_model, remote_errors
 from caseunet.types import BY_BLOCKS, Fold, FrozenModel, Grid, LabelMap, Modality
 
@@ -166,7 +166,7 @@ class Prepared:
         split: splits.json.
 
     Raises:
-        UserError: the folder is none, or is of another format.
+        CaseUNetError: the folder is none, or is of another format.
     """
 
     def __init__(self, folder: Location) -> None:
@@ -175,11 +175,15 @@ class Prepared:
         with remote_errors(folder):
             is_there, is_begun = (folder / DESCRIPTION).is_file(), unfinished_path(folder).is_dir()
         if not is_there and is_begun:
-            raise UserError(f"{folder}: is not finished. Give the same caseunet prepare again: it goes on.")
+            raise CaseUNetError(f"{folder}: is not finished. Give the same caseunet prepare again: it goes on.")
         if not is_there:
-            raise UserError(f"{folder}: is no {KIND[2:]} ({DESCRIPTION} is missing). Make one with: caseunet prepare")
+            raise CaseUNetError(
+                f"{folder}: is no {KIND[2:]} ({DESCRIPTION} is missing). Make one with: caseunet prepare"
+            )
         if (found := read_json(folder / DESCRIPTION, KIND).get("format_version")) in range(1, FORMAT):
-            raise UserError(f"{folder}: is of format {found}, which an earlier version wrote. Prepare the data again.")
+            raise CaseUNetError(
+                f"{folder}: is of format {found}, which an earlier version wrote. Prepare the data again."
+            )
         self.info = read_model(folder / DESCRIPTION, DatasetInfo, "a prepared data set's description")
         self.split = read_split(folder / "splits.json")
         try:
@@ -200,7 +204,7 @@ class Prepared:
             neighbours: slices on each side that training sees beside its own.
 
         Raises:
-            UserError: there is no such fold, or it does not hold what a fold must.
+            CaseUNetError: there is no such fold, or it does not hold what a fold must.
         """
         fold = fold_of(self.split, number, self.folder)
         origin = f"{self.folder / 'splits.json'}: fold {number}"
@@ -208,20 +212,20 @@ class Prepared:
         for part, cases in (("train", fold.train), ("val", fold.val)):
             for case, ranges in cases.items():
                 if case not in self.cases.index:
-                    raise UserError(f'{origin}: there is no case "{case}". {did_you_mean(case, self.cases.index)}')
+                    raise CaseUNetError(f'{origin}: there is no case "{case}". {did_you_mean(case, self.cases.index)}')
                 slices = int(self.cases.at[case, "slices"])
                 if not all(0 <= start < stop <= slices for start, stop in ranges):
-                    raise UserError(f"{origin}: {case} has slices 0 to {slices - 1}, not {list(ranges)}.")
+                    raise CaseUNetError(f"{origin}: {case} has slices 0 to {slices - 1}, not {list(ranges)}.")
                 reach = neighbours if part == "train" else 0
                 seen = {s for start, stop in ranges for s in range(start - reach, stop + reach)}
                 if self.split.by != BY_BLOCKS:  # then groups are kept whole
                     case, seen = str(self.cases.at[case, "group"]), {0} if seen else set()
                 used[part] |= {(case, s) for s in seen}
             if not used[part]:
-                raise UserError(f"{origin}: its {part} part is empty.")
+                raise CaseUNetError(f"{origin}: its {part} part is empty.")
         both = sorted(used["train"] & used["val"])
         if both:
-            raise UserError(
+            raise CaseUNetError(
                 f"{origin}: {both[0][0]} is in training and in validation, so scores would flatter. "
                 "(Neighbouring slices count: data.neighbours must not be above prepare.gap.)"
             )
@@ -306,7 +310,7 @@ class Prepared:
     def _open(self, kind: str, case: str) -> zarr.Array:
         """The array of a case, after a look at its shape and whether its pixels are there: absent ones read as 0."""
         if case not in self.cases.index:
-            raise UserError(f'{self.folder}: there is no case "{case}". {did_you_mean(case, self.cases.index)}')
+            raise CaseUNetError(f'{self.folder}: there is no case "{case}". {did_you_mean(case, self.cases.index)}')
         array = self._groups[kind][self.cases.at[case, "array"]]
         size = self.placement(case).box_size if kind == "references" else self.size(case)
         stored, expected = (array.shape[0], *array.shape[-2:]), (int(self.cases.at[case, "slices"]), *size)
@@ -318,5 +322,5 @@ class Prepared:
             raise self._damage_error(f"{kind} of case {case} are missing")
         return array
 
-    def _damage_error(self, what: str) -> UserError:
-        return UserError(f"{self.folder}: the prepared data set is damaged: {what}. Prepare the data again.")
+    def _damage_error(self, what: str) -> CaseUNetError:
+        return CaseUNetError(f"{self.folder}: the prepared data set is damaged: {what}. Prepare the data again.")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.types import Preprocessing
 
 PIXELS_AT_ONCE = 2**20
@@ -102,12 +102,12 @@ def normalize(pixels: Tensor, preprocessing: Preprocessing, standards: Tensor) -
             preprocessing is per case.
 
     Raises:
-        UserError: the number of channels is not what the model was made for.
+        CaseUNetError: the number of channels is not what the model was made for.
     """
     p = preprocessing
     slices = 2 * p.neighbours + 1
     if pixels.shape[1] != slices * p.channels:
-        raise UserError(
+        raise CaseUNetError(
             f"The image has {pixels.shape[1] // slices} channels; the model was trained on {p.modality} images with "
             f"{p.channels}."
         )
@@ -139,7 +139,7 @@ def run_network(
         standard: :func:`case_standard` of the case.
 
     Raises:
-        UserError: see :func:`normalize`.
+        CaseUNetError: see :func:`normalize`.
     """
     H, W = pixels.shape[-2:]
     (above, below), (left, right) = (

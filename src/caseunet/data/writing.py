@@ -13,7 +13,7 @@ from upath import UPath
 from zarr.codecs import BloscCodec, Crc32cCodec
 
 from caseunet.data.store import DESCRIPTION, KIND, KINDS, CaseRow, DatasetInfo, open_group, unfinished_path
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.files import Location, check_output_folder, mark_output, read_json, write_json
 from caseunet.types import Split
 
@@ -55,7 +55,7 @@ class Workplace:
         try:
             content = read_json(path, "a list of prepared cases")
             rows: list[CaseRow] = _ROWS.validate_python(content["rows"])
-        except (UserError, ValidationError, KeyError, TypeError):
+        except (CaseUNetError, ValidationError, KeyError, TypeError):
             return None
         return rows if content["key"] == key else None
 
@@ -112,7 +112,7 @@ class PreparedWriter:
         replace: whether an earlier one may be replaced.
 
     Raises:
-        UserError: another process prepares to the same folder, or the workplace holds something else.
+        CaseUNetError: another process prepares to the same folder, or the workplace holds something else.
     """
 
     def __init__(self, folder: Location, replace: bool = False) -> None:
@@ -131,7 +131,7 @@ class PreparedWriter:
             try:
                 self._lock.acquire(timeout=0)
             except Timeout as error:
-                raise UserError(f"{self.folder}: another run prepares to it now. Choose another --out.") from error
+                raise CaseUNetError(f"{self.folder}: another run prepares to it now. Choose another --out.") from error
         try:
             if not work.data.is_dir():
                 remove(work.folder)  # lists of arrays that are not there
@@ -172,7 +172,7 @@ class PreparedWriter:
         mark_output(data, KIND)
         write_json(data / DESCRIPTION, info.model_dump(mode="json"))
         if not self._replace and self.folder.is_dir() and any(self.folder.iterdir()):
-            raise UserError(f"{self.folder}: another run has written it meanwhile. Choose another --out.")
+            raise CaseUNetError(f"{self.folder}: another run has written it meanwhile. Choose another --out.")
         self._publish(data)
         remove(self.workplace.folder)
 

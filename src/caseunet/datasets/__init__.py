@@ -17,7 +17,7 @@ from caseunet.datasets.nnunet import NNUNET
 from caseunet.datasets.reading import apply_plan
 from caseunet.datasets.repair import read_plan
 from caseunet.datasets.roles import Choice
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.files import read_json
 from caseunet.io.dicom_file import is_dicom
 from caseunet.io.images import is_image
@@ -53,16 +53,16 @@ def open_source(root: Path, config: PrepareConfig) -> tuple[Layout, SourceDatase
     """The layout of a raw folder and what it holds, grouped and repaired as configured; no pixels are read.
 
     Raises:
-        UserError: see :func:`find_layout`; the layout's description files or the plan cannot be used.
+        CaseUNetError: see :func:`find_layout`; the layout's description files or the plan cannot be used.
     """
     choice = Choice(config.images, config.masks, config.channels)
     if choice and config.format not in ("auto", FOLDER.name):
-        raise UserError(f"prepare.images, masks and channels are for the layout folder, not for {config.format}.")
+        raise CaseUNetError(f"prepare.images, masks and channels are for the layout folder, not for {config.format}.")
     layout = find_layout(root, FOLDER.name if choice else config.format)
     dataset = discover(root, choice) if choice else layout.discover(root)
     for path in (path for case in dataset.cases for path in (*case.image, *case.label)):
         if not path.as_posix().isascii() and any("\ud800" <= character <= "\udfff" for character in path.as_posix()):
-            raise UserError(f"{path.as_posix()!a}: its name is no UTF-8, and cannot be written down. Rename it.")
+            raise CaseUNetError(f"{path.as_posix()!a}: its name is no UTF-8, and cannot be written down. Rename it.")
     if config.modality != "auto":
         told = tuple(finding for finding in dataset.findings if finding.kind != "modality")
         dataset = replace(dataset, modality=config.modality, findings=told)
@@ -85,7 +85,7 @@ def open_source(root: Path, config: PrepareConfig) -> tuple[Layout, SourceDatase
 def _regroup(case: SourceCase, pattern: str) -> SourceCase:
     match = re.search(pattern, case.id)
     if match is None or not match[0]:
-        raise UserError(f'prepare.group: the pattern "{pattern}" finds nothing in the case name "{case.id}".')
+        raise CaseUNetError(f'prepare.group: the pattern "{pattern}" finds nothing in the case name "{case.id}".')
     return replace(case, group=match[1] if match.re.groups and match[1] else match[0])
 
 
@@ -93,26 +93,26 @@ def find_layout(root: Path, name: str = "auto") -> Layout:
     """The layout called ``name``, or with "auto" the most particular one that the folder has.
 
     Raises:
-        UserError: no such folder or layout, or none fits, or several do equally.
+        CaseUNetError: no such folder or layout, or none fits, or several do equally.
     """
     if root.is_file():
-        raise UserError(f"{root}: is a file; expected the folder of a raw data set. Unpack an archive first.")
+        raise CaseUNetError(f"{root}: is a file; expected the folder of a raw data set. Unpack an archive first.")
     if not root.is_dir():
         hint = " Raw data are read from this machine alone: copy them." if re.match(r"\w+:/", str(root)) else ""
-        raise UserError(f"{root}: no such folder.{hint}")
+        raise CaseUNetError(f"{root}: no such folder.{hint}")
     if name != "auto":
         return SOURCES.get(name)
     fitting = matching(root)
     if len(fitting) > 1:
         names = " and ".join(layout.name for layout in fitting)
-        raise UserError(f"{root}: fits the layouts {names}. Name the one that is meant with --format.")
+        raise CaseUNetError(f"{root}: fits the layouts {names}. Name the one that is meant with --format.")
     description = root / "dataset.json"
     if description.is_file() and all(layout.rank > 1 for layout in fitting):  # one of those who have it, but damaged
         read_json(description, "the dataset.json of nnU-Net or of the Decathlon")
     if fitting:
         return fitting[0]
     expected = "\n".join(f"  {candidate}: {SOURCES.get(candidate).looks_like}" for candidate in SOURCES)
-    raise UserError(
+    raise CaseUNetError(
         f"{root}: none of the known layouts was found. {describe_files(root)}\nIf images and masks are among them, say "
         "which: --prepare.images FOLDER_OR_PATTERN --prepare.masks FOLDER_OR_PATTERN. Else one of these is expected:\n"
         f"{expected}"

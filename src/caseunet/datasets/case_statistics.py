@@ -10,7 +10,7 @@ from caseunet.datasets.coding import CodeCount, MaskValues, classes_of
 from caseunet.datasets.layout import Finding, Layout, SourceCase, SourceDataset
 from caseunet.datasets.reading import Misplaced, lay_on_index, placement, read_repaired_image, to_ids
 from caseunet.datasets.repair import CaseRepair
-from caseunet.errors import BadValuesError, SeveralMasksError, UserError
+from caseunet.errors import BadValuesError, CaseUNetError, SeveralMasksError
 from caseunet.imaging.body import mark_edge
 from caseunet.imaging.portable import Box, find_body_box
 from caseunet.io.geometry import orientation_of
@@ -143,7 +143,7 @@ def measure_mask(layout: Layout, case: SourceCase, dataset: SourceDataset) -> Ma
     """The values of a case's mask; None if it cannot be read."""
     try:
         mask = layout.read_mask(case, dataset, layout.read_geometry(case))
-    except UserError:
+    except CaseUNetError:
         return None
     return MaskValues(mask.colored, count_codes(mask.codes, mask.colored)[0], mask.palette, mask.names)
 
@@ -252,7 +252,7 @@ def _darkest(layout: Layout, case: SourceCase, dataset: SourceDataset) -> float 
     """
     try:
         lowest = float(layout.read_image(case, dataset.modality == "rgb", 0.0).pixels.min())
-    except UserError:
+    except CaseUNetError:
         return None
     return min(lowest, -1024.0) if dataset.modality == "ct" else min(lowest, 0.0)
 
@@ -272,7 +272,7 @@ def _unreadable(
         repairs = [CaseRepair(nan=darkest, why=why)]
     if kind == "several-masks":
         repairs.append(CaseRepair(union=True, why=kind))
-    if not isinstance(error, UserError):
+    if not isinstance(error, CaseUNetError):
         text = f"cannot be read: {type(error).__name__}: {text}"
     return Finding(
         level="error",

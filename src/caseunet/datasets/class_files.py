@@ -8,7 +8,7 @@ import numpy as np
 
 from caseunet.datasets.class_names import IGNORE_NAMES
 from caseunet.datasets.names import mask_key
-from caseunet.errors import SeveralMasksError, UserError
+from caseunet.errors import CaseUNetError, SeveralMasksError
 from caseunet.io import images
 from caseunet.io.geometry import distance_in_voxels
 from caseunet.progress import count_text
@@ -33,16 +33,18 @@ def read_class_files(paths: Sequence[Path], classes: Mapping[str, int], image: G
         image: the geometry of the case's image.
 
     Raises:
-        UserError: a file cannot be read, holds several values, lies elsewhere than the first, or is no class.
+        CaseUNetError: a file cannot be read, holds several values, lies elsewhere than the first, or is no class.
         SeveralMasksError: two files show the same.
     """
     masks = [images.read_mask(path, image, colored=False) for path in paths]
     inside = [_inside(path, mask) for path, mask in zip(paths, masks, strict=True)]
     for path, mask in zip(paths, masks, strict=True):
         if mask.codes.shape != masks[0].codes.shape:
-            raise UserError(f"{path}: its shape {mask.codes.shape} is not that of {paths[0]}, {masks[0].codes.shape}.")
+            raise CaseUNetError(
+                f"{path}: its shape {mask.codes.shape} is not that of {paths[0]}, {masks[0].codes.shape}."
+            )
         if (distance := distance_in_voxels(masks[0].geometry, mask.geometry)) > SAME_PLACE:
-            raise UserError(f"{path}: lies {distance:.3g} voxels away from {paths[0]}, a file of the same case.")
+            raise CaseUNetError(f"{path}: lies {distance:.3g} voxels away from {paths[0]}, a file of the same case.")
     numbers = [class_of(path, classes) for path in paths]
     ignored = [n for n, number in enumerate(numbers) if number == IGNORE]
     order = sorted((n for n, m in enumerate(numbers) if m not in (0, IGNORE)), key=lambda n: -int(inside[n].sum()))
@@ -73,7 +75,7 @@ def class_of(path: Path, classes: Mapping[str, int]) -> int:
     """The class that a file is called like, or ends like; 0 for "background", IGNORE for "ignore".
 
     Raises:
-        UserError: there is none.
+        CaseUNetError: there is none.
     """
     stem = images.stem(path)
     known = {"background": 0, **dict.fromkeys(IGNORE_NAMES, IGNORE)}
@@ -83,7 +85,7 @@ def class_of(path: Path, classes: Mapping[str, int]) -> int:
             return number
     endings = [name for name in known if name_key(stem).endswith(name)]
     if not endings:
-        raise UserError(f"{path}: is called like none of the classes {', '.join(classes)}.")
+        raise CaseUNetError(f"{path}: is called like none of the classes {', '.join(classes)}.")
     return known[max(endings, key=len)]
 
 
@@ -91,12 +93,12 @@ def _inside(path: Path, mask: Mask) -> np.ndarray:
     """Where a mask is not 0, or not what its palette shows as black.
 
     Raises:
-        UserError: it holds more than one other value.
+        CaseUNetError: it holds more than one other value.
     """
     black = [code for code, color in mask.palette.items() if color == 0]
     outside = black[0] if len(black) == 1 else 0
     values = np.unique(mask.codes)
     if len(values[values != outside]) > 1:
         shown = ", ".join(str(value) for value in values[:6].tolist())
-        raise UserError(f"{path}: holds the values {shown}; a file of one class holds 0 and one other.")
+        raise CaseUNetError(f"{path}: holds the values {shown}; a file of one class holds 0 and one other.")
     return np.asarray(mask.codes != outside)

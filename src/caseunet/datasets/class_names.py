@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.files import read_json
 from caseunet.types import name_key
 
@@ -39,7 +39,7 @@ def read_description(path: Path) -> Any:
     CVAT writes a line for each class, "polyp:250,50,83::", and numbers none; black is the background.
 
     Raises:
-        UserError: it is damaged.
+        CaseUNetError: it is damaged.
     """
     if path.suffix.lower() != ".txt":
         return read_json(path, "labels.json with name, color and classid of each class")
@@ -48,7 +48,9 @@ def read_description(path: Path) -> Any:
     try:
         colors = {name: [int(part) for part in color.split(",")] for name, color, *_ in fields}
     except ValueError as error:
-        raise UserError(f"{path}: expected lines such as polyp:250,50,83:: as CVAT writes them: {error}.") from error
+        raise CaseUNetError(
+            f"{path}: expected lines such as polyp:250,50,83:: as CVAT writes them: {error}."
+        ) from error
     order = sorted(colors, key=lambda name: any(colors[name]))  # black first
     return [{"name": name, "classid": number, "color": colors[name]} for number, name in enumerate(order)]
 
@@ -57,7 +59,7 @@ def class_entries(content: Any, path: Path) -> list[ClassEntry]:
     """The classes of a parsed ``labels.json``, by their values; the background is 0, and added where it is not named.
 
     Raises:
-        UserError: it has none of the known forms, names regions, or a value or name is there twice.
+        CaseUNetError: it has none of the known forms, names regions, or a value or name is there twice.
     """
     if isinstance(content, dict) and isinstance(content.get("lesions"), list):  # which of the classes are lesions
         content = {key: value for key, value in content.items() if key != "lesions"}
@@ -75,7 +77,7 @@ def class_entries(content: Any, path: Path) -> list[ClassEntry]:
     elif isinstance(content, list) and content and all(isinstance(entry, dict) for entry in content):
         found = [_of_entry(entry, path) for entry in content]
     else:
-        raise UserError(f"{path}: expected {FORMS}.")
+        raise CaseUNetError(f"{path}: expected {FORMS}.")
     found.sort(key=lambda entry: entry.value)
     values = [entry.value for entry in found]
     if len(set(values)) < len(values):
@@ -90,18 +92,18 @@ def check_background(named: Iterable[tuple[int, str]], path: Path) -> None:
     """Make sure that 0, and nothing else, is called as what is around the classes is.
 
     Raises:
-        UserError: another value is called the background, or 0 is called as a class is.
+        CaseUNetError: another value is called the background, or 0 is called as a class is.
     """
     names = dict(named)
     wrong = next((value for value, name in names.items() if value and is_background(name)), None)
     if wrong is not None:
         zero = f', and 0 is "{names[0]}"' if 0 in names else ""
-        raise UserError(
+        raise CaseUNetError(
             f'{path}: "{names[wrong]}" has the value {wrong}{zero}; the background must be 0 here, and a class of the '
             "value 0 would never be learnt. Give the background 0 in masks and names."
         )
     if 0 in names and _AROUND.isdisjoint(re.findall(r"[^\W\d_]+", names[0].casefold())):
-        raise UserError(
+        raise CaseUNetError(
             f'{path}: 0 is the background here and is called "{names[0]}". A class at 0 would never be learnt. '
             'If 0 is what is around the classes, call it "background": a list of names begins with it. Else give the '
             "class another value in masks and names."
@@ -138,7 +140,7 @@ def spelling_notes(names: Iterable[str]) -> list[str]:
 def _of_dict(content: Mapping[str, Any], path: Path) -> list[ClassEntry]:
     regions = [name for name, value in content.items() if isinstance(value, list)]
     if regions:
-        raise UserError(
+        raise CaseUNetError(
             f'{path}: "{regions[0]}" is a list, {content[regions[0]]}: regions that overlap, and colours without ids, '
             f"are not supported here. Give each class one value: {FORMS}."
         )
@@ -147,7 +149,7 @@ def _of_dict(content: Mapping[str, Any], path: Path) -> list[ClassEntry]:
         return [ClassEntry(value, name) for name, value in by_name.items() if value is not None]
     if all(name.isdigit() and isinstance(value, str) for name, value in content.items()):
         return [ClassEntry(int(name), value) for name, value in content.items()]
-    raise UserError(f"{path}: expected {FORMS}, found {_show(content)}.")
+    raise CaseUNetError(f"{path}: expected {FORMS}, found {_show(content)}.")
 
 
 def _of_entry(entry: Mapping[str, Any], path: Path) -> ClassEntry:
@@ -156,7 +158,7 @@ def _of_entry(entry: Mapping[str, Any], path: Path) -> ClassEntry:
     if isinstance(number, float):
         raise _wrong_ids(number, path)
     if type(number) is not int or not isinstance(name, str):
-        raise UserError(f"{path}: expected a list of classes, each with name, color and classid, found {entry}.")
+        raise CaseUNetError(f"{path}: expected a list of classes, each with name, color and classid, found {entry}.")
     return ClassEntry(number, name, _parse_color(color, name, path) if isinstance(color, Sequence) and color else None)
 
 
@@ -164,21 +166,21 @@ def _parse_color(color: Sequence[Any], name: str, path: Path) -> tuple[int, ...]
     """Red, green and blue of "#ff0000" or of a list; an opacity after them says nothing.
 
     Raises:
-        UserError: it is another text, or goes from 0 to 1.
+        CaseUNetError: it is another text, or goes from 0 to 1.
     """
     digits = re.fullmatch(r"#?([0-9a-fA-F]{6})([0-9a-fA-F]{2})?", color) if isinstance(color, str) else None
     if digits:
         return tuple(bytes.fromhex(digits[1]))
     if isinstance(color, str) or any(isinstance(part, float) and 0 < part <= 1 for part in color[:3]):
-        raise UserError(
+        raise CaseUNetError(
             f'{path}: the color of "{name}" is {color!r}; expected three whole numbers from 0 to 255, such as '
             '[255, 0, 0], or "#ff0000".'
         )
     return tuple(color[:3])
 
 
-def _wrong_ids(found: object, path: Path) -> UserError:
-    return UserError(f"{path}: label ids must be whole numbers from 0 (the background), each once, not {found}.")
+def _wrong_ids(found: object, path: Path) -> CaseUNetError:
+    return CaseUNetError(f"{path}: label ids must be whole numbers from 0 (the background), each once, not {found}.")
 
 
 def parse_number(value: Any) -> int | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from caseunet.datasets.layout import Finding, Listing, SourceCase, relative
 from caseunet.datasets.names import find_groups
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.files import read_json
 
 DESCRIPTION = "dataset.json"
@@ -25,7 +25,7 @@ def has_keys(folder: Path, keys: set[str]) -> bool:
     """Whether a folder has a description with these keys."""
     try:
         content = read_json(folder / DESCRIPTION, "the description of a data set")
-    except UserError:
+    except CaseUNetError:
         return False
     return isinstance(content, dict) and keys <= content.keys()
 
@@ -34,13 +34,13 @@ def read_description(folder: Path, kinds: Mapping[str, type]) -> dict[str, Any]:
     """The description, with the keys that count.
 
     Raises:
-        UserError: it is missing or no JSON, or a key is missing or of another kind.
+        CaseUNetError: it is missing or no JSON, or a key is missing or of another kind.
     """
     path = folder / DESCRIPTION
     content = read_json(path, "the description of a data set")
     for key, kind in kinds.items():
         if not isinstance(content, dict) or not isinstance(content.get(key), kind):
-            raise UserError(f'{path}: "{key}" is missing or no {kind.__name__}; expected {", ".join(kinds)}.')
+            raise CaseUNetError(f'{path}: "{key}" is missing or no {kind.__name__}; expected {", ".join(kinds)}.')
     return dict(content)
 
 

@@ -36,7 +36,7 @@ from caseunet.datasets.layout import (
     relative,
 )
 from caseunet.datasets.names import MASK_WORDS, bare_name
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.io import dicom, images, raster
 from caseunet.io.dicom import Header
 from caseunet.io.dicom_planes import is_stack, split_volumes
@@ -96,7 +96,7 @@ def _looks_gray(path: Path) -> bool:
     """Whether the first frame of a colour image is grey that was saved as colours, as much ultrasound is."""
     try:
         dicom.read_still(path, 0, rgb=False)
-    except UserError:
+    except CaseUNetError:
         return False
     return True
 
@@ -119,7 +119,7 @@ def cases(root: Path) -> Listing:
     """List the volumes under the names of their folders, or the still images where there is no volume.
 
     Raises:
-        UserError: there is neither.
+        CaseUNetError: there is neither.
     """
     return _listing(root, _survey(root, files_below(root)), None)[0]
 
@@ -130,7 +130,7 @@ def find_images(root: Path, files: Sequence[Path], modality: Modality | None) ->
     What does not suit it is left out with a note; if nothing does, everything is listed.
 
     Raises:
-        UserError: there is no image.
+        CaseUNetError: there is no image.
     """
     listing, found, _ = _listing(root, _survey(root, files), modality)
     return listing, found
@@ -142,7 +142,7 @@ def is_mask(path: Path) -> bool:
         return True
     try:
         pixels = images.read_picture(path, rgb=False).pixels
-    except UserError:
+    except CaseUNetError:
         return False
     values = np.unique(pixels)
     return len(values) <= MAX_MASK_VALUES and values[0] >= 0 and bool(np.all(values == np.rint(values)))
@@ -184,14 +184,14 @@ def _coding(masks: Sequence[Header]) -> LabelCoding:
     """A class for each label that a segment has.
 
     Raises:
-        UserError: a segment is called as the background is.
+        CaseUNetError: a segment is called as the background is.
     """
     for header in masks:
         if any(map(is_background, header.segments.values())):
-            raise UserError(f'{header.path}: has a segment "background"; what no segment covers is the background.')
+            raise CaseUNetError(f'{header.path}: has a segment "background"; what no segment covers is the background.')
     names = list(dict.fromkeys(unify_spellings(_labels(masks)).values()))
     if len(names) > MAX_CLASSES:
-        raise UserError(
+        raise CaseUNetError(
             f"{masks[0].path}: with the other segmentations it has {len(names)} segment labels, such as "
             f'"{names[-1]}"; each label becomes a class, and at most {MAX_CLASSES} can be. Give segments of one kind '
             "one label."
@@ -221,7 +221,7 @@ def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask
     """Segments by their labels, or the values of a file.
 
     Raises:
-        UserError: see :func:`caseunet.io.dicom.read_segmentation`.
+        CaseUNetError: see :func:`caseunet.io.dicom.read_segmentation`.
     """
     if not dicom.is_dicom(case.label[0]):
         return images.read_mask(case.label[0], image, colored=False, same_axes=False)
@@ -243,7 +243,7 @@ def _survey(root: Path, files: Sequence[Path]) -> _Survey:
         if dicom.is_dicom(path):
             try:
                 headers.append(dicom.read_header(path))
-            except UserError as error:
+            except CaseUNetError as error:
                 text, advice = str(error).removeprefix(f"{path}: "), "Export it again, or move it away."
                 findings.append(fault("unreadable", path, root, text, advice))
     series: dict[tuple[str, ...], list[Header]] = {}
@@ -376,13 +376,13 @@ def _listing(root: Path, survey: _Survey, modality: Modality | None) -> tuple[Li
     """The images that count as cases with their masks, and the masks among them that are DICOM.
 
     Raises:
-        UserError: there is no image.
+        CaseUNetError: there is no image.
     """
     findings = list(survey.findings)
     kept = _choose(survey.images, modality)
     if not kept:
         if unreadable := [finding for finding in findings if finding.kind == "unreadable"]:
-            raise UserError(f"{root}: none of its DICOM files can be read; the first: {unreadable[0].text}")
+            raise CaseUNetError(f"{root}: none of its DICOM files can be read; the first: {unreadable[0].text}")
         raise _no_images(root, survey)
     names = {image.name for image in kept}
     findings += _left_images([image for image in survey.images if image.name not in names], root)
@@ -431,13 +431,13 @@ def _choose(found: Sequence[DicomImage], modality: Modality | None) -> list[Dico
     return usual or volumes or [i for i in stills if "Secondary Capture" not in i.header.what] or stills
 
 
-def _no_images(root: Path, survey: _Survey) -> UserError:
+def _no_images(root: Path, survey: _Survey) -> CaseUNetError:
     held = [f"{count} × {what}" for what, count in survey.others.items()]
     held += [f"{len(survey.images)} × scout view"] if survey.images else []
     held += [f"{len(survey.masks)} × mask"] if survey.masks else []
     if not held:
         return no_cases(root, "a DICOM image")
-    return UserError(f"{root}: holds no DICOM image, but {', '.join(held)}.")
+    return CaseUNetError(f"{root}: holds no DICOM image, but {', '.join(held)}.")
 
 
 def _left_images(left: Sequence[DicomImage], root: Path) -> list[Finding]:

@@ -25,7 +25,7 @@ from caseunet.datasets.layout import (
     left_out,
     no_cases,
 )
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.io import raster
 from caseunet.types import Geometry, ImageVolume, Mask
 
@@ -48,7 +48,7 @@ def cases(root: Path) -> Listing:
     """List the frames; ``id`` is "instrument_dataset_N/frameNNN". A frame has a mask if every instrument has one.
 
     Raises:
-        UserError: there are no sequences.
+        CaseUNetError: there are no sequences.
     """
     sequences = sequences_below(root)
     if not sequences:
@@ -114,13 +114,13 @@ def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask
     """The masks of all instruments laid over each other; where two overlap, the later name's is on top.
 
     Raises:
-        UserError: one cannot be read, or they differ in shape.
+        CaseUNetError: one cannot be read, or they differ in shape.
     """
     masks = [raster.read_mask(path, colored=False) for path in case.label]
     codes = masks[0].codes.copy()
     for path, mask in zip(case.label[1:], masks[1:], strict=True):
         if mask.codes.shape != codes.shape:
-            raise UserError(f"{path}: its shape {mask.geometry.shape} is not that of {case.label[0]}.")
+            raise CaseUNetError(f"{path}: its shape {mask.geometry.shape} is not that of {case.label[0]}.")
         codes = np.where(mask.codes != 0, mask.codes, codes)
     codes = np.ascontiguousarray(_cut(codes))
     return replace(masks[0], codes=codes, geometry=Geometry(shape=codes.shape[-2:]))

@@ -22,7 +22,7 @@ from caseunet.datasets.layout import (
     relative,
 )
 from caseunet.datasets.reading import file_layout
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 
 LICENCE = "EndoVis 2018: terms of the challenge's organisers (registration; research use)"
 
@@ -35,7 +35,7 @@ def cases(root: Path) -> Listing:
     """List the frames; ``id`` is "seq_N/frameNNN", the group is the sequence.
 
     Raises:
-        UserError: there are no sequences.
+        CaseUNetError: there are no sequences.
     """
     sequences = sequences_below(root)
     if not sequences:
@@ -64,7 +64,7 @@ def discover(root: Path) -> SourceDataset:
     """The frames, and the classes that labels.json names.
 
     Raises:
-        UserError: see :func:`cases` and :func:`read_labels_json`.
+        CaseUNetError: see :func:`cases` and :func:`read_labels_json`.
     """
     listed, findings = cases(root)
     return SourceDataset(
@@ -116,7 +116,9 @@ def _find_labels_json(root: Path, sequences: list[Path]) -> Path:
     for folder in places:
         if (folder / "labels.json").is_file():
             return folder / "labels.json"
-    raise UserError(f"{root}: labels.json is missing; it names the colours of the masks. Put it beside the sequences.")
+    raise CaseUNetError(
+        f"{root}: labels.json is missing; it names the colours of the masks. Put it beside the sequences."
+    )
 
 
 ENDOVIS2018 = file_layout(

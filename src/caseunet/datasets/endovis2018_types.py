@@ -56,7 +56,7 @@ def cases(root: Path) -> Listing:
     """List the frames; ``id`` is "seq_N/frameNNN", as in the scene release, and the group is the sequence.
 
     Raises:
-        UserError: there are no frames.
+        CaseUNetError: there are no frames.
     """
     files = [path for path in files_below(root) if raster.is_raster(path)]
     images, images_twice = by_key((path for path in files if path.parent.name == "images"), _name)

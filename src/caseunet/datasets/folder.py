@@ -58,7 +58,7 @@ from caseunet.datasets.pairing import Pairs, pair
 from caseunet.datasets.polygons import class_names
 from caseunet.datasets.reading import file_layout
 from caseunet.datasets.roles import Choice, Roles, sort_files
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.io import images, raster
 from caseunet.progress import count_text
 from caseunet.types import IGNORE, LabelCoding, Modality, name_key
@@ -103,11 +103,11 @@ def cases(root: Path) -> Listing:
     Names that end in a number are taken for the slices or frames of the group that stands before it.
 
     Raises:
-        UserError: there are no images.
+        CaseUNetError: there are no images.
     """
     listing = look(root).listing
     if not listing.cases and not any(finding.level == "error" for finding in listing.findings):
-        raise UserError(f"{root}: no images beside masks were found in it. {describe_files(root)}")
+        raise CaseUNetError(f"{root}: no images beside masks were found in it. {describe_files(root)}")
     return listing
 
 
@@ -115,14 +115,14 @@ def discover(root: Path, choice: Choice = Choice()) -> SourceDataset:  # noqa: B
     """The cases, and what their masks mean.
 
     Raises:
-        UserError: names leave open which files are the masks; the message asks.
+        CaseUNetError: names leave open which files are the masks; the message asks.
     """
     survey = look(root, choice)
     if survey.question:
-        raise UserError(survey.question)
+        raise CaseUNetError(survey.question)
     listed, findings = survey.listing
     if not listed:
-        raise UserError(f"{root}: {_nothing_chosen(root, choice)}")
+        raise CaseUNetError(f"{root}: {_nothing_chosen(root, choice)}")
     modality, remark = _modality(listed)
     own = find_description(root)
     notes = [Finding(level="note", kind="modality", text=remark)] if remark else []
@@ -130,7 +130,7 @@ def discover(root: Path, choice: Choice = Choice()) -> SourceDataset:  # noqa: B
     if survey.outlines:
         names = class_names(sorted({path for case in listed for path in case.label}))
         if not names:
-            raise UserError(f"{root}: its JSON files hold no outlines, so there is nothing to learn.")
+            raise CaseUNetError(f"{root}: its JSON files hold no outlines, so there is nothing to learn.")
         text = f"masks are outlines of JSON files; the classes are {', '.join(names)}"
         notes.append(Finding(level="note", kind="outlines", text=text))
         coding, told = _coding_of_names(root, names)
@@ -159,13 +159,13 @@ def _coding_of_names(root: Path, names: Sequence[str]) -> tuple[LabelCoding, lis
     """The coding of named files or outlines, and what is said of names that are no class.
 
     Raises:
-        UserError: no class is left.
+        CaseUNetError: no class is left.
     """
     spellings = [Finding(level="note", kind="spellings", text=text) for text in spelling_notes(names)]
     names = list(dict.fromkeys(unify_spellings(names).values()))
     classes = [name for name in names if not is_background(name) and not is_ignored(name)]
     if not classes:
-        raise UserError(f"{root}: there is no class beside {', '.join(names)}, so there is nothing to learn.")
+        raise CaseUNetError(f"{root}: there is no class beside {', '.join(names)}, so there is nothing to learn.")
     notes = [
         Finding(
             level="note",
@@ -465,7 +465,7 @@ def _kind(path: Path) -> str:
 def _in_color(path: Path) -> bool:
     try:
         return raster.is_colored(path)
-    except UserError:
+    except CaseUNetError:
         return False
 
 
@@ -486,7 +486,7 @@ def _masks_in_grey_colors(listed: Sequence[SourceCase], entries: Sequence[ClassE
             continue
         try:
             values = set(np.unique(raster.read_mask(case.label[0], colored=True).codes).tolist())
-        except UserError:
+        except CaseUNetError:
             continue
         if not {value & 255 for value in values} <= ids:
             return values <= colors
@@ -500,7 +500,7 @@ def _masks_in_color(listed: tuple[SourceCase, ...]) -> bool:
             try:
                 if raster.is_colored(case.label[0]) and raster.read_mask(case.label[0]).colored:
                     return True
-            except UserError:
+            except CaseUNetError:
                 continue
     return False
 
@@ -513,7 +513,7 @@ def _modality(listed: tuple[SourceCase, ...]) -> tuple[Modality, str]:
     for path in paths[:3]:
         try:
             lowest = images.read_picture(path, rgb=False).pixels.min()
-        except UserError:
+        except CaseUNetError:
             continue
         if lowest <= -500:
             return "ct", f"taken for CT, since {path.name} reaches {lowest:g}; otherwise give --prepare.modality mr"

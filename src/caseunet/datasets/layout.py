@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from caseunet.datasets.repair import CaseRepair
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.progress import count_text
 from caseunet.types import FrozenModel, Geometry, ImageVolume, LabelCoding, Mask, Modality
 
@@ -136,7 +136,7 @@ class Layout:
         rank: where several layouts match a folder, the one of the lowest rank is meant: 0 has names that nothing else
             has, 1 a description file of a known form, 2 is general.
         matches: whether a folder has this layout; looks at names only (and into description files).
-        cases: lists the cases of a folder, with or without masks. Raises UserError if there are none.
+        cases: lists the cases of a folder, with or without masks. Raises CaseUNetError if there are none.
         discover: the cases and what their masks mean.
         read_geometry: of a case's image, from headers alone.
         read_image: the pixels of a case; the second argument tells whether raster files are in colour, the third what
@@ -235,5 +235,5 @@ def left_out(paths: Iterable[Path], root: Path, why: str, level: Level = "note")
     return tuple(findings)
 
 
-def no_cases(root: Path, expected: str) -> UserError:
-    return UserError(f"{root}: {expected} was expected in it or below, and not found.")
+def no_cases(root: Path, expected: str) -> CaseUNetError:
+    return CaseUNetError(f"{root}: {expected} was expected in it or below, and not found.")

@@ -44,7 +44,7 @@ def cases(root: Path) -> Listing:
     """List the cases; ``id`` is "volume-N" or "test-volume-N", and each is a patient of its own.
 
     Raises:
-        UserError: there are no volumes.
+        CaseUNetError: there are no volumes.
     """
     files = files_below(root)
     images, images_twice = by_key(files, _image_name)

@@ -33,7 +33,7 @@ from caseunet.datasets.layout import (
 )
 from caseunet.datasets.names import MASK_FOLDER_WORDS, find_groups
 from caseunet.datasets.reading import require_coding
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.files import read_json
 from caseunet.io import dicom, images, itk, raster
 from caseunet.io.geometry import distance_in_voxels
@@ -67,7 +67,7 @@ def discover(root: Path) -> SourceDataset:
     """The masks of a folder, or a single file; the meaning of their values is None where nothing names it.
 
     Raises:
-        UserError: there are none.
+        CaseUNetError: there are none.
     """
     return _dataset(root, *_survey(root))
 
@@ -76,7 +76,7 @@ def cases(root: Path) -> Listing:
     """The masks of a folder.
 
     Raises:
-        UserError: there are none.
+        CaseUNetError: there are none.
     """
     dataset = discover(root)
     return Listing(dataset.cases, dataset.findings)
@@ -86,14 +86,14 @@ def read_lesions(path: Path) -> tuple[str, ...] | None:
     """The structures that a labels.json calls lesions; None if it does not tell.
 
     Raises:
-        UserError: "lesions" is no list of names.
+        CaseUNetError: "lesions" is no list of names.
     """
     content = read_json(path, "labels.json")
     names = content.get("lesions") if isinstance(content, dict) else None
     if parse_number(names) is not None:  # a class of that name
         return None
     if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-        raise UserError(f'{path}: "lesions" must be a list of names of structures, not {names!r}.')
+        raise CaseUNetError(f'{path}: "lesions" must be a list of names of structures, not {names!r}.')
     return None if names is None else tuple(names)
 
 
@@ -119,7 +119,7 @@ def settle_structures(dataset: SourceDataset, workers: int | None) -> SourceData
     """The data set with a class for each set of structures that share a voxel in a case: a tumour may lie in a liver.
 
     Raises:
-        UserError: more sets are found than can be numbered.
+        CaseUNetError: more sets are found than can be numbered.
     """
     files = [path for case in dataset.cases for path in case.label]
     are_objects = any(map(dicom.is_dicom, files))
@@ -135,7 +135,7 @@ def settle_structures(dataset: SourceDataset, workers: int | None) -> SourceData
     ordered = [frozenset({name}) for name in names if name not in shared or frozenset({name}) in found]
     ordered += sorted(set(found) - set(ordered) - {frozenset()}, key=lambda c: [names.index(n) for n in sorted(c)])
     if len(ordered) > MAX_CLASSES:
-        raise UserError(
+        raise CaseUNetError(
             f"{dataset.root}: its {len(names)} structures overlap in {sum(len(c) > 1 for c in ordered)} ways; together "
             f"at most {MAX_CLASSES} classes can be told apart."
         )
@@ -158,14 +158,14 @@ def read_geometry(case: SourceCase) -> Geometry:
 
 
 def read_image(case: SourceCase, rgb: bool, nan: float | None = None) -> ImageVolume:
-    raise UserError(f"{case.label[0]}: there are masks alone, no images.")
+    raise CaseUNetError(f"{case.label[0]}: there are masks alone, no images.")
 
 
 def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask:
     """The values of a mask, or the numbers of its segments or structures.
 
     Raises:
-        UserError: a file is unreadable, or those of a case lie on different grids.
+        CaseUNetError: a file is unreadable, or those of a case lie on different grids.
     """
     is_object = dicom.is_dicom(case.label[0])
     if not is_object and not is_per_structure(dataset):
@@ -177,7 +177,7 @@ def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask
         for i in range(len(require_coding(dataset).label_map))
     }
     if any(combinations[number] not in id_of for number in np.unique(mask.codes)):
-        raise UserError(f"{case.label[0]}: the files of this case have changed since they were looked at.")
+        raise CaseUNetError(f"{case.label[0]}: the files of this case have changed since they were looked at.")
     table = np.array([id_of.get(members, 0) for members in combinations], np.uint8)
     return replace(mask, codes=table[mask.codes])
 
@@ -272,7 +272,7 @@ def read_coding(path: Path, listed: Sequence[SourceCase]) -> LabelCoding:
     """The classes that a labels.json names: by colour if the masks hold colours, else by value.
 
     Raises:
-        UserError: it is of another form.
+        CaseUNetError: it is of another form.
     """
     by_value = read_labels_json(path, colored=False)
     pictures = (case.label[0] for case in listed if raster.is_raster(case.label[0]))
@@ -283,12 +283,12 @@ def _segments(paths: Iterable[Path]) -> list[str]:
     """The labels of segments, the first spelling of each.
 
     Raises:
-        UserError: they are too many, or one is called as the background is.
+        CaseUNetError: they are too many, or one is called as the background is.
     """
     labels = (label for path in paths for label in dicom.read_header(path).segments.values())
     names = list(dict.fromkeys(unify_spellings(labels).values()))
     if any(map(is_background, names)) or not 0 < len(names) <= MAX_CLASSES:
-        raise UserError(
+        raise CaseUNetError(
             f"{len(names)} segments, such as {', '.join(names[:5])}, make no classes: from 1 to {MAX_CLASSES} can, and "
             'none of them is called "background".'
         )
@@ -374,7 +374,7 @@ def _combinations_of(case: SourceCase) -> tuple[Combination, ...]:
         image = read_geometry(case)
         mask, combinations = _read_combinations(case, image)
         return tuple(combinations[number] for number in np.unique(mask.codes))
-    except UserError:
+    except CaseUNetError:
         return ()
 
 
@@ -389,7 +389,7 @@ def _read_structures(case: SourceCase, image: Geometry) -> tuple[Mask, tuple[fro
     """A mask of numbers, and the names of the files that each number stands for.
 
     Raises:
-        UserError: a file is unreadable, holds several values, or lies on another grid than the first.
+        CaseUNetError: a file is unreadable, holds several values, or lies on another grid than the first.
     """
     first: Mask | None = None
     codes = np.zeros(0, np.int32)
@@ -399,14 +399,14 @@ def _read_structures(case: SourceCase, image: Geometry) -> tuple[Mask, tuple[fro
         mask = images.read_mask(path, image, False)
         values = np.unique(mask.codes)
         if mask.fractional or len(values[values != 0]) > 1:
-            raise UserError(
+            raise CaseUNetError(
                 f"{path}: expected a mask of one structure, 0 and one other value, as each file in the folder of a "
                 f"case; found {len(values)} values."
             )
         if first is None:
             first, codes = mask, np.zeros(mask.codes.shape, np.int32)
         elif codes.shape != mask.codes.shape or distance_in_voxels(first.geometry, mask.geometry) > SAME_PLACE:
-            raise UserError(f"{path}: is not on the grid of {case.label[0]}, another structure of the same case.")
+            raise CaseUNetError(f"{path}: is not on the grid of {case.label[0]}, another structure of the same case.")
         inside = mask.codes != 0
         before = codes[inside]
         table = np.zeros(len(combinations), np.int32)

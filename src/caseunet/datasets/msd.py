@@ -31,7 +31,7 @@ from caseunet.datasets.layout import (
 )
 from caseunet.datasets.names import describe_groups
 from caseunet.datasets.reading import file_layout
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.io import images
 from caseunet.types import LabelCoding, Modality
 
@@ -48,7 +48,7 @@ def cases(root: Path) -> Listing:
     """List the cases that dataset.json lists, under their names.
 
     Raises:
-        UserError: there are none, or dataset.json is not of this form.
+        CaseUNetError: there are none, or dataset.json is not of this form.
     """
     folder = find_described_folder(root, PATTERN)
     description = _read(folder)
@@ -104,7 +104,7 @@ def discover(root: Path) -> SourceDataset:
 def _read(folder: Path) -> dict[str, Any]:
     description = read_description(folder, KEYS)
     if not isinstance(description.get("test"), list | None):
-        raise UserError(f'{folder / DESCRIPTION}: "test" is no list of images.')
+        raise CaseUNetError(f'{folder / DESCRIPTION}: "test" is no list of images.')
     return description
 
 
@@ -112,15 +112,15 @@ def _paths(root: Path, entry: Any) -> tuple[Path, Path | None]:
     """Image and label of an entry, which must lie below the folder.
 
     Raises:
-        UserError: the entry is of another form, or points elsewhere.
+        CaseUNetError: the entry is of another form, or points elsewhere.
     """
     names = (entry.get("image"), entry.get("label")) if isinstance(entry, dict) else (entry, None)
     if not isinstance(names[0], str) or not isinstance(names[1], str | None):
-        raise UserError(f"{root / DESCRIPTION}: expected entries {{image, label}}, found {entry!r}.")
+        raise CaseUNetError(f"{root / DESCRIPTION}: expected entries {{image, label}}, found {entry!r}.")
     paths = [root / name for name in names if name is not None]
     for path in paths:
         if ".." in path.relative_to(root).parts if path.is_relative_to(root) else True:
-            raise UserError(f"{root / DESCRIPTION}: {path} lies outside the data set.")
+            raise CaseUNetError(f"{root / DESCRIPTION}: {path} lies outside the data set.")
     return paths[0], paths[1] if len(paths) > 1 else None
 
 
@@ -130,7 +130,7 @@ def _coding(labels: dict[str, Any], path: Path) -> LabelCoding:
         check_background(names.items(), path)
         return coding_of(dict(sorted(names.items())))
     except ValueError as error:
-        raise UserError(
+        raise CaseUNetError(
             f'{path}: "labels" maps ids to names, such as {{"0": "background", "1": "liver"}}; found {labels}: {error}.'
         ) from error
 

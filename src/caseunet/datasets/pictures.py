@@ -9,7 +9,7 @@ from caseunet.datasets.coding import decode, translate
 from caseunet.datasets.layout import Finding, Layout, SourceCase, SourceDataset
 from caseunet.datasets.reading import read_repaired_image
 from caseunet.datasets.repair import CaseRepair
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.io import raster
 from caseunet.types import ImageVolume, Mask
 
@@ -126,7 +126,7 @@ def _of_file(dataset: SourceDataset, name: str) -> list[np.ndarray]:
         return []
     try:
         pixels = raster.read_image(path, 3).pixels[0].transpose(1, 2, 0)
-    except UserError:
+    except CaseUNetError:
         return []
     shown = pixels.astype(np.float32)
     if shown.max() < 32:  # ids, too dark to see

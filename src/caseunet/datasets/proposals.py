@@ -11,7 +11,7 @@ from caseunet.datasets.coding import decode, translate
 from caseunet.datasets.layout import Layout, SourceCase, SourceDataset
 from caseunet.datasets.reading import read_labels, read_repaired_image, require_coding
 from caseunet.datasets.repair import HEADER, CaseRepair, RepairPlan, code_text
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.files import write_text
 from caseunet.io.geometry import resample_nearest
 from caseunet.types import IGNORE, Geometry, ImageVolume, Mask
@@ -104,14 +104,14 @@ def try_repair(layout: Layout, case: SourceCase, dataset: SourceDataset, repair:
         before = _ids_without(layout, case, dataset, picture.geometry, picture.pixels.shape)
         after = np.zeros_like(before) if whole.drop else read_labels(layout, case, planned, picture.geometry)
         if after.shape != before.shape:
-            raise UserError(f"the mask's shape is {after.shape}, its image's {before.shape}")
+            raise CaseUNetError(f"the mask's shape is {after.shape}, its image's {before.shape}")
         trial = replace(_compare(picture, before, after, dataset), drops=whole.drop)
         return (
             trial
             if whole.nan is None
             else replace(trial, replaced=_count_replaced(layout, case, dataset, picture, whole.nan, after))
         )
-    except UserError as error:
+    except CaseUNetError as error:
         return RepairTrial({}, {}, error=str(error))
 
 
@@ -137,7 +137,7 @@ def _ids_without(
         return nothing
     try:
         mask: Mask = layout.read_mask(case, dataset, image)
-    except UserError:
+    except CaseUNetError:
         return nothing
     if mask.fractional:
         return nothing

@@ -14,7 +14,7 @@ from caseunet.datasets.coding import coding_of, decode, snap, translate
 from caseunet.datasets.layout import Finding, Layout, SourceCase, SourceDataset
 from caseunet.datasets.polygons import read_outlines
 from caseunet.datasets.repair import EVERY_CASE, CaseRepair, RepairPlan, code_text
-from caseunet.errors import SeveralMasksError, UserError, did_you_mean
+from caseunet.errors import CaseUNetError, SeveralMasksError, did_you_mean
 from caseunet.io import images
 from caseunet.io.geometry import canonical_shape, distance_in_voxels, orientation_of, to_canonical, to_source
 from caseunet.types import IGNORE, Geometry, ImageVolume, LabelCoding, Mask
@@ -26,7 +26,7 @@ def read_geometry(case: SourceCase) -> Geometry:
     """Of the first file of an image, from its header.
 
     Raises:
-        UserError: the file is missing or damaged.
+        CaseUNetError: the file is missing or damaged.
     """
     return images.read_geometry(case.image[0])
 
@@ -36,13 +36,13 @@ def read_image(case: SourceCase, rgb: bool, nan: float | None = None) -> ImageVo
     replaces NaN; without it they are an error.
 
     Raises:
-        UserError: a file is missing or damaged, or the channels are not on one grid.
+        CaseUNetError: a file is missing or damaged, or the channels are not on one grid.
     """
     pictures = [images.read_picture(path, rgb, nan) for path in case.image]
     first = pictures[0]
     for path, other in zip(case.image[1:], pictures[1:], strict=True):
         if distance_in_voxels(first.geometry, other.geometry) > SAME_PLACE or _grid(first) != _grid(other):
-            raise UserError(f"{path}: is not on the grid of {case.image[0]}, the first channel of the same case.")
+            raise CaseUNetError(f"{path}: is not on the grid of {case.image[0]}, the first channel of the same case.")
     if len(pictures) == 1:
         return first
     remarks = dict.fromkeys(remark for picture in pictures for remark in picture.geometry.remarks)
@@ -54,7 +54,7 @@ def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask
     """The values of a case's mask, which is one file, one for each class, or outlines.
 
     Raises:
-        UserError: a file is missing or damaged, or there are several masks.
+        CaseUNetError: a file is missing or damaged, or there are several masks.
     """
     if case.label[0].suffix.lower() == ".json":
         classes = require_coding(dataset).label_map.names
@@ -79,17 +79,17 @@ def _unite(masks: Sequence[Mask], case: SourceCase) -> Mask:
     """One mask of several: a pixel has the value of the first that is not 0 there.
 
     Raises:
-        UserError: they differ in shape or place.
+        CaseUNetError: they differ in shape or place.
     """
     first = masks[0]
     codes = first.codes
     for path, mask in zip(case.label[1:], masks[1:], strict=True):
         if mask.codes.shape != codes.shape or distance_in_voxels(first.geometry, mask.geometry) > SAME_PLACE:
-            raise UserError(f"{path}: is not on the grid of {case.label[0]}, a mask of the same case.")
+            raise CaseUNetError(f"{path}: is not on the grid of {case.label[0]}, a mask of the same case.")
         if any(first.palette.get(code, color) != color for code, color in mask.palette.items()) or (
             mask.names != first.names
         ):
-            raise UserError(
+            raise CaseUNetError(
                 f"{path}: its values mean other classes than those of {case.label[0]}; they cannot be united."
             )
         codes = np.where(codes == 0, mask.codes, codes)
@@ -105,7 +105,7 @@ def read_repaired_image(layout: Layout, case: SourceCase, dataset: SourceDataset
     """The pixels of a case, (S, C, H, W), repaired as the plan says.
 
     Raises:
-        UserError: they cannot be read.
+        CaseUNetError: they cannot be read.
     """
     repair = dataset.repairs.get(case.id, CaseRepair())
     return layout.read_image(case, dataset.modality == "rgb", repair.nan)
@@ -121,7 +121,7 @@ def read_labels(layout: Layout, case: SourceCase, dataset: SourceDataset, image:
         image: the geometry of the case's image; read if not given.
 
     Raises:
-        UserError: the mask cannot be read, lies elsewhere than its image, or holds values that are no class.
+        CaseUNetError: the mask cannot be read, lies elsewhere than its image, or holds values that are no class.
     """
     return to_ids(read_placed_mask(layout, case, dataset, image), case, dataset, require_coding(dataset))
 
@@ -130,7 +130,7 @@ def read_placed_mask(layout: Layout, case: SourceCase, dataset: SourceDataset, i
     """The mask of a case on its image, its values as stored; see :func:`read_labels`.
 
     Raises:
-        UserError: it cannot be read, lies elsewhere than its image, or holds values that are no whole numbers.
+        CaseUNetError: it cannot be read, lies elsewhere than its image, or holds values that are no whole numbers.
     """
     image = layout.read_geometry(case) if image is None else image
     repair = dataset.repairs.get(case.id, CaseRepair())
@@ -139,9 +139,9 @@ def read_placed_mask(layout: Layout, case: SourceCase, dataset: SourceDataset, i
         mask = lay_on_index(mask, image)
     misplaced, problem = placement(mask, image, repair)
     if misplaced:
-        raise UserError(f"{case.label[0]}: {problem}.")
+        raise CaseUNetError(f"{case.label[0]}: {problem}.")
     if mask.fractional and not repair.round:
-        raise UserError(f"{case.label[0]}: holds {mask.fractional:,} values that are no whole numbers; labels are.")
+        raise CaseUNetError(f"{case.label[0]}: holds {mask.fractional:,} values that are no whole numbers; labels are.")
     return mask
 
 
@@ -149,17 +149,17 @@ def to_ids(mask: Mask, case: SourceCase, dataset: SourceDataset, coding: LabelCo
     """Class ids of a mask.
 
     Raises:
-        UserError: values are no class.
+        CaseUNetError: values are no class.
     """
     repair = dataset.repairs.get(case.id, CaseRepair())
     translation = translate(mask, coding)
     if translation.problem:
-        raise UserError(f"{case.label[0]}: {translation.problem}.")
+        raise CaseUNetError(f"{case.label[0]}: {translation.problem}.")
     codes = translation.apply(mask.codes)
     ids, unknown = decode(codes, coding, repair.map)
     if unknown.any():
         if not repair.snap:
-            raise UserError(f"{case.label[0]}: {unknown_text(codes[unknown], coding)}.")
+            raise CaseUNetError(f"{case.label[0]}: {unknown_text(codes[unknown], coding)}.")
         ids = snap(codes, ids, unknown, coding)
     return ids
 
@@ -230,23 +230,23 @@ def apply_plan(dataset: SourceDataset, plan: RepairPlan, origin: str) -> SourceD
         origin: the plan's file, for messages.
 
     Raises:
-        UserError: the plan is for another layout, or names cases or classes that are not there.
+        CaseUNetError: the plan is for another layout, or names cases or classes that are not there.
     """
     if plan.layout != dataset.format:
-        raise UserError(f"{origin}: is a plan for the layout {plan.layout}; this data set is {dataset.format}.")
+        raise CaseUNetError(f"{origin}: is a plan for the layout {plan.layout}; this data set is {dataset.format}.")
     ids = {case.id: None for case in dataset.cases}
     for case in plan.cases:
         if case not in ids and case != EVERY_CASE:
-            raise UserError(f'{origin}: there is no case "{case}". {did_you_mean(case, ids)}')
+            raise CaseUNetError(f'{origin}: there is no case "{case}". {did_you_mean(case, ids)}')
     for name in plan.ignore:
         if not (dataset.root / name).exists():
-            raise UserError(f'{origin}: ignore: there is no file "{name}" in {dataset.root}.')
+            raise CaseUNetError(f'{origin}: ignore: there is no file "{name}" in {dataset.root}.')
     coding = dataset.coding
     if plan.labels is not None:
         codes = [label.code for label in plan.labels]
         twice = next((code for code, times in Counter(codes).items() if times > 1), None)
         if twice is not None:
-            raise UserError(f"{origin}: labels: the code {code_text(twice, plan.colored)} is there twice.")
+            raise CaseUNetError(f"{origin}: labels: the code {code_text(twice, plan.colored)} is there twice.")
         try:
             classes = [label for label in plan.labels if not is_ignored(label.name)]
             coding = coding_of(
@@ -256,7 +256,7 @@ def apply_plan(dataset: SourceDataset, plan: RepairPlan, origin: str) -> SourceD
                 ignore=[label.code for label in plan.labels if label not in classes],
             )
         except ValueError as error:
-            raise UserError(f"{origin}: labels: {error}.") from error
+            raise CaseUNetError(f"{origin}: labels: {error}.") from error
     repairs = dict(plan.cases)
     every = repairs.pop(EVERY_CASE, None)
     if every is not None:
@@ -282,13 +282,13 @@ def check_repairs(dataset: SourceDataset, origin: str) -> None:
     """Make sure that repairs map values to classes that there are.
 
     Raises:
-        UserError: one does not.
+        CaseUNetError: one does not.
     """
     classes = len(require_coding(dataset).label_map)
     for case, repair in dataset.repairs.items():
         wrong = [to for to in repair.map.values() if not 0 <= to < classes and to != IGNORE]
         if wrong:
-            raise UserError(f"{origin}: maps a value of {case} to class {wrong[0]}; there are 0 to {classes - 1}.")
+            raise CaseUNetError(f"{origin}: maps a value of {case} to class {wrong[0]}; there are 0 to {classes - 1}.")
 
 
 def _note(case: str | None, repair: CaseRepair) -> Finding:

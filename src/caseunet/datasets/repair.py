@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError, field_validator
 
-from caseunet.errors import UserError, did_you_mean
+from caseunet.errors import CaseUNetError, did_you_mean
 from caseunet.types import IGNORE, Color, FrozenModel
 
 EVERY_CASE = "*"
@@ -121,17 +121,19 @@ def read_plan(path: Path) -> RepairPlan:
     """Read a plan.
 
     Raises:
-        UserError: it is missing, no YAML or not of this form; the first misfit is named.
+        CaseUNetError: it is missing, no YAML or not of this form; the first misfit is named.
     """
     try:
         return RepairPlan.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; expected a repair plan, made by caseunet audit --repair.") from error
+        raise CaseUNetError(
+            f"{path}: no such file; expected a repair plan, made by caseunet audit --repair."
+        ) from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read as a repair plan: {error}") from error
+        raise CaseUNetError(f"{path}: cannot be read as a repair plan: {error}") from error
     except ValidationError as error:
         problem = error.errors()[0]
         place = [str(part) for part in problem["loc"]]
         known: Iterable[str] = CaseRepair.model_fields if place[:1] == ["cases"] else RepairPlan.model_fields
         hint = did_you_mean(place[-1], known) if problem["type"] == "extra_forbidden" else problem["msg"] + "."
-        raise UserError(f"{path}: {'.'.join(place) or 'content'}: {hint}") from error
+        raise CaseUNetError(f"{path}: {'.'.join(place) or 'content'}: {hint}") from error

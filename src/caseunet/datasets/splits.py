@@ -12,7 +12,7 @@ import numpy as np
 
 from caseunet.config import PrepareConfig
 from caseunet.datasets.layout import Finding
-from caseunet.errors import UserError, did_you_mean
+from caseunet.errors import CaseUNetError, did_you_mean
 from caseunet.files import read_json
 from caseunet.progress import count_text
 from caseunet.types import BY_BLOCKS, Fold, Ranges, Split
@@ -62,7 +62,7 @@ def make_split(config: PrepareConfig, cases: Mapping[str, SplitCase], group_name
         layout: name of the raw layout; published splits are of one.
 
     Raises:
-        UserError: it cannot be made of these cases, or parts a group.
+        CaseUNetError: it cannot be made of these cases, or parts a group.
     """
     if config.split == "auto" and (split := split_as_given(cases, group_name)) is not None:
         return split
@@ -84,7 +84,7 @@ def split_as_given(cases: Mapping[str, SplitCase], group_name: str) -> Split | N
     """The split that the data set brings: training and validation, or folds; None where it brings none.
 
     Raises:
-        UserError: it parts a group.
+        CaseUNetError: it parts a group.
     """
     parts: dict[str, list[str]] = {}
     for name, case in cases.items():
@@ -102,8 +102,8 @@ def split_as_given(cases: Mapping[str, SplitCase], group_name: str) -> Split | N
                 for f, (t, v) in zip(folds, pairs, strict=True)
             ]
             return Split(by=GIVEN, folds=tuple(checked))
-    except UserError as error:
-        raise UserError(f"{error} {advice}") from error
+    except CaseUNetError as error:
+        raise CaseUNetError(f"{error} {advice}") from error
     return None
 
 
@@ -146,13 +146,13 @@ def by_group(cases: Mapping[str, SplitCase], folds: int, seed: int, group_name: 
         group_name: what a group is, for people.
 
     Raises:
-        UserError: there is only one group.
+        CaseUNetError: there is only one group.
     """
     groups: dict[str, list[str]] = {}
     for name, case in cases.items():
         groups.setdefault(case.group, []).append(name)
     if len(groups) < 2:
-        raise UserError(
+        raise CaseUNetError(
             f"{count_text(len(cases), 'labelled case')}, all of one {group_name}: none can be held out honestly. Add a "
             f'second {group_name}. For one volume, prepare.split "slice-blocks" holds out slices of it, which measures '
             "only that the software works."
@@ -179,11 +179,11 @@ def published_split(name: str, cases: Mapping[str, SplitCase], group_name: str, 
     Sequences below a folder named after the test set have numbers of their own and are in no part.
 
     Raises:
-        UserError: the data set is another one, or lacks a part.
+        CaseUNetError: the data set is another one, or lacks a part.
     """
     layouts, numbers = PUBLISHED[name]
     if layout not in layouts:
-        raise UserError(
+        raise CaseUNetError(
             f'The split "{name}" is for the layout {" or ".join(sorted(layouts))}; these data are {layout}.'
         )
     released = {n: case for n, case in cases.items() if not _TEST & set(case.group.lower().split("/")[:-1])}
@@ -199,13 +199,13 @@ def from_file(path: Path, cases: Mapping[str, SplitCase], group_name: str) -> Sp
     Cases that it does not name are in no part.
 
     Raises:
-        UserError: the file cannot be read, names unknown cases, leaves a part empty, or parts a group.
+        CaseUNetError: the file cannot be read, names unknown cases, leaves a part empty, or parts a group.
     """
     parts = _read_csv(path) if path.suffix.lower() == ".csv" else _read_json(path)
     for number, (train, val) in enumerate(parts):
         for case in (*train, *val):
             if case not in cases:
-                raise UserError(
+                raise CaseUNetError(
                     f'{path}: fold {number}: there is no labelled case "{case}". {did_you_mean(case, cases)}'
                 )
     folds = tuple(
@@ -222,7 +222,7 @@ def by_slice_blocks(cases: Mapping[str, SplitCase], block: int, every: int, gap:
     generalisation; :data:`BLOCKS_CAUTION` says so.
 
     Raises:
-        UserError: no case has a block for every fold, or nothing would be left for training.
+        CaseUNetError: no case has a block for every fold, or nothing would be left for training.
     """
     folds = []
     for k in range(every):
@@ -241,7 +241,7 @@ def by_slice_blocks(cases: Mapping[str, SplitCase], block: int, every: int, gap:
             most = max(case.slices for case in cases.values())
             fitting = f"--prepare.block {max(1, most // (2 * every))} --prepare.gap 0 --prepare.hold_out_every"
             advice = f"Give {fitting} {min(every, most)}." if most > 1 else "One slice cannot be split."
-            raise UserError(
+            raise CaseUNetError(
                 f"Blocks of {block} slices, every {every}th held out, with gaps of {gap}, leave no training or no "
                 f"validation slices: the largest case has {most}. {advice}"
             )
@@ -294,16 +294,16 @@ def _check_fold(train: list[str], val: list[str], cases: Mapping[str, SplitCase]
     """A fold of named cases.
 
     Raises:
-        UserError: a part is empty, or a group is in both.
+        CaseUNetError: a part is empty, or a group is in both.
     """
     for part, names in (("training", train), ("validation", val)):
         if not names:
-            raise UserError(f"{origin}: no case is there for {part}.")
+            raise CaseUNetError(f"{origin}: no case is there for {part}.")
     both = {cases[name].group for name in train} & {cases[name].group for name in val}
     if both:
         group = min(both)
         examples = [next(name for name in names if cases[name].group == group) for names in (train, val)]
-        raise UserError(
+        raise CaseUNetError(
             f"{origin}: the {group_name} {group} is in training ({examples[0]}) and in validation ({examples[1]}), so "
             f"scores would flatter ({len(both)} such). Keep each {group_name} on one side."
         )
@@ -320,7 +320,7 @@ def _read_json(path: Path) -> list[tuple[list[str], list[str]]]:
             return parts
     except (TypeError, KeyError):
         pass
-    raise UserError(f"{path}: expected a list of folds, each {{train: [cases], val: [cases]}}.")
+    raise CaseUNetError(f"{path}: expected a list of folds, each {{train: [cases], val: [cases]}}.")
 
 
 def _read_csv(path: Path) -> list[tuple[list[str], list[str]]]:
@@ -328,27 +328,29 @@ def _read_csv(path: Path) -> list[tuple[list[str], list[str]]]:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             rows = [{str(key): value or "" for key, value in row.items()} for row in csv.DictReader(stream)]
     except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; expected a split as CSV.") from error
+        raise CaseUNetError(f"{path}: no such file; expected a split as CSV.") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: cannot be read as CSV: {error}.") from error
+        raise CaseUNetError(f"{path}: cannot be read as CSV: {error}.") from error
     columns = set(rows[0]) if rows else set()
     if "case" not in columns or not columns & {"fold", "part"}:
-        raise UserError(f"{path}: expected the columns case and fold (or part), found {', '.join(sorted(columns))}.")
+        raise CaseUNetError(
+            f"{path}: expected the columns case and fold (or part), found {', '.join(sorted(columns))}."
+        )
     names = [row["case"] for row in rows]
     twice = next((name for name, times in Counter(names).items() if times > 1), None)
     if twice is not None:
-        raise UserError(f'{path}: names the case "{twice}" twice.')
+        raise CaseUNetError(f'{path}: names the case "{twice}" twice.')
     if "fold" in columns:
         numbers = sorted({row["fold"] for row in rows}, key=lambda text: (len(text), text))
         if numbers != [str(number) for number in range(len(numbers))]:
-            raise UserError(f"{path}: folds are numbered 0, 1, 2 …, found {', '.join(numbers)}.")
+            raise CaseUNetError(f"{path}: folds are numbered 0, 1, 2 …, found {', '.join(numbers)}.")
         return [
             ([r["case"] for r in rows if r["fold"] != number], [r["case"] for r in rows if r["fold"] == number])
             for number in numbers
         ]
     for row in rows:
         if row["part"].lower() not in _TRAIN | _VAL | _TEST:
-            raise UserError(f'{path}: case {row["case"]}: the part is train, val or test, not "{row["part"]}".')
+            raise CaseUNetError(f'{path}: case {row["case"]}: the part is train, val or test, not "{row["part"]}".')
     return [
         (
             [row["case"] for row in rows if row["part"].lower() in _TRAIN],

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.evaluation.protocols.base import Measured, Protocol, Row, Structures, Unit
 from caseunet.evaluation.rows import BACKGROUND, MISSING, SCORED, UNUSABLE
 from caseunet.io.geometry import is_identity, voxel_steps
@@ -40,8 +40,8 @@ class Pair:
 
     Attributes:
         model: whose prediction it is.
-        read_reference: raises UserError where it cannot be read; without a reference nothing can be scored.
-        read_prediction: given the geometry of the image; raises UserError where it cannot be read or does not fit.
+        read_reference: raises CaseUNetError where it cannot be read; without a reference nothing can be scored.
+        read_prediction: given the geometry of the image; raises CaseUNetError where it cannot be read or does not fit.
             None where there is no prediction.
         missing: why there is none.
         ranges: slices to score, or None for all.
@@ -77,12 +77,12 @@ def score(pair: Pair, protocol: Protocol, label_map: LabelMap, in_mm: bool) -> S
         in_mm: whether distances are in mm; else in pixels.
 
     Raises:
-        UserError: the reference cannot be read, or the protocol refuses the prediction.
+        CaseUNetError: the reference cannot be read, or the protocol refuses the prediction.
     """
     reference = pair.read_reference()
     prediction, status, text = usable_ids(pair, reference, len(label_map))
     if status != SCORED and protocol.refuses:
-        raise UserError(
+        raise CaseUNetError(
             f'{pair.case}: {text} The protocol "{protocol.name}" ends here, as the scorer that it follows does.'
         )
     slices = len(reference.ids)
@@ -90,7 +90,7 @@ def score(pair: Pair, protocol: Protocol, label_map: LabelMap, in_mm: bool) -> S
     parts = [chosen] if protocol.by == "case" else [[s] for s in chosen]
     structures = protocol.structures(label_map)
     if BACKGROUND in structures:
-        raise UserError(f'The class "{BACKGROUND}" is no structure, yet has an id above 0. Give it another name.')
+        raise CaseUNetError(f'The class "{BACKGROUND}" is no structure, yet has an id above 0. Give it another name.')
     scored = Scored(pair, status, text)
     for part in parts:
         unit = _unit(reference, prediction, part, protocol, in_mm)
@@ -102,8 +102,8 @@ def score(pair: Pair, protocol: Protocol, label_map: LabelMap, in_mm: bool) -> S
         }
         try:
             measured = protocol.measure(unit, structures)
-        except (UserError, ValueError) as error:
-            raise UserError(f"{pair.case}: {error}") from error
+        except (CaseUNetError, ValueError) as error:
+            raise CaseUNetError(f"{pair.case}: {error}") from error
         confusion = np.sum([confusion_matrix(reference.ids[s], prediction[s], len(label_map)) for s in part], axis=0)
         ignored = sum(int(np.count_nonzero(reference.ids[s] == IGNORE)) for s in part)
         scored.rows.extend(_rows(head, status, confusion, ignored, structures, measured, protocol, label_map))
@@ -118,7 +118,7 @@ def usable_ids(pair: Pair, reference: Reference, classes: int) -> tuple[np.ndarr
         return nothing, MISSING, pair.missing
     try:
         predicted = pair.read_prediction(reference.image)
-    except UserError as error:
+    except CaseUNetError as error:
         return nothing, UNUSABLE, str(error)
     ids, remark = predicted.ids, predicted.remark
     if (unlabelled := ids == IGNORE).any():
@@ -199,11 +199,13 @@ def slices_in(ranges: Ranges, slices: int, case: str) -> list[int]:
     """The slice numbers of ranges.
 
     Raises:
-        UserError: a range goes beyond the case.
+        CaseUNetError: a range goes beyond the case.
     """
     chosen = sorted({s for start, stop in ranges for s in range(start, stop)})
     if not chosen or max(chosen) >= slices:
-        raise UserError(f"{case}: the split names slices up to {max(chosen, default=-1)}, but the case has {slices}.")
+        raise CaseUNetError(
+            f"{case}: the split names slices up to {max(chosen, default=-1)}, but the case has {slices}."
+        )
     return chosen
 
 

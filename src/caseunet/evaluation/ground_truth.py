@@ -23,7 +23,7 @@ from caseunet.datasets.masks import (
 from caseunet.datasets.meanings import alone, with_coding
 from caseunet.datasets.planes import choose_plane, cut_layout
 from caseunet.datasets.reading import check_repairs, read_placed_mask, require_coding, to_ids
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.evaluation.evaluator import Pair, Reference
 from caseunet.evaluation.prediction_sets import Candidate, open_masks, reader
 from caseunet.evaluation.shared_classes import SharedClasses, Table, is_unnamed, name_by_predictions, values_text
@@ -77,11 +77,11 @@ def open_references(root: Path, config: PrepareConfig, labels: Path | None = Non
         labels: a labels.json that says what the values mean; that of the folder if not given.
 
     Raises:
-        UserError: it cannot be opened, or has no masks.
+        CaseUNetError: it cannot be opened, or has no masks.
     """
     if _are_masks_alone(root, config):
         if config.plan is not None:
-            raise UserError(
+            raise CaseUNetError(
                 f"{config.plan}: a repair plan is for a raw data set; {root} holds masks alone. "
                 "Name the folder of the data set instead."
             )
@@ -89,7 +89,7 @@ def open_references(root: Path, config: PrepareConfig, labels: Path | None = Non
     else:
         layout, dataset = open_source(root, config)
     if not dataset.labelled:
-        raise UserError(f"{root}: holds no masks to score against.")
+        raise CaseUNetError(f"{root}: holds no masks to score against.")
     if labels is not None and names_by_value(dataset):
         dataset = replace(dataset, coding=read_coding(labels, dataset.labelled))
     named = dataset.coding is not None
@@ -226,16 +226,16 @@ def read_reference(layout: Layout, case: SourceCase, dataset: SourceDataset, tab
     """The true masks of a case, as shared classes.
 
     Raises:
-        UserError: they cannot be read.
+        CaseUNetError: they cannot be read.
     """
     image = layout.read_geometry(case)
     try:
         mask = read_placed_mask(layout, case, dataset, image)
         ids = to_ids(mask, case, dataset, require_coding(dataset))
-    except UserError as error:
+    except CaseUNetError as error:
         if dataset.repairs or dataset.format == masks.NAME:
             raise
-        raise UserError(f"{error} If you prepared these data with a repair plan, give it with --plan.") from error
+        raise CaseUNetError(f"{error} If you prepared these data with a repair plan, give it with --plan.") from error
     file = case.label[0]
     own: Geometry = in_plane(images.read_geometry(file), image.plane) if images.is_volume(file) else image
     absent = missing_structures(case, dataset)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from caseunet.errors import UserError, did_you_mean
+from caseunet.errors import CaseUNetError, did_you_mean
 from caseunet.types import name_key
 
 _PARTS = re.compile(
@@ -23,7 +23,7 @@ def find_lesions(structures: Iterable[str], told: Sequence[str] | None = None) -
     """The structures that are lesions: those that are told, however they are spelt, or else those with such names.
 
     Raises:
-        UserError: a told one is no structure.
+        CaseUNetError: a told one is no structure.
     """
     known = list(structures)
     if told is None:
@@ -31,5 +31,5 @@ def find_lesions(structures: Iterable[str], told: Sequence[str] | None = None) -
     by_key = {name_key(name): name for name in known}
     for name in told:
         if name_key(name) not in by_key:
-            raise UserError(f'There is no structure "{name}" to be called a lesion. {did_you_mean(name, known)}')
+            raise CaseUNetError(f'There is no structure "{name}" to be called a lesion. {did_you_mean(name, known)}')
     return tuple(dict.fromkeys(by_key[name_key(name)] for name in told))

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from caseunet.datasets.names import IMAGE_WORDS, MASK_WORDS
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 
 _BIDS_WORDS = r"(?:t1w|t2w|flair|bold|probseg)"
 PREDICTION_WORDS = r"(?:pred|preds|predicted|prediction|predictions|output|out|result|inference|auto|manual|ref|truth)"
@@ -28,7 +28,7 @@ def match_names(
         cases: {case: names it may be known by}.
 
     Raises:
-        UserError: an item could belong to several cases, or two items to one.
+        CaseUNetError: an item could belong to several cases, or two items to one.
     """
     found: dict[str, Path] = {}
     left = dict(items)
@@ -42,10 +42,10 @@ def match_names(
             of_case = next((name for hit in hits if len(hit) == 1 for name in hit), None)
             if of_case is None and spell is not str and len(hits[0]) > 1:
                 one, other = sorted(hits[0])[:2]
-                raise UserError(f"{item}: could belong to {one} or to {other}. Name it as one of the two alone.")
+                raise CaseUNetError(f"{item}: could belong to {one} or to {other}. Name it as one of the two alone.")
             if of_case is not None:
                 if of_case in found:
-                    raise UserError(
+                    raise CaseUNetError(
                         f"{found[of_case]} and {item}: both are named as predictions of {of_case}. Keep one."
                     )
                 found[of_case] = item

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.evaluation.comparison import Difference
 from caseunet.types import FrozenModel, LabelMap, Modality, PlaneRule, Ranges
 
@@ -144,11 +144,11 @@ class EvaluationSummary(FrozenModel):
         """One of the numbers; of the first model if none is named.
 
         Raises:
-            UserError: there is no such number.
+            CaseUNetError: there is no such number.
         """
         model = self.models[0].name if model is None else model
         for number in self.numbers:
             if (number.metric, number.structure, number.model) == (metric, structure, model):
                 return number
         known = sorted({n.metric for n in self.numbers if n.structure == structure})
-        raise UserError(f'There is no "{metric}" of {structure or "all structures"}; there is {", ".join(known)}.')
+        raise CaseUNetError(f'There is no "{metric}" of {structure or "all structures"}; there is {", ".join(known)}.')

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from caseunet.bundle import Bundle
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.prediction import backends
 from caseunet.prediction.exports import FILES
 from caseunet.prediction.predictor import Predictor, log_of_mean
@@ -100,11 +100,11 @@ class _Scaled(nn.Module):
 
 
 def check_precision(format: str, precision: str) -> None:
-    """Raises UserError: there is no such format, or it does not know this precision."""
+    """Raises CaseUNetError: there is no such format, or it does not know this precision."""
     if format not in PRECISIONS:
-        raise UserError(f'There is no format "{format}". Known: {", ".join(PRECISIONS)}, zip, monai.')
+        raise CaseUNetError(f'There is no format "{format}". Known: {", ".join(PRECISIONS)}, zip, monai.')
     if precision not in PRECISIONS[format]:
-        raise UserError(f"--precision {precision}: {format} knows {', '.join(PRECISIONS[format])}.")
+        raise CaseUNetError(f"--precision {precision}: {format} knows {', '.join(PRECISIONS[format])}.")
 
 
 def write(whole: Whole, format: str, precision: str, folder: Path, samples: Iterable[np.ndarray] = ()) -> None:
@@ -115,7 +115,7 @@ def write(whole: Whole, format: str, precision: str, folder: Path, samples: Iter
         samples: pixels (B, C, H, W) by which ranges of activations are found for int8.
 
     Raises:
-        UserError: it has no counterpart in that format, or what writes it is not installed.
+        CaseUNetError: it has no counterpart in that format, or what writes it is not installed.
     """
     check_precision(format, precision)
     if precision == "fp16" and format != "openvino":

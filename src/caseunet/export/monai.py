@@ -17,7 +17,7 @@ import torch
 
 from caseunet.bundle import FILES, Bundle, BundleInfo
 from caseunet.bundle.card import describe_plane
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.files import write_json
 from caseunet.prediction.predictor import Predictor
 
@@ -33,16 +33,16 @@ def write_monai(bundle: Bundle, folder: Path) -> None:
     """Write one into an empty folder.
 
     Raises:
-        UserError: the bundle is an ensemble, of which a MONAI bundle holds one network, or a zip.
+        CaseUNetError: the bundle is an ensemble, of which a MONAI bundle holds one network, or a zip.
     """
     info = bundle.info
     if info.members:
-        raise UserError(
+        raise CaseUNetError(
             f"{bundle.folder}: is an ensemble of {len(info.members)} networks; a MONAI bundle holds one. Export "
             "the bundle of one fold."
         )
     if not bundle.folder.is_dir():
-        raise UserError(f"{bundle.folder}: is a zip; unpack it first.")
+        raise CaseUNetError(f"{bundle.folder}: is a zip; unpack it first.")
     [(model, _)] = Predictor(bundle, device="cpu").models
     for name in ("configs", "models", "docs"):
         (folder / name).mkdir()

@@ -149,7 +149,7 @@ def read_header(path: Path) -> Header:
     """Read what :class:`Header` lists.
 
     Raises:
-        UserError: the file is no DICOM, or an image that is cut short.
+        CaseUNetError: the file is no DICOM, or an image that is cut short.
     """
     with explain_errors(path, "cannot be read as DICOM"):
         d = read_dataset(path, pixels=False, tags=_TAGS)
@@ -210,7 +210,7 @@ def read_geometry(paths: Sequence[Path], part: str = "") -> Geometry:
         part: as there.
 
     Raises:
-        UserError: a file is damaged, or the slices are no stack.
+        CaseUNetError: a file is damaged, or the slices are no stack.
     """
     return _stack(paths, part)[1]
 
@@ -226,7 +226,7 @@ def read_series(paths: Sequence[Path], part: str = "", nan: float | None = None)
         nan: what replaces NaN; None makes NaN an error.
 
     Raises:
-        UserError: a file is damaged or compressed in an unknown way, or the slices are no stack.
+        CaseUNetError: a file is damaged or compressed in an unknown way, or the slices are no stack.
     """
     stack, geometry = _stack(paths, part)
     rows, columns = stack.planes[0].size
@@ -244,7 +244,7 @@ def read_still_geometry(path: Path) -> Geometry:
     """Of a still image, from its header: (rows, columns), without a position.
 
     Raises:
-        UserError: the file is damaged.
+        CaseUNetError: the file is damaged.
     """
     with explain_errors(path, "cannot be read as DICOM"):
         d = read_dataset(path, pixels=False)
@@ -264,7 +264,7 @@ def read_still(path: Path, frame: int, rgb: bool, nan: float | None = None) -> I
         nan: what replaces NaN; None makes NaN an error.
 
     Raises:
-        UserError: the file is damaged, or no image of that kind.
+        CaseUNetError: the file is damaged, or no image of that kind.
     """
     from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.io.limits import check_declared_size
 from caseunet.io.quiet import quiet
 
@@ -89,15 +89,15 @@ def explain_errors(path: Path, problem: str) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # remarks on values that no step here uses
             yield
-    except UserError:
+    except CaseUNetError:
         raise
     except MemoryError as error:
-        raise UserError(f"{path}: {problem}: its pixels do not fit into memory.") from error
+        raise CaseUNetError(f"{path}: {problem}: its pixels do not fit into memory.") from error
     except Exception as error:
         text = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, AttributeError) and (error.name or "")[:1].isupper():  # an element, by its keyword
             text = f"it has no {error.name}"
-        raise UserError(f"{path}: {problem}: {text.removesuffix('.')}.") from error
+        raise CaseUNetError(f"{path}: {problem}: {text.removesuffix('.')}.") from error
 
 
 def check_pixels(path: Path, dataset: Any) -> None:
@@ -105,7 +105,7 @@ def check_pixels(path: Path, dataset: Any) -> None:
 
     Raises:
         ValueError: they are not.
-        UserError: coded pixels are far fewer bytes than the pixels that are declared.
+        CaseUNetError: coded pixels are far fewer bytes than the pixels that are declared.
     """
     stored = next((dataset[keyword].value for keyword in _PIXELS if keyword in dataset), None)
     if stored is None:

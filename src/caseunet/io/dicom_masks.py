@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.io.dicom_file import check_pixels, decode_frames, explain_errors, frame_count, read_dataset
 from caseunet.io.dicom_planes import find_value, group_items
 from caseunet.io.geometry import to_canonical, volume_geometry
@@ -79,7 +79,7 @@ def read_segmentation(paths: Sequence[Path], ids: Mapping[str, int], image: Geom
         image: the geometry of the image.
 
     Raises:
-        UserError: an object is damaged, its segments overlap otherwise, or they lie outside the image or on another
+        CaseUNetError: an object is damaged, its segments overlap otherwise, or they lie outside the image or on another
             grid.
     """
     return _merge(*_regions(paths, ids, image), image)
@@ -93,7 +93,7 @@ def read_overlapping(paths: Sequence[Path], image: Geometry) -> tuple[Mask, tupl
         image: the geometry of the image.
 
     Raises:
-        UserError: an object is damaged, or its segments lie outside the image or on another grid.
+        CaseUNetError: an object is damaged, or its segments lie outside the image or on another grid.
     """
     regions, remarks = _regions(paths, None, image)
     codes = np.zeros(int(np.prod(image.shape)), np.int32)
@@ -141,7 +141,7 @@ def read_contours(paths: Sequence[Path], ids: Mapping[str, int], image: Geometry
         image: the geometry of the image.
 
     Raises:
-        UserError: a set is damaged, its contours lie between or beyond the slices, or structures overlap otherwise.
+        CaseUNetError: a set is damaged, its contours lie between or beyond the slices, or structures overlap otherwise.
     """
     regions: list[_Region] = []
     remarks: list[str] = []
@@ -163,12 +163,12 @@ def _ids_of(path: Path, names: Iterable[str], ids: Mapping[str, int]) -> dict[st
     """{name: its id}, however it is spelt.
 
     Raises:
-        UserError: one is no class.
+        CaseUNetError: one is no class.
     """
     by_key = {name_key(name): number for name, number in ids.items()}
     for name in names:
         if name_key(name) not in by_key:
-            raise UserError(f'{path}: its segment "{name}" is no class; the classes are {", ".join(ids)}.')
+            raise CaseUNetError(f'{path}: its segment "{name}" is no class; the classes are {", ".join(ids)}.')
     return {name: by_key[name_key(name)] for name in names}
 
 
@@ -351,7 +351,7 @@ def _merge(regions: Sequence[_Region], remarks: list[str], image: Geometry) -> M
     """Classes of voxels: the larger regions first, and those within them over them.
 
     Raises:
-        UserError: two of different classes overlap, and none lies within the other.
+        CaseUNetError: two of different classes overlap, and none lies within the other.
     """
     codes = np.zeros(int(np.prod(image.shape)), np.uint8)
     owner = np.zeros(len(codes), np.int32)
@@ -367,7 +367,7 @@ def _merge(regions: Sequence[_Region], remarks: list[str], image: Geometry) -> M
                 pair = f'its segments "{region.name}" and "{outer.name}" overlap'
                 if outer.path != region.path:
                     pair = f'its segment "{region.name}" overlaps "{outer.name}" of {outer.path}'
-                raise UserError(
+                raise CaseUNetError(
                     f"{region.path}: {pair} on {shared:,} voxels, and neither lies within the other. Each voxel can "
                     "have one class."
                 )
@@ -388,7 +388,7 @@ def read_segmentation_geometry(paths: Sequence[Path]) -> Geometry:
     """The smallest grid that holds the frames of segmentation objects; slices without a segment may lie beyond it.
 
     Raises:
-        UserError: an object is damaged, or they lie on different grids.
+        CaseUNetError: an object is damaged, or they lie on different grids.
     """
     import highdicom
 
@@ -410,7 +410,7 @@ def read_segmentation_geometry(paths: Sequence[Path]) -> Geometry:
             or not np.allclose(first.affine[:3, :3], grid.affine[:3, :3], rtol=0, atol=GRID_TOLERANCE)
             or grid.spatial_shape[1:] != first.spatial_shape[1:]
         ):
-            raise UserError(f"{path}: is not on the grid of {paths[0]}.")
+            raise CaseUNetError(f"{path}: is not on the grid of {paths[0]}.")
         lower = np.minimum(lower, np.rint(start))
         upper = np.maximum(upper, np.rint(start) + grid.spatial_shape)
     affine = np.array(first.affine)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.files import replace_when_whole
 from caseunet.io.dicom import modality_of
 from caseunet.io.dicom_file import explain_errors, read_dataset
@@ -132,8 +132,8 @@ def write_segmentation(
         algorithm: what made the labels.
 
     Raises:
-        UserError: labels, geometry and sources do not belong together; a name does not fit into DICOM; a source cannot
-            be read; or the file cannot be written, or would read back otherwise. Nothing is left then.
+        CaseUNetError: labels, geometry and sources do not belong together; a name does not fit into DICOM; a source
+            cannot be read; or the file cannot be written, or would read back otherwise. Nothing is left then.
     """
     if not sources:
         raise _unwritable(path, "its series has no files")
@@ -170,7 +170,7 @@ def _write(
             raise _unwritable(path, f"{sources[0]} does not tell what it needs: {_reason(error)}") from error
         try:
             found = read_segmentation([temporary], {label.name: label.id for label in label_map.labels[1:]}, geometry)
-        except UserError as error:
+        except CaseUNetError as error:
             raise _unwritable(path, str(error).removeprefix(f"{temporary}: ")) from error
         if not np.array_equal(found.codes, labels):
             wrong = np.count_nonzero(found.codes != labels)
@@ -206,7 +206,7 @@ def _headers(sources: Sequence[Path], shape: tuple[int, ...], grid: np.ndarray) 
         grid: index → LPS millimetres.
 
     Raises:
-        UserError: a file cannot be read, or is no slice of this grid.
+        CaseUNetError: a file cannot be read, or is no slice of this grid.
     """
     headers = []
     for source in sources:
@@ -214,7 +214,7 @@ def _headers(sources: Sequence[Path], shape: tuple[int, ...], grid: np.ndarray) 
             headers.append(read_dataset(source, pixels=False))
     frames = sum(len(header.get("PerFrameFunctionalGroupsSequence", None) or ()) for header in headers)
     if len(headers) == 1 and frames > shape[0]:
-        raise UserError(
+        raise CaseUNetError(
             f"{sources[0]}: it holds {frames} frames, of which {shape[0]} are the volume of this mask. A "
             "segmentation of one volume among others in a file would name frames of them all. Save each volume to a "
             "file of its own."
@@ -227,7 +227,7 @@ def _headers(sources: Sequence[Path], shape: tuple[int, ...], grid: np.ndarray) 
                 _share_groups(header)
         headers = _lay_on_grid(headers, shape, grid)
     except (AttributeError, LookupError, ValueError, TypeError) as error:
-        raise UserError(
+        raise CaseUNetError(
             f"{sources[0]}: its series is not the one that the labels belong to, or its slices are shifted against "
             f"each other: {_reason(error)}. Give the files that were read."
         ) from error
@@ -432,8 +432,8 @@ def _algorithm_family() -> Any:
     return codes.DCM.ArtificialIntelligence
 
 
-def _unwritable(path: Path, why: str) -> UserError:
-    return UserError(f"{path}: cannot be written as a DICOM segmentation: {why.removesuffix('.')}.")
+def _unwritable(path: Path, why: str) -> CaseUNetError:
+    return CaseUNetError(f"{path}: cannot be written as a DICOM segmentation: {why.removesuffix('.')}.")
 
 
 def _reason(error: Exception) -> str:

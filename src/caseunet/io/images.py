@@ -7,7 +7,7 @@ from types import ModuleType
 
 import numpy as np
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.io import itk, nifti, raster
 from caseunet.io.geometry import in_plane, is_identity
 from caseunet.types import Color, Geometry, ImageVolume, Mask
@@ -42,7 +42,7 @@ def read_geometry(path: Path) -> Geometry:
     """Shape, and for volumes affine and spacing, from the header alone.
 
     Raises:
-        UserError: the file is missing, damaged or of no known kind.
+        CaseUNetError: the file is missing, damaged or of no known kind.
     """
     if is_volume(path):
         return _kind(path).read_geometry(path)
@@ -54,7 +54,7 @@ def pixel_bytes(path: Path) -> int:
     """Bytes that a number of a volume has in its file, from the header alone.
 
     Raises:
-        UserError: the file is missing, damaged or no volume.
+        CaseUNetError: the file is missing, damaged or no volume.
     """
     size: int = _kind(path).pixel_bytes(path)
     return size
@@ -69,7 +69,7 @@ def read_picture(path: Path, rgb: bool, nan: float | None = None) -> ImageVolume
         nan: what replaces NaN; None makes NaN an error.
 
     Raises:
-        UserError: the file is missing, damaged or of no known kind.
+        CaseUNetError: the file is missing, damaged or of no known kind.
     """
     if is_volume(path):
         return _kind(path).read_volume(path, nan)
@@ -90,7 +90,7 @@ def read_mask(path: Path, image: Geometry, colored: bool | None = None, same_axe
         same_axes: whether the image's array runs as arrays of this kind of file do; if not, a lost place stays lost.
 
     Raises:
-        UserError: the file is missing, damaged or of no known kind.
+        CaseUNetError: the file is missing, damaged or of no known kind.
     """
     if itk.is_segmentation(path):
         return itk.read_segmentation(path, image)
@@ -117,11 +117,11 @@ def write_labels(
         like: the source file.
 
     Raises:
-        UserError: that kind of file cannot hold them.
+        CaseUNetError: that kind of file cannot hold them.
     """
     if is_volume(path):
         if geometry.affine is None:
-            raise UserError(f"{path}: an image without a position cannot be saved as a volume; use .png.")
+            raise CaseUNetError(f"{path}: an image without a position cannot be saved as a volume; use .png.")
         if nifti.is_nifti(path):
             nifti.write_labels(path, labels, geometry, like)
         else:
@@ -130,7 +130,7 @@ def write_labels(
         raster.write_ids(path, labels[0], colors)
     else:
         one = f"{', '.join(raster.LOSSLESS)} for a single image"
-        raise UserError(f"{path}: expected {', '.join((*nifti.SUFFIXES, *itk.SUFFIXES))} for a volume, {one}.")
+        raise CaseUNetError(f"{path}: expected {', '.join((*nifti.SUFFIXES, *itk.SUFFIXES))} for a volume, {one}.")
 
 
 def _kind(path: Path) -> ModuleType:
@@ -140,6 +140,6 @@ def _kind(path: Path) -> ModuleType:
 
 def _find_reader(path: Path) -> None:
     if path.suffix.lower() in (".hdr", ".img"):
-        raise UserError(f"{path}: half of an ANALYZE or NIfTI pair; save it as one file, .nii.gz.")
+        raise CaseUNetError(f"{path}: half of an ANALYZE or NIfTI pair; save it as one file, .nii.gz.")
     if not raster.is_raster(path):
-        raise UserError(f"{path}: cannot be read; expected a file that ends in {', '.join(SUFFIXES)}.")
+        raise CaseUNetError(f"{path}: cannot be read; expected a file that ends in {', '.join(SUFFIXES)}.")

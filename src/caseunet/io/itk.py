@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from nibabel import orientations
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.files import replace_when_whole
 from caseunet.io.geometry import to_canonical, to_source, volume_geometry
 from caseunet.io.limits import check_declared_size
@@ -65,7 +65,7 @@ def read_geometry(path: Path) -> Geometry:
     """Shape (x, y, z), affine and spacing, from the header alone.
 
     Raises:
-        UserError: no such file, or no volume.
+        CaseUNetError: no such file, or no volume.
     """
     return _open(path)[1]
 
@@ -81,11 +81,11 @@ def read_volume(path: Path, nan: float | None = None) -> ImageVolume:
     ``nan`` replaces NaN; without it they are an error.
 
     Raises:
-        UserError: the file is missing, damaged or no volume.
+        CaseUNetError: the file is missing, damaged or no volume.
         BadValuesError: it holds NaN or infinity.
     """
     if is_segmentation(path):
-        raise UserError(f"{path}: a segmentation of 3D Slicer, which holds labels; expected an image.")
+        raise CaseUNetError(f"{path}: a segmentation of 3D Slicer, which holds labels; expected an image.")
     reader, geometry = _open(path)
     array = as_integers(_read(path, reader), path, nan)
     channels = [to_canonical(array[..., channel].transpose(2, 1, 0), geometry) for channel in range(array.shape[3])]
@@ -96,14 +96,14 @@ def read_mask(path: Path, place: Geometry | None = None) -> Mask:
     """A label volume in canonical order; ``place`` is the geometry to read it in, if it is not its own.
 
     Raises:
-        UserError: the file is missing, damaged, of vectors, or of another shape than ``place``.
+        CaseUNetError: the file is missing, damaged, of vectors, or of another shape than ``place``.
     """
     reader, own = _open(path)
     if place is not None and place.shape != own.shape:
-        raise UserError(f"{path}: the mask's shape {own.shape} is not its image's {place.shape}.")
+        raise CaseUNetError(f"{path}: the mask's shape {own.shape} is not its image's {place.shape}.")
     array = _read(path, reader)
     if array.shape[3] != 1:
-        raise UserError(f"{path}: expected one volume of labels, found {array.shape[3]} components.")
+        raise CaseUNetError(f"{path}: expected one volume of labels, found {array.shape[3]} components.")
     codes, fractional, remarks = whole_numbers(array[..., 0].transpose(2, 1, 0), path)
     own = replace(own, remarks=(*own.remarks, *remarks))
     return Mask(to_canonical(codes, place or own), own, stored=str(array.dtype), fractional=fractional)
@@ -125,12 +125,12 @@ def read_segmentation(path: Path, image: Geometry) -> Mask:
     Where its own voxels are not those of the image's grid, it is given on its own, for others to judge.
 
     Raises:
-        UserError: it is damaged, reaches beyond its image, or two segments overlap without one holding the other.
+        CaseUNetError: it is damaged, reaches beyond its image, or two segments overlap without one holding the other.
     """
     reader, own = _open(path)
     array = _read(path, reader)
     if array.dtype.kind not in "iu":
-        raise UserError(f"{path}: expected the whole numbers of segments, found pixels of type {array.dtype}.")
+        raise CaseUNetError(f"{path}: expected the whole numbers of segments, found pixels of type {array.dtype}.")
     segments = _segments(path, reader, array)
     several = array.shape[3] > 1
     codes, remarks = _combine(path, array, segments) if several else (array[..., 0], [])
@@ -149,7 +149,7 @@ def _segments(path: Path, reader: Any, array: np.ndarray) -> list[Segment]:
     """Those that the header describes, then values in the array (z, y, x, layers) that it does not.
 
     Raises:
-        UserError: the header tells of a layer or value that cannot be.
+        CaseUNetError: the header tells of a layer or value that cannot be.
     """
     fields: dict[int, dict[str, str]] = {}
     for key in reader.GetMetaDataKeys():
@@ -161,7 +161,7 @@ def _segments(path: Path, reader: Any, array: np.ndarray) -> list[Segment]:
         name = field.get("Name") or field.get("ID") or f"segment {place + 1}"
         layer, value = field.get("Layer", str(place if old else 0)), field.get("LabelValue", "1")
         if not (layer.isdecimal() and int(layer) < array.shape[3] and value.isdecimal() and 0 < int(value) < 2**16):
-            raise UserError(
+            raise CaseUNetError(
                 f'{path}: its segment "{name}" is value {value} of layer {layer}; expected a value from 1 in one of '
                 f"{array.shape[3]} layers."
             )
@@ -188,7 +188,7 @@ def _combine(path: Path, array: np.ndarray, segments: Sequence[Segment]) -> tupl
     """Layers (z, y, x, layers) as one: 1 for the first segment's voxels and so on; of nested segments the inner counts.
 
     Raises:
-        UserError: two segments overlap otherwise.
+        CaseUNetError: two segments overlap otherwise.
     """
     codes = np.zeros(array.shape[:3], np.uint16)
     where = [array[..., segment.layer] == segment.value for segment in segments]
@@ -201,7 +201,7 @@ def _combine(path: Path, array: np.ndarray, segments: Sequence[Segment]) -> tupl
             shared = int(np.count_nonzero(where[place] & where[outer - 1]))
             names = f'"{segments[place].name}"', f'"{segments[outer - 1].name}"'
             if shared != sizes[place] or shared == sizes[outer - 1]:
-                raise UserError(
+                raise CaseUNetError(
                     f"{path}: the segments {names[0]} and {names[1]} overlap in {shared:,} voxels, and neither lies "
                     "within the other; a voxel has one class. Subtract one from the other in Slicer."
                 )
@@ -214,7 +214,7 @@ def _place(path: Path, codes: np.ndarray, own: Geometry, image: Geometry) -> tup
     """Labels (x, y, z) laid into the image's grid, and their geometry; as they are where the grids differ.
 
     Raises:
-        UserError: labels lie outside the image.
+        CaseUNetError: labels lie outside the image.
     """
     if image.affine is None or own.affine is None:
         return codes, own
@@ -235,7 +235,7 @@ def _place(path: Path, codes: np.ndarray, own: Geometry, image: Geometry) -> tup
     inside = turned[tuple(slice(k.start - first, k.stop - first) for k, first in zip(kept, start, strict=True))]
     outside = int(np.count_nonzero(turned) - np.count_nonzero(inside))
     if outside:
-        raise UserError(f"{path}: {outside:,} voxels of its segments lie outside its image.")
+        raise CaseUNetError(f"{path}: {outside:,} voxels of its segments lie outside its image.")
     laid[tuple(kept)] = inside
     return laid, replace(image, remarks=())
 
@@ -255,7 +255,7 @@ def write_labels(path: Path, labels: np.ndarray, geometry: Geometry) -> None:
         try:
             SimpleITK.WriteImage(image, temporary, useCompression=True)
         except RuntimeError as error:
-            raise UserError(f"{path}: cannot be written: {_reason(error)}") from error
+            raise CaseUNetError(f"{path}: cannot be written: {_reason(error)}") from error
 
 
 def labels_image(labels: np.ndarray, geometry: Geometry) -> Any:
@@ -275,7 +275,7 @@ def _open(path: Path) -> tuple[Any, Geometry]:
     import SimpleITK
 
     if not path.is_file():
-        raise UserError(f"{path}: no such file.")
+        raise CaseUNetError(f"{path}: no such file.")
     if _is_nrrd(path):
         kind = "NrrdImageIO"  # without it ITK would take the file for whatever it looks like
     else:
@@ -288,10 +288,10 @@ def _open(path: Path) -> tuple[Any, Geometry]:
             reader.SetFileName(str(path))
             reader.ReadImageInformation()
     except (RuntimeError, UnicodeError) as error:
-        raise UserError(f"{path}: cannot be read as NRRD or MetaImage: {_reason(error)}") from error
+        raise CaseUNetError(f"{path}: cannot be read as NRRD or MetaImage: {_reason(error)}") from error
     shape = tuple(reader.GetSize())
     if len(shape) != 3 or min(shape) < 1:
-        raise UserError(f"{path}: expected a 3-D volume, found shape {shape}.")
+        raise CaseUNetError(f"{path}: expected a 3-D volume, found shape {shape}.")
     affine = np.eye(4)
     affine[:3, :3] = np.reshape(reader.GetDirection(), (3, 3)) * reader.GetSpacing()
     affine[:3, 3] = reader.GetOrigin()
@@ -320,13 +320,13 @@ def _read(path: Path, reader: Any) -> np.ndarray:
         with quiet():
             array = np.ascontiguousarray(SimpleITK.GetArrayFromImage(reader.Execute()))
     except (RuntimeError, MemoryError) as error:
-        raise UserError(
+        raise CaseUNetError(
             f"{path}: its pixels cannot be read; the file is truncated or damaged: {_reason(error)}"
         ) from error
     # MetaIO gives what memory holds where it cannot unpack the pixels; those of the other byte order come turned
     may_differ = checksum is None or _is_nrrd(path)
     if not may_differ and checksum not in (zlib.crc32(array.data), zlib.crc32(array.byteswap().data)):
-        raise UserError(f"{path}: its pixels cannot be unpacked; its CompressedDataSize is missing or wrong.")
+        raise CaseUNetError(f"{path}: its pixels cannot be unpacked; its CompressedDataSize is missing or wrong.")
     return array.reshape(*reader.GetSize()[::-1], components)
 
 
@@ -334,14 +334,14 @@ def _component_bits(path: Path, reader: Any) -> int:
     """Of a number in the file.
 
     Raises:
-        UserError: it is none.
+        CaseUNetError: it is none.
     """
     import SimpleITK
 
     kind = SimpleITK.GetPixelIDValueAsString(reader.GetPixelIDValue())
     bits = next((n for n in (8, 16, 32, 64) if f"{n}-bit" in kind), None)
     if bits is None or "complex" in kind:
-        raise UserError(f"{path}: expected numbers, found pixels of type {kind}.")
+        raise CaseUNetError(f"{path}: expected numbers, found pixels of type {kind}.")
     return bits
 
 
@@ -353,14 +353,14 @@ def _check_metaimage(path: Path) -> None:
     """Look whether the header is one of a volume: for others, MetaIO writes past its memory.
 
     Raises:
-        UserError: it is not.
+        CaseUNetError: it is not.
     """
     with path.open("rb") as stream:
         lines = stream.read(MAX_HEADER).decode("latin-1").split("\n")
     problem = _misfit(_fields(lines), path.stat().st_size)
     if problem:
         text = "".join(character if character.isprintable() else "?" for character in problem[:200])
-        raise UserError(f"{path}: cannot be read as NRRD or MetaImage: {text}.")
+        raise CaseUNetError(f"{path}: cannot be read as NRRD or MetaImage: {text}.")
 
 
 def _fields(lines: Sequence[str]) -> list[tuple[str, str]]:
@@ -421,7 +421,7 @@ def _check_stream(path: Path, declared: int) -> int | None:
         CRC-32 of the unpacked pixels; None where they are not compressed.
 
     Raises:
-        UserError: they are damaged, more or fewer than declared, or lie in another file.
+        CaseUNetError: they are damaged, more or fewer than declared, or lie in another file.
     """
     with path.open("rb") as stream:
         compressed, elsewhere = False, False
@@ -432,27 +432,29 @@ def _check_stream(path: Path, declared: int) -> int | None:
             if not text or text.startswith(b"elementdatafile="):
                 break
         if elsewhere:
-            raise UserError(f"{path}: its pixels lie in another file; save it as one file.")
+            raise CaseUNetError(f"{path}: its pixels lie in another file; save it as one file.")
         if not compressed:
             left = path.stat().st_size - stream.tell()
             if left < declared and not _is_nrrd(path):  # whose pixels may be text
-                raise UserError(f"{path}: has {left:,} bytes of pixels, not {declared:,} as declared: it is truncated.")
+                raise CaseUNetError(
+                    f"{path}: has {left:,} bytes of pixels, not {declared:,} as declared: it is truncated."
+                )
             return None
         unpacker, length, checksum = zlib.decompressobj(wbits=47), 0, 0  # zlib or gzip
         try:
             while not unpacker.eof:
                 block = unpacker.unconsumed_tail or stream.read(2**20)
                 if not block:
-                    raise UserError(f"{path}: its pixels end too early; the file is truncated.")
+                    raise CaseUNetError(f"{path}: its pixels end too early; the file is truncated.")
                 piece = unpacker.decompress(block, 2**24)  # in pieces, however far a block expands
                 length, checksum = length + len(piece), zlib.crc32(piece, checksum)
                 if length > declared:
-                    raise UserError(f"{path}: holds more than the {declared:,} bytes that its header declares.")
+                    raise CaseUNetError(f"{path}: holds more than the {declared:,} bytes that its header declares.")
             if length < declared:
-                raise UserError(f"{path}: holds {length:,} bytes, not the {declared:,} that its header declares.")
+                raise CaseUNetError(f"{path}: holds {length:,} bytes, not the {declared:,} that its header declares.")
             return checksum
         except zlib.error as error:
-            raise UserError(f"{path}: its pixels cannot be read; the file is damaged: {error}") from error
+            raise CaseUNetError(f"{path}: its pixels cannot be read; the file is damaged: {error}") from error
 
 
 def _reason(error: Exception) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import psutil
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 
 MAX_COMPRESSION = 1400
 """No deflate stream expands further than 1,032 times, no JPEG or LZW stream further than 1,370."""
@@ -22,12 +22,12 @@ def check_declared_size(path: Path, declared: int, compressed: bool) -> None:
         compressed: whether they are compressed in the file.
 
     Raises:
-        UserError: the file is too small for them, or they are more than the free memory.
+        CaseUNetError: the file is too small for them, or they are more than the free memory.
     """
     size = path.stat().st_size
     most = (size + SLACK) * MAX_COMPRESSION if compressed else size
     if declared > most:
-        raise UserError(
+        raise CaseUNetError(
             f"{path}: its header declares {declared:,} bytes of pixels, but the file has {size:,} bytes"
             f"{', compressed' if compressed else ''}: it is truncated, or its header is damaged."
         )
@@ -38,10 +38,10 @@ def check_free_memory(path: Path, needed: int) -> None:
     """Make sure that this machine can take so many bytes.
 
     Raises:
-        UserError: they are more than the free memory.
+        CaseUNetError: they are more than the free memory.
     """
     free = psutil.virtual_memory().available
     if needed > free:
-        raise UserError(
+        raise CaseUNetError(
             f"{path}: its pixels need {needed / 2**30:.1f} GiB of memory; {free / 2**30:.1f} GiB are free here."
         )

@@ -16,7 +16,7 @@ import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError, SpatialImage
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.files import replace_when_whole
 from caseunet.io.geometry import distance_in_voxels, orientation_of, to_canonical, to_source, volume_geometry
 from caseunet.io.limits import check_declared_size
@@ -73,7 +73,7 @@ def read_geometry(path: Path) -> Geometry:
     """Shape (three axes), affine and spacing, from the header alone.
 
     Raises:
-        UserError: no such file, no NIfTI, or no volume.
+        CaseUNetError: no such file, no NIfTI, or no volume.
     """
     return _geometry(path, _open(path))
 
@@ -87,7 +87,7 @@ def read_names(path: Path) -> dict[int, str]:
     """{value: name} of the label table in a header, as TotalSegmentator writes it; {} without one.
 
     Raises:
-        UserError: no such file, or no NIfTI.
+        CaseUNetError: no such file, or no NIfTI.
     """
     for extension in getattr(_open(path).header, "extensions", ()):
         content = extension.get_content()
@@ -103,7 +103,7 @@ def read_volume(path: Path, nan: float | None = None) -> ImageVolume:
     A fourth axis of the file holds the channels. ``nan`` replaces NaN; without it they are an error.
 
     Raises:
-        UserError: the file is missing, truncated or no NIfTI volume.
+        CaseUNetError: the file is missing, truncated or no NIfTI volume.
         BadValuesError: it holds NaN or infinity.
     """
     image = _open(path)
@@ -125,14 +125,14 @@ def read_mask(path: Path, place: Geometry | None = None) -> Mask:
         place: the geometry to read it in, whatever its own affine says; the shapes must be equal.
 
     Raises:
-        UserError: the file is missing, truncated, no single volume or holds no numbers.
+        CaseUNetError: the file is missing, truncated, no single volume or holds no numbers.
     """
     image = _open(path)
     own = _geometry(path, image)
     if math.prod(image.shape[3:]) != 1:
-        raise UserError(f"{path}: expected one volume of labels, found shape {tuple(image.shape)}.")
+        raise CaseUNetError(f"{path}: expected one volume of labels, found shape {tuple(image.shape)}.")
     if place is not None and place.shape != own.shape:
-        raise UserError(f"{path}: the mask's shape {own.shape} is not its image's {place.shape}.")
+        raise CaseUNetError(f"{path}: the mask's shape {own.shape} is not its image's {place.shape}.")
     array = _read_array(path, image).reshape(own.shape)
     slope, intercept = float(image.dataobj.slope), float(image.dataobj.inter)
     if (slope, intercept) != (1, 0):
@@ -208,20 +208,20 @@ def _place(array: np.ndarray, geometry: Geometry, like: Any) -> Any:
 
 def _open(path: Path) -> Any:
     if not path.is_file():
-        raise UserError(f"{path}: no such file.")
+        raise CaseUNetError(f"{path}: no such file.")
     try:
         offset = _offset(path)
         if not offset <= FARTHEST:  # NaN is not
-            raise UserError(f"{path}: its voxels begin at byte {offset:,.0f}; its header is damaged.")
+            raise CaseUNetError(f"{path}: its voxels begin at byte {offset:,.0f}; its header is damaged.")
         with quiet():
             image: Any = nib.load(path, mmap=False)  # a mapped file that changes underneath would end the process
             spatial = isinstance(image, SpatialImage)
-    except UserError:
+    except CaseUNetError:
         raise
     except Exception as error:  # nibabel raises many kinds for bytes that are no image
-        raise UserError(f"{path}: cannot be read as NIfTI: {_reason(error)}") from error
+        raise CaseUNetError(f"{path}: cannot be read as NIfTI: {_reason(error)}") from error
     if not spatial:
-        raise UserError(f"{path}: expected a volume, found {type(image).__name__}.")
+        raise CaseUNetError(f"{path}: expected a volume, found {type(image).__name__}.")
     return image
 
 
@@ -265,7 +265,7 @@ def _geometry(path: Path, image: Any) -> Geometry:
         shape = shape[:-1]
     if len(shape) not in (3, 4) or min(shape) < 1:
         kind = "vectors, such as displacements, of " if len(shape) > 4 else ""
-        raise UserError(
+        raise CaseUNetError(
             f"{path}: expected a 3-D volume, or one with its channels last, found {kind}shape {tuple(image.shape)}."
         )
     affine = np.array(image.affine, np.float64)
@@ -315,7 +315,7 @@ def _check_no_time(path: Path, image: Any) -> None:
     """Make sure that a fourth axis can be one of channels.
 
     Raises:
-        UserError: it is one of time.
+        CaseUNetError: it is one of time.
     """
     header, number = image.header, math.prod(image.shape[3:])
     if number == 1 or "xyzt_units" not in header:
@@ -323,7 +323,7 @@ def _check_no_time(path: Path, image: Any) -> None:
     step, in_time = float(header["pixdim"][4]), (int(header["xyzt_units"]) & 0x38) in (8, 16, 24)
     told = int(header["intent_code"]) == TIME_SERIES or (in_time and step not in (0, 1))
     if told or number > MAX_CHANNELS:
-        raise UserError(
+        raise CaseUNetError(
             f"{path}: holds {number} volumes in its fourth axis, as a series in time does; expected one volume, or a "
             "channel in each. Save the volume to segment as a file of its own."
         )
@@ -335,9 +335,9 @@ def _read_array(path: Path, image: Any) -> np.ndarray:
     try:
         dtype, offset = image.header.get_data_dtype(), int(image.dataobj.offset)
         if dtype.names:
-            raise UserError(f"{path}: holds colours ({''.join(dtype.names)}); expected one number in each voxel.")
+            raise CaseUNetError(f"{path}: holds colours ({''.join(dtype.names)}); expected one number in each voxel.")
         if dtype.kind not in "iuf":
-            raise UserError(f"{path}: expected real numbers, found voxels of type {dtype}.")
+            raise CaseUNetError(f"{path}: expected real numbers, found voxels of type {dtype}.")
         needed = offset + math.prod(image.shape) * dtype.itemsize
         check_declared_size(path, needed, compressed)
         if compressed:
@@ -349,7 +349,7 @@ def _read_array(path: Path, image: Any) -> np.ndarray:
         else:
             length = path.stat().st_size
         if not needed <= length <= needed + PADDING:
-            raise UserError(
+            raise CaseUNetError(
                 f"{path}: its header declares {needed:,} bytes, but it holds "
                 f"{'more' if length > needed else f'{length:,}'}: it is truncated, or its header is damaged."
             )
@@ -359,6 +359,6 @@ def _read_array(path: Path, image: Any) -> np.ndarray:
         *(OSError, EOFError, ValueError, OverflowError, TypeError, AttributeError, MemoryError),
         *(zlib.error, ImageFileError, HeaderDataError),
     ) as error:
-        raise UserError(
+        raise CaseUNetError(
             f"{path}: its voxels cannot be read; the file is truncated or damaged: {_reason(error)}"
         ) from error

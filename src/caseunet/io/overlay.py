@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.io.geometry import edge_letters
 from caseunet.types import Color, LabelMap, Plane
 
@@ -82,7 +82,7 @@ def overlaid(image: np.ndarray, labels: np.ndarray, colors: Sequence[Color]) -> 
         colors: by class id, the background's first.
 
     Raises:
-        UserError: image and labels do not fit, or there is an id without a colour.
+        CaseUNetError: image and labels do not fit, or there is an id without a colour.
     """
     _check_labels(labels, image.shape[:2], len(colors))
     ids = labels.astype(np.uint8, copy=False)
@@ -123,7 +123,7 @@ def case_sheet(
         plane: of the slices.
 
     Raises:
-        UserError: pixels and labels do not fit, or there is an id that the label map lacks.
+        CaseUNetError: pixels and labels do not fit, or there is an id that the label map lacks.
     """
     _check_labels(labels, (len(pixels), *pixels.shape[2:]), len(label_map))
     counts = np.stack([_count_pixels(labels_of_slice, len(label_map)) for labels_of_slice in labels])  # (S, classes)
@@ -155,9 +155,9 @@ def _count_pixels(labels: np.ndarray, classes: int) -> np.ndarray:
 
 def _check_labels(labels: np.ndarray, shape: tuple[int, ...], classes: int) -> None:
     if labels.shape != shape or not labels.size:
-        raise UserError(f"Labels of shape {labels.shape} cannot be laid over an image of shape {shape}.")
+        raise CaseUNetError(f"Labels of shape {labels.shape} cannot be laid over an image of shape {shape}.")
     if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() >= classes:
-        raise UserError(
+        raise CaseUNetError(
             f"The labels hold {labels.dtype} values from {labels.min()} to {labels.max()}; expected class ids from 0 "
             f"to {classes - 1}. Draw them with the label map that they were predicted with."
         )

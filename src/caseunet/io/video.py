@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import psutil
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.files import replace_when_whole
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ def read_facts(path: Path) -> VideoFacts:
     A file without a frame rate, as of some screen recorders, is gone through for it, without decoding.
 
     Raises:
-        UserError: the file is missing, damaged, no video, without frames, or of larger ones than the free memory takes.
+        CaseUNetError: the file is missing, damaged, no video, without frames, or of larger ones than the free memory
+            takes.
     """
     with _open(path) as (container, stream):
         rate, frames = stream.average_rate, _declared_frames(container, stream).frames
@@ -91,8 +92,9 @@ def read_frames(path: Path) -> Iterator[np.ndarray]:
 
     They are turned and mirrored as the container says. Pixels that are not square are not stretched.
 
-    Raises:
-        UserError: the file is missing, damaged, no video, without frames, or of larger ones than the free memory takes;
+
+        Raises:
+        CaseUNetError: the file is missing, damaged, no video, without frames, or of larger ones than the free memory takes;
             their size changes; they are turned by no multiple of 90°; or fewer come than are declared.
     """
     with _open(path) as (container, stream):
@@ -112,7 +114,7 @@ class VideoWriter:
 
         Raises:
             ValueError: it is of another shape or type.
-            UserError: the file cannot be written.
+            CaseUNetError: the file cannot be written.
         """
         import av
 
@@ -131,10 +133,10 @@ class VideoWriter:
         """Write what the encoder still holds, and the table of contents.
 
         Raises:
-            UserError: no frame came, or the file cannot be written.
+            CaseUNetError: no frame came, or the file cannot be written.
         """
         if not self._frames:
-            raise UserError(f"{self._path}: no frame came to write; expected at least one.")
+            raise CaseUNetError(f"{self._path}: no frame came to write; expected at least one.")
         with _explain_errors(self._path, "cannot be written"):
             self._container.mux(self._stream.encode())
             self._container.close()
@@ -153,7 +155,7 @@ def write_video(path: Path, rate: Fraction, height: int, width: int) -> Iterator
         width: of the frames, pixels.
 
     Raises:
-        UserError: no frame came, or the file cannot be written.
+        CaseUNetError: no frame came, or the file cannot be written.
     """
     import av
 
@@ -181,13 +183,13 @@ def _open(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
     """The file and its first video stream.
 
     Raises:
-        UserError: the file is missing, damaged or no video, or declares larger frames than the free memory takes.
+        CaseUNetError: the file is missing, damaged or no video, or declares larger frames than the free memory takes.
     """
     import av
     from av.stream import Disposition
 
     if not path.is_file():
-        raise UserError(f"{path}: no such file.")
+        raise CaseUNetError(f"{path}: no such file.")
     most = psutil.virtual_memory().available // BYTES_PER_PIXEL
     # decoders round sizes up; what lies between is refused below, by its size; libav takes no larger number
     limits = {"max_pixels": str(min(2 * most, 2**31 - 1))}
@@ -204,16 +206,16 @@ def _open(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
         streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
         if not streams:
             kinds = sorted({stream.type for stream in container.streams})
-            raise UserError(f"{path}: holds no video, only {', '.join(kinds) or 'a header'}; expected a video.")
+            raise CaseUNetError(f"{path}: holds no video, only {', '.join(kinds) or 'a header'}; expected a video.")
         stream = streams[0]
         if stream.codec_context is None:
-            raise UserError(f"{path}: its video is of a kind that cannot be decoded here; convert it to H.264.")
+            raise CaseUNetError(f"{path}: its video is of a kind that cannot be decoded here; convert it to H.264.")
         pixels = stream.width * stream.height
         if not 0 < pixels <= most:
             found = (
                 f"frames of {stream.width} × {stream.height} pixels" if pixels else "frames of no or too large a size"
             )
-            raise UserError(f"{path}: declares {found}; the free memory takes frames of up to {most:,} pixels.")
+            raise CaseUNetError(f"{path}: declares {found}; the free memory takes frames of up to {most:,} pixels.")
         stream.codec_context.options = limits
         yield container, stream
 
@@ -241,12 +243,14 @@ def _count(path: Path) -> tuple[int, Fraction]:
     """(frames, frames per second) by the times of the packets.
 
     Raises:
-        UserError: there are fewer than two, or they cannot be read.
+        CaseUNetError: there are fewer than two, or they cannot be read.
     """
     with _open(path) as (container, stream), _explain_errors(path, "its packets cannot be read; the file is damaged"):
         times = sorted(packet.pts * packet.time_base for packet in container.demux(stream) if packet.pts is not None)
     if len(times) < 2 or times[0] == times[-1]:
-        raise UserError(f"{path}: declares no frame rate, and its frames do not tell; convert it to an mp4 with one.")
+        raise CaseUNetError(
+            f"{path}: declares no frame rate, and its frames do not tell; convert it to an mp4 with one."
+        )
     return len(times), (len(times) - 1) / Fraction(times[-1] - times[0])
 
 
@@ -272,15 +276,15 @@ def _decode(path: Path, container: "InputContainer", stream: "VideoStream") -> I
             pixels = _upright(pixels, _matrix(path, frame), path)
             if shape is not None and pixels.shape != shape:
                 found, before = (f"{width} × {height}" for height, width, _ in (pixels.shape, shape))
-                raise UserError(f"{path}: frame {read + 1} is of {found} pixels, those before of {before}.")
+                raise CaseUNetError(f"{path}: frame {read + 1} is of {found} pixels, those before of {before}.")
             shape = pixels.shape
             yield pixels
             read += 1
     if not read:
-        raise UserError(f"{path}: gave no frame{of}; expected at least one.")
+        raise CaseUNetError(f"{path}: gave no frame{of}; expected at least one.")
     cut = declared.end is not None and declared.end - end > declared.slack
     if cut or (declared.counted and declared.frames - read > SLACK):
-        raise UserError(f"{path}: ends after {read}{of} frames; the file is truncated or damaged. Copy it again.")
+        raise CaseUNetError(f"{path}: ends after {read}{of} frames; the file is truncated or damaged. Copy it again.")
 
 
 def _frames(packet: "Packet[Any]") -> list["VideoFrame"]:
@@ -307,7 +311,7 @@ def _matrix(path: Path, frame: "VideoFrame") -> tuple[int, int, int, int]:
     """(a, b, c, d) of the display matrix: the pixel at (x, y) is shown at (a·x + c·y, b·x + d·y), but for a shift.
 
     Raises:
-        UserError: there is one that cannot be read.
+        CaseUNetError: there is one that cannot be read.
     """
     try:
         side_data: Any = frame.side_data
@@ -315,7 +319,7 @@ def _matrix(path: Path, frame: "VideoFrame") -> tuple[int, int, int, int]:
     except ValueError as error:  # PyAV gives none of them where it does not know all, such as EXIF
         if not frame.rotation:
             return 1, 0, 0, 1
-        raise UserError(
+        raise CaseUNetError(
             f"{path}: its frames are to be turned, and it does not show whether mirrored too; save it upright."
         ) from error
     if matrix is None:
@@ -328,14 +332,14 @@ def _upright(pixels: np.ndarray, matrix: tuple[int, int, int, int], path: Path) 
     """A copy of a frame (H, W, 3), turned and mirrored by what :func:`_matrix` gives, but not scaled.
 
     Raises:
-        UserError: it would not lie straight.
+        CaseUNetError: it would not lie straight.
     """
     a, b, c, d = matrix
     if 100 * max(abs(b), abs(c)) <= min(abs(a), abs(d)):
         return np.array(pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1], order="C")
     if 100 * max(abs(a), abs(d)) <= min(abs(b), abs(c)):
         return np.array(pixels.swapaxes(0, 1)[:: -1 if b < 0 else 1, :: -1 if c < 0 else 1], order="C")
-    raise UserError(f"{path}: its frames are to be turned by no multiple of 90°; save it upright.")
+    raise CaseUNetError(f"{path}: its frames are to be turned by no multiple of 90°; save it upright.")
 
 
 @contextmanager
@@ -345,4 +349,4 @@ def _explain_errors(path: Path, problem: str) -> Iterator[None]:
         yield
     except Exception as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise UserError(f"{path}: {problem}: {reason}") from error
+        raise CaseUNetError(f"{path}: {problem}: {reason}") from error

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.models import author_weights
 from caseunet.models.case_unet import CaseUNet
 from caseunet.models.deeplabv3plus import DeepLabV3Plus
@@ -45,10 +45,10 @@ def create_model(name: str, in_channels: int = 3, num_classes: int = 2, **argume
         A module that maps (B, in_channels, H, W) to logits (B, num_classes, H, W).
 
     Raises:
-        UserError: no such model or argument (the nearest is suggested), or a value that it does not take.
+        CaseUNetError: no such model or argument (the nearest is suggested), or a value that it does not take.
     """
     if in_channels < 1 or num_classes < 2:
-        raise UserError(f"in_channels={in_channels}, num_classes={num_classes}: expected at least 1 and 2.")
+        raise CaseUNetError(f"in_channels={in_channels}, num_classes={num_classes}: expected at least 1 and 2.")
     fixed: dict[str, Any] = {"in_channels": in_channels, "num_classes": num_classes}
     if name.startswith(PREFIX):
         fixed["specification"] = name
@@ -59,7 +59,7 @@ def model_class(name: str) -> type[nn.Module]:
     """The class behind a name.
 
     Raises:
-        UserError: no such model; the nearest is suggested.
+        CaseUNetError: no such model; the nearest is suggested.
     """
     return SmpNetwork if name.startswith(PREFIX) else MODELS.get(name)
 

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.models.author_weights import layers, list_lines
 
 
@@ -26,7 +26,7 @@ def match(names: Sequence[str]) -> Matched:
     called by class and number ("conv2d_3/kernel") are taken in the order in which an image passes the author's layers.
 
     Raises:
-        UserError: no layer is called like this, and there are not as many of each class.
+        CaseUNetError: no layer is called like this, and there are not as many of each class.
     """
     kinds = {layer.source.partition("/")[0]: layer.kind for layer in layers()}
     found: dict[str, list[str]] = defaultdict(list)
@@ -58,7 +58,7 @@ def _by_order(names: Sequence[str], kinds: dict[str, str]) -> dict[str, list[str
     ]
     if wrong:
         wrong += [f'found "{name}"' for name in sorted(names)]
-        raise UserError(f"No layer has a name of the author's, and they are not as many as his.{list_lines(wrong)}")
+        raise CaseUNetError(f"No layer has a name of the author's, and they are not as many as his.{list_lines(wrong)}")
     for kind, sources in wanted.items():
         for source, layer_name in zip(sources, sorted(members[kind], key=_number), strict=True):
             for name in members[kind][layer_name]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from caseunet.errors import MAX_SUGGESTED, UserError
+from caseunet.errors import MAX_SUGGESTED, CaseUNetError
 from caseunet.models.case_unet import CaseUNet
 
 STAGES = 5
@@ -32,7 +32,7 @@ def load(model: CaseUNet, arrays: Arrays) -> None:
         arrays: {"layer/slot": array}, for example "conv-e-1_1_1/kernel" of shape (3, 3, 3, 32).
 
     Raises:
-        UserError: arrays are missing, left over, or of another shape than the model's; all are told, by name.
+        CaseUNetError: arrays are missing, left over, or of another shape than the model's; all are told, by name.
     """
     converted = convert(model, arrays)
     tensors = dict(model.named_parameters())
@@ -46,11 +46,11 @@ def convert(model: CaseUNet, arrays: Arrays) -> dict[str, torch.Tensor]:
     stays as it is. No array is read before all shapes fit.
 
     Raises:
-        UserError: as for :func:`load`.
+        CaseUNetError: as for :func:`load`.
     """
     wrong = misfits(model, arrays)
     if wrong:
-        raise UserError(
+        raise CaseUNetError(
             f"The author's weights do not fit this network.{list_lines(wrong)}\n"
             "Check fusion_kernel_size, widths, in_channels, num_classes and norm."
         )
@@ -62,7 +62,7 @@ def convert(model: CaseUNet, arrays: Arrays) -> dict[str, torch.Tensor]:
             wrong.append(f'"{source}" holds NaN or infinity: expected finite numbers')
         converted[weight.target] = torch.from_numpy(weight.layout.convert(array).copy())
     if wrong:
-        raise UserError(f"The author's weights cannot be used.{list_lines(wrong)}")
+        raise CaseUNetError(f"The author's weights cannot be used.{list_lines(wrong)}")
     return converted
 
 
@@ -111,7 +111,7 @@ def plan(arrays: Arrays) -> Plan:
     no array tells is the author's own.
 
     Raises:
-        UserError: the numbers cannot be meant.
+        CaseUNetError: the numbers cannot be meant.
     """
     shapes = {name: np.shape(array) for name, array in arrays.items()}
 
@@ -128,7 +128,7 @@ def plan(arrays: Arrays) -> Plan:
     in_channels, num_classes = most(2, 4, 3, "conv-e-1_1_"), most(3, 4, 2, "segmaps/")
     largest = max(*widths, heads * key_size, in_channels, num_classes)
     if largest > WIDEST:
-        raise UserError(f"One of its layers has {largest:,} channels; expected at most {WIDEST:,}.")
+        raise CaseUNetError(f"One of its layers has {largest:,} channels; expected at most {WIDEST:,}.")
     arguments = {
         "fusion_kernel_size": most(0, 4, 3, *(f"conv-e-{i}_2_" for i in stages)),
         "attention": "author",

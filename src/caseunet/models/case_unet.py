@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.models.blocks.convolution import ConvNormAct, Initialization, Norm
 from caseunet.models.blocks.implicit_concat import (
     DepthwiseConvNormAct,
@@ -262,7 +262,7 @@ class CaseUNet(nn.Module):
             the author's: all stages, whatever the size.
 
     Raises:
-        UserError: an argument, or an input's size or number of channels, is not one of these.
+        CaseUNetError: an argument, or an input's size or number of channels, is not one of these.
     """
 
     def __init__(
@@ -289,21 +289,21 @@ class CaseUNet(nn.Module):
     ) -> None:
         super().__init__()
         if attention not in ("author", "spatial", "none"):
-            raise UserError(f'attention="{attention}": expected "author", "spatial" or "none".')
+            raise CaseUNetError(f'attention="{attention}": expected "author", "spatial" or "none".')
         if len(kernel_sizes) != 3 or not all(isinstance(k, int) and k >= 1 and k % 2 for k in kernel_sizes):
-            raise UserError(f"kernel_sizes={list(kernel_sizes)}: expected three odd whole numbers.")
+            raise CaseUNetError(f"kernel_sizes={list(kernel_sizes)}: expected three odd whole numbers.")
         if min(heads, key_size) < 1:
-            raise UserError(f"heads={heads}, key_size={key_size}: expected whole numbers from 1.")
+            raise CaseUNetError(f"heads={heads}, key_size={key_size}: expected whole numbers from 1.")
         if not 0 <= dropout < 1:
-            raise UserError(f"dropout={dropout}: expected a share from 0 to below 1.")
+            raise CaseUNetError(f"dropout={dropout}: expected a share from 0 to below 1.")
         if fusion_kernel_size not in (1, 3):
-            raise UserError(f"fusion_kernel_size={fusion_kernel_size}: expected 1 or 3.")
+            raise CaseUNetError(f"fusion_kernel_size={fusion_kernel_size}: expected 1 or 3.")
         if len(widths) < 2 or not all(isinstance(w, int) and w >= 1 for w in widths):
-            raise UserError(f"widths={list(widths)}: expected at least two positive whole numbers of channels.")
+            raise CaseUNetError(f"widths={list(widths)}: expected at least two positive whole numbers of channels.")
         if large_kernels not in ("dense", "depthwise"):
-            raise UserError(f'large_kernels="{large_kernels}": expected "dense" or "depthwise".')
+            raise CaseUNetError(f'large_kernels="{large_kernels}": expected "dense" or "depthwise".')
         if initialization not in ("he", "glorot"):
-            raise UserError(f'initialization="{initialization}": expected "he" or "glorot".')
+            raise CaseUNetError(f'initialization="{initialization}": expected "he" or "glorot".')
         if patch_size is not None and patch_size != "auto":
             widths = widths[: most_stages(patch_size)]
         self.in_channels = in_channels
@@ -378,10 +378,12 @@ def most_stages(patch_size: Sequence[int]) -> int:
     """How often (height, width) can be halved with at least 4 positions left along each axis.
 
     Raises:
-        UserError: not even twice, or it is no height and width.
+        CaseUNetError: not even twice, or it is no height and width.
     """
     if len(patch_size) != 2 or not all(isinstance(n, int) and n >= 4 * MIN_BOTTLENECK for n in patch_size):
-        raise UserError(f'patch_size={patch_size}: expected height and width of at least 16 pixels each, or "auto".')
+        raise CaseUNetError(
+            f'patch_size={patch_size}: expected height and width of at least 16 pixels each, or "auto".'
+        )
     return int(math.log2(min(patch_size) / MIN_BOTTLENECK))
 
 

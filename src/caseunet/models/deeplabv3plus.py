@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.models.blocks.convolution import ConvBatchNorm, ConvBatchNormReLU
 from caseunet.models.blocks.padding import pad_image
 
@@ -68,7 +68,7 @@ class DeepLabV3Plus(nn.Module):
         decoder_width: channels of pyramid and decoder.
 
     Raises:
-        UserError: an argument, or an input's size or number of channels, is not one of these.
+        CaseUNetError: an argument, or an input's size or number of channels, is not one of these.
     """
 
     def __init__(
@@ -82,11 +82,11 @@ class DeepLabV3Plus(nn.Module):
     ) -> None:
         super().__init__()
         if output_stride not in (8, 16):
-            raise UserError(f"output_stride={output_stride}: expected 8 or 16.")
+            raise CaseUNetError(f"output_stride={output_stride}: expected 8 or 16.")
         if len(blocks) != 4 or not all(isinstance(n, int) and n >= 1 for n in blocks):
-            raise UserError(f"blocks={list(blocks)}: expected four positive whole numbers.")
+            raise CaseUNetError(f"blocks={list(blocks)}: expected four positive whole numbers.")
         if not all(isinstance(n, int) and n >= 1 for n in (width, decoder_width)):
-            raise UserError(f"width={width}, decoder_width={decoder_width}: expected positive whole numbers.")
+            raise CaseUNetError(f"width={width}, decoder_width={decoder_width}: expected positive whole numbers.")
         self.in_channels = in_channels
         self.multiple, self.smallest = 16, 32
         self.stem = ConvBatchNormReLU(in_channels, width, 7, stride=2)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.models.blocks.padding import pad_image
 
 
@@ -67,7 +67,7 @@ class UNetPlusPlus(MonaiNetwork):
         self, in_channels: int, num_classes: int, features: Sequence[int] = (32, 32, 64, 128, 256, 32)
     ) -> None:
         if len(features) != 6 or not all(isinstance(c, int) and c >= 2 for c in features):  # raised maps have half
-            raise UserError(f"features={list(features)}: expected six whole numbers of channels from 2.")
+            raise CaseUNetError(f"features={list(features)}: expected six whole numbers of channels from 2.")
 
         def build() -> nn.Module:
             from monai.networks.nets import BasicUNetPlusPlus
@@ -97,7 +97,7 @@ class AttentionUNet(MonaiNetwork):
 
     def __init__(self, in_channels: int, num_classes: int, widths: Sequence[int] = (64, 128, 256, 512, 1024)) -> None:
         if len(widths) < 2 or not all(isinstance(w, int) and w >= 2 for w in widths):  # gates have half the channels
-            raise UserError(f"widths={list(widths)}: expected at least two whole numbers of channels from 2.")
+            raise CaseUNetError(f"widths={list(widths)}: expected at least two whole numbers of channels from 2.")
 
         def build() -> nn.Module:
             from monai.networks.nets import AttentionUnet
@@ -139,7 +139,7 @@ class NNUNet(MonaiNetwork):
         deep_supervision: bool = True,
     ) -> None:
         if width < 1 or most < 1:
-            raise UserError(f"width={width}, most={most}: expected positive whole numbers of channels.")
+            raise CaseUNetError(f"width={width}, most={most}: expected positive whole numbers of channels.")
         strides = plan_strides((512, 512) if patch_size == "auto" else patch_size)
         channels = [min(width * 2**i, most) for i in range(len(strides))]
         heads = len(strides) - 3  # of the decoder stages without the highest, which is the output, and the lowest
@@ -192,7 +192,9 @@ def plan_strides(patch_size: Sequence[int]) -> list[tuple[int, int]]:
         strides.append((2 if rows >= 8 else 1, 2 if columns >= 8 else 1))
         rows, columns = (-(-n // s) for n, s in zip((rows, columns), strides[-1], strict=True))
     if len(strides) < 3:
-        raise UserError(f"patch_size={list(patch_size)}: too small for three stages; expected at least 16×16 pixels.")
+        raise CaseUNetError(
+            f"patch_size={list(patch_size)}: too small for three stages; expected at least 16×16 pixels."
+        )
     return strides
 
 
@@ -208,7 +210,7 @@ class SegResNet(MonaiNetwork):
 
     def __init__(self, in_channels: int, num_classes: int, width: int = 32) -> None:
         if width < 8 or width % 8:
-            raise UserError(f"width={width}: expected a positive multiple of 8.")
+            raise CaseUNetError(f"width={width}: expected a positive multiple of 8.")
 
         def build() -> nn.Module:
             from monai.networks.nets import SegResNet as Network
@@ -230,7 +232,7 @@ class SwinUNETR(MonaiNetwork):
 
     def __init__(self, in_channels: int, num_classes: int, width: int = 48) -> None:
         if width < 12 or width % 12:
-            raise UserError(f"width={width}: expected a positive multiple of 12.")
+            raise CaseUNetError(f"width={width}: expected a positive multiple of 12.")
 
         def build() -> nn.Module:
             from monai.networks.nets import SwinUNETR as Network

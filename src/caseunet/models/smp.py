@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from caseunet.errors import UserError, did_you_mean
+from caseunet.errors import CaseUNetError, did_you_mean
 from caseunet.models.blocks.padding import pad_image
 
 PREFIX = "smp:"
@@ -23,26 +23,26 @@ class SmpNetwork(nn.Module):
         specification: "smp:<Architecture>/<encoder>", for example "smp:Unet/resnet34".
 
     Raises:
-        UserError: the package is not there or not usable, or has no such architecture or encoder.
+        CaseUNetError: the package is not there or not usable, or has no such architecture or encoder.
     """
 
     def __init__(self, in_channels: int, num_classes: int, specification: str) -> None:
         super().__init__()
         architecture, _, encoder = specification.removeprefix(PREFIX).partition("/")
         if not architecture or not encoder:
-            raise UserError(
+            raise CaseUNetError(
                 f'The model "{specification}": expected smp:<Architecture>/<encoder>, as smp:Unet/resnet34.'
             )
         package = _package()
         architectures = {c.__name__: c for c in vars(package).values() if isinstance(c, type) and _is_network(c)}
         if architecture not in architectures:
-            raise UserError(
+            raise CaseUNetError(
                 f'segmentation_models.pytorch has no architecture "{architecture}". '
                 f"{did_you_mean(architecture, architectures)}"
             )
         encoders = package.encoders.get_encoder_names()
         if encoder not in encoders and not encoder.startswith("tu-"):
-            raise UserError(
+            raise CaseUNetError(
                 f'segmentation_models.pytorch has no encoder "{encoder}". {did_you_mean(encoder, encoders)}'
             )
         self.in_channels = in_channels
@@ -61,7 +61,7 @@ def _package() -> Any:
     try:
         return importlib.import_module("segmentation_models_pytorch")
     except (ImportError, RuntimeError, OSError) as error:  # torchvision without its compiled part raises RuntimeError
-        raise UserError(
+        raise CaseUNetError(
             "Networks named smp:… need segmentation_models.pytorch and a torchvision that fits this torch. "
             f"Install them with: pip install 'caseunet[smp]'. ({str(error).splitlines()[0]})"
         ) from error

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.models.blocks.convolution import ConvBatchNormReLU
 from caseunet.models.blocks.padding import pad_image
 
@@ -108,7 +108,7 @@ class TransUNet(nn.Module):
         dropout: of the transformer.
 
     Raises:
-        UserError: an argument, or an input's size or number of channels, is not one of these.
+        CaseUNetError: an argument, or an input's size or number of channels, is not one of these.
     """
 
     def __init__(
@@ -127,18 +127,20 @@ class TransUNet(nn.Module):
     ) -> None:
         super().__init__()
         if len(blocks) != 3 or len(decoder_widths) != 4:
-            raise UserError(f"blocks={list(blocks)}, decoder_widths={list(decoder_widths)}: expected three and four.")
+            raise CaseUNetError(
+                f"blocks={list(blocks)}, decoder_widths={list(decoder_widths)}: expected three and four."
+            )
         sizes = (*blocks, *decoder_widths, *position_grid, width, hidden, depth, heads, mlp)
         if len(position_grid) != 2 or not all(isinstance(n, int) and n >= 1 for n in sizes):
-            raise UserError(
+            raise CaseUNetError(
                 f"blocks={list(blocks)}, decoder_widths={list(decoder_widths)}, position_grid={list(position_grid)}, "
                 f"width={width}, hidden={hidden}, depth={depth}, heads={heads}, mlp={mlp}: "
                 "expected positive whole numbers, two of them in position_grid."
             )
         if not 0 <= dropout < 1:
-            raise UserError(f"dropout={dropout}: expected at least 0 and less than 1.")
+            raise CaseUNetError(f"dropout={dropout}: expected at least 0 and less than 1.")
         if hidden % heads:
-            raise UserError(f"hidden={hidden}, heads={heads}: expected heads that divide hidden.")
+            raise CaseUNetError(f"hidden={hidden}, heads={heads}: expected heads that divide hidden.")
         self.in_channels = in_channels
         self.multiple, self.smallest = 16, 32
         self.stem = nn.Sequential(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.models.blocks.convolution import ConvNormAct, Norm
 from caseunet.models.blocks.padding import pad_image
 
@@ -34,7 +34,7 @@ class UNet(nn.Module):
         widths: channels at each size, from the full one down; each step halves H and W.
 
     Raises:
-        UserError: an argument, or an input's size or number of channels, is not one of these.
+        CaseUNetError: an argument, or an input's size or number of channels, is not one of these.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         if len(widths) < 2 or not all(isinstance(w, int) and w >= 1 for w in widths):
-            raise UserError(f"widths={list(widths)}: expected at least two positive whole numbers of channels.")
+            raise CaseUNetError(f"widths={list(widths)}: expected at least two positive whole numbers of channels.")
         self.in_channels = in_channels
         self.multiple = 2 ** (len(widths) - 1)
         # Instance norm over a single position would erase it: keep the lowest map at 2×2 or more.

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.models.blocks.convolution import ConvBatchNormReLU
 from caseunet.models.blocks.padding import pad_image
 
@@ -56,7 +56,7 @@ class UNet3Plus(nn.Module):
         classification_guided: the module described above.
 
     Raises:
-        UserError: an argument, or an input's size or number of channels, is not one of these.
+        CaseUNetError: an argument, or an input's size or number of channels, is not one of these.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class UNet3Plus(nn.Module):
     ) -> None:
         super().__init__()
         if len(widths) < 2 or not all(isinstance(w, int) and w >= 1 for w in [*widths, skip_width]):
-            raise UserError(
+            raise CaseUNetError(
                 f"widths={list(widths)}, skip_width={skip_width}: expected at least two widths, and positive whole "
                 "numbers of channels."
             )

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.imaging.portable import in_own_thread
 from caseunet.models.blocks.padding import pad_image
 from caseunet.types import MIN_SIZE
@@ -38,12 +38,12 @@ def choose_engine(engine: str, device: torch.device) -> str:
     Another name is that of an export's folder.
 
     Raises:
-        UserError: it does not run on the device.
+        CaseUNetError: it does not run on the device.
     """
     if engine == "auto":
         return "openvino" if device.type == "cpu" and find_spec("openvino") is not None else "torch"
     if engine != "torch" and device.type != "cpu":
-        raise UserError(f"The engine {engine} computes on the CPU here: give --device cpu, or --engine torch.")
+        raise CaseUNetError(f"The engine {engine} computes on the CPU here: give --device cpu, or --engine torch.")
     return engine
 
 
@@ -56,7 +56,7 @@ def prepare_network(model: nn.Module, engine: str, precision: str) -> Network:
         precision: "32" or "bf16"; a processor without bfloat16 computes in float32 all the same.
 
     Raises:
-        UserError: the engine is not installed, or does not compute so.
+        CaseUNetError: the engine is not installed, or does not compute so.
     """
     if engine == "torch":
         return model
@@ -76,9 +76,9 @@ def _check(network: Network, model: Any, engine: str) -> None:
         with torch.no_grad():
             found, expected = network(x), model(x)
     except Exception as error:  # a runtime's own
-        raise UserError(f"{type(model).__name__} fails with {engine}: {str(error).splitlines()[0]}") from error
+        raise CaseUNetError(f"{type(model).__name__} fails with {engine}: {str(error).splitlines()[0]}") from error
     if found.shape != expected.shape or not (found - expected).abs().max() <= ROUNDING * (1 + expected.abs().max()):
-        raise UserError(
+        raise CaseUNetError(
             f"{type(model).__name__} gives other logits with {engine} than with torch: it cannot be written down for "
             "any size. Take --engine torch."
         )
@@ -107,7 +107,7 @@ def to_program(model: nn.Module, in_channels: int, size: tuple[int, int]) -> Exp
         size: a height and width that it need not pad; they are no limit.
 
     Raises:
-        UserError: it cannot be written as such a graph.
+        CaseUNetError: it cannot be written as such a graph.
     """
     example = torch.zeros(2, in_channels, *size)
     try:
@@ -116,7 +116,7 @@ def to_program(model: nn.Module, in_channels: int, size: tuple[int, int]) -> Exp
             return torch.export.export(model, (example,), dynamic_shapes=(any_size,), strict=False)
     except Exception as error:  # the exporter has many of its own
         told = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(f"{type(model).__name__} cannot be exported: {told[0]}") from error
+        raise CaseUNetError(f"{type(model).__name__} cannot be exported: {told[0]}") from error
 
 
 def example_size(model: Any) -> tuple[int, int]:
@@ -130,7 +130,7 @@ def to_onnx(program: ExportedProgram) -> Any:
     """As an ``onnx.ModelProto``.
 
     Raises:
-        UserError: what it needs is not installed, or an operation has no counterpart.
+        CaseUNetError: what it needs is not installed, or an operation has no counterpart.
     """
     package("onnxscript", "onnx")
     try:
@@ -140,7 +140,7 @@ def to_onnx(program: ExportedProgram) -> Any:
             )
     except Exception as error:
         told = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(f"The network cannot be written as ONNX: {told[0]}") from error
+        raise CaseUNetError(f"The network cannot be written as ONNX: {told[0]}") from error
     assert written is not None
     return written.model_proto
 
@@ -154,7 +154,7 @@ def to_openvino(model: nn.Module, in_channels: int, size: tuple[int, int]) -> An
         model, in_channels, size: as for :func:`to_program`.
 
     Raises:
-        UserError: OpenVINO is not installed, or has no counterpart for an operation.
+        CaseUNetError: OpenVINO is not installed, or has no counterpart for an operation.
     """
     openvino = package("openvino", "openvino")
     try:
@@ -166,7 +166,7 @@ def to_openvino(model: nn.Module, in_channels: int, size: tuple[int, int]) -> An
             return written
     except Exception as error:
         told = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(f"The network cannot be written for OpenVINO: {told[0]}") from error
+        raise CaseUNetError(f"The network cannot be written for OpenVINO: {told[0]}") from error
 
 
 def run_openvino(model: Any, precision: str) -> Callable[[np.ndarray], np.ndarray]:
@@ -218,7 +218,9 @@ def _openvino(model: Any, precision: str) -> Network:
 
 def _onnx(model: Any, precision: str) -> Network:
     if precision == "bf16":
-        raise UserError("ONNX Runtime computes in float32 on CPUs: give --precision 32, or --engine openvino or torch.")
+        raise CaseUNetError(
+            "ONNX Runtime computes in float32 on CPUs: give --precision 32, or --engine openvino or torch."
+        )
     package("onnxruntime", "onnx")
     content = to_onnx(to_program(model, model.in_channels, example_size(model))).SerializeToString()
     network = pad_graph(run_onnx(content), model.in_channels, model.multiple, model.smallest)
@@ -230,12 +232,12 @@ def package(name: str, extra: str) -> Any:
     """An optional package.
 
     Raises:
-        UserError: it is not installed; the extra that holds it is named.
+        CaseUNetError: it is not installed; the extra that holds it is named.
     """
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise UserError(f"{name} is not installed. Install caseunet[{extra}] for it.") from error
+        raise CaseUNetError(f"{name} is not installed. Install caseunet[{extra}] for it.") from error
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import numpy as np
 from caseunet.config import PredictionOutputs
 from caseunet.data.grid import Placement, place_slices
 from caseunet.data.transforms import case_standard
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.files import content_hash, replace_when_whole
 from caseunet.io import images, nifti, raster, video
 from caseunet.io.dicom_seg import Algorithm, write_segmentation
@@ -71,13 +71,13 @@ def predict_case(work: PredictionContext, item: Input, advance: Callable[[float]
         advance: told the share of the case that was done since the last time.
 
     Raises:
-        UserError: it cannot be read or segmented; names the file.
+        CaseUNetError: it cannot be read or segmented; names the file.
     """
     if item.error:
-        raise UserError(item.error)
+        raise CaseUNetError(item.error)
     target = work.folder / (item.id + ("" if item.is_video else item.suffix))
     if not target.resolve().is_relative_to(work.folder.resolve()):
-        raise UserError(f'{item.path}: its name "{item.id}" would be written outside the output folder.')
+        raise CaseUNetError(f'{item.path}: its name "{item.id}" would be written outside the output folder.')
     written: list[Path] = []
     try:
         if item.is_video:
@@ -86,7 +86,7 @@ def predict_case(work: PredictionContext, item: Input, advance: Callable[[float]
     except BaseException as error:
         for path in written:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        if isinstance(error, UserError):
+        if isinstance(error, CaseUNetError):
             raise type(error)(item.explain(str(error))) from error
         raise
 
@@ -124,7 +124,7 @@ def _predict_image(
             write_segmentation(path, labels, geometry, item.files, info.label_map, algorithm)
             written.append(path)
             others["dicom_seg"] = path.relative_to(work.folder).as_posix()
-        except UserError as error:
+        except CaseUNetError as error:
             told = item.explain(str(error).removeprefix(f"{path}: ")).removeprefix(f"{item.path}: ").removesuffix(".")
             what = "cannot be written as a DICOM segmentation: "
             remarks = (*remarks, f"its mask is written, but it {what}{told.removeprefix(what)}")
@@ -169,7 +169,7 @@ def segment_picture(
         postprocess: whether ids are cleaned as was learned in validation, unless the settings say no.
 
     Raises:
-        UserError: the image is clearly of another kind than the training data; without its name.
+        CaseUNetError: the image is clearly of another kind than the training data; without its name.
     """
     info, spacing = predictor.info, picture.geometry.spacing
     alarms = check_kind(picture.pixels, info.preprocessing, info.training_data, predictor.settings.check_image)
@@ -198,7 +198,7 @@ def _predict_video(
     """Frame after frame: their masks in a folder, and the video with its overlay."""
     predictor, info = work.predictor, work.predictor.info
     if info.preprocessing.modality != "rgb":
-        raise UserError(
+        raise CaseUNetError(
             f"{item.path}: a video; this model was trained on {info.preprocessing.modality} images, not colour ones."
         )
     began = time.monotonic()
@@ -228,8 +228,8 @@ def _predict_video(
 
             try:
                 labels = predictor.predict_slices(pixels, None, identity.voting, look)
-            except UserError as error:
-                raise UserError(f"{item.path}: frame {number}: {error}") from error
+            except CaseUNetError as error:
+                raise CaseUNetError(f"{item.path}: frame {number}: {error}") from error
             if info.quality and predictor.settings.clean:
                 clean(labels, info.quality.cleaning, info.label_map, None)
             raster.write_ids(masks / f"frame_{number:06d}.png", labels[0], info.label_map.colors)
@@ -263,12 +263,12 @@ def _identity(work: PredictionContext, item: Input, picture: ImageVolume | None 
     """Whether training saw an image, in this file or another, and who may segment it; of a video its file alone tells.
 
     Raises:
-        UserError: nobody may.
+        CaseUNetError: nobody may.
     """
     try:
         image_hash = content_hash(*item.files)
     except OSError as error:
-        raise UserError(f"{item.path}: cannot be read: {error.strerror}.") from error
+        raise CaseUNetError(f"{item.path}: cannot be read: {error.strerror}.") from error
     match = None if picture is None else work.predictor.known_images.find(picture.pixels)
     same, alike = [], []
     for data in work.predictor.training_data:
@@ -277,7 +277,7 @@ def _identity(work: PredictionContext, item: Input, picture: ImageVolume | None 
         alike.append(has_match and not same[-1])
     voting = [n for n in range(len(same)) if not (work.out_of_fold and (same[n] or alike[n]))]
     if not voting:
-        raise UserError(f"{item.path}: every network of {work.predictor.folder} was trained on it.")
+        raise CaseUNetError(f"{item.path}: every network of {work.predictor.folder} was trained on it.")
     in_training = any(same[n] for n in voting)
     looks_like = match.text if match and not in_training and any(alike[n] for n in voting) else None
     return _Identity(

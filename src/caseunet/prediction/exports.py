@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from caseunet.bundle import BundleInfo
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.files import read_model
 from caseunet.prediction import backends
 from caseunet.types import FrozenModel, Preprocessing
@@ -62,20 +62,20 @@ def read_export(folder: Path, bundle: BundleInfo) -> ExportInfo:
     """What an export of a bundle says of itself.
 
     Raises:
-        UserError: there is none, it is another bundle's, or its graph is one of PyTorch's.
+        CaseUNetError: there is none, it is another bundle's, or its graph is one of PyTorch's.
     """
     if not (folder / DESCRIPTION).is_file():
-        raise UserError(
+        raise CaseUNetError(
             f'There is no engine "{folder}". Known: {", ".join(backends.ENGINES)}, and folders of caseunet export.'
         )
     info = read_model(folder / DESCRIPTION, ExportInfo, "the description of an export")
     if info.bundle_hash != bundle.weights_hash:
-        raise UserError(
+        raise CaseUNetError(
             f"{folder}: is an export of other weights ({info.bundle_hash}) than this bundle's ({bundle.weights_hash}). "
             "Export this bundle anew, or give the bundle that it was made of."
         )
     if info.format not in ("onnx", "openvino"):
-        raise UserError(f"{folder}: holds a graph for {info.format}; predict runs those for onnx and openvino.")
+        raise CaseUNetError(f"{folder}: holds a graph for {info.format}; predict runs those for onnx and openvino.")
     return info
 
 
@@ -83,7 +83,7 @@ def runner(format: str, precision: str, folder: Path) -> Run:
     """What runs an exported graph on the CPU.
 
     Raises:
-        UserError: what runs it is not installed.
+        CaseUNetError: what runs it is not installed.
     """
     path = folder / FILES[format]
     if format == "openvino":
@@ -106,7 +106,7 @@ def as_network(folder: Path, info: ExportInfo, bundle: BundleInfo) -> tuple[back
     The graph scales and repeats channels itself, and divides by the temperature that prediction divides by later.
 
     Raises:
-        UserError: the graph is missing or damaged, or what runs it is not installed.
+        CaseUNetError: the graph is missing or damaged, or what runs it is not installed.
     """
     p = bundle.preprocessing
     left = p.model_copy(
@@ -116,13 +116,13 @@ def as_network(folder: Path, info: ExportInfo, bundle: BundleInfo) -> tuple[back
     )
     temperature = bundle.quality.temperature if bundle.quality else 1.0
     if not (folder / FILES[info.format]).is_file():
-        raise UserError(f"{folder}: {FILES[info.format]} is missing. Export the bundle anew.")
+        raise CaseUNetError(f"{folder}: {FILES[info.format]} is missing. Export the bundle anew.")
     try:
         run = runner(info.format, info.precision, folder)
-    except UserError:
+    except CaseUNetError:
         raise
     except Exception as error:  # a runtime's own
-        raise UserError(f"{folder / FILES[info.format]}: cannot be read: {str(error).splitlines()[0]}") from error
+        raise CaseUNetError(f"{folder / FILES[info.format]}: cannot be read: {str(error).splitlines()[0]}") from error
     whole = backends.pad_graph(run, left.in_channels, info.multiple, info.smallest)
 
     def network(x: Tensor) -> Tensor:

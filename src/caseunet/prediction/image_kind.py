@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from caseunet.bundle import StoredValues, TrainingData
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.types import Preprocessing
 
 AIR = -200
@@ -38,7 +38,7 @@ MASK_WORDS = (
 """In names of files and folders of masks."""
 
 
-class MaskGivenError(UserError):
+class MaskGivenError(CaseUNetError):
     """An image to segment that looks like a label map."""
 
 
@@ -46,10 +46,10 @@ def measure_values(pixels: np.ndarray) -> StoredValues:
     """Of an image (S, C, H, W), as stored.
 
     Raises:
-        UserError: it has no pixels; without the image's name.
+        CaseUNetError: it has no pixels; without the image's name.
     """
     if not pixels.size:
-        raise UserError(f"is empty: its shape is {pixels.shape}. Give an image with at least one pixel.")
+        raise CaseUNetError(f"is empty: its shape is {pixels.shape}. Give an image with at least one pixel.")
     flat = pixels.reshape(-1)
     low, middle, high = np.percentile(flat[:: -(-flat.size // SAMPLE)], [1, 50, 99])
     return StoredValues(
@@ -67,7 +67,7 @@ def check_kind(pixels: np.ndarray, preprocessing: Preprocessing, data: TrainingD
         strict: whether what is clearly of another kind is an error.
 
     Raises:
-        UserError: it is; without the image's name.
+        CaseUNetError: it is; without the image's name.
     """
     own, known = measure_values(pixels), data.stored
     if own.lowest == own.highest:
@@ -100,7 +100,7 @@ def check_kind(pixels: np.ndarray, preprocessing: Preprocessing, data: TrainingD
         doubts += [scale_doubt] if scale_doubt else []
         wrong = wrong or (f"{scale_doubt}. Bring it to the scale of the training data." if is_beyond else "")
     if wrong and strict:
-        raise UserError(wrong)
+        raise CaseUNetError(wrong)
     return doubts
 
 

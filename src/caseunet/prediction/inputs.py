@@ -14,7 +14,7 @@ from caseunet.datasets.channels import Item, join_channels
 from caseunet.datasets.dicom import DICOM, DicomImage, find_images, is_mask
 from caseunet.datasets.folder import FOLDER, look
 from caseunet.datasets.roles import Choice
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.files import MARKER, content_hash
 from caseunet.io import archive, dicom, images, raster, video
 from caseunet.io.images import read_geometry as read_file_geometry
@@ -113,7 +113,7 @@ class Input:
         """Its pixels, cut into slices as the training data were; a file by ``read_file``.
 
         Raises:
-            UserError: it cannot be read.
+            CaseUNetError: it cannot be read.
         """
         if self.image is not None:
             self._check_modality(self.image, preprocessing)
@@ -126,7 +126,7 @@ class Input:
         """From its headers alone.
 
         Raises:
-            UserError: it cannot be read.
+            CaseUNetError: it cannot be read.
         """
         if self.case is not None:
             layout, source = self.case
@@ -146,14 +146,14 @@ class Input:
         """Make sure that the network can look at the image in its own spacing: one in wrong units would become huge.
 
         Raises:
-            UserError: it cannot.
+            CaseUNetError: it cannot.
         """
         if spacing is None or preprocessing.spacing is None:
             return
         pairs = list(zip(spacing[1:], preprocessing.spacing, strict=True))
         if not all(1 / MAX_RESIZING <= own / wanted <= MAX_RESIZING for own, wanted in pairs):
             own, wanted = (" × ".join(f"{length:.3g}" for length in lengths) for lengths in zip(*pairs, strict=True))
-            raise UserError(
+            raise CaseUNetError(
                 f"{self.path}: its pixels are {own} mm large, those of the training data {wanted} mm. Its header is "
                 "wrong, or it is no image for this model."
             )
@@ -162,16 +162,16 @@ class Input:
         """Make sure that DICOM is what the model was trained on.
 
         Raises:
-            UserError: it is not.
+            CaseUNetError: it is not.
         """
         if image.suits(preprocessing.modality):
             return
         header, trained = image.header, f"this model was trained on {preprocessing.modality} images."
         if header.localizer:
-            raise UserError(f"{self.path}: a scout view (ImageType LOCALIZER), no slice of a volume; {trained}")
+            raise CaseUNetError(f"{self.path}: a scout view (ImageType LOCALIZER), no slice of a volume; {trained}")
         modality = "".join(character for character in header.modality if character.isprintable())[:16]
         kind = "a volume" if header.kind == "volume" else f"{'a colour' if header.colored else 'a grey'} image"
-        raise UserError(f"{self.path}: DICOM of modality {modality or 'unknown'}, {kind}; {trained}")
+        raise CaseUNetError(f"{self.path}: DICOM of modality {modality or 'unknown'}, {kind}; {trained}")
 
 
 def find_inputs(
@@ -196,7 +196,7 @@ def find_inputs(
         modality: of the model; DICOM of other modalities is left out, with a note, where there is some of this.
 
     Raises:
-        UserError: an input is missing or holds no image, or two would be written to the same name.
+        CaseUNetError: an input is missing or holds no image, or two would be written to the same name.
     """
     display = display or Display()
     found: list[Input] = []
@@ -206,10 +206,10 @@ def find_inputs(
         elif _is(path.is_dir, path):
             inside = _in_folder(path, leave_out, display, unpacked, channels, modality)
             if not inside:
-                raise UserError(f"{path}: holds no image ({', '.join(SUFFIXES)}).")
+                raise CaseUNetError(f"{path}: holds no image ({', '.join(SUFFIXES)}).")
             found += inside
         elif not _is(path.exists, path):
-            raise UserError(f"{path}: no such file or folder.")
+            raise CaseUNetError(f"{path}: no such file or folder.")
         elif archive.is_zip(path) and unpacked is not None:
             found += _in_archive(path, images.stem(path), display, unpacked, channels, modality)
         elif dicom.is_dicom(path):
@@ -227,26 +227,28 @@ def _is(question: Callable[[], bool], path: Path) -> bool:
     try:
         return question()
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}.") from error
+        raise CaseUNetError(f"{path}: cannot be read: {error.strerror}.") from error
 
 
 def _check_apart(found: Sequence[Input]) -> None:
     """Make sure that no result lies where another does.
 
     Raises:
-        UserError: two do.
+        CaseUNetError: two do.
     """
     seen: dict[str, Input] = {}
     for item in found:
         if item.id in seen:
-            raise UserError(
+            raise CaseUNetError(
                 f'{item.path} and {seen[item.id].path} would both be written as "{item.id}". Predict them apart.'
             )
         seen[item.id] = item
     for item in found:
         for folder in Path(item.id).parents:
             if (other := seen.get(folder.as_posix())) is not None and other.is_video:
-                raise UserError(f"{item.path} would be written among the masks of {other.path}. Predict them apart.")
+                raise CaseUNetError(
+                    f"{item.path} would be written among the masks of {other.path}. Predict them apart."
+                )
 
 
 def _join_channels(found: Sequence[Input], channels: Channels) -> list[Input]:
@@ -290,7 +292,7 @@ def _of_file(path: Path, display: Display) -> list[Input]:
         return [_check(Input(_name(path), (path,)))]
     try:
         (cases, findings), found = find_images(path.parent, [path], None)
-    except UserError as error:
+    except CaseUNetError as error:
         return [_check(Input(_name(path), (path,), error=_about(path, str(error))))]
     _say_left_out(path.parent, findings, display)
     names = [f"{_name(path)}/{case.volume}" if case.volume else _name(path) for case in cases]
@@ -368,11 +370,11 @@ def _series(
     error, for a series that lacks a slice at its end looks whole.
 
     Raises:
-        UserError: there is no DICOM image, and nothing else.
+        CaseUNetError: there is no DICOM image, and nothing else.
     """
     try:
         (cases, findings), found = find_images(folder, files, modality)
-    except UserError as error:
+    except CaseUNetError as error:
         if not others:
             raise
         held = str(error) if "no DICOM image" in str(error) else ""
@@ -429,14 +431,14 @@ def _in_archive(
     """The images of an archive, called by its name; one that cannot be used is an input with an error."""
     try:
         folder = unpacked.enter_context(archive.unpack_zip(path))
-    except UserError as error:
+    except CaseUNetError as error:
         return [_check(Input(name, (path,), error=str(error)))]
     try:
         inside = _in_folder(folder, None, display, None, channels, modality)
         inside = inside if channels is None else _join_channels(inside, channels)
         if not inside:
-            raise UserError(f"{path}: holds no image ({', '.join(SUFFIXES)}).")
-    except UserError as error:
+            raise CaseUNetError(f"{path}: holds no image ({', '.join(SUFFIXES)}).")
+    except CaseUNetError as error:
         return [_check(Input(name, (path,), error=_of_archive(path, folder, str(error))))]
     names = [name if len(inside) == 1 else f"{name}/{item.id}" for item in inside]
     return [

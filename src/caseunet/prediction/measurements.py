@@ -20,7 +20,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.types import LabelMap, Steps, step_vectors, voxel_volume
 
 MAX_COMPONENTS = 100
@@ -93,12 +93,12 @@ def measure_volume(labels: np.ndarray, spacing: Steps | None, label_map: LabelMa
             for images without.
 
     Raises:
-        UserError: another shape, an id that the label map lacks, a spacing that is not positive.
+        CaseUNetError: another shape, an id that the label map lacks, a spacing that is not positive.
     """
     _check_labels(labels, 3, label_map)
     lengths = spacing if spacing is not None and np.ndim(spacing) == 1 else (1.0, 1.0, 1.0)
     if not (len(lengths) == 3 and all(0 < length < math.inf for length in lengths)):
-        raise UserError(
+        raise CaseUNetError(
             f"The spacing is {spacing}; expected three lengths above 0 in mm: between slices, rows and columns."
         )
     measured = {
@@ -122,7 +122,7 @@ class Timeline:
         longest_gap: how many frames in a row may miss a structure without its interval ending.
 
     Raises:
-        UserError: a rate or number of pixels that is not positive, or a negative gap.
+        CaseUNetError: a rate or number of pixels that is not positive, or a negative gap.
     """
 
     def __init__(
@@ -133,9 +133,9 @@ class Timeline:
         longest_gap: int = MAX_GAP,
     ) -> None:
         if rate is not None and rate <= 0:
-            raise UserError(f"The rate is {rate} frames a second; expected a number above 0, or none.")
+            raise CaseUNetError(f"The rate is {rate} frames a second; expected a number above 0, or none.")
         if least_pixels < 1 or longest_gap < 0:
-            raise UserError(
+            raise CaseUNetError(
                 f"A structure cannot be seen from {least_pixels} pixels on with gaps of {longest_gap} frames; expected "
                 "at least 1 pixel and 0 frames."
             )
@@ -153,7 +153,7 @@ class Timeline:
             labels: class ids (H, W).
 
         Raises:
-            UserError: another shape, or an id that the label map lacks.
+            CaseUNetError: another shape, or an id that the label map lacks.
         """
         _check_labels(labels, 2, self._label_map)
         pixels = np.bincount(labels.ravel().astype(np.int64), minlength=len(self._label_map))
@@ -198,7 +198,7 @@ def timeline(frames: Iterable[np.ndarray], label_map: LabelMap, rate: Fraction |
     """The rows of a :class:`Timeline` over all frames, each (H, W), one at a time.
 
     Raises:
-        UserError: as there.
+        CaseUNetError: as there.
     """
     gathered = Timeline(label_map, rate)
     for labels in frames:
@@ -229,10 +229,12 @@ class _Interval:
 def _check_labels(labels: np.ndarray, dimensions: int, label_map: LabelMap) -> None:
     axes = "(slices, rows, columns)" if dimensions == 3 else "(rows, columns)"
     if labels.ndim != dimensions or not labels.size or not np.issubdtype(labels.dtype, np.integer):
-        raise UserError(f"Labels of shape {labels.shape} and type {labels.dtype}: expected class ids of shape {axes}.")
+        raise CaseUNetError(
+            f"Labels of shape {labels.shape} and type {labels.dtype}: expected class ids of shape {axes}."
+        )
     lowest, highest = int(labels.min()), int(labels.max())
     if lowest < 0 or highest >= len(label_map):
-        raise UserError(
+        raise CaseUNetError(
             f"The labels hold the id {lowest if lowest < 0 else highest}; the label map has ids 0 to "
             f"{len(label_map) - 1}. Measure with the label map that they were predicted with."
         )

@@ -15,7 +15,7 @@ from caseunet.bundle import Network as BundledNetwork
 from caseunet.config import PredictionSettings
 from caseunet.data.grid import Placement, place_slices
 from caseunet.data.transforms import Stack, case_standard, rows_to_upsample, run_network, upsample_in_slabs
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.io import images, raster
 from caseunet.models import create_model
 from caseunet.prediction.backends import ENGINES, Network, choose_engine, prepare_network
@@ -138,7 +138,7 @@ class Predictor:
         known_images: the images that it was trained on.
 
     Raises:
-        UserError: the bundle cannot be read or its weights are not its architecture's; no such device or engine; an
+        CaseUNetError: the bundle cannot be read or its weights are not its architecture's; no such device or engine; an
             export is another bundle's or has another precision.
     """
 
@@ -169,7 +169,9 @@ class Predictor:
             self._take_export(Path(self.engine))
             return
         if self.settings.precision not in ("32", "bf16"):
-            raise UserError(f"{self.engine} computes in 32 or bf16, not {self.settings.precision}: export the bundle.")
+            raise CaseUNetError(
+                f"{self.engine} computes in 32 or bf16, not {self.settings.precision}: export the bundle."
+            )
         try:
             for network in bundle.networks:
                 model = self._build(network.weights)
@@ -177,9 +179,9 @@ class Predictor:
                 run = self._cast(model) if in_torch else prepare_network(model, self.engine, self.settings.precision)
                 self._networks.append((run, network.preprocessing))
         except RuntimeError as error:
-            raise UserError(f"{self.folder}: the weights do not fit the architecture: {error}") from error
-        except UserError as error:
-            raise UserError(f"{self.folder}: {error}") from error
+            raise CaseUNetError(f"{self.folder}: the weights do not fit the architecture: {error}") from error
+        except CaseUNetError as error:
+            raise CaseUNetError(f"{self.folder}: {error}") from error
 
     def predict_slices(
         self,
@@ -202,7 +204,7 @@ class Predictor:
         """An image (S, C, H, W) as the network sees it; its slices are made when they are asked for.
 
         Raises:
-            UserError: the image's channels are not the model's, or some of its values are no finite numbers.
+            CaseUNetError: the image's channels are not the model's, or some of its values are no finite numbers.
         """
         preprocessing = self.info.preprocessing
         self._check_channels(pixels)
@@ -228,7 +230,7 @@ class Predictor:
             networks, look: as for :meth:`predict_slices`.
 
         Raises:
-            UserError: the network's logits are no finite numbers; names the slice.
+            CaseUNetError: the network's logits are no finite numbers; names the slice.
         """
         labels = np.zeros((len(case.slices), *case.size), np.uint8)  # what is cut off is background
         for group in self.groups(case, wanted, networks):
@@ -285,13 +287,13 @@ class Predictor:
         """Of some slices of a case.
 
         Raises:
-            UserError: some are no finite numbers; names the slice.
+            CaseUNetError: some are no finite numbers; names the slice.
         """
         gathered = torch.from_numpy(gather(slices, run, self.info.preprocessing.neighbours)).to(self.device)
         logits = self._logits(gathered, standard, networks)
         finite = torch.isfinite(logits).flatten(1).all(1)
         if not finite.all():
-            raise UserError(
+            raise CaseUNetError(
                 f"slice {run[int(finite.int().argmin())]}: the network's logits are no finite numbers, so there is "
                 "no mask of it. The weights are damaged, or the arithmetic too coarse: give --precision 32."
             )
@@ -327,7 +329,7 @@ class Predictor:
         """Put an export of the bundle in the place of its networks."""
         export = read_export(folder, self.info)
         if self.settings.precision not in ("32", export.precision):
-            raise UserError(f"{folder}: computes in {export.precision}: leave out --precision.")
+            raise CaseUNetError(f"{folder}: computes in {export.precision}: leave out --precision.")
         self.settings = self.settings.model_copy(update={"precision": export.precision})
         self.engine = f"{export.format} (export {folder.name})"
         self._networks.append(as_network(folder, export, self.info))
@@ -335,7 +337,7 @@ class Predictor:
     def _check_channels(self, pixels: np.ndarray) -> None:
         p = self.info.preprocessing
         if pixels.shape[1] != p.channels:
-            raise UserError(
+            raise CaseUNetError(
                 f"The image has {pixels.shape[1]} channels; the model was trained on {p.modality} images with "
                 f"{p.channels}."
             )
@@ -356,12 +358,12 @@ def read_picture(path: Path, preprocessing: Preprocessing) -> ImageVolume:
     """Read a file that a model with this preprocessing can segment, cut into slices as its training data were.
 
     Raises:
-        UserError: it is missing, damaged, of an unknown kind, or not what the model was trained on.
+        CaseUNetError: it is missing, damaged, of an unknown kind, or not what the model was trained on.
     """
     if images.is_volume(path) and preprocessing.modality == "rgb":
-        raise UserError(f"{path}: a volume; this model was trained on {preprocessing.modality} images.")
+        raise CaseUNetError(f"{path}: a volume; this model was trained on {preprocessing.modality} images.")
     if raster.is_raster(path) and preprocessing.modality == "ct":
-        raise UserError(f"{path}: an image file holds no Hounsfield units; this model was trained on CT volumes.")
+        raise CaseUNetError(f"{path}: an image file holds no Hounsfield units; this model was trained on CT volumes.")
     return cut_as_trained(images.read_picture(path, preprocessing.modality == "rgb"), preprocessing)
 
 
@@ -369,7 +371,7 @@ def match_range(path: Path, picture: ImageVolume, preprocessing: Preprocessing) 
     """The picture of a grey image, if its values are on the scale of the training data's; with a remark if unsure.
 
     Raises:
-        UserError: the model was trained on 8-bit values, and these are others.
+        CaseUNetError: the model was trained on 8-bit values, and these are others.
     """
     trained = preprocessing.value_range
     if trained is None and preprocessing.clip is None and not preprocessing.per_case:
@@ -380,7 +382,7 @@ def match_range(path: Path, picture: ImageVolume, preprocessing: Preprocessing) 
     low, high = float(pixels.min()), float(pixels.max())
     in_8_bits = trained[0] >= 0 and 1 < trained[1] <= 255
     if in_8_bits and (low < 0 or high > 255 or (pixels.dtype.kind == "f" and high <= 1)):
-        raise UserError(
+        raise CaseUNetError(
             f"{path}: its values run from {low:g} to {high:g}; this model was trained on 8-bit images, 0 to 255. Save "
             "it with 8 bits, scaled as the training images were."
         )
@@ -395,7 +397,9 @@ def _check_finite_pixels(pixels: np.ndarray) -> None:
     if pixels.dtype.kind == "f":
         for s, image in enumerate(pixels):  # one at a time: a scan is large
             if not np.isfinite(image).all():
-                raise UserError(f"slice {s}: holds values that are no finite numbers (NaN or infinity). Replace them.")
+                raise CaseUNetError(
+                    f"slice {s}: holds values that are no finite numbers (NaN or infinity). Replace them."
+                )
 
 
 def _runs(wanted: Sequence[int], at_once: int) -> Iterator[range]:
@@ -416,5 +420,5 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f'The device "{name}" cannot be used here: {str(error).splitlines()[0]}') from error
+        raise CaseUNetError(f'The device "{name}" cannot be used here: {str(error).splitlines()[0]}') from error
     return device

@@ -8,7 +8,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.io import images, itk
 from caseunet.io.geometry import to_source
 from caseunet.prediction import predictor
@@ -58,7 +58,7 @@ class Segmentation:
         """As a NIfTI image of nibabel, where the source lies.
 
         Raises:
-            UserError: the source has no position.
+            CaseUNetError: the source has no position.
         """
         import nibabel
 
@@ -69,13 +69,13 @@ class Segmentation:
         """As an image of SimpleITK, where the source lies.
 
         Raises:
-            UserError: the source has no position.
+            CaseUNetError: the source has no position.
         """
         return itk.labels_image(self.canonical, self._place())
 
     def _place(self) -> Geometry:
         if self.geometry is None or self.geometry.affine is None:
-            raise UserError("The image has no position in a patient, so its mask is no volume; take .labels.")
+            raise CaseUNetError("The image has no position in a patient, so its mask is no volume; take .labels.")
         return self.geometry
 
 
@@ -113,7 +113,7 @@ class Predictor(predictor.Predictor):
                 settings say no.
 
         Raises:
-            UserError: it cannot be read, is no image for this model, or nothing tells which way its axes run.
+            CaseUNetError: it cannot be read, is no image for this model, or nothing tells which way its axes run.
         """
         if isinstance(image, list):
             return [self._predict_one(one, axes, spacing, postprocess) for one in image]
@@ -127,7 +127,7 @@ class Predictor(predictor.Predictor):
             if self.settings.check_image:
                 check_no_mask(given.picture.pixels, given.source or Path(), self.info.training_data)
             labels, quality, doubts = segment_picture(self, given.picture, postprocess=postprocess)
-        except UserError as error:
+        except CaseUNetError as error:
             raise type(error)(f"{given.name}: {error}") from error
         match = self.known_images.find(given.picture.pixels)
         remarks = (*given.picture.geometry.remarks, *doubts, *([match.sentence] if match else []))

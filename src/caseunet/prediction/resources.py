@@ -11,7 +11,7 @@ import psutil
 
 from caseunet.config import PredictionOutputs
 from caseunet.data.grid import compute_size
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.io import images, video
 from caseunet.io.geometry import canonical_shape, cut
 from caseunet.prediction.inputs import Input
@@ -59,7 +59,7 @@ class Budget:
         max_ram: bytes that the process may have; None for the machine's free memory.
 
     Raises:
-        UserError: it has more already.
+        CaseUNetError: it has more already.
     """
 
     def __init__(self, predictor: Predictor, max_ram: int | None) -> None:
@@ -67,7 +67,7 @@ class Budget:
         self._base = psutil.Process().memory_info().rss
         self._trials: dict[tuple[int, int], tuple[float, int]] = {}
         if self._base > self.memory_limit:
-            raise UserError(
+            raise CaseUNetError(
                 f"--max-ram: the network and the libraries alone hold {self._base / MIB:,.0f} MiB of memory; "
                 f"{self.memory_limit / MIB:,.0f} MiB are allowed. Give more, or --precision bf16."
             )
@@ -76,10 +76,10 @@ class Budget:
         """Expected of one case, from its headers; air that will be cut off counts, so that it is rather less.
 
         Raises:
-            UserError: they cannot be read.
+            CaseUNetError: they cannot be read.
         """
         if item.error:
-            raise UserError(item.error)
+            raise CaseUNetError(item.error)
         preprocessing = self._predictor.info.preprocessing
         if item.is_video:
             facts = video.read_facts(item.path)
@@ -117,11 +117,11 @@ class Budget:
         """Make sure that a case may be begun.
 
         Raises:
-            UserError: it needs more memory than it may have.
+            CaseUNetError: it needs more memory than it may have.
         """
         if cost.memory > self.memory_limit:
             given = "are free here" if self.max_ram is None else "are allowed (--max-ram)"
-            raise UserError(
+            raise CaseUNetError(
                 f"{item.path}: {count_text(cost.slices, 'slice')} of {cost.height}×{cost.width} need about "
                 f"{cost.memory / MIB:,.0f} MiB of memory; {self.memory_limit / MIB:,.0f} MiB {given}. Give more, or "
                 "--precision bf16, or cut the image into parts."
@@ -187,11 +187,11 @@ def parse_size(text: str) -> int:
     """Bytes of "2GB", "1500MiB", "800M".
 
     Raises:
-        UserError: it is no size.
+        CaseUNetError: it is no size.
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", text, re.IGNORECASE)
     if match is None:
-        raise UserError(f'"{text}" is no amount of memory; expected one such as 4GB, 1500MiB.')
+        raise CaseUNetError(f'"{text}" is no amount of memory; expected one such as 4GB, 1500MiB.')
     number, unit, binary = match.groups()
     base = 1024 if binary else 1000
     return int(float(number) * base ** " kmgt".index(unit.lower() or " "))

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from caseunet.config import PredictionOutputs, PredictionSettings, Section
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.files import read_model, write_json, write_text
 from caseunet.prediction.training_images import describe_match
 from caseunet.quality.judgement import CaseQuality
@@ -119,10 +119,10 @@ def read_predictions(folder: Path) -> PredictionsInfo:
     """Read predictions.json.
 
     Raises:
-        UserError: it is missing or of another form.
+        CaseUNetError: it is missing or of another form.
     """
     if is_unfinished(folder):
-        raise UserError(f"{folder}: is not finished. Give the same caseunet predict again with --resume.")
+        raise CaseUNetError(f"{folder}: is not finished. Give the same caseunet predict again with --resume.")
     return read_model(folder / DESCRIPTION, PredictionsInfo, "predictions made by caseunet predict")
 
 
@@ -162,7 +162,7 @@ def earlier_cases(folder: Path, made: PredictionProvenance, is_there: Callable[[
     """The cases that an earlier run with the same bundle and settings has done, and whose files are there.
 
     Raises:
-        UserError: it was made otherwise.
+        CaseUNetError: it was made otherwise.
     """
     journal, description = folder / JOURNAL, folder / DESCRIPTION
     if journal.is_file():
@@ -184,7 +184,7 @@ def earlier_cases(folder: Path, made: PredictionProvenance, is_there: Callable[[
                 if name in ("engine", "settings", "outputs", "fold")
                 else ""
             )
-            raise UserError(
+            raise CaseUNetError(
                 f"{folder}: was begun with other {name.replace('_', ' ')}{told}. Resume with the same, or give "
                 "--overwrite to begin anew."
             )
@@ -205,7 +205,7 @@ def _read_journal(path: Path) -> tuple[PredictionProvenance, Sequence[PredictedC
                     raise
         return made, cases
     except (ValidationError, IndexError) as error:
-        raise UserError(f"{path}: cannot be read. Give --overwrite to begin anew.") from error
+        raise CaseUNetError(f"{path}: cannot be read. Give --overwrite to begin anew.") from error
 
 
 def _show_value(value: object) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.io import archive
 
 
@@ -14,7 +14,7 @@ def unpack_all(paths: Sequence[Path]) -> Iterator[list[Path]]:
     """The paths, each zip as a temporary folder of its content; messages name the zip.
 
     Raises:
-        UserError: a zip cannot be unpacked.
+        CaseUNetError: a zip cannot be unpacked.
     """
     with ExitStack() as stack:
         opened = []
@@ -23,7 +23,7 @@ def unpack_all(paths: Sequence[Path]) -> Iterator[list[Path]]:
             opened.append(_inner(stack.enter_context(archive.unpack_zip(path))) if is_zip else path)
         try:
             yield opened
-        except UserError as error:
+        except CaseUNetError as error:
             text = str(error)
             for folder, path in zip(opened, paths, strict=True):
                 text = in_archive(text, folder, path)

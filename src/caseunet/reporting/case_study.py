@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.files import replace_when_whole
 from caseunet.reporting.case_study_layout import (
     CLASS_GAP,
@@ -102,9 +102,9 @@ METADATA: dict[str, dict[str, None]] = {
 
 
 def check_figure(path: Path) -> None:
-    """Raises UserError if the name ends in none of .png, .svg and .pdf."""
+    """Raises CaseUNetError if the name ends in none of .png, .svg and .pdf."""
     if path.suffix.lower() not in METADATA:
-        raise UserError(f'{path}: ends in "{path.suffix}"; a figure needs a name that ends in .png, .svg or .pdf.')
+        raise CaseUNetError(f'{path}: ends in "{path.suffix}"; a figure needs a name that ends in .png, .svg or .pdf.')
 
 
 def save_figure(figure: Figure, path: Path) -> None:
@@ -113,7 +113,7 @@ def save_figure(figure: Figure, path: Path) -> None:
     Pictures are embedded, at 300 dots per inch, also in SVG and PDF. Letters are paths in SVG and TrueType in PDF.
 
     Raises:
-        UserError: the name ends in none of .png, .svg and .pdf.
+        CaseUNetError: the name ends in none of .png, .svg and .pdf.
     """
     check_figure(path)
     ending = path.suffix.lower()

@@ -73,7 +73,7 @@ def write_report(
         metrics_csv: of the training run.
 
     Raises:
-        UserError: ``metrics_csv`` is no log of a training run.
+        CaseUNetError: ``metrics_csv`` is no log of a training run.
     """
     write_json(folder / "summary.json", summary.model_dump(mode="json"))
     _write_table(folder / "cases.csv", cases)

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from caseunet.config import RECIPES, Config, load_config
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.models import MODELS
 from caseunet.models.smp import PREFIX
 
@@ -94,14 +94,14 @@ class Design:
         """Where another tool's masks of a seed and fold are.
 
         Raises:
-            UserError: they are not there.
+            CaseUNetError: they are not there.
         """
         folder = given / f"seed-{seed}-fold-{fold}"
         if folder.is_dir():
             return folder
         if given.is_dir() and self.seeds == len(self.folds) == 1:
             return given
-        raise UserError(
+        raise CaseUNetError(
             f"{folder}: no such folder. --predictions takes NAME=FOLDER, where FOLDER holds a folder of masks for "
             "every seed and fold of the study (seed-0-fold-0, …), or, for one seed and one fold, the masks."
         )
@@ -117,7 +117,7 @@ def variants_of(models: Sequence[str], file: Path | None, overrides: Mapping[str
         overrides: {"optimizer.lr": 0.003}, for all of them.
 
     Raises:
-        UserError: there is no such network, recipe or file, or two have one name.
+        CaseUNetError: there is no such network, recipe or file, or two have one name.
     """
     variants = []
     for model in models:
@@ -133,7 +133,7 @@ def variants_of(models: Sequence[str], file: Path | None, overrides: Mapping[str
             variants.append(variant(model, {"model.name": model}, file, overrides))
     twice = [name for name, times in Counter(v.name for v in variants).items() if times > 1]
     if twice:
-        raise UserError(f'"{twice[0]}" is there twice. Give every model a name of its own, by a file for each.')
+        raise CaseUNetError(f'"{twice[0]}" is there twice. Give every model a name of its own, by a file for each.')
     return variants
 
 
@@ -141,15 +141,15 @@ def predictions_of(given: Sequence[str]) -> dict[str, Path]:
     """["nnU-Net=masks"] as {"nnU-Net": Path("masks")}.
 
     Raises:
-        UserError: one is no name with a folder, or a name cannot be that of a folder or is there twice.
+        CaseUNetError: one is no name with a folder, or a name cannot be that of a folder or is there twice.
     """
     found: dict[str, Path] = {}
     for text in given:
         name, equals, folder = text.partition("=")
         if not (name and equals and folder) or "/" in name or "\\" in name or name in (".", ".."):
-            raise UserError(f'--predictions "{text}": expected NAME=FOLDER, such as nnU-Net=masks.')
+            raise CaseUNetError(f'--predictions "{text}": expected NAME=FOLDER, such as nnU-Net=masks.')
         if name in found:
-            raise UserError(f"--predictions {name}: is there twice.")
+            raise CaseUNetError(f"--predictions {name}: is there twice.")
         found[name] = Path(folder)
     return found
 

@@ -23,7 +23,7 @@ from lightning_fabric.strategies import DDPStrategy, ModelParallelStrategy
 from torch import Tensor, nn
 
 from caseunet.config import TrainingConfig
-from caseunet.errors import Interrupted, UserError
+from caseunet.errors import CaseUNetError, Interrupted
 from caseunet.losses.dice import SoftDice
 from caseunet.training.stopping import stop_on_signals
 from caseunet.workers import usable_processors
@@ -97,7 +97,7 @@ def create_fabric(config: TrainingConfig, own: OwnRanks | None = None) -> Fabric
         own: the place of this process among those that :func:`launch` started.
 
     Raises:
-        UserError: a device is not there, or the numbers of devices do not fit together.
+        CaseUNetError: a device is not there, or the numbers of devices do not fit together.
     """
     device = config.device
     if device == "auto":
@@ -111,10 +111,10 @@ def create_fabric(config: TrainingConfig, own: OwnRanks | None = None) -> Fabric
         ):  # harmless: copies; nothing changes in place
             warnings.filterwarnings("ignore", message=remark)
     if ranks % config.nodes:
-        raise UserError(f"training.nodes = {config.nodes}: {ranks} processes do not spread evenly over them.")
+        raise CaseUNetError(f"training.nodes = {config.nodes}: {ranks} processes do not spread evenly over them.")
     strategy: Any = "auto"
     if config.strategy == "fsdp" and ranks == 1:
-        raise UserError('training.strategy = "fsdp" spreads a network over devices: set training.devices above 1.')
+        raise CaseUNetError('training.strategy = "fsdp" spreads a network over devices: set training.devices above 1.')
     if config.strategy == "fsdp":
         strategy = ModelParallelStrategy(_shard, ranks, 1, timeout=SILENCE)
     elif ranks > 1:
@@ -129,7 +129,7 @@ def create_fabric(config: TrainingConfig, own: OwnRanks | None = None) -> Fabric
         )
         fabric.launch()
     except (RuntimeError, ValueError) as error:
-        raise UserError(f'training.device = "{device}" cannot be used here: {error}') from error
+        raise CaseUNetError(f'training.device = "{device}" cannot be used here: {error}') from error
     return fabric
 
 
@@ -198,7 +198,7 @@ def launch(ranks: int, work: Callable[..., None], *arguments: Any) -> None:
         arguments: picklable.
 
     Raises:
-        UserError: what a process raised, or how it ended.
+        CaseUNetError: what a process raised, or how it ended.
         RuntimeError: a defect, with its traceback.
         Interrupted: a signal ended the work, which can be gone on with.
     """
@@ -225,7 +225,7 @@ def launch(ranks: int, work: Callable[..., None], *arguments: Any) -> None:
     while not failures.empty():
         raised.append(failures.get())
     if died is not None and not stop.signal:
-        raise UserError(
+        raise CaseUNetError(
             f"Process {died[0]} of {ranks} died ({died[1]}), most often for want of memory; the others were ended. "
             "Lower data.batch_size or training.devices, then go on with --resume."
         )
@@ -233,7 +233,7 @@ def launch(ranks: int, work: Callable[..., None], *arguments: Any) -> None:
         _, rank, is_defect, text = min(raised)  # the first: the others lost their partner
         if is_defect:
             raise RuntimeError(f"Process {rank} of {ranks} failed:\n{text}")
-        raise UserError(text)
+        raise CaseUNetError(text)
     if any(process.exitcode == STOPPED for process in processes):
         raise Interrupted("Stopped; everything is saved.", stop.signal or signal.SIGTERM)
 
@@ -276,7 +276,7 @@ def _run_rank(own: OwnRanks, failures: Any, work: Callable[..., None], arguments
     except Interrupted:
         os._exit(STOPPED)  # at once: others may still be in a collective
     except BaseException as error:
-        is_defect = not isinstance(error, UserError)
+        is_defect = not isinstance(error, CaseUNetError)
         text = traceback.format_exc() if is_defect else str(error)
         failures.put((time.time(), own.global_rank(), is_defect, text))
         os._exit(RAISED)

@@ -9,7 +9,7 @@ from uuid import uuid4
 import numpy as np
 
 from caseunet.config import Config
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.files import replace_when_whole
 from caseunet.progress import Display
 from caseunet.training.state import State
@@ -99,16 +99,16 @@ def create_loggers(run: Path, config: Config, step: int, display: Display) -> li
     """TensorBoard's, and those that the configuration names; what they had after ``step`` is taken back.
 
     Raises:
-        UserError: one is not installed, or refuses.
+        CaseUNetError: one is not installed, or refuses.
     """
     loggers: list[Logger] = [TensorBoardLog(run, step)]
     for name in config.training.loggers:
         try:
             logger: Logger = MLflowLog(run, config, step) if name == "mlflow" else WandbLog(run, config, step)
-        except UserError:
+        except CaseUNetError:
             raise
         except Exception as error:  # each service has errors of its own
-            raise UserError(f"training.loggers: {name} cannot be used: {error}") from error
+            raise CaseUNetError(f"training.loggers: {name} cannot be used: {error}") from error
         loggers.append(_Tolerated(name, logger, display))
     return loggers
 
@@ -166,7 +166,7 @@ class MLflowLog:
         try:
             from mlflow.tracking import MlflowClient
         except ImportError as error:
-            raise UserError("training.loggers: MLflow is not installed. Install caseunet[mlflow].") from error
+            raise CaseUNetError("training.loggers: MLflow is not installed. Install caseunet[mlflow].") from error
         self._client = MlflowClient()
         place = run / "mlflow.txt"
         if step and place.is_file():
@@ -200,7 +200,9 @@ class WandbLog:
         try:
             import wandb
         except ImportError as error:
-            raise UserError("training.loggers: Weights & Biases is not installed. Install caseunet[wandb].") from error
+            raise CaseUNetError(
+                "training.loggers: Weights & Biases is not installed. Install caseunet[wandb]."
+            ) from error
         place = run / "wandb.txt"
         name = place.read_text(encoding="utf-8").strip() if step and place.is_file() else uuid4().hex[:8]
         place.write_text(name + "\n", encoding="utf-8")

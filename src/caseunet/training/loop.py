@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from caseunet.config import Config, to_yaml
 from caseunet.data.loader import Batch, batches
 from caseunet.data.store import Prepared
-from caseunet.errors import Interrupted, UserError
+from caseunet.errors import CaseUNetError, Interrupted
 from caseunet.files import write_text
 from caseunet.progress import Display, Stage
 from caseunet.training import faults
@@ -101,8 +101,8 @@ def fit(
         What ``training.keep`` asks for.
 
     Raises:
-        UserError: the batch does not fit into memory, the checkpoints not on the disk, none of them can be read, or too
-            many steps gave nothing finite.
+        CaseUNetError: the batch does not fit into memory, the checkpoints not on the disk, none of them can be read, or
+            too many steps gave nothing finite.
         Interrupted: a signal ended it; everything is saved.
     """
     state = create_state(fabric, model, config)
@@ -145,7 +145,7 @@ def newest(fabric: Fabric, checkpoints: Checkpoints, display: Display) -> dict[s
     """The newest checkpoint that can be read, for all processes; None if there is none.
 
     Raises:
-        UserError: there are some, and none can be read.
+        CaseUNetError: there are some, and none can be read.
     """
     step, problem = None, ""
     if fabric.is_global_zero:
@@ -160,7 +160,7 @@ def newest(fabric: Fabric, checkpoints: Checkpoints, display: Display) -> dict[s
                 display.say(f"  {problem}", "yellow")
     step, problem = fabric.broadcast((step, problem))
     if problem:
-        raise UserError(f"{problem} No other checkpoint can be read; train anew with --overwrite.")
+        raise CaseUNetError(f"{problem} No other checkpoint can be read; train anew with --overwrite.")
     return None if step is None else checkpoints.load("step", step)
 
 
@@ -176,7 +176,7 @@ def with_batch_size(
     """The configuration with a batch size that is a number and spreads evenly over devices and their parts.
 
     Raises:
-        UserError: it does not, or is to be found with several devices.
+        CaseUNetError: it does not, or is to be found with several devices.
     """
     shares = fabric.world_size * config.training.accumulate
     size = config.data.batch_size
@@ -186,7 +186,7 @@ def with_batch_size(
 
     if size == "auto":
         if fabric.world_size > 1:
-            raise UserError(
+            raise CaseUNetError(
                 "data.batch_size = auto: is found on one device. Begin with training.devices 1, and give as many times "
                 "what it says as there are devices."
             )
@@ -201,7 +201,7 @@ def with_batch_size(
         size = find_batch_size(fabric.device, shares, fits)
         display.say(f"  data.batch_size: auto is {size} here")
     if size % shares:
-        raise UserError(
+        raise CaseUNetError(
             f"data.batch_size = {size}: does not spread evenly over {fabric.world_size} devices × "
             f"{config.training.accumulate} parts (training.accumulate). Take a multiple of {shares}."
         )

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from caseunet.bundle import Architecture, Bundle
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.models import create_model
 from caseunet.types import LabelMap, Preprocessing, name_key
 
@@ -20,16 +20,16 @@ def start_from_bundle(model: nn.Module, architecture: Architecture, label_map: L
         What was done, in words.
 
     Raises:
-        UserError: the bundle's network takes other images.
+        CaseUNetError: the bundle's network takes other images.
     """
     old = bundle.info
     if old.members:
-        raise UserError(
+        raise CaseUNetError(
             f"{bundle.folder}: is an ensemble. Start from one of its networks: the bundle of a single fold."
         )
     if architecture.in_channels != old.architecture.in_channels:
         p = old.preprocessing
-        raise UserError(
+        raise CaseUNetError(
             f"{bundle.folder}: its network takes {old.architecture.in_channels} input channels, these data give "
             f"{architecture.in_channels}. It was trained with data.neighbours {p.neighbours} and data.three_channels "
             f"{str(p.repeat == 3).lower()} on {p.modality} images of {p.channels} channels."
@@ -41,7 +41,9 @@ def start_from_bundle(model: nn.Module, architecture: Architecture, label_map: L
         kept = {name: weight for name, weight in kept.items() if name not in head}
     missing, unexpected = model.load_state_dict(kept, strict=False)
     if unexpected or set(missing) - head:
-        raise UserError(f"{bundle.folder}: its weights are not those of its network: {[*missing, *unexpected][:3]}.")
+        raise CaseUNetError(
+            f"{bundle.folder}: its weights are not those of its network: {[*missing, *unexpected][:3]}."
+        )
     start = f"starts from {bundle.folder} ({len(kept)} of {len(kept) + len(missing)} tensors)"
     if same:
         return start

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from caseunet.config import Config
 from caseunet.data.loader import Batch
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.losses.deep_supervision import deeply_supervised
 from caseunet.progress import Display
 from caseunet.training.batch import prepare_batch
@@ -56,7 +56,7 @@ def take_step(
         What the step gave; None if nothing finite came out.
 
     Raises:
-        UserError: too many steps were not finite, or the network gives nothing finite any more.
+        CaseUNetError: too many steps were not finite, or the network gives nothing finite any more.
     """
     dtype = autocast_type(config.training, fabric.device) if state.step >= state.float32_until else None
     buffers = [buffer.clone() for buffer in state.model.buffers()]
@@ -154,12 +154,12 @@ def undo_attempt(state: State, buffers: list[torch.Tensor]) -> None:
 def _give_up_if_hopeless(state: State, samples: list[dict[str, Any]], limit: int, run: Path, recovered: bool) -> None:
     advice = f"Checkpoints so far are kept. The batches are listed in {run / FILE}."
     if not recovered and all(sample["cause"].startswith("its loss") for sample in samples):
-        raise UserError(
+        raise CaseUNetError(
             f"The network gives nothing finite for any image of the batch at step {state.step}: training has diverged. "
             f"{advice} Lower optimizer.lr, or set optimizer.clip_norm."
         )
     if state.faults >= limit:
-        raise UserError(
+        raise CaseUNetError(
             f"{limit} steps gave no finite loss or gradient, the last of them step {state.step}. "
             f"{_sentence(find_culprits(samples))}{advice} Mend or leave out the data named there, lower optimizer.lr, "
             'or set training.precision to "32".'

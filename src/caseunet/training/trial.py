@@ -14,7 +14,7 @@ from torch import nn
 
 from caseunet.config import Config
 from caseunet.data.loader import Batch
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.training.checkpoint import KEPT
 from caseunet.training.devices import autocast_type
 from caseunet.training.state import State
@@ -84,7 +84,7 @@ def check_step(
     On a CPU a single sample goes first: what does not fit ends the process there, so it must be known before.
 
     Raises:
-        UserError: memory is too small; says by how much.
+        CaseUNetError: memory is too small; says by how much.
     """
     samples = len(batch) // config.training.accumulate
     advice = "Lower data.batch_size or data.patch_size, raise training.accumulate, or take a narrower network."
@@ -103,14 +103,14 @@ def check_step(
         needed = one.bytes * samples + kept
         ranks_here = max(1, fabric.world_size // config.training.nodes)
         if needed > (free := USABLE * free_memory() / ranks_here):
-            raise UserError(
+            raise CaseUNetError(
                 f"A step needs about {needed / GIB:.1f} GiB of memory ({samples} samples of "
                 f"{one.bytes / GIB:.2f} GiB), and {free / GIB:.1f} GiB are free. {advice}"
             )
     try:
         return try_step(fabric, state, loss, batch, preprocessing, config, held)
     except torch.OutOfMemoryError as error:
-        raise UserError(
+        raise CaseUNetError(
             f"{samples} samples do not fit into the GPU's memory: {str(error).splitlines()[0]} {advice}"
         ) from error
 
@@ -123,14 +123,14 @@ def find_batch_size(device: torch.device, shares: int, fits: Callable[[int], boo
         fits: whether so many samples fit at once on one device.
 
     Raises:
-        UserError: not even one does.
+        CaseUNetError: not even one does.
     """
     if device.type == "cpu":
         each = max(1, CPU_BATCH // shares)
     else:
         each = largest_that(fits, MAX_BATCH)
         if each == 0:
-            raise UserError(
+            raise CaseUNetError(
                 "Not even one sample fits into the GPU's memory. Lower data.patch_size, take a narrower network, or "
                 'set training.precision to "bf16".'
             )
@@ -164,14 +164,14 @@ def check_disk(state: State, run: Path) -> None:
     """Make sure that the checkpoints fit beside ``run``.
 
     Raises:
-        UserError: they do not; says by how much.
+        CaseUNetError: they do not; says by how much.
     """
     weights = sum(t.numel() * t.element_size() for t in state.model.state_dict().values())
     each = weights * (4 if state.average else 3)  # two numbers for each weight in the optimiser
     needed = (KEPT + 1) * (each + weights) + weights  # one more of each while they are replaced; the bundle
     free = shutil.disk_usage(run).free
     if free < needed:
-        raise UserError(
+        raise CaseUNetError(
             f"{run}: checkpoints of this network need {needed / GIB:.2f} GiB, and {free / GIB:.2f} GiB of the disk are "
             "free. Make room, or choose another --out."
         )

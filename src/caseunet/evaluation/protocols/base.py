@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.evaluation.statistics import Combine, estimate, mean_of_parts
 from caseunet.evaluation.summary import Measure, Number
 from caseunet.types import Geometry, LabelMap, Steps
@@ -65,10 +65,10 @@ class Protocol:
         compared: columns that are tested between models.
         measure: measures a unit, given the structures.
         conclude: makes numbers of the rows of one model, given the structures; they depend on nothing else.
-        structures: of a label map; raises UserError where the protocol is not made for its classes.
+        structures: of a label map; raises CaseUNetError where the protocol is not made for its classes.
         spacing_of: whose header states the voxel size.
         refuses: whether a missing or unusable prediction ends the evaluation instead of counting as an empty mask.
-        check: raises UserError where the rows hold what the protocol cannot count.
+        check: raises CaseUNetError where the rows hold what the protocol cannot count.
     """
 
     name: str
@@ -97,7 +97,7 @@ class Options:
 
     def __post_init__(self) -> None:
         if not 0 < self.tolerance < float("inf"):
-            raise UserError(f"The tolerance must be a positive number of mm or pixels, not {self.tolerance:g}.")
+            raise CaseUNetError(f"The tolerance must be a positive number of mm or pixels, not {self.tolerance:g}.")
 
 
 def mean_number(

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 from caseunet.evaluation.protocols.base import (
     Measured,
     Options,
@@ -109,12 +109,12 @@ def liver_and_lesion(label_map: LabelMap, name: str) -> Structures:
     """Liver (labels 1 and 2) and lesion (2).
 
     Raises:
-        UserError: the classes are not background, a liver and its tumour.
+        CaseUNetError: the classes are not background, a liver and its tumour.
     """
     names = [label.name.lower() for label in label_map.labels]
     lesion = ("tumo", "lesion", "cancer")
     if len(names) != 3 or "liver" not in names[1] or not any(word in names[2] for word in lesion):
-        raise UserError(
+        raise CaseUNetError(
             f'The protocol "{name}" is for three classes, background, liver and tumour, not for {", ".join(names)}. '
             'Take "volumes" or "slices".'
         )
@@ -184,9 +184,9 @@ def _columns() -> dict[str, Measure]:
 def _measure(unit: Unit, structures: Structures, mended: bool) -> Measured:
     spacing = unit.spacing
     if spacing is None:
-        raise UserError("distances are in mm, but the reference's file states no voxel size.")
+        raise CaseUNetError("distances are in mm, but the reference's file states no voxel size.")
     if not unit.in_mm:
-        raise UserError("the LiTS protocols measure millimetres, but these images have no spacing.")
+        raise CaseUNetError("the LiTS protocols measure millimetres, but these images have no spacing.")
     if not mended:
         unit = _as_in_file(unit, spacing)
         spacing = unit.spacing or spacing
@@ -266,7 +266,7 @@ def _refuse_lesion_free(cases: pd.DataFrame) -> None:
     free = list(dict.fromkeys(lesions.loc[lesions["reference_pixels"] == 0, "case"]))
     if free:
         some = ", ".join(free[:5]) + (" …" if len(free) > 5 else "")
-        raise UserError(
+        raise CaseUNetError(
             f"The references of {count_text(len(free), 'case')} hold no lesion, {some}; "
             'the challenge\'s scorer ends at such a case. Take "lits-corrected", which counts them, or leave them out.'
         )

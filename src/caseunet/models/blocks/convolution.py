@@ -4,7 +4,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 
 Norm = Literal["none", "instance", "batch"]
 Initialization = Literal["he", "glorot"]
@@ -19,7 +19,7 @@ def normalization(norm: str, channels: int) -> nn.Module:
         return nn.GroupNorm(channels, channels)
     if norm == "batch":
         return nn.BatchNorm2d(channels)
-    raise UserError(f'norm="{norm}": expected "none", "instance" or "batch".')
+    raise CaseUNetError(f'norm="{norm}": expected "none", "instance" or "batch".')
 
 
 class ConvNormAct(nn.Module):

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from caseunet.errors import UserError
+from caseunet.errors import CaseUNetError
 
 MIN_IMAGE = 32
 
@@ -26,15 +26,15 @@ def pad_image(x: Tensor, in_channels: int, multiple: int, minimum: int) -> Tenso
         minimum: what they become at least.
 
     Raises:
-        UserError: x has another number of axes or channels, or H or W is below 32 pixels.
+        CaseUNetError: x has another number of axes or channels, or H or W is below 32 pixels.
     """
     if is_written_down():
         return x
     if x.ndim != 4 or x.shape[1] != in_channels:
-        raise UserError(f"Input of shape {tuple(x.shape)}: expected (B, {in_channels}, H, W).")
+        raise CaseUNetError(f"Input of shape {tuple(x.shape)}: expected (B, {in_channels}, H, W).")
     H, W = x.shape[-2:]
     if H < MIN_IMAGE or W < MIN_IMAGE:
-        raise UserError(
+        raise CaseUNetError(
             f"An image of {H}×{W} pixels is too small: the networks need at least {MIN_IMAGE} pixels each way. "
             "Resize the images (prepare.size) or pad them."
         )

@@ -94,8 +94,8 @@ def read_frames(path: Path) -> Iterator[np.ndarray]:
 
 
         Raises:
-        CaseUNetError: the file is missing, damaged, no video, without frames, or of larger ones than the free memory takes;
-            their size changes; they are turned by no multiple of 90°; or fewer come than are declared.
+        CaseUNetError: the file is missing, damaged, no video, without frames, or of larger ones than the free memory
+            takes; their size changes; they are turned by no multiple of 90°; or fewer come than are declared.
     """
     with _open(path) as (container, stream):
         yield from _decode(path, container, stream)

@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from caseunet.errors import CaseUNetError, did_you_mean
+from caseunet.former_names import present_name
 from caseunet.types import PlaneRule, Size
 
 RECIPES = ("default", "paper")
@@ -434,6 +435,8 @@ def _explain(error: ValidationError, origin: str) -> str:
     problem = error.errors()[0]
     path = [str(part) for part in problem["loc"]]
     key = ".".join(path)
+    if renamed := present_name(key, problem["input"]):
+        return f"{origin}: {renamed}."
     if problem["type"] == "extra_forbidden":
         section: type[BaseModel] = Config
         for part in path[:-1]:

@@ -40,10 +40,10 @@ from caseunet.prediction.backends import run_openvino
 from caseunet.prediction.exports import runner
 
 KINDS = (
-    ("openvino", "32"),
+    ("openvino", "fp32"),
     ("openvino", "bf16"),
     ("openvino", "int8"),
-    ("onnx", "32"),
+    ("onnx", "fp32"),
     ("onnx", "int8"),
 )
 
@@ -151,7 +151,7 @@ def matrix_rate(n: int = 2048) -> dict[str, float]:
 
         left = opset13.parameter([n, n], np.float32)
         product = openvino.Model([opset13.matmul(left, opset13.constant(b.numpy()), False, False)], [left])
-        run, x = run_openvino(product, "32"), a.numpy()
+        run, x = run_openvino(product, "fp32"), a.numpy()
         calls["openvino"] = lambda: run(x)
     return {name: n**3 / fastest(call, 12) / 1e9 for name, call in calls.items()}
 

@@ -28,7 +28,7 @@ from untrained import save_untrained
 
 from caseunet.commands.audit import examine
 from caseunet.commands.predict import predict
-from caseunet.config import ModelConfig, PrepareConfig
+from caseunet.config import ModelConfig, PredictOptions, PrepareConfig
 from caseunet.errors import CaseUNetError
 from caseunet.prediction.inputs import find_inputs
 from caseunet.prediction.predictor import read_picture
@@ -138,7 +138,7 @@ def examine_file(path: Path, work: Path, bundles: dict[str, Path]) -> dict[str, 
         "audit": audited(work / "raw"),
     }
     try:
-        done = predict(bundles[modality], copy, work / "out", device="cpu")
+        done = predict(bundles[modality], copy, out=work / "out", options=PredictOptions(device="cpu"))
         row["verdict"] = "read"
         row["said"] = "; ".join(remark for case in done.cases for remark in case.remarks)
         row["checked"] = checked(copy, modality, work / "out", [case.file for case in done.cases], bundles[modality])

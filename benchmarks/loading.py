@@ -41,10 +41,10 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=60)
     parser.add_argument("--steps", type=int, default=3)
     given = parser.parse_args()
-    config = load_config(overrides={"prepare.spacing": None, "prepare.crop_air": False, "data.batch_size": BATCH})
+    config = load_config(overrides={"prepare.spacing": None, "prepare.crop_to_body": False, "data.batch_size": BATCH})
     with tempfile.TemporaryDirectory() as folder:
         write_lits(Path(folder) / "raw", patients=5, shape=(48, 512, 512))
-        prepared = prepare(Path(folder) / "raw", Path(folder) / "prepared", config.prepare)
+        prepared = prepare(Path(folder) / "raw", out=Path(folder) / "prepared", config=config.prepare)
         result: dict[str, object] = {
             "machine": {
                 "processor": platform.processor() or platform.machine(),

@@ -1,7 +1,7 @@
 r"""`caseunet predict` beside nnU-Net's 2d prediction of the same CT on a CPU: seconds and memory of the whole commands.
 
     python benchmarks/prediction.py OUT.json --nnunet ENV/bin [--volume ct.nii.gz] [--repeats 3] \
-        --caseunet-args "" --caseunet-args "--engine openvino --precision bf16" [--network author] [--int8 PREPARED]
+        --caseunet-args "" --caseunet-args "--backend openvino --precision bf16" [--network author] [--int8 PREPARED]
 
 ENV is an environment of its own with nnU-Net v2 (measured: 2.8.1), into which nothing is patched. It needs the same
 torch, and neither timm nor torchvision: `pip install --no-deps nnunetv2 dynamic-network-architectures batchgenerators
@@ -161,8 +161,8 @@ def main() -> None:
         for variant in given.caseunet_args or [""]:
             commands[f"caseunet {variant}".strip()] = caseunet_command(folder, variant)
         if given.int8:
-            export(folder / "bundle", folder / "int8", "openvino", "int8", given.int8)
-            commands["caseunet, export in int8"] = caseunet_command(folder, f"--engine {folder / 'int8'}")
+            export(folder / "bundle", out=folder / "int8", format="openvino", precision="int8", data=given.int8)
+            commands["caseunet, export in int8"] = caseunet_command(folder, f"--exported {folder / 'int8'}")
         result["commands"] = {
             label: shlex.join([Path(command[0]).name, *command[1:]]).replace(name, "FOLDER")
             for label, command in commands.items()

@@ -87,12 +87,14 @@ def measure(raw: Path, folder: Path, repeats: int) -> list[dict[str, object]]:
         config = load_config(overrides={"prepare.workers": workers}).prepare
         times, audits, peaks = [], [], []
         for _ in range(repeats):
-            prepare(folder / "tiny", folder / "tiny-prepared", config, overwrite=True)  # starts the processes
+            prepare(
+                folder / "tiny", out=folder / "tiny-prepared", config=config, mode="overwrite"
+            )  # starts the processes
             before = {child.pid: child.memory_info().rss for child in psutil.Process().children(recursive=True)}
             shutil.rmtree(folder / "prepared", ignore_errors=True)
             watch = Watch()
             began = time.monotonic()
-            prepared = prepare(raw, folder / "prepared", config)
+            prepared = prepare(raw, out=folder / "prepared", config=config)
             times.append(time.monotonic() - began)
             peaks.append(watch.stop(before))
             began = time.monotonic()

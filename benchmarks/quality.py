@@ -117,7 +117,7 @@ def main() -> None:
                 scaled = planted * min(1.0, 30000 / max(1.0, np.abs(planted).max()))
                 nib.save(nib.Nifti1Image(scaled.round().astype(np.int16), source.affine), path)
                 references[f"{kind.replace(' ', '_')}/{case}"] = (kind, reference)
-        done = predict(bundle.folder, [folder / "images"], folder / "predictions")
+        done = predict(bundle.folder, [folder / "images"], out=folder / "predictions")
         rows = [row_of(done, folder / "predictions", n, references) for n in range(len(done.cases))]
     assert not done.failed
     urgency = {case: -n for n, case in enumerate(done.look_first)}

@@ -41,7 +41,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_lits(folder / "raw", patients=5, shape=(24, 96, 96))
-        prepare(folder / "raw", folder / "prepared", load_config().prepare)
+        prepare(folder / "raw", out=folder / "prepared", config=load_config().prepare)
         command = [sys.executable, "-m", "caseunet", "train", str(folder / "prepared"), "--steps", str(given.steps)]
         command += ["--model.arguments", "{widths: [8, 16, 32], norm: instance}", "--training.ema", "0.99"]
         command += ["--training.checkpoint_minutes", "0.017", "--training.validations", "10"]

@@ -65,9 +65,9 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     result["settings"] = rows
     with tempfile.TemporaryDirectory() as folder:
-        plain = load_config(overrides={"prepare.spacing": None, "prepare.crop_air": False})
+        plain = load_config(overrides={"prepare.spacing": None, "prepare.crop_to_body": False})
         write_lits(Path(folder) / "raw", patients=5, shape=(12, 512, 512))
-        prepare(Path(folder) / "raw", Path(folder) / "prepared", plain.prepare)
+        prepare(Path(folder) / "raw", out=Path(folder) / "prepared", config=plain.prepare)
         for name in given.settings:
             row: dict[str, Any] = {"setting": name}
             with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as pool:
@@ -96,7 +96,7 @@ def measure(folder: Path, name: str, given: argparse.Namespace) -> dict[str, flo
         | settings
     )
     run = folder / name.replace(" ", "_")
-    train(folder / "prepared", run, config)
+    train(folder / "prepared", out=run, config=config)
     speed = pd.read_csv(run / "metrics.csv")["images_per_second"].dropna()
     peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else highest_memory()
     gib = round(peak / 2**30, 3) if config.training.devices == 1 else None

@@ -118,7 +118,7 @@ def score(options: argparse.Namespace, name: str, seed: int, run: Path) -> float
         "data.batch_size": options.batch,
     }
     config = load_config(overrides=VARIATIONS[name] | budget | {"seed": seed})
-    return pipeline.train(options.prepared, run, config).info.validation.mean
+    return pipeline.train(options.prepared, out=run, config=config).info.validation.mean
 
 
 def write(options: argparse.Namespace, found: dict[str, list[float]]) -> None:

@@ -26,7 +26,7 @@ TINY = {
     "training.log_every": 2,
     "prepare.folds": 2,
     "prepare.spacing": None,  # so that pixels are the source's
-    "prepare.crop_air": False,
+    "prepare.crop_to_body": False,
     "loss.arguments.ssim": 1.0,  # all terms of the loss
 }
 
@@ -77,13 +77,13 @@ def endovis_raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def lits_prepared(lits_raw: Path, tiny_config: Config) -> Prepared:
-    return prepare(lits_raw, lits_raw.parent / "prepared", tiny_config.prepare)
+    return prepare(lits_raw, out=lits_raw.parent / "prepared", config=tiny_config.prepare)
 
 
 @pytest.fixture(scope="session")
 def lits_bundle(lits_prepared: Prepared, tiny_config: Config) -> Bundle:
     """Trained for four steps: its masks mean nothing, its way is the whole one."""
-    return train(lits_prepared.folder, lits_prepared.folder.parent / "run", tiny_config)
+    return train(lits_prepared.folder, out=lits_prepared.folder.parent / "run", config=tiny_config)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 @pytest.mark.parametrize("name", ["lits", "endovis2018"])
 def test_the_shipped_configurations_load(name: str) -> None:
     config = load_config(CONFIGS / f"{name}.yaml")
-    assert config.prepare.format == name
+    assert config.prepare.layout == name
     assert config.prepare.size == (512, 512)
     assert config.model.name == "case_unet"
 

@@ -2,10 +2,10 @@
 
 import pytest
 
+from caseunet.cli.terminal import console, print_first_looks
 from caseunet.commands.predict import look_first
 from caseunet.prediction.store import PredictedCase, PredictionsInfo
 from caseunet.quality.judgement import CaseQuality, MaskLevel
-from caseunet.terminal import console, print_first_looks
 from caseunet.types import Label, LabelMap
 
 MAP = LabelMap(
@@ -37,7 +37,7 @@ def predictions(*judged: tuple[float | None, MaskLevel, bool], limits: tuple[str
         label_map=MAP,
         window=None,
         device="cpu",
-        engine="torch",
+        backend="torch",
         code_version="0",
         fold=None,
         selected_on_fold=None,
@@ -80,7 +80,7 @@ def test_only_two_good_statements_are_green(
     done: PredictionsInfo, is_green: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
-    monkeypatch.setattr("caseunet.terminal.say", lambda text, style="": told.append(style))
+    monkeypatch.setattr("caseunet.cli.terminal.say", lambda text, style="": told.append(style))
     print_first_looks(done)
     assert (told[-1] == "green") == is_green
 

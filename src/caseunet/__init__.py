@@ -7,13 +7,29 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from caseunet import losses, metrics, models
     from caseunet.bundle import Bundle, load_bundle
+    from caseunet.commands.ablate import ablate
     from caseunet.commands.audit import audit
     from caseunet.commands.compare import compare
+    from caseunet.commands.cross_validation import cross_validate
+    from caseunet.commands.demo import demo
     from caseunet.commands.evaluate import evaluate
+    from caseunet.commands.export import export
+    from caseunet.commands.import_weights import import_weights
+    from caseunet.commands.info import describe_bundle
     from caseunet.commands.predict import predict
     from caseunet.commands.prepare import prepare
+    from caseunet.commands.preview import preview
+    from caseunet.commands.report import case_study, read_report
     from caseunet.commands.train import train
-    from caseunet.config import Config, load_config
+    from caseunet.config import (
+        Config,
+        EvaluateOptions,
+        ImportOptions,
+        PredictOptions,
+        PrepareConfig,
+        StudyOptions,
+        load_config,
+    )
     from caseunet.errors import CaseUNetError
     from caseunet.models import create_model, list_models
     from caseunet.prediction.python_predictor import Predictor, Segmentation
@@ -24,12 +40,24 @@ __all__ = [
     "Bundle",
     "CaseUNetError",
     "Config",
+    "EvaluateOptions",
+    "ImportOptions",
+    "PredictOptions",
     "Predictor",
+    "PrepareConfig",
     "Segmentation",
+    "StudyOptions",
+    "ablate",
     "audit",
+    "case_study",
     "compare",
     "create_model",
+    "cross_validate",
+    "demo",
+    "describe_bundle",
     "evaluate",
+    "export",
+    "import_weights",
     "list_models",
     "load_bundle",
     "load_config",
@@ -38,24 +66,40 @@ __all__ = [
     "models",
     "predict",
     "prepare",
+    "preview",
+    "read_report",
     "train",
 ]
 
 _HOMES = {
     "Bundle": "bundle",
+    "CaseUNetError": "errors",
     "Config": "config",
+    "EvaluateOptions": "config",
+    "ImportOptions": "config",
+    "PredictOptions": "config",
+    "PrepareConfig": "config",
     "Predictor": "prediction.python_predictor",
     "Segmentation": "prediction.python_predictor",
-    "CaseUNetError": "errors",
+    "StudyOptions": "config",
+    "ablate": "commands.ablate",
     "audit": "commands.audit",
+    "case_study": "commands.report",
     "compare": "commands.compare",
     "create_model": "models",
+    "cross_validate": "commands.cross_validation",
+    "demo": "commands.demo",
+    "describe_bundle": "commands.info",
     "evaluate": "commands.evaluate",
+    "export": "commands.export",
+    "import_weights": "commands.import_weights",
     "list_models": "models",
     "load_bundle": "bundle",
     "load_config": "config",
     "predict": "commands.predict",
     "prepare": "commands.prepare",
+    "preview": "commands.preview",
+    "read_report": "commands.report",
     "train": "commands.train",
 }
 

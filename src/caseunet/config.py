@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from caseunet.errors import CaseUNetError, did_you_mean
 from caseunet.former_names import present_name
-from caseunet.types import PlaneRule, Size
+from caseunet.types import Modality, PlaneRule, Size
 
 RECIPES = ("default", "paper")
 LAYOUTS = ("lits", "endovis2018", "endovis2018-types", "endovis2017", "nnunet", "msd", "dicom", "folder")
@@ -20,18 +20,42 @@ SPLITS = ("auto", "group", "lits", "isinet", "slice-blocks")
 Positive = Annotated[int, Field(ge=1, strict=True)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
+Mode = Literal["new", "overwrite", "resume", "extend"]
+"""What to do where an earlier result is: refuse, replace it, go on with it, or go on with another budget."""
+
+
+def _parse_bytes(value: Any) -> Any:
+    """Bytes of "2GB", "1500MiB", "800M"; a number as it is."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", value, re.IGNORECASE)
+    if match is None:
+        raise ValueError("is no amount of memory; expected one such as 4GB, 1500MiB")
+    number, unit, binary = match.groups()
+    return int(float(number) * (1024 if binary else 1000) ** " kmgt".index(unit.lower() or " "))
+
+
+Bytes = Annotated[int, Field(ge=0), BeforeValidator(_parse_bytes)]
 
 
 class Section(BaseModel):
     """Base of all sections: immutable, strict about unknown keys; a field's docstring is its help."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False, defer_build=True
+    )
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Put each field's help on one line: the help wraps it anew."""
+        for field in cls.model_fields.values():
+            field.description = " ".join(field.description.replace("``", "").split()) if field.description else None
 
 
-class PrepareConfig(Section):
-    """From the raw layout to PREPARED."""
+class ReadingConfig(Section):
+    """How a raw data set is read."""
 
-    format: str = "auto"
+    layout: str = "auto"
     """Raw layout: "auto" looks for the one that fits, or its name."""
     modality: Literal["auto", "ct", "mr", "rgb", "gray"] = "auto"
     """What the images are, where the layout does not tell or tells it wrongly."""
@@ -45,22 +69,41 @@ class PrepareConfig(Section):
     """Which files are masks, likewise: 1st_manual, or "*_seg.png"."""
     channels: tuple[str, ...] = ()
     """How the names of files end that hold one channel each, in order: [t1n, t1c, t2w, t2f]. () finds it."""
-    plan: Path | None = None
+    repair_plan: Path | None = None
     """Repair plan, written by audit --repair: what to do with faulty cases."""
     workers: Annotated[int, Field(ge=0)] | None = None
     """Processes that read cases; null takes one for each processor, 0 reads in the calling process."""
+    plane: Literal["auto", PlaneRule] = "auto"
+    """In which plane volumes are cut into slices: "auto" cuts all as most of them were acquired, across their largest
+    spacing, and axially where voxels are cubes; "axial", "coronal" and "sagittal" say it; "acquired" cuts each volume
+    as it was acquired. A volume of one slice stays that slice."""
+
+    @field_validator("images", "masks", "channels", mode="before")
+    @classmethod
+    def _patterns(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str | int) else value
+
+    @field_validator("group")
+    @classmethod
+    def _pattern(cls, value: str | None) -> str | None:
+        try:
+            re.compile(value or "")
+        except re.error as error:
+            raise ValueError(f"is no regular expression: {error}") from error
+        return value
+
+
+class PrepareConfig(ReadingConfig):
+    """From the raw layout to PREPARED."""
+
     size: Size | None = None
     """Height and width to which every slice or frame is resized; null leaves it to ``spacing``."""
     spacing: tuple[PositiveFloat, PositiveFloat] | Literal["median"] | None = None
     """Millimetres between rows and columns to which every slice is resampled; "median" takes the data's median, and
     shrinks images without a spacing to 1.5 megapixels where most have more; null keeps the source's own. Not used
     with ``size``."""
-    plane: Literal["auto", PlaneRule] = "auto"
-    """In which plane volumes are cut into slices: "auto" cuts all as most of them were acquired, across their largest
-    spacing, and axially where voxels are cubes; "axial", "coronal" and "sagittal" say it; "acquired" cuts each volume
-    as it was acquired. A volume of one slice stays that slice."""
-    crop_air: bool = False
-    """Cut off the rows and columns of a CT that hold nothing but air around the body."""
+    crop_to_body: bool = False
+    """Cut off the rows and columns of a CT that hold nothing but air around the body. The default recipe does."""
     split: str = "auto"
     """"auto" keeps the split that the data set brings, such as folders train/ and val/, else makes folds by group.
     "group" makes folds that keep each patient or sequence whole, of all but a test set; "lits" and "isinet" are
@@ -69,11 +112,11 @@ class PrepareConfig(Section):
     generalisation."""
     folds: Annotated[int, Field(ge=2)] = 5
     """Folds of the cross-validation by group; at most one per group."""
-    block: Positive = 8
+    split_block_size: Positive = 8
     """Slices in a block, for "slice-blocks"."""
-    hold_out_every: Annotated[int, Field(ge=2)] = 4
+    test_every: Annotated[int, Field(ge=2)] = 4
     """Every n-th block is held out; there are n folds."""
-    gap: Annotated[int, Field(ge=0)] = 2
+    split_gap: Annotated[int, Field(ge=0)] = 2
     """Slices left unused on each side of a held-out block."""
     seed: Seed = 0
     """Draws which groups go to which fold."""
@@ -84,11 +127,6 @@ class PrepareConfig(Section):
             raise ValueError(f'split is {", ".join(SPLITS)}, or a file that ends in .json or .csv, not "{self.split}"')
         return self
 
-    @field_validator("images", "masks", "channels", mode="before")
-    @classmethod
-    def _patterns(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str | int) else value
-
     @field_validator("spacing", mode="before")
     @classmethod
     def _millimetres(cls, value: Any) -> Any:
@@ -96,15 +134,6 @@ class PrepareConfig(Section):
         if value in (None, "median") or (len(lengths) == 2 and all(_is_positive(length) for length in lengths)):
             return value
         raise ValueError('is "median", null, or millimetres between rows and between columns, such as [0.8, 0.8]')
-
-    @field_validator("group")
-    @classmethod
-    def _pattern(cls, value: str | None) -> str | None:
-        try:
-            re.compile(value or "")
-        except re.error as error:
-            raise ValueError(f"is no regular expression: {error}") from error
-        return value
 
 
 class ModelConfig(Section):
@@ -286,43 +315,167 @@ class Config(Section):
     """The values that everything else starts from."""
     seed: Seed = 0
     """Initial weights, batches, augmentation and dropout follow from it."""
-    prepare: PrepareConfig = PrepareConfig()
-    model: ModelConfig = ModelConfig()
-    data: DataConfig = DataConfig()
-    augment: AugmentConfig = AugmentConfig()
-    loss: LossConfig = LossConfig()
-    optimizer: OptimizerConfig = OptimizerConfig()
-    training: TrainingConfig = TrainingConfig(steps=10_000)
+    prepare: PrepareConfig = Field(default_factory=PrepareConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    data: DataConfig = Field(default_factory=DataConfig)
+    augment: AugmentConfig = Field(default_factory=AugmentConfig)
+    loss: LossConfig = Field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
+    training: TrainingConfig = Field(default_factory=lambda: TrainingConfig(steps=10_000))
 
 
 class PredictionSettings(Section):
     """How a bundle's networks are used."""
 
-    precision: Literal["32", "bf16", "fp16", "int8"] = "32"
-    """Of the network's arithmetic: float32, in which bundles are measured, or bfloat16, on processors made for it
-    nearly twice as fast. The others are those of exports alone."""
-    flips: bool = False
-    """Whether the mean of four predictions is taken: as it is, mirrored left to right, top to bottom, and both; of two,
-    as it is and top to bottom, where classes are named left or right."""
-    scales: Annotated[tuple[Annotated[float, Field(ge=0.25, le=4)], ...], Field(min_length=1)] = (1.0,)
-    """Factors on height and width of the network's input; the mean of their predictions is taken."""
-    clean: bool = True
-    """Whether components and holes are mended as was learned in validation."""
+    precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"
+    """Arithmetic of the network. bf16 is faster and smaller on processors made for it, and a little less exact. fp16
+    and int8 are for exports alone."""
+    tta_flip: bool = False
+    """Average over mirrored images too, at four times the work. Images with left and right classes are mirrored only
+    top to bottom."""
+    tta_scales: tuple[float, ...] = (1.0,)
+    """Average over images resized by these factors, such as 0.75,1,1.25."""
+    postprocess: bool = True
+    """Apply the post-processing chosen on the validation set."""
     check_image: bool = True
-    """Whether an image that is clearly of another kind than the training data, or a mask, is refused."""
+    """Refuse masks, and images that are clearly of another kind than the training data."""
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _refuse_former(cls, value: Any) -> Any:
+        if (told := present_name("prediction.precision", value)) is not None:
+            raise ValueError(told.partition(" ")[2])
+        return value
+
+    @field_validator("tta_scales", mode="before")
+    @classmethod
+    def _read_factors(cls, value: Any) -> tuple[float, ...]:
+        parts = value if isinstance(value, list | tuple) else (value,)
+        try:
+            factors = tuple(float(number) for part in parts for number in str(part).split(","))
+        except ValueError:
+            factors = ()
+        if not factors or not all(0.25 <= factor <= 4 for factor in factors):
+            raise ValueError("expected factors from 0.25 to 4, such as 0.75,1,1.25")
+        return factors
 
 
 class PredictionOutputs(Section):
     """What is written beside the masks."""
 
     probabilities: bool = False
-    """The calibrated probability of each class but the background."""
+    """Write the calibrated probability of each class."""
     overlay: bool = False
-    """A picture of each case, and a page of them all."""
+    """Write a picture of each case, and preview.html."""
     measurements: bool = False
-    """Volumes, components, diameters."""
+    """Write volumes, lesions and diameters to measurements.csv."""
     dicom_seg: bool = False
-    """Of DICOM series also a segmentation object."""
+    """Write a DICOM segmentation object for each DICOM series."""
+
+
+class PredictOptions(PredictionSettings, PredictionOutputs):
+    """What :func:`caseunet.predict` can be told."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to compute."""
+    backend: Literal["torch", "openvino", "onnx", "auto"] = "torch"
+    """What computes the network. auto takes OpenVINO on a CPU if it is installed, else torch."""
+    exported: Path | None = None
+    """Folder of an export of the bundle, such as one in int8, to compute with."""
+    split: Path | None = None
+    """splits.json of a prepared data set: segment only the fold's validation part."""
+    fold: int | None = None
+    """Fold of the split. Default: the model's own."""
+    out_of_fold: bool = False
+    """Segment each image with those networks of an ensemble that were not trained on it."""
+    max_ram: Bytes | None = None
+    """Memory that may be taken: 4GB, 1500MiB."""
+
+    @model_validator(mode="after")
+    def _one_backend(self) -> "PredictOptions":
+        if self.exported is not None and self.backend != "torch":
+            raise ValueError("an export computes by itself: give either a backend or exported")
+        return self
+
+    @property
+    def settings(self) -> PredictionSettings:
+        """How the networks are used, alone."""
+        return PredictionSettings(**{name: getattr(self, name) for name in PredictionSettings.model_fields})
+
+    @property
+    def outputs(self) -> PredictionOutputs:
+        """What is written, alone."""
+        return PredictionOutputs(**{name: getattr(self, name) for name in PredictionOutputs.model_fields})
+
+
+class EvaluateOptions(Section):
+    """What :func:`caseunet.evaluate` can be told."""
+
+    protocol: str | None = None
+    """How to count: volumes, slices, lits-official, lits-corrected, endovis-2018 or paper. Default: volumes for CT and
+    MRI, else slices."""
+    compare: tuple[Path, ...] = ()
+    """Predictions of other models, which are compared with the first on the same cases by paired tests."""
+    labels: Path | None = None
+    """labels.json that says what the values of the true masks mean."""
+    lesions: tuple[str, ...] | None = None
+    """Structures whose components are lesions. Default: those with such names."""
+    tolerance: float = 2.0
+    """Tolerance of the normalised surface distance, in mm, or in pixels for images without a spacing."""
+    split: Path | None = None
+    """splits.json of a prepared data set: score only the fold's validation part. A case without a prediction counts as
+    an empty mask."""
+    fold: int | None = None
+    """Fold of the split. Default: the one that was predicted, else 0."""
+    run: Path | None = None
+    """Training run whose curves the report shows."""
+    title: str = "Segmentation report"
+    """Title of the report."""
+
+
+class StudyOptions(Section):
+    """What :func:`caseunet.compare` and :func:`caseunet.ablate` can be told."""
+
+    seeds: Positive = 3
+    """Trainings of each model: seeds 0, 1, 2 …"""
+    folds: tuple[Annotated[int, Field(ge=0)], ...] = (0,)
+    """Folds to validate on."""
+    minutes: PositiveFloat | None = None
+    """Budget of each training in minutes, instead of steps."""
+    steps: Annotated[int, Field(ge=1)] | None = None
+    """Budget of each training in steps."""
+    raw: Path | None = None
+    """Raw data set with the true masks. Default: where it was prepared from."""
+    protocol: str | None = None
+    """How to count, as in evaluate."""
+    jobs: Annotated[int, Field(ge=1)] = 1
+    """Trainings at a time, each with its share of the processors."""
+
+    @property
+    def budget(self) -> dict[str, Any]:
+        """Configuration keys that replace the configured budget, if one is given."""
+        if self.minutes is None and self.steps is None:
+            return {}
+        return {"training.minutes": self.minutes, "training.steps": self.steps}
+
+
+class ImportOptions(Section):
+    """What a file of imported weights does not tell."""
+
+    modality: Modality = "ct"
+    """Images that the network segments."""
+    labels: tuple[str, ...] = ()
+    """Names of the classes behind the background, in order: liver,tumour."""
+    window: tuple[float, float] | None = None
+    """Intensities that become 0 and 1. Default: -200 250 HU for CT, 0 255 for images."""
+    size: tuple[int, int] = (512, 512)
+    """Height and width that the network sees."""
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _split_at_commas(cls, value: Any) -> Any:
+        parts = [value] if isinstance(value, str) else value
+        return [name.strip() for part in parts for name in part.split(",")]
 
 
 def _is_positive(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""What configuration keys, their values and flags were called before: refused with the present name, read in old files."""
+"""Former names of configuration keys, their values and flags: refused with the present name, read in old files."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -43,7 +43,16 @@ VALUES = {
 }
 """{present key: {former value: present value}}."""
 
-FLAGS: dict[str, str] = {}
+FLAGS = {
+    "--clean": "--postprocess",
+    "--engine": "--backend",
+    "--flips": "--tta-flip",
+    "--format": "--layout",
+    "--from": "--pretrained",
+    "--no-clean": "--no-postprocess",
+    "--plan": "--repair-plan",
+    "--scales": "--tta-scales",
+}
 """{former flag of the command line: present flag}, both with their dashes."""
 
 

@@ -3,12 +3,14 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
-from rich.live import Live
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Column
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.live import Live
+    from rich.progress import Progress, TaskID
 
 
 def count_text(number: int, noun: str) -> str:
@@ -38,7 +40,7 @@ class Display:
 class _BarStage(Stage):
     """A bar, and below it how it stands, in as many lines as that has."""
 
-    def __init__(self, bar: Progress, task: TaskID, live: Live) -> None:
+    def __init__(self, bar: "Progress", task: "TaskID", live: "Live") -> None:
         self._bar, self._task, self._live = bar, task, live
 
     def advance(self, amount: float = 1, status: str = "") -> None:
@@ -83,6 +85,10 @@ class TerminalDisplay(Display):
     def stage(self, title: str, total: float, unit: str = "") -> Iterator[Stage]:
         start = time.monotonic()
         if self.console.is_terminal:
+            from rich.live import Live
+            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+            from rich.table import Column
+
             columns = (
                 TextColumn("  {task.description}"),
                 BarColumn(bar_width=16, table_column=Column(min_width=16)),

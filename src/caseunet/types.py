@@ -1,14 +1,18 @@
 """What passes between the layers: labels, geometry, cases, and how pixels become network input."""
 
+from __future__ import annotations
+
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Union
 from unicodedata import combining, normalize
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
 
@@ -29,18 +33,22 @@ and losses, sampling, statistics and scores leave them out."""
 Length = Annotated[int, Field(ge=MIN_SIZE, le=8192)]
 Size = tuple[Length, Length]
 """Height and width of what a network gets."""
-Steps = tuple[float, float, float] | np.ndarray
+Steps = Union[tuple[float, float, float], "np.ndarray"]
 """From a voxel to the next one along slices, rows and columns, in millimetres: three lengths where these axes stand at
 right angles, else (3, 3) vectors, one a row."""
 
 
 def step_vectors(steps: Steps) -> np.ndarray:
     """(3, 3), one a row; along the coordinate axes where the steps are lengths."""
+    import numpy as np
+
     return np.diag(steps) if np.ndim(steps) == 1 else np.asarray(steps, float)
 
 
 def voxel_volume(steps: Steps) -> float:
     """In mm³: of voxels that are not boxes, less than the product of the lengths of their edges."""
+    import numpy as np
+
     if np.ndim(steps) == 1:
         return math.prod(float(length) for length in steps)
     return abs(float(np.linalg.det(steps)))
@@ -49,7 +57,7 @@ def voxel_volume(steps: Steps) -> float:
 class FrozenModel(BaseModel):
     """Base of everything that is written to JSON: immutable, and strict about unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
 
 class Label(FrozenModel):
@@ -93,7 +101,7 @@ class LabelMap(FrozenModel):
     structures: dict[str, tuple[int, ...]]
 
     @model_validator(mode="after")
-    def _consistent(self) -> "LabelMap":
+    def _consistent(self) -> LabelMap:
         ids = [label.id for label in self.labels]
         if ids != list(range(len(ids))) or len(ids) < 2:
             raise ValueError(f"label ids must be 0, 1, 2 … with at least one class beside the background, not {ids}")
@@ -229,7 +237,7 @@ class Grid(FrozenModel):
     """Factor on height and width, for images without a spacing."""
 
     @model_validator(mode="after")
-    def _one_rule(self) -> "Grid":
+    def _one_rule(self) -> Grid:
         if sum(rule is not None for rule in (self.size, self.spacing, self.scale)) > 1:
             raise ValueError("of size, spacing and scale only one can be given")
         return self
@@ -262,7 +270,7 @@ class Preprocessing(Grid):
         return (2 * self.neighbours + 1) * self.channels * self.repeat
 
     @model_validator(mode="after")
-    def _consistent(self) -> "Preprocessing":
+    def _consistent(self) -> Preprocessing:
         if not len(self.subtract) == len(self.divide) == self.channels:
             raise ValueError(f"subtract and divide need {self.channels} values, one per channel")
         if any(abs(d) < 1e-12 for d in self.divide):

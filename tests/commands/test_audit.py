@@ -243,7 +243,7 @@ def test_a_split_that_leaks_a_group_is_an_error(masks: Path, tmp_path: Path) -> 
     assert "leaking.json: fold 0: the group" in finding.text
     assert "is in training" in finding.text
     with pytest.raises(CaseUNetError, match="leaking.json: fold 0: the group"):
-        prepare(masks, tmp_path / "p", PrepareConfig(workers=0, split=str(split)))
+        prepare(masks, out=tmp_path / "p", config=PrepareConfig(workers=0, split=str(split)))
 
 
 def test_groups_that_share_a_number_are_warned_of(masks: Path) -> None:
@@ -270,14 +270,14 @@ def test_255_for_1_is_found_and_mapped(tmp_path: Path) -> None:
     truth = [np.asarray(Image.open(path)) // 255 for path in paths]
     for path in paths[:5]:
         repaint(path, lambda a: a // 255)
-    audit(raw, tmp_path / "a", PrepareConfig(workers=0), repair=plan)
+    audit(raw, out=tmp_path / "a", config=PrepareConfig(workers=0), repair=plan)
     found = found_in(raw)
     assert {f.file for f in found.at_level("error")} == {f"masks/{path.name}" for path in paths[5:]}
     assert {f.kind for f in found.at_level("error")} == {"mask-255"}
     with pytest.raises(CaseUNetError, match=r"(?s)3 errors in .*--repair plan.yaml"):
-        prepare(raw, tmp_path / "p", PrepareConfig(workers=0))
+        prepare(raw, out=tmp_path / "p", config=PrepareConfig(workers=0))
     before = {path: path.read_bytes() for path in raw.rglob("*") if path.is_file()}
-    prepared = prepare(raw, tmp_path / "p", PrepareConfig(workers=0, plan=plan))
+    prepared = prepare(raw, out=tmp_path / "p", config=PrepareConfig(workers=0, repair_plan=plan))
     for path, labels in zip(paths, truth, strict=True):
         np.testing.assert_array_equal(prepared.labels(path.stem)[0], labels)
     assert before == {path: path.read_bytes() for path in raw.rglob("*") if path.is_file()}
@@ -300,11 +300,11 @@ def test_smoothed_colours_are_found_and_snapped_to_what_is_around_them(tmp_path:
     assert (finding.level, finding.file) == ("error", "seq_1/labels/frame000.png")
     assert f"{changed.sum():,} pixels have colours" in finding.text
     assert "nearest class" in finding.text
-    audit(raw, tmp_path / "a", PrepareConfig(workers=0), repair=plan)
+    audit(raw, out=tmp_path / "a", config=PrepareConfig(workers=0), repair=plan)
     assert yaml.safe_load(plan.read_text())["cases"] == {"seq_1/frame000": {"why": "smoothed", "snap": True}}
-    prepared = prepare(raw, tmp_path / "p", PrepareConfig(workers=0, plan=plan, folds=2))
+    prepared = prepare(raw, out=tmp_path / "p", config=PrepareConfig(workers=0, repair_plan=plan, folds=2))
     labels = prepared.labels("seq_1/frame000")[0]
-    audit(raw, tmp_path / "b", PrepareConfig(workers=0, plan=plan))
+    audit(raw, out=tmp_path / "b", config=PrepareConfig(workers=0, repair_plan=plan))
     told = json.loads((tmp_path / "b" / "audit.json").read_text())["cases"][0]["class_pixels"]
     assert list(told.values()) == np.bincount(labels.ravel(), minlength=12).tolist(), "as it is prepared"
     colors = np.array(truth.dataset.coding.label_map.colors)
@@ -361,7 +361,7 @@ def test_masks_numbered_otherwise(values: tuple[int, ...], masks: Path, tmp_path
         truth[path.stem] = np.minimum(np.asarray(Image.open(path)), 2)
         raster.write_image(path, np.array(values if n in (2, 5) else (0, 1, 2), np.uint8)[truth[path.stem]])
     plan, (_, low, high) = tmp_path / "plan.yaml", values
-    found = audit(masks, tmp_path / "a", PrepareConfig(workers=0), repair=plan)
+    found = audit(masks, out=tmp_path / "a", config=PrepareConfig(workers=0), repair=plan)
     told = [finding for finding in found.findings if finding.kind == "exclusive-values"]
     assert [finding.case for finding in told] == [sorted(truth)[n] for n in (2, 5)]
     assert f"holds values of {low}, {high}, as 2 of 8 masks do; the others hold values of 1, 2" in told[0].text
@@ -371,7 +371,7 @@ def test_masks_numbered_otherwise(values: tuple[int, ...], masks: Path, tmp_path
     content["labels"] = content["labels"][:3]
     content["cases"] = {finding.case: {"map": finding.repairs[0].map} for finding in told}
     plan.write_text(yaml.safe_dump(content))
-    prepared = prepare(masks, tmp_path / "p", PrepareConfig(workers=0, folds=2, plan=plan))
+    prepared = prepare(masks, out=tmp_path / "p", config=PrepareConfig(workers=0, folds=2, repair_plan=plan))
     for case, ids in truth.items():
         np.testing.assert_array_equal(prepared.labels(case)[0], ids)
 
@@ -425,13 +425,13 @@ def test_jpeg_masks_are_snapped(tmp_path: Path) -> None:
         truth[path.stem] = np.asarray(Image.open(path)) // 255
         Image.open(path).save(path.with_suffix(".jpg"), quality=75)
         path.unlink()
-    audit(raw, tmp_path / "a", PrepareConfig(workers=0), repair=plan)
+    audit(raw, out=tmp_path / "a", config=PrepareConfig(workers=0), repair=plan)
     content = yaml.safe_load(plan.read_text())
     assert content["cases"] == {"*": {"why": "smoothed", "snap": True}}
     assert [label["code"] for label in content["labels"]] == [0, 255]
     content["labels"][1]["name"] = "kidney"
     plan.write_text(yaml.safe_dump(content))
-    prepared = prepare(raw, tmp_path / "p", PrepareConfig(workers=0, plan=plan))
+    prepared = prepare(raw, out=tmp_path / "p", config=PrepareConfig(workers=0, repair_plan=plan))
     assert prepared.info.label_map.names == ("background", "kidney")
     differ = sum((prepared.labels(case)[0] != labels).sum() for case, labels in truth.items())
     assert differ < 0.01 * sum(labels.sum() for labels in truth.values())
@@ -445,7 +445,7 @@ def test_a_plan_mends_the_lost_position_and_ignores_the_extra_mask(lits: Path, t
     change(lits / "segmentation-1.nii", lambda a: a, np.eye(4))
     shutil.copy(lits / "segmentation-0.nii", lits / "segmentation-7.nii")
     (lits / "volume-2.nii").write_bytes(b"damaged")
-    audit(lits, tmp_path / "a", PrepareConfig(workers=0), repair=plan)
+    audit(lits, out=tmp_path / "a", config=PrepareConfig(workers=0), repair=plan)
     content = yaml.safe_load(plan.read_text())
     assert content["ignore"] == {"segmentation-7.nii": "extra-mask"}
     assert content["cases"] == {
@@ -455,14 +455,14 @@ def test_a_plan_mends_the_lost_position_and_ignores_the_extra_mask(lits: Path, t
     found = found_in(lits, plan=plan)
     assert found.at_level("error") == ()
     assert "affine-lost" not in {f.kind for f in found.findings}
-    prepared = prepare(lits, tmp_path / "p", PrepareConfig(workers=0, plan=plan, folds=2))
+    prepared = prepare(lits, out=tmp_path / "p", config=PrepareConfig(workers=0, repair_plan=plan, folds=2))
     assert sorted(prepared.cases.index) == ["volume-0", "volume-1", "volume-3"]
 
 
 def test_the_image_s_place_is_taken_and_the_mask_s_own_axes(lits: Path, tmp_path: Path) -> None:
     """A mask that is right but for its origin, stored with its first axis the other way, must not come out mirrored."""
     plan = tmp_path / "plan.yaml"
-    before = prepare(lits, tmp_path / "before", PrepareConfig(workers=0, folds=2)).labels("volume-1")
+    before = prepare(lits, out=tmp_path / "before", config=PrepareConfig(workers=0, folds=2)).labels("volume-1")
     image = nib.load(lits / "segmentation-1.nii", mmap=False)
     assert nib.aff2axcodes(image.affine) == ("L", "P", "S")
     turned = image.as_reoriented(nib.orientations.axcodes2ornt("RPS"))
@@ -470,30 +470,30 @@ def test_the_image_s_place_is_taken_and_the_mask_s_own_axes(lits: Path, tmp_path
     affine[:3, 3] += 7
     nib.save(nib.Nifti1Image(np.asarray(turned.dataobj), affine), lits / "segmentation-1.nii")
     assert "its axes run" in the("affine-differs", found_in(lits)).text
-    audit(lits, tmp_path / "a", PrepareConfig(workers=0), repair=plan)
+    audit(lits, out=tmp_path / "a", config=PrepareConfig(workers=0), repair=plan)
     text = plan.read_text()
     assert yaml.safe_load(text)["cases"] is None, "as the file's axes run, or index on index: a person must choose"
     plan.write_text(text.replace("# volume-1: {why: affine-differs, affine: image}", "volume-1: {affine: image}"))
-    prepared = prepare(lits, tmp_path / "p", PrepareConfig(workers=0, folds=2, plan=plan))
+    prepared = prepare(lits, out=tmp_path / "p", config=PrepareConfig(workers=0, folds=2, repair_plan=plan))
     np.testing.assert_array_equal(prepared.labels("volume-1"), before)
 
 
 def test_plans_and_outputs_do_not_destroy_each_other(lits: Path, tmp_path: Path) -> None:
     with pytest.raises(CaseUNetError, match=r"plan.yaml: lies in .*Choose a --repair elsewhere"):
-        audit(lits, tmp_path / "a", PrepareConfig(workers=0), repair=tmp_path / "a" / "plan.yaml")
-    audit(lits, tmp_path / "a", PrepareConfig(workers=0), repair=tmp_path / "plan.yaml")
+        audit(lits, out=tmp_path / "a", config=PrepareConfig(workers=0), repair=tmp_path / "a" / "plan.yaml")
+    audit(lits, out=tmp_path / "a", config=PrepareConfig(workers=0), repair=tmp_path / "plan.yaml")
     plan = shutil.copy(tmp_path / "plan.yaml", tmp_path / "a" / "plan.yaml")
     with pytest.raises(CaseUNetError, match="which is read"):
-        audit(lits, tmp_path / "a", PrepareConfig(workers=0, plan=plan), overwrite=True)
+        audit(lits, out=tmp_path / "a", config=PrepareConfig(workers=0, repair_plan=plan), mode="overwrite")
     assert plan.exists()
 
 
 def test_a_file_is_no_data_set_and_a_folder_no_plan(lits: Path, tmp_path: Path) -> None:
     archive = shutil.make_archive(str(tmp_path / "raw"), "zip", lits)
     with pytest.raises(CaseUNetError, match=r"raw.zip: is a file; .* Unpack"):
-        audit(Path(archive), tmp_path / "a", PrepareConfig(workers=0))
+        audit(Path(archive), out=tmp_path / "a", config=PrepareConfig(workers=0))
     with pytest.raises(CaseUNetError, match="is a folder; expected the name of a file for the plan"):
-        audit(lits, tmp_path / "a", PrepareConfig(workers=0), repair=tmp_path)
+        audit(lits, out=tmp_path / "a", config=PrepareConfig(workers=0), repair=tmp_path)
 
 
 def test_a_plan_replaces_neither_originals_nor_other_files(lits: Path, tmp_path: Path) -> None:
@@ -502,7 +502,7 @@ def test_a_plan_replaces_neither_originals_nor_other_files(lits: Path, tmp_path:
     before = volume.read_bytes()
     for target, message in ((volume, "whose files stay as they are"), (thesis, "thesis.txt: ")):
         with pytest.raises(CaseUNetError, match=message):
-            audit(lits, tmp_path / "a", PrepareConfig(workers=0), repair=target, overwrite=True)
+            audit(lits, out=tmp_path / "a", config=PrepareConfig(workers=0), repair=target, mode="overwrite")
     assert volume.read_bytes() == before
     assert thesis.read_text() == "years of work"
 
@@ -510,7 +510,7 @@ def test_a_plan_replaces_neither_originals_nor_other_files(lits: Path, tmp_path:
 def test_a_plan_that_drops_everything_leaves_nothing_to_train_on(lits: Path, tmp_path: Path) -> None:
     plan = tmp_path / "plan.yaml"
     plan.write_text('layout: lits\ncases: {"*": {drop: true}}')
-    found = audit(lits, tmp_path / "a", PrepareConfig(workers=0, plan=plan))
+    found = audit(lits, out=tmp_path / "a", config=PrepareConfig(workers=0, repair_plan=plan))
     assert the("no-masks", found).level == "error"
 
 
@@ -666,8 +666,8 @@ def test_the_command(cli: Run, lits: Path, tmp_path: Path) -> None:
     assert cli("audit", lits, "--out", out, "--overwrite", "--repair", plan)[0] == 1
     status, _, stderr = cli("audit", lits, "--out", tmp_path / "b", "--repair", plan)
     assert (status, "is there already" in stderr) == (2, True)
-    assert cli("audit", lits, "--out", tmp_path / "c", "--plan", plan)[0] == 0
-    assert cli("prepare", lits, "--out", tmp_path / "p", "--plan", plan)[0] == 0
+    assert cli("audit", lits, "--out", tmp_path / "c", "--repair-plan", plan)[0] == 0
+    assert cli("prepare", lits, "--out", tmp_path / "p", "--repair-plan", plan)[0] == 0
     assert len(Prepared(tmp_path / "p").cases) == 3
 
 
@@ -684,7 +684,7 @@ def test_workers_find_the_same(lits: Path) -> None:
 def test_names_in_the_page_are_escaped(masks: Path, tmp_path: Path) -> None:
     path = sorted((masks / "masks").iterdir())[0]
     path.rename(path.with_name("<script>alert(1)</script>.png".replace("/", "_")))
-    audit(masks, tmp_path / "a", PrepareConfig(workers=0))
+    audit(masks, out=tmp_path / "a", config=PrepareConfig(workers=0))
     page = (tmp_path / "a" / "audit.html").read_text()
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert" in page
@@ -693,7 +693,7 @@ def test_names_in_the_page_are_escaped(masks: Path, tmp_path: Path) -> None:
 def test_200_hippocampus_cases_in_ten_seconds(real_data: Callable[[str], Path], tmp_path: Path) -> None:
     folder = real_data("hippocampus")
     began = time.monotonic()
-    found = audit(folder, tmp_path / "audit")
+    found = audit(folder, out=tmp_path / "audit")
     seconds = time.monotonic() - began
     assert len(found.facts) == 208
     assert found.at_level("error") == ()
@@ -708,7 +708,7 @@ def test_200_hippocampus_cases_in_ten_seconds(real_data: Callable[[str], Path], 
     [("chaos_ct_liver", 0), ("curvas_36", 0), ("isbi2012_em", 0), ("dcmqi_ct3slice", 0), ("msd_liver_slices", 643)],
 )
 def test_real_data_go_through(name: str, errors: int, real_data: Callable[[str], Path], tmp_path: Path) -> None:
-    found = audit(real_data(name), tmp_path / "audit")
+    found = audit(real_data(name), out=tmp_path / "audit")
     assert len(found.at_level("error")) == errors
     assert {f.kind for f in found.at_level("error")} <= {"smoothed"}, "its masks are JPEG"
     if name == "msd_liver_slices":
@@ -727,7 +727,7 @@ def test_the_endovis_2017_frame_goes_through(real_data: Callable[[str], Path], t
     ):
         (sequence / place).mkdir(parents=True)
         shutil.copy(source / name, sequence / place / "frame000.png")
-    found = audit(tmp_path / "raw", tmp_path / "audit")
+    found = audit(tmp_path / "raw", out=tmp_path / "audit")
     assert found.layout.name == "endovis2017"
     assert found.at_level("error") == ()
     (facts,) = found.facts

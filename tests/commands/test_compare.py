@@ -24,9 +24,9 @@ from caseunet.bundle import load_bundle
 from caseunet.commands import compare as pipeline
 from caseunet.commands import study_runs
 from caseunet.commands.ablate import PARTS, ablations
-from caseunet.commands.compare import compare
+from caseunet.commands.compare import run_study
 from caseunet.commands.train import train
-from caseunet.config import load_config
+from caseunet.config import StudyOptions, load_config
 from caseunet.data.store import Prepared
 from caseunet.errors import CaseUNetError, Interrupted
 from caseunet.files import read_model
@@ -100,16 +100,16 @@ def test_a_stopped_study_goes_on_where_it_was(
     monkeypatch.setattr(study_runs, "train", train)
     out = tmp_path / "study"
     with pytest.raises(KeyboardInterrupt):
-        compare(lits_prepared.folder, Design(variants, 1), out)
+        run_study(lits_prepared.folder, Design(variants, 1), out=out)
     report = out / "runs" / "small_unet" / "seed-0-fold-0" / "report" / "summary.json"
     written = report.stat().st_mtime_ns
     other = variants_of(models, None, COMMON | {"training.steps": 3})
     with pytest.raises(CaseUNetError, match="was begun with other models or settings"):
-        compare(lits_prepared.folder, Design(other, 1), out, resume=True)
-    study = compare(lits_prepared.folder, Design(variants, 1), out, resume=True)
+        run_study(lits_prepared.folder, Design(other, 1), out=out, mode="resume")
+    study = run_study(lits_prepared.folder, Design(variants, 1), out=out, mode="resume")
     assert trained == ["once", "stopped", "once"]
     assert report.stat().st_mtime_ns == written, "what was done is not done again"
-    more = compare(lits_prepared.folder, Design(variants, 2, (0, 1)), out, resume=True)
+    more = run_study(lits_prepared.folder, Design(variants, 2, (0, 1)), out=out, mode="resume")
     assert len(trained) == 3 + 6, "a seed and a fold more"
     assert (study.summary.seeds, more.summary.seeds, more.summary.folds) == ((0,), (0, 1), (0, 1))
 
@@ -119,12 +119,15 @@ def test_trainings_side_by_side_give_what_they_give_one_by_one(
 ) -> None:
     variants = variants_of(models, None, COMMON)
     studies = {
-        jobs: compare(lits_prepared.folder, Design(variants, 1), tmp_path / f"{jobs}", jobs=jobs) for jobs in (1, 2)
+        jobs: run_study(
+            lits_prepared.folder, Design(variants, 1), out=tmp_path / f"{jobs}", options=StudyOptions(jobs=jobs)
+        )
+        for jobs in (1, 2)
     }
     first, second = ([s.mean for s in study.summary.scores] for study in studies.values())
     assert first == pytest.approx(second, rel=1e-3)  # another number of threads rounds otherwise
     with pytest.raises(CaseUNetError, match="--jobs 0: expected at least 1"):
-        compare(lits_prepared.folder, Design(variants, 1), tmp_path / "none", jobs=0)
+        run_study(lits_prepared.folder, Design(variants, 1), out=tmp_path / "none", options=StudyOptions(jobs=0))
 
 
 def test_a_signal_ends_trainings_side_by_side_with_all_saved(
@@ -147,7 +150,7 @@ def test_a_signal_ends_trainings_side_by_side_with_all_saved(
     thread.start()
     try:
         with pytest.raises(Interrupted) as stopped:
-            compare(lits_prepared.folder, Design(variants, 2), tmp_path / "study", jobs=2)
+            run_study(lits_prepared.folder, Design(variants, 2), out=tmp_path / "study", options=StudyOptions(jobs=2))
     finally:
         over.set()
         thread.join()
@@ -192,7 +195,13 @@ def test_a_training_that_fails_beside_others_is_told_and_they_are_ended(
     broken = variants_of(models, None, COMMON | {"training.best_by": "dice/spleen"})[0]
     design = Design([replace(broken, name="broken"), variants[1]], 1)
     with pytest.raises(CaseUNetError, match='no structure "spleen"'):
-        compare(lits_prepared.folder, design, tmp_path / "study", jobs=2, display=TerminalDisplay(Console()))
+        run_study(
+            lits_prepared.folder,
+            design,
+            out=tmp_path / "study",
+            display=TerminalDisplay(Console()),
+            options=StudyOptions(jobs=2),
+        )
     assert "broken, seed 0, fold 0 failed; what is under way is ended first" in capsys.readouterr().out
     assert (tmp_path / "study" / "runs" / "small_case" / "seed-0-fold-0" / "report" / "summary.json").is_file()
 
@@ -242,7 +251,7 @@ def test_masks_of_another_tool_are_scored_beside_the_models(
 def test_networks_are_planned_for_what_they_train_on(lits_prepared: Prepared, tmp_path: Path) -> None:
     arguments = {"widths": [4, 6, 8, 10, 12], "norm": "instance", "fusion_kernel_size": 1, "patch_size": "auto"}
     overrides = COMMON | {"model.arguments": arguments, "data.patch_size": [32, 32]}
-    bundle = train(lits_prepared.folder, tmp_path / "run", load_config(overrides=overrides))
+    bundle = train(lits_prepared.folder, out=tmp_path / "run", config=load_config(overrides=overrides))
     assert bundle.info.architecture.arguments["patch_size"] == [32, 32]
     weights = load_file(bundle.folder / "model.safetensors")
     stages = {name.split(".")[1] for name in weights if name.startswith("encoder.")}
@@ -262,16 +271,18 @@ def test_what_cannot_be_compared_is_refused_before_any_training(
     variants = variants_of(models, None, COMMON)
     monkeypatch.setattr(study_runs, "train", lambda *_, **__: pytest.fail("it trained"))
     with pytest.raises(CaseUNetError, match="expected at least 1"):
-        compare(lits_prepared.folder, Design(variants, 0), tmp_path / "study")
+        run_study(lits_prepared.folder, Design(variants, 0), out=tmp_path / "study")
     with pytest.raises(CaseUNetError, match="takes at least two"):
-        compare(lits_prepared.folder, Design(variants[:1]), tmp_path / "study")
+        run_study(lits_prepared.folder, Design(variants[:1]), out=tmp_path / "study")
     with pytest.raises(CaseUNetError, match="fold"):
-        compare(lits_prepared.folder, Design(variants, folds=(9,)), tmp_path / "study")
+        run_study(lits_prepared.folder, Design(variants, folds=(9,)), out=tmp_path / "study")
     with pytest.raises(CaseUNetError, match="raw data's own geometry, but .*Name them with --raw"):
-        compare(lits_prepared.folder, Design(variants), tmp_path / "study", raw=tmp_path / "gone")
+        run_study(
+            lits_prepared.folder, Design(variants), out=tmp_path / "study", options=StudyOptions(raw=tmp_path / "gone")
+        )
     broken = variants_of([models[0], "case_unet"], None, COMMON | {"model.arguments.widths": [4]})
     with pytest.raises(CaseUNetError, match="widths"):
-        compare(lits_prepared.folder, Design(broken), tmp_path / "study")
+        run_study(lits_prepared.folder, Design(broken), out=tmp_path / "study")
     assert not (tmp_path / "study" / "study.html").exists()
 
 

@@ -16,7 +16,7 @@ from caseunet.commands.cross_validation import cross_validate
 from caseunet.commands.evaluate import evaluate
 from caseunet.commands.predict import predict
 from caseunet.commands.train import train
-from caseunet.config import Config
+from caseunet.config import Config, PredictOptions
 from caseunet.data.store import Prepared
 from caseunet.errors import CaseUNetError, Interrupted
 from caseunet.prediction.python_predictor import Predictor
@@ -40,8 +40,8 @@ def crossed(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "take_step", signalled)
         with pytest.raises(Interrupted):
-            cross_validate(lits_prepared.folder, out, tiny_config, raw=lits_raw)
-    cross_validate(None, out, tiny_config, resume=True, raw=lits_raw)
+            cross_validate(lits_prepared.folder, out=out, config=tiny_config, raw=lits_raw)
+    cross_validate(None, out=out, config=tiny_config, raw=lits_raw, mode="resume")
     return out
 
 
@@ -49,7 +49,7 @@ def test_each_fold_is_the_run_it_would_be_alone(
     crossed: Path, lits_prepared: Prepared, tiny_config: Config, tmp_path: Path
 ) -> None:
     config = tiny_config.model_copy(update={"data": tiny_config.data.model_copy(update={"fold": 1})})
-    alone = train(lits_prepared.folder, tmp_path / "run", config)
+    alone = train(lits_prepared.folder, out=tmp_path / "run", config=config)
     bundle = load_bundle(crossed / "bundle")
     assert all(torch.equal(bundle.weights[f"fold-1/{name}"], tensor) for name, tensor in alone.weights.items())
     assert bundle.info.members[1].validation == alone.info.validation
@@ -87,11 +87,16 @@ def test_out_of_fold_predictions_are_those_of_the_network_that_did_not_see_the_c
     assert kept["out_of_fold"]
     assert not any(case["in_training"] for case in kept["cases"])
     for n in range(2):
-        predict(crossed / f"fold-{n}" / "bundle", [lits_raw], tmp_path / f"{n}", lits_prepared.folder / "splits.json")
+        predict(
+            crossed / f"fold-{n}" / "bundle",
+            [lits_raw],
+            out=tmp_path / f"{n}",
+            options=PredictOptions(split=lits_prepared.folder / "splits.json"),
+        )
         for case in lits_prepared.fold(n).val:
             file = f"{case}.nii"
             assert (tmp_path / f"{n}" / file).read_bytes() == (crossed / "out-of-fold" / file).read_bytes()
-    scored = evaluate(crossed / "out-of-fold", lits_raw, tmp_path / "report")
+    scored = evaluate(crossed / "out-of-fold", lits_raw, out=tmp_path / "report")
     assert set(scored.cases["case"]) == set(lits_prepared.cases.index)
     assert "networks that were not trained on it" in scored.summary.models[0].caution
     assert "was trained on" not in scored.summary.models[0].caution
@@ -106,7 +111,7 @@ def test_a_copy_is_left_to_the_one_that_is_new_to_it(
     image = nib.as_closest_canonical(nib.load(lits_raw / f"{one}.nii"))
     nib.save(nib.Nifti1Image(image.get_fdata(), image.affine).slicer[:, :, cut:], tmp_path / "copy.nii")
     done = [
-        predict(folder, tmp_path / "copy.nii", tmp_path / f"{n}", out_of_fold=n == 0)
+        predict(folder, tmp_path / "copy.nii", out=tmp_path / f"{n}", options=PredictOptions(out_of_fold=n == 0))
         for n, folder in enumerate((crossed / "bundle", crossed / "fold-0" / "bundle", crossed / "bundle"))
     ]
     masks = [(tmp_path / f"{n}" / "copy.nii").read_bytes() for n in range(2)]
@@ -125,7 +130,7 @@ def test_folds_that_other_machines_trained_are_put_together(
 
     for n in range(2):
         shutil.copytree(crossed / f"fold-{n}", tmp_path / "cv" / f"fold-{n}")
-    bundle = cross_validate(None, tmp_path / "cv", tiny_config, resume=True)
+    bundle = cross_validate(None, out=tmp_path / "cv", config=tiny_config, mode="resume")
     assert bundle.info.weights_hash == load_bundle(crossed / "bundle").info.weights_hash
 
 
@@ -134,12 +139,12 @@ def test_what_an_ensemble_is_not_for(
 ) -> None:
     splits = lits_prepared.folder / "splits.json"
     with pytest.raises(CaseUNetError, match="is an ensemble over all folds. Give --out-of-fold in place of --split"):
-        predict(crossed / "bundle", [lits_raw], tmp_path / "p", splits)
+        predict(crossed / "bundle", [lits_raw], out=tmp_path / "p", options=PredictOptions(split=splits))
     with pytest.raises(CaseUNetError, match="is no ensemble of folds; --split predicts"):
-        predict(lits_bundle.folder, [lits_raw], tmp_path / "p", out_of_fold=True)
+        predict(lits_bundle.folder, [lits_raw], out=tmp_path / "p", options=PredictOptions(out_of_fold=True))
     training = tiny_config.training.model_copy(update={"start_from": crossed / "bundle"})
     with pytest.raises(CaseUNetError, match="is an ensemble. Start from one of its networks"):
-        train(lits_prepared.folder, tmp_path / "run", tiny_config.model_copy(update={"training": training}))
+        train(lits_prepared.folder, out=tmp_path / "run", config=tiny_config.model_copy(update={"training": training}))
 
 
 def test_the_command_says_how_to_go_on(

@@ -18,7 +18,7 @@ from caseunet.commands import export as pipeline
 from caseunet.commands.export import export
 from caseunet.commands.predict import predict
 from caseunet.commands.prepare import prepare
-from caseunet.config import Config
+from caseunet.config import Config, PredictOptions
 from caseunet.data.store import Prepared
 from caseunet.export import formats
 from caseunet.export.formats import PRECISIONS, Whole
@@ -35,13 +35,13 @@ def read(folder: Path) -> ExportInfo:
 @pytest.mark.parametrize(
     ("format", "precision", "largest", "dice"),
     [
-        ("openvino", "32", 1e-3, 0.999),
+        ("openvino", "fp32", 1e-3, 0.999),
         ("openvino", "bf16", 0.2, 0.9),
         ("openvino", "fp16", 0.02, 0.99),
         ("openvino", "int8", 0.5, 0.5),
-        ("torch-export", "32", 1e-5, 0.9999),
+        ("torch-export", "fp32", 1e-5, 0.9999),
         ("torch-export", "bf16", 0.2, 0.9),
-        ("onnx", "32", 1e-3, 0.999),
+        ("onnx", "fp32", 1e-3, 0.999),
         ("onnx", "int8", 0.5, 0.5),
     ],
 )
@@ -56,14 +56,14 @@ def test_an_export_is_compared_with_torch_on_real_slices(
     tmp_path: Path,
 ) -> None:
     out = tmp_path / "export"
-    info = export(small_bundle.folder, out, format, precision, lits_prepared.folder)
+    info = export(small_bundle.folder, out=out, format=format, precision=precision, data=lits_prepared.folder)
     assert info == read(out)
     assert info.parity.slices == pipeline.SLICES
     assert info.parity.on == "slices of 2 validation cases of prepared"
     assert 0 <= info.parity.mean <= info.parity.largest < largest
     assert all(value is None or value > dice for value in info.parity.dice.values())
     assert (info.calibrated_on is not None) == (precision == "int8")
-    if format != "torch-export" and precision == "32":
+    if format != "torch-export" and precision == "fp32":
         image = sorted(lits_raw.glob("volume-*"))[0]
         assert_segments_alike(out, Predictor(small_bundle), image)
 
@@ -101,7 +101,7 @@ def test_heads_and_sums_over_levels_are_not_quantized(
     small_bundle: Bundle, lits_prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def quantized(name: str) -> set[str]:
-        export(small_bundle.folder, tmp_path / name, "openvino", "int8", lits_prepared.folder)
+        export(small_bundle.folder, out=tmp_path / name, format="openvino", precision="int8", data=lits_prepared.folder)
         layers = ElementTree.parse(tmp_path / name / "model.xml").iter("layer")
         names = {layer.get("name", "") for layer in layers if layer.get("type") == "FakeQuantize"}
         return {n for n in names if ".head." in n or (".decoder." in n and ".fuse/" in n and "/Add" in n)}
@@ -145,8 +145,8 @@ def first_logits(predictor: Predictor, pixels: np.ndarray) -> torch.Tensor:
 
 def test_an_ensemble_is_one_graph(two: Path, lits_prepared: Prepared, tmp_path: Path) -> None:
     with pytest.raises(CaseUNetError, match="ensemble of 2 networks; a MONAI bundle holds one"):
-        export(two, tmp_path / "monai", "monai")
-    written = export(two, tmp_path / "out", "openvino", data=lits_prepared.folder)
+        export(two, out=tmp_path / "monai", format="monai")
+    written = export(two, out=tmp_path / "out", format="openvino", data=lits_prepared.folder)
     assert written is not None
     assert written.parity.equal > 0.999
     pixels = lits_prepared.image(lits_prepared.cases.index[0])[:1]
@@ -159,10 +159,15 @@ def test_an_ensemble_is_one_graph(two: Path, lits_prepared: Prepared, tmp_path: 
     H, W = pixels.shape[-2:]
     expected = first_logits(Predictor(two), pixels)
     torch.testing.assert_close(found[..., top : top + H, left : left + W], expected, rtol=0, atol=1e-3)
-    exported = first_logits(Predictor(two, engine=str(tmp_path / "out")), pixels)
+    exported = first_logits(Predictor(two, exported=str(tmp_path / "out")), pixels)
     torch.testing.assert_close(exported, expected, rtol=0, atol=5e-3)  # over the temperature, and times it again
     with pytest.raises(CaseUNetError, match="an export computes all networks together"):
-        predict(two, [tmp_path], tmp_path / "masks", engine=str(tmp_path / "out"), out_of_fold=True)
+        predict(
+            two,
+            [tmp_path],
+            out=tmp_path / "masks",
+            options=PredictOptions(exported=tmp_path / "out", out_of_fold=True),
+        )
 
 
 @pytest.mark.parametrize("per_case", [False, True])
@@ -175,9 +180,9 @@ def test_prediction_computes_with_an_export(
     quality = quality.model_copy(update={"temperature": 2.5})
     save_again(tmp_path / "bundle", dict(small_bundle.weights), small_bundle, preprocessing=p, quality=quality)
     pixels = lits_prepared.image(lits_prepared.cases.index[0])[:2, :, :50, :77]  # which no network takes as they are
-    export(tmp_path / "bundle", tmp_path / "out", "openvino", "fp16", data=lits_prepared.folder)
-    predictor = Predictor(tmp_path / "bundle", engine=str(tmp_path / "out"))
-    assert (predictor.engine, predictor.settings.precision) == ("openvino (export out)", "fp16")
+    export(tmp_path / "bundle", out=tmp_path / "out", format="openvino", precision="fp16", data=lits_prepared.folder)
+    predictor = Predictor(tmp_path / "bundle", exported=str(tmp_path / "out"))
+    assert (predictor.backend, predictor.settings.precision) == ("openvino (export out)", "fp16")
     expected = first_logits(Predictor(tmp_path / "bundle"), pixels)
     torch.testing.assert_close(first_logits(predictor, pixels), expected, rtol=0, atol=5e-2)
     assert expected.abs().max() > 0.5
@@ -189,7 +194,7 @@ def test_prediction_refuses_an_export_that_is_not_the_bundles(
     def fails(engine: object, *arguments: str) -> str:
         images = sorted(lits_raw.glob("volume-*"))[:1]
         status, _, err = cli(
-            *("predict", small_bundle.folder, *images, "--out", tmp_path / "masks", "--engine", engine, *arguments)
+            *("predict", small_bundle.folder, *images, "--out", tmp_path / "masks", "--exported", engine, *arguments)
         )
         assert status == 2
         assert not (tmp_path / "masks").exists()
@@ -200,10 +205,10 @@ def test_prediction_refuses_an_export_that_is_not_the_bundles(
         return own
 
     own = tmp_path / "own"
-    info = export(small_bundle.folder, own, "openvino", "fp16")
+    info = export(small_bundle.folder, out=own, format="openvino", precision="fp16")
     assert info is not None
-    assert "There is no engine" in fails(tmp_path)
-    assert "computes in fp16: leave out --precision" in fails(own, "--precision", "bf16")
+    assert "is no folder written by caseunet export" in fails(tmp_path)
+    assert "computes in fp16 alone. On the command line: --precision" in fails(own, "--precision", "bf16")
     assert "is an export of other weights (1234)" in fails(described(bundle_hash="1234"))
     assert "predict runs those for onnx and openvino" in fails(described(format="torch-export"))
     described()
@@ -221,7 +226,7 @@ def test_cases_are_standardised_beside_the_graph(
     p = small_bundle.info.preprocessing
     per_case = p.model_copy(update={"per_case": True, "clip": (-150.0, 200.0)})
     save_again(tmp_path / "bundle", dict(small_bundle.weights), small_bundle, preprocessing=per_case)
-    written = export(tmp_path / "bundle", tmp_path / "out", "openvino", data=lits_prepared.folder)
+    written = export(tmp_path / "bundle", out=tmp_path / "out", format="openvino", data=lits_prepared.folder)
     assert written is not None
     assert "standardised" in written.input
     assert_segments_alike(tmp_path / "out", Predictor(tmp_path / "bundle"), sorted(lits_raw.glob("volume-*"))[0])
@@ -231,7 +236,7 @@ def test_through_the_command_line(cli: Run, small_bundle: Bundle, lits_prepared:
     arguments = ("export", small_bundle.folder, "--format", "openvino", "--out", tmp_path / "out")
     status, text, err = cli(*arguments)
     assert (status, err) == (0, "")
-    assert "compared with PyTorch on noise, for no --data were given" in text
+    assert "compared with PyTorch on noise, for no data were given" in text
     assert {path.name for path in (tmp_path / "out").iterdir()} - {".caseunet"} == {
         *("model.xml", "model.bin", "model.json", "export.json", "segment.py", "README.md")
     }
@@ -251,7 +256,7 @@ def test_a_monai_bundle_is_one_for_monai(small_bundle: Bundle, lits_raw: Path, t
     from monai.bundle import ConfigParser, run, verify_net_in_out
 
     out = tmp_path / "liver"
-    assert export(small_bundle.folder, out, "monai") is None
+    assert export(small_bundle.folder, out=out, format="monai") is None
     configs = {name: str(out / "configs" / f"{name}.json") for name in ("metadata", "inference")}
     assert set(json.loads(Path(configs["metadata"]).read_text())) >= MONAI_KEYS
     verify_net_in_out(
@@ -279,16 +284,16 @@ MONAI_KEYS = {
 def test_what_cannot_be_exported_is_refused_before_any_work(
     small_bundle: Bundle, endovis_raw: Path, lits_prepared: Prepared, tiny_config: Config, tmp_path: Path
 ) -> None:
-    frames = prepare(endovis_raw, tmp_path / "frames", tiny_config.prepare)
+    frames = prepare(endovis_raw, out=tmp_path / "frames", config=tiny_config.prepare)
     for format, precision, data, text in (
         ("openvino", "int8", None, "give a prepared data set with --data"),
         ("torch-export", "int8", lits_prepared.folder, "torch-export knows 32, bf16, fp16"),
-        ("tflite", "32", None, 'no format "tflite". Known: onnx, openvino, torch-export, zip'),
-        ("openvino", "32", frames.folder, "holds rgb images of 3 channels; the bundle is for ct of 1"),
-        ("openvino", "32", tmp_path / "nothing", "nothing"),
+        ("tflite", "fp32", None, 'no format "tflite". Known: onnx, openvino, torch-export, zip'),
+        ("openvino", "fp32", frames.folder, "holds rgb images of 3 channels; the bundle is for ct of 1"),
+        ("openvino", "fp32", tmp_path / "nothing", "nothing"),
     ):
         with pytest.raises(CaseUNetError, match=text):
-            export(small_bundle.folder, tmp_path / "out", format, precision, data)
+            export(small_bundle.folder, out=tmp_path / "out", format=format, precision=precision, data=data)
         assert not (tmp_path / "out").exists()
     assert set(PRECISIONS) == {"onnx", "openvino", "torch-export"}
 
@@ -300,7 +305,7 @@ def test_an_export_that_is_not_the_network_is_refused(
         pipeline, "runner", lambda *_: lambda x: -Whole(small_bundle).eval()(torch.from_numpy(x)).detach().numpy()
     )
     with pytest.raises(CaseUNetError, match="It is of no use"):
-        export(small_bundle.folder, tmp_path / "out", "torch-export")
+        export(small_bundle.folder, out=tmp_path / "out", format="torch-export")
     assert not (tmp_path / "out" / "export.json").exists()
 
 

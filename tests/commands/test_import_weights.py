@@ -17,7 +17,8 @@ import torch
 
 from caseunet import CaseUNetError, create_model, load_bundle
 from caseunet.bundle import Bundle
-from caseunet.commands.import_weights import import_author
+from caseunet.commands.import_weights import import_weights
+from caseunet.config import ImportOptions
 from caseunet.io.keras import open_arrays
 from caseunet.prediction.python_predictor import Predictor
 from tests.commands.author_keras import Arrays, arrays_of, author_network, draw_weights
@@ -119,7 +120,7 @@ def test_every_kind_of_file_gives_the_same_network(
     kind: str, fusion: int, authors: dict[int, Author], tmp_path: Path, cli: Cli
 ) -> None:
     file, out = write(kind, tmp_path, authors[fusion]), tmp_path / "bundle"
-    status, said, error = cli("import-author", file, "--out", out, "--labels", "liver, tumour")
+    status, said, error = cli("import-weights", file, "--out", out, "--labels", "liver, tumour")
     assert (status, error) == (0, "")
     assert f"{fusion}×{fusion} fusion, widths 2, 3, 4, 5, 6" in said
     assert f"{sum(array.size for array in authors[fusion].arrays.values()):,} parameters" in said
@@ -137,18 +138,20 @@ def test_every_kind_of_file_gives_the_same_network(
 @pytest.mark.parametrize("fusion", [1, 3])
 def test_the_author_s_own_values_come_out(fusion: int, tmp_path: Path) -> None:
     golden = np.load(GOLDEN / f"author_fusion{fusion}_3classes_64x96.npz")
-    bundle = import_author(write_keras_2(tmp_path / "author.h5", author_arrays(fusion)), tmp_path / "bundle")
+    bundle = import_weights(write_keras_2(tmp_path / "author.h5", author_arrays(fusion)), out=tmp_path / "bundle")
     assert largest_difference(bundle, golden["input"], golden["probabilities"]) < 1e-4
 
 
 def test_the_bundle_segments_images_as_the_paper_s_recipe_does(author: Author, tmp_path: Path) -> None:
     file = write(".npz", tmp_path, author)
-    ct = import_author(file, tmp_path / "ct").info.preprocessing
+    ct = import_weights(file, out=tmp_path / "ct").info.preprocessing
     assert (ct.modality, ct.clip, ct.subtract, ct.divide, ct.repeat) == ("ct", (-200, 250), (-200,), (450,), 3)
     assert ct.size == ct.least == (512, 512)
-    mr = import_author(file, tmp_path / "mr", "mr", window=(10, 300), size=(64, 96)).info.preprocessing
+    mr = import_weights(
+        file, out=tmp_path / "mr", options=ImportOptions(modality="mr", window=(10, 300), size=(64, 96))
+    ).info.preprocessing
     assert (mr.clip, mr.subtract, mr.divide) == ((10, 300), (10,), (290,))
-    rgb = import_author(file, tmp_path / "rgb", "rgb", size=(64, 96))
+    rgb = import_weights(file, out=tmp_path / "rgb", options=ImportOptions(modality="rgb", size=(64, 96)))
     assert (rgb.info.preprocessing.clip, rgb.info.preprocessing.repeat) == (None, 1)
     pixels = np.random.default_rng(1).integers(0, 256, (64, 96, 3), np.uint8)
     expected = author.network(pixels[None] / np.float32(255), training=False).detach().numpy()[0].argmax(-1)
@@ -160,12 +163,12 @@ def test_a_model_within_a_model_is_found(kind: str, author: Author, keras: Modul
     image = keras.layers.Input((64, 96, 3))
     whole = keras.Model(image, author.network(keras.layers.Rescaling(1.0)(image)))
     outer = Author(whole, author.arrays, author.image, author.probabilities)
-    assert same(import_author(write(kind, tmp_path, outer), tmp_path / "bundle"), author)
+    assert same(import_weights(write(kind, tmp_path, outer), out=tmp_path / "bundle"), author)
 
 
 def test_a_model_within_a_model_of_keras_2_is_found(author: Author, tmp_path: Path) -> None:
     file = write_keras_2(tmp_path / "author.h5", author.arrays, enclosing="case_unet")
-    assert same(import_author(file, tmp_path / "bundle"), author)
+    assert same(import_weights(file, out=tmp_path / "bundle"), author)
 
 
 def without_names(weights: bytes) -> bytes:
@@ -182,7 +185,7 @@ def without_names(weights: bytes) -> bytes:
 def test_layers_without_names_are_taken_in_order(author: Author, tmp_path: Path, cli: Cli) -> None:
     file = write(".weights.h5", tmp_path, author)
     file.write_bytes(without_names(file.read_bytes()))
-    status, said, _ = cli("import-author", file, "--out", tmp_path / "bundle")
+    status, said, _ = cli("import-weights", file, "--out", tmp_path / "bundle")
     assert status == 0
     assert "in the order of his network" in said
     assert same(tmp_path / "bundle", author)
@@ -197,7 +200,7 @@ def test_the_description_in_a_keras_file_names_its_layers(author: Author, tmp_pa
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in held.items():
             archive.writestr(name, content)
-    bundle = import_author(file, tmp_path / "bundle")
+    bundle = import_weights(file, out=tmp_path / "bundle")
     assert same(bundle, author)
     assert "order" not in bundle.info.training_data.caution
 
@@ -209,14 +212,14 @@ def test_a_network_with_other_names_is_taken_in_order(
     network = author_network(keras, 1, WIDTHS, named=False)
     network.set_weights(author.network.get_weights())
     unnamed = Author(network, {}, author.image, author.probabilities)
-    assert same(import_author(write(kind, tmp_path, unnamed), tmp_path / "bundle"), author)
+    assert same(import_weights(write(kind, tmp_path, unnamed), out=tmp_path / "bundle"), author)
 
 
 def refusal(file: Path, **options: Any) -> str:
     """What is said of a file, of which nothing must be left."""
     out = file.parent / "bundle"
     with pytest.raises(CaseUNetError) as caught:
-        import_author(file, out, **options)
+        import_weights(file, out=out, options=ImportOptions(**options))
     assert not out.exists()
     return str(caught.value)
 
@@ -294,9 +297,9 @@ def test_options_that_do_not_fit_are_refused(author: Author, tmp_path: Path) -> 
 
 def test_an_earlier_bundle_is_replaced_only_if_asked(author: Author, tmp_path: Path, cli: Cli) -> None:
     file, out = write(".npz", tmp_path, author), tmp_path / "bundle"
-    assert cli("import-author", file, "--out", out)[0] == 0
-    status, _, error = cli("import-author", file, "--out", out)
+    assert cli("import-weights", file, "--out", out)[0] == 0
+    status, _, error = cli("import-weights", file, "--out", out)
     assert status == 2
     assert "--overwrite" in error
-    assert cli("import-author", file, "--out", out, "--overwrite")[0] == 0
+    assert cli("import-weights", file, "--out", out, "--overwrite")[0] == 0
     assert same(out, author)

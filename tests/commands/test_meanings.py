@@ -48,7 +48,7 @@ def raw(tmp_path: Path) -> Path:
 
 
 def test_palettes_in_any_order_are_one_mask(raw: Path, tmp_path: Path, tiny_config: Config) -> None:
-    prepared = prepare(raw, tmp_path / "prepared", tiny_config.prepare)
+    prepared = prepare(raw, out=tmp_path / "prepared", config=tiny_config.prepare)
     assert prepared.info.label_map.colors == ((0, 0, 0), (0, 255, 0), (255, 0, 0))
     expected = np.array([0, 2, 1], np.uint8)[SEEN]  # black, then by colour: green, red
     for case in ("a0", "a1", "a2"):
@@ -59,9 +59,9 @@ def test_ids_named_beside_palettes_are_asked_about(raw: Path, tmp_path: Path, ti
     classes = [{"name": name, "classid": i} for i, name in enumerate(("background", "liver", "cyst"))]
     (raw / "labels.json").write_text(json.dumps(classes))
     with pytest.raises(CaseUNetError, match="palettes show the value 0 as #000000 and as #00ff00"):
-        prepare(raw, tmp_path / "prepared", tiny_config.prepare)
+        prepare(raw, out=tmp_path / "prepared", config=tiny_config.prepare)
     with pytest.raises(CaseUNetError, match="palettes show the value 0 as #000000 and as #00ff00"):
-        evaluate(raw / "masks", raw, tmp_path / "report")
+        evaluate(raw / "masks", raw, out=tmp_path / "report")
 
 
 @pytest.mark.parametrize("inverted", [False, True])
@@ -70,9 +70,9 @@ def test_black_is_the_background(inverted: bool, tmp_path: Path, tiny_config: Co
     write_images(tmp_path / "raw", 2)
     for k in range(2):
         write(tmp_path / f"raw/masks/a{k}.png", SEEN.clip(0, 1), GREYS, (1, 0) if inverted else (0, 1))
-    found = audit(tmp_path / "raw", tmp_path / "audit", tiny_config.prepare)
+    found = audit(tmp_path / "raw", out=tmp_path / "audit", config=tiny_config.prepare)
     assert found.at_level("error") == ()
-    prepared = prepare(tmp_path / "raw", tmp_path / "prepared", tiny_config.prepare)
+    prepared = prepare(tmp_path / "raw", out=tmp_path / "prepared", config=tiny_config.prepare)
     assert prepared.info.label_map.names == ("background", "foreground")
     assert prepared.info.class_pixels[1] == 2 * np.count_nonzero(SEEN)
 
@@ -85,13 +85,13 @@ def test_white_as_0_is_told(inverted: int, level: str, tmp_path: Path, tiny_conf
     seen = SEEN.clip(0, 1) * 255
     for k in range(2):
         write_tiff(tmp_path / f"raw/masks/a{k}.tif", seen, photometric=int(k >= inverted), bits=8)
-    found = audit(tmp_path / "raw", tmp_path / "audit", tiny_config.prepare)
+    found = audit(tmp_path / "raw", out=tmp_path / "audit", config=tiny_config.prepare)
     errors = [finding.text for finding in found.at_level("error")]
     remarks = [finding.case for finding in found.at_level("warning") if finding.text == WHITE_AS_0]
     start = "1 of 2 masks store white as 0 (MinIsWhite)"
     assert [text[: len(start)] for text in errors] == ([start] if level == "error" else [])
     assert remarks == ["a0", "a1"][:inverted]
-    scored = evaluate(tmp_path / "raw/masks", tmp_path / "raw/masks", tmp_path / "report")
+    scored = evaluate(tmp_path / "raw/masks", tmp_path / "raw/masks", out=tmp_path / "report")
     told = [remark.text for model in scored.summary.models for remark in model.remarks]
     assert sum(WHITE_AS_0 in text for text in told) == inverted
 
@@ -108,7 +108,7 @@ def test_predictions_may_have_another_palette(order: tuple[int, int], references
             (tmp_path / "raw/masks").mkdir(exist_ok=True)
             Image.fromarray(seen * 255).save(tmp_path / f"raw/masks/a{k}.png")
         write(tmp_path / f"predictions/a{k}.png", seen, COLORS if references == "palette" else GREYS, order)
-    scored = evaluate(tmp_path / "predictions", tmp_path / "raw", tmp_path / "report")
+    scored = evaluate(tmp_path / "predictions", tmp_path / "raw", out=tmp_path / "report")
     assert set(scored.cases["dice"].dropna()) == {1.0}
 
 
@@ -122,11 +122,11 @@ def test_colours_against_ids_are_asked_about(classes: int, tmp_path: Path) -> No
         Image.fromarray(0 * pixels).save(folder / "a1.png")
     if classes == 2:
         with pytest.raises(CaseUNetError, match=r"the references show colours: #00ff00, #ff0000. Say .*--labels"):
-            evaluate(predictions, references, tmp_path / "report")
+            evaluate(predictions, references, out=tmp_path / "report")
         names = ("none", "red", "green")
         named = [{"name": names[n], "classid": n, "color": color} for n, color in enumerate(COLORS)]
         (references / "labels.json").write_text(json.dumps(named))
-    scored = evaluate(predictions, references, tmp_path / "report")
+    scored = evaluate(predictions, references, out=tmp_path / "report")
     assert set(scored.cases["dice"].dropna()) == {1.0}
 
 
@@ -139,7 +139,7 @@ def test_grey_images_of_two_depths_are_an_error(tmp_path: Path, tiny_config: Con
         pixels = rng.integers(1, 255, SEEN.shape).astype(np.uint8 if factor == 1 else np.uint16) * factor
         Image.fromarray(pixels).save(tmp_path / f"raw/images/a{k}.png")
         Image.fromarray(SEEN).save(tmp_path / f"raw/masks/a{k}.png")
-    found = audit(tmp_path / "raw", tmp_path / "audit", tiny_config.prepare)
+    found = audit(tmp_path / "raw", out=tmp_path / "audit", config=tiny_config.prepare)
     assert [(f.kind, f.case) for f in found.at_level("error")] == [("depth", "a2")]
     assert [(f.kind, f.case) for f in found.at_level("warning") if f.kind == "remark"] == [("remark", "a1")]
 
@@ -159,9 +159,9 @@ def test_segments_are_one_class_by_name(tmp_path: Path, tiny_config: Config) -> 
             own.SetMetaData(f"Segment{i}_LabelValue", str(i + 1))
         SimpleITK.WriteImage(own, tmp_path / f"raw/masks/p{k}.nrrd")
         SimpleITK.WriteImage(own, tmp_path / f"predictions/p{1 - k}.nrrd")  # the same voxels, numbered otherwise
-    prepared = prepare(tmp_path / "raw", tmp_path / "prepared", tiny_config.prepare)
+    prepared = prepare(tmp_path / "raw", out=tmp_path / "prepared", config=tiny_config.prepare)
     assert prepared.info.label_map.names == ("background", "Liver", "Cyst")
     for case in ("p0", "p1"):
         np.testing.assert_array_equal(prepared.labels(case), labels)
-    scored = evaluate(tmp_path / "predictions", tmp_path / "raw", tmp_path / "report")
+    scored = evaluate(tmp_path / "predictions", tmp_path / "raw", out=tmp_path / "report")
     assert set(scored.cases["dice"].dropna()) == {1.0}

@@ -13,7 +13,7 @@ from caseunet.commands.evaluate import evaluate
 from caseunet.commands.predict import dry_run, predict
 from caseunet.commands.prepare import prepare
 from caseunet.commands.train import train
-from caseunet.config import PredictionOutputs, PrepareConfig, load_config
+from caseunet.config import EvaluateOptions, PredictionOutputs, PredictOptions, PrepareConfig, load_config
 from caseunet.files import write_json
 from caseunet.types import DIRECTIONS, Plane
 from tests.datasets.test_planes import write_volume
@@ -51,7 +51,7 @@ def mixed(tmp_path: Path) -> Path:
 
 
 def test_a_mixed_data_set_is_told_and_decided(mixed: Path, tmp_path: Path) -> None:
-    prepared = prepare(mixed, tmp_path / "p", PrepareConfig(spacing=None, workers=0))
+    prepared = prepare(mixed, out=tmp_path / "p", config=PrepareConfig(spacing=None, workers=0))
     assert prepared.info.grid.plane == "sagittal"
     assert prepared.cases["slices"].to_dict() == {"v0": 6, "v1": 6, "v2": 36, "v3": 36, "v4": 1}
     for n, plane in enumerate(("sagittal",) * 4 + ("coronal",)):
@@ -63,7 +63,7 @@ def test_a_mixed_data_set_is_told_and_decided(mixed: Path, tmp_path: Path) -> No
 
 
 def test_the_audit_warns_of_mixed_planes(mixed: Path, tmp_path: Path) -> None:
-    found = audit(mixed, tmp_path / "a", PrepareConfig(workers=0))
+    found = audit(mixed, out=tmp_path / "a", config=PrepareConfig(workers=0))
     [finding] = [finding for finding in found.at_level("warning") if finding.kind == "plane"]
     assert finding.case == "v2"
     assert "--prepare.plane" in finding.advice
@@ -71,7 +71,7 @@ def test_the_audit_warns_of_mixed_planes(mixed: Path, tmp_path: Path) -> None:
 
 
 def test_each_volume_can_keep_its_own_plane(mixed: Path, tmp_path: Path) -> None:
-    prepared = prepare(mixed, tmp_path / "p", PrepareConfig(spacing=None, plane="acquired", workers=0))
+    prepared = prepare(mixed, out=tmp_path / "p", config=PrepareConfig(spacing=None, plane="acquired", workers=0))
     assert prepared.info.grid.plane == "acquired"
     assert prepared.cases["slices"].to_dict() == {"v0": 6, "v1": 6, "v2": 6, "v3": 40, "v4": 1}
     np.testing.assert_array_equal(prepared.image("v2")[:, 0], turned(mixed / "images/v2.nii.gz", "axial"))
@@ -81,7 +81,9 @@ def test_each_volume_can_keep_its_own_plane(mixed: Path, tmp_path: Path) -> None
 def test_predict_says_where_planes_differ(rule: str, mixed: Path, tmp_path: Path) -> None:
     bundle = brightness_bundle(tmp_path / "b", HU.model_copy(update={"plane": rule}))
     outputs = PredictionOutputs(probabilities=True, overlay=True, measurements=True)
-    done = predict(bundle, mixed / "images", tmp_path / "out", device="cpu", outputs=outputs)
+    done = predict(
+        bundle, mixed / "images", out=tmp_path / "out", options=PredictOptions(device="cpu", **outputs.model_dump())
+    )
     assert done.plane == rule
     for case in done.cases:
         for what, is_there in (("file", lambda a: a > 0), ("probability of liver", lambda a: a > 0.5)):
@@ -97,7 +99,7 @@ def test_predict_says_where_planes_differ(rule: str, mixed: Path, tmp_path: Path
     expected = {"v0": "sagittal", "v1": "sagittal"} if rule == "axial" else {"v2": "axial"}
     expected = {case: (moved.format(plane),) for case, plane in expected.items()} | {"v4": (single,)}
     assert told == ({} if rule == "acquired" else expected)
-    costs, _ = dry_run(bundle, [mixed / "images"], device="cpu")
+    costs, _ = dry_run(bundle, [mixed / "images"], options=PredictOptions(device="cpu"))
     assert tuple(cost.slices for cost in costs) == slices
     assert (costs[0].height, costs[0].width) == {"axial": (38, 6)}.get(rule, (40, 38))
 
@@ -107,10 +109,16 @@ def test_scores_of_volumes_do_not_hang_on_planes(sagittal: Path, tmp_path: Path)
     for rule in ("axial", "sagittal"):
         preprocessing = HU.model_copy(update={"plane": rule, "subtract": (160.0,)})
         bundle = brightness_bundle(tmp_path / f"b-{rule}", preprocessing)
-        predict(bundle, sagittal / "images", tmp_path / rule, device="cpu")
+        predict(bundle, sagittal / "images", out=tmp_path / rule, options=PredictOptions(device="cpu"))
         for protocol in ("volumes", "slices"):
             config = PrepareConfig(workers=0)
-            done = evaluate(tmp_path / rule, sagittal, tmp_path / f"r-{rule}-{protocol}", protocol, config=config)
+            done = evaluate(
+                tmp_path / rule,
+                sagittal,
+                out=tmp_path / f"r-{rule}-{protocol}",
+                config=config,
+                options=EvaluateOptions(protocol=protocol),
+            )
             assert done.summary.source.plane == rule
             found[rule, protocol] = done.cases[done.cases["structure"] != "background"]
     columns = [c for c in found["axial", "volumes"].columns if c != "model"]
@@ -120,20 +128,28 @@ def test_scores_of_volumes_do_not_hang_on_planes(sagittal: Path, tmp_path: Path)
 
 
 def test_masks_of_other_tools_are_cut_as_acquired(sagittal: Path, tmp_path: Path) -> None:
-    done = evaluate(sagittal / "masks", sagittal, tmp_path / "r", "slices", config=PrepareConfig(workers=0))
+    done = evaluate(
+        sagittal / "masks",
+        sagittal,
+        out=tmp_path / "r",
+        config=PrepareConfig(workers=0),
+        options=EvaluateOptions(protocol="slices"),
+    )
     assert done.summary.source.plane == "sagittal"
     assert sorted(set(done.cases["slice"])) == list(range(6))
 
 
 def test_blocks_of_sagittal_slices_are_scored(sagittal: Path, tmp_path: Path) -> None:
-    config = PrepareConfig(spacing=None, split="slice-blocks", block=2, hold_out_every=3, gap=0, workers=0)
-    prepared = prepare(sagittal, tmp_path / "p", config)
+    config = PrepareConfig(spacing=None, split="slice-blocks", split_block_size=2, test_every=3, split_gap=0, workers=0)
+    prepared = prepare(sagittal, out=tmp_path / "p", config=config)
     assert prepared.fold(1).val == {"v0": ((2, 4),), "v1": ((2, 4),)}
     bundle = brightness_bundle(tmp_path / "b", HU.model_copy(update={"plane": "sagittal"}))
-    predict(bundle, sagittal / "images", tmp_path / "out", device="cpu")
+    predict(bundle, sagittal / "images", out=tmp_path / "out", options=PredictOptions(device="cpu"))
     split = tmp_path / "p" / "splits.json"
     config = PrepareConfig(workers=0)
-    done = evaluate(tmp_path / "out", sagittal, tmp_path / "r", split=split, fold=1, config=config)
+    done = evaluate(
+        tmp_path / "out", sagittal, out=tmp_path / "r", config=config, options=EvaluateOptions(split=split, fold=1)
+    )
     pixels = done.cases[done.cases["structure"] != "background"]["reference_pixels"].tolist()
     masks = [turned(sagittal / f"masks/v{n}.nii.gz", "sagittal") for n in range(2)]
     assert pixels == [int(mask[2:4].sum()) for mask in masks]
@@ -150,10 +166,10 @@ def test_sagittal_slices_are_learned(tmp_path: Path) -> None:
         for part, array in (("images", image.astype(np.int16)), ("masks", disc[..., None] & np.ones(6, bool))):
             (raw / part).mkdir(parents=True, exist_ok=True)
             nib.save(nib.Nifti1Image(array.astype(np.int16), affine), raw / part / f"{name}.nii.gz")
-    prepared = prepare(raw, tmp_path / "p", PrepareConfig(workers=0, folds=3))
+    prepared = prepare(raw, out=tmp_path / "p", config=PrepareConfig(workers=0, folds=3))
     assert prepared.image("v0").shape == (6, 1, 40, 36)
     changes = {"model.name": "unet", "model.arguments": {"widths": [4, 8]}, "training.steps": 40, "data.batch_size": 2}
-    train(tmp_path / "p", tmp_path / "run", load_config(overrides=changes))
+    train(tmp_path / "p", out=tmp_path / "run", config=load_config(overrides=changes))
     assert load_bundle(tmp_path / "run" / "bundle").info.preprocessing.plane == "sagittal"
     assert "cut into sagittal slices" in (tmp_path / "run" / "bundle" / "README.md").read_text()
     mask = Predictor(tmp_path / "run" / "bundle", "cpu").predict(raw / "images" / "v0.nii.gz")

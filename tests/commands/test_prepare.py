@@ -65,16 +65,16 @@ def test_the_description_counts_right(lits_prepared: Prepared, lits_raw: Path) -
 
 
 def test_the_same_source_gives_the_same_fingerprint(raw: Path, lits_prepared: Prepared, tmp_path: Path) -> None:
-    again = prepare(raw, tmp_path / "again", PrepareConfig(folds=2))
+    again = prepare(raw, out=tmp_path / "again", config=PrepareConfig(folds=2))
     assert again.info.fingerprint == lits_prepared.info.fingerprint
     assert again.split == lits_prepared.split
     image = nib.load(raw / "volume-0.nii")
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj) + 1, image.affine), raw / "volume-0.nii")
-    assert prepare(raw, tmp_path / "other").info.fingerprint != lits_prepared.info.fingerprint
+    assert prepare(raw, out=tmp_path / "other").info.fingerprint != lits_prepared.info.fingerprint
 
 
 def test_resizing(raw: Path, tmp_path: Path) -> None:
-    prepared = prepare(raw, tmp_path / "p", PrepareConfig(size=(64, 32)))
+    prepared = prepare(raw, out=tmp_path / "p", config=PrepareConfig(size=(64, 32)))
     assert prepared.image("volume-0").shape == (10, 1, 64, 32)
     assert prepared.labels("volume-0").shape == (10, 64, 32)
     assert prepared.image("volume-0").dtype == np.int16
@@ -84,7 +84,7 @@ def test_resizing(raw: Path, tmp_path: Path) -> None:
 def test_images_without_masks_are_left_out_and_named(raw: Path, tmp_path: Path) -> None:
     (raw / "segmentation-2.nii").unlink()
     shutil.copy(raw / "volume-2.nii", raw / "test-volume-0.nii")
-    prepared = prepare(raw, tmp_path / "p")
+    prepared = prepare(raw, out=tmp_path / "p")
     assert sorted(prepared.cases.index) == ["volume-0", "volume-1", "volume-3"]
     notes = " ".join(prepared.info.notes)
     assert "volume-2.nii: has no mask, so it is left out" in notes
@@ -104,7 +104,7 @@ def test_a_bad_case_leaves_nothing_behind(damage: str, raw: Path, tmp_path: Path
     if damage == "truncated":
         path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(CaseUNetError, match=r"segmentation-2.nii"):
-        prepare(raw, tmp_path / "p")
+        prepare(raw, out=tmp_path / "p")
     assert [p.name for p in tmp_path.iterdir()] == ["raw"]
 
 
@@ -116,7 +116,7 @@ def test_all_misfits_are_reported_together(raw: Path, tmp_path: Path) -> None:
         CaseUNetError,
         match=r"(?s)2 errors in .*segmentation-0.nii: the mask's shape.*segmentation-3.nii.*--repair plan.yaml",
     ):
-        prepare(raw, tmp_path / "p")
+        prepare(raw, out=tmp_path / "p")
 
 
 def test_one_patient_needs_blocks(raw: Path, tmp_path: Path) -> None:
@@ -124,20 +124,24 @@ def test_one_patient_needs_blocks(raw: Path, tmp_path: Path) -> None:
         (raw / f"volume-{n}.nii").unlink()
         (raw / f"segmentation-{n}.nii").unlink()
     with pytest.raises(CaseUNetError, match=r"one patient.*slice-blocks"):
-        prepare(raw, tmp_path / "p")
-    blocks = prepare(raw, tmp_path / "p", PrepareConfig(split="slice-blocks", block=2, hold_out_every=2, gap=0))
+        prepare(raw, out=tmp_path / "p")
+    blocks = prepare(
+        raw,
+        out=tmp_path / "p",
+        config=PrepareConfig(split="slice-blocks", split_block_size=2, test_every=2, split_gap=0),
+    )
     assert blocks.fold(0).val["volume-0"] == ((0, 2), (4, 6), (8, 10))
     assert "not how well" in blocks.split.caution
 
 
 def test_overwriting_is_asked_for(raw: Path, tmp_path: Path) -> None:
-    prepare(raw, tmp_path / "p")
+    prepare(raw, out=tmp_path / "p")
     with pytest.raises(CaseUNetError, match="--overwrite"):
-        prepare(raw, tmp_path / "p")
-    prepare(raw, tmp_path / "p", overwrite=True)
+        prepare(raw, out=tmp_path / "p")
+    prepare(raw, out=tmp_path / "p", mode="overwrite")
     (raw / "segmentation-0.nii").write_bytes(b"damaged")
     with pytest.raises(CaseUNetError, match="segmentation-0"):
-        prepare(raw, tmp_path / "p", overwrite=True)
+        prepare(raw, out=tmp_path / "p", mode="overwrite")
     Prepared(tmp_path / "p").image("volume-0")  # the earlier one is still there
 
 
@@ -216,17 +220,20 @@ def test_no_label_is_cut_off(labelled: tuple[slice, slice, slice], cropped: bool
     write_ct(tmp_path / "raw", "a", INSIDE)
     write_ct(tmp_path / "raw", "b", labelled)
     prepared = prepare(
-        tmp_path / "raw", tmp_path / "p", PrepareConfig(workers=0, folds=2, crop_air=True, modality="ct")
+        tmp_path / "raw", out=tmp_path / "p", config=PrepareConfig(workers=0, folds=2, crop_to_body=True, modality="ct")
     )
     boxes = {prepared.placement(case).box for case in prepared.cases.index}
     assert boxes == {(12, 16, 84, 96) if cropped else (0, 0, 96, 112)}
     assert prepared.info.grid.crop_air == cropped
     assert prepared.info.grid.least_box == ((64.8, 64.0) if cropped else None)
-    notes = [note for note in prepared.info.notes if "crop_air" in note]
+    notes = [note for note in prepared.info.notes if "crop_to_body" in note]
     assert notes == (
         []
         if cropped
-        else ["prepare.crop_air is off for all cases: in b the air around the body holds foreground, or its edge does."]
+        else [
+            "prepare.crop_to_body is off for all cases: in b the air around the body holds foreground, "
+            "or its edge does."
+        ]
     )
 
 
@@ -239,18 +246,18 @@ def test_a_value_mapped_to_background_cuts_no_air(tmp_path: Path) -> None:
     )
     plan = tmp_path / "plan.yaml"
     plan.write_text("layout: folder\ncases:\n  '*': {map: {2: 0}}\n")
-    config = PrepareConfig(workers=0, folds=2, crop_air=True, modality="ct", plan=plan)
-    assert prepare(tmp_path / "raw", tmp_path / "p", config).info.grid.crop_air
+    config = PrepareConfig(workers=0, folds=2, crop_to_body=True, modality="ct", repair_plan=plan)
+    assert prepare(tmp_path / "raw", out=tmp_path / "p", config=config).info.grid.crop_air
     plan.write_text("layout: folder\ncases:\n  '*': {map: {2: 1}}\n")
-    assert not prepare(tmp_path / "raw", tmp_path / "p", config, overwrite=True).info.grid.crop_air
+    assert not prepare(tmp_path / "raw", out=tmp_path / "p", config=config, mode="overwrite").info.grid.crop_air
 
 
 def test_labels_are_kept_at_the_source_s_size(tmp_path: Path) -> None:
     """Cropped and resized labels of scoring are the source's own, not resized ones."""
     write_ct(tmp_path / "raw", "a", np.s_[2:5, 33:34, 41:43])
     write_ct(tmp_path / "raw", "b", INSIDE)
-    config = PrepareConfig(workers=0, folds=2, crop_air=True, modality="ct", size=(32, 48))
-    prepared = prepare(tmp_path / "raw", tmp_path / "p", config)
+    config = PrepareConfig(workers=0, folds=2, crop_to_body=True, modality="ct", size=(32, 48))
+    prepared = prepare(tmp_path / "raw", out=tmp_path / "p", config=config)
     assert prepared.labels("a").shape == (6, 32, 48)
     true = np.zeros((6, 96, 112), np.uint8)
     true[2, 40:50, 50:60] = true[2:5, 33:34, 41:43] = 1
@@ -275,7 +282,7 @@ def test_a_large_case_has_several_shards_and_none_may_be_missing(
 ) -> None:
     monkeypatch.setattr("caseunet.data.writing.SHARD_BYTES", 40_000)
     write_lits(tmp_path / "raw", patients=2, shape=(7, 64, 80))  # 71,680 bytes in two shards of four slices
-    prepared = prepare(tmp_path / "raw", tmp_path / "p", PrepareConfig(folds=2, workers=0))
+    prepared = prepare(tmp_path / "raw", out=tmp_path / "p", config=PrepareConfig(folds=2, workers=0))
     dataset = LITS.discover(tmp_path / "raw")
     for case in dataset.cases:
         np.testing.assert_array_equal(prepared.image(case.id), LITS.read_image(case, False).pixels)
@@ -312,10 +319,10 @@ def test_images_below_the_networks_size_go_all_the_way(raw: Path, tiny_config: C
     for name in ("volume-1.nii", "segmentation-1.nii"):
         small = np.asarray(nib.load(raw / name).dataobj)[:20].copy()
         nib.save(nib.Nifti1Image(small, image.affine), raw / name)
-    prepared = prepare(raw, tmp_path / "p", tiny_config.prepare)
+    prepared = prepare(raw, out=tmp_path / "p", config=tiny_config.prepare)
     assert prepared.size("volume-1") == (48, 20)
     assert any("48×20 pixels and are padded" in note for note in prepared.info.notes)
-    bundle = train(tmp_path / "p", tmp_path / "run", tiny_config)
+    bundle = train(tmp_path / "p", out=tmp_path / "run", config=tiny_config)
     assert Predictor(bundle).predict(raw / "volume-1.nii").canonical.shape == (10, 48, 20)
 
 
@@ -325,10 +332,10 @@ def test_masks_that_claim_another_place_are_refused_until_a_plan_says_what_count
     affine[0, 3] += 500
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj).copy(), affine), raw / "segmentation-0.nii")
     with pytest.raises(CaseUNetError, match=r"segmentation-0.nii: the mask lies 625 voxels away from its image"):
-        prepare(raw, tmp_path / "p")  # 500 mm along an axis whose spacing is 0.8 mm
+        prepare(raw, out=tmp_path / "p")  # 500 mm along an axis whose spacing is 0.8 mm
     plan = tmp_path / "plan.yaml"
     plan.write_text("layout: lits\ncases:\n  volume-0: {affine: image, why: looked at}\n")
-    prepared = prepare(raw, tmp_path / "p", PrepareConfig(plan=plan))
+    prepared = prepare(raw, out=tmp_path / "p", config=PrepareConfig(repair_plan=plan))
     assert any(
         "volume-0: repaired as planned: the image's position is used (looked at)" in n for n in prepared.info.notes
     )
@@ -337,7 +344,7 @@ def test_masks_that_claim_another_place_are_refused_until_a_plan_says_what_count
 def test_other_files_are_named(raw: Path, tmp_path: Path) -> None:
     shutil.copy(raw / "volume-0.nii", raw / "patient9.nii")
     assert any(
-        "image files with other names: 1 file: patient9.nii" in n for n in prepare(raw, tmp_path / "p").info.notes
+        "image files with other names: 1 file: patient9.nii" in n for n in prepare(raw, out=tmp_path / "p").info.notes
     )
 
 
@@ -350,7 +357,7 @@ def test_a_split_that_folders_bring_is_kept(tmp_path: Path) -> None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(rng.integers(0, 255 if kind == "images" else 2, (32, 32), np.uint8)).save(path)
     for split, folds in (("auto", 1), ("group", 5)):
-        prepared = prepare(tmp_path / "raw", tmp_path / split, PrepareConfig(workers=0, split=split))
+        prepared = prepare(tmp_path / "raw", out=tmp_path / split, config=PrepareConfig(workers=0, split=split))
         assert len(prepared.cases) == 7
         assert len(prepared.split.folds) == folds
         used = {case for fold in prepared.split.folds for case in (*fold.train, *fold.val)}

@@ -9,7 +9,7 @@ from PIL import Image
 
 from caseunet.commands import preview as pipeline
 from caseunet.commands.prepare import prepare
-from caseunet.commands.preview import show
+from caseunet.commands.preview import preview
 from caseunet.config import load_config
 from caseunet.data.store import Prepared
 from caseunet.errors import CaseUNetError
@@ -26,7 +26,7 @@ def shown(prepared: Prepared, out: Path, monkeypatch: pytest.MonkeyPatch, **sett
         return draw(given, *rest)
 
     monkeypatch.setattr(pipeline, "contact_sheet", spy)
-    show(prepared.folder, out, load_config(overrides=settings), cases=2, slices=2)
+    preview(prepared.folder, out=out, config=load_config(overrides=settings), cases=2, slices=2)
     return cells
 
 
@@ -63,15 +63,24 @@ def test_augmented_slices_say_what_was_done(
 def test_frames_from_the_command_line(
     endovis_raw: Path, tmp_path: Path, cli: Callable[..., tuple[int, str, str]]
 ) -> None:
-    prepare(endovis_raw, tmp_path / "p")
-    command = ("show", tmp_path / "p", "--out", tmp_path / "sheet.png", "--cases", "4", "--augment.strength", "light")
+    prepare(endovis_raw, out=tmp_path / "p")
+    command = (
+        "preview",
+        tmp_path / "p",
+        "--out",
+        tmp_path / "sheet.png",
+        "--cases",
+        "4",
+        "--augment.strength",
+        "light",
+    )
     assert cli(*command) == (0, f"4 slices in {tmp_path / 'sheet.png'}\n", "")
     assert "is there already" in cli(*command)[2]
     assert cli(*command, "--overwrite")[0] == 0
-    assert "ends in .png" in cli("show", tmp_path / "p", "--out", tmp_path / "sheet.jpg")[2]
-    assert "at least 1" in cli("show", tmp_path / "p", "--cases", "0")[2]
+    assert "ends in .png" in cli("preview", tmp_path / "p", "--out", tmp_path / "sheet.jpg")[2]
+    assert "at least 1" in cli("preview", tmp_path / "p", "--cases", "0")[2]
 
 
 def test_damaged_data_are_told(lits_prepared: Prepared, tmp_path: Path) -> None:
     with pytest.raises(CaseUNetError, match="is no prepared data set"):
-        show(tmp_path, tmp_path / "p.png")
+        preview(tmp_path, out=tmp_path / "p.png")

@@ -10,6 +10,7 @@ from PIL import Image
 
 from caseunet.commands.evaluate import evaluate
 from caseunet.commands.report import case_study, read_report
+from caseunet.config import EvaluateOptions
 from caseunet.errors import CaseUNetError
 from caseunet.reporting.cases_to_show import choose_cases, slice_to_show
 
@@ -27,7 +28,12 @@ def report(endovis_raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copy(path, target)
     spoiled = folder / "wrong" / "seq_2" / "labels" / "frame001.png"
     Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(spoiled)
-    evaluate(folder / "right", endovis_raw, folder / "report", "endovis-2018", compared=[folder / "wrong"])
+    evaluate(
+        folder / "right",
+        endovis_raw,
+        out=folder / "report",
+        options=EvaluateOptions(protocol="endovis-2018", compare=[folder / "wrong"]),
+    )
     return folder / "report"
 
 
@@ -84,21 +90,21 @@ def test_of_a_volume_the_slice_with_most_wrong_pixels_is_shown() -> None:
 def test_what_cannot_be_drawn_is_one_clear_error(report: Path, tmp_path: Path) -> None:
     out = tmp_path / "study.png"
     with pytest.raises(CaseUNetError, match='no scored case "seq_2/frame00"'):
-        case_study(report, out, ["seq_2/frame00"], True, False)
+        case_study(report, out=out, cases=["seq_2/frame00"], fill=True)
     with pytest.raises(CaseUNetError, match="seq_2/frame001: has slices 0 to 0; there is no 7"):
-        case_study(report, out, ["seq_2/frame001:7"], True, False)
+        case_study(report, out=out, cases=["seq_2/frame001:7"], fill=True)
     with pytest.raises(CaseUNetError, match=r"study.bmp: .*\.png"):
-        case_study(report, tmp_path / "study.bmp", [], True, False)
+        case_study(report, out=tmp_path / "study.bmp", cases=[], fill=True)
     assert not list(tmp_path.iterdir())
     with pytest.raises(CaseUNetError, match=r"summary.json: no such file; expected a report"):
-        case_study(tmp_path, out, [], True, False)
+        case_study(tmp_path, out=out, cases=[], fill=True)
     moved = tmp_path / "moved"
     shutil.copytree(report, moved)
     text = (moved / "summary.json").read_text().replace("/wrong", "/gone")
     (moved / "summary.json").write_text(text)
     with pytest.raises(CaseUNetError, match="gone: no such folder; expected predictions"):
-        case_study(moved, out, [], True, False)
+        case_study(moved, out=out, cases=[], fill=True)
     (moved / "cases.csv").write_text("")
     with pytest.raises(CaseUNetError, match=r"cases.csv: cannot be read"):
-        case_study(moved, out, [], True, False)
+        case_study(moved, out=out, cases=[], fill=True)
     assert not out.exists()

@@ -66,7 +66,7 @@ def arrays_written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_failing_case_is_logged_and_the_others_are_kept(
     raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prepare(raw, tmp_path / "whole", ALONE)
+    prepare(raw, out=tmp_path / "whole", config=ALONE)
     measure = pipeline.measure_intensities
     with monkeypatch.context() as faulty:
         calls: list[int] = []
@@ -81,14 +81,14 @@ def test_a_failing_case_is_logged_and_the_others_are_kept(
         with pytest.raises(
             CaseUNetError, match=r"(?s)1 case failed, volume-1 among them: .*volume-1.nii: ZeroDiv.*3 cases are"
         ):
-            prepare(raw, tmp_path / "p", ALONE)
+            prepare(raw, out=tmp_path / "p", config=ALONE)
     log = (tmp_path / "p.unfinished" / "errors.log").read_text()
     assert "Traceback" in log
     assert "in fail_once" in log
     with pytest.raises(CaseUNetError, match=r"p: is not finished. Give the same caseunet prepare again"):
         Prepared(tmp_path / "p")
     written = arrays_written(monkeypatch)
-    prepare(raw, tmp_path / "p", ALONE)
+    prepare(raw, out=tmp_path / "p", config=ALONE)
     assert written == ["volume-1"]
     assert contents(tmp_path / "p") == contents(tmp_path / "whole")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["p", "raw", "whole"]
@@ -104,17 +104,17 @@ def test_changed_sources_and_settings_are_prepared_again(
     with monkeypatch.context() as broken:
         broken.setattr(pipeline.PreparedWriter, "finish", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            prepare(raw, tmp_path / "p", ALONE)
+            prepare(raw, out=tmp_path / "p", config=ALONE)
         image = nib.load(raw / "volume-2.nii")
         nib.save(nib.Nifti1Image(np.asarray(image.dataobj) + 1, image.affine), raw / "volume-2.nii")
         written = arrays_written(broken)
         with pytest.raises(KeyboardInterrupt):
-            prepare(raw, tmp_path / "p", ALONE)
+            prepare(raw, out=tmp_path / "p", config=ALONE)
         assert written == ["volume-2"]
         (raw / "volume-0.nii").unlink()
         (raw / "segmentation-0.nii").unlink()
     written.clear()
-    prepared = prepare(raw, tmp_path / "p", ALONE.model_copy(update={"size": (64, 64)}))
+    prepared = prepare(raw, out=tmp_path / "p", config=ALONE.model_copy(update={"size": (64, 64)}))
     assert prepared.image("volume-2").shape == (6, 1, 64, 64)
     assert sorted(p.name for p in (tmp_path / "p" / "labels.zarr").iterdir() if p.is_dir()) == [
         f"volume-{n}" for n in (1, 2, 3)
@@ -182,17 +182,17 @@ def forget_servers() -> None:
 
 def check_url(raw: Path, url: str, config: Config, folder: Path) -> None:
     """What is written behind a URL equals what is written here, can be replaced, and can be trained on."""
-    local = prepare(raw, folder / "local", config.prepare)
+    local = prepare(raw, out=folder / "local", config=config.prepare)
     out = location(url)
-    prepared = prepare(raw, out, config.prepare)
+    prepared = prepare(raw, out=out, config=config.prepare)
     assert contents(out) == contents(folder / "local")
     np.testing.assert_array_equal(prepared.image_slice("volume-3", 2), local.image_slice("volume-3", 2))
     with pytest.raises(CaseUNetError, match=r"://.*: holds an earlier result. .*--overwrite"):
-        prepare(raw, out, config.prepare)
-    prepare(raw, out, config.prepare, overwrite=True)
+        prepare(raw, out=out, config=config.prepare)
+    prepare(raw, out=out, config=config.prepare, mode="overwrite")
     assert contents(out) == contents(folder / "local")
     assert not out.with_name(f"{out.name}.unfinished").exists()
-    bundle = train(out, folder / "run", config)
+    bundle = train(out, out=folder / "run", config=config)
     assert bundle.info.training_data.fingerprint == local.info.fingerprint
     remove(out)
     with pytest.raises(CaseUNetError, match="is no prepared data set"):
@@ -213,15 +213,15 @@ def test_a_bucket_is_written_from_the_command_line(
     status, output, error = cli("prepare", raw, "--out", f"{bucket}/p", "--prepare.folds", "2")
     assert (status, error) == (0, "")
     assert f"caseunet train {bucket}/p --out run" in output
-    assert cli("show", f"{bucket}/p", "--out", tmp_path / "p.png")[0] == 0
+    assert cli("preview", f"{bucket}/p", "--out", tmp_path / "p.png")[0] == 0
 
 
 def test_other_processes_do_not_see_this_one_s_memory(raw: Path, tiny_config: Config, tmp_path: Path) -> None:
     url = UPath("memory://folder/elsewhere")
-    prepare(raw, url, tiny_config.prepare)
+    prepare(raw, out=url, config=tiny_config.prepare)
     data = tiny_config.data.model_copy(update={"workers": 1})
     with pytest.raises(CaseUNetError, match="other processes do not see it. Set data.workers to 0"):
-        train(url, tmp_path / "run", tiny_config.model_copy(update={"data": data}))
+        train(url, out=tmp_path / "run", config=tiny_config.model_copy(update={"data": data}))
 
 
 def test_a_server_that_does_not_answer_is_told(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,7 +244,7 @@ def test_what_stands_where_work_would_be_done_is_kept(raw: Path, tmp_path: Path)
     (tmp_path / "p.unfinished" / "checkpoints").mkdir(parents=True)
     (tmp_path / "p.unfinished" / "checkpoints" / "best.ckpt").write_text("weights")
     with pytest.raises(CaseUNetError, match=r"p.unfinished: holds files that caseunet did not write"):
-        prepare(raw, tmp_path / "p", ALONE)
+        prepare(raw, out=tmp_path / "p", config=ALONE)
     assert (tmp_path / "p.unfinished" / "checkpoints" / "best.ckpt").read_text() == "weights"
     assert not list(tmp_path.glob(".p*"))
 
@@ -261,7 +261,7 @@ def test_all_failing_cases_of_an_array_are_told(raw: Path, tmp_path: Path, monke
     calls: list[int] = []
     monkeypatch.setattr(pipeline, "measure_intensities", fail_twice)
     with pytest.raises(CaseUNetError, match="2 cases failed, volume-1 among them"):
-        prepare(raw, tmp_path / "p", ALONE)
+        prepare(raw, out=tmp_path / "p", config=ALONE)
     log = (tmp_path / "p.unfinished" / "errors.log").read_text()
     assert log.count("Traceback") == 2
     assert "volume-2.nii: ValueError: defect 3" in log
@@ -271,5 +271,5 @@ def test_a_full_disk_is_told_before(raw: Path, tmp_path: Path, monkeypatch: pyte
     usage = pipeline.shutil.disk_usage(tmp_path)
     monkeypatch.setattr(pipeline.shutil, "disk_usage", lambda path: usage._replace(free=1000))
     with pytest.raises(CaseUNetError, match=r"p: needs .* MB on disk; 0 MB are free. Choose an --out on another disk"):
-        prepare(raw, tmp_path / "p", ALONE)
+        prepare(raw, out=tmp_path / "p", config=ALONE)
     assert not list(tmp_path.glob("p*"))

@@ -36,10 +36,10 @@ def test_openvino_gives_torchs_logits(create: Any) -> None:
     network = model(create)
     if type(network).__name__ == "SwinUNETR":  # its windows are cut at the size that it was written down at
         with pytest.raises(CaseUNetError, match="cannot be written down for any size"):
-            backends.prepare_network(network, "openvino", "32")
+            backends.prepare_network(network, "openvino", "fp32")
         return
     assert_same(
-        network, backends.prepare_network(network, "openvino", "32"), most=5e-3 if has_batch_norm(network) else 5e-4
+        network, backends.prepare_network(network, "openvino", "fp32"), most=5e-3 if has_batch_norm(network) else 5e-4
     )
 
 
@@ -51,7 +51,7 @@ def has_batch_norm(network: Any) -> bool:
 @pytest.mark.parametrize("name", ["case_unet", "unet"])
 def test_onnx_gives_torchs_logits(name: str) -> None:
     network = model(partial(create_model, name, 1, 3, widths=(3, 4), norm="instance"))
-    assert_same(network, backends.prepare_network(network, "onnx", "32"), most=5e-4)
+    assert_same(network, backends.prepare_network(network, "onnx", "fp32"), most=5e-4)
 
 
 SIGNALLED = """
@@ -60,7 +60,7 @@ from torch import nn
 from caseunet.prediction import backends
 
 def network():
-    return backends.run_openvino(backends.to_openvino(nn.Conv2d(1, 2, 3, padding=1).eval(), 1, (32, 32)), "32")
+    return backends.run_openvino(backends.to_openvino(nn.Conv2d(1, 2, 3, padding=1).eval(), 1, (32, 32)), "fp32")
 
 signal.signal(signal.SIGUSR1, lambda number, frame: print("heard"))
 held = [network(), network()]
@@ -98,7 +98,7 @@ def test_what_an_engine_cannot_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         backends.prepare_network(network, "onnx", "bf16")
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(CaseUNetError, match=r"openvino is not installed. Install caseunet\[openvino\]"):
-        backends.prepare_network(network, "openvino", "32")
+        backends.prepare_network(network, "openvino", "fp32")
     network.forward = lambda x: x if x.sum() > 0 else -x
     with pytest.raises(CaseUNetError, match="UNet cannot be exported"):
         backends.to_program(network, 1, (64, 96))

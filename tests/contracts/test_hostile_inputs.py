@@ -86,7 +86,7 @@ def attempt(job: Job) -> Outcome:
         warnings.simplefilter("always")
         held, began = _forget_highest_memory(), time.monotonic()
         try:
-            predict(job.bundle, [job.given], job.place / "out")
+            predict(job.bundle, [job.given], out=job.place / "out")
         except CaseUNetError as caught:
             error = str(caught)
         except BaseException as caught:  # a crash, which is what is looked for
@@ -218,7 +218,7 @@ def test_there_are_600_and_no_two_are_one(attempts: list[tuple[Job, Outcome | Lo
 def test_what_they_are_made_of_can_be_segmented(bundles: dict[Model, Path], tmp_path: Path) -> None:
     (tmp_path / "scratch").mkdir()
     for n, item in enumerate(hostile.all_good(tmp_path / "scratch")):
-        done = predict(bundles[item.model], [write(item, tmp_path / f"{n}")], tmp_path / f"out-{n}")
+        done = predict(bundles[item.model], [write(item, tmp_path / f"{n}")], out=tmp_path / f"out-{n}")
         assert (len(done.cases), done.failed) == (1, ()), item.what
 
 

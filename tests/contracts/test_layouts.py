@@ -81,7 +81,7 @@ def test_it_is_found_and_clean(raw: Path) -> None:
 
 
 def test_it_can_be_prepared(raw: Path, tmp_path: Path) -> None:
-    prepared = prepare(raw, tmp_path / "p", PrepareConfig(workers=0, folds=2))
+    prepared = prepare(raw, out=tmp_path / "p", config=PrepareConfig(workers=0, folds=2))
     dataset = examined(raw).dataset
     assert list(prepared.cases.index) == [case.id for case in dataset.labelled]
     assert sum(prepared.info.class_pixels[1:]) > 0
@@ -98,7 +98,7 @@ def test_a_truncated_image_is_named_and_a_plan_drops_its_case(raw: Path, tmp_pat
     assert [repair.drop for repair in finding.repairs] == [True]
     plan = tmp_path / "plan.yaml"
     plan.write_text(f'layout: {raw.name}\ncases:\n  "{case.id}": {{drop: true}}\n')
-    again = examine(raw, PrepareConfig(workers=0, folds=2, plan=plan), Display())
+    again = examine(raw, PrepareConfig(workers=0, folds=2, repair_plan=plan), Display())
     assert again.at_level("error") == ()
     assert case.id not in {kept.id for kept in again.dataset.cases}
 
@@ -129,7 +129,7 @@ def test_no_masks_at_all_is_an_error(raw: Path, tmp_path: Path) -> None:
         for path in case.label:
             path.unlink()
     with pytest.raises(CaseUNetError, match="no masks; nothing to train on|is listed in dataset.json"):
-        prepare(raw, tmp_path / "p", PrepareConfig(workers=0, format=raw.name))
+        prepare(raw, out=tmp_path / "p", config=PrepareConfig(workers=0, layout=raw.name))
     assert not (tmp_path / "p").exists()
 
 

@@ -8,7 +8,7 @@ from caseunet.data.grid import MAX_PREPARED_PIXELS, Placement, place_slices, pla
 from caseunet.errors import CaseUNetError
 from caseunet.types import Grid
 
-MEDIAN = PrepareConfig(spacing="median", crop_air=True)
+MEDIAN = PrepareConfig(spacing="median", crop_to_body=True)
 
 
 def ct(*boxes: tuple[int, int, int, int], size: tuple[int, int] = (100, 120)) -> np.ndarray:

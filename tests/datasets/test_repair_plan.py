@@ -43,7 +43,7 @@ def same(value: np.ndarray) -> np.ndarray:
 
 def plan_for(raw: Path, tmp_path: Path) -> tuple[str, dict[str, object]]:
     path = tmp_path / "plan.yaml"
-    audit(raw, tmp_path / "audit", PrepareConfig(workers=0), repair=path, overwrite=True)
+    audit(raw, out=tmp_path / "audit", config=PrepareConfig(workers=0), repair=path, mode="overwrite")
     return path.read_text(), yaml.safe_load(path.read_text())["cases"] or {}
 
 
@@ -69,12 +69,12 @@ def test_masks_of_other_axes_are_asked_about(raw: Path, tmp_path: Path) -> None:
 
 
 def test_index_on_index_is_done(raw: Path, tmp_path: Path) -> None:
-    before = prepare(raw, tmp_path / "before", PrepareConfig(workers=0, folds=2))
+    before = prepare(raw, out=tmp_path / "before", config=PrepareConfig(workers=0, folds=2))
     for path in (raw / "masks").iterdir():
         edit(path, same, mirrored)
     plan = tmp_path / "chosen.yaml"
     plan.write_text('layout: folder\ncases: {"*": {affine: index}}\n')
-    after = prepare(raw, tmp_path / "after", PrepareConfig(workers=0, folds=2, plan=plan))
+    after = prepare(raw, out=tmp_path / "after", config=PrepareConfig(workers=0, folds=2, repair_plan=plan))
     for case in before.cases.index:
         np.testing.assert_array_equal(after.labels(case), before.labels(case))
 
@@ -153,8 +153,8 @@ def test_nan_is_replaced(raw: Path, tmp_path: Path) -> None:
     ids = np.asarray(nib.load(raw / "masks" / "p2.nii.gz").dataobj)
     told = f"{ids[:3].size:,} voxels of the image are NaN, {np.count_nonzero(ids[:3]):,} of them in the foreground"
     assert f"# 0 voxels change their class\n  # {told}\n  p2:" in text
-    config = PrepareConfig(workers=0, folds=2, plan=tmp_path / "plan.yaml")
-    pixels = prepare(raw, tmp_path / "p", config).image("p2")
+    config = PrepareConfig(workers=0, folds=2, repair_plan=tmp_path / "plan.yaml")
+    pixels = prepare(raw, out=tmp_path / "p", config=config).image("p2")
     assert (pixels[..., :3] == -1024).all(), "the file's first axis runs to the left, as columns do"
 
 
@@ -185,7 +185,7 @@ def test_values_between_are_rounded_if_binary(raw: Path, tmp_path: Path) -> None
     assert "# p1: {why: fractional, drop: true}" in text
     plan = tmp_path / "plan.yaml"
     plan.write_text(text.replace("# p1: {why: fractional, round: true}", "p1: {round: true}"))
-    prepared = prepare(raw, tmp_path / "p", PrepareConfig(workers=0, folds=2, plan=plan))
+    prepared = prepare(raw, out=tmp_path / "p", config=PrepareConfig(workers=0, folds=2, repair_plan=plan))
     assert (prepared.labels("p1") == 1).sum() == truth.sum()
 
 
@@ -218,7 +218,7 @@ def test_several_masks_are_asked_about(tmp_path: Path) -> None:
     assert "drop: true}" in text
     plan = tmp_path / "plan.yaml"
     plan.write_text(text.replace(f"# {case}: {{why: several-masks, union: true}}", f"{case}: {{union: true}}"))
-    prepared = prepare(raw, tmp_path / "p", PrepareConfig(workers=0, folds=2, plan=plan))
+    prepared = prepare(raw, out=tmp_path / "p", config=PrepareConfig(workers=0, folds=2, repair_plan=plan))
     assert (prepared.labels(case)[0] == 1).sum() == whole.sum()
 
 
@@ -243,5 +243,5 @@ def test_a_file_of_comments_is_a_plan(raw: Path, tmp_path: Path) -> None:
     for path in (raw / "masks").iterdir():
         edit(path, same, mirrored)
     plan_for(raw, tmp_path)
-    found = audit(raw, tmp_path / "b", PrepareConfig(workers=0, plan=tmp_path / "plan.yaml"))
+    found = audit(raw, out=tmp_path / "b", config=PrepareConfig(workers=0, repair_plan=tmp_path / "plan.yaml"))
     assert [finding.kind for finding in found.at_level("error")] == ["affine-differs"] * 4

@@ -79,7 +79,7 @@ def test_blocks_that_leave_nothing_are_refused() -> None:
 def test_the_blocks_that_are_advised_do(slices: int) -> None:
     with pytest.raises(CaseUNetError) as told:
         by_slice_blocks({"a": SplitCase("a", slices)}, block=8, every=4, gap=2)
-    advised = re.search(r"block (\d+) --prepare.gap (\d+) --prepare.hold_out_every (\d+)\.", str(told.value))
+    advised = re.search(r"block (\d+) --prepare.split_gap (\d+) --prepare.test_every (\d+)\.", str(told.value))
     assert advised is not None
     block, gap, every = map(int, advised.groups())
     split = by_slice_blocks({"a": SplitCase("a", slices)}, block=block, every=every, gap=gap)

@@ -15,7 +15,7 @@ import yaml
 from PIL import Image
 
 import caseunet
-from caseunet.config import Config, load_config
+from caseunet.config import Config, EvaluateOptions, PredictOptions, load_config
 from caseunet.data.store import Prepared
 from tests.conftest import TINY
 from tests.contracts.test_layouts import WRITERS
@@ -46,10 +46,12 @@ def test_verbs_one_by_one_equal_their_functions(
         assert cli(*arguments, "--overwrite")[0] == 0
 
     splits = b / "prepared" / "splits.json"
-    prepared = caseunet.prepare(raw, b / "prepared", tiny_config.prepare)
-    bundle = caseunet.train(b / "prepared", b / "run", tiny_config)
-    caseunet.predict(bundle.folder, [raw], b / "predictions", split=splits)
-    evaluation = caseunet.evaluate(b / "predictions", raw, b / "report", split=splits, run=b / "run")
+    prepared = caseunet.prepare(raw, out=b / "prepared", config=tiny_config.prepare)
+    bundle = caseunet.train(b / "prepared", out=b / "run", config=tiny_config)
+    caseunet.predict(bundle.folder, [raw], out=b / "predictions", options=PredictOptions(split=splits))
+    evaluation = caseunet.evaluate(
+        b / "predictions", raw, out=b / "report", options=EvaluateOptions(split=splits, run=b / "run")
+    )
 
     from_cli = Prepared(a / "prepared")
     assert (from_cli.info, from_cli.split) == (prepared.info, prepared.split)
@@ -81,8 +83,8 @@ def test_frames_become_palette_masks_of_their_size(
     cli: Run, endovis_raw: Path, tiny_config: Config, tmp_path: Path
 ) -> None:
     config = load_config(overrides=TINY | {"prepare.size": [32, 32]})
-    caseunet.prepare(endovis_raw, tmp_path / "prepared", config.prepare)
-    caseunet.train(tmp_path / "prepared", tmp_path / "run", config)
+    caseunet.prepare(endovis_raw, out=tmp_path / "prepared", config=config.prepare)
+    caseunet.train(tmp_path / "prepared", out=tmp_path / "run", config=config)
     frame = endovis_raw / "seq_2" / "left_frames" / "frame001.png"
     status, _, _ = cli("predict", tmp_path / "run" / "bundle", frame, "--out", tmp_path / "out")
     assert status == 0
@@ -173,7 +175,7 @@ def test_cases_that_a_plan_leaves_out_are_not_scored(
     plan = tmp_path / "plan.yaml"
     plan.write_text("layout: lits\ncases: {volume-1: {drop: true, why: looked at}}\n")
     assert cli("predict", lits_bundle.folder, lits_raw, "--out", tmp_path / "p")[0] == 0
-    status, _, err = cli("evaluate", tmp_path / "p", lits_raw, "--out", tmp_path / "r", "--plan", plan)
+    status, _, err = cli("evaluate", tmp_path / "p", lits_raw, "--out", tmp_path / "r", "--repair-plan", plan)
     assert (status, err) == (0, "")
     assert set(pd.read_csv(tmp_path / "r" / "cases.csv")["case"]) == {"volume-0", "volume-2", "volume-3"}
 

@@ -13,7 +13,7 @@ from PIL import Image
 from caseunet.commands.evaluate import evaluate
 from caseunet.commands.prepare import prepare
 from caseunet.commands.train import train
-from caseunet.config import Config, PrepareConfig
+from caseunet.config import Config, EvaluateOptions, PrepareConfig
 from caseunet.datasets.generate import write_folder, write_lits
 from caseunet.types import IGNORE
 
@@ -31,12 +31,12 @@ def judged_in_part(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_training_and_scores_leave_it_out(judged_in_part: Path, tiny_config: Config, tmp_path: Path) -> None:
-    prepared = prepare(judged_in_part, tmp_path / "prepared", tiny_config.prepare)
+    prepared = prepare(judged_in_part, out=tmp_path / "prepared", config=tiny_config.prepare)
     assert prepared.info.label_map.names == ("background", "class 1", "class 2", "class 3")
     case = prepared.cases.index[0]
     assert (prepared.labels(case)[:, :, :32] == IGNORE).all()
     assert prepared.slice_class_pixels(case).sum() == 48 * 32, "half of the pixels"
-    bundle = train(prepared.folder, tmp_path / "run", tiny_config)
+    bundle = train(prepared.folder, out=tmp_path / "run", config=tiny_config)
     assert len(bundle.info.label_map) == 4, "ignored pixels are no class of the model"
 
 
@@ -48,7 +48,7 @@ def test_what_is_predicted_there_changes_no_score(judged_in_part: Path, tmp_path
         ids = np.asarray(Image.open(path)).copy()
         ids[:, :32] = np.arange(32) % 4
         Image.fromarray(ids).save(predictions / path.name)
-    result = evaluate(predictions, judged_in_part, tmp_path / "report", protocol="slices")
+    result = evaluate(predictions, judged_in_part, out=tmp_path / "report", options=EvaluateOptions(protocol="slices"))
     assert result.cases["dice"].dropna().eq(1).all()
     assert result.cases["ignored_pixels"].eq(48 * 32).all()
     table = pd.read_csv(tmp_path / "report" / "cases.csv")
@@ -77,10 +77,10 @@ def test_255_may_be_the_class_that_is_missing(tmp_path: Path, cli: Callable[...,
     way = f"{path.stem}: {{why: ignored-class, map: {{255: 1}}}}"
     assert f"# {way}" in text
     plan.write_text(text.replace(f"# {way}", way))
-    cli("audit", raw, "--out", tmp_path / "again", "--plan", plan)
+    cli("audit", raw, "--out", tmp_path / "again", "--repair-plan", plan)
     kinds = {finding["kind"] for finding in json.loads((tmp_path / "again" / "audit.json").read_text())["findings"]}
     assert not kinds & {"ignored-class", "unjudged"}
-    prepared = prepare(raw, tmp_path / "prepared", PrepareConfig(workers=0, folds=2, plan=plan))
+    prepared = prepare(raw, out=tmp_path / "prepared", config=PrepareConfig(workers=0, folds=2, repair_plan=plan))
     assert int(prepared.slice_class_pixels(path.stem)[:, 1].sum()) == number
 
 
@@ -99,7 +99,9 @@ def test_a_plan_leaves_out_255(tmp_path: Path, cli: Callable[..., tuple[int, str
     text = plan.read_text()
     assert [f"map: {{255: {to}}}" in text for to in ("ignore", 1, 2, 3)] == [True] * 4, "each is possible"
     plan.write_text(re.sub(r"# (\S+: {why: unknown-label, map: {255: ignore}})", r"\1", text))
-    status, _, error = cli("prepare", raw, "--out", tmp_path / "prepared", "--plan", plan, "--prepare.folds", "2")
+    status, _, error = cli(
+        "prepare", raw, "--out", tmp_path / "prepared", "--repair-plan", plan, "--prepare.folds", "2"
+    )
     assert status == 0, error
 
 
@@ -125,7 +127,7 @@ def test_ignored_voxels_of_volumes(tmp_path: Path) -> None:
         nib.save(nib.Nifti1Image(np.where(unseen, 1, ids).astype(np.uint8), image.affine), predictions / number)
         volume.rename(raw / "images" / number)
         label.unlink()
-    result = evaluate(predictions, raw, tmp_path / "report", protocol="volumes")
+    result = evaluate(predictions, raw, out=tmp_path / "report", options=EvaluateOptions(protocol="volumes"))
     measured = result.cases[result.cases["structure"] != "background"]
     assert measured["dice"].dropna().eq(1).all()
     assert measured["hd95"].dropna().eq(0).all()

@@ -189,7 +189,7 @@ def test_a_folder_is_resumed_with_the_same_settings_alone(
     out = tmp_path / "out"
     cli("predict", bundle, mixed[0], "--out", out)
     before = files_of(out)
-    status, _, err = cli("predict", bundle, mixed[0], "--out", out, "--resume", "--flips")
+    status, _, err = cli("predict", bundle, mixed[0], "--out", out, "--resume", "--tta-flip")
     assert status == 2
     assert "other settings: precision 32, flips False" in err
     assert "then, precision 32, flips True" in err
@@ -604,11 +604,11 @@ def test_a_cut_video_leaves_nothing(cli: Run, rgb_bundle: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("options", "recorded"),
     [
-        (("--flips",), {"flips": True}),
-        (("--scales", "0.75,1"), {"scales": [0.75, 1.0]}),
-        (("--flips", "--scales", "0.75,1"), {"flips": True, "scales": [0.75, 1.0]}),
+        (("--tta-flip",), {"tta_flip": True}),
+        (("--tta-scales", "0.75,1"), {"tta_scales": [0.75, 1.0]}),
+        (("--tta-flip", "--tta-scales", "0.75,1"), {"tta_flip": True, "tta_scales": [0.75, 1.0]}),
         (("--precision", "bf16"), {"precision": "bf16"}),
-        (("--no-clean",), {"clean": False}),
+        (("--no-postprocess",), {"postprocess": False}),
     ],
 )
 def test_other_ways_to_look_give_the_same_mask(
@@ -623,9 +623,9 @@ def test_other_ways_to_look_give_the_same_mask(
     plain, other = (read(tmp_path / folder / "v.nii.gz")[0] for folder in ("plain", "out"))
     np.testing.assert_array_equal(plain, classes(smooth.astype(np.int16)))
     assert set(np.unique(plain)) == {0, 1, 2}
-    exact = options in (("--flips",), ("--no-clean",))
+    exact = options in (("--tta-flip",), ("--no-postprocess",))
     assert np.mean(plain == other) > (0.999999 if exact else 0.99)
-    default = {"precision": "32", "flips": False, "scales": [1.0], "clean": True, "check_image": True}
+    default = {"precision": "fp32", "tta_flip": False, "tta_scales": [1.0], "postprocess": True, "check_image": True}
     assert described(tmp_path / "plain")["settings"] == default
     assert described(tmp_path / "out")["settings"] == default | recorded
 
@@ -633,9 +633,11 @@ def test_other_ways_to_look_give_the_same_mask(
 def test_scales_that_are_none_are_told(cli: Run, bundle: Path, tmp_path: Path) -> None:
     save(tmp_path / "v.nii.gz", scan(0), PLACES["oblique"])
     for scales in ("0.75 1", "9", "large", ""):
-        status, _, err = cli("predict", bundle, tmp_path / "v.nii.gz", "--out", tmp_path / "out", "--scales", scales)
+        status, _, err = cli(
+            "predict", bundle, tmp_path / "v.nii.gz", "--out", tmp_path / "out", "--tta-scales", scales
+        )
         assert status == 2
-        assert f'--scales "{scales}": expected factors from 0.25 to 4, such as 0.75,1,1.25.' in err
+        assert f'--tta-scales "{scales}": expected factors from 0.25 to 4, such as 0.75,1,1.25.' in err
 
 
 def test_a_real_ct_cut_to_a_few_slices(

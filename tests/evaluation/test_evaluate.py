@@ -14,6 +14,7 @@ from PIL import Image
 
 from caseunet.commands.evaluate import evaluate
 from caseunet.commands.report import read_report
+from caseunet.config import EvaluateOptions
 from caseunet.datasets.lits import CODING
 from caseunet.errors import CaseUNetError
 from caseunet.evaluation.evaluator import Pair, Predicted, Reference, score
@@ -60,7 +61,7 @@ def write_predictions(folder: Path, cases: tuple[int, ...] = (0, 1), trained: bo
         "label_map": CODING.label_map.model_dump(mode="json"),
         "window": [0, 400],
         "device": "cpu",
-        "engine": "torch",
+        "backend": "torch",
         "code_version": "0",
         "fold": None,
         "selected_on_fold": 0,
@@ -93,7 +94,7 @@ def write_split(path: Path, **cases: tuple[int, int]) -> Path:
 
 
 def test_hand_computed_scores(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    result = evaluate(*folders, tmp_path / "report")
+    result = evaluate(*folders, out=tmp_path / "report")
     table = pd.read_csv(tmp_path / "report" / "cases.csv")
     # liver = liver or tumour: R 50, P 60, both 50
     assert value(table, "volume-0", "liver", "dice") == 100 / 110
@@ -123,7 +124,7 @@ def test_hand_computed_scores(folders: tuple[Path, Path], tmp_path: Path) -> Non
 def test_every_number_is_explained_and_can_be_had_from_cases_csv(
     folders: tuple[Path, Path], tmp_path: Path, protocol: str
 ) -> None:
-    evaluate(*folders, tmp_path / "report", protocol=protocol)
+    evaluate(*folders, out=tmp_path / "report", options=EvaluateOptions(protocol=protocol))
     summary, cases = (report := read_report(tmp_path / "report")).summary, report.cases
     assert summary.protocol == protocol
     assert all(n.measure.definition and n.measure.empty and n.averaging for n in summary.numbers)
@@ -135,7 +136,7 @@ def test_every_number_is_explained_and_can_be_had_from_cases_csv(
 
 
 def test_the_report_needs_nothing_from_outside(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    html = evaluate(*folders, tmp_path / "report", title="<b>Title</b>").report.read_text()
+    html = evaluate(*folders, out=tmp_path / "report", options=EvaluateOptions(title="<b>Title</b>")).report.read_text()
     assert not re.search(r"""(src|href)=["'](?!data:|#)""", html)
     assert "http" not in html
     assert "@import" not in html
@@ -148,7 +149,7 @@ def test_only_the_fold_s_slices_are_scored(folders: tuple[Path, Path], tmp_path:
     """Slice 1 of case 0 alone: liver exact, tumour as before. Slices count from the feet."""
     split = Split(by="slice-blocks", caution="Careful.", folds=(Fold(train={}, val={"volume-0": ((1, 2),)}),))
     write_json(tmp_path / "splits.json", split.model_dump(mode="json"))
-    result = evaluate(*folders, tmp_path / "report", split=tmp_path / "splits.json")
+    result = evaluate(*folders, out=tmp_path / "report", options=EvaluateOptions(split=tmp_path / "splits.json"))
     assert value(result.cases, "volume-0", "liver", "dice") == 1
     assert value(result.cases, "volume-0", "tumour", "dice") == 0.75
     assert result.summary.models[0].caution.startswith("Careful. The weights are those that did best on this very fold")
@@ -159,10 +160,10 @@ def test_only_the_fold_s_slices_are_scored(folders: tuple[Path, Path], tmp_path:
 def test_what_was_not_asked_for_is_named_and_what_is_missing_counts(folders: tuple[Path, Path], tmp_path: Path) -> None:
     """A case that nobody asked for is named; one that the fold asks for scores 0, so that missing never helps."""
     write_predictions(folders[0], cases=(0,))
-    summary = evaluate(*folders, tmp_path / "report").summary
+    summary = evaluate(*folders, out=tmp_path / "report").summary
     assert (summary.not_asked, summary.cases, summary.models[0].missing) == (("volume-1",), 1, ())
     split = write_split(tmp_path / "splits.json", volume_0=(0, 4), volume_1=(0, 4))
-    result = evaluate(*folders, tmp_path / "fold", split=split)
+    result = evaluate(*folders, out=tmp_path / "fold", options=EvaluateOptions(split=split))
     (missing,) = result.summary.models[0].missing
     assert (missing.case, missing.text) == ("volume-1", "there is no prediction of it.")
     assert value(result.cases, "volume-1", "liver", "dice") == 0
@@ -182,12 +183,12 @@ def test_predictions_of_another_fold_say_so(folders: tuple[Path, Path], tmp_path
     (predictions / "predictions.json").write_text(text)
     split = write_split(tmp_path / "splits.json", volume_1=(0, 4))
     with pytest.raises(CaseUNetError, match="there is no prediction of it. It holds the predictions of fold 3"):
-        evaluate(predictions, raw, tmp_path / "report", split=split, fold=0)
+        evaluate(predictions, raw, out=tmp_path / "report", options=EvaluateOptions(split=split, fold=0))
 
 
 def test_a_file_that_is_gone_counts_as_missing(folders: tuple[Path, Path], tmp_path: Path) -> None:
     (folders[0] / "volume-1.nii").unlink()
-    (missing,) = evaluate(*folders, tmp_path / "report").summary.models[0].missing
+    (missing,) = evaluate(*folders, out=tmp_path / "report").summary.models[0].missing
     assert missing.text == "its file volume-1.nii is gone."
 
 
@@ -203,7 +204,7 @@ def test_predictions_that_do_not_fit_count_as_empty_and_are_named(folders: tuple
     }
     for number, (text, image) in enumerate(faults.items()):
         nib.save(image, predictions / "volume-0.nii")
-        result = evaluate(predictions, raw, tmp_path / f"report-{number}")
+        result = evaluate(predictions, raw, out=tmp_path / f"report-{number}")
         (unusable,) = result.summary.models[0].unusable
         assert unusable.case == "volume-0"
         assert re.search(text.replace("300 voxels", r"\d+ voxels"), unusable.text), unusable.text
@@ -211,22 +212,22 @@ def test_predictions_that_do_not_fit_count_as_empty_and_are_named(folders: tuple
         assert value(result.cases, "volume-1", "liver", "dice") == 1
         assert set(result.cases.loc[result.cases["case"] == "volume-0", "status"]) == {"unusable"}
         with pytest.raises(CaseUNetError, match='volume-0: .* The protocol "lits-official" ends here'):
-            evaluate(predictions, raw, tmp_path / "official", protocol="lits-official")
+            evaluate(predictions, raw, out=tmp_path / "official", options=EvaluateOptions(protocol="lits-official"))
     (predictions / "volume-1.nii").write_bytes(b"nothing")
     with pytest.raises(CaseUNetError, match="none of the 2 cases can be scored. The first, volume-0: .*volume-0"):
-        evaluate(predictions, raw, tmp_path / "none")
+        evaluate(predictions, raw, out=tmp_path / "none")
     assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize("axes", ["RAS", "LAS", "PIR", "SAL"])
 def test_a_prediction_with_other_axes_scores_the_same(folders: tuple[Path, Path], tmp_path: Path, axes: str) -> None:
     predictions, raw = folders
-    straight = evaluate(predictions, raw, tmp_path / "straight").cases
+    straight = evaluate(predictions, raw, out=tmp_path / "straight").cases
     for path in sorted(predictions.glob("*.nii")):
         image = nib.Nifti1Image(np.asarray(nib.load(path).dataobj).copy(), nib.load(path).affine)
         turn = orientations.ornt_transform(nib.io_orientation(image.affine), orientations.axcodes2ornt(axes))
         nib.save(image.as_reoriented(turn), path)
-    result = evaluate(predictions, raw, tmp_path / "turned")
+    result = evaluate(predictions, raw, out=tmp_path / "turned")
     pd.testing.assert_frame_equal(result.cases, straight)
     remarks = [remark.text for remark in result.summary.models[0].remarks]
     assert remarks == [f"the prediction's axes run {axes}, its image's LPS; compared in the patient's space."] * 2
@@ -235,47 +236,47 @@ def test_a_prediction_with_other_axes_scores_the_same(folders: tuple[Path, Path]
 def test_what_does_not_fit_at_all_is_refused(folders: tuple[Path, Path], tmp_path: Path, endovis_raw: Path) -> None:
     predictions, raw = folders
     with pytest.raises(CaseUNetError, match="holds no prediction of a case that"):
-        evaluate(predictions, endovis_raw, tmp_path / "report")
+        evaluate(predictions, endovis_raw, out=tmp_path / "report")
     with pytest.raises(CaseUNetError, match="no such folder; expected predictions"):
-        evaluate(tmp_path / "nowhere", raw, tmp_path / "report")
+        evaluate(tmp_path / "nowhere", raw, out=tmp_path / "report")
     with pytest.raises(CaseUNetError, match='no protocol "volume". Did you mean "volumes"'):
-        evaluate(predictions, raw, tmp_path / "report", protocol="volume")
+        evaluate(predictions, raw, out=tmp_path / "report", options=EvaluateOptions(protocol="volume"))
     with pytest.raises(CaseUNetError, match='no protocol "lits". Did you mean "lits-official"'):
-        evaluate(predictions, raw, tmp_path / "report", protocol="lits")
+        evaluate(predictions, raw, out=tmp_path / "report", options=EvaluateOptions(protocol="lits"))
     with pytest.raises(CaseUNetError, match="tolerance must be a positive number"):
-        evaluate(predictions, raw, tmp_path / "report", tolerance=0)
+        evaluate(predictions, raw, out=tmp_path / "report", options=EvaluateOptions(tolerance=0))
     with pytest.raises(CaseUNetError, match="name its splits.json with --split too"):
-        evaluate(predictions, raw, tmp_path / "report", fold=1)
+        evaluate(predictions, raw, out=tmp_path / "report", options=EvaluateOptions(fold=1))
     with pytest.raises(CaseUNetError, match="references of 1 case hold no lesion, volume-1; .*lits-corrected"):
-        evaluate(predictions, raw, tmp_path / "report", protocol="lits-official")
+        evaluate(predictions, raw, out=tmp_path / "report", options=EvaluateOptions(protocol="lits-official"))
     write_predictions(folders[0], cases=(0, 0))
     with pytest.raises(CaseUNetError, match="predictions.json: .*case volume-0 is there twice"):
-        evaluate(*folders, tmp_path / "report")
+        evaluate(*folders, out=tmp_path / "report")
     write_predictions(folders[0])
     with pytest.raises(CaseUNetError, match=r"metrics.csv is missing"):
-        evaluate(*folders, tmp_path / "report", run=tmp_path)
+        evaluate(*folders, out=tmp_path / "report", options=EvaluateOptions(run=tmp_path))
     assert not (tmp_path / "report").exists()
 
 
 def test_a_prediction_without_a_reference_is_named(folders: tuple[Path, Path], tmp_path: Path) -> None:
     (folders[1] / "segmentation-1.nii").unlink()
-    summary = evaluate(*folders, tmp_path / "report").summary
+    summary = evaluate(*folders, out=tmp_path / "report").summary
     assert (summary.models[0].extra, summary.cases) == (("volume-1",), 1)
     split = write_split(tmp_path / "splits.json", volume_0=(0, 4), volume_1=(0, 4))
     with pytest.raises(CaseUNetError, match="there is no mask for the case volume-1 of the fold"):
-        evaluate(*folders, tmp_path / "fold", split=split)
+        evaluate(*folders, out=tmp_path / "fold", options=EvaluateOptions(split=split))
 
 
 def test_another_image_s_mask_is_not_scored(folders: tuple[Path, Path], tmp_path: Path) -> None:
     predictions, raw = folders
     put(raw / "volume-0.nii", np.ones((10, 10, 4)), np.int16)
     with pytest.raises(CaseUNetError, match="volume-0.nii: was predicted from another image"):
-        evaluate(predictions, raw, tmp_path / "report")
+        evaluate(predictions, raw, out=tmp_path / "report")
 
 
 def test_training_images_among_the_scored_are_told(folders: tuple[Path, Path], tmp_path: Path) -> None:
     write_predictions(folders[0], trained=True)
-    caution = evaluate(*folders, tmp_path / "report").summary.models[0].caution
+    caution = evaluate(*folders, out=tmp_path / "report").summary.models[0].caution
     assert "trained on 2 of the 2 scored cases, volume-0 among them" in caution
 
 
@@ -284,39 +285,39 @@ def test_lits_distances_are_in_the_voxels_of_the_reference_s_own_header(
 ) -> None:
     """As in LiTS case 53, where the segmentation's header says 1 mm: the scorer takes it at its word."""
     predictions, raw = folders
-    ours = evaluate(predictions, raw, tmp_path / "a", protocol="lits-corrected").cases
+    ours = evaluate(predictions, raw, out=tmp_path / "a", options=EvaluateOptions(protocol="lits-corrected")).cases
     labels = np.asarray(nib.load(raw / "segmentation-0.nii").dataobj).copy()
     nib.save(nib.Nifti1Image(labels, np.eye(4)), raw / "segmentation-0.nii")
-    theirs = evaluate(predictions, raw, tmp_path / "b", protocol="lits-corrected").cases
+    theirs = evaluate(predictions, raw, out=tmp_path / "b", options=EvaluateOptions(protocol="lits-corrected")).cases
     # the false blob lies one slice above the liver's last row, 5 rows on: (5 × 2 mm, 5 mm) or (5, 1)
     assert value(ours, "volume-0", "liver", "msd") == pytest.approx((10**2 + 5**2) ** 0.5)
     assert value(theirs, "volume-0", "liver", "msd") == pytest.approx((5**2 + 1) ** 0.5)
-    volumes = evaluate(predictions, raw, tmp_path / "c").cases
+    volumes = evaluate(predictions, raw, out=tmp_path / "c").cases
     assert value(volumes, "volume-0", "liver", "reference_ml") == pytest.approx(0.5), "volumes are the image's"
 
 
 def test_masks_of_another_tool_are_found_by_name(folders: tuple[Path, Path], tmp_path: Path) -> None:
     predictions, raw = folders
-    ours = evaluate(predictions, raw, tmp_path / "ours")
+    ours = evaluate(predictions, raw, out=tmp_path / "ours")
     for number, name in enumerate(("volume-{}.nii", "segmentation-{}.nii", "deep/er/segmentation-{}.nii")):
         other = tmp_path / f"other-{number}"
         for n in range(2):
             (other / name.format(n)).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(predictions / f"volume-{n}.nii", other / name.format(n))
         put(other / "someone-else.nii", np.zeros((10, 10, 4)))
-        result = evaluate(other, raw, tmp_path / f"report-{number}")
+        result = evaluate(other, raw, out=tmp_path / f"report-{number}")
         pd.testing.assert_frame_equal(result.cases.drop(columns="model"), ours.cases.drop(columns="model"))
         assert result.summary.models[0].extra == ("someone-else.nii",)
     (other / "deep" / "er" / "segmentation-1.nii").unlink()
-    (missing,) = evaluate(other, raw, tmp_path / "missing").summary.models[0].missing
+    (missing,) = evaluate(other, raw, out=tmp_path / "missing").summary.models[0].missing
     assert missing.case == "volume-1", "of another tool every case is expected"
     shutil.copy(predictions / "volume-0.nii", other / "volume-0.nii")
     with pytest.raises(CaseUNetError, match="both are named as predictions of volume-0. Keep one"):
-        evaluate(other, raw, tmp_path / "twice")
+        evaluate(other, raw, out=tmp_path / "twice")
     with pytest.raises(
         CaseUNetError, match="no file in it is named as a case of .*Found .*expected names such as volume-0"
     ):
-        evaluate(put_alone(tmp_path / "unnamed"), raw, tmp_path / "unnamed-report")
+        evaluate(put_alone(tmp_path / "unnamed"), raw, out=tmp_path / "unnamed-report")
 
 
 def put_alone(folder: Path) -> Path:
@@ -335,7 +336,7 @@ def test_masks_of_another_tool_may_hold_the_references_values_or_class_ids(tmp_p
     (tmp_path / "masks").mkdir()
     for n, pixels in enumerate((truth, truth // 255, truth // 2)):
         Image.fromarray(pixels).save(tmp_path / "masks" / f"{n}.png")
-    result = evaluate(tmp_path / "masks", tmp_path / "raw", tmp_path / "report")
+    result = evaluate(tmp_path / "masks", tmp_path / "raw", out=tmp_path / "report")
     assert result.summary.protocol == "slices"
     dice = result.cases.loc[result.cases["structure"] == "foreground", "dice"]
     assert dice.tolist() == [1, 1, 0]
@@ -352,7 +353,7 @@ def test_coloured_frames_of_another_tool_are_read(endovis_raw: Path, tmp_path: P
         target = copy / path.relative_to(endovis_raw)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)
-    result = evaluate(copy, endovis_raw, tmp_path / "report", protocol="endovis-2018")
+    result = evaluate(copy, endovis_raw, out=tmp_path / "report", options=EvaluateOptions(protocol="endovis-2018"))
     for metric in ("challenge_iou", "isi_iou", "mc_iou", "cumulative_iou"):
         assert result.summary.number(metric).value == 1
     assert result.summary.cases == 9
@@ -364,7 +365,7 @@ def test_models_are_compared_on_the_same_cases(folders: tuple[Path, Path], tmp_p
     worse = tmp_path / "worse"
     shutil.copytree(predictions, worse)
     put(worse / "volume-1.nii", np.zeros((10, 10, 4)))
-    result = evaluate(predictions, raw, tmp_path / "report", compared=[worse])
+    result = evaluate(predictions, raw, out=tmp_path / "report", options=EvaluateOptions(compare=[worse]))
     summary = result.summary
     assert [model.name for model in summary.models] == ["predictions", "worse"]
     assert summary.number("dice", "liver").value == pytest.approx((100 / 110 + 1) / 2)
@@ -375,10 +376,15 @@ def test_models_are_compared_on_the_same_cases(folders: tuple[Path, Path], tmp_p
     assert (row.p, row.verdict) == (None, "too few pairs")
     assert "worse" in result.report.read_text()
     with pytest.raises(CaseUNetError, match="is given twice; a model cannot be compared with itself"):
-        evaluate(predictions, raw, tmp_path / "again", compared=[predictions])
+        evaluate(predictions, raw, out=tmp_path / "again", options=EvaluateOptions(compare=[predictions]))
     namesake = tmp_path / "other" / "predictions"
     shutil.copytree(predictions, namesake)
-    names = [m.name for m in evaluate(predictions, raw, tmp_path / "names", compared=[namesake]).summary.models]
+    names = [
+        m.name
+        for m in evaluate(
+            predictions, raw, out=tmp_path / "names", options=EvaluateOptions(compare=[namesake])
+        ).summary.models
+    ]
     assert names == [f"{tmp_path.name}/predictions", "other/predictions"]
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from caseunet.commands.evaluate import Evaluation, evaluate
 from caseunet.commands.report import case_study
+from caseunet.config import EvaluateOptions
 from caseunet.datasets.coding import coding_of
 from caseunet.datasets.generate.series import series
 from caseunet.errors import CaseUNetError
@@ -91,7 +92,7 @@ def scores(found: Evaluation, names: tuple[str, ...] = NAMES[1:]) -> dict[str, f
 )
 def test_two_folders_of_masks(references: Path, tmp_path: Path, spell: str) -> None:
     predictions = save_predictions(tmp_path / "theirs", spell)
-    found = evaluate(predictions, references, tmp_path / "report")
+    found = evaluate(predictions, references, out=tmp_path / "report")
     assert list(scores(found, ("class 1", "class 2", "class 3")).values()) == pytest.approx(list(EXPECTED.values()))
     assert (found.summary.protocol, found.summary.cases) == ("volumes", 3)
     assert not found.summary.models[0].extra
@@ -105,7 +106,7 @@ def test_a_named_class_is_never_another(references: Path, tmp_path: Path) -> Non
     for name, (_, prediction) in CASES.items():
         save(tmp_path / "theirs" / f"{name}.nii.gz", swapped[prediction])
     save_names(tmp_path / "theirs" / "labels.json", "background", "Spleen", "TUMOUR", "liver")
-    found = evaluate(tmp_path / "theirs", references, tmp_path / "report")
+    found = evaluate(tmp_path / "theirs", references, out=tmp_path / "report")
     assert scores(found) == pytest.approx(EXPECTED)
 
 
@@ -123,7 +124,7 @@ def test_a_dataset_json_names_values(references: Path, tmp_path: Path, beside: s
         (references / beside).write_text(json.dumps(content | {"labels": labels}))
     else:
         save_names(references / "labels.json", *NAMES)
-    assert scores(evaluate(tmp_path / "theirs", references, tmp_path / "report")) == pytest.approx(EXPECTED)
+    assert scores(evaluate(tmp_path / "theirs", references, out=tmp_path / "report")) == pytest.approx(EXPECTED)
 
 
 @pytest.mark.parametrize("side", ["prediction", "reference"])
@@ -141,7 +142,7 @@ def test_names_in_headers_tell_values(references: Path, tmp_path: Path, side: st
                 nib.save(image, tmp_path / what / f"{name}.nii.gz")
             else:
                 save_names(tmp_path / what / "labels.json", "background", "Spleen", "tumour", "liver")
-    found = evaluate(tmp_path / "prediction", tmp_path / "reference", tmp_path / "report")
+    found = evaluate(tmp_path / "prediction", tmp_path / "reference", out=tmp_path / "report")
     assert {name.lower(): value for name, value in scores(found, tuple(found.summary.structures)).items()} == (
         pytest.approx(EXPECTED)
     )
@@ -150,7 +151,7 @@ def test_names_in_headers_tell_values(references: Path, tmp_path: Path, side: st
 
 def test_unnamed_predictions_are_remarked_on(references: Path, tmp_path: Path) -> None:
     save_names(references / "labels.json", *NAMES)
-    found = evaluate(save_predictions(tmp_path / "theirs"), references, tmp_path / "report")
+    found = evaluate(save_predictions(tmp_path / "theirs"), references, out=tmp_path / "report")
     assert scores(found) == pytest.approx(EXPECTED)
     (note,) = found.summary.notes
     assert note.startswith("The predictions of theirs do not name their classes: their values were taken for those of")
@@ -162,7 +163,7 @@ def test_regions_of_a_dataset_json(references: Path, tmp_path: Path) -> None:
     for folder in (references, save_predictions(tmp_path / "theirs")):
         (folder / "dataset.json").write_text(json.dumps({"labels": labels}))
     whole = np.mean([dice((r == 1) | (r == 3), (p == 1) | (p == 3)) for r, p in CASES.values()])
-    found = evaluate(tmp_path / "theirs", references, tmp_path / "report")
+    found = evaluate(tmp_path / "theirs", references, out=tmp_path / "report")
     assert scores(found) == pytest.approx({**EXPECTED, "liver": whole})
 
 
@@ -194,7 +195,7 @@ def test_without_a_shared_class_both_lists_are_told(references: Path, tmp_path: 
     predictions = save_predictions(tmp_path / "theirs")
     save_names(predictions / "labels.json", "background", "a", "b", "c")
     with pytest.raises(CaseUNetError, match="structures are liver, spleen, tumour; theirs has a, b, c. None is shared"):
-        evaluate(predictions, references, tmp_path / "report")
+        evaluate(predictions, references, out=tmp_path / "report")
 
 
 @pytest.mark.parametrize("zipped", [False, True])
@@ -209,14 +210,14 @@ def test_a_file_for_each_structure(references: Path, tmp_path: Path, zipped: boo
     predictions = tmp_path / "theirs"
     if zipped:
         predictions = Path(shutil.make_archive(str(tmp_path / "theirs"), "zip", tmp_path, "theirs"))
-    found = evaluate(predictions, references, tmp_path / "report", labels=labels)
+    found = evaluate(predictions, references, out=tmp_path / "report", options=EvaluateOptions(labels=labels))
     whole = np.mean([dice((r == 1) | (r == 3), (p == 1) | (p == 3)) for r, p in CASES.values()])
     assert scores(found) == pytest.approx({**EXPECTED, "liver": whole})
     told = '"liver" of the references was taken together with tumour'
     assert any(told in note for note in found.summary.notes)
     if zipped:
         assert str(tmp_path / "theirs.zip") in found.summary.models[0].folder
-        assert case_study(tmp_path / "report", tmp_path / "study.png", [], True, False) == 3
+        assert case_study(tmp_path / "report", out=tmp_path / "study.png", cases=[], fill=True) == 3
 
 
 @pytest.mark.parametrize("kind", ["files", "segments"])
@@ -242,7 +243,7 @@ def test_spellings_of_a_name_are_one_structure(tmp_path: Path, side: str, kind: 
                 coding_of(dict(enumerate(("background", *names)))).label_map,
                 Algorithm("a", "1", "2"),
             )
-    found = evaluate(tmp_path / "prediction", tmp_path / "reference", tmp_path / "report")
+    found = evaluate(tmp_path / "prediction", tmp_path / "reference", out=tmp_path / "report")
     expected = {"left_kidney": EXPECTED["liver"], "spleen": EXPECTED["spleen"]}
     assert scores(found, ("left_kidney", "spleen")) == pytest.approx(expected)
     model = found.summary.models[0]
@@ -255,11 +256,11 @@ def test_numbers_against_names_are_asked_about(references: Path, tmp_path: Path)
             save(tmp_path / "true" / name / f"{structure}.nii.gz", (reference == value).astype(np.uint8))
     predictions = save_predictions(tmp_path / "theirs")
     with pytest.raises(CaseUNetError, match="Say which number is which with --labels"):
-        evaluate(predictions, tmp_path / "true", tmp_path / "report")
+        evaluate(predictions, tmp_path / "true", out=tmp_path / "report")
     labels = save_names(tmp_path / "labels.json", *NAMES)
-    assert scores(evaluate(predictions, tmp_path / "true", tmp_path / "report", labels=labels)) == pytest.approx(
-        EXPECTED
-    )
+    assert scores(
+        evaluate(predictions, tmp_path / "true", out=tmp_path / "report", options=EvaluateOptions(labels=labels))
+    ) == pytest.approx(EXPECTED)
 
 
 @pytest.mark.parametrize("zipped", [False, True])
@@ -267,12 +268,12 @@ def test_references_in_a_zip_or_alone(references: Path, tmp_path: Path, zipped: 
     if zipped:
         shutil.make_archive(str(references), "zip", tmp_path, "references")
         shutil.rmtree(references)
-        found = evaluate(save_predictions(tmp_path / "theirs"), tmp_path / "references.zip", tmp_path / "report")
+        found = evaluate(save_predictions(tmp_path / "theirs"), tmp_path / "references.zip", out=tmp_path / "report")
         assert found.summary.cases == 3
         assert "caseunet-" not in (tmp_path / "report" / "report.html").read_text(), "a temporary folder's name"
         return
     save(tmp_path / "anything.nii.gz", CASES["case_0001"][1])
-    found = evaluate(tmp_path / "anything.nii.gz", references / "case_0001.nii.gz", tmp_path / "report")
+    found = evaluate(tmp_path / "anything.nii.gz", references / "case_0001.nii.gz", out=tmp_path / "report")
     assert found.summary.number("dice", "class 1").value == dice(*(mask == 1 for mask in CASES["case_0001"]))
 
 
@@ -283,7 +284,7 @@ def test_one_class_by_any_value(tmp_path: Path, true: int, predicted: int) -> No
             (tmp_path / folder).mkdir(exist_ok=True)
             pixels = (mask[:, :, 2] == 1).astype(np.uint8) * value
             Image.fromarray(pixels).save(tmp_path / folder / f"{name}.png")
-    found = evaluate(tmp_path / "theirs", tmp_path / "true", tmp_path / "report")
+    found = evaluate(tmp_path / "theirs", tmp_path / "true", out=tmp_path / "report")
     expected = np.mean([dice(*(mask[:, :, 2] == 1 for mask in pair)) for pair in CASES.values()])
     assert found.summary.number("dice", "foreground").value == pytest.approx(expected)
     assert len(found.summary.models[0].remarks) == 3
@@ -296,7 +297,7 @@ def test_a_value_that_references_have_not(references: Path, tmp_path: Path) -> N
         save(references / f"{name}.nii.gz", np.where(reference == 2, 0, reference))
         own = np.where(prediction == 3, 0, prediction) if name == "case_0001" else prediction
         save(tmp_path / "theirs" / f"{name}.nii.gz", own)
-    found = evaluate(tmp_path / "theirs", references, tmp_path / "report")
+    found = evaluate(tmp_path / "theirs", references, out=tmp_path / "report")
     assert found.summary.number("dice", "class 1").value == pytest.approx(EXPECTED["liver"])
     per_case = [dice(r == 3, p == 3) for r, p in list(CASES.values())[1:]]
     assert found.summary.number("dice", "class 3").value == pytest.approx(sum(per_case) / 3), "a missed one counts 0"
@@ -307,7 +308,7 @@ def test_two_files_of_one_case_are_an_error(references: Path, tmp_path: Path) ->
     predictions = save_predictions(tmp_path / "theirs")
     save(predictions / "case_0001_pred.nii.gz", CASES["case_0001"][1])
     with pytest.raises(CaseUNetError, match="both are named as predictions of case_0001. Keep one"):
-        evaluate(predictions, references, tmp_path / "report")
+        evaluate(predictions, references, out=tmp_path / "report")
 
 
 def test_turned_and_misplaced_predictions(references: Path, tmp_path: Path) -> None:
@@ -321,7 +322,7 @@ def test_turned_and_misplaced_predictions(references: Path, tmp_path: Path) -> N
             image = nib.Nifti1Image(prediction[:-1], AFFINE)
         (tmp_path / "theirs").mkdir(exist_ok=True)
         nib.save(image, tmp_path / "theirs" / f"{name}.nii.gz")
-    found = evaluate(tmp_path / "theirs", references, tmp_path / "report")
+    found = evaluate(tmp_path / "theirs", references, out=tmp_path / "report")
     per_case = [dice(*(mask == 1 for mask in pair)) for pair in CASES.values()]
     assert found.summary.number("dice", "class 1").value == pytest.approx((per_case[0] + per_case[2]) / 3)
     (model,) = found.summary.models
@@ -351,7 +352,7 @@ def test_dicom_segmentations(tmp_path: Path, side: str) -> None:
         else:
             images.write_labels(folder / "p1.nii.gz", ids, geometry, [(0, 0, 0)] * 3)
             save_names(folder / "labels.json", "background", "liver", "tumour")
-    found = evaluate(tmp_path / "prediction", tmp_path / "reference", tmp_path / "report")
+    found = evaluate(tmp_path / "prediction", tmp_path / "reference", out=tmp_path / "report")
     expected = {name: dice(reference == n, prediction == n) for n, name in ((1, "liver"), (2, "tumour"))}
     assert scores(found, ("liver", "tumour")) == pytest.approx(expected)
 
@@ -378,7 +379,7 @@ def test_slicer_segmentations(tmp_path: Path, side: str) -> None:
         else:
             save_names(tmp_path / what / "labels.json", "background", "liver", "tumour")
         SimpleITK.WriteImage(image, tmp_path / what / ("p1.seg.nrrd" if what == side else "p1.nrrd"))
-    found = evaluate(tmp_path / "prediction", tmp_path / "reference", tmp_path / "report")
+    found = evaluate(tmp_path / "prediction", tmp_path / "reference", out=tmp_path / "report")
     expected = [dice(reference == n, prediction == n) for n in (1, 2)]
     measured = {n.structure.casefold(): n.value for n in found.summary.numbers if n.metric == "dice" and n.structure}
     assert [measured["liver"], measured["tumour"]] == pytest.approx(expected)
@@ -394,7 +395,7 @@ def test_unjudged_pixels_stay_unjudged(references: Path, tmp_path: Path) -> None
         save(references / f"{name}.nii.gz", unjudged)
         save(tmp_path / "theirs" / f"{name}.nii.gz", np.array([0, 2, 1, 3], np.uint8)[prediction])
     save_names(tmp_path / "theirs" / "labels.json", "background", "spleen", "liver", "heart")
-    found = evaluate(tmp_path / "theirs", references, tmp_path / "report", labels=labels)
+    found = evaluate(tmp_path / "theirs", references, out=tmp_path / "report", options=EvaluateOptions(labels=labels))
     expected = np.mean([dice(r[4:] == 1, p[4:] == 1) for r, p in CASES.values()])
     assert found.summary.number("dice", "liver").value == pytest.approx(expected)
 
@@ -404,7 +405,7 @@ def test_lesions_are_those_that_are_told_or_named(references: Path, tmp_path: Pa
     predictions = save_predictions(tmp_path / "theirs")
 
     def counted(number: int, **options: object) -> list[str]:
-        found = evaluate(predictions, references, tmp_path / f"report-{number}", **options)  # type: ignore[arg-type]
+        found = evaluate(predictions, references, out=tmp_path / f"report-{number}", options=EvaluateOptions(**options))  # type: ignore[arg-type]
         return [n.structure or "all" for n in found.summary.numbers if n.metric == "lesion_f1"]
 
     save_names(references / "labels.json", *NAMES)
@@ -415,7 +416,7 @@ def test_lesions_are_those_that_are_told_or_named(references: Path, tmp_path: Pa
     with pytest.raises(CaseUNetError, match='no structure "tumor" to be called a lesion. Did you mean "tumour"'):
         counted(3, lesions=["tumor"])
     save_names(references / "labels.json", "background", "liver", "spleen", "heart")
-    found = evaluate(predictions, references, tmp_path / "organs")
+    found = evaluate(predictions, references, out=tmp_path / "organs")
     assert not [column for column in found.cases if "lesion" in column], "no columns where nothing is a lesion"
     assert not (tmp_path / "organs" / "lesions.csv").exists()
 
@@ -449,7 +450,7 @@ def test_real_masks_agree_with_monai(real_data: Callable[[str], Path], tmp_path:
         save(tmp_path / "true" / path.name, ids, image.affine)
         save(tmp_path / "theirs" / path.name.replace(".nii", "_seg.nii"), np.roll(ids, 2, 0), image.affine)
         monai(torch.from_numpy(np.roll(ids, 2, 0))[None, None], torch.from_numpy(ids)[None, None])
-    found = evaluate(tmp_path / "theirs", tmp_path / "true", tmp_path / "report")
+    found = evaluate(tmp_path / "theirs", tmp_path / "true", out=tmp_path / "report")
     expected = monai.aggregate("mean_batch").tolist()
     assert list(scores(found, ("class 1", "class 2")).values()) == pytest.approx(expected, rel=1e-6)
 
@@ -461,7 +462,7 @@ def test_what_is_remarkable_of_a_reference(tmp_path: Path) -> None:
     sheared[0, 2] = 2.0
     save(tmp_path / "truth" / "a.nii.gz", reference, sheared)
     save(tmp_path / "found" / "a.nii.gz", prediction, sheared)
-    found = evaluate(tmp_path / "found", tmp_path / "truth", tmp_path / "report")
+    found = evaluate(tmp_path / "found", tmp_path / "truth", out=tmp_path / "report")
     (remark,) = found.summary.models[0].remarks
     assert "reference: its axes are not orthogonal" in remark.text
 
@@ -475,7 +476,7 @@ def test_structures_of_one_scan_are_no_patients(shift: float, tmp_path: Path) ->
         reference, prediction = (array == number + 1 for array in CASES["case_0001"])
         save(tmp_path / "truth" / f"organ{number}.nii.gz", reference.astype(np.uint8), affine)
         save(tmp_path / "found" / f"organ{number}.nii.gz", prediction.astype(np.uint8), affine)
-    found = evaluate(tmp_path / "found", tmp_path / "truth", tmp_path / "report")
+    found = evaluate(tmp_path / "found", tmp_path / "truth", out=tmp_path / "report")
     assert any("lie on one grid" in note for note in found.summary.notes) == (shift == 0)
 
 
@@ -497,7 +498,7 @@ def test_folders_of_cases_or_of_structures(
         for value, name in enumerate(names, 1):
             for side, array in zip(("truth", "found"), CASES["case_0001"], strict=True):
                 save(tmp_path / side / folder / f"{name}.nii.gz", (array == value).astype(np.uint8))
-    found = evaluate(tmp_path / "found", tmp_path / "truth", tmp_path / "report")
+    found = evaluate(tmp_path / "found", tmp_path / "truth", out=tmp_path / "report")
     assert found.summary.cases == cases
     assert list(found.summary.structures) == structures
     assert any("files for structures" in note for note in found.summary.notes) == (cases == 2)
@@ -524,14 +525,14 @@ def colored(tmp_path: Path) -> Path:
 
 
 def test_colours_are_named_by_labelmap(colored: Path) -> None:
-    found = evaluate(colored / "found", colored / "truth", colored / "report")
+    found = evaluate(colored / "found", colored / "truth", out=colored / "report")
     assert found.summary.cases == 2
     assert scores(found, ("polyp", "tool")) == {"polyp": pytest.approx(0.8), "tool": pytest.approx(30 / 34)}
 
 
 def test_masks_of_unread_kinds_are_named(colored: Path) -> None:
     Image.new("L", (80, 60)).save(colored / "truth" / "SegmentationClass" / "c.webp", lossless=True)
-    found = evaluate(colored / "found", colored / "truth", colored / "report")
+    found = evaluate(colored / "found", colored / "truth", out=colored / "report")
     assert any("c.webp" in note and "not read" in note for note in found.summary.notes)
 
 
@@ -541,6 +542,6 @@ def test_sessions_are_of_one_subject(tmp_path: Path) -> None:
         name = f"sub-0{number // 2}/ses-{number % 2}/mask.nii.gz"
         save(tmp_path / "truth" / name, reference)
         save(tmp_path / "found" / name, prediction)
-    found = evaluate(tmp_path / "found", tmp_path / "truth", tmp_path / "report")
+    found = evaluate(tmp_path / "found", tmp_path / "truth", out=tmp_path / "report")
     assert set(found.cases["group"]) == {"sub-00", "sub-01", "sub-02"}
     assert found.summary.cases == 6

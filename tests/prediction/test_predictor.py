@@ -16,7 +16,7 @@ from caseunet import CaseUNetError, Predictor
 from caseunet.bundle import Bundle
 from caseunet.commands.evaluate import evaluate
 from caseunet.commands.predict import predict
-from caseunet.config import PredictionSettings
+from caseunet.config import PredictOptions
 from caseunet.data import transforms
 from caseunet.data.store import Prepared
 from caseunet.imaging.portable import find_body_box
@@ -90,8 +90,8 @@ def test_bad_inputs_are_named(predictor: Predictor, lits_bundle: Bundle, tmp_pat
         predictor.predict(tmp_path / "rgb.png")
     with pytest.raises(CaseUNetError, match=r"\(2, 3, 4, 5\): expected \(H, W\)\. More axes do not tell which way"):
         predictor.predict(np.zeros((2, 3, 4, 5)))
-    with pytest.raises(CaseUNetError, match='no engine "tensorflow"'):
-        Predictor(lits_bundle, engine="tensorflow")
+    with pytest.raises(CaseUNetError, match='no backend "tensorflow"'):
+        Predictor(lits_bundle, backend="tensorflow")
     with pytest.raises(CaseUNetError, match='device "quantum" cannot be used'):
         Predictor(lits_bundle, device="quantum")
 
@@ -142,7 +142,7 @@ def test_logits_that_are_no_numbers_give_no_mask(
     pixels = images.read_picture(lits_raw / "volume-1.nii", False).pixels
     assert pixels.max() != highest
     files = [lits_raw / f"volume-{n}.nii" for n in range(2)]
-    result = predict(lits_bundle.folder, files, tmp_path / "masks")
+    result = predict(lits_bundle.folder, files, out=tmp_path / "masks")
     assert [case.id for case in result.cases] == ["volume-1"]
     (failed,) = result.failed
     assert failed.error.startswith(f"{files[0]}: slice {brightest}: the network's logits are no finite numbers")
@@ -209,7 +209,7 @@ def test_a_real_full_size_scan(lits_bundle: Bundle, real_data: Callable[[str], P
     """Slices of CHAOS CT set 3, 512×512: the mask has their shape, affine and orientation."""
     source_path = tmp_path / "ct.nii.gz"
     nib.save(nib.load(real_data("chaos_ct_liver/images/volume_CT_SET_3.nii.gz")).slicer[:, :, :16], source_path)
-    done = predict(lits_bundle.folder, [source_path], tmp_path / "out")
+    done = predict(lits_bundle.folder, [source_path], out=tmp_path / "out")
     source, mask = nib.load(source_path), nib.load(tmp_path / "out" / done.cases[0].file)
     assert mask.shape == source.shape
     np.testing.assert_allclose(mask.affine, source.affine, atol=1e-6)
@@ -221,7 +221,7 @@ def test_one_bad_image_does_not_stop_the_others(lits_bundle: Bundle, lits_raw: P
     for n in (0, 2):
         shutil.copy(lits_raw / f"volume-{n}.nii", tmp_path / "scans" / f"scan{n}.nii")
     (tmp_path / "scans" / "scan1.nii").write_bytes(b"damaged")
-    done = predict(lits_bundle.folder, [tmp_path / "scans"], tmp_path / "out")
+    done = predict(lits_bundle.folder, [tmp_path / "scans"], out=tmp_path / "out")
     assert [case.id for case in done.cases] == ["scan0", "scan2"]
     assert [case.id for case in done.failed] == ["scan1"]
     assert "scan1.nii: cannot be read as NIfTI" in done.failed[0].error
@@ -230,7 +230,7 @@ def test_one_bad_image_does_not_stop_the_others(lits_bundle: Bundle, lits_raw: P
 def test_training_images_are_recognised(
     lits_bundle: Bundle, lits_prepared: Prepared, lits_raw: Path, tmp_path: Path
 ) -> None:
-    done = predict(lits_bundle.folder, [lits_raw], tmp_path / "out")
+    done = predict(lits_bundle.folder, [lits_raw], out=tmp_path / "out")
     assert {case.id for case in done.cases if case.in_training} == set(lits_prepared.fold(0).train)
     assert {case.training_case for case in done.cases if case.in_training} == set(lits_prepared.fold(0).train)
 
@@ -257,7 +257,7 @@ def test_a_saved_again_image_is_recognised(
         elif how == "cropped":
             image = image.slicer[1:, :-2, 2:]
         nib.save(image, path)
-    first, second = predict(lits_bundle.folder, [tmp_path / "in"], tmp_path / "out").cases
+    first, second = predict(lits_bundle.folder, [tmp_path / "in"], out=tmp_path / "out").cases
     assert first.training_case == trained
     assert first.in_training == (how not in ("slice cut", "cropped"))
     assert bool(first.looks_like) != first.in_training
@@ -274,8 +274,8 @@ def test_scores_of_known_images_are_cautioned(
     for kind in ("volume", "segmentation"):
         image = nib.as_closest_canonical(nib.load(lits_raw / f"{kind}-{number}.nii"))
         nib.save(image.slicer[:, :, 1:], tmp_path / "raw" / f"{kind}-9.nii")
-    predict(lits_bundle.folder, tmp_path / "raw", tmp_path / "out")
-    caution = evaluate(tmp_path / "out", tmp_path / "raw", tmp_path / "report").summary.models[0].caution
+    predict(lits_bundle.folder, tmp_path / "raw", out=tmp_path / "out")
+    caution = evaluate(tmp_path / "out", tmp_path / "raw", out=tmp_path / "report").summary.models[0].caution
     assert f"1 scored case may be known from training: volume-9 looks like training case {trained}" in caution
 
 
@@ -298,17 +298,14 @@ def test_masks_and_other_kinds_are_told(
     told = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert [case["id"] for case in told["left_out"]] == ["truth"]
     with pytest.raises(CaseUNetError, match="truth.nii: looks like a mask"):
-        predict(lits_bundle.folder, tmp_path / "in" / "truth.nii", tmp_path / "one")
+        predict(lits_bundle.folder, tmp_path / "in" / "truth.nii", out=tmp_path / "one")
     predictor = Predictor(lits_bundle)
     with pytest.raises(CaseUNetError, match="mr.nii: its values run from 0"):
         predictor.predict(tmp_path / "in" / "mr.nii")
     with pytest.raises(CaseUNetError, match="the array: its values run from 0"):
         predictor.predict(mr, axes="".join(nib.aff2axcodes(source.affine)), spacing=source.header.get_zooms())
     done = predict(
-        lits_bundle.folder,
-        tmp_path / "in" / "mr.nii",
-        tmp_path / "one",
-        settings=PredictionSettings(check_image=False),
+        lits_bundle.folder, tmp_path / "in" / "mr.nii", out=tmp_path / "one", options=PredictOptions(check_image=False)
     )
     quality = done.cases[0].quality
     assert quality is not None
@@ -318,11 +315,11 @@ def test_masks_and_other_kinds_are_told(
 
 def test_earlier_masks_are_no_inputs(lits_bundle: Bundle, lits_raw: Path, tmp_path: Path) -> None:
     shutil.copy(lits_raw / "volume-0.nii", tmp_path / "scan.nii")
-    predict(lits_bundle.folder, [tmp_path], tmp_path / "masks")
-    again = predict(lits_bundle.folder, [tmp_path], tmp_path / "masks", overwrite=True)
+    predict(lits_bundle.folder, [tmp_path], out=tmp_path / "masks")
+    again = predict(lits_bundle.folder, [tmp_path], out=tmp_path / "masks", mode="overwrite")
     assert [case.id for case in again.cases] == ["scan"]
     with pytest.raises(CaseUNetError, match="which is read"):
-        predict(lits_bundle.folder, [tmp_path / "masks" / "scan.nii"], tmp_path / "masks", overwrite=True)
+        predict(lits_bundle.folder, [tmp_path / "masks" / "scan.nii"], out=tmp_path / "masks", mode="overwrite")
     assert (tmp_path / "masks" / "scan.nii").exists()
 
 

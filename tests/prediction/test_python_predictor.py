@@ -16,7 +16,7 @@ from PIL import Image
 from caseunet import CaseUNetError, Predictor
 from caseunet.bundle import Cleaning, Quality, add_validation, load_bundle
 from caseunet.commands.predict import predict
-from caseunet.config import PredictionSettings
+from caseunet.config import PredictionSettings, PredictOptions
 from caseunet.datasets.generate import write_dicom
 from caseunet.prediction.python_images import read_image
 from caseunet.types import Preprocessing
@@ -74,7 +74,7 @@ def placed(codes: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def of_command(predictor: Predictor, path: Path, out: Path) -> Path:
-    done = predict(predictor.folder, [path], out, device="cpu", overwrite=True)
+    done = predict(predictor.folder, [path], out=out, mode="overwrite", options=PredictOptions(device="cpu"))
     return out / done.cases[0].file
 
 
@@ -221,7 +221,7 @@ def test_cleaning_can_be_left_out(how: str, ct: Predictor) -> None:
     if how == "argument":
         found = ct.predict(image, postprocess=False)
     else:
-        found = Predictor(ct.folder, "cpu", settings=PredictionSettings(clean=False)).predict(image)
+        found = Predictor(ct.folder, "cpu", settings=PredictionSettings(postprocess=False)).predict(image)
     np.testing.assert_array_equal(found.labels, array > 0)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from caseunet.bundle import Bundle
 from caseunet.commands.predict import dry_run, predict
-from caseunet.config import PredictionOutputs
+from caseunet.config import PredictionOutputs, PredictOptions
 from caseunet.errors import CaseUNetError
 from caseunet.prediction.inputs import find_inputs
 from caseunet.prediction.predictor import Predictor
@@ -54,12 +54,12 @@ def test_what_would_not_fit_is_not_begun(lits_bundle: Bundle, tmp_path: Path) ->
     with pytest.raises(
         CaseUNetError, match=r"--max-ram: the network and the libraries alone hold .* 48 MiB are allowed"
     ):
-        predict(lits_bundle.folder, [path], tmp_path / "out", max_ram=48 * MIB)
+        predict(lits_bundle.folder, [path], out=tmp_path / "out", options=PredictOptions(max_ram=48 * MIB))
     just = psutil.Process().memory_info().rss + 20 * MIB
     with pytest.raises(
         CaseUNetError, match=r"ct.nii.gz: 12 slices of 256×256 need about .* MiB are allowed \(--max-ram"
     ):
-        predict(lits_bundle.folder, [path], tmp_path / "out", max_ram=just)
+        predict(lits_bundle.folder, [path], out=tmp_path / "out", options=PredictOptions(max_ram=just))
     assert not (tmp_path / "out").exists()
 
 

@@ -22,7 +22,7 @@ from PIL import Image
 from caseunet import Predictor
 from caseunet.bundle import Architecture, save_bundle
 from caseunet.commands.predict import predict
-from caseunet.config import PredictionOutputs
+from caseunet.config import PredictionOutputs, PredictOptions
 from caseunet.datasets.generate.series import series
 from caseunet.io.geometry import PLANES
 from caseunet.models import create_model
@@ -171,7 +171,7 @@ def turned(
             image = volume_in(code, noise((5, 4, 3)))
             save(folder / "images" / suffix[1:] / f"{code}{suffix}", np.asarray(image.dataobj), image.affine)
     model = make(CT.model_copy(update={"plane": request.param}))
-    predict(model.folder, [folder / "images"], folder / "masks", device="cpu")
+    predict(model.folder, [folder / "images"], out=folder / "masks", options=PredictOptions(device="cpu"))
     return folder
 
 
@@ -457,7 +457,9 @@ def test_dicom_series_lie_where_their_nifti_lies(
     outputs = PredictionOutputs(dicom_seg=True)
     inputs = [tmp_path / "scan", tmp_path / "volume.nii.gz"]
     model = make(CT.model_copy(update={"plane": plane}))
-    done = predict(model.folder, inputs, tmp_path / "out", device="cpu", outputs=outputs)
+    done = predict(
+        model.folder, inputs, out=tmp_path / "out", options=PredictOptions(device="cpu", **outputs.model_dump())
+    )
     of_series, of_volume = done.cases
     assert (of_series.file, of_volume.file) == ("scan.nii.gz", "volume.nii.gz")
     expected, place = read(tmp_path / "out" / of_volume.file)
@@ -479,7 +481,7 @@ def test_masks_of_dicom_have_the_grid_that_others_give_the_series(
     (tmp_path / "scan").mkdir()
     for number, dataset in enumerate(series(noise((7, 6, 5)), PLACES["scanner"], patient="P1", entropy="test")):
         dataset.save_as(tmp_path / "scan" / f"{number}.dcm", enforce_file_format=True)
-    done = predict(make(CT).folder, [tmp_path / "scan"], tmp_path / "out", device="cpu")
+    done = predict(make(CT).folder, [tmp_path / "scan"], out=tmp_path / "out", options=PredictOptions(device="cpu"))
     reader = SimpleITK.ImageSeriesReader()
     reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(tmp_path / "scan")))
     SimpleITK.WriteImage(reader.Execute(), str(tmp_path / "series.nrrd"))
@@ -583,7 +585,7 @@ def test_masks_are_of_the_kind_of_their_images(make: Callable[[Preprocessing], P
     for number, dataset in enumerate(series(noise((7, 6, 2)), PLACES["scanner"], patient="P1", entropy="test")):
         dataset.save_as(tmp_path / "scan" / f"IM{number}", enforce_file_format=True)
     inputs = [tmp_path / "volumes", tmp_path / "scan"]
-    done = predict(make(CT).folder, inputs, tmp_path / "of volumes", device="cpu")
+    done = predict(make(CT).folder, inputs, out=tmp_path / "of volumes", options=PredictOptions(device="cpu"))
     assert {Path(case.image).name: case.file for case in done.cases} == volumes | {"IM0": "scan.nii.gz"}
 
     pictures = {"a.png": "a.png", "b.tif": "b.tif", "c.TIFF": "c.tiff", "d.bmp": "d.bmp", "e.jpg": "e.png"}
@@ -591,7 +593,9 @@ def test_masks_are_of_the_kind_of_their_images(make: Callable[[Preprocessing], P
     (tmp_path / "pictures").mkdir()
     for name in pictures:
         Image.fromarray(color()).save(tmp_path / "pictures" / name)
-    done = predict(make(RGB).folder, [tmp_path / "pictures"], tmp_path / "of pictures", device="cpu")
+    done = predict(
+        make(RGB).folder, [tmp_path / "pictures"], out=tmp_path / "of pictures", options=PredictOptions(device="cpu")
+    )
     assert {Path(case.image).name: case.file for case in done.cases} == pictures
     for source, file in pictures.items():
         found = np.asarray(Image.open(tmp_path / "of pictures" / file))

@@ -298,13 +298,13 @@ def test_large_images_are_like_small_ones(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_windows_are_told_of(lits_bundle: Bundle, lits_raw: Path, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(portable, "MAX_WHOLE", 48 * 40 - 1)
-    result = predict(lits_bundle.folder, [lits_raw / "volume-0.nii"], tmp_path / "out")
+    result = predict(lits_bundle.folder, [lits_raw / "volume-0.nii"], out=tmp_path / "out")
     stored = json.loads((tmp_path / "out" / "predictions.json").read_text())["cases"][0]
     told = [remark for remark in stored["remarks"] if remark.startswith("segmented in 1 windows of")]
     assert len(told) == 1
     assert list(result.cases[0].remarks) == stored["remarks"]
     monkeypatch.setattr(portable, "MAX_WHOLE", 48 * 40)
-    result = predict(lits_bundle.folder, [lits_raw / "volume-0.nii"], tmp_path / "again")
+    result = predict(lits_bundle.folder, [lits_raw / "volume-0.nii"], out=tmp_path / "again")
     assert not [remark for remark in result.cases[0].remarks if "windows" in remark]
 
 

@@ -18,13 +18,13 @@ from caseunet.prediction.tta import View, seen_in, views
 
 
 def test_four_mirrors_at_each_scale() -> None:
-    found = views(PredictionSettings(flips=True, scales=(1.0, 0.5)))
+    found = views(PredictionSettings(tta_flip=True, tta_scales=(1.0, 0.5)))
     assert len(found) == 8
     assert found[0] == View()
     assert {view.mirrored for view in found} == {(), (3,), (2,), (2, 3)}
 
 
-@pytest.mark.parametrize("view", views(PredictionSettings(flips=True)))
+@pytest.mark.parametrize("view", views(PredictionSettings(tta_flip=True)))
 def test_a_mirrored_view_comes_back_exactly(view: View) -> None:
     x = torch.rand(2, 1, 40, 33)
     seen = []
@@ -55,7 +55,7 @@ def test_a_scaled_view_is_as_large_as_it_says_and_comes_back_in_place() -> None:
 
 def test_the_mean_over_mirrors_does_not_depend_on_the_side(lits_bundle: Bundle) -> None:
     volume = np.random.default_rng(0).integers(-200, 200, (2, 64, 64)).astype(np.int16)
-    alone, mean = Predictor(lits_bundle), Predictor(lits_bundle, settings=PredictionSettings(flips=True))
+    alone, mean = Predictor(lits_bundle), Predictor(lits_bundle, settings=PredictionSettings(tta_flip=True))
     first, second = ([g.logits.flip(-1) for g in mean.groups(mean.cut(volume[:, None]))], [])
     for group in mean.groups(mean.cut(np.ascontiguousarray(volume[:, None, :, ::-1]))):
         second.append(group.logits)
@@ -114,7 +114,7 @@ def test_left_is_not_turned_into_right(lits_bundle: Bundle) -> None:
     info = lits_bundle.info
     labels = tuple(label.model_copy(update={"name": f"left {label.name}"}) for label in info.label_map.labels)
     sided = info.model_copy(update={"label_map": info.label_map.model_copy(update={"labels": labels})})
-    predictor = Predictor(replace(lits_bundle, info=sided), settings=PredictionSettings(flips=True))
+    predictor = Predictor(replace(lits_bundle, info=sided), settings=PredictionSettings(tta_flip=True))
     assert predictor.has_sides
     assert not Predictor(lits_bundle).has_sides
     assert [view.mirrored for view in views(predictor.settings, has_sides=True)] == [(), (2,)]

@@ -92,20 +92,20 @@ def test_two_processes_learn_what_one_does(
         optimizer={"lr": 0.001, "warmup": 0.0},
         training={"steps": 4, "log_every": 1, "ema": 0.5},
     )
-    train(lits_prepared.folder, tmp_path / "one", config)
+    train(lits_prepared.folder, out=tmp_path / "one", config=config)
     two = changed(config, training={"devices": 2, "strategy": strategy})
-    train(lits_prepared.folder, tmp_path / "two", two)
+    train(lits_prepared.folder, out=tmp_path / "two", config=two)
     one_by_one = [pd.read_csv(tmp_path / run / "metrics.csv") for run in ("one", "two")]
     clock = ["seconds", "images_per_second"]
     pd.testing.assert_frame_equal(*(metrics.drop(columns=clock) for metrics in one_by_one), rtol=2e-4, atol=2e-5)
-    train(None, tmp_path / "two", changed(config, training={"steps": 6, "devices": 1}), extend=True)
+    train(None, out=tmp_path / "two", config=changed(config, training={"steps": 6, "devices": 1}), mode="extend")
     assert pd.read_csv(tmp_path / "two" / "metrics.csv")["step"].max() == 6
 
 
 def test_a_batch_must_spread_evenly(lits_prepared: Prepared, tiny_config: Config, tmp_path: Path) -> None:
     config = changed(tiny_config, data={"batch_size": 6}, training={"accumulate": 4})
     with pytest.raises(CaseUNetError, match=r"data.batch_size = 6: does not spread evenly over 1 devices × 4 parts"):
-        train(lits_prepared.folder, tmp_path / "run", config)
+        train(lits_prepared.folder, out=tmp_path / "run", config=config)
 
 
 def test_torchrun_starts_it_too(lits_prepared: Prepared, tmp_path: Path) -> None:

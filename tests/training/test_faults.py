@@ -42,7 +42,7 @@ def planted(tmp_path: Path, tiny_config: Config) -> Prepared:
         ):
             (tmp_path / "raw" / folder).mkdir(parents=True, exist_ok=True)
             nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "raw" / folder / f"scan{n}.nii.gz")
-    prepared = prepare(tmp_path / "raw", tmp_path / "prepared", tiny_config.prepare)
+    prepared = prepare(tmp_path / "raw", out=tmp_path / "prepared", config=tiny_config.prepare)
     case = next(iter(prepared.fold(0).train))
     images = zarr.open_group(str(prepared.folder / "images.zarr"), mode="r+")[prepared.cases.at[case, "array"]]
     images[int(prepared.cases.at[case, "first"]) + 2, 0, 5, 5] = np.nan
@@ -57,7 +57,7 @@ def test_a_planted_nan_is_named(planted: Prepared, tiny_config: Config, tmp_path
     with pytest.raises(
         CaseUNetError, match=rf"3 steps gave no finite loss .*{blamed}.*faults.jsonl.*Mend or leave out"
     ):
-        train(planted.folder, tmp_path / "run", config, display=seen.display)
+        train(planted.folder, out=tmp_path / "run", config=config, display=seen.display)
     faults = [json.loads(line) for line in (tmp_path / "run" / "faults.jsonl").read_text().splitlines()]
     assert len(faults) == 3
     for fault in faults:
@@ -88,7 +88,7 @@ def test_the_step_is_undone(
     monkeypatch.setattr(loop, "take_step", spy)
     model = {"name": "unet", "arguments": {"widths": [4, 6]}}
     config = changed(tiny_config, training={"steps": 30, "nonfinite_limit": 100}, model=model)
-    train(planted.folder, tmp_path / "run", config)
+    train(planted.folder, out=tmp_path / "run", config=config)
     assert {failed for failed, _ in states} == {True, False}
     assert all(failed == same for failed, same in states)
     weights = load_bundle(tmp_path / "run" / "bundle").weights
@@ -112,7 +112,7 @@ def test_half_precision_falls_back_for_a_while(
     monkeypatch.setattr(step, "attempt_step", spy)
     monkeypatch.setattr(step, "FALLBACK_STEPS", 3)
     config = changed(tiny_config, training={"steps": 6, "precision": "bf16"})
-    train(lits_prepared.folder, tmp_path / "run", config)
+    train(lits_prepared.folder, out=tmp_path / "run", config=config)
     half = torch.bfloat16
     assert used == [half, half, None, None, None, half, half]
     fault = json.loads((tmp_path / "run" / "faults.jsonl").read_text())
@@ -137,7 +137,7 @@ def test_fp16_finds_its_scale_and_that_is_no_fault(
         training={"steps": 30, "precision": "fp16"},
         loss={"arguments": {"cross_entropy": 1e4}},
     )
-    train(lits_prepared.folder, tmp_path / "run", config)
+    train(lits_prepared.folder, out=tmp_path / "run", config=config)
     assert not (tmp_path / "run" / "faults.jsonl").exists()
     skipped = [left_out for _, left_out in scales]
     assert skipped[0]

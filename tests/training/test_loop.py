@@ -14,7 +14,15 @@ from caseunet.commands.evaluate import evaluate
 from caseunet.commands.predict import predict
 from caseunet.commands.prepare import prepare
 from caseunet.commands.train import train
-from caseunet.config import Config, OptimizerConfig, PrepareConfig, TrainingConfig, load_config
+from caseunet.config import (
+    Config,
+    EvaluateOptions,
+    OptimizerConfig,
+    PredictOptions,
+    PrepareConfig,
+    TrainingConfig,
+    load_config,
+)
 from caseunet.data.store import Prepared
 from caseunet.errors import CaseUNetError
 from caseunet.losses import create_loss
@@ -91,14 +99,14 @@ def test_the_bundle_tells_its_best_validation(lits_bundle: Bundle) -> None:
 def test_the_same_seed_gives_the_same_weights_bit_for_bit(
     lits_prepared: Prepared, lits_bundle: Bundle, tiny_config: Config, tmp_path: Path
 ) -> None:
-    again = train(lits_prepared.folder, tmp_path / "again", tiny_config)
+    again = train(lits_prepared.folder, out=tmp_path / "again", config=tiny_config)
     assert all(torch.equal(again.weights[name], lits_bundle.weights[name]) for name in lits_bundle.weights)
-    other = train(lits_prepared.folder, tmp_path / "other", tiny_config.model_copy(update={"seed": 1}))
+    other = train(lits_prepared.folder, out=tmp_path / "other", config=tiny_config.model_copy(update={"seed": 1}))
     assert not all(torch.equal(other.weights[name], lits_bundle.weights[name]) for name in lits_bundle.weights)
 
 
 def test_the_last_weights_can_be_kept(lits_prepared: Prepared, tiny_config: Config, tmp_path: Path) -> None:
-    bundle = train(lits_prepared.folder, tmp_path / "run", changed(tiny_config, training={"keep": "last"}))
+    bundle = train(lits_prepared.folder, out=tmp_path / "run", config=changed(tiny_config, training={"keep": "last"}))
     last = Checkpoints(tmp_path / "run" / "checkpoints").load("step", 4)
     assert last["step"] == 4
     assert all(torch.equal(last["model"][name], tensor) for name, tensor in bundle.weights.items())
@@ -115,7 +123,7 @@ def test_training_learns(lits_prepared: Prepared, tmp_path: Path) -> None:
             "training.validations": 2,
         }
     )
-    bundle = train(lits_prepared.folder, tmp_path / "run", config)
+    bundle = train(lits_prepared.folder, out=tmp_path / "run", config=config)
     assert bundle.info.validation.structures["liver"] > 0.8
 
 
@@ -158,7 +166,7 @@ def test_gradients_are_clipped(lits_prepared: Prepared, tiny_config: Config, tmp
         config = changed(
             tiny_config, optimizer={"clip_norm": norm, "name": "adamw"}, training={"keep": "last", "steps": 1}
         )
-        runs[norm] = train(lits_prepared.folder, tmp_path / str(norm), config).weights["head.2.bias"]
+        runs[norm] = train(lits_prepared.folder, out=tmp_path / str(norm), config=config).weights["head.2.bias"]
     assert not torch.equal(runs[1e-9], runs[None])
 
 
@@ -173,7 +181,7 @@ def test_class_weights_follow_the_training_cases(
 
     monkeypatch.setattr("caseunet.commands.train.create_loss", spy)
     config = changed(tiny_config, loss={"class_weights": "inverse_frequency"})
-    train(lits_prepared.folder, tmp_path / "run", config)
+    train(lits_prepared.folder, out=tmp_path / "run", config=config)
     counts = np.bincount(np.concatenate([lits_prepared.labels(c).ravel() for c in lits_prepared.fold(0).train]))
     assert seen == [pytest.approx((1 / counts) / (1 / counts).mean())]
 
@@ -183,8 +191,8 @@ def test_validation_equals_prediction_and_evaluation(
 ) -> None:
     """The score in the bundle is what a user gets who predicts the fold's validation cases and evaluates them."""
     splits = lits_prepared.folder / "splits.json"
-    predict(lits_bundle.folder, [lits_raw], tmp_path / "p", split=splits)
-    summary = evaluate(tmp_path / "p", lits_raw, tmp_path / "r", split=splits).summary
+    predict(lits_bundle.folder, [lits_raw], out=tmp_path / "p", options=PredictOptions(split=splits))
+    summary = evaluate(tmp_path / "p", lits_raw, out=tmp_path / "r", options=EvaluateOptions(split=splits)).summary
     for name, value in lits_bundle.info.validation.structures.items():
         assert summary.number("dice", name).value == pytest.approx(value, abs=1e-3)
 
@@ -199,22 +207,26 @@ def test_the_paper_s_recipe_trains(lits_raw: Path, tmp_path: Path) -> None:
             "training.steps": 1,
         },
     )
-    prepare(lits_raw, tmp_path / "p", config.prepare)
-    info = train(tmp_path / "p", tmp_path / "run", config).info
+    prepare(lits_raw, out=tmp_path / "p", config=config.prepare)
+    info = train(tmp_path / "p", out=tmp_path / "run", config=config).info
     assert info.architecture.in_channels == 3
     assert (info.preprocessing.clip, info.preprocessing.repeat) == ((-200, 250), 3)
     assert info.preprocessing.size == (64, 64)
 
 
 def test_slices_next_to_the_held_out_ones_are_not_seen(lits_raw: Path, tiny_config: Config, tmp_path: Path) -> None:
-    config = PrepareConfig(split="slice-blocks", block=2, hold_out_every=2, gap=0)
-    prepare(lits_raw, tmp_path / "p", config)
+    config = PrepareConfig(split="slice-blocks", split_block_size=2, test_every=2, split_gap=0)
+    prepare(lits_raw, out=tmp_path / "p", config=config)
     with pytest.raises(CaseUNetError, match="is in training and in validation.*data.neighbours"):
-        train(tmp_path / "p", tmp_path / "run", changed(tiny_config, data={"neighbours": 1}))
+        train(tmp_path / "p", out=tmp_path / "run", config=changed(tiny_config, data={"neighbours": 1}))
 
 
 def test_no_step_is_validated_twice(lits_prepared: Prepared, tiny_config: Config, tmp_path: Path) -> None:
-    train(lits_prepared.folder, tmp_path / "run", changed(tiny_config, training={"steps": 3, "validations": 10}))
+    train(
+        lits_prepared.folder,
+        out=tmp_path / "run",
+        config=changed(tiny_config, training={"steps": 3, "validations": 10}),
+    )
     metrics = pd.read_csv(tmp_path / "run" / "metrics.csv").dropna(subset=["val_dice"])
     assert metrics["step"].tolist() == [1, 2, 3]
 
@@ -246,7 +258,7 @@ def test_other_choices_train_or_are_refused(
     config = changed(tiny_config, **sections)
     if message:
         with pytest.raises(CaseUNetError, match=message):
-            train(lits_prepared.folder, tmp_path / "run", config)
+            train(lits_prepared.folder, out=tmp_path / "run", config=config)
     else:
-        train(lits_prepared.folder, tmp_path / "run", config)
+        train(lits_prepared.folder, out=tmp_path / "run", config=config)
         assert load_bundle(tmp_path / "run" / "bundle").info.validation is not None

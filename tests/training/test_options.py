@@ -51,17 +51,21 @@ def test_an_average_follows_the_weights() -> None:
 
 
 def test_the_average_is_what_the_bundle_holds(lits_prepared: Prepared, tiny_config: Config, tmp_path: Path) -> None:
-    averaged = train(lits_prepared.folder, tmp_path / "a", changed(tiny_config, training={"ema": 0.99, "keep": "last"}))
-    plain = train(lits_prepared.folder, tmp_path / "p", changed(tiny_config, training={"keep": "last"}))
+    averaged = train(
+        lits_prepared.folder, out=tmp_path / "a", config=changed(tiny_config, training={"ema": 0.99, "keep": "last"})
+    )
+    plain = train(lits_prepared.folder, out=tmp_path / "p", config=changed(tiny_config, training={"keep": "last"}))
     assert not torch.equal(averaged.weights["head.2.bias"], plain.weights["head.2.bias"])
     logged = [pd.read_csv(tmp_path / run / "metrics.csv")["loss"] for run in "ap"]
     pd.testing.assert_series_equal(*logged)  # what is trained does not know of it
 
 
 def test_quality_can_be_left_out_and_learnt_later(lits_prepared: Prepared, tiny_config: Config, tmp_path: Path) -> None:
-    without = train(lits_prepared.folder, tmp_path / "run", changed(tiny_config, training={"quality": False}))
+    without = train(
+        lits_prepared.folder, out=tmp_path / "run", config=changed(tiny_config, training={"quality": False})
+    )
     assert without.info.quality is None
-    later = train(lits_prepared.folder, tmp_path / "run", changed(tiny_config, training={}), resume=True)
+    later = train(lits_prepared.folder, out=tmp_path / "run", config=changed(tiny_config, training={}), mode="resume")
     assert later.info.quality is not None
     for name, weight in without.weights.items():
         torch.testing.assert_close(later.weights[name], weight, rtol=0, atol=0)
@@ -78,7 +82,7 @@ def test_a_batch_in_parts_gives_the_gradient_of_the_whole(
     }
     for run, parts in (("whole", 1), ("parts", 4)):
         training = {"accumulate": parts, "log_every": 1}
-        train(lits_prepared.folder, tmp_path / run, changed(tiny_config, training=training, **common))
+        train(lits_prepared.folder, out=tmp_path / run, config=changed(tiny_config, training=training, **common))
     one, other = (pd.read_csv(tmp_path / run / "metrics.csv")[["loss", "gradient_norm"]] for run in ("whole", "parts"))
     pd.testing.assert_frame_equal(one, other, rtol=1e-3)
 
@@ -102,20 +106,22 @@ def test_training_stops_early(lits_prepared: Prepared, tiny_config: Config, tmp_
         optimizer={"lr": 1e-30, "warmup": 0.0},
         training={"steps": 20, "validations": 10, "patience": 2},
     )
-    train(lits_prepared.folder, tmp_path / "run", config)
+    train(lits_prepared.folder, out=tmp_path / "run", config=config)
     assert pd.read_csv(tmp_path / "run" / "metrics.csv")["step"].max() == 6
 
 
 def test_the_best_is_the_best_by_what_is_named(lits_prepared: Prepared, tiny_config: Config, tmp_path: Path) -> None:
     config = changed(tiny_config, training={"steps": 8, "validations": 8, "best_by": "iou/liver"})
-    bundle = train(lits_prepared.folder, tmp_path / "run", config)
+    bundle = train(lits_prepared.folder, out=tmp_path / "run", config=config)
     metrics = pd.read_csv(tmp_path / "run" / "metrics.csv").dropna(subset=["val_iou_liver"])
     assert bundle.info.validation.step == metrics.loc[metrics["val_iou_liver"].idxmax(), "step"]
     assert bundle.info.validation.selected_by == "iou/liver"
     iou, dice = metrics["val_iou_liver"], metrics["val_dice_liver"]
     np.testing.assert_allclose(dice, 2 * iou / (1 + iou), atol=1e-4)  # one case: so they are one number
     with pytest.raises(CaseUNetError, match=r'best_by: there is no structure "spleen". Known: liver, tumour'):
-        train(lits_prepared.folder, tmp_path / "x", changed(tiny_config, training={"best_by": "dice/spleen"}))
+        train(
+            lits_prepared.folder, out=tmp_path / "x", config=changed(tiny_config, training={"best_by": "dice/spleen"})
+        )
 
 
 def _are_kept(weights: torch.Tensor, before: torch.Tensor) -> bool:
@@ -129,7 +135,7 @@ def test_fine_tuning_keeps_all_but_the_head(
     """Same classes: every tensor; other classes: a new head. The network is the bundle's, whatever is configured."""
     still = {"optimizer": {"lr": 1e-30}, "training": {"steps": 1, "start_from": lits_bundle.folder, "keep": "last"}}
     config = changed(tiny_config, model={"name": "unet", "arguments": {}}, **still)
-    same = train(lits_prepared.folder, tmp_path / "same", config)
+    same = train(lits_prepared.folder, out=tmp_path / "same", config=config)
     assert all(_are_kept(same.weights[name], tensor) for name, tensor in lits_bundle.weights.items())
 
     two = tmp_path / "raw"
@@ -142,12 +148,12 @@ def test_fine_tuning_keeps_all_but_the_head(
         mask = nib.load(lits_raw / f"segmentation-{n}.nii")
         joined = nib.Nifti1Image((np.asarray(mask.dataobj) > 0).astype(np.uint8), mask.affine)
         nib.save(joined, two / "masks" / f"scan{n}.nii")
-    prepare(two, tmp_path / "prepared", tiny_config.prepare.model_copy(update={"modality": "ct"}))
-    other = train(tmp_path / "prepared", tmp_path / "other", config)
+    prepare(two, out=tmp_path / "prepared", config=tiny_config.prepare.model_copy(update={"modality": "ct"}))
+    other = train(tmp_path / "prepared", out=tmp_path / "other", config=config)
     kept = [name for name, tensor in lits_bundle.weights.items() if _are_kept(tensor, other.weights[name])]
     assert set(lits_bundle.weights) - set(kept) == {"head.2.weight", "head.2.bias"}
     with pytest.raises(CaseUNetError, match=r"takes 1 input channels, these data give 3. .*data.neighbours 0"):
-        train(lits_prepared.folder, tmp_path / "x", changed(config, data={"neighbours": 1}))
+        train(lits_prepared.folder, out=tmp_path / "x", config=changed(config, data={"neighbours": 1}))
 
 
 def test_the_largest_that_fits_is_found() -> None:
@@ -186,16 +192,16 @@ def test_too_little_room_is_said_before_the_first_step(
         monkeypatch.setattr(trial.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     monkeypatch.setattr(loop, "take_step", lambda *arguments: pytest.fail("a step was taken"))
     with pytest.raises(CaseUNetError, match=message):
-        train(lits_prepared.folder, tmp_path / "run", tiny_config)
+        train(lits_prepared.folder, out=tmp_path / "run", config=tiny_config)
 
 
 def test_a_trial_step_leaves_no_trace(lits_prepared: Prepared, tiny_config: Config, tmp_path: Path) -> None:
     """Not even in the running statistics of batch norm: with and without it the weights are the same."""
     config = changed(tiny_config, model={"name": "deeplabv3plus", "arguments": {}}, training={"steps": 1})
-    with_trial = train(lits_prepared.folder, tmp_path / "with", config)
+    with_trial = train(lits_prepared.folder, out=tmp_path / "with", config=config)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "check_step", lambda *arguments: trial.MemoryTrial(1.0, 1))
-        without = train(lits_prepared.folder, tmp_path / "without", config)
+        without = train(lits_prepared.folder, out=tmp_path / "without", config=config)
     assert all(torch.equal(with_trial.weights[name], tensor) for name, tensor in without.weights.items())
 
 
@@ -249,7 +255,7 @@ def test_a_class_that_training_does_not_see_is_said(
         return pixels
 
     monkeypatch.setattr(Prepared, "slice_class_pixels", without_tumour)
-    train(lits_prepared.folder, tmp_path / "run", changed(tiny_config, training={"steps": 1}))
+    train(lits_prepared.folder, out=tmp_path / "run", config=changed(tiny_config, training={"steps": 1}))
     assert "  in no training case of this fold, so not to be learnt: tumour" in lines
 
 
@@ -290,7 +296,11 @@ def test_other_loggers_get_the_same_numbers_and_may_fail(
         Settings=lambda **named: None,
     )
     monkeypatch.setitem(sys.modules, "wandb", wandb)
-    train(lits_prepared.folder, tmp_path / "run", changed(tiny_config, training={"loggers": ["mlflow", "wandb"]}))
+    train(
+        lits_prepared.folder,
+        out=tmp_path / "run",
+        config=changed(tiny_config, training={"loggers": ["mlflow", "wandb"]}),
+    )
     metrics = pd.read_csv(tmp_path / "run" / "metrics.csv")
     first = {name: value for name, value in Client.calls if name == "log_metric"}["log_metric"]
     assert first[0] == "r1"
@@ -309,7 +319,7 @@ def test_loggers_that_are_not_installed_are_named(
     monkeypatch.setitem(sys.modules, "mlflow", None)
     for name in ("wandb", "mlflow"):
         with pytest.raises(CaseUNetError) as error:
-            train(lits_prepared.folder, tmp_path / name, changed(tiny_config, training={"loggers": [name]}))
+            train(lits_prepared.folder, out=tmp_path / name, config=changed(tiny_config, training={"loggers": [name]}))
         assert f"caseunet[{name}]" in str(error.value)
 
 
@@ -328,15 +338,15 @@ def test_left_is_not_learnt_as_right(lits_prepared: Prepared, tiny_config: Confi
     names = ("background", "left lobe", "right lobe")
     labels = [{"name": name, "color": [40 * n, 0, 0], "code": n} for n, name in enumerate(names)]
     plan.write_text(json.dumps({"layout": "lits", "labels": labels}))
-    prepared = prepare(raw, tmp_path / "p", tiny_config.prepare.model_copy(update={"plan": plan}))
+    prepared = prepare(raw, out=tmp_path / "p", config=tiny_config.prepare.model_copy(update={"plan": plan}))
     display = _Told()
     config = changed(tiny_config, training={"quality": False, "steps": 2})
-    bundle = train(prepared.folder, tmp_path / "run", config, display=display)
+    bundle = train(prepared.folder, out=tmp_path / "run", config=config, display=display)
     assert bundle.info.recipe is not None
     assert bundle.info.recipe.augment["flip_columns"] is False
     assert any("not mirrored left to right, for left lobe, right lobe have sides" in line for line in display.lines)
     longer = changed(config, training={"quality": False, "steps": 4})
-    train(prepared.folder, tmp_path / "run", longer, extend=True)
+    train(prepared.folder, out=tmp_path / "run", config=longer, mode="extend")
 
 
 class _Told(Display):

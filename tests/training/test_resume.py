@@ -49,7 +49,7 @@ def test_stopped_after_any_step(
     step: int, lits_prepared: Prepared, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Step 3 is the one before a validation, which the resumed run still owes."""
-    train(lits_prepared.folder, tmp_path / "whole", config)
+    train(lits_prepared.folder, out=tmp_path / "whole", config=config)
     take_step = loop.take_step
 
     def signalled(fabric, state, *rest):  # type: ignore[no-untyped-def]
@@ -60,10 +60,10 @@ def test_stopped_after_any_step(
     with monkeypatch.context() as sending:
         sending.setattr(loop, "take_step", signalled)
         with pytest.raises(Interrupted, match=f"Stopped after step {step}; everything is saved") as stopped:
-            train(lits_prepared.folder, tmp_path / "broken", config)
+            train(lits_prepared.folder, out=tmp_path / "broken", config=config)
     assert stopped.value.signal == signal.SIGTERM
     assert not (tmp_path / "broken" / "bundle").exists()
-    train(None, tmp_path / "broken", resume=True)
+    train(None, out=tmp_path / "broken", mode="resume")
     assert same_runs(tmp_path / "whole", tmp_path / "broken")
 
 
@@ -71,7 +71,7 @@ def test_killed_while_it_trains_and_while_it_saves(
     lits_prepared: Prepared, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed, as far as the folder can tell: exceptions that nothing catches, at three places."""
-    train(lits_prepared.folder, tmp_path / "whole", config)
+    train(lits_prepared.folder, out=tmp_path / "whole", config=config)
 
     class Killed(BaseException):
         pass
@@ -89,14 +89,14 @@ def test_killed_while_it_trains_and_while_it_saves(
         with monkeypatch.context() as killing:
             killing.setattr(loop, name, sometimes)
             with pytest.raises(Killed):
-                train(lits_prepared.folder, tmp_path / "broken", config, resume=True)
-    train(lits_prepared.folder, tmp_path / "broken", config, resume=True)
+                train(lits_prepared.folder, out=tmp_path / "broken", config=config, mode="resume")
+    train(lits_prepared.folder, out=tmp_path / "broken", config=config, mode="resume")
     assert same_runs(tmp_path / "whole", tmp_path / "broken")
 
 
 def test_killed_by_the_system(lits_prepared: Prepared, config: Config, tmp_path: Path) -> None:
     """What a batch script repeats is always the same command."""
-    train(lits_prepared.folder, tmp_path / "whole", config)
+    train(lits_prepared.folder, out=tmp_path / "whole", config=config)
     (tmp_path / "c.yaml").write_text((tmp_path / "whole" / "config.yaml").read_text())
     command = [*CALL, "train", str(lits_prepared.folder), "--out", str(tmp_path / "broken"), "--resume"]
     command += ["--config", str(tmp_path / "c.yaml")]
@@ -141,7 +141,7 @@ def test_signals_save_and_say_so(
 def test_a_signal_in_validation_leaves_it_owed(
     lits_prepared: Prepared, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train(lits_prepared.folder, tmp_path / "whole", config)
+    train(lits_prepared.folder, out=tmp_path / "whole", config=config)
     validate = loop.validate
 
     def signalled(*arguments, **named):  # type: ignore[no-untyped-def]
@@ -151,38 +151,38 @@ def test_a_signal_in_validation_leaves_it_owed(
     with monkeypatch.context() as sending:
         sending.setattr(loop, "validate", signalled)
         with pytest.raises(Interrupted):
-            train(lits_prepared.folder, tmp_path / "broken", config)
+            train(lits_prepared.folder, out=tmp_path / "broken", config=config)
     assert "val" not in "".join((tmp_path / "broken" / "metrics.csv").read_text().splitlines()[1:])
-    train(None, tmp_path / "broken", resume=True)
+    train(None, out=tmp_path / "broken", mode="resume")
     assert same_runs(tmp_path / "whole", tmp_path / "broken")
 
 
 def test_a_damaged_checkpoint_is_passed_over(
     lits_prepared: Prepared, config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train(lits_prepared.folder, tmp_path / "whole", config)
-    train(lits_prepared.folder, tmp_path / "broken", config)
+    train(lits_prepared.folder, out=tmp_path / "whole", config=config)
+    train(lits_prepared.folder, out=tmp_path / "broken", config=config)
     checkpoints = Checkpoints(tmp_path / "broken" / "checkpoints")
     newest = checkpoints.files("step")[0]
     newest.write_bytes(newest.read_bytes()[:1000])
-    train(None, tmp_path / "broken", resume=True)
+    train(None, out=tmp_path / "broken", mode="resume")
     assert same_runs(tmp_path / "whole", tmp_path / "broken")
     for path in checkpoints.files("step"):
         path.write_bytes(b"")
     with pytest.raises(CaseUNetError, match=r"step-0000000\d.ckpt: is damaged.*No other checkpoint can be read"):
-        train(None, tmp_path / "broken", resume=True)
+        train(None, out=tmp_path / "broken", mode="resume")
 
 
 def test_a_finished_run_stays_and_can_be_extended(lits_prepared: Prepared, config: Config, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    train(lits_prepared.folder, run, config)
+    train(lits_prepared.folder, out=run, config=config)
     before = (run / "metrics.csv").read_text()
-    train(None, run, resume=True)
+    train(None, out=run, mode="resume")
     assert (run / "metrics.csv").read_text() == before
     longer = changed(config, training={"steps": 8, "validations": 4})
     with pytest.raises(CaseUNetError, match=r"training.steps was 5 .* and is 8 now.*--extend"):
-        train(None, run, longer, resume=True)
-    train(None, run, longer, extend=True)
+        train(None, out=run, config=longer, mode="resume")
+    train(None, out=run, config=longer, mode="extend")
     metrics = pd.read_csv(run / "metrics.csv")
     assert (run / "metrics.csv").read_text().startswith(before)
     assert metrics.dropna(subset=["val_dice"])["step"].tolist() == [3, 5, 6, 8]
@@ -194,12 +194,14 @@ def test_what_must_not_change_is_refused(
     lits_prepared: Prepared, lits_raw: Path, config: Config, tmp_path: Path, cli: Callable[..., tuple[int, str, str]]
 ) -> None:
     run = tmp_path / "run"
-    train(lits_prepared.folder, run, config)
+    train(lits_prepared.folder, out=run, config=config)
     with pytest.raises(
         CaseUNetError, match=r"optimizer.lr was 0.006 .* and is 0.1 now: a resumed run goes on as it began"
     ):
-        train(None, run, changed(config, optimizer={"lr": 0.1}), resume=True)
-    train(None, run, changed(config, training={"log_every": 1, "device": "cpu"}), resume=True)  # changes nothing learnt
+        train(None, out=run, config=changed(config, optimizer={"lr": 0.1}), mode="resume")
+    train(
+        None, out=run, config=changed(config, training={"log_every": 1, "device": "cpu"}), mode="resume"
+    )  # changes nothing learnt
     status, _, error = cli("train", "--resume", "--out", run, "--seed", "3")
     assert (status, "seed was 0" in error) == (2, True)
     status, _, error = cli("train", "--resume", "--overwrite", "--out", run)
@@ -209,24 +211,24 @@ def test_what_must_not_change_is_refused(
 
     from caseunet.commands.prepare import prepare
 
-    prepare(lits_raw, tmp_path / "other", config.prepare.model_copy(update={"seed": 1, "size": (64, 64)}))
+    prepare(lits_raw, out=tmp_path / "other", config=config.prepare.model_copy(update={"seed": 1, "size": (64, 64)}))
     with pytest.raises(CaseUNetError, match=r"other: is not what the run began with: its (folds|sizes)"):
-        train(tmp_path / "other", run, config, resume=True)
+        train(tmp_path / "other", out=run, config=config, mode="resume")
 
 
 def test_two_processes_do_not_train_in_one_folder(lits_prepared: Prepared, config: Config, tmp_path: Path) -> None:
     from filelock import FileLock
 
-    train(lits_prepared.folder, tmp_path / "run", config)
+    train(lits_prepared.folder, out=tmp_path / "run", config=config)
     with FileLock(tmp_path / "run" / ".lock"), pytest.raises(CaseUNetError, match="run: another process trains in it"):
-        train(None, tmp_path / "run", resume=True)
+        train(None, out=tmp_path / "run", mode="resume")
 
 
 def test_an_interrupted_replacement_goes_on(
     lits_prepared: Prepared, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The earlier run waits until the new one is whole, however often that is interrupted."""
-    train(lits_prepared.folder, tmp_path / "run", config)
+    train(lits_prepared.folder, out=tmp_path / "run", config=config)
     kept = load_bundle(tmp_path / "run" / "bundle").info.weights_hash
     take_step = loop.take_step
 
@@ -237,10 +239,15 @@ def test_an_interrupted_replacement_goes_on(
     with monkeypatch.context() as sending:
         sending.setattr(loop, "take_step", signalled)
         with pytest.raises(Interrupted):
-            train(lits_prepared.folder, tmp_path / "run", changed(config, optimizer={"lr": 0.001}), overwrite=True)
+            train(
+                lits_prepared.folder,
+                out=tmp_path / "run",
+                config=changed(config, optimizer={"lr": 0.001}),
+                mode="overwrite",
+            )
     waiting = tmp_path / ".caseunet-before-run"
     assert load_bundle(waiting / "bundle").info.weights_hash == kept
-    train(None, tmp_path / "run", resume=True)
+    train(None, out=tmp_path / "run", mode="resume")
     assert load_bundle(tmp_path / "run" / "bundle").info.weights_hash != kept
     assert not waiting.exists()
 
@@ -252,16 +259,16 @@ def test_a_run_that_learnt_nothing_is_no_result(
     with monkeypatch.context() as small:
         small.setattr("caseunet.training.trial.free_memory", lambda: 1000)
         with pytest.raises(CaseUNetError, match="A step needs about"):
-            train(lits_prepared.folder, tmp_path / "run", config)
-    train(lits_prepared.folder, tmp_path / "run", changed(config, training={"steps": 1}))
+            train(lits_prepared.folder, out=tmp_path / "run", config=config)
+    train(lits_prepared.folder, out=tmp_path / "run", config=changed(config, training={"steps": 1}))
     with pytest.raises(CaseUNetError, match="holds an earlier result"):
-        train(lits_prepared.folder, tmp_path / "run", config)
+        train(lits_prepared.folder, out=tmp_path / "run", config=config)
 
 
 def test_where_a_run_started_from_may_be_gone(lits_prepared: Prepared, config: Config, tmp_path: Path) -> None:
-    first = train(lits_prepared.folder, tmp_path / "first", config)
+    first = train(lits_prepared.folder, out=tmp_path / "first", config=config)
     start = {"training": {"start_from": first.folder}, "model": {"name": "unet", "arguments": {}}}
-    train(lits_prepared.folder, tmp_path / "run", changed(config, **start))
+    train(lits_prepared.folder, out=tmp_path / "run", config=changed(config, **start))
     (tmp_path / "first").rename(tmp_path / "elsewhere")
-    again = train(lits_prepared.folder, tmp_path / "run", changed(config, **start), resume=True)
+    again = train(lits_prepared.folder, out=tmp_path / "run", config=changed(config, **start), mode="resume")
     assert again.info.architecture.name == "case_unet"

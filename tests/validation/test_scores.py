@@ -13,7 +13,7 @@ from caseunet.commands.evaluate import Evaluation, evaluate
 from caseunet.commands.predict import predict
 from caseunet.commands.prepare import prepare
 from caseunet.commands.train import train
-from caseunet.config import load_config
+from caseunet.config import EvaluateOptions, PredictOptions, load_config
 from caseunet.datasets import generate
 from caseunet.types import Label, LabelMap
 from caseunet.validation import calibration
@@ -28,23 +28,28 @@ TINY: dict[str, Any] = {
     "prepare.folds": 2,
     "prepare.workers": 0,
     "prepare.spacing": None,
-    "prepare.crop_air": False,
+    "prepare.crop_to_body": False,
 }
-BY_BLOCKS = {"prepare.split": "slice-blocks", "prepare.block": 2, "prepare.gap": 1, "prepare.hold_out_every": 2}
+BY_BLOCKS = {
+    "prepare.split": "slice-blocks",
+    "prepare.split_block_size": 2,
+    "prepare.split_gap": 1,
+    "prepare.test_every": 2,
+}
 FRAMES = (48, 64)
 
 CASES: dict[str, tuple[Callable[[Path], None], dict[str, Any]]] = {
     "lits: crop, spacing": (
         lambda raw: generate.write_lits(raw, patients=4, shape=(5, 128, 144)),
-        {"prepare.crop_air": True, "prepare.spacing": [1.7, 1.3]},
+        {"prepare.crop_to_body": True, "prepare.spacing": [1.7, 1.3]},
     ),
     "lits: crop, size, 2.5-D": (
         lambda raw: generate.write_lits(raw, patients=4, shape=(5, 128, 144)),
-        {"prepare.crop_air": True, "prepare.size": [40, 56], "data.neighbours": 1},
+        {"prepare.crop_to_body": True, "prepare.size": [40, 56], "data.neighbours": 1},
     ),
     "dicom: crop, blocks, 2.5-D": (
         lambda raw: generate.write_dicom(raw, patients=2, shape=(8, 128, 144)),
-        {"prepare.crop_air": True, "data.neighbours": 1, **BY_BLOCKS},
+        {"prepare.crop_to_body": True, "data.neighbours": 1, **BY_BLOCKS},
     ),
     "nnunet, MR: z-score of a case, spacing": (
         lambda raw: generate.write_nnunet(raw, cases=4, channels=2, shape=(6, 48, 40)),
@@ -139,16 +144,18 @@ def test_scores_are_those_of_predict(name: str, tmp_path: Path, monkeypatch: pyt
         monkeypatch.setattr(calibration, "MAX_CASES", 1)
     raw = written(write, tmp_path / "raw")
     config = load_config(overrides=TINY | options)
-    prepared = prepare(raw, tmp_path / "prepared", config.prepare)
+    prepared = prepare(raw, out=tmp_path / "prepared", config=config.prepare)
     if "crop" in name:
         assert prepared.info.grid.crop_air
         assert all(prepared.placement(c).box_size < prepared.source_size(c) for c in prepared.cases.index)
-    bundle = train(prepared.folder, tmp_path / "run", config)
+    bundle = train(prepared.folder, out=tmp_path / "run", config=config)
     if bundle.info.quality is not None and "blocks" not in name:
         assert {rule.do for rule in bundle.info.quality.cleaning} == {"largest", "fill"}
     splits = tmp_path / "prepared" / "splits.json"
-    predict(bundle.folder, [raw], tmp_path / "masks", splits)
-    evaluation = evaluate(tmp_path / "masks", raw, tmp_path / "report", split=splits, config=config.prepare)
+    predict(bundle.folder, [raw], out=tmp_path / "masks", options=PredictOptions(split=splits))
+    evaluation = evaluate(
+        tmp_path / "masks", raw, out=tmp_path / "report", config=config.prepare, options=EvaluateOptions(split=splits)
+    )
     assert_scores_agree(bundle, evaluation)
 
 
@@ -156,9 +163,9 @@ def test_scores_are_those_of_predict(name: str, tmp_path: Path, monkeypatch: pyt
 def test_an_ensemble_scores_out_of_fold(tmp_path: Path) -> None:
     raw = written(CASES["lits: crop, spacing"][0], tmp_path / "raw")
     config = load_config(overrides=TINY | CASES["lits: crop, spacing"][1])
-    prepared = prepare(raw, tmp_path / "prepared", config.prepare)
-    bundle = cross_validate(prepared.folder, tmp_path / "cv", config, raw=raw)
-    evaluation = evaluate(tmp_path / "cv" / "out-of-fold", raw, tmp_path / "report", config=config.prepare)
+    prepared = prepare(raw, out=tmp_path / "prepared", config=config.prepare)
+    bundle = cross_validate(prepared.folder, out=tmp_path / "cv", config=config, raw=raw)
+    evaluation = evaluate(tmp_path / "cv" / "out-of-fold", raw, out=tmp_path / "report", config=config.prepare)
     assert set(evaluation.cases["case"]) == set(prepared.cases.index)
     assert_scores_agree(bundle, evaluation)
     assert load_bundle(bundle.folder).info.quality == bundle.info.quality

@@ -1,14 +1,17 @@
 """The paper's ablations as one study: its parts taken away one at a time, under the statistics of any comparison."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from caseunet.config import Config
+from caseunet.commands.compare import Study, run_study
+from caseunet.config import Config, StudyOptions
 from caseunet.errors import CaseUNetError
+from caseunet.files import Location, location
 from caseunet.models.case_unet import CaseUNet
-from caseunet.studies.design import Variant, variant
+from caseunet.progress import Display
+from caseunet.studies.design import Design, Variant, variant
 
 WHOLE = "whole"
 PARTS: dict[str, dict[str, Any]] = {
@@ -25,6 +28,29 @@ PARTS: dict[str, dict[str, Any]] = {
     "class weights on": {"loss.class_weights": "inverse_frequency"},
 }
 """{what is taken away, or put in its place: keys}. What the configuration has already is left out."""
+
+
+def ablate(
+    prepared: str | Location,
+    variants: Sequence[Variant] | None = None,
+    *,
+    out: str | Path = "ablation",
+    options: StudyOptions = StudyOptions(),
+    mode: Literal["new", "overwrite", "resume"] = "new",
+    display: Display | None = None,
+) -> Study:
+    """Take CASe-UNet apart, one part at a time, as one study.
+
+    Args:
+        variants: of :func:`ablations`; those of the default recipe if None.
+        prepared, out, options, mode, display: as for :func:`caseunet.compare`.
+
+    Raises:
+        CaseUNetError, Interrupted: as there.
+    """
+    variants = ablations(None, None, options.budget) if variants is None else variants
+    design = Design(variants, options.seeds, options.folds, options.protocol, "Ablation of CASe-UNet")
+    return run_study(location(prepared), design, out=Path(out), options=options, mode=mode, display=display)
 
 
 def ablations(recipe: str | None, file: Path | None, overrides: Mapping[str, Any]) -> list[Variant]:

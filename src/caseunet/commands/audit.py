@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from caseunet.config import PrepareConfig
 from caseunet.datasets import Finding, Layout, SourceCase, SourceDataset, open_source
@@ -64,10 +64,11 @@ class Examination:
 
 def audit(
     raw: str | Path,
-    out: str | Path,
-    config: PrepareConfig | None = None,
+    *,
+    out: str | Path = "audit",
+    config: PrepareConfig = PrepareConfig(),
     repair: str | Path | None = None,
-    overwrite: bool = False,
+    mode: Literal["new", "overwrite"] = "new",
     display: Display | None = None,
 ) -> Examination:
     """Read a raw data set and write audit.json and audit.html; the originals are not touched.
@@ -76,27 +77,32 @@ def audit(
         raw: a folder in a known layout.
         out: the folder to write.
         config: layout, groups, plan, split and workers.
-        repair: where to write a repair plan, if one is wanted; an existing file is replaced only with ``overwrite``.
-        overwrite: replace an earlier audit at ``out``.
-        display: what a person sees.
+        repair: where to write a repair plan, if one is wanted; an existing file is replaced only in mode
+            "overwrite".
+        mode: "overwrite" replaces an earlier audit at ``out``.
+        display: shows progress.
 
     Raises:
         CaseUNetError: the layout is not known, or nothing can be written.
     """
     raw, out, repair = Path(raw), Path(out), None if repair is None else Path(repair)
-    config, display = config or PrepareConfig(), display or Display()
-    inputs = [raw, *([config.plan] if config.plan is not None else [])]
+    display, overwrite = display or Display(), mode == "overwrite"
+    inputs = [raw, *([config.repair_plan] if config.repair_plan is not None else [])]
     check_output_folder(out, KIND, inputs, overwrite)
     if repair is not None and repair.resolve().is_relative_to(out.resolve()):
-        raise CaseUNetError(f"{repair}: lies in {out}, which later audits replace. Choose a --repair elsewhere.")
+        raise CaseUNetError(
+            f"{repair}: lies in {out}, which later audits replace. Choose a place elsewhere.", options=("repair",)
+        )
     if repair is not None and repair.is_dir():
         raise CaseUNetError(f"{repair}: is a folder; expected the name of a file for the plan, such as plan.yaml.")
     if repair is not None and repair.resolve().is_relative_to(raw.resolve()):
-        raise CaseUNetError(f"{repair}: lies in {raw}, whose files stay as they are. Choose a --repair elsewhere.")
+        raise CaseUNetError(
+            f"{repair}: lies in {raw}, whose files stay as they are. Choose a place elsewhere.", options=("repair",)
+        )
     if repair is not None and repair.exists() and overwrite:
         read_plan(repair)  # only a plan is replaced by a plan
     if repair is not None and repair.exists() and not overwrite:
-        raise CaseUNetError(f"{repair}: is there already. Choose another --repair, or give --overwrite to replace it.")
+        raise CaseUNetError(f"{repair}: is there already.", options=("repair", "mode"))
     found = examine(raw, config, display)
     if repair is not None:
         found = replace(found, proposed=propose_plan(found.layout, found.dataset, found.findings, config, display))
@@ -135,7 +141,7 @@ def examine(raw: Path, config: PrepareConfig, display: Display) -> Examination:
             stage.advance(1, case.id)
     dataset = settle_coding(dataset, facts)
     if dataset.coding is not None:
-        check_repairs(dataset, str(config.plan))
+        check_repairs(dataset, str(config.repair_plan))
     cases = split_cases(dataset, facts)
     split: Split | None = None
     if cases:
@@ -185,7 +191,7 @@ def _lost(error: LostWorkerError, case: SourceCase, dataset: SourceDataset) -> C
         level="error",
         kind="unreadable",
         text=str(error),
-        advice="Leave the case out, or try with more memory and --prepare.workers 1.",
+        advice="Leave the case out, or try with more memory and prepare.workers: 1.",
         case=case.id,
         file=dataset.relative(case.image[0]),
         repairs=(CaseRepair(drop=True, why="the process that read it died"),),

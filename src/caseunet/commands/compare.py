@@ -6,23 +6,23 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
-from caseunet.commands.models import count, measure
+from caseunet.commands.models import Workload, count, measure
 from caseunet.commands.study_runs import run_cell, run_cells
-from caseunet.config import Config, PrepareConfig
+from caseunet.config import Config, Mode, PrepareConfig, StudyOptions
 from caseunet.data.loader import plan_patch_size, plan_preprocessing
 from caseunet.data.store import Prepared, RawSource
 from caseunet.errors import CaseUNetError
 from caseunet.evaluation.rows import read_cases
 from caseunet.evaluation.summary import EvaluationSummary
-from caseunet.files import Location, output_folder, read_json, read_model, resume_folder, write_json
+from caseunet.files import Location, location, output_folder, read_json, read_model, resume_folder, write_json
 from caseunet.models import create_model, plan_arguments
 from caseunet.progress import Display, count_text
 from caseunet.reporting.study_page import write_study
-from caseunet.studies.design import Design, StudyRun
+from caseunet.studies.design import Design, StudyRun, Variant, variants_of
 from caseunet.studies.summary import ModelCost, StudySummary, compare_models, score_models
 
 KIND = "a study"
@@ -38,53 +38,84 @@ class Study:
 
 
 def compare(
+    prepared: str | Location,
+    models: Sequence[str | Variant],
+    *,
+    out: str | Path = "comparison",
+    predictions: Mapping[str, Path] | None = None,
+    options: StudyOptions = StudyOptions(),
+    mode: Literal["new", "overwrite", "resume"] = "new",
+    display: Display | None = None,
+) -> Study:
+    """Train several networks alike, with several seeds, and say which is better, or that it is a tie.
+
+    Args:
+        prepared: written by :func:`caseunet.prepare`.
+        models: networks, recipes or YAML files; or variants of :func:`caseunet.studies.design.variants_of`, whose
+            configuration has its own budget.
+        out: folder to write; runs/NAME/seed-S-fold-F/ holds each run, its predictions and its report.
+        predictions: {name: folder} of other tools' masks, scored beside the models'.
+        options: seeds, folds, budget and everything else.
+        mode: "overwrite" replaces an earlier study at ``out``; "resume" goes on with it, which must have been begun
+            with the same models and budget.
+        display: shows progress.
+
+    Raises:
+        CaseUNetError: something is missing or does not fit.
+        Interrupted: a signal ended a training; everything is saved.
+    """
+    variants = [
+        model if isinstance(model, Variant) else variants_of([model], None, options.budget)[0] for model in models
+    ]
+    return run_study(
+        location(prepared),
+        Design(variants, options.seeds, options.folds, options.protocol, predictions=predictions or {}),
+        out=Path(out),
+        options=options,
+        mode=mode,
+        display=display,
+    )
+
+
+def run_study(
     prepared_folder: Location,
     design: Design,
+    *,
     out: Path,
-    raw: Path | None = None,
-    overwrite: bool = False,
-    resume: bool = False,
-    jobs: int = 1,
+    options: StudyOptions,
+    mode: Literal["new", "overwrite", "resume"] = "new",
     display: Display | None = None,
 ) -> Study:
     """Train every variant with every seed on every fold, predict the fold's validation cases, score them in source
     geometry, and write study.json, cases.csv, scores.csv, scores.tex, study.html and the figure.
 
     Args:
-        prepared_folder: written by ``prepare``.
         design: what is compared and how.
-        out: folder to write; runs/NAME/seed-S-fold-F/ holds each run, its predictions and its report.
-        raw: the raw data set; where PREPARED says if None.
-        overwrite: replace an earlier study at ``out``.
-        resume: go on with the study at ``out``, which must have been begun with the same models and budget.
-        jobs: trainings at a time, each in a process of its own with its share of the processors.
-        display: what a person sees.
+        prepared_folder, out, mode, display: as for :func:`compare`.
+        options: its ``raw`` and ``jobs`` are used; the rest is in the design.
 
     Raises:
-        CaseUNetError: something is missing or does not fit.
-        Interrupted: a signal ended a training; everything is saved.
+        CaseUNetError, Interrupted: as there.
     """
     display = display or Display()
-    for option, number in (("seeds", design.seeds), ("jobs", jobs)):
-        if number < 1:
-            raise CaseUNetError(f"--{option} {number}: expected at least 1.")
-    if resume and overwrite:
-        raise CaseUNetError("A study is either replaced (--overwrite) or gone on with (--resume): choose one.")
     twice = {v.name for v in design.variants} & set(design.predictions)
     if len(design.variants) + len(design.predictions) < 2:
         raise CaseUNetError(
-            "A comparison takes at least two: --models case_unet unet, or one beside other --predictions."
+            "A comparison takes at least two models, or one beside other predictions.",
+            options=("models", "predictions"),
         )
     if twice:
-        raise CaseUNetError(f"--predictions {min(twice)}=…: one of the models has that name. Give it another one.")
+        raise CaseUNetError(f"{min(twice)}: a model and predictions have this name.", options=("predictions",))
+    if design.seeds < 1:
+        raise CaseUNetError(f"seeds {design.seeds}: expected at least 1.", options=("seeds",))
     design.cells(out)  # says which masks are missing
     prepared = Prepared(prepared_folder)
-    source = _source(prepared, raw)
+    source = _source(prepared, options.raw)
     for fold in design.folds:
         prepared.fold(fold)
     size = plan_patch_size(prepared, design.variants[0].config.data, prepared.fold(design.folds[0]).train)
     plan = _plan(prepared, design)
-    with _folder(out, prepared_folder, overwrite, resume) as folder:
+    with _folder(out, prepared_folder, mode) as folder:
         _check_plan(folder, plan)
         write_json(folder / PLAN, plan)
         write_json(folder / SPLITS, prepared.split.model_dump(mode="json"))  # PREPARED may be behind a URL
@@ -93,7 +124,7 @@ def compare(
         run = partial(
             run_cell, prepared=prepared.folder, splits=folder / SPLITS, source=source, protocol=design.protocol
         )
-        run_cells(cells, run, jobs, display)
+        run_cells(cells, run, options.jobs, display)
         summary, cases = _conclude(design, cells, costs, size, prepared)
         write_study(folder, summary, cases)
     return Study(summary, out / "study.html")
@@ -109,10 +140,10 @@ def _source(prepared: Prepared, raw: Path | None) -> tuple[Path, PrepareConfig]:
     root = raw or (Path(known.folder) if known.folder else None)
     if root is None or not root.is_dir():
         where = f"they were at {root} when they were prepared" if root else "the prepared data set does not say where"
-        raise CaseUNetError(f"Masks are scored in the raw data's own geometry, but {where}. Name them with --raw.")
+        raise CaseUNetError(f"Masks are scored in the raw data's own geometry, but {where}.", options=("raw",))
     config = PrepareConfig(
-        format=known.format,
-        plan=None if known.plan is None else Path(known.plan),
+        layout=known.format,
+        repair_plan=None if known.plan is None else Path(known.plan),
         group=known.group,
         modality=known.modality or "auto",
         plane=prepared.info.grid.plane,
@@ -142,16 +173,19 @@ def _check_plan(folder: Path, plan: Mapping[str, Any]) -> None:
     for key in ("fingerprint", "models", "protocol"):
         if before.get(key) != plan[key]:
             what = {"fingerprint": "prepared data", "models": "models or settings", "protocol": "protocol"}[key]
-            raise CaseUNetError(f"{folder}: was begun with other {what}. Go on with the same, or give another --out.")
+            raise CaseUNetError(
+                f"{folder}: was begun with other {what}. Go on with the same, or choose another folder.",
+                options=("out",),
+            )
 
 
 @contextmanager
-def _folder(out: Path, prepared: Location, overwrite: bool, resume: bool) -> Iterator[Path]:
-    if resume and out.exists():
+def _folder(out: Path, prepared: Location, mode: Mode) -> Iterator[Path]:
+    if mode == "resume" and out.exists():
         with resume_folder(out, KIND) as folder:
             yield folder
     else:
-        with output_folder(out, KIND, [prepared], overwrite) as folder:
+        with output_folder(out, KIND, [prepared], mode == "overwrite") as folder:
             yield folder
 
 
@@ -177,7 +211,7 @@ def _measure_all(
         builds[v.name] = build, channels, count(build, size, channels)
     with display.stage("measuring the networks", len(builds), "network") as stage:
         for name, (build, channels, (parameters, gmac)) in builds.items():
-            cost = measure(build, size, channels=channels, classes=classes)
+            cost = measure(build, size, Workload(channels=channels, classes=classes))
             costs[name] = {
                 "parameters": parameters,
                 "gmac": gmac,

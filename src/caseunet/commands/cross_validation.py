@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from caseunet.bundle import (
 )
 from caseunet.commands import train as one
 from caseunet.commands.predict import predict
-from caseunet.config import Config, load_config
+from caseunet.config import Config, Mode, PredictOptions, load_config
 from caseunet.data.loader import plan_patch_size
 from caseunet.data.store import Prepared
 from caseunet.errors import CaseUNetError
@@ -36,23 +37,21 @@ PROTOCOL = "mean over folds of the validation score of each one's network: "
 
 
 def cross_validate(
-    prepared_folder: Location | None,
-    out: Path,
+    prepared: str | Location | None,
+    *,
+    out: str | Path = "run",
     config: Config | None = None,
-    overwrite: bool = False,
+    mode: Mode = "new",
+    raw: str | Path | None = None,
     display: Display | None = None,
-    resume: bool = False,
-    extend: bool = False,
-    raw: Path | None = None,
 ) -> Bundle:
     """Train a network for every fold, one after another, and make one bundle of them.
 
     Args:
-        prepared_folder: as for :func:`caseunet.commands.train.train`.
+        prepared, mode: as for :func:`caseunet.train`. "resume" goes on with the fold under way; folds that are there
+            already, from another machine for example, count.
         out: folder to write: fold-0/, fold-1/ … (a run each), bundle/ and, with ``raw``, out-of-fold/ (predictions).
         config: without regard to its fold.
-        resume: go on: with the fold under way; folds that are there already, from another machine for example, count.
-        extend: train every fold on with another budget.
         raw: the raw data set, whose every case is segmented by the network that was not trained on it.
 
     Returns:
@@ -61,46 +60,49 @@ def cross_validate(
     Raises:
         CaseUNetError, Interrupted: as for a single run; or the folds are not of one data set and network.
     """
-    display = display or Display()
-    resume = resume or extend
+    out, display, config = Path(out), display or Display(), config or load_config()
+    prepared_folder = None if prepared is None else location(prepared)
     if ranks_from_outside()[1] > 1:
         raise CaseUNetError(
-            "--fold all starts one run after another. Under torchrun or SLURM train each fold by itself, --fold N "
-            f"--out {out}/fold-N, and then put them together with: caseunet train --fold all --resume --out {out}"
+            "All folds are trained one after another. Under torchrun or SLURM train each fold by itself, into "
+            f"{out}/fold-N, and then put them together with: caseunet train --fold all --resume --out {out}"
         )
-    with _folder(out, prepared_folder, overwrite, resume) as folder:
+    with _folder(out, prepared_folder, mode) as folder:
         begun = sorted(folder.glob("fold-*/environment.json"))
         if prepared_folder is None:
             if not begun:
                 raise CaseUNetError(f"{out}: there is nothing to go on with. Name the prepared data set to begin.")
             prepared_folder = location(json.loads(begun[0].read_text(encoding="utf-8"))["prepared"])
-        prepared = Prepared(prepared_folder)
-        folds = len(prepared.split.folds)
+        data = Prepared(prepared_folder)
+        folds = len(data.split.folds)
         # of all cases, for the networks of an ensemble must be alike, and their depth follows from the patch
-        patch_size = plan_patch_size(prepared, (config or load_config()).data, prepared.cases.index)
+        patch_size = plan_patch_size(data, config.data, data.cases.index)
         bundles = []
         for number in range(folds):
             display.say(f"\nFold {number} of {folds}", "bold")
             place = folder / f"fold-{number}"
-            own = _config_of_fold(config or load_config(), number, patch_size)
-            bundles.append(one.train(prepared_folder, place, own, False, display, resume or place.exists(), extend))
+            own = _config_of_fold(config, number, patch_size)
+            how: Mode = mode if mode in ("resume", "extend") else "resume" if place.exists() else "new"
+            bundles.append(one.train(prepared_folder, out=place, config=own, mode=how, display=display))
         _save_ensemble(folder / "bundle", bundles)
-        ensemble, device = load_bundle(folder / "bundle"), (config or load_config()).training.device
+        ensemble, device = load_bundle(folder / "bundle"), config.training.device
         add_validation(ensemble, *validate_ensemble(ensemble, Prepared(prepared_folder), device, display))
         if raw is not None:
             display.say("\nOut of fold", "bold")
-            again = (folder / "out-of-fold").exists()
+            masks = folder / "out-of-fold"
+            again: Literal["new", "overwrite"] = "overwrite" if masks.exists() else "new"
             predict(
-                folder / "bundle", [raw], folder / "out-of-fold", overwrite=again, display=display, out_of_fold=True
+                folder / "bundle", raw, out=masks, mode=again, options=PredictOptions(out_of_fold=True), display=display
             )
     return load_bundle(out / "bundle")
 
 
 @contextmanager
-def _folder(out: Path, prepared_folder: Location | None, overwrite: bool, resume: bool) -> Iterator[Path]:
+def _folder(out: Path, prepared_folder: Location | None, mode: Mode) -> Iterator[Path]:
     """The folder, anew or as it is; one in which there is nothing but folds can be gone on with too."""
-    if not resume or not out.exists():
-        with output_folder(out, KIND, [] if prepared_folder is None else [prepared_folder], overwrite) as folder:
+    if mode in ("new", "overwrite") or not out.exists():
+        inputs = [] if prepared_folder is None else [prepared_folder]
+        with output_folder(out, KIND, inputs, mode == "overwrite") as folder:
             yield folder
         return
     if not (out / MARKER).exists() and all(path.name.startswith("fold-") for path in out.iterdir()):

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 import nibabel as nib
 import numpy as np
@@ -12,7 +13,7 @@ from caseunet.commands.evaluate import Evaluation, evaluate
 from caseunet.commands.predict import predict
 from caseunet.commands.prepare import prepare
 from caseunet.commands.train import train
-from caseunet.config import Config, load_config
+from caseunet.config import Config, EvaluateOptions, PredictOptions, load_config
 from caseunet.datasets.generate import write_lits
 from caseunet.datasets.lits import LICENCE
 from caseunet.errors import CaseUNetError
@@ -41,11 +42,12 @@ class DemoResult:
 
 
 def demo(
-    out: Path,
+    *,
+    out: str | Path = "caseunet-demo",
     minutes: float = 2.0,
     seed: int = 0,
     synthetic: bool = False,
-    overwrite: bool = False,
+    mode: Literal["new", "overwrite"] = "new",
     display: Display | None = None,
 ) -> DemoResult:
     """Write raw data in the LiTS layout, prepare, train, predict the held-out part and score it.
@@ -55,18 +57,18 @@ def demo(
         minutes: training budget.
         seed: of everything that is drawn.
         synthetic: use made-up patients, which are split by patient, instead of LiTS volume 117.
-        overwrite: replace an earlier demo at ``out``.
-        display: what a person sees.
+        mode: "overwrite" replaces an earlier demo at ``out``.
+        display: shows progress.
 
     Raises:
         CaseUNetError: the real volume is not installed and ``synthetic`` is not set.
     """
-    display = display or Display()
+    out, display = Path(out), display or Display()
     if not synthetic and find_spec(PACKAGE) is None:
         raise CaseUNetError(MISSING)
     config = demo_config(minutes, seed, synthetic)
     display.say(f"caseunet demo: about {math.ceil(minutes + 0.5)} minutes, {minutes:g} of them training", "bold")
-    with output_folder(out, KIND, [], overwrite):
+    with output_folder(out, KIND, [], mode == "overwrite"):
         return _run(out, config, synthetic, display)
 
 
@@ -82,23 +84,17 @@ def _run(out: Path, config: Config, synthetic: bool, display: Display) -> DemoRe
         display.say(f"  {LICENCE}", "dim")
 
     display.say("\n2 Prepare", "bold")
-    prepared = prepare(raw, out / "prepared", config.prepare, display=display)
+    prepared = prepare(raw, out=out / "prepared", config=config.prepare, display=display)
     splits = out / "prepared" / "splits.json"
     display.say("\n3 Train", "bold")
-    train(out / "prepared", out / "run", config, display=display)
+    train(out / "prepared", out=out / "run", config=config, display=display)
     bundle = out / "run" / "bundle"
     display.say("\n4 Predict", "bold")
-    predict(bundle, [raw], out / "predictions", split=splits, display=display)
+    predict(bundle, raw, out=out / "predictions", options=PredictOptions(split=splits), display=display)
     display.say("\n5 Evaluate", "bold")
-    evaluation = evaluate(
-        out / "predictions",
-        raw,
-        out / "report",
-        split=splits,
-        run=out / "run",
-        title="caseunet demo: made-up patients" if synthetic else "caseunet demo: LiTS volume 117",
-        display=display,
-    )
+    title = "caseunet demo: made-up patients" if synthetic else "caseunet demo: LiTS volume 117"
+    options = EvaluateOptions(split=splits, run=out / "run", title=title)
+    evaluation = evaluate(out / "predictions", raw, out=out / "report", options=options, display=display)
     return DemoResult(evaluation, bundle, prepared.split.caution)
 
 

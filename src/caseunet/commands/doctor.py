@@ -51,7 +51,7 @@ def check_machine(folder: Path = Path(".")) -> list[Check]:
             + ("" if disk.free > 5 * GIB else "; prepared volumes may need more"),
         ),
         _gpu(),
-        _engines(),
+        _backends(),
         _decoders(),
     ]
     if importlib.util.find_spec(PACKAGE):
@@ -81,7 +81,7 @@ def _decoders() -> Check:
     return Check("note" if "JPEG lossless" in missing else "ok", "compressed DICOM", text)
 
 
-def _engines() -> Check:
+def _backends() -> Check:
     """What can compute a network beside PyTorch."""
     known = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime"}
     found = [f"{name} {version(package)}" for package, name in known.items() if importlib.util.find_spec(package)]
@@ -91,8 +91,8 @@ def _engines() -> Check:
         quick = [name for name in ("BF16", "INT8") if name in said]
         found[0] += f" (with {' and '.join(quick)} here)" if quick else " (float32 here)"
     if not found:
-        return Check("note", "engines", "torch alone; pip install 'caseunet[openvino]' for --engine openvino")
-    return Check("ok", "engines", ", ".join(["torch", *found]))
+        return Check("note", "backends", "torch alone; pip install 'caseunet[openvino]' for OpenVINO")
+    return Check("ok", "backends", ", ".join(["torch", *found]))
 
 
 def _gpu() -> Check:
@@ -101,5 +101,5 @@ def _gpu() -> Check:
         precision = "bf16" if torch.cuda.is_bf16_supported() else "no bf16"
         return Check("ok", "GPU", f"{properties.name}, {properties.total_memory / GIB:.1f} GiB, {precision}")
     if torch.backends.mps.is_available():
-        return Check("note", "GPU", "Apple (mps); not tested, choose it with --training.device mps")
+        return Check("note", "GPU", "Apple (mps); not tested, choose it as the device")
     return Check("note", "GPU", "none that torch can use; everything runs on the CPU")

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
-from caseunet.config import PrepareConfig
+from caseunet.config import EvaluateOptions, PrepareConfig
 from caseunet.data.folds import fold_of, read_split
 from caseunet.errors import CaseUNetError
 from caseunet.evaluation.comparison import Difference, compare_scores
@@ -54,18 +55,11 @@ class Evaluation:
 def evaluate(
     predictions: str | Path,
     references: str | Path,
-    out: str | Path,
-    protocol: str | None = None,
-    compared: Sequence[str | Path] = (),
-    tolerance: float = 2.0,
-    split: str | Path | None = None,
-    fold: int | None = None,
-    run: str | Path | None = None,
-    config: PrepareConfig | None = None,
-    overwrite: bool = False,
-    title: str = "Segmentation report",
-    labels: str | Path | None = None,
-    lesions: Sequence[str] | None = None,
+    *,
+    out: str | Path = "report",
+    mode: Literal["new", "overwrite"] = "new",
+    options: EvaluateOptions = EvaluateOptions(),
+    config: PrepareConfig = PrepareConfig(),
     display: Display | None = None,
 ) -> Evaluation:
     """Score predictions against references in source geometry and write cases.csv, summary.json and report.html.
@@ -75,38 +69,30 @@ def evaluate(
             a zip, or a single file. A folder per case may hold a file per structure.
         references: the raw data set with the masks, or masks alone in the same forms.
         out: folder to write.
-        protocol: how to count; by default "volumes" for CT and MRI, else "slices".
-        compared: predictions of other models, to be compared with the first on the same cases.
-        tolerance: of the normalised surface distance, in mm, or in pixels for images without a spacing.
-        split: a splits.json; only the validation slices of ``fold`` are scored, and each case without a prediction
-            counts as an empty mask. Without a split the cases are those that ``predict`` was asked for, or else all
-            with a mask.
-        fold: if not given, the one that was predicted, or 0.
-        run: the training run, for its curves.
+        mode: "overwrite" replaces an earlier report at ``out``.
+        options: protocol, split and everything else. Without a split the cases are those that ``predict`` was asked
+            for, or else all with a mask.
         config: layout, groups and repair plan of ``references``, as they were prepared.
-        overwrite: replace an earlier report at ``out``.
-        title: of the report.
-        labels: a labels.json that says what the values of the references' masks mean.
-        lesions: the structures whose components are lesions; those with such names if not given.
-        display: what a person sees.
+        display: shows progress.
 
     Raises:
         CaseUNetError: a reference is missing or unreadable, no prediction can be used, or no class is shared.
     """
     predictions, references, out = Path(predictions), Path(references), Path(out)
-    split, run = None if split is None else Path(split), None if run is None else Path(run)
-    labels = None if labels is None else Path(labels)
-    config, display = config or PrepareConfig(), display or Display()
-    Options(tolerance)  # says at once what is wrong with it
-    folders = [predictions, *map(Path, compared)]
-    inputs = [*folders, references, *filter(None, (split, run, labels, config.plan))]
+    split, run, labels, fold = options.split, options.run, options.labels, options.fold
+    display, overwrite = display or Display(), mode == "overwrite"
+    Options(options.tolerance)  # says at once what is wrong with it
+    folders = [predictions, *options.compare]
+    inputs = [*folders, references, *filter(None, (split, run, labels, config.repair_plan))]
     check_output_folder(out, KIND, inputs, overwrite)
     if fold is not None and split is None:
-        raise CaseUNetError("A fold is one of a split: name its splits.json with --split too.")
+        raise CaseUNetError("A fold is one of a split: name its splits.json too.", options=("split",))
     if run is not None and not (run / "metrics.csv").is_file():
         raise CaseUNetError(f"{run}: is no training run (metrics.csv is missing).")
     check_folders(folders)
-    factory = None if protocol is None else PROTOCOLS.get(protocol)  # an unknown name is told before the masks are read
+    factory = (
+        None if options.protocol is None else PROTOCOLS.get(options.protocol)
+    )  # an unknown name is told before the masks are read
     with unpack_all((references, *folders)) as (opened, *opened_folders):
         truth = open_references(opened, config, labels)
         candidates = [
@@ -128,8 +114,8 @@ def evaluate(
         in_mm = _in_mm(truth, scope)
         volumes = truth.dataset.modality in ("ct", "mr")
         factory = factory or PROTOCOLS.get("volumes" if volumes else "slices")
-        of_lesions = _lesions(truth, shared, lesions)
-        chosen = factory(Options(tolerance, "mm" if in_mm else "px", of_lesions))
+        of_lesions = _lesions(truth, shared, options.lesions)
+        chosen = factory(Options(options.tolerance, "mm" if in_mm else "px", of_lesions))
         structures = chosen.structures(shared.label_map)
 
         pairs = [pair for candidate in candidates for pair in pairs_of(truth, candidate, scope, ranges, shared)]
@@ -163,7 +149,7 @@ def evaluate(
                 for candidate, folder in zip(candidates, folders, strict=True)
             ),
             numbers=tuple(number for rows in of_model.values() for number in chosen.conclude(rows, structures)),
-            comparison=_compare(cases, chosen) if compared else (),
+            comparison=_compare(cases, chosen) if options.compare else (),
             source=_source(
                 *(truth, references, candidates, config, labels),
                 ranges if parts and parts.by == BY_BLOCKS else None,
@@ -177,7 +163,7 @@ def evaluate(
         display.stage("writing the report", 1) as stage,
     ):
         curves = None if run is None else run / "metrics.csv"
-        write_report(folder, title, cases, components if len(components) else None, summary, pictures, curves)
+        write_report(folder, options.title, cases, components if len(components) else None, summary, pictures, curves)
         stage.advance(1)
     return Evaluation(summary, cases, out / "report.html")
 
@@ -319,7 +305,7 @@ def _source(
         references=str(root.resolve()),
         layout=truth.dataset.format,
         modality=truth.dataset.modality,
-        plan=None if config.plan is None else str(config.plan.resolve()),
+        plan=None if config.repair_plan is None else str(config.repair_plan.resolve()),
         labels=None if labels is None else str(labels.resolve()),
         group=config.group,
         plane=truth.plane,
@@ -341,7 +327,7 @@ def _facts(
         if candidate.info is not None:
             info = candidate.info
             facts.append((f"bundle{several}", f"{info.bundle} (weights {info.bundle_hash})"))
-            facts.append((f"engine{several}", f"{info.engine} on {info.device}"))
+            facts.append((f"backend{several}", f"{info.backend} on {info.device}"))
     return (
         *facts,
         ("references", f"{references} ({_layout_text(truth)})"),

@@ -5,7 +5,7 @@ import shutil
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from caseunet.errors import CaseUNetError
 from caseunet.export.formats import Whole, check_precision, write
 from caseunet.export.monai import write_monai
 from caseunet.export.text import readme
-from caseunet.files import Location, check_output_folder, output_folder, write_json, write_text
+from caseunet.files import Location, check_output_folder, location, output_folder, write_json, write_text
 from caseunet.imaging import portable
 from caseunet.prediction.exports import DESCRIPTION, FILES, ExportInfo, Parity, runner
 from caseunet.progress import Display, count_text
@@ -44,21 +44,24 @@ class Samples:
 
 def export(
     bundle: str | Path,
-    out: Path,
+    *,
     format: str,
-    precision: str = "32",
-    data: Location | None = None,
-    overwrite: bool = False,
+    out: str | Path | None = None,
+    precision: str = "fp32",
+    data: str | Location | None = None,
+    mode: Literal["new", "overwrite"] = "new",
     display: Display | None = None,
 ) -> ExportInfo | None:
     """Export a bundle.
 
     Args:
         bundle: its folder or zip.
-        out: folder to write; for "zip" the file.
         format: "onnx", "openvino", "torch-export"; or "zip", the bundle as one file, or "monai", as a MONAI bundle.
-        precision: "32", "bf16", "fp16", "int8", see ``export.formats.PRECISIONS``.
+        out: folder to write, export-FORMAT by default; for "zip" the file, bundle.zip.
+        precision: "fp32", "bf16", "fp16", "int8", see ``export.formats.PRECISIONS``.
         data: PREPARED on whose slices the export is compared with PyTorch, and its int8 calibrated; noise if None.
+        mode: "overwrite" replaces an earlier export at ``out``.
+        display: shows progress.
 
     Returns:
         What was written; None for "zip" and "monai", which are the bundle itself.
@@ -67,11 +70,13 @@ def export(
         CaseUNetError: the bundle or the data cannot be read or do not fit each other, the format does not know the
             precision or the network, int8 is asked for without data, or a float32 export is not what PyTorch is.
     """
-    display = display or Display()
+    display, overwrite = display or Display(), mode == "overwrite"
+    out = Path(out or ("bundle.zip" if format == "zip" else f"export-{format}"))
+    data = None if data is None else location(data)
     loaded = load_bundle(bundle)
     if format == "zip":
         if out.exists() and not overwrite:
-            raise CaseUNetError(f"{out}: is there already. Choose another --out, or replace it with --overwrite.")
+            raise CaseUNetError(f"{out}: is there already.", options=("out", "mode"))
         write_zip(loaded, out)
         return None
     if format == "monai":
@@ -83,7 +88,7 @@ def export(
     check_output_folder(out, KIND, inputs, overwrite)
     if precision == "int8" and data is None:
         raise CaseUNetError(
-            "int8 needs real slices to find the ranges of activations: give a prepared data set with --data."
+            "int8 needs real slices of a prepared data set to find the ranges of activations.", options=("data",)
         )
     whole = Whole(loaded).eval()
     checked = samples(loaded, whole, data, SLICES, of_training=False)
@@ -111,7 +116,7 @@ def export(
             processor=platform.processor() or platform.machine(),
         )
         worst = min((d for d in info.parity.dice.values() if d is not None), default=1.0)
-        if precision == "32" and worst < MIN_DICE:
+        if precision == "fp32" and worst < MIN_DICE:
             raise CaseUNetError(
                 f"The export's masks have a Dice of {worst:.4f} with PyTorch's on {info.parity.on}; expected at least "
                 f"{MIN_DICE}. It is of no use; {FILES[format]} is kept for whoever looks for the reason."
@@ -139,7 +144,7 @@ def samples(bundle: Bundle, whole: Whole, data: Location | None, number: int, of
         low, high = p.clip or (0.0, 255.0)
         size = (max(p.least[0], whole.smallest), max(p.least[1], whole.smallest))
         noise = rng.uniform(low, high, (number, whole.in_channels, *size)).astype(np.float32)
-        return Samples([pad_slice(x, whole, p.least) for x in noise], "noise, for no --data were given")
+        return Samples([pad_slice(x, whole, p.least) for x in noise], "noise, for no data were given")
     prepared = Prepared(data)
     if (prepared.info.modality, prepared.info.channels) != (p.modality, p.channels):
         raise CaseUNetError(

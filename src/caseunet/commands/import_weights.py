@@ -4,11 +4,12 @@ import math
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from caseunet.bundle import Architecture, Bundle, Score, TrainingData, load_bundle, save_bundle
+from caseunet.config import ImportOptions
 from caseunet.data.loader import CT_WINDOW
 from caseunet.datasets.coding import coding_of
 from caseunet.errors import CaseUNetError
@@ -19,7 +20,7 @@ from caseunet.models.author_names import match
 from caseunet.models.author_weights import convert, list_lines, misfits, plan
 from caseunet.models.case_unet import CaseUNet
 from caseunet.progress import Display, count_text
-from caseunet.types import LabelMap, Modality, Preprocessing
+from caseunet.types import LabelMap, Preprocessing
 
 KIND = "an imported bundle"
 MAX_CLASSES = 255
@@ -28,14 +29,12 @@ PAPER_SIZE = (512, 512)
 EIGHT_BITS = (0.0, 255.0)
 
 
-def import_author(
-    file: Path,
-    out: Path,
-    modality: Modality = "ct",
-    labels: tuple[str, ...] = (),
-    window: tuple[float, float] | None = None,
-    size: tuple[int, int] = PAPER_SIZE,
-    overwrite: bool = False,
+def import_weights(
+    file: str | Path,
+    *,
+    out: str | Path = "bundle",
+    options: ImportOptions = ImportOptions(),
+    mode: Literal["new", "overwrite"] = "new",
     display: Display | None = None,
 ) -> Bundle:
     """Write a bundle from a file of the author's network, of either fusion size and any widths. The file is read as
@@ -44,24 +43,20 @@ def import_author(
     Args:
         file: .h5, .weights.h5 or .keras of Keras 2 or 3, or .npz of {"layer/slot": array}.
         out: the bundle's folder.
-        modality: of the images it is for; the file does not tell.
-        labels: names of the classes behind the background; "class 1" … if not given.
-        window: intensities that become 0 and 1, as in recipe "paper": by default −200 and 250 HU for CT, 0 and 255 for
-            images; for MR, which has no unit, to be given.
-        size: height and width to which each slice is resized for the network.
-        overwrite: replace an earlier bundle at ``out``.
-        display: what a person sees.
+        options: what the file does not tell. MR, which has no unit, needs a window.
+        mode: "overwrite" replaces an earlier bundle at ``out``.
+        display: shows progress.
 
     Raises:
         CaseUNetError: the file cannot be read or is not the author's network (all that does not fit is told), or
             modality, labels or window do not fit it.
     """
-    display = display or Display()
+    file, out, display, overwrite = Path(file), Path(out), display or Display(), mode == "overwrite"
     check_output_folder(out, KIND, [file], overwrite)
     with open_arrays(file) as stored:
         architecture, weights, is_by_order = _network(file, stored)
-    label_map = _label_map(labels, architecture.num_classes)
-    preprocessing = _preprocessing(modality, architecture.in_channels, window, size)
+    label_map = _label_map(options.labels, architecture.num_classes)
+    preprocessing = _preprocessing(options, architecture.in_channels)
     caution = "Imported from Keras: on what these weights were trained, and how well they segment, is not known here."
     if is_by_order:
         caution += (
@@ -160,35 +155,37 @@ def _label_map(labels: tuple[str, ...], classes: int) -> LabelMap:
     names = labels or tuple(f"class {n}" for n in range(1, classes))
     if len(names) != classes - 1:
         raise CaseUNetError(
-            f"--labels gives {count_text(len(names), 'name')}: {', '.join(names)}. The network has {classes} classes: "
+            f"The labels give {count_text(len(names), 'name')}: {', '.join(names)}. The network has {classes} classes: "
             f"expected {classes - 1}, without the background."
         )
     try:
         return coding_of(dict(enumerate(["background", *names]))).label_map
     except ValueError as error:
-        raise CaseUNetError(f"--labels {','.join(names)}: {error}.") from error
+        raise CaseUNetError(f"The labels {','.join(names)}: {error}.", options=("labels",)) from error
 
 
-def _preprocessing(
-    modality: Modality, in_channels: int, window: tuple[float, float] | None, size: tuple[int, int]
-) -> Preprocessing:
+def _preprocessing(options: ImportOptions, in_channels: int) -> Preprocessing:
     """As recipe "paper": one channel is repeated on three, and the window becomes 0 … 1.
 
     Raises:
         CaseUNetError: the network cannot take such images, or it is not known which of their intensities matter.
     """
+    modality, window, size = options.modality, options.window, options.size
     channels = 3 if modality == "rgb" else 1
     if in_channels not in (channels, 3):
         raise CaseUNetError(
-            f"The network takes {in_channels} input channels; --modality {modality} gives {channels}"
-            f"{', repeated on 3 if need be' if channels == 1 else ''}."
+            f"The network takes {in_channels} input channels; images of modality {modality} give {channels}"
+            f"{', repeated on 3 if need be' if channels == 1 else ''}.",
+            options=("modality",),
         )
     known = {"ct": CT_WINDOW, "rgb": EIGHT_BITS, "gray": EIGHT_BITS}
     if window is None and modality not in known:
-        raise CaseUNetError("MR has no unit. Give the intensities that became 0 and 1 in training: --window LOW HIGH.")
+        raise CaseUNetError(
+            "MR has no unit. Give the intensities that became 0 and 1 in training.", options=("window",)
+        )
     low, high = window or known[modality]
     if not 0 < high - low < math.inf:
-        raise CaseUNetError(f"--window {low:g} {high:g}: expected a low and a higher intensity.")
+        raise CaseUNetError(f"The window {low:g} {high:g}: expected a low and a higher intensity.", options=("window",))
     try:
         return Preprocessing(
             size=size,
@@ -201,7 +198,9 @@ def _preprocessing(
             least=size,
         )
     except ValueError as error:
-        raise CaseUNetError(f"--size {size[0]} {size[1]}: expected height and width from 32 to 8192.") from error
+        raise CaseUNetError(
+            f"The size {size[0]} {size[1]}: expected height and width from 32 to 8192.", options=("size",)
+        ) from error
 
 
 def _fingerprint(file: Path) -> str:

@@ -1,6 +1,7 @@
 """What the networks are and what they cost, in numbers."""
 
 import inspect
+import re
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -59,8 +60,29 @@ class ModelRow:
     cost: Cost | None
 
 
+@dataclass(frozen=True)
+class Workload:
+    """What is measured of a network.
+
+    Attributes:
+        training: forward, hybrid loss, backward and a step of Adamax instead of the forward alone.
+        bf16: under autocast to bfloat16.
+        compiled: through ``torch.compile``.
+    """
+
+    batch: int = 1
+    channels: int = 3
+    classes: int = 3
+    device: str = "cpu"
+    training: bool = False
+    bf16: bool = False
+    channels_last: bool = True
+    compiled: bool = False
+
+
 def describe_models(
     names: Sequence[str] = (),
+    *,
     size: tuple[int, int] = (512, 512),
     measure_on: str | None = None,
     training: bool = False,
@@ -82,7 +104,7 @@ def describe_models(
         for name in chosen:
             build = partial(create_model, name, 3, 3)
             parameters, gmac = count(build, size)
-            cost = measure(build, size, device=measure_on, training=training) if measure_on else None
+            cost = measure(build, size, Workload(device=measure_on, training=training)) if measure_on else None
             rows.append(ModelRow(name, summary(name), parameters, gmac, cost))
             stage.advance(1, name)
     return rows
@@ -101,64 +123,48 @@ def count(build: Callable[[], nn.Module], size: tuple[int, int], channels: int =
 def measure(
     build: Callable[[], nn.Module],
     size: tuple[int, int],
-    batch: int = 1,
-    channels: int = 3,
-    classes: int = 3,
-    device: str = "cpu",
-    training: bool = False,
-    bf16: bool = False,
-    channels_last: bool = True,
-    compiled: bool = False,
+    workload: Workload = Workload(),
 ) -> Cost:
     """Time and memory of a network's forward, or of a training step, in a process of its own.
 
     Args:
         build: makes the network; a function at the top of a module, or a partial of one.
-        training: forward, hybrid loss, backward and a step of Adamax instead of the forward alone.
-        bf16: under autocast to bfloat16.
-        compiled: through ``torch.compile``.
+        size: height and width of an image.
+        workload: what is measured.
 
     Raises:
         CaseUNetError: the device is not there, or the process ended, most likely for want of memory.
     """
-    if device == "cuda" and not torch.cuda.is_available():
+    if workload.device == "cuda" and not torch.cuda.is_available():
         raise CaseUNetError("There is no CUDA device here to measure on; caseunet doctor says what there is.")
     with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as pool:
-        job = pool.submit(
-            _measure_here, build, (batch, channels, *size), classes, device, training, bf16, channels_last, compiled
-        )
+        job = pool.submit(_measure_here, build, size, workload)
         try:
             return job.result()
         except (BrokenProcessPool, torch.OutOfMemoryError) as error:
             raise CaseUNetError(
-                f"Measuring ended at once, most likely for want of memory: a batch of {batch} at {size[0]}×{size[1]} "
-                f"on {device}. Take a smaller --size."
+                f"Measuring ended at once, most likely for want of memory: a batch of {workload.batch} at "
+                f"{size[0]}×{size[1]} on {workload.device}. Take a smaller size.",
+                options=("size",),
             ) from error
 
 
-def _measure_here(
-    build: Callable[[], nn.Module],
-    shape: tuple[int, int, int, int],
-    classes: int,
-    device: str,
-    training: bool,
-    bf16: bool,
-    channels_last: bool,
-    compiled: bool,
-) -> Cost:
+def _measure_here(build: Callable[[], nn.Module], size: tuple[int, int], workload: Workload) -> Cost:
+    device, training = workload.device, workload.training
+    shape = (workload.batch, workload.channels, *size)
     torch.manual_seed(0)
-    layout = torch.channels_last if channels_last else torch.contiguous_format
+    layout = torch.channels_last if workload.channels_last else torch.contiguous_format
     image = torch.randn(shape).contiguous(memory_format=layout).to(device)
-    target = torch.randint(0, classes, (shape[0], *shape[2:]), device=device)
+    target = torch.randint(0, workload.classes, (shape[0], *shape[2:]), device=device)
     torch.optim.Adamax([torch.nn.Parameter(torch.zeros(1))])  # the first one imports a lot of torch, which is not ours
     before = 0 if device == "cuda" else psutil.Process().memory_info().rss
     model = build().to(device=device, memory_format=layout).train(training)  # type: ignore[call-overload]
     loss = create_loss("hybrid").to(device)
     optimizer = torch.optim.Adamax(model.parameters())
-    network = torch.compile(model) if compiled else model
+    network = torch.compile(model) if workload.compiled else model
 
     def call() -> None:
-        with torch.set_grad_enabled(training), torch.autocast(device, torch.bfloat16, enabled=bf16):
+        with torch.set_grad_enabled(training), torch.autocast(device, torch.bfloat16, enabled=workload.bf16):
             outputs = network(image)
         if training:
             optimizer.zero_grad()
@@ -180,6 +186,32 @@ def _measure_here(
 def _wait_for(device: str) -> None:
     if device == "cuda":
         torch.cuda.synchronize()
+
+
+@dataclass(frozen=True)
+class ModelArgument:
+    """One argument of a network: its default, and what it does."""
+
+    name: str
+    default: str
+    text: str
+
+
+def describe_arguments(name: str) -> list[ModelArgument]:
+    """The arguments of a network that ``model.arguments`` can set.
+
+    Raises:
+        CaseUNetError: no such network.
+    """
+    network = model_class(name)
+    section = (inspect.getdoc(network) or "").partition("Args:\n")[2].partition("\n\n")[0]
+    entries = re.findall(r"^ {4}([\w, ]+): (.*(?:\n {8}.*)*)", section, re.MULTILINE)
+    texts = {one: " ".join(text.split()) for names, text in entries for one in names.split(", ")}
+    return [
+        ModelArgument(parameter.name, repr(parameter.default), texts.get(parameter.name, ""))
+        for parameter in inspect.signature(network).parameters.values()
+        if parameter.default is not inspect.Parameter.empty
+    ]
 
 
 def summary(name: str) -> str:

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from caseunet.bundle import load_bundle
-from caseunet.config import PredictionOutputs, PredictionSettings
+from caseunet.config import Mode, PredictionOutputs, PredictionSettings, PredictOptions
 from caseunet.data.folds import fold_of, read_split
 from caseunet.errors import CaseUNetError
 from caseunet.files import PARTIAL, is_output, output_folder, resume_folder, write_json, write_text
@@ -37,69 +37,62 @@ from caseunet.reporting.preview_page import PreviewCase, write_preview
 def predict(
     bundle: str | Path,
     inputs: str | Path | Sequence[str | Path],
-    out: str | Path,
-    split: str | Path | None = None,
-    fold: int | None = None,
-    device: str = "auto",
-    engine: str = "torch",
-    overwrite: bool = False,
+    *,
+    out: str | Path = "predictions",
+    mode: Literal["new", "overwrite", "resume"] = "new",
+    options: PredictOptions = PredictOptions(),
     display: Display | None = None,
-    out_of_fold: bool = False,
-    settings: PredictionSettings | None = None,
-    outputs: PredictionOutputs | None = None,
-    max_ram: int | None = None,
-    resume: bool = False,
 ) -> PredictionsInfo:
     """Segment images and write one file per case in the source's geometry, and predictions.json.
 
     An image that cannot be segmented is named in the result's ``failed``, and the others go on.
 
     Args:
-        bundle: folder of the model.
+        bundle: folder of the model, or a training run.
         inputs: one or several of: images, videos, archives, folders of them, raw data sets in a known layout (of which
             only images are read).
         out: folder to write.
-        split: a splits.json; only cases with a validation part in ``fold`` are segmented.
-        fold: if not given, the one that the bundle was validated on.
-        device: as for :class:`caseunet.Predictor`.
-        engine: as there.
-        settings: as there.
-        overwrite: replace earlier predictions at ``out``.
-        display: what a person sees.
-        out_of_fold: of an ensemble only those networks segment an image that were not trained on it.
-        outputs: what is written beside the masks.
-        max_ram: bytes of memory that this process may have; a case that needs more is not begun.
-        resume: go on with what is at ``out``: images that are done are not segmented again.
+        mode: "overwrite" replaces earlier predictions at ``out``; "resume" goes on with them: images that are done are
+            not segmented again.
+        options: everything else.
+        display: shows progress.
 
     Raises:
         CaseUNetError: the bundle cannot be read, there is nothing to segment, or nothing could be; then nothing is
             written.
     """
-    bundle, out, split = Path(bundle), Path(out), None if split is None else Path(split)
+    bundle, out, display = find_bundle(bundle), Path(out), display or Display()
     images = [Path(path) for path in ([inputs] if isinstance(inputs, str | Path) else inputs)]
-    display, outputs = display or Display(), outputs or PredictionOutputs()
-    if resume and overwrite:
-        raise CaseUNetError("Predictions are either replaced (--overwrite) or gone on with (--resume): choose one.")
-    predictor = Predictor(load_bundle(bundle), device, engine, settings)
+    split, fold, outputs = options.split, options.fold, options.outputs
+    predictor = _open_predictor(bundle, options)
     info = predictor.info
     if info.validation.caution:
         display.say(f"  {bundle}: {info.validation.caution}", "yellow")
-    if out_of_fold and not info.members:
-        raise CaseUNetError(f"{bundle}: is no ensemble of folds; --split predicts what a single network did not see.")
-    if out_of_fold and not predictor.models:
-        raise CaseUNetError(f"{engine}: an export computes all networks together: --out-of-fold needs --engine torch.")
-    if predictor.settings.flips and predictor.has_sides:
+    if options.out_of_fold and not info.members:
+        raise CaseUNetError(
+            f"{bundle}: is no ensemble of folds. A split tells which cases a single network did not see.",
+            options=("split",),
+        )
+    if options.out_of_fold and not predictor.models:
+        raise CaseUNetError(
+            f"{options.exported}: an export computes all networks together, so none can be left out.",
+            options=("out_of_fold", "exported"),
+        )
+    if predictor.settings.tta_flip and predictor.has_sides:
         names = ", ".join(info.label_map.sided_names[:4])
-        display.say(f"  --flips: mirrored top to bottom alone, for {names} have sides", "yellow")
+        display.say(f"  mirrored top to bottom alone, for {names} have sides", "yellow")
     with ExitStack() as unpacked:
         cases = find_inputs(images, out, display, unpacked, channels_of(info), info.preprocessing.modality)
         if split is not None:
             fold = info.training_data.fold if fold is None else fold
             cases = _of_fold(cases, bundle, split, fold)
         if outputs.dicom_seg and not any(case.is_dicom for case in cases):
-            raise CaseUNetError("--dicom-seg: none of the images is DICOM, which a segmentation object must refer to.")
+            raise CaseUNetError(
+                "A DICOM segmentation object must refer to a DICOM series, and none of the images is one.",
+                options=("dicom_seg",),
+            )
         _check_names(cases, outputs)
-        budget = Budget(predictor, max_ram)
+        budget = Budget(predictor, options.max_ram)
         made = PredictionProvenance(
             bundle=str(bundle),
             bundle_hash=info.weights_hash,
@@ -107,18 +100,18 @@ def predict(
             window=info.preprocessing.clip,
             plane=info.preprocessing.plane,
             device=str(predictor.device),
-            engine=predictor.engine,
+            backend=predictor.backend,
             settings=predictor.settings,
             outputs=outputs,
             code_version=version("caseunet"),
             fold=fold if split is not None else None,
             selected_on_fold=info.training_data.fold if info.validation.selected == "best" else None,
-            out_of_fold=out_of_fold,
+            out_of_fold=options.out_of_fold,
         )
         files = [bundle, *(path for case in cases for path in case.files)]
-        with _folder(out, files, overwrite, resume) as folder:
+        with _folder(out, files, mode) as folder:
             before = earlier_cases(folder, made, lambda file: (folder / file).exists())
-            work = PredictionContext(predictor, folder, outputs, out_of_fold)
+            work = PredictionContext(predictor, folder, outputs, options.out_of_fold)
             now = {item.id: item for item in cases}
             kept = [case for case in before if case.id not in now or now[case.id].hash() == case.image_hash]
             for case in (case for case in before if case not in kept):
@@ -142,13 +135,10 @@ def predict(
 
 
 def dry_run(
-    bundle: Path,
+    bundle: str | Path,
     inputs: Sequence[Path],
-    device: str = "auto",
-    engine: str = "torch",
-    settings: PredictionSettings | None = None,
-    outputs: PredictionOutputs | None = None,
-    max_ram: int | None = None,
+    *,
+    options: PredictOptions = PredictOptions(),
     display: Display | None = None,
 ) -> tuple[list[CaseCost], list[FailedCase]]:
     """What :func:`predict` would take, from the images' headers and a trial of the network; nothing is written.
@@ -156,19 +146,35 @@ def dry_run(
     Returns:
         The costs of each case, and the images whose headers cannot be read or that would need more than ``max_ram``.
     """
-    display, outputs = display or Display(), outputs or PredictionOutputs()
-    predictor = Predictor(load_bundle(bundle), device, engine, settings)
-    budget = Budget(predictor, max_ram)
+    display, predictor = display or Display(), _open_predictor(find_bundle(bundle), options)
+    budget = Budget(predictor, options.max_ram)
     costs, failed = [], []
     with ExitStack() as unpacked:
         info = predictor.info
         for case in find_inputs(inputs, None, display, unpacked, channels_of(info), info.preprocessing.modality):
             try:
-                costs.append(budget.cost(case, outputs))
+                costs.append(budget.cost(case, options.outputs))
                 budget.check(costs[-1], case)
             except CaseUNetError as error:
                 failed.append(FailedCase(id=case.id, image=str(case.path), error=str(error)))
     return costs, failed
+
+
+def find_bundle(folder: str | Path) -> Path:
+    """The bundle at a path: itself, or the one in a training run."""
+    folder = Path(folder)
+    within = folder / "bundle"
+    return within if not (folder / "model.json").exists() and (within / "model.json").is_file() else folder
+
+
+def _open_predictor(bundle: Path, options: PredictOptions) -> Predictor:
+    return Predictor(
+        load_bundle(bundle),
+        options.device,
+        backend=options.backend,
+        exported=options.exported,
+        settings=options.settings,
+    )
 
 
 def look_first(cases: Sequence[PredictedCase]) -> tuple[str, ...]:
@@ -179,7 +185,9 @@ def look_first(cases: Sequence[PredictedCase]) -> tuple[str, ...]:
 
 def _of_fold(cases: list[Input], bundle: Path, split: Path, fold: int | None) -> list[Input]:
     if fold is None:
-        raise CaseUNetError(f"{bundle}: is an ensemble over all folds. Give --out-of-fold in place of --split.")
+        raise CaseUNetError(
+            f"{bundle}: is an ensemble over all folds, none of which a split tells.", options=("out_of_fold",)
+        )
     chosen = fold_of(read_split(split), fold, split).val
     missing = sorted(set(chosen) - {case.id for case in cases})
     if missing:
@@ -188,10 +196,10 @@ def _of_fold(cases: list[Input], bundle: Path, split: Path, fold: int | None) ->
 
 
 @contextmanager
-def _folder(out: Path, inputs: Sequence[Path], overwrite: bool, resume: bool) -> Iterator[Path]:
+def _folder(out: Path, inputs: Sequence[Path], mode: Mode) -> Iterator[Path]:
     """The folder of the predictions: empty, or to go on with as it is."""
-    opened = resume_folder(out, KIND) if resume and is_output(out, KIND) else None
-    with opened or output_folder(out, KIND, inputs, overwrite) as folder:
+    opened = resume_folder(out, KIND) if mode == "resume" and is_output(out, KIND) else None
+    with opened or output_folder(out, KIND, inputs, mode == "overwrite") as folder:
         for path in folder.rglob(PARTIAL + "*"):  # what a killed run was about to write
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         yield folder
@@ -307,17 +315,17 @@ def _preview(result: PredictionsInfo) -> list[PreviewCase]:
 
 
 def _settings_text(settings: PredictionSettings) -> str:
-    names = {"32": "float32", "bf16": "bfloat16", "fp16": "float16 weights", "int8": "8-bit integers"}
+    names = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16 weights", "int8": "8-bit integers"}
     parts = [names[settings.precision]]
-    parts += ["mirrored images too"] if settings.flips else []
-    parts += [f"sizes ×{', ×'.join(f'{s:g}' for s in settings.scales)}"] if settings.scales != (1.0,) else []
-    return ", ".join([*parts, "masks mended as learned" if settings.clean else "masks not mended"])
+    parts += ["mirrored images too"] if settings.tta_flip else []
+    parts += [f"sizes ×{', ×'.join(f'{s:g}' for s in settings.tta_scales)}"] if settings.tta_scales != (1.0,) else []
+    return ", ".join([*parts, "masks post-processed" if settings.postprocess else "masks not post-processed"])
 
 
 def _facts(result: PredictionsInfo) -> list[tuple[str, str]]:
     return [
         ("bundle", f"{result.bundle} (weights {result.bundle_hash})"),
-        ("computed by", f"{result.engine} on {result.device}"),
+        ("computed by", f"{result.backend} on {result.device}"),
         ("settings", _settings_text(result.settings)),
         ("masks", f"one file for each image, listed in {DESCRIPTION}"),
         ("caseunet", result.code_version),

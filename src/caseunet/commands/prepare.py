@@ -10,6 +10,7 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from textwrap import shorten
+from typing import Literal
 
 import numpy as np
 
@@ -69,9 +70,10 @@ class CaseFailure:
 
 def prepare(
     raw: str | Path,
+    *,
     out: str | Location,
     config: PrepareConfig | None = None,
-    overwrite: bool = False,
+    mode: Literal["new", "overwrite"] = "new",
     display: Display | None = None,
 ) -> Prepared:
     """Read a raw data set and write it as PREPARED.
@@ -84,15 +86,15 @@ def prepare(
         raw: a folder in a known layout.
         out: the folder to write, on this machine or behind an fsspec URL.
         config: layout, groups, repair plan, grid, split; the default recipe's if None.
-        overwrite: replace an earlier PREPARED at ``out``.
-        display: what a person sees.
+        mode: "overwrite" replaces an earlier PREPARED at ``out``.
+        display: shows progress.
 
     Raises:
         CaseUNetError: the layout is not known, the audit finds errors, or cases fail; the others are kept then.
     """
     raw, out = Path(raw), location(out)
-    config, display = config or load_config().prepare, display or Display()
-    check_output_folder(out, KIND, [raw, *([config.plan] if config.plan is not None else [])], overwrite)
+    config, display, overwrite = config or load_config().prepare, display or Display(), mode == "overwrite"
+    check_output_folder(out, KIND, [raw, *([config.repair_plan] if config.repair_plan is not None else [])], overwrite)
     found = examine(raw, config, display)
     notes = _accept(found, config, display)
     dataset, label_map = found.dataset, require_coding(found.dataset).label_map
@@ -130,7 +132,7 @@ def prepare(
             source=RawSource(
                 folder=str(raw.resolve()),
                 format=found.layout.name,
-                plan=None if config.plan is None else str(config.plan.resolve()),
+                plan=None if config.repair_plan is None else str(config.repair_plan.resolve()),
                 group=config.group,
                 modality=None if config.modality == "auto" else config.modality,
                 images=config.images,
@@ -168,8 +170,9 @@ def _accept(found: Examination, config: PrepareConfig, display: Display) -> tupl
         listed = "\n".join(f"  {shorten(error, 300)}" for error in errors[:10])
         raise CaseUNetError(
             f"{len(errors)} errors in {found.dataset.root}; nothing was written. The first of them:\n{listed}\n"
-            f"See all: caseunet audit {found.dataset.root}   To deal with them: add --repair plan.yaml, read the plan, "
-            "then prepare with --plan plan.yaml"
+            f"See all: caseunet audit {found.dataset.root}   To deal with them, let audit write a repair plan, read "
+            "it, and prepare with it.",
+            options=("repair", "prepare.repair_plan"),
         )
     notes = [_in_words(finding, found.dataset) for finding in found.findings]
     for note in notes[:MAX_NOTES]:
@@ -213,13 +216,13 @@ def settle_crop(grid: Grid, dataset: SourceDataset, facts: Sequence[CaseFacts]) 
         cut_off = _classes_cut_off(case, dataset)
         if cut_off:
             why = f"in {case.id} the air around the body holds {' and '.join(cut_off)}, or its edge does"
-            return grid.model_copy(update={"crop_air": False}), f"prepare.crop_air is off for all cases: {why}."
+            return grid.model_copy(update={"crop_air": False}), f"prepare.crop_to_body is off for all cases: {why}."
         found = found or case.image.body_box is not None
         if case.image.body_box is not None and case.image.spacing is not None:
             boxes.append(box_in_mm(case.image.body_box, case.image.spacing))
     if not found:
         why = "in none of them is a body with air around it found"
-        return grid.model_copy(update={"crop_air": False}), f"prepare.crop_air is off for all cases: {why}."
+        return grid.model_copy(update={"crop_air": False}), f"prepare.crop_to_body is off for all cases: {why}."
     least = tuple(round(min(lengths), 3) for lengths in zip(*boxes, strict=True))
     return grid.model_copy(update={"least_box": least or None}), ""
 
@@ -256,7 +259,7 @@ def _say_needs(
         free = shutil.disk_usage(out.resolve().parent).free
         text += f"; {free / 1e6:,.0f} MB are free"
         if free < least * 1e6 / 3:  # less may do: air is cut off, and even areas take next to nothing
-            raise CaseUNetError(f"{out}:{text[1:]}. Choose an --out on another disk.")
+            raise CaseUNetError(f"{out}:{text[1:]}. Choose a folder on another disk.", options=("out",))
     volumes = any(facts.spacing is not None for facts in images.values())
     display.say(f"  {f'{grid.plane} ' if volumes else ''}{_in_words_grid(grid)}")
     display.say(text)

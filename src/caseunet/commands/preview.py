@@ -1,6 +1,7 @@
 """PREPARED → a picture of what a network sees of it."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,32 +13,33 @@ from caseunet.data.sampling import Sample
 from caseunet.data.store import Prepared
 from caseunet.data.transforms import normalize
 from caseunet.errors import CaseUNetError
-from caseunet.files import Location, replace_when_whole
+from caseunet.files import Location, location, replace_when_whole
 from caseunet.reporting.figures import OutcomeCell, contact_sheet, display_range, to_png
 from caseunet.types import Preprocessing, Ranges
 
 FRAMES_IN_A_ROW = 3
 
 
-def show(
-    prepared_folder: Location,
-    out: Path,
+def preview(
+    prepared: str | Location,
+    *,
+    out: str | Path = "prepared.png",
     config: Config | None = None,
     cases: int = 6,
     slices: int = 3,
-    overwrite: bool = False,
+    mode: Literal["new", "overwrite"] = "new",
 ) -> int:
     """Draw a contact sheet: slices of training cases with outlines, as they are loaded and as they are augmented.
 
     The pixels take the very way that they take in training: the same cut, window, normalisation and draws.
 
     Args:
-        prepared_folder: written by :func:`caseunet.commands.prepare.prepare`.
+        prepared: written by :func:`caseunet.prepare`.
         out: PNG to write.
         config: its ``data``, ``augment`` and ``seed`` are used; the default recipe's if None.
         cases: how many, evenly spread over the fold's training cases.
         slices: of each case, evenly spread over those that hold a foreground class.
-        overwrite: replace an earlier file.
+        mode: "overwrite" replaces an earlier file.
 
     Returns:
         How many slices are shown.
@@ -45,32 +47,34 @@ def show(
     Raises:
         CaseUNetError: the folder is no prepared data set, or the file is there.
     """
-    config = config or load_config()
+    config, out = config or load_config(), Path(out)
+    if cases < 1 or slices < 1:
+        raise CaseUNetError("There must be at least 1 case and 1 slice.", options=("cases", "slices"))
     if out.suffix.lower() != ".png":
         raise CaseUNetError(f"{out}: expected a name that ends in .png.")
-    if out.exists() and not (overwrite and out.is_file()):
-        raise CaseUNetError(f"{out}: is there already. Choose another --out, or give --overwrite to replace it.")
-    prepared = Prepared(prepared_folder)
-    train = prepared.fold(config.data.fold, config.data.neighbours).train
-    samples = _choose(prepared, train, cases, slices)
-    patch_size = plan_patch_size(prepared, config.data, train)
-    preprocessing = plan_preprocessing(prepared.info, prepared.intensities(train), config.data, patch_size)
-    changes = keep_sides(config.augment, prepared.info.label_map, prepared.info.grid)
+    if out.exists() and not (mode == "overwrite" and out.is_file()):
+        raise CaseUNetError(f"{out}: is there already.", options=("out", "mode"))
+    data = Prepared(location(prepared))
+    train = data.fold(config.data.fold, config.data.neighbours).train
+    samples = _choose(data, train, cases, slices)
+    patch_size = plan_patch_size(data, config.data, train)
+    preprocessing = plan_preprocessing(data.info, data.intensities(train), config.data, patch_size)
+    changes = keep_sides(config.augment, data.info.label_map, data.info.grid)
     dataset = BatchDataset(
-        prepared, lambda seed, step: samples, config.data.neighbours, patch_size, changes, config.seed, 0
+        data, lambda seed, step: samples, config.data.neighbours, patch_size, changes, config.seed, 0
     )
     batch = dataset[0]
     if isinstance(batch, LoadFailure):
         raise CaseUNetError(batch.text)
-    frames = all(int(prepared.cases.at[sample.case, "slices"]) == 1 for sample in samples)
+    frames = all(int(data.cases.at[sample.case, "slices"]) == 1 for sample in samples)
     columns = min(len(samples), FRAMES_IN_A_ROW if frames else slices)
     height, width = patch_size
     plane = "" if frames or preprocessing.plane == "axial" else f"{preprocessing.plane} slices · "
     title = (
-        f"{prepared.info.source_format} · {prepared.info.modality} · {plane}patches of {height}×{width} · "
+        f"{data.info.source_format} · {data.info.modality} · {plane}patches of {height}×{width} · "
         f"augmentation {config.augment.strength} · left as loaded, right as augmented"
     )
-    figure = contact_sheet(_cells(batch, preprocessing), columns, prepared.info.label_map.labels, title)
+    figure = contact_sheet(_cells(batch, preprocessing), columns, data.info.label_map.labels, title)
     with replace_when_whole(out) as temporary:
         temporary.write_bytes(to_png(figure, dpi=130))
     return len(samples)

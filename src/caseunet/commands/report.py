@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
@@ -28,33 +29,40 @@ class Report:
     cases: pd.DataFrame
 
 
-def read_report(folder: Path) -> Report:
+def read_report(folder: str | Path) -> Report:
     """Read summary.json and cases.csv.
 
     Raises:
         CaseUNetError: they are missing or of another form.
     """
+    folder = Path(folder)
     summary = read_model(folder / "summary.json", EvaluationSummary, "a report made by caseunet evaluate")
     try:
         cases = read_cases(folder / "cases.csv")
     except (OSError, ValueError) as error:
         path = folder / "cases.csv"
-        raise CaseUNetError(f"{path}: cannot be read ({error}). Evaluate again with --overwrite.") from error
+        raise CaseUNetError(f"{path}: cannot be read ({error}). Evaluate again.") from error
     return Report(summary, cases)
 
 
 def case_study(
-    folder: Path, out: Path, names: Sequence[str], fill: bool, overwrite: bool, display: Display | None = None
+    folder: str | Path,
+    *,
+    out: str | Path = "case-study.png",
+    cases: Sequence[str] = (),
+    fill: bool = True,
+    mode: Literal["new", "overwrite"] = "new",
+    display: Display | None = None,
 ) -> int:
     """Draw cases in rows: image, reference, and each model's prediction with its scores.
 
     Args:
         folder: REPORT; the predictions and references that it names must still be where they were.
         out: picture to write; .png, .svg or .pdf.
-        names: cases, CASE or CASE:SLICE; without any the worst, the median and the best.
+        cases: CASE or CASE:SLICE; without any the worst, the median and the best.
         fill: whether masks are tinted too, not only outlined.
-        overwrite: replace the picture if it is there.
-        display: what a person sees.
+        mode: "overwrite" replaces the picture if it is there.
+        display: shows progress.
 
     Returns:
         How many cases were drawn.
@@ -62,26 +70,27 @@ def case_study(
     Raises:
         CaseUNetError: the report, its predictions or references are not there, or there is no such case.
     """
+    folder, out = Path(folder), Path(out)
     check_figure(out)
-    if out.exists() and not overwrite:
-        raise CaseUNetError(f"{out}: is there already. Give --overwrite to replace it, or another --out.")
+    if out.exists() and mode != "overwrite":
+        raise CaseUNetError(f"{out}: is there already.", options=("mode", "out"))
     report = read_report(folder)
     summary, source = report.summary, report.summary.source
     chosen = (
-        find_named_cases(report.cases, names, summary.ranked)
-        if names
+        find_named_cases(report.cases, cases, summary.ranked)
+        if cases
         else choose_cases(report.cases, summary.ranked, 1)
     )
     if not chosen:
         raise CaseUNetError(f"{folder}: no case of it has a score.")
     config = PrepareConfig(
-        format=source.layout,
+        layout=source.layout,
         modality=source.modality,
         group=source.group,
         images=source.images,
         masks=source.masks,
         channels=source.channels,
-        plan=None if source.plan is None else Path(source.plan),
+        repair_plan=None if source.plan is None else Path(source.plan),
         plane=source.plane,
     )
     folders = [Path(model.folder) for model in summary.models]

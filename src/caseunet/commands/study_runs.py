@@ -15,7 +15,7 @@ import torch
 from caseunet.commands.evaluate import evaluate
 from caseunet.commands.predict import predict
 from caseunet.commands.train import train
-from caseunet.config import PrepareConfig
+from caseunet.config import EvaluateOptions, PredictOptions, PrepareConfig
 from caseunet.errors import CaseUNetError, Interrupted
 from caseunet.files import Location
 from caseunet.progress import Display
@@ -60,8 +60,9 @@ def run_cells(cells: Sequence[StudyRun], run: Callable[..., None], jobs: int, di
                     stage.advance(1, cell.told)
         except BrokenProcessPool as error:
             raise CaseUNetError(
-                f"A process that trained died, most likely for want of memory. Lower --jobs (now {jobs}) and go on "
-                "with --resume."
+                f"A process that trained died, most likely for want of memory. Train fewer at a time than {jobs}, and "
+                "go on.",
+                options=("jobs", "mode"),
             ) from error
         finally:
             if stop.signal:
@@ -117,18 +118,8 @@ def run_cell(
         config = config.model_copy(update={"seed": cell.seed, "data": data, "training": training})
         run = cell.folder / "run"
         if not (run / "bundle" / "model.json").is_file():
-            train(prepared, run, config, resume=run.exists(), display=display)
-        predict(run / "bundle", [raw], masks, split=splits, fold=cell.fold, resume=True, display=display)
-    evaluate(
-        masks,
-        raw,
-        cell.folder / "report",
-        protocol=protocol,
-        split=splits,
-        fold=cell.fold,
-        run=run,
-        config=reading,
-        overwrite=True,
-        title=cell.told,
-        display=display,
-    )
+            train(prepared, out=run, config=config, mode="resume" if run.exists() else "new", display=display)
+        asked = PredictOptions(split=splits, fold=cell.fold)
+        predict(run / "bundle", raw, out=masks, mode="resume", options=asked, display=display)
+    options = EvaluateOptions(protocol=protocol, split=splits, fold=cell.fold, run=run, title=cell.told)
+    evaluate(masks, raw, out=cell.folder / "report", mode="overwrite", options=options, config=reading, display=display)

@@ -28,7 +28,7 @@ from caseunet.bundle import (
     load_bundle,
     save_bundle,
 )
-from caseunet.config import Config, ModelConfig, load_config
+from caseunet.config import Config, Mode, ModelConfig, load_config
 from caseunet.data.augmentation import keep_sides, resolve
 from caseunet.data.loader import plan_patch_size, plan_preprocessing
 from caseunet.data.store import Prepared
@@ -91,26 +91,24 @@ REPLANNED = {"steps", "minutes", "validations", "patience"}
 
 
 def train(
-    prepared_folder: str | Location | None,
-    out: str | Path,
+    prepared: str | Location | None,
+    *,
+    out: str | Path = "run",
     config: Config | None = None,
-    overwrite: bool = False,
+    mode: Mode = "new",
     display: Display | None = None,
-    resume: bool = False,
-    extend: bool = False,
 ) -> Bundle:
     """Train a network and write the run: config.yaml, environment.json, metrics.csv, tensorboard/, checkpoints/,
     figures/, bundle/.
 
     Args:
-        prepared_folder: written by :func:`caseunet.commands.prepare.prepare`; may be None for a run that goes on.
+        prepared: written by :func:`caseunet.prepare`; may be None for a run that goes on.
         out: the run's folder.
         config: everything else, the default recipe if None; its ``prepare`` section is not used here.
-        overwrite: replace an earlier run at ``out``.
-        display: what a person sees.
-        resume: go on with the run at ``out``, whose configuration is to be given again (None takes its own); begin one
-            where there is none.
-        extend: as ``resume``, with another budget: the schedule is laid out anew over it.
+        mode: "overwrite" replaces an earlier run at ``out``. "resume" goes on with it, whose configuration is to be
+            given again (None takes its own), or begins one where there is none. "extend" goes on with another budget:
+            the schedule is laid out anew over it.
+        display: shows progress.
 
     Returns:
         The bundle in ``out``/bundle.
@@ -119,11 +117,8 @@ def train(
         CaseUNetError: something is missing or does not fit, or the loss became NaN too often.
         Interrupted: a signal ended the run; everything is saved.
     """
-    prepared_folder, out = None if prepared_folder is None else location(prepared_folder), Path(out)
-    display = display or Display()
-    resume = resume or extend
-    if resume and overwrite:
-        raise CaseUNetError("A run is either replaced (--overwrite) or gone on with (--resume): choose one.")
+    prepared_folder, out = None if prepared is None else location(prepared), Path(out)
+    display, resume = display or Display(), mode in ("resume", "extend")
     _check_unlocked(out)
     if resume and prepared_folder is None:
         if not (out / "environment.json").is_file():
@@ -136,15 +131,15 @@ def train(
     if not any((out / "checkpoints").glob("step-*.ckpt")):  # it ended before it learnt anything: begin anew
         began = out / "config.yaml"
         config = config or (load_config(base=began) if resume and began.is_file() else None)
-        resume = False
-        overwrite = overwrite or (is_output(out, KIND) and not (out / "bundle").exists())
-    if resume:
-        config = _resume_config(out, config, extend)
+        unfinished = is_output(out, KIND) and not (out / "bundle").exists()
+        mode = "overwrite" if mode == "overwrite" or unfinished else "new"
+    if mode in ("resume", "extend"):
+        config = _resume_config(out, config, mode == "extend")
     config = config or load_config()
-    arguments = (prepared_folder, out, config, overwrite, resume, extend)
+    arguments = (prepared_folder, out, config, mode)
     if config.training.devices > 1 and ranks_from_outside()[1] == 1:
-        if not resume:
-            check_output_folder(out, KIND, [prepared_folder], overwrite)
+        if mode in ("new", "overwrite"):
+            check_output_folder(out, KIND, [prepared_folder], mode == "overwrite")
         launch(config.training.devices, _train_in_rank, type(display), *arguments)
     else:
         _train(None, display, *arguments)
@@ -166,9 +161,7 @@ def _train(
     prepared_folder: Location,
     out: Path,
     config: Config,
-    overwrite: bool,
-    resume: bool,
-    extend: bool,
+    mode: Mode,
 ) -> None:
     """The work of one process; the first one writes."""
     fabric = create_fabric(config.training, ranks)
@@ -188,7 +181,7 @@ def _train(
 
     torch.manual_seed(config.seed)
     start = None
-    if config.training.start_from is not None and not resume:
+    if config.training.start_from is not None and mode in ("new", "overwrite"):
         start = load_bundle(config.training.start_from)
         own = start.info.architecture
         config = config.model_copy(update={"model": ModelConfig(name=own.name, arguments=own.arguments)})
@@ -210,9 +203,9 @@ def _train(
     loss = create_loss(config.loss.name, weights, **config.loss.arguments)
     _introduce(prepared, fold, architecture, sum(p.numel() for p in model.parameters()), pixels, display)
 
-    with _run_folder(fabric, prepared, preprocessing, out, overwrite, resume, display) as run:
+    with _run_folder(fabric, prepared, preprocessing, out, mode, display) as run:
         draw = _Drawing(run, prepared, preprocessing)
-        trained = fit(fabric, model, loss, prepared, preprocessing, config, run, display, draw, extend)
+        trained = fit(fabric, model, loss, prepared, preprocessing, config, run, display, draw, mode == "extend")
         if fabric.is_global_zero:
             _save(run, trained, prepared, config, architecture, preprocessing)
         fabric.barrier()  # what follows may take long, and the others need not wait for it
@@ -283,10 +276,11 @@ def _resume_config(out: Path, config: Config | None, extend: bool) -> Config:
         for key in before:
             if before[key] != after[key] and key not in free:
                 name = f"{section}.{key}".rstrip(".")
-                hint = " To train longer on purpose, give --extend." if key in REPLANNED else ""
+                hint = " To train longer on purpose, extend the run." if key in REPLANNED else ""
                 raise CaseUNetError(
                     f"{name} was {before[key]} when the run in {out} began and is {after[key]} now: a resumed run goes "
-                    f"on as it began.{hint} Otherwise start another run with another --out."
+                    f"on as it began.{hint} Otherwise start another run in another folder.",
+                    options=("mode", "out") if hint else ("out",),
                 )
     return config
 
@@ -311,8 +305,7 @@ def _run_folder(
     prepared: Prepared,
     preprocessing: Preprocessing,
     out: Path,
-    overwrite: bool,
-    resume: bool,
+    mode: Mode,
     display: Display,
 ) -> Iterator[Path]:
     """The run's folder, written to by the first process and locked by it; the others wait until it is there.
@@ -325,7 +318,8 @@ def _run_folder(
         yield out.resolve()
         return
     made_with = environment(fabric, prepared, preprocessing)
-    opened = resume_folder(out, KIND) if resume else output_folder(out, KIND, [prepared.folder], overwrite)
+    resume = mode in ("resume", "extend")
+    opened = resume_folder(out, KIND) if resume else output_folder(out, KIND, [prepared.folder], mode == "overwrite")
     with opened as run:
         try:
             with FileLock(run / ".lock", timeout=0):

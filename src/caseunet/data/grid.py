@@ -91,7 +91,7 @@ def plan_grid(
     Raises:
         CaseUNetError: a spacing in millimetres is asked for, but not all images have one.
     """
-    crop_air = config.crop_air and modality == "ct"
+    crop_air = config.crop_to_body and modality == "ct"
     if config.size is not None:
         return Grid(crop_air=crop_air, size=config.size)
     if config.spacing is None:

@@ -227,7 +227,7 @@ class Prepared:
         if both:
             raise CaseUNetError(
                 f"{origin}: {both[0][0]} is in training and in validation, so scores would flatter. "
-                "(Neighbouring slices count: data.neighbours must not be above prepare.gap.)"
+                "(Neighbouring slices count: data.neighbours must not be above prepare.split_gap.)"
             )
         return fold
 

@@ -56,9 +56,9 @@ def open_source(root: Path, config: PrepareConfig) -> tuple[Layout, SourceDatase
         CaseUNetError: see :func:`find_layout`; the layout's description files or the plan cannot be used.
     """
     choice = Choice(config.images, config.masks, config.channels)
-    if choice and config.format not in ("auto", FOLDER.name):
-        raise CaseUNetError(f"prepare.images, masks and channels are for the layout folder, not for {config.format}.")
-    layout = find_layout(root, FOLDER.name if choice else config.format)
+    if choice and config.layout not in ("auto", FOLDER.name):
+        raise CaseUNetError(f"prepare.images, masks and channels are for the layout folder, not for {config.layout}.")
+    layout = find_layout(root, FOLDER.name if choice else config.layout)
     dataset = discover(root, choice) if choice else layout.discover(root)
     for path in (path for case in dataset.cases for path in (*case.image, *case.label)):
         if not path.as_posix().isascii() and any("\ud800" <= character <= "\udfff" for character in path.as_posix()):
@@ -77,8 +77,8 @@ def open_source(root: Path, config: PrepareConfig) -> tuple[Layout, SourceDatase
         text, advice = f"a split is there in {unused[0]}, and not used", f"Use it: --prepare.split {root / unused[0]}"
         note = Finding(level="warning", kind="own-split", text=text, advice=advice, file=unused[0])
         dataset = replace(dataset, findings=(*dataset.findings, note))
-    if config.plan is not None:
-        dataset = apply_plan(dataset, read_plan(config.plan), str(config.plan))
+    if config.repair_plan is not None:
+        dataset = apply_plan(dataset, read_plan(config.repair_plan), str(config.repair_plan))
     return layout, dataset
 
 

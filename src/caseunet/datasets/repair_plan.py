@@ -54,7 +54,7 @@ def propose_plan(
         config: names that plan.
         display: what a person sees.
     """
-    before = read_plan(config.plan) if config.plan is not None else RepairPlan(layout=dataset.format)
+    before = read_plan(config.repair_plan) if config.repair_plan is not None else RepairPlan(layout=dataset.format)
     every = before.cases.get(EVERY_CASE)
     ways: dict[str, list[CaseRepair]] = {}
     for case in (*before.cases, *dict.fromkeys(finding.case for finding in findings if finding.repairs)):

@@ -69,7 +69,7 @@ def make_split(config: PrepareConfig, cases: Mapping[str, SplitCase], group_name
     if config.split in ("auto", "group"):
         return by_group(without_test(cases), config.folds, config.seed, group_name)
     if config.split == BY_BLOCKS:
-        return by_slice_blocks(without_test(cases), config.block, config.hold_out_every, config.gap)
+        return by_slice_blocks(without_test(cases), config.split_block_size, config.test_every, config.split_gap)
     if config.split in PUBLISHED:
         return published_split(config.split, cases, group_name, layout)
     return from_file(Path(config.split), cases, group_name)
@@ -239,7 +239,9 @@ def by_slice_blocks(cases: Mapping[str, SplitCase], block: int, every: int, gap:
                 train[name] = kept
         if not train or not val:
             most = max(case.slices for case in cases.values())
-            fitting = f"--prepare.block {max(1, most // (2 * every))} --prepare.gap 0 --prepare.hold_out_every"
+            fitting = (
+                f"--prepare.split_block_size {max(1, most // (2 * every))} --prepare.split_gap 0 --prepare.test_every"
+            )
             advice = f"Give {fitting} {min(every, most)}." if most > 1 else "One slice cannot be split."
             raise CaseUNetError(
                 f"Blocks of {block} slices, every {every}th held out, with gaps of {gap}, leave no training or no "

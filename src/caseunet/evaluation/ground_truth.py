@@ -80,9 +80,9 @@ def open_references(root: Path, config: PrepareConfig, labels: Path | None = Non
         CaseUNetError: it cannot be opened, or has no masks.
     """
     if _are_masks_alone(root, config):
-        if config.plan is not None:
+        if config.repair_plan is not None:
             raise CaseUNetError(
-                f"{config.plan}: a repair plan is for a raw data set; {root} holds masks alone. "
+                f"{config.repair_plan}: a repair plan is for a raw data set; {root} holds masks alone. "
                 "Name the folder of the data set instead."
             )
         layout, dataset = MASKS, open_masks(root, config.workers)
@@ -94,7 +94,7 @@ def open_references(root: Path, config: PrepareConfig, labels: Path | None = Non
         dataset = replace(dataset, coding=read_coding(labels, dataset.labelled))
     named = dataset.coding is not None
     dataset = with_coding(layout, dataset, config.workers)
-    check_repairs(dataset, str(config.plan))
+    check_repairs(dataset, str(config.repair_plan))
     told = labels or (root / LABELS)
     named = named or not is_unnamed(require_coding(dataset).label_map)
     return References(layout, dataset, named, read_lesions(told) if told.is_file() else None)
@@ -102,8 +102,8 @@ def open_references(root: Path, config: PrepareConfig, labels: Path | None = Non
 
 def _are_masks_alone(root: Path, config: PrepareConfig) -> bool:
     """Whether a folder holds masks without their images."""
-    if config.format != "auto" or not root.is_dir():
-        return root.is_file() or config.format == MASKS.name
+    if config.layout != "auto" or not root.is_dir():
+        return root.is_file() or config.layout == MASKS.name
     description = root / DESCRIPTION
     if names_values(description) and not any(root.glob("images*")):  # as nnU-Net writes one beside its predictions
         return MASKS.matches(root)

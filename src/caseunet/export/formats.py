@@ -23,11 +23,11 @@ from caseunet.prediction.predictor import Predictor, log_of_mean
 from caseunet.types import Preprocessing
 
 Format = Literal["onnx", "openvino", "torch-export"]
-Precision = Literal["32", "bf16", "fp16", "int8"]
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
 PRECISIONS: dict[str, tuple[str, ...]] = {
-    "onnx": ("32", "fp16", "int8"),
-    "openvino": ("32", "bf16", "fp16", "int8"),
-    "torch-export": ("32", "bf16", "fp16"),
+    "onnx": ("fp32", "fp16", "int8"),
+    "openvino": ("fp32", "bf16", "fp16", "int8"),
+    "torch-export": ("fp32", "bf16", "fp16"),
 }
 """That each format knows. OpenVINO stores bf16 as float32 and computes in bfloat16, as it does with int8 what is not
 quantized: transposed convolutions above all."""

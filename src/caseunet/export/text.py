@@ -42,7 +42,7 @@ def readme(export: ExportInfo, info: BundleInfo) -> str:
             "",
             "In the place of the bundle's network, with all that `predict` writes:",
             "",
-            "```sh\ncaseunet predict BUNDLE IMAGES --engine THIS_FOLDER --out masks\n```",
+            "```sh\ncaseunet predict BUNDLE IMAGES --exported THIS_FOLDER --out masks\n```",
             "",
             "Whole images without that package, with all that is done beside the graph (`segment.py`, numpy alone):",
             "",

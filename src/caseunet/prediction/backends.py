@@ -18,52 +18,52 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from caseunet.errors import CaseUNetError
+from caseunet.errors import CaseUNetError, did_you_mean
 from caseunet.imaging.portable import in_own_thread
 from caseunet.models.blocks.padding import pad_image
 from caseunet.types import MIN_SIZE
 
-ENGINES = ("torch", "openvino", "onnx", "auto")
+BACKENDS = ("torch", "openvino", "onnx", "auto")
 
 ROUNDING = 1e-3
-"""By which logits of two engines may differ in float32, as a share of the largest."""
+"""By which logits of two backends may differ in float32, as a share of the largest."""
 
 Network = Callable[[Tensor], Tensor]
 """Network input (B, C, H, W) → logits (B, classes, H, W)."""
 
 
-def choose_engine(engine: str, device: torch.device) -> str:
-    """The engine that a name stands for: of "auto", OpenVINO on a CPU where it is installed, and torch elsewhere.
-
-    Another name is that of an export's folder.
+def choose_backend(backend: str, device: torch.device) -> str:
+    """The backend that a name stands for: of "auto", OpenVINO on a CPU where it is installed, and torch elsewhere.
 
     Raises:
-        CaseUNetError: it does not run on the device.
+        CaseUNetError: there is no such backend, or it does not run on the device.
     """
-    if engine == "auto":
+    if backend not in BACKENDS:
+        raise CaseUNetError(f'There is no backend "{backend}". {did_you_mean(backend, BACKENDS)}', options=("backend",))
+    if backend == "auto":
         return "openvino" if device.type == "cpu" and find_spec("openvino") is not None else "torch"
-    if engine != "torch" and device.type != "cpu":
-        raise CaseUNetError(f"The engine {engine} computes on the CPU here: give --device cpu, or --engine torch.")
-    return engine
+    if backend != "torch" and device.type != "cpu":
+        raise CaseUNetError(f"The backend {backend} computes on the CPU alone.", options=("device", "backend"))
+    return backend
 
 
-def prepare_network(model: nn.Module, engine: str, precision: str) -> Network:
+def prepare_network(model: nn.Module, backend: str, precision: str) -> Network:
     """A network ready to run.
 
     Args:
         model: in evaluation mode, on its device, float32 (with torch in its own type).
-        engine: "torch", "openvino" or "onnx".
-        precision: "32" or "bf16"; a processor without bfloat16 computes in float32 all the same.
+        backend: "torch", "openvino" or "onnx".
+        precision: "fp32" or "bf16"; a processor without bfloat16 computes in float32 all the same.
 
     Raises:
-        CaseUNetError: the engine is not installed, or does not compute so.
+        CaseUNetError: the backend is not installed, or does not compute so.
     """
-    if engine == "torch":
+    if backend == "torch":
         return model
-    return {"openvino": _openvino, "onnx": _onnx}[engine](model, precision)
+    return {"openvino": _openvino, "onnx": _onnx}[backend](model, precision)
 
 
-def _check(network: Network, model: Any, engine: str) -> None:
+def _check(network: Network, model: Any, backend: str) -> None:
     """Try a size other than the one a network was written down at: some hold that for a constant without a word.
 
     Args:
@@ -76,11 +76,12 @@ def _check(network: Network, model: Any, engine: str) -> None:
         with torch.no_grad():
             found, expected = network(x), model(x)
     except Exception as error:  # a runtime's own
-        raise CaseUNetError(f"{type(model).__name__} fails with {engine}: {str(error).splitlines()[0]}") from error
+        raise CaseUNetError(f"{type(model).__name__} fails with {backend}: {str(error).splitlines()[0]}") from error
     if found.shape != expected.shape or not (found - expected).abs().max() <= ROUNDING * (1 + expected.abs().max()):
         raise CaseUNetError(
-            f"{type(model).__name__} gives other logits with {engine} than with torch: it cannot be written down for "
-            "any size. Take --engine torch."
+            f"{type(model).__name__} gives other logits with {backend} than with torch: it cannot be written down for "
+            "any size. Take the backend torch.",
+            options=("backend",),
         )
 
 
@@ -211,15 +212,16 @@ def run_onnx(model: Any) -> Callable[[np.ndarray], np.ndarray]:
 def _openvino(model: Any, precision: str) -> Network:
     written = to_openvino(model, model.in_channels, example_size(model))
     size = (model.in_channels, model.multiple, model.smallest)
-    exact = pad_graph(run_openvino(written, "32"), *size)
+    exact = pad_graph(run_openvino(written, "fp32"), *size)
     _check(exact, model, "openvino")
-    return exact if precision == "32" else pad_graph(run_openvino(written, precision), *size)
+    return exact if precision == "fp32" else pad_graph(run_openvino(written, precision), *size)
 
 
 def _onnx(model: Any, precision: str) -> Network:
     if precision == "bf16":
         raise CaseUNetError(
-            "ONNX Runtime computes in float32 on CPUs: give --precision 32, or --engine openvino or torch."
+            "ONNX Runtime computes in float32 on CPUs: take precision fp32, or the backend openvino or torch.",
+            options=("precision", "backend"),
         )
     package("onnxruntime", "onnx")
     content = to_onnx(to_program(model, model.in_channels, example_size(model))).SerializeToString()

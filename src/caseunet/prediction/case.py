@@ -184,7 +184,7 @@ def segment_picture(
     case = predictor.cut(picture.pixels, spacing)
     labels = predictor.label(case, None, networks, measure)
     remarks = _remarks(predictor, case.placement)
-    if info.quality and predictor.settings.clean and postprocess:
+    if info.quality and predictor.settings.postprocess and postprocess:
         clean(labels, info.quality.cleaning, info.label_map, voxel_steps(picture.geometry))
     if info.quality is None:
         return labels, judge_case(None, {}, {}, alarms) if alarms else None, remarks
@@ -230,7 +230,7 @@ def _predict_video(
                 labels = predictor.predict_slices(pixels, None, identity.voting, look)
             except CaseUNetError as error:
                 raise CaseUNetError(f"{item.path}: frame {number}: {error}") from error
-            if info.quality and predictor.settings.clean:
+            if info.quality and predictor.settings.postprocess:
                 clean(labels, info.quality.cleaning, info.label_map, None)
             raster.write_ids(masks / f"frame_{number:06d}.png", labels[0], info.label_map.colors)
             film.write(overlaid(frame, labels[0], info.label_map.colors))

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
+from pydantic import BeforeValidator
 from torch import Tensor
 
 from caseunet.bundle import BundleInfo
@@ -43,7 +45,7 @@ class ExportInfo(FrozenModel):
 
     format_version: int = 1
     format: str
-    precision: str
+    precision: Annotated[str, BeforeValidator(lambda value: "fp32" if value == "32" else value)]
     file: str
     input: str
     output: str
@@ -66,7 +68,7 @@ def read_export(folder: Path, bundle: BundleInfo) -> ExportInfo:
     """
     if not (folder / DESCRIPTION).is_file():
         raise CaseUNetError(
-            f'There is no engine "{folder}". Known: {", ".join(backends.ENGINES)}, and folders of caseunet export.'
+            f"{folder}: is no folder written by caseunet export ({DESCRIPTION} is missing).", options=("exported",)
         )
     info = read_model(folder / DESCRIPTION, ExportInfo, "the description of an export")
     if info.bundle_hash != bundle.weights_hash:
@@ -87,7 +89,7 @@ def runner(format: str, precision: str, folder: Path) -> Run:
     """
     path = folder / FILES[format]
     if format == "openvino":
-        return backends.run_openvino(path, "bf16" if precision in ("bf16", "int8") else "32")
+        return backends.run_openvino(path, "bf16" if precision in ("bf16", "int8") else "fp32")
     if format == "onnx":
         return backends.run_onnx(str(path))
     with backends.silence():

@@ -18,7 +18,7 @@ from caseunet.data.transforms import Stack, case_standard, rows_to_upsample, run
 from caseunet.errors import CaseUNetError
 from caseunet.io import images, raster
 from caseunet.models import create_model
-from caseunet.prediction.backends import ENGINES, Network, choose_engine, prepare_network
+from caseunet.prediction.backends import Network, choose_backend, prepare_network
 from caseunet.prediction.exports import as_network, read_export
 from caseunet.prediction.planes import cut_as_trained
 from caseunet.prediction.slices import Slices, gather
@@ -125,21 +125,21 @@ class Predictor:
     Args:
         bundle: from :func:`caseunet.load_bundle`, whose weights it then shares, or its folder.
         device: "auto" (a GPU if there is one), "cpu", "cuda", "mps".
-        engine: "torch", "openvino", "onnx", or "auto": OpenVINO on a CPU if it is installed, else torch. Or the folder
-            of an ONNX or OpenVINO export of the bundle, which computes in the export's precision.
+        backend: "torch", "openvino", "onnx", or "auto": OpenVINO on a CPU if it is installed, else torch.
+        exported: the folder of an ONNX or OpenVINO export of the bundle, which then computes, in its own precision.
         settings: precision, views; the default if None. The precision of an export need not be given.
 
     Attributes:
         info: what the bundle says of itself.
         folder: the bundle's.
-        engine: that computes the networks.
+        backend: that computes the networks.
         models: the networks as modules, each with what the bundle says of it; none where an export computes.
         training_data: of each network.
         known_images: the images that it was trained on.
 
     Raises:
-        CaseUNetError: the bundle cannot be read or its weights are not its architecture's; no such device or engine; an
-            export is another bundle's or has another precision.
+        CaseUNetError: the bundle cannot be read or its weights are not its architecture's; no such device or backend;
+            an export is another bundle's or has another precision.
     """
 
     @property
@@ -151,32 +151,37 @@ class Predictor:
         self,
         bundle: Bundle | str | Path,
         device: str = "auto",
-        engine: str = "torch",
+        *,
+        backend: str = "torch",
+        exported: str | Path | None = None,
         settings: PredictionSettings | None = None,
     ) -> None:
         self.device = _device(device)
-        self.engine = choose_engine(engine, self.device)
+        self.backend = choose_backend(backend, self.device)
         bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
         self.info, self.folder = bundle.info, bundle.folder
         self.training_data = [network.training_data for network in bundle.networks]
         self.known_images = KnownImages(self.info.training_data)
         self.settings = settings or PredictionSettings()
-        in_torch = self.engine == "torch"
+        in_torch = exported is None and self.backend == "torch"
         self._dtype = torch.bfloat16 if in_torch and self.settings.precision == "bf16" else torch.float32
         self.models: list[tuple[Any, BundledNetwork]] = []
         self._networks: list[tuple[Network, Preprocessing]] = []
-        if self.engine not in ENGINES:
-            self._take_export(Path(self.engine))
+        if exported is not None:
+            if self.device.type != "cpu":
+                raise CaseUNetError("An export computes on the CPU alone.", options=("device", "exported"))
+            self._take_export(Path(exported))
             return
-        if self.settings.precision not in ("32", "bf16"):
+        if self.settings.precision not in ("fp32", "bf16"):
             raise CaseUNetError(
-                f"{self.engine} computes in 32 or bf16, not {self.settings.precision}: export the bundle."
+                f"{self.backend} computes in fp32 or bf16, not {self.settings.precision}: export the bundle.",
+                options=("precision",),
             )
         try:
             for network in bundle.networks:
                 model = self._build(network.weights)
                 self.models.append((model, network))
-                run = self._cast(model) if in_torch else prepare_network(model, self.engine, self.settings.precision)
+                run = self._cast(model) if in_torch else prepare_network(model, self.backend, self.settings.precision)
                 self._networks.append((run, network.preprocessing))
         except RuntimeError as error:
             raise CaseUNetError(f"{self.folder}: the weights do not fit the architecture: {error}") from error
@@ -328,10 +333,10 @@ class Predictor:
     def _take_export(self, folder: Path) -> None:
         """Put an export of the bundle in the place of its networks."""
         export = read_export(folder, self.info)
-        if self.settings.precision not in ("32", export.precision):
-            raise CaseUNetError(f"{folder}: computes in {export.precision}: leave out --precision.")
+        if self.settings.precision not in ("fp32", export.precision):
+            raise CaseUNetError(f"{folder}: computes in {export.precision} alone.", options=("precision",))
         self.settings = self.settings.model_copy(update={"precision": export.precision})
-        self.engine = f"{export.format} (export {folder.name})"
+        self.backend = f"{export.format} (export {folder.name})"
         self._networks.append(as_network(folder, export, self.info))
 
     def _check_channels(self, pixels: np.ndarray) -> None:

@@ -1,6 +1,5 @@
 """What a prediction will take, said before it starts: memory, which is kept to, and time, which is a guess."""
 
-import re
 import sys
 import time
 from contextlib import suppress
@@ -68,8 +67,9 @@ class Budget:
         self._trials: dict[tuple[int, int], tuple[float, int]] = {}
         if self._base > self.memory_limit:
             raise CaseUNetError(
-                f"--max-ram: the network and the libraries alone hold {self._base / MIB:,.0f} MiB of memory; "
-                f"{self.memory_limit / MIB:,.0f} MiB are allowed. Give more, or --precision bf16."
+                f"The network and the libraries alone hold {self._base / MIB:,.0f} MiB of memory; "
+                f"{self.memory_limit / MIB:,.0f} MiB are allowed. Give more, or take precision bf16.",
+                options=("max_ram", "precision"),
             )
 
     def cost(self, item: Input, outputs: PredictionOutputs) -> CaseCost:
@@ -181,17 +181,3 @@ def _alike(known: tuple[int, int], size: tuple[int, int]) -> bool:
     """Whether a trial at one size tells of another: of at least as many pixels, but not many more, or the largest."""
     pixels, tried = size[0] * size[1], known[0] * known[1]
     return tried / 2 <= pixels <= tried or min(pixels, 1.1 * tried) >= MAX_TRIED
-
-
-def parse_size(text: str) -> int:
-    """Bytes of "2GB", "1500MiB", "800M".
-
-    Raises:
-        CaseUNetError: it is no size.
-    """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", text, re.IGNORECASE)
-    if match is None:
-        raise CaseUNetError(f'"{text}" is no amount of memory; expected one such as 4GB, 1500MiB.')
-    number, unit, binary = match.groups()
-    base = 1024 if binary else 1000
-    return int(float(number) * base ** " kmgt".index(unit.lower() or " "))

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from caseunet.config import PredictionOutputs, PredictionSettings, Section
 from caseunet.errors import CaseUNetError
 from caseunet.files import read_model, write_json, write_text
+from caseunet.former_names import migrate_section
 from caseunet.prediction.training_images import describe_match
 from caseunet.quality.judgement import CaseQuality
 from caseunet.types import FrozenModel, LabelMap, PlaneRule
@@ -73,7 +74,7 @@ class PredictionProvenance(FrozenModel):
     plane: PlaneRule = "axial"
     """In which volumes were cut into slices."""
     device: str
-    engine: str
+    backend: str
     settings: PredictionSettings = PredictionSettings()
     outputs: PredictionOutputs = PredictionOutputs()
     code_version: str
@@ -83,6 +84,16 @@ class PredictionProvenance(FrozenModel):
     """Fold on which these weights scored best, if they were chosen so."""
     out_of_fold: bool = False
     """Whether each image was segmented by those networks of an ensemble alone that were not trained on it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_present_words(cls, values: Any) -> Any:
+        """Read what an earlier version wrote."""
+        if not isinstance(values, dict) or "engine" not in values:
+            return values
+        settings = migrate_section("prediction", values.get("settings", {}))
+        rest = {key: value for key, value in values.items() if key != "engine"}
+        return rest | {"backend": values["engine"], "settings": settings}
 
 
 class PredictionsInfo(PredictionProvenance):
@@ -181,7 +192,7 @@ def earlier_cases(folder: Path, made: PredictionProvenance, is_there: Callable[[
             was, now = getattr(before, name), getattr(made, name)
             told = (
                 f": {_show_value(was)} then, {_show_value(now)} now"
-                if name in ("engine", "settings", "outputs", "fold")
+                if name in ("backend", "settings", "outputs", "fold")
                 else ""
             )
             raise CaseUNetError(

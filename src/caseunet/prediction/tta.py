@@ -27,10 +27,10 @@ class View:
 
 def views(settings: PredictionSettings, has_sides: bool = False) -> list[View]:
     """The views that settings ask for; with ``has_sides`` none is mirrored left to right."""
-    mirrors: list[tuple[int, ...]] = [(), (3,), (2,), (2, 3)] if settings.flips else [()]
+    mirrors: list[tuple[int, ...]] = [(), (3,), (2,), (2, 3)] if settings.tta_flip else [()]
     if has_sides:
         mirrors = [mirrored for mirrored in mirrors if 3 not in mirrored]
-    return [View(scale, mirrored) for scale in settings.scales for mirrored in mirrors]
+    return [View(scale, mirrored) for scale in settings.tta_scales for mirrored in mirrors]
 
 
 def seen_in(network: Callable[[Tensor], Tensor], view: View) -> Callable[[Tensor], Tensor]:

@@ -102,8 +102,9 @@ class Design:
         if given.is_dir() and self.seeds == len(self.folds) == 1:
             return given
         raise CaseUNetError(
-            f"{folder}: no such folder. --predictions takes NAME=FOLDER, where FOLDER holds a folder of masks for "
-            "every seed and fold of the study (seed-0-fold-0, …), or, for one seed and one fold, the masks."
+            f"{folder}: no such folder. Other predictions are NAME=FOLDER, where FOLDER holds a folder of masks for "
+            "every seed and fold of the study (seed-0-fold-0, …), or, for one seed and one fold, the masks.",
+            options=("predictions",),
         )
 
 
@@ -147,9 +148,9 @@ def predictions_of(given: Sequence[str]) -> dict[str, Path]:
     for text in given:
         name, equals, folder = text.partition("=")
         if not (name and equals and folder) or "/" in name or "\\" in name or name in (".", ".."):
-            raise CaseUNetError(f'--predictions "{text}": expected NAME=FOLDER, such as nnU-Net=masks.')
+            raise CaseUNetError(f'Predictions "{text}": expected NAME=FOLDER, such as nnU-Net=masks.')
         if name in found:
-            raise CaseUNetError(f"--predictions {name}: is there twice.")
+            raise CaseUNetError(f"{name}: these predictions are there twice.", options=("predictions",))
         found[name] = Path(folder)
     return found
 

@@ -1,6 +1,8 @@
 """What the command line says: lines, tables, errors."""
 
 import shlex
+import shutil
+import sys
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,20 @@ def say(text: str, style: str = "") -> None:
 
 
 def say_next(*command: str | Path) -> None:
-    say("next    caseunet " + shlex.join(str(part) for part in command))
+    say_command("next    ", *command)
+
+
+def say_command(before: str, *command: str | Path) -> None:
+    """A command that can be typed as it is printed."""
+    say(f"{before}{_program()} {shlex.join(str(part) for part in command)}")
+
+
+def _program() -> str:
+    """The command as it was called, if it is not on the path."""
+    called = Path(sys.argv[0])
+    if called.parts[-2:] == ("caseunet", "__main__.py"):
+        return f"{shlex.quote(sys.executable)} -m caseunet"
+    return shlex.quote(sys.argv[0]) if called.stem == "caseunet" and shutil.which("caseunet") is None else "caseunet"
 
 
 def complain(text: str) -> None:
@@ -30,6 +45,13 @@ def complain(text: str) -> None:
 
 def number(value: float | None) -> str:
     return "–" if value is None or value != value else f"{value:.3f}"
+
+
+def show_default(value: Any) -> str | None:
+    """What stands behind "default:" in the help; nothing where there is nothing to see."""
+    if value in (None, False, ()):
+        return None
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def print_costs(costs: Any) -> None:
@@ -95,8 +117,10 @@ def print_first_looks(done: Any) -> None:
 
 
 def print_numbers(summary: Any) -> None:
-    """The chief numbers of an evaluation, a row for each structure; what they mean and what empty masks are worth."""
+    """What a reader of an evaluation must know first, then its chief numbers, a row for each structure."""
     console.print()
+    for model in summary.models:
+        _print_concerns(model, len(summary.models) > 1)
     for model in summary.models:
         numbers = [
             n for n in summary.numbers if n.model == model.name and n.metric in summary.chief and n.n + n.undefined
@@ -106,19 +130,8 @@ def print_numbers(summary: Any) -> None:
         console.print(_score_table(numbers, summary))
         console.print()
     _print_comparison(summary)
-    say(f"protocol {summary.protocol}, {summary.scope}", style="dim")
-    told: dict[tuple[str, str, str], dict[str, None]] = {}
-    for shown in summary.numbers:
-        if shown.metric in summary.chief and shown.n:
-            key = shown.measure.label, shown.measure.definition, shown.measure.empty
-            told.setdefault(key, {})[shown.averaging] = None
-    for (label, definition, empty), averaging in told.items():
-        ways = [way for way in averaging if way != definition]
-        how = f" ({'; '.join(ways[:1])})" if ways else ""
-        say(f"  {label}{how}: {definition}. {empty}", style="dim")
+    say(f"protocol {summary.protocol}, {summary.scope}; the report defines each number", style="dim")
     _print_matching(summary)
-    for model in summary.models:
-        _print_concerns(model, len(summary.models) > 1)
 
 
 def _score_table(numbers: list[Any], summary: Any) -> Table:

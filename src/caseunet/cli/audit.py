@@ -1,0 +1,54 @@
+"""``caseunet audit``."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from caseunet.cli.parameters import (
+    ConfigFile,
+    FlatLists,
+    Out,
+    Overwrite,
+    Settings,
+    given_options,
+    replace_or_new,
+    resolve_config,
+    spell_options,
+)
+from caseunet.cli.terminal import console, print_findings, say, say_next
+from caseunet.config import PrepareConfig
+from caseunet.progress import TerminalDisplay, count_text
+
+
+def audit(
+    raw: Annotated[Path, Parameter(help="Raw data set as it was downloaded.")],
+    *,
+    out: Out = Path("audit"),
+    repair: Annotated[
+        Path | None,
+        Parameter(help="Write a repair plan for what is wrong. Read it, then prepare with --repair-plan."),
+    ] = None,
+    options: Annotated[PrepareConfig, FlatLists] = PrepareConfig(),
+    config: ConfigFile = None,
+    settings: Settings = (),
+    overwrite: Overwrite = False,
+) -> None:
+    from caseunet.commands.audit import audit as run_audit
+
+    resolved = resolve_config(config, None, settings, given_options("prepare", options))
+    mode, display = replace_or_new(overwrite), TerminalDisplay(console)
+    found = run_audit(raw, out=out, config=resolved.prepare, repair=repair, mode=mode, display=display)
+    print_findings(found)
+    say(f"page    {out / 'audit.html'}")
+    given = [*(f"--{setting}" for setting in settings), *spell_options(options, leave_out=("repair_plan",))]
+    if repair is not None:
+        proposals = found.proposed.proposals if found.proposed is not None else ()
+        open_ones = sum(proposal.choice is None for proposal in proposals)
+        choose = f", choose a repair for {count_text(open_ones, 'case')} in it" if open_ones else ""
+        say(f"plan    {repair}: read it{choose}, then")
+        say_next("prepare", raw, "--out", "prepared", "--repair-plan", repair, *given)
+    elif any(finding.repairs for finding in found.findings):
+        say_next("audit", raw, "--out", out, "--overwrite", "--repair", "plan.yaml", *given)
+    if found.at_level("error"):
+        raise SystemExit(1)

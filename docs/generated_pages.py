@@ -1,10 +1,7 @@
 """Pages that follow from the code, for mkdocs: the command line's, the configuration's and the public API's."""
 
-import ast
 import inspect
-import itertools
 import re
-import textwrap
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -59,14 +56,8 @@ def keys() -> str:
 
 
 def meanings(section: type[BaseModel]) -> dict[str, str]:
-    """The string below each field of a class."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(section))).body[0].body
-    found = {}
-    for field, text in itertools.pairwise(body):
-        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
-            assert isinstance(field.target, ast.Name)
-            found[field.target.id] = _plain(" ".join(str(text.value.value).split()))
-    return found
+    """The help of each field."""
+    return {name: _plain(field.description or "") for name, field in section.model_fields.items()}
 
 
 def _plain(text: str) -> str:

@@ -70,7 +70,7 @@ class ReadingConfig(Section):
     channels: tuple[str, ...] = ()
     """How the names of files end that hold one channel each, in order: [t1n, t1c, t2w, t2f]. () finds it."""
     repair_plan: Path | None = None
-    """Repair plan, written by audit --repair: what to do with faulty cases."""
+    """Repair plan, written by audit: what to do with faulty cases."""
     workers: Annotated[int, Field(ge=0)] | None = None
     """Processes that read cases; null takes one for each processor, 0 reads in the calling process."""
     plane: Literal["auto", PlaneRule] = "auto"

@@ -107,7 +107,7 @@ def test_predict_finds_the_bundle_of_a_run(cli: Run, lits_bundle: Bundle, lits_r
 def test_models_tells_the_arguments_of_one(cli: Run) -> None:
     status, out, _ = cli("models", "unet", "--size", "64", "64")
     assert status == 0
-    assert re.search(r"widths +\(32, 64", out)
+    assert re.search(r"widths +\(64, 128", out)
 
 
 def test_next_line_can_be_typed_as_it_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

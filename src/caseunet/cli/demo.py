@@ -14,7 +14,7 @@ def demo(
     *,
     out: Out = Path("caseunet-demo"),
     minutes: Annotated[float, Parameter(help="Training budget in minutes.")] = 2.0,
-    seed: Annotated[int, Parameter(help="Of everything that is drawn.")] = 0,
+    seed: Annotated[int, Parameter(help="Seed of all random numbers.")] = 0,
     synthetic: Annotated[bool, Parameter(help="Made-up patients instead of the real CT volume.")] = False,
     overwrite: Overwrite = False,
 ) -> None:

@@ -46,7 +46,7 @@ def key_help(key: str) -> Parameter:
     *sections, name = key.split(".")
     for section in sections:
         model = model.model_fields[section].annotation
-    return Parameter(help=model.model_fields[name].description or "Start of all random numbers.")
+    return Parameter(help=model.model_fields[name].description)
 
 
 def resolve_config(

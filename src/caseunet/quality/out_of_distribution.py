@@ -80,7 +80,7 @@ def image_features(
         spacing: the source's, millimetres between slices, rows, columns.
     """
     S, (C, H, W) = len(slices), slices[0].shape
-    alone = preprocessing.model_copy(update={"neighbours": 0})
+    alone = preprocessing.model_copy(update={"context_slices": 0})
     standards = torch.from_numpy(standard)[None]
 
     def seen(s: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Former names of configuration keys, their values and flags: refused with the present name, read in old files."""
+"""What configuration keys, their values and flags were called before: refused by name, and read in old files."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -42,6 +42,9 @@ VALUES = {
     "prediction.precision": {"32": "fp32"},
 }
 """{present key: {former value: present value}}."""
+
+FILE_KEYS = {"fingerprint": "content_hash", "data_fingerprint": "data_hash"}
+"""{former key: present key} of environment.json and of a study's plan.json."""
 
 FLAGS = {
     "--clean": "--postprocess",
@@ -87,3 +90,8 @@ def migrate_section(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
         former = VALUES.get(name, {})
         present[name.partition(".")[2]] = former.get(value, value) if isinstance(value, str) else value
     return present
+
+
+def migrate_file(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a JSON file that an earlier version wrote, with the present names of its own keys."""
+    return {FILE_KEYS.get(key, key): value for key, value in content.items()}

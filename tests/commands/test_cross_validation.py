@@ -142,7 +142,7 @@ def test_what_an_ensemble_is_not_for(
         predict(crossed / "bundle", [lits_raw], out=tmp_path / "p", options=PredictOptions(split=splits))
     with pytest.raises(CaseUNetError, match="is no ensemble of folds; --split predicts"):
         predict(lits_bundle.folder, [lits_raw], out=tmp_path / "p", options=PredictOptions(out_of_fold=True))
-    training = tiny_config.training.model_copy(update={"start_from": crossed / "bundle"})
+    training = tiny_config.training.model_copy(update={"pretrained": crossed / "bundle"})
     with pytest.raises(CaseUNetError, match="is an ensemble. Start from one of its networks"):
         train(lits_prepared.folder, out=tmp_path / "run", config=tiny_config.model_copy(update={"training": training}))
 

@@ -41,7 +41,7 @@ def train(
         Parameter(help="With --fold all: raw data set, to keep predictions by networks that never saw them."),
     ] = None,
     seed: Annotated[int | None, key_help("seed")] = None,
-    pretrained: Annotated[Path | None, key_help("training.start_from")] = None,
+    pretrained: Annotated[Path | None, key_help("training.pretrained")] = None,
     resume: Resume = False,
     extend: Annotated[bool, Parameter(help="Go on with another budget: the schedule is planned anew.")] = False,
     settings: Settings = (),
@@ -53,7 +53,7 @@ def train(
         "data.batch_size": batch,
         "training.device": device,
         "training.devices": devices,
-        "training.start_from": pretrained,
+        "training.pretrained": pretrained,
         "seed": seed,
     }
     options = {key: value for key, value in options.items() if value is not None}

@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import psutil
 import pytest
+from pydantic import ValidationError
 
 from caseunet.bundle import Bundle
 from caseunet.commands.predict import dry_run, predict
@@ -15,20 +16,19 @@ from caseunet.config import PredictionOutputs, PredictOptions
 from caseunet.errors import CaseUNetError
 from caseunet.prediction.inputs import find_inputs
 from caseunet.prediction.predictor import Predictor
-from caseunet.prediction.resources import LIBRARIES, SLACK, Budget, parse_size
+from caseunet.prediction.resources import LIBRARIES, SLACK, Budget
 from tests.hostile import png
 
 MIB = 2**20
 
 
 def test_sizes_of_memory() -> None:
-    assert parse_size("2GB") == 2 * 10**9
-    assert parse_size(" 1500 MiB".replace(" M", "M")) == 1500 * MIB
-    assert parse_size("0.5g") == 5 * 10**8
-    assert parse_size("4096") == 4096
+    sizes = {"2GB": 2 * 10**9, " 1500MiB": 1500 * MIB, "0.5g": 5 * 10**8, "4096": 4096}
+    for text, size in sizes.items():
+        assert PredictOptions.model_validate({"max_ram": text}).max_ram == size
     for wrong in ("much", "2 apples", "-3GB", ""):
-        with pytest.raises(CaseUNetError, match="is no amount of memory; expected one such as 4GB"):
-            parse_size(wrong)
+        with pytest.raises(ValidationError, match="is no amount of memory; expected one such as 4GB"):
+            PredictOptions.model_validate({"max_ram": wrong})
 
 
 def volume(path: Path, slices: int) -> Path:

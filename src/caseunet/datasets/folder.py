@@ -58,7 +58,7 @@ from caseunet.datasets.pairing import Pairs, pair
 from caseunet.datasets.polygons import class_names
 from caseunet.datasets.reading import file_layout
 from caseunet.datasets.roles import Choice, Roles, sort_files
-from caseunet.errors import CaseUNetError
+from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.io import images, raster
 from caseunet.progress import count_text
 from caseunet.types import IGNORE, LabelCoding, Modality, name_key
@@ -107,7 +107,7 @@ def cases(root: Path) -> Listing:
     """
     listing = look(root).listing
     if not listing.cases and not any(finding.level == "error" for finding in listing.findings):
-        raise CaseUNetError(f"{root}: no images beside masks were found in it. {describe_files(root)}")
+        raise InvalidInputError(f"{root}: no images beside masks were found in it. {describe_files(root)}")
     return listing
 
 
@@ -119,10 +119,10 @@ def discover(root: Path, choice: Choice = Choice()) -> SourceDataset:  # noqa: B
     """
     survey = look(root, choice)
     if survey.question:
-        raise CaseUNetError(survey.question)
+        raise InvalidInputError(survey.question)
     listed, findings = survey.listing
     if not listed:
-        raise CaseUNetError(f"{root}: {_nothing_chosen(root, choice)}")
+        raise InvalidInputError(f"{root}: {_nothing_chosen(root, choice)}")
     modality, remark = _modality(listed)
     own = find_description(root)
     notes = [Finding(level="note", kind="modality", text=remark)] if remark else []
@@ -130,7 +130,7 @@ def discover(root: Path, choice: Choice = Choice()) -> SourceDataset:  # noqa: B
     if survey.outlines:
         names = class_names(sorted({path for case in listed for path in case.label}))
         if not names:
-            raise CaseUNetError(f"{root}: its JSON files hold no outlines, so there is nothing to learn.")
+            raise InvalidInputError(f"{root}: its JSON files hold no outlines, so there is nothing to learn.")
         text = f"masks are outlines of JSON files; the classes are {', '.join(names)}"
         notes.append(Finding(level="note", kind="outlines", text=text))
         coding, told = _coding_of_names(root, names)
@@ -165,7 +165,7 @@ def _coding_of_names(root: Path, names: Sequence[str]) -> tuple[LabelCoding, lis
     names = list(dict.fromkeys(unify_spellings(names).values()))
     classes = [name for name in names if not is_background(name) and not is_ignored(name)]
     if not classes:
-        raise CaseUNetError(f"{root}: there is no class beside {', '.join(names)}, so there is nothing to learn.")
+        raise InvalidInputError(f"{root}: there is no class beside {', '.join(names)}, so there is nothing to learn.")
     notes = [
         Finding(
             level="note",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from caseunet.datasets.repair import CaseRepair
-from caseunet.errors import CaseUNetError
+from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.progress import count_text
 from caseunet.types import FrozenModel, Geometry, ImageVolume, LabelCoding, Mask, Modality
 
@@ -236,4 +236,4 @@ def left_out(paths: Iterable[Path], root: Path, why: str, level: Level = "note")
 
 
 def no_cases(root: Path, expected: str) -> CaseUNetError:
-    return CaseUNetError(f"{root}: {expected} was expected in it or below, and not found.")
+    return InvalidInputError(f"{root}: {expected} was expected in it or below, and not found.")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError, field_validator
 
-from caseunet.errors import CaseUNetError, did_you_mean
+from caseunet.errors import InputNotFoundError, InvalidInputError, did_you_mean
 from caseunet.types import IGNORE, Color, FrozenModel
 
 EVERY_CASE = "*"
@@ -126,14 +126,14 @@ def read_plan(path: Path) -> RepairPlan:
     try:
         return RepairPlan.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
-        raise CaseUNetError(
+        raise InputNotFoundError(
             f"{path}: no such file; expected a repair plan, made by caseunet audit --repair."
         ) from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise CaseUNetError(f"{path}: cannot be read as a repair plan: {error}") from error
+        raise InvalidInputError(f"{path}: cannot be read as a repair plan: {error}") from error
     except ValidationError as error:
         problem = error.errors()[0]
         place = [str(part) for part in problem["loc"]]
         known: Iterable[str] = CaseRepair.model_fields if place[:1] == ["cases"] else RepairPlan.model_fields
         hint = did_you_mean(place[-1], known) if problem["type"] == "extra_forbidden" else problem["msg"] + "."
-        raise CaseUNetError(f"{path}: {'.'.join(place) or 'content'}: {hint}") from error
+        raise InvalidInputError(f"{path}: {'.'.join(place) or 'content'}: {hint}") from error

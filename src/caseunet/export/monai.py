@@ -17,7 +17,7 @@ import torch
 
 from caseunet.bundle import FILES, Bundle, BundleInfo
 from caseunet.bundle.card import describe_plane
-from caseunet.errors import CaseUNetError
+from caseunet.errors import InvalidInputError
 from caseunet.files import write_json
 from caseunet.prediction.predictor import Predictor
 
@@ -37,12 +37,12 @@ def write_monai(bundle: Bundle, folder: Path) -> None:
     """
     info = bundle.info
     if info.members:
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"{bundle.folder}: is an ensemble of {len(info.members)} networks; a MONAI bundle holds one. Export "
             "the bundle of one fold."
         )
     if not bundle.folder.is_dir():
-        raise CaseUNetError(f"{bundle.folder}: is a zip; unpack it first.")
+        raise InvalidInputError(f"{bundle.folder}: is a zip; unpack it first.")
     [(model, _)] = Predictor(bundle, device="cpu").models
     for name in ("configs", "models", "docs"):
         (folder / name).mkdir()

@@ -128,7 +128,7 @@ class Predictor(predictor.Predictor):
                 check_no_mask(given.picture.pixels, given.source or Path(), self.info.training_data)
             labels, quality, doubts = segment_picture(self, given.picture, postprocess=postprocess)
         except CaseUNetError as error:
-            raise type(error)(f"{given.name}: {error}") from error
+            raise error.with_message(f"{given.name}: {error}") from error
         match = self.known_images.find(given.picture.pixels)
         remarks = (*given.picture.geometry.remarks, *doubts, *([match.sentence] if match else []))
         reasons = (*quality.reasons, *quality.mask_reasons) if quality and quality.is_first else ()

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from caseunet.config import PredictionOutputs, PredictionSettings, Section
-from caseunet.errors import CaseUNetError
+from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.files import read_model, write_json, write_text
 from caseunet.prediction.training_images import describe_match
 from caseunet.quality.judgement import CaseQuality
@@ -205,7 +205,7 @@ def _read_journal(path: Path) -> tuple[PredictionProvenance, Sequence[PredictedC
                     raise
         return made, cases
     except (ValidationError, IndexError) as error:
-        raise CaseUNetError(f"{path}: cannot be read. Give --overwrite to begin anew.") from error
+        raise InvalidInputError(f"{path}: cannot be read. Give --overwrite to begin anew.") from error
 
 
 def _show_value(value: object) -> str:

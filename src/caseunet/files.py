@@ -176,10 +176,14 @@ def check_output_folder(folder: Location, kind: str, inputs: Iterable[Location],
         return
     target = folder.resolve()
     if target == Path.cwd().resolve():
-        raise InvalidOptionError("The output needs a folder of its own, not the current one. Choose another --out.")
+        raise InvalidOptionError(
+            "The output needs a folder of its own, not the current one. Choose another.", options=("out",)
+        )
     for path in inputs:
         if isinstance(path, Path) and path.resolve().is_relative_to(target):
-            raise InvalidOptionError(f"{folder}: holds {path}, which is read. Choose an --out that holds no input.")
+            raise InvalidOptionError(
+                f"{folder}: holds {path}, which is read. Choose a folder that holds no input.", options=("out",)
+            )
     try:
         _check_replaceable(folder, target, kind, overwrite)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -188,7 +192,9 @@ def check_output_folder(folder: Location, kind: str, inputs: Iterable[Location],
     except CaseUNetError:
         raise
     except OSError as error:
-        raise CaseUNetError(f"{folder}: cannot be written: {error}. Choose another --out.") from error
+        raise CaseUNetError(
+            f"{folder}: cannot be written: {error}. Choose another folder.", options=("out",)
+        ) from error
 
 
 def _check_replaceable(folder: Location, target: Location, kind: str, overwrite: bool) -> None:
@@ -198,13 +204,16 @@ def _check_replaceable(folder: Location, target: Location, kind: str, overwrite:
         found = marker.read_text(encoding="utf-8").strip() if marker.is_file() else None
         if found != kind:
             what = f"{found}" if found else "files that caseunet did not write"
-            raise OutputExistsError(f"{folder}: holds {what}, not {kind}. Choose another --out.")
+            raise OutputExistsError(f"{folder}: holds {what}, not {kind}. Choose another folder.", options=("out",))
         if not overwrite:
             raise OutputExistsError(
-                f"{folder}: holds an earlier result. Choose another --out, or give --overwrite to replace it."
+                f'{folder}: holds an earlier result. Choose another folder, or replace it with mode="overwrite".',
+                options=("out", "mode"),
             )
     elif target.exists() and not target.is_dir():
-        raise OutputExistsError(f"{folder}: is a file; the output needs a folder. Choose another --out.")
+        raise OutputExistsError(
+            f"{folder}: is a file; the output needs a folder. Choose another name.", options=("out",)
+        )
 
 
 @contextmanager

@@ -426,7 +426,7 @@ def test_too_little_memory_is_said_before_anything_is_written(
     before = files_of(tmp_path)
     status, _, err = cli("predict", bundle, four, "--out", tmp_path / "out", "--max-ram", "50MB")
     assert status == 2
-    assert "--max-ram: the network and the libraries alone hold" in err
+    assert "The network and the libraries alone hold" in err
     assert "48 MiB are allowed" in err
     assert err.lower().count("error") == 1
     status, _, err = cli("predict", bundle, four, "--out", tmp_path / "out", "--max-ram", "50MB", "--dry-run")
@@ -737,7 +737,7 @@ def test_ctrl_c_keeps_what_is_done(
     assert status == 130
     assert "what is done is kept. Go on with the same command and --resume" in out
     status, _, err = cli("evaluate", tmp_path / "out", four, "--out", tmp_path / "report")
-    assert "is not finished. Give the same caseunet predict again with --resume" in err
+    assert "is not finished. Predict the same to it again" in err
     status, out, _ = cli("predict", bundle, four, "--out", tmp_path / "out", "--resume")
     assert (status, len(calls)) == (0, 5)
     assert "2 images had been segmented before" in out

@@ -100,7 +100,8 @@ def plan_grid(
     if len(known) < len(sizes):
         if config.spacing != "median":
             raise InvalidOptionError(
-                "prepare.spacing is in millimetres, but images without a spacing are among the data."
+                "prepare.spacing is in millimetres, but images without a spacing are among the data.",
+                options=("prepare.spacing",),
             )
         shrink = _shrink(np.array(sizes, float))
         return Grid(crop_air=crop_air, scale=None if shrink == 1 else shrink)

@@ -175,7 +175,7 @@ class Prepared:
         with remote_errors(folder):
             is_there, is_begun = (folder / DESCRIPTION).is_file(), unfinished_path(folder).is_dir()
         if not is_there and is_begun:
-            raise CaseUNetError(f"{folder}: is not finished. Give the same caseunet prepare again: it goes on.")
+            raise CaseUNetError(f"{folder}: is not finished. Prepare the same data to it again: that goes on.")
         if not is_there:
             raise InvalidInputError(
                 f"{folder}: is no {KIND[2:]} ({DESCRIPTION} is missing). Make one with: caseunet prepare"
@@ -229,7 +229,8 @@ class Prepared:
         if both:
             raise InvalidInputError(
                 f"{origin}: {both[0][0]} is in training and in validation, so scores would flatter. "
-                "(Neighbouring slices count: data.neighbours must not be above prepare.gap.)"
+                "(Neighbouring slices count: data.context_slices must not be above prepare.split_gap.)",
+                options=("data.context_slices", "prepare.split_gap"),
             )
         return fold
 

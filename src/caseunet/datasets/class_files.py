@@ -61,7 +61,8 @@ def read_class_files(paths: Sequence[Path], classes: Mapping[str, int], image: G
             if covered[below] > MAX_LIKENESS * union:
                 raise SeveralMasksError(
                     f"{paths[n]}: shows the same as {paths[other]} ({covered[below]:,} of {union:,} pixels), so they "
-                    "are two masks of one thing. Say which is meant: --prepare.masks FILE_NAME"
+                    "are two masks of one thing. Say which is meant: name its file in prepare.masks.",
+                    options=("prepare.masks",),
                 )
             remarks.append(f"{paths[n].name} covers {count_text(int(covered[below]), 'pixel')} of {name}, and is kept")
         codes[inside[n]] = numbers[n]

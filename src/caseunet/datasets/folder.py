@@ -119,7 +119,7 @@ def discover(root: Path, choice: Choice = Choice()) -> SourceDataset:  # noqa: B
     """
     survey = look(root, choice)
     if survey.question:
-        raise InvalidInputError(survey.question)
+        raise InvalidInputError(survey.question, options=("prepare.masks",))
     listed, findings = survey.listing
     if not listed:
         raise InvalidInputError(f"{root}: {_nothing_chosen(root, choice)}")
@@ -256,7 +256,7 @@ def _join(pictures: Sequence[Item], channels: Sequence[str], root: Path) -> tupl
     found, _ = join_channels(pictures, channels)
     names = ", ".join(channels)
     text = f"an image has {len(channels)} channels, each in a file of its own, by the ends of names: {names}"
-    advice = f"Other channels, or another order: --prepare.channels '[{names}]'"
+    advice = f"Other channels, or another order: prepare.channels: [{names}]"
     findings = [Finding(level="note", kind="found-channels", text=text, advice=advice)]
     broken: set[Path] = set()
     for key, files in found.items():
@@ -308,7 +308,7 @@ def _question(root: Path, pictures: Sequence[Item], by_set: dict[str, list[Item]
             names = [PurePosixPath(by_set[name][0].place).name if name else "'*_mask*'" for name in kinds]
             return (
                 f"{root}: {relative(picture.paths[0], root)} has masks in more than one place: {', '.join(shown)}. "
-                f"Say which are meant: --prepare.masks {' or --prepare.masks '.join(names)}"
+                f"Say which are meant, with prepare.masks: {' or '.join(names)}"
             )
     return ""
 
@@ -516,8 +516,8 @@ def _modality(listed: tuple[SourceCase, ...]) -> tuple[Modality, str]:
         except CaseUNetError:
             continue
         if lowest <= -500:
-            return "ct", f"taken for CT, since {path.name} reaches {lowest:g}; otherwise give --prepare.modality mr"
-        return "mr", f"taken for MR, since {path.name} does not go below {lowest:g}; for CT give --prepare.modality ct"
+            return "ct", f"taken for CT, since {path.name} reaches {lowest:g}; otherwise set prepare.modality: mr"
+        return "mr", f"taken for MR, since {path.name} does not go below {lowest:g}; for CT set prepare.modality: ct"
     return "mr", ""
 
 

@@ -131,7 +131,7 @@ class Layout:
     """One raw layout.
 
     Attributes:
-        name: for --format.
+        name: for prepare.layout.
         looks_like: the layout in one line, for people.
         rank: where several layouts match a folder, the one of the lowest rank is meant: 0 has names that nothing else
             has, 1 a description file of a known form, 2 is general.
@@ -209,7 +209,7 @@ def extra_mask(path: Path, root: Path, expected: str) -> Finding:
 
 def twice(path: Path, root: Path, other: Path) -> Finding:
     """A file that claims the name of another."""
-    advice = "Keep one of them; if another layout is meant, name it with --format."
+    advice = "Keep one of them; if another layout is meant, name it: prepare.layout."
     return fault("twice", path, root, f"is there twice, also as {relative(other, root)}", advice)
 
 

@@ -72,7 +72,8 @@ def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask
         names = ", ".join(dataset.relative(path) for path in case.label[:4]) + (" …" if len(case.label) > 4 else "")
         raise SeveralMasksError(
             f"{case.label[0]}: one of {len(case.label)} masks of {case.id} ({names}); they are not merged unasked. "
-            "Say which is meant, such as --prepare.masks '*_mask1.*', or leave files out with the ignore of a plan."
+            "Say which is meant, such as prepare.masks: '*_mask1.*', or leave files out by ignore in a repair plan.",
+            options=("prepare.masks", "prepare.repair_plan"),
         )
     return masks[0]
 

@@ -14,7 +14,7 @@ EVERY_CASE = "*"
 
 HEADER = """\
 # What caseunet does with faulty cases when it reads {raw}. The originals stay as they are.
-# Read it, change it, then: caseunet prepare RAW --plan {name}
+# Read it, change it, then prepare the data with it: prepare.repair_plan: {name}
 #   drop: true     leaves the case out
 #   affine: image  takes the image's position for the mask, whose axes run as its own file says
 #   affine: index  lays the mask on its image index on index, whatever the position and axes of its own file
@@ -126,9 +126,7 @@ def read_plan(path: Path) -> RepairPlan:
     try:
         return RepairPlan.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
-        raise InputNotFoundError(
-            f"{path}: no such file; expected a repair plan, made by caseunet audit --repair."
-        ) from error
+        raise InputNotFoundError(f"{path}: no such file; expected a repair plan, as an audit writes it.") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InvalidInputError(f"{path}: cannot be read as a repair plan: {error}") from error
     except ValidationError as error:

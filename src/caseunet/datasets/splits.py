@@ -12,7 +12,7 @@ import numpy as np
 
 from caseunet.config import PrepareConfig
 from caseunet.datasets.layout import Finding
-from caseunet.errors import CaseUNetError, InputNotFoundError, InvalidInputError, did_you_mean
+from caseunet.errors import CaseUNetError, InputNotFoundError, InvalidInputError, InvalidOptionError, did_you_mean
 from caseunet.files import read_json
 from caseunet.progress import count_text
 from caseunet.types import BY_BLOCKS, Fold, Ranges, Split
@@ -90,7 +90,7 @@ def split_as_given(cases: Mapping[str, SplitCase], group_name: str) -> Split | N
     for name, case in cases.items():
         parts.setdefault(case.part, []).append(name)
     folds = sorted((part for part in parts if part.startswith("fold ")), key=lambda part: int(part.split()[1]))
-    advice = "Or give --prepare.split group, which makes folds anew."
+    advice = "Or set prepare.split: group, which makes folds anew."
     try:
         if "train" in parts and "val" in parts:
             fold = _check_fold(parts["train"], parts["val"], cases, group_name, "the data set's own split")
@@ -129,7 +129,7 @@ def describe_parts(cases: Mapping[str, SplitCase], split: Split | None, group_na
         if both:
             told = f"{count_text(len(both), group_name)} of the test set are in training too, {min(both)} among them"
             findings.append(Finding(level="warning", kind="split", text=told, advice="Scores of them would flatter."))
-    advice = "Make folds of all but the test set: --prepare.split group. Name cases yourself: --prepare.split FILE.csv"
+    advice = "Make folds of all but the test set: prepare.split: group. Name cases yourself: prepare.split: FILE.csv"
     return [*findings, Finding(level="note", kind="own-split", text=text, advice=advice)]
 
 
@@ -155,7 +155,8 @@ def by_group(cases: Mapping[str, SplitCase], folds: int, seed: int, group_name: 
         raise InvalidInputError(
             f"{count_text(len(cases), 'labelled case')}, all of one {group_name}: none can be held out honestly. Add a "
             f'second {group_name}. For one volume, prepare.split "slice-blocks" holds out slices of it, which measures '
-            "only that the software works."
+            "only that the software works.",
+            options=("prepare.split",),
         )
     order = [sorted(groups)[i] for i in np.random.default_rng(seed).permutation(len(groups))]
     folds = min(folds, len(order))
@@ -184,7 +185,8 @@ def published_split(name: str, cases: Mapping[str, SplitCase], group_name: str, 
     layouts, numbers = PUBLISHED[name]
     if layout not in layouts:
         raise InvalidInputError(
-            f'The split "{name}" is for the layout {" or ".join(sorted(layouts))}; these data are {layout}.'
+            f'The split "{name}" is for the layout {" or ".join(sorted(layouts))}; these data are {layout}.',
+            options=("prepare.split",),
         )
     released = {n: case for n, case in cases.items() if not _TEST & set(case.group.lower().split("/")[:-1])}
     val = [name for name, case in released.items() if _last_number(case.group) in numbers]
@@ -239,11 +241,13 @@ def by_slice_blocks(cases: Mapping[str, SplitCase], block: int, every: int, gap:
                 train[name] = kept
         if not train or not val:
             most = max(case.slices for case in cases.values())
-            fitting = f"--prepare.block {max(1, most // (2 * every))} --prepare.gap 0 --prepare.hold_out_every"
-            advice = f"Give {fitting} {min(every, most)}." if most > 1 else "One slice cannot be split."
-            raise InvalidInputError(
+            fitting = {"split_block_size": max(1, most // (2 * every)), "split_gap": 0, "test_every": min(every, most)}
+            told = ", ".join(f"prepare.{key}: {value}" for key, value in fitting.items())
+            advice = f"Set {told}." if most > 1 else "One slice cannot be split."
+            raise InvalidOptionError(
                 f"Blocks of {block} slices, every {every}th held out, with gaps of {gap}, leave no training or no "
-                f"validation slices: the largest case has {most}. {advice}"
+                f"validation slices: the largest case has {most}. {advice}",
+                options=tuple(f"prepare.{key}" for key in fitting),
             )
         folds.append(Fold(train=train, val=val))
     return Split(by=BY_BLOCKS, caution=BLOCKS_CAUTION, folds=tuple(folds))

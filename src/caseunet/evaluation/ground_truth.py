@@ -235,7 +235,9 @@ def read_reference(layout: Layout, case: SourceCase, dataset: SourceDataset, tab
     except CaseUNetError as error:
         if dataset.repairs or dataset.format == masks.NAME:
             raise
-        raise CaseUNetError(f"{error} If you prepared these data with a repair plan, give it with --plan.") from error
+        told = error.with_message(f"{error} If you prepared these data with a repair plan, give it here too.")
+        told.options = (*error.options, "prepare.repair_plan")
+        raise told from error
     file = case.label[0]
     own: Geometry = in_plane(images.read_geometry(file), image.plane) if images.is_volume(file) else image
     absent = missing_structures(case, dataset)

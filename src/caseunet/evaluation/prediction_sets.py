@@ -14,14 +14,14 @@ from caseunet.datasets.coding import classes_of, decode, translate
 from caseunet.datasets.masks import MASKS, missing_structures, names_by_value, names_segments, settle_structures
 from caseunet.datasets.meanings import with_coding
 from caseunet.datasets.reading import placement, require_coding, to_ids, unknown_text
-from caseunet.errors import CaseUNetError, InputNotFoundError, InvalidInputError, InvalidOptionError
+from caseunet.errors import InputNotFoundError, InvalidInputError, InvalidOptionError
 from caseunet.evaluation.evaluator import Predicted
 from caseunet.evaluation.matching import match_names
 from caseunet.evaluation.shared_classes import Table, is_unnamed
 from caseunet.files import content_hash
 from caseunet.io import images
 from caseunet.io.geometry import in_plane, orientation_of
-from caseunet.prediction.store import DESCRIPTION, PredictionsInfo, is_unfinished, read_predictions
+from caseunet.prediction.store import DESCRIPTION, UNFINISHED, PredictionsInfo, is_unfinished, read_predictions
 from caseunet.types import IGNORE, Geometry, LabelCoding, Mask
 
 TWO_FILES = " If the two files belong together, name them instead of their folders."
@@ -93,7 +93,7 @@ def check_folders(folders: list[Path]) -> None:
         if not folder.exists():
             raise InputNotFoundError(f"{folder}: no such folder; expected predictions: one mask for each case.")
         if folder.is_dir() and is_unfinished(folder):
-            raise CaseUNetError(f"{folder}: is not finished. Give the same caseunet predict again with --resume.")
+            raise InvalidInputError(UNFINISHED.format(folder=folder))
 
 
 def open_masks(root: Path, workers: int | None) -> SourceDataset:
@@ -199,8 +199,9 @@ def _open_foreign(
     if own.coding is None and not names_by_value(dataset) and len(require_coding(dataset).label_map) > 2:
         raise InvalidInputError(
             f"{folder}: holds numbers, and the references name their structures in words: "
-            f"{', '.join(require_coding(dataset).label_map.structures)}. Say which number is which with --labels "
-            "labels.json."
+            f"{', '.join(require_coding(dataset).label_map.structures)}. Say which number is which in a "
+            "labels.json.",
+            options=("labels",),
         )
     matched = {case: by_file[path] for case, path in found.items()}
     return Candidate(name, folder, None, matched, own, own.coding, extra=tuple(extra))
@@ -309,8 +310,9 @@ def _ids(path: Path, mask: Mask, coding: LabelCoding | None) -> tuple[np.ndarray
         if len(coding.label_map) > 2 and is_unnamed(coding.label_map):
             raise InvalidInputError(
                 f"{path}: holds class ids, and the references show colours: {', '.join(coding.label_map.names[1:])}. "
-                "Say which id has which colour with --labels labels.json, or a labels.json beside the references: a "
-                "list of name, color and classid of each class."
+                "Say which id has which colour in a labels.json, which may lie beside the references: a list of name, "
+                "color and classid of each class.",
+                options=("labels",),
             )
         return codes.astype(np.uint8), ["its grey values were taken for class ids."] if high else []
     translation = translate(mask, coding)

@@ -81,7 +81,8 @@ def share_classes(reference: LabelMap, predictions: Mapping[str, LabelMap | None
         theirs = "; ".join(f"{name} has {', '.join(side.structures)}" for name, side in sides.items())
         raise InvalidInputError(
             f"{origin}: its structures are {', '.join(reference.structures)}; {theirs}. None is shared by name. Say "
-            "what the values mean with --labels labels.json, or name the classes alike."
+            "what the values mean in a labels.json, or name the classes alike.",
+            options=("labels",),
         )
     every = {"": reference, **sides}
     combined = {
@@ -144,7 +145,7 @@ def name_by_predictions(
             told = ", ".join(f"{value} {names[coding.codes[value]]}" for value in values if coding.codes[value])
             remark = (
                 f"The references do not name their classes: their values were taken for those of {model} ({told}). "
-                "Give --labels labels.json where they mean something else."
+                "Give a labels.json (labels) where they mean something else."
             )
             ignored = {value: IGNORE for value, i in reference.codes.items() if i == IGNORE}
             return coding.model_copy(update={"codes": coding.codes | ignored}), remark

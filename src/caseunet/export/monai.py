@@ -104,7 +104,7 @@ def metadata(info: BundleInfo, multiple: int) -> dict[str, Any]:
 
 
 def inference(info: BundleInfo) -> dict[str, Any]:
-    """Content of inference.json: ``python -m monai.bundle run --config_file … --bundle_root …``."""
+    """Content of inference.json, which ``monai.bundle run`` takes as its config_file."""
     a = info.architecture
     return {
         "imports": ["$import caseunet", "$import torch"],

@@ -35,6 +35,9 @@ def create_loss(name: str, class_weights: Sequence[float] | None = None, **argum
     fixed: dict[str, Any] = {}
     if class_weights is not None:
         if "class_weights" not in inspect.signature(loss_class).parameters:
-            raise InvalidOptionError(f'The loss "{name}" has no class weights; set loss.class_weights to "none".')
+            raise InvalidOptionError(
+                f'The loss "{name}" has no class weights; set loss.class_weights to "none".',
+                options=("loss.class_weights",),
+            )
         fixed["class_weights"] = class_weights
     return build(loss_class, f'The loss "{name}"', fixed, arguments)

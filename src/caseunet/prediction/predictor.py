@@ -170,7 +170,8 @@ class Predictor:
             return
         if self.settings.precision not in ("32", "bf16"):
             raise InvalidOptionError(
-                f"{self.engine} computes in 32 or bf16, not {self.settings.precision}: export the bundle."
+                f"{self.engine} computes in 32 or bf16, not {self.settings.precision}: export the bundle.",
+                options=("precision", "backend"),
             )
         try:
             for network in bundle.networks:
@@ -295,7 +296,8 @@ class Predictor:
         if not finite.all():
             raise CaseUNetError(
                 f"slice {run[int(finite.int().argmin())]}: the network's logits are no finite numbers, so there is "
-                "no mask of it. The weights are damaged, or the arithmetic too coarse: give --precision 32."
+                "no mask of it. The weights are damaged, or the arithmetic too coarse: compute in float32.",
+                options=("precision",),
             )
         return logits
 
@@ -329,7 +331,9 @@ class Predictor:
         """Put an export of the bundle in the place of its networks."""
         export = read_export(folder, self.info)
         if self.settings.precision not in ("32", export.precision):
-            raise InvalidOptionError(f"{folder}: computes in {export.precision}: leave out --precision.")
+            raise InvalidOptionError(
+                f"{folder}: computes in {export.precision}, not {self.settings.precision}.", options=("precision",)
+            )
         self.settings = self.settings.model_copy(update={"precision": export.precision})
         self.engine = f"{export.format} (export {folder.name})"
         self._networks.append(as_network(folder, export, self.info))
@@ -422,5 +426,7 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise InvalidOptionError(f'The device "{name}" cannot be used here: {str(error).splitlines()[0]}') from error
+        raise InvalidOptionError(
+            f'The device "{name}" cannot be used here: {str(error).splitlines()[0]}', options=("device",)
+        ) from error
     return device

@@ -68,8 +68,9 @@ class Budget:
         self._trials: dict[tuple[int, int], tuple[float, int]] = {}
         if self._base > self.memory_limit:
             raise NotEnoughMemoryError(
-                f"--max-ram: the network and the libraries alone hold {self._base / MIB:,.0f} MiB of memory; "
-                f"{self.memory_limit / MIB:,.0f} MiB are allowed. Give more, or --precision bf16."
+                f"The network and the libraries alone hold {self._base / MIB:,.0f} MiB of memory; "
+                f"{self.memory_limit / MIB:,.0f} MiB are allowed. Allow more, or compute in bf16.",
+                options=("max_ram", "precision"),
             )
 
     def cost(self, item: Input, outputs: PredictionOutputs) -> CaseCost:
@@ -120,11 +121,12 @@ class Budget:
             CaseUNetError: it needs more memory than it may have.
         """
         if cost.memory > self.memory_limit:
-            given = "are free here" if self.max_ram is None else "are allowed (--max-ram)"
+            given = "are free here" if self.max_ram is None else "are allowed"
             raise NotEnoughMemoryError(
                 f"{item.path}: {count_text(cost.slices, 'slice')} of {cost.height}×{cost.width} need about "
-                f"{cost.memory / MIB:,.0f} MiB of memory; {self.memory_limit / MIB:,.0f} MiB {given}. Give more, or "
-                "--precision bf16, or cut the image into parts."
+                f"{cost.memory / MIB:,.0f} MiB of memory; {self.memory_limit / MIB:,.0f} MiB {given}. Allow more, "
+                "compute in bf16, or cut the image into parts.",
+                options=("max_ram", "precision"),
             )
 
     @property

@@ -102,8 +102,9 @@ class Design:
         if given.is_dir() and self.seeds == len(self.folds) == 1:
             return given
         raise InputNotFoundError(
-            f"{folder}: no such folder. --predictions takes NAME=FOLDER, where FOLDER holds a folder of masks for "
-            "every seed and fold of the study (seed-0-fold-0, …), or, for one seed and one fold, the masks."
+            f"{folder}: no such folder. Predictions are given as NAME=FOLDER, where FOLDER holds a folder of masks "
+            "for every seed and fold of the study (seed-0-fold-0, …), or, for one seed and one fold, the masks.",
+            options=("predictions",),
         )
 
 
@@ -149,9 +150,11 @@ def predictions_of(given: Sequence[str]) -> dict[str, Path]:
     for text in given:
         name, equals, folder = text.partition("=")
         if not (name and equals and folder) or "/" in name or "\\" in name or name in (".", ".."):
-            raise InvalidOptionError(f'--predictions "{text}": expected NAME=FOLDER, such as nnU-Net=masks.')
+            raise InvalidOptionError(
+                f'predictions "{text}": expected NAME=FOLDER, such as nnU-Net=masks.', options=("predictions",)
+            )
         if name in found:
-            raise InvalidOptionError(f"--predictions {name}: is there twice.")
+            raise InvalidOptionError(f"predictions {name}: is there twice.", options=("predictions",))
         found[name] = Path(folder)
     return found
 

@@ -132,7 +132,7 @@ def _predict_image(
     if work.outputs.overlay:
         path = _beside(target, item, "-overlay.png")
         written.append(path)
-        window, plane = _window(predictor), geometry.plane
+        window, plane = display_window(predictor), geometry.plane
         sheet = case_sheet(pixels, labels, info.label_map, window, geometry.spacing, item.id, plane)
         raster.write_image(path, sheet)
         others["overlay"] = path.relative_to(work.folder).as_posix()
@@ -319,7 +319,7 @@ def _beside(target: Path, item: Input, ending: str) -> Path:
     return target.parent / (Path(item.id).name + ending)
 
 
-def _window(predictor: Predictor) -> tuple[float, float] | None:
+def display_window(predictor: Predictor) -> tuple[float, float] | None:
     """In which a person looks at the images."""
     preprocessing = predictor.info.preprocessing
     return preprocessing.clip or ((0.0, 255.0) if preprocessing.modality == "rgb" else None)

@@ -20,7 +20,7 @@ from caseunet.io import archive, dicom, images, raster, video
 from caseunet.io.images import read_geometry as read_file_geometry
 from caseunet.prediction.planes import cut_as_trained
 from caseunet.prediction.store import DESCRIPTION, JOURNAL
-from caseunet.progress import Display, count_text
+from caseunet.progress import LOG, Display, count_text
 from caseunet.types import Geometry, ImageVolume, Modality, Preprocessing
 
 SUFFIXES = (*images.SUFFIXES, *dicom.SUFFIXES, *video.SUFFIXES, ".zip")
@@ -32,7 +32,7 @@ MAX_NAME = 200
 """Bytes of a result's name: most disks take 255, and endings are added, and more while it is written."""
 
 TAKEN = (
-    *(MARKER, DESCRIPTION, JOURNAL, "preview.html"),
+    *(MARKER, LOG, DESCRIPTION, JOURNAL, "preview.html"),
     *(f"{table}.{kind}" for table in ("measurements", "timeline") for kind in ("csv", "json")),
 )
 """Files of the predictions as a whole: the folder of a video's masks cannot be called so."""
@@ -318,7 +318,7 @@ def _in_folder(
 ) -> list[Input]:
     unread = [path for path in files_below(folder) if images.is_unread(path)]
     if unread:
-        display.say(f"  left out: {_list_inputs(unread, folder)}: of a kind that is not read", "yellow")
+        display.caution(f"left out: {_list_inputs(unread, folder)}: of a kind that is not read")
     fitting = matching(folder)
     if len(fitting) == 1 and fitting[0] is not DICOM:
         return _in_layout(folder, fitting[0], display, channels)
@@ -357,7 +357,7 @@ def _in_layout(folder: Path, layout: Layout, display: Display, channels: Channel
             path = folder / finding.file
             broken.append(_check(Input(_inside(path, folder), (path,), error=f"{path}: {finding.text}.")))
         elif finding.level == "error" and finding.kind != "extra-mask":
-            display.say(f"  left out: {folder / (finding.file or '')}: {finding.text}", "red")
+            display.caution(f"left out: {folder / (finding.file or '')}: {finding.text}", "red")
     return [_check(Input(case.id, case.image, (layout, case))) for case in cases] + broken
 
 
@@ -387,12 +387,10 @@ def _series(
     _say_left_out(folder, findings, display)
     masks = [path for path in others if images.is_volume(path) and is_mask(path)]
     if masks:
-        display.say(
-            f"  left out: {_list_inputs(masks, folder)}: {_masks(len(masks))} by name or values, no scan", "yellow"
-        )
+        display.caution(f"left out: {_list_inputs(masks, folder)}: {_masks(len(masks))} by name or values, no scan")
     left = [path for path in others if raster.is_raster(path) or video.is_video(path)]
     if left:
-        display.say(f"  left out: {count_text(len(left), 'file')} beside DICOM series, {left[0]} among them", "yellow")
+        display.caution(f"left out: {count_text(len(left), 'file')} beside DICOM series, {left[0]} among them")
     inputs = [
         _check(Input(case.id, case.image, (DICOM, case), image=image)) for case, image in zip(cases, found, strict=True)
     ]
@@ -415,9 +413,9 @@ def _say_left_out(folder: Path, findings: Sequence[Finding], display: Display) -
     """What is no input, and series that are several."""
     for finding in findings:
         if finding.kind == "left-out" and " beside " not in finding.text:
-            display.say(f"  left out: {finding.text}", "yellow")
+            display.caution(f"left out: {finding.text}")
         elif finding.kind == "volumes":
-            display.say(f"  {finding.text}", "yellow")
+            display.caution(finding.text)
 
 
 def _in_archive(

@@ -1,6 +1,5 @@
 """Images as Python has them, read as the command reads files, and the way back to their axes for the masks."""
 
-import logging
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -28,8 +27,6 @@ SIDES = ("LR", "PA", "SI")
 
 KINDS = "a path, an image of nibabel, SimpleITK or Pillow, a numpy array, a torch tensor, or a list of these"
 
-_log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class PythonImage:
@@ -50,19 +47,14 @@ class PythonImage:
     source: Path | None = None
 
 
-class _Log(Display):
-    """Says what a person must know through Python's logging."""
-
-    def say(self, text: str, style: str = "") -> None:
-        _log.warning(text.strip())
-
-
 def read_image(
     image: Any,
     preprocessing: Preprocessing,
     axes: str | None = None,
     spacing: Sequence[float] | None = None,
     channels: Channels | None = None,
+    *,
+    display: Display | None = None,
 ) -> PythonImage:
     """Read whatever holds one image.
 
@@ -72,6 +64,7 @@ def read_image(
         axes: of an array, see :meth:`caseunet.Predictor.predict`.
         spacing: of an array.
         channels: by which files of one image are known, as :func:`caseunet.prediction.inputs.channels_of` tells.
+        display: is told what is left out beside the image.
 
     Raises:
         CaseUNetError: it cannot be read, is nothing for the model, or nothing tells which way its axes run.
@@ -90,7 +83,7 @@ def read_image(
             "axes and spacing are of arrays and tensors alone: a file or an image object tells its own."
         )
     if isinstance(image, str | os.PathLike):
-        return _from_path(Path(image), preprocessing, channels)
+        return _from_path(Path(image), preprocessing, channels, display)
     if isinstance(image, SpatialImage):
         return _from_nibabel(image, preprocessing, "the nibabel image")
     if isinstance(image, Image.Image):
@@ -100,11 +93,13 @@ def read_image(
     raise InvalidOptionError(f"Expected {KINDS}; found {type(image).__module__}.{type(image).__qualname__}.")
 
 
-def _from_path(path: Path, preprocessing: Preprocessing, channels: Channels | None = None) -> PythonImage:
+def _from_path(
+    path: Path, preprocessing: Preprocessing, channels: Channels | None = None, display: Display | None = None
+) -> PythonImage:
     """A file, or a folder or zip with one image."""
     with ExitStack() as unpacked:
         modality = preprocessing.modality
-        found = find_inputs([path], display=_Log(), unpacked=unpacked, channels=channels, modality=modality)
+        found = find_inputs([path], display=display, unpacked=unpacked, channels=channels, modality=modality)
         if len(found) > 1:
             raise InvalidInputError(
                 f"{path}: holds {len(found)} images, {found[0].id} and {found[1].id} among them. Give one of them, or "

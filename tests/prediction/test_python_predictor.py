@@ -332,7 +332,7 @@ def test_segmentation_plots_its_fullest_slice(ct: Predictor) -> None:
     assert figure.axes[0].get_title() == f"slice {int((found.canonical > 0).sum((1, 2)).argmax())} of 8"
     assert figure.axes[0].images[0].get_array().shape == (36, 40, 3)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["liver"]
-    with pytest.raises(ValueError, match="There is no slice 8: the image has slices 0 to 7"):
+    with pytest.raises(ValueError, match="There is no slice 8: the image has 0 to 7"):
         found.plot(8)
 
 

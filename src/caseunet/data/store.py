@@ -164,10 +164,13 @@ class Prepared:
         info: dataset.json.
         cases: cases.parquet, indexed by case id.
         split: splits.json.
+        warnings: what was to be told of the data when they were prepared; () of one that is only read.
 
     Raises:
         CaseUNetError: the folder is none, or is of another format.
     """
+
+    warnings: tuple[str, ...] = ()
 
     def __init__(self, folder: Location) -> None:
         self.folder = folder

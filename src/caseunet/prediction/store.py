@@ -95,6 +95,8 @@ class PredictionsInfo(PredictionProvenance):
     """What looks like a mask among the images."""
     look_first: tuple[str, ...] = ()
     """Ids of all cases, the one to be looked at first at the front; empty where the bundle cannot tell."""
+    warnings: tuple[str, ...] = ()
+    """What was to be told of images, masks and model when they were made."""
     gate_limits: tuple[str, ...] = ()
     """What the bundle cannot know of images and masks, a sentence each: that nothing is said then means nothing."""
 

@@ -44,7 +44,7 @@ ALONE = PrepareConfig(folds=2, workers=0)
 
 
 def contents(folder: Location) -> dict[str, str]:
-    files = [path for path in folder.rglob("*") if path.is_file()]
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "log.txt"]  # it tells the time
     names = [path.as_posix().removeprefix(folder.as_posix()) for path in files]
     return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in zip(names, files, strict=True)}
 

@@ -597,7 +597,7 @@ def test_a_cut_video_leaves_nothing(cli: Run, rgb_bundle: Path, tmp_path: Path) 
     assert status == 2
     assert "cut.mp4" in said
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        *("whole", "whole-overlay.mp4", "predictions.json", "timeline.csv", "timeline.json", ".caseunet")
+        *("whole", "whole-overlay.mp4", "predictions.json", "timeline.csv", "timeline.json", "log.txt", ".caseunet")
     }
 
 

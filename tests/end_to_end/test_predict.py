@@ -28,6 +28,7 @@ from caseunet.commands import predict as pipeline
 from caseunet.datasets.generate.series import series
 from caseunet.io import video
 from caseunet.prediction.store import JOURNAL
+from caseunet.progress import LOG
 from tests.prediction.test_round_trips import CLASSES, CT, GREY, PLACES, RGB, brightness_bundle, laid, read, save
 
 Run = Callable[..., tuple[int, str, str]]
@@ -122,7 +123,9 @@ def assert_is(mask: Path, expected: np.ndarray, affine: np.ndarray) -> None:
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    """All but the log, which tells the time."""
+    files = (file for file in folder.rglob("*") if file.is_file() and file.name != LOG)
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
 
 
 def described(folder: Path) -> dict[str, Any]:

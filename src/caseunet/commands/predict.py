@@ -240,6 +240,8 @@ def _predict_all(
         for item in cases:
             if item.id in earlier:
                 done.append(earlier[item.id])
+                for remark in earlier[item.id].remarks:
+                    display.caution(f"{item.path}: {remark}", shown=False)
                 skipped += 1
                 stage.advance(1, item.id)
                 continue

@@ -136,7 +136,7 @@ def test_one_patient_needs_blocks(raw: Path, tmp_path: Path) -> None:
 
 def test_overwriting_is_asked_for(raw: Path, tmp_path: Path) -> None:
     prepare(raw, out=tmp_path / "p")
-    with pytest.raises(CaseUNetError, match="--overwrite"):
+    with pytest.raises(CaseUNetError, match='mode="overwrite"'):
         prepare(raw, out=tmp_path / "p")
     prepare(raw, out=tmp_path / "p", mode="overwrite")
     (raw / "segmentation-0.nii").write_bytes(b"damaged")

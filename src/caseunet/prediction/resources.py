@@ -10,7 +10,7 @@ import psutil
 
 from caseunet.config import PredictionOutputs
 from caseunet.data.grid import compute_size
-from caseunet.errors import CaseUNetError
+from caseunet.errors import InvalidInputError, NotEnoughMemoryError
 from caseunet.io import images, video
 from caseunet.io.geometry import canonical_shape, cut
 from caseunet.prediction.inputs import Input
@@ -66,9 +66,9 @@ class Budget:
         self._base = psutil.Process().memory_info().rss
         self._trials: dict[tuple[int, int], tuple[float, int]] = {}
         if self._base > self.memory_limit:
-            raise CaseUNetError(
+            raise NotEnoughMemoryError(
                 f"The network and the libraries alone hold {self._base / MIB:,.0f} MiB of memory; "
-                f"{self.memory_limit / MIB:,.0f} MiB are allowed. Give more, or take precision bf16.",
+                f"{self.memory_limit / MIB:,.0f} MiB are allowed. Allow more, or compute in bf16.",
                 options=("max_ram", "precision"),
             )
 
@@ -79,7 +79,7 @@ class Budget:
             CaseUNetError: they cannot be read.
         """
         if item.error:
-            raise CaseUNetError(item.error)
+            raise InvalidInputError(item.error)
         preprocessing = self._predictor.info.preprocessing
         if item.is_video:
             facts = video.read_facts(item.path)
@@ -120,11 +120,12 @@ class Budget:
             CaseUNetError: it needs more memory than it may have.
         """
         if cost.memory > self.memory_limit:
-            given = "are free here" if self.max_ram is None else "are allowed (--max-ram)"
-            raise CaseUNetError(
+            given = "are free here" if self.max_ram is None else "are allowed"
+            raise NotEnoughMemoryError(
                 f"{item.path}: {count_text(cost.slices, 'slice')} of {cost.height}×{cost.width} need about "
-                f"{cost.memory / MIB:,.0f} MiB of memory; {self.memory_limit / MIB:,.0f} MiB {given}. Give more, or "
-                "--precision bf16, or cut the image into parts."
+                f"{cost.memory / MIB:,.0f} MiB of memory; {self.memory_limit / MIB:,.0f} MiB {given}. Allow more, "
+                "compute in bf16, or cut the image into parts.",
+                options=("max_ram", "precision"),
             )
 
     @property

@@ -116,11 +116,11 @@ def test_gathers_and_standardizes_alike(
     clip = data.draw(st.none() | st.just((-50, 120)))
     gathered = portable.gather_slices(pixels, np.array(indices), neighbours)
     np.testing.assert_array_equal(gathered, transforms.gather_slices(pixels, indices, neighbours))
-    standard = portable.case_standard(pixels)
-    np.testing.assert_array_equal(standard, transforms.case_standard(pixels))
+    statistics = portable.case_statistics(pixels)
+    np.testing.assert_array_equal(statistics, transforms.case_statistics(pixels))
     p = preprocessing(channels=channels, neighbours=neighbours, per_case=True, clip=clip)
-    x = transforms.normalize(torch.from_numpy(gathered), p, torch.from_numpy(standard)[None])
-    np.testing.assert_allclose(portable.standardize(gathered.astype(np.float32), standard, clip), x, rtol=1e-6)
+    x = transforms.normalize(torch.from_numpy(gathered), p, torch.from_numpy(statistics)[None])
+    np.testing.assert_allclose(portable.standardize(gathered.astype(np.float32), statistics, clip), x, rtol=1e-6)
 
 
 def test_a_case_of_equal_pixels_is_nothing() -> None:

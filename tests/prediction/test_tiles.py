@@ -270,7 +270,7 @@ def test_a_bad_window_is_told(with_network: Callable[[nn.Module, Preprocessing],
             logits[x.amax((1, 2, 3)) > 50, 1, 3, 3] = float("inf")
             return logits
 
-    predictor = with_network(Overflowing(), preprocessing(subtract=(0.0,), divide=(1.0,)))
+    predictor = with_network(Overflowing(), preprocessing(mean=(0.0,), std=(1.0,)))
     pixels = np.zeros((3, 1, 150, 150), np.int16)
     pixels[1, 0, 140, 140] = 99
     with pytest.raises(CaseUNetError, match="slice 1: the network's logits are no finite numbers"):

@@ -32,7 +32,7 @@ from caseunet.imaging.slices import case_statistics
 from caseunet.io.likeness import identify
 from caseunet.prediction.image_kind import measure_values
 from caseunet.prediction.training_images import describe_training_image
-from caseunet.progress import Display, count_text
+from caseunet.progress import Display, Notices, count_text
 from caseunet.types import Grid, Split
 from caseunet.workers import LostWorkerError, run_all
 
@@ -93,22 +93,22 @@ def prepare(
         CaseUNetError: the layout is not known, the audit finds errors, or cases fail; the others are kept then.
     """
     raw, out = Path(raw), location(out)
-    config, display = config or load_config().prepare, display or Display()
+    config, notices = config or load_config().prepare, Notices(display)
     check_output_folder(out, KIND, [raw, *([config.plan] if config.plan is not None else [])], overwrite)
-    found = examine(raw, config, display)
-    notes = _accept(found, config, display)
+    found = examine(raw, config, notices)
+    notes = _accept(found, config, notices)
     dataset, label_map = found.dataset, require_coding(found.dataset).label_map
     images = {facts.id: facts.image for facts in found.facts if facts.image is not None}
     planned = _plan(dataset, images, config).model_copy(update={"plane": found.plane})
     grid, why_whole = settle_crop(planned, dataset, found.facts)
     if why_whole:
-        display.say(f"  {why_whole}", "yellow")
+        notices.caution(why_whole)
         notes = (*notes, why_whole)
-    _say_needs(dataset, images, grid, out, display)
+    _say_needs(dataset, images, grid, out, notices)
 
     with PreparedWriter(out, overwrite) as writer:
         jobs = _jobs(dataset, images, grid, writer.workplace)
-        rows, failures = _prepare_all(found.layout, jobs, _workers(out, config), display)
+        rows, failures = _prepare_all(found.layout, jobs, _workers(out, config), notices)
         if failures:
             raise _failure_error(failures, len(rows), writer.workplace)
         class_pixels = np.sum([np.reshape(row.slice_class_pixels, (-1, len(label_map))).sum(0) for row in rows], axis=0)
@@ -142,14 +142,16 @@ def prepare(
         )
         pixels = sum(row.slices * row.height * row.width for row in rows)
         if ignored := pixels - int(class_pixels.sum()):
-            display.say(
-                f"  {ignored / pixels:.1%} of the pixels have no label: in no loss, statistic or score", "yellow"
-            )
+            notices.caution(f"{ignored / pixels:.1%} of the pixels have no label: in no loss, statistic or score")
         empty = [name for name, pixels in zip(info.label_map.names, info.class_pixels, strict=True) if pixels == 0]
         if empty:
-            display.say(f"  no pixel has these labels, so they cannot be learned: {', '.join(empty)}", "yellow")
+            notices.caution(f"no pixel has these labels, so they cannot be learned: {', '.join(empty)}")
+        if isinstance(data := writer.workplace.data, Path):
+            notices.write_log(data)
         writer.finish(info, rows, _split(rows, dataset, config))
-    return Prepared(out)
+    prepared = Prepared(out)
+    prepared.warnings = notices.warnings
+    return prepared
 
 
 def _accept(found: Examination, config: PrepareConfig, display: Display) -> tuple[str, ...]:
@@ -174,6 +176,9 @@ def _accept(found: Examination, config: PrepareConfig, display: Display) -> tupl
             "then prepare with --plan plan.yaml"
         )
     notes = [_in_words(finding, found.dataset) for finding in found.findings]
+    for note, finding in zip(notes, found.findings, strict=True):
+        if finding.level != "note":
+            display.caution(note, shown=False)
     for note in notes[:MAX_NOTES]:
         display.say(f"  {shorten(note, 200)}", "yellow")
     if len(notes) > MAX_NOTES:
@@ -321,7 +326,7 @@ def _prepare_all(
             for one in result:
                 if isinstance(one, CaseFailure):
                     failures.append(one)
-                    display.say(f"  {shorten(one.text, 300)}", "red")
+                    display.caution(shorten(one.text, 300), "red")
                 else:
                     rows[index].append(one)
             stage.advance(len(cases), cases[-1].id)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from caseunet.config import PrepareConfig
-from caseunet.errors import CaseUNetError
+from caseunet.errors import InvalidOptionError
 from caseunet.imaging.body import Box, box_in_mm, find_body_box, is_whole_body
 from caseunet.imaging.resampling import compute_size
 from caseunet.types import Grid, Modality
@@ -93,7 +93,10 @@ def plan_grid(
     known = np.array([spacing for spacing in spacings if spacing is not None])
     if len(known) < len(sizes):
         if config.spacing != "median":
-            raise CaseUNetError("prepare.spacing is in millimetres, but images without a spacing are among the data.")
+            raise InvalidOptionError(
+                "prepare.spacing is in millimetres, but images without a spacing are among the data.",
+                options=("prepare.spacing",),
+            )
         shrink = _shrink(np.array(sizes, float))
         return Grid(crop_to_body=crop_air, scale=None if shrink == 1 else shrink)
     if config.spacing != "median":

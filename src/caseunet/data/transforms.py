@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from caseunet.errors import CaseUNetError
+from caseunet.errors import InvalidInputError
 from caseunet.imaging.slices import split_padding
 from caseunet.types import Preprocessing
 
@@ -63,7 +63,7 @@ def normalize(pixels: Tensor, preprocessing: Preprocessing, statistics_of_cases:
     p = preprocessing
     slices = 2 * p.context_slices + 1
     if pixels.shape[1] != slices * p.channels:
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"The image has {pixels.shape[1] // slices} channels; the model was trained on {p.modality} images with "
             f"{p.channels}."
         )

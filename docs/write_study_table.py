@@ -1,4 +1,4 @@
-"""A table of docs/benchmarks.md: python docs/write_study_table.py benchmarks/studies/NAME.json prints it."""
+"""A table of docs/research/four-data-sets.md: python docs/write_study_table.py benchmarks/studies/NAME.json prints it."""
 
 import sys
 from pathlib import Path

@@ -44,7 +44,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Any, config: MkDocsConfig, files: Files) -> str:
     """Write links to files of the repository outside docs/ as plain words: the site does not hold these files."""
-    out_of_docs = r"(?:\.\./){%d}" % (page.file.src_uri.count("/") + 1)
+    out_of_docs = r"\.\./" * (page.file.src_uri.count("/") + 1)
     return re.sub(rf"\[([^\]]+)\]\({out_of_docs}[^)]*\)", r"\1", markdown)
 
 

@@ -71,9 +71,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     generate.write_lits(folder / "RAW", patients=5, shape=(6, 40, 48))
     settings = ["training.steps=2", *(option.removeprefix("--") for option in SMALL if option.count("."))]
     config = load_config(overrides=parse_settings(settings))
-    prepare(folder / "RAW", folder / "prepared", config.prepare)
-    train(folder / "prepared", folder / "run", config)
-    predict(folder / "run" / "bundle", folder / "RAW", folder / "masks")
+    prepare(folder / "RAW", out=folder / "prepared", config=config.prepare)
+    train(folder / "prepared", out=folder / "run", config=config)
+    predict(folder / "run" / "bundle", folder / "RAW", out=folder / "masks")
     shutil.copytree(folder / "masks", folder / "other-masks")
     (folder / "references").mkdir()
     for file in folder.glob("RAW/**/segmentation-*.nii"):

@@ -48,6 +48,11 @@ def on_page_markdown(markdown: str, page: Any, config: MkDocsConfig, files: File
     return re.sub(rf"\[([^\]]+)\]\({out_of_docs}[^)]*\)", r"\1", markdown)
 
 
+def on_page_content(html: str, page: Any, config: MkDocsConfig, files: Files) -> str:
+    """Leave out the roles of docstrings, which Markdown does not know: :func:`predict` becomes `predict`."""
+    return re.sub(r":(?:func|class|data|meth):(?=<code>)", "", html)
+
+
 def command_line() -> str:
     """Every verb with its options."""
     text = app.generate_docs(output_format="markdown")

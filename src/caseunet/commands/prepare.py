@@ -16,10 +16,10 @@ import numpy as np
 
 from caseunet.commands.audit import Examination, examine
 from caseunet.config import PrepareConfig, load_config
-from caseunet.data.grid import box_in_mm, compute_size, place_slices, plan_grid
+from caseunet.data.grid import compute_grid_size, place_slices, plan_grid
 from caseunet.data.intensities import measure_intensities, pool_statistics
 from caseunet.data.store import DESCRIPTION, KIND, CaseRow, DatasetInfo, Prepared, RawSource
-from caseunet.data.transforms import case_statistics, resize_image, resize_labels
+from caseunet.data.transforms import resize_image, resize_labels
 from caseunet.data.writing import PreparedWriter, Workplace
 from caseunet.datasets import Finding, Layout, SourceCase, SourceDataset
 from caseunet.datasets.case_statistics import CaseFacts, ImageFacts
@@ -28,6 +28,8 @@ from caseunet.datasets.reading import read_labels, read_repaired_image, require_
 from caseunet.datasets.splits import SplitCase, make_split
 from caseunet.errors import CaseUNetError
 from caseunet.files import Location, check_output_folder, content_hash, location, write_text
+from caseunet.imaging.body import box_in_mm
+from caseunet.imaging.slices import case_statistics
 from caseunet.io.likeness import identify
 from caseunet.prediction.image_kind import measure_values
 from caseunet.prediction.training_images import describe_training_image
@@ -254,7 +256,7 @@ def _say_needs(
     needed = 0
     for case in dataset.labelled:
         facts = images[case.id]
-        height, width = compute_size(facts.shape[2], facts.shape[3], facts.spacing, grid)
+        height, width = compute_grid_size(facts.shape[2], facts.shape[3], facts.spacing, grid)
         needed += facts.shape[0] * height * width * (facts.shape[1] * np.dtype(facts.stored).itemsize + 1)
         if (height, width) != facts.shape[2:]:
             needed += facts.shape[0] * facts.shape[2] * facts.shape[3]  # the labels at their own size
@@ -289,7 +291,7 @@ def _jobs(dataset: SourceDataset, images: dict[str, ImageFacts], grid: Grid, wor
     for case in dataset.labelled:
         facts = images[case.id]
         S, C, H, W = facts.shape
-        height, width = compute_size(H, W, facts.spacing, grid)
+        height, width = compute_grid_size(H, W, facts.spacing, grid)
         kind = (
             case.id if grid.crop_to_body else (facts.stored, C, height, width, H, W)
         )  # a cropped size is not known yet

@@ -19,8 +19,9 @@ from caseunet.data.augmentation import Augmentation, draw_transforms, resolve
 from caseunet.data.intensities import Intensities
 from caseunet.data.sampling import Sample, SliceSampler
 from caseunet.data.store import DatasetInfo, Prepared
-from caseunet.data.transforms import crop_or_pad, neighbour_positions
+from caseunet.data.transforms import crop_or_pad
 from caseunet.errors import CaseUNetError, InvalidInputError, InvalidOptionError
+from caseunet.imaging.slices import neighbour_positions
 from caseunet.types import IGNORE, Preprocessing
 
 CT_WINDOW = (-200.0, 250.0)

@@ -3,7 +3,7 @@
 In the graph: clipping and scaling of the intensities, repeating of channels, the network or all of an ensemble, the
 calibration temperature. Outside, because it depends on the image and not on the network: cutting, resizing, the
 neighbouring slices, the edges that are repeated up to the size that the graph takes, and, where the preprocessing is
-per case, clipping and scaling too (``portable.py``, a copy of which lies beside each export).
+per case, clipping and scaling too (``segment.py``, a copy of which lies beside each export).
 """
 
 import copy

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from caseunet.errors import CaseUNetError, InvalidOptionError, MissingExtraError, did_you_mean
-from caseunet.imaging.portable import in_own_thread
+from caseunet.imaging.threads import in_own_thread
 from caseunet.models.blocks.padding import pad_image
 from caseunet.types import MIN_SIZE
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from caseunet.config import PredictionOutputs
 from caseunet.data.grid import Placement, place_slices
-from caseunet.data.transforms import case_statistics
 from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.files import content_hash, replace_when_whole
+from caseunet.imaging.slices import case_statistics
 from caseunet.io import images, nifti, raster, video
 from caseunet.io.dicom_seg import Algorithm, write_segmentation
 from caseunet.io.geometry import voxel_steps

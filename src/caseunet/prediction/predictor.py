@@ -14,8 +14,9 @@ from caseunet.bundle import Bundle, load_bundle
 from caseunet.bundle import Network as BundledNetwork
 from caseunet.config import PredictionSettings
 from caseunet.data.grid import Placement, place_slices
-from caseunet.data.transforms import Stack, case_statistics, rows_to_upsample, run_network, upsample_in_slabs
+from caseunet.data.transforms import rows_to_upsample, run_network, upsample_in_slabs
 from caseunet.errors import CaseUNetError, InvalidInputError, InvalidOptionError
+from caseunet.imaging.slices import Stack, case_statistics
 from caseunet.io import images, raster
 from caseunet.models import create_model
 from caseunet.prediction.backends import Network, choose_backend, prepare_network

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 
 from caseunet.config import PredictionOutputs
-from caseunet.data.grid import compute_size
+from caseunet.data.grid import compute_grid_size
 from caseunet.errors import InvalidInputError, NotEnoughMemoryError
 from caseunet.io import images, video
 from caseunet.io.geometry import canonical_shape, cut
@@ -92,7 +92,7 @@ class Budget:
         is_volume, classes = images.is_volume(item.files[0]), len(self._predictor.info.label_map)
         stored = images.pixel_bytes(item.files[0]) if is_volume else 1 if preprocessing.modality == "rgb" else 4
         stored *= preprocessing.channels
-        size = compute_size(H, W, spacing, preprocessing)
+        size = compute_grid_size(H, W, spacing, preprocessing)
         windows = self._predictor.windows(size)
         seconds, activations = self._trial(windows.window if windows else size)
         seconds *= windows.count if windows else 1

@@ -39,7 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     "export": STORED | {"prediction"},
     "studies": STORED | {"evaluation", "training"},
     # level 5: reads the results of all below
-    "reporting": STORED | {"quality", "prediction", "evaluation", "studies"},
+    "reporting": STORED | {"quality", "training", "prediction", "evaluation", "studies"},
     # level 6
     "commands": STORED
     | {"quality", "training", "prediction", "evaluation", "validation", "export", "studies", "reporting"},
@@ -91,13 +91,13 @@ def test_imports_go_down_only(path: Path) -> None:
 @pytest.mark.parametrize(
     ("room", "text"),
     [
-        ("models", "from caseunet.training.loop import fit"),
+        ("models", "from caseunet.training.trainer import Trainer"),
         ("losses", "from caseunet.models import create_model"),
         ("evaluation", "def late():\n    from caseunet.prediction.predictor import Predictor"),
-        ("prediction", "from caseunet.training.loop import fit"),
+        ("prediction", "from caseunet.training.trainer import Trainer"),
         ("io", "import caseunet.commands.predict"),
         ("data", "from caseunet import training"),
-        ("cli", "from caseunet.training.loop import fit"),
+        ("cli", "from caseunet.training.trainer import Trainer"),
         ("models", "import torchvision"),
     ],
 )

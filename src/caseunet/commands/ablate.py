@@ -7,7 +7,7 @@ from typing import Any
 
 from caseunet.config import Config
 from caseunet.errors import CaseUNetError
-from caseunet.models.case_unet import CaseUNet
+from caseunet.models import model_parameters
 from caseunet.studies.design import Variant, variant
 
 WHOLE = "whole"
@@ -15,7 +15,7 @@ PARTS: dict[str, dict[str, Any]] = {
     "one scale": {"model.arguments.kernel_sizes": [3, 3, 3]},
     "one level": {"model.arguments.multi_level": False},
     "no attention": {"model.arguments.attention": "none"},
-    "author attention": {"model.arguments.attention": "author"},
+    "author attention": {"model.arguments.attention": "rowwise"},
     "spatial attention": {"model.arguments.attention": "spatial"},
     "loss CE": {"loss.arguments.ssim": 0.0, "loss.arguments.dice": 0.0},
     "loss CE + Dice": {"loss.arguments.ssim": 0.0, "loss.arguments.dice": 1.0},
@@ -54,7 +54,7 @@ def ablations(recipe: str | None, file: Path | None, overrides: Mapping[str, Any
 def _complete(config: Config) -> dict[str, Any]:
     """The configuration with the network's own defaults written out, so that alike networks look alike."""
     values = config.model_dump(mode="json")
-    parameters = inspect.signature(CaseUNet).parameters.values()
+    parameters = model_parameters("case_unet").values()
     defaults = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
     arguments = defaults | values["model"]["arguments"]
     values["model"]["arguments"] = {

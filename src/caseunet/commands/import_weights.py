@@ -15,9 +15,9 @@ from caseunet.errors import CaseUNetError
 from caseunet.files import check_output_folder, content_hash, output_folder
 from caseunet.io.keras import StoredArray, open_arrays
 from caseunet.models import create_model
-from caseunet.models.author_names import match
-from caseunet.models.author_weights import convert, list_lines, misfits, plan
 from caseunet.models.case_unet import CaseUNet
+from caseunet.models.paper_names import match
+from caseunet.models.paper_weights import convert, list_lines, misfits, plan
 from caseunet.progress import Display, count_text
 from caseunet.types import LabelMap, Modality, Preprocessing
 

@@ -133,8 +133,9 @@ def resume_config(out: Path, config: Config | None, *, is_extended: bool) -> Con
         config = config.model_copy(update={"augment": config.augment.model_copy(update=kept)})
     if config.training.start_from is not None:  # the network is its
         config = config.model_copy(update={"model": began.model})
-    for section, before in began.model_dump(mode="json").items():
-        after = config.model_dump(mode="json")[section]
+    wanted = _comparable(config)
+    for section, before in _comparable(began).items():
+        after = wanted[section]
         if not isinstance(before, dict):
             before, after = {"": before}, {"": after}
         free = MAY_CHANGE.get(section, set())
@@ -150,6 +151,15 @@ def resume_config(out: Path, config: Config | None, *, is_extended: bool) -> Con
                     f"on as it began.{hint} Otherwise start another run with another --out."
                 )
     return config
+
+
+def _comparable(config: Config) -> dict[str, Any]:
+    """Plain values, the former name of row-wise attention replaced."""
+    values = config.model_dump(mode="json")
+    arguments = values["model"]["arguments"]
+    if arguments.get("attention") == "author":
+        arguments["attention"] = "rowwise"
+    return values
 
 
 def check_unlocked(out: Path) -> None:

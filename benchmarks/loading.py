@@ -90,10 +90,10 @@ def step(prepared: Prepared, config: DataConfig, steps: int) -> dict[str, float]
     info = prepared.info
     fabric = Fabric(accelerator="cpu", devices=1)
     preprocessing = plan_preprocessing(info, info.intensities, config, (512, 512))
-    model = create_model("case_unet", preprocessing.in_channels, len(info.label_map), **recipe.model.arguments)
+    model = create_model("case_unet", preprocessing.in_channels, len(info.label_map), **recipe.model.kwargs)
     optimize_for(model, "cpu")
     model = model.to(memory_format=torch.channels_last).train()
-    loss = create_loss(recipe.loss.name, None, **recipe.loss.arguments)
+    loss = create_loss(recipe.loss.name, None, **recipe.loss.kwargs)
     batch = next(loader.batches(prepared, config, AugmentConfig(strength="none"), seed=0, start=0))
     times = []
     for _ in range(steps):

@@ -118,10 +118,10 @@ def test_weights_of_another_architecture_are_refused(copy: Path) -> None:
 
 def test_a_bundle_that_contradicts_itself_is_refused(copy: Path) -> None:
     content = json.loads((copy / "model.json").read_text())
-    edit(copy, preprocessing=content["preprocessing"] | {"neighbours": 4})
+    edit(copy, preprocessing=content["preprocessing"] | {"context_slices": 4})
     with pytest.raises(CaseUNetError, match="disagree on channels or classes"):
         load_bundle(copy)
-    edit(copy, preprocessing=content["preprocessing"] | {"clip": [250, -200]})
+    edit(copy, preprocessing=content["preprocessing"] | {"intensity_window": [250, -200]})
     with pytest.raises(CaseUNetError, match="clip must rise"):
         load_bundle(copy)
     architecture = content["architecture"] | {"arguments": {"widths": [10**7, 10**7]}}

@@ -193,7 +193,7 @@ def check_url(raw: Path, url: str, config: Config, folder: Path) -> None:
     assert contents(out) == contents(folder / "local")
     assert not out.with_name(f"{out.name}.unfinished").exists()
     bundle = train(out, folder / "run", config)
-    assert bundle.info.training_data.fingerprint == local.info.fingerprint
+    assert bundle.info.training_data.content_hash == local.info.content_hash
     remove(out)
     with pytest.raises(CaseUNetError, match="is no prepared data set"):
         Prepared(out)

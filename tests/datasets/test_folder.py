@@ -592,7 +592,7 @@ def test_real_drive_is_asked_about(real_data: Callable[[str], Path]) -> None:
     with Image.open(root / "labels" / "21_manual1.gif") as image:
         vessels = np.asarray(image.convert("L")) > 0
     assert 0.05 < vessels.mean() < 0.2
-    np.testing.assert_array_equal(mask.codes[0] > 0, vessels)
+    np.testing.assert_array_equal(mask.label_values[0] > 0, vessels)
 
 
 @pytest.mark.parametrize("ending", ["png", "nii.gz"])

@@ -138,7 +138,7 @@ def test_a_case_of_equal_pixels_is_nothing() -> None:
 
 def preprocessing(**given: Any) -> Preprocessing:
     channels = given.setdefault("channels", 1)
-    values = {"subtract": tuple(range(10, 10 + channels)), "divide": (300.0,) * channels}
+    values = {"mean": tuple(range(10, 10 + channels)), "std": (300.0,) * channels}
     return Preprocessing(**({"modality": "ct"} | values | given))
 
 
@@ -154,9 +154,9 @@ def margin(maps: torch.Tensor) -> np.ndarray:
 
 def graph(model: Callable[[torch.Tensor], torch.Tensor], p: Preprocessing) -> portable.Network:
     """What an export holds: all of it but what depends on the case."""
-    if p.per_case:
-        nothing = {"clip": None, "subtract": (0,) * p.channels, "divide": (1,) * p.channels}
-        p = p.model_copy(update={"per_case": False} | nothing)
+    if p.per_case_zscore:
+        nothing = {"intensity_window": None, "mean": (0,) * p.channels, "std": (1,) * p.channels}
+        p = p.model_copy(update={"per_case_zscore": False} | nothing)
 
     @torch.inference_mode()
     def network(pixels: np.ndarray) -> np.ndarray:
@@ -246,14 +246,20 @@ def test_segments_as_the_bundle_does(lits_bundle: Bundle, lits_raw: Path) -> Non
     ("given", "spacing"),
     [
         ({}, None),
-        ({"crop_air": True}, None),
-        ({"crop_air": True, "spacing": (0.7, 1.1)}, (5, 0.8, 0.8)),
-        ({"crop_air": True, "least_box": (900, 900)}, (5, 0.8, 0.8)),
-        ({"crop_air": True, "spacing": (1.1, 1.7), "neighbours": 1, "clip": (-160, 240)}, (5, 0.8, 0.9)),
-        ({"size": (64, 48), "neighbours": 2, "repeat": 3}, None),
-        ({"scale": 0.3, "least": (64, 80)}, (5, 0.8, 0.8)),
-        ({"per_case": True, "scale": 1.5, "neighbours": 1}, None),
-        ({"per_case": True, "crop_air": True, "spacing": (1.2, 1.2), "clip": (-900, 90)}, (5, 0.8, 0.8)),
+        ({"crop_to_body": True}, None),
+        ({"crop_to_body": True, "spacing": (0.7, 1.1)}, (5, 0.8, 0.8)),
+        ({"crop_to_body": True, "least_box": (900, 900)}, (5, 0.8, 0.8)),
+        (
+            {"crop_to_body": True, "spacing": (1.1, 1.7), "context_slices": 1, "intensity_window": (-160, 240)},
+            (5, 0.8, 0.9),
+        ),
+        ({"size": (64, 48), "context_slices": 2, "channel_repeat": 3}, None),
+        ({"scale": 0.3, "min_size": (64, 80)}, (5, 0.8, 0.8)),
+        ({"per_case_zscore": True, "scale": 1.5, "context_slices": 1}, None),
+        (
+            {"per_case_zscore": True, "crop_to_body": True, "spacing": (1.2, 1.2), "intensity_window": (-900, 90)},
+            (5, 0.8, 0.8),
+        ),
         ({"spacing": (1.2, 1.2)}, None),
     ],
     ids=str,

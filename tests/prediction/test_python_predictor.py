@@ -102,7 +102,7 @@ def test_nifti_in_any_axes(codes: str, ct: Predictor, tmp_path: Path) -> None:
 
 def test_files_of_channels_are_joined(tmp_path: Path) -> None:
     """A folder with a file for each channel is one image, as for the command."""
-    preprocessing = Preprocessing(modality="mr", channels=2, subtract=(0.0, 0.0), divide=(1.0, 1.0))
+    preprocessing = Preprocessing(modality="mr", channels=2, mean=(0.0, 0.0), std=(1.0, 1.0))
     predictor = Predictor(bundle(tmp_path / "b", preprocessing), "cpu")
     array, affine = placed("LPS")
     (tmp_path / "in").mkdir()
@@ -301,7 +301,7 @@ def test_remarks_are_logged(ct: Predictor, tmp_path: Path, caplog: pytest.LogCap
 
 def test_a_real_scan_by_all_ways(ct: Predictor, real_data: Callable[[str], Path], tmp_path: Path) -> None:
     """A hippocampus MRI through a threshold: path, nibabel, SimpleITK and array give the command's mask."""
-    predictor = Predictor(bundle(tmp_path / "b", CT.model_copy(update={"modality": "mr", "subtract": (60.0,)})), "cpu")
+    predictor = Predictor(bundle(tmp_path / "b", CT.model_copy(update={"modality": "mr", "mean": (60.0,)})), "cpu")
     path = sorted(real_data("hippocampus/imagesTr").glob("hippocampus*.nii.gz"))[0]
     mask = np.asarray(nib.load(of_command(predictor, path, tmp_path / "out")).dataobj)
     assert mask.any()

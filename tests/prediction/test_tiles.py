@@ -41,7 +41,7 @@ def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def preprocessing(**given: Any) -> Preprocessing:
     channels = given.setdefault("channels", 1)
-    values = {"subtract": (100.0,) * channels, "divide": (50.0,) * channels}
+    values = {"mean": (100.0,) * channels, "std": (50.0,) * channels}
     return Preprocessing(**({"modality": "ct"} | values | given))
 
 
@@ -108,13 +108,13 @@ def test_below_the_bound_nothing_changes(with_network: Callable[[nn.Module, Prep
 
 CASES = [
     ({}, (2, 1, 300, 340), None),
-    ({"neighbours": 1, "repeat": 2}, (3, 1, 150, 200), None),
+    ({"context_slices": 1, "channel_repeat": 2}, (3, 1, 150, 200), None),
     ({"spacing": (0.7, 1.3)}, (2, 1, 210, 340), (5.0, 1.0, 1.0)),
     ({"spacing": (1.7, 1.3)}, (2, 1, 300, 340), (5.0, 1.0, 1.0)),
-    ({"scale": 1.9, "per_case": True}, (1, 1, 130, 140), None),
-    ({"size": (128, 160), "modality": "rgb", "channels": 3, "least": (64, 100)}, (1, 3, 130, 61), None),
+    ({"scale": 1.9, "per_case_zscore": True}, (1, 1, 130, 140), None),
+    ({"size": (128, 160), "modality": "rgb", "channels": 3, "min_size": (64, 100)}, (1, 3, 130, 61), None),
     ({"size": (128, 160)}, (1, 1, 128, 61), None),
-    ({"crop_air": True, "spacing": (0.7, 0.9)}, (2, 1, 330, 320), (5.0, 1.0, 1.0)),
+    ({"crop_to_body": True, "spacing": (0.7, 0.9)}, (2, 1, 330, 320), (5.0, 1.0, 1.0)),
     ({}, (1, 1, 40, 600), None),
 ]
 
@@ -132,7 +132,7 @@ def test_windows_give_what_the_whole_gives(
     p = preprocessing(**given)
     predictor = with_network(convolutions(p), p)
     pixels = ndimage.gaussian_filter(np.random.default_rng(0).normal(0, 900, shape), (0, 0, 3, 3)).astype(np.int16)
-    if p.crop_air:
+    if p.crop_to_body:
         air = np.full(shape, -1000, np.int16)
         air[..., 40:-20, 20:-60] = pixels[..., 40:-20, 20:-60]
         pixels = air
@@ -195,8 +195,8 @@ class Outcome:
 
 def exported(predictor: Predictor) -> portable.Network:
     network, p = predictor._networks[0]
-    if p.per_case:
-        p = p.model_copy(update={"per_case": False, "subtract": (0,) * p.channels, "divide": (1,) * p.channels})
+    if p.per_case_zscore:
+        p = p.model_copy(update={"per_case_zscore": False, "mean": (0,) * p.channels, "std": (1,) * p.channels})
 
     @torch.inference_mode()
     def run(pixels: np.ndarray) -> np.ndarray:

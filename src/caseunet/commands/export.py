@@ -97,7 +97,7 @@ def export(
             precision=precision,
             file=FILES[format],
             input=f'"pixels", float32 (B, {whole.in_channels}, H, W), '
-            + ("standardised" if loaded.info.preprocessing.per_case else "in stored units"),
+            + ("standardised" if loaded.info.preprocessing.per_case_zscore else "in stored units"),
             output=f'"logits", float32 (B, {len(loaded.info.label_map)}, H, W); their softmax is calibrated',
             multiple=whole.multiple,
             smallest=whole.smallest,
@@ -136,24 +136,24 @@ def samples(bundle: Bundle, whole: Whole, data: Location | None, number: int, of
     p = bundle.info.preprocessing
     if data is None:
         rng = np.random.default_rng(0)
-        low, high = p.clip or (0.0, 255.0)
-        size = (max(p.least[0], whole.smallest), max(p.least[1], whole.smallest))
+        low, high = p.intensity_window or (0.0, 255.0)
+        size = (max(p.min_size[0], whole.smallest), max(p.min_size[1], whole.smallest))
         noise = rng.uniform(low, high, (number, whole.in_channels, *size)).astype(np.float32)
-        return Samples([pad_slice(x, whole, p.least) for x in noise], "noise, for no --data were given")
+        return Samples([pad_slice(x, whole, p.min_size) for x in noise], "noise, for no --data were given")
     prepared = Prepared(data)
     if (prepared.info.modality, prepared.info.channels) != (p.modality, p.channels):
         raise CaseUNetError(
             f"{data}: holds {prepared.info.modality} images of {prepared.info.channels} channels; the bundle is for "
             f"{p.modality} of {p.channels}."
         )
-    fold = prepared.fold(bundle.info.training_data.fold or 0, p.neighbours)
+    fold = prepared.fold(bundle.info.training_data.fold or 0, p.context_slices)
     chosen = spread_evenly(prepared, fold.train if of_training else fold.val, number)
     pixels: list[np.ndarray] = []
     for case, slices in chosen.items():
-        x = gather_slices(prepared.image(case), slices, p.neighbours).astype(np.float32)
-        if p.per_case:
-            x = portable.standardize(x, prepared.standard(case), p.clip)
-        pixels += [pad_slice(one, whole, p.least) for one in x]
+        x = gather_slices(prepared.image(case), slices, p.context_slices).astype(np.float32)
+        if p.per_case_zscore:
+            x = portable.standardize(x, prepared.standard(case), p.intensity_window)
+        pixels += [pad_slice(one, whole, p.min_size) for one in x]
     part = "training" if of_training else "validation"
     return Samples(pixels, f"slices of {count_text(len(chosen), f'{part} case')} of {Path(str(data)).name}")
 

@@ -78,7 +78,7 @@ def import_author(
             label_map=label_map,
             training_data=TrainingData(
                 source_format="unknown: weights of the author's Keras network",
-                fingerprint=_fingerprint(file),
+                content_hash=_fingerprint(file),
                 cases=0,
                 fold=None,
                 split_by="unknown",
@@ -133,7 +133,7 @@ def _network(file: Path, stored: list[StoredArray]) -> tuple[Architecture, dict[
         weights = convert(model, arrays)
     except CaseUNetError as error:
         raise CaseUNetError(f"{file}: {error}") from error
-    architecture = Architecture(name="case_unet", in_channels=in_channels, num_classes=num_classes, arguments=arguments)
+    architecture = Architecture(name="case_unet", in_channels=in_channels, num_classes=num_classes, kwargs=arguments)
     return architecture, weights, is_by_order
 
 
@@ -141,7 +141,7 @@ def describe_network(bundle: Bundle) -> str:
     """An imported network in words."""
     architecture = bundle.info.architecture
     parameters = sum(tensor.numel() for tensor in bundle.weights.values())
-    return f"{_version(architecture.arguments)}; {parameters:,} parameters, {architecture.in_channels} input channels"
+    return f"{_version(architecture.kwargs)}; {parameters:,} parameters, {architecture.in_channels} input channels"
 
 
 def _version(arguments: Mapping[str, Any]) -> str:
@@ -194,11 +194,11 @@ def _preprocessing(
             size=size,
             modality=modality,
             channels=channels,
-            repeat=in_channels // channels,
-            clip=None if window is None and modality != "ct" else (low, high),
-            subtract=(low,) * channels,
-            divide=(high - low,) * channels,
-            least=size,
+            channel_repeat=in_channels // channels,
+            intensity_window=None if window is None and modality != "ct" else (low, high),
+            mean=(low,) * channels,
+            std=(high - low,) * channels,
+            min_size=size,
         )
     except ValueError as error:
         raise CaseUNetError(f"--size {size[0]} {size[1]}: expected height and width from 32 to 8192.") from error

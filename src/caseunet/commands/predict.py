@@ -104,7 +104,7 @@ def predict(
             bundle=str(bundle),
             bundle_hash=info.weights_hash,
             label_map=info.label_map,
-            window=info.preprocessing.clip,
+            window=info.preprocessing.intensity_window,
             plane=info.preprocessing.plane,
             device=str(predictor.device),
             engine=predictor.engine,

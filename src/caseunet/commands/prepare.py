@@ -124,7 +124,7 @@ def prepare(
             intensities=intensities,
             class_pixels=tuple(class_pixels.tolist()),
             value_range=_value_range([images[row.id] for row in rows]),
-            fingerprint=_fingerprint(rows),
+            content_hash=_fingerprint(rows),
             code_version=version("caseunet"),
             notes=notes,
             source=RawSource(
@@ -202,7 +202,7 @@ def settle_crop(grid: Grid, dataset: SourceDataset, facts: Sequence[CaseFacts]) 
     At prediction nobody knows the labels, so the box follows from the image alone. It must hold every label of every
     case, with a margin: otherwise no case is cropped.
     """
-    if not grid.crop_air:
+    if not grid.crop_to_body:
         return grid, ""
     labelled = {case.id for case in dataset.labelled}
     boxes = []
@@ -213,13 +213,13 @@ def settle_crop(grid: Grid, dataset: SourceDataset, facts: Sequence[CaseFacts]) 
         cut_off = _classes_cut_off(case, dataset)
         if cut_off:
             why = f"in {case.id} the air around the body holds {' and '.join(cut_off)}, or its edge does"
-            return grid.model_copy(update={"crop_air": False}), f"prepare.crop_air is off for all cases: {why}."
+            return grid.model_copy(update={"crop_to_body": False}), f"prepare.crop_air is off for all cases: {why}."
         found = found or case.image.body_box is not None
         if case.image.body_box is not None and case.image.spacing is not None:
             boxes.append(box_in_mm(case.image.body_box, case.image.spacing))
     if not found:
         why = "in none of them is a body with air around it found"
-        return grid.model_copy(update={"crop_air": False}), f"prepare.crop_air is off for all cases: {why}."
+        return grid.model_copy(update={"crop_to_body": False}), f"prepare.crop_air is off for all cases: {why}."
     least = tuple(round(min(lengths), 3) for lengths in zip(*boxes, strict=True))
     return grid.model_copy(update={"least_box": least or None}), ""
 
@@ -271,7 +271,7 @@ def _in_words_grid(grid: Grid) -> str:
         text = f"slices resampled to {grid.spacing[0]:.3g} × {grid.spacing[1]:.3g} mm"
     elif grid.scale is not None:
         text = f"images shrunk to {grid.scale:.3g} of their height and width"
-    return text + (", the air around the body cut off" if grid.crop_air else "")
+    return text + (", the air around the body cut off" if grid.crop_to_body else "")
 
 
 def _jobs(dataset: SourceDataset, images: dict[str, ImageFacts], grid: Grid, workplace: Workplace) -> list[ArrayJob]:
@@ -282,7 +282,9 @@ def _jobs(dataset: SourceDataset, images: dict[str, ImageFacts], grid: Grid, wor
         facts = images[case.id]
         S, C, H, W = facts.shape
         height, width = compute_size(H, W, facts.spacing, grid)
-        kind = case.id if grid.crop_air else (facts.stored, C, height, width, H, W)  # a cropped size is not known yet
+        kind = (
+            case.id if grid.crop_to_body else (facts.stored, C, height, width, H, W)
+        )  # a cropped size is not known yet
         nbytes = S * C * height * width * np.dtype(facts.stored).itemsize
         if kind != last or size + nbytes > ARRAY_BYTES:
             arrays.append([])

@@ -50,7 +50,7 @@ def place_slices(pixels: np.ndarray, spacing: tuple[float, float, float] | None,
             grid's already.
         grid: the data set's.
     """
-    box, remark = _crop(pixels, spacing, grid) if grid.crop_air else (None, "")
+    box, remark = _crop(pixels, spacing, grid) if grid.crop_to_body else (None, "")
     box = box or (0, 0, *pixels.shape[-2:])
     return Placement(box, compute_size(box[2] - box[0], box[3] - box[1], spacing, grid), remark)
 
@@ -93,22 +93,22 @@ def plan_grid(
     """
     crop_air = config.crop_air and modality == "ct"
     if config.size is not None:
-        return Grid(crop_air=crop_air, size=config.size)
+        return Grid(crop_to_body=crop_air, size=config.size)
     if config.spacing is None:
-        return Grid(crop_air=crop_air)
+        return Grid(crop_to_body=crop_air)
     known = np.array([spacing for spacing in spacings if spacing is not None])
     if len(known) < len(sizes):
         if config.spacing != "median":
             raise CaseUNetError("prepare.spacing is in millimetres, but images without a spacing are among the data.")
         shrink = _shrink(np.array(sizes, float))
-        return Grid(crop_air=crop_air, scale=None if shrink == 1 else shrink)
+        return Grid(crop_to_body=crop_air, scale=None if shrink == 1 else shrink)
     if config.spacing != "median":
-        return Grid(crop_air=crop_air, spacing=config.spacing)
+        return Grid(crop_to_body=crop_air, spacing=config.spacing)
     target = np.median(known, axis=0)
     target = target / _shrink(np.array(sizes) * known / target)
     if np.all(np.abs(known / target - 1) < SAME_SPACING):
-        return Grid(crop_air=crop_air)
-    return Grid(crop_air=crop_air, spacing=(round(float(target[0]), 6), round(float(target[1]), 6)))
+        return Grid(crop_to_body=crop_air)
+    return Grid(crop_to_body=crop_air, spacing=(round(float(target[0]), 6), round(float(target[1]), 6)))
 
 
 def _shrink(sizes: np.ndarray) -> float:

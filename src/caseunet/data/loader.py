@@ -191,17 +191,17 @@ def batches(
         train,
         {case: prepared.slice_class_pixels(case) for case in train},
         config.batch_size,
-        config.rare_share,
-        config.balance,
+        config.oversample_foreground,
+        config.sampling,
     )
     patch_size = plan_patch_size(prepared, config, train)
     share = CACHE_BYTES // max(1, config.workers)
-    dataset = BatchDataset(prepared, sampler.draw, config.neighbours, patch_size, augment, seed, share, part)
+    dataset = BatchDataset(prepared, sampler.draw, config.context_slices, patch_size, augment, seed, share, part)
     options: dict[str, Any] = {"num_workers": config.workers}
     if config.workers:  # zarr's own threads do not survive a fork
         options |= {"multiprocessing_context": "spawn", "persistent_workers": True, "prefetch_factor": AHEAD}
         pixels = -(-config.batch_size // part[1]) * math.prod(patch_size)
-        item = np.dtype(prepared.info.dtype).itemsize * prepared.info.channels * (2 * config.neighbours + 1) + 1
+        item = np.dtype(prepared.info.dtype).itemsize * prepared.info.channels * (2 * config.context_slices + 1) + 1
         _check_workers(prepared, config.workers, AHEAD * config.workers * pixels * item)
     loader = DataLoader(dataset, batch_size=None, sampler=_Steps(range(start, 2**62)), **options)
     return _check_config(iter(loader), config.workers)
@@ -265,17 +265,17 @@ def plan_preprocessing(
         patch_size: height and width that training sees; whole slices get at least that.
     """
     unsigned_8bit = info.dtype == "uint8"
-    per_case = config.normalize == "zscore" and info.modality == "mr"
-    clip = config.clip
+    per_case = config.normalization == "zscore" and info.modality == "mr"
+    clip = config.intensity_window
     if clip is None and not unsigned_8bit and not per_case:
         low, high = min(intensities.low), max(intensities.high)
         if low == high:  # structures of one value tell no window, but their images may
             low, high = info.value_range or (low, high)
         middle = (low, high) if low < high else None
-        clip = CT_WINDOW if info.modality == "ct" and config.normalize == "range" else middle
+        clip = CT_WINDOW if info.modality == "ct" and config.normalization == "range" else middle
     if per_case:
         subtract, divide = (0.0,) * info.channels, (1.0,) * info.channels
-    elif config.normalize == "zscore":
+    elif config.normalization == "zscore":
         spread = clip[1] - clip[0] if clip else 255.0 if unsigned_8bit else 1.0
         subtract = intensities.mean
         divide = tuple(std if std > MIN_CONTRAST * spread else spread for std in intensities.std)
@@ -286,12 +286,12 @@ def plan_preprocessing(
         **info.grid.model_dump(),
         modality=info.modality,
         channels=info.channels,
-        neighbours=config.neighbours,
-        repeat=3 if config.three_channels and info.channels == 1 else 1,
-        clip=clip,
-        per_case=per_case,
-        subtract=subtract,
-        divide=divide,
-        least=patch_size,
+        context_slices=config.context_slices,
+        channel_repeat=3 if config.repeat_to_rgb and info.channels == 1 else 1,
+        intensity_window=clip,
+        per_case_zscore=per_case,
+        mean=subtract,
+        std=divide,
+        min_size=patch_size,
         value_range=info.value_range,
     )

@@ -26,7 +26,7 @@ from caseunet.data.grid import Placement
 from caseunet.data.intensities import CaseIntensities, Intensities, pool_statistics
 from caseunet.errors import CaseUNetError, did_you_mean
 from caseunet.files import Location, read_json, read_model, remote_errors
-from caseunet.types import BY_BLOCKS, Fold, FrozenModel, Grid, LabelMap, Modality
+from caseunet.types import BY_BLOCKS, Fold, FrozenModel, Grid, LabelMap, Modality, former_name
 
 KIND = "a prepared data set"
 DESCRIPTION = "dataset.json"
@@ -84,7 +84,7 @@ class DatasetInfo(FrozenModel):
     class_pixels: tuple[int, ...]
     value_range: tuple[float, float] | None = None
     """Lowest and highest pixel value of all cases; None in what earlier versions prepared."""
-    fingerprint: str
+    content_hash: Annotated[str, former_name("fingerprint", "content_hash")]
     """BLAKE2b over the hashes of all source files in order of case."""
     code_version: str
     notes: tuple[str, ...] = ()
@@ -227,7 +227,7 @@ class Prepared:
         if both:
             raise CaseUNetError(
                 f"{origin}: {both[0][0]} is in training and in validation, so scores would flatter. "
-                "(Neighbouring slices count: data.neighbours must not be above prepare.gap.)"
+                "(Neighbouring slices count: data.context_slices must not be above prepare.gap.)"
             )
         return fold
 

@@ -105,17 +105,17 @@ def normalize(pixels: Tensor, preprocessing: Preprocessing, standards: Tensor) -
         CaseUNetError: the number of channels is not what the model was made for.
     """
     p = preprocessing
-    slices = 2 * p.neighbours + 1
+    slices = 2 * p.context_slices + 1
     if pixels.shape[1] != slices * p.channels:
         raise CaseUNetError(
             f"The image has {pixels.shape[1] // slices} channels; the model was trained on {p.modality} images with "
             f"{p.channels}."
         )
     x = pixels.float()
-    if p.clip is not None:
-        x = x.clamp(*p.clip)
-    parts = [x.new_tensor(values)[None] for values in (p.subtract, p.divide)]
-    if p.per_case:
+    if p.intensity_window is not None:
+        x = x.clamp(*p.intensity_window)
+    parts = [x.new_tensor(values)[None] for values in (p.mean, p.std)]
+    if p.per_case_zscore:
         parts = [standards[:, 0], standards[:, 1].clamp(min=1e-8)]  # all pixels of a case may be equal
     shift, scale = (part.repeat(1, slices)[:, :, None, None] for part in parts)
     return (x - shift) / scale
@@ -123,7 +123,7 @@ def normalize(pixels: Tensor, preprocessing: Preprocessing, standards: Tensor) -
 
 def repeat_channels(x: Tensor, preprocessing: Preprocessing) -> Tensor:
     """Normalised images (B, slices · C, H, W) as the network gets them: (B, in_channels, H, W), channels last."""
-    repeated = x.repeat_interleave(preprocessing.repeat, dim=1) if preprocessing.repeat > 1 else x
+    repeated = x.repeat_interleave(preprocessing.channel_repeat, dim=1) if preprocessing.channel_repeat > 1 else x
     return repeated.contiguous(memory_format=torch.channels_last)
 
 
@@ -143,7 +143,7 @@ def run_network(
     """
     H, W = pixels.shape[-2:]
     (above, below), (left, right) = (
-        edges(length, least) for length, least in zip((H, W), preprocessing.least, strict=True)
+        edges(length, least) for length, least in zip((H, W), preprocessing.min_size, strict=True)
     )
     standards = torch.from_numpy(standard)[None].to(pixels.device)
     x = F.pad(normalize(pixels, preprocessing, standards), (left, right, above, below), mode="replicate")

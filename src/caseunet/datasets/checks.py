@@ -617,7 +617,7 @@ def _sides(dataset: SourceDataset) -> Iterable[Finding]:
     if sided:
         names = ", ".join(sided[:4]) + (" …" if len(sided) > 4 else "")
         text = f"the classes {names} have sides, which mirroring left to right would mix up"
-        advice = "Training and prediction do not mirror them so; augment.flip_columns: true would."
+        advice = "Training and prediction do not mirror them so; augment.horizontal_flip: true would."
         yield Finding(level="warning", kind="left-right", text=text, advice=advice)
 
 

@@ -39,16 +39,16 @@ def read_class_files(paths: Sequence[Path], classes: Mapping[str, int], image: G
     masks = [images.read_mask(path, image, colored=False) for path in paths]
     inside = [_inside(path, mask) for path, mask in zip(paths, masks, strict=True)]
     for path, mask in zip(paths, masks, strict=True):
-        if mask.codes.shape != masks[0].codes.shape:
+        if mask.label_values.shape != masks[0].label_values.shape:
             raise CaseUNetError(
-                f"{path}: its shape {mask.codes.shape} is not that of {paths[0]}, {masks[0].codes.shape}."
+                f"{path}: its shape {mask.label_values.shape} is not that of {paths[0]}, {masks[0].label_values.shape}."
             )
         if (distance := distance_in_voxels(masks[0].geometry, mask.geometry)) > SAME_PLACE:
             raise CaseUNetError(f"{path}: lies {distance:.3g} voxels away from {paths[0]}, a file of the same case.")
     numbers = [class_of(path, classes) for path in paths]
     ignored = [n for n, number in enumerate(numbers) if number == IGNORE]
     order = sorted((n for n, m in enumerate(numbers) if m not in (0, IGNORE)), key=lambda n: -int(inside[n].sum()))
-    codes = np.zeros(masks[0].codes.shape, np.uint8)
+    codes = np.zeros(masks[0].label_values.shape, np.uint8)
     remarks: list[str] = []
     for n in order:
         covered = np.bincount(codes[inside[n]], minlength=1)
@@ -68,7 +68,7 @@ def read_class_files(paths: Sequence[Path], classes: Mapping[str, int], image: G
     told = dict.fromkeys([*(remark for mask in masks for remark in mask.geometry.remarks), *remarks])
     geometry = replace(masks[0].geometry, remarks=tuple(told))
     fractional = sum(mask.fractional for mask in masks)
-    return replace(masks[0], codes=codes, geometry=geometry, fractional=fractional, palette={}, names={})
+    return replace(masks[0], label_values=codes, geometry=geometry, fractional=fractional, palette={}, names={})
 
 
 def class_of(path: Path, classes: Mapping[str, int]) -> int:
@@ -97,8 +97,8 @@ def _inside(path: Path, mask: Mask) -> np.ndarray:
     """
     black = [code for code, color in mask.palette.items() if color == 0]
     outside = black[0] if len(black) == 1 else 0
-    values = np.unique(mask.codes)
+    values = np.unique(mask.label_values)
     if len(values[values != outside]) > 1:
         shown = ", ".join(str(value) for value in values[:6].tolist())
         raise CaseUNetError(f"{path}: holds the values {shown}; a file of one class holds 0 and one other.")
-    return np.asarray(mask.codes != outside)
+    return np.asarray(mask.label_values != outside)

@@ -360,7 +360,9 @@ def _coding_of_names(masks: Sequence[MaskValues]) -> LabelCoding | None:
 
 def _values(mask: Mask | MaskValues) -> list[int]:
     """That occur in a mask."""
-    return [count.code for count in mask.counts] if isinstance(mask, MaskValues) else np.unique(mask.codes).tolist()
+    return (
+        [count.code for count in mask.counts] if isinstance(mask, MaskValues) else np.unique(mask.label_values).tolist()
+    )
 
 
 def _common_palette(masks: Sequence[MaskValues], codes: Sequence[int]) -> dict[int, Color] | None:

@@ -485,7 +485,7 @@ def _masks_in_grey_colors(listed: Sequence[SourceCase], entries: Sequence[ClassE
         if not case.label or not raster.is_raster(case.label[0]):
             continue
         try:
-            values = set(np.unique(raster.read_mask(case.label[0], colored=True).codes).tolist())
+            values = set(np.unique(raster.read_mask(case.label[0], colored=True).label_values).tolist())
         except CaseUNetError:
             continue
         if not {value & 255 for value in values} <= ids:

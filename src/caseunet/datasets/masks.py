@@ -176,10 +176,10 @@ def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask
         frozenset(name_key(name) for name, members in structures.items() if i in members): i
         for i in range(len(require_coding(dataset).label_map))
     }
-    if any(combinations[number] not in id_of for number in np.unique(mask.codes)):
+    if any(combinations[number] not in id_of for number in np.unique(mask.label_values)):
         raise CaseUNetError(f"{case.label[0]}: the files of this case have changed since they were looked at.")
     table = np.array([id_of.get(members, 0) for members in combinations], np.uint8)
-    return replace(mask, codes=table[mask.codes])
+    return replace(mask, label_values=table[mask.label_values])
 
 
 def missing_structures(case: SourceCase, dataset: SourceDataset) -> tuple[str, ...]:
@@ -373,7 +373,7 @@ def _combinations_of(case: SourceCase) -> tuple[Combination, ...]:
     try:
         image = read_geometry(case)
         mask, combinations = _read_combinations(case, image)
-        return tuple(combinations[number] for number in np.unique(mask.codes))
+        return tuple(combinations[number] for number in np.unique(mask.label_values))
     except CaseUNetError:
         return ()
 
@@ -397,17 +397,17 @@ def _read_structures(case: SourceCase, image: Geometry) -> tuple[Mask, tuple[fro
     remarks: list[str] = []
     for path in case.label:
         mask = images.read_mask(path, image, False)
-        values = np.unique(mask.codes)
+        values = np.unique(mask.label_values)
         if mask.fractional or len(values[values != 0]) > 1:
             raise CaseUNetError(
                 f"{path}: expected a mask of one structure, 0 and one other value, as each file in the folder of a "
                 f"case; found {len(values)} values."
             )
         if first is None:
-            first, codes = mask, np.zeros(mask.codes.shape, np.int32)
-        elif codes.shape != mask.codes.shape or distance_in_voxels(first.geometry, mask.geometry) > SAME_PLACE:
+            first, codes = mask, np.zeros(mask.label_values.shape, np.int32)
+        elif codes.shape != mask.label_values.shape or distance_in_voxels(first.geometry, mask.geometry) > SAME_PLACE:
             raise CaseUNetError(f"{path}: is not on the grid of {case.label[0]}, another structure of the same case.")
-        inside = mask.codes != 0
+        inside = mask.label_values != 0
         before = codes[inside]
         table = np.zeros(len(combinations), np.int32)
         for number in np.unique(before).tolist():
@@ -417,7 +417,7 @@ def _read_structures(case: SourceCase, image: Geometry) -> tuple[Mask, tuple[fro
         remarks += mask.geometry.remarks
     assert first is not None
     geometry = replace(first.geometry, remarks=tuple(dict.fromkeys(remarks)))
-    return replace(first, codes=codes, geometry=geometry), tuple(combinations)
+    return replace(first, label_values=codes, geometry=geometry), tuple(combinations)
 
 
 MASKS = Layout(

@@ -142,9 +142,11 @@ def _ids_without(
     if mask.fractional:
         return nothing
     coding = require_coding(dataset)
-    ids, _ = decode(translate(mask, coding).apply(mask.codes), coding, dataset.repairs.get(case.id, CaseRepair()).map)
+    ids, _ = decode(
+        translate(mask, coding).apply(mask.label_values), coding, dataset.repairs.get(case.id, CaseRepair()).map
+    )
     ids = np.where(ids == IGNORE, np.uint8(0), ids)
-    if mask.geometry.affine is not None and image.affine is not None and not mask.laid:
+    if mask.geometry.affine is not None and image.affine is not None and not mask.assumed_aligned:
         return resample_nearest(ids, mask.geometry, image)
     return ids if ids.shape == nothing.shape else nothing
 

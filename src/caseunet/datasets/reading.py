@@ -82,9 +82,9 @@ def _unite(masks: Sequence[Mask], case: SourceCase) -> Mask:
         CaseUNetError: they differ in shape or place.
     """
     first = masks[0]
-    codes = first.codes
+    codes = first.label_values
     for path, mask in zip(case.label[1:], masks[1:], strict=True):
-        if mask.codes.shape != codes.shape or distance_in_voxels(first.geometry, mask.geometry) > SAME_PLACE:
+        if mask.label_values.shape != codes.shape or distance_in_voxels(first.geometry, mask.geometry) > SAME_PLACE:
             raise CaseUNetError(f"{path}: is not on the grid of {case.label[0]}, a mask of the same case.")
         if any(first.palette.get(code, color) != color for code, color in mask.palette.items()) or (
             mask.names != first.names
@@ -92,9 +92,9 @@ def _unite(masks: Sequence[Mask], case: SourceCase) -> Mask:
             raise CaseUNetError(
                 f"{path}: its values mean other classes than those of {case.label[0]}; they cannot be united."
             )
-        codes = np.where(codes == 0, mask.codes, codes)
+        codes = np.where(codes == 0, mask.label_values, codes)
     palette = {code: color for mask in masks for code, color in mask.palette.items()}
-    return replace(first, codes=codes, fractional=sum(mask.fractional for mask in masks), palette=palette)
+    return replace(first, label_values=codes, fractional=sum(mask.fractional for mask in masks), palette=palette)
 
 
 file_layout = partial(Layout, read_geometry=read_geometry, read_image=read_image, read_mask=read_mask)
@@ -155,7 +155,7 @@ def to_ids(mask: Mask, case: SourceCase, dataset: SourceDataset, coding: LabelCo
     translation = translate(mask, coding)
     if translation.problem:
         raise CaseUNetError(f"{case.label[0]}: {translation.problem}.")
-    codes = translation.apply(mask.codes)
+    codes = translation.apply(mask.label_values)
     ids, unknown = decode(codes, coding, repair.map)
     if unknown.any():
         if not repair.snap:
@@ -178,16 +178,16 @@ def lay_on_index(mask: Mask, image: Geometry) -> Mask:
     own = mask.geometry
     if own.affine is None or image.affine is None or own.shape != image.shape:
         return mask
-    return replace(mask, codes=to_canonical(to_source(mask.codes, own), image), laid=True)
+    return replace(mask, label_values=to_canonical(to_source(mask.label_values, own), image), assumed_aligned=True)
 
 
 def placement(mask: Mask, image: Geometry, repair: CaseRepair | None = None) -> tuple[Misplaced, str]:
     """What is wrong with a mask's shape or place, and in words; ("", "") if it lies on its image."""
     own = mask.geometry
     if own.affine is None or image.affine is None:
-        shape = mask.codes.shape[-2:] if image.affine is None else own.shape
+        shape = mask.label_values.shape[-2:] if image.affine is None else own.shape
         return ("", "") if shape == image.shape else ("shape", _shapes(shape, image))
-    if mask.laid:
+    if mask.assumed_aligned:
         return "", ""
     if sorted(own.shape) != sorted(image.shape):
         return "shape", _shapes(own.shape, image)

@@ -287,7 +287,7 @@ def _read(
     axes = orientation_of(mask.geometry), orientation_of(image)
     if axes[0] and axes[1] and axes[0] != axes[1]:
         remarks.append(f"the prediction's axes run {axes[0]}, its image's {axes[1]}; compared in the patient's space.")
-    elif mask.laid:
+    elif mask.assumed_aligned:
         remarks.append("the prediction's file states no position; it was laid on its image, index on index.")
     return Predicted(table[ids], " ".join(remarks))
 
@@ -298,7 +298,7 @@ def _ids(path: Path, mask: Mask, coding: LabelCoding | None) -> tuple[np.ndarray
     Raises:
         CaseUNetError: the values are neither.
     """
-    codes = mask.codes
+    codes = mask.label_values
     low, high = (int(codes.min()), int(codes.max())) if codes.size else (0, 0)
     if coding is None:
         if not 0 <= low <= high < 256:
@@ -323,7 +323,7 @@ def _ids(path: Path, mask: Mask, coding: LabelCoding | None) -> tuple[np.ndarray
     values = np.unique(codes[unknown])
     are_ids = not coding.colored and low >= 0 and max(*classes_of(coding), high) < MAX_ID
     if could_be_ids and not (are_ids and is_unnamed(coding.label_map)):
-        return mask.codes.astype(np.uint8), [f"its values up to {high} were taken for class ids."]
+        return mask.label_values.astype(np.uint8), [f"its values up to {high} were taken for class ids."]
     if len(coding.label_map) == 2 and not coding.colored and set(np.unique(codes).tolist()) <= {0, FULL}:
         return (codes == FULL).astype(np.uint8), [f"its value {FULL} was taken for the one class of the references."]
     if not are_ids or not ids.any():

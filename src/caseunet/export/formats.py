@@ -55,7 +55,7 @@ class Whole(nn.Module):
         models = Predictor(bundle, device="cpu").models
         self.networks = nn.ModuleList(_Scaled(model, network.preprocessing) for model, network in models)
         p = bundle.info.preprocessing
-        self.in_channels = (2 * p.neighbours + 1) * p.channels
+        self.in_channels = (2 * p.context_slices + 1) * p.channels
         self.multiple = max(int(model.multiple) for model, _ in models)
         self.smallest = max(int(model.smallest) for model, _ in models)
         self.temperature = bundle.info.quality.temperature if bundle.info.quality else 1.0
@@ -84,10 +84,10 @@ class _Scaled(nn.Module):
     def __init__(self, model: nn.Module, preprocessing: Preprocessing) -> None:
         super().__init__()
         p = preprocessing
-        self.model, self.repeat = model, p.repeat
-        self.clip = None if p.per_case else p.clip
-        slices = 2 * p.neighbours + 1
-        shift, scale = ((0.0,) * p.channels, (1.0,) * p.channels) if p.per_case else (p.subtract, p.divide)
+        self.model, self.repeat = model, p.channel_repeat
+        self.clip = None if p.per_case_zscore else p.intensity_window
+        slices = 2 * p.context_slices + 1
+        shift, scale = ((0.0,) * p.channels, (1.0,) * p.channels) if p.per_case_zscore else (p.mean, p.std)
         self.register_buffer("shift", torch.tensor(shift * slices)[None, :, None, None], persistent=False)
         self.register_buffer("scale", torch.tensor(scale * slices)[None, :, None, None], persistent=False)
 

@@ -90,16 +90,16 @@ def segment(
             raise ValueError(f"slice {s}: holds values that are not finite.")
     (top, left, bottom, right), size = place(pixels, spacing, p)
     prepared = resize_image(pixels[..., top:bottom, left:right], size)
-    standard = case_standard(prepared) if p["per_case"] else None
+    standard = case_standard(prepared) if p["per_case_zscore"] else None
     at_once = at_once or max(1, PIXELS_AT_ONCE // (size[0] * size[1]))
     labels = np.zeros((len(pixels), *pixels.shape[-2:]), np.uint8)  # what is cut off is background
     for start in range(0, len(pixels), at_once):
         indices = np.arange(start, min(start + at_once, len(pixels)))
 
         def look(rows: slice, columns: slice) -> np.ndarray:
-            x = gather_slices(prepared[..., rows, columns], indices, p["neighbours"]).astype(np.float32)  # noqa: B023
-            x = x if standard is None else standardize(x, standard, p["clip"])
-            whole, (above, before) = pad(x, p["least"], graph)
+            x = gather_slices(prepared[..., rows, columns], indices, p["context_slices"]).astype(np.float32)  # noqa: B023
+            x = x if standard is None else standardize(x, standard, p["intensity_window"])
+            whole, (above, before) = pad(x, p["min_size"], graph)
             logits = np.asarray(network(whole))[..., above : above + x.shape[2], before : before + x.shape[3]]
             if logits.ndim != 4 or (len(logits), *logits.shape[2:]) != (len(x), *x.shape[2:]):
                 raise ValueError(f"the network's logits have the shape {logits.shape} where pixels have {x.shape}.")
@@ -110,7 +110,7 @@ def segment(
             return logits
 
         seen_whole = size[0] * size[1] <= MAX_WHOLE
-        logits = look(slice(size[0]), slice(size[1])) if seen_whole else blend_windows(look, size, p["least"])
+        logits = look(slice(size[0]), slice(size[1])) if seen_whole else blend_windows(look, size, p["min_size"])
         for index, maps in zip(indices, logits, strict=True):
             labels[index, top:bottom, left:right] = labels_from_logits(maps, (bottom - top, right - left))
     return labels.reshape(shape)
@@ -176,7 +176,7 @@ def place(
 ) -> tuple[tuple[int, int, int, int], tuple[int, int]]:
     """What is kept of (S, C, H, W), (top, left, bottom, right), and the height and width that it gets."""
     p = preprocessing
-    box = (body_box(pixels, spacing, p) if p["crop_air"] else None) or (0, 0, *pixels.shape[-2:])
+    box = (body_box(pixels, spacing, p) if p["crop_to_body"] else None) or (0, 0, *pixels.shape[-2:])
     if p["size"] is not None:
         return box, (p["size"][0], p["size"][1])
     rows = columns = p["scale"] or 1.0

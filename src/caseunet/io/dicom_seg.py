@@ -172,8 +172,8 @@ def _write(
             found = read_segmentation([temporary], {label.name: label.id for label in label_map.labels[1:]}, geometry)
         except CaseUNetError as error:
             raise _unwritable(path, str(error).removeprefix(f"{temporary}: ")) from error
-        if not np.array_equal(found.codes, labels):
-            wrong = np.count_nonzero(found.codes != labels)
+        if not np.array_equal(found.label_values, labels):
+            wrong = np.count_nonzero(found.label_values != labels)
             raise _unwritable(path, f"{wrong:,} of {labels.size:,} voxels would read back with another class")
 
 

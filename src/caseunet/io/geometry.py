@@ -126,8 +126,8 @@ def in_plane(item: Geometry | ImageVolume | Mask, plane: Plane) -> Geometry | Im
     if geometry.plane == before:
         return item
     if isinstance(item, Mask):
-        codes = _turn_axes(item.codes.transpose(2, 1, 0), before, plane).transpose(2, 1, 0)
-        return replace(item, codes=np.ascontiguousarray(codes), geometry=geometry)
+        codes = _turn_axes(item.label_values.transpose(2, 1, 0), before, plane).transpose(2, 1, 0)
+        return replace(item, label_values=np.ascontiguousarray(codes), geometry=geometry)
     by_channel = item.pixels.transpose(3, 2, 0, 1)  # columns, rows, slices, channels
     pixels = _turn_axes(by_channel, before, plane).transpose(2, 3, 1, 0)
     return replace(item, pixels=np.ascontiguousarray(pixels), geometry=geometry)

@@ -99,7 +99,7 @@ def read_mask(path: Path, image: Geometry, colored: bool | None = None, same_axe
         own = kind.read_geometry(path)
         lost = image.affine is not None and is_identity(own) and not is_identity(image)
         laid = lost and same_axes and own.shape == image.shape
-        return in_plane(replace(kind.read_mask(path, axial if laid else None), laid=laid), image.plane)
+        return in_plane(replace(kind.read_mask(path, axial if laid else None), assumed_aligned=laid), image.plane)
     _find_reader(path)
     return raster.read_mask(path, colored)
 

@@ -322,4 +322,4 @@ def _beside(target: Path, item: Input, ending: str) -> Path:
 def _window(predictor: Predictor) -> tuple[float, float] | None:
     """In which a person looks at the images."""
     preprocessing = predictor.info.preprocessing
-    return preprocessing.clip or ((0.0, 255.0) if preprocessing.modality == "rgb" else None)
+    return preprocessing.intensity_window or ((0.0, 255.0) if preprocessing.modality == "rgb" else None)

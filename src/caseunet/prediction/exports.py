@@ -110,9 +110,9 @@ def as_network(folder: Path, info: ExportInfo, bundle: BundleInfo) -> tuple[back
     """
     p = bundle.preprocessing
     left = p.model_copy(
-        update={"repeat": 1}
-        if p.per_case
-        else {"repeat": 1, "clip": None, "subtract": (0.0,) * p.channels, "divide": (1.0,) * p.channels}
+        update={"channel_repeat": 1}
+        if p.per_case_zscore
+        else {"channel_repeat": 1, "intensity_window": None, "mean": (0.0,) * p.channels, "std": (1.0,) * p.channels}
     )
     temperature = bundle.quality.temperature if bundle.quality else 1.0
     if not (folder / FILES[info.format]).is_file():

@@ -21,6 +21,7 @@ from fractions import Fraction
 import numpy as np
 
 from caseunet.errors import CaseUNetError
+from caseunet.imaging.boxes import find_box
 from caseunet.types import LabelMap, Steps, step_vectors, voxel_volume
 
 MAX_COMPONENTS = 100
@@ -301,18 +302,10 @@ def _in_bounding_box(labels: np.ndarray, members: tuple[int, ...]) -> tuple[np.n
     mask = labels == members[0]  # a table of ids looked up would take eight bytes a voxel
     for other in members[1:]:
         mask |= labels == other
-    in_slice = mask.any(axis=(1, 2))
-    if not in_slice.any():
+    box = find_box(mask)
+    if box is None:
         return np.zeros((0, 0, 0), bool), (0, 0, 0)
-    flat = mask.any(axis=0)
-    (s0, s1), (r0, r1), (c0, c1) = (_ends(seen) for seen in (in_slice, flat.any(axis=1), flat.any(axis=0)))
-    return np.array(mask[s0:s1, r0:r1, c0:c1], order="C"), (s0, r0, c0)
-
-
-def _ends(seen: np.ndarray) -> tuple[int, int]:
-    """First index that is true, and the one after the last."""
-    where = np.flatnonzero(seen)
-    return int(where[0]), int(where[-1]) + 1
+    return np.array(mask[box], order="C"), (box[0].start, box[1].start, box[2].start)
 
 
 def _components(

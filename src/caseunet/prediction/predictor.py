@@ -210,8 +210,10 @@ class Predictor:
         self._check_channels(pixels)
         _check_finite_pixels(pixels)
         placement = place_slices(pixels, spacing, preprocessing)
-        slices = Slices(pixels, placement, self._at_once(placement.size) + 2 * preprocessing.neighbours)
-        standard = case_standard(slices) if preprocessing.per_case else np.zeros((2, pixels.shape[1]), np.float32)
+        slices = Slices(pixels, placement, self._at_once(placement.size) + 2 * preprocessing.context_slices)
+        standard = (
+            case_standard(slices) if preprocessing.per_case_zscore else np.zeros((2, pixels.shape[1]), np.float32)
+        )
         height, width = pixels.shape[-2:]
         return NetworkInput(slices, placement, (height, width), standard)
 
@@ -264,7 +266,7 @@ class Predictor:
 
     def windows(self, size: tuple[int, int]) -> Windows | None:
         """In which slices of this height and width at the network's size go through it; None if they go whole."""
-        return plan_windows(size, self.info.preprocessing.least)
+        return plan_windows(size, self.info.preprocessing.min_size)
 
     @torch.inference_mode()
     def trial(self, size: tuple[int, int]) -> int:
@@ -275,7 +277,7 @@ class Predictor:
         """
         p = self.info.preprocessing
         at_once = self._at_once(size)
-        gathered = torch.zeros((at_once, (2 * p.neighbours + 1) * p.channels, *size), device=self.device)
+        gathered = torch.zeros((at_once, (2 * p.context_slices + 1) * p.channels, *size), device=self.device)
         self._logits(gathered, np.ones((2, p.channels), np.float32), None)
         return at_once
 
@@ -289,7 +291,7 @@ class Predictor:
         Raises:
             CaseUNetError: some are no finite numbers; names the slice.
         """
-        gathered = torch.from_numpy(gather(slices, run, self.info.preprocessing.neighbours)).to(self.device)
+        gathered = torch.from_numpy(gather(slices, run, self.info.preprocessing.context_slices)).to(self.device)
         logits = self._logits(gathered, standard, networks)
         finite = torch.isfinite(logits).flatten(1).all(1)
         if not finite.all():
@@ -311,7 +313,7 @@ class Predictor:
         architecture = self.info.architecture
         with torch.device("meta"), _Unfilled():  # shapes only: nothing is allocated beyond what the bundle holds
             model = create_model(
-                architecture.name, architecture.in_channels, architecture.num_classes, **architecture.arguments
+                architecture.name, architecture.in_channels, architecture.num_classes, **architecture.kwargs
             )
         optimize_for(model, self.device).load_state_dict(weights, assign=True)
         for module in model.modules():
@@ -374,7 +376,7 @@ def match_range(path: Path, picture: ImageVolume, preprocessing: Preprocessing) 
         CaseUNetError: the model was trained on 8-bit values, and these are others.
     """
     trained = preprocessing.value_range
-    if trained is None and preprocessing.clip is None and not preprocessing.per_case:
+    if trained is None and preprocessing.intensity_window is None and not preprocessing.per_case_zscore:
         trained = (0.0, 255.0)  # bundles of earlier versions clip all but 8-bit values
     if preprocessing.modality != "gray" or trained is None:
         return picture

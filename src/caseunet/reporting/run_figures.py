@@ -37,7 +37,7 @@ class RunFigures:
 
     def _slices(self, shown: Sequence[ShownSlice]) -> Figure:
         rgb = self._preprocessing.modality == "rgb"
-        window = self._preprocessing.clip or ((0.0, 255.0) if rgb else None)
+        window = self._preprocessing.intensity_window or ((0.0, 255.0) if rgb else None)
         outcomes = [
             Outcome(
                 display_range(s.pixels if rgb else s.pixels[:1], window),

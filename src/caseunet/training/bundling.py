@@ -42,7 +42,7 @@ def _describe_data(plan: TrainingPlan, images: dict[str, Any]) -> TrainingData:
     prepared, info, train = plan.prepared, plan.prepared.info, plan.fold.train
     return TrainingData(
         source_format=info.source_format,
-        fingerprint=info.fingerprint,
+        content_hash=info.content_hash,
         cases=len(train),
         fold=plan.config.data.fold,
         split_by=prepared.split.by,
@@ -59,8 +59,8 @@ def _describe_score(trained: TrainedWeights, config: Config) -> Score:
     return Score(
         protocol=PROTOCOL,
         step=trained.step,
-        selected=config.training.keep,
-        selected_by=config.training.best_by,
+        selected=config.training.checkpoint,
+        selected_by=config.training.monitor,
         mean=_without_nan(score.mean),
         structures={name: _without_nan(value) for name, value in score.dice.items()},
     )
@@ -72,8 +72,8 @@ def _describe_recipe(trained: TrainedWeights, plan: TrainingPlan, config: Config
         seed=config.seed,
         steps=trained.step,
         batch_size=int(config.data.batch_size),
-        patch_size=plan.preprocessing.least,
-        data=config.data.model_dump(mode="json", include={"normalize", "rare_share", "balance"}),
+        patch_size=plan.preprocessing.min_size,
+        data=config.data.model_dump(mode="json", include={"normalization", "oversample_foreground", "sampling"}),
         augment=config.augment.model_dump(mode="json", exclude_none=True),
         loss=config.loss.model_dump(mode="json"),
         optimizer=config.optimizer.model_dump(mode="json"),

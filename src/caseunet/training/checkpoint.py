@@ -92,8 +92,8 @@ def load_newest(fabric: Fabric, checkpoints: Checkpoints, display: Display) -> d
 
 
 def select_checkpoint(checkpoints: Checkpoints, config: TrainingConfig, state: State) -> TrainedWeights:
-    """The weights that ``training.keep`` asks for; the scores of the last ones are those of the last validation."""
-    if config.keep == "best" and state.best_step is not None:
+    """The weights that ``training.checkpoint`` asks for; those of the last step have the last validation's scores."""
+    if config.checkpoint == "best" and state.best_step is not None:
         content = checkpoints.load("best", state.best_step)
     else:
         content = checkpoints.load("step", state.step)

@@ -116,13 +116,13 @@ class FaultLog:
         if not has_recovered and all(sample["cause"].startswith("its loss") for sample in fault["samples"]):
             raise CaseUNetError(
                 f"The network gives nothing finite for any image of the batch at step {state.step}: training has "
-                f"diverged. {advice} Lower optimizer.lr, or set optimizer.clip_norm."
+                f"diverged. {advice} Lower optimizer.lr, or set optimizer.max_grad_norm."
             )
         if state.faults >= limit:
             raise CaseUNetError(
                 f"{limit} steps gave no finite loss or gradient, the last of them step {state.step}. "
                 f"{culprits}{advice} Mend or leave out the data named there, lower optimizer.lr, "
-                'or set training.precision to "32".'
+                'or set training.precision to "32-true".'
             )
 
 

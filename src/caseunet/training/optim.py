@@ -23,10 +23,10 @@ def learning_rate(config: OptimizerConfig, share: float) -> float:
     Args:
         share: used part of the budget, 0 to 1.
     """
-    if share < config.warmup:
+    if share < config.warmup_ratio:
         # Half a per cent to begin with: at exactly zero the first step would be wasted.
-        return config.lr * max(share / config.warmup, 0.005)
-    return config.lr * (1 - min(share, 1.0)) ** config.power
+        return config.lr * max(share / config.warmup_ratio, 0.005)
+    return config.lr * (1 - min(share, 1.0)) ** config.poly_power
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, config: OptimizerConfig, share: float) -> None:
@@ -36,8 +36,8 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, config: OptimizerConfig,
 
 
 def clip_gradients(model: nn.Module, config: OptimizerConfig) -> Tensor:
-    """Scale the gradients down to ``clip_norm``; returns their norm before that."""
-    norm: Any = torch.nn.utils.clip_grad_norm_(list(model.parameters()), config.clip_norm or math.inf)
+    """Scale the gradients down to ``max_grad_norm``; returns their norm before that."""
+    norm: Any = torch.nn.utils.clip_grad_norm_(list(model.parameters()), config.max_grad_norm or math.inf)
     whole: Tensor = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # of a network in parts
     return whole
 

@@ -51,7 +51,7 @@ class TrainingPlan:
         architecture, start = self.architecture, self.pretrained
         torch.manual_seed(self.config.seed)
         model = create_model(
-            architecture.name, architecture.in_channels, architecture.num_classes, **architecture.arguments
+            architecture.name, architecture.in_channels, architecture.num_classes, **architecture.kwargs
         )
         if start is not None:
             display.say(f"  {start_from_bundle(model, architecture, self.prepared.info.label_map, start)}")
@@ -64,7 +64,7 @@ class TrainingPlan:
         config, weights = self.config.loss, None
         if config.class_weights == "inverse_frequency":
             weights = inverse_frequency_weights(self.class_pixels.tolist())
-        return create_loss(config.name, weights, **config.arguments)
+        return create_loss(config.name, weights, **config.kwargs)
 
     def introduce(self, model: nn.Module, display: Display) -> None:
         """Say what is about to be trained on what, and what of it cannot be learnt."""
@@ -93,26 +93,26 @@ def plan_training(prepared: Prepared, config: Config, *, is_resumed: bool, displ
     Raises:
         CaseUNetError: something does not fit the data.
     """
-    fold = prepared.fold(config.data.fold, config.data.neighbours)
+    fold = prepared.fold(config.data.fold, config.data.context_slices)
     patch_size = plan_patch_size(prepared, config.data, fold.train)
     preprocessing = plan_preprocessing(prepared.info, prepared.intensities(fold.train), config.data, patch_size)
     label_map = prepared.info.label_map
     config = decide_mirroring(config, prepared, display)
-    structure = config.training.best_by.partition("/")[2]
+    structure = config.training.monitor.partition("/")[2]
     if structure and structure not in label_map.structures:
         raise CaseUNetError(
-            f'training.best_by: there is no structure "{structure}". Known: {", ".join(label_map.structures)}.'
+            f'training.monitor: there is no structure "{structure}". Known: {", ".join(label_map.structures)}.'
         )
     pretrained = None
-    if config.training.start_from is not None and not is_resumed:
-        pretrained = load_bundle(config.training.start_from)
+    if config.training.pretrained is not None and not is_resumed:
+        pretrained = load_bundle(config.training.pretrained)
         own = pretrained.info.architecture
-        config = config.model_copy(update={"model": ModelConfig(name=own.name, arguments=own.arguments)})
+        config = config.model_copy(update={"model": ModelConfig(name=own.name, kwargs=own.kwargs)})
     architecture = Architecture(
         name=config.model.name,
         in_channels=preprocessing.in_channels,
         num_classes=len(label_map),
-        arguments=plan_arguments(config.model.name, config.model.arguments, patch_size),
+        kwargs=plan_arguments(config.model.name, config.model.kwargs, patch_size),
     )
     return TrainingPlan(config, prepared, fold, preprocessing, architecture, pretrained)
 
@@ -121,10 +121,10 @@ def decide_mirroring(config: Config, prepared: Prepared, display: Display) -> Co
     """The configuration without mirroring left to right where that would mix up classes; what it does is said."""
     info = prepared.info
     augment = keep_sides(config.augment, info.label_map, info.grid)
-    if info.label_map.sided_names and resolve(config.augment).flip_columns:
+    if info.label_map.sided_names and resolve(config.augment).horizontal_flip:
         names = ", ".join(info.label_map.sided_names[:4])
-        if augment.flip_columns is False:
-            display.say(f"  not mirrored left to right, for {names} have sides (augment.flip_columns: true mirrors)")
-        elif augment.flip_columns:
+        if augment.horizontal_flip is False:
+            display.say(f"  not mirrored left to right, for {names} have sides (augment.horizontal_flip: true mirrors)")
+        elif augment.horizontal_flip:
             display.say(f"  mirrored left to right as configured, though {names} have sides", "yellow")
     return config.model_copy(update={"augment": augment})

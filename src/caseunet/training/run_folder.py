@@ -27,6 +27,7 @@ from caseunet.files import (
     resume_folder,
     write_json,
 )
+from caseunet.former_names import migrate_file
 from caseunet.progress import Display
 from caseunet.types import Preprocessing
 
@@ -41,19 +42,19 @@ MAY_CHANGE = {
         "devices",
         "nodes",
         "strategy",
-        "accumulate",
+        "micro_batches",
         "compile",
         "log_every",
         "checkpoint_minutes",
-        "nonfinite_limit",
+        "max_nonfinite_steps",
         "loggers",
         "quality",
         "likeness",
-        "keep",
+        "checkpoint",
     },
 }
 """Keys that a resumed run may have otherwise: they do not change what is learnt beyond rounding. None: all of them."""
-REPLANNED = {"steps", "minutes", "validations", "patience"}
+REPLANNED = {"steps", "minutes", "num_validations", "patience"}
 """Keys of ``training`` that may change on purpose."""
 
 
@@ -128,10 +129,10 @@ def resume_config(out: Path, config: Config | None, *, is_extended: bool) -> Con
         config = config.model_copy(
             update={"data": config.data.model_copy(update={"batch_size": began.data.batch_size})}
         )
-    if config.augment.flip_columns is None:  # may have been settled by the classes' names
-        kept = {"flip_columns": began.augment.flip_columns}
+    if config.augment.horizontal_flip is None:  # may have been settled by the classes' names
+        kept = {"horizontal_flip": began.augment.horizontal_flip}
         config = config.model_copy(update={"augment": config.augment.model_copy(update=kept)})
-    if config.training.start_from is not None:  # the network is its
+    if config.training.pretrained is not None:  # the network is its
         config = config.model_copy(update={"model": began.model})
     wanted = _comparable(config)
     for section, before in _comparable(began).items():
@@ -156,7 +157,7 @@ def resume_config(out: Path, config: Config | None, *, is_extended: bool) -> Con
 def _comparable(config: Config) -> dict[str, Any]:
     """Plain values, the former name of row-wise attention replaced."""
     values = config.model_dump(mode="json")
-    arguments = values["model"]["arguments"]
+    arguments = values["model"]["kwargs"]
     if arguments.get("attention") == "author":
         arguments["attention"] = "rowwise"
     return values
@@ -213,8 +214,9 @@ def add_resumption(run: Path, now: dict[str, Any], display: Display) -> dict[str
     Raises:
         CaseUNetError: the data are others.
     """
-    before: dict[str, Any] = read_json(run / "environment.json", "a run's description of what made it")
-    for key, what in (("data_fingerprint", "sources"), ("split", "folds"), ("preprocessing", "sizes or intensities")):
+    before = migrate_file(read_json(run / "environment.json", "a run's description of what made it"))
+    before["preprocessing"] = Preprocessing.model_validate(before["preprocessing"]).model_dump(mode="json")
+    for key, what in (("data_hash", "sources"), ("split", "folds"), ("preprocessing", "sizes or intensities")):
         if before.get(key) != now[key]:
             raise CaseUNetError(
                 f"{now['prepared']}: is not what the run began with: its {what} are others. Give the data set it began "
@@ -243,7 +245,7 @@ def environment(fabric: Fabric, prepared: Prepared, preprocessing: Preprocessing
         "command": sys.argv,
         "began": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "prepared": str(prepared.folder if not isinstance(prepared.folder, Path) else prepared.folder.resolve()),
-        "data_fingerprint": prepared.info.fingerprint,
+        "data_hash": prepared.info.content_hash,
         "split": prepared.split.model_dump(mode="json"),
         "preprocessing": preprocessing.model_dump(mode="json"),
     }

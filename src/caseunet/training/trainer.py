@@ -171,7 +171,9 @@ class Trainer:
                 state.float32_until = state.step + FALLBACK_STEPS
                 undo_step(state, buffers)
                 result = self.forward_backward(batch, None)
-            self.faults.report(state, fault, has_recovered=result.is_finite, limit=self.config.training.nonfinite_limit)
+            self.faults.report(
+                state, fault, has_recovered=result.is_finite, limit=self.config.training.max_nonfinite_steps
+            )
         if result.is_finite or result.is_overflow(state.scaler):
             update_weights(state.optimizer, state.scaler if result.is_scaled else None)
         if not result.is_finite:
@@ -190,7 +192,7 @@ class Trainer:
             parts: in which the batch is taken one after another; None for what is configured.
         """
         fabric, state, loss = self.fabric, self.state, self.loss
-        parts = parts or self.config.training.accumulate
+        parts = parts or self.config.training.micro_batches
         scaler = state.scaler if dtype == torch.float16 else None
         torch.manual_seed(_mix_seed(self.config.seed, state.step, fabric.global_rank))  # dropout follows from them too
         state.optimizer.zero_grad(set_to_none=True)
@@ -264,7 +266,7 @@ class Trainer:
 
     def keep_best(self, score: ValidationScore) -> None:
         """Save the weights if none before were better; the first in any case, where nothing could be measured."""
-        state, value = self.state, score.value(self.config.training.best_by)
+        state, value = self.state, score.value(self.config.training.monitor)
         state.without_better += 1
         if state.best_step is None or value > state.best:
             state.best, state.best_step, state.without_better = -math.inf if math.isnan(value) else value, state.step, 0

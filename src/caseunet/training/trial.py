@@ -81,8 +81,8 @@ def check_step(try_step: TryStep, batch: Batch, config: TrainingConfig, fabric: 
     Raises:
         CaseUNetError: memory is too small; says by how much.
     """
-    samples = len(batch) // config.accumulate
-    advice = "Lower data.batch_size or data.patch_size, raise training.accumulate, or take a narrower network."
+    samples = len(batch) // config.micro_batches
+    advice = "Lower data.batch_size or data.patch_size, raise training.micro_batches, or take a narrower network."
     held = psutil.Process().memory_info().rss
     if fabric.device.type == "cpu":
         one = try_step(batch.part(0, len(batch)), 1, None)
@@ -115,7 +115,7 @@ def describe_cost(cost: StepCost, config: Config, step: int, slices: int) -> str
     if training.steps is None:
         return f"{text}; {training.minutes:g} minutes"
     each = cost.seconds / size / 3  # forward alone is about a third of a step
-    left = (training.steps - step) * cost.seconds + training.validations * slices * each
+    left = (training.steps - step) * cost.seconds + training.num_validations * slices * each
     return f"{text}; the {training.steps - step:,} steps take about {in_words(left)} or less"
 
 
@@ -130,7 +130,7 @@ def resolve_batch_size(config: Config, fabric: Fabric, fits: Callable[[int], boo
     Raises:
         CaseUNetError: it does not, or is to be found with several devices.
     """
-    size, parts = config.data.batch_size, config.training.accumulate
+    size, parts = config.data.batch_size, config.training.micro_batches
     shares = fabric.world_size * parts
     if size == "auto":
         if fabric.world_size > 1:
@@ -142,7 +142,7 @@ def resolve_batch_size(config: Config, fabric: Fabric, fits: Callable[[int], boo
     if size % shares:
         raise CaseUNetError(
             f"data.batch_size = {size}: does not spread evenly over {fabric.world_size} devices × {parts} parts "
-            f"(training.accumulate). Take a multiple of {shares}."
+            f"(training.micro_batches). Take a multiple of {shares}."
         )
     return size
 
@@ -164,7 +164,7 @@ def find_batch_size(device: torch.device, shares: int, fits: Callable[[int], boo
         if each == 0:
             raise CaseUNetError(
                 "Not even one sample fits into the GPU's memory. Lower data.patch_size, take a narrower network, or "
-                'set training.precision to "bf16".'
+                'set training.precision to "bf16-mixed".'
             )
     return each * shares
 

@@ -54,7 +54,7 @@ class ValidationScore:
         return _mean(self.dice.values())
 
     def value(self, name: str) -> float:
-        """What ``training.best_by`` names: "dice", "iou", or of one structure "dice/liver"."""
+        """What ``training.monitor`` names: "dice", "iou", or of one structure "dice/liver"."""
         metric, _, structure = name.partition("/")
         values: dict[str, float] = getattr(self, metric)
         return values[structure] if structure else _mean(values.values())
@@ -103,7 +103,7 @@ def validate(
             if stop():
                 return None
             group = indices[begin : begin + at_once]
-            gathered = torch.from_numpy(gather_slices(pixels, group, preprocessing.neighbours)).to(device)
+            gathered = torch.from_numpy(gather_slices(pixels, group, preprocessing.context_slices)).to(device)
             logits = run_network(network, gathered, preprocessing, standard)
             predicted = labels_from_logits(logits, references.shape[1:]).cpu().numpy()
             confusion += confusion_matrix(references[group], predicted, len(label_map))

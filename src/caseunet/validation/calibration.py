@@ -9,6 +9,7 @@ import torch
 from caseunet.bundle import Cleaning, Quality, UsualRange, ValidatedCase
 from caseunet.data.store import Prepared
 from caseunet.data.transforms import Stack
+from caseunet.imaging.boxes import spread_indices
 from caseunet.metrics.overlap import Counts
 from caseunet.prediction.postprocessing import clean
 from caseunet.prediction.predictor import NetworkInput, Predictor, SliceBatch
@@ -207,7 +208,7 @@ def _line(pairs: np.ndarray) -> tuple[float, float]:
 
 def _spread_evenly(cases: dict[str, Ranges]) -> dict[str, Ranges]:
     names = sorted(cases)
-    chosen = np.unique(np.linspace(0, len(names) - 1, min(len(names), MAX_CASES)).round().astype(int))
+    chosen = spread_indices(len(names), MAX_CASES)
     return {names[n]: cases[names[n]] for n in chosen}
 
 
@@ -220,7 +221,7 @@ def _training_features(
         is_small = stop - start <= MAX_SLICES  # then reading all of it at once is faster
         slices: Stack = prepared.image(case)[start:stop] if is_small else _Stored(prepared, case, start, stop)
         labels = prepared.labels(case) if is_small else None
-        positions = np.unique(np.linspace(start, stop - 1, min(stop - start, MAX_SLICES)).round().astype(int))
+        positions = start + spread_indices(stop - start, MAX_SLICES)
         meter = ConfidenceMeter(label_map, len(positions))
         for n, s in enumerate(positions):
             ids = torch.from_numpy(prepared.label_slice(case, int(s)) if labels is None else labels[s]).long()

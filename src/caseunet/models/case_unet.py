@@ -108,8 +108,10 @@ class CaseUNetConfig:
         for name, is_right, expected in checks:
             if not is_right:
                 raise CaseUNetError(f"{name}={getattr(self, name)!r}: expected {expected}.")
-        if self.attention == "author":
-            object.__setattr__(self, "attention", "rowwise")
+        attention = "rowwise" if self.attention == "author" else self.attention
+        present = {"attention": attention, "widths": tuple(self.widths), "kernel_sizes": tuple(self.kernel_sizes)}
+        for name, value in present.items():
+            object.__setattr__(self, name, value)
 
     @property
     def stage_widths(self) -> list[int]:
@@ -151,7 +153,7 @@ class MultiScaleBlock(nn.Module):
         ]
 
 
-class Stage(nn.Module):
+class MultiScaleStage(nn.Module):
     """Multi-scale block, and fusion of its three maps with skips: (B, in_channels, H, W) → (B, width, H, W).
 
     Args:
@@ -170,13 +172,13 @@ class Stage(nn.Module):
         return fused
 
 
-class EncoderStage(Stage):
+class EncoderStage(MultiScaleStage):
     """A stage without skips. The pool comes after it."""
 
     PAIRS = ((0, 1), (1, 2), (0, 2))
 
 
-class DecoderStage(Stage):
+class DecoderStage(MultiScaleStage):
     """A stage with skips from every level. Nearest up-sampling ×2 comes after it."""
 
     PAIRS = ((0, 1), (0, 2), (1, 2))

@@ -19,7 +19,7 @@ from caseunet.models.blocks.implicit_concat import (
     merge_kernels,
     prefers_fused_kernels,
 )
-from caseunet.models.case_unet import CaseUNet, DecoderStage, EncoderStage, MultiScaleBlock, Stage
+from caseunet.models.case_unet import CaseUNet, DecoderStage, EncoderStage, MultiScaleBlock, MultiScaleStage
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -70,7 +70,7 @@ class MergedMultiScaleBlock(ImplicitMultiScaleBlock):
         return [finish_together(fusions, F.conv2d(y, kernel, bias, padding=kernel.shape[-1] // 2))]
 
 
-class _ImplicitStage(Stage):
+class _ImplicitStage(MultiScaleStage):
     def forward(self, x: Tensor | LazyUpsample, skips: Sequence[Tensor | LazyUpsample] = ()) -> Tensor:
         fused: Tensor = self.fuse(*self.multi_scale(x), *skips)
         return fused

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caseunet.data.transforms import (
-    case_standard,
+    case_statistics,
     crop_or_pad,
     gather_slices,
     labels_from_logits,
@@ -68,10 +68,10 @@ def test_each_case_has_its_own_mean_and_deviation() -> None:
     scan = rng.integers(0, 1000, (4, 2, 5, 6)).astype(np.int32)
     scaled = 7 * scan + 300
     for c in range(2):
-        np.testing.assert_allclose(case_standard(scan)[:, c], [scan[:, c].mean(), scan[:, c].std()], rtol=1e-6)
+        np.testing.assert_allclose(case_statistics(scan)[:, c], [scan[:, c].mean(), scan[:, c].std()], rtol=1e-6)
     p = Preprocessing(modality="mr", channels=2, context_slices=1, per_case_zscore=True, mean=(0, 0), std=(1, 1))
     pixels = torch.from_numpy(np.concatenate([gather_slices(case, [1], 1) for case in (scan, scaled)]))
-    x = normalize(pixels, p, torch.from_numpy(np.stack([case_standard(case) for case in (scan, scaled)])))
+    x = normalize(pixels, p, torch.from_numpy(np.stack([case_statistics(case) for case in (scan, scaled)])))
     torch.testing.assert_close(x[0], x[1], atol=1e-4, rtol=1e-4)
     assert x[0, 2, 0, 0] == pytest.approx((scan[1, 0, 0, 0] - scan[:, 0].mean()) / scan[:, 0].std(), rel=1e-4)
 

@@ -33,10 +33,10 @@ LENGTHS = st.integers(1, 90)
 WIDTHS = st.integers(2, 90)
 """Of what torch resizes with anti-aliasing: it repeats one row where there is one column alone."""
 GRIDS = st.one_of(
-    st.builds(Grid, crop_air=st.booleans(), size=st.tuples(st.integers(32, 99), st.integers(32, 99))),
-    st.builds(Grid, crop_air=st.booleans(), spacing=st.tuples(st.floats(0.2, 3), st.floats(0.2, 3))),
-    st.builds(Grid, crop_air=st.booleans(), scale=st.none() | st.floats(0.05, 3)),
-    st.builds(Grid, crop_air=st.just(True), least_box=st.tuples(st.floats(1, 300), st.floats(1, 300))),
+    st.builds(Grid, crop_to_body=st.booleans(), size=st.tuples(st.integers(32, 99), st.integers(32, 99))),
+    st.builds(Grid, crop_to_body=st.booleans(), spacing=st.tuples(st.floats(0.2, 3), st.floats(0.2, 3))),
+    st.builds(Grid, crop_to_body=st.booleans(), scale=st.none() | st.floats(0.05, 3)),
+    st.builds(Grid, crop_to_body=st.just(True), least_box=st.tuples(st.floats(1, 300), st.floats(1, 300))),
 )
 SPACINGS = st.none() | st.tuples(st.floats(0.5, 9), st.floats(0.2, 3), st.floats(0.2, 3))
 
@@ -116,15 +116,15 @@ def test_gathers_and_standardizes_alike(
     clip = data.draw(st.none() | st.just((-50, 120)))
     gathered = portable.gather_slices(pixels, np.array(indices), neighbours)
     np.testing.assert_array_equal(gathered, transforms.gather_slices(pixels, indices, neighbours))
-    standard = portable.case_standard(pixels)
-    np.testing.assert_array_equal(standard, transforms.case_standard(pixels))
-    p = preprocessing(channels=channels, neighbours=neighbours, per_case=True, clip=clip)
-    x = transforms.normalize(torch.from_numpy(gathered), p, torch.from_numpy(standard)[None])
-    np.testing.assert_allclose(portable.standardize(gathered.astype(np.float32), standard, clip), x, rtol=1e-6)
+    statistics = portable.case_statistics(pixels)
+    np.testing.assert_array_equal(statistics, transforms.case_statistics(pixels))
+    p = preprocessing(channels=channels, context_slices=neighbours, per_case_zscore=True, intensity_window=clip)
+    x = transforms.normalize(torch.from_numpy(gathered), p, torch.from_numpy(statistics)[None])
+    np.testing.assert_allclose(portable.standardize(gathered.astype(np.float32), statistics, clip), x, rtol=1e-6)
 
 
 def test_a_case_of_equal_pixels_is_nothing() -> None:
-    p = preprocessing(per_case=True).model_dump(mode="json")
+    p = preprocessing(per_case_zscore=True).model_dump(mode="json")
     seen: list[np.ndarray] = []
 
     def network(x: np.ndarray) -> np.ndarray:
@@ -300,7 +300,7 @@ def test_numbers_that_cannot_be_are_refused() -> None:
 def test_colours_and_shapes(
     shape: tuple[int, ...], dtype: Any, with_preprocessing: Callable[[Preprocessing], Predictor]
 ) -> None:
-    predictor = with_preprocessing(preprocessing(modality="rgb", channels=3, scale=0.7, divide=(50,) * 3))
+    predictor = with_preprocessing(preprocessing(modality="rgb", channels=3, scale=0.7, std=(50,) * 3))
     pixels = image(shape, 0, dtype)
     given = {"preprocessing": predictor.info.preprocessing.model_dump(mode="json"), "export": EXPORT}
     labels = portable.segment(pixels, graph(*predictor._networks[0]), given)

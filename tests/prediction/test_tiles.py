@@ -270,7 +270,7 @@ def test_a_bad_window_is_told(with_network: Callable[[nn.Module, Preprocessing],
             logits[x.amax((1, 2, 3)) > 50, 1, 3, 3] = float("inf")
             return logits
 
-    predictor = with_network(Overflowing(), preprocessing(subtract=(0.0,), divide=(1.0,)))
+    predictor = with_network(Overflowing(), preprocessing(mean=(0.0,), std=(1.0,)))
     pixels = np.zeros((3, 1, 150, 150), np.int16)
     pixels[1, 0, 140, 140] = 99
     with pytest.raises(CaseUNetError, match="slice 1: the network's logits are no finite numbers"):
@@ -286,11 +286,11 @@ def test_large_images_are_like_small_ones(monkeypatch: pytest.MonkeyPatch) -> No
     rng = np.random.default_rng(0)
     pixels = rng.normal(100, 20, (1, 3, 700, 900)) + np.linspace(0, 30, 700)[:, None]
     pixels = pixels.clip(0, 255).astype(np.uint8)
-    p, standard = preprocessing(modality="rgb", channels=3), np.ones((2, 3), np.float32)
-    expected = image_features(pixels, p, standard, None)
+    p, statistics = preprocessing(modality="rgb", channels=3), np.ones((2, 3), np.float32)
+    expected = image_features(pixels, p, statistics, None)
     monkeypatch.setattr(out_of_distribution, "MAX_WHOLE", 100_000)
     monkeypatch.setattr(out_of_distribution, "BLOCK", 32)
-    found = image_features(pixels, p, standard, None)
+    found = image_features(pixels, p, statistics, None)
     assert (found["size:rows"], found["size:columns"]) == (expected["size:rows"], expected["size:columns"])
     assert found == pytest.approx(expected, abs=0.06)
     assert found != expected

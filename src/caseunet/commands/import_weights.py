@@ -78,7 +78,7 @@ def import_author(
             label_map=label_map,
             training_data=TrainingData(
                 source_format="unknown: weights of the author's Keras network",
-                content_hash=_fingerprint(file),
+                content_hash=_hash_file(file),
                 cases=0,
                 fold=None,
                 split_by="unknown",
@@ -204,5 +204,5 @@ def _preprocessing(
         raise CaseUNetError(f"--size {size[0]} {size[1]}: expected height and width from 32 to 8192.") from error
 
 
-def _fingerprint(file: Path) -> str:
+def _hash_file(file: Path) -> str:
     return content_hash(*sorted(path for path in file.rglob("*") if path.is_file()) if file.is_dir() else [file])

@@ -18,7 +18,7 @@ from caseunet.config import PrepareConfig, load_config
 from caseunet.data.grid import box_in_mm, compute_size, place_slices, plan_grid
 from caseunet.data.intensities import measure_intensities, pool_statistics
 from caseunet.data.store import DESCRIPTION, KIND, CaseRow, DatasetInfo, Prepared, RawSource
-from caseunet.data.transforms import case_standard, resize_image, resize_labels
+from caseunet.data.transforms import case_statistics, resize_image, resize_labels
 from caseunet.data.writing import PreparedWriter, Workplace
 from caseunet.datasets import Finding, Layout, SourceCase, SourceDataset
 from caseunet.datasets.case_statistics import CaseFacts, ImageFacts
@@ -124,7 +124,7 @@ def prepare(
             intensities=intensities,
             class_pixels=tuple(class_pixels.tolist()),
             value_range=_value_range([images[row.id] for row in rows]),
-            content_hash=_fingerprint(rows),
+            content_hash=_hash_sources(rows),
             code_version=version("caseunet"),
             notes=notes,
             source=RawSource(
@@ -458,7 +458,7 @@ def read_case(
         label_hash=hashes[1],
         slice_class_pixels=tuple(int(n) for s in labels for n in np.bincount(s.ravel(), minlength=classes)[:classes]),
         intensities=measure_intensities(image, labels),
-        standard=tuple(case_standard(image).ravel().tolist()),
+        standard=tuple(case_statistics(image).ravel().tolist()),
         pixels_hash=identity.pixels_hash,
         likeness=identity.likeness,
         sketch=identity.sketch,
@@ -478,6 +478,6 @@ def _split(rows: list[CaseRow], dataset: SourceDataset, config: PrepareConfig) -
     return make_split(config, cases, dataset.group_name, dataset.format)
 
 
-def _fingerprint(rows: list[CaseRow]) -> str:
+def _hash_sources(rows: list[CaseRow]) -> str:
     lines = sorted(f"{row.id} {row.image_hash} {row.label_hash}" for row in rows)
     return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()

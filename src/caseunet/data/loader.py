@@ -53,14 +53,14 @@ class Batch:
     Attributes:
         pixels: (B, slices · C, H, W), the stored type; small, so that little is moved between processes and devices.
         target: class ids, (B, H, W), uint8; :data:`IGNORE` where nobody judged.
-        standards: mean and standard deviation of each one's case, (B, 2, C), float32.
+        case_statistics: mean and standard deviation of each one's case, (B, 2, C), float32.
         samples: where each comes from.
         augmentations: drawn for each, and not yet applied.
     """
 
     pixels: Tensor
     target: Tensor
-    standards: Tensor
+    case_statistics: Tensor
     samples: tuple[Sample, ...]
     augmentations: tuple[Augmentation, ...]
 
@@ -127,8 +127,10 @@ class BatchDataset(Dataset[Batch | LoadFailure]):
         rng = np.random.default_rng([self._seed, step, 1])  # not the samples' own, so that these do not depend on it
         rgb = self._prepared.info.modality == "rgb"
         augmentations = tuple(draw_transforms(self._augment, rng, rgb) for _ in drawn)[self._part]
-        standards = torch.from_numpy(np.stack([self._prepared.standard(sample.case) for sample in samples]))
-        return Batch(pixels, target, standards, tuple(samples), augmentations)
+        case_statistics = torch.from_numpy(
+            np.stack([self._prepared.case_statistics(sample.case) for sample in samples])
+        )
+        return Batch(pixels, target, case_statistics, tuple(samples), augmentations)
 
     def _load(self, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
         """One sample's stored pixels (slices · C, H, W) and class ids (H, W), cut out."""

@@ -281,11 +281,11 @@ class Prepared:
             raise self._damage_error(f"the pixel counts of case {case} are not {shape[0]} slices × {shape[1]} classes")
         return flat.reshape(shape)
 
-    def standard(self, case: str) -> np.ndarray:
+    def case_statistics(self, case: str) -> np.ndarray:
         """Mean and standard deviation over all pixels of a case, (2, C), float32."""
         flat = np.asarray(self.cases.at[case, "standard"], np.float32)
         if flat.size != 2 * self.info.channels:
-            raise self._damage_error(f"the standard of case {case} is not that of {self.info.channels} channels")
+            raise self._damage_error(f"the statistics of case {case} is not that of {self.info.channels} channels")
         return flat.reshape(2, -1)
 
     def intensities(self, cases: Iterable[str]) -> Intensities:

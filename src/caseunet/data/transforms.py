@@ -75,7 +75,7 @@ class Stack(Protocol):
     def __getitem__(self, index: int, /) -> np.ndarray: ...
 
 
-def case_standard(pixels: Stack) -> np.ndarray:
+def case_statistics(pixels: Stack) -> np.ndarray:
     """Mean and standard deviation of each channel of a case over all its pixels, (2, C), float32."""
     positions = range(len(pixels))  # slice by slice: a scan is large
     mean = sum(pixels[s].mean(axis=(1, 2), dtype=np.float64) for s in positions) / len(pixels)
@@ -92,14 +92,14 @@ def _in_slabs(image: np.ndarray) -> list[np.ndarray]:
     return np.array_split(image, parts, axis=1)
 
 
-def normalize(pixels: Tensor, preprocessing: Preprocessing, standards: Tensor) -> Tensor:
+def normalize(pixels: Tensor, preprocessing: Preprocessing, statistics_of_cases: Tensor) -> Tensor:
     """Gathered pixels (B, slices · C, H, W) of any type, clipped and scaled, float32 of the same shape.
 
     Args:
         pixels: gathered.
         preprocessing: how.
-        standards: :func:`case_standard` of each one's case, (B, 2, C), or (1, 2, C) of all; used only if the
-            preprocessing is per case.
+        statistics_of_cases: :func:`case_statistics` of each one's case, (B, 2, C), or (1, 2, C) of all; used only
+            if the preprocessing is per case.
 
     Raises:
         CaseUNetError: the number of channels is not what the model was made for.
@@ -116,7 +116,10 @@ def normalize(pixels: Tensor, preprocessing: Preprocessing, standards: Tensor) -
         x = x.clamp(*p.intensity_window)
     parts = [x.new_tensor(values)[None] for values in (p.mean, p.std)]
     if p.per_case_zscore:
-        parts = [standards[:, 0], standards[:, 1].clamp(min=1e-8)]  # all pixels of a case may be equal
+        parts = [
+            statistics_of_cases[:, 0],
+            statistics_of_cases[:, 1].clamp(min=1e-8),
+        ]  # all pixels of a case may be equal
     shift, scale = (part.repeat(1, slices)[:, :, None, None] for part in parts)
     return (x - shift) / scale
 
@@ -128,7 +131,7 @@ def repeat_channels(x: Tensor, preprocessing: Preprocessing) -> Tensor:
 
 
 def run_network(
-    network: Callable[[Tensor], Tensor], pixels: Tensor, preprocessing: Preprocessing, standard: np.ndarray
+    network: Callable[[Tensor], Tensor], pixels: Tensor, preprocessing: Preprocessing, statistics: np.ndarray
 ) -> Tensor:
     """Logits (B, classes, H, W) of gathered pixels (B, slices · C, H, W) of any type and size.
 
@@ -136,7 +139,7 @@ def run_network(
         network: network input → logits.
         pixels: gathered from one case.
         preprocessing: that the network was trained with.
-        standard: :func:`case_standard` of the case.
+        statistics: :func:`case_statistics` of the case.
 
     Raises:
         CaseUNetError: see :func:`normalize`.
@@ -145,8 +148,8 @@ def run_network(
     (above, below), (left, right) = (
         edges(length, least) for length, least in zip((H, W), preprocessing.min_size, strict=True)
     )
-    standards = torch.from_numpy(standard)[None].to(pixels.device)
-    x = F.pad(normalize(pixels, preprocessing, standards), (left, right, above, below), mode="replicate")
+    statistics_of_cases = torch.from_numpy(statistics)[None].to(pixels.device)
+    x = F.pad(normalize(pixels, preprocessing, statistics_of_cases), (left, right, above, below), mode="replicate")
     return network(repeat_channels(x, preprocessing))[..., above : above + H, left : left + W]
 
 

@@ -39,7 +39,7 @@ OUTLIERS = 1e-4
 """Share of a slice's activations that may lie outside the range of eight bits, at each end."""
 
 
-class Whole(nn.Module):
+class ExportableModel(nn.Module):
     """Pixels (B, slices · channels, H, W), float32, in stored units → logits (B, classes, H, W), over the temperature.
 
     Args:
@@ -65,7 +65,7 @@ class Whole(nn.Module):
         logits = [network(pixels, self.dtype) for network in self.networks]
         return (logits[0] if len(logits) == 1 else log_of_mean(logits)) / self.temperature
 
-    def in_half(self, dtype: torch.dtype) -> "Whole":
+    def in_half(self, dtype: torch.dtype) -> "ExportableModel":
         """The same with weights and arithmetic of a type of 16 bits; pixels and logits stay float32."""
         half = copy.deepcopy(self)
         half.dtype = dtype
@@ -107,7 +107,9 @@ def check_precision(format: str, precision: str) -> None:
         raise CaseUNetError(f"--precision {precision}: {format} knows {', '.join(PRECISIONS[format])}.")
 
 
-def write(whole: Whole, format: str, precision: str, folder: Path, samples: Iterable[np.ndarray] = ()) -> None:
+def write(
+    whole: ExportableModel, format: str, precision: str, folder: Path, samples: Iterable[np.ndarray] = ()
+) -> None:
     """Write a graph.
 
     Args:

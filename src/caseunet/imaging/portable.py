@@ -90,7 +90,7 @@ def segment(
             raise ValueError(f"slice {s}: holds values that are not finite.")
     (top, left, bottom, right), size = place(pixels, spacing, p)
     prepared = resize_image(pixels[..., top:bottom, left:right], size)
-    standard = case_standard(prepared) if p["per_case_zscore"] else None
+    statistics = case_statistics(prepared) if p["per_case_zscore"] else None
     at_once = at_once or max(1, PIXELS_AT_ONCE // (size[0] * size[1]))
     labels = np.zeros((len(pixels), *pixels.shape[-2:]), np.uint8)  # what is cut off is background
     for start in range(0, len(pixels), at_once):
@@ -98,7 +98,7 @@ def segment(
 
         def look(rows: slice, columns: slice) -> np.ndarray:
             x = gather_slices(prepared[..., rows, columns], indices, p["context_slices"]).astype(np.float32)  # noqa: B023
-            x = x if standard is None else standardize(x, standard, p["intensity_window"])
+            x = x if statistics is None else standardize(x, statistics, p["intensity_window"])
             whole, (above, before) = pad(x, p["min_size"], graph)
             logits = np.asarray(network(whole))[..., above : above + x.shape[2], before : before + x.shape[3]]
             if logits.ndim != 4 or (len(logits), *logits.shape[2:]) != (len(x), *x.shape[2:]):
@@ -306,18 +306,18 @@ def pad(x: np.ndarray, least: Sequence[int], graph: Mapping[str, Any]) -> tuple[
     return np.pad(x, widths, mode="edge"), (before[0], before[1])
 
 
-def case_standard(pixels: np.ndarray) -> np.ndarray:
+def case_statistics(pixels: np.ndarray) -> np.ndarray:
     """Mean and standard deviation of each channel of (S, C, h, w), (2, C), float32."""
     mean = sum(image.mean(axis=(1, 2), dtype=np.float64) for image in pixels) / len(pixels)
     squares = sum(np.square(image - mean[:, None, None]).sum(axis=(1, 2)) for image in pixels)
     return np.stack([mean, np.sqrt(squares / (len(pixels) * pixels[0, 0].size))]).astype(np.float32)
 
 
-def standardize(x: np.ndarray, standard: np.ndarray, clip: Sequence[float] | None) -> np.ndarray:
+def standardize(x: np.ndarray, statistics: np.ndarray, clip: Sequence[float] | None) -> np.ndarray:
     """Gathered pixels (B, slices · C, h, w), float32, clipped, then less the mean and over the standard deviation."""
     if clip is not None:
         x = np.clip(x, clip[0], clip[1])
-    mean, deviation = np.tile(standard, x.shape[1] // standard.shape[1])[:, :, None, None]
+    mean, deviation = np.tile(statistics, x.shape[1] // statistics.shape[1])[:, :, None, None]
     return (x - mean) / np.maximum(deviation, np.float32(1e-8))  # all pixels of a case may be equal
 
 

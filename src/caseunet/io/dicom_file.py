@@ -11,7 +11,7 @@ import numpy as np
 
 from caseunet.errors import CaseUNetError
 from caseunet.io.limits import check_declared_size
-from caseunet.io.quiet import quiet
+from caseunet.io.silence import silence_stderr
 
 SUFFIXES = (".dcm", ".ima", ".dicom")
 
@@ -169,7 +169,7 @@ def decode_frames(dataset: Any, frames: Sequence[int], raw: bool = True) -> Iter
         yield from _unpack_frames(dataset, frames)
         return
     try:
-        with quiet():  # the decoders in C tell standard error what they think of a stream
+        with silence_stderr():  # the decoders in C tell standard error what they think of a stream
             yield from iter_pixels(dataset, indices=list(frames), raw=raw)
     except RuntimeError as error:  # a line of each decoder
         name = dataset.file_meta.TransferSyntaxUID.name

@@ -17,7 +17,7 @@ from caseunet.errors import CaseUNetError
 from caseunet.files import replace_when_whole
 from caseunet.io.geometry import to_canonical, to_source, volume_geometry
 from caseunet.io.limits import check_declared_size
-from caseunet.io.quiet import quiet
+from caseunet.io.silence import silence_stderr
 from caseunet.io.values import as_integers, whole_numbers
 from caseunet.types import Geometry, ImageVolume, Mask
 
@@ -284,7 +284,7 @@ def _open(path: Path) -> tuple[Any, Geometry]:
     reader = SimpleITK.ImageFileReader()
     reader.SetImageIO(kind)
     try:
-        with quiet():
+        with silence_stderr():
             reader.SetFileName(str(path))
             reader.ReadImageInformation()
     except (RuntimeError, UnicodeError) as error:
@@ -317,7 +317,7 @@ def _read(path: Path, reader: Any) -> np.ndarray:
     check_declared_size(path, declared, compressed=True)
     checksum = _check_stream(path, declared)
     try:
-        with quiet():
+        with silence_stderr():
             array = np.ascontiguousarray(SimpleITK.GetArrayFromImage(reader.Execute()))
     except (RuntimeError, MemoryError) as error:
         raise CaseUNetError(

@@ -20,7 +20,7 @@ from caseunet.errors import CaseUNetError
 from caseunet.files import replace_when_whole
 from caseunet.io.geometry import distance_in_voxels, orientation_of, to_canonical, to_source, volume_geometry
 from caseunet.io.limits import check_declared_size
-from caseunet.io.quiet import quiet
+from caseunet.io.silence import silence_stderr
 from caseunet.io.values import rescale, whole_numbers
 from caseunet.types import Geometry, ImageVolume, Mask
 
@@ -213,7 +213,7 @@ def _open(path: Path) -> Any:
         offset = _offset(path)
         if not offset <= FARTHEST:  # NaN is not
             raise CaseUNetError(f"{path}: its voxels begin at byte {offset:,.0f}; its header is damaged.")
-        with quiet():
+        with silence_stderr():
             image: Any = nib.load(path, mmap=False)  # a mapped file that changes underneath would end the process
             spatial = isinstance(image, SpatialImage)
     except CaseUNetError:
@@ -344,7 +344,7 @@ def _read_array(path: Path, image: Any) -> np.ndarray:
             with gzip.open(path) as stream:
                 content = stream.read(needed + PADDING + 1)
                 length = len(content)
-            with quiet():
+            with silence_stderr():
                 image = type(image).from_bytes(content)
         else:
             length = path.stat().st_size

@@ -12,7 +12,7 @@ from PIL import Image, UnidentifiedImageError
 from caseunet.errors import CaseUNetError
 from caseunet.files import replace_when_whole
 from caseunet.io.limits import check_declared_size, check_free_memory
-from caseunet.io.quiet import quiet
+from caseunet.io.silence import silence_stderr
 from caseunet.io.values import as_integers, whole_numbers
 from caseunet.types import Color, Geometry, ImageVolume, Mask
 
@@ -365,7 +365,7 @@ def _bits(image: Image.Image) -> int:
 def _explain_errors(path: Path, problem: str) -> Iterator[None]:
     """Turn what Pillow raises for bad bytes, of many kinds, into one message; its remarks on metadata are not shown."""
     try:
-        with warnings.catch_warnings(), quiet():
+        with warnings.catch_warnings(), silence_stderr():
             warnings.simplefilter("ignore")
             yield
     except CaseUNetError:

@@ -12,7 +12,7 @@ import numpy as np
 
 from caseunet.config import PredictionOutputs
 from caseunet.data.grid import Placement, place_slices
-from caseunet.data.transforms import case_standard
+from caseunet.data.transforms import case_statistics
 from caseunet.errors import CaseUNetError
 from caseunet.files import content_hash, replace_when_whole
 from caseunet.io import images, nifti, raster, video
@@ -188,7 +188,7 @@ def segment_picture(
         clean(labels, info.quality.cleaning, info.label_map, voxel_steps(picture.geometry))
     if info.quality is None:
         return labels, judge_case(None, {}, {}, alarms) if alarms else None, remarks
-    features = image_features(case.slices, info.preprocessing, case_standard(case.slices), spacing)
+    features = image_features(case.slices, info.preprocessing, case_statistics(case.slices), spacing)
     return labels, judge_case(info.quality, features, meter.result(), alarms), remarks
 
 
@@ -240,7 +240,7 @@ def _predict_video(
             advance(1 / max(1, facts.frames))
     quality = None
     if info.quality:
-        features = image_features(looked, info.preprocessing, case_standard(looked), None)
+        features = image_features(looked, info.preprocessing, case_statistics(looked), None)
         quality = judge_case(info.quality, features, meter.result())
     return PredictedCase(
         id=item.id,

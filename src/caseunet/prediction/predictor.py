@@ -14,7 +14,7 @@ from caseunet.bundle import Bundle, load_bundle
 from caseunet.bundle import Network as BundledNetwork
 from caseunet.config import PredictionSettings
 from caseunet.data.grid import Placement, place_slices
-from caseunet.data.transforms import Stack, case_standard, rows_to_upsample, run_network, upsample_in_slabs
+from caseunet.data.transforms import Stack, case_statistics, rows_to_upsample, run_network, upsample_in_slabs
 from caseunet.errors import CaseUNetError
 from caseunet.io import images, raster
 from caseunet.models import create_model, optimize_for
@@ -55,13 +55,13 @@ class NetworkInput:
         slices: (C, h, w) each, at the network's size, in the source's units.
         placement: where they lie in the source's slices.
         size: height and width of these.
-        standard: ``case_standard`` of all slices; used only if the preprocessing is per case.
+        statistics: ``case_statistics`` of all slices; used only if the preprocessing is per case.
     """
 
     slices: Stack
     placement: Placement
     size: tuple[int, int]
-    standard: np.ndarray
+    statistics: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -211,11 +211,11 @@ class Predictor:
         _check_finite_pixels(pixels)
         placement = place_slices(pixels, spacing, preprocessing)
         slices = Slices(pixels, placement, self._at_once(placement.size) + 2 * preprocessing.context_slices)
-        standard = (
-            case_standard(slices) if preprocessing.per_case_zscore else np.zeros((2, pixels.shape[1]), np.float32)
+        statistics = (
+            case_statistics(slices) if preprocessing.per_case_zscore else np.zeros((2, pixels.shape[1]), np.float32)
         )
         height, width = pixels.shape[-2:]
-        return NetworkInput(slices, placement, (height, width), standard)
+        return NetworkInput(slices, placement, (height, width), statistics)
 
     def label(
         self,
@@ -254,10 +254,10 @@ class Predictor:
 
             def look(rows: slice, columns: slice) -> Tensor:
                 cropped = Cropped(case.slices, rows, columns)
-                return self._finite_logits(cropped, run, case.standard, networks)  # noqa: B023  (called at once)
+                return self._finite_logits(cropped, run, case.statistics, networks)  # noqa: B023  (called at once)
 
             if windows is None:
-                yield SliceBatch(run, self._finite_logits(case.slices, run, case.standard, networks), case.placement)
+                yield SliceBatch(run, self._finite_logits(case.slices, run, case.statistics, networks), case.placement)
                 continue
             above = None
             for first, logits in blend(look, windows):
@@ -285,14 +285,16 @@ class Predictor:
         """Slices of the network's size that go through it together."""
         return max(1, PIXELS_AT_ONCE["cpu" if self.device.type == "cpu" else "cuda"] // (size[0] * size[1]))
 
-    def _finite_logits(self, slices: Stack, run: range, standard: np.ndarray, networks: Sequence[int] | None) -> Tensor:
+    def _finite_logits(
+        self, slices: Stack, run: range, statistics: np.ndarray, networks: Sequence[int] | None
+    ) -> Tensor:
         """Of some slices of a case.
 
         Raises:
             CaseUNetError: some are no finite numbers; names the slice.
         """
         gathered = torch.from_numpy(gather(slices, run, self.info.preprocessing.context_slices)).to(self.device)
-        logits = self._logits(gathered, standard, networks)
+        logits = self._logits(gathered, statistics, networks)
         finite = torch.isfinite(logits).flatten(1).all(1)
         if not finite.all():
             raise CaseUNetError(
@@ -301,11 +303,13 @@ class Predictor:
             )
         return logits
 
-    def _logits(self, gathered: Tensor, standard: np.ndarray, networks: Sequence[int] | None) -> Tensor:
+    def _logits(self, gathered: Tensor, statistics: np.ndarray, networks: Sequence[int] | None) -> Tensor:
         """Of one network and view, or the logarithm of the mean probability over several."""
         asked = self._networks if networks is None else [self._networks[n] for n in networks]
         looks = [(network, own, view) for network, own in asked for view in views(self.settings, self.has_sides)]
-        logits = (run_network(seen_in(network, view), gathered, own, standard).float() for network, own, view in looks)
+        logits = (
+            run_network(seen_in(network, view), gathered, own, statistics).float() for network, own, view in looks
+        )
         return next(logits) if len(looks) == 1 else log_of_mean(logits)
 
     def _build(self, weights: dict[str, Tensor]) -> nn.Module:

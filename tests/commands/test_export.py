@@ -22,7 +22,7 @@ from caseunet.config import Config
 from caseunet.data.store import Prepared
 from caseunet.export import formats
 from caseunet.export.formats import PRECISIONS, ExportableModel
-from caseunet.imaging import portable
+from caseunet.imaging.slices import pad
 from caseunet.prediction.exports import ExportInfo
 
 Run = Callable[..., tuple[int, str, str]]
@@ -153,7 +153,7 @@ def test_an_ensemble_is_one_graph(two: Path, lits_prepared: Prepared, tmp_path: 
     bundle = load_bundle(two)
     whole = ExportableModel(bundle).eval()
     graph = {"multiple": whole.multiple, "smallest": whole.smallest}
-    padded, (top, left) = portable.pad(pixels.astype(np.float32), bundle.info.preprocessing.min_size, graph)
+    padded, (top, left) = pad(pixels.astype(np.float32), bundle.info.preprocessing.min_size, graph)
     with torch.no_grad():
         found = whole(torch.from_numpy(padded)) * whole.temperature
     H, W = pixels.shape[-2:]

@@ -7,9 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caseunet.data.transforms import (
-    case_statistics,
     crop_or_pad,
-    gather_slices,
     labels_from_logits,
     normalize,
     resize_image,
@@ -17,6 +15,7 @@ from caseunet.data.transforms import (
     run_network,
 )
 from caseunet.errors import CaseUNetError
+from caseunet.imaging.slices import case_statistics, gather_slices
 from caseunet.types import Preprocessing
 
 NONE = np.zeros((2, 1), np.float32)
@@ -25,9 +24,9 @@ NONE = np.zeros((2, 1), np.float32)
 
 def test_neighbours_are_channels_from_low_to_high_and_edges_repeat() -> None:
     pixels = np.arange(4).reshape(4, 1, 1, 1)
-    assert gather_slices(pixels, [0, 1, 3], neighbours=1)[:, :, 0, 0].tolist() == [[0, 0, 1], [0, 1, 2], [2, 3, 3]]
+    assert gather_slices(pixels, [0, 1, 3], context_slices=1)[:, :, 0, 0].tolist() == [[0, 0, 1], [0, 1, 2], [2, 3, 3]]
     two_channels = np.arange(8).reshape(4, 2, 1, 1)
-    assert gather_slices(two_channels, [1], neighbours=1)[0, :, 0, 0].tolist() == [0, 1, 2, 3, 4, 5]
+    assert gather_slices(two_channels, [1], context_slices=1)[0, :, 0, 0].tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_a_window_maps_to_zero_and_one() -> None:

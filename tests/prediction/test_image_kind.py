@@ -97,7 +97,7 @@ def test_training_without_air_needs_none() -> None:
 
 
 def test_a_model_that_standardises_takes_any_scale() -> None:
-    assert check_kind(draw("mr", 9).astype(np.int32) * 100, model("mr", per_case_zscore=True), trained("mr")) == []
+    assert check_kind(draw("mr", 9).astype(np.int32) * 100, model("mr", per_case=True), trained("mr")) == []
 
 
 def ids(n: int, channels: int = 1) -> np.ndarray:

@@ -1,7 +1,6 @@
 """BUNDLE → a folder that runs without this package, or a zip, or a bundle of MONAI's."""
 
 import platform
-import shutil
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -12,13 +11,14 @@ import torch
 
 from caseunet.bundle import Bundle, load_bundle, write_zip
 from caseunet.data.store import Prepared
-from caseunet.data.transforms import gather_slices
 from caseunet.errors import CaseUNetError
+from caseunet.export import segment
 from caseunet.export.formats import ExportableModel, check_precision, write
 from caseunet.export.monai import write_monai
+from caseunet.export.single_file import bundle_source
 from caseunet.export.text import readme
 from caseunet.files import Location, check_output_folder, output_folder, write_json, write_text
-from caseunet.imaging import portable
+from caseunet.imaging.slices import gather_slices, pad, standardize
 from caseunet.prediction.exports import DESCRIPTION, FILES, ExportInfo, Parity, runner
 from caseunet.progress import Display, count_text
 from caseunet.types import Ranges
@@ -119,7 +119,7 @@ def export(
         write_json(folder / "model.json", loaded.info.model_dump(mode="json"))
         write_json(folder / DESCRIPTION, info.model_dump(mode="json"))
         if format != "torch-export":
-            shutil.copyfile(portable.__file__, folder / "segment.py")
+            write_text(folder / "segment.py", bundle_source(segment))
         write_text(folder / "README.md", readme(info, loaded.info))
     return info
 
@@ -152,7 +152,7 @@ def samples(bundle: Bundle, whole: ExportableModel, data: Location | None, numbe
     for case, slices in chosen.items():
         x = gather_slices(prepared.image(case), slices, p.context_slices).astype(np.float32)
         if p.per_case_zscore:
-            x = portable.standardize(x, prepared.case_statistics(case), p.intensity_window)
+            x = standardize(x, prepared.case_statistics(case), p.intensity_window)
         pixels += [pad_slice(one, whole, p.min_size) for one in x]
     part = "training" if of_training else "validation"
     return Samples(pixels, f"slices of {count_text(len(chosen), f'{part} case')} of {Path(str(data)).name}")
@@ -177,7 +177,7 @@ def spread_evenly(prepared: Prepared, cases: dict[str, Ranges], number: int) -> 
 
 def pad_slice(x: np.ndarray, whole: ExportableModel, least: tuple[int, int]) -> np.ndarray:
     """A slice (C, H, W) with its edges repeated until the graph takes it."""
-    return portable.pad(x[None], least, {"multiple": whole.multiple, "smallest": whole.smallest})[0][0]
+    return pad(x[None], least, {"multiple": whole.multiple, "smallest": whole.smallest})[0][0]
 
 
 def parity(whole: ExportableModel, run: Any, checked: Samples, names: tuple[str, ...], display: Display) -> Parity:

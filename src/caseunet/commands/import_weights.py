@@ -68,7 +68,7 @@ def import_author(
             " The file holds none of the author's layer names, so layers were taken in the order of his network; of "
             "layers of the same shape that are in another order, nothing would tell."
         )
-        display.say(f"  {caution}", "yellow")
+        display.caution(caution)
     with output_folder(out, KIND, [file], overwrite) as folder:
         save_bundle(
             folder,

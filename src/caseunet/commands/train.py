@@ -8,7 +8,7 @@ from caseunet.data.store import Prepared
 from caseunet.errors import CaseUNetError
 from caseunet.files import Location, check_output_folder
 from caseunet.prediction.training_images import describe_training_images
-from caseunet.progress import Display
+from caseunet.progress import Display, Notices
 from caseunet.reporting.run_figures import RunFigures
 from caseunet.training.bundling import save_run_bundle
 from caseunet.training.devices import OwnRanks, create_fabric, launch, ranks_from_outside
@@ -74,8 +74,7 @@ def _train_in_rank(own: OwnRanks, display: type[Display], request: RunRequest) -
 def _train(ranks: OwnRanks | None, display: Display, request: RunRequest) -> None:
     """The work of one process; the first one writes."""
     fabric = create_fabric(request.config.training, ranks)
-    if not fabric.is_global_zero:
-        display = Display()
+    display = Notices(display if fabric.is_global_zero else None)
     prepared = Prepared(request.prepared)
     plan = plan_training(prepared, request.config, is_resumed=request.is_resumed, display=display)
     model, loss = plan.create_model(display), plan.create_loss()
@@ -100,4 +99,4 @@ def _validate(run: Path, plan: TrainingPlan, device: str, display: Display) -> N
     measured = validate_bundle(bundle, plan.prepared, plan.fold, device, display, plan.config.training.quality)
     caution = add_validation(bundle, *measured).info.validation.caution
     if caution:
-        display.say(f"  {caution}", "yellow")
+        display.caution(caution)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from caseunet.errors import CaseUNetError
+from caseunet.errors import CaseUNetError, InvalidInputError, NotEnoughMemoryError
 from caseunet.io.limits import check_declared_size
 from caseunet.io.silence import silence_stderr
 
@@ -92,12 +92,12 @@ def explain_errors(path: Path, problem: str) -> Iterator[None]:
     except CaseUNetError:
         raise
     except MemoryError as error:
-        raise CaseUNetError(f"{path}: {problem}: its pixels do not fit into memory.") from error
+        raise NotEnoughMemoryError(f"{path}: {problem}: its pixels do not fit into memory.") from error
     except Exception as error:
         text = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, AttributeError) and (error.name or "")[:1].isupper():  # an element, by its keyword
             text = f"it has no {error.name}"
-        raise CaseUNetError(f"{path}: {problem}: {text.removesuffix('.')}.") from error
+        raise InvalidInputError(f"{path}: {problem}: {text.removesuffix('.')}.") from error
 
 
 def check_pixels(path: Path, dataset: Any) -> None:

@@ -14,8 +14,9 @@ from caseunet.bundle import Bundle, load_bundle
 from caseunet.bundle import Network as BundledNetwork
 from caseunet.config import PredictionSettings
 from caseunet.data.grid import Placement, place_slices
-from caseunet.data.transforms import Stack, case_statistics, rows_to_upsample, run_network, upsample_in_slabs
-from caseunet.errors import CaseUNetError
+from caseunet.data.transforms import rows_to_upsample, run_network, upsample_in_slabs
+from caseunet.errors import CaseUNetError, InvalidInputError, InvalidOptionError
+from caseunet.imaging.slices import Stack, case_statistics
 from caseunet.io import images, raster
 from caseunet.models import create_model, optimize_for
 from caseunet.prediction.backends import ENGINES, Network, choose_engine, prepare_network
@@ -169,8 +170,9 @@ class Predictor:
             self._take_export(Path(self.engine))
             return
         if self.settings.precision not in ("32", "bf16"):
-            raise CaseUNetError(
-                f"{self.engine} computes in 32 or bf16, not {self.settings.precision}: export the bundle."
+            raise InvalidOptionError(
+                f"{self.engine} computes in 32 or bf16, not {self.settings.precision}: export the bundle.",
+                options=("precision", "backend"),
             )
         try:
             for network in bundle.networks:
@@ -179,9 +181,9 @@ class Predictor:
                 run = self._cast(model) if in_torch else prepare_network(model, self.engine, self.settings.precision)
                 self._networks.append((run, network.preprocessing))
         except RuntimeError as error:
-            raise CaseUNetError(f"{self.folder}: the weights do not fit the architecture: {error}") from error
+            raise InvalidInputError(f"{self.folder}: the weights do not fit the architecture: {error}") from error
         except CaseUNetError as error:
-            raise CaseUNetError(f"{self.folder}: {error}") from error
+            raise error.with_message(f"{self.folder}: {error}") from error
 
     def predict_slices(
         self,
@@ -299,7 +301,8 @@ class Predictor:
         if not finite.all():
             raise CaseUNetError(
                 f"slice {run[int(finite.int().argmin())]}: the network's logits are no finite numbers, so there is "
-                "no mask of it. The weights are damaged, or the arithmetic too coarse: give --precision 32."
+                "no mask of it. The weights are damaged, or the arithmetic too coarse: compute in float32.",
+                options=("precision",),
             )
         return logits
 
@@ -335,7 +338,9 @@ class Predictor:
         """Put an export of the bundle in the place of its networks."""
         export = read_export(folder, self.info)
         if self.settings.precision not in ("32", export.precision):
-            raise CaseUNetError(f"{folder}: computes in {export.precision}: leave out --precision.")
+            raise InvalidOptionError(
+                f"{folder}: computes in {export.precision}, not {self.settings.precision}.", options=("precision",)
+            )
         self.settings = self.settings.model_copy(update={"precision": export.precision})
         self.engine = f"{export.format} (export {folder.name})"
         self._networks.append(as_network(folder, export, self.info))
@@ -343,7 +348,7 @@ class Predictor:
     def _check_channels(self, pixels: np.ndarray) -> None:
         p = self.info.preprocessing
         if pixels.shape[1] != p.channels:
-            raise CaseUNetError(
+            raise InvalidInputError(
                 f"The image has {pixels.shape[1]} channels; the model was trained on {p.modality} images with "
                 f"{p.channels}."
             )
@@ -367,9 +372,11 @@ def read_picture(path: Path, preprocessing: Preprocessing) -> ImageVolume:
         CaseUNetError: it is missing, damaged, of an unknown kind, or not what the model was trained on.
     """
     if images.is_volume(path) and preprocessing.modality == "rgb":
-        raise CaseUNetError(f"{path}: a volume; this model was trained on {preprocessing.modality} images.")
+        raise InvalidInputError(f"{path}: a volume; this model was trained on {preprocessing.modality} images.")
     if raster.is_raster(path) and preprocessing.modality == "ct":
-        raise CaseUNetError(f"{path}: an image file holds no Hounsfield units; this model was trained on CT volumes.")
+        raise InvalidInputError(
+            f"{path}: an image file holds no Hounsfield units; this model was trained on CT volumes."
+        )
     return cut_as_trained(images.read_picture(path, preprocessing.modality == "rgb"), preprocessing)
 
 
@@ -388,7 +395,7 @@ def match_range(path: Path, picture: ImageVolume, preprocessing: Preprocessing) 
     low, high = float(pixels.min()), float(pixels.max())
     in_8_bits = trained[0] >= 0 and 1 < trained[1] <= 255
     if in_8_bits and (low < 0 or high > 255 or (pixels.dtype.kind == "f" and high <= 1)):
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"{path}: its values run from {low:g} to {high:g}; this model was trained on 8-bit images, 0 to 255. Save "
             "it with 8 bits, scaled as the training images were."
         )
@@ -403,7 +410,7 @@ def _check_finite_pixels(pixels: np.ndarray) -> None:
     if pixels.dtype.kind == "f":
         for s, image in enumerate(pixels):  # one at a time: a scan is large
             if not np.isfinite(image).all():
-                raise CaseUNetError(
+                raise InvalidInputError(
                     f"slice {s}: holds values that are no finite numbers (NaN or infinity). Replace them."
                 )
 
@@ -426,5 +433,7 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise CaseUNetError(f'The device "{name}" cannot be used here: {str(error).splitlines()[0]}') from error
+        raise InvalidOptionError(
+            f'The device "{name}" cannot be used here: {str(error).splitlines()[0]}', options=("device",)
+        ) from error
     return device

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from caseunet.bundle import UsualRange
-from caseunet.data.transforms import Stack, normalize
+from caseunet.data.transforms import normalize
 from caseunet.imaging.boxes import spread_indices
-from caseunet.imaging.portable import MAX_WHOLE
+from caseunet.imaging.slices import Stack
+from caseunet.imaging.windows import MAX_WHOLE
 from caseunet.quality.confidence import StructureConfidence
 from caseunet.types import Preprocessing
 

@@ -56,7 +56,7 @@ class TrainingPlan:
         if start is not None:
             display.say(f"  {start_from_bundle(model, architecture, self.prepared.info.label_map, start)}")
             if changes := describe_changes(start.info.preprocessing, self.preprocessing):
-                display.say(f"  caution: that network was trained on other images than these: {changes}", "yellow")
+                display.caution(f"that network was trained on other images than these: {changes}")
         return model
 
     def create_loss(self) -> nn.Module:
@@ -75,10 +75,10 @@ class TrainingPlan:
             f"{count_text(len(fold.train), 'case')} to train on, {len(fold.val)} to validate on"
         )
         if prepared.split.caution:
-            display.say(f"  {prepared.split.caution}", "yellow")
+            display.caution(prepared.split.caution)
         absent = [label.name for label in prepared.info.label_map.labels if not self.class_pixels[label.id]]
         if absent:
-            display.say(f"  in no training case of this fold, so not to be learnt: {', '.join(absent)}", "yellow")
+            display.caution(f"in no training case of this fold, so not to be learnt: {', '.join(absent)}")
 
 
 def plan_training(prepared: Prepared, config: Config, *, is_resumed: bool, display: Display) -> TrainingPlan:
@@ -124,7 +124,9 @@ def decide_mirroring(config: Config, prepared: Prepared, display: Display) -> Co
     if info.label_map.sided_names and resolve(config.augment).horizontal_flip:
         names = ", ".join(info.label_map.sided_names[:4])
         if augment.horizontal_flip is False:
-            display.say(f"  not mirrored left to right, for {names} have sides (augment.horizontal_flip: true mirrors)")
+            display.caution(
+                f"not mirrored left to right, for {names} have sides (augment.horizontal_flip: true mirrors)", ""
+            )
         elif augment.horizontal_flip:
-            display.say(f"  mirrored left to right as configured, though {names} have sides", "yellow")
+            display.caution(f"mirrored left to right as configured, though {names} have sides")
     return config.model_copy(update={"augment": augment})

@@ -28,7 +28,7 @@ from caseunet.files import (
     write_json,
 )
 from caseunet.former_names import migrate_file
-from caseunet.progress import Display
+from caseunet.progress import Display, Notices
 from caseunet.types import Preprocessing
 
 Mode = Literal["new", "overwrite", "resume", "extend"]
@@ -179,7 +179,7 @@ def check_unlocked(out: Path) -> None:
 
 @contextmanager
 def open_run(
-    request: RunRequest, fabric: Fabric, prepared: Prepared, preprocessing: Preprocessing, display: Display
+    request: RunRequest, fabric: Fabric, prepared: Prepared, preprocessing: Preprocessing, display: Notices
 ) -> Iterator[Path]:
     """The run's folder, written to by the first process and locked by it; the others wait until it is there.
 
@@ -203,7 +203,10 @@ def open_run(
                     made_with = add_resumption(run, made_with, display)
                 write_json(run / "environment.json", made_with)
                 fabric.barrier()
-                yield run
+                try:
+                    yield run
+                finally:
+                    display.write_log(run)
         except Timeout as error:
             raise CaseUNetError(f"{out}: another process trains in it.") from error
 
@@ -225,7 +228,7 @@ def add_resumption(run: Path, now: dict[str, Any], display: Display) -> dict[str
     changed = [key for key in ("code_hash", "libraries", "device", "processor_threads") if before.get(key) != now[key]]
     if changed:
         names = ", ".join(key.replace("_", " ") for key in changed)
-        display.say(f"  not the same as when the run began: {names}; so not the same bit for bit", "yellow")
+        display.caution(f"not the same as when the run began: {names}; so not the same bit for bit")
     added = {key: now[key] for key in (*changed, "command", "began")}
     return before | {"resumed": [*before.get("resumed", []), added]}
 

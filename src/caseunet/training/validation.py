@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from caseunet.data.store import Prepared
-from caseunet.data.transforms import gather_slices, labels_from_logits, run_network, slices_at_once
+from caseunet.data.transforms import labels_from_logits, run_network, slices_at_once
+from caseunet.imaging.slices import gather_slices
 from caseunet.metrics.overlap import confusion_matrix, counts_of
 from caseunet.types import Preprocessing, Ranges
 

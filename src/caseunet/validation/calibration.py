@@ -8,8 +8,8 @@ import torch
 
 from caseunet.bundle import Cleaning, Quality, UsualRange, ValidatedCase
 from caseunet.data.store import Prepared
-from caseunet.data.transforms import Stack
 from caseunet.imaging.boxes import spread_indices
+from caseunet.imaging.slices import Stack
 from caseunet.metrics.overlap import Counts
 from caseunet.prediction.postprocessing import clean
 from caseunet.prediction.predictor import NetworkInput, Predictor, SliceBatch

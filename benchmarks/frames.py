@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from caseunet import create_model
+from caseunet.models import create_model, optimize_for
 
 WARM = 5
 Step = Callable[[Tensor], Tensor]
@@ -43,7 +43,9 @@ def main() -> None:
     rows = []
     for name, make in ways(given.device):
         torch.manual_seed(0)
-        network = create_model("case_unet", 3, 8, fusion_kernel_size=1).eval().to(given.device)
+        network = optimize_for(create_model("case_unet", 3, 8, fusion_kernel_size=1).eval(), given.device).to(
+            given.device
+        )
         rows.append({"way": name} | tried(make, network, frames, given.frames, given.device))
         print(json.dumps(rows[-1]), flush=True)
     content = {

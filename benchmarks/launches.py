@@ -22,7 +22,7 @@ import torch
 
 from caseunet.losses import create_loss
 from caseunet.losses.deep_supervision import deeply_supervised
-from caseunet.models import create_model
+from caseunet.models import create_model, optimize_for
 from caseunet.models.blocks import implicit_concat
 
 NARROW = {
@@ -61,7 +61,9 @@ def main() -> None:
 def step_milliseconds(name: str, arguments: dict[str, Any], size: int, batch: int, few_on: frozenset[str]) -> float:
     implicit_concat.FEW_LAUNCHES_ON = few_on
     torch.manual_seed(0)
-    model = create_model(name, 1, 2, **arguments).cuda().to(memory_format=torch.channels_last).train()
+    model = (
+        optimize_for(create_model(name, 1, 2, **arguments), "cuda").cuda().to(memory_format=torch.channels_last).train()
+    )
     optimizer, loss = torch.optim.Adamax(model.parameters()), create_loss("hybrid").cuda()
     image = torch.randn(batch, 1, size, size, device="cuda").contiguous(memory_format=torch.channels_last)
     target = torch.randint(0, 2, (batch, size, size), device="cuda")

@@ -29,7 +29,7 @@ from caseunet.data.loader import Batch, plan_preprocessing
 from caseunet.data.store import Prepared
 from caseunet.datasets.generate import write_lits
 from caseunet.losses import create_loss
-from caseunet.models import create_model
+from caseunet.models import create_model, optimize_for
 from caseunet.training.batch import prepare_batch
 
 BATCH = 2
@@ -91,6 +91,7 @@ def step(prepared: Prepared, config: DataConfig, steps: int) -> dict[str, float]
     fabric = Fabric(accelerator="cpu", devices=1)
     preprocessing = plan_preprocessing(info, info.intensities, config, (512, 512))
     model = create_model("case_unet", preprocessing.in_channels, len(info.label_map), **recipe.model.kwargs)
+    optimize_for(model, "cpu")
     model = model.to(memory_format=torch.channels_last).train()
     loss = create_loss(recipe.loss.name, None, **recipe.loss.kwargs)
     batch = next(loader.batches(prepared, config, AugmentConfig(strength="none"), seed=0, start=0))

@@ -98,7 +98,7 @@ def draw_skips(axes: Axes, n: int) -> None:
 
 def main() -> None:
     with torch.device("meta"):
-        model = CaseUNet(in_channels=3, num_classes=3)
+        model = CaseUNet.paper(in_channels=3, num_classes=3)
     encoder = [stage.fuse.conv.out_channels for stage in model.encoder]
     decoder = [stage.fuse.conv.out_channels for stage in model.decoder]
     figure, axes = plt.subplots(1, 3, figsize=(15, 5.8), width_ratios=(1.1, 1, 1))

@@ -21,7 +21,7 @@ def test_the_shipped_configurations_load(name: str) -> None:
 
 def test_the_paper_recipe_is_the_paper_s() -> None:
     config = load_config(recipe="paper")
-    assert config.model.kwargs == {"fusion_kernel_size": 3, "attention": "author", "norm": "none"}
+    assert config.model.kwargs == {"fusion_kernel_size": 3, "attention": "rowwise", "norm": "none"}
     assert (config.optimizer.name, config.optimizer.lr) == ("adamax", 1e-3)
     assert config.loss.class_weights == "inverse_frequency"
     assert config.loss.kwargs == {"cross_entropy": 1.0, "ssim": 1.0, "dice": 1.0}
@@ -36,7 +36,7 @@ def test_file_lies_over_recipe_and_overrides_over_file(tmp_path: Path) -> None:
     assert config.optimizer.lr == 0.25
     assert config.model.kwargs == {
         "fusion_kernel_size": 3,
-        "attention": "author",
+        "attention": "rowwise",
         "norm": "instance",
         "widths": [4, 6],
     }

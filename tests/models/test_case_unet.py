@@ -7,8 +7,9 @@ import torch
 
 from caseunet import CaseUNetError, create_model
 from caseunet.models import plan_arguments
+from caseunet.models.blocks.attention import Attention, position_code
 from caseunet.models.blocks.convolution import ConvNormAct
-from caseunet.models.case_unet import Attention, Bottleneck, CaseUNet, position_code
+from caseunet.models.case_unet import Bottleneck, CaseUNet, CaseUNetConfig
 
 BAD_SWITCHES: list[dict[str, object]] = [
     {"kernel_sizes": (3, 5)},
@@ -20,7 +21,7 @@ BAD_SWITCHES: list[dict[str, object]] = [
 
 def test_author_attention_stays_inside_an_image_row() -> None:
     torch.manual_seed(0)
-    attention = Attention(channels=8, heads=3, key_size=3, rows_and_heads=True)
+    attention = Attention(channels=8, heads=3, key_size=3, rowwise=True)
     x = torch.randn(1, 8, 4, 5)
     changed = x.clone()
     changed[:, :, 2] += 1
@@ -30,7 +31,7 @@ def test_author_attention_stays_inside_an_image_row() -> None:
 
 def test_spatial_attention_reaches_every_position() -> None:
     torch.manual_seed(0)
-    attention = Attention(channels=8, heads=3, key_size=3, rows_and_heads=False)
+    attention = Attention(channels=8, heads=3, key_size=3, rowwise=False)
     x = torch.randn(1, 8, 4, 5)
     changed = x.clone()
     changed[:, :, 2, 3] += 1
@@ -42,7 +43,7 @@ def test_author_attention_mixes_heads_and_columns() -> None:
     """Against the definition, written out for one row: tokens are all (column, head) pairs, scale 1/√3."""
     torch.manual_seed(0)
     W = 2
-    attention = Attention(channels=4, heads=3, key_size=3, rows_and_heads=True).double()
+    attention = Attention(channels=4, heads=3, key_size=3, rowwise=True).double()
     query, source = torch.randn(1, 4, 1, W).double(), torch.randn(1, 4, 1, W).double()
     q, k, v = (
         layer(t[0, :, 0].T).reshape(W * 3, 3)
@@ -54,7 +55,7 @@ def test_author_attention_mixes_heads_and_columns() -> None:
 
 
 def test_decoder_widths_and_skips_follow_the_table() -> None:
-    model = CaseUNet(in_channels=3, num_classes=8)
+    model = CaseUNet.paper(in_channels=3, num_classes=8)
     assert [stage.fuse.conv.out_channels for stage in model.decoder] == [256, 256, 128, 64, 32]
     assert [stage.fuse.conv.in_channels for stage in model.decoder] == [1760, 1760, 1376, 1312, 1280]
 
@@ -64,7 +65,10 @@ def test_features_of_the_full_size_reach_the_decoder_only_on_request() -> None:
     board = (torch.arange(64)[:, None] + torch.arange(64)) % 2
     for full in (False, True):
         torch.manual_seed(0)
-        model = CaseUNet(1, 2, fusion_kernel_size=1, attention="none", widths=(4, 6), full_resolution=full).eval()
+        model = create_model(
+            "case_unet", 1, 2, fusion_kernel_size=1, attention="none", widths=(4, 6), full_resolution=full
+        )
+        model = model.eval()
         for stage in model.encoder:  # let the image through as it is
             for branch in stage.multi_scale.branches:
                 torch.nn.init.dirac_(branch.conv.weight)
@@ -77,7 +81,9 @@ def test_position_is_seen_on_request() -> None:
     """Of a uniform image the bottleneck is uniform, but where attention is told the positions."""
     for position in (False, True):
         torch.manual_seed(0)
-        bottleneck = Bottleneck(8, "spatial", 2, 4, 0.0, residual=False, position=position).eval()
+        bottleneck = Bottleneck(
+            8, CaseUNetConfig(1, 2, 1, "spatial", heads=2, key_size=4, attention_position=position)
+        ).eval()
         torch.nn.init.zeros_(bottleneck.feature.weight)  # whose zero padding would tell the edges
         torch.nn.init.zeros_(bottleneck.gate.weight)
         out = bottleneck(torch.ones(1, 8, 4, 4))
@@ -107,9 +113,16 @@ def test_stages_planned_for_a_size_leave_the_bottleneck_four_positions(
     patch_size: tuple[int, int] | None, stages: int
 ) -> None:
     """127 halved five times is below 4; it is not the image's own size that counts but the one planned for."""
-    model = CaseUNet(1, 2, 1, "none", widths=(2, 3, 4, 5, 6), patch_size=patch_size)
+    model = CaseUNet(CaseUNetConfig(1, 2, 1, "none", widths=(2, 3, 4, 5, 6), patch_size=patch_size))
     assert len(model.encoder) == len(model.decoder) == stages
     assert model(torch.zeros(1, 1, 64, 64)).shape == (1, 2, 64, 64)
+
+
+def test_the_former_name_of_row_wise_attention_is_taken() -> None:
+    model = create_model("case_unet", widths=(2, 3), attention="author")
+    assert isinstance(model, CaseUNet)
+    assert model.config == CaseUNetConfig(3, 2, widths=(2, 3))
+    assert model.config.attention == "rowwise"
 
 
 def test_networks_are_planned_only_where_they_ask_for_it() -> None:
@@ -125,7 +138,9 @@ def test_networks_are_planned_only_where_they_ask_for_it() -> None:
 
 def test_depth_wise_branches_have_one_kernel_a_channel() -> None:
     """5×5 and 7×7 from c_in to c: c_in·c + c for the 1×1 one, k² c for the other, without a bias."""
-    dense, depthwise = (CaseUNet(3, 2, 1, "none", widths=(4, 6), large_kernels=kind) for kind in ("dense", "depthwise"))
+    dense, depthwise = (
+        CaseUNet(CaseUNetConfig(3, 2, 1, "none", widths=(4, 6), large_kernels=kind)) for kind in ("dense", "depthwise")
+    )
     for block, own in zip(
         [stage.multi_scale for stage in dense.encoder], [stage.multi_scale for stage in depthwise.encoder], strict=True
     ):

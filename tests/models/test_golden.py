@@ -10,7 +10,7 @@ import torch
 from torch.nn.functional import max_pool2d
 
 from caseunet import CaseUNetError, create_model
-from caseunet.models import paper_weights
+from caseunet.models import optimize_for, paper_weights
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 PARAMETERS = {1: 44_363_726, 3: 86_446_030}
@@ -36,11 +36,14 @@ def author_arrays(fusion: int) -> dict[str, np.ndarray]:
     return {f"{layer}/{slot}": draw(layer, slot, shape) for layer, slot, shape in manifest}
 
 
+@pytest.mark.parametrize("is_fast", [False, True])
 @pytest.mark.parametrize("fusion", [1, 3])
-def test_equals_the_author_s_network(fusion: int) -> None:
+def test_equals_the_author_s_network(fusion: int, is_fast: bool) -> None:
     golden = np.load(GOLDEN / f"author_fusion{fusion}_3classes_64x96.npz")
     model = create_model("case_unet", in_channels=3, num_classes=3, fusion_kernel_size=fusion).eval()
     assert sum(p.numel() for p in model.parameters()) == PARAMETERS[fusion]
+    if is_fast:
+        optimize_for(model, "cpu")
     paper_weights.load(model, author_arrays(fusion))
     seen: dict[str, torch.Tensor] = {}
     model.bottleneck.register_forward_hook(lambda module, inputs, output: seen.update(bottleneck=output))

@@ -1,6 +1,7 @@
 """The rewritten CASe-UNet is the plain one: outputs and gradients, in both fusion sizes, at odd sizes too."""
 
 import shutil
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from caseunet import create_model
+from caseunet.models import create_model, optimize_for
 from caseunet.models.blocks import implicit_concat
 from caseunet.models.blocks.implicit_concat import LazyUpsample, convolve, prefers_fused_kernels
 from caseunet.models.case_unet import CaseUNet
@@ -56,12 +57,13 @@ def test_every_switch_equals_the_plain_form(
     switches = {"fusion_kernel_size": 1} | switches
     model = create_model("case_unet", 3, 4, widths=(4, 5, 6), **switches).double().eval()
     image = torch.randn(2, 3, 41, 32, dtype=torch.float64)
-    logits, grads = gradients(model, image)
     expected_logits, expected_grads = gradients(PlainCaseUNet(model), image)
-    torch.testing.assert_close(logits, expected_logits, rtol=0, atol=1e-9)
-    assert set(grads) == set(expected_grads) == {name for name, _ in model.named_parameters()}
-    for name, gradient in grads.items():
-        torch.testing.assert_close(gradient, expected_grads[name], rtol=1e-9, atol=1e-12)
+    for form in (model, optimize_for(deepcopy(model), "cpu")):
+        logits, grads = gradients(form, image)
+        torch.testing.assert_close(logits, expected_logits, rtol=0, atol=1e-9)
+        assert set(grads) == set(expected_grads) == {name for name, _ in form.named_parameters()}
+        for name, gradient in grads.items():
+            torch.testing.assert_close(gradient, expected_grads[name], rtol=1e-9, atol=1e-12)
 
 
 def test_few_launches_are_wanted_on_a_gpu_for_maps_that_are_not_large(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +97,7 @@ def test_equals_the_plain_form(
     monkeypatch.setattr(implicit_concat, "MIN_POSITIONS", 0)
     torch.manual_seed(0)
     model = create_model("case_unet", 3, 4, fusion_kernel_size=fusion, norm=norm, widths=(4, 5, 6, 7, 8))
-    model = model.to(dtype).eval()  # without dropout
+    model = optimize_for(model.to(dtype).eval(), "cpu")  # without dropout
     image = torch.randn(2, 3, *size, dtype=dtype)
     assert isinstance(model, CaseUNet)
     logits, grads = gradients(model, image)
@@ -148,10 +150,20 @@ def test_kernel_of_a_raised_map_by_hand(monkeypatch: pytest.MonkeyPatch) -> None
     assert found[0, 0].tolist() == [[110, 211, 221, 22]] * 2
 
 
+def test_optimizing_keeps_names_and_other_networks() -> None:
+    model = create_model("case_unet", widths=(2, 3))
+    before = {name: tensor.data_ptr() for name, tensor in model.state_dict().items()}
+    assert optimize_for(optimize_for(model, "cpu"), "cuda") is model
+    assert {name: tensor.data_ptr() for name, tensor in model.state_dict().items()} == before
+    unet = create_model("unet", widths=(2, 3))
+    kinds = [type(module) for module in unet.modules()]
+    assert [type(module) for module in optimize_for(unet, "cuda").modules()] == kinds
+
+
 @pytest.mark.parametrize(("fusion", "most", "plain"), [(1, 82, 110.6), (3, 208, 263.8)])
 def test_multiplications_of_a_512_image(fusion: int, most: float, plain: float) -> None:
     with torch.device("meta"):
-        model = CaseUNet(3, 3, fusion_kernel_size=fusion).eval()
+        model = optimize_for(CaseUNet.paper(3, 3, fusion_kernel_size=fusion).eval(), "cpu")
         image = torch.zeros(1, 3, 512, 512)
     counts = []
     for form in (model, PlainCaseUNet(model)):
@@ -169,6 +181,7 @@ def test_exports_with_free_batch_and_size_to_onnx(fusion: int, tmp_path: Path) -
     pytest.importorskip("onnxscript", reason="needs the extra onnx")
     torch.manual_seed(0)
     model = create_model("case_unet", 3, 4, fusion_kernel_size=fusion, widths=(4, 6, 8)).eval()
+    model = optimize_for(model, "cpu")
     free = torch.export.Dim
     shapes = {
         0: free("batch", min=1, max=64),
@@ -190,7 +203,7 @@ def test_compiles(fusion: int) -> None:
     if shutil.which("c++") is None and shutil.which("g++") is None:
         pytest.skip("torch.compile needs a C++ compiler on a CPU")
     torch.manual_seed(0)
-    model = create_model("case_unet", 1, 2, fusion_kernel_size=fusion, widths=(2, 3)).eval()
+    model = optimize_for(create_model("case_unet", 1, 2, fusion_kernel_size=fusion, widths=(2, 3)).eval(), "cpu")
     image = torch.randn(2, 1, 32, 40)
     compiled = torch.compile(model)
     torch.testing.assert_close(compiled(image), model(image), atol=1e-5, rtol=1e-5)

@@ -18,7 +18,7 @@ from caseunet.data.store import Prepared
 from caseunet.errors import CaseUNetError
 from caseunet.losses.dice import SoftDice, soft_dice_loss
 from caseunet.training.devices import OwnRanks, create_fabric, launch, sum_over_ranks
-from tests.training.test_loop import changed
+from tests.training.test_trainer import changed
 
 CALL = [sys.executable, "-c", "from caseunet.cli import main; main()"]
 

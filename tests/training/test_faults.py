@@ -15,9 +15,12 @@ from caseunet.commands.train import train
 from caseunet.config import Config
 from caseunet.data.store import Prepared
 from caseunet.errors import CaseUNetError
-from caseunet.training import loop, step
+from caseunet.training import trainer
 from caseunet.training.checkpoint import Checkpoints
-from tests.training.test_loop import changed
+from caseunet.training.faults import StepResult
+from caseunet.training.trainer import Trainer
+from caseunet.training.trial import StepCost
+from tests.training.test_trainer import changed
 
 
 class Seen:
@@ -74,18 +77,19 @@ def test_the_step_is_undone(
 ) -> None:
     """Weights, running statistics and what the optimiser remembers are those of before, to the bit."""
     states = []
-    take_step = loop.take_step
+    step = Trainer.step
 
-    def spy(fabric, state, *rest):  # type: ignore[no-untyped-def]
+    def spy(self, batch):  # type: ignore[no-untyped-def]
+        state = self.state
         before = {name: tensor.clone() for name, tensor in state.model.state_dict().items()}
         moments = [v.clone() for s in state.optimizer.state.values() for v in s.values()]
-        attempt = take_step(fabric, state, *rest)
+        result = step(self, batch)
         after = [v for s in state.optimizer.state.values() for v in s.values()]
         same = all(torch.equal(before[name], tensor) for name, tensor in state.model.state_dict().items())
-        states.append((attempt is None, same and all(map(torch.equal, moments, after))))
-        return attempt
+        states.append((result is None, same and all(map(torch.equal, moments, after))))
+        return result
 
-    monkeypatch.setattr(loop, "take_step", spy)
+    monkeypatch.setattr(Trainer, "step", spy)
     model = {"name": "unet", "kwargs": {"widths": [4, 6]}}
     config = changed(tiny_config, training={"steps": 30, "max_nonfinite_steps": 100}, model=model)
     train(planted.folder, out=tmp_path / "run", config=config)
@@ -100,17 +104,18 @@ def test_half_precision_falls_back_for_a_while(
 ) -> None:
     """A step that fails in bfloat16 alone is repeated in float32, as are the next ones."""
     used = []
-    attempt_step = step.attempt_step
+    forward_backward = Trainer.forward_backward
 
-    def spy(fabric, state, loss, batch, preprocessing, config, dtype):  # type: ignore[no-untyped-def]
+    def spy(self, batch, dtype):  # type: ignore[no-untyped-def]
         used.append(dtype)
-        attempt = attempt_step(fabric, state, loss, batch, preprocessing, config, dtype)
-        if dtype is not None and state.step == 1:
-            return step.Attempt(attempt.values | {"loss": float("nan")}, attempt.norm)
-        return attempt
+        result = forward_backward(self, batch, dtype)
+        if dtype is not None and self.state.step == 1:
+            return StepResult(result.values | {"loss": float("nan")}, result.norm, dtype)
+        return result
 
-    monkeypatch.setattr(step, "attempt_step", spy)
-    monkeypatch.setattr(step, "FALLBACK_STEPS", 3)
+    monkeypatch.setattr(Trainer, "forward_backward", spy)
+    monkeypatch.setattr(trainer, "check_step", lambda *arguments: StepCost(1.0, 1))
+    monkeypatch.setattr(trainer, "FALLBACK_STEPS", 3)
     config = changed(tiny_config, training={"steps": 6, "precision": "bf16-mixed"})
     train(lits_prepared.folder, out=tmp_path / "run", config=config)
     half = torch.bfloat16
@@ -124,14 +129,14 @@ def test_fp16_finds_its_scale_and_that_is_no_fault(
 ) -> None:
     """A loss so steep that its gradient overflows at the scale that fp16 begins with: halved until it does not."""
     scales = []
-    take_step = loop.take_step
+    step = Trainer.step
 
-    def spy(fabric, state, *rest):  # type: ignore[no-untyped-def]
-        attempt = take_step(fabric, state, *rest)
-        scales.append((state.scaler.get_scale(), attempt is None))
-        return attempt
+    def spy(self, batch):  # type: ignore[no-untyped-def]
+        result = step(self, batch)
+        scales.append((self.state.scaler.get_scale(), result is None))
+        return result
 
-    monkeypatch.setattr(loop, "take_step", spy)
+    monkeypatch.setattr(Trainer, "step", spy)
     config = changed(
         tiny_config,
         training={"steps": 30, "precision": "16-mixed"},

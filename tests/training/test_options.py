@@ -20,10 +20,11 @@ from caseunet.data.loader import batches
 from caseunet.data.store import Prepared
 from caseunet.errors import CaseUNetError
 from caseunet.progress import Display
-from caseunet.training import loop, trial
+from caseunet.training import trainer, trial
 from caseunet.training.averaging import WeightAverage
 from caseunet.training.budget import in_words
-from tests.training.test_loop import changed
+from caseunet.training.trainer import Trainer
+from tests.training.test_trainer import changed
 
 
 def test_an_average_follows_the_weights() -> None:
@@ -197,7 +198,7 @@ def test_too_little_room_is_said_before_the_first_step(
     monkeypatch.setattr(trial, "free_memory", lambda: 1000 if what == "memory" else 10**12)
     if what == "disk":
         monkeypatch.setattr(trial.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
-    monkeypatch.setattr(loop, "take_step", lambda *arguments: pytest.fail("a step was taken"))
+    monkeypatch.setattr(Trainer, "step", lambda *arguments: pytest.fail("a step was taken"))
     with pytest.raises(CaseUNetError, match=message):
         train(lits_prepared.folder, out=tmp_path / "run", config=tiny_config)
 
@@ -207,7 +208,7 @@ def test_a_trial_step_leaves_no_trace(lits_prepared: Prepared, tiny_config: Conf
     config = changed(tiny_config, model={"name": "deeplabv3plus", "kwargs": {}}, training={"steps": 1})
     with_trial = train(lits_prepared.folder, out=tmp_path / "with", config=config)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "check_step", lambda *arguments: trial.MemoryTrial(1.0, 1))
+        patch.setattr(trainer, "check_step", lambda *arguments: trial.StepCost(1.0, 1))
         without = train(lits_prepared.folder, out=tmp_path / "without", config=config)
     assert all(torch.equal(with_trial.weights[name], tensor) for name, tensor in without.weights.items())
 

@@ -17,9 +17,11 @@ from caseunet.commands.train import train
 from caseunet.config import Config
 from caseunet.data.store import Prepared
 from caseunet.errors import CaseUNetError, Interrupted
-from caseunet.training import loop
+from caseunet.training import trainer
 from caseunet.training.checkpoint import Checkpoints
-from tests.training.test_loop import changed
+from caseunet.training.optim import learning_rate
+from caseunet.training.trainer import Trainer
+from tests.training.test_trainer import changed
 
 CALL = [sys.executable, "-c", "from caseunet.cli import main; main()"]
 CLOCK = ["seconds", "images_per_second"]
@@ -44,22 +46,22 @@ def same_runs(one: Path, other: Path) -> bool:
     return all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
-@pytest.mark.parametrize("step", [1, 3])
+@pytest.mark.parametrize("last", [1, 3])
 def test_stopped_after_any_step(
-    step: int, lits_prepared: Prepared, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    last: int, lits_prepared: Prepared, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Step 3 is the one before a validation, which the resumed run still owes."""
     train(lits_prepared.folder, out=tmp_path / "whole", config=config)
-    take_step = loop.take_step
+    step = Trainer.step
 
-    def signalled(fabric, state, *rest):  # type: ignore[no-untyped-def]
-        if state.step + 1 == step:
+    def signalled(self, batch):  # type: ignore[no-untyped-def]
+        if self.state.step + 1 == last:
             os.kill(os.getpid(), signal.SIGTERM)
-        return take_step(fabric, state, *rest)
+        return step(self, batch)
 
     with monkeypatch.context() as sending:
-        sending.setattr(loop, "take_step", signalled)
-        with pytest.raises(Interrupted, match=f"Stopped after step {step}; everything is saved") as stopped:
+        sending.setattr(Trainer, "step", signalled)
+        with pytest.raises(Interrupted, match=f"Stopped after step {last}; everything is saved") as stopped:
             train(lits_prepared.folder, out=tmp_path / "broken", config=config)
     assert stopped.value.signal == signal.SIGTERM
     assert not (tmp_path / "broken" / "bundle").exists()
@@ -79,15 +81,16 @@ def test_killed_while_it_trains_and_while_it_saves(
     def kill(*arguments: object, **named: object) -> None:
         raise Killed
 
-    for name, when in (("take_step", 2), ("validated_weights", 0), ("capture", 1), ("select_checkpoint", 0)):
-        real, calls = getattr(loop, name), []
+    places = (Trainer, "step", 2), (trainer, "validated_weights", 0), (trainer, "capture", 1)
+    for owner, name, when in (*places, (trainer, "select_checkpoint", 0)):
+        real, calls = getattr(owner, name), []
 
         def sometimes(*arguments, real=real, calls=calls, when=when, **named):  # type: ignore[no-untyped-def]
             calls.append(1)
             return kill() if len(calls) > when else real(*arguments, **named)
 
         with monkeypatch.context() as killing:
-            killing.setattr(loop, name, sometimes)
+            killing.setattr(owner, name, sometimes)
             with pytest.raises(Killed):
                 train(lits_prepared.folder, out=tmp_path / "broken", config=config, mode="resume")
     train(lits_prepared.folder, out=tmp_path / "broken", config=config, mode="resume")
@@ -123,13 +126,13 @@ def test_signals_save_and_say_so(
     cli: Callable[..., tuple[int, str, str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    take_step = loop.take_step
+    step = Trainer.step
 
     def signalled(*arguments: object) -> object:
         os.kill(os.getpid(), number)
-        return take_step(*arguments)  # type: ignore[arg-type]
+        return step(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(loop, "take_step", signalled)
+    monkeypatch.setattr(Trainer, "step", signalled)
     widths = ("--model.kwargs", "{widths: [4, 6, 8]}", "--batch", "2")
     code, out, _ = cli("train", lits_prepared.folder, "--out", tmp_path / "run", "--steps", "9", *widths)
     assert code == status
@@ -142,14 +145,14 @@ def test_a_signal_in_validation_leaves_it_owed(
     lits_prepared: Prepared, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(lits_prepared.folder, out=tmp_path / "whole", config=config)
-    validate = loop.validate
+    validate = trainer.validate
 
     def signalled(*arguments, **named):  # type: ignore[no-untyped-def]
         os.kill(os.getpid(), signal.SIGTERM)
         return validate(*arguments, **named)
 
     with monkeypatch.context() as sending:
-        sending.setattr(loop, "validate", signalled)
+        sending.setattr(trainer, "validate", signalled)
         with pytest.raises(Interrupted):
             train(lits_prepared.folder, out=tmp_path / "broken", config=config)
     assert "val" not in "".join((tmp_path / "broken" / "metrics.csv").read_text().splitlines()[1:])
@@ -187,7 +190,7 @@ def test_a_finished_run_stays_and_can_be_extended(lits_prepared: Prepared, confi
     assert (run / "metrics.csv").read_text().startswith(before)
     assert metrics.dropna(subset=["val_dice"])["step"].tolist() == [3, 5, 6, 8]
     later = metrics[metrics["step"] > 5].dropna(subset=["lr"])
-    assert later["lr"].iloc[0] == pytest.approx(loop.learning_rate(config.optimizer, 5 / 8), rel=1e-4)
+    assert later["lr"].iloc[0] == pytest.approx(learning_rate(config.optimizer, 5 / 8), rel=1e-4)
 
 
 def test_what_must_not_change_is_refused(
@@ -230,14 +233,14 @@ def test_an_interrupted_replacement_goes_on(
     """The earlier run waits until the new one is whole, however often that is interrupted."""
     train(lits_prepared.folder, out=tmp_path / "run", config=config)
     kept = load_bundle(tmp_path / "run" / "bundle").info.weights_hash
-    take_step = loop.take_step
+    step = Trainer.step
 
     def signalled(*arguments: object) -> object:
         os.kill(os.getpid(), signal.SIGTERM)
-        return take_step(*arguments)  # type: ignore[arg-type]
+        return step(*arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as sending:
-        sending.setattr(loop, "take_step", signalled)
+        sending.setattr(Trainer, "step", signalled)
         with pytest.raises(Interrupted):
             train(
                 lits_prepared.folder,

@@ -9,7 +9,7 @@ from caseunet.commands.compare import Study, run_study
 from caseunet.config import Config, StudyOptions
 from caseunet.errors import CaseUNetError
 from caseunet.files import Location, location
-from caseunet.models.case_unet import CaseUNet
+from caseunet.models import model_parameters
 from caseunet.progress import Display
 from caseunet.studies.design import Design, Variant, variant
 
@@ -18,7 +18,7 @@ PARTS: dict[str, dict[str, Any]] = {
     "one scale": {"model.kwargs.kernel_sizes": [3, 3, 3]},
     "one level": {"model.kwargs.multi_level": False},
     "no attention": {"model.kwargs.attention": "none"},
-    "author attention": {"model.kwargs.attention": "author"},
+    "author attention": {"model.kwargs.attention": "rowwise"},
     "spatial attention": {"model.kwargs.attention": "spatial"},
     "loss CE": {"loss.kwargs.ssim": 0.0, "loss.kwargs.dice": 0.0},
     "loss CE + Dice": {"loss.kwargs.ssim": 0.0, "loss.kwargs.dice": 1.0},
@@ -80,7 +80,7 @@ def ablations(recipe: str | None, file: Path | None, overrides: Mapping[str, Any
 def _complete(config: Config) -> dict[str, Any]:
     """The configuration with the network's own defaults written out, so that alike networks look alike."""
     values = config.model_dump(mode="json")
-    parameters = inspect.signature(CaseUNet).parameters.values()
+    parameters = model_parameters("case_unet").values()
     defaults = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
     arguments = defaults | values["model"]["arguments"]
     values["model"]["arguments"] = {

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from caseunet.errors import CaseUNetError
 from caseunet.losses import create_loss
 from caseunet.losses.deep_supervision import deeply_supervised
-from caseunet.models import MODELS, create_model, model_class
+from caseunet.models import MODELS, create_model, model_class, optimize_for
 from caseunet.prediction.resources import highest_memory
 from caseunet.progress import Display
 
@@ -113,7 +113,7 @@ def describe_models(
 def count(build: Callable[[], nn.Module], size: tuple[int, int], channels: int = 3) -> tuple[int, float]:
     """Parameters, and 10⁹ multiply-adds of one image; without memory for maps."""
     with torch.device("meta"):
-        model = build().eval()
+        model = optimize_for(build(), "cpu").eval()
         image = torch.zeros(1, channels, *size)
     with FlopCounterMode(display=False) as counter:
         model(image)
@@ -158,7 +158,7 @@ def _measure_here(build: Callable[[], nn.Module], size: tuple[int, int], workloa
     target = torch.randint(0, workload.classes, (shape[0], *shape[2:]), device=device)
     torch.optim.Adamax([torch.nn.Parameter(torch.zeros(1))])  # the first one imports a lot of torch, which is not ours
     before = 0 if device == "cuda" else psutil.Process().memory_info().rss
-    model = build().to(device=device, memory_format=layout).train(training)  # type: ignore[call-overload]
+    model = optimize_for(build(), device).to(device=device, memory_format=layout).train(training)  # type: ignore[call-overload]
     loss = create_loss("hybrid").to(device)
     optimizer = torch.optim.Adamax(model.parameters())
     network = torch.compile(model) if workload.compiled else model

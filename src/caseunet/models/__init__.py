@@ -11,6 +11,7 @@ from caseunet.models import author_weights, paper_weights
 from caseunet.models.case_unet import CaseUNet
 from caseunet.models.deeplabv3plus import DeepLabV3Plus
 from caseunet.models.monai_peers import AttentionUNet, NNUNet, SegResNet, SwinUNETR, UNetPlusPlus
+from caseunet.models.optimize import optimize_for
 from caseunet.models.smp import PREFIX, SmpNetwork
 from caseunet.models.transunet import TransUNet
 from caseunet.models.unet import UNet
@@ -35,8 +36,10 @@ __all__ = [
     "create_model",
     "list_models",
     "model_class",
+    "model_parameters",
+    "optimize_for",
     "paper_weights",
-    "planned_arguments",
+    "plan_arguments",
 ]
 
 
@@ -60,7 +63,10 @@ def create_model(name: str, in_channels: int = 3, num_classes: int = 2, **argume
     fixed: dict[str, Any] = {"in_channels": in_channels, "num_classes": num_classes}
     if name.startswith(PREFIX):
         fixed["specification"] = name
-    return build(model_class(name), f'The model "{name}"', fixed, arguments)
+    network, what = model_class(name), f'The model "{name}"'
+    if hasattr(network, "config_class"):
+        fixed, arguments = {"config": build(network.config_class, what, fixed, arguments)}, {}
+    return build(network, what, fixed, arguments)
 
 
 def model_class(name: str) -> type[nn.Module]:
@@ -72,6 +78,12 @@ def model_class(name: str) -> type[nn.Module]:
     return SmpNetwork if name.startswith(PREFIX) else MODELS.get(name)
 
 
+def model_parameters(name: str) -> Mapping[str, inspect.Parameter]:
+    """What a network takes, by name; with ``in_channels`` and ``num_classes``."""
+    network = model_class(name)
+    return inspect.signature(getattr(network, "config_class", network)).parameters
+
+
 def plan_arguments(name: str, arguments: Mapping[str, Any], patch_size: tuple[int, int]) -> dict[str, Any]:
     """Arguments with ``patch_size: auto``, given or the network's own default, replaced by what it is trained on.
 
@@ -80,7 +92,7 @@ def plan_arguments(name: str, arguments: Mapping[str, Any], patch_size: tuple[in
         arguments: as configured.
         patch_size: height and width.
     """
-    own = inspect.signature(model_class(name)).parameters.get("patch_size")
+    own = model_parameters(name).get("patch_size")
     asked = arguments.get("patch_size", own.default if own else None)
     return {**arguments, "patch_size": list(patch_size)} if asked == "auto" else dict(arguments)
 

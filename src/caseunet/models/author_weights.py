@@ -1,4 +1,4 @@
-"""Former name of :mod:`caseunet.models.paper_weights`."""
+"""The former name of :mod:`caseunet.models.paper_weights`."""
 
 from caseunet.models.paper_weights import load
 

@@ -1,245 +1,49 @@
 """CASe-UNet: a U-Net with parallel 3/5/7 convolutions, full-scale skip connections and attention in the bottleneck.
 
 Paper: "CASE_UNet: Multilevel Multiscale UNet for Medical Image Segmentation", CHSN 2023. The layers follow the network
-definition that the paper's first author published; with ``norm="none"`` and ``attention="author"`` the function is the
-author's, for both of its versions (``fusion_kernel_size`` 3, the original, and 1, the lighter one).
+definition that the paper's first author published; :meth:`CaseUNet.paper` is the author's function, for both of its
+versions (``fusion_kernel_size`` 3, the original, and 1, the lighter one).
 
 Differences, none of which changes that function:
 
 * ``forward`` returns logits; the author's network ends in a softmax.
 * The author's stride-1 transposed convolutions are convolutions here: the same functions, with the kernel flipped and
   its input and output axes swapped (``paper_weights`` does so).
-* Neither the concatenations nor the up-sampled maps are built (``blocks/implicit_concat.py``).
 * H and W need not be multiples of 2**stages: the input is padded with its last row and column and the output cropped.
 
-Every other argument is a switch that does change it; the values that the class has by itself are the author's.
+Every other field of :class:`CaseUNetConfig` is a switch that does change it; the defaults are the author's. What is
+written here plainly runs faster after ``caseunet.models.optimize_for``, which changes no number beyond rounding.
 """
 
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from caseunet.errors import CaseUNetError
-from caseunet.models.blocks.convolution import ConvNormAct, Initialization, Norm
-from caseunet.models.blocks.implicit_concat import (
-    DepthwiseConvNormAct,
-    ImplicitConcatConv,
-    LazyUpsample,
-    finish_together,
-    materialize,
-    merge_blocks,
-    merge_kernels,
-    prefers_fused_kernels,
-)
+from caseunet.models.blocks.attention import Attention, channels_first, channels_last, position_code
+from caseunet.models.blocks.convolution import ConvNormAct, DepthwiseConvNormAct, Initialization, Norm
 from caseunet.models.blocks.padding import pad_image
 
 MIN_BOTTLENECK = 4
 """Rows and columns that stages planned for a size leave at least: attention over fewer has little to attend to."""
 
 
-class Form(NamedTuple):
-    """What all stages have in common."""
-
-    fusion_kernel_size: int
-    norm: str
-    kernel_sizes: tuple[int, ...]
-    depthwise: bool
-    activation_first: bool
-    initialization: Initialization
-
-    def conv(self, in_channels: int, out_channels: int, kernel_size: int, slope: float = 0.1) -> ImplicitConcatConv:
-        return ImplicitConcatConv(
-            in_channels, out_channels, kernel_size, self.norm, slope, self.activation_first, self.initialization
-        )
-
-    def branch(self, in_channels: int, out_channels: int, kernel_size: int) -> ConvNormAct:
-        if self.depthwise and kernel_size > 3:
-            return DepthwiseConvNormAct(
-                in_channels,
-                out_channels,
-                kernel_size,
-                self.initialization,
-                norm=self.norm,
-                activation_first=self.activation_first,
-            )
-        return self.conv(in_channels, out_channels, kernel_size)
-
-    def fusion(self, in_channels: int, out_channels: int) -> ImplicitConcatConv:
-        return self.conv(in_channels, out_channels, self.fusion_kernel_size)
-
-
-class MultiScaleBlock(nn.Module):
-    """Convolutions 3×3, 5×5 and 7×7 of the same map, fused in pairs.
-
-    Shapes: (B, in_channels, H, W), perhaps :class:`Raised` → three maps (B, width, H, W), or all in one of 3·width.
-
-    Args:
-        pairs: which two of the branches (0: 3×3, 1: 5×5, 2: 7×7) each fusion reads, in this order.
-    """
-
-    def __init__(self, in_channels: int, width: int, form: "Form", pairs: Sequence[tuple[int, int]]) -> None:
-        super().__init__()
-        self.pairs = tuple(pairs)
-        self.can_merge = not form.depthwise
-        self.branches = nn.ModuleList(form.branch(in_channels, width, k) for k in form.kernel_sizes)
-        self.fusions = nn.ModuleList(form.fusion(2 * width, width) for _ in self.pairs)
-
-    def forward(self, x: Tensor | LazyUpsample) -> list[Tensor]:
-        if self.can_merge and prefers_fused_kernels(x):
-            return [self.merge(materialize([x]))]
-        maps = [branch(x) for branch in self.branches]
-        return [fusion(maps[i], maps[j]) for fusion, (i, j) in zip(self.fusions, self.pairs, strict=True)]
-
-    def merge(self, x: Tensor) -> Tensor:
-        """The same by one convolution for all branches and one for all fusions: → (B, 3·width, H, W)."""
-        branches, fusions = list(self.branches), list(self.fusions)
-        kernel, bias = merge_kernels(branches)
-        x = finish_together(branches, F.conv2d(x, kernel, bias, padding=kernel.shape[-1] // 2))
-        kernel, bias = merge_blocks(fusions, self.pairs, len(branches))
-        return finish_together(fusions, F.conv2d(x, kernel, bias, padding=kernel.shape[-1] // 2))
-
-
-class EncoderStage(nn.Module):
-    """Multi-scale block and fusion of its three maps: (B, c, H, W) → (B, width, H, W). The pool comes after it."""
-
-    def __init__(self, in_channels: int, width: int, form: Form) -> None:
-        super().__init__()
-        self.multi_scale = MultiScaleBlock(in_channels, width, form, ((0, 1), (1, 2), (0, 2)))
-        self.fuse = form.fusion(3 * width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        fused: Tensor = self.fuse(*self.multi_scale(x))
-        return fused
-
-
-class Attention(nn.Module):
-    """Multi-head attention over positions of a feature map: (B, channels, H, W) → the same.
-
-    Args:
-        rows_and_heads: the author's form: the tokens are all (column, head) pairs of one image row, H separate
-            sequences of W·heads tokens of ``key_size`` numbers. Otherwise the ordinary form: each head on its own,
-            over all H·W positions.
-    """
-
-    def __init__(self, channels: int, heads: int, key_size: int, rows_and_heads: bool) -> None:
-        super().__init__()
-        self.heads, self.key_size, self.rows_and_heads = heads, key_size, rows_and_heads
-        self.query = nn.Linear(channels, heads * key_size)
-        self.key = nn.Linear(channels, heads * key_size)
-        self.value = nn.Linear(channels, heads * key_size)
-        self.output = nn.Linear(heads * key_size, channels)
-        for layer in (self.query, self.key, self.value, self.output):
-            nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
-
-    def forward(self, query: Tensor, source: Tensor) -> Tensor:
-        B, _, H, W = query.shape
-        q, k, v = (
-            self.query(_channels_last(query)),
-            self.key(_channels_last(source)),
-            self.value(_channels_last(source)),
-        )
-        if self.rows_and_heads:
-            tokens = [t.reshape(B, H, W * self.heads, self.key_size) for t in (q, k, v)]
-            attended = F.scaled_dot_product_attention(*tokens).reshape(B, H, W, -1)
-        else:
-            tokens = [t.reshape(B, H * W, self.heads, self.key_size).transpose(1, 2) for t in (q, k, v)]
-            attended = F.scaled_dot_product_attention(*tokens).transpose(1, 2).reshape(B, H, W, -1)
-        return _channels_first(self.output(attended))
-
-
-class Bottleneck(nn.Module):
-    """Attention of e5 over a gated copy of itself, then LayerNorm over channels and dropout.
-
-    Shapes: (B, channels, H, W) → the same.
-
-    Args:
-        residual: whether e5 itself is added; the author's has no such connection.
-        position: whether query and source get a code of their row and column first.
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        attention: str,
-        heads: int,
-        key_size: int,
-        dropout: float,
-        residual: bool,
-        position: bool,
-    ) -> None:
-        super().__init__()
-        self.residual, self.position = residual, position
-        self.feature = nn.Conv2d(channels, channels, 3, padding=1)
-        self.gate = nn.Conv2d(channels, channels, 3, padding=1)
-        self.attention = Attention(channels, heads, key_size, rows_and_heads=attention == "author")
-        self.norm = nn.LayerNorm(channels, eps=1e-3)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        gated = torch.sigmoid(self.gate(self.feature(x)))
-        code = position_code(x) if self.position else 0
-        attended = self.attention(x + code, gated + code)
-        attended = self.dropout(_channels_first(self.norm(_channels_last(attended))))
-        return x + attended if self.residual else attended
-
-
-def position_code(x: Tensor) -> Tensor:
-    """Sines and cosines of row and column, as transformers number their tokens: (B, C, H, W) → (1, C, H, W).
-
-    A quarter of the channels each has sin and cos of the row and sin and cos of the column, of wavelengths from 2π to
-    2π · 10,000 positions; channels beyond a multiple of four are 0.
-    """
-    _, C, H, W = x.shape
-    n = C // 4
-    steps = torch.arange(n, device=x.device, dtype=torch.float32)
-    frequency = (-math.log(10_000) * steps / max(n, 1)).exp()[:, None]
-    rows = (frequency * torch.arange(H, device=x.device))[:, :, None].expand(n, H, W)
-    columns = (frequency * torch.arange(W, device=x.device))[:, None].expand(n, H, W)
-    code = torch.cat([rows.sin(), rows.cos(), columns.sin(), columns.cos()])
-    return F.pad(code, (0, 0, 0, 0, 0, C - 4 * n))[None].to(x.dtype)
-
-
-class DecoderStage(nn.Module):
-    """Multi-scale block of x, fused with skips from every level: (B, c, H, W) → (B, width, H, W).
-
-    The nearest ×2 that ends the stage is left to those who read its map (:class:`Raised`).
-
-    Args:
-        skip_channels: channels of all skips together.
-    """
-
-    def __init__(self, in_channels: int, skip_channels: int, width: int, form: Form) -> None:
-        super().__init__()
-        self.multi_scale = MultiScaleBlock(in_channels, width, form, ((0, 1), (0, 2), (1, 2)))
-        self.fuse = form.fusion(3 * width + skip_channels, width)
-
-    def forward(self, x: Tensor | LazyUpsample, down_skips: list[Tensor], up_skips: list[LazyUpsample]) -> Tensor:
-        """All skips have x's size."""
-        fused: Tensor = self.fuse(*self.multi_scale(x), *down_skips, *up_skips)
-        return fused
-
-
-class CaseUNet(nn.Module):
-    """CASe-UNet. ``forward``: images (B, in_channels, H, W), H and W at least 32 → logits (B, num_classes, H, W).
-
-    In training with ``deep_supervision`` it returns a list of such logits: the network's own, then those of d(n-1) … d1
-    through a 1×1 convolution each, brought to full size.
-
-    With n widths there are n encoder stages e1 … en (each at half the size before it), the bottleneck b, and n decoder
-    stages d1 … dn. Stage j reads the stage before it; the encoder maps e1 … e(n+1-j), max-pooled to its size; and the
-    bottleneck and d1 … d(j-2), up-sampled to its size.
+@dataclass(frozen=True)
+class CaseUNetConfig:
+    """What a CASe-UNet is made of.
 
     Args:
         in_channels: channels of the image.
         num_classes: classes with the background.
         fusion_kernel_size: 3 (the original) or 1 (the author's lighter version).
-        attention: "author" (tokens are the column–head pairs of each image row), "spatial" (every position attends to
-            every position, each head on its own; the same parameters) or "none" (b is en).
+        attention: "rowwise" (the author's: tokens are the column–head pairs of each image row; "author" is the same),
+            "spatial" (every position attends to every position, each head on its own; the same parameters) or "none"
+            (b is en).
         norm: "none" (the author's), "instance" or "batch", between each convolution and its activation.
         widths: channels of the encoder stages. The decoder has them in reverse, without the last and with the last but
             one twice: 32, 64, 128, 256, 512 gives 256, 256, 128, 64, 32.
@@ -262,119 +66,229 @@ class CaseUNet(nn.Module):
             the author's: all stages, whatever the size.
 
     Raises:
-        CaseUNetError: an argument, or an input's size or number of channels, is not one of these.
+        CaseUNetError: a value is not one of these.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        num_classes: int,
-        fusion_kernel_size: Literal[1, 3] = 3,
-        attention: Literal["author", "spatial", "none"] = "author",
-        norm: Norm = "none",
-        widths: Sequence[int] = (32, 64, 128, 256, 512),
-        kernel_sizes: Sequence[int] = (3, 5, 7),
-        multi_level: bool = True,
-        full_resolution: bool = False,
-        heads: int = 3,
-        key_size: int = 3,
-        attention_residual: bool = False,
-        attention_position: bool = False,
-        dropout: float = 0.2,
-        deep_supervision: bool = False,
-        large_kernels: Literal["dense", "depthwise"] = "dense",
-        activation_first: bool = False,
-        initialization: Initialization = "he",
-        patch_size: Sequence[int] | Literal["auto"] | None = None,
-    ) -> None:
-        super().__init__()
-        if attention not in ("author", "spatial", "none"):
-            raise CaseUNetError(f'attention="{attention}": expected "author", "spatial" or "none".')
-        if len(kernel_sizes) != 3 or not all(isinstance(k, int) and k >= 1 and k % 2 for k in kernel_sizes):
-            raise CaseUNetError(f"kernel_sizes={list(kernel_sizes)}: expected three odd whole numbers.")
-        if min(heads, key_size) < 1:
-            raise CaseUNetError(f"heads={heads}, key_size={key_size}: expected whole numbers from 1.")
-        if not 0 <= dropout < 1:
-            raise CaseUNetError(f"dropout={dropout}: expected a share from 0 to below 1.")
-        if fusion_kernel_size not in (1, 3):
-            raise CaseUNetError(f"fusion_kernel_size={fusion_kernel_size}: expected 1 or 3.")
-        if len(widths) < 2 or not all(isinstance(w, int) and w >= 1 for w in widths):
-            raise CaseUNetError(f"widths={list(widths)}: expected at least two positive whole numbers of channels.")
-        if large_kernels not in ("dense", "depthwise"):
-            raise CaseUNetError(f'large_kernels="{large_kernels}": expected "dense" or "depthwise".')
-        if initialization not in ("he", "glorot"):
-            raise CaseUNetError(f'initialization="{initialization}": expected "he" or "glorot".')
-        if patch_size is not None and patch_size != "auto":
-            widths = widths[: most_stages(patch_size)]
-        self.in_channels = in_channels
-        self.multiple = 2 ** len(widths)
-        # Instance norm over a single position would erase it: keep the bottleneck at 2×2 or more.
-        self.smallest = self.multiple * (2 if norm == "instance" else 1)
+    in_channels: int
+    num_classes: int
+    fusion_kernel_size: Literal[1, 3] = 3
+    attention: Literal["rowwise", "author", "spatial", "none"] = "rowwise"
+    norm: Norm = "none"
+    widths: Sequence[int] = (32, 64, 128, 256, 512)
+    kernel_sizes: Sequence[int] = (3, 5, 7)
+    multi_level: bool = True
+    full_resolution: bool = False
+    heads: int = 3
+    key_size: int = 3
+    attention_residual: bool = False
+    attention_position: bool = False
+    dropout: float = 0.2
+    deep_supervision: bool = False
+    large_kernels: Literal["dense", "depthwise"] = "dense"
+    activation_first: bool = False
+    initialization: Initialization = "he"
+    patch_size: Sequence[int] | Literal["auto"] | None = None
 
-        self.multi_level, self.full_resolution = multi_level, full_resolution
-        form = Form(
-            fusion_kernel_size,
-            norm,
-            tuple(kernel_sizes),
-            large_kernels == "depthwise",
-            activation_first,
-            initialization,
+    def __post_init__(self) -> None:
+        def whole(values: Sequence[int]) -> bool:
+            return all(isinstance(value, int) and value >= 1 for value in values)
+
+        three_odd = len(self.kernel_sizes) == 3 and whole(self.kernel_sizes) and all(k % 2 for k in self.kernel_sizes)
+        checks = (
+            ("attention", self.attention in ("rowwise", "author", "spatial", "none"), '"rowwise", "spatial" or "none"'),
+            ("kernel_sizes", three_odd, "three odd whole numbers"),
+            ("heads", whole([self.heads]), "a whole number from 1"),
+            ("key_size", whole([self.key_size]), "a whole number from 1"),
+            ("dropout", 0 <= self.dropout < 1, "a share from 0 to below 1"),
+            ("fusion_kernel_size", self.fusion_kernel_size in (1, 3), "1 or 3"),
+            ("widths", len(self.widths) >= 2 and whole(self.widths), "at least two positive whole numbers of channels"),
+            ("large_kernels", self.large_kernels in ("dense", "depthwise"), '"dense" or "depthwise"'),
+            ("initialization", self.initialization in ("he", "glorot"), '"he" or "glorot"'),
         )
-        self.encoder = nn.ModuleList(
-            EncoderStage(c_in, c, form) for c_in, c in zip([in_channels, *widths[:-1]], widths, strict=True)
+        for name, is_right, expected in checks:
+            if not is_right:
+                raise CaseUNetError(f"{name}={getattr(self, name)!r}: expected {expected}.")
+        attention = "rowwise" if self.attention == "author" else self.attention
+        present = {"attention": attention, "widths": tuple(self.widths), "kernel_sizes": tuple(self.kernel_sizes)}
+        for name, value in present.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def stage_widths(self) -> list[int]:
+        """``widths`` without those that ``patch_size`` leaves out."""
+        is_planned = self.patch_size is not None and self.patch_size != "auto"
+        return list(self.widths[: max_stages(self.patch_size)] if is_planned else self.widths)  # type: ignore[arg-type]
+
+    def conv(self, in_channels: int, out_channels: int, kernel_size: int, slope: float = 0.1) -> ConvNormAct:
+        """A convolution as all are."""
+        return ConvNormAct(
+            in_channels, out_channels, kernel_size, self.norm, slope, self.activation_first, self.initialization
         )
-        self.bottleneck: nn.Module = nn.Identity()
-        if attention != "none":
-            residual, position = attention_residual, attention_position
-            self.bottleneck = Bottleneck(widths[-1], attention, heads, key_size, dropout, residual, position)
+
+    def branch(self, in_channels: int, out_channels: int, kernel_size: int) -> ConvNormAct:
+        """One of a multi-scale block's parallel convolutions."""
+        if self.large_kernels == "dense" or kernel_size <= 3:
+            return self.conv(in_channels, out_channels, kernel_size)
+        form = {"norm": self.norm, "activation_first": self.activation_first}
+        return DepthwiseConvNormAct(in_channels, out_channels, kernel_size, self.initialization, **form)
+
+
+class MultiScaleBlock(nn.Module):
+    """Convolutions 3×3, 5×5 and 7×7 of the same map, fused in pairs: (B, in_channels, H, W) → three (B, width, H, W).
+
+    Args:
+        pairs: which two of the branches (0: 3×3, 1: 5×5, 2: 7×7) each fusion reads, in this order.
+    """
+
+    def __init__(self, in_channels: int, width: int, config: CaseUNetConfig, pairs: Sequence[tuple[int, int]]) -> None:
+        super().__init__()
+        self.pairs = tuple(pairs)
+        self.branches = nn.ModuleList(config.branch(in_channels, width, k) for k in config.kernel_sizes)
+        self.fusions = nn.ModuleList(config.conv(2 * width, width, config.fusion_kernel_size) for _ in self.pairs)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        maps = [branch(x) for branch in self.branches]
+        return [
+            fusion(torch.cat([maps[i], maps[j]], 1)) for fusion, (i, j) in zip(self.fusions, self.pairs, strict=True)
+        ]
+
+
+class MultiScaleStage(nn.Module):
+    """Multi-scale block, and fusion of its three maps with skips: (B, in_channels, H, W) → (B, width, H, W).
+
+    Args:
+        skip_channels: channels of all skips together, which have the size of the block's input.
+    """
+
+    PAIRS: tuple[tuple[int, int], ...]
+
+    def __init__(self, in_channels: int, width: int, config: CaseUNetConfig, skip_channels: int = 0) -> None:
+        super().__init__()
+        self.multi_scale = MultiScaleBlock(in_channels, width, config, self.PAIRS)
+        self.fuse = config.conv(3 * width + skip_channels, width, config.fusion_kernel_size)
+
+    def forward(self, x: Tensor, skips: Sequence[Tensor] = ()) -> Tensor:
+        fused: Tensor = self.fuse(torch.cat([*self.multi_scale(x), *skips], 1))
+        return fused
+
+
+class EncoderStage(MultiScaleStage):
+    """A stage without skips. The pool comes after it."""
+
+    PAIRS = ((0, 1), (1, 2), (0, 2))
+
+
+class DecoderStage(MultiScaleStage):
+    """A stage with skips from every level. Nearest up-sampling ×2 comes after it."""
+
+    PAIRS = ((0, 1), (0, 2), (1, 2))
+
+
+class Bottleneck(nn.Module):
+    """Attention of e5 over a gated copy of itself, then LayerNorm over channels and dropout.
+
+    Shapes: (B, channels, H, W) → the same.
+    """
+
+    def __init__(self, channels: int, config: CaseUNetConfig) -> None:
+        super().__init__()
+        self.residual, self.position = config.attention_residual, config.attention_position
+        self.feature = nn.Conv2d(channels, channels, 3, padding=1)
+        self.gate = nn.Conv2d(channels, channels, 3, padding=1)
+        self.attention = Attention(channels, config.heads, config.key_size, rowwise=config.attention == "rowwise")
+        self.norm = nn.LayerNorm(channels, eps=1e-3)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gated = torch.sigmoid(self.gate(self.feature(x)))
+        code = position_code(x) if self.position else 0
+        attended = self.attention(x + code, gated + code)
+        attended = self.dropout(channels_first(self.norm(channels_last(attended))))
+        return x + attended if self.residual else attended
+
+
+class CaseUNet(nn.Module):
+    """CASe-UNet. ``forward``: images (B, in_channels, H, W), H and W at least 32 → logits (B, num_classes, H, W).
+
+    In training with ``deep_supervision`` it returns a list of such logits: the network's own, then those of d(n-1) … d1
+    through a 1×1 convolution each, brought to full size.
+
+    With n widths there are n encoder stages e1 … en (each at half the size before it), the bottleneck b, and n decoder
+    stages d1 … dn. Stage j reads the stage before it; the encoder maps e1 … e(n+1-j), max-pooled to its size; and the
+    bottleneck and d1 … d(j-2), up-sampled to its size.
+
+    Raises:
+        CaseUNetError: an input's size or number of channels is not one of these.
+    """
+
+    config_class = CaseUNetConfig
+
+    def __init__(self, config: CaseUNetConfig) -> None:
+        super().__init__()
+        self.config, widths = config, config.stage_widths
+        n = len(widths)
+        self.in_channels = config.in_channels
+        self.multiple = 2**n
+        # Instance norm over a single position would erase it: keep the bottleneck at 2×2 or more.
+        self.smallest = self.multiple * (2 if config.norm == "instance" else 1)
+        self.multi_level, self.full_resolution = config.multi_level, config.full_resolution
+
+        encoder_inputs = [config.in_channels, *widths[:-1]]
+        self.encoder = nn.ModuleList(EncoderStage(c, w, config) for c, w in zip(encoder_inputs, widths, strict=True))
+        self.bottleneck = nn.Identity() if config.attention == "none" else Bottleneck(widths[-1], config)
+        self.upsample = nn.Upsample(scale_factor=2, mode="nearest")
 
         decoder_widths = [widths[-2], *reversed(widths[:-1])]
-        up_widths = [widths[-1], *decoder_widths]  # the bottleneck, d1, d2 …
-        n = len(widths)
-        every = [sum(widths[: n - j]) + sum(up_widths[:j]) for j in range(n)]
-        skip_widths = every if multi_level else [widths[n - 1 - j] for j in range(n)]
+        before = [widths[-1], *decoder_widths]  # the bottleneck, d1, d2 …
+        every = [sum(widths[: n - j]) + sum(before[:j]) for j in range(n)]
+        skips = every if self.multi_level else widths[::-1]
         self.decoder = nn.ModuleList(
-            DecoderStage(up_widths[j], skip_widths[j], c, form) for j, c in enumerate(decoder_widths)
+            DecoderStage(before[j], w, config, skip_channels=skips[j]) for j, w in enumerate(decoder_widths)
         )
         self.head = nn.Sequential(
-            form.conv(decoder_widths[-1], 16, 3, slope=0.3),
-            form.conv(16, 16, 3, slope=0.3),
-            nn.Conv2d(16, num_classes, 1),
+            config.conv(decoder_widths[-1], 16, 3, slope=0.3),
+            config.conv(16, 16, 3, slope=0.3),
+            nn.Conv2d(16, config.num_classes, 1),
         )
-        supervised = decoder_widths[-2::-1] if deep_supervision else []
-        self.stage_heads = nn.ModuleList(nn.Conv2d(width, num_classes, 1) for width in supervised)
+        supervised = decoder_widths[-2::-1] if config.deep_supervision else []
+        self.stage_heads = nn.ModuleList(nn.Conv2d(width, config.num_classes, 1) for width in supervised)
+
+    @classmethod
+    def paper(cls, in_channels: int, num_classes: int, *, fusion_kernel_size: Literal[1, 3] = 3) -> "CaseUNet":
+        """The author's network."""
+        return cls(CaseUNetConfig(in_channels, num_classes, fusion_kernel_size))
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         H, W = x.shape[-2:]
         x = pad_image(x, self.in_channels, self.multiple, self.smallest)
 
         n = len(self.encoder)
-        down: list[list[Tensor]] = []  # e1 … en, each from the size of en up to its own
+        encoded: list[list[Tensor]] = []  # e1 … en, each pooled to the size of every decoder stage that reads it
         for i, stage in enumerate(self.encoder):
-            before_pool = stage(x)
-            x = F.max_pool2d(before_pool, 2)
-            down.append(_pool(before_pool if self.full_resolution else x, n - 1 - i))
+            e = stage(x)
+            x = F.max_pool2d(e, 2)
+            encoded.append(_pool(e if self.full_resolution else x, n - 1 - i))
 
-        # The bottleneck, d1, d2 …, each raised to the size of the stage to come.
-        up = [LazyUpsample(self.bottleneck(x), 2 if self.full_resolution else 1)]
-        maps: list[Tensor] = []
+        maps = [self.bottleneck(x)]  # b, d1 … dn
+        raised = maps  # the same, up-sampled to the size of the stage to come
         for j, stage in enumerate(self.decoder):
-            *up_skips, before = up
-            down_skips = [e[j] for e in down[: n - j]]
-            d = stage(before, down_skips, up_skips) if self.multi_level else stage(before, down_skips[-1:], [])
-            up = [LazyUpsample(u.map, 2 * u.factor) for u in up] + [LazyUpsample(d, 2)]
-            maps.append(d)
+            if j > 0 or self.full_resolution:
+                raised = [self.upsample(d) for d in raised]
+            *up, before = raised
+            down = [e[j] for e in encoded[: n - j]]
+            d = stage(before, [*down, *up] if self.multi_level else down[-1:])
+            maps, raised = [*maps, d], [*raised, d]
 
-        logits: Tensor = self.head(maps[-1] if self.full_resolution else up[-1])
+        logits: Tensor = self.head(maps[-1] if self.full_resolution else self.upsample(maps[-1]))
         own = logits[..., :H, :W]
         if not (self.training and self.stage_heads):
             return own
-        stages = zip(self.stage_heads, maps[-2::-1], strict=True)
+        stages = zip(self.stage_heads, maps[-2:0:-1], strict=True)
         deeper = [F.interpolate(head(d), logits.shape[-2:], mode="bilinear") for head, d in stages]
         return [own, *(d[..., :H, :W] for d in deeper)]
 
 
-def most_stages(patch_size: Sequence[int]) -> int:
+def max_stages(patch_size: Sequence[int]) -> int:
     """How often (height, width) can be halved with at least 4 positions left along each axis.
 
     Raises:
@@ -393,13 +307,3 @@ def _pool(x: Tensor, times: int) -> list[Tensor]:
     for _ in range(times):
         sizes.insert(0, F.max_pool2d(sizes[0], 2))
     return sizes
-
-
-def _channels_last(x: Tensor) -> Tensor:
-    """(B, C, H, W) → (B, H, W, C)"""
-    return x.permute(0, 2, 3, 1)
-
-
-def _channels_first(x: Tensor) -> Tensor:
-    """(B, H, W, C) → (B, C, H, W)"""
-    return x.permute(0, 3, 1, 2)

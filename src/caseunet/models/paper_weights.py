@@ -131,7 +131,7 @@ def plan(arrays: Arrays) -> Plan:
         raise CaseUNetError(f"One of its layers has {largest:,} channels; expected at most {WIDEST:,}.")
     arguments = {
         "fusion_kernel_size": most(0, 4, 3, *(f"conv-e-{i}_2_" for i in stages)),
-        "attention": "author",
+        "attention": "rowwise",
         "norm": "none",
         "widths": widths,
         "heads": heads,

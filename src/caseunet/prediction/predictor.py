@@ -18,7 +18,7 @@ from caseunet.data.transforms import rows_to_upsample, run_network, upsample_in_
 from caseunet.errors import CaseUNetError, InvalidInputError, InvalidOptionError
 from caseunet.imaging.slices import Stack, case_statistics
 from caseunet.io import images, raster
-from caseunet.models import create_model
+from caseunet.models import create_model, optimize_for
 from caseunet.prediction.backends import Network, choose_backend, prepare_network
 from caseunet.prediction.exports import as_network, read_export
 from caseunet.prediction.planes import cut_as_trained
@@ -326,7 +326,7 @@ class Predictor:
             model = create_model(
                 architecture.name, architecture.in_channels, architecture.num_classes, **architecture.kwargs
             )
-        model.load_state_dict(weights, assign=True)
+        optimize_for(model, self.device).load_state_dict(weights, assign=True)
         for module in model.modules():
             # the running sums of batch norm need their digits
             dtype = torch.float32 if isinstance(module, nn.modules.batchnorm._BatchNorm) else self._dtype

@@ -3,10 +3,12 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from caseunet.bundle import TrainingData, TrainingImage
+from caseunet.bundle import StoredValues, TrainingData, TrainingImage
+from caseunet.data.store import Prepared
 from caseunet.imaging.boxes import spread_indices
 from caseunet.io.likeness import (
     SKETCH,
@@ -36,6 +38,9 @@ COPY = 0.9995
 
 MAX_PICTURED = 4000
 """Training images of which pictures and sketches are kept, evenly spread; some 3 kB each, more of volumes."""
+
+MAX_MEASURED = 500
+"""Training images whose values a bundle keeps."""
 
 MAX_HASHES = 2**19
 """In the sketches of all training images, 5.6 MB: of many volumes each keeps fewer."""
@@ -81,6 +86,29 @@ def describe_training_image(case: str, identity: ImageIdentity) -> TrainingImage
         likeness=encode_picture(identity.picture),
         sketch=encode_sketch(identity.sketch),
     )
+
+
+def describe_training_images(prepared: Prepared, cases: Sequence[str], *, with_likeness: bool) -> dict[str, Any]:
+    """``images``, ``alike_from`` and ``stored`` of :class:`TrainingData`; nothing of what earlier versions prepared."""
+    if "pixels_hash" not in prepared.cases:
+        return {}
+    pictured = set(cases[:: -(-len(cases) // MAX_PICTURED)])
+    rows = prepared.cases.loc[list(cases)]
+    images = tuple(
+        TrainingImage(
+            case=str(case),
+            pixels_hash=row.pixels_hash,
+            likeness=row.likeness if with_likeness and case in pictured else "",
+            sketch=row.sketch if case in pictured else "",
+        )
+        for case, row in rows.iterrows()
+    )
+    spread = rows["stored_values"].iloc[:: -(-len(cases) // MAX_MEASURED)]
+    return {
+        "images": limit_sketches(images),
+        "alike_from": learn_alikeness(images, rows["group"].tolist()) if with_likeness else None,
+        "stored": tuple(StoredValues(**dict(zip(StoredValues.model_fields, values, strict=True))) for values in spread),
+    }
 
 
 def limit_sketches(images: Sequence[TrainingImage]) -> tuple[TrainingImage, ...]:

@@ -227,7 +227,8 @@ def launch(ranks: int, work: Callable[..., None], *arguments: Any) -> None:
     if died is not None and not stop.signal:
         raise CaseUNetError(
             f"Process {died[0]} of {ranks} died ({died[1]}), most often for want of memory; the others were ended. "
-            "Lower data.batch_size or training.devices, then go on with --resume."
+            "Lower data.batch_size or training.devices, then resume the run.",
+            options=("mode",),
         )
     if raised:
         _, rank, is_defect, text = min(raised)  # the first: the others lost their partner

@@ -94,6 +94,16 @@ class MetricsLog:
         for logger in self._loggers:
             logger.numbers(state.step, {name: value for name, value in numbers.items() if value == value})
 
+    def picture(self, step: int, name: str, pixels: np.ndarray) -> None:
+        """Hand a picture, (H, W, 3), uint8, to the loggers."""
+        for logger in self._loggers:
+            logger.picture(step, name, pixels)
+
+    def close(self) -> None:
+        """Close the loggers."""
+        for logger in self._loggers:
+            logger.close()
+
 
 def create_loggers(run: Path, config: Config, step: int, display: Display) -> list[Logger]:
     """TensorBoard's, and those that the configuration names; what they had after ``step`` is taken back.
@@ -136,7 +146,7 @@ class _Tolerated:
             action()
         except Exception as error:
             self._failed = True
-            self._display.say(f"  {self._name}: {error}; it gets no more of this run", "yellow")
+            self._display.caution(f"{self._name}: {error}; it gets no more of this run")
 
 
 class TensorBoardLog:

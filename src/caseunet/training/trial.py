@@ -12,14 +12,12 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from caseunet.config import Config
+from caseunet.config import Config, TrainingConfig
 from caseunet.data.loader import Batch
 from caseunet.errors import CaseUNetError
+from caseunet.training.budget import in_words
 from caseunet.training.checkpoint import KEPT
-from caseunet.training.devices import autocast_type
 from caseunet.training.state import State
-from caseunet.training.step import attempt_step, undo_attempt
-from caseunet.types import Preprocessing
 
 GIB = 2**30
 USABLE = 0.9
@@ -32,87 +30,121 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
-class MemoryTrial:
+class StepCost:
     """What a step costs: seconds; bytes at its highest beyond what was held before."""
 
     seconds: float
     bytes: int
 
 
-def try_step(
-    fabric: Fabric,
-    state: State,
-    loss: nn.Module,
-    batch: Batch,
-    preprocessing: Preprocessing,
-    config: Config,
-    held: int | None = None,
-) -> MemoryTrial:
-    """Forward and backward pass; leaves no trace.
+TryStep = Callable[[Batch, int | None, int | None], StepCost]
+"""(batch, parts, held) → what a forward and backward pass costs; parts and held as in :func:`check_step`."""
+
+
+def measure_step(step: Callable[[], object], device: torch.device, held: int | None = None) -> StepCost:
+    """Measure a forward and backward pass.
 
     Args:
+        step: to be measured.
+        device: on which it computes.
         held: bytes of memory that the process had before; None for what it has now.
 
     Raises:
         torch.OutOfMemoryError: on a GPU.
     """
-    buffers = [buffer.clone() for buffer in state.model.buffers()]
-    state.model.train()
-    is_gpu = fabric.device.type == "cuda"
+    is_gpu = device.type == "cuda"
     if is_gpu:
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
     watch = _HighestMemory(held)
     began = time.monotonic()
-    try:
-        with watch:
-            dtype = autocast_type(config.training, fabric.device)
-            attempt_step(fabric, state, loss, batch, preprocessing, config, dtype)
-            if is_gpu:
-                torch.cuda.synchronize()
-        seconds = time.monotonic() - began
-    finally:
-        undo_attempt(state, buffers)
-    return MemoryTrial(seconds, torch.cuda.max_memory_allocated() - before if is_gpu else watch.bytes)
+    with watch:
+        step()
+        if is_gpu:
+            torch.cuda.synchronize()
+    seconds = time.monotonic() - began
+    return StepCost(seconds, torch.cuda.max_memory_allocated() - before if is_gpu else watch.bytes)
 
 
-def check_step(
-    fabric: Fabric, state: State, loss: nn.Module, batch: Batch, preprocessing: Preprocessing, config: Config
-) -> MemoryTrial:
+def check_step(try_step: TryStep, batch: Batch, config: TrainingConfig, fabric: Fabric, kept: int) -> StepCost:
     """Try a step at full size.
 
     On a CPU a single sample goes first: what does not fit ends the process there, so it must be known before.
 
+    Args:
+        try_step: measures one.
+        batch: this device's share.
+        config: of training.
+        fabric: that it is on.
+        kept: bytes that only a real step takes.
+
     Raises:
         CaseUNetError: memory is too small; says by how much.
     """
-    samples = len(batch) // config.training.micro_batches
+    samples = len(batch) // config.micro_batches
     advice = "Lower data.batch_size or data.patch_size, raise training.micro_batches, or take a narrower network."
-    kept = bytes_of_optimizer(state)
     held = psutil.Process().memory_info().rss
     if fabric.device.type == "cpu":
-        single = config.training.model_copy(update={"micro_batches": 1})
-        one = try_step(
-            fabric,
-            state,
-            loss,
-            batch.part(0, len(batch)),
-            preprocessing,
-            config.model_copy(update={"training": single}),
-        )
+        one = try_step(batch.part(0, len(batch)), 1, None)
         needed = one.bytes * samples + kept
-        ranks_here = max(1, fabric.world_size // config.training.nodes)
+        ranks_here = max(1, fabric.world_size // config.nodes)
         if needed > (free := USABLE * free_memory() / ranks_here):
             raise CaseUNetError(
                 f"A step needs about {needed / GIB:.1f} GiB of memory ({samples} samples of "
                 f"{one.bytes / GIB:.2f} GiB), and {free / GIB:.1f} GiB are free. {advice}"
             )
     try:
-        return try_step(fabric, state, loss, batch, preprocessing, config, held)
+        return try_step(batch, None, held)
     except torch.OutOfMemoryError as error:
         raise CaseUNetError(
             f"{samples} samples do not fit into the GPU's memory: {str(error).splitlines()[0]} {advice}"
         ) from error
+
+
+def describe_cost(cost: StepCost, config: Config, step: int, slices: int) -> str:
+    """What the trial step says of the time ahead, at most: the first step is slower than the others.
+
+    Args:
+        cost: of the trial step.
+        config: with a batch size that is a number.
+        step: steps taken already.
+        slices: in a validation.
+    """
+    size, training = int(config.data.batch_size), config.training
+    text = f"trial step: {in_words(cost.seconds)}, {cost.bytes / GIB:.2f} GiB for {size} slices"
+    if training.steps is None:
+        return f"{text}; {training.minutes:g} minutes"
+    each = cost.seconds / size / 3  # forward alone is about a third of a step
+    left = (training.steps - step) * cost.seconds + training.num_validations * slices * each
+    return f"{text}; the {training.steps - step:,} steps take about {in_words(left)} or less"
+
+
+def resolve_batch_size(config: Config, fabric: Fabric, fits: Callable[[int], bool]) -> int:
+    """The batch size as a number that spreads evenly over devices and their parts.
+
+    Args:
+        config: whose batch size may be "auto".
+        fabric: that training is on.
+        fits: as for :func:`find_batch_size`.
+
+    Raises:
+        CaseUNetError: it does not, or is to be found with several devices.
+    """
+    size, parts = config.data.batch_size, config.training.micro_batches
+    shares = fabric.world_size * parts
+    if size == "auto":
+        if fabric.world_size > 1:
+            raise CaseUNetError(
+                "data.batch_size = auto: is found on one device. Begin with training.devices 1, and give as many times "
+                "what it says as there are devices."
+            )
+        size = find_batch_size(fabric.device, shares, fits)
+    if size % shares:
+        raise CaseUNetError(
+            f"data.batch_size = {size}: does not spread evenly over {fabric.world_size} devices × {parts} parts "
+            f"(training.micro_batches). Take a multiple of {shares}."
+        )
+    return size
 
 
 def find_batch_size(device: torch.device, shares: int, fits: Callable[[int], bool]) -> int:
@@ -149,7 +181,7 @@ def largest_that(fits: Callable[[int], bool], limit: int) -> int:
     return low
 
 
-def fits_gpu(trial: Callable[[], MemoryTrial], kept: int) -> bool:
+def fits_gpu(trial: Callable[[], StepCost], kept: int) -> bool:
     """Whether a step leaves some of the GPU's memory, beside ``kept`` bytes that only a real step takes."""
     try:
         needed = trial().bytes + torch.cuda.memory_allocated() + kept
@@ -173,7 +205,8 @@ def check_disk(state: State, run: Path) -> None:
     if free < needed:
         raise CaseUNetError(
             f"{run}: checkpoints of this network need {needed / GIB:.2f} GiB, and {free / GIB:.2f} GiB of the disk are "
-            "free. Make room, or choose another --out."
+            "free. Make room, or choose another folder.",
+            options=("out",),
         )
 
 
@@ -188,9 +221,9 @@ def free_memory() -> int:
     return free
 
 
-def bytes_of_optimizer(state: State) -> int:
+def optimizer_bytes(model: nn.Module) -> int:
     """Two numbers for each weight, and its gradient."""
-    return 3 * sum(p.numel() * p.element_size() for p in state.model.parameters())
+    return 3 * sum(p.numel() * p.element_size() for p in model.parameters())
 
 
 class _HighestMemory:

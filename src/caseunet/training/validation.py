@@ -60,6 +60,14 @@ class ValidationScore:
         values: dict[str, float] = getattr(self, metric)
         return values[structure] if structure else _mean(values.values())
 
+    def describe(self) -> str:
+        """Dice of a few structures each; of many the mean and the worst."""
+        known = {name: value for name, value in self.dice.items() if not np.isnan(value)}
+        if len(known) <= 4:
+            return ", ".join(f"{name} {value:.3f}" for name, value in known.items()) or "of nothing"
+        worst = min(known, key=lambda name: known[name])
+        return f"{self.mean:.3f}, the worst of {len(known)} structures {worst} {known[worst]:.3f}"
+
 
 @torch.no_grad()
 def validate(

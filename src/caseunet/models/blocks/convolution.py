@@ -1,6 +1,6 @@
 """Convolution, optional normalisation, activation."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -56,6 +56,33 @@ class ConvNormAct(nn.Module):
         """Norm and activation of what the convolution gave, which is overwritten."""
         y: Tensor = self.norm(self.act(x)) if self.activation_first else self.act(self.norm(x))
         return y
+
+
+class DepthwiseConvNormAct(ConvNormAct):
+    """1×1 convolution to ``out_channels``, then a k×k one of each channel by itself, then as in ``ConvNormAct``.
+
+    Shapes: (B, in_channels, H, W) → (B, out_channels, H, W).
+
+    Args:
+        form: what else ``ConvNormAct`` takes.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        initialization: Initialization = "he",
+        **form: Any,
+    ) -> None:
+        super().__init__(in_channels, out_channels, 1, initialization=initialization, **form)
+        self.depthwise = nn.Conv2d(
+            out_channels, out_channels, kernel_size, padding=kernel_size // 2, groups=out_channels, bias=False
+        )
+        initialize(self.depthwise, initialization, 1.0)  # no activation comes between the two: a slope of 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm_and_activate(self.depthwise(self.conv(x)))
 
 
 def initialize(conv: nn.Conv2d, initialization: str, negative_slope: float) -> None:

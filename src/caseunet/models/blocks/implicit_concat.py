@@ -19,7 +19,7 @@ k//2 last differ, and the s-k+1 in between see that position alone and are equal
 rule above, and to repeat the middle one of every k outputs. For k = 1 nothing but the middle is left: convolve at the
 map's own size, then up-sample.
 
-**Where it does not pay.** Making a kernel costs the same for any image; below ``FEWEST_POSITIONS`` outputs in the batch
+**Where it does not pay.** Making a kernel costs the same for any image; below ``MIN_POSITIONS`` outputs in the batch
 (a 32×32 map) it costs more than it saves, on two CPU cores, and the up-sampled map is built after all. Compiled and
 exported networks do without that choice, for it would tie them to a size; an exported network keeps its kernels anyway.
 
@@ -35,8 +35,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from caseunet.models.blocks.convolution import ConvNormAct, Initialization, initialize
-from caseunet.models.blocks.padding import is_written_down
+from caseunet.models.blocks.convolution import ConvNormAct, DepthwiseConvNormAct
+from caseunet.models.blocks.padding import is_exporting
 
 MIN_POSITIONS = 32 * 32
 
@@ -57,37 +57,19 @@ class LazyUpsample(NamedTuple):
 class ImplicitConcatConv(ConvNormAct):
     """``ConvNormAct`` of a channel concatenation, which is not built.
 
-    Shapes: maps (B, C_i, H, W), or :class:`Raised` of that size, with ΣC_i = in_channels → (B, out_channels, H, W).
+    Shapes: maps (B, C_i, H, W), or :class:`LazyUpsample` of that size, with ΣC_i = in_channels
+    → (B, out_channels, H, W).
     """
 
     def forward(self, *maps: Tensor | LazyUpsample) -> Tensor:
         return self.norm_and_activate(convolve(maps, self.conv.weight, self.conv.bias))
 
 
-class DepthwiseConvNormAct(ConvNormAct):
-    """1×1 convolution to ``out_channels``, then a k×k one of each channel by itself, then as in ``ConvNormAct``.
+class LazyDepthwiseConv(DepthwiseConvNormAct):
+    """``DepthwiseConvNormAct``, perhaps of a map to be up-sampled, whose 1×1 convolution works at the map's own size.
 
-    Shapes: x (B, in_channels, H, W), or :class:`Raised` of that size → (B, out_channels, H, W).
-
-    The 1×1 convolution works at the map's own size, which is the same as after up-sampling it.
-
-    Args:
-        form: what else ``ConvNormAct`` takes.
+    Shapes: x (B, in_channels, H, W), or :class:`LazyUpsample` of that size → (B, out_channels, H, W).
     """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int,
-        initialization: Initialization = "he",
-        **form: Any,
-    ) -> None:
-        super().__init__(in_channels, out_channels, 1, initialization=initialization, **form)
-        self.depthwise = nn.Conv2d(
-            out_channels, out_channels, kernel_size, padding=kernel_size // 2, groups=out_channels, bias=False
-        )
-        initialize(self.depthwise, initialization, 1.0)  # no activation comes between the two: a slope of 1
 
     def forward(self, x: Tensor | LazyUpsample) -> Tensor:
         raised = x if isinstance(x, LazyUpsample) else LazyUpsample(x, 1)
@@ -123,6 +105,7 @@ def convolve(maps: Sequence[Tensor | LazyUpsample], weight: Tensor, bias: Tensor
 
 
 def prefers_fused_kernels(x: Tensor | LazyUpsample) -> bool:
+    """Whether few large operations on such a map are faster than many small ones."""
     raised = x if isinstance(x, LazyUpsample) else LazyUpsample(x, 1)
     if raised.map.device.type not in FEW_LAUNCHES_ON:
         return False
@@ -191,7 +174,7 @@ def _convolve_one(raised: LazyUpsample, kernel: Tensor, bias: Tensor | None) -> 
     k = kernel.shape[-1]
     if raised.factor == 1:
         return F.conv2d(raised.map, kernel, bias, padding=k // 2)
-    if k > 1 and not (torch.compiler.is_compiling() or is_written_down()) and _positions(raised) < MIN_POSITIONS:
+    if k > 1 and not (torch.compiler.is_compiling() or is_exporting()) and _positions(raised) < MIN_POSITIONS:
         built = F.interpolate(raised.map, scale_factor=raised.factor, mode="nearest")
         return F.conv2d(built, kernel, bias, padding=k // 2)
     stride = min(raised.factor, k)

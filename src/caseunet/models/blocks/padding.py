@@ -9,7 +9,7 @@ from caseunet.errors import CaseUNetError
 MIN_IMAGE = 32
 
 
-def is_written_down() -> bool:
+def is_exporting() -> bool:
     """Whether a network runs to be exported, by ``torch.export`` or by tracing: no choice may depend on a size then."""
     return torch.compiler.is_exporting() or torch.jit.is_tracing()  # type: ignore[attr-defined]
 
@@ -28,7 +28,7 @@ def pad_image(x: Tensor, in_channels: int, multiple: int, minimum: int) -> Tenso
     Raises:
         CaseUNetError: x has another number of axes or channels, or H or W is below 32 pixels.
     """
-    if is_written_down():
+    if is_exporting():
         return x
     if x.ndim != 4 or x.shape[1] != in_channels:
         raise CaseUNetError(f"Input of shape {tuple(x.shape)}: expected (B, {in_channels}, H, W).")

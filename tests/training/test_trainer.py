@@ -1,6 +1,7 @@
 """The loop: reproducible, within its budget, and honest when it fails."""
 
 import json
+import traceback
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from caseunet.config import (
 from caseunet.data.store import Prepared
 from caseunet.errors import CaseUNetError
 from caseunet.losses import create_loss
+from caseunet.models import create_model
 from caseunet.training.budget import budget_used, is_finished, next_validation
 from caseunet.training.checkpoint import Checkpoints
 from caseunet.training.optim import learning_rate
@@ -129,6 +131,27 @@ def test_training_learns(lits_prepared: Prepared, tmp_path: Path) -> None:
     assert bundle.info.validation.structures["liver"] > 0.8
 
 
+def test_few_frames_precede_the_forward_pass(
+    lits_prepared: Prepared, tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the command and the network: the work of a process, then what trainer.py has, from top to bottom."""
+    stacks: list[list[str]] = []
+
+    def note(*_: object) -> None:
+        own = [frame for frame in traceback.extract_stack() if "/src/caseunet/" in frame.filename]
+        stacks.append([frame.name for frame in own])
+
+    def create_watched(*arguments: object, **named: object) -> torch.nn.Module:
+        model = create_model(*arguments, **named)  # type: ignore[arg-type]
+        model.register_forward_pre_hook(note)
+        return model
+
+    monkeypatch.setattr("caseunet.training.plan.create_model", create_watched)
+    train(lits_prepared.folder, tmp_path / "run", changed(tiny_config, training={"steps": 1, "quality": False}))
+    between = [stack[stack.index("train") + 1 :] for stack in stacks if "run_epoch" in stack]
+    assert between == [["_train", "fit", "run_epoch", "step", "forward_backward"]]
+
+
 @pytest.mark.parametrize(("steps", "validations"), [(50, 50), (100, 100), (7, 3), (2, 5)])
 def test_every_round_takes_a_step(steps: int, validations: int) -> None:
     """Shares of a budget are rounded; a due point must never be where the run already is for ever."""
@@ -181,7 +204,7 @@ def test_class_weights_follow_the_training_cases(
         seen.append(weights)
         return create_loss(name, weights, **arguments)
 
-    monkeypatch.setattr("caseunet.commands.train.create_loss", spy)
+    monkeypatch.setattr("caseunet.training.plan.create_loss", spy)
     config = changed(tiny_config, loss={"class_weights": "inverse_frequency"})
     train(lits_prepared.folder, out=tmp_path / "run", config=config)
     counts = np.bincount(np.concatenate([lits_prepared.labels(c).ravel() for c in lits_prepared.fold(0).train]))

@@ -1,0 +1,57 @@
+"""Figures of a run while it trains."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from caseunet.data.store import Prepared
+from caseunet.files import replace_when_whole
+from caseunet.reporting.figures import Outcome, display_range, hex_color, outcome_sheet, to_pixels, training_curves
+from caseunet.training.validation import ShownSlice
+from caseunet.types import Preprocessing
+
+
+class RunFigures:
+    """figures/ of a run, curves.png and validation.png: drawn anew after a validation, in a twentieth of the time at
+    most, and after the last."""
+
+    def __init__(self, run: Path, prepared: Prepared, preprocessing: Preprocessing) -> None:
+        self._run, self._prepared, self._preprocessing = run, prepared, preprocessing
+        self._not_before = time.monotonic() + 20.0
+
+    def __call__(self, shown: Sequence[ShownSlice], is_last: bool) -> np.ndarray | None:
+        """Draw, if it is time; gives the slices as they were drawn."""
+        began = time.monotonic()
+        if began < self._not_before and not is_last:
+            return None
+        label_map = self._prepared.info.label_map
+        colors = [hex_color(label_map.labels[members[0]].color) for members in label_map.structures.values()]
+        self._write("curves", training_curves(self._run / "metrics.csv", list(label_map.structures), colors))
+        pixels = self._write("validation", self._slices(shown)) if shown else None
+        self._not_before = time.monotonic() + 20 * (time.monotonic() - began)
+        return pixels
+
+    def _slices(self, shown: Sequence[ShownSlice]) -> Figure:
+        rgb = self._preprocessing.modality == "rgb"
+        window = self._preprocessing.intensity_window or ((0.0, 255.0) if rgb else None)
+        outcomes = [
+            Outcome(
+                display_range(s.pixels if rgb else s.pixels[:1], window),
+                s.reference,
+                s.prediction,
+                f"{s.case} · {s.slice}",
+            )
+            for s in shown
+        ]
+        title = "validation: of each case the slice with most foreground"
+        return outcome_sheet(outcomes, self._prepared.info.label_map.labels, title)
+
+    def _write(self, name: str, figure: Figure) -> np.ndarray:
+        pixels = to_pixels(figure)
+        with replace_when_whole(self._run / "figures" / f"{name}.png") as picture:
+            Image.fromarray(pixels).save(picture)
+        return pixels

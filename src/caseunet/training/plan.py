@@ -1,0 +1,132 @@
+"""What follows from data and configuration before anything is trained: folds, preprocessing, network, loss."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import nn
+
+from caseunet.bundle import Architecture, Bundle, load_bundle
+from caseunet.config import Config, ModelConfig
+from caseunet.data.augmentation import keep_sides, resolve
+from caseunet.data.loader import plan_patch_size, plan_preprocessing
+from caseunet.data.store import Prepared
+from caseunet.errors import CaseUNetError
+from caseunet.losses import create_loss, inverse_frequency_weights
+from caseunet.models import create_model, plan_arguments
+from caseunet.progress import Display, count_text
+from caseunet.training.pretrained import describe_changes, start_from_bundle
+from caseunet.types import Fold, Preprocessing
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What is trained on what.
+
+    Attributes:
+        config: with the network and the mirroring that are used.
+        prepared: the data.
+        fold: of them.
+        preprocessing: of their pixels.
+        architecture: of the network.
+        pretrained: whose weights the network starts from, if any.
+    """
+
+    config: Config
+    prepared: Prepared
+    fold: Fold
+    preprocessing: Preprocessing
+    architecture: Architecture
+    pretrained: Bundle | None
+
+    @cached_property
+    def class_pixels(self) -> np.ndarray:
+        """Pixels of each class in the training cases."""
+        counts: np.ndarray = np.sum([self.prepared.slice_class_pixels(case).sum(0) for case in self.fold.train], axis=0)
+        return counts
+
+    def create_model(self, display: Display) -> nn.Module:
+        """The network with fresh weights, which follow from the seed, or with those that it starts from."""
+        architecture, start = self.architecture, self.pretrained
+        torch.manual_seed(self.config.seed)
+        model = create_model(
+            architecture.name, architecture.in_channels, architecture.num_classes, **architecture.kwargs
+        )
+        if start is not None:
+            display.say(f"  {start_from_bundle(model, architecture, self.prepared.info.label_map, start)}")
+            if changes := describe_changes(start.info.preprocessing, self.preprocessing):
+                display.caution(f"that network was trained on other images than these: {changes}")
+        return model
+
+    def create_loss(self) -> nn.Module:
+        """The loss, with class weights of the training cases where they are asked for."""
+        config, weights = self.config.loss, None
+        if config.class_weights == "inverse_frequency":
+            weights = inverse_frequency_weights(self.class_pixels.tolist())
+        return create_loss(config.name, weights, **config.kwargs)
+
+    def introduce(self, model: nn.Module, display: Display) -> None:
+        """Say what is about to be trained on what, and what of it cannot be learnt."""
+        prepared, fold, architecture = self.prepared, self.fold, self.architecture
+        display.say(
+            f"  {architecture.name}: {sum(p.numel() for p in model.parameters()):,} parameters, "
+            f"{architecture.in_channels} input channels, {architecture.num_classes} classes; "
+            f"{count_text(len(fold.train), 'case')} to train on, {len(fold.val)} to validate on"
+        )
+        if prepared.split.caution:
+            display.caution(prepared.split.caution)
+        absent = [label.name for label in prepared.info.label_map.labels if not self.class_pixels[label.id]]
+        if absent:
+            display.caution(f"in no training case of this fold, so not to be learnt: {', '.join(absent)}")
+
+
+def plan_training(prepared: Prepared, config: Config, *, is_resumed: bool, display: Display) -> TrainingPlan:
+    """Work out what is trained on what.
+
+    Args:
+        prepared: the data.
+        config: as given.
+        is_resumed: whether the weights come from a checkpoint.
+        display: what a person sees.
+
+    Raises:
+        CaseUNetError: something does not fit the data.
+    """
+    fold = prepared.fold(config.data.fold, config.data.context_slices)
+    patch_size = plan_patch_size(prepared, config.data, fold.train)
+    preprocessing = plan_preprocessing(prepared.info, prepared.intensities(fold.train), config.data, patch_size)
+    label_map = prepared.info.label_map
+    config = decide_mirroring(config, prepared, display)
+    structure = config.training.monitor.partition("/")[2]
+    if structure and structure not in label_map.structures:
+        raise CaseUNetError(
+            f'training.monitor: there is no structure "{structure}". Known: {", ".join(label_map.structures)}.'
+        )
+    pretrained = None
+    if config.training.pretrained is not None and not is_resumed:
+        pretrained = load_bundle(config.training.pretrained)
+        own = pretrained.info.architecture
+        config = config.model_copy(update={"model": ModelConfig(name=own.name, kwargs=own.kwargs)})
+    architecture = Architecture(
+        name=config.model.name,
+        in_channels=preprocessing.in_channels,
+        num_classes=len(label_map),
+        kwargs=plan_arguments(config.model.name, config.model.kwargs, patch_size),
+    )
+    return TrainingPlan(config, prepared, fold, preprocessing, architecture, pretrained)
+
+
+def decide_mirroring(config: Config, prepared: Prepared, display: Display) -> Config:
+    """The configuration without mirroring left to right where that would mix up classes; what it does is said."""
+    info = prepared.info
+    augment = keep_sides(config.augment, info.label_map, info.grid)
+    if info.label_map.sided_names and resolve(config.augment).horizontal_flip:
+        names = ", ".join(info.label_map.sided_names[:4])
+        if augment.horizontal_flip is False:
+            display.caution(
+                f"not mirrored left to right, for {names} have sides (augment.horizontal_flip: true mirrors)", ""
+            )
+        elif augment.horizontal_flip:
+            display.caution(f"mirrored left to right as configured, though {names} have sides")
+    return config.model_copy(update={"augment": augment})

@@ -130,6 +130,7 @@ def audit_page(
             }
         )
     return environment.get_template("audit.html.j2").render(
+        title=f"Audit of {dataset.root.name}",
         dataset=dataset,
         levels=[(level, sum(f.level == level for f in findings)) for level in LEVELS],
         kinds=kinds,

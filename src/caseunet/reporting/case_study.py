@@ -92,8 +92,7 @@ def draw_case_study(
             ax.set_xlabel(text, fontsize=7)
     for ax, title in zip(grid[0], titles, strict=True):
         ax.set_title(title, fontsize=8)
-    known = {label.id for label in labels}
-    name_classes(figure, labels, [mask[np.isin(mask, list(known))] for row in rows for mask in row.masks], fill)
+    name_classes(figure, labels, [mask for row in rows for mask in row.masks], fill)
     return figure
 
 

@@ -13,7 +13,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from caseunet.reporting.style import INK, LINESTYLES, PALETTE, SOFT, add_legend, figure_style, hex_color
+from caseunet.reporting.style import INK, LINESTYLES, PALETTE, SOFT, add_legend, figure_style
+from caseunet.reporting.style import hex_color as hex_color
 from caseunet.reporting.style import to_pixels as to_pixels
 from caseunet.reporting.style import to_png as to_png
 from caseunet.types import Label

@@ -9,7 +9,7 @@ from markupsafe import escape
 
 from caseunet.evaluation.rows import BACKGROUND
 from caseunet.evaluation.summary import EvaluationSummary
-from caseunet.files import replace_when_whole, write_json, write_text
+from caseunet.files import write_json, write_text
 from caseunet.reporting.page.cases import absent_columns, case_table, heading_of, selects_of
 from caseunet.reporting.page.comparison import comparison_table
 from caseunet.reporting.page.confusion import confusions_of
@@ -32,7 +32,7 @@ from caseunet.reporting.page.scores import (
     groups_of,
 )
 from caseunet.reporting.page.structures import made_of, structure_colors
-from caseunet.reporting.page.tables import link_note
+from caseunet.reporting.page.tables import link_note, write_csv
 from caseunet.reporting.page.templates import open_templates
 from caseunet.reporting.page.volumes import agreement_table, volumes_of
 from caseunet.reporting.plots import darken
@@ -77,17 +77,11 @@ def write_report(
         CaseUNetError: ``metrics_csv`` is no log of a training run.
     """
     write_json(folder / "summary.json", summary.model_dump(mode="json"))
-    _write_table(folder / "cases.csv", cases)
+    write_csv(folder / "cases.csv", cases)
     if lesions is not None:
-        _write_table(folder / "lesions.csv", lesions)
+        write_csv(folder / "lesions.csv", lesions)
     write_text(folder / "report.html", _page(title, cases, lesions, summary, shown, metrics_csv))
     return folder / "report.html"
-
-
-def _write_table(path: Path, table: pd.DataFrame) -> None:
-    """Numbers are written with all their digits, so that every score can be computed again, bit for bit."""
-    with replace_when_whole(path) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")
 
 
 def _page(

@@ -9,10 +9,10 @@ from markupsafe import Markup, escape
 
 from caseunet.evaluation.comparison import MIN_PAIRS
 from caseunet.evaluation.statistics import MIN_GROUPS
-from caseunet.files import replace_when_whole, write_json, write_text
+from caseunet.files import write_json, write_text
 from caseunet.reporting.page.images import embed, embed_svg
 from caseunet.reporting.page.numbers import digits_of, format_interval, format_number, format_probability
-from caseunet.reporting.page.tables import Table, columns_of
+from caseunet.reporting.page.tables import Table, columns_of, write_csv
 from caseunet.reporting.page.templates import open_templates
 from caseunet.reporting.study_figures import accuracy_latency, points_of, seed_strips
 from caseunet.reporting.study_tables import (
@@ -24,10 +24,8 @@ from caseunet.reporting.study_tables import (
     scores_table,
     standings,
 )
-from caseunet.reporting.style import to_png, to_svg
+from caseunet.reporting.style import save_figure, to_svg
 from caseunet.studies.summary import SEED_ERRORS, ModelCost, StudyDifference, StudySummary
-
-FIGURE = "accuracy_latency"
 
 
 def write_study(folder: Path, summary: StudySummary, cases: pd.DataFrame) -> Path:
@@ -42,24 +40,15 @@ def write_study(folder: Path, summary: StudySummary, cases: pd.DataFrame) -> Pat
         The path of study.html.
     """
     write_json(folder / "study.json", summary.model_dump(mode="json"))
-    _write_table(folder / "cases.csv", cases)
-    _write_table(folder / "scores.csv", scores_table(summary))
+    write_csv(folder / "cases.csv", cases)
+    write_csv(folder / "scores.csv", scores_table(summary))
     write_text(folder / "scores.tex", latex(summary))
     figure = accuracy_latency(summary)
-    _write_bytes(folder / f"{FIGURE}.png", to_png(figure, 300))
-    _write_bytes(folder / f"{FIGURE}.svg", to_svg(figure))
-    write_text(folder / "study.html", _page(summary, cases, embed("image/svg+xml", to_svg(figure))))
+    drawing = to_svg(figure)
+    save_figure(figure, folder / "accuracy_latency.png")
+    write_text(folder / "accuracy_latency.svg", drawing.decode())
+    write_text(folder / "study.html", _page(summary, cases, embed("image/svg+xml", drawing)))
     return folder / "study.html"
-
-
-def _write_table(path: Path, table: pd.DataFrame) -> None:
-    with replace_when_whole(path) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    with replace_when_whole(path) as temporary:
-        temporary.write_bytes(content)
 
 
 def _page(summary: StudySummary, cases: pd.DataFrame, drawing: str) -> str:

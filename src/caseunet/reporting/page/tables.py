@@ -2,9 +2,13 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
+import pandas as pd
 from markupsafe import Markup
+
+from caseunet.files import replace_when_whole
 
 Row = Sequence[object]
 """Cells; the first one names the row. Markup is written as it is, all else is escaped."""
@@ -34,6 +38,12 @@ class Table:
     @property
     def rows(self) -> list[Row]:
         return [row for _, rows in self.groups for row in rows]
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write numbers with all their digits, so that every score can be computed again, bit for bit."""
+    with replace_when_whole(path) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")
 
 
 def columns_of(*headings: str, text: Collection[str] = ()) -> list[Column]:

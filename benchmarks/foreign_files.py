@@ -114,8 +114,8 @@ def write_bundle(folder: Path, modality: Modality) -> Path:
     """An untrained network for images of a modality."""
     channels = 3 if modality == "rgb" else 1
     zeros, scale = (0.0,) * channels, (100.0,) * channels
-    preprocessing = Preprocessing(modality=modality, channels=channels, subtract=zeros, divide=scale, per_case=True)
-    return save_untrained(folder, ModelConfig(name="unet", arguments={"widths": [2, 2]}), preprocessing).folder
+    preprocessing = Preprocessing(modality=modality, channels=channels, mean=zeros, std=scale, per_case_zscore=True)
+    return save_untrained(folder, ModelConfig(name="unet", kwargs={"widths": [2, 2]}), preprocessing).folder
 
 
 def examine_file(path: Path, work: Path, bundles: dict[str, Path]) -> dict[str, str]:

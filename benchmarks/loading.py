@@ -90,9 +90,9 @@ def step(prepared: Prepared, config: DataConfig, steps: int) -> dict[str, float]
     info = prepared.info
     fabric = Fabric(accelerator="cpu", devices=1)
     preprocessing = plan_preprocessing(info, info.intensities, config, (512, 512))
-    model = create_model("case_unet", preprocessing.in_channels, len(info.label_map), **recipe.model.arguments)
+    model = create_model("case_unet", preprocessing.in_channels, len(info.label_map), **recipe.model.kwargs)
     model = model.to(memory_format=torch.channels_last).train()
-    loss = create_loss(recipe.loss.name, None, **recipe.loss.arguments)
+    loss = create_loss(recipe.loss.name, None, **recipe.loss.kwargs)
     batch = next(loader.batches(prepared, config, AugmentConfig(strength="none"), seed=0, start=0))
     times = []
     for _ in range(steps):
@@ -107,7 +107,7 @@ def step(prepared: Prepared, config: DataConfig, steps: int) -> dict[str, float]
         seconds = []
         for _ in range(40):
             drawn = tuple(draw_transforms(limits, rng, rgb=False) for _ in batch.samples)
-            changed = Batch(batch.pixels, batch.target, batch.standards, batch.samples, drawn)
+            changed = Batch(batch.pixels, batch.target, batch.case_statistics, batch.samples, drawn)
             began = time.monotonic()
             prepare_batch(fabric, changed, preprocessing)
             seconds.append(time.monotonic() - began)

@@ -54,7 +54,7 @@ def forms(size: tuple[int, int]) -> dict[str, tuple]:
             for layout in ("", ", contiguous"):
                 rows[f"case_unet {fusion}×{fusion}{label}{layout}"] = (build, not layout)
     default = load_config().model
-    planned = plan_arguments(default.name, default.arguments, size)
+    planned = plan_arguments(default.name, default.kwargs, size)
     rows["case_unet default"] = (partial(create_model, default.name, 3, 3, **planned), True)
     for name in list_models():
         if name != "case_unet":
@@ -67,7 +67,7 @@ def of_files(paths: list[Path], size: tuple[int, int]) -> dict[str, tuple]:
     rows = {}
     for path in paths:
         model = load_config(path).model
-        planned = plan_arguments(model.name, model.arguments, size)
+        planned = plan_arguments(model.name, model.kwargs, size)
         rows[path.stem] = (partial(create_model, model.name, 3, 3, **planned), True)
     return rows
 

@@ -232,7 +232,7 @@ def random_bundle(folder: Path, network: str) -> dict[str, object]:
         "version": bundle.info.code_version,
         "torch": torch.__version__,
         "parameters": sum(tensor.numel() for tensor in bundle.weights.values()),
-        "architecture": {"name": bundle.info.architecture.name, **bundle.info.architecture.arguments},
+        "architecture": {"name": bundle.info.architecture.name, **bundle.info.architecture.kwargs},
     }
 
 

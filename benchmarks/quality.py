@@ -19,7 +19,7 @@ Dice, mean of structures) are the ones that nobody looked at? Beside it the orde
 the flag's distance alone, and by the truth, below which nothing can lie; the area under each is the mean risk.
 
 quality.json is of fold 0 and `caseunet train PREPARED --model.name unet --optimizer.lr 0.003 --steps 1200
---training.validations 2 --set 'model.arguments={widths: [24,48,96,192], norm: instance}'`: .844 and .819.
+--training.num_validations 2 --set 'model.kwargs={widths: [24,48,96,192], norm: instance}'`: .844 and .819.
 
 Nothing in the gate was fitted to these forms, and its design was made before the first run of this script; what was
 changed after it stands at the end of the docstring.

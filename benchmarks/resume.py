@@ -43,8 +43,8 @@ def main() -> None:
         write_lits(folder / "raw", patients=5, shape=(24, 96, 96))
         prepare(folder / "raw", folder / "prepared", load_config().prepare)
         command = [sys.executable, "-m", "caseunet", "train", str(folder / "prepared"), "--steps", str(given.steps)]
-        command += ["--model.arguments", "{widths: [8, 16, 32], norm: instance}", "--training.ema", "0.99"]
-        command += ["--training.checkpoint_minutes", "0.017", "--training.validations", "10"]
+        command += ["--model.kwargs", "{widths: [8, 16, 32], norm: instance}", "--training.ema_decay", "0.99"]
+        command += ["--training.checkpoint_minutes", "0.017", "--training.num_validations", "10"]
         whole, broken = folder / "whole", folder / "broken"
         subprocess.run([*command, "--out", str(whole)], check=True, stdout=subprocess.DEVNULL)
         kills: list[dict[str, object]] = []

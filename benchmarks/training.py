@@ -34,12 +34,12 @@ from caseunet.config import load_config
 from caseunet.datasets.generate import write_lits
 
 SETTINGS = {
-    "32": {"precision": "32"},
-    "bf16": {"precision": "bf16"},
-    "fp16": {"precision": "fp16"},
-    "compiled": {"precision": "32", "compile": True},
-    "bf16 compiled": {"precision": "bf16", "compile": True},
-    "two processes": {"precision": "32", "devices": 2},
+    "32": {"precision": "32-true"},
+    "bf16": {"precision": "bf16-mixed"},
+    "fp16": {"precision": "16-mixed"},
+    "compiled": {"precision": "32-true", "compile": True},
+    "bf16 compiled": {"precision": "bf16-mixed", "compile": True},
+    "two processes": {"precision": "32-true", "devices": 2},
 }
 
 
@@ -90,7 +90,7 @@ def measure(folder: Path, name: str, given: argparse.Namespace) -> dict[str, flo
             "data.patch_size": [given.size, given.size],
             "data.workers": given.workers,
             "training.steps": given.steps,
-            "training.validations": 1,
+            "training.num_validations": 1,
             "training.log_every": 1,
         }
         | settings

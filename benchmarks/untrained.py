@@ -10,20 +10,20 @@ from caseunet.config import ModelConfig
 from caseunet.models import create_model
 from caseunet.types import Label, LabelMap, Preprocessing
 
-AUTHORS = ModelConfig(name="case_unet", arguments={"fusion_kernel_size": 1})
+AUTHORS = ModelConfig(name="case_unet", kwargs={"fusion_kernel_size": 1})
 """The author's lighter network."""
 
 LABELS = ("background", "liver", "tumour")
 
 CT = Preprocessing(
-    crop_air=True,
+    crop_to_body=True,
     modality="ct",
     channels=1,
-    neighbours=1,
-    clip=(-100.0, 250.0),
-    subtract=(100.0,),
-    divide=(50.0,),
-    least=(256, 256),
+    context_slices=1,
+    intensity_window=(-100.0, 250.0),
+    mean=(100.0,),
+    std=(50.0,),
+    min_size=(256, 256),
 )
 """Three neighbouring slices as channels, air cut off."""
 
@@ -31,7 +31,7 @@ CT = Preprocessing(
 def save_untrained(folder: Path, network: ModelConfig, preprocessing: Preprocessing = CT) -> Bundle:
     """Write one for these images, which segments livers and their tumours."""
     torch.manual_seed(0)
-    model = create_model(network.name, preprocessing.in_channels, len(LABELS), **network.arguments)
+    model = create_model(network.name, preprocessing.in_channels, len(LABELS), **network.kwargs)
     save_bundle(
         folder,
         model.state_dict(),
@@ -39,7 +39,7 @@ def save_untrained(folder: Path, network: ModelConfig, preprocessing: Preprocess
             name=network.name,
             in_channels=preprocessing.in_channels,
             num_classes=len(LABELS),
-            arguments=network.arguments,
+            kwargs=network.kwargs,
         ),
         preprocessing=preprocessing,
         label_map=LabelMap(
@@ -48,7 +48,7 @@ def save_untrained(folder: Path, network: ModelConfig, preprocessing: Preprocess
         ),
         training_data=TrainingData(
             source_format="none",
-            fingerprint="",
+            content_hash="",
             cases=0,
             fold=None,
             split_by="patient",

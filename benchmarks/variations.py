@@ -39,11 +39,11 @@ COMMON = {"fusion_kernel_size": 1, "attention": "spatial", "norm": "instance", "
 def case(width: int, **switches: Any) -> dict[str, Any]:
     """CASe-UNet whose stages have width, 2·width, 4·width … channels."""
     arguments = COMMON | {"widths": [width * 2**i for i in range(5)], "patch_size": "auto"} | switches
-    return {"model.name": "case_unet", "model.arguments": arguments}
+    return {"model.name": "case_unet", "model.kwargs": arguments}
 
 
 AFTER, BEFORE = case(24), case(16, full_resolution=True)
-NNUNET = {"model.name": "nnunet", "model.arguments": {"patch_size": "auto"}}
+NNUNET = {"model.name": "nnunet", "model.kwargs": {"patch_size": "auto"}}
 VARIATIONS: dict[str, dict[str, Any]] = {
     "skips before the pool": BEFORE,
     "skips after the pool": AFTER,
@@ -112,9 +112,9 @@ def score(options: argparse.Namespace, name: str, seed: int, run: Path) -> float
     torch.set_num_threads(1)
     budget = {
         "training.steps": options.steps,
-        "training.validations": 1,
+        "training.num_validations": 1,
         "training.quality": False,
-        "loss.arguments.ssim": 1.0,  # as the default recipe had it when its network was chosen
+        "loss.kwargs.ssim": 1.0,  # as the default recipe had it when its network was chosen
         "data.batch_size": options.batch,
     }
     config = load_config(overrides=VARIATIONS[name] | budget | {"seed": seed})

@@ -19,15 +19,15 @@ from caseunet.data.store import Prepared
 from caseunet.datasets.generate import write_endovis2018, write_lits
 
 TINY = {
-    "model.arguments.widths": [4, 6, 8],
+    "model.kwargs.widths": [4, 6, 8],
     "data.batch_size": 2,
     "training.steps": 4,
-    "training.validations": 2,
+    "training.num_validations": 2,
     "training.log_every": 2,
     "prepare.folds": 2,
     "prepare.spacing": None,  # so that pixels are the source's
     "prepare.crop_air": False,
-    "loss.arguments.ssim": 1.0,  # all terms of the loss
+    "loss.kwargs.ssim": 1.0,  # all terms of the loss
 }
 
 SLOW_FOLDERS = ("commands", "contracts", "end_to_end", "evaluation", "export", "prediction", "reporting", "training")

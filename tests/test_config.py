@@ -21,20 +21,20 @@ def test_the_shipped_configurations_load(name: str) -> None:
 
 def test_the_paper_recipe_is_the_paper_s() -> None:
     config = load_config(recipe="paper")
-    assert config.model.arguments == {"fusion_kernel_size": 3, "attention": "author", "norm": "none"}
+    assert config.model.kwargs == {"fusion_kernel_size": 3, "attention": "author", "norm": "none"}
     assert (config.optimizer.name, config.optimizer.lr) == ("adamax", 1e-3)
     assert config.loss.class_weights == "inverse_frequency"
-    assert config.loss.arguments == {"cross_entropy": 1.0, "ssim": 1.0, "dice": 1.0}
-    assert config.data.three_channels
+    assert config.loss.kwargs == {"cross_entropy": 1.0, "ssim": 1.0, "dice": 1.0}
+    assert config.data.repeat_to_rgb
 
 
 def test_file_lies_over_recipe_and_overrides_over_file(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
-    file.write_text("recipe: paper\noptimizer: {lr: 0.5}\nmodel: {arguments: {norm: instance}}\n")
-    config = load_config(file, overrides={"optimizer.lr": 0.25, "model.arguments.widths": [4, 6]})
+    file.write_text("recipe: paper\noptimizer: {lr: 0.5}\nmodel: {kwargs: {norm: instance}}\n")
+    config = load_config(file, overrides={"optimizer.lr": 0.25, "model.kwargs.widths": [4, 6]})
     assert config.recipe == "paper"
     assert config.optimizer.lr == 0.25
-    assert config.model.arguments == {
+    assert config.model.kwargs == {
         "fusion_kernel_size": 3,
         "attention": "author",
         "norm": "instance",
@@ -43,13 +43,13 @@ def test_file_lies_over_recipe_and_overrides_over_file(tmp_path: Path) -> None:
 
 
 def test_another_network_does_not_inherit_arguments() -> None:
-    config = load_config(overrides={"model.arguments.widths": [4, 6], "model.name": "unet"})
-    assert config.model.arguments == {"widths": [4, 6]}
-    assert load_config(overrides={"model.name": "case_unet"}).model.arguments == load_config().model.arguments
+    config = load_config(overrides={"model.kwargs.widths": [4, 6], "model.name": "unet"})
+    assert config.model.kwargs == {"widths": [4, 6]}
+    assert load_config(overrides={"model.name": "case_unet"}).model.kwargs == load_config().model.kwargs
 
 
 def test_the_saved_configuration_is_read_back_the_same(tmp_path: Path) -> None:
-    config = load_config(recipe="paper", overrides={"training.minutes": 3, "data.clip": [-100, 300]})
+    config = load_config(recipe="paper", overrides={"training.minutes": 3, "data.intensity_window": [-100, 300]})
     (tmp_path / "config.yaml").write_text(to_yaml(config))
     assert load_config(tmp_path / "config.yaml") == config
 
@@ -64,12 +64,15 @@ def test_without_a_budget_there_is_one() -> None:
     [
         (["optimizer.lr=3e-4"], {"optimizer.lr": 3e-4}),
         (["optimizer.lr=0.5", "optimizer.lr=1"], {"optimizer.lr": 1}),
-        (["model.name=unet", "data.clip=[-200, 250]"], {"model.name": "unet", "data.clip": [-200, 250]}),
+        (
+            ["model.name=unet", "data.intensity_window=[-200, 250]"],
+            {"model.name": "unet", "data.intensity_window": [-200, 250]},
+        ),
         (
             ["prepare.masks=*_seg.png", "prepare.images=['*.jpg']"],
             {"prepare.masks": "*_seg.png", "prepare.images": ["*.jpg"]},
         ),
-        (["data.flip_rows=false", "prepare.size=null"], {"data.flip_rows": False, "prepare.size": None}),
+        (["data.vertical_flip=false", "prepare.size=null"], {"data.vertical_flip": False, "prepare.size": None}),
     ],
 )
 def test_settings_are_yaml(tokens: list[str], expected: dict[str, object]) -> None:
@@ -88,7 +91,7 @@ def test_settings_are_yaml(tokens: list[str], expected: dict[str, object]) -> No
         ("training: {steps: 0}", "training.steps = 0"),
         ("training: {steps: 1.5}", "training.steps = 1.5"),
         ("training: {minutes: .inf}", "training.minutes = inf"),
-        ("data: {clip: [250, -200]}", "clip must rise"),
+        ("data: {intensity_window: [250, -200]}", "intensity_window must rise"),
         ("data: {batch_size: true}", "data.batch_size = True"),
         ("training:", "training is empty"),
         ("recipe: papper", 'no recipe "papper". Did you mean "paper"'),

@@ -20,8 +20,8 @@ from caseunet.datasets import generate
 ROOT = Path(__file__).parents[1]
 PAGES = ["tutorial", *sorted(f"how-to/{page.stem}" for page in (ROOT / "docs" / "how-to").glob("*.md"))]
 BUDGET = re.compile(r"--(minutes|steps) \S+")
-SHORT = ["--steps=2", "--training.validations=1", "--data.batch_size=2", "--data.patch_size=[32,32]"]
-SMALL = [*SHORT, "--model.arguments.widths=[4,6]", "--model.arguments.patch_size=null"]
+SHORT = ["--steps=2", "--training.num_validations=1", "--data.batch_size=2", "--data.patch_size=[32,32]"]
+SMALL = [*SHORT, "--model.kwargs.widths=[4,6]", "--model.kwargs.patch_size=null"]
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -252,7 +252,7 @@ def train(
         "data.fold": None if fold == "all" else fold,
         "data.batch_size": batch,
         "training.devices": devices,
-        "training.start_from": start_from,
+        "training.pretrained": start_from,
         "seed": seed,
     }
     if minutes is not None or steps is not None:  # a budget given here replaces the configured one

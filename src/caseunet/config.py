@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from caseunet.errors import CaseUNetError, did_you_mean
+from caseunet.former_names import migrate, present_name
 from caseunet.types import PlaneRule, Size
 
 RECIPES = ("default", "paper")
@@ -111,7 +112,7 @@ class ModelConfig(Section):
 
     name: str = "case_unet"
     """A network of `caseunet models`."""
-    arguments: dict[str, Any] = {}
+    kwargs: dict[str, Any] = {}
     """Its arguments, for example {norm: instance, widths: [8, 16, 32, 64, 128]}."""
 
 
@@ -126,19 +127,19 @@ class DataConfig(Section):
     patch_size: Size | None = None
     """Height and width cut out of each slice at random (smaller slices are padded); null takes the median slice's
     in multiples of 32, but no more than 512."""
-    neighbours: Annotated[int, Field(ge=0)] = 0
+    context_slices: Annotated[int, Field(ge=0)] = 0
     """2.5-D: slices below and above each slice that the network sees as further channels. 0 for frames."""
-    three_channels: bool = False
+    repeat_to_rgb: bool = False
     """Show single-channel images as three equal channels, as the paper does."""
-    clip: tuple[float, float] | None = None
+    intensity_window: tuple[float, float] | None = None
     """Intensity window in stored units (HU for CT); null takes -200…250 HU for CT with "range", 0…255 for 8-bit images
     and the middle 99 % of the foreground's intensities otherwise."""
-    normalize: Literal["range", "zscore"] = "range"
+    normalization: Literal["range", "zscore"] = "range"
     """"range" maps the window to 0…1; "zscore" subtracts the mean and divides by the standard deviation per channel: of
     the training cases' foreground, or for MR, whose scale differs from scan to scan, of each scan."""
-    rare_share: Annotated[float, Field(ge=0, le=1)] = 1 / 3
+    oversample_foreground: Annotated[float, Field(ge=0, le=1)] = 1 / 3
     """Share of the samples that hold a foreground class for sure, each class as often as the others."""
-    balance: Literal["slices", "cases", "classes"] = "slices"
+    sampling: Literal["slices", "cases", "classes"] = "slices"
     """What is equally likely among the other samples: each "slices"; each "cases", then its slices; or each "classes",
     background too, then the slices that hold it."""
     workers: Annotated[int, Field(ge=0)] = 0
@@ -146,8 +147,8 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _window_rises(self) -> "DataConfig":
-        if self.clip is not None and not self.clip[0] < self.clip[1]:
-            raise ValueError(f"clip must rise, not run from {self.clip[0]:g} to {self.clip[1]:g}")
+        if self.intensity_window is not None and not self.intensity_window[0] < self.intensity_window[1]:
+            raise ValueError("intensity_window must rise, not run from {:g} to {:g}".format(*self.intensity_window))
         return self
 
 
@@ -156,9 +157,9 @@ class AugmentConfig(Section):
 
     strength: Literal["none", "light", "default", "strong"] = "default"
     """How much the images are changed; none leaves them as they are."""
-    flip_rows: bool | None = None
+    vertical_flip: bool | None = None
     """Turn half of the images upside down."""
-    flip_columns: bool | None = None
+    horizontal_flip: bool | None = None
     """Turn half of the images left to right; null does not where classes are named left or right."""
     rotation: Annotated[float, Field(ge=0, le=180)] | None = None
     """Largest rotation either way, degrees."""
@@ -191,7 +192,7 @@ class LossConfig(Section):
 
     name: str = "hybrid"
     """hybrid, cross_entropy, dice or ssim."""
-    arguments: dict[str, Any] = {}
+    kwargs: dict[str, Any] = {}
     """Its arguments; for hybrid the weights {cross_entropy: 1, ssim: 1, dice: 1}."""
     class_weights: Literal["none", "inverse_frequency"] = "none"
     """Weights of the cross entropy: none, or inverse to each class's share of the training cases' pixels."""
@@ -206,11 +207,11 @@ class OptimizerConfig(Section):
     """Learning rate after the warm-up."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """Weight decay."""
-    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.03
+    warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.03
     """Share of the budget in which the learning rate rises from 0."""
-    power: Annotated[float, Field(ge=0)] = 0.9
+    poly_power: Annotated[float, Field(ge=0)] = 0.9
     """Then it falls as (1 − share of the budget) to this power; 0 keeps it."""
-    clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
+    max_grad_norm: Annotated[float, Field(gt=0)] | None = 1.0
     """Largest norm of the gradient; null does not clip."""
 
 
@@ -221,20 +222,20 @@ class TrainingConfig(Section):
     """Budget in steps."""
     minutes: Annotated[float, Field(gt=0)] | None = None
     """Budget in minutes, validation included. With both, whichever ends first; with neither, 10 000 steps."""
-    validations: Positive = 10
+    num_validations: Positive = 10
     """Validations in the whole run, at equal distances; the last is at its end."""
-    keep: Literal["best", "last"] = "best"
+    checkpoint: Literal["best", "last"] = "best"
     """Which weights the bundle gets: the best in validation, or the last."""
-    best_by: str = "dice"
+    monitor: str = "dice"
     """What is best in validation: dice or iou, the mean over structures; or of one, such as dice/tumour."""
     patience: Positive | None = None
     """Validations without a better one after which training stops early; null does not stop."""
-    start_from: Path | None = None
+    pretrained: Path | None = None
     """Bundle whose weights training starts from; its network is taken, with a new head where the classes differ."""
-    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Share of the old that an exponential moving average of the weights keeps at each step, such as 0.999; the average
     is then what is validated and kept. null keeps the weights themselves."""
-    accumulate: Positive = 1
+    micro_batches: Positive = 1
     """Parts in which each device computes its share of a batch, one after another, to need less memory."""
     quality: bool = True
     """Learn from the fold's validation cases how sure to be of masks, and how to clean them; it takes a prediction of
@@ -242,8 +243,9 @@ class TrainingConfig(Section):
     likeness: bool = True
     """Keep small pictures of the training images, 32 × 32 pixels or 8 slices of 16 × 16, in the bundle: prediction then
     tells images that look like them. Without it only what was cut out of one, or saved anew, is known again."""
-    precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
-    """Arithmetic of the network: auto is bf16 on a GPU that has it and 32 elsewhere; the loss is always in float32."""
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    """Arithmetic of the network: auto is bf16-mixed on a GPU that has it and 32-true elsewhere; the loss is always in
+    float32."""
     compile: bool = False
     """Compile the network with torch.compile: minutes at the start, faster steps."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -258,12 +260,12 @@ class TrainingConfig(Section):
     """Steps between rows of metrics.csv."""
     checkpoint_minutes: PositiveFloat = 5.0
     """Minutes between checkpoints; there is one after each validation too."""
-    nonfinite_limit: Positive = 10
+    max_nonfinite_steps: Positive = 10
     """Steps without a finite loss or gradient after which training stops."""
     loggers: tuple[Literal["mlflow", "wandb"], ...] = ()
     """Where to log beside metrics.csv and TensorBoard; as these are set up on this machine."""
 
-    @field_validator("best_by")
+    @field_validator("monitor")
     @classmethod
     def _check_score(cls, value: str) -> str:
         if value.partition("/")[0] not in ("dice", "iou"):
@@ -340,14 +342,16 @@ def load_config(
         file: YAML; may name its recipe under the key ``recipe``.
         recipe: "default" or "paper"; takes precedence over the file's.
         overrides: {"optimizer.lr": 3e-4}, dotted keys.
-        base: a resolved configuration that takes the recipe's place.
+        base: a resolved configuration that takes the recipe's place; may be written in former words.
 
     Raises:
         CaseUNetError: the file cannot be read, a key is unknown (the nearest is suggested) or a value does not fit.
     """
     origin = str(file) if file else "configuration"
     from_file = _read_yaml(file) if file else {}
-    start = _read_yaml(base) if base else {}
+    start = migrate(written := _read_yaml(base)) if base else {}
+    if base and "layout" not in PrepareConfig.model_fields:  # its keys still have the former names
+        start["prepare"] = written["prepare"]
     chosen = recipe or (overrides or {}).get("recipe") or from_file.get("recipe") or start.get("recipe") or "default"
     if chosen not in RECIPES:
         raise CaseUNetError(f'{origin}: there is no recipe "{chosen}". {did_you_mean(str(chosen), RECIPES)}')
@@ -419,10 +423,10 @@ def _read_yaml(file: Path) -> dict[str, Any]:
 
 
 def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """``over`` laid over ``base``, section by section. Another ``name`` drops the ``arguments`` of the one before."""
+    """``over`` laid over ``base``, section by section. Another ``name`` drops the ``kwargs`` of the one before."""
     merged = dict(base)
     if "name" in over and over["name"] != base.get("name", over["name"]):
-        merged.pop("arguments", None)
+        merged.pop("kwargs", None)
     for key, value in over.items():
         old = merged.get(key)
         merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
@@ -434,6 +438,8 @@ def _explain(error: ValidationError, origin: str) -> str:
     problem = error.errors()[0]
     path = [str(part) for part in problem["loc"]]
     key = ".".join(path)
+    if renamed := present_name(key, problem["input"]):
+        return f"{origin}: {renamed}."
     if problem["type"] == "extra_forbidden":
         section: type[BaseModel] = Config
         for part in path[:-1]:

@@ -4,11 +4,11 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from unicodedata import combining, normalize
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
 
@@ -50,6 +50,11 @@ class FrozenModel(BaseModel):
     """Base of everything that is written to JSON: immutable, and strict about unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def former_name(former: str, name: str) -> Any:
+    """Of a field that files of earlier versions call otherwise: read by either name, written by the present one."""
+    return Field(validation_alias=AliasChoices(name, former))
 
 
 class Label(FrozenModel):
@@ -173,22 +178,22 @@ class Mask:
     """The values of one case's mask files, before they become class ids.
 
     Attributes:
-        codes: (S, H, W) in canonical order, whole numbers: grey values or ids, or colours as 0xRRGGBB.
+        label_values: (S, H, W) in canonical order, whole numbers: grey values or ids, or colours as 0xRRGGBB.
         geometry: the mask's own.
-        colored: whether the codes are colours.
+        colored: whether they are colours.
         stored: numeric type in the file.
         fractional: how many values were no whole numbers and have been rounded.
-        laid: whether its own position is lost, so that it was laid on its image, index on index.
-        palette: {code: colour as 0xRRGGBB} of its codes, where the file shows them in colours.
-        names: {code: name} of its codes, where the file names them: a segmentation of 3D Slicer.
+        assumed_aligned: whether its own position is lost, so that it was laid on its image, index on index.
+        palette: {value: colour as 0xRRGGBB}, where the file shows them in colours.
+        names: {value: name}, where the file names them: a segmentation of 3D Slicer.
     """
 
-    codes: np.ndarray
+    label_values: np.ndarray
     geometry: Geometry
     colored: bool = False
     stored: str = "uint8"
     fractional: int = 0
-    laid: bool = False
+    assumed_aligned: bool = False
     palette: Mapping[int, int] = field(default_factory=dict)
     names: Mapping[int, str] = field(default_factory=dict)
 
@@ -216,7 +221,7 @@ class Grid(FrozenModel):
     plane: PlaneRule = "axial"
     """In which plane volumes are cut into slices; a volume of one slice keeps that, whatever its own plane."""
 
-    crop_air: bool = False
+    crop_to_body: Annotated[bool, former_name("crop_air", "crop_to_body")] = False
     """Cut off the rows and columns that hold nothing but the air around a body (CT)."""
     least_box: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = None
     """Height and width of the smallest body's box in the data set, millimetres: of an image in which far less is found
@@ -238,37 +243,38 @@ class Grid(FrozenModel):
 class Preprocessing(Grid):
     """How a source's pixels become network input; all that prediction needs to repeat what training saw.
 
-    Steps, in this order: cut and resize the slices as the :class:`Grid` says; put the ``neighbours`` slices below and
-    above beside each as channels (edge slices repeated); clip to ``clip`` if given; subtract and divide, with
-    ``per_case`` by the mean and standard deviation of each case's own pixels; repeat each channel ``repeat`` times;
-    repeat the edges of slices smaller than ``least`` on all sides alike until they have that size, as training did.
+    Steps, in this order: cut and resize the slices as the :class:`Grid` says. Put the ``context_slices`` slices below
+    and above beside each as channels (edge slices repeated). Clip to ``intensity_window`` if given. Subtract ``mean``
+    and divide by ``std``, with ``per_case_zscore`` those of each case's own pixels. Repeat each channel
+    ``channel_repeat`` times. Repeat the edges of slices smaller than ``min_size`` on all sides alike until they have
+    that size, as training did.
     """
 
     modality: Modality
     channels: Annotated[int, Field(ge=1)]
-    neighbours: Annotated[int, Field(ge=0)] = 0
-    repeat: Annotated[int, Field(ge=1)] = 1
-    clip: tuple[float, float] | None = None
-    per_case: bool = False
-    subtract: tuple[float, ...]
-    divide: tuple[float, ...]
-    least: Size = (MIN_SIZE, MIN_SIZE)
+    context_slices: Annotated[int, former_name("neighbours", "context_slices"), Field(ge=0)] = 0
+    channel_repeat: Annotated[int, former_name("repeat", "channel_repeat"), Field(ge=1)] = 1
+    intensity_window: Annotated[tuple[float, float] | None, former_name("clip", "intensity_window")] = None
+    per_case_zscore: Annotated[bool, former_name("per_case", "per_case_zscore")] = False
+    mean: Annotated[tuple[float, ...], former_name("subtract", "mean")]
+    std: Annotated[tuple[float, ...], former_name("divide", "std")]
+    min_size: Annotated[Size, former_name("least", "min_size")] = (MIN_SIZE, MIN_SIZE)
     value_range: tuple[float, float] | None = None
     """Lowest and highest pixel value of the data set's images; None in earlier bundles."""
 
     @property
     def in_channels(self) -> int:
         """Channels of the network input: slices × stored channels × repeats."""
-        return (2 * self.neighbours + 1) * self.channels * self.repeat
+        return (2 * self.context_slices + 1) * self.channels * self.channel_repeat
 
     @model_validator(mode="after")
     def _consistent(self) -> "Preprocessing":
-        if not len(self.subtract) == len(self.divide) == self.channels:
-            raise ValueError(f"subtract and divide need {self.channels} values, one per channel")
-        if any(abs(d) < 1e-12 for d in self.divide):
-            raise ValueError("divide holds a zero")
-        if self.clip is not None and not self.clip[0] < self.clip[1]:
-            raise ValueError(f"clip must rise, not run from {self.clip[0]:g} to {self.clip[1]:g}")
+        if not len(self.mean) == len(self.std) == self.channels:
+            raise ValueError(f"mean and std need {self.channels} values, one per channel")
+        if any(abs(deviation) < 1e-12 for deviation in self.std):
+            raise ValueError("std holds a zero")
+        if self.intensity_window is not None and not self.intensity_window[0] < self.intensity_window[1]:
+            raise ValueError("intensity_window must rise, not run from {:g} to {:g}".format(*self.intensity_window))
         return self
 
 

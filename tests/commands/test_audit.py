@@ -634,7 +634,7 @@ def test_the_command(cli: Run, lits: Path, tmp_path: Path) -> None:
     status, stdout, stderr = cli("audit", lits, "--out", out)
     assert (status, stderr) == (0, "")
     assert "0 errors" in stdout
-    assert {path.name for path in out.iterdir()} == {"audit.json", "audit.html", ".caseunet"}
+    assert {path.name for path in out.iterdir()} == {"audit.json", "audit.html", "log.txt", ".caseunet"}
     assert cli("audit", lits, "--out", out)[0] == 2, "an earlier result is not replaced unasked"
 
     (lits / "segmentation-2.nii").write_bytes(b"damaged")

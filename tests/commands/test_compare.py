@@ -36,9 +36,9 @@ from caseunet.studies.summary import ALL, StudySummary
 from tests.conftest import TINY
 
 Run = Callable[..., tuple[int, str, str]]
-COMMON = {"data.batch_size": 2, "training.validations": 1, "training.steps": 2}
-SMALL_UNET = "model: {name: unet, arguments: {widths: [4, 6], norm: instance}}\n"
-SMALL_CASE = "model: {name: case_unet, arguments: {widths: [4, 6], norm: instance, fusion_kernel_size: 1}}\n"
+COMMON = {"data.batch_size": 2, "training.num_validations": 1, "training.steps": 2}
+SMALL_UNET = "model: {name: unet, kwargs: {widths: [4, 6], norm: instance}}\n"
+SMALL_CASE = "model: {name: case_unet, kwargs: {widths: [4, 6], norm: instance, fusion_kernel_size: 1}}\n"
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_a_whole_comparison(cli: Run, lits_prepared: Prepared, models: list[str]
     assert bundle.info.quality is None, "no cleaning is learnt on the cases that are scored"
     status, _, err = cli(*arguments)
     assert status == 2
-    assert "--overwrite" in err
+    assert "overwrite" in err
 
 
 def test_a_stopped_study_goes_on_where_it_was(
@@ -189,7 +189,7 @@ def test_a_training_that_fails_beside_others_is_told_and_they_are_ended(
     lits_prepared: Prepared, models: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     variants = variants_of(models, None, COMMON | {"training.steps": 60})
-    broken = variants_of(models, None, COMMON | {"training.best_by": "dice/spleen"})[0]
+    broken = variants_of(models, None, COMMON | {"training.monitor": "dice/spleen"})[0]
     design = Design([replace(broken, name="broken"), variants[1]], 1)
     with pytest.raises(CaseUNetError, match='no structure "spleen"'):
         compare(lits_prepared.folder, design, tmp_path / "study", jobs=2, display=TerminalDisplay(Console()))
@@ -241,9 +241,9 @@ def test_masks_of_another_tool_are_scored_beside_the_models(
 
 def test_networks_are_planned_for_what_they_train_on(lits_prepared: Prepared, tmp_path: Path) -> None:
     arguments = {"widths": [4, 6, 8, 10, 12], "norm": "instance", "fusion_kernel_size": 1, "patch_size": "auto"}
-    overrides = COMMON | {"model.arguments": arguments, "data.patch_size": [32, 32]}
+    overrides = COMMON | {"model.kwargs": arguments, "data.patch_size": [32, 32]}
     bundle = train(lits_prepared.folder, tmp_path / "run", load_config(overrides=overrides))
-    assert bundle.info.architecture.arguments["patch_size"] == [32, 32]
+    assert bundle.info.architecture.kwargs["patch_size"] == [32, 32]
     weights = load_file(bundle.folder / "model.safetensors")
     stages = {name.split(".")[1] for name in weights if name.startswith("encoder.")}
     assert stages == {"0", "1", "2"}, "32 pixels halved three times are 4"
@@ -269,7 +269,7 @@ def test_what_cannot_be_compared_is_refused_before_any_training(
         compare(lits_prepared.folder, Design(variants, folds=(9,)), tmp_path / "study")
     with pytest.raises(CaseUNetError, match="raw data's own geometry, but .*Name them with --raw"):
         compare(lits_prepared.folder, Design(variants), tmp_path / "study", raw=tmp_path / "gone")
-    broken = variants_of([models[0], "case_unet"], None, COMMON | {"model.arguments.widths": [4]})
+    broken = variants_of([models[0], "case_unet"], None, COMMON | {"model.kwargs.widths": [4]})
     with pytest.raises(CaseUNetError, match="widths"):
         compare(lits_prepared.folder, Design(broken), tmp_path / "study")
     assert not (tmp_path / "study" / "study.html").exists()
@@ -278,7 +278,7 @@ def test_what_cannot_be_compared_is_refused_before_any_training(
 def test_models_differ_in_what_they_say_and_share_the_rest() -> None:
     variants = {v.name: v.config for v in variants_of(["unet", "paper", "default"], None, COMMON)}
     assert variants["unet"].model.name == "unet"
-    assert variants["unet"].model.arguments == {}
+    assert variants["unet"].model.kwargs == {}
     assert variants["unet"].optimizer == variants["default"].optimizer
     assert variants["paper"].loss.class_weights == "inverse_frequency"
     assert {config.training.steps for config in variants.values()} == {2}
@@ -288,8 +288,8 @@ def test_ablations_change_one_part_each() -> None:
     of_default = {v.name: v.config for v in ablations("default", None, COMMON)}
     assert set(of_default) == {"whole", *PARTS} - {"spatial attention", "class weights off", "loss CE + Dice"}
     whole = of_default["whole"]
-    assert of_default["one scale"].model.arguments["kernel_sizes"] == [3, 3, 3]
-    assert of_default["loss CE"].loss.arguments == {**whole.loss.arguments, "ssim": 0.0, "dice": 0.0}
+    assert of_default["one scale"].model.kwargs["kernel_sizes"] == [3, 3, 3]
+    assert of_default["loss CE"].loss.kwargs == {**whole.loss.kwargs, "ssim": 0.0, "dice": 0.0}
     for name, config in of_default.items():
         different = [s for s in type(config).model_fields if getattr(config, s) != getattr(whole, s)]
         assert len(different) == (name != "whole"), name

@@ -137,7 +137,7 @@ def test_what_an_ensemble_is_not_for(
         predict(crossed / "bundle", [lits_raw], tmp_path / "p", splits)
     with pytest.raises(CaseUNetError, match="is no ensemble of folds; --split predicts"):
         predict(lits_bundle.folder, [lits_raw], tmp_path / "p", out_of_fold=True)
-    training = tiny_config.training.model_copy(update={"start_from": crossed / "bundle"})
+    training = tiny_config.training.model_copy(update={"pretrained": crossed / "bundle"})
     with pytest.raises(CaseUNetError, match="is an ensemble. Start from one of its networks"):
         train(lits_prepared.folder, tmp_path / "run", tiny_config.model_copy(update={"training": training}))
 

@@ -24,7 +24,7 @@ from caseunet.progress import Display
 from caseunet.types import Modality, Preprocessing
 
 AFFINE = np.diag([-1.0, -1.0, 2.5, 1.0])
-CT = Preprocessing(modality="ct", channels=1, subtract=(0.0,), divide=(1.0,))
+CT = Preprocessing(modality="ct", channels=1, mean=(0.0,), std=(1.0,))
 
 
 class Said(Display):

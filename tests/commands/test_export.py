@@ -21,8 +21,8 @@ from caseunet.commands.prepare import prepare
 from caseunet.config import Config
 from caseunet.data.store import Prepared
 from caseunet.export import formats
-from caseunet.export.formats import PRECISIONS, Whole
-from caseunet.imaging import portable
+from caseunet.export.formats import PRECISIONS, ExportableModel
+from caseunet.imaging.slices import pad
 from caseunet.prediction.exports import ExportInfo
 
 Run = Callable[..., tuple[int, str, str]]
@@ -123,7 +123,7 @@ def two(small_bundle: Bundle, tmp_path: Path) -> Path:
     info = small_bundle.info
     members = tuple(
         Member(
-            preprocessing=info.preprocessing.model_copy(update={"clip": (-100.0, 200.0 + fold)}),
+            preprocessing=info.preprocessing.model_copy(update={"intensity_window": (-100.0, 200.0 + fold)}),
             training_data=info.training_data.model_copy(update={"fold": fold}),
             validation=info.validation,
         )
@@ -151,9 +151,9 @@ def test_an_ensemble_is_one_graph(two: Path, lits_prepared: Prepared, tmp_path: 
     assert written.parity.equal > 0.999
     pixels = lits_prepared.image(lits_prepared.cases.index[0])[:1]
     bundle = load_bundle(two)
-    whole = Whole(bundle).eval()
+    whole = ExportableModel(bundle).eval()
     graph = {"multiple": whole.multiple, "smallest": whole.smallest}
-    padded, (top, left) = portable.pad(pixels.astype(np.float32), bundle.info.preprocessing.least, graph)
+    padded, (top, left) = pad(pixels.astype(np.float32), bundle.info.preprocessing.min_size, graph)
     with torch.no_grad():
         found = whole(torch.from_numpy(padded)) * whole.temperature
     H, W = pixels.shape[-2:]
@@ -169,7 +169,9 @@ def test_an_ensemble_is_one_graph(two: Path, lits_prepared: Prepared, tmp_path: 
 def test_prediction_computes_with_an_export(
     per_case: bool, small_bundle: Bundle, lits_prepared: Prepared, tmp_path: Path
 ) -> None:
-    p = small_bundle.info.preprocessing.model_copy(update={"per_case": per_case, "clip": (-150.0, 200.0)})
+    p = small_bundle.info.preprocessing.model_copy(
+        update={"per_case_zscore": per_case, "intensity_window": (-150.0, 200.0)}
+    )
     quality = load_bundle(Path(__file__).parents[1] / "golden" / "bundle_2").info.quality
     assert quality is not None
     quality = quality.model_copy(update={"temperature": 2.5})
@@ -219,7 +221,7 @@ def test_cases_are_standardised_beside_the_graph(
     small_bundle: Bundle, lits_prepared: Prepared, lits_raw: Path, tmp_path: Path
 ) -> None:
     p = small_bundle.info.preprocessing
-    per_case = p.model_copy(update={"per_case": True, "clip": (-150.0, 200.0)})
+    per_case = p.model_copy(update={"per_case_zscore": True, "intensity_window": (-150.0, 200.0)})
     save_again(tmp_path / "bundle", dict(small_bundle.weights), small_bundle, preprocessing=per_case)
     written = export(tmp_path / "bundle", tmp_path / "out", "openvino", data=lits_prepared.folder)
     assert written is not None
@@ -297,7 +299,9 @@ def test_an_export_that_is_not_the_network_is_refused(
     small_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        pipeline, "runner", lambda *_: lambda x: -Whole(small_bundle).eval()(torch.from_numpy(x)).detach().numpy()
+        pipeline,
+        "runner",
+        lambda *_: lambda x: -ExportableModel(small_bundle).eval()(torch.from_numpy(x)).detach().numpy(),
     )
     with pytest.raises(CaseUNetError, match="It is of no use"):
         export(small_bundle.folder, tmp_path / "out", "torch-export")

@@ -104,9 +104,7 @@ def same(bundle: Bundle | Path, author: Author) -> bool:
 
 def largest_difference(bundle: Bundle, image: np.ndarray, probabilities: np.ndarray) -> float:
     architecture = bundle.info.architecture
-    model = create_model(
-        architecture.name, architecture.in_channels, architecture.num_classes, **architecture.arguments
-    )
+    model = create_model(architecture.name, architecture.in_channels, architecture.num_classes, **architecture.kwargs)
     model.load_state_dict(bundle.weights)
     with torch.inference_mode():
         found = model.eval()(torch.from_numpy(image).permute(0, 3, 1, 2)).softmax(1).permute(0, 2, 3, 1)
@@ -144,12 +142,18 @@ def test_the_author_s_own_values_come_out(fusion: int, tmp_path: Path) -> None:
 def test_the_bundle_segments_images_as_the_paper_s_recipe_does(author: Author, tmp_path: Path) -> None:
     file = write(".npz", tmp_path, author)
     ct = import_author(file, tmp_path / "ct").info.preprocessing
-    assert (ct.modality, ct.clip, ct.subtract, ct.divide, ct.repeat) == ("ct", (-200, 250), (-200,), (450,), 3)
-    assert ct.size == ct.least == (512, 512)
+    assert (ct.modality, ct.intensity_window, ct.mean, ct.std, ct.channel_repeat) == (
+        "ct",
+        (-200, 250),
+        (-200,),
+        (450,),
+        3,
+    )
+    assert ct.size == ct.min_size == (512, 512)
     mr = import_author(file, tmp_path / "mr", "mr", window=(10, 300), size=(64, 96)).info.preprocessing
-    assert (mr.clip, mr.subtract, mr.divide) == ((10, 300), (10,), (290,))
+    assert (mr.intensity_window, mr.mean, mr.std) == ((10, 300), (10,), (290,))
     rgb = import_author(file, tmp_path / "rgb", "rgb", size=(64, 96))
-    assert (rgb.info.preprocessing.clip, rgb.info.preprocessing.repeat) == (None, 1)
+    assert (rgb.info.preprocessing.intensity_window, rgb.info.preprocessing.channel_repeat) == (None, 1)
     pixels = np.random.default_rng(1).integers(0, 256, (64, 96, 3), np.uint8)
     expected = author.network(pixels[None] / np.float32(255), training=False).detach().numpy()[0].argmax(-1)
     assert (Predictor(rgb).predict(pixels).labels == expected).mean() > 0.999

@@ -19,7 +19,7 @@ from caseunet.types import DIRECTIONS, Plane
 from tests.datasets.test_planes import write_volume
 from tests.prediction.test_round_trips import CT, brightness_bundle
 
-HU = CT.model_copy(update={"modality": "mr", "subtract": (150.5,)})
+HU = CT.model_copy(update={"modality": "mr", "mean": (150.5,)})
 """The network finds what is above 150, as the masks of ``write_volume`` have it."""
 
 
@@ -66,7 +66,7 @@ def test_the_audit_warns_of_mixed_planes(mixed: Path, tmp_path: Path) -> None:
     found = audit(mixed, tmp_path / "a", PrepareConfig(workers=0))
     [finding] = [finding for finding in found.at_level("warning") if finding.kind == "plane"]
     assert finding.case == "v2"
-    assert "--prepare.plane" in finding.advice
+    assert "prepare.plane" in finding.advice
     assert (found.plane, [case.image.plane for case in found.facts]) == ("sagittal", ["sagittal"] * 4 + ["coronal"])
 
 
@@ -105,7 +105,7 @@ def test_predict_says_where_planes_differ(rule: str, mixed: Path, tmp_path: Path
 def test_scores_of_volumes_do_not_hang_on_planes(sagittal: Path, tmp_path: Path) -> None:
     found = {}
     for rule in ("axial", "sagittal"):
-        preprocessing = HU.model_copy(update={"plane": rule, "subtract": (160.0,)})
+        preprocessing = HU.model_copy(update={"plane": rule, "mean": (160.0,)})
         bundle = brightness_bundle(tmp_path / f"b-{rule}", preprocessing)
         predict(bundle, sagittal / "images", tmp_path / rule, device="cpu")
         for protocol in ("volumes", "slices"):
@@ -152,7 +152,7 @@ def test_sagittal_slices_are_learned(tmp_path: Path) -> None:
             nib.save(nib.Nifti1Image(array.astype(np.int16), affine), raw / part / f"{name}.nii.gz")
     prepared = prepare(raw, tmp_path / "p", PrepareConfig(workers=0, folds=3))
     assert prepared.image("v0").shape == (6, 1, 40, 36)
-    changes = {"model.name": "unet", "model.arguments": {"widths": [4, 8]}, "training.steps": 40, "data.batch_size": 2}
+    changes = {"model.name": "unet", "model.kwargs": {"widths": [4, 8]}, "training.steps": 40, "data.batch_size": 2}
     train(tmp_path / "p", tmp_path / "run", load_config(overrides=changes))
     assert load_bundle(tmp_path / "run" / "bundle").info.preprocessing.plane == "sagittal"
     assert "cut into sagittal slices" in (tmp_path / "run" / "bundle" / "README.md").read_text()

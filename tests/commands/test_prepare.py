@@ -66,11 +66,11 @@ def test_the_description_counts_right(lits_prepared: Prepared, lits_raw: Path) -
 
 def test_the_same_source_gives_the_same_fingerprint(raw: Path, lits_prepared: Prepared, tmp_path: Path) -> None:
     again = prepare(raw, tmp_path / "again", PrepareConfig(folds=2))
-    assert again.info.fingerprint == lits_prepared.info.fingerprint
+    assert again.info.content_hash == lits_prepared.info.content_hash
     assert again.split == lits_prepared.split
     image = nib.load(raw / "volume-0.nii")
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj) + 1, image.affine), raw / "volume-0.nii")
-    assert prepare(raw, tmp_path / "other").info.fingerprint != lits_prepared.info.fingerprint
+    assert prepare(raw, tmp_path / "other").info.content_hash != lits_prepared.info.content_hash
 
 
 def test_resizing(raw: Path, tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_one_patient_needs_blocks(raw: Path, tmp_path: Path) -> None:
 
 def test_overwriting_is_asked_for(raw: Path, tmp_path: Path) -> None:
     prepare(raw, tmp_path / "p")
-    with pytest.raises(CaseUNetError, match="--overwrite"):
+    with pytest.raises(CaseUNetError, match='mode="overwrite"'):
         prepare(raw, tmp_path / "p")
     prepare(raw, tmp_path / "p", overwrite=True)
     (raw / "segmentation-0.nii").write_bytes(b"damaged")
@@ -220,7 +220,7 @@ def test_no_label_is_cut_off(labelled: tuple[slice, slice, slice], cropped: bool
     )
     boxes = {prepared.placement(case).box for case in prepared.cases.index}
     assert boxes == {(12, 16, 84, 96) if cropped else (0, 0, 96, 112)}
-    assert prepared.info.grid.crop_air == cropped
+    assert prepared.info.grid.crop_to_body == cropped
     assert prepared.info.grid.least_box == ((64.8, 64.0) if cropped else None)
     notes = [note for note in prepared.info.notes if "crop_air" in note]
     assert notes == (
@@ -240,9 +240,9 @@ def test_a_value_mapped_to_background_cuts_no_air(tmp_path: Path) -> None:
     plan = tmp_path / "plan.yaml"
     plan.write_text("layout: folder\ncases:\n  '*': {map: {2: 0}}\n")
     config = PrepareConfig(workers=0, folds=2, crop_air=True, modality="ct", plan=plan)
-    assert prepare(tmp_path / "raw", tmp_path / "p", config).info.grid.crop_air
+    assert prepare(tmp_path / "raw", tmp_path / "p", config).info.grid.crop_to_body
     plan.write_text("layout: folder\ncases:\n  '*': {map: {2: 1}}\n")
-    assert not prepare(tmp_path / "raw", tmp_path / "p", config, overwrite=True).info.grid.crop_air
+    assert not prepare(tmp_path / "raw", tmp_path / "p", config, overwrite=True).info.grid.crop_to_body
 
 
 def test_labels_are_kept_at_the_source_s_size(tmp_path: Path) -> None:

@@ -34,7 +34,10 @@ def test_slices_with_a_class_are_shown_as_they_are_loaded(
     lits_prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cells = shown(
-        lits_prepared, tmp_path / "p.png", monkeypatch, **{"augment.strength": "none", "data.clip": [-200, 250]}
+        lits_prepared,
+        tmp_path / "p.png",
+        monkeypatch,
+        **{"augment.strength": "none", "data.intensity_window": [-200, 250]},
     )
     assert len(cells) == 4
     for cell in cells:

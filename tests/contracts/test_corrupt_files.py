@@ -94,12 +94,12 @@ def read(folder: Path, path: Path) -> tuple[str, np.ndarray | str, Geometry | No
             geometry = dicom.read_geometry(series)
             names = dicom.read_header(path).segments.values()
             mask = dicom.read_segmentation([path], {n: i for i, n in enumerate(dict.fromkeys(names), 1)}, geometry)
-            return "read", mask.codes, geometry
+            return "read", mask.label_values, geometry
         if path.suffix == ".dcm":
             picture = dicom.read_series([path])
         elif path.name.startswith("mask"):
             codes = images.read_mask(path, Geometry(shape=()), colored=False)
-            return "read", codes.codes, codes.geometry
+            return "read", codes.label_values, codes.geometry
         else:
             picture = images.read_picture(path, rgb=not images.is_volume(path))
         return "read", picture.pixels, picture.geometry

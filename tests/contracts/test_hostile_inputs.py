@@ -39,9 +39,15 @@ UNSEEN = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, Resource
 
 PREPROCESSING = {
     "ct": Preprocessing(
-        modality="ct", channels=1, crop_air=True, spacing=(0.8, 0.8), clip=(-100, 300), subtract=(0,), divide=(100,)
+        modality="ct",
+        channels=1,
+        crop_to_body=True,
+        spacing=(0.8, 0.8),
+        intensity_window=(-100, 300),
+        mean=(0,),
+        std=(100,),
     ),
-    "rgb": Preprocessing(modality="rgb", channels=3, subtract=(0,) * 3, divide=(255,) * 3),
+    "rgb": Preprocessing(modality="rgb", channels=3, mean=(0,) * 3, std=(255,) * 3),
 }
 
 
@@ -146,9 +152,9 @@ def save_random(folder: Path, model: Model) -> Path:
     preprocessing = PREPROCESSING[model]
     labels = (Label(id=0, name="background", color=(0, 0, 0)), Label(id=1, name="liver", color=(255, 0, 0)))
     architecture = Architecture(
-        name="unet", in_channels=preprocessing.in_channels, num_classes=2, arguments={"widths": [2, 4]}
+        name="unet", in_channels=preprocessing.in_channels, num_classes=2, kwargs={"widths": [2, 4]}
     )
-    network = create_model(architecture.name, architecture.in_channels, 2, **architecture.arguments)
+    network = create_model(architecture.name, architecture.in_channels, 2, **architecture.kwargs)
     save_bundle(
         folder,
         network.state_dict(),

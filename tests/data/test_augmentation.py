@@ -58,7 +58,7 @@ def grid_of(displacements: np.ndarray) -> tuple[tuple[tuple[float, ...], ...], .
         AugmentConfig.model_validate(
             {"strength": "strong"}
             | {name: float(name in NEUTRAL) for name in PROBABILITIES if not name.startswith("flip")}
-            | {"flip_rows": False, "flip_columns": False}
+            | {"vertical_flip": False, "horizontal_flip": False}
         ),
     ],
     ids=["none", "strong-with-all-limits-neutral"],
@@ -75,9 +75,9 @@ def test_no_strength_is_identity(limits: AugmentConfig) -> None:
 
 
 def test_given_keys_stand_and_the_others_follow_the_strength() -> None:
-    given = resolve(AugmentConfig(strength="light", rotation=90, flip_rows=False, noise=0))
-    assert (given.rotation, given.flip_rows, given.noise) == (90, False, 0)
-    assert given.model_copy(update={"rotation": 10, "flip_rows": True, "noise": 0.1}) == STRENGTHS["light"]
+    given = resolve(AugmentConfig(strength="light", rotation=90, vertical_flip=False, noise=0))
+    assert (given.rotation, given.vertical_flip, given.noise) == (90, False, 0)
+    assert given.model_copy(update={"rotation": 10, "vertical_flip": True, "noise": 0.1}) == STRENGTHS["light"]
     assert resolve(given) == given
 
 
@@ -107,8 +107,8 @@ def test_draws_stay_within_the_limits(strength: str, keys: dict[str, float], see
         for name in NEUTRAL:
             assert 1 / getattr(limits, name) - 1e-9 <= getattr(d, name) <= getattr(limits, name) + 1e-9
         assert d.low_resolution >= 1
-        assert limits.flip_rows or not d.flip_rows
-        assert limits.flip_columns or not d.flip_columns
+        assert limits.vertical_flip or not d.vertical_flip
+        assert limits.horizontal_flip or not d.horizontal_flip
 
 
 def test_factors_make_smaller_as_often_as_larger() -> None:
@@ -222,10 +222,10 @@ def test_twice_the_scale_reads_half_as_far_from_the_middle() -> None:
 
 def test_flips_keep_every_bit() -> None:
     image, labels = noise_image(1, 2, 5, 7), torch.arange(35, dtype=torch.int64).reshape(1, 5, 7)
-    x, y = augment(image, labels, [Augmentation(flip_rows=True)])
+    x, y = augment(image, labels, [Augmentation(vertical_flip=True)])
     assert torch.equal(x, image.flip(2))
     assert torch.equal(y, labels.flip(1))
-    x, y = augment(image, labels, [Augmentation(flip_columns=True)])
+    x, y = augment(image, labels, [Augmentation(horizontal_flip=True)])
     assert torch.equal(x, image.flip(3))
     assert y.dtype == torch.int64
     assert torch.equal(y, labels.flip(2))
@@ -402,8 +402,8 @@ def test_what_does_not_fit_is_a_mistake() -> None:
 def test_sides_are_not_mirrored(names: tuple[str, str], given: bool | None, expected: bool) -> None:
     labels = tuple(Label(id=n, name=name, color=(n, 0, 0)) for n, name in enumerate(("background", *names)))
     known = LabelMap(labels=labels, structures={"all": (1, 2)})
-    limits = resolve(keep_sides(AugmentConfig(flip_columns=given), known, Grid()))
-    assert limits.flip_columns is expected
-    assert limits.flip_rows is True
+    limits = resolve(keep_sides(AugmentConfig(horizontal_flip=given), known, Grid()))
+    assert limits.horizontal_flip is expected
+    assert limits.vertical_flip is True
     drawn = [draw_transforms(limits, np.random.default_rng(seed), rgb=False) for seed in range(40)]
-    assert any(one.flip_columns for one in drawn) is expected
+    assert any(one.horizontal_flip for one in drawn) is expected

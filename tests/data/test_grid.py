@@ -26,8 +26,8 @@ CROPPED = (28, 36, 84, 108)
 
 def test_the_air_is_cut_off_where_asked() -> None:
     assert place_slices(BODY, None, Grid()) == Placement(WHOLE, (100, 120))
-    assert place_slices(BODY, None, Grid(crop_air=True)) == Placement(CROPPED, (56, 72))
-    assert place_slices(BODY, (5, 1, 1), Grid(crop_air=True, spacing=(2, 0.5))) == Placement(CROPPED, (28, 144))
+    assert place_slices(BODY, None, Grid(crop_to_body=True)) == Placement(CROPPED, (56, 72))
+    assert place_slices(BODY, (5, 1, 1), Grid(crop_to_body=True, spacing=(2, 0.5))) == Placement(CROPPED, (28, 144))
 
 
 @pytest.mark.parametrize(
@@ -45,13 +45,13 @@ def test_the_air_is_cut_off_where_asked() -> None:
 def test_a_part_of_a_body_is_no_body(
     spacing: tuple[float, float, float] | None, least: tuple[float, float] | None, cropped: bool
 ) -> None:
-    placement = place_slices(BODY, spacing, Grid(crop_air=True, least_box=least))
+    placement = place_slices(BODY, spacing, Grid(crop_to_body=True, least_box=least))
     assert placement.box == (CROPPED if cropped else WHOLE)
     assert ("in training at least" in placement.remark) == (not cropped)
 
 
 def test_nothing_dense_keeps_the_whole_slice() -> None:
-    placement = place_slices(ct(), (5, 1, 1), Grid(crop_air=True))
+    placement = place_slices(ct(), (5, 1, 1), Grid(crop_to_body=True))
     assert placement.box == WHOLE
     assert placement.remark == "no body with air around it is found, so nothing is cut off"
 
@@ -76,7 +76,7 @@ def test_what_is_cut_is_where_the_box_says() -> None:
 
 def test_the_plan_takes_the_median_spacing() -> None:
     spacings = [(0.7, 0.7), (0.8, 0.8), (0.9, 1.0)]
-    assert plan_grid(MEDIAN, "ct", [(512, 512)] * 3, spacings) == Grid(crop_air=True, spacing=(0.8, 0.8))
+    assert plan_grid(MEDIAN, "ct", [(512, 512)] * 3, spacings) == Grid(crop_to_body=True, spacing=(0.8, 0.8))
     assert plan_grid(MEDIAN, "mr", [(512, 512)] * 3, [(1, 1.0)] * 3) == Grid(), "equal ones need no resampling"
     config = PrepareConfig(spacing=(0.5, 0.5))
     assert plan_grid(config, "mr", [(512, 512)] * 3, spacings) == Grid(spacing=(0.5, 0.5))

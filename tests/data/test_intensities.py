@@ -59,5 +59,5 @@ def test_a_structure_of_one_value_is_seen(
     """Its own values span no window, so the images' do: air stays within -1 and 0."""
     constant = Intensities(mean=(220.0,), std=(1e-9,), low=(220.0,), high=(220.0,))
     info = lits_prepared.info.model_copy(update={"value_range": value_range})
-    found = plan_preprocessing(info, constant, DataConfig(normalize="zscore"), (64, 64))
-    assert (found.clip, found.subtract, found.divide) == (clip, (220.0,), (divide,))
+    found = plan_preprocessing(info, constant, DataConfig(normalization="zscore"), (64, 64))
+    assert (found.intensity_window, found.mean, found.std) == (clip, (220.0,), (divide,))

@@ -32,8 +32,8 @@ def sampler(**changes: object) -> SliceSampler:
         "ranges": {"a": ((0, 2), (3, 6)), "b": ((0, 6),)},
         "class_pixels": pixels,
         "batch_size": 6,
-        "rare_share": 1 / 3,
-        "balance": "slices",
+        "oversample_foreground": 1 / 3,
+        "sampling": "slices",
     }
     return SliceSampler(**(arguments | changes))
 
@@ -71,7 +71,9 @@ def test_a_third_of_batches_of_one_holds_one() -> None:
 
 def test_balance_says_what_is_equally_likely() -> None:
     """Of case a five slices may be drawn, of b six; one slice holds class 1, three class 2, eleven the background."""
-    by_slice, by_case, by_class = (drawn(400, rare_share=0, balance=b) for b in ("slices", "cases", "classes"))
+    by_slice, by_case, by_class = (
+        drawn(400, oversample_foreground=0, sampling=b) for b in ("slices", "cases", "classes")
+    )
     assert share(by_slice, case="a") == pytest.approx(5 / 11, abs=0.03)
     assert share(by_case, case="a") == pytest.approx(1 / 2, abs=0.03)
     assert share(by_case, case="a", slice=4) == pytest.approx(1 / 10, abs=0.02)
@@ -83,7 +85,7 @@ def test_rare_classes_of_balanced_cases() -> None:
     """Class 1 in one slice of a and in five of b: with "cases" a is drawn as often as b."""
     pixels = {"a": np.zeros((6, 2), int), "b": np.zeros((6, 2), int)}
     pixels["a"][4, 1] = pixels["b"][:5, 1] = 3
-    found = drawn(200, class_pixels=pixels, rare_share=1, balance="cases")
+    found = drawn(200, class_pixels=pixels, oversample_foreground=1, sampling="cases")
     assert share(found, case="a", slice=4) == pytest.approx(1 / 2, abs=0.04)
 
 
@@ -132,7 +134,7 @@ def one_by_one(prepared: Prepared, config: DataConfig, number: int, seed: int = 
 def test_batches_are_the_same_with_and_without_workers(lits_prepared: Prepared) -> None:
     found = []
     for workers in (0, 2):
-        config = DataConfig(batch_size=2, neighbours=1, workers=workers)
+        config = DataConfig(batch_size=2, context_slices=1, workers=workers)
         loader = batches(lits_prepared, config, AugmentConfig(strength="strong"), seed=5, start=3)
         found.append([next(loader) for _ in range(3)])
     for alone, worked in zip(*found, strict=True):
@@ -150,7 +152,7 @@ def test_starting_later_continues_the_same_stream(lits_prepared: Prepared, tiny_
 
 def test_image_and_mask_are_cut_together_around_a_rare_class(lits_prepared: Prepared) -> None:
     """In the made-up CT the tumour is darker than the liver around it, wherever the cut is; and each cut holds one."""
-    config = DataConfig(batch_size=16, patch_size=(32, 32), rare_share=1.0)
+    config = DataConfig(batch_size=16, patch_size=(32, 32), oversample_foreground=1.0)
     batch = one_by_one(lits_prepared, config, 1)[0]
     assert batch.pixels[:, 0][batch.target == 1].float().mean() == pytest.approx(105, abs=12)
     assert batch.pixels[:, 0][batch.target == 2].float().mean() == pytest.approx(45, abs=12)
@@ -205,7 +207,7 @@ def test_too_little_shared_memory_is_told(lits_prepared: Prepared, monkeypatch: 
     usage = shutil.disk_usage("/")
     monkeypatch.setattr("caseunet.data.loader.SHARED_MEMORY", lits_prepared.folder)
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage._replace(free=98_303))
-    with pytest.raises(CaseUNetError, match=r"need 0 MB of shared memory.*--shm-size"):
+    with pytest.raises(CaseUNetError, match=r"need 0 MB of shared memory.*more shared memory"):
         batches(lits_prepared, DataConfig(batch_size=2, workers=2), PLAIN, seed=0, start=0)
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage._replace(free=98_304))
     batches(lits_prepared, DataConfig(batch_size=2, workers=2), PLAIN, seed=0, start=0)
@@ -230,7 +232,7 @@ def info_of(modality: str, dtype: str, channels: int) -> DatasetInfo:
             high=(150.0,) * channels,
         ),
         class_pixels=(1, 1, 1),
-        fingerprint="",
+        content_hash="",
         code_version="",
     )
 
@@ -239,12 +241,12 @@ def info_of(modality: str, dtype: str, channels: int) -> DatasetInfo:
     ("info", "config", "expected"),
     [
         (("ct", "int16", 1), {}, ((-200, 250), (-200,), (450,), 1)),
-        (("ct", "int16", 1), {"clip": (-100, 100)}, ((-100, 100), (-100,), (200,), 1)),
-        (("ct", "int16", 1), {"normalize": "zscore"}, ((-50, 150), (10,), (2,), 1)),
-        (("mr", "int16", 1), {"normalize": "zscore"}, (None, (0,), (1,), 1)),
-        (("mr", "int16", 1), {"three_channels": True}, ((-50, 150), (-50,), (200,), 3)),
-        (("rgb", "uint8", 3), {"three_channels": True}, (None, (0, 0, 0), (255, 255, 255), 1)),
-        (("rgb", "uint8", 3), {"normalize": "zscore"}, (None, (10, 20, 30), (2, 4, 6), 1)),
+        (("ct", "int16", 1), {"intensity_window": (-100, 100)}, ((-100, 100), (-100,), (200,), 1)),
+        (("ct", "int16", 1), {"normalization": "zscore"}, ((-50, 150), (10,), (2,), 1)),
+        (("mr", "int16", 1), {"normalization": "zscore"}, (None, (0,), (1,), 1)),
+        (("mr", "int16", 1), {"repeat_to_rgb": True}, ((-50, 150), (-50,), (200,), 3)),
+        (("rgb", "uint8", 3), {"repeat_to_rgb": True}, (None, (0, 0, 0), (255, 255, 255), 1)),
+        (("rgb", "uint8", 3), {"normalization": "zscore"}, (None, (10, 20, 30), (2, 4, 6), 1)),
     ],
 )
 def test_planned_preprocessing(
@@ -253,5 +255,5 @@ def test_planned_preprocessing(
     described = info_of(*info)
     planned = plan_preprocessing(described, described.intensities, DataConfig.model_validate(config), (64, 96))
     assert planned.size == (64, 96)
-    assert planned.per_case == (info[0] == "mr" and config.get("normalize") == "zscore")
-    assert (planned.clip, planned.subtract, planned.divide, planned.repeat) == expected
+    assert planned.per_case_zscore == (info[0] == "mr" and config.get("normalization") == "zscore")
+    assert (planned.intensity_window, planned.mean, planned.std, planned.channel_repeat) == expected

@@ -7,9 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caseunet.data.transforms import (
-    case_standard,
     crop_or_pad,
-    gather_slices,
     labels_from_logits,
     normalize,
     resize_image,
@@ -17,6 +15,7 @@ from caseunet.data.transforms import (
     run_network,
 )
 from caseunet.errors import CaseUNetError
+from caseunet.imaging.slices import case_statistics, gather_slices
 from caseunet.types import Preprocessing
 
 NONE = np.zeros((2, 1), np.float32)
@@ -25,13 +24,15 @@ NONE = np.zeros((2, 1), np.float32)
 
 def test_neighbours_are_channels_from_low_to_high_and_edges_repeat() -> None:
     pixels = np.arange(4).reshape(4, 1, 1, 1)
-    assert gather_slices(pixels, [0, 1, 3], neighbours=1)[:, :, 0, 0].tolist() == [[0, 0, 1], [0, 1, 2], [2, 3, 3]]
+    assert gather_slices(pixels, [0, 1, 3], context_slices=1)[:, :, 0, 0].tolist() == [[0, 0, 1], [0, 1, 2], [2, 3, 3]]
     two_channels = np.arange(8).reshape(4, 2, 1, 1)
-    assert gather_slices(two_channels, [1], neighbours=1)[0, :, 0, 0].tolist() == [0, 1, 2, 3, 4, 5]
+    assert gather_slices(two_channels, [1], context_slices=1)[0, :, 0, 0].tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_a_window_maps_to_zero_and_one() -> None:
-    p = Preprocessing(modality="ct", channels=1, repeat=3, clip=(-200, 250), subtract=(-200,), divide=(450,))
+    p = Preprocessing(
+        modality="ct", channels=1, channel_repeat=3, intensity_window=(-200, 250), mean=(-200,), std=(450,)
+    )
     x = run_network(
         lambda x: x, torch.tensor([-1000, -200, 25, 250, 3000], dtype=torch.int16).reshape(1, 1, 1, 5), p, NONE
     )
@@ -41,7 +42,7 @@ def test_a_window_maps_to_zero_and_one() -> None:
 
 
 def test_small_slices_are_padded_for_the_network_alone() -> None:
-    p = Preprocessing(modality="gray", channels=1, subtract=(0,), divide=(1,))
+    p = Preprocessing(modality="gray", channels=1, mean=(0,), std=(1,))
     seen = []
 
     def network(x: torch.Tensor) -> torch.Tensor:
@@ -55,7 +56,7 @@ def test_small_slices_are_padded_for_the_network_alone() -> None:
 
 
 def test_each_channel_has_its_own_shift_also_in_2_5_d() -> None:
-    p = Preprocessing(modality="rgb", channels=2, neighbours=1, subtract=(1, 2), divide=(1, 10))
+    p = Preprocessing(modality="rgb", channels=2, context_slices=1, mean=(1, 2), std=(1, 10))
     x = normalize(torch.full((1, 6, 1, 1), 22, dtype=torch.uint8), p, torch.from_numpy(NONE)[None])
     assert x[0, :, 0, 0].tolist() == [21, 2, 21, 2, 21, 2]
 
@@ -66,16 +67,16 @@ def test_each_case_has_its_own_mean_and_deviation() -> None:
     scan = rng.integers(0, 1000, (4, 2, 5, 6)).astype(np.int32)
     scaled = 7 * scan + 300
     for c in range(2):
-        np.testing.assert_allclose(case_standard(scan)[:, c], [scan[:, c].mean(), scan[:, c].std()], rtol=1e-6)
-    p = Preprocessing(modality="mr", channels=2, neighbours=1, per_case=True, subtract=(0, 0), divide=(1, 1))
+        np.testing.assert_allclose(case_statistics(scan)[:, c], [scan[:, c].mean(), scan[:, c].std()], rtol=1e-6)
+    p = Preprocessing(modality="mr", channels=2, context_slices=1, per_case_zscore=True, mean=(0, 0), std=(1, 1))
     pixels = torch.from_numpy(np.concatenate([gather_slices(case, [1], 1) for case in (scan, scaled)]))
-    x = normalize(pixels, p, torch.from_numpy(np.stack([case_standard(case) for case in (scan, scaled)])))
+    x = normalize(pixels, p, torch.from_numpy(np.stack([case_statistics(case) for case in (scan, scaled)])))
     torch.testing.assert_close(x[0], x[1], atol=1e-4, rtol=1e-4)
     assert x[0, 2, 0, 0] == pytest.approx((scan[1, 0, 0, 0] - scan[:, 0].mean()) / scan[:, 0].std(), rel=1e-4)
 
 
 def test_another_number_of_channels_is_refused() -> None:
-    p = Preprocessing(modality="rgb", channels=3, subtract=(0, 0, 0), divide=(1, 1, 1))
+    p = Preprocessing(modality="rgb", channels=3, mean=(0, 0, 0), std=(1, 1, 1))
     with pytest.raises(CaseUNetError, match="has 1 channels; the model was trained on rgb images with 3"):
         normalize(torch.zeros(1, 1, 4, 4), p, torch.from_numpy(NONE)[None])
 

@@ -118,7 +118,7 @@ def test_black_is_outside_whatever_its_index(colors: tuple[int, ...], tmp_path: 
     mask = read_class_files(paths, {"liver": 1, "spleen": 2}, Geometry(shape=(6, 8)))
     expected = seen.copy()
     expected[::-1][seen > 0] = 2
-    np.testing.assert_array_equal(mask.codes[0], expected)
+    np.testing.assert_array_equal(mask.label_values[0], expected)
     assert (dict(mask.palette), dict(mask.names)) == ({}, {})
 
 

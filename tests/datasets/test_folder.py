@@ -435,7 +435,7 @@ def test_two_mask_folders_are_asked_about(tmp_path: Path) -> None:
         fill_folder(tmp_path / "training", *names)
     assert find_layout(tmp_path) is FOLDER
     with pytest.raises(
-        CaseUNetError, match=r"1st_manual/21_manual1.png .*mask/21_training_mask.png .*--prepare.masks 1st"
+        CaseUNetError, match=r"1st_manual/21_manual1.png .*mask/21_training_mask.png .*prepare.masks: 1st"
     ):
         FOLDER.discover(tmp_path)
     chosen = listed(tmp_path, masks=("1st_manual",))
@@ -592,7 +592,7 @@ def test_real_drive_is_asked_about(real_data: Callable[[str], Path]) -> None:
     with Image.open(root / "labels" / "21_manual1.gif") as image:
         vessels = np.asarray(image.convert("L")) > 0
     assert 0.05 < vessels.mean() < 0.2
-    np.testing.assert_array_equal(mask.codes[0] > 0, vessels)
+    np.testing.assert_array_equal(mask.label_values[0] > 0, vessels)
 
 
 @pytest.mark.parametrize("ending", ["png", "nii.gz"])

@@ -103,7 +103,7 @@ def test_the_demo_on_made_up_patients(cli: Run, tmp_path: Path) -> None:
     assert "liver" in out
     status, _, err = cli("demo", "--synthetic", "--out", tmp_path / "demo")
     assert status == 2
-    assert "--overwrite" in err
+    assert "overwrite" in err
 
 
 def test_the_demo_s_volume_is_lits_117(cli: Run, tmp_path: Path) -> None:
@@ -194,9 +194,21 @@ def test_help_models_doctor_and_version(cli: Run) -> None:
     assert torch.__version__ in out
     assert f"OpenVINO {version('openvino').split('-')[0]}" in out
     assert cli("--version")[1].strip() == caseunet.__version__
-    out = cli("train", "--print-config", "--optimizer.lr=1e-3", "--set", "model.name=unet", "--data.clip", "[-1, 2]")[1]
+    out = cli(
+        "train",
+        "--print-config",
+        "--optimizer.lr=1e-3",
+        "--set",
+        "model.name=unet",
+        "--data.intensity_window",
+        "[-1, 2]",
+    )[1]
     config = yaml.safe_load(out)
-    assert (config["optimizer"]["lr"], config["model"]["name"], config["data"]["clip"]) == (1e-3, "unet", [-1, 2])
+    assert (config["optimizer"]["lr"], config["model"]["name"], config["data"]["intensity_window"]) == (
+        1e-3,
+        "unet",
+        [-1, 2],
+    )
 
 
 @pytest.mark.parametrize(

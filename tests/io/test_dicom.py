@@ -263,7 +263,7 @@ def test_segments_get_the_values_of_their_labels(tmp_path: Path) -> None:
     labels = (hounsfield > 0).astype(np.uint8) + (hounsfield > 500)
     segmentation(slices, labels).save_as(tmp_path / "seg.dcm")
     mask = dicom.read_segmentation([tmp_path / "seg.dcm"], {"liver": 7, "tumour": 3}, geometry_of())
-    np.testing.assert_array_equal(mask.codes, np.array([0, 7, 3], np.uint8)[labels.T])
+    np.testing.assert_array_equal(mask.label_values, np.array([0, 7, 3], np.uint8)[labels.T])
     assert (mask.colored, mask.fractional) == (False, 0)
 
 

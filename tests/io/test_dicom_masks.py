@@ -79,7 +79,7 @@ def test_every_kind_of_segmentation_is_read(kind: str, tmp_path: Path) -> None:
     header = dicom.read_header(path)
     assert (header.kind, dict(header.segments)) == ("segmentation", {1: "liver", 2: "tumour"})
     mask = dicom.read_segmentation([path], IDS, GEOMETRY)
-    np.testing.assert_array_equal(mask.codes, np.array([0, 2, 3])[labels.T])
+    np.testing.assert_array_equal(mask.label_values, np.array([0, 2, 3])[labels.T])
     assert bool(mask.geometry.remarks) == (kind == "FRACTIONAL")
 
 
@@ -89,7 +89,7 @@ def test_half_of_a_fractional_segment_counts(tmp_path: Path) -> None:
     shares[2, 3, 1], shares[2, 3, 2], shares[4, 4, 1] = 127 / 255, 128 / 255, 1
     path = put(tmp_path, shares, ["liver"], "FRACTIONAL", fractional_type="PROBABILITY")
     mask = dicom.read_segmentation([path], IDS, GEOMETRY)
-    assert sorted(map(tuple, np.argwhere(mask.codes))) == [(1, 4, 4), (2, 3, 2)]
+    assert sorted(map(tuple, np.argwhere(mask.label_values))) == [(1, 4, 4), (2, 3, 2)]
     assert mask.geometry.remarks == ("its segments are FRACTIONAL (PROBABILITY): voxels of 50% or more count",)
 
 
@@ -102,7 +102,7 @@ def test_of_nested_segments_the_inner_one_counts(together: bool, tmp_path: Path)
     else:
         paths = [put(tmp_path, layer.astype(np.uint8), [name], "BINARY") for name, layer in layers.items()]
     mask = dicom.read_segmentation(paths, IDS, GEOMETRY)
-    np.testing.assert_array_equal(mask.codes, np.where(TUMOUR, 3, np.where(LIVER, 2, 1)).T)
+    np.testing.assert_array_equal(mask.label_values, np.where(TUMOUR, 3, np.where(LIVER, 2, 1)).T)
     assert mask.geometry.remarks == (
         '"liver" lies within "body": there the inner one counts',
         '"tumour" lies within "liver": there the inner one counts',
@@ -141,7 +141,7 @@ def test_a_segmentation_in_other_axes_lies_right(axes: tuple[int, int, int], fli
 def _read(made: Any, geometry: Geometry) -> np.ndarray:
     with tempfile.TemporaryDirectory() as folder:
         made.save_as(Path(folder) / "seg.dcm")
-        return dicom.read_segmentation([Path(folder) / "seg.dcm"], IDS, geometry).codes
+        return dicom.read_segmentation([Path(folder) / "seg.dcm"], IDS, geometry).label_values
 
 
 def test_rounded_slices_hold_their_segments(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_rounded_slices_hold_their_segments(tmp_path: Path) -> None:
         x, y, z = frame.PlanePositionSequence[0].ImagePositionPatient
         frame.PlanePositionSequence[0].ImagePositionPatient = [x, y, float(z) + (0.24 if n else -0.24)]
     dataset.save_as(path)
-    np.testing.assert_array_equal(dicom.read_segmentation([path], IDS, GEOMETRY).codes, 2 * LIVER.T)
+    np.testing.assert_array_equal(dicom.read_segmentation([path], IDS, GEOMETRY).label_values, 2 * LIVER.T)
     dataset.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence[0].ImagePositionPatient[2] += 1
     dataset.save_as(path)
     with pytest.raises(CaseUNetError, match=r"its frame 1 at .* lies 0.\d+ voxels beside the grid of its image"):

@@ -199,7 +199,7 @@ def test_any_labels_come_back(labels: np.ndarray, saved: tuple[list[Path], Geome
     sources, geometry = saved
     path = sources[0].with_name("seg.dcm")
     write_segmentation(path, labels, geometry, sources, LABELS, ALGORITHM)
-    np.testing.assert_array_equal(dicom.read_segmentation([path], IDS, geometry).codes, labels)
+    np.testing.assert_array_equal(dicom.read_segmentation([path], IDS, geometry).label_values, labels)
     if labels.any():  # a frame for each class in each slice (canonical rows run along coronal columns) that it is in
         planes = sum(bool((labels[:, k] == label).any()) for label in (1, 2, 3) for k in range(SLICES))
         assert pydicom.dcmread(path).NumberOfFrames == planes
@@ -438,13 +438,13 @@ def test_the_liver_of_a_real_patient(
     folder = real_data("dcmqi_ct3slice")
     sources = sorted((folder / "images_dcm").glob("*.dcm"))
     geometry = dicom.read_geometry(sources)
-    labels = itk.read_mask(folder / "labels" / "liver_seg.nrrd").codes.astype(np.uint8)
+    labels = itk.read_mask(folder / "labels" / "liver_seg.nrrd").label_values.astype(np.uint8)
     write_segmentation(tmp_path / "seg.dcm", labels, geometry, sources, LABELS, ALGORITHM)
     reference = folder / "labels" / "liver.dcm"
     ids = dict.fromkeys(dicom.read_header(reference).segments.values(), 1)
-    expected = dicom.read_segmentation([reference], ids, geometry).codes
+    expected = dicom.read_segmentation([reference], ids, geometry).label_values
     assert expected.any()
-    np.testing.assert_array_equal(dicom.read_segmentation([tmp_path / "seg.dcm"], IDS, geometry).codes, expected)
+    np.testing.assert_array_equal(dicom.read_segmentation([tmp_path / "seg.dcm"], IDS, geometry).label_values, expected)
     check: Callable[[Path], list[str]] = request.getfixturevalue("errors")  # last, for it may skip the test
     assert check(tmp_path / "seg.dcm") == []
 
@@ -456,7 +456,7 @@ def test_a_voxel_that_would_read_back_otherwise_leaves_no_file(monkeypatch: pyte
 
     def misread(paths: Sequence[Path], ids: dict[str, int], image: Geometry) -> Mask:
         mask = dicom.read_segmentation(paths, ids, image)
-        mask.codes[3, 4, 5] = 2
+        mask.label_values[3, 4, 5] = 2
         return mask
 
     monkeypatch.setattr(dicom_seg, "read_segmentation", misread)

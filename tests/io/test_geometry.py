@@ -62,7 +62,7 @@ def test_planes_are_turned_into_each_other(code: str, before: Plane, after: Plan
     np.testing.assert_array_equal(turned.pixels, pixels(other))
     assert turned.geometry.spacing == other.spacing
     mask = in_plane(Mask(to_canonical(array[..., 0], one), one), after)
-    np.testing.assert_array_equal(mask.codes, pixels(other)[:, 0])
+    np.testing.assert_array_equal(mask.label_values, pixels(other)[:, 0])
     assert distance_in_voxels(one, other) == 0
 
 

@@ -95,20 +95,20 @@ def test_whole_numbers_in_floating_point_become_integers(tmp_path: Path) -> None
 def test_masks_count_what_is_no_whole_number(tmp_path: Path) -> None:
     mask = itk.read_mask(save(tmp_path / "m.nrrd", counted(np.uint8)))
     assert (mask.fractional, mask.stored) == (0, "uint8")
-    np.testing.assert_array_equal(mask.codes, counted())
+    np.testing.assert_array_equal(mask.label_values, counted())
     array = counted(np.float32)
     array[0, 0, :2] = 0.25
     mask = itk.read_mask(save(tmp_path / "f.nrrd", array))
     assert (mask.fractional, mask.stored) == (2, "float32")
-    assert mask.codes[0, 0].tolist() == [0, 0, 2]
+    assert mask.label_values[0, 0].tolist() == [0, 0, 2]
 
 
 def test_a_mask_can_be_read_in_its_image_s_place(tmp_path: Path) -> None:
     """The image runs to the patient's Left, the mask's file says Right; ``place`` is believed."""
     image = itk.read_geometry(save(tmp_path / "v.nrrd", counted()))
     path = save(tmp_path / "m.nrrd", counted(np.uint8), direction=DIRECTIONS["RAS"])
-    np.testing.assert_array_equal(itk.read_mask(path).codes, counted()[:, ::-1, ::-1])
-    np.testing.assert_array_equal(itk.read_mask(path, image).codes, counted())
+    np.testing.assert_array_equal(itk.read_mask(path).label_values, counted()[:, ::-1, ::-1])
+    np.testing.assert_array_equal(itk.read_mask(path, image).label_values, counted())
     with pytest.raises(CaseUNetError, match=r"m.nrrd: the mask's shape \(3, 4, 5\) is not its image's \(3, 4, 6\)"):
         itk.read_mask(path, Geometry(shape=(3, 4, 6), affine=image.affine))
 

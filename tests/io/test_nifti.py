@@ -53,7 +53,7 @@ def test_every_orientation_is_read_alike_and_returned_to(code: str, tmp_path: Pa
     np.testing.assert_allclose(mask.affine, source.affine, atol=1e-6)
     assert nib.aff2axcodes(mask.affine) == tuple(code)
     np.testing.assert_array_equal(np.asarray(mask.dataobj), np.asarray(source.dataobj) % 3)
-    np.testing.assert_array_equal(nifti.read_mask(tmp_path / "m.nii.gz").codes, labels)
+    np.testing.assert_array_equal(nifti.read_mask(tmp_path / "m.nii.gz").label_values, labels)
 
 
 @given(st.integers(0, 47), st.tuples(*[st.integers(1, 6)] * 3))
@@ -196,10 +196,10 @@ def test_a_mask_is_read_in_its_own_place_or_in_a_given_one(tmp_path: Path) -> No
     own = nifti.read_geometry(save(tmp_path / "v.nii", array.astype(np.int16), np.diag([-0.8, -0.8, 2.5, 1])))
     lost = save(tmp_path / "lost.nii", array, np.eye(4))
     turned = save(tmp_path / "turned.nii", array[::-1].copy(), np.diag([0.8, -0.8, 2.5, 1]))
-    assert np.argwhere(images.read_mask(lost, own).codes).tolist() == [[2, 1, 0]]
-    assert np.argwhere(images.read_mask(turned, own).codes).tolist() == [[2, 1, 0]]
-    assert images.read_mask(lost, own).laid
-    assert not images.read_mask(lost, own, same_axes=False).laid
+    assert np.argwhere(images.read_mask(lost, own).label_values).tolist() == [[2, 1, 0]]
+    assert np.argwhere(images.read_mask(turned, own).label_values).tolist() == [[2, 1, 0]]
+    assert images.read_mask(lost, own).assumed_aligned
+    assert not images.read_mask(lost, own, same_axes=False).assumed_aligned
     with pytest.raises(CaseUNetError, match=r"small.nii: the mask's shape \(3, 4, 4\) is not its image's \(3, 4, 5\)"):
         nifti.read_mask(save(tmp_path / "small.nii", np.zeros((3, 4, 4), np.uint8)), own)
 

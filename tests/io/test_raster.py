@@ -42,7 +42,7 @@ def test_several_pages_are_refused(tmp_path: Path) -> None:
 def test_masks_show_colours_and_hold_ids(tmp_path: Path) -> None:
     ids = np.array([[0, 1], [2, 1]])
     raster.write_ids(tmp_path / "m.png", ids, [(0, 0, 0), (255, 0, 0), (0, 0, 255)])
-    np.testing.assert_array_equal(raster.read_mask(tmp_path / "m.png").codes[0], ids)
+    np.testing.assert_array_equal(raster.read_mask(tmp_path / "m.png").label_values[0], ids)
     assert np.asarray(Image.open(tmp_path / "m.png").convert("RGB"))[1, 0].tolist() == [0, 0, 255]
 
 
@@ -66,13 +66,13 @@ def test_colours_and_grey_saved_as_colour(tmp_path: Path) -> None:
     pixels[1, 2] = 7
     raster.write_image(tmp_path / "grey.png", pixels)
     mask = raster.read_mask(tmp_path / "grey.png")
-    assert (mask.colored, mask.codes[0, 1, 2], mask.codes.sum()) == (False, 7, 7)
+    assert (mask.colored, mask.label_values[0, 1, 2], mask.label_values.sum()) == (False, 7, 7)
     pixels[0, 1] = (1, 2, 3)
     raster.write_image(tmp_path / "colour.png", pixels)
     mask = raster.read_mask(tmp_path / "colour.png")
     assert mask.colored
-    assert mask.codes[0, 0, 1] == 0x010203
-    assert mask.codes[0, 1, 2] == 0x070707
+    assert mask.label_values[0, 0, 1] == 0x010203
+    assert mask.label_values[0, 1, 2] == 0x070707
     with pytest.raises(CaseUNetError, match="colour.png: expected class ids .* in colour"):
         raster.read_mask(tmp_path / "colour.png", colored=False)
 
@@ -170,9 +170,12 @@ def test_a_palette_is_kept_with_the_indices(tmp_path: Path) -> None:
     image.putpalette([255, 255, 255, 9, 9, 9, 1, 2, 3, *[0] * 9])
     image.save(tmp_path / "m.png")
     mask = raster.read_mask(tmp_path / "m.png")
-    assert mask.codes[0].tolist() == [[0, 2], [2, 5]]
+    assert mask.label_values[0].tolist() == [[0, 2], [2, 5]]
     assert dict(mask.palette) == {0: 0xFFFFFF, 2: 0x010203, 5: 0}
-    assert raster.read_mask(tmp_path / "m.png", colored=True).codes[0].tolist() == [[0xFFFFFF, 0x010203], [0x010203, 0]]
+    assert raster.read_mask(tmp_path / "m.png", colored=True).label_values[0].tolist() == [
+        [0xFFFFFF, 0x010203],
+        [0x010203, 0],
+    ]
 
 
 def test_transparent_is_background(tmp_path: Path) -> None:
@@ -180,7 +183,7 @@ def test_transparent_is_background(tmp_path: Path) -> None:
     pixels[..., :3] = 255  # what editors leave below
     pixels[1, 1:3] = (200, 10, 20, 255)
     Image.fromarray(pixels).save(tmp_path / "m.png")
-    codes = raster.read_mask(tmp_path / "m.png").codes[0]
+    codes = raster.read_mask(tmp_path / "m.png").label_values[0]
     assert codes[1, 1] == 0xC80A14
     assert np.count_nonzero(codes) == 2
     pixels[0, 0] = (0, 0, 0, 255)
@@ -194,7 +197,7 @@ def test_a_veil_of_one_strength_is_drawn(tmp_path: Path) -> None:
     pixels = np.zeros((3, 4, 2), np.uint8)
     pixels[1, 1:3] = (255, 128)
     Image.fromarray(pixels, mode=None).save(tmp_path / "m.png")
-    assert np.unique(raster.read_mask(tmp_path / "m.png").codes).tolist() == [0, 255]
+    assert np.unique(raster.read_mask(tmp_path / "m.png").label_values).tolist() == [0, 255]
 
 
 def write_tiff(path: Path, pixels: np.ndarray, photometric: int, bits: int) -> None:
@@ -215,7 +218,7 @@ def test_bilevel_masks_are_as_seen(photometric: int, tmp_path: Path) -> None:
     seen[1:4, 3:9] = 1
     write_tiff(tmp_path / "m.tif", seen if photometric else 1 - seen, photometric, bits=1)
     mask = raster.read_mask(tmp_path / "m.tif")
-    np.testing.assert_array_equal(mask.codes[0], seen)
+    np.testing.assert_array_equal(mask.label_values[0], seen)
     assert dict(mask.palette) == {0: 0, 1: 0xFFFFFF}
 
 
@@ -230,7 +233,7 @@ def test_white_as_0_is_turned_in_images(bits: int, tmp_path: Path) -> None:
 def test_turned_masks_are_remarked(photometric: int, expected: int, tmp_path: Path) -> None:
     write_tiff(tmp_path / "m.tif", np.array([[0, 255], [0, 255]]), photometric, bits=8)
     mask = raster.read_mask(tmp_path / "m.tif")
-    assert mask.codes[0].tolist() == [[255 - expected, expected]] * 2
+    assert mask.label_values[0].tolist() == [[255 - expected, expected]] * 2
     assert mask.geometry.remarks == (() if photometric else (raster.WHITE_AS_0,))
 
 

@@ -49,7 +49,7 @@ def test_segments_are_told_by_the_header(tmp_path: Path, image: Geometry) -> Non
     path = write(tmp_path / "P.seg.nrrd", LABELS, **HEADER)
     assert (itk.is_segmentation(path), itk.is_segmentation(tmp_path / "P.nrrd")) == (True, False)
     mask = images.read_mask(path, image)
-    np.testing.assert_array_equal(mask.codes, canonical(path))
+    np.testing.assert_array_equal(mask.label_values, canonical(path))
     assert (dict(mask.names), dict(mask.palette)) == ({1: "liver", 2: "tumour"}, {1: 0xFF8000})
     with pytest.raises(CaseUNetError, match=r"P.seg.nrrd: a segmentation of 3D Slicer"):
         images.read_picture(path, rgb=False)
@@ -57,14 +57,14 @@ def test_segments_are_told_by_the_header(tmp_path: Path, image: Geometry) -> Non
 
 def test_a_cropped_extent_lies_in_its_place(tmp_path: Path, image: Geometry) -> None:
     mask = images.read_mask(write(tmp_path / "P.seg.nrrd", LABELS[2:5, 3:8, 4:9], (4, 3, 2), **HEADER), image)
-    np.testing.assert_array_equal(mask.codes, LABELS)
+    np.testing.assert_array_equal(mask.label_values, LABELS)
     assert mask.geometry.shape == image.shape
 
 
 def test_margins_beyond_the_image_are_empty(tmp_path: Path, image: Geometry) -> None:
     padded = np.pad(LABELS, 2)
     mask = images.read_mask(write(tmp_path / "P.seg.nrrd", padded, (-2, -2, -2), **HEADER), image)
-    np.testing.assert_array_equal(mask.codes, LABELS)
+    np.testing.assert_array_equal(mask.label_values, LABELS)
     padded[0, 0, 0] = 1
     with pytest.raises(CaseUNetError, match="1 voxels of its segments lie outside its image"):
         images.read_mask(write(tmp_path / "P.seg.nrrd", padded, (-2, -2, -2), **HEADER), image)
@@ -84,7 +84,7 @@ def test_images_may_run_otherwise(axes: str, tmp_path: Path, image: Geometry) ->
     nib.save(turned, tmp_path / "P.nii.gz")
     path = write(tmp_path / "P.seg.nrrd", LABELS[2:5, 3:8, 4:9], (4, 3, 2), **HEADER)
     mask = images.read_mask(path, images.read_geometry(tmp_path / "P.nii.gz"))
-    np.testing.assert_array_equal(mask.codes, LABELS)
+    np.testing.assert_array_equal(mask.label_values, LABELS)
 
 
 LAYERS = {"Segment1_LabelValue": "1", "Segment1_Layer": "1"}
@@ -94,7 +94,7 @@ def test_nested_segments_keep_the_inner_one(tmp_path: Path, image: Geometry) -> 
     header = {**HEADER, **LAYERS}
     layers = np.stack([LABELS > 0, LABELS == 2], axis=-1).astype(np.uint8)
     mask = images.read_mask(write(tmp_path / "P.seg.nrrd", layers, **header), image)
-    np.testing.assert_array_equal(mask.codes, LABELS)
+    np.testing.assert_array_equal(mask.label_values, LABELS)
     assert dict(mask.names) == {1: "liver", 2: "tumour"}
     assert mask.geometry.remarks == ('the segment "tumour" lies within "liver"; its voxels have its class alone',)
 
@@ -118,7 +118,7 @@ def test_slicers_own_list_of_layers(tmp_path: Path, image: Geometry) -> None:
     layers = np.stack([LABELS > 0, LABELS == 2], axis=-1).astype(np.uint8)
     (tmp_path / "P.seg.nrrd").write_bytes(header.encode() + gzip.compress(layers.tobytes()))
     mask = images.read_mask(tmp_path / "P.seg.nrrd", image)
-    np.testing.assert_array_equal(mask.codes, LABELS)
+    np.testing.assert_array_equal(mask.label_values, LABELS)
     assert dict(mask.names) == {1: "liver", 2: "tumour"}
 
 

@@ -58,7 +58,7 @@ def test_labels_that_nibabel_scaled(dtype: type, highest: int, tmp_path: Path) -
     header.set_data_dtype(dtype)
     nib.save(nib.Nifti1Image(labels, np.diag([-1, -1, 1, 1]), header), tmp_path / "m.nii.gz")
     mask = nifti.read_mask(tmp_path / "m.nii.gz")
-    np.testing.assert_array_equal(mask.codes, labels.transpose(2, 1, 0))
+    np.testing.assert_array_equal(mask.label_values, labels.transpose(2, 1, 0))
     assert mask.fractional == 0
     assert len(mask.geometry.remarks) == 1
 
@@ -68,5 +68,5 @@ def test_nearly_whole_labels_in_itk(suffix: str, tmp_path: Path) -> None:
     labels = np.array([[[0, 0.9999], [2.00002, 1]]], np.float32)
     SimpleITK.WriteImage(SimpleITK.GetImageFromArray(labels), tmp_path / f"m{suffix}")
     mask = itk.read_mask(tmp_path / f"m{suffix}")
-    assert (mask.codes.tolist(), mask.fractional) == ([[[0, 1], [2, 1]]], 0)
+    assert (mask.label_values.tolist(), mask.fractional) == ([[[0, 1], [2, 1]]], 0)
     assert mask.geometry.remarks == ("labels up to 0.0001 from whole numbers were rounded",)

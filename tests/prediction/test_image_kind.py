@@ -26,7 +26,7 @@ def draw(modality: str, seed: int = 0) -> np.ndarray:
 def model(modality: Modality, per_case: bool = False) -> Preprocessing:
     channels = 3 if modality == "rgb" else 1
     zeros, ones = (0.0,) * channels, (1.0,) * channels
-    return Preprocessing(modality=modality, channels=channels, per_case=per_case, subtract=zeros, divide=ones)
+    return Preprocessing(modality=modality, channels=channels, per_case_zscore=per_case, mean=zeros, std=ones)
 
 
 def trained(modality: str) -> TrainingData:

@@ -9,7 +9,7 @@ import pytest
 from caseunet.prediction.inputs import Channels, Input, find_inputs
 from caseunet.types import Preprocessing
 
-PREPROCESSING = Preprocessing(modality="mr", channels=2, subtract=(0.0, 0.0), divide=(1.0, 1.0))
+PREPROCESSING = Preprocessing(modality="mr", channels=2, mean=(0.0, 0.0), std=(1.0, 1.0))
 
 
 def fill(root: Path, *names: str) -> None:

@@ -19,7 +19,7 @@ from caseunet.commands.predict import predict
 from caseunet.config import PredictionSettings
 from caseunet.data import transforms
 from caseunet.data.store import Prepared
-from caseunet.imaging.portable import find_body_box
+from caseunet.imaging.body import find_body_box
 from caseunet.io import images, nifti, raster
 from caseunet.models import create_model
 from caseunet.prediction import predictor as slice_predictor
@@ -102,7 +102,7 @@ def test_slices_smaller_than_the_network_needs_are_segmented(predictor: Predicto
 
 def test_air_around_a_body_is_background_and_the_rest_as_if_cut_out(lits_bundle: Bundle, lits_raw: Path) -> None:
     """With crop_air the body's box is segmented as if it were the whole image, and put back where it was."""
-    with_crop = lits_bundle.info.preprocessing.model_copy(update={"crop_air": True})
+    with_crop = lits_bundle.info.preprocessing.model_copy(update={"crop_to_body": True})
     cropping = Predictor(replace(lits_bundle, info=lits_bundle.info.model_copy(update={"preprocessing": with_crop})))
     pixels = np.full((2, 1, 160, 150), -1000, np.int16)
     pixels[:, :, 60:120, 50:100] = np.random.default_rng(0).integers(0, 200, (2, 1, 60, 50))
@@ -153,10 +153,10 @@ def test_some_slices_are_those_of_the_whole(lits_bundle: Bundle) -> None:
     """With neighbours and statistics of the whole case, though only some slices are wanted."""
     p = lits_bundle.info.preprocessing
     preprocessing = p.model_copy(
-        update={"neighbours": 1, "per_case": True, "clip": None, "subtract": (0.0,), "divide": (1.0,)}
+        update={"context_slices": 1, "per_case_zscore": True, "intensity_window": None, "mean": (0.0,), "std": (1.0,)}
     )
     architecture = lits_bundle.info.architecture.model_copy(update={"in_channels": 3})
-    model = create_model(architecture.name, 3, architecture.num_classes, **architecture.arguments)
+    model = create_model(architecture.name, 3, architecture.num_classes, **architecture.kwargs)
     info = lits_bundle.info.model_copy(update={"preprocessing": preprocessing, "architecture": architecture})
     predictor = Predictor(replace(lits_bundle, info=info, weights=model.state_dict()))
     pixels = np.random.default_rng(0).integers(-200, 900, (7, 1, 48, 40)).astype(np.int16)

@@ -32,10 +32,10 @@ from tests.support.bundles import NO_DATA, NO_SCORE
 
 VOLUMES = (".nii.gz", ".nrrd", ".mha")
 
-CT = Preprocessing(modality="ct", channels=1, subtract=(0.0,), divide=(1.0,))
-GREY = Preprocessing(modality="gray", channels=1, subtract=(100.0,), divide=(1.0,))
-GREY_16 = GREY.model_copy(update={"subtract": (40_000.0,), "value_range": (0.0, 65_535.0)})
-RGB = Preprocessing(modality="rgb", channels=3, subtract=(100.0,) * 3, divide=(1.0,) * 3)
+CT = Preprocessing(modality="ct", channels=1, mean=(0.0,), std=(1.0,))
+GREY = Preprocessing(modality="gray", channels=1, mean=(100.0,), std=(1.0,))
+GREY_16 = GREY.model_copy(update={"mean": (40_000.0,), "value_range": (0.0, 65_535.0)})
+RGB = Preprocessing(modality="rgb", channels=3, mean=(100.0,) * 3, std=(1.0,) * 3)
 
 LEAK = 0.1
 """Slope of the activations for what is negative."""
@@ -54,7 +54,7 @@ def brightness_bundle(folder: Path, preprocessing: Preprocessing, thresholds: Se
     classes, widths = len(thresholds) + 1, [2, 2]
     network = create_model("unet", preprocessing.in_channels, classes, widths=widths)
     weights = {name: torch.zeros_like(tensor) for name, tensor in network.state_dict().items()}
-    own = preprocessing.neighbours * preprocessing.channels
+    own = preprocessing.context_slices * preprocessing.channels
     weights["down.0.0.conv.weight"][:, own, 1, 1] = torch.tensor([1.0, -1.0])  # the brightness and its opposite
     for name in ("down.0.1", "up.0.0", "up.0.1"):
         weights[f"{name}.conv.weight"][:, :2, 1, 1] = torch.eye(2)
@@ -70,7 +70,7 @@ def brightness_bundle(folder: Path, preprocessing: Preprocessing, thresholds: Se
             name="unet",
             in_channels=preprocessing.in_channels,
             num_classes=classes,
-            arguments={"widths": widths},
+            kwargs={"widths": widths},
         ),
         preprocessing=preprocessing,
         label_map=LabelMap(labels=tuple(labels), structures={label.name: (label.id,) for label in labels[1:]}),
@@ -351,7 +351,7 @@ def test_axes_of_one_are_kept(
 
 def test_channels_of_a_volume_share_one_mask(make: Callable[[Preprocessing], Predictor], tmp_path: Path) -> None:
     """A fourth axis of two channels is no axis of the mask; the network follows the first."""
-    two = CT.model_copy(update={"modality": "mr", "channels": 2, "subtract": (0.0, 0.0), "divide": (1.0, 1.0)})
+    two = CT.model_copy(update={"modality": "mr", "channels": 2, "mean": (0.0, 0.0), "std": (1.0, 1.0)})
     array = noise((3, 4, 5, 2))
     nib.save(nib.Nifti1Image(array, PLACES["oblique"]), tmp_path / "v.nii.gz")
     make(two).predict(tmp_path / "v.nii.gz").save(tmp_path / "m.nii.gz")
@@ -367,7 +367,7 @@ def test_slices_seen_with_their_neighbours_keep_their_place(
 ) -> None:
     image = volume_in(code, noise((5, 4, 6)))
     nib.save(image, tmp_path / "v.nii.gz")
-    make(CT.model_copy(update={"neighbours": 1, "plane": plane})).predict(tmp_path / "v.nii.gz").save(
+    make(CT.model_copy(update={"context_slices": 1, "plane": plane})).predict(tmp_path / "v.nii.gz").save(
         tmp_path / "m.nii.gz"
     )
     assert_lies_on(tmp_path / "m.nii.gz", tmp_path / "v.nii.gz")
@@ -403,7 +403,7 @@ def test_a_body_cut_out_of_the_air_returns_to_its_place(
     array = np.full((100, 110, 90), -1000, np.int16)
     array[30:60, 45:85, 35:75] = noise((30, 40, 40))
     nib.save(volume_in(code, array), tmp_path / "v.nii.gz")
-    make(CT.model_copy(update={"crop_air": True, "plane": plane})).predict(tmp_path / "v.nii.gz").save(
+    make(CT.model_copy(update={"crop_to_body": True, "plane": plane})).predict(tmp_path / "v.nii.gz").save(
         tmp_path / "m.nii.gz"
     )
     assert_lies_on(tmp_path / "m.nii.gz", tmp_path / "v.nii.gz")
@@ -546,7 +546,7 @@ def test_images_for_a_grey_model(
     Image.fromarray(array).save(tmp_path / f"i{suffix}")
     model = GREY if dtype == "uint8" else GREY_16
     make(model).predict(tmp_path / f"i{suffix}").save(tmp_path / "m.png")
-    expected = array > model.subtract[0]
+    expected = array > model.mean[0]
     assert 0 < np.count_nonzero(expected) < expected.size
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "m.png")), expected)
 

@@ -39,7 +39,7 @@ def test_a_sure_network_expects_a_dice_of_one() -> None:
 
 
 def features_of(pixels: np.ndarray, spacing: tuple[float, float, float] | None = (3.0, 1.0, 1.0)) -> dict[str, float]:
-    p = Preprocessing(modality="mr", channels=1, subtract=(10.0,), divide=(5.0,))
+    p = Preprocessing(modality="mr", channels=1, mean=(10.0,), std=(5.0,))
     return image_features(pixels, p, np.zeros((2, 1), np.float32), spacing)
 
 

@@ -4,7 +4,7 @@ from caseunet.bundle import Score, TrainingData
 
 NO_DATA = TrainingData(
     source_format="",
-    fingerprint="",
+    content_hash="",
     cases=1,
     fold=0,
     split_by="case",

@@ -84,13 +84,13 @@ def test_two_processes_learn_what_one_does(
 ) -> None:
     """The same losses and scores at every step; dropout, which each process draws for itself, is off. Then one process
     goes on with what two began."""
-    model = {"arguments": {"widths": [4, 6, 8], "norm": "none", "dropout": 0.0}}
+    model = {"kwargs": {"widths": [4, 6, 8], "norm": "none", "dropout": 0.0}}
     config = changed(
         tiny_config,
         model=model,
         data={"batch_size": 4, "patch_size": (48, 40)},
-        optimizer={"lr": 0.001, "warmup": 0.0},
-        training={"steps": 4, "log_every": 1, "ema": 0.5},
+        optimizer={"lr": 0.001, "warmup_ratio": 0.0},
+        training={"steps": 4, "log_every": 1, "ema_decay": 0.5},
     )
     train(lits_prepared.folder, tmp_path / "one", config)
     two = changed(config, training={"devices": 2, "strategy": strategy})
@@ -103,7 +103,7 @@ def test_two_processes_learn_what_one_does(
 
 
 def test_a_batch_must_spread_evenly(lits_prepared: Prepared, tiny_config: Config, tmp_path: Path) -> None:
-    config = changed(tiny_config, data={"batch_size": 6}, training={"accumulate": 4})
+    config = changed(tiny_config, data={"batch_size": 6}, training={"micro_batches": 4})
     with pytest.raises(CaseUNetError, match=r"data.batch_size = 6: does not spread evenly over 1 devices × 4 parts"):
         train(lits_prepared.folder, tmp_path / "run", config)
 
@@ -116,9 +116,9 @@ def test_torchrun_starts_it_too(lits_prepared: Prepared, tmp_path: Path) -> None
         "2",
         "--batch",
         "2",
-        "--model.arguments",
+        "--model.kwargs",
         "{widths: [4, 6, 8]}",
-        "--training.validations",
+        "--training.num_validations",
         "1",
     ]
     done = subprocess.run(

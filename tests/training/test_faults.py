@@ -51,7 +51,7 @@ def planted(tmp_path: Path, tiny_config: Config) -> Prepared:
 
 def test_a_planted_nan_is_named(planted: Prepared, tiny_config: Config, tmp_path: Path) -> None:
     seen = Seen()
-    config = changed(tiny_config, training={"steps": 60, "nonfinite_limit": 3}, augment={"strength": "none"})
+    config = changed(tiny_config, training={"steps": 60, "max_nonfinite_steps": 3}, augment={"strength": "none"})
     case = next(iter(planted.fold(0).train))
     blamed = rf"case {case}, slice 2: its pixels are not all finite"
     with pytest.raises(
@@ -86,8 +86,8 @@ def test_the_step_is_undone(
         return attempt
 
     monkeypatch.setattr(loop, "take_step", spy)
-    model = {"name": "unet", "arguments": {"widths": [4, 6]}}
-    config = changed(tiny_config, training={"steps": 30, "nonfinite_limit": 100}, model=model)
+    model = {"name": "unet", "kwargs": {"widths": [4, 6]}}
+    config = changed(tiny_config, training={"steps": 30, "max_nonfinite_steps": 100}, model=model)
     train(planted.folder, tmp_path / "run", config)
     assert {failed for failed, _ in states} == {True, False}
     assert all(failed == same for failed, same in states)
@@ -111,7 +111,7 @@ def test_half_precision_falls_back_for_a_while(
 
     monkeypatch.setattr(step, "attempt_step", spy)
     monkeypatch.setattr(step, "FALLBACK_STEPS", 3)
-    config = changed(tiny_config, training={"steps": 6, "precision": "bf16"})
+    config = changed(tiny_config, training={"steps": 6, "precision": "bf16-mixed"})
     train(lits_prepared.folder, tmp_path / "run", config)
     half = torch.bfloat16
     assert used == [half, half, None, None, None, half, half]
@@ -134,8 +134,8 @@ def test_fp16_finds_its_scale_and_that_is_no_fault(
     monkeypatch.setattr(loop, "take_step", spy)
     config = changed(
         tiny_config,
-        training={"steps": 30, "precision": "fp16"},
-        loss={"arguments": {"cross_entropy": 1e4}},
+        training={"steps": 30, "precision": "16-mixed"},
+        loss={"kwargs": {"cross_entropy": 1e4}},
     )
     train(lits_prepared.folder, tmp_path / "run", config)
     assert not (tmp_path / "run" / "faults.jsonl").exists()

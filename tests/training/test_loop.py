@@ -38,13 +38,13 @@ def blank_state(**values: float) -> State:
 
 
 def test_learning_rate_rises_then_falls() -> None:
-    config = OptimizerConfig(lr=1.0, warmup=0.1, power=0.9)
+    config = OptimizerConfig(lr=1.0, warmup_ratio=0.1, poly_power=0.9)
     assert learning_rate(config, 0) == 0.005
     assert learning_rate(config, 0.05) == pytest.approx(0.5)
     assert learning_rate(config, 0.1) == pytest.approx(0.9**0.9)
     assert learning_rate(config, 0.5) == pytest.approx(0.5**0.9)
     assert learning_rate(config, 1.5) == 0
-    assert learning_rate(OptimizerConfig(lr=1.0, warmup=0, power=0), 0.7) == 1
+    assert learning_rate(OptimizerConfig(lr=1.0, warmup_ratio=0, poly_power=0), 0.7) == 1
 
 
 def test_of_two_budgets_the_first_to_end_counts() -> None:
@@ -98,7 +98,7 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(
 
 
 def test_the_last_weights_can_be_kept(lits_prepared: Prepared, tiny_config: Config, tmp_path: Path) -> None:
-    bundle = train(lits_prepared.folder, tmp_path / "run", changed(tiny_config, training={"keep": "last"}))
+    bundle = train(lits_prepared.folder, tmp_path / "run", changed(tiny_config, training={"checkpoint": "last"}))
     last = Checkpoints(tmp_path / "run" / "checkpoints").load("step", 4)
     assert last["step"] == 4
     assert all(torch.equal(last["model"][name], tensor) for name, tensor in bundle.weights.items())
@@ -108,11 +108,11 @@ def test_training_learns(lits_prepared: Prepared, tmp_path: Path) -> None:
     """A hundred and twenty steps on made-up patients find the liver of patients not seen."""
     config = load_config(
         overrides={
-            "model.arguments.widths": [8, 12, 16],
+            "model.kwargs.widths": [8, 12, 16],
             "data.batch_size": 4,
             "augment.strength": "light",
             "training.steps": 120,
-            "training.validations": 2,
+            "training.num_validations": 2,
         }
     )
     bundle = train(lits_prepared.folder, tmp_path / "run", config)
@@ -122,7 +122,7 @@ def test_training_learns(lits_prepared: Prepared, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("steps", "validations"), [(50, 50), (100, 100), (7, 3), (2, 5)])
 def test_every_round_takes_a_step(steps: int, validations: int) -> None:
     """Shares of a budget are rounded; a due point must never be where the run already is for ever."""
-    config = TrainingConfig(steps=steps, validations=validations)
+    config = TrainingConfig(steps=steps, num_validations=validations)
     state = blank_state(due=next_validation(config, blank_state()))
     rounds = []
     while not is_finished(config, state):
@@ -137,7 +137,7 @@ def test_every_round_takes_a_step(steps: int, validations: int) -> None:
 
 
 def test_validations_take_a_quarter_of_the_minutes_at_most() -> None:
-    config = TrainingConfig(minutes=1, validations=10)
+    config = TrainingConfig(minutes=1, num_validations=10)
     state = blank_state(seconds=10, validation_seconds=1)
     assert next_validation(config, state) == pytest.approx(0.2)
     state.validation_seconds = 8
@@ -156,7 +156,7 @@ def test_gradients_are_clipped(lits_prepared: Prepared, tiny_config: Config, tmp
     runs = {}
     for norm in (1e-9, None):
         config = changed(
-            tiny_config, optimizer={"clip_norm": norm, "name": "adamw"}, training={"keep": "last", "steps": 1}
+            tiny_config, optimizer={"max_grad_norm": norm, "name": "adamw"}, training={"checkpoint": "last", "steps": 1}
         )
         runs[norm] = train(lits_prepared.folder, tmp_path / str(norm), config).weights["head.2.bias"]
     assert not torch.equal(runs[1e-9], runs[None])
@@ -195,26 +195,26 @@ def test_the_paper_s_recipe_trains(lits_raw: Path, tmp_path: Path) -> None:
         overrides={
             "prepare.size": [64, 64],
             "prepare.folds": 2,
-            "model.arguments.widths": [2, 3, 4],
+            "model.kwargs.widths": [2, 3, 4],
             "training.steps": 1,
         },
     )
     prepare(lits_raw, tmp_path / "p", config.prepare)
     info = train(tmp_path / "p", tmp_path / "run", config).info
     assert info.architecture.in_channels == 3
-    assert (info.preprocessing.clip, info.preprocessing.repeat) == ((-200, 250), 3)
+    assert (info.preprocessing.intensity_window, info.preprocessing.channel_repeat) == ((-200, 250), 3)
     assert info.preprocessing.size == (64, 64)
 
 
 def test_slices_next_to_the_held_out_ones_are_not_seen(lits_raw: Path, tiny_config: Config, tmp_path: Path) -> None:
     config = PrepareConfig(split="slice-blocks", block=2, hold_out_every=2, gap=0)
     prepare(lits_raw, tmp_path / "p", config)
-    with pytest.raises(CaseUNetError, match="is in training and in validation.*data.neighbours"):
-        train(tmp_path / "p", tmp_path / "run", changed(tiny_config, data={"neighbours": 1}))
+    with pytest.raises(CaseUNetError, match="is in training and in validation.*data.context_slices"):
+        train(tmp_path / "p", tmp_path / "run", changed(tiny_config, data={"context_slices": 1}))
 
 
 def test_no_step_is_validated_twice(lits_prepared: Prepared, tiny_config: Config, tmp_path: Path) -> None:
-    train(lits_prepared.folder, tmp_path / "run", changed(tiny_config, training={"steps": 3, "validations": 10}))
+    train(lits_prepared.folder, tmp_path / "run", changed(tiny_config, training={"steps": 3, "num_validations": 10}))
     metrics = pd.read_csv(tmp_path / "run" / "metrics.csv").dropna(subset=["val_dice"])
     assert metrics["step"].tolist() == [1, 2, 3]
 
@@ -223,15 +223,15 @@ def test_no_step_is_validated_twice(lits_prepared: Prepared, tiny_config: Config
     ("sections", "message"),
     [
         ({"loss": {"class_weights": "inverse_frequency"}}, None),
-        ({"optimizer": {"name": "adamw", "clip_norm": None}}, None),
-        ({"training": {"precision": "bf16"}}, None),
-        ({"model": {"name": "unet", "arguments": {"widths": [4, 6]}}}, None),
-        ({"model": {"name": "nnunet", "arguments": {"patch_size": [64, 64], "width": 2}}}, None),  # deep supervision
-        ({"loss": {"name": "dice", "arguments": {"classes": "present"}}}, None),
-        ({"model": {"name": "unet", "arguments": {"width": 4}}}, 'no argument "width"'),
+        ({"optimizer": {"name": "adamw", "max_grad_norm": None}}, None),
+        ({"training": {"precision": "bf16-mixed"}}, None),
+        ({"model": {"name": "unet", "kwargs": {"widths": [4, 6]}}}, None),
+        ({"model": {"name": "nnunet", "kwargs": {"patch_size": [64, 64], "width": 2}}}, None),  # deep supervision
+        ({"loss": {"name": "dice", "kwargs": {"classes": "present"}}}, None),
+        ({"model": {"name": "unet", "kwargs": {"width": 4}}}, 'no argument "width"'),
         ({"data": {"fold": 7}}, "no fold 7"),
         ({"training": {"device": "cuda"}}, "cuda"),
-        ({"optimizer": {"lr": 1e30, "warmup": 0, "clip_norm": None}}, "has diverged"),
+        ({"optimizer": {"lr": 1e30, "warmup_ratio": 0, "max_grad_norm": None}}, "has diverged"),
     ],
 )
 def test_other_choices_train_or_are_refused(

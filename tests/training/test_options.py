@@ -51,8 +51,10 @@ def test_an_average_follows_the_weights() -> None:
 
 
 def test_the_average_is_what_the_bundle_holds(lits_prepared: Prepared, tiny_config: Config, tmp_path: Path) -> None:
-    averaged = train(lits_prepared.folder, tmp_path / "a", changed(tiny_config, training={"ema": 0.99, "keep": "last"}))
-    plain = train(lits_prepared.folder, tmp_path / "p", changed(tiny_config, training={"keep": "last"}))
+    averaged = train(
+        lits_prepared.folder, tmp_path / "a", changed(tiny_config, training={"ema_decay": 0.99, "checkpoint": "last"})
+    )
+    plain = train(lits_prepared.folder, tmp_path / "p", changed(tiny_config, training={"checkpoint": "last"}))
     assert not torch.equal(averaged.weights["head.2.bias"], plain.weights["head.2.bias"])
     logged = [pd.read_csv(tmp_path / run / "metrics.csv")["loss"] for run in "ap"]
     pd.testing.assert_series_equal(*logged)  # what is trained does not know of it
@@ -73,11 +75,11 @@ def test_a_batch_in_parts_gives_the_gradient_of_the_whole(
     """With a loss that is a mean over samples; Dice sums over each part."""
     common = {
         "data": {"batch_size": 4},
-        "loss": {"name": "cross_entropy", "arguments": {}},
-        "model": {"arguments": {"widths": [4, 6, 8], "norm": "none", "dropout": 0.0}},
+        "loss": {"name": "cross_entropy", "kwargs": {}},
+        "model": {"kwargs": {"widths": [4, 6, 8], "norm": "none", "dropout": 0.0}},
     }
     for run, parts in (("whole", 1), ("parts", 4)):
-        training = {"accumulate": parts, "log_every": 1}
+        training = {"micro_batches": parts, "log_every": 1}
         train(lits_prepared.folder, tmp_path / run, changed(tiny_config, training=training, **common))
     one, other = (pd.read_csv(tmp_path / run / "metrics.csv")[["loss", "gradient_norm"]] for run in ("whole", "parts"))
     pd.testing.assert_frame_equal(one, other, rtol=1e-3)
@@ -99,23 +101,23 @@ def test_training_stops_early(lits_prepared: Prepared, tiny_config: Config, tmp_
     """With no learning nothing becomes better: two validations after the first are enough."""
     config = changed(
         tiny_config,
-        optimizer={"lr": 1e-30, "warmup": 0.0},
-        training={"steps": 20, "validations": 10, "patience": 2},
+        optimizer={"lr": 1e-30, "warmup_ratio": 0.0},
+        training={"steps": 20, "num_validations": 10, "patience": 2},
     )
     train(lits_prepared.folder, tmp_path / "run", config)
     assert pd.read_csv(tmp_path / "run" / "metrics.csv")["step"].max() == 6
 
 
 def test_the_best_is_the_best_by_what_is_named(lits_prepared: Prepared, tiny_config: Config, tmp_path: Path) -> None:
-    config = changed(tiny_config, training={"steps": 8, "validations": 8, "best_by": "iou/liver"})
+    config = changed(tiny_config, training={"steps": 8, "num_validations": 8, "monitor": "iou/liver"})
     bundle = train(lits_prepared.folder, tmp_path / "run", config)
     metrics = pd.read_csv(tmp_path / "run" / "metrics.csv").dropna(subset=["val_iou_liver"])
     assert bundle.info.validation.step == metrics.loc[metrics["val_iou_liver"].idxmax(), "step"]
     assert bundle.info.validation.selected_by == "iou/liver"
     iou, dice = metrics["val_iou_liver"], metrics["val_dice_liver"]
     np.testing.assert_allclose(dice, 2 * iou / (1 + iou), atol=1e-4)  # one case: so they are one number
-    with pytest.raises(CaseUNetError, match=r'best_by: there is no structure "spleen". Known: liver, tumour'):
-        train(lits_prepared.folder, tmp_path / "x", changed(tiny_config, training={"best_by": "dice/spleen"}))
+    with pytest.raises(CaseUNetError, match=r'monitor: there is no structure "spleen". Known: liver, tumour'):
+        train(lits_prepared.folder, tmp_path / "x", changed(tiny_config, training={"monitor": "dice/spleen"}))
 
 
 def _are_kept(weights: torch.Tensor, before: torch.Tensor) -> bool:
@@ -127,8 +129,11 @@ def test_fine_tuning_keeps_all_but_the_head(
     lits_bundle: Bundle, lits_prepared: Prepared, lits_raw: Path, tiny_config: Config, tmp_path: Path
 ) -> None:
     """Same classes: every tensor; other classes: a new head. The network is the bundle's, whatever is configured."""
-    still = {"optimizer": {"lr": 1e-30}, "training": {"steps": 1, "start_from": lits_bundle.folder, "keep": "last"}}
-    config = changed(tiny_config, model={"name": "unet", "arguments": {}}, **still)
+    still = {
+        "optimizer": {"lr": 1e-30},
+        "training": {"steps": 1, "pretrained": lits_bundle.folder, "checkpoint": "last"},
+    }
+    config = changed(tiny_config, model={"name": "unet", "kwargs": {}}, **still)
     same = train(lits_prepared.folder, tmp_path / "same", config)
     assert all(_are_kept(same.weights[name], tensor) for name, tensor in lits_bundle.weights.items())
 
@@ -146,8 +151,8 @@ def test_fine_tuning_keeps_all_but_the_head(
     other = train(tmp_path / "prepared", tmp_path / "other", config)
     kept = [name for name, tensor in lits_bundle.weights.items() if _are_kept(tensor, other.weights[name])]
     assert set(lits_bundle.weights) - set(kept) == {"head.2.weight", "head.2.bias"}
-    with pytest.raises(CaseUNetError, match=r"takes 1 input channels, these data give 3. .*data.neighbours 0"):
-        train(lits_prepared.folder, tmp_path / "x", changed(config, data={"neighbours": 1}))
+    with pytest.raises(CaseUNetError, match=r"takes 1 input channels, these data give 3. .*data.context_slices 0"):
+        train(lits_prepared.folder, tmp_path / "x", changed(config, data={"context_slices": 1}))
 
 
 def test_the_largest_that_fits_is_found() -> None:
@@ -162,7 +167,7 @@ def test_the_largest_that_fits_is_found() -> None:
 def test_an_automatic_batch_size_is_written_down(
     lits_prepared: Prepared, tiny_config: Config, tmp_path: Path, cli: Callable[..., tuple[int, str, str]]
 ) -> None:
-    arguments = ("--model.arguments", "{widths: [4, 6, 8]}", "--steps", "1", "--batch", "auto")
+    arguments = ("--model.kwargs", "{widths: [4, 6, 8]}", "--steps", "1", "--batch", "auto")
     status, out, error = cli("train", lits_prepared.folder, "--out", tmp_path / "run", *arguments)
     assert (status, error) == (0, "")
     assert "data.batch_size: auto is 8 here" in out
@@ -191,7 +196,7 @@ def test_too_little_room_is_said_before_the_first_step(
 
 def test_a_trial_step_leaves_no_trace(lits_prepared: Prepared, tiny_config: Config, tmp_path: Path) -> None:
     """Not even in the running statistics of batch norm: with and without it the weights are the same."""
-    config = changed(tiny_config, model={"name": "deeplabv3plus", "arguments": {}}, training={"steps": 1})
+    config = changed(tiny_config, model={"name": "deeplabv3plus", "kwargs": {}}, training={"steps": 1})
     with_trial = train(lits_prepared.folder, tmp_path / "with", config)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "check_step", lambda *arguments: trial.MemoryTrial(1.0, 1))
@@ -315,10 +320,8 @@ def test_loggers_that_are_not_installed_are_named(
 
 def test_the_environment_tells_what_made_the_run(lits_bundle: Bundle) -> None:
     environment = json.loads((lits_bundle.folder.parent / "environment.json").read_text())
-    assert {"caseunet", "code_hash", "libraries", "device", "command", "data_fingerprint", "prepared"} <= set(
-        environment
-    )
-    assert lits_bundle.info.training_data.fingerprint == environment["data_fingerprint"]
+    assert {"caseunet", "code_hash", "libraries", "device", "command", "data_hash", "prepared"} <= set(environment)
+    assert lits_bundle.info.training_data.content_hash == environment["data_hash"]
 
 
 def test_left_is_not_learnt_as_right(lits_prepared: Prepared, tiny_config: Config, tmp_path: Path) -> None:
@@ -333,7 +336,7 @@ def test_left_is_not_learnt_as_right(lits_prepared: Prepared, tiny_config: Confi
     config = changed(tiny_config, training={"quality": False, "steps": 2})
     bundle = train(prepared.folder, tmp_path / "run", config, display=display)
     assert bundle.info.recipe is not None
-    assert bundle.info.recipe.augment["flip_columns"] is False
+    assert bundle.info.recipe.augment["horizontal_flip"] is False
     assert any("not mirrored left to right, for left lobe, right lobe have sides" in line for line in display.lines)
     longer = changed(config, training={"quality": False, "steps": 4})
     train(prepared.folder, tmp_path / "run", longer, extend=True)

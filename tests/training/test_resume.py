@@ -28,7 +28,7 @@ CLOCK = ["seconds", "images_per_second"]
 @pytest.fixture
 def config(tiny_config: Config) -> Config:
     """Five steps, with a checkpoint after each, an average and AdamW, whose state differs from Adamax's."""
-    training = {"steps": 5, "validations": 2, "ema": 0.9, "checkpoint_minutes": 1e-9, "log_every": 3}
+    training = {"steps": 5, "num_validations": 2, "ema_decay": 0.9, "checkpoint_minutes": 1e-9, "log_every": 3}
     return changed(tiny_config, training=training, optimizer={"name": "adamw"})
 
 
@@ -130,7 +130,7 @@ def test_signals_save_and_say_so(
         return take_step(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(loop, "take_step", signalled)
-    widths = ("--model.arguments", "{widths: [4, 6, 8]}", "--batch", "2")
+    widths = ("--model.kwargs", "{widths: [4, 6, 8]}", "--batch", "2")
     code, out, _ = cli("train", lits_prepared.folder, "--out", tmp_path / "run", "--steps", "9", *widths)
     assert code == status
     assert "Stopped after step 1; everything is saved." in out
@@ -179,7 +179,7 @@ def test_a_finished_run_stays_and_can_be_extended(lits_prepared: Prepared, confi
     before = (run / "metrics.csv").read_text()
     train(None, run, resume=True)
     assert (run / "metrics.csv").read_text() == before
-    longer = changed(config, training={"steps": 8, "validations": 4})
+    longer = changed(config, training={"steps": 8, "num_validations": 4})
     with pytest.raises(CaseUNetError, match=r"training.steps was 5 .* and is 8 now.*--extend"):
         train(None, run, longer, resume=True)
     train(None, run, longer, extend=True)
@@ -260,7 +260,7 @@ def test_a_run_that_learnt_nothing_is_no_result(
 
 def test_where_a_run_started_from_may_be_gone(lits_prepared: Prepared, config: Config, tmp_path: Path) -> None:
     first = train(lits_prepared.folder, tmp_path / "first", config)
-    start = {"training": {"start_from": first.folder}, "model": {"name": "unet", "arguments": {}}}
+    start = {"training": {"pretrained": first.folder}, "model": {"name": "unet", "kwargs": {}}}
     train(lits_prepared.folder, tmp_path / "run", changed(config, **start))
     (tmp_path / "first").rename(tmp_path / "elsewhere")
     again = train(lits_prepared.folder, tmp_path / "run", changed(config, **start), resume=True)

@@ -99,7 +99,7 @@ def test_ways_to_mend_are_learned_only_where_they_gain() -> None:
 def test_of_a_long_case_some_slices_tell(lits_prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
     """Read slice by slice it gives what it gives when it is read at once, and of fewer slices about that."""
     preprocessing = plan_preprocessing(
-        lits_prepared.info, lits_prepared.info.intensities, DataConfig(normalize="zscore"), (64, 64)
+        lits_prepared.info, lits_prepared.info.intensities, DataConfig(normalization="zscore"), (64, 64)
     )
     case, slices = "volume-0", ((0, int(lits_prepared.cases.at["volume-0", "slices"])),)
 

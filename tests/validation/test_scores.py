@@ -21,10 +21,10 @@ from caseunet.validation.scores import Scorer
 from tests.support.bundles import NO_SCORE
 
 TINY: dict[str, Any] = {
-    "model.arguments": {"widths": [4, 6, 8], "norm": "instance", "attention": "author"},
+    "model.kwargs": {"widths": [4, 6, 8], "norm": "instance", "attention": "author"},
     "data.batch_size": 2,
     "training.steps": 6,
-    "training.validations": 1,
+    "training.num_validations": 1,
     "prepare.folds": 2,
     "prepare.workers": 0,
     "prepare.spacing": None,
@@ -40,19 +40,19 @@ CASES: dict[str, tuple[Callable[[Path], None], dict[str, Any]]] = {
     ),
     "lits: crop, size, 2.5-D": (
         lambda raw: generate.write_lits(raw, patients=4, shape=(5, 128, 144)),
-        {"prepare.crop_air": True, "prepare.size": [40, 56], "data.neighbours": 1},
+        {"prepare.crop_air": True, "prepare.size": [40, 56], "data.context_slices": 1},
     ),
     "dicom: crop, blocks, 2.5-D": (
         lambda raw: generate.write_dicom(raw, patients=2, shape=(8, 128, 144)),
-        {"prepare.crop_air": True, "data.neighbours": 1, **BY_BLOCKS},
+        {"prepare.crop_air": True, "data.context_slices": 1, **BY_BLOCKS},
     ),
     "nnunet, MR: z-score of a case, spacing": (
         lambda raw: generate.write_nnunet(raw, cases=4, channels=2, shape=(6, 48, 40)),
-        {"data.normalize": "zscore", "prepare.spacing": [1.1, 1.9]},
+        {"data.normalization": "zscore", "prepare.spacing": [1.1, 1.9]},
     ),
     "msd, MR: z-score of a case, blocks, 2.5-D": (
         lambda raw: generate.write_msd(raw, cases=2, channels=2, shape=(12, 48, 40)),
-        {"data.normalize": "zscore", "data.neighbours": 1, "prepare.size": [40, 40], **BY_BLOCKS},
+        {"data.normalization": "zscore", "data.context_slices": 1, "prepare.size": [40, 40], **BY_BLOCKS},
     ),
     "folder: size, many cases": (
         lambda raw: generate.write_folder(raw, groups=3, frames=2, encoding="colors", shape=FRAMES),
@@ -113,7 +113,7 @@ def assert_scores_agree(bundle: Bundle, evaluation: Evaluation) -> None:
     assert found == pytest.approx({name: dice[name] for name in found}, abs=1e-6, nan_ok=True)
     if None in dice:
         assert score.mean == pytest.approx(dice[None], abs=1e-6)
-    assert f"--protocol {summary.protocol} " in score.protocol
+    assert f"with the protocol {summary.protocol}" in score.protocol
     assert max(value for value in found.values() if value is not None) > 0.01, "0 = 0 shows nothing"
     if bundle.info.quality is not None and summary.protocol == "volumes":
         rows = evaluation.cases.set_index(["case", "structure"])["dice"]
@@ -141,7 +141,7 @@ def test_scores_are_those_of_predict(name: str, tmp_path: Path, monkeypatch: pyt
     config = load_config(overrides=TINY | options)
     prepared = prepare(raw, tmp_path / "prepared", config.prepare)
     if "crop" in name:
-        assert prepared.info.grid.crop_air
+        assert prepared.info.grid.crop_to_body
         assert all(prepared.placement(c).box_size < prepared.source_size(c) for c in prepared.cases.index)
     bundle = train(prepared.folder, tmp_path / "run", config)
     if bundle.info.quality is not None and "blocks" not in name:

@@ -14,7 +14,7 @@ LICENCE = re.compile(r"\b(cc0-1\.0|cc-by(-nc)?(-sa|-nd)?-[234]\.\d|apache-2\.0|m
 
 MODALITIES = {"ct": "CT", "mr": "MR", "rgb": "colour", "gray": "grey"}
 SIDES = {"S": "Superior", "P": "Posterior", "L": "Left", "I": "Inferior"}
-RULES = {"crop_air": "air around the body cut off", "size": "size", "spacing": "spacing, mm", "scale": "scale"}
+RULES = {"crop_to_body": "air around the body cut off", "size": "size", "spacing": "spacing, mm", "scale": "scale"}
 
 
 def model_card(info: BundleInfo, has_preview: bool) -> str:
@@ -104,7 +104,7 @@ def _text(info: BundleInfo, has_preview: bool) -> Iterator[str]:
             "split": "blocks of neighbouring slices of the same case" if data.split_by == BY_BLOCKS else data.split_by,
             "caution": data.caution or None,
             "licence": data.licence or "not stated",
-            "fingerprint": data.fingerprint or None,
+            "content hash": data.content_hash or None,
         }
     )
 
@@ -121,7 +121,7 @@ def _text(info: BundleInfo, has_preview: bool) -> Iterator[str]:
                 "optimiser": r.optimizer,
                 "sampling": r.data,
                 "augmentation": r.augment,
-                "network": info.architecture.arguments,
+                "network": info.architecture.kwargs,
             }
         )
 
@@ -132,11 +132,11 @@ def _text(info: BundleInfo, has_preview: bool) -> Iterator[str]:
             "input": f"{info.input}. caseunet does that by itself",
             "plane": describe_plane(p.plane) if p.modality != "rgb" else None,
             "grid": grid or "the image's own pixels",
-            "neighbouring slices each side": p.neighbours or None,
-            "clipped to": p.clip,
+            "neighbouring slices each side": p.context_slices or None,
+            "clipped to": p.intensity_window,
             "then": "standardised by each case's own mean and deviation"
-            if p.per_case
-            else f"minus {_short(p.subtract)}, over {_short(p.divide)}",
+            if p.per_case_zscore
+            else f"minus {_short(p.mean)}, over {_short(p.std)}",
             "output": f"{info.output}: " + ", ".join(f"{label.id} {label.name}" for label in info.label_map.labels),
         }
     )

@@ -1,13 +1,15 @@
 """What model.json says: everything that prediction needs to know, and where the weights come from."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from caseunet.types import FrozenModel, LabelMap, Preprocessing
+from caseunet.former_names import migrate_section
+from caseunet.types import FrozenModel, LabelMap, Preprocessing, former_name
 
-FORMAT: Literal[2] = 2
-"""Written now. 1, without size and recipe, is still read."""
+FORMAT: Literal[3] = 3
+"""Written now. 2, with other names of some entries, and 1, without size and recipe, are still read."""
 
 
 class Architecture(FrozenModel):
@@ -16,7 +18,7 @@ class Architecture(FrozenModel):
     name: str
     in_channels: Annotated[int, Field(ge=1)]
     num_classes: Annotated[int, Field(ge=2)]
-    arguments: dict[str, Any]
+    kwargs: Annotated[dict[str, Any], former_name("arguments", "kwargs")]
 
 
 class TrainingImage(FrozenModel):
@@ -47,7 +49,8 @@ class TrainingData(FrozenModel):
     """Where the weights come from."""
 
     source_format: str
-    fingerprint: str
+    content_hash: Annotated[str, former_name("fingerprint", "content_hash")]
+    """Of the prepared data set."""
     cases: int
     fold: int | None
     """That was held out; None for an ensemble over all folds."""
@@ -88,7 +91,7 @@ class Score(FrozenModel):
             return ""
         return (
             f"the network finds nothing of {' and '.join(self.not_found)} in any validation case. Train it longer, or "
-            "with --loss.class_weights inverse_frequency, or with --data.rare_share 0.66"
+            "with loss.class_weights: inverse_frequency, or with data.oversample_foreground: 0.66"
         )
 
 
@@ -117,6 +120,11 @@ class Recipe(FrozenModel):
     augment: dict[str, Any]
     loss: dict[str, Any]
     optimizer: dict[str, Any]
+
+    @field_validator("data", "augment", "loss", "optimizer", mode="before")
+    @classmethod
+    def _present_words(cls, values: Any, field: ValidationInfo) -> Any:
+        return migrate_section(str(field.field_name), values) if isinstance(values, Mapping) else values
 
 
 class UsualRange(FrozenModel):
@@ -175,7 +183,7 @@ class Quality(FrozenModel):
 class BundleInfo(FrozenModel):
     """Content of model.json."""
 
-    format_version: Literal[1, 2] = FORMAT
+    format_version: Literal[1, 2, 3] = FORMAT
     architecture: Architecture
     preprocessing: Preprocessing
     label_map: LabelMap
@@ -198,11 +206,11 @@ class BundleInfo(FrozenModel):
     @model_validator(mode="after")
     def _consistent(self) -> "BundleInfo":
         if (self.weights_bytes is None) != (self.format_version == 1):
-            raise ValueError("weights_bytes belongs to format 2, and is required there")
+            raise ValueError("weights_bytes belongs to format 2 and later, and is required there")
         a = self.architecture
         if (a.in_channels, a.num_classes) != (self.preprocessing.in_channels, len(self.label_map)):
             raise ValueError("architecture, preprocessing and label map disagree on channels or classes")
-        own = {"clip", "subtract", "divide"}
+        own = {"intensity_window", "mean", "std"}
         if any(
             m.preprocessing.model_dump(exclude=own) != self.preprocessing.model_dump(exclude=own) for m in self.members
         ):

@@ -12,15 +12,15 @@ from caseunet.studies.design import Variant, variant
 
 WHOLE = "whole"
 PARTS: dict[str, dict[str, Any]] = {
-    "one scale": {"model.arguments.kernel_sizes": [3, 3, 3]},
-    "one level": {"model.arguments.multi_level": False},
-    "no attention": {"model.arguments.attention": "none"},
-    "author attention": {"model.arguments.attention": "author"},
-    "spatial attention": {"model.arguments.attention": "spatial"},
-    "loss CE": {"loss.arguments.ssim": 0.0, "loss.arguments.dice": 0.0},
-    "loss CE + Dice": {"loss.arguments.ssim": 0.0, "loss.arguments.dice": 1.0},
-    "loss CE + SSIM": {"loss.arguments.ssim": 1.0, "loss.arguments.dice": 0.0},
-    "loss CE + SSIM + Dice": {"loss.arguments.ssim": 1.0, "loss.arguments.dice": 1.0},
+    "one scale": {"model.kwargs.kernel_sizes": [3, 3, 3]},
+    "one level": {"model.kwargs.multi_level": False},
+    "no attention": {"model.kwargs.attention": "none"},
+    "author attention": {"model.kwargs.attention": "author"},
+    "spatial attention": {"model.kwargs.attention": "spatial"},
+    "loss CE": {"loss.kwargs.ssim": 0.0, "loss.kwargs.dice": 0.0},
+    "loss CE + Dice": {"loss.kwargs.ssim": 0.0, "loss.kwargs.dice": 1.0},
+    "loss CE + SSIM": {"loss.kwargs.ssim": 1.0, "loss.kwargs.dice": 0.0},
+    "loss CE + SSIM + Dice": {"loss.kwargs.ssim": 1.0, "loss.kwargs.dice": 1.0},
     "class weights off": {"loss.class_weights": "none"},
     "class weights on": {"loss.class_weights": "inverse_frequency"},
 }

@@ -19,6 +19,7 @@ from caseunet.errors import CaseUNetError
 from caseunet.evaluation.rows import read_cases
 from caseunet.evaluation.summary import EvaluationSummary
 from caseunet.files import Location, output_folder, read_json, read_model, resume_folder, write_json
+from caseunet.former_names import migrate, migrate_file
 from caseunet.models import create_model, plan_arguments
 from caseunet.progress import Display, count_text
 from caseunet.reporting.study_page import write_study
@@ -126,7 +127,7 @@ def _source(prepared: Prepared, raw: Path | None) -> tuple[Path, PrepareConfig]:
 def _plan(prepared: Prepared, design: Design) -> dict[str, Any]:
     """What must not change when a study goes on."""
     return {
-        "fingerprint": prepared.info.fingerprint,
+        "content_hash": prepared.info.content_hash,
         "models": {v.name: v.config.model_dump(mode="json") for v in design.variants},
         "seeds": design.seeds,
         "folds": list(design.folds),
@@ -138,10 +139,11 @@ def _check_plan(folder: Path, plan: Mapping[str, Any]) -> None:
     """Raises CaseUNetError if a study goes on with other models, data or budget; more seeds and folds may be added."""
     if not (folder / PLAN).is_file():
         return
-    before = read_json(folder / PLAN, "a study's plan")
-    for key in ("fingerprint", "models", "protocol"):
+    before = migrate_file(read_json(folder / PLAN, "a study's plan"))
+    before["models"] = {name: migrate(config) for name, config in before["models"].items()}
+    for key in ("content_hash", "models", "protocol"):
         if before.get(key) != plan[key]:
-            what = {"fingerprint": "prepared data", "models": "models or settings", "protocol": "protocol"}[key]
+            what = {"content_hash": "prepared data", "models": "models or settings", "protocol": "protocol"}[key]
             raise CaseUNetError(f"{folder}: was begun with other {what}. Go on with the same, or give another --out.")
 
 
@@ -172,7 +174,7 @@ def _measure_all(
     for v in design.variants:
         preprocessing = plan_preprocessing(prepared.info, prepared.intensities(cases), v.config.data, size)
         channels = preprocessing.in_channels
-        arguments = plan_arguments(v.config.model.name, v.config.model.arguments, size)
+        arguments = plan_arguments(v.config.model.name, v.config.model.kwargs, size)
         build = partial(create_model, v.config.model.name, channels, classes, **arguments)
         builds[v.name] = build, channels, count(build, size, channels)
     with display.stage("measuring the networks", len(builds), "network") as stage:
@@ -247,7 +249,10 @@ def _settings(config: Config, prepared: Prepared, report: EvaluationSummary) -> 
         ("licence of the data", prepared.info.licence or "not stated"),
         ("batch", str(config.data.batch_size)),
         ("augmentation", config.augment.strength),
-        ("weights that count", f"{config.training.keep} of {count_text(config.training.validations, 'validation')}"),
+        (
+            "weights that count",
+            f"{config.training.checkpoint} of {count_text(config.training.num_validations, 'validation')}",
+        ),
         ("scored", f"{report.scope}, protocol {report.protocol}"),
         ("caseunet", version("caseunet")),
     )

@@ -127,7 +127,7 @@ def _save_ensemble(folder: Path, bundles: list[Bundle]) -> None:
                 raise CaseUNetError(
                     f"{bundle.folder}: its {what.replace('_', ' ')} is not that of {bundles[0].folder}."
                 )
-        if bundle.info.training_data.fingerprint != first.training_data.fingerprint:
+        if bundle.info.training_data.content_hash != first.training_data.content_hash:
             raise CaseUNetError(f"{bundle.folder}: was trained on other data than {bundles[0].folder}.")
     infos = [bundle.info for bundle in bundles]
     members = tuple(

@@ -108,14 +108,14 @@ def demo_config(minutes: float, seed: int, synthetic: bool) -> Config:
         "seed": seed,
         "prepare.split": "group" if synthetic else "slice-blocks",
         "prepare.folds": 3,
-        "model.arguments.widths": [8, 16, 32, 64, 128],
-        "data.neighbours": 1,
+        "model.kwargs.widths": [8, 16, 32, 64, 128],
+        "data.context_slices": 1,
         "data.batch_size": 4,
-        "data.clip": [-200, 250],
+        "data.intensity_window": [-200, 250],
         "training.minutes": minutes,
-        "training.validations": 8,
+        "training.num_validations": 8,
         # The last weights, not the best on the held-out slices: those are what the report scores.
-        "training.keep": "last",
+        "training.checkpoint": "last",
     }
     return load_config(overrides=overrides)
 

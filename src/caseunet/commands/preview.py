@@ -51,13 +51,13 @@ def show(
     if out.exists() and not (overwrite and out.is_file()):
         raise CaseUNetError(f"{out}: is there already. Choose another --out, or give --overwrite to replace it.")
     prepared = Prepared(prepared_folder)
-    train = prepared.fold(config.data.fold, config.data.neighbours).train
+    train = prepared.fold(config.data.fold, config.data.context_slices).train
     samples = _choose(prepared, train, cases, slices)
     patch_size = plan_patch_size(prepared, config.data, train)
     preprocessing = plan_preprocessing(prepared.info, prepared.intensities(train), config.data, patch_size)
     changes = keep_sides(config.augment, prepared.info.label_map, prepared.info.grid)
     dataset = BatchDataset(
-        prepared, lambda seed, step: samples, config.data.neighbours, patch_size, changes, config.seed, 0
+        prepared, lambda seed, step: samples, config.data.context_slices, patch_size, changes, config.seed, 0
     )
     batch = dataset[0]
     if isinstance(batch, LoadFailure):
@@ -101,7 +101,7 @@ def _spread_evenly(available: int, wanted: int) -> list[int]:
 
 
 def _cells(batch: Batch, preprocessing: Preprocessing) -> list[OutcomeCell]:
-    loaded = normalize(batch.pixels, preprocessing, batch.standards)
+    loaded = normalize(batch.pixels, preprocessing, batch.case_statistics)
     rgb = preprocessing.modality == "rgb"
     changed, targets = augment(loaded, batch.target, batch.augmentations, rgb)
     return [
@@ -118,19 +118,19 @@ def _cells(batch: Batch, preprocessing: Preprocessing) -> list[OutcomeCell]:
 def _visible(image: torch.Tensor, preprocessing: Preprocessing) -> np.ndarray:
     """The middle slice of a normalised image (slices · C, H, W) in 0 to 1: (H, W, 3) of RGB, else the first channel."""
     p = preprocessing
-    middle = image.reshape(2 * p.neighbours + 1, p.channels, *image.shape[1:])[p.neighbours]
-    if p.per_case:
+    middle = image.reshape(2 * p.context_slices + 1, p.channels, *image.shape[1:])[p.context_slices]
+    if p.per_case_zscore:
         return display_range(middle[:1].numpy(), (-2, 3))  # standard deviations about the mean
-    divide, subtract = (torch.tensor(values)[:, None, None] for values in (p.divide, p.subtract))
+    divide, subtract = (torch.tensor(values)[:, None, None] for values in (p.std, p.mean))
     stored = (middle * divide + subtract).numpy()
-    return display_range(stored if p.modality == "rgb" else stored[:1], p.clip or (0, 255))
+    return display_range(stored if p.modality == "rgb" else stored[:1], p.intensity_window or (0, 255))
 
 
 def _in_words(drawn: Augmentation) -> str:
     """What was done to a slice, shortly."""
     done = {
-        "flipped ↕": drawn.flip_rows,
-        "flipped ↔": drawn.flip_columns,
+        "flipped ↕": drawn.vertical_flip,
+        "flipped ↔": drawn.horizontal_flip,
         f"{drawn.angle:+.0f}°": drawn.angle,
         f"×{drawn.scale:.2f}": drawn.scale != 1,
         f"shear {drawn.shear:+.0f}°": drawn.shear,

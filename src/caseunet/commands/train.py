@@ -45,10 +45,11 @@ from caseunet.files import (
     resume_folder,
     write_json,
 )
+from caseunet.former_names import migrate_file
 from caseunet.losses import create_loss, inverse_frequency_weights
 from caseunet.models import create_model, plan_arguments
 from caseunet.prediction.training_images import MAX_PICTURED, learn_alikeness, limit_sketches
-from caseunet.progress import Display, count_text
+from caseunet.progress import Display, Notices, count_text
 from caseunet.reporting.figures import (
     Outcome,
     display_range,
@@ -74,19 +75,19 @@ MAY_CHANGE = {
         "devices",
         "nodes",
         "strategy",
-        "accumulate",
+        "micro_batches",
         "compile",
         "log_every",
         "checkpoint_minutes",
-        "nonfinite_limit",
+        "max_nonfinite_steps",
         "loggers",
         "quality",
         "likeness",
-        "keep",
+        "checkpoint",
     },
 }
 """Keys that a resumed run may have otherwise: they do not change what is learnt beyond rounding. None: all of them."""
-REPLANNED = {"steps", "minutes", "validations", "patience"}
+REPLANNED = {"steps", "minutes", "num_validations", "patience"}
 """Keys of ``training`` that may change on purpose."""
 
 
@@ -172,42 +173,41 @@ def _train(
 ) -> None:
     """The work of one process; the first one writes."""
     fabric = create_fabric(config.training, ranks)
-    if not fabric.is_global_zero:
-        display = Display()
+    display = Notices(display if fabric.is_global_zero else None)
     prepared = Prepared(prepared_folder)
-    fold = prepared.fold(config.data.fold, config.data.neighbours)
+    fold = prepared.fold(config.data.fold, config.data.context_slices)
     patch_size = plan_patch_size(prepared, config.data, fold.train)
     preprocessing = plan_preprocessing(prepared.info, prepared.intensities(fold.train), config.data, patch_size)
     label_map = prepared.info.label_map
     config = _with_sides(config, prepared, display)
-    best_of = config.training.best_by.partition("/")[2]
+    best_of = config.training.monitor.partition("/")[2]
     if best_of and best_of not in label_map.structures:
         raise CaseUNetError(
-            f'training.best_by: there is no structure "{best_of}". Known: {", ".join(label_map.structures)}.'
+            f'training.monitor: there is no structure "{best_of}". Known: {", ".join(label_map.structures)}.'
         )
 
     torch.manual_seed(config.seed)
     start = None
-    if config.training.start_from is not None and not resume:
-        start = load_bundle(config.training.start_from)
+    if config.training.pretrained is not None and not resume:
+        start = load_bundle(config.training.pretrained)
         own = start.info.architecture
-        config = config.model_copy(update={"model": ModelConfig(name=own.name, arguments=own.arguments)})
+        config = config.model_copy(update={"model": ModelConfig(name=own.name, kwargs=own.kwargs)})
     architecture = Architecture(
         name=config.model.name,
         in_channels=preprocessing.in_channels,
         num_classes=len(label_map),
-        arguments=plan_arguments(config.model.name, config.model.arguments, patch_size),
+        kwargs=plan_arguments(config.model.name, config.model.kwargs, patch_size),
     )
-    model = create_model(architecture.name, architecture.in_channels, len(label_map), **architecture.arguments)
+    model = create_model(architecture.name, architecture.in_channels, len(label_map), **architecture.kwargs)
     if start is not None:
         display.say(f"  {start_from_bundle(model, architecture, label_map, start)}")
         if changes := describe_changes(start.info.preprocessing, preprocessing):
-            display.say(f"  caution: that network was trained on other images than these: {changes}", "yellow")
+            display.caution(f"that network was trained on other images than these: {changes}")
     pixels = np.sum([prepared.slice_class_pixels(case).sum(0) for case in fold.train], axis=0)
     weights = None
     if config.loss.class_weights == "inverse_frequency":
         weights = inverse_frequency_weights(pixels.tolist())
-    loss = create_loss(config.loss.name, weights, **config.loss.arguments)
+    loss = create_loss(config.loss.name, weights, **config.loss.kwargs)
     _introduce(prepared, fold, architecture, sum(p.numel() for p in model.parameters()), pixels, display)
 
     with _run_folder(fabric, prepared, preprocessing, out, overwrite, resume, display) as run:
@@ -222,19 +222,21 @@ def _train(
             measured = validate_bundle(saved, prepared, fold, str(fabric.device), display, learn)
             bundle = add_validation(saved, *measured)
             if bundle.info.validation.caution:
-                display.say(f"  {bundle.info.validation.caution}", "yellow")
+                display.caution(bundle.info.validation.caution)
 
 
 def _with_sides(config: Config, prepared: Prepared, display: Display) -> Config:
     """The configuration without mirroring left to right where that would mix up classes; what it does is said."""
     info = prepared.info
     augment = keep_sides(config.augment, info.label_map, info.grid)
-    if info.label_map.sided_names and resolve(config.augment).flip_columns:
+    if info.label_map.sided_names and resolve(config.augment).horizontal_flip:
         names = ", ".join(info.label_map.sided_names[:4])
-        if augment.flip_columns is False:
-            display.say(f"  not mirrored left to right, for {names} have sides (augment.flip_columns: true mirrors)")
-        elif augment.flip_columns:
-            display.say(f"  mirrored left to right as configured, though {names} have sides", "yellow")
+        if augment.horizontal_flip is False:
+            display.caution(
+                f"not mirrored left to right, for {names} have sides (augment.horizontal_flip: true mirrors)", ""
+            )
+        elif augment.horizontal_flip:
+            display.caution(f"mirrored left to right as configured, though {names} have sides")
     return config.model_copy(update={"augment": augment})
 
 
@@ -248,10 +250,10 @@ def _introduce(
         "validate on"
     )
     if prepared.split.caution:
-        display.say(f"  {prepared.split.caution}", "yellow")
+        display.caution(prepared.split.caution)
     absent = [label.name for label in prepared.info.label_map.labels if not pixels[label.id]]
     if absent:
-        display.say(f"  in no training case of this fold, so not to be learnt: {', '.join(absent)}", "yellow")
+        display.caution(f"in no training case of this fold, so not to be learnt: {', '.join(absent)}")
 
 
 def _resume_config(out: Path, config: Config | None, extend: bool) -> Config:
@@ -267,10 +269,10 @@ def _resume_config(out: Path, config: Config | None, extend: bool) -> Config:
         config = config.model_copy(
             update={"data": config.data.model_copy(update={"batch_size": began.data.batch_size})}
         )
-    if config.augment.flip_columns is None:  # may have been settled by the classes' names
-        kept = {"flip_columns": began.augment.flip_columns}
+    if config.augment.horizontal_flip is None:  # may have been settled by the classes' names
+        kept = {"horizontal_flip": began.augment.horizontal_flip}
         config = config.model_copy(update={"augment": config.augment.model_copy(update=kept)})
-    if config.training.start_from is not None:  # the network is its
+    if config.training.pretrained is not None:  # the network is its
         config = config.model_copy(update={"model": began.model})
     for section, before in began.model_dump(mode="json").items():
         after = config.model_dump(mode="json")[section]
@@ -313,7 +315,7 @@ def _run_folder(
     out: Path,
     overwrite: bool,
     resume: bool,
-    display: Display,
+    display: Notices,
 ) -> Iterator[Path]:
     """The run's folder, written to by the first process and locked by it; the others wait until it is there.
 
@@ -333,7 +335,10 @@ def _run_folder(
                     made_with = _gone_on(run, made_with, display)
                 write_json(run / "environment.json", made_with)
                 fabric.barrier()
-                yield run
+                try:
+                    yield run
+                finally:
+                    display.write_log(run)
         except Timeout as error:
             raise CaseUNetError(f"{out}: another process trains in it.") from error
 
@@ -344,8 +349,9 @@ def _gone_on(run: Path, now: dict[str, Any], display: Display) -> dict[str, Any]
     Raises:
         CaseUNetError: the data are others.
     """
-    before: dict[str, Any] = read_json(run / "environment.json", "a run's description of what made it")
-    for key, what in (("data_fingerprint", "sources"), ("split", "folds"), ("preprocessing", "sizes or intensities")):
+    before = migrate_file(read_json(run / "environment.json", "a run's description of what made it"))
+    before["preprocessing"] = Preprocessing.model_validate(before["preprocessing"]).model_dump(mode="json")
+    for key, what in (("data_hash", "sources"), ("split", "folds"), ("preprocessing", "sizes or intensities")):
         if before.get(key) != now[key]:
             raise CaseUNetError(
                 f"{now['prepared']}: is not what the run began with: its {what} are others. Give the data set it began "
@@ -354,7 +360,7 @@ def _gone_on(run: Path, now: dict[str, Any], display: Display) -> dict[str, Any]
     changed = [key for key in ("code_hash", "libraries", "device", "processor_threads") if before.get(key) != now[key]]
     if changed:
         names = ", ".join(key.replace("_", " ") for key in changed)
-        display.say(f"  not the same as when the run began: {names}; so not the same bit for bit", "yellow")
+        display.caution(f"not the same as when the run began: {names}; so not the same bit for bit")
     added = {key: now[key] for key in (*changed, "command", "began")}
     return before | {"resumed": [*before.get("resumed", []), added]}
 
@@ -374,7 +380,7 @@ def environment(fabric: Fabric, prepared: Prepared, preprocessing: Preprocessing
         "command": sys.argv,
         "began": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "prepared": str(prepared.folder if not isinstance(prepared.folder, Path) else prepared.folder.resolve()),
-        "data_fingerprint": prepared.info.fingerprint,
+        "data_hash": prepared.info.content_hash,
         "split": prepared.split.model_dump(mode="json"),
         "preprocessing": preprocessing.model_dump(mode="json"),
     }
@@ -402,7 +408,7 @@ class _Drawing:
 
     def _slices(self, shown: Sequence[ShownSlice]) -> Figure:
         rgb = self._preprocessing.modality == "rgb"
-        window = self._preprocessing.clip or ((0.0, 255.0) if rgb else None)
+        window = self._preprocessing.intensity_window or ((0.0, 255.0) if rgb else None)
         outcomes = [
             Outcome(
                 display_range(s.pixels if rgb else s.pixels[:1], window),
@@ -445,7 +451,7 @@ def _save(
         label_map=info.label_map,
         training_data=TrainingData(
             source_format=info.source_format,
-            fingerprint=info.fingerprint,
+            content_hash=info.content_hash,
             cases=len(fold.train),
             fold=config.data.fold,
             split_by=prepared.split.by,
@@ -458,8 +464,8 @@ def _save(
         validation=Score(
             protocol=PROTOCOL,
             step=trained.step,
-            selected=config.training.keep,
-            selected_by=config.training.best_by,
+            selected=config.training.checkpoint,
+            selected_by=config.training.monitor,
             mean=_without_nan(score.mean),
             structures={name: _without_nan(value) for name, value in score.dice.items()},
         ),
@@ -468,8 +474,8 @@ def _save(
             seed=config.seed,
             steps=trained.step,
             batch_size=batch_size,
-            patch_size=preprocessing.least,
-            data=config.data.model_dump(mode="json", include={"normalize", "rare_share", "balance"}),
+            patch_size=preprocessing.min_size,
+            data=config.data.model_dump(mode="json", include={"normalization", "oversample_foreground", "sampling"}),
             augment=config.augment.model_dump(mode="json", exclude_none=True),
             loss=config.loss.model_dump(mode="json"),
             optimizer=config.optimizer.model_dump(mode="json"),

@@ -13,8 +13,8 @@ from caseunet.types import Grid, LabelMap
 
 LIMITS: dict[str, tuple[float, float, float, float]] = {
     # key: (none, light, default, strong)
-    "flip_rows": (False, True, True, True),  # whether images are turned upside down
-    "flip_columns": (False, True, True, True),  # whether they are turned left to right
+    "vertical_flip": (False, True, True, True),  # whether images are turned upside down
+    "horizontal_flip": (False, True, True, True),  # whether they are turned left to right
     "rotation": (0, 10, 30, 180),  # degrees, either way
     "scale": (1, 1.1, 1.4, 1.6),  # factor, larger or smaller
     "shear": (0, 0, 5, 10),  # degrees, either way
@@ -37,8 +37,8 @@ STRENGTHS: dict[str, AugmentConfig] = {
 """The limits of each strength as a configuration in which nothing is left open."""
 
 PROBABILITIES = {
-    "flip_rows": 0.5,
-    "flip_columns": 0.5,
+    "vertical_flip": 0.5,
+    "horizontal_flip": 0.5,
     "rotation": 0.3,
     "scale": 0.3,
     "shear": 0.2,
@@ -63,7 +63,7 @@ class Augmentation:
     """What is done to one sample; the defaults do nothing. Steps are applied in this order.
 
     Attributes:
-        flip_rows, flip_columns: upside down, left to right.
+        vertical_flip, horizontal_flip: upside down, left to right.
         angle: degrees, counter-clockwise as the image is looked at.
         scale: above 1 things become larger.
         shear: degrees by which columns lean, their upper end to the right.
@@ -78,8 +78,8 @@ class Augmentation:
         noise_seed: of the noise's own generator.
     """
 
-    flip_rows: bool = False
-    flip_columns: bool = False
+    vertical_flip: bool = False
+    horizontal_flip: bool = False
     angle: float = 0.0
     scale: float = 1.0
     shear: float = 0.0
@@ -111,9 +111,9 @@ def keep_sides(config: AugmentConfig, label_map: LabelMap, grid: Grid) -> Augmen
 
     In axial and coronal slices, and in frames, columns run from side to side; sagittal slices have one side each.
     """
-    if config.flip_columns is not None or grid.plane == "sagittal" or not label_map.sided_names:
+    if config.horizontal_flip is not None or grid.plane == "sagittal" or not label_map.sided_names:
         return config
-    return config.model_copy(update={"flip_columns": False})
+    return config.model_copy(update={"horizontal_flip": False})
 
 
 def draw_transforms(config: AugmentConfig, rng: np.random.Generator, rgb: bool) -> Augmentation:
@@ -143,8 +143,8 @@ def draw_transforms(config: AugmentConfig, rng: np.random.Generator, rgb: bool) 
     elastic = (displacements * limits["elastic"]).tolist() if happens["elastic"] and limits["elastic"] else []
     noise = upward("noise")
     return Augmentation(
-        flip_rows=happens["flip_rows"] and limits["flip_rows"],
-        flip_columns=happens["flip_columns"] and limits["flip_columns"],
+        vertical_flip=happens["vertical_flip"] and limits["vertical_flip"],
+        horizontal_flip=happens["horizontal_flip"] and limits["horizontal_flip"],
         angle=either_way("rotation"),
         scale=factor("scale", place["scale"]),
         shear=either_way("shear"),
@@ -213,7 +213,7 @@ def augment(image: Tensor, labels: Tensor, drawn: Sequence[Augmentation], rgb: b
 
 
 def _flip(pixels: Tensor, d: Augmentation) -> Tensor:
-    axes = [axis for axis, flips in ((-2, d.flip_rows), (-1, d.flip_columns)) if flips]
+    axes = [axis for axis, flips in ((-2, d.vertical_flip), (-1, d.horizontal_flip)) if flips]
     return pixels.flip(axes) if axes else pixels
 
 

@@ -19,8 +19,9 @@ from caseunet.data.augmentation import Augmentation, draw_transforms, resolve
 from caseunet.data.intensities import Intensities
 from caseunet.data.sampling import Sample, SliceSampler
 from caseunet.data.store import DatasetInfo, Prepared
-from caseunet.data.transforms import crop_or_pad, neighbour_positions
-from caseunet.errors import CaseUNetError
+from caseunet.data.transforms import crop_or_pad
+from caseunet.errors import CaseUNetError, InvalidInputError, InvalidOptionError
+from caseunet.imaging.slices import neighbour_positions
 from caseunet.types import IGNORE, Preprocessing
 
 CT_WINDOW = (-200.0, 250.0)
@@ -53,14 +54,14 @@ class Batch:
     Attributes:
         pixels: (B, slices · C, H, W), the stored type; small, so that little is moved between processes and devices.
         target: class ids, (B, H, W), uint8; :data:`IGNORE` where nobody judged.
-        standards: mean and standard deviation of each one's case, (B, 2, C), float32.
+        case_statistics: mean and standard deviation of each one's case, (B, 2, C), float32.
         samples: where each comes from.
         augmentations: drawn for each, and not yet applied.
     """
 
     pixels: Tensor
     target: Tensor
-    standards: Tensor
+    case_statistics: Tensor
     samples: tuple[Sample, ...]
     augmentations: tuple[Augmentation, ...]
 
@@ -127,8 +128,10 @@ class BatchDataset(Dataset[Batch | LoadFailure]):
         rng = np.random.default_rng([self._seed, step, 1])  # not the samples' own, so that these do not depend on it
         rgb = self._prepared.info.modality == "rgb"
         augmentations = tuple(draw_transforms(self._augment, rng, rgb) for _ in drawn)[self._part]
-        standards = torch.from_numpy(np.stack([self._prepared.standard(sample.case) for sample in samples]))
-        return Batch(pixels, target, standards, tuple(samples), augmentations)
+        case_statistics = torch.from_numpy(
+            np.stack([self._prepared.case_statistics(sample.case) for sample in samples])
+        )
+        return Batch(pixels, target, case_statistics, tuple(samples), augmentations)
 
     def _load(self, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
         """One sample's stored pixels (slices · C, H, W) and class ids (H, W), cut out."""
@@ -139,7 +142,7 @@ class BatchDataset(Dataset[Batch | LoadFailure]):
         if (highest := int(labels.max(where=labels != IGNORE, initial=0))) >= (
             classes := len(self._prepared.info.label_map)
         ):
-            raise CaseUNetError(
+            raise InvalidInputError(
                 f"the labels hold class {highest}, but the classes are 0 to {classes - 1}. Prepare the data again."
             )
         corner = sample.corner(labels, self._patch_size)
@@ -191,17 +194,17 @@ def batches(
         train,
         {case: prepared.slice_class_pixels(case) for case in train},
         config.batch_size,
-        config.rare_share,
-        config.balance,
+        config.oversample_foreground,
+        config.sampling,
     )
     patch_size = plan_patch_size(prepared, config, train)
     share = CACHE_BYTES // max(1, config.workers)
-    dataset = BatchDataset(prepared, sampler.draw, config.neighbours, patch_size, augment, seed, share, part)
+    dataset = BatchDataset(prepared, sampler.draw, config.context_slices, patch_size, augment, seed, share, part)
     options: dict[str, Any] = {"num_workers": config.workers}
     if config.workers:  # zarr's own threads do not survive a fork
         options |= {"multiprocessing_context": "spawn", "persistent_workers": True, "prefetch_factor": AHEAD}
         pixels = -(-config.batch_size // part[1]) * math.prod(patch_size)
-        item = np.dtype(prepared.info.dtype).itemsize * prepared.info.channels * (2 * config.neighbours + 1) + 1
+        item = np.dtype(prepared.info.dtype).itemsize * prepared.info.channels * (2 * config.context_slices + 1) + 1
         _check_workers(prepared, config.workers, AHEAD * config.workers * pixels * item)
     loader = DataLoader(dataset, batch_size=None, sampler=_Steps(range(start, 2**62)), **options)
     return _check_config(iter(loader), config.workers)
@@ -210,12 +213,15 @@ def batches(
 def _check_workers(prepared: Prepared, workers: int, needed: int) -> None:
     """Make sure that other processes can load, and hand over so many bytes."""
     if not isinstance(prepared.folder, Path) and prepared.folder.protocol == "memory":
-        raise CaseUNetError(f"{prepared.folder}: other processes do not see it. Set data.workers to 0.")
+        raise InvalidInputError(
+            f"{prepared.folder}: other processes do not see it. Set data.workers to 0.", options=("data.workers",)
+        )
     if SHARED_MEMORY.is_dir() and (free := shutil.disk_usage(SHARED_MEMORY).free) < needed:
-        raise CaseUNetError(
+        raise InvalidOptionError(
             f"data.workers = {workers}: their batches need {needed / 1e6:,.0f} MB of shared memory, and "
             f"{SHARED_MEMORY} has {free / 1e6:,.0f} MB free. Lower data.workers or data.batch_size, or give the "
-            "container more (docker run --shm-size 2g)."
+            "container more shared memory, such as 2 GB.",
+            options=("data.workers", "data.batch_size"),
         )
 
 
@@ -228,7 +234,8 @@ def _check_config(loaded: Iterator[Batch | LoadFailure], workers: int) -> Iterat
                 raise
             raise CaseUNetError(
                 f"A process that loads batches died: {error} Most often memory, or shared memory, is too small: lower "
-                f"data.workers (now {workers}) or data.batch_size."
+                f"data.workers (now {workers}) or data.batch_size.",
+                options=("data.workers", "data.batch_size"),
             ) from error
         if isinstance(batch, LoadFailure):
             raise (RuntimeError if batch.is_defect else CaseUNetError)(f"Loading of {batch.text}")
@@ -265,17 +272,17 @@ def plan_preprocessing(
         patch_size: height and width that training sees; whole slices get at least that.
     """
     unsigned_8bit = info.dtype == "uint8"
-    per_case = config.normalize == "zscore" and info.modality == "mr"
-    clip = config.clip
+    per_case = config.normalization == "zscore" and info.modality == "mr"
+    clip = config.intensity_window
     if clip is None and not unsigned_8bit and not per_case:
         low, high = min(intensities.low), max(intensities.high)
         if low == high:  # structures of one value tell no window, but their images may
             low, high = info.value_range or (low, high)
         middle = (low, high) if low < high else None
-        clip = CT_WINDOW if info.modality == "ct" and config.normalize == "range" else middle
+        clip = CT_WINDOW if info.modality == "ct" and config.normalization == "range" else middle
     if per_case:
         subtract, divide = (0.0,) * info.channels, (1.0,) * info.channels
-    elif config.normalize == "zscore":
+    elif config.normalization == "zscore":
         spread = clip[1] - clip[0] if clip else 255.0 if unsigned_8bit else 1.0
         subtract = intensities.mean
         divide = tuple(std if std > MIN_CONTRAST * spread else spread for std in intensities.std)
@@ -286,12 +293,12 @@ def plan_preprocessing(
         **info.grid.model_dump(),
         modality=info.modality,
         channels=info.channels,
-        neighbours=config.neighbours,
-        repeat=3 if config.three_channels and info.channels == 1 else 1,
-        clip=clip,
-        per_case=per_case,
-        subtract=subtract,
-        divide=divide,
-        least=patch_size,
+        context_slices=config.context_slices,
+        channel_repeat=3 if config.repeat_to_rgb and info.channels == 1 else 1,
+        intensity_window=clip,
+        per_case_zscore=per_case,
+        mean=subtract,
+        std=divide,
+        min_size=patch_size,
         value_range=info.value_range,
     )

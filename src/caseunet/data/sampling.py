@@ -6,8 +6,8 @@ from typing import Literal
 
 import numpy as np
 
-from caseunet.data.transforms import edges
-from caseunet.errors import CaseUNetError
+from caseunet.errors import InvalidInputError
+from caseunet.imaging.slices import split_padding
 from caseunet.types import Ranges
 
 
@@ -41,7 +41,7 @@ class Sample:
         for axis, (length, patch) in enumerate(zip(labels.shape, patch_size, strict=True)):
             first, last = 0, length - patch
             if last < 0:
-                starts.append(-edges(length, patch)[0])
+                starts.append(-split_padding(length, patch)[0])
                 continue
             if pixel is not None:
                 first, last = max(first, pixel[axis] - patch + 1), min(last, pixel[axis])
@@ -53,14 +53,14 @@ class SliceSampler:
     """Draws slices at random, with replacement.
 
     A share of the samples hold a foreground class for sure: first the class is drawn, each as likely, then a slice
-    that holds it (with ``balance`` "cases" first the case). The others are drawn as ``balance`` says.
+    that holds it (with ``sampling`` "cases" first the case). The others are drawn as ``sampling`` says.
 
     Args:
         ranges: {case: slices to draw from}.
         class_pixels: {case: (S, classes) counts of labelled pixels}; slices without any are not drawn.
         batch_size: samples in a batch.
-        rare_share: see above; where it makes no whole number of samples, it holds on average.
-        balance: what is equally likely: "slices", "cases" or "classes".
+        oversample_foreground: see above; where it makes no whole number of samples, it holds on average.
+        sampling: what is equally likely: "slices", "cases" or "classes".
 
     Raises:
         CaseUNetError: there is no slice to draw.
@@ -71,8 +71,8 @@ class SliceSampler:
         ranges: Mapping[str, Ranges],
         class_pixels: Mapping[str, np.ndarray],
         batch_size: int,
-        rare_share: float,
-        balance: Literal["slices", "cases", "classes"],
+        oversample_foreground: float,
+        sampling: Literal["slices", "cases", "classes"],
     ) -> None:
         self._slices = [
             (case, s)
@@ -82,15 +82,15 @@ class SliceSampler:
             if class_pixels[case][s].any()  # nothing is learnt from a slice that nobody labelled
         ]
         if not self._slices:
-            raise CaseUNetError("The training part of the split holds no labelled slices.")
+            raise InvalidInputError("The training part of the split holds no labelled slices.")
         counts = np.stack([class_pixels[case][s] for case, s in self._slices])  # (N, classes)
         cases = {case: n for n, case in enumerate(ranges)}
         self._case_of = np.array([cases[case] for case, _ in self._slices])
         self._all = np.arange(len(self._slices))
         self._holding = {c: held for c in range(counts.shape[1]) if len(held := np.flatnonzero(counts[:, c]))}
         self._foreground = [c for c in self._holding if c > 0]
-        self._batch_size, self._balance = batch_size, balance
-        self._rare = rare_share * batch_size if self._foreground else 0.0
+        self._batch_size, self._sampling = batch_size, sampling
+        self._rare = oversample_foreground * batch_size if self._foreground else 0.0
 
     def __len__(self) -> int:
         """Slices to draw from."""
@@ -106,11 +106,11 @@ class SliceSampler:
         among, focus = self._all, None
         if rare:
             focus = self._foreground[rng.integers(len(self._foreground))]
-        elif self._balance == "classes":
+        elif self._sampling == "classes":
             focus = list(self._holding)[rng.integers(len(self._holding))]
         if focus is not None:
             among = self._holding[focus]
-        if self._balance == "cases":
+        if self._sampling == "cases":
             present = np.unique(self._case_of[among])
             among = among[self._case_of[among] == present[rng.integers(len(present))]]
         case, position = self._slices[int(among[rng.integers(len(among))])]

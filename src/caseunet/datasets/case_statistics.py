@@ -11,8 +11,7 @@ from caseunet.datasets.layout import Finding, Layout, SourceCase, SourceDataset
 from caseunet.datasets.reading import Misplaced, lay_on_index, placement, read_repaired_image, to_ids
 from caseunet.datasets.repair import CaseRepair
 from caseunet.errors import BadValuesError, CaseUNetError, SeveralMasksError
-from caseunet.imaging.body import mark_edge
-from caseunet.imaging.portable import Box, find_body_box
+from caseunet.imaging.body import Box, find_body_box, mark_edge
 from caseunet.io.geometry import orientation_of
 from caseunet.io.likeness import hash_values, likeness
 from caseunet.types import Geometry, ImageVolume, Mask, Plane
@@ -127,7 +126,7 @@ def measure_case(layout: Layout, case: SourceCase, dataset: SourceDataset) -> Ca
                 found = layout.read_mask(case, dataset, geometry)
                 mask = _mask_facts(found, geometry, dataset, case)
                 if image is not None and image.body_box is not None and not mask.misplaced:
-                    mask = replace(mask, outside=_codes_outside(found.codes, image.body_box))
+                    mask = replace(mask, outside=_codes_outside(found.label_values, image.body_box))
     except Exception as error:
         findings.append(_unreadable(error, case, dataset, is_mask=True))
     return CaseFacts(case.id, case.group, image, mask, tuple(findings))
@@ -145,7 +144,7 @@ def measure_mask(layout: Layout, case: SourceCase, dataset: SourceDataset) -> Ma
         mask = layout.read_mask(case, dataset, layout.read_geometry(case))
     except CaseUNetError:
         return None
-    return MaskValues(mask.colored, count_codes(mask.codes, mask.colored)[0], mask.palette, mask.names)
+    return MaskValues(mask.colored, count_codes(mask.label_values, mask.colored)[0], mask.palette, mask.names)
 
 
 def count_codes(
@@ -223,9 +222,9 @@ def _mask_facts(mask: Mask, image: Geometry, dataset: SourceDataset, case: Sourc
             code_of[i] = code
         codes = code_of[to_ids(mask, case, dataset, coding)]
         names = {code: coding.label_map.names[i] for code, i in classes_of(coding).items()} if mask.names else {}
-        mask = replace(mask, codes=codes, colored=coding.colored, palette={}, names=names)
+        mask = replace(mask, label_values=codes, colored=coding.colored, palette={}, names=names)
     known = {} if coding is None else coding.codes
-    counts, rest = count_codes(mask.codes, mask.colored, known, areas=in_slices or coding is None)
+    counts, rest = count_codes(mask.label_values, mask.colored, known, areas=in_slices or coding is None)
     kept = repair is not None and repair.affine != "own"
     return MaskFacts(
         stored=mask.stored,
@@ -235,10 +234,10 @@ def _mask_facts(mask: Mask, image: Geometry, dataset: SourceDataset, case: Sourc
         misplacement=misplacement,
         turned=bool(misplaced) and orientation_of(mask.geometry) != orientation_of(image),
         on_index=bool(misplaced) and mask.geometry.shape == image.shape,
-        lost=mask.laid and not kept,
+        lost=mask.assumed_aligned and not kept,
         counts=counts,
         rest=rest,
-        content=hash_values(mask.codes),
+        content=hash_values(mask.label_values),
         remarks=mask.geometry.remarks,
         palette=mask.palette,
         names=mask.names,

@@ -464,7 +464,7 @@ def _of_image(facts: CaseFacts, case: SourceCase, dataset: SourceDataset) -> Ite
         )
     if dataset.modality == "ct" and lowest >= 0 and highest > 0:
         text = f"its values run from {lowest:g} to {highest:g}, so they are no Hounsfield units"
-        yield about("warning", "no-hu", text, "Subtract the offset, or name the modality: --prepare.modality mr")
+        yield about("warning", "no-hu", text, "Subtract the offset, or name the modality: prepare.modality: mr")
 
 
 def _channels(facts: Sequence[CaseFacts], by_id: dict[str, SourceCase], dataset: SourceDataset) -> Iterable[Finding]:
@@ -617,7 +617,7 @@ def _sides(dataset: SourceDataset) -> Iterable[Finding]:
     if sided:
         names = ", ".join(sided[:4]) + (" …" if len(sided) > 4 else "")
         text = f"the classes {names} have sides, which mirroring left to right would mix up"
-        advice = "Training and prediction do not mirror them so; augment.flip_columns: true would."
+        advice = "Training and prediction do not mirror them so; augment.horizontal_flip: true would."
         yield Finding(level="warning", kind="left-right", text=text, advice=advice)
 
 
@@ -633,5 +633,5 @@ def _groups_of_one_number(dataset: SourceDataset) -> Iterable[Finding]:
         numbers, groups = next(iter(leaking.items()))
         shown = f"{'-'.join(numbers)} in {', '.join(groups[:4])}"
         text = f"{len(leaking)} numbers stand in the names of several groups: {shown}"
-        advice = "If they are the same patient, give a pattern for the group: --prepare.group '\\d{3,}'"
+        advice = "If they are the same patient, give a pattern for the group: prepare.group: '\\d{3,}'"
         yield Finding(level="warning", kind="groups-share-number", text=text, advice=advice)

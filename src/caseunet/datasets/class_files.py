@@ -8,7 +8,7 @@ import numpy as np
 
 from caseunet.datasets.class_names import IGNORE_NAMES
 from caseunet.datasets.names import mask_key
-from caseunet.errors import CaseUNetError, SeveralMasksError
+from caseunet.errors import InvalidInputError, SeveralMasksError
 from caseunet.io import images
 from caseunet.io.geometry import distance_in_voxels
 from caseunet.progress import count_text
@@ -39,16 +39,18 @@ def read_class_files(paths: Sequence[Path], classes: Mapping[str, int], image: G
     masks = [images.read_mask(path, image, colored=False) for path in paths]
     inside = [_inside(path, mask) for path, mask in zip(paths, masks, strict=True)]
     for path, mask in zip(paths, masks, strict=True):
-        if mask.codes.shape != masks[0].codes.shape:
-            raise CaseUNetError(
-                f"{path}: its shape {mask.codes.shape} is not that of {paths[0]}, {masks[0].codes.shape}."
+        if mask.label_values.shape != masks[0].label_values.shape:
+            raise InvalidInputError(
+                f"{path}: its shape {mask.label_values.shape} is not that of {paths[0]}, {masks[0].label_values.shape}."
             )
         if (distance := distance_in_voxels(masks[0].geometry, mask.geometry)) > SAME_PLACE:
-            raise CaseUNetError(f"{path}: lies {distance:.3g} voxels away from {paths[0]}, a file of the same case.")
+            raise InvalidInputError(
+                f"{path}: lies {distance:.3g} voxels away from {paths[0]}, a file of the same case."
+            )
     numbers = [class_of(path, classes) for path in paths]
     ignored = [n for n, number in enumerate(numbers) if number == IGNORE]
     order = sorted((n for n, m in enumerate(numbers) if m not in (0, IGNORE)), key=lambda n: -int(inside[n].sum()))
-    codes = np.zeros(masks[0].codes.shape, np.uint8)
+    codes = np.zeros(masks[0].label_values.shape, np.uint8)
     remarks: list[str] = []
     for n in order:
         covered = np.bincount(codes[inside[n]], minlength=1)
@@ -59,7 +61,8 @@ def read_class_files(paths: Sequence[Path], classes: Mapping[str, int], image: G
             if covered[below] > MAX_LIKENESS * union:
                 raise SeveralMasksError(
                     f"{paths[n]}: shows the same as {paths[other]} ({covered[below]:,} of {union:,} pixels), so they "
-                    "are two masks of one thing. Say which is meant: --prepare.masks FILE_NAME"
+                    "are two masks of one thing. Say which is meant: name its file in prepare.masks.",
+                    options=("prepare.masks",),
                 )
             remarks.append(f"{paths[n].name} covers {count_text(int(covered[below]), 'pixel')} of {name}, and is kept")
         codes[inside[n]] = numbers[n]
@@ -68,7 +71,7 @@ def read_class_files(paths: Sequence[Path], classes: Mapping[str, int], image: G
     told = dict.fromkeys([*(remark for mask in masks for remark in mask.geometry.remarks), *remarks])
     geometry = replace(masks[0].geometry, remarks=tuple(told))
     fractional = sum(mask.fractional for mask in masks)
-    return replace(masks[0], codes=codes, geometry=geometry, fractional=fractional, palette={}, names={})
+    return replace(masks[0], label_values=codes, geometry=geometry, fractional=fractional, palette={}, names={})
 
 
 def class_of(path: Path, classes: Mapping[str, int]) -> int:
@@ -85,7 +88,7 @@ def class_of(path: Path, classes: Mapping[str, int]) -> int:
             return number
     endings = [name for name in known if name_key(stem).endswith(name)]
     if not endings:
-        raise CaseUNetError(f"{path}: is called like none of the classes {', '.join(classes)}.")
+        raise InvalidInputError(f"{path}: is called like none of the classes {', '.join(classes)}.")
     return known[max(endings, key=len)]
 
 
@@ -97,8 +100,8 @@ def _inside(path: Path, mask: Mask) -> np.ndarray:
     """
     black = [code for code, color in mask.palette.items() if color == 0]
     outside = black[0] if len(black) == 1 else 0
-    values = np.unique(mask.codes)
+    values = np.unique(mask.label_values)
     if len(values[values != outside]) > 1:
         shown = ", ".join(str(value) for value in values[:6].tolist())
-        raise CaseUNetError(f"{path}: holds the values {shown}; a file of one class holds 0 and one other.")
-    return np.asarray(mask.codes != outside)
+        raise InvalidInputError(f"{path}: holds the values {shown}; a file of one class holds 0 and one other.")
+    return np.asarray(mask.label_values != outside)

@@ -25,7 +25,7 @@ from caseunet.datasets.layout import (
     left_out,
     no_cases,
 )
-from caseunet.errors import CaseUNetError
+from caseunet.errors import InvalidInputError
 from caseunet.io import raster
 from caseunet.types import Geometry, ImageVolume, Mask
 
@@ -117,13 +117,13 @@ def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask
         CaseUNetError: one cannot be read, or they differ in shape.
     """
     masks = [raster.read_mask(path, colored=False) for path in case.label]
-    codes = masks[0].codes.copy()
+    codes = masks[0].label_values.copy()
     for path, mask in zip(case.label[1:], masks[1:], strict=True):
-        if mask.codes.shape != codes.shape:
-            raise CaseUNetError(f"{path}: its shape {mask.geometry.shape} is not that of {case.label[0]}.")
-        codes = np.where(mask.codes != 0, mask.codes, codes)
+        if mask.label_values.shape != codes.shape:
+            raise InvalidInputError(f"{path}: its shape {mask.geometry.shape} is not that of {case.label[0]}.")
+        codes = np.where(mask.label_values != 0, mask.label_values, codes)
     codes = np.ascontiguousarray(_cut(codes))
-    return replace(masks[0], codes=codes, geometry=Geometry(shape=codes.shape[-2:]))
+    return replace(masks[0], label_values=codes, geometry=Geometry(shape=codes.shape[-2:]))
 
 
 def _cut(pixels: np.ndarray) -> np.ndarray:

@@ -58,7 +58,7 @@ from caseunet.datasets.pairing import Pairs, pair
 from caseunet.datasets.polygons import class_names
 from caseunet.datasets.reading import file_layout
 from caseunet.datasets.roles import Choice, Roles, sort_files
-from caseunet.errors import CaseUNetError
+from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.io import images, raster
 from caseunet.progress import count_text
 from caseunet.types import IGNORE, LabelCoding, Modality, name_key
@@ -107,7 +107,7 @@ def cases(root: Path) -> Listing:
     """
     listing = look(root).listing
     if not listing.cases and not any(finding.level == "error" for finding in listing.findings):
-        raise CaseUNetError(f"{root}: no images beside masks were found in it. {describe_files(root)}")
+        raise InvalidInputError(f"{root}: no images beside masks were found in it. {describe_files(root)}")
     return listing
 
 
@@ -119,10 +119,10 @@ def discover(root: Path, choice: Choice = Choice()) -> SourceDataset:  # noqa: B
     """
     survey = look(root, choice)
     if survey.question:
-        raise CaseUNetError(survey.question)
+        raise InvalidInputError(survey.question, options=("prepare.masks",))
     listed, findings = survey.listing
     if not listed:
-        raise CaseUNetError(f"{root}: {_nothing_chosen(root, choice)}")
+        raise InvalidInputError(f"{root}: {_nothing_chosen(root, choice)}")
     modality, remark = _modality(listed)
     own = find_description(root)
     notes = [Finding(level="note", kind="modality", text=remark)] if remark else []
@@ -130,7 +130,7 @@ def discover(root: Path, choice: Choice = Choice()) -> SourceDataset:  # noqa: B
     if survey.outlines:
         names = class_names(sorted({path for case in listed for path in case.label}))
         if not names:
-            raise CaseUNetError(f"{root}: its JSON files hold no outlines, so there is nothing to learn.")
+            raise InvalidInputError(f"{root}: its JSON files hold no outlines, so there is nothing to learn.")
         text = f"masks are outlines of JSON files; the classes are {', '.join(names)}"
         notes.append(Finding(level="note", kind="outlines", text=text))
         coding, told = _coding_of_names(root, names)
@@ -165,7 +165,7 @@ def _coding_of_names(root: Path, names: Sequence[str]) -> tuple[LabelCoding, lis
     names = list(dict.fromkeys(unify_spellings(names).values()))
     classes = [name for name in names if not is_background(name) and not is_ignored(name)]
     if not classes:
-        raise CaseUNetError(f"{root}: there is no class beside {', '.join(names)}, so there is nothing to learn.")
+        raise InvalidInputError(f"{root}: there is no class beside {', '.join(names)}, so there is nothing to learn.")
     notes = [
         Finding(
             level="note",
@@ -256,7 +256,7 @@ def _join(pictures: Sequence[Item], channels: Sequence[str], root: Path) -> tupl
     found, _ = join_channels(pictures, channels)
     names = ", ".join(channels)
     text = f"an image has {len(channels)} channels, each in a file of its own, by the ends of names: {names}"
-    advice = f"Other channels, or another order: --prepare.channels '[{names}]'"
+    advice = f"Other channels, or another order: prepare.channels: [{names}]"
     findings = [Finding(level="note", kind="found-channels", text=text, advice=advice)]
     broken: set[Path] = set()
     for key, files in found.items():
@@ -308,7 +308,7 @@ def _question(root: Path, pictures: Sequence[Item], by_set: dict[str, list[Item]
             names = [PurePosixPath(by_set[name][0].place).name if name else "'*_mask*'" for name in kinds]
             return (
                 f"{root}: {relative(picture.paths[0], root)} has masks in more than one place: {', '.join(shown)}. "
-                f"Say which are meant: --prepare.masks {' or --prepare.masks '.join(names)}"
+                f"Say which are meant, with prepare.masks: {' or '.join(names)}"
             )
     return ""
 
@@ -485,7 +485,7 @@ def _masks_in_grey_colors(listed: Sequence[SourceCase], entries: Sequence[ClassE
         if not case.label or not raster.is_raster(case.label[0]):
             continue
         try:
-            values = set(np.unique(raster.read_mask(case.label[0], colored=True).codes).tolist())
+            values = set(np.unique(raster.read_mask(case.label[0], colored=True).label_values).tolist())
         except CaseUNetError:
             continue
         if not {value & 255 for value in values} <= ids:
@@ -516,8 +516,8 @@ def _modality(listed: tuple[SourceCase, ...]) -> tuple[Modality, str]:
         except CaseUNetError:
             continue
         if lowest <= -500:
-            return "ct", f"taken for CT, since {path.name} reaches {lowest:g}; otherwise give --prepare.modality mr"
-        return "mr", f"taken for MR, since {path.name} does not go below {lowest:g}; for CT give --prepare.modality ct"
+            return "ct", f"taken for CT, since {path.name} reaches {lowest:g}; otherwise set prepare.modality: mr"
+        return "mr", f"taken for MR, since {path.name} does not go below {lowest:g}; for CT set prepare.modality: ct"
     return "mr", ""
 
 

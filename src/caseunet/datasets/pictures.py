@@ -52,7 +52,10 @@ def _panels(layout: Layout, case: SourceCase, dataset: SourceDataset) -> list[np
             mask = None
     if mask is None:
         return [_resize(_visible(picture, len(picture.pixels) // 2, dataset))]
-    if mask.codes.shape != (picture.pixels.shape[0], *picture.pixels.shape[2:]):  # side by side, for they do not fit
+    if mask.label_values.shape != (
+        picture.pixels.shape[0],
+        *picture.pixels.shape[2:],
+    ):  # they do not fit: side by side
         ids, unknown = _ids(mask, case, dataset)
         s = _telling(ids, unknown)
         return [
@@ -80,8 +83,8 @@ def _outline(shown: np.ndarray, ids: np.ndarray, wrong: np.ndarray, dataset: Sou
 
 def _ids(mask: Mask, case: SourceCase, dataset: SourceDataset) -> tuple[np.ndarray, np.ndarray]:
     if dataset.coding is None:
-        return (mask.codes != 0).astype(np.uint8), np.zeros(mask.codes.shape, bool)
-    codes = translate(mask, dataset.coding).apply(mask.codes)
+        return (mask.label_values != 0).astype(np.uint8), np.zeros(mask.label_values.shape, bool)
+    codes = translate(mask, dataset.coding).apply(mask.label_values)
     return decode(codes, dataset.coding, dataset.repairs.get(case.id, CaseRepair()).map)
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import edt
 import numpy as np
 
+from caseunet.imaging.boxes import find_box
 from caseunet.types import Steps, step_vectors
 
 # Distances are good to about 1e-7 of themselves, because the transform is kept in single precision.
@@ -98,7 +99,8 @@ def surface_distances(
     axes = [axis for axis, length in enumerate(reference.shape) if length > 1] or list(range(reference.ndim))
     # Nothing is lost outside this box: both boundaries lie in it, and no distance but those between them is asked for.
     # Nor does it move a boundary: beyond the box lies no pixel of either mask, and beyond an array none is assumed.
-    box = bounding_box(reference | prediction)
+    box = find_box(reference | prediction)
+    assert box is not None  # neither mask is empty
     of_reference, of_prediction = (
         boundary(mask[box], axes) if outline is None else outline(mask[box]) for mask in (reference, prediction)
     )
@@ -113,16 +115,6 @@ def diagonal(shape: tuple[int, int, int], spacing: Steps) -> float:
     edges = np.reshape(shape, (3, 1)) * step_vectors(spacing)
     ways = itertools.product((1, -1), repeat=2)
     return max(float(np.linalg.norm(edges[0] + one * edges[1] + other * edges[2])) for one, other in ways)
-
-
-def bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
-    """The smallest box that holds a mask that is not empty."""
-    box = []
-    for axis in range(mask.ndim):
-        others = tuple(other for other in range(mask.ndim) if other != axis)
-        filled = np.flatnonzero(mask.any(axis=others))
-        box.append(slice(int(filled[0]), int(filled[-1]) + 1))
-    return tuple(box)
 
 
 def boundary(mask: np.ndarray, axes: list[int]) -> np.ndarray:

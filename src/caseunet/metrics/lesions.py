@@ -10,6 +10,8 @@ from typing import Literal
 
 import numpy as np
 
+from caseunet.imaging.boxes import find_box
+
 Connectivity = Literal[6, 18, 26]
 """Which voxels are neighbours: 6 by a face, 18 also by an edge, 26 also by a corner.
 
@@ -125,18 +127,13 @@ def crop_to_union(reference: np.ndarray, prediction: np.ndarray) -> tuple[np.nda
     """
     if reference.shape != prediction.shape or reference.ndim != 3:
         raise ValueError(f"Shapes differ or are not (S, H, W): {reference.shape} and {prediction.shape}.")
-    seen = np.logical_or(reference, prediction)
-    flat = seen.any(axis=0)
-    slices, rows, columns = (
-        np.flatnonzero(line) for line in (seen.any(axis=(1, 2)), flat.any(axis=1), flat.any(axis=0))
-    )
-    if not len(slices):
+    box = find_box(np.logical_or(reference, prediction))
+    if box is None:
         return np.zeros((0, 0, 0), bool), np.zeros((0, 0, 0), bool), (0, 0, 0)
-    box = tuple(slice(line[0], line[-1] + 1) for line in (slices, rows, columns))
     return (
         np.ascontiguousarray(reference[box], dtype=bool),
         np.ascontiguousarray(prediction[box], dtype=bool),
-        (int(slices[0]), int(rows[0]), int(columns[0])),
+        (box[0].start, box[1].start, box[2].start),
     )
 
 

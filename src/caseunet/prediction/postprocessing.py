@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from caseunet.bundle import Cleaning
+from caseunet.imaging.boxes import find_box
 from caseunet.types import LabelMap, Steps, voxel_volume
 
 
@@ -23,7 +24,7 @@ def clean(labels: np.ndarray, rules: Sequence[Cleaning], label_map: LabelMap, sp
     for rule in rules:
         members = label_map.structures[rule.structure]
         found = np.isin(labels, members)
-        box = _box(found)
+        box = find_box(found)
         if box is None:
             continue
         part, inside = labels[box], found[box]
@@ -72,14 +73,3 @@ def _around(structure: str, label_map: LabelMap) -> int:
     own = set(label_map.structures[structure])
     holding = [set(members) - own for members in label_map.structures.values() if own < set(members)]
     return min(sorted(holding, key=len)[0]) if holding else 0
-
-
-def _box(found: np.ndarray) -> tuple[slice, ...] | None:
-    """The smallest box with all that is found."""
-    box = []
-    for axis in range(found.ndim):
-        along = np.flatnonzero(found.any(axis=tuple(other for other in range(found.ndim) if other != axis)))
-        if not len(along):
-            return None
-        box.append(slice(int(along[0]), int(along[-1]) + 1))
-    return tuple(box)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from caseunet.bundle import TrainingData, TrainingImage
+from caseunet.imaging.boxes import spread_indices
 from caseunet.io.likeness import (
     SKETCH,
     ImageIdentity,
@@ -149,8 +150,7 @@ class KnownImages:
         """Some slices of it, in the ways that change the rows: upside down they are the same rows."""
         if not len(self._hashes):
             return None
-        number = min(len(pixels), TURNED_SLICES)
-        some = pixels[np.linspace(0, len(pixels) - 1, number).round().astype(int), :1]
+        some = pixels[spread_indices(len(pixels), TURNED_SLICES), :1]
         _, mirrored, _, _, turned, turned_mirrored, _, _ = turns(some)
         matches = (self._find_shared(sketch(way), TURNED) for way in (mirrored, turned, turned_mirrored))
         return next((match for match in matches if match is not None), None)

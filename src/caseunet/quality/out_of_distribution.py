@@ -8,8 +8,10 @@ import numpy as np
 import torch
 
 from caseunet.bundle import UsualRange
-from caseunet.data.transforms import Stack, normalize
-from caseunet.imaging.portable import MAX_WHOLE
+from caseunet.data.transforms import normalize
+from caseunet.imaging.boxes import spread_indices
+from caseunet.imaging.slices import Stack
+from caseunet.imaging.windows import MAX_WHOLE
 from caseunet.quality.confidence import StructureConfidence
 from caseunet.types import Preprocessing
 
@@ -67,7 +69,7 @@ class Unusual:
 def image_features(
     slices: Stack,
     preprocessing: Preprocessing,
-    standard: np.ndarray,
+    statistics: np.ndarray,
     spacing: tuple[float, float, float] | None,
 ) -> dict[str, float]:
     """What an image is like, {name: value}, each of the order of one.
@@ -75,18 +77,18 @@ def image_features(
     Args:
         slices: (C, h, w) each, at the network's size, as stored.
         preprocessing: the network's; intensities are looked at as it sees them.
-        standard: of the case, for preprocessing by case.
+        statistics: of the case, for preprocessing by case.
         spacing: the source's, millimetres between slices, rows, columns.
     """
     S, (C, H, W) = len(slices), slices[0].shape
-    alone = preprocessing.model_copy(update={"neighbours": 0})
-    standards = torch.from_numpy(standard)[None]
+    alone = preprocessing.model_copy(update={"context_slices": 0})
+    statistics_of_cases = torch.from_numpy(statistics)[None]
 
     def seen(s: int) -> np.ndarray:
         pixels = torch.from_numpy(np.ascontiguousarray(_thin(slices[s])))
-        return normalize(pixels[None], alone, standards)[0].numpy()
+        return normalize(pixels[None], alone, statistics_of_cases)[0].numpy()
 
-    positions = np.unique(np.linspace(0, S - 1, min(S, LOOKED_AT)).round().astype(int))
+    positions = spread_indices(S, LOOKED_AT)
     looked = np.stack([seen(s) for s in positions])  # (N, C, h, w)
     contrast = max(float(looked.std()), 1e-6)
     features = {f"size:{what}": float(np.log(n)) for what, n in (("rows", H), ("columns", W))}
@@ -105,7 +107,7 @@ def image_features(
     if S > 1:
         features["size:slices"] = float(np.log(S))
         features["balance:slices"] = _balance(looked, 0, contrast)
-        pairs = np.unique(np.linspace(0, S - 2, min(S - 1, LOOKED_AT // 3)).round().astype(int))
+        pairs = spread_indices(S - 1, LOOKED_AT // 3)
         steps = [float(np.abs(seen(int(s)) - seen(int(s) + 1)).mean()) for s in pairs]
         features["steps"] = _log_share(float(np.mean(steps)), contrast)
     return features

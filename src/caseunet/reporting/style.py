@@ -16,7 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from caseunet.errors import CaseUNetError
+from caseunet.errors import InvalidInputError
 from caseunet.files import replace_when_whole
 
 INK, SOFT, FAINT, ALERT = "#22303c", "#5c6b78", "#d5dbe1", "#b3261e"
@@ -109,7 +109,9 @@ def to_pixels(figure: Figure, dpi: int = 110) -> NDArray[np.uint8]:
 def check_figure(path: Path) -> None:
     """Raises CaseUNetError if the name ends in none of .png, .svg and .pdf."""
     if path.suffix.lower()[1:] not in METADATA:
-        raise CaseUNetError(f'{path}: ends in "{path.suffix}"; a figure needs a name that ends in .png, .svg or .pdf.')
+        raise InvalidInputError(
+            f'{path}: ends in "{path.suffix}"; a figure needs a name that ends in .png, .svg or .pdf.'
+        )
 
 
 def save_figure(figure: Figure, path: Path) -> None:

@@ -34,7 +34,7 @@ def next_validation(config: TrainingConfig, state: State) -> float:
     Validations are at equal distances; in a budget of minutes at least three times as far apart as the last one took,
     so that they take no more than a quarter of it.
     """
-    distance = 1 / config.validations
+    distance = 1 / config.num_validations
     if config.minutes is not None:
         distance = max(distance, 3 * state.validation_seconds / (60 * config.minutes))
     rounds = math.floor(budget_used(config, state) / distance + ROUNDING)

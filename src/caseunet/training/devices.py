@@ -147,7 +147,7 @@ def autocast_type(config: TrainingConfig, device: torch.device) -> torch.dtype |
     """In which the network computes where float32 is not needed; None for float32 all through."""
     if config.precision == "auto":
         return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else None
-    return {"32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[config.precision]
+    return {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}[config.precision]
 
 
 def gather_values(fabric: Fabric, values: list[float]) -> Tensor:

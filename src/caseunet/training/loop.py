@@ -98,7 +98,7 @@ def fit(
         replan: whether the budget was changed since the checkpoint, so that validations are laid out anew.
 
     Returns:
-        What ``training.keep`` asks for.
+        What ``training.checkpoint`` asks for.
 
     Raises:
         CaseUNetError: the batch does not fit into memory, the checkpoints not on the disk, none of them can be read, or
@@ -178,7 +178,7 @@ def with_batch_size(
     Raises:
         CaseUNetError: it does not, or is to be found with several devices.
     """
-    shares = fabric.world_size * config.training.accumulate
+    shares = fabric.world_size * config.training.micro_batches
     size = config.data.batch_size
 
     def sized(number: int) -> Config:
@@ -192,7 +192,9 @@ def with_batch_size(
             )
 
         def fits(number: int) -> bool:
-            whole = sized(number).model_copy(update={"training": config.training.model_copy(update={"accumulate": 1})})
+            whole = sized(number).model_copy(
+                update={"training": config.training.model_copy(update={"micro_batches": 1})}
+            )
             batch = next(batches(prepared, whole.data, config.augment, config.seed, 0))
             return fits_gpu(
                 lambda: try_step(fabric, state, loss, batch, preprocessing, whole), bytes_of_optimizer(state)
@@ -203,7 +205,7 @@ def with_batch_size(
     if size % shares:
         raise CaseUNetError(
             f"data.batch_size = {size}: does not spread evenly over {fabric.world_size} devices × "
-            f"{config.training.accumulate} parts (training.accumulate). Take a multiple of {shares}."
+            f"{config.training.micro_batches} parts (training.micro_batches). Take a multiple of {shares}."
         )
     return sized(size)
 
@@ -275,7 +277,7 @@ def validate_and_save(job: TrainContext, state: State, loggers: Sequence[Logger]
     state.seconds += took
     state.validation_seconds = took
     job.log.write(state, score)
-    value = score.value(config.training.best_by)
+    value = score.value(config.training.monitor)
     state.without_better += 1
     if state.best_step is None or value > state.best:  # the first, too, where nothing could be measured
         state.best, state.best_step, state.without_better = -math.inf if math.isnan(value) else value, state.step, 0
@@ -342,8 +344,8 @@ def stop(job: TrainContext, state: State, signal: int) -> None:
 
 
 def select_checkpoint(checkpoints: Checkpoints, config: Config, state: State) -> Trained:
-    """What ``training.keep`` asks for; the scores of the last weights are those of the last validation."""
-    if config.training.keep == "best" and state.best_step is not None:
+    """What ``training.checkpoint`` asks for; the scores of the last weights are those of the last validation."""
+    if config.training.checkpoint == "best" and state.best_step is not None:
         content = checkpoints.load("best", state.best_step)
         return Trained(content["model"], content["step"], ValidationScore(content["dice"], content["iou"]))
     content = checkpoints.load("step", state.step)
@@ -360,7 +362,7 @@ def expectation(trial: MemoryTrial, job: TrainContext, state: State) -> str:
         return f"{text}; {config.minutes:g} minutes"
     slices = sum(stop - start for ranges in job.prepared.fold(data.fold).val.values() for start, stop in ranges)
     each = trial.seconds / int(data.batch_size) / 3  # forward alone is about a third of a step
-    left = (config.steps - state.step) * trial.seconds + config.validations * slices * each
+    left = (config.steps - state.step) * trial.seconds + config.num_validations * slices * each
     return f"{text}; the {config.steps - state.step:,} steps take about {in_words(left)} or less"
 
 

@@ -20,7 +20,7 @@ def learning_rate(config: OptimizerConfig, share: float) -> float:
     Args:
         share: used part of the budget, 0 to 1.
     """
-    if share < config.warmup:
+    if share < config.warmup_ratio:
         # Half a per cent to begin with: at exactly zero the first step would be wasted.
-        return config.lr * max(share / config.warmup, 0.005)
-    return config.lr * (1 - min(share, 1.0)) ** config.power
+        return config.lr * max(share / config.warmup_ratio, 0.005)
+    return config.lr * (1 - min(share, 1.0)) ** config.poly_power

@@ -31,8 +31,8 @@ def start_from_bundle(model: nn.Module, architecture: Architecture, label_map: L
         p = old.preprocessing
         raise CaseUNetError(
             f"{bundle.folder}: its network takes {old.architecture.in_channels} input channels, these data give "
-            f"{architecture.in_channels}. It was trained with data.neighbours {p.neighbours} and data.three_channels "
-            f"{str(p.repeat == 3).lower()} on {p.modality} images of {p.channels} channels."
+            f"{architecture.in_channels}. It was trained with data.context_slices {p.context_slices} and "
+            f"data.repeat_to_rgb {str(p.channel_repeat == 3).lower()} on {p.modality} images of {p.channels} channels."
         )
     kept = dict(bundle.weights)
     head = head_of(architecture)
@@ -58,9 +58,9 @@ def describe_changes(old: Preprocessing, new: Preprocessing) -> str:
     parts = {
         "modality": (old.modality, new.modality),
         "plane": (old.plane, new.plane),
-        "data.neighbours": (old.neighbours, new.neighbours),
+        "data.context_slices": (old.context_slices, new.context_slices),
         "channels": (old.channels, new.channels),
-        "z-scores of each case": (old.per_case, new.per_case),
+        "z-scores of each case": (old.per_case_zscore, new.per_case_zscore),
     }
     return ", ".join(f"{name} {now} for {before}" for name, (before, now) in parts.items() if before != now)
 
@@ -70,6 +70,6 @@ def head_of(architecture: Architecture) -> set[str]:
     shapes = []
     for classes in (architecture.num_classes, architecture.num_classes + 1):
         with torch.device("meta"):
-            model = create_model(architecture.name, architecture.in_channels, classes, **architecture.arguments)
+            model = create_model(architecture.name, architecture.in_channels, classes, **architecture.kwargs)
         shapes.append({name: tensor.shape for name, tensor in model.state_dict().items()})
     return {name for name, shape in shapes[0].items() if shapes[1][name] != shape}

@@ -89,8 +89,8 @@ def create_state(fabric: Fabric, model: nn.Module, config: Config) -> State:
         model=model,
         parallel=parallel,
         optimizer=create_optimizer(model, config.optimizer),
-        scaler=torch.amp.GradScaler(fabric.device.type, enabled=config.training.precision == "fp16"),
-        average=None if config.training.ema is None else WeightAverage(model, config.training.ema),
+        scaler=torch.amp.GradScaler(fabric.device.type, enabled=config.training.precision == "16-mixed"),
+        average=None if config.training.ema_decay is None else WeightAverage(model, config.training.ema_decay),
     )
 
 

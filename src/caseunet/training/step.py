@@ -82,7 +82,7 @@ def take_step(
         if fabric.is_global_zero:
             write_fault(run, fault | {"outcome": outcome})
         display.say(f"  step {state.step:,}: no finite loss, {outcome}. {_sentence(find_culprits(samples))}", "yellow")
-        _give_up_if_hopeless(state, samples, config.training.nonfinite_limit, run, attempt.finite)
+        _give_up_if_hopeless(state, samples, config.training.max_nonfinite_steps, run, attempt.finite)
     if attempt.finite or _is_overflow(attempt, state, dtype):
         if dtype == torch.float16:
             state.scaler.step(state.optimizer)  # leaves the weights as they are where it finds an overflow
@@ -106,7 +106,7 @@ def attempt_step(
     config: Config,
     dtype: torch.dtype | None,
 ) -> Attempt:
-    """Forward and backward pass of a batch in ``training.accumulate`` parts; weights stay as they are.
+    """Forward and backward pass of a batch in ``training.micro_batches`` parts; weights stay as they are.
 
     Args:
         batch: this device's share.
@@ -114,7 +114,7 @@ def attempt_step(
     """
     torch.manual_seed(_mix_seed(config.seed, state.step, fabric.global_rank))  # dropout too follows from (seed, step)
     state.optimizer.zero_grad(set_to_none=True)
-    parts = config.training.accumulate
+    parts = config.training.micro_batches
     scaled = dtype == torch.float16
     sums: dict[str, Tensor] = {}
     for n in range(parts):
@@ -129,7 +129,7 @@ def attempt_step(
             sums[name] = sums[name] + term if name in sums else term
     if scaled:
         state.scaler.unscale_(state.optimizer)
-    limit = config.optimizer.clip_norm or math.inf
+    limit = config.optimizer.max_grad_norm or math.inf
     norm: Any = torch.nn.utils.clip_grad_norm_(list(state.model.parameters()), limit)
     norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # of a network in parts
     *values, own_norm = torch.stack([*sums.values(), norm.to(value.device)]).tolist()  # a GPU is waited for once
@@ -156,13 +156,13 @@ def _give_up_if_hopeless(state: State, samples: list[dict[str, Any]], limit: int
     if not recovered and all(sample["cause"].startswith("its loss") for sample in samples):
         raise CaseUNetError(
             f"The network gives nothing finite for any image of the batch at step {state.step}: training has diverged. "
-            f"{advice} Lower optimizer.lr, or set optimizer.clip_norm."
+            f"{advice} Lower optimizer.lr, or set optimizer.max_grad_norm."
         )
     if state.faults >= limit:
         raise CaseUNetError(
             f"{limit} steps gave no finite loss or gradient, the last of them step {state.step}. "
             f"{_sentence(find_culprits(samples))}{advice} Mend or leave out the data named there, lower optimizer.lr, "
-            'or set training.precision to "32".'
+            'or set training.precision to "32-true".'
         )
 
 

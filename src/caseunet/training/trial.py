@@ -86,12 +86,12 @@ def check_step(
     Raises:
         CaseUNetError: memory is too small; says by how much.
     """
-    samples = len(batch) // config.training.accumulate
-    advice = "Lower data.batch_size or data.patch_size, raise training.accumulate, or take a narrower network."
+    samples = len(batch) // config.training.micro_batches
+    advice = "Lower data.batch_size or data.patch_size, raise training.micro_batches, or take a narrower network."
     kept = bytes_of_optimizer(state)
     held = psutil.Process().memory_info().rss
     if fabric.device.type == "cpu":
-        single = config.training.model_copy(update={"accumulate": 1})
+        single = config.training.model_copy(update={"micro_batches": 1})
         one = try_step(
             fabric,
             state,
@@ -132,7 +132,7 @@ def find_batch_size(device: torch.device, shares: int, fits: Callable[[int], boo
         if each == 0:
             raise CaseUNetError(
                 "Not even one sample fits into the GPU's memory. Lower data.patch_size, take a narrower network, or "
-                'set training.precision to "bf16".'
+                'set training.precision to "bf16-mixed".'
             )
     return each * shares
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from caseunet.data.store import Prepared
-from caseunet.data.transforms import gather_slices, labels_from_logits, run_network, slices_at_once
+from caseunet.data.transforms import labels_from_logits, run_network, slices_at_once
+from caseunet.imaging.slices import gather_slices
 from caseunet.metrics.overlap import confusion_matrix, counts_of
 from caseunet.types import Preprocessing, Ranges
 
@@ -54,7 +55,7 @@ class ValidationScore:
         return _mean(self.dice.values())
 
     def value(self, name: str) -> float:
-        """What ``training.best_by`` names: "dice", "iou", or of one structure "dice/liver"."""
+        """What ``training.monitor`` names: "dice", "iou", or of one structure "dice/liver"."""
         metric, _, structure = name.partition("/")
         values: dict[str, float] = getattr(self, metric)
         return values[structure] if structure else _mean(values.values())
@@ -85,7 +86,7 @@ def validate(
     scores = []
     for case, parts in ranges.items():
         pixels, references = prepared.image(case), prepared.references(case)
-        standard = prepared.standard(case)
+        statistics = prepared.case_statistics(case)
         confusion = np.zeros((len(label_map), len(label_map)), np.int64)
         indices = [s for start, stop_ in parts for s in range(start, stop_)]
         fullest = max(indices, key=lambda s: int(prepared.slice_class_pixels(case)[s, 1:].sum()))
@@ -95,8 +96,8 @@ def validate(
             if stop():
                 return None
             group = indices[begin : begin + at_once]
-            gathered = torch.from_numpy(gather_slices(pixels, group, preprocessing.neighbours)).to(device)
-            logits = run_network(network, gathered, preprocessing, standard)
+            gathered = torch.from_numpy(gather_slices(pixels, group, preprocessing.context_slices)).to(device)
+            logits = run_network(network, gathered, preprocessing, statistics)
             predicted = labels_from_logits(logits, references.shape[1:]).cpu().numpy()
             confusion += confusion_matrix(references[group], predicted, len(label_map))
             if case in shown and fullest in group:

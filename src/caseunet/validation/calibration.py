@@ -8,7 +8,8 @@ import torch
 
 from caseunet.bundle import Cleaning, Quality, UsualRange, ValidatedCase
 from caseunet.data.store import Prepared
-from caseunet.data.transforms import Stack
+from caseunet.imaging.boxes import spread_indices
+from caseunet.imaging.slices import Stack
 from caseunet.metrics.overlap import Counts
 from caseunet.prediction.postprocessing import clean
 from caseunet.prediction.predictor import NetworkInput, Predictor, SliceBatch
@@ -81,7 +82,7 @@ class SegmentedCase:
 
 def read_input(prepared: Prepared, case: str, image: np.ndarray) -> NetworkInput:
     """A case of PREPARED, whose image (S, C, h, w) was read from there, as the network sees it."""
-    return NetworkInput(image, prepared.placement(case), prepared.source_size(case), prepared.standard(case))
+    return NetworkInput(image, prepared.placement(case), prepared.source_size(case), prepared.case_statistics(case))
 
 
 def source_reference(prepared: Prepared, case: str) -> np.ndarray:
@@ -207,7 +208,7 @@ def _line(pairs: np.ndarray) -> tuple[float, float]:
 
 def _spread_evenly(cases: dict[str, Ranges]) -> dict[str, Ranges]:
     names = sorted(cases)
-    chosen = np.unique(np.linspace(0, len(names) - 1, min(len(names), MAX_CASES)).round().astype(int))
+    chosen = spread_indices(len(names), MAX_CASES)
     return {names[n]: cases[names[n]] for n in chosen}
 
 
@@ -220,13 +221,13 @@ def _training_features(
         is_small = stop - start <= MAX_SLICES  # then reading all of it at once is faster
         slices: Stack = prepared.image(case)[start:stop] if is_small else _Stored(prepared, case, start, stop)
         labels = prepared.labels(case) if is_small else None
-        positions = np.unique(np.linspace(start, stop - 1, min(stop - start, MAX_SLICES)).round().astype(int))
+        positions = start + spread_indices(stop - start, MAX_SLICES)
         meter = ConfidenceMeter(label_map, len(positions))
         for n, s in enumerate(positions):
             ids = torch.from_numpy(prepared.label_slice(case, int(s)) if labels is None else labels[s]).long()
             ids[ids == IGNORE] = 0
             meter.add(torch.nn.functional.one_hot(ids, len(label_map)).permute(2, 0, 1)[None].float(), n)
-        features = image_features(slices, preprocessing, prepared.standard(case), prepared.spacing(case))
+        features = image_features(slices, preprocessing, prepared.case_statistics(case), prepared.spacing(case))
         yield features | mask_features(meter.result())
 
 
@@ -290,7 +291,7 @@ def segment_case(
             spacing=spacing,
             **_likelihoods(logits, ids),
             found=[meter.result() for meter in meters],
-            features=image_features(image[start:stop], preprocessing, whole.standard, spacing),
+            features=image_features(image[start:stop], preprocessing, whole.statistics, spacing),
         )
 
 

@@ -80,7 +80,7 @@ def draw_case_study(
     if column > 0.9 * room:
         column = room
 
-    titles = [_wrap(name, column, 3) for name in ("image", "reference", *models)]
+    titles = [_wrap(name, column * 7 / 8, 3) for name in ("image", "reference", *models)]
     texts = [[_wrap(text, column) for text in _texts(row, region)] for row, region in zip(rows, regions, strict=True)]
     lines = [1 + max(text.count("\n") for text in group) for group in (titles, *texts)]
     figure = Figure(figsize=(columns * column, heights.sum() + sum(lines) * LINE + len(rows) * 0.12 + 0.3))

@@ -83,6 +83,8 @@ def to_bytes(figure: Figure, kind: str, dpi: int = DPI) -> bytes:
     """Render as "png", "svg" or "pdf"; equal figures make equal bytes. Letters of an SVG are paths."""
     buffer = BytesIO()
     with figure_style():
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # a second layout would differ in the last bits
         figure.savefig(buffer, format=kind, dpi=dpi, facecolor="white", metadata=METADATA[kind])
     return buffer.getvalue()
 

@@ -120,6 +120,7 @@ def distributions(samples: Sequence[PlottedSample], label: str, share: bool) -> 
     elif values.min() >= 0 and values.max() > 20 * np.median(values) > 0:
         axes.set_xscale("symlog", linthresh=max(1.0, float(np.percentile(values, 25))))
         axes.xaxis.set_major_formatter("{x:g}")
+        axes.set_xlim(0, 1.4 * values.max())
         axes.set_xlabel(f"{label}, logarithmic for the large ones")
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)

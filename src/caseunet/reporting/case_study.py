@@ -92,7 +92,7 @@ def draw_case_study(
             ax.set_xlabel(text, fontsize=7)
     for ax, title in zip(grid[0], titles, strict=True):
         ax.set_title(title, fontsize=8)
-    name_classes(figure, labels, [mask for row in rows for mask in row.masks], fill)
+    name_classes(figure, labels, [mask for row in rows for mask in row.masks], fill=fill, on_page=True)
     return figure
 
 

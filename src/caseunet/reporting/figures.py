@@ -173,8 +173,10 @@ def _linestyle(label: Label) -> str:
     return LINESTYLES[(label.id - 1) % len(LINESTYLES)]
 
 
-def name_classes(figure: Figure, labels: Sequence[Label], masks: Sequence[Ids], fill: bool = False) -> None:
-    """Add a legend of the classes that are seen in some masks."""
+def name_classes(
+    figure: Figure, labels: Sequence[Label], masks: Sequence[Ids], *, fill: bool = False, on_page: bool = False
+) -> None:
+    """Add a legend of the classes that are seen in some masks; on a page, which cannot grow wider, below."""
     seen = set(np.concatenate([np.unique(mask) for mask in masks]).tolist()) - {0}
     marks: list[Line2D | Patch] = []
     for label in labels:
@@ -183,7 +185,7 @@ def name_classes(figure: Figure, labels: Sequence[Label], masks: Sequence[Ids], 
             marks.append(Patch(facecolor=(color, FILL), edgecolor=color, linestyle=line, label=label.name))
         elif label.id in seen:
             marks.append(Line2D([], [], color=color, linestyle=line, label=label.name))
-    add_legend(figure, marks)
+    add_legend(figure, marks, beside=not on_page)
 
 
 def display_range(image: np.ndarray, window: tuple[float, float] | None) -> np.ndarray:

@@ -137,16 +137,23 @@ def shorten(name: str, most: int = MAX_NAME) -> str:
     return name if len(name) <= most else f"{name[: most // 2 - 1]}…{name[-(most // 2) :]}"
 
 
-def add_legend(figure: Figure, marks: Sequence[Artist]) -> None:
-    """Name some marks below the plots if one line holds them, else beside the plots; the figure grows for that."""
+def add_legend(figure: Figure, marks: Sequence[Artist], *, beside: bool = True) -> None:
+    """Name some marks below the plots if one line holds them.
+
+    More stand ``beside`` the plots or in several lines below them. The figure grows for that.
+    """
+    if not marks:
+        return
     for mark in marks:
         name = shorten(str(mark.get_label()))
         mark.set_label(f" {name}" if name.startswith("_") else name)  # matplotlib leaves "_name" out of legends
     width, height = figure.get_size_inches()
-    if sum(len(str(mark.get_label())) + 8 for mark in marks) * 0.07 <= width:
-        if marks:
-            figure.legend(handles=list(marks), loc="outside lower center", ncols=len(marks))
+    inches = [0.55 + 0.07 * len(str(mark.get_label())) for mark in marks]
+    if beside and sum(inches) > width:
+        columns = math.ceil(len(marks) / max(1, int((height - 0.3) / 0.19)))
+        legend = figure.legend(handles=list(marks), loc="outside right upper", ncols=columns)
+        figure.set_figwidth(width + legend.get_window_extent().width / figure.dpi)
         return
-    columns = math.ceil(len(marks) / max(1, int((height - 0.3) / 0.19)))
-    legend = figure.legend(handles=list(marks), loc="outside right upper", ncols=columns)
-    figure.set_figwidth(width + legend.get_window_extent().width / figure.dpi)
+    columns = len(marks) if sum(inches) <= width else max(1, int(width / max(inches)))
+    figure.legend(handles=list(marks), loc="outside lower center", ncols=columns)
+    figure.set_figheight(height + (math.ceil(len(marks) / columns) - 1) * 0.19)

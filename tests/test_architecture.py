@@ -123,7 +123,7 @@ NAMES_FLAGS = {
     "config",
     "bundle/card.py",  # these write shell commands into what a bundle or an export says of itself
     "export/text.py",
-    "imaging/portable.py",
+    "export/segment.py",  # a program of its own
 }
 """Where strings may name a flag of the command line. Elsewhere they say what to do in the words of configuration and
 Python, and an error names its options; the command line adds what to type."""

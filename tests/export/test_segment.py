@@ -76,7 +76,7 @@ def test_places_alike(
 def test_resizes_images_alike(H: int, W: int, h: int, w: int, dtype: Any, seed: int) -> None:
     """Whole numbers differ by one at most, where what is rounded lies in the middle but for its last digits."""
     pixels = image((2, 1, H, W), seed, dtype)
-    ours, theirs = resampling.resize_image(pixels, (h, w)), transforms.resize_image(pixels, (h, w))
+    ours, theirs = resampling.resample_slices(pixels, (h, w)), transforms.resize_image(pixels, (h, w))
     assert ours.dtype == theirs.dtype
     if dtype is np.float32:
         np.testing.assert_allclose(ours, theirs, atol=2e-3)
@@ -101,7 +101,7 @@ def test_weights_are_worked_out_by_hand() -> None:
 @given(H=LENGTHS, W=LENGTHS, h=LENGTHS, w=LENGTHS, classes=st.integers(2, 5), seed=st.integers(0, 999))
 def test_brings_labels_back_alike(H: int, W: int, h: int, w: int, classes: int, seed: int) -> None:
     logits = np.random.default_rng(seed).normal(size=(classes, h, w)).astype(np.float32)
-    ours = resampling.labels_from_logits(logits, (H, W))
+    ours = resampling.upsample_argmax(logits, (H, W))
     theirs = transforms.labels_from_logits(torch.from_numpy(logits)[None], (H, W))[0].numpy()
     assert ours.dtype == np.uint8
     maps = torch.cat(list(transforms.upsample_in_slabs(torch.from_numpy(logits)[None], (H, W))), dim=2)[0]

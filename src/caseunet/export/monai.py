@@ -123,5 +123,5 @@ def inference(info: BundleInfo) -> dict[str, Any]:
         "inferer": {"_target_": "SimpleInferer"},
         "checkpoint": "$@bundle_root + '/models/model.pt'",
         "load": "$@network.load_state_dict(torch.load(@checkpoint, weights_only=True))",
-        "run": ["$caseunet.predict(@bundle_root, @dataset_dir, @output_dir)"],
+        "run": ["$caseunet.predict(@bundle_root, @dataset_dir, out=@output_dir)"],
     }

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from caseunet.imaging.body import Box, find_body_box, is_whole_body
-from caseunet.imaging.resampling import compute_size, labels_from_logits, resize_image
+from caseunet.imaging.resampling import compute_size, resample_slices, upsample_argmax
 from caseunet.imaging.slices import case_statistics, gather_slices, pad, standardize
 from caseunet.imaging.threads import in_own_thread
 from caseunet.imaging.windows import fits_whole, place_windows
@@ -63,7 +63,7 @@ def segment(
         if not np.isfinite(image).all():
             raise ValueError(f"slice {s}: holds values that are not finite.")
     (top, left, bottom, right), size = place(pixels, spacing, p)
-    prepared = resize_image(pixels[..., top:bottom, left:right], size)
+    prepared = resample_slices(pixels[..., top:bottom, left:right], size)
     statistics = case_statistics(prepared) if p["per_case_zscore"] else None
     at_once = at_once or max(1, PIXELS_AT_ONCE // (size[0] * size[1]))
     labels = np.zeros((len(pixels), *pixels.shape[-2:]), np.uint8)  # what is cut off is background
@@ -86,7 +86,7 @@ def segment(
         whole = slice(size[0]), slice(size[1])
         logits = look(*whole) if fits_whole(size) else blend_windows(look, size, p["min_size"])
         for index, maps in zip(indices, logits, strict=True):
-            labels[index, top:bottom, left:right] = labels_from_logits(maps, (bottom - top, right - left))
+            labels[index, top:bottom, left:right] = upsample_argmax(maps, (bottom - top, right - left))
     return labels.reshape(shape)
 
 

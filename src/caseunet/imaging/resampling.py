@@ -32,7 +32,7 @@ def compute_size(
     return max(1, round(height * rows)), max(1, round(width * columns))
 
 
-def resize_image(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def resample_slices(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Slices (S, C, H, W) at ``size``: bilinear, anti-aliased when shrinking, rounded back to their own type."""
     if pixels.shape[-2:] == size:
         return pixels
@@ -43,7 +43,7 @@ def resize_image(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return resized
 
 
-def labels_from_logits(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def upsample_argmax(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Class ids at ``size``, uint8, of one slice's logits (classes, h, w), interpolated before the maximum."""
     labels, highest = np.zeros(size, np.uint8), interpolate(logits[0], size)
     for c in range(1, len(logits)):  # one at a time: all at the image's size would be large

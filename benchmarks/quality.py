@@ -51,7 +51,7 @@ from caseunet.files import write_json
 from caseunet.prediction.predictor import Predictor
 from caseunet.prediction.store import PredictionsInfo
 from caseunet.progress import Display
-from caseunet.reporting.figures import to_png
+from caseunet.reporting.style import to_png
 from caseunet.types import Fold
 from caseunet.validation.calibration import learn_quality
 

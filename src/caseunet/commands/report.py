@@ -17,8 +17,9 @@ from caseunet.evaluation.summary import EvaluationSummary
 from caseunet.files import read_model
 from caseunet.prediction.unpacking import unpack_all
 from caseunet.progress import Display
-from caseunet.reporting.case_study import check_figure, draw_case_study, save_figure
+from caseunet.reporting.case_study import draw_case_study
 from caseunet.reporting.cases_to_show import choose_cases, find_named_cases, study_rows
+from caseunet.reporting.style import check_figure, save_figure
 
 
 @dataclass(frozen=True)

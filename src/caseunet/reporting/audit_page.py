@@ -1,6 +1,5 @@
 """The audit as a self-contained HTML page: what is wrong, with pictures; and what the data are."""
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -12,6 +11,7 @@ from caseunet.datasets.checks import class_pixels
 from caseunet.datasets.layout import LEVELS
 from caseunet.datasets.repair_plan import ProposedPlan
 from caseunet.progress import count_text
+from caseunet.reporting.page.images import embed
 from caseunet.reporting.page.templates import open_templates
 
 MAX_ROWS = 100
@@ -92,7 +92,7 @@ class Shown:
 
     @property
     def source(self) -> str:
-        return "data:image/png;base64," + base64.b64encode(self.png).decode()
+        return embed("image/png", self.png)
 
 
 def audit_page(
@@ -130,6 +130,7 @@ def audit_page(
             }
         )
     return environment.get_template("audit.html.j2").render(
+        title=f"Audit of {dataset.root.name}",
         dataset=dataset,
         levels=[(level, sum(f.level == level for f in findings)) for level in LEVELS],
         kinds=kinds,

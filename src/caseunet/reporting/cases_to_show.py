@@ -16,10 +16,10 @@ from caseunet.evaluation.rows import BACKGROUND
 from caseunet.evaluation.summary import EvaluationSummary
 from caseunet.io.geometry import edge_letters
 from caseunet.progress import Display
-from caseunet.reporting.case_study import draw_case_study
-from caseunet.reporting.case_study_row import StudyRow
-from caseunet.reporting.figures import display_range, to_png
+from caseunet.reporting.case_study import StudyRow, draw_case_study
+from caseunet.reporting.figures import display_range
 from caseunet.reporting.report import ShownCase
+from caseunet.reporting.style import to_png
 from caseunet.types import Geometry, Ranges
 
 WORST = 4

@@ -1,34 +1,36 @@
 """Pictures: training curves, and masks outlined on their slices."""
 
 import math
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
-from PIL import Image
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
 
+from caseunet.reporting.style import INK, LINESTYLES, PALETTE, SOFT, add_legend, figure_style
+from caseunet.reporting.style import hex_color as hex_color
+from caseunet.reporting.style import to_pixels as to_pixels
+from caseunet.reporting.style import to_png as to_png
 from caseunet.types import Label
 
-INK, FAINT = "#22303c", "#d5dbe1"
+Ids = NDArray[np.integer]
+Region = tuple[slice, slice]
+"""Rows and columns of an image."""
 
-FEW_CLASSES = 6
-"""Classes that a legend below or within a plot has room for; that of more stands beside it."""
+FILL = 0.32
+"""Opacity of a filled mask."""
 
-MAX_NAME = 40
-"""Characters of a class in a legend."""
+MAX_PIXELS = 1500
+"""Of a picture's longer side; more than print can show."""
 
 
+@figure_style()
 def training_curves(metrics: Path, structures: Sequence[str], colors: Sequence[str]) -> Figure:
     """Loss with its parts, and validation Dice, against the step.
 
@@ -38,31 +40,23 @@ def training_curves(metrics: Path, structures: Sequence[str], colors: Sequence[s
         colors: of the structures' lines.
     """
     table = pd.read_csv(metrics)
-    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    figure = Figure(figsize=(9, 3.2))
     left, right = figure.subplots(1, 2)
-    for column, label, style in (
-        ("loss", "total", {"color": INK, "linewidth": 1.8}),
-        ("cross_entropy", "cross entropy", {"color": "#7a8b99", "linewidth": 1}),
-        ("ssim", "1 − SSIM", {"color": "#c98a2b", "linewidth": 1}),
-        ("dice", "1 − Dice", {"color": "#5b7fb8", "linewidth": 1}),
-    ):
+    parts = {"loss": "total", "cross_entropy": "cross entropy", "ssim": "1 − SSIM", "dice": "1 − Dice"}
+    for (column, label), color, line in zip(parts.items(), (INK, *PALETTE), LINESTYLES, strict=False):
         part = table.dropna(subset=[column])
         if len(part):
-            left.plot(part["step"], part[column], label=label, **style)
+            left.plot(part["step"], part[column], line, label=label, color=color)
     left.set(title="Training loss", xlabel="step", ylim=(0, None))
+    left.legend()
     validation = table.dropna(subset=["val_dice"])
-    for name, color in zip(structures, colors, strict=True):
+    for n, (name, color) in enumerate(zip(structures, colors, strict=True)):
         scores = validation[f"val_dice_{name}"]
         if scores.notna().any():
-            right.plot(validation["step"], scores, label=_legend_name(name), color=color, marker=".")
+            line = LINESTYLES[n % len(LINESTYLES)]
+            right.plot(validation["step"], scores, line, label=name, color=color, marker=".")
     right.set(title="Validation Dice", xlabel="step", ylim=(0, 1.01))
-    for axes in (left, right):
-        quiet_axes(axes)
-    left.legend(frameon=False, fontsize=8)
-    if len(right.lines) > FEW_CLASSES:
-        _legend_beside(figure, right.lines, 8)
-    elif right.lines:
-        _without_formulas(right.legend(frameon=False, fontsize=8))
+    add_legend(figure, right.lines)
     return figure
 
 
@@ -76,6 +70,7 @@ class Outcome:
     caption: str
 
 
+@figure_style()
 def outcome_sheet(outcomes: Sequence[Outcome], labels: Sequence[Label], title: str) -> Figure:
     """Slices side by side: above with the reference's outlines, below with the prediction's.
 
@@ -83,16 +78,15 @@ def outcome_sheet(outcomes: Sequence[Outcome], labels: Sequence[Label], title: s
         labels: with the background first; a legend names the others that are seen.
     """
     H, W = outcomes[0].reference.shape
-    width = 2.4
-    size = max(6.0, len(outcomes) * width), 2 * width * H / W + 1.2
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Figure(figsize=(max(6.0, len(outcomes) * 2.4), 4.8 * H / W + 1.2))
     grid = figure.subplots(2, len(outcomes), squeeze=False)
-    for column, outcome in enumerate(outcomes):
-        for row, (ids, name) in enumerate(((outcome.reference, "reference"), (outcome.prediction, "prediction"))):
-            _outline(grid[row, column], outcome.image, ids, labels)
-            grid[row, column].set_title(f"{outcome.caption}\n{name}" if row == 0 else name, fontsize=8, color=INK)
-    _name_classes(figure, labels, [ids for o in outcomes for ids in (o.reference, o.prediction)])
-    figure.suptitle(title, fontsize=10, color=INK)
+    for (above, below), outcome in zip(grid.T, outcomes, strict=True):
+        draw_slice(above, outcome.image, outcome.reference, labels)
+        draw_slice(below, outcome.image, outcome.prediction, labels)
+        above.set_title(f"{outcome.caption}\nreference", fontsize=8)
+        below.set_title("prediction", fontsize=8)
+    name_classes(figure, labels, [ids for o in outcomes for ids in (o.reference, o.prediction)])
+    figure.suptitle(title)
     return figure
 
 
@@ -106,6 +100,7 @@ class OutcomeCell:
     change: str
 
 
+@figure_style()
 def contact_sheet(cells: Sequence[OutcomeCell], columns: int, labels: Sequence[Label], title: str) -> Figure:
     """Slices in rows of ``columns``, each as loaded and, to its right, as augmented.
 
@@ -118,93 +113,79 @@ def contact_sheet(cells: Sequence[OutcomeCell], columns: int, labels: Sequence[L
     rows = -(-len(cells) // columns)
     H, W = cells[0].loaded[1].shape
     width = min(2.4, 20 / (2 * columns))
-    size = max(9, 2 * columns * width), rows * (width * H / W + 0.5) + 0.8  # the title needs 9 inches
-    figure = Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(rows, 2 * columns, squeeze=False)
-    for axes in grid.flat:
+    figure = Figure(figsize=(max(9, 2 * columns * width), rows * (width * H / W + 0.5) + 0.8))
+    grid = figure.subplots(rows, 2 * columns, squeeze=False).reshape(-1, 2)
+    for (left, right), cell in zip(grid, cells, strict=False):
+        draw_slice(left, *cell.loaded, labels)
+        draw_slice(right, *cell.augmented, labels)
+        left.set_title(cell.caption, fontsize=7, wrap=True)
+        right.set_title(cell.change, fontsize=7, wrap=True, color=SOFT)
+    for axes in grid[len(cells) :].flat:
         axes.set_axis_off()
-    for n, cell in enumerate(cells):
-        row, column = divmod(n, columns)
-        for side, (image, ids), text in ((0, cell.loaded, cell.caption), (1, cell.augmented, cell.change)):
-            axes = grid[row, 2 * column + side]
-            _outline(axes, image, ids, labels)
-            axes.set_title(text, fontsize=7, color=INK if side == 0 else "#7a8b99", wrap=True)
-    _name_classes(figure, labels, [cell.loaded[1] for cell in cells])
-    figure.suptitle(title, fontsize=10, color=INK)
+    name_classes(figure, labels, [cell.loaded[1] for cell in cells])
+    figure.suptitle(title)
     return figure
 
 
-def _name_classes(figure: Figure, labels: Sequence[Label], masks: Sequence[np.ndarray]) -> None:
-    """A legend of the classes that are seen in some masks."""
-    seen = set(np.concatenate([np.unique(mask) for mask in masks]).tolist())
-    marks = [Line2D([], [], color=hex_color(c.color), label=_legend_name(c.name)) for c in labels[1:] if c.id in seen]
-    if len(marks) > FEW_CLASSES:
-        _legend_beside(figure, marks, 9)
-    elif marks:
-        given = {"ncols": len(marks), "frameon": False, "fontsize": 9}
-        _without_formulas(figure.legend(handles=marks, loc="outside lower center", **given))
+def draw_slice(
+    axes: Axes,
+    image: np.ndarray,
+    ids: Ids | None,
+    labels: Sequence[Label],
+    *,
+    region: Region | None = None,
+    aspect: float = 1.0,
+    fill: bool = False,
+) -> None:
+    """Draw an image with the outlines of its classes. The axes count the pixels of the whole image.
+
+    Args:
+        axes: that get no ticks and no frame.
+        image: (H, W) or (H, W, 3); what is not within 0 to 1 is drawn black or white.
+        ids: class ids (H, W); None for the image alone.
+        labels: id 0 is the background, which is not drawn.
+        region: the part that is shown.
+        aspect: height of a pixel divided by its width.
+        fill: whether masks are filled, translucently.
+    """
+    rows, columns = region or tuple(slice(0, length) for length in image.shape[:2])
+    step = math.ceil(max(rows.stop - rows.start, columns.stop - columns.start) / MAX_PIXELS)
+    part = slice(rows.start, rows.stop, step), slice(columns.start, columns.stop, step)
+    edges = columns.start - 0.5, columns.stop - 0.5, rows.stop - 0.5, rows.start - 0.5
+    shown = np.clip(np.nan_to_num(image[part].astype(np.float32, copy=False)), 0, 1)
+    axes.imshow(shown, cmap="gray", vmin=0, vmax=1, extent=edges, aspect=aspect)
+    axes.set(xlim=edges[:2], ylim=edges[2:], xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    if ids is None:
+        return
+    # The middle of each sample, which stands for `step` pixels; one more on each side.
+    ys, xs = (s.start + (step - 1) / 2 + step * np.arange(-1, len(range(s.start, s.stop, step)) + 1) for s in part)
+    for label in labels:
+        mask = np.pad(ids[part] == label.id, 1).astype(float)  # the frame closes outlines at the image's edge
+        if label.id and mask.any():
+            given = {"colors": [hex_color(label.color)]}
+            if fill:
+                axes.contourf(xs, ys, mask, [0.5, 2], alpha=FILL, **given)
+            axes.contour(xs, ys, mask, [0.5], linewidths=1.1, linestyles=_linestyle(label), **given)
 
 
-def _legend_beside(figure: Figure, marks: Sequence[Line2D], size: float) -> None:
-    """A legend of many classes to the right, in as many columns as the height asks for; the figure grows by it."""
-    width, height = figure.get_size_inches()
-    line = size * 1.7 / 72  # inches
-    columns = math.ceil(len(marks) / max(1, int((height - 0.3) / line)))
-    longest = max(len(str(mark.get_label())) for mark in marks)
-    figure.set_size_inches(width + columns * (0.55 + longest * size * 0.62 / 72), height)
-    _without_formulas(
-        figure.legend(handles=list(marks), loc="outside right upper", ncols=columns, frameon=False, fontsize=size)
-    )
+def _linestyle(label: Label) -> str:
+    return LINESTYLES[(label.id - 1) % len(LINESTYLES)]
 
 
-def _legend_name(name: str) -> str:
-    """A name that matplotlib shows: it leaves out those that begin with an underscore."""
-    shown = name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
-    return f" {shown}" if shown.startswith("_") else shown
-
-
-def _without_formulas(legend: Legend) -> None:
-    """Names such as a$b$ as they are."""
-    for text in legend.get_texts():
-        text.set_parse_math(False)
-
-
-def _outline(axes: Axes, image: np.ndarray, ids: np.ndarray, labels: Sequence[Label]) -> None:
-    """An image, with the outlines of its classes."""
-    H, W = image.shape[:2]
-    axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    for label in labels[1:]:
-        if np.any(ids == label.id):
-            outline = [tuple(c / 255 for c in label.color)]
-            # A frame of background closes the outlines of structures that touch the edge.
-            mask = np.pad(ids == label.id, 1).astype(float)
-            axes.contour(np.arange(-1, W + 1), np.arange(-1, H + 1), mask, [0.5], colors=outline, linewidths=1.3)
-    axes.set(xlim=(-0.5, W - 0.5), ylim=(H - 0.5, -0.5))
-    axes.set_axis_off()
-
-
-def to_pixels(figure: Figure, dpi: int = 110) -> np.ndarray:
-    """Render as (H, W, 3), uint8, without any global state of matplotlib's."""
-    figure.set_dpi(dpi)
-    canvas = FigureCanvasAgg(figure)
-    with without_missing_glyphs():
-        canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
-
-
-@contextmanager
-def without_missing_glyphs() -> Iterator[None]:
-    """Let letters that the font lacks be boxes without a warning for each."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        yield
-
-
-def to_png(figure: Figure, dpi: int = 110) -> bytes:
-    """Render as PNG; drawn once, where matplotlib's own way to a file draws it twice."""
-    buffer = BytesIO()
-    Image.fromarray(to_pixels(figure, dpi)).save(buffer, "png")
-    return buffer.getvalue()
+def name_classes(
+    figure: Figure, labels: Sequence[Label], masks: Sequence[Ids], *, fill: bool = False, on_page: bool = False
+) -> None:
+    """Add a legend of the classes that are seen in some masks; on a page, which cannot grow wider, below."""
+    seen = set(np.concatenate([np.unique(mask) for mask in masks]).tolist()) - {0}
+    marks: list[Line2D | Patch] = []
+    for label in labels:
+        color, line = hex_color(label.color), _linestyle(label)
+        if label.id in seen and fill:
+            marks.append(Patch(facecolor=(color, FILL), edgecolor=color, linestyle=line, label=label.name))
+        elif label.id in seen:
+            marks.append(Line2D([], [], color=color, linestyle=line, label=label.name))
+    add_legend(figure, marks, beside=not on_page)
 
 
 def display_range(image: np.ndarray, window: tuple[float, float] | None) -> np.ndarray:
@@ -212,14 +193,3 @@ def display_range(image: np.ndarray, window: tuple[float, float] | None) -> np.n
     low, high = window or (float(image.min()), float(image.max()))
     shown = np.clip((image.astype(np.float64) - low) / max(high - low, 1e-9), 0, 1)
     return shown.transpose(1, 2, 0) if len(shown) == 3 else shown[0]
-
-
-def hex_color(color: tuple[int, int, int]) -> str:
-    return matplotlib.colors.to_hex([c / 255 for c in color])
-
-
-def quiet_axes(axes: Axes) -> None:
-    """No frame above and to the right, a faint grid, small figures."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color=FAINT, linewidth=0.5)
-    axes.tick_params(labelsize=8)

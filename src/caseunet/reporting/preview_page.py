@@ -90,7 +90,7 @@ def _card(case: PreviewCase) -> dict[str, object]:
         "level": _level(case.quality),
         "badges": _badges(case.quality),
         "reasons": (*case.quality.reasons, *case.quality.mask_reasons) if case.quality else (),
-        "dice": [(name, _two_digits(dice), _percent(dice)) for name, dice in predicted.items()],
+        "dice": [(name, None if dice is None or math.isnan(dice) else dice) for name, dice in predicted.items()],
         "columns": list(zip(columns, numeric, strict=True)),
         "rows": [list(zip([_text(row.get(column)) for column in columns], numeric, strict=True)) for row in rows],
     }
@@ -116,15 +116,6 @@ def _badges(quality: CaseQuality | None) -> list[tuple[str, str]]:
         (image, f"image {told.get(quality.image, quality.image)}"),
         (mask, f"mask {told.get(quality.mask, quality.mask)}"),
     ]
-
-
-def _two_digits(dice: float | None) -> str:
-    return ABSENT if dice is None or math.isnan(dice) else f"{dice:.2f}"
-
-
-def _percent(dice: float | None) -> int:
-    """Length of the bar, 0 to 100."""
-    return 0 if dice is None or math.isnan(dice) else round(100 * min(1.0, max(0.0, dice)))
 
 
 def _text(value: object) -> str:

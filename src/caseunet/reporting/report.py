@@ -2,38 +2,39 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
-import jinja2
 import pandas as pd
+from markupsafe import escape
 
 from caseunet.evaluation.rows import BACKGROUND
 from caseunet.evaluation.summary import EvaluationSummary
-from caseunet.files import replace_when_whole, write_json, write_text
-from caseunet.reporting.page.cases import case_table, selects_of
+from caseunet.files import write_json, write_text
+from caseunet.reporting.page.cases import absent_columns, case_table, heading_of, selects_of
+from caseunet.reporting.page.comparison import comparison_table
 from caseunet.reporting.page.confusion import confusions_of
 from caseunet.reporting.page.curves import curves_of
 from caseunet.reporting.page.distributions import distribution_plots
 from caseunet.reporting.page.images import picture
-from caseunet.reporting.page.lesions import lesion_sizes, lesion_totals, worst_lesions
-from caseunet.reporting.page.notes import facts_of, find_shared_caution, key_of, notes_of
-from caseunet.reporting.page.numbers import (
-    digits_of,
-    format_percent,
+from caseunet.reporting.page.lesions import (
+    find_wrong,
+    lesion_sizes,
+    lesion_totals,
+    sizes_table,
+    totals_table,
+    worst_lesions,
 )
+from caseunet.reporting.page.notes import facts_of, find_shared_caution, key_of, notes_of
 from caseunet.reporting.page.scores import (
-    MAX_CARDS,
-    card_numbers,
     chief_blocks,
     chief_cards,
-    chief_metrics,
     decimals_of,
     groups_of,
 )
 from caseunet.reporting.page.structures import made_of, structure_colors
+from caseunet.reporting.page.tables import link_note, write_csv
 from caseunet.reporting.page.templates import open_templates
-from caseunet.reporting.page.volumes import volumes_of
+from caseunet.reporting.page.volumes import agreement_table, volumes_of
 from caseunet.reporting.plots import darken
 
 
@@ -76,17 +77,11 @@ def write_report(
         CaseUNetError: ``metrics_csv`` is no log of a training run.
     """
     write_json(folder / "summary.json", summary.model_dump(mode="json"))
-    _write_table(folder / "cases.csv", cases)
+    write_csv(folder / "cases.csv", cases)
     if lesions is not None:
-        _write_table(folder / "lesions.csv", lesions)
+        write_csv(folder / "lesions.csv", lesions)
     write_text(folder / "report.html", _page(title, cases, lesions, summary, shown, metrics_csv))
     return folder / "report.html"
-
-
-def _write_table(path: Path, table: pd.DataFrame) -> None:
-    """Numbers are written with all their digits, so that every score can be computed again, bit for bit."""
-    with replace_when_whole(path) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")
 
 
 def _page(
@@ -101,14 +96,16 @@ def _page(
     scored = cases[cases["structure"] != BACKGROUND].reset_index(drop=True)
     colors = structure_colors(summary)
     plotted = {name: darken(color) for name, color in colors.items()}
-    table = case_table(scored, summary)
+    table, volumes = case_table(scored, summary), volumes_of(scored, summary, plotted)
+    several, totals = len(summary.models) > 1, [] if lesions is None else lesion_totals(scored)
+    lesions = None if lesions is None or lesions.empty else lesions
     cards = chief_cards(summary)
     with_value = {number.structure for number in summary.numbers if number.value is not None}
-    template = _environment().get_template("report.html.j2")
+    template = open_templates().get_template("report.html.j2")
     return template.render(
         title=title,
         summary=summary,
-        several=len(summary.models) > 1,
+        several=several,
         colors=colors,
         notes=list(notes.values()),
         digits=lambda number: decimals[number.metric, number.structure],
@@ -119,32 +116,21 @@ def _page(
         without=[name for name in summary.structures if name not in with_value] if cards else [],
         made_of=made_of(summary),
         groups=groups_of(summary),
-        pairs=[
-            (*names, list(rows))
-            for names, rows in groupby(summary.comparison, lambda difference: (difference.first, difference.second))
-        ],
-        labels={number.metric: number.measure for number in summary.numbers} | summary.columns,
+        comparison=comparison_table(summary, lambda m: escape(heading_of(m)) + link_note(notes[key_of(m)].number)),
         distributions=distribution_plots(scored, summary, plotted),
-        volumes=volumes_of(scored, summary, plotted),
+        volumes=volumes,
+        agreement=agreement_table(volumes, several),
         pictures=[(case.rank, case.caption, picture(case.png)) for case in shown],
         confusions=confusions_of(cases, summary),
-        lesions=[] if lesions is None else lesion_totals(scored),
-        sizes=[] if lesions is None or lesions.empty else lesion_sizes(lesions, summary),
-        worst_lesions=None if lesions is None or lesions.empty else worst_lesions(lesions, scored, summary),
+        lesions=totals_table(totals, several) if totals else None,
+        sizes=sizes_table([] if lesions is None else lesion_sizes(lesions, summary), several),
+        worst_lesions=None if lesions is None else worst_lesions(lesions, scored, summary),
+        num_wrong=0 if lesions is None else len(find_wrong(lesions)),
         curves=None if metrics_csv is None else curves_of(metrics_csv, summary),
         table=table,
+        num_rows=len(scored),
+        absent=list(absent_columns(scored, summary).values()),
         selects=selects_of(table, summary),
         by_slice=bool(scored["slice"].notna().any()),
         facts=facts_of(summary),
     )
-
-
-def _environment() -> jinja2.Environment:
-    """The templates, with what they write numbers with."""
-    environment = open_templates()
-    environment.globals["percent"] = format_percent
-    environment.globals["digits_of"] = digits_of
-    environment.globals["most_cards"] = MAX_CARDS
-    environment.globals["chief_metrics"] = chief_metrics
-    environment.globals["card_numbers"] = card_numbers
-    return environment

@@ -1,8 +1,6 @@
 """STUDY: study.json, cases.csv, scores.csv, scores.tex, the figure, and a self-contained study.html."""
 
-import base64
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
@@ -11,15 +9,14 @@ from markupsafe import Markup, escape
 
 from caseunet.evaluation.comparison import MIN_PAIRS
 from caseunet.evaluation.statistics import MIN_GROUPS
-from caseunet.files import replace_when_whole, write_json, write_text
-from caseunet.reporting.figures import to_png
-from caseunet.reporting.page.numbers import digits_of, format_number
+from caseunet.files import write_json, write_text
+from caseunet.reporting.page.images import embed, embed_svg
+from caseunet.reporting.page.numbers import digits_of, format_interval, format_number, format_probability
+from caseunet.reporting.page.tables import Table, columns_of, write_csv
 from caseunet.reporting.page.templates import open_templates
-from caseunet.reporting.plots import to_image
 from caseunet.reporting.study_figures import accuracy_latency, points_of, seed_strips
 from caseunet.reporting.study_tables import (
     Standing,
-    cost_of,
     latex,
     order_structures,
     ranking,
@@ -27,10 +24,8 @@ from caseunet.reporting.study_tables import (
     scores_table,
     standings,
 )
-from caseunet.studies.summary import SEED_ERRORS, ModelCost, ModelScore, StudyDifference, StudySummary
-
-DPI = 300
-FIGURE = "accuracy_latency"
+from caseunet.reporting.style import save_figure, to_svg
+from caseunet.studies.summary import SEED_ERRORS, ModelCost, StudyDifference, StudySummary
 
 
 def write_study(folder: Path, summary: StudySummary, cases: pd.DataFrame) -> Path:
@@ -45,64 +40,47 @@ def write_study(folder: Path, summary: StudySummary, cases: pd.DataFrame) -> Pat
         The path of study.html.
     """
     write_json(folder / "study.json", summary.model_dump(mode="json"))
-    _write_table(folder / "cases.csv", cases)
-    _write_table(folder / "scores.csv", scores_table(summary))
+    write_csv(folder / "cases.csv", cases)
+    write_csv(folder / "scores.csv", scores_table(summary))
     write_text(folder / "scores.tex", latex(summary))
     figure = accuracy_latency(summary)
-    _write_bytes(folder / f"{FIGURE}.png", to_png(figure, DPI))
-    drawing = to_image(figure, points=0)[1]
-    _write_bytes(folder / f"{FIGURE}.svg", drawing)
-    write_text(folder / "study.html", _page(summary, cases, drawing))
+    drawing = to_svg(figure)
+    save_figure(figure, folder / "accuracy_latency.png")
+    write_text(folder / "accuracy_latency.svg", drawing.decode())
+    write_text(folder / "study.html", _page(summary, cases, embed("image/svg+xml", drawing)))
     return folder / "study.html"
 
 
-def _write_table(path: Path, table: pd.DataFrame) -> None:
-    with replace_when_whole(path) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    with replace_when_whole(path) as temporary:
-        temporary.write_bytes(content)
-
-
-def _page(summary: StudySummary, cases: pd.DataFrame, drawing: bytes) -> str:
-    environment = open_templates()
-    environment.globals["signed"] = format_signed
-    environment.globals["breakable"] = breakable
-    structures = order_structures(summary)
-    digits = score_digits(summary)
-    return environment.get_template("study.html.j2").render(
-        summary=summary,
-        score_name=f"{summary.measure.label} ({summary.measure.unit})"
-        if summary.measure.unit
-        else summary.measure.label,
-        structures=structures,
-        cautions=cautions(summary, cases),
-        groups=cases["group"].nunique(),
-        scored=cases["case"].nunique(),
-        finding=finding(summary),
-        rows=_rows(summary),
-        has_intervals=any(score.interval for score in summary.scores),
-        digits=digits,
-        fine=digits + 1,
-        cost_digits=_cost_digits(summary),
-        drawing=_embed(drawing),
-        undrawn=[name for name in summary.models if name not in {point.name for point in points_of(summary)}],
-        strips=_embed(to_image(seed_strips(summary), points=0)[1]) if len(summary.seeds) > 1 else None,
-        matrix=_matrix(summary),
-        pairs=[(name, [d for d in summary.differences if d.structure == name]) for name in _whole_first(structures)],
-        outcome=outcome_in_words,
-        fewest_pairs=MIN_PAIRS,
-        fewest_groups=MIN_GROUPS,
-        seed_errors=f"{SEED_ERRORS:g}",
-        links=_links(summary),
-        settings=_settings(summary),
+def _page(summary: StudySummary, cases: pd.DataFrame, drawing: str) -> str:
+    structures, unit = order_structures(summary), summary.measure.unit
+    score_name = f"{summary.measure.label} ({unit})" if unit else summary.measure.label
+    return (
+        open_templates()
+        .get_template("study.html.j2")
+        .render(
+            title=summary.title,
+            summary=summary,
+            score_name=score_name,
+            structures=structures,
+            cautions=cautions(summary, cases),
+            groups=cases["group"].nunique(),
+            scored=cases["case"].nunique(),
+            finding=finding(summary),
+            scores=_ranked_scores(summary, score_name),
+            has_intervals=any(score.interval for score in summary.scores),
+            drawing=drawing,
+            undrawn=[name for name in summary.models if name not in {point.name for point in points_of(summary)}],
+            strips=embed_svg(seed_strips(summary)) if len(summary.seeds) > 1 else None,
+            matrix=_matrix(summary, score_name),
+            pairs=_pairs(summary, score_name),
+            models=_differences_of_settings(summary),
+            fewest_pairs=MIN_PAIRS,
+            fewest_groups=MIN_GROUPS,
+            seed_errors=f"{SEED_ERRORS:g}",
+            runs=_runs(summary),
+            settings=_settings(summary),
+        )
     )
-
-
-def _embed(drawing: bytes) -> str:
-    return f"data:image/svg+xml;base64,{base64.b64encode(drawing).decode('ascii')}"
 
 
 def format_signed(value: float | None, digits: int) -> str:
@@ -171,32 +149,99 @@ def outcome_in_words(difference: StudyDifference) -> str:
 
 # --- tables
 
-
-@dataclass(frozen=True)
-class Row:
-    """One of the main table: rank ("–" without a score), how it stands to the best, scores, cost."""
-
-    rank: str
-    name: str
-    standing: Standing
-    scores: tuple[ModelScore, ...]
-    cost: ModelCost | None
+MARKS = {"best": "highest", "tie": "tie", "above": "better in the test", "too few pairs": "too few pairs"}
+COSTS = ("parameters (M)", "GMAC", "time (ms)", "memory (MiB)", "training (min)", "steps")
+WHOLE = ("memory (MiB)", "steps")
 
 
-def _rows(summary: StudySummary) -> list[Row]:
+def _ranked_name(rank: object, name: str, mark: str = "") -> Markup:
+    return Markup('<span class="rank">{}</span>&nbsp;{}{}').format(rank, breakable(name), Markup(mark))
+
+
+def _ranked_scores(summary: StudySummary, score_name: str) -> Table:
     """The models from the highest mean to the lowest; the score over all structures comes first."""
-    standing = standings(summary)
-    order = _whole_first(order_structures(summary))
+    standing, digits = standings(summary), score_digits(summary)
+    whole, *single = _whole_first(order_structures(summary))
+    costs = {cost.model: _cost_values(cost) for cost in summary.costs}
+    values = list(zip(*costs.values(), strict=True)) or [()] * len(COSTS)
+    cost_digits = [0 if name in WHOLE else digits_of(of, name) for name, of in zip(COSTS, values, strict=True)]
+    rows = []
+    for n, name in enumerate(ranking(summary), 1):
+        told = standing[name]
+        mark = f' <span class="mark {told.split()[0]}">{MARKS[told]}</span>' if told in MARKS else ""
+        first = summary.score(name, whole)
+        mean, deviation = Markup("<strong>{}</strong>"), Markup("<small>± {}</small>")
+        scores = [(mean.format(format_number(first.mean, digits)), first.sd)]
+        scores += [(escape(format_number(s.mean, digits)), s.sd) for s in (summary.score(name, of) for of in single)]
+        cells = [text if sd is None else text + deviation.format(format_number(sd, digits)) for text, sd in scores]
+        cells.insert(1, escape(format_interval(first.interval, digits)))
+        cost = costs.get(name, [None] * len(COSTS))
+        cells += [escape(format_number(v, d)) for v, d in zip(cost, cost_digits, strict=True)]
+        rows.append([_ranked_name("–" if told == "no score" else n, name, mark), *cells])
+    over = f"± standard deviation over {len(summary.seeds)} seeds" if len(summary.seeds) > 1 else "of one seed"
+    interval = ", and 95 % interval over patients or sequences" if any(s.interval for s in summary.scores) else ""
+    caption = (
+        f"{score_name}: mean {over}{interval}. Ranked by the mean over {whole}. tie: not told apart from the highest."
+    )
+    return Table(caption, columns_of("model", whole, "95 % interval", *single, *COSTS), [("", rows)], "study close")
+
+
+def _cost_values(cost: ModelCost) -> list[float | None]:
+    """What stands in the columns of COSTS."""
     return [
-        Row(
-            rank="–" if standing[name] == "no score" else str(n),
-            name=name,
-            standing=standing[name],
-            scores=tuple(summary.score(name, structure) for structure in order),
-            cost=cost_of(summary, name),
-        )
-        for n, name in enumerate(ranking(summary), 1)
+        cost.parameters / 1e6,
+        cost.gmac,
+        cost.milliseconds,
+        cost.peak_mib,
+        cost.training_minutes,
+        cost.steps,
     ]
+
+
+def _matrix(summary: StudySummary, score_name: str) -> Table | None:
+    """Every model, by rank, less every other one, over all structures; nothing for two models, who have one row."""
+    order, digits = ranking(summary), score_digits(summary)
+    if len(order) < 3:
+        return None
+    tested = order_structures(summary)[-1]
+    found: dict[tuple[str, str], Markup] = {}
+    cell = Markup('<span class="{}">{}<small>{}</small></span>')
+    for d in (d for d in summary.differences if d.structure == tested):
+        words = {"first better": ("better", "worse"), "second better": ("worse", "better")}
+        pairs = ((d.first, d.second), (d.second, d.first))
+        for pair, word, sign in zip(pairs, words.get(d.outcome, [d.outcome] * 2), (1, -1), strict=True):
+            less = None if d.difference is None else sign * d.difference
+            found[pair] = cell.format(word.split()[0], format_signed(less, digits), word)
+    rows = [[_ranked_name(n, a), *(found.get((a, b), "") for b in order)] for n, a in enumerate(order, 1)]
+    caption = (
+        f"{tested}: the model of the row less that of the column, in {score_name}. Columns are numbered as the rows."
+    )
+    return Table(caption, columns_of("model", *(str(n) for n in range(1, len(order) + 1))), [("", rows)], "matrix")
+
+
+def _pairs(summary: StudySummary, score_name: str) -> Table:
+    fine = score_digits(summary) + 1
+    groups = []
+    for structure in _whole_first(order_structures(summary)):
+        rows = [
+            [
+                breakable(d.first),
+                breakable(d.second),
+                format_signed(d.difference, fine),
+                format_interval(d.interval, fine),
+                format_probability(d.p),
+                format_probability(d.p_holm),
+                format_number(d.seed_error, fine),
+                breakable(outcome_in_words(d)),
+                f"{d.groups:,}",
+            ]
+            for d in summary.differences
+            if d.structure == structure
+        ]
+        groups += [(structure, rows)] if rows else []
+    names = ("first", "second", "difference", "95 % interval", "p", "p (Holm)", "seed error", "outcome", "pairs")
+    caption = f"First − second, in {score_name}, over the patients or sequences that both have."
+    return Table(caption, columns_of(*names, text=("second", "outcome")), groups, "pairs close")
 
 
 def _whole_first(structures: list[str]) -> list[str]:
@@ -204,58 +249,21 @@ def _whole_first(structures: list[str]) -> list[str]:
     return [*structures[-1:], *structures[:-1]]
 
 
-def _cost_digits(summary: StudySummary) -> dict[str, int]:
-    costs = summary.costs
-    return {
-        "parameters": digits_of([cost.parameters / 1e6 for cost in costs], "M"),
-        "gmac": digits_of([cost.gmac for cost in costs], "GMAC"),
-        "milliseconds": digits_of([cost.milliseconds for cost in costs], "ms"),
-        "peak_mib": 0,
-        "training_minutes": digits_of([cost.training_minutes for cost in costs], "min"),
-        "steps": 0,
-    }
-
-
-@dataclass(frozen=True)
-class Against:
-    """A model less another one: the difference of scores, what it says ("" of a model less itself), in words."""
-
-    difference: float | None
-    kind: str
-    word: str
-
-
-def _matrix(summary: StudySummary) -> list[tuple[str, list[Against]]]:
-    """Every model, by rank, less every other one, over all structures; nothing for two models, who have one row."""
-    order = ranking(summary)
-    if len(order) < 3:
-        return []
-    tested = order_structures(summary)[-1]
-    found: dict[tuple[str, str], Against] = {}
-    for d in summary.differences:
-        if d.structure == tested:
-            better = {"first better": ("better", "worse"), "second better": ("worse", "better")}
-            ahead, behind = better.get(d.outcome, (d.outcome, d.outcome))
-            found[d.first, d.second] = Against(d.difference, ahead.partition(" ")[0], ahead)
-            less = None if d.difference is None else -d.difference
-            found[d.second, d.first] = Against(less, behind.partition(" ")[0], behind)
-    nothing = Against(None, "none", "")
-    return [(name, [found.get((name, other), nothing) for other in order]) for name in order]
-
-
-def _links(summary: StudySummary) -> list[tuple[str, list[tuple[str, str]]]]:
-    """The reports of each model's runs: what stands there, and where they are, relative to the page."""
-    return [
-        (
-            name,
-            [
-                (f"seed {seed}, fold {fold}", f"runs/{quote(name)}/seed-{seed}-fold-{fold}/report/report.html")
-                for seed in summary.seeds
-                for fold in summary.folds
-            ],
-        )
+def _runs(summary: StudySummary) -> Table:
+    """The reports of each model's runs, with their addresses relative to the page."""
+    link = Markup('<a href="runs/{0}/seed-{1}-fold-{2}/report/report.html">seed {1}, fold {2}</a> ')
+    rows = [
+        [breakable(name), Markup().join(link.format(quote(name), s, f) for s in summary.seeds for f in summary.folds)]
         for name in summary.models
     ]
+    return Table("The report of each run.", columns_of("model", "reports", text=("reports",)), [("", rows)], "differ")
+
+
+def _differences_of_settings(summary: StudySummary) -> Table:
+    told = Markup("<code>{}</code>")
+    rows = [[breakable(name), told.format(text)] for name, text in summary.models.items()]
+    caption = "What is laid over the settings that all have in common."
+    return Table(caption, columns_of("model", "settings", text=("settings",)), [("", rows)], "differ")
 
 
 def _settings(summary: StudySummary) -> list[tuple[str, str]]:

@@ -57,7 +57,14 @@ def standings(summary: StudySummary, structure: str = ALL) -> dict[str, Standing
 
 def scores_table(summary: StudySummary) -> pd.DataFrame:
     """A row for each model and structure; what is not known is None."""
-    rows = [_row(score, cost_of(summary, score.model)) for score in summary.scores]
+    rows = []
+    for score in summary.scores:
+        low, high = score.interval or (None, None)
+        seeds = sum(value is not None for value in score.per_seed)
+        row = {"model": score.model, "structure": score.structure, "mean": score.mean, "interval_low": low}
+        row |= {"interval_high": high, "sd_over_seeds": score.sd, "seeds": seeds, "cases": score.cases}
+        cost = cost_of(summary, score.model)
+        rows.append(row | {name: getattr(cost, name, None) for name in ModelCost.model_fields if name != "model"})
     return pd.DataFrame(rows, dtype=object)  # objects keep whole numbers whole beside empty cells
 
 
@@ -70,23 +77,22 @@ def latex(summary: StudySummary) -> str:
 
     Characters that mean something to LaTeX are escaped. Names in Greek or Chinese letters need XeLaTeX or LuaLaTeX.
     """
-    structures = order_structures(summary)
     digits = score_digits(summary)
-    columns = [["model", *(escape_latex(name) for name in summary.models)]]
-    for structure in structures:
+    columns = [("model", [escape_latex(name) for name in summary.models])]
+    for structure in order_structures(summary):
         standing = standings(summary, structure)
         scores = [summary.score(name, structure) for name in summary.models]
         highest = max((score.mean for score in scores if score.mean is not None), default=None)
-        columns.append([escape_latex(structure)])
-        columns[-1] += [_cell(score, digits, highest, standing[score.model] == "tie") for score in scores]
+        cells = [_cell(score, digits, highest, standing[score.model] == "tie") for score in scores]
+        columns.append((escape_latex(structure), cells))
     costs = [cost_of(summary, name) for name in summary.models]
-    columns.append(["parameters (M)", *_numbers([cost.parameters / 1e6 if cost else None for cost in costs])])
-    columns.append(["GMAC", *_numbers([cost.gmac if cost else None for cost in costs])])
-    columns.append(["ms", *_numbers([cost.milliseconds if cost else None for cost in costs])])
-    heading, *rows = [" & ".join(cells) + r" \\" for cells in zip(*columns, strict=True)]
-    lines = [f"% {' '.join(line.split())}" for line in _remarks(summary)]
-    lines += [rf"\begin{{tabular}}{{l{'r' * (len(columns) - 1)}}}", r"\toprule", heading, r"\midrule", *rows]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+    columns.append(("parameters (M)", _numbers([cost.parameters / 1e6 if cost else None for cost in costs])))
+    columns.append(("GMAC", _numbers([cost.gmac if cost else None for cost in costs])))
+    columns.append(("ms", _numbers([cost.milliseconds if cost else None for cost in costs])))
+    remarks = "".join(f"% {' '.join(line.split())}\n" for line in _remarks(summary))
+    table = pd.DataFrame(dict(enumerate(cells for _, cells in columns)))
+    form, header = "l" + "r" * (len(columns) - 1), [heading for heading, _ in columns]
+    return remarks + str(table.to_latex(index=False, header=header, column_format=form, escape=False))
 
 
 def escape_latex(text: str) -> str:
@@ -109,26 +115,6 @@ def _standing(outcome: str, won: str) -> Standing:
     if outcome == "tie":
         return "tie"
     return "too few pairs" if outcome == "too few pairs" else "above"
-
-
-def _row(score: ModelScore, cost: ModelCost | None) -> dict[str, object]:
-    low, high = score.interval or (None, None)
-    return {
-        "model": score.model,
-        "structure": score.structure,
-        "mean": score.mean,
-        "interval_low": low,
-        "interval_high": high,
-        "sd_over_seeds": score.sd,
-        "seeds": sum(value is not None for value in score.per_seed),
-        "cases": score.cases,
-        "parameters": cost and cost.parameters,
-        "gmac": cost and cost.gmac,
-        "milliseconds": cost and cost.milliseconds,
-        "peak_mib": cost and cost.peak_mib,
-        "training_minutes": cost and cost.training_minutes,
-        "steps": cost and cost.steps,
-    }
 
 
 def _cell(score: ModelScore, digits: int, highest: float | None, is_tie: bool) -> str:

@@ -6,8 +6,9 @@ import pandas as pd
 
 from caseunet.errors import InvalidInputError
 from caseunet.evaluation.summary import EvaluationSummary
-from caseunet.reporting.figures import hex_color, to_png, training_curves
+from caseunet.reporting.figures import training_curves
 from caseunet.reporting.page.images import embed
+from caseunet.reporting.style import hex_color, to_png
 
 
 def curves_of(metrics_csv: Path, summary: EvaluationSummary) -> str:

@@ -6,9 +6,10 @@ import pandas as pd
 from caseunet.evaluation.rows import SCORED, rows_of
 from caseunet.evaluation.summary import EvaluationSummary
 from caseunet.progress import count_text
-from caseunet.reporting.page.images import Plot, embed
+from caseunet.reporting.page.images import Plot, embed_svg
 from caseunet.reporting.page.numbers import digits_of, format_interval, format_number
-from caseunet.reporting.plots import PALETTE, PlottedSample, distributions, to_image
+from caseunet.reporting.plots import PlottedSample, distributions
+from caseunet.reporting.style import PALETTE
 
 
 def distribution_plots(scored: pd.DataFrame, summary: EvaluationSummary, colors: dict[str, str]) -> list[Plot]:
@@ -21,12 +22,11 @@ def distribution_plots(scored: pd.DataFrame, summary: EvaluationSummary, colors:
             continue
         measure = summary.columns[column]
         label = f"{measure.label} ({measure.unit})" if measure.unit else measure.label
-        points = sum(len(sample.values) for sample in samples)
         values = scored[column].dropna()
         share = not measure.unit and bool(values.between(0, 1).all())
         plots.append(
             Plot(
-                source=embed(*to_image(distributions(samples, label, share), points)),
+                source=embed_svg(distributions(samples, label, share)),
                 alt=f"Box plots of {label}. " + " ".join(_describe(sample, measure.unit) for sample in samples),
                 notes=tuple(_outliers(sample, measure.unit) for sample in samples if sample.outliers()),
             )

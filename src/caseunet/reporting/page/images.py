@@ -4,7 +4,10 @@ import base64
 from dataclasses import dataclass
 from io import BytesIO
 
+from matplotlib.figure import Figure
 from PIL import Image
+
+from caseunet.reporting.style import to_svg
 
 MAX_PICTURE = 250_000
 """Bytes of a picture; larger ones are stored with loss."""
@@ -37,3 +40,8 @@ def picture(png: bytes) -> str:
 def embed(media_type: str, content: bytes) -> str:
     """The data URI of a file's content."""
     return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def embed_svg(figure: Figure) -> str:
+    """A figure as the data URI of vectors."""
+    return embed("image/svg+xml", to_svg(figure))

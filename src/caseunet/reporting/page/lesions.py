@@ -1,15 +1,17 @@
 """Lesions: how many were found, by size too, and which were missed or false."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import pandas as pd
+from markupsafe import Markup
 
 from caseunet.evaluation.rows import SCORED, rows_of
 from caseunet.evaluation.summary import EvaluationSummary
 from caseunet.reporting.page.numbers import format_column, format_number
-from caseunet.reporting.page.tables import Table
+from caseunet.reporting.page.tables import Table, columns_of
 
 MAX_LESIONS = 50
 """Missed and false ones that the page lists."""
@@ -113,33 +115,62 @@ def _span(low: float, high: float) -> str:
     return f"from {low:.2g}" if math.isinf(high) else f"{low:.2g} to {high:.2g}"
 
 
+def totals_table(totals: Sequence[LesionTotals], several: bool) -> Table:
+    counts = ("reference", "detected", "missed", "predicted", "false")
+    names = ["structure", *(["model"] if several else []), *counts, "sensitivity", "precision", "F1"]
+    rows = [
+        [t.structure, *([t.model] if several else [])]
+        + [f"{n:,}" for n in (t.reference, t.detected, t.num_missed, t.predicted, t.false)]
+        + [format_number(value, 3) for value in (t.sensitivity, t.precision, t.f1)]
+        for t in totals
+    ]
+    return Table("Lesions of all cases together.", columns_of(*names, text=("model",)), [("", rows)], "short")
+
+
+def sizes_table(sizes: Sequence[tuple[str, str, list[SizeBin]]], several: bool) -> Table:
+    names = ["structure", *(["model"] if several else []), "diameter (mm)", "volume (mL)", "reference", "detected"]
+    meter = Markup('{0:.3f}<span class="meter" aria-hidden="true"><i style="width: {0:.1%}"></i></span>')
+    groups = []
+    for model, structure, bins in sizes:
+        named = [structure, *([model] if several else [])]
+        rows = [
+            (*named, b.diameter, b.volume, f"{b.reference:,}", f"{b.detected:,}", meter.format(b.sensitivity))
+            for b in bins
+        ]
+        groups.append(("", rows))
+    caption = "Lesions of the reference by their volume, and by the diameter of a ball of that volume."
+    return Table(caption, columns_of(*names, "sensitivity", text=("model", "sensitivity")), groups, "short")
+
+
 def worst_lesions(lesions: pd.DataFrame, scored: pd.DataFrame, summary: EvaluationSummary) -> Table | None:
     """Missed and false ones, the largest first; those of cases without a usable prediction are marked."""
-    wrong = lesions[lesions["outcome"].isin(["missed", "false"])]
+    wrong = find_wrong(lesions)
     if not len(wrong):
         return None
     size = "voxels" if wrong["ml"].isna().any() else "ml"
     rows = wrong.sort_values(size, ascending=False, kind="stable").head(MAX_LESIONS)
-    columns: list[tuple[str, bool, list[str]]] = [("case", False, [str(case) for case in rows["case"]])]
+    columns = {"case": rows["case"].astype(str).tolist()}
     if len(summary.models) > 1:
-        columns.append(("model", False, [str(name) for name in rows["model"]]))
+        columns["model"] = rows["model"].tolist()
     if rows["slice"].notna().any():
-        columns.append(("slice", True, [format_number(number, 0) for number in rows["slice"]]))
-    columns += [
-        ("structure", False, [str(name) for name in rows["structure"]]),
-        ("outcome", False, [str(outcome) for outcome in rows["outcome"]]),
-    ]
+        columns["slice "] = [format_number(number, 0) for number in rows["slice"]]
+    columns |= {"structure": rows["structure"].tolist(), "outcome": rows["outcome"].tolist()}
     if size == "ml":
-        columns.append(("mL", True, format_column(rows["ml"], "mL")))
-    columns.append(("voxels", True, [f"{number:,}" for number in rows["voxels"]]))
-    for name in ("at_slice", "at_row", "at_column"):
-        columns.append((name.removeprefix("at_"), True, [format_number(float(at), 0) for at in rows[name]]))
-    texts = tuple(zip(*(cells for _, _, cells in columns), strict=True))
+        columns["mL"] = format_column(rows["ml"], "mL")
+    columns["voxels"] = [f"{number:,}" for number in rows["voxels"]]
+    for name in ("slice", "row", "column"):
+        columns[name] = [format_number(float(at), 0) for at in rows[f"at_{name}"]]
     unusable = scored[scored["status"] != SCORED]
     without = set(zip(unusable["model"], unusable["case"], strict=True))
     return Table(
-        columns=tuple((name, None, number) for name, number, _ in columns),
-        rows=texts,
-        total=len(wrong),
-        marked=tuple(pair in without for pair in zip(rows["model"], rows["case"], strict=True)),
+        caption="Lesions that were missed, or predicted where there is none.",
+        columns=columns_of(*columns, text=("model", "structure", "outcome")),
+        groups=[("", list(zip(*columns.values(), strict=True)))],
+        classes="sortable cases",
+        marked={n for n, pair in enumerate(zip(rows["model"], rows["case"], strict=True)) if pair in without},
     )
+
+
+def find_wrong(lesions: pd.DataFrame) -> pd.DataFrame:
+    """The lesions that were missed or false."""
+    return lesions[lesions["outcome"].isin(["missed", "false"])]

@@ -1,8 +1,7 @@
 """The structures: their colours, and the classes that make them up."""
 
 from caseunet.evaluation.summary import EvaluationSummary
-from caseunet.reporting.figures import hex_color
-from caseunet.reporting.plots import PALETTE
+from caseunet.reporting.style import PALETTE, hex_color
 
 
 def structure_colors(summary: EvaluationSummary) -> dict[str, str]:

@@ -1,17 +1,57 @@
-"""Tables whose rows are cases or lesions."""
+"""The one form of all tables on the pages."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+from markupsafe import Markup
+
+from caseunet.files import replace_when_whole
+
+Row = Sequence[object]
+"""Cells; the first one names the row. Markup is written as it is, all else is escaped."""
+
+
+@dataclass(frozen=True)
+class Column:
+    heading: str
+    kind: Literal["number", "text", "text wrap", "text name"] = "number"
+    note: int | None = None
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of texts: (heading, its note or None, whether its cells are numbers), then the rows.
+    """Rows in groups, each with a heading or "".
 
-    ``total`` counts the rows that there are; only the first ones may be shown. ``marked`` are rows that stand out.
+    ``marked`` are rows that stand out, counted over all groups.
     """
 
-    columns: tuple[tuple[str, int | None, bool], ...]
-    rows: tuple[tuple[str, ...], ...]
-    total: int
-    marked: tuple[bool, ...] = ()
-    absent: tuple[str, ...] = ()
+    caption: str
+    columns: Sequence[Column]
+    groups: Sequence[tuple[str, Sequence[Row]]]
+    classes: str = ""
+    id: str = ""
+    marked: Collection[int] = ()
+
+    @property
+    def rows(self) -> list[Row]:
+        return [row for _, rows in self.groups for row in rows]
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write numbers with all their digits, so that every score can be computed again, bit for bit."""
+    with replace_when_whole(path) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def columns_of(*headings: str, text: Collection[str] = ()) -> list[Column]:
+    """Columns of numbers, but for the first one and those that hold ``text``."""
+    return [Column(name, "text" if n == 0 or name in text else "number") for n, name in enumerate(headings)]
+
+
+def link_note(number: int) -> Markup:
+    """A small number that leads to how a measure was counted."""
+    link = Markup('<sup><a href="#count-{0}" aria-label="how it was counted, note {0}">{0}</a></sup>')
+    return link.format(number)

@@ -1,5 +1,6 @@
 """How measured volumes agree with true ones."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -7,9 +8,11 @@ import pandas as pd
 from caseunet.evaluation.rows import SCORED, rows_of
 from caseunet.evaluation.summary import EvaluationSummary
 from caseunet.progress import count_text
-from caseunet.reporting.page.images import Plot, embed
+from caseunet.reporting.page.images import Plot, embed_svg
 from caseunet.reporting.page.numbers import digits_of, format_interval, format_number
-from caseunet.reporting.plots import PALETTE, Agreement, agreement, bland_altman, to_image
+from caseunet.reporting.page.tables import Table, columns_of
+from caseunet.reporting.plots import Agreement, agreement, bland_altman
+from caseunet.reporting.style import PALETTE
 
 MAX_PLOTS = 12
 """Plots of the agreement of volumes; their numbers are given for all."""
@@ -63,10 +66,25 @@ def _agreement(rows: pd.DataFrame) -> Agreement | None:
 
 def _agreement_plot(rows: pd.DataFrame, limits: Agreement, color: str, title: str) -> Plot:
     reference, prediction = rows["reference_ml"].to_numpy(float), rows["prediction_ml"].to_numpy(float)
-    image = to_image(bland_altman(reference, prediction, limits, color, title), limits.n)
     digits = digits_of((limits.bias, limits.low, limits.high), "mL")
     return Plot(
-        source=embed(*image),
+        source=embed_svg(bland_altman(reference, prediction, limits, color, title)),
         alt=f"Bland–Altman plot of the volume of {title}: bias {format_number(limits.bias, digits)} mL, limits of "
         f"agreement {format_interval((limits.low, limits.high), digits)} mL, {count_text(limits.n, 'case')}.",
     )
+
+
+def agreement_table(volumes: Sequence[Volumes], several: bool) -> Table:
+    rows = []
+    for row in volumes:
+        usable = "with a usable prediction" if row.all else "all"
+        for cases, limits in ((usable, row.usable), ("all, the others as empty masks", row.all)):
+            if limits is not None:
+                ends = limits.low, limits.high
+                digits = digits_of((limits.bias, *ends), "mL")
+                cells = [row.structure, *([row.model] if several else []), cases, f"{limits.n:,}"]
+                cells += [format_number(limits.bias, digits), format_interval(ends, digits)]
+                rows.append([*cells, format_number(limits.sd, digits), f"{row.absent:,}"])
+    names = ["structure", *(["model"] if several else []), "cases", "n", "bias", "limits of agreement", "sd"]
+    columns = columns_of(*names, "absent, left out", text=("model", "cases"))
+    return Table("Volumes in mL, prediction − reference.", columns, [("", rows)], "short")

@@ -4,7 +4,7 @@ Each CT or MR volume is a case, named by its folder; a series that holds several
 cases. Without any volume each still image (DX, MG, US …) is a case, and each of its frames. Scout views, reports and
 other kinds are left out, which is told. A mask in DICOM belongs to the series that it references. Without any, a file
 belongs to the image whose folder or patient it is named after, the nearest if there are several, or to the only one in
-its folder. The group is the patient (PatientID), for several series of one patient are alike.
+its folder. The group is the patient (PatientID), for several series of one patient are alike; without it the study.
 """
 
 import itertools
@@ -156,7 +156,7 @@ def discover(root: Path) -> SourceDataset:
         coding = _coding(masks)
     modalities = Counter(image.header.modality for image in found)
     spellings = (Finding(level="note", kind="spellings", text=text) for text in spelling_notes(_labels(masks)))
-    findings = (*listing.findings, *spellings)
+    findings = (*listing.findings, *spellings, *_describe_groups(found))
     if len(modalities) > 1:
         text = f"holds images of several modalities: {dict(modalities)}"
         advice = "Train on one of them; move the others away."
@@ -171,6 +171,40 @@ def discover(root: Path) -> SourceDataset:
         licence="",
         findings=findings,
     )
+
+
+def _describe_groups(found: Sequence[DicomImage]) -> list[Finding]:
+    """What is said where PatientID does not tell the patients apart."""
+    what = "series" if found[0].header.kind == "volume" else "images"
+    advice = "Give a pattern that finds the patient in the case's name, as the group."
+    findings = []
+    if nameless := [image for image in found if not image.header.patient]:
+        text = f"PatientID is empty in {len(nameless)} of {len(found)} {what}"
+        alone = sum(not image.header.study for image in nameless)
+        if alone:
+            text += (
+                f", and StudyInstanceUID too in {alone}, which are groups of their own: one patient may be in several"
+            )
+            findings.append(Finding(level="warning", kind="groups", text=text, advice=advice))
+        else:
+            text += ", groups are studies (StudyInstanceUID)"
+            findings.append(Finding(level="note", kind="groups", text=text, advice=advice))
+    names: dict[str, set[str]] = {}
+    studies: dict[str, set[str]] = {}
+    for image in found:
+        names.setdefault(image.header.patient, set()).add(name_key(image.header.patient_name))
+        studies.setdefault(image.header.patient, set()).add(image.header.study)
+    for patient in filter(None, names):
+        different = len(names[patient] - {""})
+        if different > 1:
+            text = f'the PatientID "{patient}" stands beside {different} different PatientNames'
+        elif len(names) == 1 and len(studies[patient]) > 1:
+            text = f'all {len(found)} {what}, of {len(studies[patient])} studies, have the PatientID "{patient}"'
+        else:
+            continue
+        text += ": they are one group, which a split does not part"
+        findings.append(Finding(level="warning", kind="groups", text=text, advice=advice))
+    return findings
 
 
 def _modality(found: Sequence[DicomImage], most: str) -> Modality:
@@ -407,7 +441,7 @@ def _listing(root: Path, survey: _Survey, modality: Modality | None) -> tuple[Li
             id=image.name,
             image=image.paths,
             label=tuple(labels.get(image.name, ())),
-            group=image.header.patient or image.name,
+            group=image.header.patient or image.header.study or image.name,
             volume=image.part,
         )
         for image in kept

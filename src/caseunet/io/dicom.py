@@ -100,7 +100,8 @@ _NO_IMAGES = (
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 _TAGS: list[Any] = [
-    *("SOPClassUID", "SeriesInstanceUID", "StudyInstanceUID", "Modality", "PatientID", "SeriesNumber", "KVP"),
+    *("SOPClassUID", "SeriesInstanceUID", "StudyInstanceUID", "Modality", "PatientID", "PatientName", "SeriesNumber"),
+    "KVP",
     *("SeriesDescription", "ReferencedSeriesSequence", "SegmentSequence", "MagneticFieldStrength", "SamplesPerPixel"),
     *("PhotometricInterpretation", "ConcatenationUID", "StructureSetROISequence", "ROIContourSequence"),
     *("ReferencedFrameOfReferenceSequence", "FrameOfReferenceUID", "RescaleType"),
@@ -122,6 +123,7 @@ class Header:
         instance: SOPInstanceUID; may be empty.
         modality: "CT", "MR", "SEG" …, by its SOP class where the element is missing; "" where nothing tells.
         patient: PatientID; may be empty.
+        patient_name: PatientName; may be empty.
         number: SeriesNumber; may be empty.
         description: SeriesDescription; may be empty.
         localizer: whether it is a scout view.
@@ -151,6 +153,7 @@ class Header:
     problem: str = ""
     study: str = ""
     space: str = ""
+    patient_name: str = ""
 
 
 def read_header(path: Path) -> Header:
@@ -179,7 +182,8 @@ def read_header(path: Path) -> Header:
             series=str(d.get("SeriesInstanceUID", "") or ""),
             instance=str(d.get("SOPInstanceUID", "") or ""),
             modality=modality,
-            patient=str(d.get("PatientID", "") or ""),
+            patient=str(d.get("PatientID", "") or "").strip(),
+            patient_name=str(d.get("PatientName", "") or "").strip(),
             number=str(d.get("SeriesNumber", "") or ""),
             description=str(d.get("SeriesDescription", "") or ""),
             localizer="LOCALIZER" in [str(value).upper() for value in d.get("ImageType", None) or ()],

@@ -13,13 +13,14 @@ import SimpleITK
 
 from caseunet.datasets import find_layout
 from caseunet.datasets.coding import coding_of
-from caseunet.datasets.dicom import DICOM
+from caseunet.datasets.dicom import DICOM, find_images
 from caseunet.datasets.generate import write_dicom
 from caseunet.datasets.generate.drawings import draw_patient
 from caseunet.datasets.generate.series import segmentation, series
 from caseunet.datasets.layout import SourceDataset
 from caseunet.datasets.reading import read_labels
 from caseunet.errors import CaseUNetError
+from caseunet.io import raster
 
 SHAPE = (10, 48, 40)
 AFFINE = np.diag([-1.0, -1.0, 2.5, 1.0])
@@ -340,6 +341,18 @@ def test_a_volume_that_belongs_nowhere_is_named(raw: Path) -> None:
     put_series(raw / "ct2", pixels(seed=1), "P2", entropy="two")
     nib.save(nib.Nifti1Image(marked(), AFFINE), raw / "someone.nii.gz")
     assert told(DICOM.discover(raw)) == [("error", "extra-mask", "someone.nii.gz")]
+
+
+def test_pictures_beside_series_are_named(raw: Path) -> None:
+    """As in CHAOS, where each slice of a mask is a PNG file."""
+    for number in range(3):
+        path = raw / "Ground" / f"liver_{number:03d}.png"
+        path.parent.mkdir(exist_ok=True)
+        raster.write_image(path, np.zeros((5, 6), np.uint8))
+    dataset = DICOM.discover(raw)
+    assert told(dataset) == [("warning", "left-out", "Ground/liver_000.png")]
+    assert "3 PNG files beside DICOM series, in Ground, are not used" in dataset.findings[0].text
+    assert not find_images(raw, [*raw.rglob("*.png"), *raw.rglob("*.dcm")], "ct")[0].findings
 
 
 def test_volumes_beside_segmentations_are_noted(raw: Path) -> None:

@@ -24,6 +24,7 @@ from caseunet.datasets.coding import coding_of, read_labels_json
 from caseunet.datasets.layout import (
     Finding,
     Layout,
+    Level,
     Listing,
     SourceCase,
     SourceDataset,
@@ -40,6 +41,7 @@ from caseunet.errors import CaseUNetError
 from caseunet.io import dicom, images, raster
 from caseunet.io.dicom import Header
 from caseunet.io.dicom_planes import is_stack, split_volumes
+from caseunet.progress import count_text
 from caseunet.types import Geometry, ImageVolume, LabelCoding, Mask, Modality, name_key
 
 MAX_CLASSES = 254
@@ -436,6 +438,8 @@ def _listing(root: Path, survey: _Survey, modality: Modality | None) -> tuple[Li
     else:
         labels, problems = _by_name(files, kept, root)
         findings += problems
+    if kept[0].header.kind == "volume" and modality is None:  # prediction names them itself
+        findings += _pictures_beside(survey.files, root, "note" if len(labels) == len(kept) else "warning")
     listed = [
         SourceCase(
             id=image.name,
@@ -448,6 +452,23 @@ def _listing(root: Path, survey: _Survey, modality: Modality | None) -> tuple[Li
     ]
     order = sorted(range(len(kept)), key=lambda n: natural(listed[n].id))
     return Listing(tuple(listed[n] for n in order), tuple(findings)), [kept[n] for n in order], masks
+
+
+def _pictures_beside(files: Sequence[Path], root: Path, level: Level) -> list[Finding]:
+    """What is said of pictures beside series, which may be masks of their slices."""
+    pictures = [path for path in files if raster.is_raster(path)]
+    if not pictures:
+        return []
+    kinds = " and ".join(sorted({path.suffix[1:].upper() for path in pictures}))
+    folders = sorted({relative(path.parent, root) for path in pictures})
+    more = f" and {len(folders) - 1} more folders" if len(folders) > 1 else ""
+    text = (
+        f"{count_text(len(pictures), f'{kinds} file')} beside DICOM series, in {folders[0]}{more}, are not used: "
+        "slices as pictures are no masks of a series, for nothing in them tells on which slice each lies"
+    )
+    advice = "If they are masks, convert them to one NIfTI file on the grid of each series, named after its folder."
+    names = tuple(relative(path, root) for path in pictures)
+    return [Finding(level=level, kind="left-out", text=text, advice=advice, file=names[0], files=names)]
 
 
 def _choose(found: Sequence[DicomImage], modality: Modality | None) -> list[DicomImage]:

@@ -34,7 +34,7 @@ from untrained import AUTHORS, save_untrained
 
 from caseunet.bundle import Bundle, load_bundle
 from caseunet.commands.export import CALIBRATION_SLICES, SLICES, samples
-from caseunet.export.formats import Whole, write
+from caseunet.export.formats import ExportableModel, write
 from caseunet.files import location
 from caseunet.prediction.backends import run_openvino
 from caseunet.prediction.exports import runner
@@ -59,7 +59,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         bundle = load_bundle(options.bundle) if options.bundle else save_untrained(Path(scratch) / "bundle", AUTHORS)
-        whole = Whole(bundle).eval()
+        whole = ExportableModel(bundle).eval()
         x = torch.randn(1, whole.in_channels, *options.size) * 100
         before, gmac = matrix_rate(), multiply_adds(whole, x)
         rows: list[dict[str, Any]] = []
@@ -96,7 +96,7 @@ def show(content: dict[str, Any]) -> None:
 
 
 def measured(
-    whole: Whole, bundle: Bundle, x: torch.Tensor, options: argparse.Namespace, scratch: Path
+    whole: ExportableModel, bundle: Bundle, x: torch.Tensor, options: argparse.Namespace, scratch: Path
 ) -> Iterator[tuple[str, float, dict[str, float] | None]]:
     """(engine, seconds of a slice, Dice between its masks and PyTorch's of each class)."""
     data = location(options.data) if options.data else None
@@ -156,7 +156,7 @@ def matrix_rate(n: int = 2048) -> dict[str, float]:
     return {name: n**3 / fastest(call, 12) / 1e9 for name, call in calls.items()}
 
 
-def multiply_adds(whole: Whole, x: torch.Tensor) -> float:
+def multiply_adds(whole: ExportableModel, x: torch.Tensor) -> float:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         whole(x)
     return float(counter.get_total_flops()) / 2e9

@@ -107,7 +107,7 @@ def step(prepared: Prepared, config: DataConfig, steps: int) -> dict[str, float]
         seconds = []
         for _ in range(40):
             drawn = tuple(draw_transforms(limits, rng, rgb=False) for _ in batch.samples)
-            changed = Batch(batch.pixels, batch.target, batch.standards, batch.samples, drawn)
+            changed = Batch(batch.pixels, batch.target, batch.case_statistics, batch.samples, drawn)
             began = time.monotonic()
             prepare_batch(fabric, changed, preprocessing)
             seconds.append(time.monotonic() - began)

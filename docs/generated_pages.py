@@ -15,18 +15,42 @@ import caseunet
 from caseunet import config as configuration
 from caseunet.cli import app
 
+BUILDING_BLOCKS = {
+    "Models": (
+        "models",
+        "models.case_unet",
+        "models.unet",
+        "models.unet3plus",
+        "models.transunet",
+        "models.deeplabv3plus",
+    ),
+    "Losses": ("losses", "losses.hybrid", "losses.cross_entropy", "losses.dice", "losses.ssim"),
+    "Metrics": ("metrics.overlap", "metrics.distances", "metrics.lesions"),
+    "Transforms": ("data.augmentation", "data.transforms"),
+}
+
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    for name, text in (("cli", command_line()), ("configuration", keys()), ("python", public_api())):
+    pages = {
+        "cli": command_line(),
+        "configuration": keys(),
+        "python": public_api(),
+        "building-blocks": building_blocks(),
+    }
+    for name, text in pages.items():
         files.append(File.generated(config, f"reference/{name}.md", content=text))
     return files
 
 
 def on_page_markdown(markdown: str, page: Any, config: MkDocsConfig, files: Files) -> str:
-    """Links to files of the repository that are no pages become links to their text there, in words."""
-    if "/" in page.file.src_uri:
-        return markdown
-    return re.sub(r"\[([^\]]+)\]\(\.\./[^)]*\)", r"\1", markdown)
+    """Write links to files of the repository outside docs/ as plain words: the site does not hold these files."""
+    out_of_docs = r"\.\./" * (page.file.src_uri.count("/") + 1)
+    return re.sub(rf"\[([^\]]+)\]\({out_of_docs}[^)]*\)", r"\1", markdown)
+
+
+def on_page_content(html: str, page: Any, config: MkDocsConfig, files: Files) -> str:
+    """Leave out the roles of docstrings, which Markdown does not know: :func:`predict` becomes `predict`."""
+    return re.sub(r":(?:func|class|data|meth):(?=<code>)", "", html)
 
 
 def command_line() -> str:
@@ -41,9 +65,9 @@ def keys() -> str:
     parts = [
         "# Configuration",
         "",
-        "In a YAML file (`--config`), or as an option of `prepare`, `train`, `compare` and `ablate`: "
-        "`--training.patience 5`. `caseunet train --print-config` prints all with their values. Defaults here are the "
-        "classes' own; recipe `default` sets some otherwise.",
+        "You set a key in a YAML file (`--config`), or as an option of `prepare`, `train`, `compare` and `ablate`: "
+        "`--training.patience 5`. `caseunet train --print-config` prints all keys with their values. The defaults here "
+        "are those of the classes. The recipe `default` sets some of them otherwise.",
         "",
     ]
     for name, field in configuration.Config.model_fields.items():
@@ -78,9 +102,24 @@ def _plain(text: str) -> str:
 
 def public_api() -> str:
     """What ``import caseunet`` gives, each with its docstring."""
-    parts = ["# Python", "", "What `import caseunet` gives; all else may change without notice.", ""]
+    parts = ["# Python", "", "What `import caseunet` gives you. All else may change without notice.", ""]
     for name in caseunet.__all__:
         if name in caseunet._HOMES:  # the others are packages
             home = f"caseunet.{caseunet._HOMES[name]}.{name}"
             parts += [f"::: {home}", "    options:", f"      heading: caseunet.{name}", f"      toc_label: {name}", ""]
+    return "\n".join(parts)
+
+
+def building_blocks() -> str:
+    """The modules that a program of your own may use: networks, losses, metrics, transforms."""
+    parts = [
+        "# Models, losses, metrics, transforms",
+        "",
+        "You can use these parts in your own PyTorch program. They are not as stable as [the public API](python.md).",
+        "",
+    ]
+    for title, package in BUILDING_BLOCKS.items():
+        parts += [f"## {title}", ""]
+        for module in package:
+            parts += [f"::: caseunet.{module}", "    options:", "      heading_level: 3", ""]
     return "\n".join(parts)

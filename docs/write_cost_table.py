@@ -1,4 +1,4 @@
-"""The table of docs/networks.md out of benchmarks/networks.json: python docs/write_cost_table.py prints it."""
+"""Print the table of docs/reference/networks.md from benchmarks/networks.json: python docs/write_cost_table.py"""
 
 import json
 from pathlib import Path

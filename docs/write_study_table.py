@@ -1,4 +1,4 @@
-"""A table of docs/benchmarks.md: python docs/write_study_table.py benchmarks/studies/NAME.json prints it."""
+"""Print a table of docs/research/: python docs/write_study_table.py benchmarks/studies/NAME.json"""
 
 import sys
 from pathlib import Path

@@ -111,7 +111,7 @@ def test_an_unreadable_description_is_refused(copy: Path) -> None:
 
 def test_weights_of_another_architecture_are_refused(copy: Path) -> None:
     content = json.loads((copy / "model.json").read_text())["architecture"]
-    edit(copy, architecture=content | {"arguments": content["arguments"] | {"widths": [4, 6, 10]}})
+    edit(copy, architecture=content | {"kwargs": content["kwargs"] | {"widths": [4, 6, 10]}})
     with pytest.raises(CaseUNetError, match="the weights do not fit the architecture"):
         Predictor(copy)
 
@@ -122,9 +122,9 @@ def test_a_bundle_that_contradicts_itself_is_refused(copy: Path) -> None:
     with pytest.raises(CaseUNetError, match="disagree on channels or classes"):
         load_bundle(copy)
     edit(copy, preprocessing=content["preprocessing"] | {"intensity_window": [250, -200]})
-    with pytest.raises(CaseUNetError, match="clip must rise"):
+    with pytest.raises(CaseUNetError, match="intensity_window must rise"):
         load_bundle(copy)
-    architecture = content["architecture"] | {"arguments": {"widths": [10**7, 10**7]}}
+    architecture = content["architecture"] | {"kwargs": {"widths": [10**7, 10**7]}}
     edit(copy, preprocessing=content["preprocessing"], architecture=architecture)
     with pytest.raises(CaseUNetError, match="the weights do not fit the architecture"):
         Predictor(copy)
@@ -161,9 +161,11 @@ def test_the_published_schema_is_that_of_the_code() -> None:
 
 
 def test_descriptions_fit_the_published_schema(lits_bundle: Bundle) -> None:
-    for folder in (lits_bundle.folder, OLD):
-        jsonschema.validate(json.loads((folder / "model.json").read_text()), bundle_schema())
-    broken = json.loads((OLD / "model.json").read_text()) | {"format_version": 3}
+    written = json.loads((lits_bundle.folder / "model.json").read_text())
+    jsonschema.validate(written, bundle_schema())
+    former = json.loads((Path(__file__).parents[1] / "docs" / "schemas" / "model-2.json").read_text())
+    jsonschema.validate(json.loads((OLD / "model.json").read_text()), former)
+    broken = written | {"format_version": FORMAT + 1}
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(broken, bundle_schema())
 
@@ -234,8 +236,8 @@ def test_more_than_a_bundle_says_is_not_read(copy: Path, tmp_path: Path) -> None
     with pytest.raises(CaseUNetError, match="more than the .* bytes that are read"):
         load_bundle(bomb)
 
-    huge = truth["architecture"]["arguments"] | {"widths": [10**5] * 4}
-    edit(copy, weights_bytes=truth["weights_bytes"], architecture=truth["architecture"] | {"arguments": huge})
+    huge = truth["architecture"]["kwargs"] | {"widths": [10**5] * 4}
+    edit(copy, weights_bytes=truth["weights_bytes"], architecture=truth["architecture"] | {"kwargs": huge})
     tracemalloc.start()
     with pytest.raises(CaseUNetError, match="the weights do not fit the architecture"):
         Predictor(copy)

@@ -33,7 +33,7 @@ def old(tmp_path: Path) -> Path:
 
 
 def test_an_earlier_result_is_replaced_only_when_asked(old: Path) -> None:
-    with pytest.raises(CaseUNetError, match="out: holds an earlier result.*--overwrite"):
+    with pytest.raises(CaseUNetError, match='out: holds an earlier result.*mode="overwrite"'):
         check_output_folder(old, "a report", [], overwrite=False)
     with output_folder(old, "a report", [], overwrite=True) as folder:
         (folder / "result").write_text("new")
@@ -115,7 +115,7 @@ def test_only_own_results_are_replaced(old: Path, tmp_path: Path) -> None:
 def test_an_output_never_holds_its_inputs(old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (old / "raw").mkdir()
     for inside in (old, old / "raw", tmp_path / "x" / ".." / "out" / "raw"):
-        with pytest.raises(CaseUNetError, match="which is read. Choose an --out that holds no input"):
+        with pytest.raises(CaseUNetError, match="which is read. Choose a folder that holds no input"):
             check_output_folder(old, "a report", [inside], overwrite=True)
     monkeypatch.chdir(old)
     with pytest.raises(CaseUNetError, match="not the current one"):

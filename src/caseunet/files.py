@@ -13,7 +13,14 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from upath import UPath
 
-from caseunet.errors import CaseUNetError, Interrupted
+from caseunet.errors import (
+    CaseUNetError,
+    InputNotFoundError,
+    Interrupted,
+    InvalidInputError,
+    InvalidOptionError,
+    OutputExistsError,
+)
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -101,9 +108,9 @@ def read_json(path: Location, what: str) -> Any:
         text = path.read_text(encoding="utf-8-sig")  # some editors write a byte order mark
         return json.loads(text, object_pairs_hook=_refuse_twice)
     except FileNotFoundError as error:
-        raise CaseUNetError(f"{path}: no such file; expected {what}.") from error
+        raise InputNotFoundError(f"{path}: no such file; expected {what}.") from error
     except (OSError, ValueError) as error:
-        raise CaseUNetError(f"{path}: cannot be read as {what}: {error}.") from error
+        raise InvalidInputError(f"{path}: cannot be read as {what}: {error}.") from error
 
 
 def _refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -145,7 +152,9 @@ def as_model(content: Any, model: type[Model], path: Location, what: str) -> Mod
     except ValidationError as error:
         problem = error.errors()[0]
         key = ".".join(str(part) for part in problem["loc"]) or "content"
-        raise CaseUNetError(f"{path}: cannot be read as {what} of this version: {key}: {problem['msg']}.") from error
+        raise InvalidInputError(
+            f"{path}: cannot be read as {what} of this version: {key}: {problem['msg']}."
+        ) from error
 
 
 def check_output_folder(folder: Location, kind: str, inputs: Iterable[Location], overwrite: bool) -> None:
@@ -167,17 +176,25 @@ def check_output_folder(folder: Location, kind: str, inputs: Iterable[Location],
         return
     target = folder.resolve()
     if target == Path.cwd().resolve():
-        raise CaseUNetError("The output needs a folder of its own, not the current one. Choose another --out.")
+        raise InvalidOptionError(
+            "The output needs a folder of its own, not the current one. Choose another.", options=("out",)
+        )
     for path in inputs:
         if isinstance(path, Path) and path.resolve().is_relative_to(target):
-            raise CaseUNetError(f"{folder}: holds {path}, which is read. Choose an --out that holds no input.")
+            raise InvalidOptionError(
+                f"{folder}: holds {path}, which is read. Choose a folder that holds no input.", options=("out",)
+            )
     try:
         _check_replaceable(folder, target, kind, overwrite)
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".writable-", dir=target.parent):
             pass
+    except CaseUNetError:
+        raise
     except OSError as error:
-        raise CaseUNetError(f"{folder}: cannot be written: {error}. Choose another --out.") from error
+        raise CaseUNetError(
+            f"{folder}: cannot be written: {error}. Choose another folder.", options=("out",)
+        ) from error
 
 
 def _check_replaceable(folder: Location, target: Location, kind: str, overwrite: bool) -> None:
@@ -187,13 +204,16 @@ def _check_replaceable(folder: Location, target: Location, kind: str, overwrite:
         found = marker.read_text(encoding="utf-8").strip() if marker.is_file() else None
         if found != kind:
             what = f"{found}" if found else "files that caseunet did not write"
-            raise CaseUNetError(f"{folder}: holds {what}, not {kind}. Choose another --out.")
+            raise OutputExistsError(f"{folder}: holds {what}, not {kind}. Choose another folder.", options=("out",))
         if not overwrite:
-            raise CaseUNetError(
-                f"{folder}: holds an earlier result. Choose another --out, or give --overwrite to replace it."
+            raise OutputExistsError(
+                f'{folder}: holds an earlier result. Choose another folder, or replace it with mode="overwrite".',
+                options=("out", "mode"),
             )
     elif target.exists() and not target.is_dir():
-        raise CaseUNetError(f"{folder}: is a file; the output needs a folder. Choose another --out.")
+        raise OutputExistsError(
+            f"{folder}: is a file; the output needs a folder. Choose another name.", options=("out",)
+        )
 
 
 @contextmanager
@@ -243,7 +263,7 @@ def resume_folder(folder: Path, kind: str) -> Iterator[Path]:
     """
     target = folder.resolve()
     if not is_output(target, kind):
-        raise CaseUNetError(f"{folder}: holds no {kind.partition(' ')[2]} to go on with.")
+        raise InvalidInputError(f"{folder}: holds no {kind.partition(' ')[2]} to go on with.")
     yield target
     shutil.rmtree(_waiting(target), ignore_errors=True)
 

@@ -1,14 +1,26 @@
-"""What a person sees while the work goes on; silent unless a display is asked for."""
+"""What a person sees while the work goes on, silent unless a display is asked for, and the cautions it gives.
 
+A caution goes three ways from one call, :meth:`Display.caution`: to the screen, to Python's logging, and, where
+:class:`Notices` stands between, to a result's ``warnings`` and the log of an output folder.
+"""
+
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column
 from rich.text import Text
+
+LOG = "log.txt"
+"""In an output folder: when the work was done, and its cautions."""
+
+_log = logging.getLogger(__name__)
 
 
 def count_text(number: int, noun: str) -> str:
@@ -26,13 +38,72 @@ class Stage:
 class Display:
     """Shows nothing. The commands take this by default, so that they can be called from any program."""
 
+    is_seen = False
+    """Whether somebody reads what is said; then logging shows it too only where it was set up."""
+
     def say(self, text: str, style: str = "") -> None:
         """A line that stays on the screen; ``style`` is one of rich's, "bold" or "yellow"."""
+
+    def caution(self, text: str, style: str = "yellow", *, shown: bool = True) -> None:
+        """Say what whoever uses the result must know; a warning of Python's logging too.
+
+        Args:
+            text: one sentence, which names the file or case.
+            style: on the screen.
+            shown: whether it is said on the screen; False where the command line tells it in another form.
+        """
+        if shown:
+            self.say(f"  {text}", style)
+        if not self.is_seen or _log.hasHandlers():
+            _log.warning("%s", text)
 
     @contextmanager
     def stage(self, title: str, total: float, unit: str = "") -> Iterator[Stage]:
         """Announce work of ``total`` units; ``unit`` is a singular, "case", or "second" for a time budget."""
         yield Stage()
+
+
+class Notices(Display):
+    """Keeps the cautions of one piece of work, and passes all on to the display that it was begun with.
+
+    Attributes:
+        warnings: the cautions, in the order in which they were given, each once.
+
+    Example:
+        >>> notices = Notices(Display())
+        >>> notices.caution("scan.nii: its axes are sheared", shown=False)
+        >>> notices.warnings
+        ('scan.nii: its axes are sheared',)
+    """
+
+    def __init__(self, display: Display | None = None) -> None:
+        self._display = display or Display()
+        self._began = datetime.now(UTC)
+        self._kept: dict[str, datetime] = {}
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return tuple(self._kept)
+
+    def say(self, text: str, style: str = "") -> None:
+        self._display.say(text, style)
+
+    def caution(self, text: str, style: str = "yellow", *, shown: bool = True) -> None:
+        self._kept.setdefault(text, datetime.now(UTC))
+        self._display.caution(text, style, shown=shown)
+
+    @contextmanager
+    def stage(self, title: str, total: float, unit: str = "") -> Iterator[Stage]:
+        with self._display.stage(title, total, unit) as stage:
+            yield stage
+
+    def write_log(self, folder: Path) -> None:
+        """Add to a folder's :data:`LOG` when the work began, each caution with its time, and when the work ended."""
+        ended = datetime.now(UTC)
+        lines = [(self._began, "begins"), *((when, f"caution: {text}") for text, when in self._kept.items())]
+        with (folder / LOG).open("a", encoding="utf-8") as stream:
+            for when, text in (*lines, (ended, "ends")):
+                stream.write(f"{when.isoformat(timespec='seconds')}  {text}\n")
 
 
 class _BarStage(Stage):
@@ -72,6 +143,8 @@ class _LineStage(Stage):
 
 class TerminalDisplay(Display):
     """Progress bars with the time left in a terminal, plain lines elsewhere."""
+
+    is_seen = True
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console()

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
-from caseunet.errors import CaseUNetError, did_you_mean
+from caseunet.errors import CaseUNetError, InvalidOptionError, did_you_mean
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ class Registry(Generic[T]):
             CaseUNetError: no such name; the message suggests the nearest.
         """
         if name not in self._entries:
-            raise CaseUNetError(f'There is no {self.kind} "{name}". {did_you_mean(name, self._entries)}')
+            raise InvalidOptionError(f'There is no {self.kind} "{name}". {did_you_mean(name, self._entries)}')
         return self._entries[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -54,8 +54,10 @@ def build(factory: Callable[..., T], what: str, fixed: dict[str, Any], arguments
     known = [name for name in inspect.signature(factory).parameters if name not in fixed]
     for name in arguments:
         if name not in known:
-            raise CaseUNetError(f'{what} takes no argument "{name}". {did_you_mean(name, known)}')
+            raise InvalidOptionError(f'{what} takes no argument "{name}". {did_you_mean(name, known)}')
     try:
         return factory(**fixed, **arguments)
+    except CaseUNetError:
+        raise
     except (TypeError, ValueError, RuntimeError, MemoryError) as error:
-        raise CaseUNetError(f"{what} cannot be built with {arguments}: {str(error).splitlines()[0]}.") from error
+        raise InvalidOptionError(f"{what} cannot be built with {arguments}: {str(error).splitlines()[0]}.") from error

@@ -402,6 +402,14 @@ def test_inverted_masks_are_named_and_turned(tmp_path: Path) -> None:
     assert not [f for f in found_in(tmp_path / "raw", plan=plan).findings if f.kind == "inverted-mask"]
 
 
+def test_an_inverted_mask_may_have_the_usual_shade(tmp_path: Path) -> None:
+    """A dark object among bright ones: its background covers all edges, which no other foreground touches."""
+    put_bright_objects(tmp_path / "raw", lambda n, square: 255 * (square if n != 2 else 1 - square))
+    repaint(tmp_path / "raw" / "images" / "2.png", lambda image: 255 - image)
+    finding = the("inverted-mask", found_in(tmp_path / "raw"))
+    assert finding.text == "seems inverted: its foreground covers 100% of the image's edges, that of most masks 0%"
+
+
 def test_a_large_object_is_no_inverted_mask(tmp_path: Path) -> None:
     """One fills the picture but for a corner: as bright as those of the others."""
     put_bright_objects(tmp_path / "raw", lambda n, square: 255 * square)
@@ -670,7 +678,7 @@ def test_the_command(cli: Run, lits: Path, tmp_path: Path) -> None:
     status, stdout, stderr = cli("audit", lits, "--out", out)
     assert (status, stderr) == (0, "")
     assert "0 errors" in stdout
-    assert {path.name for path in out.iterdir()} == {"audit.json", "audit.html", ".caseunet"}
+    assert {path.name for path in out.iterdir()} == {"audit.json", "audit.html", "log.txt", ".caseunet"}
     assert cli("audit", lits, "--out", out)[0] == 2, "an earlier result is not replaced unasked"
 
     (lits / "segmentation-2.nii").write_bytes(b"damaged")

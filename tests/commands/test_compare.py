@@ -81,7 +81,7 @@ def test_a_whole_comparison(cli: Run, lits_prepared: Prepared, models: list[str]
     assert bundle.info.quality is None, "no cleaning is learnt on the cases that are scored"
     status, _, err = cli(*arguments)
     assert status == 2
-    assert "--overwrite" in err
+    assert "overwrite" in err
 
 
 def test_a_stopped_study_goes_on_where_it_was(

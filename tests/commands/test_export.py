@@ -21,8 +21,8 @@ from caseunet.commands.prepare import prepare
 from caseunet.config import Config
 from caseunet.data.store import Prepared
 from caseunet.export import formats
-from caseunet.export.formats import PRECISIONS, Whole
-from caseunet.imaging import portable
+from caseunet.export.formats import PRECISIONS, ExportableModel
+from caseunet.imaging.slices import pad
 from caseunet.prediction.exports import ExportInfo
 
 Run = Callable[..., tuple[int, str, str]]
@@ -151,9 +151,9 @@ def test_an_ensemble_is_one_graph(two: Path, lits_prepared: Prepared, tmp_path: 
     assert written.parity.equal > 0.999
     pixels = lits_prepared.image(lits_prepared.cases.index[0])[:1]
     bundle = load_bundle(two)
-    whole = Whole(bundle).eval()
+    whole = ExportableModel(bundle).eval()
     graph = {"multiple": whole.multiple, "smallest": whole.smallest}
-    padded, (top, left) = portable.pad(pixels.astype(np.float32), bundle.info.preprocessing.min_size, graph)
+    padded, (top, left) = pad(pixels.astype(np.float32), bundle.info.preprocessing.min_size, graph)
     with torch.no_grad():
         found = whole(torch.from_numpy(padded)) * whole.temperature
     H, W = pixels.shape[-2:]
@@ -299,7 +299,9 @@ def test_an_export_that_is_not_the_network_is_refused(
     small_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        pipeline, "runner", lambda *_: lambda x: -Whole(small_bundle).eval()(torch.from_numpy(x)).detach().numpy()
+        pipeline,
+        "runner",
+        lambda *_: lambda x: -ExportableModel(small_bundle).eval()(torch.from_numpy(x)).detach().numpy(),
     )
     with pytest.raises(CaseUNetError, match="It is of no use"):
         export(small_bundle.folder, tmp_path / "out", "torch-export")

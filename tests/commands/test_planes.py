@@ -66,7 +66,7 @@ def test_the_audit_warns_of_mixed_planes(mixed: Path, tmp_path: Path) -> None:
     found = audit(mixed, tmp_path / "a", PrepareConfig(workers=0))
     [finding] = [finding for finding in found.at_level("warning") if finding.kind == "plane"]
     assert finding.case == "v2"
-    assert "--prepare.plane" in finding.advice
+    assert "prepare.plane" in finding.advice
     assert (found.plane, [case.image.plane for case in found.facts]) == ("sagittal", ["sagittal"] * 4 + ["coronal"])
 
 

@@ -132,7 +132,7 @@ def test_one_patient_needs_blocks(raw: Path, tmp_path: Path) -> None:
 
 def test_overwriting_is_asked_for(raw: Path, tmp_path: Path) -> None:
     prepare(raw, tmp_path / "p")
-    with pytest.raises(CaseUNetError, match="--overwrite"):
+    with pytest.raises(CaseUNetError, match='mode="overwrite"'):
         prepare(raw, tmp_path / "p")
     prepare(raw, tmp_path / "p", overwrite=True)
     (raw / "segmentation-0.nii").write_bytes(b"damaged")

@@ -207,7 +207,7 @@ def test_too_little_shared_memory_is_told(lits_prepared: Prepared, monkeypatch: 
     usage = shutil.disk_usage("/")
     monkeypatch.setattr("caseunet.data.loader.SHARED_MEMORY", lits_prepared.folder)
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage._replace(free=98_303))
-    with pytest.raises(CaseUNetError, match=r"need 0 MB of shared memory.*--shm-size"):
+    with pytest.raises(CaseUNetError, match=r"need 0 MB of shared memory.*more shared memory"):
         batches(lits_prepared, DataConfig(batch_size=2, workers=2), PLAIN, seed=0, start=0)
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage._replace(free=98_304))
     batches(lits_prepared, DataConfig(batch_size=2, workers=2), PLAIN, seed=0, start=0)

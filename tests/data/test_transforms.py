@@ -7,9 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caseunet.data.transforms import (
-    case_standard,
     crop_or_pad,
-    gather_slices,
     labels_from_logits,
     normalize,
     resize_image,
@@ -17,6 +15,7 @@ from caseunet.data.transforms import (
     run_network,
 )
 from caseunet.errors import CaseUNetError
+from caseunet.imaging.slices import case_statistics, gather_slices
 from caseunet.types import Preprocessing
 
 NONE = np.zeros((2, 1), np.float32)
@@ -25,9 +24,9 @@ NONE = np.zeros((2, 1), np.float32)
 
 def test_neighbours_are_channels_from_low_to_high_and_edges_repeat() -> None:
     pixels = np.arange(4).reshape(4, 1, 1, 1)
-    assert gather_slices(pixels, [0, 1, 3], neighbours=1)[:, :, 0, 0].tolist() == [[0, 0, 1], [0, 1, 2], [2, 3, 3]]
+    assert gather_slices(pixels, [0, 1, 3], context_slices=1)[:, :, 0, 0].tolist() == [[0, 0, 1], [0, 1, 2], [2, 3, 3]]
     two_channels = np.arange(8).reshape(4, 2, 1, 1)
-    assert gather_slices(two_channels, [1], neighbours=1)[0, :, 0, 0].tolist() == [0, 1, 2, 3, 4, 5]
+    assert gather_slices(two_channels, [1], context_slices=1)[0, :, 0, 0].tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_a_window_maps_to_zero_and_one() -> None:
@@ -68,10 +67,10 @@ def test_each_case_has_its_own_mean_and_deviation() -> None:
     scan = rng.integers(0, 1000, (4, 2, 5, 6)).astype(np.int32)
     scaled = 7 * scan + 300
     for c in range(2):
-        np.testing.assert_allclose(case_standard(scan)[:, c], [scan[:, c].mean(), scan[:, c].std()], rtol=1e-6)
+        np.testing.assert_allclose(case_statistics(scan)[:, c], [scan[:, c].mean(), scan[:, c].std()], rtol=1e-6)
     p = Preprocessing(modality="mr", channels=2, context_slices=1, per_case_zscore=True, mean=(0, 0), std=(1, 1))
     pixels = torch.from_numpy(np.concatenate([gather_slices(case, [1], 1) for case in (scan, scaled)]))
-    x = normalize(pixels, p, torch.from_numpy(np.stack([case_standard(case) for case in (scan, scaled)])))
+    x = normalize(pixels, p, torch.from_numpy(np.stack([case_statistics(case) for case in (scan, scaled)])))
     torch.testing.assert_close(x[0], x[1], atol=1e-4, rtol=1e-4)
     assert x[0, 2, 0, 0] == pytest.approx((scan[1, 0, 0, 0] - scan[:, 0].mean()) / scan[:, 0].std(), rel=1e-4)
 

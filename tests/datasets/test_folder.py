@@ -449,7 +449,7 @@ def test_two_mask_folders_are_asked_about(tmp_path: Path) -> None:
         fill_folder(tmp_path / "training", *names)
     assert find_layout(tmp_path) is FOLDER
     with pytest.raises(
-        CaseUNetError, match=r"1st_manual/21_manual1.png .*mask/21_training_mask.png .*--prepare.masks 1st"
+        CaseUNetError, match=r"1st_manual/21_manual1.png .*mask/21_training_mask.png .*prepare.masks: 1st"
     ):
         FOLDER.discover(tmp_path)
     chosen = listed(tmp_path, masks=("1st_manual",))

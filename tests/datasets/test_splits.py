@@ -79,7 +79,7 @@ def test_blocks_that_leave_nothing_are_refused() -> None:
 def test_the_blocks_that_are_advised_do(slices: int) -> None:
     with pytest.raises(CaseUNetError) as told:
         by_slice_blocks({"a": SplitCase("a", slices)}, block=8, every=4, gap=2)
-    advised = re.search(r"block (\d+) --prepare.gap (\d+) --prepare.hold_out_every (\d+)\.", str(told.value))
+    advised = re.search(r"block_size: (\d+), prepare.split_gap: (\d+), prepare.test_every: (\d+)\.", str(told.value))
     assert advised is not None
     block, gap, every = map(int, advised.groups())
     split = by_slice_blocks({"a": SplitCase("a", slices)}, block=block, every=every, gap=gap)
@@ -221,7 +221,7 @@ def test_nothing_but_a_test_set_is_trained_on_and_said() -> None:
 
 
 def test_a_given_split_that_parts_a_patient_is_refused() -> None:
-    with pytest.raises(CaseUNetError, match=r"own split: the patient a is in training .*--prepare.split group"):
+    with pytest.raises(CaseUNetError, match=r"own split: the patient a is in training .*prepare.split: group"):
         make_split(PrepareConfig(), split_cases("tv", "aa"), "patient", "folder")
 
 

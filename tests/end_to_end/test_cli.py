@@ -103,7 +103,7 @@ def test_the_demo_on_made_up_patients(cli: Run, tmp_path: Path) -> None:
     assert "liver" in out
     status, _, err = cli("demo", "--synthetic", "--out", tmp_path / "demo")
     assert status == 2
-    assert "--overwrite" in err
+    assert "overwrite" in err
 
 
 def test_the_demo_s_volume_is_lits_117(cli: Run, tmp_path: Path) -> None:

@@ -254,7 +254,7 @@ def test_numbers_against_names_are_asked_about(references: Path, tmp_path: Path)
         for value, structure in enumerate(NAMES[1:], 1):
             save(tmp_path / "true" / name / f"{structure}.nii.gz", (reference == value).astype(np.uint8))
     predictions = save_predictions(tmp_path / "theirs")
-    with pytest.raises(CaseUNetError, match="Say which number is which with --labels"):
+    with pytest.raises(CaseUNetError, match="Say which number is which in a labels.json"):
         evaluate(predictions, tmp_path / "true", tmp_path / "report")
     labels = save_names(tmp_path / "labels.json", *NAMES)
     assert scores(evaluate(predictions, tmp_path / "true", tmp_path / "report", labels=labels)) == pytest.approx(

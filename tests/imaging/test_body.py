@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caseunet.imaging.body import LABEL_MARGIN, mark_edge
-from caseunet.imaging.portable import MARGIN, find_body_box
+from caseunet.imaging.body import LABEL_MARGIN, MARGIN, find_body_box, mark_edge
 
 
 def ct(*boxes: tuple[int, int, int, int], size: tuple[int, int] = (100, 120)) -> np.ndarray:

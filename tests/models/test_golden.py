@@ -10,7 +10,7 @@ import torch
 from torch.nn.functional import max_pool2d
 
 from caseunet import CaseUNetError, create_model
-from caseunet.models import author_weights
+from caseunet.models import paper_weights
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 PARAMETERS = {1: 44_363_726, 3: 86_446_030}
@@ -41,7 +41,7 @@ def test_equals_the_author_s_network(fusion: int) -> None:
     golden = np.load(GOLDEN / f"author_fusion{fusion}_3classes_64x96.npz")
     model = create_model("case_unet", in_channels=3, num_classes=3, fusion_kernel_size=fusion).eval()
     assert sum(p.numel() for p in model.parameters()) == PARAMETERS[fusion]
-    author_weights.load(model, author_arrays(fusion))
+    paper_weights.load(model, author_arrays(fusion))
     seen: dict[str, torch.Tensor] = {}
     model.bottleneck.register_forward_hook(lambda module, inputs, output: seen.update(bottleneck=output))
     model.encoder[0].register_forward_hook(lambda module, inputs, output: seen.update(e1=max_pool2d(output, 2)))
@@ -78,7 +78,7 @@ def test_weights_of_another_shape_are_named(small: tuple[torch.nn.Module, dict[s
     with pytest.raises(
         CaseUNetError, match=r'"conv-e-1_1_1/kernel" has shape \(3, 3, 3, 32\): expected \(3, 3, 3, 2\)'
     ) as caught:
-        author_weights.load(model, arrays)
+        paper_weights.load(model, arrays)
     assert str(caught.value).count("has shape") == 20  # of many the first
     assert "… and 132 more" in str(caught.value)
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
@@ -88,10 +88,10 @@ def test_a_missing_weight_is_named(small: tuple[torch.nn.Module, dict[str, np.nd
     model, arrays = small
     del arrays["conv-e-1_1_1/kernel"]
     with pytest.raises(CaseUNetError, match='"conv-e-1_1_1/kernel" is missing: expected shape .3, 3, 3, 2.'):
-        author_weights.load(model, arrays)
+        paper_weights.load(model, arrays)
 
 
 def test_a_weight_too_many_is_named() -> None:
     model = create_model("case_unet", in_channels=3, num_classes=3, fusion_kernel_size=1)
     with pytest.raises(CaseUNetError, match='"batch_norm/gamma"'):
-        author_weights.load(model, author_arrays(1) | {"batch_norm/gamma": np.ones(3)})
+        paper_weights.load(model, author_arrays(1) | {"batch_norm/gamma": np.ones(3)})

@@ -19,7 +19,7 @@ from caseunet.commands.predict import predict
 from caseunet.config import PredictionSettings
 from caseunet.data import transforms
 from caseunet.data.store import Prepared
-from caseunet.imaging.portable import find_body_box
+from caseunet.imaging.body import find_body_box
 from caseunet.io import images, nifti, raster
 from caseunet.models import create_model
 from caseunet.prediction import predictor as slice_predictor

@@ -285,7 +285,7 @@ def test_sizes_of_no_scan_are_told(given: str, scale: float, ct: Predictor, tmp_
     else:
         found = ct.predict(array, axes="LPS" if given == "volume" else "NHW", spacing=lengths)
     told = f"its voxels are {text} mm large, as in no scan of a patient; if their unit is wrong, so is every volume"
-    assert found.remarks == (() if scale == 1 else (told,))
+    assert [text.partition(": ")[2] for text in found.warnings] == ([] if scale == 1 else [told])
 
 
 def test_what_is_no_image_is_told(ct: Predictor) -> None:
@@ -314,8 +314,45 @@ def test_remarks_are_logged(ct: Predictor, tmp_path: Path, caplog: pytest.LogCap
     write_dicom(tmp_path / "raw", patients=1)
     (tmp_path / "raw/patient_0/notes.png").write_bytes(b"")
     with caplog.at_level(logging.WARNING):
-        ct.predict(tmp_path / "raw")
+        found = ct.predict(tmp_path / "raw")
     assert "beside DICOM series" in caplog.text
+    assert found.warnings == tuple(record.getMessage() for record in caplog.records)
+
+
+def test_segmentation_shows_itself_in_one_line(ct: Predictor) -> None:
+    """15 · 8 · 4 voxels of 0.8 · 1.5 · 4 mm are 2.304 mL; without a spacing pixels are counted."""
+    array, _ = placed("LPS")
+    found = ct.predict(array, axes="LPS", spacing=SPACING)
+    assert repr(found) == "<Segmentation 40 × 36 × 8: liver 2.3 mL, 0 warnings>"
+    assert (
+        repr(ct.predict(np.ascontiguousarray(array[..., 2]))) == "<Segmentation 40 × 36: liver 120 pixels, 0 warnings>"
+    )
+
+
+def test_segmentation_has_image_and_chances(ct: Predictor) -> None:
+    array, affine = placed("SPL")
+    for found in (
+        ct.predict(array, axes="SPL", spacing=SPACING, probabilities=True),
+        ct.predict(nib.Nifti1Image(array, affine), probabilities=True, postprocess=False),
+    ):
+        np.testing.assert_array_equal(found.image, array)
+        assert found.probabilities is not None
+        chance = found.probabilities["liver"]
+        assert (chance.shape, chance.dtype, list(found.probabilities)) == (array.shape, np.float32, ["liver"])
+        np.testing.assert_array_equal(chance > 0.5, array > 0)
+    assert ct.predict(array, axes="SPL", spacing=SPACING).probabilities is None
+
+
+def test_segmentation_plots_its_fullest_slice(ct: Predictor) -> None:
+    """Slices 1 to 4 of the array are as full as each other, so the first of them is drawn, with its class's name."""
+    array, _ = placed("LPS")
+    found = ct.predict(array, axes="LPS", spacing=SPACING)
+    figure = found.plot()
+    assert figure.axes[0].get_title() == f"slice {int((found.canonical > 0).sum((1, 2)).argmax())} of 8"
+    assert figure.axes[0].images[0].get_array().shape == (36, 40, 3)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["liver"]
+    with pytest.raises(ValueError, match="There is no slice 8: the image has 0 to 7"):
+        found.plot(8)
 
 
 def test_a_real_scan_by_all_ways(ct: Predictor, real_data: Callable[[str], Path], tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from caseunet import CaseUNetError, Predictor
 from caseunet.bundle import Bundle
 from caseunet.commands.predict import predict
 from caseunet.data.transforms import run_network, upsample_in_slabs
-from caseunet.imaging import portable
+from caseunet.export import segment as portable
+from caseunet.imaging import windows
 from caseunet.prediction import tiles
 from caseunet.prediction.predictor import SliceBatch
 from caseunet.prediction.probabilities import Shares
@@ -34,7 +35,7 @@ SMALL = {"MAX_WHOLE": 9_000, "WINDOW": 96, "OVERLAP": 32, "EDGE": 8}
 @pytest.fixture
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in SMALL.items():
-        monkeypatch.setattr(portable, name, value)
+        monkeypatch.setattr(windows, name, value)
     monkeypatch.setattr(tiles, "VALUES_AT_ONCE", 9_000)
     monkeypatch.setattr("caseunet.data.transforms.VALUES_AT_ONCE", 4_000)
 
@@ -67,7 +68,7 @@ def convolutions(p: Preprocessing) -> nn.Module:
 @given(length=st.integers(1, 20_000), least=st.integers(32, 2_000))
 def test_windows_cover_all_and_overlap(length: int, least: int) -> None:
     """At each place the weights are 1 in sum, and 0 along the sides at which a window is cut."""
-    spans = portable.place_windows(length, least)
+    spans = windows.place_windows(length, least)
     total = np.zeros(length)
     for (places, weights), following in zip(spans, [*spans[1:], None], strict=True):
         assert places.stop - places.start == len(weights) == min(length, max(1024, -(-least // 32) * 32))
@@ -142,7 +143,7 @@ def test_windows_give_what_the_whole_gives(
     assert sum(group.share * len(group.slices) for group in found.groups) == pytest.approx(len(pixels))
     description = {"preprocessing": p.model_dump(mode="json"), "export": {"multiple": 1, "smallest": 1}}
     alone = portable.segment(pixels, exported(predictor), description, spacing)
-    monkeypatch.setattr(portable, "MAX_WHOLE", 2**22)
+    monkeypatch.setattr(windows, "MAX_WHOLE", 2**22)
     whole = Outcome(predictor, pixels, spacing)
     torch.testing.assert_close(found.logits, whole.logits, rtol=0, atol=1e-4)
     assert len(np.unique(whole.labels)) == 3
@@ -221,7 +222,7 @@ def test_a_structure_across_seams_stays_one(
     pixels = (100 + 100 * lattice + np.random.default_rng(0).normal(0, 5, lattice.shape)).astype(np.int16)[None, None]
     labels = predictor.predict_slices(pixels)[0]
     assert ndimage.label(labels == 1)[1] == 1
-    monkeypatch.setattr(portable, "MAX_WHOLE", 2**22)
+    monkeypatch.setattr(windows, "MAX_WHOLE", 2**22)
     whole = predictor.predict_slices(pixels)[0]
     assert np.mean((whole == 1) == lattice) > 0.999
     assert np.mean(labels != whole) < 1e-3
@@ -270,7 +271,7 @@ def test_a_bad_window_is_told(with_network: Callable[[nn.Module, Preprocessing],
             logits[x.amax((1, 2, 3)) > 50, 1, 3, 3] = float("inf")
             return logits
 
-    predictor = with_network(Overflowing(), preprocessing(subtract=(0.0,), divide=(1.0,)))
+    predictor = with_network(Overflowing(), preprocessing(mean=(0.0,), std=(1.0,)))
     pixels = np.zeros((3, 1, 150, 150), np.int16)
     pixels[1, 0, 140, 140] = 99
     with pytest.raises(CaseUNetError, match="slice 1: the network's logits are no finite numbers"):
@@ -286,24 +287,24 @@ def test_large_images_are_like_small_ones(monkeypatch: pytest.MonkeyPatch) -> No
     rng = np.random.default_rng(0)
     pixels = rng.normal(100, 20, (1, 3, 700, 900)) + np.linspace(0, 30, 700)[:, None]
     pixels = pixels.clip(0, 255).astype(np.uint8)
-    p, standard = preprocessing(modality="rgb", channels=3), np.ones((2, 3), np.float32)
-    expected = image_features(pixels, p, standard, None)
+    p, statistics = preprocessing(modality="rgb", channels=3), np.ones((2, 3), np.float32)
+    expected = image_features(pixels, p, statistics, None)
     monkeypatch.setattr(out_of_distribution, "MAX_WHOLE", 100_000)
     monkeypatch.setattr(out_of_distribution, "BLOCK", 32)
-    found = image_features(pixels, p, standard, None)
+    found = image_features(pixels, p, statistics, None)
     assert (found["size:rows"], found["size:columns"]) == (expected["size:rows"], expected["size:columns"])
     assert found == pytest.approx(expected, abs=0.06)
     assert found != expected
 
 
 def test_windows_are_told_of(lits_bundle: Bundle, lits_raw: Path, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(portable, "MAX_WHOLE", 48 * 40 - 1)
+    monkeypatch.setattr(windows, "MAX_WHOLE", 48 * 40 - 1)
     result = predict(lits_bundle.folder, [lits_raw / "volume-0.nii"], tmp_path / "out")
     stored = json.loads((tmp_path / "out" / "predictions.json").read_text())["cases"][0]
     told = [remark for remark in stored["remarks"] if remark.startswith("segmented in 1 windows of")]
     assert len(told) == 1
     assert list(result.cases[0].remarks) == stored["remarks"]
-    monkeypatch.setattr(portable, "MAX_WHOLE", 48 * 40)
+    monkeypatch.setattr(windows, "MAX_WHOLE", 48 * 40)
     result = predict(lits_bundle.folder, [lits_raw / "volume-0.nii"], tmp_path / "again")
     assert not [remark for remark in result.cases[0].remarks if "windows" in remark]
 

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from caseunet.bundle import Bundle
 from caseunet.config import PredictionSettings
 from caseunet.data.grid import Placement
-from caseunet.data.transforms import edges, labels_from_logits, resize_image, upsample_in_slabs
+from caseunet.data.transforms import labels_from_logits, resize_image, upsample_in_slabs
+from caseunet.imaging.slices import split_padding
 from caseunet.prediction import predictor as module
 from caseunet.prediction.predictor import Predictor
 from caseunet.prediction.slices import Slices, gather
@@ -88,8 +89,8 @@ def test_slices_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_edges_are_repeated_on_both_sides_alike() -> None:
-    assert edges(35, 64) == (14, 15)
-    assert edges(64, 64) == edges(70, 64) == (0, 0)
+    assert split_padding(35, 64) == (14, 15)
+    assert split_padding(64, 64) == split_padding(70, 64) == (0, 0)
 
 
 def test_air_around_a_body_costs_nothing(lits_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

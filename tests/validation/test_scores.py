@@ -113,7 +113,7 @@ def assert_scores_agree(bundle: Bundle, evaluation: Evaluation) -> None:
     assert found == pytest.approx({name: dice[name] for name in found}, abs=1e-6, nan_ok=True)
     if None in dice:
         assert score.mean == pytest.approx(dice[None], abs=1e-6)
-    assert f"--protocol {summary.protocol} " in score.protocol
+    assert f"with the protocol {summary.protocol}" in score.protocol
     assert max(value for value in found.values() if value is not None) > 0.01, "0 = 0 shows nothing"
     if bundle.info.quality is not None and summary.protocol == "volumes":
         rows = evaluation.cases.set_index(["case", "structure"])["dice"]

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from caseunet.bundle.card import model_card
 from caseunet.bundle.info import BundleInfo, Quality, Score, TrainingData
-from caseunet.errors import CaseUNetError
+from caseunet.errors import CaseUNetError, InputNotFoundError, InvalidInputError, MissingExtraError
 from caseunet.files import as_model, content_hash, replace_when_whole, write_json, write_text
 from caseunet.types import LabelMap, Preprocessing
 
@@ -75,7 +75,7 @@ class Bundle:
         try:
             from huggingface_hub import snapshot_download
         except ImportError as error:
-            raise CaseUNetError(
+            raise MissingExtraError(
                 f"{name}: no such folder or zip. To take models from the Hugging Face hub, install caseunet[hub]."
             ) from error
         try:
@@ -84,7 +84,9 @@ class Bundle:
             )
         except Exception as error:  # of HTTP, of names, of the cache: each its own kind
             told = str(error).strip().splitlines() or [type(error).__name__]
-            raise CaseUNetError(f"{name}: no such folder or zip, and the hub gives no such model: {told[0]}") from error
+            raise InputNotFoundError(
+                f"{name}: no such folder or zip, and the hub gives no such model: {told[0]}"
+            ) from error
         return load_bundle(folder)
 
     @property
@@ -151,7 +153,7 @@ def write_zip(bundle: Bundle, out: Path) -> None:
         CaseUNetError: it is a zip already.
     """
     if not bundle.folder.is_dir():
-        raise CaseUNetError(f"{bundle.folder}: is a zip already; copy it.")
+        raise InvalidInputError(f"{bundle.folder}: is a zip already; copy it.")
     with replace_when_whole(out) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name in FILES:
             if (bundle.folder / name).is_file():
@@ -177,30 +179,34 @@ def load_bundle(path: str | Path) -> Bundle:
         folder /= "bundle"
     with _open_bundle(folder) as files:
         if files.size(DESCRIPTION) is None:
-            raise CaseUNetError(f"{folder}: holds no {DESCRIPTION}; expected a bundle, as training writes them.")
+            raise InvalidInputError(f"{folder}: holds no {DESCRIPTION}; expected a bundle, as training writes them.")
         try:
             content = json.loads(files.read(DESCRIPTION, MAX_DESCRIPTION))
+        except CaseUNetError:
+            raise
         except (ValueError, RecursionError) as error:
-            raise CaseUNetError(f"{folder / DESCRIPTION}: cannot be read as a bundle: {error}.") from error
+            raise InvalidInputError(f"{folder / DESCRIPTION}: cannot be read as a bundle: {error}.") from error
         info = as_model(content, BundleInfo, folder / DESCRIPTION, "a bundle")
         size, weights = files.size(WEIGHTS), folder / WEIGHTS
         if size is None:
-            raise CaseUNetError(f"{weights}: no such file; the bundle is incomplete.")
+            raise InputNotFoundError(f"{weights}: no such file; the bundle is incomplete.")
         if info.weights_bytes is not None and size != info.weights_bytes:
-            raise CaseUNetError(
+            raise InvalidInputError(
                 f"{weights}: has {size:,} bytes where {DESCRIPTION} says {info.weights_bytes:,}. Copy the bundle again."
             )
         try:
             digest, tensors = files.tensors(size)
+        except CaseUNetError:
+            raise
         except (SafetensorError, OSError) as error:
-            raise CaseUNetError(f"{weights}: cannot be read as safetensors: {error}") from error
+            raise InvalidInputError(f"{weights}: cannot be read as safetensors: {error}") from error
         if digest != info.weights_hash:
-            raise CaseUNetError(
+            raise InvalidInputError(
                 f"{weights}: is not the file that {DESCRIPTION} describes (its hash differs). Copy the bundle again."
             )
         for name, tensor in tensors.items():
             if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-                raise CaseUNetError(
+                raise InvalidInputError(
                     f"{weights}: {name} holds values that are no finite numbers (NaN or infinity), so the network can "
                     "segment nothing. Train it again, or take another copy."
                 )
@@ -223,14 +229,14 @@ def _open_bundle(path: Path) -> Iterator[_Files]:
         yield _InFolder(path)
         return
     if not path.is_file():
-        raise CaseUNetError(
+        raise InputNotFoundError(
             f"{path}: no such bundle; expected a folder with {DESCRIPTION} and {WEIGHTS}, or a zip of it."
         )
     try:
         with zipfile.ZipFile(path) as archive:
             yield _InZip(path, archive)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-        raise CaseUNetError(f"{path}: cannot be read as the zip of a bundle: {error}") from error
+        raise InvalidInputError(f"{path}: cannot be read as the zip of a bundle: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -256,7 +262,7 @@ class _InZip:
             *folders, name = entry.filename.split("/")
             if name in FILES and len(folders) <= 1:
                 if name in self.entries:
-                    raise CaseUNetError(f"{path}: holds two files called {name}; expected one bundle.")
+                    raise InvalidInputError(f"{path}: holds two files called {name}; expected one bundle.")
                 self.entries[name] = entry
 
     def size(self, name: str) -> int | None:
@@ -268,12 +274,12 @@ class _InZip:
 
     def tensors(self, size: int) -> tuple[str, dict[str, Tensor]]:
         if size > MAX_EXPANSION * self.entries[WEIGHTS].compress_size:
-            raise CaseUNetError(f"{self.path / WEIGHTS}: claims {size:,} bytes in far fewer; no weights shrink so.")
+            raise InvalidInputError(f"{self.path / WEIGHTS}: claims {size:,} bytes in far fewer; no weights shrink so.")
         content = self.read(WEIGHTS, size)
         return hashlib.blake2b(content, digest_size=16).hexdigest(), load(content)
 
 
 def _at_most(content: bytes, most: int, path: Path) -> bytes:
     if len(content) > most:
-        raise CaseUNetError(f"{path}: has more than the {most:,} bytes that are read of it; the bundle is damaged.")
+        raise InvalidInputError(f"{path}: has more than the {most:,} bytes that are read of it; the bundle is damaged.")
     return content

@@ -91,7 +91,7 @@ class Score(FrozenModel):
             return ""
         return (
             f"the network finds nothing of {' and '.join(self.not_found)} in any validation case. Train it longer, or "
-            "with --loss.class_weights inverse_frequency, or with --data.oversample_foreground 0.66"
+            "with loss.class_weights: inverse_frequency, or with data.oversample_foreground: 0.66"
         )
 
 

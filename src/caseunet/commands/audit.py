@@ -23,7 +23,7 @@ from caseunet.datasets.repair_plan import ProposedPlan, propose_plan
 from caseunet.datasets.splits import GIVEN, SplitCase, describe_parts, make_split
 from caseunet.errors import CaseUNetError
 from caseunet.files import check_output_folder, output_folder, write_json, write_text
-from caseunet.progress import Display, count_text
+from caseunet.progress import Display, Notices, count_text
 from caseunet.reporting.audit_page import Shown, audit_page
 from caseunet.types import BY_BLOCKS, PlaneRule, Split
 from caseunet.workers import LostWorkerError, run_all
@@ -58,6 +58,12 @@ class Examination:
     seconds: float
     proposed: ProposedPlan | None = None
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The findings that are more than notes, each with the case or file that it is about."""
+        told = ((finding.case or finding.file, finding.text) for finding in self.findings if finding.level != "note")
+        return tuple(f"{about}: {text}" if about else text for about, text in told)
+
     def at_level(self, level: str) -> tuple[Finding, ...]:
         return tuple(finding for finding in self.findings if finding.level == level)
 
@@ -84,7 +90,7 @@ def audit(
         CaseUNetError: the layout is not known, or nothing can be written.
     """
     raw, out, repair = Path(raw), Path(out), None if repair is None else Path(repair)
-    config, display = config or PrepareConfig(), display or Display()
+    config, notices = config or PrepareConfig(), Notices(display)
     inputs = [raw, *([config.plan] if config.plan is not None else [])]
     check_output_folder(out, KIND, inputs, overwrite)
     if repair is not None and repair.resolve().is_relative_to(out.resolve()):
@@ -97,14 +103,17 @@ def audit(
         read_plan(repair)  # only a plan is replaced by a plan
     if repair is not None and repair.exists() and not overwrite:
         raise CaseUNetError(f"{repair}: is there already. Choose another --repair, or give --overwrite to replace it.")
-    found = examine(raw, config, display)
+    found = examine(raw, config, notices)
+    for text in found.warnings:
+        notices.caution(text, shown=False)
     if repair is not None:
-        found = replace(found, proposed=propose_plan(found.layout, found.dataset, found.findings, config, display))
-    pictures, examples = _pictures(found, config, display)
+        found = replace(found, proposed=propose_plan(found.layout, found.dataset, found.findings, config, notices))
+    pictures, examples = _pictures(found, config, notices)
     with output_folder(out, KIND, inputs, overwrite) as folder:
         write_json(folder / "audit.json", _content(found, raw))
         page = audit_page(found.dataset, found.facts, found.findings, pictures, examples, found.seconds, found.proposed)
         write_text(folder / "audit.html", page)
+        notices.write_log(folder)
     if repair is not None and found.proposed is not None:
         write_plan(repair, found.proposed.plan, found.proposed.proposals, found.proposed.cautions, raw)
     return found

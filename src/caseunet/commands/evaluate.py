@@ -31,7 +31,7 @@ from caseunet.evaluation.shared_classes import SharedClasses, share_classes
 from caseunet.evaluation.summary import EvaluationSummary, Remark, ScoredModel, Source
 from caseunet.files import check_output_folder, output_folder
 from caseunet.prediction.unpacking import in_archive, unpack_all
-from caseunet.progress import Display, count_text
+from caseunet.progress import Display, Notices, count_text
 from caseunet.reporting.cases_to_show import choose_cases, draw_cases
 from caseunet.reporting.report import write_report
 from caseunet.types import BY_BLOCKS, LabelMap, Ranges, Split, name_key
@@ -44,11 +44,17 @@ FEW = 8
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What :func:`evaluate` wrote, and the path of its report.html."""
+    """What :func:`evaluate` wrote.
+
+    Attributes:
+        report: the path of its report.html.
+        warnings: what a reader of the scores must know of references, predictions and model.
+    """
 
     summary: EvaluationSummary
     cases: pd.DataFrame
     report: Path
+    warnings: tuple[str, ...] = ()
 
 
 def evaluate(
@@ -96,7 +102,7 @@ def evaluate(
     predictions, references, out = Path(predictions), Path(references), Path(out)
     split, run = None if split is None else Path(split), None if run is None else Path(run)
     labels = None if labels is None else Path(labels)
-    config, display = config or PrepareConfig(), display or Display()
+    config, notices = config or PrepareConfig(), Notices(display)
     Options(tolerance)  # says at once what is wrong with it
     folders = [predictions, *map(Path, compared)]
     inputs = [*folders, references, *filter(None, (split, run, labels, config.plan))]
@@ -133,7 +139,7 @@ def evaluate(
         structures = chosen.structures(shared.label_map)
 
         pairs = [pair for candidate in candidates for pair in pairs_of(truth, candidate, scope, ranges, shared)]
-        scored = _score(pairs, chosen, shared.label_map, in_mm, config.workers, display)
+        scored = _score(pairs, chosen, shared.label_map, in_mm, config.workers, notices)
         _check_usable(candidates, scored)
         cases = pd.DataFrame([row for item in scored for row in item.rows])
         chosen.check(cases)
@@ -171,15 +177,28 @@ def evaluate(
             facts=_facts(truth, references, candidates, folders),
         )
         shown = choose_cases(cases, chosen.ranked)
-        pictures = draw_cases(truth, pairs, shown, summary, cases, display)
+        pictures = draw_cases(truth, pairs, shown, summary, cases, notices)
     with (
         output_folder(out, KIND, inputs, overwrite) as folder,
-        display.stage("writing the report", 1) as stage,
+        notices.stage("writing the report", 1) as stage,
     ):
+        for text in _warnings(summary):
+            notices.caution(text, shown=False)
         curves = None if run is None else run / "metrics.csv"
         write_report(folder, title, cases, components if len(components) else None, summary, pictures, curves)
+        notices.write_log(folder)
         stage.advance(1)
-    return Evaluation(summary, cases, out / "report.html")
+    return Evaluation(summary, cases, out / "report.html", notices.warnings)
+
+
+def _warnings(summary: EvaluationSummary) -> list[str]:
+    """The cautions of a summary, a text each; of several models with the name of that which it is about."""
+    told = list(summary.notes)
+    for model in summary.models:
+        of_cases = (f"{one.case}: {one.text}" for one in (*model.missing, *model.unusable, *model.remarks))
+        whose = f"{model.name}: " if len(summary.models) > 1 else ""
+        told += [whose + text for text in (model.caution, *of_cases) if text]
+    return told
 
 
 def _scope(truth: References, candidates: list[Candidate], ranges: dict[str, Ranges] | None) -> list[str]:

@@ -1,7 +1,6 @@
 """BUNDLE → a folder that runs without this package, or a zip, or a bundle of MONAI's."""
 
 import platform
-import shutil
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -12,13 +11,14 @@ import torch
 
 from caseunet.bundle import Bundle, load_bundle, write_zip
 from caseunet.data.store import Prepared
-from caseunet.data.transforms import gather_slices
 from caseunet.errors import CaseUNetError
-from caseunet.export.formats import Whole, check_precision, write
+from caseunet.export import segment
+from caseunet.export.formats import ExportableModel, check_precision, write
 from caseunet.export.monai import write_monai
+from caseunet.export.single_file import bundle_source
 from caseunet.export.text import readme
 from caseunet.files import Location, check_output_folder, output_folder, write_json, write_text
-from caseunet.imaging import portable
+from caseunet.imaging.slices import gather_slices, pad, standardize
 from caseunet.prediction.exports import DESCRIPTION, FILES, ExportInfo, Parity, runner
 from caseunet.progress import Display, count_text
 from caseunet.types import Ranges
@@ -85,7 +85,7 @@ def export(
         raise CaseUNetError(
             "int8 needs real slices to find the ranges of activations: give a prepared data set with --data."
         )
-    whole = Whole(loaded).eval()
+    whole = ExportableModel(loaded).eval()
     checked = samples(loaded, whole, data, SLICES, of_training=False)
     calibration = samples(loaded, whole, data, CALIBRATION_SLICES, of_training=True) if precision == "int8" else None
     with output_folder(out, KIND, inputs, overwrite) as folder:
@@ -119,12 +119,12 @@ def export(
         write_json(folder / "model.json", loaded.info.model_dump(mode="json"))
         write_json(folder / DESCRIPTION, info.model_dump(mode="json"))
         if format != "torch-export":
-            shutil.copyfile(portable.__file__, folder / "segment.py")
+            write_text(folder / "segment.py", bundle_source(segment))
         write_text(folder / "README.md", readme(info, loaded.info))
     return info
 
 
-def samples(bundle: Bundle, whole: Whole, data: Location | None, number: int, of_training: bool) -> Samples:
+def samples(bundle: Bundle, whole: ExportableModel, data: Location | None, number: int, of_training: bool) -> Samples:
     """Slices of the fold that the bundle was trained on, or of the one held out; noise if there are no data.
 
     Each is as the graph takes it. Three quarters hold a structure, the others none if there are such; both are evenly
@@ -152,7 +152,7 @@ def samples(bundle: Bundle, whole: Whole, data: Location | None, number: int, of
     for case, slices in chosen.items():
         x = gather_slices(prepared.image(case), slices, p.context_slices).astype(np.float32)
         if p.per_case_zscore:
-            x = portable.standardize(x, prepared.standard(case), p.intensity_window)
+            x = standardize(x, prepared.case_statistics(case), p.intensity_window)
         pixels += [pad_slice(one, whole, p.min_size) for one in x]
     part = "training" if of_training else "validation"
     return Samples(pixels, f"slices of {count_text(len(chosen), f'{part} case')} of {Path(str(data)).name}")
@@ -175,12 +175,12 @@ def spread_evenly(prepared: Prepared, cases: dict[str, Ranges], number: int) -> 
     return {case: sorted(slices) for case, slices in sorted(chosen.items())}
 
 
-def pad_slice(x: np.ndarray, whole: Whole, least: tuple[int, int]) -> np.ndarray:
+def pad_slice(x: np.ndarray, whole: ExportableModel, least: tuple[int, int]) -> np.ndarray:
     """A slice (C, H, W) with its edges repeated until the graph takes it."""
-    return portable.pad(x[None], least, {"multiple": whole.multiple, "smallest": whole.smallest})[0][0]
+    return pad(x[None], least, {"multiple": whole.multiple, "smallest": whole.smallest})[0][0]
 
 
-def parity(whole: Whole, run: Any, checked: Samples, names: tuple[str, ...], display: Display) -> Parity:
+def parity(whole: ExportableModel, run: Any, checked: Samples, names: tuple[str, ...], display: Display) -> Parity:
     """Compare an export with PyTorch, slice by slice: they may differ in size."""
     largest, total, count, equal, pixels = 0.0, 0.0, 0, 0, 0
     both, either = np.zeros(len(names)), np.zeros(len(names))

@@ -15,9 +15,9 @@ from caseunet.errors import CaseUNetError
 from caseunet.files import check_output_folder, content_hash, output_folder
 from caseunet.io.keras import StoredArray, open_arrays
 from caseunet.models import create_model
-from caseunet.models.author_names import match
-from caseunet.models.author_weights import convert, list_lines, misfits, plan
 from caseunet.models.case_unet import CaseUNet
+from caseunet.models.paper_names import match
+from caseunet.models.paper_weights import convert, list_lines, misfits, plan
 from caseunet.progress import Display, count_text
 from caseunet.types import LabelMap, Modality, Preprocessing
 
@@ -68,7 +68,7 @@ def import_author(
             " The file holds none of the author's layer names, so layers were taken in the order of his network; of "
             "layers of the same shape that are in another order, nothing would tell."
         )
-        display.say(f"  {caution}", "yellow")
+        display.caution(caution)
     with output_folder(out, KIND, [file], overwrite) as folder:
         save_bundle(
             folder,
@@ -78,7 +78,7 @@ def import_author(
             label_map=label_map,
             training_data=TrainingData(
                 source_format="unknown: weights of the author's Keras network",
-                content_hash=_fingerprint(file),
+                content_hash=_hash_file(file),
                 cases=0,
                 fold=None,
                 split_by="unknown",
@@ -204,5 +204,5 @@ def _preprocessing(
         raise CaseUNetError(f"--size {size[0]} {size[1]}: expected height and width from 32 to 8192.") from error
 
 
-def _fingerprint(file: Path) -> str:
+def _hash_file(file: Path) -> str:
     return content_hash(*sorted(path for path in file.rglob("*") if path.is_file()) if file.is_dir() else [file])

@@ -29,7 +29,7 @@ from caseunet.prediction.store import (
     PredictionsInfo,
     earlier_cases,
 )
-from caseunet.progress import Display, count_text
+from caseunet.progress import Display, Notices, count_text
 from caseunet.quality.judgement import list_limits
 from caseunet.reporting.preview_page import PreviewCase, write_preview
 
@@ -77,22 +77,22 @@ def predict(
     """
     bundle, out, split = Path(bundle), Path(out), None if split is None else Path(split)
     images = [Path(path) for path in ([inputs] if isinstance(inputs, str | Path) else inputs)]
-    display, outputs = display or Display(), outputs or PredictionOutputs()
+    notices, outputs = Notices(display), outputs or PredictionOutputs()
     if resume and overwrite:
         raise CaseUNetError("Predictions are either replaced (--overwrite) or gone on with (--resume): choose one.")
     predictor = Predictor(load_bundle(bundle), device, engine, settings)
     info = predictor.info
     if info.validation.caution:
-        display.say(f"  {bundle}: {info.validation.caution}", "yellow")
+        notices.caution(f"{bundle}: {info.validation.caution}")
     if out_of_fold and not info.members:
         raise CaseUNetError(f"{bundle}: is no ensemble of folds; --split predicts what a single network did not see.")
     if out_of_fold and not predictor.models:
         raise CaseUNetError(f"{engine}: an export computes all networks together: --out-of-fold needs --engine torch.")
     if predictor.settings.flips and predictor.has_sides:
         names = ", ".join(info.label_map.sided_names[:4])
-        display.say(f"  --flips: mirrored top to bottom alone, for {names} have sides", "yellow")
+        notices.caution(f"mirrored top to bottom alone, for {names} have sides")
     with ExitStack() as unpacked:
-        cases = find_inputs(images, out, display, unpacked, channels_of(info), info.preprocessing.modality)
+        cases = find_inputs(images, out, notices, unpacked, channels_of(info), info.preprocessing.modality)
         if split is not None:
             fold = info.training_data.fold if fold is None else fold
             cases = _of_fold(cases, bundle, split, fold)
@@ -124,7 +124,7 @@ def predict(
             for case in (case for case in before if case not in kept):
                 _remove(folder, case)  # even if the image is damaged now: its old mask would be taken for the new one's
             journal = Journal(folder, made, kept)
-            done, failed, left_out = _predict_all(work, cases, kept, journal, budget, display)
+            done, failed, left_out = _predict_all(work, cases, kept, journal, budget, notices)
             if not done:
                 several = f"None of {count_text(len(cases), 'image')} could be segmented: " if len(cases) > 1 else ""
                 raise CaseUNetError(several + (*failed, *left_out)[0].error)
@@ -134,9 +134,11 @@ def predict(
                 failed=tuple(failed),
                 left_out=tuple(left_out),
                 look_first=look_first(done),
+                warnings=notices.warnings,
                 gate_limits=list_limits(info),
             )
             _write_tables(folder, result)
+            notices.write_log(folder)
             journal.close(result)
     return result
 
@@ -238,6 +240,8 @@ def _predict_all(
         for item in cases:
             if item.id in earlier:
                 done.append(earlier[item.id])
+                for remark in earlier[item.id].remarks:
+                    display.caution(f"{item.path}: {remark}", shown=False)
                 skipped += 1
                 stage.advance(1, item.id)
                 continue
@@ -247,25 +251,25 @@ def _predict_all(
                 case = predict_case(work, item, lambda share: stage.advance(share, item.id))  # noqa: B023
                 journal.add(case)
                 for remark in case.remarks:
-                    display.say(f"  {item.path}: {remark}", "yellow")
+                    display.caution(f"{item.path}: {remark}")
                 done.append(case)
             except MaskGivenError as error:
                 left_out.append(FailedCase(id=item.id, image=str(item.path), error=str(error)))
                 if len(cases) > 1:
-                    display.say(f"  left out: {error}", "yellow")
+                    display.caution(f"left out: {error}")
             except CaseUNetError as error:
                 failed.append(FailedCase(id=item.id, image=str(item.path), error=str(error)))
                 if len(cases) > 1:
-                    display.say(f"  {error}", "red")
+                    display.caution(str(error), "red")
     if skipped:
         display.say(f"  {count_text(skipped, 'image')} had been segmented before")
     seen = [case.id for case in done if case.in_training]
     if seen:
-        display.say(f"  the model was trained on {len(seen)} of these images, {seen[0]} among them", "yellow")
+        display.caution(f"the model was trained on {len(seen)} of these images, {seen[0]} among them")
     alike = [case for case in done if case.looks_like]
     if alike:
-        text = f"{count_text(len(alike), 'image')} may be known from training: {alike[0].id} {alike[0].seen}"
-        display.say(f"  {text}", "yellow")
+        known = f"{alike[0].id} {alike[0].seen}"
+        display.caution(f"{count_text(len(alike), 'image')} may be known from training: {known}")
     return done, failed, left_out
 
 

@@ -15,10 +15,10 @@ import numpy as np
 
 from caseunet.commands.audit import Examination, examine
 from caseunet.config import PrepareConfig, load_config
-from caseunet.data.grid import box_in_mm, compute_size, place_slices, plan_grid
+from caseunet.data.grid import compute_grid_size, place_slices, plan_grid
 from caseunet.data.intensities import measure_intensities, pool_statistics
 from caseunet.data.store import DESCRIPTION, KIND, CaseRow, DatasetInfo, Prepared, RawSource
-from caseunet.data.transforms import case_standard, resize_image, resize_labels
+from caseunet.data.transforms import resize_image, resize_labels
 from caseunet.data.writing import PreparedWriter, Workplace
 from caseunet.datasets import Finding, Layout, SourceCase, SourceDataset
 from caseunet.datasets.case_statistics import CaseFacts, ImageFacts
@@ -27,10 +27,12 @@ from caseunet.datasets.reading import read_labels, read_repaired_image, require_
 from caseunet.datasets.splits import SplitCase, make_split
 from caseunet.errors import CaseUNetError
 from caseunet.files import Location, check_output_folder, content_hash, location, write_text
+from caseunet.imaging.body import box_in_mm
+from caseunet.imaging.slices import case_statistics
 from caseunet.io.likeness import identify
 from caseunet.prediction.image_kind import measure_values
 from caseunet.prediction.training_images import describe_training_image
-from caseunet.progress import Display, count_text
+from caseunet.progress import Display, Notices, count_text
 from caseunet.types import Grid, Split
 from caseunet.workers import LostWorkerError, run_all
 
@@ -91,22 +93,22 @@ def prepare(
         CaseUNetError: the layout is not known, the audit finds errors, or cases fail; the others are kept then.
     """
     raw, out = Path(raw), location(out)
-    config, display = config or load_config().prepare, display or Display()
+    config, notices = config or load_config().prepare, Notices(display)
     check_output_folder(out, KIND, [raw, *([config.plan] if config.plan is not None else [])], overwrite)
-    found = examine(raw, config, display)
-    notes = _accept(found, config, display)
+    found = examine(raw, config, notices)
+    notes = _accept(found, config, notices)
     dataset, label_map = found.dataset, require_coding(found.dataset).label_map
     images = {facts.id: facts.image for facts in found.facts if facts.image is not None}
     planned = _plan(dataset, images, config).model_copy(update={"plane": found.plane})
     grid, why_whole = settle_crop(planned, dataset, found.facts)
     if why_whole:
-        display.say(f"  {why_whole}", "yellow")
+        notices.caution(why_whole)
         notes = (*notes, why_whole)
-    _say_needs(dataset, images, grid, out, display)
+    _say_needs(dataset, images, grid, out, notices)
 
     with PreparedWriter(out, overwrite) as writer:
         jobs = _jobs(dataset, images, grid, writer.workplace)
-        rows, failures = _prepare_all(found.layout, jobs, _workers(out, config), display)
+        rows, failures = _prepare_all(found.layout, jobs, _workers(out, config), notices)
         if failures:
             raise _failure_error(failures, len(rows), writer.workplace)
         class_pixels = np.sum([np.reshape(row.slice_class_pixels, (-1, len(label_map))).sum(0) for row in rows], axis=0)
@@ -124,7 +126,7 @@ def prepare(
             intensities=intensities,
             class_pixels=tuple(class_pixels.tolist()),
             value_range=_value_range([images[row.id] for row in rows]),
-            content_hash=_fingerprint(rows),
+            content_hash=_hash_sources(rows),
             code_version=version("caseunet"),
             notes=notes,
             source=RawSource(
@@ -140,14 +142,16 @@ def prepare(
         )
         pixels = sum(row.slices * row.height * row.width for row in rows)
         if ignored := pixels - int(class_pixels.sum()):
-            display.say(
-                f"  {ignored / pixels:.1%} of the pixels have no label: in no loss, statistic or score", "yellow"
-            )
+            notices.caution(f"{ignored / pixels:.1%} of the pixels have no label: in no loss, statistic or score")
         empty = [name for name, pixels in zip(info.label_map.names, info.class_pixels, strict=True) if pixels == 0]
         if empty:
-            display.say(f"  no pixel has these labels, so they cannot be learned: {', '.join(empty)}", "yellow")
+            notices.caution(f"no pixel has these labels, so they cannot be learned: {', '.join(empty)}")
+        if isinstance(data := writer.workplace.data, Path):
+            notices.write_log(data)
         writer.finish(info, rows, _split(rows, dataset, config))
-    return Prepared(out)
+    prepared = Prepared(out)
+    prepared.warnings = notices.warnings
+    return prepared
 
 
 def _accept(found: Examination, config: PrepareConfig, display: Display) -> tuple[str, ...]:
@@ -172,6 +176,9 @@ def _accept(found: Examination, config: PrepareConfig, display: Display) -> tupl
             "then prepare with --plan plan.yaml"
         )
     notes = [_in_words(finding, found.dataset) for finding in found.findings]
+    for note, finding in zip(notes, found.findings, strict=True):
+        if finding.level != "note":
+            display.caution(note, shown=False)
     for note in notes[:MAX_NOTES]:
         display.say(f"  {shorten(note, 200)}", "yellow")
     if len(notes) > MAX_NOTES:
@@ -246,7 +253,7 @@ def _say_needs(
     needed = 0
     for case in dataset.labelled:
         facts = images[case.id]
-        height, width = compute_size(facts.shape[2], facts.shape[3], facts.spacing, grid)
+        height, width = compute_grid_size(facts.shape[2], facts.shape[3], facts.spacing, grid)
         needed += facts.shape[0] * height * width * (facts.shape[1] * np.dtype(facts.stored).itemsize + 1)
         if (height, width) != facts.shape[2:]:
             needed += facts.shape[0] * facts.shape[2] * facts.shape[3]  # the labels at their own size
@@ -281,7 +288,7 @@ def _jobs(dataset: SourceDataset, images: dict[str, ImageFacts], grid: Grid, wor
     for case in dataset.labelled:
         facts = images[case.id]
         S, C, H, W = facts.shape
-        height, width = compute_size(H, W, facts.spacing, grid)
+        height, width = compute_grid_size(H, W, facts.spacing, grid)
         kind = (
             case.id if grid.crop_to_body else (facts.stored, C, height, width, H, W)
         )  # a cropped size is not known yet
@@ -319,7 +326,7 @@ def _prepare_all(
             for one in result:
                 if isinstance(one, CaseFailure):
                     failures.append(one)
-                    display.say(f"  {shorten(one.text, 300)}", "red")
+                    display.caution(shorten(one.text, 300), "red")
                 else:
                     rows[index].append(one)
             stage.advance(len(cases), cases[-1].id)
@@ -458,7 +465,7 @@ def read_case(
         label_hash=hashes[1],
         slice_class_pixels=tuple(int(n) for s in labels for n in np.bincount(s.ravel(), minlength=classes)[:classes]),
         intensities=measure_intensities(image, labels),
-        standard=tuple(case_standard(image).ravel().tolist()),
+        standard=tuple(case_statistics(image).ravel().tolist()),
         pixels_hash=identity.pixels_hash,
         likeness=identity.likeness,
         sketch=identity.sketch,
@@ -478,6 +485,6 @@ def _split(rows: list[CaseRow], dataset: SourceDataset, config: PrepareConfig) -
     return make_split(config, cases, dataset.group_name, dataset.format)
 
 
-def _fingerprint(rows: list[CaseRow]) -> str:
+def _hash_sources(rows: list[CaseRow]) -> str:
     lines = sorted(f"{row.id} {row.image_hash} {row.label_hash}" for row in rows)
     return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()

@@ -101,7 +101,7 @@ def _spread_evenly(available: int, wanted: int) -> list[int]:
 
 
 def _cells(batch: Batch, preprocessing: Preprocessing) -> list[OutcomeCell]:
-    loaded = normalize(batch.pixels, preprocessing, batch.standards)
+    loaded = normalize(batch.pixels, preprocessing, batch.case_statistics)
     rgb = preprocessing.modality == "rgb"
     changed, targets = augment(loaded, batch.target, batch.augmentations, rgb)
     return [

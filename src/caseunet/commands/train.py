@@ -49,7 +49,7 @@ from caseunet.former_names import migrate_file
 from caseunet.losses import create_loss, inverse_frequency_weights
 from caseunet.models import create_model, plan_arguments
 from caseunet.prediction.training_images import MAX_PICTURED, learn_alikeness, limit_sketches
-from caseunet.progress import Display, count_text
+from caseunet.progress import Display, Notices, count_text
 from caseunet.reporting.figures import (
     Outcome,
     display_range,
@@ -173,8 +173,7 @@ def _train(
 ) -> None:
     """The work of one process; the first one writes."""
     fabric = create_fabric(config.training, ranks)
-    if not fabric.is_global_zero:
-        display = Display()
+    display = Notices(display if fabric.is_global_zero else None)
     prepared = Prepared(prepared_folder)
     fold = prepared.fold(config.data.fold, config.data.context_slices)
     patch_size = plan_patch_size(prepared, config.data, fold.train)
@@ -203,7 +202,7 @@ def _train(
     if start is not None:
         display.say(f"  {start_from_bundle(model, architecture, label_map, start)}")
         if changes := describe_changes(start.info.preprocessing, preprocessing):
-            display.say(f"  caution: that network was trained on other images than these: {changes}", "yellow")
+            display.caution(f"that network was trained on other images than these: {changes}")
     pixels = np.sum([prepared.slice_class_pixels(case).sum(0) for case in fold.train], axis=0)
     weights = None
     if config.loss.class_weights == "inverse_frequency":
@@ -223,7 +222,7 @@ def _train(
             measured = validate_bundle(saved, prepared, fold, str(fabric.device), display, learn)
             bundle = add_validation(saved, *measured)
             if bundle.info.validation.caution:
-                display.say(f"  {bundle.info.validation.caution}", "yellow")
+                display.caution(bundle.info.validation.caution)
 
 
 def _with_sides(config: Config, prepared: Prepared, display: Display) -> Config:
@@ -233,9 +232,11 @@ def _with_sides(config: Config, prepared: Prepared, display: Display) -> Config:
     if info.label_map.sided_names and resolve(config.augment).horizontal_flip:
         names = ", ".join(info.label_map.sided_names[:4])
         if augment.horizontal_flip is False:
-            display.say(f"  not mirrored left to right, for {names} have sides (augment.horizontal_flip: true mirrors)")
+            display.caution(
+                f"not mirrored left to right, for {names} have sides (augment.horizontal_flip: true mirrors)", ""
+            )
         elif augment.horizontal_flip:
-            display.say(f"  mirrored left to right as configured, though {names} have sides", "yellow")
+            display.caution(f"mirrored left to right as configured, though {names} have sides")
     return config.model_copy(update={"augment": augment})
 
 
@@ -249,10 +250,10 @@ def _introduce(
         "validate on"
     )
     if prepared.split.caution:
-        display.say(f"  {prepared.split.caution}", "yellow")
+        display.caution(prepared.split.caution)
     absent = [label.name for label in prepared.info.label_map.labels if not pixels[label.id]]
     if absent:
-        display.say(f"  in no training case of this fold, so not to be learnt: {', '.join(absent)}", "yellow")
+        display.caution(f"in no training case of this fold, so not to be learnt: {', '.join(absent)}")
 
 
 def _resume_config(out: Path, config: Config | None, extend: bool) -> Config:
@@ -314,7 +315,7 @@ def _run_folder(
     out: Path,
     overwrite: bool,
     resume: bool,
-    display: Display,
+    display: Notices,
 ) -> Iterator[Path]:
     """The run's folder, written to by the first process and locked by it; the others wait until it is there.
 
@@ -334,7 +335,10 @@ def _run_folder(
                     made_with = _gone_on(run, made_with, display)
                 write_json(run / "environment.json", made_with)
                 fabric.barrier()
-                yield run
+                try:
+                    yield run
+                finally:
+                    display.write_log(run)
         except Timeout as error:
             raise CaseUNetError(f"{out}: another process trains in it.") from error
 
@@ -356,7 +360,7 @@ def _gone_on(run: Path, now: dict[str, Any], display: Display) -> dict[str, Any]
     changed = [key for key in ("code_hash", "libraries", "device", "processor_threads") if before.get(key) != now[key]]
     if changed:
         names = ", ".join(key.replace("_", " ") for key in changed)
-        display.say(f"  not the same as when the run began: {names}; so not the same bit for bit", "yellow")
+        display.caution(f"not the same as when the run began: {names}; so not the same bit for bit")
     added = {key: now[key] for key in (*changed, "command", "began")}
     return before | {"resumed": [*before.get("resumed", []), added]}
 

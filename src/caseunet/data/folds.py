@@ -1,6 +1,6 @@
 """The folds of a prepared data set, as its splits.json tells them."""
 
-from caseunet.errors import CaseUNetError
+from caseunet.errors import InvalidInputError
 from caseunet.files import Location, read_model
 from caseunet.progress import count_text
 from caseunet.types import Fold, Split
@@ -22,7 +22,7 @@ def fold_of(split: Split, number: int, origin: Location) -> Fold:
         CaseUNetError: there are fewer folds; ``origin`` says where.
     """
     if not 0 <= number < len(split.folds):
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"{origin}: there is no fold {number}; it has {count_text(len(split.folds), 'fold')}, from 0."
         )
     return split.folds[number]

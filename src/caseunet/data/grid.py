@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from caseunet.config import PrepareConfig
-from caseunet.errors import CaseUNetError
-from caseunet.imaging.portable import MIN_BOX, Box, find_body_box
+from caseunet.errors import InvalidOptionError
+from caseunet.imaging.body import Box, box_in_mm, find_body_box, is_whole_body
+from caseunet.imaging.resampling import compute_size
 from caseunet.types import Grid, Modality
 
 MAX_PREPARED_PIXELS = 1536 * 1024
@@ -52,7 +53,7 @@ def place_slices(pixels: np.ndarray, spacing: tuple[float, float, float] | None,
     """
     box, remark = _crop(pixels, spacing, grid) if grid.crop_to_body else (None, "")
     box = box or (0, 0, *pixels.shape[-2:])
-    return Placement(box, compute_size(box[2] - box[0], box[3] - box[1], spacing, grid), remark)
+    return Placement(box, compute_grid_size(box[2] - box[0], box[3] - box[1], spacing, grid), remark)
 
 
 def _crop(pixels: np.ndarray, spacing: tuple[float, float, float] | None, grid: Grid) -> tuple[Box | None, str]:
@@ -60,18 +61,11 @@ def _crop(pixels: np.ndarray, spacing: tuple[float, float, float] | None, grid: 
     box = find_body_box(pixels)
     if box is None:
         return None, "no body with air around it is found, so nothing is cut off"
-    if spacing is None or grid.least_box is None:
+    if spacing is None or grid.least_box is None or is_whole_body(box, spacing, grid.least_box):
         return box, ""
-    found = box_in_mm(box, spacing)
-    if all(own >= MIN_BOX * least for own, least in zip(found, grid.least_box, strict=True)):
-        return box, ""
-    own, least = (" × ".join(f"{length:.0f}" for length in lengths) for lengths in (found, grid.least_box))
+    lengths = (box_in_mm(box, spacing), grid.least_box)
+    own, least = (" × ".join(f"{length:.0f}" for length in one) for one in lengths)
     return None, f"the body found in it has {own} mm, in training at least {least} mm, so nothing is cut off"
-
-
-def box_in_mm(box: Box, spacing: tuple[float, float, float]) -> tuple[float, float]:
-    """Height and width of a box of pixels so far apart."""
-    return (box[2] - box[0]) * spacing[1], (box[3] - box[1]) * spacing[2]
 
 
 def plan_grid(
@@ -99,7 +93,10 @@ def plan_grid(
     known = np.array([spacing for spacing in spacings if spacing is not None])
     if len(known) < len(sizes):
         if config.spacing != "median":
-            raise CaseUNetError("prepare.spacing is in millimetres, but images without a spacing are among the data.")
+            raise InvalidOptionError(
+                "prepare.spacing is in millimetres, but images without a spacing are among the data.",
+                options=("prepare.spacing",),
+            )
         shrink = _shrink(np.array(sizes, float))
         return Grid(crop_to_body=crop_air, scale=None if shrink == 1 else shrink)
     if config.spacing != "median":
@@ -116,11 +113,8 @@ def _shrink(sizes: np.ndarray) -> float:
     return min(1.0, float(np.sqrt(MAX_PREPARED_PIXELS / np.median(sizes[:, 0] * sizes[:, 1]))))
 
 
-def compute_size(height: int, width: int, spacing: tuple[float, float, float] | None, grid: Grid) -> tuple[int, int]:
+def compute_grid_size(
+    height: int, width: int, spacing: tuple[float, float, float] | None, grid: Grid
+) -> tuple[int, int]:
     """Height and width that so many rows and columns get."""
-    if grid.size is not None:
-        return grid.size
-    rows = columns = grid.scale or 1.0
-    if grid.spacing is not None and spacing is not None:
-        rows, columns = (own / wanted for own, wanted in zip(spacing[1:], grid.spacing, strict=True))
-    return max(1, round(height * rows)), max(1, round(width * columns))
+    return compute_size(height, width, spacing, size=grid.size, target=grid.spacing, scale=grid.scale)

@@ -19,8 +19,9 @@ from caseunet.data.augmentation import Augmentation, draw_transforms, resolve
 from caseunet.data.intensities import Intensities
 from caseunet.data.sampling import Sample, SliceSampler
 from caseunet.data.store import DatasetInfo, Prepared
-from caseunet.data.transforms import crop_or_pad, neighbour_positions
-from caseunet.errors import CaseUNetError
+from caseunet.data.transforms import crop_or_pad
+from caseunet.errors import CaseUNetError, InvalidInputError, InvalidOptionError
+from caseunet.imaging.slices import neighbour_positions
 from caseunet.types import IGNORE, Preprocessing
 
 CT_WINDOW = (-200.0, 250.0)
@@ -53,14 +54,14 @@ class Batch:
     Attributes:
         pixels: (B, slices · C, H, W), the stored type; small, so that little is moved between processes and devices.
         target: class ids, (B, H, W), uint8; :data:`IGNORE` where nobody judged.
-        standards: mean and standard deviation of each one's case, (B, 2, C), float32.
+        case_statistics: mean and standard deviation of each one's case, (B, 2, C), float32.
         samples: where each comes from.
         augmentations: drawn for each, and not yet applied.
     """
 
     pixels: Tensor
     target: Tensor
-    standards: Tensor
+    case_statistics: Tensor
     samples: tuple[Sample, ...]
     augmentations: tuple[Augmentation, ...]
 
@@ -127,8 +128,10 @@ class BatchDataset(Dataset[Batch | LoadFailure]):
         rng = np.random.default_rng([self._seed, step, 1])  # not the samples' own, so that these do not depend on it
         rgb = self._prepared.info.modality == "rgb"
         augmentations = tuple(draw_transforms(self._augment, rng, rgb) for _ in drawn)[self._part]
-        standards = torch.from_numpy(np.stack([self._prepared.standard(sample.case) for sample in samples]))
-        return Batch(pixels, target, standards, tuple(samples), augmentations)
+        case_statistics = torch.from_numpy(
+            np.stack([self._prepared.case_statistics(sample.case) for sample in samples])
+        )
+        return Batch(pixels, target, case_statistics, tuple(samples), augmentations)
 
     def _load(self, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
         """One sample's stored pixels (slices · C, H, W) and class ids (H, W), cut out."""
@@ -139,7 +142,7 @@ class BatchDataset(Dataset[Batch | LoadFailure]):
         if (highest := int(labels.max(where=labels != IGNORE, initial=0))) >= (
             classes := len(self._prepared.info.label_map)
         ):
-            raise CaseUNetError(
+            raise InvalidInputError(
                 f"the labels hold class {highest}, but the classes are 0 to {classes - 1}. Prepare the data again."
             )
         corner = sample.corner(labels, self._patch_size)
@@ -210,12 +213,15 @@ def batches(
 def _check_workers(prepared: Prepared, workers: int, needed: int) -> None:
     """Make sure that other processes can load, and hand over so many bytes."""
     if not isinstance(prepared.folder, Path) and prepared.folder.protocol == "memory":
-        raise CaseUNetError(f"{prepared.folder}: other processes do not see it. Set data.workers to 0.")
+        raise InvalidInputError(
+            f"{prepared.folder}: other processes do not see it. Set data.workers to 0.", options=("data.workers",)
+        )
     if SHARED_MEMORY.is_dir() and (free := shutil.disk_usage(SHARED_MEMORY).free) < needed:
-        raise CaseUNetError(
+        raise InvalidOptionError(
             f"data.workers = {workers}: their batches need {needed / 1e6:,.0f} MB of shared memory, and "
             f"{SHARED_MEMORY} has {free / 1e6:,.0f} MB free. Lower data.workers or data.batch_size, or give the "
-            "container more (docker run --shm-size 2g)."
+            "container more shared memory, such as 2 GB.",
+            options=("data.workers", "data.batch_size"),
         )
 
 
@@ -228,7 +234,8 @@ def _check_config(loaded: Iterator[Batch | LoadFailure], workers: int) -> Iterat
                 raise
             raise CaseUNetError(
                 f"A process that loads batches died: {error} Most often memory, or shared memory, is too small: lower "
-                f"data.workers (now {workers}) or data.batch_size."
+                f"data.workers (now {workers}) or data.batch_size.",
+                options=("data.workers", "data.batch_size"),
             ) from error
         if isinstance(batch, LoadFailure):
             raise (RuntimeError if batch.is_defect else CaseUNetError)(f"Loading of {batch.text}")

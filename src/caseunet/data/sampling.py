@@ -6,8 +6,8 @@ from typing import Literal
 
 import numpy as np
 
-from caseunet.data.transforms import edges
-from caseunet.errors import CaseUNetError
+from caseunet.errors import InvalidInputError
+from caseunet.imaging.slices import split_padding
 from caseunet.types import Ranges
 
 
@@ -41,7 +41,7 @@ class Sample:
         for axis, (length, patch) in enumerate(zip(labels.shape, patch_size, strict=True)):
             first, last = 0, length - patch
             if last < 0:
-                starts.append(-edges(length, patch)[0])
+                starts.append(-split_padding(length, patch)[0])
                 continue
             if pixel is not None:
                 first, last = max(first, pixel[axis] - patch + 1), min(last, pixel[axis])
@@ -82,7 +82,7 @@ class SliceSampler:
             if class_pixels[case][s].any()  # nothing is learnt from a slice that nobody labelled
         ]
         if not self._slices:
-            raise CaseUNetError("The training part of the split holds no labelled slices.")
+            raise InvalidInputError("The training part of the split holds no labelled slices.")
         counts = np.stack([class_pixels[case][s] for case, s in self._slices])  # (N, classes)
         cases = {case: n for n, case in enumerate(ranges)}
         self._case_of = np.array([cases[case] for case, _ in self._slices])

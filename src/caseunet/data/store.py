@@ -24,7 +24,7 @@ from pydantic import Field, model_validator
 from caseunet.data.folds import fold_of, read_split
 from caseunet.data.grid import Placement
 from caseunet.data.intensities import CaseIntensities, Intensities, pool_statistics
-from caseunet.errors import CaseUNetError, did_you_mean
+from caseunet.errors import CaseUNetError, InvalidInputError, did_you_mean
 from caseunet.files import Location, read_json, read_model, remote_errors
 from caseunet.types import BY_BLOCKS, Fold, FrozenModel, Grid, LabelMap, Modality, former_name
 
@@ -164,10 +164,13 @@ class Prepared:
         info: dataset.json.
         cases: cases.parquet, indexed by case id.
         split: splits.json.
+        warnings: what was to be told of the data when they were prepared; () of one that is only read.
 
     Raises:
         CaseUNetError: the folder is none, or is of another format.
     """
+
+    warnings: tuple[str, ...] = ()
 
     def __init__(self, folder: Location) -> None:
         self.folder = folder
@@ -175,13 +178,13 @@ class Prepared:
         with remote_errors(folder):
             is_there, is_begun = (folder / DESCRIPTION).is_file(), unfinished_path(folder).is_dir()
         if not is_there and is_begun:
-            raise CaseUNetError(f"{folder}: is not finished. Give the same caseunet prepare again: it goes on.")
+            raise CaseUNetError(f"{folder}: is not finished. Prepare the same data to it again: that goes on.")
         if not is_there:
-            raise CaseUNetError(
+            raise InvalidInputError(
                 f"{folder}: is no {KIND[2:]} ({DESCRIPTION} is missing). Make one with: caseunet prepare"
             )
         if (found := read_json(folder / DESCRIPTION, KIND).get("format_version")) in range(1, FORMAT):
-            raise CaseUNetError(
+            raise InvalidInputError(
                 f"{folder}: is of format {found}, which an earlier version wrote. Prepare the data again."
             )
         self.info = read_model(folder / DESCRIPTION, DatasetInfo, "a prepared data set's description")
@@ -212,22 +215,25 @@ class Prepared:
         for part, cases in (("train", fold.train), ("val", fold.val)):
             for case, ranges in cases.items():
                 if case not in self.cases.index:
-                    raise CaseUNetError(f'{origin}: there is no case "{case}". {did_you_mean(case, self.cases.index)}')
+                    raise InvalidInputError(
+                        f'{origin}: there is no case "{case}". {did_you_mean(case, self.cases.index)}'
+                    )
                 slices = int(self.cases.at[case, "slices"])
                 if not all(0 <= start < stop <= slices for start, stop in ranges):
-                    raise CaseUNetError(f"{origin}: {case} has slices 0 to {slices - 1}, not {list(ranges)}.")
+                    raise InvalidInputError(f"{origin}: {case} has slices 0 to {slices - 1}, not {list(ranges)}.")
                 reach = neighbours if part == "train" else 0
                 seen = {s for start, stop in ranges for s in range(start - reach, stop + reach)}
                 if self.split.by != BY_BLOCKS:  # then groups are kept whole
                     case, seen = str(self.cases.at[case, "group"]), {0} if seen else set()
                 used[part] |= {(case, s) for s in seen}
             if not used[part]:
-                raise CaseUNetError(f"{origin}: its {part} part is empty.")
+                raise InvalidInputError(f"{origin}: its {part} part is empty.")
         both = sorted(used["train"] & used["val"])
         if both:
-            raise CaseUNetError(
+            raise InvalidInputError(
                 f"{origin}: {both[0][0]} is in training and in validation, so scores would flatter. "
-                "(Neighbouring slices count: data.context_slices must not be above prepare.gap.)"
+                "(Neighbouring slices count: data.context_slices must not be above prepare.split_gap.)",
+                options=("data.context_slices", "prepare.split_gap"),
             )
         return fold
 
@@ -281,11 +287,11 @@ class Prepared:
             raise self._damage_error(f"the pixel counts of case {case} are not {shape[0]} slices × {shape[1]} classes")
         return flat.reshape(shape)
 
-    def standard(self, case: str) -> np.ndarray:
+    def case_statistics(self, case: str) -> np.ndarray:
         """Mean and standard deviation over all pixels of a case, (2, C), float32."""
         flat = np.asarray(self.cases.at[case, "standard"], np.float32)
         if flat.size != 2 * self.info.channels:
-            raise self._damage_error(f"the standard of case {case} is not that of {self.info.channels} channels")
+            raise self._damage_error(f"the statistics of case {case} is not that of {self.info.channels} channels")
         return flat.reshape(2, -1)
 
     def intensities(self, cases: Iterable[str]) -> Intensities:
@@ -304,13 +310,15 @@ class Prepared:
             slices = range(int(self.cases.at[case, "slices"])) if slices is None else slices
             first = int(self.cases.at[case, "first"])
             return np.asarray(self._arrays[kind, case][first + slices.start : first + slices.stop])
+        except CaseUNetError:
+            raise
         except (OSError, KeyError, ValueError, RuntimeError) as error:
             raise self._damage_error(f"{kind} of case {case}: {error}") from error
 
     def _open(self, kind: str, case: str) -> zarr.Array:
         """The array of a case, after a look at its shape and whether its pixels are there: absent ones read as 0."""
         if case not in self.cases.index:
-            raise CaseUNetError(f'{self.folder}: there is no case "{case}". {did_you_mean(case, self.cases.index)}')
+            raise InvalidInputError(f'{self.folder}: there is no case "{case}". {did_you_mean(case, self.cases.index)}')
         array = self._groups[kind][self.cases.at[case, "array"]]
         size = self.placement(case).box_size if kind == "references" else self.size(case)
         stored, expected = (array.shape[0], *array.shape[-2:]), (int(self.cases.at[case, "slices"]), *size)
@@ -323,4 +331,4 @@ class Prepared:
         return array
 
     def _damage_error(self, what: str) -> CaseUNetError:
-        return CaseUNetError(f"{self.folder}: the prepared data set is damaged: {what}. Prepare the data again.")
+        return InvalidInputError(f"{self.folder}: the prepared data set is damaged: {what}. Prepare the data again.")

@@ -3,15 +3,15 @@
 Training and prediction both use these, so that a model sees at prediction exactly what it saw in training.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from caseunet.errors import CaseUNetError
+from caseunet.errors import InvalidInputError
+from caseunet.imaging.slices import split_padding
 from caseunet.types import Preprocessing
 
 PIXELS_AT_ONCE = 2**20
@@ -48,58 +48,14 @@ def resize_labels(labels: np.ndarray, size: tuple[int, int] | None) -> np.ndarra
     return resized[:, 0].numpy()
 
 
-def neighbour_positions(indices: Sequence[int], neighbours: int, slices: int) -> np.ndarray:
-    """(len(indices), 2·neighbours + 1): each slice with its neighbours, lowest first, kept inside 0 … slices − 1."""
-    window = np.arange(-neighbours, neighbours + 1)
-    return np.clip(np.asarray(indices)[:, None] + window, 0, slices - 1)
-
-
-def gather_slices(pixels: np.ndarray, indices: Sequence[int], neighbours: int) -> np.ndarray:
-    """2.5-D input: each slice with its neighbours as channels, (len(indices), (2·neighbours + 1)·C, H, W).
-
-    Channels run from the lowest slice to the highest; beyond the ends the edge slice is repeated.
-
-    Args:
-        pixels: (S, C, H, W).
-        indices: of the middle slices.
-        neighbours: slices on each side.
-    """
-    gathered = pixels[neighbour_positions(indices, neighbours, len(pixels))]  # (N, 2n + 1, C, H, W)
-    return gathered.reshape(len(indices), -1, *pixels.shape[2:])
-
-
-class Stack(Protocol):
-    """Slices (C, H, W) of one case: an array, a list, or what makes or reads each when it is asked for."""
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, index: int, /) -> np.ndarray: ...
-
-
-def case_standard(pixels: Stack) -> np.ndarray:
-    """Mean and standard deviation of each channel of a case over all its pixels, (2, C), float32."""
-    positions = range(len(pixels))  # slice by slice: a scan is large
-    mean = sum(pixels[s].mean(axis=(1, 2), dtype=np.float64) for s in positions) / len(pixels)
-    squares = sum(
-        np.square(rows - mean[:, None, None]).sum(axis=(1, 2)) for s in positions for rows in _in_slabs(pixels[s])
-    )
-    count = len(pixels) * pixels[0][0].size
-    return np.stack([mean, np.sqrt(squares / count)]).astype(np.float32)
-
-
-def _in_slabs(image: np.ndarray) -> list[np.ndarray]:
-    """(C, H, W) in as few parts of its rows as can be held in floating point."""
-    parts = max(1, -(-image.size // (4 * VALUES_AT_ONCE)))
-    return np.array_split(image, parts, axis=1)
-
-
-def normalize(pixels: Tensor, preprocessing: Preprocessing, standards: Tensor) -> Tensor:
+def normalize(pixels: Tensor, preprocessing: Preprocessing, statistics_of_cases: Tensor) -> Tensor:
     """Gathered pixels (B, slices · C, H, W) of any type, clipped and scaled, float32 of the same shape.
 
     Args:
         pixels: gathered.
         preprocessing: how.
-        standards: :func:`case_standard` of each one's case, (B, 2, C), or (1, 2, C) of all; used only if the
-            preprocessing is per case.
+        statistics_of_cases: :func:`case_statistics` of each one's case, (B, 2, C), or (1, 2, C) of all; used only
+            if the preprocessing is per case.
 
     Raises:
         CaseUNetError: the number of channels is not what the model was made for.
@@ -107,7 +63,7 @@ def normalize(pixels: Tensor, preprocessing: Preprocessing, standards: Tensor) -
     p = preprocessing
     slices = 2 * p.context_slices + 1
     if pixels.shape[1] != slices * p.channels:
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"The image has {pixels.shape[1] // slices} channels; the model was trained on {p.modality} images with "
             f"{p.channels}."
         )
@@ -116,7 +72,10 @@ def normalize(pixels: Tensor, preprocessing: Preprocessing, standards: Tensor) -
         x = x.clamp(*p.intensity_window)
     parts = [x.new_tensor(values)[None] for values in (p.mean, p.std)]
     if p.per_case_zscore:
-        parts = [standards[:, 0], standards[:, 1].clamp(min=1e-8)]  # all pixels of a case may be equal
+        parts = [
+            statistics_of_cases[:, 0],
+            statistics_of_cases[:, 1].clamp(min=1e-8),
+        ]  # all pixels of a case may be equal
     shift, scale = (part.repeat(1, slices)[:, :, None, None] for part in parts)
     return (x - shift) / scale
 
@@ -128,7 +87,7 @@ def repeat_channels(x: Tensor, preprocessing: Preprocessing) -> Tensor:
 
 
 def run_network(
-    network: Callable[[Tensor], Tensor], pixels: Tensor, preprocessing: Preprocessing, standard: np.ndarray
+    network: Callable[[Tensor], Tensor], pixels: Tensor, preprocessing: Preprocessing, statistics: np.ndarray
 ) -> Tensor:
     """Logits (B, classes, H, W) of gathered pixels (B, slices · C, H, W) of any type and size.
 
@@ -136,24 +95,18 @@ def run_network(
         network: network input → logits.
         pixels: gathered from one case.
         preprocessing: that the network was trained with.
-        standard: :func:`case_standard` of the case.
+        statistics: :func:`case_statistics` of the case.
 
     Raises:
         CaseUNetError: see :func:`normalize`.
     """
     H, W = pixels.shape[-2:]
     (above, below), (left, right) = (
-        edges(length, least) for length, least in zip((H, W), preprocessing.min_size, strict=True)
+        split_padding(length, least) for length, least in zip((H, W), preprocessing.min_size, strict=True)
     )
-    standards = torch.from_numpy(standard)[None].to(pixels.device)
-    x = F.pad(normalize(pixels, preprocessing, standards), (left, right, above, below), mode="replicate")
+    statistics_of_cases = torch.from_numpy(statistics)[None].to(pixels.device)
+    x = F.pad(normalize(pixels, preprocessing, statistics_of_cases), (left, right, above, below), mode="replicate")
     return network(repeat_channels(x, preprocessing))[..., above : above + H, left : left + W]
-
-
-def edges(length: int, least: int) -> tuple[int, int]:
-    """Rows, or columns, to repeat before and after so many, to have at least ``least`` with them in the middle."""
-    missing = max(0, least - length)
-    return missing // 2, missing - missing // 2
 
 
 def crop_or_pad(pixels: np.ndarray, size: tuple[int, int], corner: tuple[int, int]) -> np.ndarray:

@@ -131,7 +131,9 @@ class PreparedWriter:
             try:
                 self._lock.acquire(timeout=0)
             except Timeout as error:
-                raise CaseUNetError(f"{self.folder}: another run prepares to it now. Choose another --out.") from error
+                raise CaseUNetError(
+                    f"{self.folder}: another run prepares to it now. Choose another folder.", options=("out",)
+                ) from error
         try:
             if not work.data.is_dir():
                 remove(work.folder)  # lists of arrays that are not there
@@ -172,7 +174,9 @@ class PreparedWriter:
         mark_output(data, KIND)
         write_json(data / DESCRIPTION, info.model_dump(mode="json"))
         if not self._replace and self.folder.is_dir() and any(self.folder.iterdir()):
-            raise CaseUNetError(f"{self.folder}: another run has written it meanwhile. Choose another --out.")
+            raise CaseUNetError(
+                f"{self.folder}: another run has written it meanwhile. Choose another folder.", options=("out",)
+            )
         self._publish(data)
         remove(self.workplace.folder)
 

@@ -17,7 +17,7 @@ from caseunet.datasets.nnunet import NNUNET
 from caseunet.datasets.reading import apply_plan
 from caseunet.datasets.repair import read_plan
 from caseunet.datasets.roles import Choice
-from caseunet.errors import CaseUNetError
+from caseunet.errors import CaseUNetError, InputNotFoundError, InvalidInputError, InvalidOptionError
 from caseunet.files import read_json
 from caseunet.io.dicom_file import is_dicom
 from caseunet.io.images import is_image
@@ -57,7 +57,10 @@ def open_source(root: Path, config: PrepareConfig) -> tuple[Layout, SourceDatase
     """
     choice = Choice(config.images, config.masks, config.channels)
     if choice and config.format not in ("auto", FOLDER.name):
-        raise CaseUNetError(f"prepare.images, masks and channels are for the layout folder, not for {config.format}.")
+        raise InvalidOptionError(
+            f"prepare.images, masks and channels are for the layout folder, not for {config.format}.",
+            options=("prepare.layout", "prepare.images", "prepare.masks", "prepare.channels"),
+        )
     layout = find_layout(root, FOLDER.name if choice else config.format)
     dataset = discover(root, choice) if choice else layout.discover(root)
     for path in (path for case in dataset.cases for path in (*case.image, *case.label)):
@@ -74,7 +77,7 @@ def open_source(root: Path, config: PrepareConfig) -> tuple[Layout, SourceDatase
         )
     unused = [name for name in SPLIT_FILES if (root / name).is_file()] if config.split == "auto" else []
     if unused:
-        text, advice = f"a split is there in {unused[0]}, and not used", f"Use it: --prepare.split {root / unused[0]}"
+        text, advice = f"a split is there in {unused[0]}, and not used", f"Use it: prepare.split: {root / unused[0]}"
         note = Finding(level="warning", kind="own-split", text=text, advice=advice, file=unused[0])
         dataset = replace(dataset, findings=(*dataset.findings, note))
     if config.plan is not None:
@@ -85,7 +88,10 @@ def open_source(root: Path, config: PrepareConfig) -> tuple[Layout, SourceDatase
 def _regroup(case: SourceCase, pattern: str) -> SourceCase:
     match = re.search(pattern, case.id)
     if match is None or not match[0]:
-        raise CaseUNetError(f'prepare.group: the pattern "{pattern}" finds nothing in the case name "{case.id}".')
+        raise InvalidOptionError(
+            f'prepare.group: the pattern "{pattern}" finds nothing in the case name "{case.id}".',
+            options=("prepare.group",),
+        )
     return replace(case, group=match[1] if match.re.groups and match[1] else match[0])
 
 
@@ -96,26 +102,29 @@ def find_layout(root: Path, name: str = "auto") -> Layout:
         CaseUNetError: no such folder or layout, or none fits, or several do equally.
     """
     if root.is_file():
-        raise CaseUNetError(f"{root}: is a file; expected the folder of a raw data set. Unpack an archive first.")
+        raise InvalidInputError(f"{root}: is a file; expected the folder of a raw data set. Unpack an archive first.")
     if not root.is_dir():
         hint = " Raw data are read from this machine alone: copy them." if re.match(r"\w+:/", str(root)) else ""
-        raise CaseUNetError(f"{root}: no such folder.{hint}")
+        raise InputNotFoundError(f"{root}: no such folder.{hint}")
     if name != "auto":
         return SOURCES.get(name)
     fitting = matching(root)
     if len(fitting) > 1:
         names = " and ".join(layout.name for layout in fitting)
-        raise CaseUNetError(f"{root}: fits the layouts {names}. Name the one that is meant with --format.")
+        raise InvalidInputError(
+            f"{root}: fits the layouts {names}. Name the one that is meant.", options=("prepare.layout",)
+        )
     description = root / "dataset.json"
     if description.is_file() and all(layout.rank > 1 for layout in fitting):  # one of those who have it, but damaged
         read_json(description, "the dataset.json of nnU-Net or of the Decathlon")
     if fitting:
         return fitting[0]
     expected = "\n".join(f"  {candidate}: {SOURCES.get(candidate).looks_like}" for candidate in SOURCES)
-    raise CaseUNetError(
-        f"{root}: none of the known layouts was found. {describe_files(root)}\nIf images and masks are among them, say "
-        "which: --prepare.images FOLDER_OR_PATTERN --prepare.masks FOLDER_OR_PATTERN. Else one of these is expected:\n"
-        f"{expected}"
+    raise InvalidInputError(
+        f"{root}: none of the known layouts was found. {describe_files(root)}\nIf images and masks are among them, "
+        "name the folder or pattern of each: prepare.images and prepare.masks. Else one of these is expected:\n"
+        f"{expected}",
+        options=("prepare.images", "prepare.masks", "prepare.layout"),
     )
 
 

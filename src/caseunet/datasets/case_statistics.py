@@ -11,8 +11,7 @@ from caseunet.datasets.layout import Finding, Layout, SourceCase, SourceDataset
 from caseunet.datasets.reading import Misplaced, lay_on_index, placement, read_repaired_image, to_ids
 from caseunet.datasets.repair import CaseRepair
 from caseunet.errors import BadValuesError, CaseUNetError, SeveralMasksError
-from caseunet.imaging.body import mark_edge
-from caseunet.imaging.portable import Box, find_body_box
+from caseunet.imaging.body import Box, find_body_box, mark_edge
 from caseunet.io.geometry import orientation_of
 from caseunet.io.likeness import hash_values, likeness
 from caseunet.types import Geometry, ImageVolume, Mask, Plane

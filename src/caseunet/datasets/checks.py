@@ -43,8 +43,8 @@ PALETTES = "Name the classes' colours in the labels of a plan (colored: true), o
 MIN_INVERTED = 0.6
 """Share of an image's edges by which the foreground covers more or less of them in an inverted mask than in others."""
 
-MAX_STRAY = 0.05
-"""Share of the edges up to which it is not touched; where brightness is no rule, only such masks are told apart."""
+MAX_STRAY = 0.01
+"""Share of the edges: a foreground that covers all others, where that of most masks touches none, is a background."""
 
 MIN_CONSISTENT = 0.9
 """Share of masks whose foreground is brighter than the background, or darker, from which on that is a rule."""
@@ -326,14 +326,16 @@ def _find_inverted(
     advice = "Look at its picture. If its foreground is what lies around the object, exchange the two values."
     for case in (case for case in found if case not in others):
         edge, contrast = found[case]
-        is_opposite = max(edge, usual) > 1 - MAX_STRAY and min(edge, usual) < MAX_STRAY
-        if (contrast > 0) == is_brighter if alike >= MIN_CONSISTENT else not is_opposite:
+        is_enclosing = edge > 1 - MAX_STRAY and usual < MAX_STRAY
+        is_other_shade = alike >= MIN_CONSISTENT and (contrast > 0) != is_brighter
+        if not (is_enclosing or is_other_shade):
             continue
-        text = (
-            f"seems inverted: its foreground covers {edge:.0%} of the image's edges, that of most masks {usual:.0%}, "
-            f"and is {words[contrast > 0]} than its background; that of {alike:.0%} of the others is "
-            f"{words[is_brighter]}"
-        )
+        text = f"seems inverted: its foreground covers {edge:.0%} of the image's edges, that of most masks {usual:.0%}"
+        if is_other_shade:
+            text += (
+                f", and is {words[contrast > 0]} than its background; that of {alike:.0%} of the others is "
+                f"{words[is_brighter]}"
+            )
         ways = [CaseRepair(map={code: 1 - i for code, i in classes_of(coding).items()}), CaseRepair(drop=True)]
         yield _about(by_id[case], dataset, "warning", "inverted-mask", text, advice, of_mask=True, repairs=ways)
 
@@ -524,7 +526,7 @@ def _of_image(facts: CaseFacts, case: SourceCase, dataset: SourceDataset) -> Ite
         )
     if dataset.modality == "ct" and lowest >= 0 and highest > 0:
         text = f"its values run from {lowest:g} to {highest:g}, so they are no Hounsfield units"
-        yield about("warning", "no-hu", text, "Subtract the offset, or name the modality: --prepare.modality mr")
+        yield about("warning", "no-hu", text, "Subtract the offset, or name the modality: prepare.modality: mr")
 
 
 def _channels(facts: Sequence[CaseFacts], by_id: dict[str, SourceCase], dataset: SourceDataset) -> Iterable[Finding]:
@@ -693,5 +695,5 @@ def _groups_of_one_number(dataset: SourceDataset) -> Iterable[Finding]:
         numbers, groups = next(iter(leaking.items()))
         shown = f"{'-'.join(numbers)} in {', '.join(groups[:4])}"
         text = f"{len(leaking)} numbers stand in the names of several groups: {shown}"
-        advice = "If they are the same patient, give a pattern for the group: --prepare.group '\\d{3,}'"
+        advice = "If they are the same patient, give a pattern for the group: prepare.group: '\\d{3,}'"
         yield Finding(level="warning", kind="groups-share-number", text=text, advice=advice)

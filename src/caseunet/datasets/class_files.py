@@ -8,7 +8,7 @@ import numpy as np
 
 from caseunet.datasets.class_names import IGNORE_NAMES
 from caseunet.datasets.names import mask_key
-from caseunet.errors import CaseUNetError, SeveralMasksError
+from caseunet.errors import InvalidInputError, SeveralMasksError
 from caseunet.io import images
 from caseunet.io.geometry import distance_in_voxels
 from caseunet.progress import count_text
@@ -40,11 +40,13 @@ def read_class_files(paths: Sequence[Path], classes: Mapping[str, int], image: G
     inside = [_inside(path, mask) for path, mask in zip(paths, masks, strict=True)]
     for path, mask in zip(paths, masks, strict=True):
         if mask.label_values.shape != masks[0].label_values.shape:
-            raise CaseUNetError(
+            raise InvalidInputError(
                 f"{path}: its shape {mask.label_values.shape} is not that of {paths[0]}, {masks[0].label_values.shape}."
             )
         if (distance := distance_in_voxels(masks[0].geometry, mask.geometry)) > SAME_PLACE:
-            raise CaseUNetError(f"{path}: lies {distance:.3g} voxels away from {paths[0]}, a file of the same case.")
+            raise InvalidInputError(
+                f"{path}: lies {distance:.3g} voxels away from {paths[0]}, a file of the same case."
+            )
     numbers = [class_of(path, classes) for path in paths]
     ignored = [n for n, number in enumerate(numbers) if number == IGNORE]
     order = sorted((n for n, m in enumerate(numbers) if m not in (0, IGNORE)), key=lambda n: -int(inside[n].sum()))
@@ -59,7 +61,8 @@ def read_class_files(paths: Sequence[Path], classes: Mapping[str, int], image: G
             if covered[below] > MAX_LIKENESS * union:
                 raise SeveralMasksError(
                     f"{paths[n]}: shows the same as {paths[other]} ({covered[below]:,} of {union:,} pixels), so they "
-                    "are two masks of one thing. Say which is meant: --prepare.masks FILE_NAME"
+                    "are two masks of one thing. Say which is meant: name its file in prepare.masks.",
+                    options=("prepare.masks",),
                 )
             remarks.append(f"{paths[n].name} covers {count_text(int(covered[below]), 'pixel')} of {name}, and is kept")
         codes[inside[n]] = numbers[n]
@@ -85,7 +88,7 @@ def class_of(path: Path, classes: Mapping[str, int]) -> int:
             return number
     endings = [name for name in known if name_key(stem).endswith(name)]
     if not endings:
-        raise CaseUNetError(f"{path}: is called like none of the classes {', '.join(classes)}.")
+        raise InvalidInputError(f"{path}: is called like none of the classes {', '.join(classes)}.")
     return known[max(endings, key=len)]
 
 
@@ -100,5 +103,5 @@ def _inside(path: Path, mask: Mask) -> np.ndarray:
     values = np.unique(mask.label_values)
     if len(values[values != outside]) > 1:
         shown = ", ".join(str(value) for value in values[:6].tolist())
-        raise CaseUNetError(f"{path}: holds the values {shown}; a file of one class holds 0 and one other.")
+        raise InvalidInputError(f"{path}: holds the values {shown}; a file of one class holds 0 and one other.")
     return np.asarray(mask.label_values != outside)

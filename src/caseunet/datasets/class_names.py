@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from caseunet.errors import CaseUNetError
+from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.files import read_json
 from caseunet.types import name_key
 
@@ -48,7 +48,7 @@ def read_description(path: Path) -> Any:
     try:
         colors = {name: [int(part) for part in color.split(",")] for name, color, *_ in fields}
     except ValueError as error:
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"{path}: expected lines such as polyp:250,50,83:: as CVAT writes them: {error}."
         ) from error
     order = sorted(colors, key=lambda name: any(colors[name]))  # black first
@@ -77,7 +77,7 @@ def class_entries(content: Any, path: Path) -> list[ClassEntry]:
     elif isinstance(content, list) and content and all(isinstance(entry, dict) for entry in content):
         found = [_of_entry(entry, path) for entry in content]
     else:
-        raise CaseUNetError(f"{path}: expected {FORMS}.")
+        raise InvalidInputError(f"{path}: expected {FORMS}.")
     found.sort(key=lambda entry: entry.value)
     values = [entry.value for entry in found]
     if len(set(values)) < len(values):
@@ -98,12 +98,12 @@ def check_background(named: Iterable[tuple[int, str]], path: Path) -> None:
     wrong = next((value for value, name in names.items() if value and is_background(name)), None)
     if wrong is not None:
         zero = f', and 0 is "{names[0]}"' if 0 in names else ""
-        raise CaseUNetError(
+        raise InvalidInputError(
             f'{path}: "{names[wrong]}" has the value {wrong}{zero}; the background must be 0 here, and a class of the '
             "value 0 would never be learnt. Give the background 0 in masks and names."
         )
     if 0 in names and _AROUND.isdisjoint(re.findall(r"[^\W\d_]+", names[0].casefold())):
-        raise CaseUNetError(
+        raise InvalidInputError(
             f'{path}: 0 is the background here and is called "{names[0]}". A class at 0 would never be learnt. '
             'If 0 is what is around the classes, call it "background": a list of names begins with it. Else give the '
             "class another value in masks and names."
@@ -140,7 +140,7 @@ def spelling_notes(names: Iterable[str]) -> list[str]:
 def _of_dict(content: Mapping[str, Any], path: Path) -> list[ClassEntry]:
     regions = [name for name, value in content.items() if isinstance(value, list)]
     if regions:
-        raise CaseUNetError(
+        raise InvalidInputError(
             f'{path}: "{regions[0]}" is a list, {content[regions[0]]}: regions that overlap, and colours without ids, '
             f"are not supported here. Give each class one value: {FORMS}."
         )
@@ -149,7 +149,7 @@ def _of_dict(content: Mapping[str, Any], path: Path) -> list[ClassEntry]:
         return [ClassEntry(value, name) for name, value in by_name.items() if value is not None]
     if all(name.isdigit() and isinstance(value, str) for name, value in content.items()):
         return [ClassEntry(int(name), value) for name, value in content.items()]
-    raise CaseUNetError(f"{path}: expected {FORMS}, found {_show(content)}.")
+    raise InvalidInputError(f"{path}: expected {FORMS}, found {_show(content)}.")
 
 
 def _of_entry(entry: Mapping[str, Any], path: Path) -> ClassEntry:
@@ -158,7 +158,9 @@ def _of_entry(entry: Mapping[str, Any], path: Path) -> ClassEntry:
     if isinstance(number, float):
         raise _wrong_ids(number, path)
     if type(number) is not int or not isinstance(name, str):
-        raise CaseUNetError(f"{path}: expected a list of classes, each with name, color and classid, found {entry}.")
+        raise InvalidInputError(
+            f"{path}: expected a list of classes, each with name, color and classid, found {entry}."
+        )
     return ClassEntry(number, name, _parse_color(color, name, path) if isinstance(color, Sequence) and color else None)
 
 
@@ -172,7 +174,7 @@ def _parse_color(color: Sequence[Any], name: str, path: Path) -> tuple[int, ...]
     if digits:
         return tuple(bytes.fromhex(digits[1]))
     if isinstance(color, str) or any(isinstance(part, float) and 0 < part <= 1 for part in color[:3]):
-        raise CaseUNetError(
+        raise InvalidInputError(
             f'{path}: the color of "{name}" is {color!r}; expected three whole numbers from 0 to 255, such as '
             '[255, 0, 0], or "#ff0000".'
         )
@@ -180,7 +182,9 @@ def _parse_color(color: Sequence[Any], name: str, path: Path) -> tuple[int, ...]
 
 
 def _wrong_ids(found: object, path: Path) -> CaseUNetError:
-    return CaseUNetError(f"{path}: label ids must be whole numbers from 0 (the background), each once, not {found}.")
+    return InvalidInputError(
+        f"{path}: label ids must be whole numbers from 0 (the background), each once, not {found}."
+    )
 
 
 def parse_number(value: Any) -> int | None:

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from caseunet.datasets.class_names import IGNORE_NAMES, class_entries, is_background, is_ignored, read_description
-from caseunet.errors import CaseUNetError
+from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.io import nifti
 from caseunet.types import IGNORE, Color, Label, LabelCoding, LabelMap, Mask, name_key
 
@@ -101,7 +101,7 @@ def read_labels_json(path: Path, colored: bool = True) -> LabelCoding:
     entries = [entry for entry in listed if entry not in ignored]
     lacking = next((entry.name for entry in listed if entry.color is None), None)
     if colored and lacking is not None:
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"{path}: the masks hold colours: expected a list of classes, each with name, color and classid"
         )
     ids = [entry.value for entry in entries]
@@ -111,7 +111,7 @@ def read_labels_json(path: Path, colored: bool = True) -> LabelCoding:
         labels = tuple(Label.model_validate(entry) for entry in given)
         label_map = LabelMap(labels=labels, structures={label.name: (label.id,) for label in labels[1:]})
     except ValidationError as error:
-        raise CaseUNetError(f"{path}: {_reason(error)}.") from error
+        raise InvalidInputError(f"{path}: {_reason(error)}.") from error
     codes = {pack_color(label.color): label.id for label in labels} if colored else {n: i for i, n in enumerate(ids)}
     codes |= {pack_color(entry.color) if colored and entry.color else entry.value: IGNORE for entry in ignored}
     return LabelCoding(label_map=label_map, codes=codes, colored=colored)
@@ -131,7 +131,7 @@ def read_header_names(paths: Iterable[Path]) -> LabelCoding | None:
             continue
         for value, name in own.items():
             if value and names.setdefault(value, name) != name:
-                raise CaseUNetError(
+                raise InvalidInputError(
                     f'{path}: its header calls the value {value} "{name}", and that of another mask "{names[value]}". '
                     "Say what the values mean in a labels.json."
                 )
@@ -140,7 +140,7 @@ def read_header_names(paths: Iterable[Path]) -> LabelCoding | None:
     try:
         return coding_of(dict(sorted(names.items())))
     except ValueError as error:
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"The names in the headers of masks: {error}. Say what the values mean in a labels.json."
         ) from error
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from caseunet.datasets.layout import Finding, Listing, SourceCase, relative
 from caseunet.datasets.names import find_groups
-from caseunet.errors import CaseUNetError
+from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.files import read_json
 
 DESCRIPTION = "dataset.json"
@@ -40,7 +40,7 @@ def read_description(folder: Path, kinds: Mapping[str, type]) -> dict[str, Any]:
     content = read_json(path, "the description of a data set")
     for key, kind in kinds.items():
         if not isinstance(content, dict) or not isinstance(content.get(key), kind):
-            raise CaseUNetError(f'{path}: "{key}" is missing or no {kind.__name__}; expected {", ".join(kinds)}.')
+            raise InvalidInputError(f'{path}: "{key}" is missing or no {kind.__name__}; expected {", ".join(kinds)}.')
     return dict(content)
 
 

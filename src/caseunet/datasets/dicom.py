@@ -37,7 +37,7 @@ from caseunet.datasets.layout import (
     relative,
 )
 from caseunet.datasets.names import MASK_WORDS, bare_name
-from caseunet.errors import CaseUNetError
+from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.io import dicom, images, raster
 from caseunet.io.dicom import Header
 from caseunet.io.dicom_planes import is_stack, split_volumes
@@ -224,10 +224,12 @@ def _coding(masks: Sequence[Header]) -> LabelCoding:
     """
     for header in masks:
         if any(map(is_background, header.segments.values())):
-            raise CaseUNetError(f'{header.path}: has a segment "background"; what no segment covers is the background.')
+            raise InvalidInputError(
+                f'{header.path}: has a segment "background"; what no segment covers is the background.'
+            )
     names = list(dict.fromkeys(unify_spellings(_labels(masks)).values()))
     if len(names) > MAX_CLASSES:
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"{masks[0].path}: with the other segmentations it has {len(names)} segment labels, such as "
             f'"{names[-1]}"; each label becomes a class, and at most {MAX_CLASSES} can be. Give segments of one kind '
             "one label."
@@ -418,7 +420,7 @@ def _listing(root: Path, survey: _Survey, modality: Modality | None) -> tuple[Li
     kept = _choose(survey.images, modality)
     if not kept:
         if unreadable := [finding for finding in findings if finding.kind == "unreadable"]:
-            raise CaseUNetError(f"{root}: none of its DICOM files can be read; the first: {unreadable[0].text}")
+            raise InvalidInputError(f"{root}: none of its DICOM files can be read; the first: {unreadable[0].text}")
         raise _no_images(root, survey)
     names = {image.name for image in kept}
     findings += _left_images([image for image in survey.images if image.name not in names], root)
@@ -492,7 +494,7 @@ def _no_images(root: Path, survey: _Survey) -> CaseUNetError:
     held += [f"{len(survey.masks)} × mask"] if survey.masks else []
     if not held:
         return no_cases(root, "a DICOM image")
-    return CaseUNetError(f"{root}: holds no DICOM image, but {', '.join(held)}.")
+    return InvalidInputError(f"{root}: holds no DICOM image, but {', '.join(held)}.")
 
 
 def _left_images(left: Sequence[DicomImage], root: Path) -> list[Finding]:

@@ -25,7 +25,7 @@ from caseunet.datasets.layout import (
     left_out,
     no_cases,
 )
-from caseunet.errors import CaseUNetError
+from caseunet.errors import InvalidInputError
 from caseunet.io import raster
 from caseunet.types import Geometry, ImageVolume, Mask
 
@@ -120,7 +120,7 @@ def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask
     codes = masks[0].label_values.copy()
     for path, mask in zip(case.label[1:], masks[1:], strict=True):
         if mask.label_values.shape != codes.shape:
-            raise CaseUNetError(f"{path}: its shape {mask.geometry.shape} is not that of {case.label[0]}.")
+            raise InvalidInputError(f"{path}: its shape {mask.geometry.shape} is not that of {case.label[0]}.")
         codes = np.where(mask.label_values != 0, mask.label_values, codes)
     codes = np.ascontiguousarray(_cut(codes))
     return replace(masks[0], label_values=codes, geometry=Geometry(shape=codes.shape[-2:]))

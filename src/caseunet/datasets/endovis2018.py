@@ -22,7 +22,7 @@ from caseunet.datasets.layout import (
     relative,
 )
 from caseunet.datasets.reading import file_layout
-from caseunet.errors import CaseUNetError
+from caseunet.errors import InvalidInputError
 
 LICENCE = "EndoVis 2018: terms of the challenge's organisers (registration; research use)"
 
@@ -116,7 +116,7 @@ def _find_labels_json(root: Path, sequences: list[Path]) -> Path:
     for folder in places:
         if (folder / "labels.json").is_file():
             return folder / "labels.json"
-    raise CaseUNetError(
+    raise InvalidInputError(
         f"{root}: labels.json is missing; it names the colours of the masks. Put it beside the sequences."
     )
 

@@ -58,7 +58,7 @@ from caseunet.datasets.pairing import Pairs, pair
 from caseunet.datasets.polygons import class_names
 from caseunet.datasets.reading import file_layout
 from caseunet.datasets.roles import Choice, Roles, sort_files
-from caseunet.errors import CaseUNetError
+from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.io import images, raster
 from caseunet.progress import count_text
 from caseunet.types import IGNORE, LabelCoding, Modality, name_key
@@ -113,7 +113,7 @@ def cases(root: Path) -> Listing:
     """
     listing = look(root).listing
     if not listing.cases and not any(finding.level == "error" for finding in listing.findings):
-        raise CaseUNetError(f"{root}: no images beside masks were found in it. {describe_files(root)}")
+        raise InvalidInputError(f"{root}: no images beside masks were found in it. {describe_files(root)}")
     return listing
 
 
@@ -125,17 +125,17 @@ def discover(root: Path, choice: Choice = Choice()) -> SourceDataset:  # noqa: B
     """
     survey = look(root, choice)
     if survey.question:
-        raise CaseUNetError(survey.question)
+        raise InvalidInputError(survey.question, options=("prepare.masks",))
     listed, findings = survey.listing
     if not listed:
-        raise CaseUNetError(f"{root}: {_nothing_chosen(root, choice)}")
+        raise InvalidInputError(f"{root}: {_nothing_chosen(root, choice)}")
     modality, notes = _find_modality(root, listed)
     own = find_description(root)
     coding = _read_names(own, listed) if own is not None else None
     if survey.outlines:
         names = class_names(sorted({path for case in listed for path in case.label}))
         if not names:
-            raise CaseUNetError(f"{root}: its JSON files hold no outlines, so there is nothing to learn.")
+            raise InvalidInputError(f"{root}: its JSON files hold no outlines, so there is nothing to learn.")
         text = f"masks are outlines of JSON files; the classes are {', '.join(names)}"
         notes.append(Finding(level="note", kind="outlines", text=text))
         coding, told = _coding_of_names(root, names)
@@ -170,7 +170,7 @@ def _coding_of_names(root: Path, names: Sequence[str]) -> tuple[LabelCoding, lis
     names = list(dict.fromkeys(unify_spellings(names).values()))
     classes = [name for name in names if not is_background(name) and not is_ignored(name)]
     if not classes:
-        raise CaseUNetError(f"{root}: there is no class beside {', '.join(names)}, so there is nothing to learn.")
+        raise InvalidInputError(f"{root}: there is no class beside {', '.join(names)}, so there is nothing to learn.")
     notes = [
         Finding(
             level="note",
@@ -261,7 +261,7 @@ def _join(pictures: Sequence[Item], channels: Sequence[str], root: Path) -> tupl
     found, _ = join_channels(pictures, channels)
     names = ", ".join(channels)
     text = f"an image has {len(channels)} channels, each in a file of its own, by the ends of names: {names}"
-    advice = f"Other channels, or another order: --prepare.channels '[{names}]'"
+    advice = f"Other channels, or another order: prepare.channels: [{names}]"
     findings = [Finding(level="note", kind="found-channels", text=text, advice=advice)]
     broken: set[Path] = set()
     for key, files in found.items():
@@ -313,7 +313,7 @@ def _question(root: Path, pictures: Sequence[Item], by_set: dict[str, list[Item]
             names = [PurePosixPath(by_set[name][0].place).name if name else "'*_mask*'" for name in kinds]
             return (
                 f"{root}: {relative(picture.paths[0], root)} has masks in more than one place: {', '.join(shown)}. "
-                f"Say which are meant: --prepare.masks {' or --prepare.masks '.join(names)}"
+                f"Say which are meant, with prepare.masks: {' or '.join(names)}"
             )
     return ""
 
@@ -530,7 +530,7 @@ def _find_modality(root: Path, listed: tuple[SourceCase, ...]) -> tuple[Modality
     typical = next(path for path in reaches if path not in unlike)
     verb = "reaches" if modality == "ct" else "does not go below"
     text = f"taken for {modality.upper()}, since {relative(typical, root)} {verb} {reaches[typical]:g}"
-    advice = f"otherwise give --prepare.modality {other}"
+    advice = f"otherwise set prepare.modality: {other}"
     if not unlike:
         return modality, [Finding(level="note", kind="modality", text=f"{text}; {advice}")]
     shown = ", ".join(f"{relative(path, root)} ({reaches[path]:g})" for path in unlike[:MAX_SIBLINGS])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from caseunet.datasets.repair import CaseRepair
-from caseunet.errors import CaseUNetError
+from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.progress import count_text
 from caseunet.types import FrozenModel, Geometry, ImageVolume, LabelCoding, Mask, Modality
 
@@ -131,7 +131,7 @@ class Layout:
     """One raw layout.
 
     Attributes:
-        name: for --format.
+        name: for prepare.layout.
         looks_like: the layout in one line, for people.
         rank: where several layouts match a folder, the one of the lowest rank is meant: 0 has names that nothing else
             has, 1 a description file of a known form, 2 is general.
@@ -209,7 +209,7 @@ def extra_mask(path: Path, root: Path, expected: str) -> Finding:
 
 def twice(path: Path, root: Path, other: Path) -> Finding:
     """A file that claims the name of another."""
-    advice = "Keep one of them; if another layout is meant, name it with --format."
+    advice = "Keep one of them; if another layout is meant, name it: prepare.layout."
     return fault("twice", path, root, f"is there twice, also as {relative(other, root)}", advice)
 
 
@@ -236,4 +236,4 @@ def left_out(paths: Iterable[Path], root: Path, why: str, level: Level = "note")
 
 
 def no_cases(root: Path, expected: str) -> CaseUNetError:
-    return CaseUNetError(f"{root}: {expected} was expected in it or below, and not found.")
+    return InvalidInputError(f"{root}: {expected} was expected in it or below, and not found.")

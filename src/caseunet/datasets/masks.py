@@ -33,7 +33,7 @@ from caseunet.datasets.layout import (
 )
 from caseunet.datasets.names import MASK_FOLDER_WORDS, find_groups
 from caseunet.datasets.reading import require_coding
-from caseunet.errors import CaseUNetError
+from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.files import read_json
 from caseunet.io import dicom, images, itk, raster
 from caseunet.io.geometry import distance_in_voxels
@@ -93,7 +93,7 @@ def read_lesions(path: Path) -> tuple[str, ...] | None:
     if parse_number(names) is not None:  # a class of that name
         return None
     if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-        raise CaseUNetError(f'{path}: "lesions" must be a list of names of structures, not {names!r}.')
+        raise InvalidInputError(f'{path}: "lesions" must be a list of names of structures, not {names!r}.')
     return None if names is None else tuple(names)
 
 
@@ -135,7 +135,7 @@ def settle_structures(dataset: SourceDataset, workers: int | None) -> SourceData
     ordered = [frozenset({name}) for name in names if name not in shared or frozenset({name}) in found]
     ordered += sorted(set(found) - set(ordered) - {frozenset()}, key=lambda c: [names.index(n) for n in sorted(c)])
     if len(ordered) > MAX_CLASSES:
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"{dataset.root}: its {len(names)} structures overlap in {sum(len(c) > 1 for c in ordered)} ways; together "
             f"at most {MAX_CLASSES} classes can be told apart."
         )
@@ -158,7 +158,7 @@ def read_geometry(case: SourceCase) -> Geometry:
 
 
 def read_image(case: SourceCase, rgb: bool, nan: float | None = None) -> ImageVolume:
-    raise CaseUNetError(f"{case.label[0]}: there are masks alone, no images.")
+    raise InvalidInputError(f"{case.label[0]}: there are masks alone, no images.")
 
 
 def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask:
@@ -177,7 +177,7 @@ def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask
         for i in range(len(require_coding(dataset).label_map))
     }
     if any(combinations[number] not in id_of for number in np.unique(mask.label_values)):
-        raise CaseUNetError(f"{case.label[0]}: the files of this case have changed since they were looked at.")
+        raise InvalidInputError(f"{case.label[0]}: the files of this case have changed since they were looked at.")
     table = np.array([id_of.get(members, 0) for members in combinations], np.uint8)
     return replace(mask, label_values=table[mask.label_values])
 
@@ -288,7 +288,7 @@ def _segments(paths: Iterable[Path]) -> list[str]:
     labels = (label for path in paths for label in dicom.read_header(path).segments.values())
     names = list(dict.fromkeys(unify_spellings(labels).values()))
     if any(map(is_background, names)) or not 0 < len(names) <= MAX_CLASSES:
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"{len(names)} segments, such as {', '.join(names[:5])}, make no classes: from 1 to {MAX_CLASSES} can, and "
             'none of them is called "background".'
         )
@@ -399,14 +399,16 @@ def _read_structures(case: SourceCase, image: Geometry) -> tuple[Mask, tuple[fro
         mask = images.read_mask(path, image, False)
         values = np.unique(mask.label_values)
         if mask.fractional or len(values[values != 0]) > 1:
-            raise CaseUNetError(
+            raise InvalidInputError(
                 f"{path}: expected a mask of one structure, 0 and one other value, as each file in the folder of a "
                 f"case; found {len(values)} values."
             )
         if first is None:
             first, codes = mask, np.zeros(mask.label_values.shape, np.int32)
         elif codes.shape != mask.label_values.shape or distance_in_voxels(first.geometry, mask.geometry) > SAME_PLACE:
-            raise CaseUNetError(f"{path}: is not on the grid of {case.label[0]}, another structure of the same case.")
+            raise InvalidInputError(
+                f"{path}: is not on the grid of {case.label[0]}, another structure of the same case."
+            )
         inside = mask.label_values != 0
         before = codes[inside]
         table = np.zeros(len(combinations), np.int32)

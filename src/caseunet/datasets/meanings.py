@@ -8,7 +8,7 @@ from caseunet.datasets.case_statistics import measure_mask
 from caseunet.datasets.checks import PALETTES
 from caseunet.datasets.coding import MaskValues, find_coding, palette_conflict
 from caseunet.datasets.layout import Layout, SourceCase, SourceDataset
-from caseunet.errors import CaseUNetError
+from caseunet.errors import InvalidInputError
 from caseunet.io import raster
 from caseunet.workers import run_all
 
@@ -27,11 +27,13 @@ def with_coding(layout: Layout, dataset: SourceDataset, workers: int | None) -> 
     masks = [result for result in measured if isinstance(result, MaskValues)]
     if dataset.coding is not None:
         if conflict := palette_conflict(masks):
-            raise CaseUNetError(f"{dataset.root}: {conflict}, so that values alone do not tell the classes. {PALETTES}")
+            raise InvalidInputError(
+                f"{dataset.root}: {conflict}, so that values alone do not tell the classes. {PALETTES}"
+            )
         return dataset
     coding = find_coding(masks)
     if coding is None:
-        raise CaseUNetError(f"{dataset.root}: its masks show fewer than two classes. Name them in a labels.json.")
+        raise InvalidInputError(f"{dataset.root}: its masks show fewer than two classes. Name them in a labels.json.")
     return replace(dataset, coding=coding)
 
 

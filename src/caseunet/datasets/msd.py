@@ -31,7 +31,7 @@ from caseunet.datasets.layout import (
 )
 from caseunet.datasets.names import describe_groups
 from caseunet.datasets.reading import file_layout
-from caseunet.errors import CaseUNetError
+from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.io import images
 from caseunet.types import LabelCoding, Modality
 
@@ -104,7 +104,7 @@ def discover(root: Path) -> SourceDataset:
 def _read(folder: Path) -> dict[str, Any]:
     description = read_description(folder, KEYS)
     if not isinstance(description.get("test"), list | None):
-        raise CaseUNetError(f'{folder / DESCRIPTION}: "test" is no list of images.')
+        raise InvalidInputError(f'{folder / DESCRIPTION}: "test" is no list of images.')
     return description
 
 
@@ -116,11 +116,11 @@ def _paths(root: Path, entry: Any) -> tuple[Path, Path | None]:
     """
     names = (entry.get("image"), entry.get("label")) if isinstance(entry, dict) else (entry, None)
     if not isinstance(names[0], str) or not isinstance(names[1], str | None):
-        raise CaseUNetError(f"{root / DESCRIPTION}: expected entries {{image, label}}, found {entry!r}.")
+        raise InvalidInputError(f"{root / DESCRIPTION}: expected entries {{image, label}}, found {entry!r}.")
     paths = [root / name for name in names if name is not None]
     for path in paths:
         if ".." in path.relative_to(root).parts if path.is_relative_to(root) else True:
-            raise CaseUNetError(f"{root / DESCRIPTION}: {path} lies outside the data set.")
+            raise InvalidInputError(f"{root / DESCRIPTION}: {path} lies outside the data set.")
     return paths[0], paths[1] if len(paths) > 1 else None
 
 
@@ -129,8 +129,10 @@ def _coding(labels: dict[str, Any], path: Path) -> LabelCoding:
         names = {0: "background"} | {int(code): str(name) for code, name in labels.items()}
         check_background(names.items(), path)
         return coding_of(dict(sorted(names.items())))
+    except CaseUNetError:
+        raise
     except ValueError as error:
-        raise CaseUNetError(
+        raise InvalidInputError(
             f'{path}: "labels" maps ids to names, such as {{"0": "background", "1": "liver"}}; found {labels}: {error}.'
         ) from error
 

@@ -154,7 +154,7 @@ def describe_groups(cases: Iterable[SourceCase]) -> tuple[Finding, ...]:
     text = (
         f"the names show {len(groups)} groups of images ({example.id} is of {example.group}), which splits keep whole"
     )
-    advice = "If that is wrong, give a pattern for the group in a case's name: --prepare.group '^[^_]+'"
+    advice = "If that is wrong, give a pattern for the group in a case's name: prepare.group: '^[^_]+'"
     return (Finding(level="note", kind="groups", text=text, advice=advice),)
 
 
@@ -166,7 +166,7 @@ def warn_of_parts(cases: Iterable[SourceCase]) -> tuple[Finding, ...]:
     if len(parts) < 2 or "" in parts or any(case.part for case in listed):
         return ()
     text = f"names begin with {', '.join(sorted(set(words)))}, as those of {listed[0].id}; this split is not used"
-    advice = "To use it, move the files into folders of these names, or name the cases: --prepare.split FILE.csv"
+    advice = "To use it, move the files into folders of these names, or name the cases: prepare.split: FILE.csv"
     return (Finding(level="warning", kind="own-split", text=text, advice=advice),)
 
 
@@ -180,7 +180,7 @@ def warn_of_folders(cases: Iterable[SourceCase]) -> tuple[Finding, ...]:
         return ()
     folder = max(folders, key=lambda each: folders[each])
     text = f"the folder {folder} has {folders[folder]} cases, which count as of different patients"
-    advice = "If a folder is a patient, keep its cases together: --prepare.group '^.*(?=/)'"
+    advice = "If a folder is a patient, keep its cases together: prepare.group: '^.*(?=/)'"
     return (Finding(level="warning", kind="groups", text=text, advice=advice),)
 
 

@@ -38,7 +38,7 @@ from caseunet.datasets.layout import (
 )
 from caseunet.datasets.names import describe_groups
 from caseunet.datasets.reading import file_layout
-from caseunet.errors import CaseUNetError
+from caseunet.errors import InvalidInputError
 from caseunet.io import images, raster
 from caseunet.types import LabelCoding, Modality
 
@@ -125,17 +125,19 @@ def read_classes(description: dict[str, Any], path: Path) -> LabelCoding:
     """
     labels: dict[str, Any] = {str(name): value for name, value in description["labels"].items()}
     if all(name.isdigit() for name in labels):
-        raise CaseUNetError(f'{path}: "labels" maps ids to names, as the Decathlon does; nnU-Net maps names to ids.')
+        raise InvalidInputError(
+            f'{path}: "labels" maps ids to names, as the Decathlon does; nnU-Net maps names to ids.'
+        )
     ignored = labels.pop("ignore", None)
     values = [v for value in labels.values() for v in (value if isinstance(value, list) else [value])]
     single_ids = [value for value in labels.values() if not isinstance(value, list)]
     if not all(type(v) is int for v in values) or len(set(single_ids)) < len(single_ids):
-        raise CaseUNetError(
+        raise InvalidInputError(
             f'{path}: "labels" maps each name to an id of its own, or to a list of ids; found {labels}.'
         )
     ids = sorted(set(values))
     if ids != list(range(len(ids))):
-        raise CaseUNetError(f'{path}: the ids of "labels" are {ids}; expected 0, 1, 2 … without a gap.')
+        raise InvalidInputError(f'{path}: the ids of "labels" are {ids}; expected 0, 1, 2 … without a gap.')
     single = {value[0]: name for name, value in labels.items() if isinstance(value, list) and len(value) == 1}
     single |= {value: name for name, value in labels.items() if not isinstance(value, list)}
     check_background(single.items(), path)
@@ -146,7 +148,7 @@ def read_classes(description: dict[str, Any], path: Path) -> LabelCoding:
     try:
         return coding_of(names, structures=regions, ignore=() if ignored is None else (ignored,))
     except ValueError as error:
-        raise CaseUNetError(f'{path}: "labels" cannot be used: {error}.') from error
+        raise InvalidInputError(f'{path}: "labels" cannot be used: {error}.') from error
 
 
 def _modality(channels: dict[str, Any], listed: tuple[SourceCase, ...]) -> tuple[Modality, str]:

@@ -95,11 +95,11 @@ def _findings(
     single = [c for c, g in geometries.items() if is_single_slice(g) and plane_of(g, rule) != rule != "acquired"]
     kept = f"; single slices stay as they are ({_some(single)})" if single else ""
     level: Level = "warning" if len(planes) > 1 or single else "note"
-    advice = "The plane can be told with --prepare.plane."
+    advice = "The plane can be told: prepare.plane."
     if level == "warning" and wanted == "auto":
         advice = (
-            "Prepare them apart, or tell the plane: --prepare.plane axial, coronal or sagittal for all, or acquired "
-            "for each volume its own."
+            "Prepare them apart, or tell the plane: prepare.plane is axial, coronal or sagittal for all, or "
+            "acquired for each volume its own."
         )
     odd = [case for plane in planes if plane != rule for case in by_plane[plane]]
     by_id = {case.id: case for case in dataset.cases}

@@ -17,7 +17,7 @@ from matplotlib.path import Path as Outline
 from PIL import Image
 
 from caseunet.datasets.class_names import is_background, is_ignored, unify_spellings
-from caseunet.errors import CaseUNetError, SeveralMasksError
+from caseunet.errors import CaseUNetError, InvalidInputError, SeveralMasksError
 from caseunet.files import read_json
 from caseunet.progress import count_text
 from caseunet.types import IGNORE, Geometry, Mask, name_key
@@ -51,10 +51,10 @@ def coco_images(path: Path) -> dict[str, Any]:
         found = dict(listed)
         if len(found) < len(listed):
             again = next(name for n, (name, _) in enumerate(listed) if name in {other for other, _ in listed[:n]})
-            raise CaseUNetError(f"{path}: has two images called {again}.")
+            raise InvalidInputError(f"{path}: has two images called {again}.")
         return found
     except (TypeError, KeyError) as error:
-        raise CaseUNetError(f"{path}: each of its images needs id, file_name, height and width.") from error
+        raise InvalidInputError(f"{path}: each of its images needs id, file_name, height and width.") from error
 
 
 def class_names(paths: Sequence[Path]) -> tuple[str, ...]:
@@ -113,7 +113,7 @@ def read_outlines(paths: Sequence[Path], picture: Path, image: Geometry, classes
             continue
         number = known.get(name_key(each.name))
         if number is None:
-            raise CaseUNetError(f'{paths[0]}: has the class "{each.name}"; the others have {", ".join(classes)}.')
+            raise InvalidInputError(f'{paths[0]}: has the class "{each.name}"; the others have {", ".join(classes)}.')
         covered = np.bincount(codes[each.inside], minlength=1)
         for below in np.flatnonzero(covered):
             if below not in (0, number):
@@ -180,7 +180,7 @@ def _coco_shapes(path: Path, picture: Path, shape: tuple[int, int]) -> tuple[lis
     known = coco_images(path)
     name = name_of(known, picture)
     if name is None:
-        raise CaseUNetError(f"{path}: has no image {picture.name}.")
+        raise InvalidInputError(f"{path}: has no image {picture.name}.")
     image = known[name]
     _check_size(path, picture, (image.get("height"), image.get("width")), shape)
     names = _coco_classes(path)
@@ -200,7 +200,7 @@ def _coco_shapes(path: Path, picture: Path, shape: tuple[int, int]) -> tuple[lis
                 inside = np.logical_or.reduce([fill(ring, shape) for ring in rings])
             shapes.append(Shape(names[annotation["category_id"]], inside))
         except (TypeError, KeyError, ValueError, IndexError) as error:
-            raise CaseUNetError(f"{path}: annotation {annotation.get('id')} cannot be read: {error}.") from error
+            raise InvalidInputError(f"{path}: annotation {annotation.get('id')} cannot be read: {error}.") from error
     return shapes, {"box": boxes} if boxes else {}
 
 
@@ -228,7 +228,7 @@ def _labelme_shapes(path: Path, shape: tuple[int, int]) -> tuple[list[Shape], di
             else:
                 left[kind] = left.get(kind, 0) + 1
         except (TypeError, KeyError, ValueError, IndexError, binascii.Error, OSError) as error:
-            raise CaseUNetError(f"{path}: a {kind} cannot be read: {error}.") from error
+            raise InvalidInputError(f"{path}: a {kind} cannot be read: {error}.") from error
     return shapes, left
 
 
@@ -252,7 +252,7 @@ def _labelme_area(kind: str, points: np.ndarray, own: Mapping[str, Any], shape: 
 
 def _check_size(path: Path, picture: Path, told: tuple[Any, Any], shape: tuple[int, int]) -> None:
     if None not in told and tuple(told) != shape:
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"{path}: was drawn on {picture.stem} with {told[0]}×{told[1]} pixels (height × width); the image has "
             f"{shape[0]}×{shape[1]}."
         )
@@ -266,7 +266,7 @@ def _coco_classes(path: Path) -> dict[Any, str]:
         found = {category["id"]: str(category["name"]) for category in content["categories"]}
         return {number: found[number] for number in sorted(used)}
     except (TypeError, KeyError) as error:
-        raise CaseUNetError(f"{path}: an annotation or a category lacks what COCO gives it: {error}.") from error
+        raise InvalidInputError(f"{path}: an annotation or a category lacks what COCO gives it: {error}.") from error
 
 
 def _annotations(path: Path) -> dict[Any, list[Any]]:

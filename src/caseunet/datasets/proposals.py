@@ -11,7 +11,7 @@ from caseunet.datasets.coding import decode, translate
 from caseunet.datasets.layout import Layout, SourceCase, SourceDataset
 from caseunet.datasets.reading import read_labels, read_repaired_image, require_coding
 from caseunet.datasets.repair import HEADER, CaseRepair, RepairPlan, code_text
-from caseunet.errors import CaseUNetError
+from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.files import write_text
 from caseunet.io.geometry import resample_nearest
 from caseunet.types import IGNORE, Geometry, ImageVolume, Mask
@@ -104,7 +104,7 @@ def try_repair(layout: Layout, case: SourceCase, dataset: SourceDataset, repair:
         before = _ids_without(layout, case, dataset, picture.geometry, picture.pixels.shape)
         after = np.zeros_like(before) if whole.drop else read_labels(layout, case, planned, picture.geometry)
         if after.shape != before.shape:
-            raise CaseUNetError(f"the mask's shape is {after.shape}, its image's {before.shape}")
+            raise InvalidInputError(f"the mask's shape is {after.shape}, its image's {before.shape}")
         trial = replace(_compare(picture, before, after, dataset), drops=whole.drop)
         return (
             trial

@@ -14,7 +14,7 @@ from caseunet.datasets.coding import coding_of, decode, snap, translate
 from caseunet.datasets.layout import Finding, Layout, SourceCase, SourceDataset
 from caseunet.datasets.polygons import read_outlines
 from caseunet.datasets.repair import EVERY_CASE, CaseRepair, RepairPlan, code_text
-from caseunet.errors import CaseUNetError, SeveralMasksError, did_you_mean
+from caseunet.errors import InvalidInputError, SeveralMasksError, did_you_mean
 from caseunet.io import images
 from caseunet.io.geometry import canonical_shape, distance_in_voxels, orientation_of, to_canonical, to_source
 from caseunet.types import IGNORE, Geometry, ImageVolume, LabelCoding, Mask
@@ -42,7 +42,9 @@ def read_image(case: SourceCase, rgb: bool, nan: float | None = None) -> ImageVo
     first = pictures[0]
     for path, other in zip(case.image[1:], pictures[1:], strict=True):
         if distance_in_voxels(first.geometry, other.geometry) > SAME_PLACE or _grid(first) != _grid(other):
-            raise CaseUNetError(f"{path}: is not on the grid of {case.image[0]}, the first channel of the same case.")
+            raise InvalidInputError(
+                f"{path}: is not on the grid of {case.image[0]}, the first channel of the same case."
+            )
     if len(pictures) == 1:
         return first
     remarks = dict.fromkeys(remark for picture in pictures for remark in picture.geometry.remarks)
@@ -70,7 +72,8 @@ def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask
         names = ", ".join(dataset.relative(path) for path in case.label[:4]) + (" …" if len(case.label) > 4 else "")
         raise SeveralMasksError(
             f"{case.label[0]}: one of {len(case.label)} masks of {case.id} ({names}); they are not merged unasked. "
-            "Say which is meant, such as --prepare.masks '*_mask1.*', or leave files out with the ignore of a plan."
+            "Say which is meant, such as prepare.masks: '*_mask1.*', or leave files out by ignore in a repair plan.",
+            options=("prepare.masks", "prepare.repair_plan"),
         )
     return masks[0]
 
@@ -85,11 +88,11 @@ def _unite(masks: Sequence[Mask], case: SourceCase) -> Mask:
     codes = first.label_values
     for path, mask in zip(case.label[1:], masks[1:], strict=True):
         if mask.label_values.shape != codes.shape or distance_in_voxels(first.geometry, mask.geometry) > SAME_PLACE:
-            raise CaseUNetError(f"{path}: is not on the grid of {case.label[0]}, a mask of the same case.")
+            raise InvalidInputError(f"{path}: is not on the grid of {case.label[0]}, a mask of the same case.")
         if any(first.palette.get(code, color) != color for code, color in mask.palette.items()) or (
             mask.names != first.names
         ):
-            raise CaseUNetError(
+            raise InvalidInputError(
                 f"{path}: its values mean other classes than those of {case.label[0]}; they cannot be united."
             )
         codes = np.where(codes == 0, mask.label_values, codes)
@@ -139,9 +142,11 @@ def read_placed_mask(layout: Layout, case: SourceCase, dataset: SourceDataset, i
         mask = lay_on_index(mask, image)
     misplaced, problem = placement(mask, image, repair)
     if misplaced:
-        raise CaseUNetError(f"{case.label[0]}: {problem}.")
+        raise InvalidInputError(f"{case.label[0]}: {problem}.")
     if mask.fractional and not repair.round:
-        raise CaseUNetError(f"{case.label[0]}: holds {mask.fractional:,} values that are no whole numbers; labels are.")
+        raise InvalidInputError(
+            f"{case.label[0]}: holds {mask.fractional:,} values that are no whole numbers; labels are."
+        )
     return mask
 
 
@@ -154,12 +159,12 @@ def to_ids(mask: Mask, case: SourceCase, dataset: SourceDataset, coding: LabelCo
     repair = dataset.repairs.get(case.id, CaseRepair())
     translation = translate(mask, coding)
     if translation.problem:
-        raise CaseUNetError(f"{case.label[0]}: {translation.problem}.")
+        raise InvalidInputError(f"{case.label[0]}: {translation.problem}.")
     codes = translation.apply(mask.label_values)
     ids, unknown = decode(codes, coding, repair.map)
     if unknown.any():
         if not repair.snap:
-            raise CaseUNetError(f"{case.label[0]}: {unknown_text(codes[unknown], coding)}.")
+            raise InvalidInputError(f"{case.label[0]}: {unknown_text(codes[unknown], coding)}.")
         ids = snap(codes, ids, unknown, coding)
     return ids
 
@@ -233,20 +238,20 @@ def apply_plan(dataset: SourceDataset, plan: RepairPlan, origin: str) -> SourceD
         CaseUNetError: the plan is for another layout, or names cases or classes that are not there.
     """
     if plan.layout != dataset.format:
-        raise CaseUNetError(f"{origin}: is a plan for the layout {plan.layout}; this data set is {dataset.format}.")
+        raise InvalidInputError(f"{origin}: is a plan for the layout {plan.layout}; this data set is {dataset.format}.")
     ids = {case.id: None for case in dataset.cases}
     for case in plan.cases:
         if case not in ids and case != EVERY_CASE:
-            raise CaseUNetError(f'{origin}: there is no case "{case}". {did_you_mean(case, ids)}')
+            raise InvalidInputError(f'{origin}: there is no case "{case}". {did_you_mean(case, ids)}')
     for name in plan.ignore:
         if not (dataset.root / name).exists():
-            raise CaseUNetError(f'{origin}: ignore: there is no file "{name}" in {dataset.root}.')
+            raise InvalidInputError(f'{origin}: ignore: there is no file "{name}" in {dataset.root}.')
     coding = dataset.coding
     if plan.labels is not None:
         codes = [label.code for label in plan.labels]
         twice = next((code for code, times in Counter(codes).items() if times > 1), None)
         if twice is not None:
-            raise CaseUNetError(f"{origin}: labels: the code {code_text(twice, plan.colored)} is there twice.")
+            raise InvalidInputError(f"{origin}: labels: the code {code_text(twice, plan.colored)} is there twice.")
         try:
             classes = [label for label in plan.labels if not is_ignored(label.name)]
             coding = coding_of(
@@ -256,7 +261,7 @@ def apply_plan(dataset: SourceDataset, plan: RepairPlan, origin: str) -> SourceD
                 ignore=[label.code for label in plan.labels if label not in classes],
             )
         except ValueError as error:
-            raise CaseUNetError(f"{origin}: labels: {error}.") from error
+            raise InvalidInputError(f"{origin}: labels: {error}.") from error
     repairs = dict(plan.cases)
     every = repairs.pop(EVERY_CASE, None)
     if every is not None:
@@ -288,7 +293,9 @@ def check_repairs(dataset: SourceDataset, origin: str) -> None:
     for case, repair in dataset.repairs.items():
         wrong = [to for to in repair.map.values() if not 0 <= to < classes and to != IGNORE]
         if wrong:
-            raise CaseUNetError(f"{origin}: maps a value of {case} to class {wrong[0]}; there are 0 to {classes - 1}.")
+            raise InvalidInputError(
+                f"{origin}: maps a value of {case} to class {wrong[0]}; there are 0 to {classes - 1}."
+            )
 
 
 def _note(case: str | None, repair: CaseRepair) -> Finding:

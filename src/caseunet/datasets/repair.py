@@ -7,14 +7,14 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError, field_validator
 
-from caseunet.errors import CaseUNetError, did_you_mean
+from caseunet.errors import InputNotFoundError, InvalidInputError, did_you_mean
 from caseunet.types import IGNORE, Color, FrozenModel
 
 EVERY_CASE = "*"
 
 HEADER = """\
 # What caseunet does with faulty cases when it reads {raw}. The originals stay as they are.
-# Read it, change it, then: caseunet prepare RAW --plan {name}
+# Read it, change it, then prepare the data with it: prepare.repair_plan: {name}
 #   drop: true     leaves the case out
 #   affine: image  takes the image's position for the mask, whose axes run as its own file says
 #   affine: index  lays the mask on its image index on index, whatever the position and axes of its own file
@@ -126,14 +126,12 @@ def read_plan(path: Path) -> RepairPlan:
     try:
         return RepairPlan.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
-        raise CaseUNetError(
-            f"{path}: no such file; expected a repair plan, made by caseunet audit --repair."
-        ) from error
+        raise InputNotFoundError(f"{path}: no such file; expected a repair plan, as an audit writes it.") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise CaseUNetError(f"{path}: cannot be read as a repair plan: {error}") from error
+        raise InvalidInputError(f"{path}: cannot be read as a repair plan: {error}") from error
     except ValidationError as error:
         problem = error.errors()[0]
         place = [str(part) for part in problem["loc"]]
         known: Iterable[str] = CaseRepair.model_fields if place[:1] == ["cases"] else RepairPlan.model_fields
         hint = did_you_mean(place[-1], known) if problem["type"] == "extra_forbidden" else problem["msg"] + "."
-        raise CaseUNetError(f"{path}: {'.'.join(place) or 'content'}: {hint}") from error
+        raise InvalidInputError(f"{path}: {'.'.join(place) or 'content'}: {hint}") from error

@@ -12,7 +12,7 @@ import numpy as np
 
 from caseunet.config import PrepareConfig
 from caseunet.datasets.layout import Finding
-from caseunet.errors import CaseUNetError, did_you_mean
+from caseunet.errors import CaseUNetError, InputNotFoundError, InvalidInputError, InvalidOptionError, did_you_mean
 from caseunet.files import read_json
 from caseunet.progress import count_text
 from caseunet.types import BY_BLOCKS, Fold, Ranges, Split
@@ -90,7 +90,7 @@ def split_as_given(cases: Mapping[str, SplitCase], group_name: str) -> Split | N
     for name, case in cases.items():
         parts.setdefault(case.part, []).append(name)
     folds = sorted((part for part in parts if part.startswith("fold ")), key=lambda part: int(part.split()[1]))
-    advice = "Or give --prepare.split group, which makes folds anew."
+    advice = "Or set prepare.split: group, which makes folds anew."
     try:
         if "train" in parts and "val" in parts:
             fold = _check_fold(parts["train"], parts["val"], cases, group_name, "the data set's own split")
@@ -103,7 +103,7 @@ def split_as_given(cases: Mapping[str, SplitCase], group_name: str) -> Split | N
             ]
             return Split(by=GIVEN, folds=tuple(checked))
     except CaseUNetError as error:
-        raise CaseUNetError(f"{error} {advice}") from error
+        raise error.with_message(f"{error} {advice}") from error
     return None
 
 
@@ -129,7 +129,7 @@ def describe_parts(cases: Mapping[str, SplitCase], split: Split | None, group_na
         if both:
             told = f"{count_text(len(both), group_name)} of the test set are in training too, {min(both)} among them"
             findings.append(Finding(level="warning", kind="split", text=told, advice="Scores of them would flatter."))
-    advice = "Make folds of all but the test set: --prepare.split group. Name cases yourself: --prepare.split FILE.csv"
+    advice = "Make folds of all but the test set: prepare.split: group. Name cases yourself: prepare.split: FILE.csv"
     return [*findings, Finding(level="note", kind="own-split", text=text, advice=advice)]
 
 
@@ -152,10 +152,11 @@ def by_group(cases: Mapping[str, SplitCase], folds: int, seed: int, group_name: 
     for name, case in cases.items():
         groups.setdefault(case.group, []).append(name)
     if len(groups) < 2:
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"{count_text(len(cases), 'labelled case')}, all of one {group_name}: none can be held out honestly. Add a "
             f'second {group_name}. For one volume, prepare.split "slice-blocks" holds out slices of it, which measures '
-            "only that the software works."
+            "only that the software works.",
+            options=("prepare.split",),
         )
     order = [sorted(groups)[i] for i in np.random.default_rng(seed).permutation(len(groups))]
     folds = min(folds, len(order))
@@ -183,8 +184,9 @@ def published_split(name: str, cases: Mapping[str, SplitCase], group_name: str, 
     """
     layouts, numbers = PUBLISHED[name]
     if layout not in layouts:
-        raise CaseUNetError(
-            f'The split "{name}" is for the layout {" or ".join(sorted(layouts))}; these data are {layout}.'
+        raise InvalidInputError(
+            f'The split "{name}" is for the layout {" or ".join(sorted(layouts))}; these data are {layout}.',
+            options=("prepare.split",),
         )
     released = {n: case for n, case in cases.items() if not _TEST & set(case.group.lower().split("/")[:-1])}
     val = [name for name, case in released.items() if _last_number(case.group) in numbers]
@@ -205,7 +207,7 @@ def from_file(path: Path, cases: Mapping[str, SplitCase], group_name: str) -> Sp
     for number, (train, val) in enumerate(parts):
         for case in (*train, *val):
             if case not in cases:
-                raise CaseUNetError(
+                raise InvalidInputError(
                     f'{path}: fold {number}: there is no labelled case "{case}". {did_you_mean(case, cases)}'
                 )
     folds = tuple(
@@ -239,11 +241,13 @@ def by_slice_blocks(cases: Mapping[str, SplitCase], block: int, every: int, gap:
                 train[name] = kept
         if not train or not val:
             most = max(case.slices for case in cases.values())
-            fitting = f"--prepare.block {max(1, most // (2 * every))} --prepare.gap 0 --prepare.hold_out_every"
-            advice = f"Give {fitting} {min(every, most)}." if most > 1 else "One slice cannot be split."
-            raise CaseUNetError(
+            fitting = {"split_block_size": max(1, most // (2 * every)), "split_gap": 0, "test_every": min(every, most)}
+            told = ", ".join(f"prepare.{key}: {value}" for key, value in fitting.items())
+            advice = f"Set {told}." if most > 1 else "One slice cannot be split."
+            raise InvalidOptionError(
                 f"Blocks of {block} slices, every {every}th held out, with gaps of {gap}, leave no training or no "
-                f"validation slices: the largest case has {most}. {advice}"
+                f"validation slices: the largest case has {most}. {advice}",
+                options=tuple(f"prepare.{key}" for key in fitting),
             )
         folds.append(Fold(train=train, val=val))
     return Split(by=BY_BLOCKS, caution=BLOCKS_CAUTION, folds=tuple(folds))
@@ -298,12 +302,12 @@ def _check_fold(train: list[str], val: list[str], cases: Mapping[str, SplitCase]
     """
     for part, names in (("training", train), ("validation", val)):
         if not names:
-            raise CaseUNetError(f"{origin}: no case is there for {part}.")
+            raise InvalidInputError(f"{origin}: no case is there for {part}.")
     both = {cases[name].group for name in train} & {cases[name].group for name in val}
     if both:
         group = min(both)
         examples = [next(name for name in names if cases[name].group == group) for names in (train, val)]
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"{origin}: the {group_name} {group} is in training ({examples[0]}) and in validation ({examples[1]}), so "
             f"scores would flatter ({len(both)} such). Keep each {group_name} on one side."
         )
@@ -320,7 +324,7 @@ def _read_json(path: Path) -> list[tuple[list[str], list[str]]]:
             return parts
     except (TypeError, KeyError):
         pass
-    raise CaseUNetError(f"{path}: expected a list of folds, each {{train: [cases], val: [cases]}}.")
+    raise InvalidInputError(f"{path}: expected a list of folds, each {{train: [cases], val: [cases]}}.")
 
 
 def _read_csv(path: Path) -> list[tuple[list[str], list[str]]]:
@@ -328,29 +332,29 @@ def _read_csv(path: Path) -> list[tuple[list[str], list[str]]]:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             rows = [{str(key): value or "" for key, value in row.items()} for row in csv.DictReader(stream)]
     except FileNotFoundError as error:
-        raise CaseUNetError(f"{path}: no such file; expected a split as CSV.") from error
+        raise InputNotFoundError(f"{path}: no such file; expected a split as CSV.") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CaseUNetError(f"{path}: cannot be read as CSV: {error}.") from error
+        raise InvalidInputError(f"{path}: cannot be read as CSV: {error}.") from error
     columns = set(rows[0]) if rows else set()
     if "case" not in columns or not columns & {"fold", "part"}:
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"{path}: expected the columns case and fold (or part), found {', '.join(sorted(columns))}."
         )
     names = [row["case"] for row in rows]
     twice = next((name for name, times in Counter(names).items() if times > 1), None)
     if twice is not None:
-        raise CaseUNetError(f'{path}: names the case "{twice}" twice.')
+        raise InvalidInputError(f'{path}: names the case "{twice}" twice.')
     if "fold" in columns:
         numbers = sorted({row["fold"] for row in rows}, key=lambda text: (len(text), text))
         if numbers != [str(number) for number in range(len(numbers))]:
-            raise CaseUNetError(f"{path}: folds are numbered 0, 1, 2 …, found {', '.join(numbers)}.")
+            raise InvalidInputError(f"{path}: folds are numbered 0, 1, 2 …, found {', '.join(numbers)}.")
         return [
             ([r["case"] for r in rows if r["fold"] != number], [r["case"] for r in rows if r["fold"] == number])
             for number in numbers
         ]
     for row in rows:
         if row["part"].lower() not in _TRAIN | _VAL | _TEST:
-            raise CaseUNetError(f'{path}: case {row["case"]}: the part is train, val or test, not "{row["part"]}".')
+            raise InvalidInputError(f'{path}: case {row["case"]}: the part is train, val or test, not "{row["part"]}".')
     return [
         (
             [row["case"] for row in rows if row["part"].lower() in _TRAIN],

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from caseunet.errors import CaseUNetError
+from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.evaluation.protocols.base import Measured, Protocol, Row, Structures, Unit
 from caseunet.evaluation.rows import BACKGROUND, MISSING, SCORED, UNUSABLE
 from caseunet.io.geometry import is_identity, voxel_steps
@@ -82,7 +82,7 @@ def score(pair: Pair, protocol: Protocol, label_map: LabelMap, in_mm: bool) -> S
     reference = pair.read_reference()
     prediction, status, text = usable_ids(pair, reference, len(label_map))
     if status != SCORED and protocol.refuses:
-        raise CaseUNetError(
+        raise InvalidInputError(
             f'{pair.case}: {text} The protocol "{protocol.name}" ends here, as the scorer that it follows does.'
         )
     slices = len(reference.ids)
@@ -90,7 +90,9 @@ def score(pair: Pair, protocol: Protocol, label_map: LabelMap, in_mm: bool) -> S
     parts = [chosen] if protocol.by == "case" else [[s] for s in chosen]
     structures = protocol.structures(label_map)
     if BACKGROUND in structures:
-        raise CaseUNetError(f'The class "{BACKGROUND}" is no structure, yet has an id above 0. Give it another name.')
+        raise InvalidInputError(
+            f'The class "{BACKGROUND}" is no structure, yet has an id above 0. Give it another name.'
+        )
     scored = Scored(pair, status, text)
     for part in parts:
         unit = _unit(reference, prediction, part, protocol, in_mm)
@@ -102,7 +104,9 @@ def score(pair: Pair, protocol: Protocol, label_map: LabelMap, in_mm: bool) -> S
         }
         try:
             measured = protocol.measure(unit, structures)
-        except (CaseUNetError, ValueError) as error:
+        except CaseUNetError as error:
+            raise error.with_message(f"{pair.case}: {error}") from error
+        except ValueError as error:
             raise CaseUNetError(f"{pair.case}: {error}") from error
         confusion = np.sum([confusion_matrix(reference.ids[s], prediction[s], len(label_map)) for s in part], axis=0)
         ignored = sum(int(np.count_nonzero(reference.ids[s] == IGNORE)) for s in part)
@@ -203,7 +207,7 @@ def slices_in(ranges: Ranges, slices: int, case: str) -> list[int]:
     """
     chosen = sorted({s for start, stop in ranges for s in range(start, stop)})
     if not chosen or max(chosen) >= slices:
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"{case}: the split names slices up to {max(chosen, default=-1)}, but the case has {slices}."
         )
     return chosen

@@ -23,7 +23,7 @@ from caseunet.datasets.masks import (
 from caseunet.datasets.meanings import alone, with_coding
 from caseunet.datasets.planes import choose_plane, cut_layout
 from caseunet.datasets.reading import check_repairs, read_placed_mask, require_coding, to_ids
-from caseunet.errors import CaseUNetError
+from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.evaluation.evaluator import Pair, Reference
 from caseunet.evaluation.prediction_sets import Candidate, open_masks, reader
 from caseunet.evaluation.shared_classes import SharedClasses, Table, is_unnamed, name_by_predictions, values_text
@@ -81,7 +81,7 @@ def open_references(root: Path, config: PrepareConfig, labels: Path | None = Non
     """
     if _are_masks_alone(root, config):
         if config.plan is not None:
-            raise CaseUNetError(
+            raise InvalidInputError(
                 f"{config.plan}: a repair plan is for a raw data set; {root} holds masks alone. "
                 "Name the folder of the data set instead."
             )
@@ -89,7 +89,7 @@ def open_references(root: Path, config: PrepareConfig, labels: Path | None = Non
     else:
         layout, dataset = open_source(root, config)
     if not dataset.labelled:
-        raise CaseUNetError(f"{root}: holds no masks to score against.")
+        raise InvalidInputError(f"{root}: holds no masks to score against.")
     if labels is not None and names_by_value(dataset):
         dataset = replace(dataset, coding=read_coding(labels, dataset.labelled))
     named = dataset.coding is not None
@@ -235,7 +235,9 @@ def read_reference(layout: Layout, case: SourceCase, dataset: SourceDataset, tab
     except CaseUNetError as error:
         if dataset.repairs or dataset.format == masks.NAME:
             raise
-        raise CaseUNetError(f"{error} If you prepared these data with a repair plan, give it with --plan.") from error
+        told = error.with_message(f"{error} If you prepared these data with a repair plan, give it here too.")
+        told.options = (*error.options, "prepare.repair_plan")
+        raise told from error
     file = case.label[0]
     own: Geometry = in_plane(images.read_geometry(file), image.plane) if images.is_volume(file) else image
     absent = missing_structures(case, dataset)

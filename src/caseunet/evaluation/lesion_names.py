@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from caseunet.errors import CaseUNetError, did_you_mean
+from caseunet.errors import InvalidOptionError, did_you_mean
 from caseunet.types import name_key
 
 _PARTS = re.compile(
@@ -31,5 +31,7 @@ def find_lesions(structures: Iterable[str], told: Sequence[str] | None = None) -
     by_key = {name_key(name): name for name in known}
     for name in told:
         if name_key(name) not in by_key:
-            raise CaseUNetError(f'There is no structure "{name}" to be called a lesion. {did_you_mean(name, known)}')
+            raise InvalidOptionError(
+                f'There is no structure "{name}" to be called a lesion. {did_you_mean(name, known)}'
+            )
     return tuple(dict.fromkeys(by_key[name_key(name)] for name in told))

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from caseunet.datasets.names import IMAGE_WORDS, MASK_WORDS
-from caseunet.errors import CaseUNetError
+from caseunet.errors import InvalidInputError
 
 _BIDS_WORDS = r"(?:t1w|t2w|flair|bold|probseg)"
 PREDICTION_WORDS = r"(?:preds?|predicted|predictions?|output|out|result|inference|auto|trans|manual|ref|truth)"
@@ -42,10 +42,12 @@ def match_names(
             of_case = next((name for hit in hits if len(hit) == 1 for name in hit), None)
             if of_case is None and spell is not str and len(hits[0]) > 1:
                 one, other = sorted(hits[0])[:2]
-                raise CaseUNetError(f"{item}: could belong to {one} or to {other}. Name it as one of the two alone.")
+                raise InvalidInputError(
+                    f"{item}: could belong to {one} or to {other}. Name it as one of the two alone."
+                )
             if of_case is not None:
                 if of_case in found:
-                    raise CaseUNetError(
+                    raise InvalidInputError(
                         f"{found[of_case]} and {item}: both are named as predictions of {of_case}. Keep one."
                     )
                 found[of_case] = item

@@ -14,14 +14,14 @@ from caseunet.datasets.coding import classes_of, decode, translate
 from caseunet.datasets.masks import MASKS, missing_structures, names_by_value, names_segments, settle_structures
 from caseunet.datasets.meanings import with_coding
 from caseunet.datasets.reading import placement, require_coding, to_ids, unknown_text
-from caseunet.errors import CaseUNetError
+from caseunet.errors import InputNotFoundError, InvalidInputError, InvalidOptionError
 from caseunet.evaluation.evaluator import Predicted
 from caseunet.evaluation.matching import match_names
 from caseunet.evaluation.shared_classes import Table, is_unnamed
 from caseunet.files import content_hash
 from caseunet.io import images
 from caseunet.io.geometry import in_plane, orientation_of
-from caseunet.prediction.store import DESCRIPTION, PredictionsInfo, is_unfinished, read_predictions
+from caseunet.prediction.store import DESCRIPTION, UNFINISHED, PredictionsInfo, is_unfinished, read_predictions
 from caseunet.types import IGNORE, Geometry, LabelCoding, Mask
 
 TWO_FILES = " If the two files belong together, name them instead of their folders."
@@ -78,7 +78,7 @@ def model_names(folders: list[Path]) -> list[str]:
     times = Counter(folder.resolve() for folder in folders)
     twice = [folder for folder in folders if times[folder.resolve()] > 1]
     if twice:
-        raise CaseUNetError(f"{twice[0]}: is given twice; a model cannot be compared with itself.")
+        raise InvalidOptionError(f"{twice[0]}: is given twice; a model cannot be compared with itself.")
     whole = [Path(os.path.abspath(folder)) for folder in folders]  # a link keeps the name that it was given
     for length in range(1, max(len(folder.parts) for folder in whole) + 1):
         names = ["/".join(folder.parts[-length:]) for folder in whole]
@@ -91,9 +91,9 @@ def check_folders(folders: list[Path]) -> None:
     """Raises CaseUNetError for predictions that are not there or not finished; nothing else is read for it."""
     for folder in folders:
         if not folder.exists():
-            raise CaseUNetError(f"{folder}: no such folder; expected predictions: one mask for each case.")
+            raise InputNotFoundError(f"{folder}: no such folder; expected predictions: one mask for each case.")
         if folder.is_dir() and is_unfinished(folder):
-            raise CaseUNetError(f"{folder}: is not finished. Give the same caseunet predict again with --resume.")
+            raise InvalidInputError(UNFINISHED.format(folder=folder))
 
 
 def open_masks(root: Path, workers: int | None) -> SourceDataset:
@@ -140,7 +140,7 @@ def _open_own(folder: Path, name: str, dataset: SourceDataset, labelled: Mapping
             continue
         case, file = labelled[of_case[item.id]], folder / item.file
         if dataset.format != masks.NAME and content_hash(*case.image) != item.image_hash:
-            raise CaseUNetError(
+            raise InvalidInputError(
                 f"{file}: was predicted from another image than {case.image[0]}. Score predictions "
                 "against the masks of the very images that they were made from."
             )
@@ -150,7 +150,7 @@ def _open_own(folder: Path, name: str, dataset: SourceDataset, labelled: Mapping
             failed[case.id] = f"its file {item.file} is gone."
     asked = {of_case.get(item, item) for item in _asked_cases(info)}
     if not asked & set(labelled):
-        raise CaseUNetError(f"{folder}: holds no prediction of a case that {dataset.root} has a mask of.")
+        raise InvalidInputError(f"{folder}: holds no prediction of a case that {dataset.root} has a mask of.")
     extra = sorted(asked - set(labelled) - dataset.dropped)
     scored = frozenset(asked & set(labelled))
     return Candidate(name, folder, info, found, None, coding, failed, tuple(extra), scored)
@@ -192,15 +192,16 @@ def _open_foreign(
     extra = [path.relative_to(base).as_posix() for path in left]
     if not found:
         some = ", ".join(extra[:MAX_EXAMPLES])
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"{folder}: no file in it is named as a case of {dataset.root}. Found {some}; expected names such as "
             f"{', '.join(list(labelled)[:MAX_EXAMPLES])}." + (TWO_FILES if len(by_file) == len(labelled) == 1 else "")
         )
     if own.coding is None and not names_by_value(dataset) and len(require_coding(dataset).label_map) > 2:
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"{folder}: holds numbers, and the references name their structures in words: "
-            f"{', '.join(require_coding(dataset).label_map.structures)}. Say which number is which with --labels "
-            "labels.json."
+            f"{', '.join(require_coding(dataset).label_map.structures)}. Say which number is which in a "
+            "labels.json.",
+            options=("labels",),
         )
     matched = {case: by_file[path] for case, path in found.items()}
     return Candidate(name, folder, None, matched, own, own.coding, extra=tuple(extra))
@@ -272,9 +273,9 @@ def _read(
         mask = images.read_mask(path, image, None if coding is not None and coding.colored else False)
     misplaced, problem = placement(mask, image)
     if misplaced:
-        raise CaseUNetError(f"{path}: {problem}.")
+        raise InvalidInputError(f"{path}: {problem}.")
     if mask.fractional:
-        raise CaseUNetError(f"{path}: holds {mask.fractional:,} values that are no whole numbers; labels are.")
+        raise InvalidInputError(f"{path}: holds {mask.fractional:,} values that are no whole numbers; labels are.")
     if named is not None:
         ids = to_ids(mask, case, named, require_coding(named))
     else:
@@ -282,7 +283,7 @@ def _read(
         remarks += told
     highest = int(ids[ids != IGNORE].max(initial=0))
     if highest >= classes:
-        raise CaseUNetError(f"the prediction holds label {highest}; there are 0 to {classes - 1}.")
+        raise InvalidInputError(f"the prediction holds label {highest}; there are 0 to {classes - 1}.")
     remarks += [f"{remark}." for remark in mask.geometry.remarks]
     axes = orientation_of(mask.geometry), orientation_of(image)
     if axes[0] and axes[1] and axes[0] != axes[1]:
@@ -302,20 +303,21 @@ def _ids(path: Path, mask: Mask, coding: LabelCoding | None) -> tuple[np.ndarray
     low, high = (int(codes.min()), int(codes.max())) if codes.size else (0, 0)
     if coding is None:
         if not 0 <= low <= high < 256:
-            raise CaseUNetError(f"{path}: holds {low} to {high}, which are no labels.")
+            raise InvalidInputError(f"{path}: holds {low} to {high}, which are no labels.")
         return codes.astype(np.uint8), []
     could_be_ids = not mask.colored and 0 <= low <= high < len(coding.label_map)
     if coding.colored and not mask.colored and not mask.palette and could_be_ids:
         if len(coding.label_map) > 2 and is_unnamed(coding.label_map):
-            raise CaseUNetError(
+            raise InvalidInputError(
                 f"{path}: holds class ids, and the references show colours: {', '.join(coding.label_map.names[1:])}. "
-                "Say which id has which colour with --labels labels.json, or a labels.json beside the references: a "
-                "list of name, color and classid of each class."
+                "Say which id has which colour in a labels.json, which may lie beside the references: a list of name, "
+                "color and classid of each class.",
+                options=("labels",),
             )
         return codes.astype(np.uint8), ["its grey values were taken for class ids."] if high else []
     translation = translate(mask, coding)
     if translation.problem:
-        raise CaseUNetError(f"{path}: {translation.problem}.")
+        raise InvalidInputError(f"{path}: {translation.problem}.")
     codes = translation.apply(codes)
     ids, unknown = decode(codes, coding, {})
     if not unknown.any():
@@ -327,6 +329,6 @@ def _ids(path: Path, mask: Mask, coding: LabelCoding | None) -> tuple[np.ndarray
     if len(coding.label_map) == 2 and not coding.colored and set(np.unique(codes).tolist()) <= {0, FULL}:
         return (codes == FULL).astype(np.uint8), [f"its value {FULL} was taken for the one class of the references."]
     if not are_ids or not ids.any():
-        raise CaseUNetError(f"{path}: {unknown_text(codes[unknown], coding)}.")
+        raise InvalidInputError(f"{path}: {unknown_text(codes[unknown], coding)}.")
     told = ", ".join(map(str, values[:MAX_EXAMPLES].tolist()))
     return ids, [f"{int(unknown.sum()):,} pixels of values that the references have not ({told}) count as background."]

@@ -9,7 +9,7 @@ import numpy as np
 
 from caseunet.datasets.class_names import unify_spellings
 from caseunet.datasets.coding import classes_of, palette
-from caseunet.errors import CaseUNetError
+from caseunet.errors import InvalidInputError
 from caseunet.types import IGNORE, Color, Label, LabelCoding, LabelMap, name_key
 
 UNNAMED = re.compile(r"foreground|class -?\d+|#[0-9a-f]{6}")
@@ -71,7 +71,7 @@ def share_classes(reference: LabelMap, predictions: Mapping[str, LabelMap | None
     for owner, label_map in (("the references", reference), *sides.items()):
         same_class = next(((a, b) for a, b in unify_spellings(label_map.structures).items() if a != b), None)
         if same_class:
-            raise CaseUNetError(
+            raise InvalidInputError(
                 f'{origin}: "{same_class[1]}" and "{same_class[0]}" are two structures of {owner}. Names are matched '
                 "without case, and spaces, underscores and hyphens are alike. Give them names that differ in more."
             )
@@ -79,9 +79,10 @@ def share_classes(reference: LabelMap, predictions: Mapping[str, LabelMap | None
     shared = [key for key in spelled if all(key in map(name_key, side.structures) for side in sides.values())]
     if not shared:
         theirs = "; ".join(f"{name} has {', '.join(side.structures)}" for name, side in sides.items())
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"{origin}: its structures are {', '.join(reference.structures)}; {theirs}. None is shared by name. Say "
-            "what the values mean with --labels labels.json, or name the classes alike."
+            "what the values mean in a labels.json, or name the classes alike.",
+            options=("labels",),
         )
     every = {"": reference, **sides}
     combined = {
@@ -144,7 +145,7 @@ def name_by_predictions(
             told = ", ".join(f"{value} {names[coding.codes[value]]}" for value in values if coding.codes[value])
             remark = (
                 f"The references do not name their classes: their values were taken for those of {model} ({told}). "
-                "Give --labels labels.json where they mean something else."
+                "Give a labels.json (labels) where they mean something else."
             )
             ignored = {value: IGNORE for value, i in reference.codes.items() if i == IGNORE}
             return coding.model_copy(update={"codes": coding.codes | ignored}), remark

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from caseunet.errors import CaseUNetError
+from caseunet.errors import InvalidOptionError
 from caseunet.evaluation.comparison import Difference
 from caseunet.types import FrozenModel, LabelMap, Modality, PlaneRule, Ranges
 
@@ -151,4 +151,6 @@ class EvaluationSummary(FrozenModel):
             if (number.metric, number.structure, number.model) == (metric, structure, model):
                 return number
         known = sorted({n.metric for n in self.numbers if n.structure == structure})
-        raise CaseUNetError(f'There is no "{metric}" of {structure or "all structures"}; there is {", ".join(known)}.')
+        raise InvalidOptionError(
+            f'There is no "{metric}" of {structure or "all structures"}; there is {", ".join(known)}.'
+        )

@@ -3,7 +3,7 @@
 In the graph: clipping and scaling of the intensities, repeating of channels, the network or all of an ensemble, the
 calibration temperature. Outside, because it depends on the image and not on the network: cutting, resizing, the
 neighbouring slices, the edges that are repeated up to the size that the graph takes, and, where the preprocessing is
-per case, clipping and scaling too (``portable.py``, a copy of which lies beside each export).
+per case, clipping and scaling too (``segment.py``, a copy of which lies beside each export).
 """
 
 import copy
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from caseunet.bundle import Bundle
-from caseunet.errors import CaseUNetError
+from caseunet.errors import InvalidOptionError
 from caseunet.prediction import backends
 from caseunet.prediction.exports import FILES
 from caseunet.prediction.predictor import Predictor, log_of_mean
@@ -39,7 +39,7 @@ OUTLIERS = 1e-4
 """Share of a slice's activations that may lie outside the range of eight bits, at each end."""
 
 
-class Whole(nn.Module):
+class ExportableModel(nn.Module):
     """Pixels (B, slices · channels, H, W), float32, in stored units → logits (B, classes, H, W), over the temperature.
 
     Args:
@@ -65,7 +65,7 @@ class Whole(nn.Module):
         logits = [network(pixels, self.dtype) for network in self.networks]
         return (logits[0] if len(logits) == 1 else log_of_mean(logits)) / self.temperature
 
-    def in_half(self, dtype: torch.dtype) -> "Whole":
+    def in_half(self, dtype: torch.dtype) -> "ExportableModel":
         """The same with weights and arithmetic of a type of 16 bits; pixels and logits stay float32."""
         half = copy.deepcopy(self)
         half.dtype = dtype
@@ -102,12 +102,18 @@ class _Scaled(nn.Module):
 def check_precision(format: str, precision: str) -> None:
     """Raises CaseUNetError: there is no such format, or it does not know this precision."""
     if format not in PRECISIONS:
-        raise CaseUNetError(f'There is no format "{format}". Known: {", ".join(PRECISIONS)}, zip, monai.')
+        raise InvalidOptionError(
+            f'There is no format "{format}". Known: {", ".join(PRECISIONS)}, zip, monai.', options=("format",)
+        )
     if precision not in PRECISIONS[format]:
-        raise CaseUNetError(f"--precision {precision}: {format} knows {', '.join(PRECISIONS[format])}.")
+        raise InvalidOptionError(
+            f"precision {precision}: {format} knows {', '.join(PRECISIONS[format])}.", options=("precision",)
+        )
 
 
-def write(whole: Whole, format: str, precision: str, folder: Path, samples: Iterable[np.ndarray] = ()) -> None:
+def write(
+    whole: ExportableModel, format: str, precision: str, folder: Path, samples: Iterable[np.ndarray] = ()
+) -> None:
     """Write a graph.
 
     Args:

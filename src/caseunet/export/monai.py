@@ -17,7 +17,7 @@ import torch
 
 from caseunet.bundle import FILES, Bundle, BundleInfo
 from caseunet.bundle.card import describe_plane
-from caseunet.errors import CaseUNetError
+from caseunet.errors import InvalidInputError
 from caseunet.files import write_json
 from caseunet.prediction.predictor import Predictor
 
@@ -37,12 +37,12 @@ def write_monai(bundle: Bundle, folder: Path) -> None:
     """
     info = bundle.info
     if info.members:
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"{bundle.folder}: is an ensemble of {len(info.members)} networks; a MONAI bundle holds one. Export "
             "the bundle of one fold."
         )
     if not bundle.folder.is_dir():
-        raise CaseUNetError(f"{bundle.folder}: is a zip; unpack it first.")
+        raise InvalidInputError(f"{bundle.folder}: is a zip; unpack it first.")
     [(model, _)] = Predictor(bundle, device="cpu").models
     for name in ("configs", "models", "docs"):
         (folder / name).mkdir()
@@ -104,7 +104,7 @@ def metadata(info: BundleInfo, multiple: int) -> dict[str, Any]:
 
 
 def inference(info: BundleInfo) -> dict[str, Any]:
-    """Content of inference.json: ``python -m monai.bundle run --config_file … --bundle_root …``."""
+    """Content of inference.json, which ``monai.bundle run`` takes as its config_file."""
     a = info.architecture
     return {
         "imports": ["$import caseunet", "$import torch"],
@@ -123,5 +123,5 @@ def inference(info: BundleInfo) -> dict[str, Any]:
         "inferer": {"_target_": "SimpleInferer"},
         "checkpoint": "$@bundle_root + '/models/model.pt'",
         "load": "$@network.load_state_dict(torch.load(@checkpoint, weights_only=True))",
-        "run": ["$caseunet.predict(@bundle_root, @dataset_dir, @output_dir)"],
+        "run": ["$caseunet.predict(@bundle_root, @dataset_dir, out=@output_dir)"],
     }

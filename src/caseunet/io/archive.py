@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
-from caseunet.errors import CaseUNetError
+from caseunet.errors import CaseUNetError, InvalidInputError
 
 SUFFIX = ".zip"
 
@@ -97,7 +97,7 @@ def unpack_zip(path: Path) -> Iterator[Path]:
         with ZipFile(path) as archive:
             infos, end = archive.infolist(), archive.start_dir
     except Exception as error:  # zipfile raises many kinds for a table that is damaged
-        raise CaseUNetError(f"{path}: cannot be read as a zip: {error}. It is damaged; get it again.") from error
+        raise InvalidInputError(f"{path}: cannot be read as a zip: {error}. It is damaged; get it again.") from error
     with path.open("rb") as stream:
         entries = _entries(path, stream, infos, end)
     _check_total(path, entries, size)
@@ -116,7 +116,7 @@ def _check_file(path: Path) -> int:
         CaseUNetError: it is no zip, is cut short, or its table of contents is too long to be read.
     """
     if path.exists() and not path.is_file():  # to open a pipe would wait for whoever fills it
-        raise CaseUNetError(f"{path}: cannot be read: it is no file.")
+        raise InvalidInputError(f"{path}: cannot be read: it is no file.")
     try:
         with path.open("rb") as stream:
             first = stream.read(4)
@@ -124,14 +124,14 @@ def _check_file(path: Path) -> int:
             stream.seek(-min(size, _END.size + _MAX_COMMENT + _LOCATOR_64 + _END_64.size), 2)
             tail = stream.read()
     except OSError as error:
-        raise CaseUNetError(f"{path}: cannot be read: {error.strerror}.") from error
+        raise InvalidInputError(f"{path}: cannot be read: {error.strerror}.") from error
     if first not in _FIRST:
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"{path}: expected a zip, which begins with {_FIRST[0]!r}; this file begins with {first!r}."
         )
     at = tail.rfind(b"PK\x05\x06")
     if not 0 <= at <= len(tail) - _END.size:
-        raise CaseUNetError(f"{path}: cannot be read as a zip: its end is missing. It is cut short; get it again.")
+        raise InvalidInputError(f"{path}: cannot be read as a zip: its end is missing. It is cut short; get it again.")
     table = _END.unpack_from(tail, at)[1]
     at -= _LOCATOR_64 + _END_64.size
     if at >= 0 and tail.startswith(b"PK\x06\x06", at):
@@ -221,7 +221,7 @@ def _check_kind(path: Path, info: ZipInfo) -> None:
 def _check_names(path: Path, entries: Sequence[_Entry]) -> None:
     """Make sure that there are files, and that no two need the same place."""
     if not entries:
-        raise CaseUNetError(f"{path}: holds no files.")
+        raise InvalidInputError(f"{path}: holds no files.")
     folders = {entry.parts[:n] for entry in entries for n in range(1, len(entry.parts))}
     files: set[tuple[str, ...]] = set()
     for entry in entries:
@@ -242,14 +242,16 @@ def _check_total(path: Path, entries: Sequence[_Entry], size: int) -> None:
     largest = max(entries, key=lambda entry: entry.info.file_size).info
     what = f"holds {total:,} bytes, most of them in its entry {_show_name(largest)}"
     if total > max(HARMLESS, MAX_EXPANSION * size):
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"{path}: {what}, which is more than {MAX_EXPANSION} times its own size: it may be made to fill the disk. "
             "If you trust it, unpack it yourself and give the folder."
         )
     place = tempfile.gettempdir()
     free = shutil.disk_usage(place).free
     if total + DISK_BLOCK * len(entries) > free:
-        raise CaseUNetError(f"{path}: {what}; on the disk of {place}, where it is unpacked, {free:,} bytes are free.")
+        raise InvalidInputError(
+            f"{path}: {what}; on the disk of {place}, where it is unpacked, {free:,} bytes are free."
+        )
 
 
 def _unpack(path: Path, stream: BinaryIO, entry: _Entry, folder: Path) -> None:
@@ -301,11 +303,13 @@ def _content(stream: BinaryIO, entry: _Entry) -> Iterator[bytes]:
 
 
 def _too_many(path: Path) -> CaseUNetError:
-    return CaseUNetError(f"{path}: holds more than {MAX_ENTRIES:,} entries. Unpack it yourself and give the folder.")
+    return InvalidInputError(
+        f"{path}: holds more than {MAX_ENTRIES:,} entries. Unpack it yourself and give the folder."
+    )
 
 
 def _bad(path: Path, info: ZipInfo, what: str) -> CaseUNetError:
-    return CaseUNetError(
+    return InvalidInputError(
         f"{path}: its entry {_show_name(info)} {what}. Nothing was unpacked; get or make the zip again."
     )
 

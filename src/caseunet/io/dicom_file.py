@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from caseunet.errors import CaseUNetError
+from caseunet.errors import CaseUNetError, InvalidInputError, NotEnoughMemoryError
 from caseunet.io.limits import check_declared_size
-from caseunet.io.quiet import quiet
+from caseunet.io.silence import silence_stderr
 
 SUFFIXES = (".dcm", ".ima", ".dicom")
 
@@ -92,12 +92,12 @@ def explain_errors(path: Path, problem: str) -> Iterator[None]:
     except CaseUNetError:
         raise
     except MemoryError as error:
-        raise CaseUNetError(f"{path}: {problem}: its pixels do not fit into memory.") from error
+        raise NotEnoughMemoryError(f"{path}: {problem}: its pixels do not fit into memory.") from error
     except Exception as error:
         text = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, AttributeError) and (error.name or "")[:1].isupper():  # an element, by its keyword
             text = f"it has no {error.name}"
-        raise CaseUNetError(f"{path}: {problem}: {text.removesuffix('.')}.") from error
+        raise InvalidInputError(f"{path}: {problem}: {text.removesuffix('.')}.") from error
 
 
 def check_pixels(path: Path, dataset: Any) -> None:
@@ -169,7 +169,7 @@ def decode_frames(dataset: Any, frames: Sequence[int], raw: bool = True) -> Iter
         yield from _unpack_frames(dataset, frames)
         return
     try:
-        with quiet():  # the decoders in C tell standard error what they think of a stream
+        with silence_stderr():  # the decoders in C tell standard error what they think of a stream
             yield from iter_pixels(dataset, indices=list(frames), raw=raw)
     except RuntimeError as error:  # a line of each decoder
         name = dataset.file_meta.TransferSyntaxUID.name

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from caseunet.errors import CaseUNetError
+from caseunet.errors import InvalidInputError
 from caseunet.io.dicom_file import check_pixels, decode_frames, explain_errors, frame_count, read_dataset
 from caseunet.io.dicom_planes import find_value, group_items
 from caseunet.io.geometry import to_canonical, volume_geometry
@@ -168,7 +168,7 @@ def _ids_of(path: Path, names: Iterable[str], ids: Mapping[str, int]) -> dict[st
     by_key = {name_key(name): number for name, number in ids.items()}
     for name in names:
         if name_key(name) not in by_key:
-            raise CaseUNetError(f'{path}: its segment "{name}" is no class; the classes are {", ".join(ids)}.')
+            raise InvalidInputError(f'{path}: its segment "{name}" is no class; the classes are {", ".join(ids)}.')
     return {name: by_key[name_key(name)] for name in names}
 
 
@@ -367,7 +367,7 @@ def _merge(regions: Sequence[_Region], remarks: list[str], image: Geometry) -> M
                 pair = f'its segments "{region.name}" and "{outer.name}" overlap'
                 if outer.path != region.path:
                     pair = f'its segment "{region.name}" overlaps "{outer.name}" of {outer.path}'
-                raise CaseUNetError(
+                raise InvalidInputError(
                     f"{region.path}: {pair} on {shared:,} voxels, and neither lies within the other. Each voxel can "
                     "have one class."
                 )
@@ -410,7 +410,7 @@ def read_segmentation_geometry(paths: Sequence[Path]) -> Geometry:
             or not np.allclose(first.affine[:3, :3], grid.affine[:3, :3], rtol=0, atol=GRID_TOLERANCE)
             or grid.spatial_shape[1:] != first.spatial_shape[1:]
         ):
-            raise CaseUNetError(f"{path}: is not on the grid of {paths[0]}.")
+            raise InvalidInputError(f"{path}: is not on the grid of {paths[0]}.")
         lower = np.minimum(lower, np.rint(start))
         upper = np.maximum(upper, np.rint(start) + grid.spatial_shape)
     affine = np.array(first.affine)

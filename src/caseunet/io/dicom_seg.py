@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from caseunet.errors import CaseUNetError
+from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.files import replace_when_whole
 from caseunet.io.dicom import modality_of
 from caseunet.io.dicom_file import explain_errors, read_dataset
@@ -214,7 +214,7 @@ def _headers(sources: Sequence[Path], shape: tuple[int, ...], grid: np.ndarray) 
             headers.append(read_dataset(source, pixels=False))
     frames = sum(len(header.get("PerFrameFunctionalGroupsSequence", None) or ()) for header in headers)
     if len(headers) == 1 and frames > shape[0]:
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"{sources[0]}: it holds {frames} frames, of which {shape[0]} are the volume of this mask. A "
             "segmentation of one volume among others in a file would name frames of them all. Save each volume to a "
             "file of its own."
@@ -227,7 +227,7 @@ def _headers(sources: Sequence[Path], shape: tuple[int, ...], grid: np.ndarray) 
                 _share_groups(header)
         headers = _lay_on_grid(headers, shape, grid)
     except (AttributeError, LookupError, ValueError, TypeError) as error:
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"{sources[0]}: its series is not the one that the labels belong to, or its slices are shifted against "
             f"each other: {_reason(error)}. Give the files that were read."
         ) from error

@@ -19,7 +19,7 @@ from typing import TypeVar, get_args, overload
 import numpy as np
 from nibabel import orientations
 
-from caseunet.errors import CaseUNetError
+from caseunet.errors import InvalidInputError
 from caseunet.types import DIRECTIONS, Geometry, ImageVolume, Mask, Plane, PlaneRule, Steps
 
 MAX_SKEW = 0.05
@@ -60,7 +60,7 @@ def volume_geometry(shape: tuple[int, ...], affine: np.ndarray, origin: str) -> 
     affine = np.asarray(affine, dtype=np.float64)
     scale = np.abs(affine[:3, :3]).max() if np.all(np.isfinite(affine)) else 0
     if scale == 0 or scale > 1e6 or abs(np.linalg.det(affine[:3, :3] / scale)) < 1e-9:
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"{origin}: its affine is not finite or is singular, so its position is unknown: {affine.tolist()}."
         )
     zooms = np.linalg.norm(affine[:3, :3], axis=0)

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import numpy as np
 
-from caseunet.errors import CaseUNetError
+from caseunet.errors import InvalidInputError
 from caseunet.io import itk, nifti, raster
 from caseunet.io.geometry import in_plane, is_identity
 from caseunet.types import Color, Geometry, ImageVolume, Mask
@@ -121,7 +121,7 @@ def write_labels(
     """
     if is_volume(path):
         if geometry.affine is None:
-            raise CaseUNetError(f"{path}: an image without a position cannot be saved as a volume; use .png.")
+            raise InvalidInputError(f"{path}: an image without a position cannot be saved as a volume; use .png.")
         if nifti.is_nifti(path):
             nifti.write_labels(path, labels, geometry, like)
         else:
@@ -130,7 +130,7 @@ def write_labels(
         raster.write_ids(path, labels[0], colors)
     else:
         one = f"{', '.join(raster.LOSSLESS)} for a single image"
-        raise CaseUNetError(f"{path}: expected {', '.join((*nifti.SUFFIXES, *itk.SUFFIXES))} for a volume, {one}.")
+        raise InvalidInputError(f"{path}: expected {', '.join((*nifti.SUFFIXES, *itk.SUFFIXES))} for a volume, {one}.")
 
 
 def _kind(path: Path) -> ModuleType:
@@ -140,6 +140,6 @@ def _kind(path: Path) -> ModuleType:
 
 def _find_reader(path: Path) -> None:
     if path.suffix.lower() in (".hdr", ".img"):
-        raise CaseUNetError(f"{path}: half of an ANALYZE or NIfTI pair; save it as one file, .nii.gz.")
+        raise InvalidInputError(f"{path}: half of an ANALYZE or NIfTI pair; save it as one file, .nii.gz.")
     if not raster.is_raster(path):
-        raise CaseUNetError(f"{path}: cannot be read; expected a file that ends in {', '.join(SUFFIXES)}.")
+        raise InvalidInputError(f"{path}: cannot be read; expected a file that ends in {', '.join(SUFFIXES)}.")

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from nibabel import orientations
 
-from caseunet.errors import CaseUNetError
+from caseunet.errors import CaseUNetError, InputNotFoundError, InvalidInputError
 from caseunet.files import replace_when_whole
 from caseunet.io.geometry import to_canonical, to_source, volume_geometry
 from caseunet.io.limits import check_declared_size
-from caseunet.io.quiet import quiet
+from caseunet.io.silence import silence_stderr
 from caseunet.io.values import as_integers, whole_numbers
 from caseunet.types import Geometry, ImageVolume, Mask
 
@@ -89,7 +89,7 @@ def read_volume(path: Path, nan: float | None = None) -> ImageVolume:
         BadValuesError: it holds NaN or infinity.
     """
     if is_segmentation(path):
-        raise CaseUNetError(f"{path}: a segmentation of 3D Slicer or MITK, which holds labels; expected an image.")
+        raise InvalidInputError(f"{path}: a segmentation of 3D Slicer or MITK, which holds labels; expected an image.")
     reader, geometry = _open(path)
     array = as_integers(_read(path, reader), path, nan)
     channels = [to_canonical(array[..., channel].transpose(2, 1, 0), geometry) for channel in range(array.shape[3])]
@@ -104,10 +104,10 @@ def read_mask(path: Path, place: Geometry | None = None) -> Mask:
     """
     reader, own = _open(path)
     if place is not None and place.shape != own.shape:
-        raise CaseUNetError(f"{path}: the mask's shape {own.shape} is not its image's {place.shape}.")
+        raise InvalidInputError(f"{path}: the mask's shape {own.shape} is not its image's {place.shape}.")
     array = _read(path, reader)
     if array.shape[3] != 1:
-        raise CaseUNetError(f"{path}: expected one volume of labels, found {array.shape[3]} components.")
+        raise InvalidInputError(f"{path}: expected one volume of labels, found {array.shape[3]} components.")
     codes, fractional, remarks = whole_numbers(array[..., 0].transpose(2, 1, 0), path)
     own = replace(own, remarks=(*own.remarks, *remarks))
     return Mask(to_canonical(codes, place or own), own, stored=str(array.dtype), fractional=fractional)
@@ -134,7 +134,7 @@ def read_segmentation(path: Path, image: Geometry) -> Mask:
     reader, own = _open(path)
     array = _read(path, reader)
     if array.dtype.kind not in "iu":
-        raise CaseUNetError(f"{path}: expected the whole numbers of segments, found pixels of type {array.dtype}.")
+        raise InvalidInputError(f"{path}: expected the whole numbers of segments, found pixels of type {array.dtype}.")
     segments = _segments(path, reader, array)
     several = array.shape[3] > 1
     codes, remarks = _combine(path, array, segments) if several else (array[..., 0], [])
@@ -167,7 +167,7 @@ def _segments(path: Path, reader: Any, array: np.ndarray) -> list[Segment]:
         name = field.get("Name") or field.get("ID") or f"segment {place + 1}"
         layer, value = field.get("Layer", str(place if old else 0)), field.get("LabelValue", "1")
         if not (layer.isdecimal() and int(layer) < array.shape[3] and value.isdecimal() and 0 < int(value) < 2**16):
-            raise CaseUNetError(
+            raise InvalidInputError(
                 f'{path}: its segment "{name}" is value {value} of layer {layer}; expected a value from 1 in one of '
                 f"{array.shape[3]} layers."
             )
@@ -197,7 +197,9 @@ def _mitk_fields(path: Path, text: str) -> dict[int, dict[str, str]]:
                 told = {"Name": label["name"], "Layer": str(layer), "LabelValue": str(label["value"])}
                 fields.append({**told, "Color": " ".join(str(n / scale) for n in numbers)})
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CaseUNetError(f"{path}: the names of its labels ({MITK_GROUPS}) cannot be read: {error!r}.") from error
+        raise InvalidInputError(
+            f"{path}: the names of its labels ({MITK_GROUPS}) cannot be read: {error!r}."
+        ) from error
     return dict(enumerate(field for field in fields if field["LabelValue"] != "0"))
 
 
@@ -227,7 +229,7 @@ def _combine(path: Path, array: np.ndarray, segments: Sequence[Segment]) -> tupl
             shared = int(np.count_nonzero(where[place] & where[outer - 1]))
             names = f'"{segments[place].name}"', f'"{segments[outer - 1].name}"'
             if shared != sizes[place] or shared == sizes[outer - 1]:
-                raise CaseUNetError(
+                raise InvalidInputError(
                     f"{path}: the segments {names[0]} and {names[1]} overlap in {shared:,} voxels, and neither lies "
                     "within the other; a voxel has one class. Subtract one from the other."
                 )
@@ -261,7 +263,7 @@ def _place(path: Path, codes: np.ndarray, own: Geometry, image: Geometry) -> tup
     inside = turned[tuple(slice(k.start - first, k.stop - first) for k, first in zip(kept, start, strict=True))]
     outside = int(np.count_nonzero(turned) - np.count_nonzero(inside))
     if outside:
-        raise CaseUNetError(f"{path}: {outside:,} voxels of its segments lie outside its image.")
+        raise InvalidInputError(f"{path}: {outside:,} voxels of its segments lie outside its image.")
     laid[tuple(kept)] = inside
     return laid, replace(image, remarks=())
 
@@ -301,7 +303,7 @@ def _open(path: Path) -> tuple[Any, Geometry]:
     import SimpleITK
 
     if not path.is_file():
-        raise CaseUNetError(f"{path}: no such file.")
+        raise InputNotFoundError(f"{path}: no such file.")
     if _is_nrrd(path):
         kind = "NrrdImageIO"  # without it ITK would take the file for whatever it looks like
     else:
@@ -310,14 +312,14 @@ def _open(path: Path) -> tuple[Any, Geometry]:
     reader = SimpleITK.ImageFileReader()
     reader.SetImageIO(kind)
     try:
-        with quiet():
+        with silence_stderr():
             reader.SetFileName(str(path))
             reader.ReadImageInformation()
     except (RuntimeError, UnicodeError) as error:
-        raise CaseUNetError(f"{path}: cannot be read as NRRD or MetaImage: {_reason(error)}") from error
+        raise InvalidInputError(f"{path}: cannot be read as NRRD or MetaImage: {_reason(error)}") from error
     shape = tuple(reader.GetSize())
     if len(shape) != 3 or min(shape) < 1:
-        raise CaseUNetError(f"{path}: expected a 3-D volume, found shape {shape}.")
+        raise InvalidInputError(f"{path}: expected a 3-D volume, found shape {shape}.")
     affine = np.eye(4)
     affine[:3, :3] = np.reshape(reader.GetDirection(), (3, 3)) * reader.GetSpacing()
     affine[:3, 3] = reader.GetOrigin()
@@ -343,16 +345,16 @@ def _read(path: Path, reader: Any) -> np.ndarray:
     check_declared_size(path, declared, compressed=True)
     checksum = _check_stream(path, declared)
     try:
-        with quiet():
+        with silence_stderr():
             array = np.ascontiguousarray(SimpleITK.GetArrayFromImage(reader.Execute()))
     except (RuntimeError, MemoryError) as error:
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"{path}: its pixels cannot be read; the file is truncated or damaged: {_reason(error)}"
         ) from error
     # MetaIO gives what memory holds where it cannot unpack the pixels; those of the other byte order come turned
     may_differ = checksum is None or _is_nrrd(path)
     if not may_differ and checksum not in (zlib.crc32(array.data), zlib.crc32(array.byteswap().data)):
-        raise CaseUNetError(f"{path}: its pixels cannot be unpacked; its CompressedDataSize is missing or wrong.")
+        raise InvalidInputError(f"{path}: its pixels cannot be unpacked; its CompressedDataSize is missing or wrong.")
     return array.reshape(*reader.GetSize()[::-1], components)
 
 
@@ -367,7 +369,7 @@ def _component_bits(path: Path, reader: Any) -> int:
     kind = SimpleITK.GetPixelIDValueAsString(reader.GetPixelIDValue())
     bits = next((n for n in (8, 16, 32, 64) if f"{n}-bit" in kind), None)
     if bits is None or "complex" in kind:
-        raise CaseUNetError(f"{path}: expected numbers, found pixels of type {kind}.")
+        raise InvalidInputError(f"{path}: expected numbers, found pixels of type {kind}.")
     return bits
 
 
@@ -386,7 +388,7 @@ def _check_metaimage(path: Path) -> None:
     problem = _misfit(_fields(lines), path.stat().st_size)
     if problem:
         text = "".join(character if character.isprintable() else "?" for character in problem[:200])
-        raise CaseUNetError(f"{path}: cannot be read as NRRD or MetaImage: {text}.")
+        raise InvalidInputError(f"{path}: cannot be read as NRRD or MetaImage: {text}.")
 
 
 def _fields(lines: Sequence[str]) -> list[tuple[str, str]]:
@@ -458,11 +460,11 @@ def _check_stream(path: Path, declared: int) -> int | None:
             if not text or text.startswith(b"elementdatafile="):
                 break
         if elsewhere:
-            raise CaseUNetError(f"{path}: its pixels lie in another file; save it as one file.")
+            raise InvalidInputError(f"{path}: its pixels lie in another file; save it as one file.")
         if not compressed:
             left = path.stat().st_size - stream.tell()
             if left < declared and not _is_nrrd(path):  # whose pixels may be text
-                raise CaseUNetError(
+                raise InvalidInputError(
                     f"{path}: has {left:,} bytes of pixels, not {declared:,} as declared: it is truncated."
                 )
             return None
@@ -471,16 +473,18 @@ def _check_stream(path: Path, declared: int) -> int | None:
             while not unpacker.eof:
                 block = unpacker.unconsumed_tail or stream.read(2**20)
                 if not block:
-                    raise CaseUNetError(f"{path}: its pixels end too early; the file is truncated.")
+                    raise InvalidInputError(f"{path}: its pixels end too early; the file is truncated.")
                 piece = unpacker.decompress(block, 2**24)  # in pieces, however far a block expands
                 length, checksum = length + len(piece), zlib.crc32(piece, checksum)
                 if length > declared:
-                    raise CaseUNetError(f"{path}: holds more than the {declared:,} bytes that its header declares.")
+                    raise InvalidInputError(f"{path}: holds more than the {declared:,} bytes that its header declares.")
             if length < declared:
-                raise CaseUNetError(f"{path}: holds {length:,} bytes, not the {declared:,} that its header declares.")
+                raise InvalidInputError(
+                    f"{path}: holds {length:,} bytes, not the {declared:,} that its header declares."
+                )
             return checksum
         except zlib.error as error:
-            raise CaseUNetError(f"{path}: its pixels cannot be read; the file is damaged: {error}") from error
+            raise InvalidInputError(f"{path}: its pixels cannot be read; the file is damaged: {error}") from error
 
 
 def _reason(error: Exception) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from caseunet.errors import CaseUNetError
+from caseunet.errors import CaseUNetError, InputNotFoundError, InvalidInputError, MissingExtraError
 from caseunet.io.archive import unpack_zip
 
 WEIGHTS = "model.weights.h5"
@@ -65,7 +65,9 @@ class StoredArray:
         try:
             return np.asarray(self.data[()], dtype=dtype)
         except Exception as error:  # h5py raises many kinds for a file that is damaged
-            raise CaseUNetError(f"{self.place} cannot be read: {error}. The file is damaged; get it again.") from error
+            raise InvalidInputError(
+                f"{self.place} cannot be read: {error}. The file is damaged; get it again."
+            ) from error
 
 
 @contextmanager
@@ -81,7 +83,7 @@ def open_arrays(path: Path) -> Iterator[list[StoredArray]]:
         CaseUNetError: it is none of these, damaged, or made to take more memory than it should.
     """
     if not path.exists():
-        raise CaseUNetError(f"{path}: no such file; expected weights: .h5, .weights.h5, .keras or .npz.")
+        raise InputNotFoundError(f"{path}: no such file; expected weights: .h5, .weights.h5, .keras or .npz.")
     with ExitStack() as opened:
         if path.is_file() and not _beginning(path).startswith(b"PK"):
             yield _hdf5_arrays(opened, path, path, {})
@@ -94,7 +96,9 @@ def open_arrays(path: Path) -> Iterator[list[StoredArray]]:
         elif arrays:
             yield [_npy_array(path, folder, array) for array in arrays]
         else:
-            raise CaseUNetError(f"{path}: holds no weights; expected {WEIGHTS}, as in .keras, or arrays, as in .npz.")
+            raise InvalidInputError(
+                f"{path}: holds no weights; expected {WEIGHTS}, as in .keras, or arrays, as in .npz."
+            )
 
 
 def _beginning(file: Path) -> bytes:
@@ -108,7 +112,7 @@ def _npy_array(path: Path, folder: Path, file: Path) -> StoredArray:
     try:
         data = np.lib.format.open_memmap(file, mode="r")
     except Exception as error:  # the header is parsed as Python's literals, which fail in many ways
-        raise CaseUNetError(f"{path}: {place} cannot be read as an array: {error}.") from error
+        raise InvalidInputError(f"{path}: {place} cannot be read as an array: {error}.") from error
     return StoredArray(place, _plain(place.split("/")), data)
 
 
@@ -124,11 +128,11 @@ def _hdf5_arrays(opened: ExitStack, path: Path, file: Path, configured: dict[str
     try:
         import h5py
     except ImportError as error:
-        raise CaseUNetError(
+        raise MissingExtraError(
             f"{path}: Keras' weights are HDF5. Install what reads it: pip install 'caseunet[keras]'."
         ) from error
     if not h5py.is_hdf5(file):
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"{path}: expected Keras' weights as HDF5 (.h5, .weights.h5) or a zip (.keras, .npz); it begins with "
             f"{_beginning(file)!r}."
         )
@@ -140,10 +144,10 @@ def _hdf5_arrays(opened: ExitStack, path: Path, file: Path, configured: dict[str
     except CaseUNetError:
         raise
     except Exception as error:  # h5py raises many kinds for a file that is damaged
-        raise CaseUNetError(f"{path}: cannot be read as HDF5: {error}. It is damaged; get it again.") from error
+        raise InvalidInputError(f"{path}: cannot be read as HDF5: {error}. It is damaged; get it again.") from error
     total, size = sum(array.nbytes for array in arrays), file.stat().st_size
     if total > size:
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"{path}: declares arrays of {total:,} bytes, but has {size:,}. It is damaged; get it again."
         )
     return arrays
@@ -162,16 +166,20 @@ def _walk(path: Path, root: Any, configured: dict[str, str]) -> Iterator[tuple[s
     while waiting:
         group, places, names = waiting.pop()
         if len(places) > MAX_LEVELS or seen + len(group) > MAX_OBJECTS:
-            raise CaseUNetError(f"{path}: has more groups, or more of them within another, than a network can have.")
+            raise InvalidInputError(
+                f"{path}: has more groups, or more of them within another, than a network can have."
+            )
         for key in group:
             seen += 1
             if not _is_name(key):
-                raise CaseUNetError(f"{path}: {'/'.join(places) or 'its root'} holds something without a usable name.")
+                raise InvalidInputError(
+                    f"{path}: {'/'.join(places) or 'its root'} holds something without a usable name."
+                )
             if key in NOT_WEIGHTS:
                 continue
             place = [*places, key]
             if not isinstance(group.get(key, getlink=True), h5py.HardLink):
-                raise CaseUNetError(f"{path}: {'/'.join(place)} is a link to elsewhere, which is not followed.")
+                raise InvalidInputError(f"{path}: {'/'.join(place)} is a link to elsewhere, which is not followed.")
             item = group[key]
             if isinstance(item, h5py.Group):
                 own = names if key == "vars" else [*names, _layer_name(item, "/".join(place), configured)]
@@ -189,9 +197,9 @@ def _check_plain(path: Path, array: StoredArray) -> None:
     """
     data = array.data
     if data.external or data.is_virtual:
-        raise CaseUNetError(f"{path}: the numbers of {array.place} are in another file, which is not read.")
+        raise InvalidInputError(f"{path}: the numbers of {array.place} are in another file, which is not read.")
     if data.chunks is not None or data.id.get_storage_size() != array.nbytes:
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"{path}: {array.place} of shape {array.shape} is compressed, in chunks or not whole; expected it as "
             "Keras writes it. Load and save it with Keras again."
         )
@@ -247,14 +255,16 @@ def _config_names(path: Path, file: Path) -> dict[str, str]:
     if not file.is_file():
         return {}
     if file.stat().st_size > MAX_CONFIG:
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"{path}: its {CONFIG} has {file.stat().st_size:,} bytes, too many for a network's description."
         )
     try:
         config = json.loads(file.read_bytes())["config"]
         return {place: name for place, name in _name_layers(config.get("layers", []), "layers") if _is_name(name)}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise CaseUNetError(f"{path}: its {CONFIG} cannot be read as a network's description: {error!r}.") from error
+        raise InvalidInputError(
+            f"{path}: its {CONFIG} cannot be read as a network's description: {error!r}."
+        ) from error
 
 
 def _name_layers(layers: Any, container: str) -> Iterator[tuple[str, str]]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import psutil
 
-from caseunet.errors import CaseUNetError
+from caseunet.errors import InvalidInputError, NotEnoughMemoryError
 
 MAX_COMPRESSION = 1400
 """No deflate stream expands further than 1,032 times, no JPEG or LZW stream further than 1,370."""
@@ -27,7 +27,7 @@ def check_declared_size(path: Path, declared: int, compressed: bool) -> None:
     size = path.stat().st_size
     most = (size + SLACK) * MAX_COMPRESSION if compressed else size
     if declared > most:
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"{path}: its header declares {declared:,} bytes of pixels, but the file has {size:,} bytes"
             f"{', compressed' if compressed else ''}: it is truncated, or its header is damaged."
         )
@@ -42,6 +42,6 @@ def check_free_memory(path: Path, needed: int) -> None:
     """
     free = psutil.virtual_memory().available
     if needed > free:
-        raise CaseUNetError(
+        raise NotEnoughMemoryError(
             f"{path}: its pixels need {needed / 2**30:.1f} GiB of memory; {free / 2**30:.1f} GiB are free here."
         )

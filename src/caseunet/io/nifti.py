@@ -16,11 +16,11 @@ import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError, SpatialImage
 
-from caseunet.errors import CaseUNetError
+from caseunet.errors import CaseUNetError, InputNotFoundError, InvalidInputError
 from caseunet.files import replace_when_whole
 from caseunet.io.geometry import distance_in_voxels, orientation_of, to_canonical, to_source, volume_geometry
 from caseunet.io.limits import check_declared_size
-from caseunet.io.quiet import quiet
+from caseunet.io.silence import silence_stderr
 from caseunet.io.values import rescale, whole_numbers
 from caseunet.types import Geometry, ImageVolume, Mask
 
@@ -130,9 +130,9 @@ def read_mask(path: Path, place: Geometry | None = None) -> Mask:
     image = _open(path)
     own = _geometry(path, image)
     if math.prod(image.shape[3:]) != 1:
-        raise CaseUNetError(f"{path}: expected one volume of labels, found shape {tuple(image.shape)}.")
+        raise InvalidInputError(f"{path}: expected one volume of labels, found shape {tuple(image.shape)}.")
     if place is not None and place.shape != own.shape:
-        raise CaseUNetError(f"{path}: the mask's shape {own.shape} is not its image's {place.shape}.")
+        raise InvalidInputError(f"{path}: the mask's shape {own.shape} is not its image's {place.shape}.")
     array = _read_array(path, image).reshape(own.shape)
     slope, intercept = float(image.dataobj.slope), float(image.dataobj.inter)
     if (slope, intercept) != (1, 0):
@@ -208,20 +208,20 @@ def _place(array: np.ndarray, geometry: Geometry, like: Any) -> Any:
 
 def _open(path: Path) -> Any:
     if not path.is_file():
-        raise CaseUNetError(f"{path}: no such file.")
+        raise InputNotFoundError(f"{path}: no such file.")
     try:
         offset = _offset(path)
         if not offset <= FARTHEST:  # NaN is not
-            raise CaseUNetError(f"{path}: its voxels begin at byte {offset:,.0f}; its header is damaged.")
-        with quiet():
+            raise InvalidInputError(f"{path}: its voxels begin at byte {offset:,.0f}; its header is damaged.")
+        with silence_stderr():
             image: Any = nib.load(path, mmap=False)  # a mapped file that changes underneath would end the process
             spatial = isinstance(image, SpatialImage)
     except CaseUNetError:
         raise
     except Exception as error:  # nibabel raises many kinds for bytes that are no image
-        raise CaseUNetError(f"{path}: cannot be read as NIfTI: {_reason(error)}") from error
+        raise InvalidInputError(f"{path}: cannot be read as NIfTI: {_reason(error)}") from error
     if not spatial:
-        raise CaseUNetError(f"{path}: expected a volume, found {type(image).__name__}.")
+        raise InvalidInputError(f"{path}: expected a volume, found {type(image).__name__}.")
     return image
 
 
@@ -265,7 +265,7 @@ def _geometry(path: Path, image: Any) -> Geometry:
         shape = shape[:-1]
     if len(shape) not in (3, 4) or min(shape) < 1:
         kind = "vectors, such as displacements, of " if len(shape) > 4 else ""
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"{path}: expected a 3-D volume, or one with its channels last, found {kind}shape {tuple(image.shape)}."
         )
     affine = np.array(image.affine, np.float64)
@@ -323,7 +323,7 @@ def _check_no_time(path: Path, image: Any) -> None:
     step, in_time = float(header["pixdim"][4]), (int(header["xyzt_units"]) & 0x38) in (8, 16, 24)
     told = int(header["intent_code"]) == TIME_SERIES or (in_time and step not in (0, 1))
     if told or number > MAX_CHANNELS:
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"{path}: holds {number} volumes in its fourth axis, as a series in time does; expected one volume, or a "
             "channel in each. Save the volume to segment as a file of its own."
         )
@@ -335,21 +335,23 @@ def _read_array(path: Path, image: Any) -> np.ndarray:
     try:
         dtype, offset = image.header.get_data_dtype(), int(image.dataobj.offset)
         if dtype.names:
-            raise CaseUNetError(f"{path}: holds colours ({''.join(dtype.names)}); expected one number in each voxel.")
+            raise InvalidInputError(
+                f"{path}: holds colours ({''.join(dtype.names)}); expected one number in each voxel."
+            )
         if dtype.kind not in "iuf":
-            raise CaseUNetError(f"{path}: expected real numbers, found voxels of type {dtype}.")
+            raise InvalidInputError(f"{path}: expected real numbers, found voxels of type {dtype}.")
         needed = offset + math.prod(image.shape) * dtype.itemsize
         check_declared_size(path, needed, compressed)
         if compressed:
             with gzip.open(path) as stream:
                 content = stream.read(needed + PADDING + 1)
                 length = len(content)
-            with quiet():
+            with silence_stderr():
                 image = type(image).from_bytes(content)
         else:
             length = path.stat().st_size
         if not needed <= length <= needed + PADDING:
-            raise CaseUNetError(
+            raise InvalidInputError(
                 f"{path}: its header declares {needed:,} bytes, but it holds "
                 f"{'more' if length > needed else f'{length:,}'}: it is truncated, or its header is damaged."
             )
@@ -359,6 +361,6 @@ def _read_array(path: Path, image: Any) -> np.ndarray:
         *(OSError, EOFError, ValueError, OverflowError, TypeError, AttributeError, MemoryError),
         *(zlib.error, ImageFileError, HeaderDataError),
     ) as error:
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"{path}: its voxels cannot be read; the file is truncated or damaged: {_reason(error)}"
         ) from error

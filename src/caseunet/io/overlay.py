@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from caseunet.errors import CaseUNetError
+from caseunet.errors import InvalidInputError
 from caseunet.imaging.boxes import spread_indices
 from caseunet.io.geometry import edge_letters
 from caseunet.types import Color, LabelMap, Plane
@@ -156,9 +156,9 @@ def _count_pixels(labels: np.ndarray, classes: int) -> np.ndarray:
 
 def _check_labels(labels: np.ndarray, shape: tuple[int, ...], classes: int) -> None:
     if labels.shape != shape or not labels.size:
-        raise CaseUNetError(f"Labels of shape {labels.shape} cannot be laid over an image of shape {shape}.")
+        raise InvalidInputError(f"Labels of shape {labels.shape} cannot be laid over an image of shape {shape}.")
     if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() >= classes:
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"The labels hold {labels.dtype} values from {labels.min()} to {labels.max()}; expected class ids from 0 "
             f"to {classes - 1}. Draw them with the label map that they were predicted with."
         )

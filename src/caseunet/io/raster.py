@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from caseunet.errors import CaseUNetError
+from caseunet.errors import CaseUNetError, InputNotFoundError, InvalidInputError
 from caseunet.files import replace_when_whole
 from caseunet.io.limits import check_declared_size, check_free_memory
-from caseunet.io.quiet import quiet
+from caseunet.io.silence import silence_stderr
 from caseunet.io.values import as_integers, whole_numbers
 from caseunet.types import Color, Geometry, ImageVolume, Mask
 
@@ -84,7 +84,7 @@ def read_image(path: Path, channels: int, nan: float | None = None) -> ImageVolu
     with _open(path) as image:
         known, wanted = (_COLOR, "an 8-bit colour or grey image") if channels == 3 else (_COLOR + _GREY, "a grey image")
         if image.mode not in known or image.mode == "1":  # a mask or a fax
-            raise CaseUNetError(f"{path}: found an image of Pillow's mode {image.mode}; expected {wanted}.")
+            raise InvalidInputError(f"{path}: found an image of Pillow's mode {image.mode}; expected {wanted}.")
         remarks = _load(path, image)
         if image.mode == "CMYK":
             remarks.append("its CMYK colours were turned into RGB without a colour profile")
@@ -117,7 +117,7 @@ def _as_grey(path: Path, image: Image.Image) -> tuple[np.ndarray, str]:
     colors = np.asarray(image.convert("RGB"))
     apart = int((colors.max(axis=2) - colors.min(axis=2)).max(initial=0))
     if apart > NEARLY_GREY:
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"{path}: an image in colour (red, green and blue differ by up to {apart}); expected a grey image. Save it "
             "as grey if its colours mean nothing."
         )
@@ -142,7 +142,7 @@ def read_mask(path: Path, colored: bool | None = None) -> Mask:
             codes, fractional, more = whole_numbers(np.asarray(image), path)
             if _is_inverted(image):
                 if image.mode != "1" and (image.mode != "L" or not set(np.unique(codes).tolist()) <= {0, 255}):
-                    raise CaseUNetError(
+                    raise InvalidInputError(
                         f"{path}: is stored with white as 0 (MinIsWhite), so its values are no ids. Turn it."
                     )
                 more = (*more, WHITE_AS_0)  # Pillow has turned them
@@ -152,14 +152,16 @@ def read_mask(path: Path, colored: bool | None = None) -> Mask:
             palette = _palette(image, codes)
             return Mask(codes[None], geometry, stored=image.mode, fractional=fractional, palette=palette)
         if image.mode not in _COLOR:
-            raise CaseUNetError(f"{path}: found an image of Pillow's mode {image.mode}; expected ids or 8-bit colours.")
+            raise InvalidInputError(
+                f"{path}: found an image of Pillow's mode {image.mode}; expected ids or 8-bit colours."
+            )
         colors = _opaque(path, image) if image.has_transparency_data else np.asarray(image.convert("RGB"))
     red, green, blue = (colors[..., channel] for channel in range(3))
     geometry = Geometry(shape=red.shape, remarks=tuple(remarks))
     if colored is not True and np.array_equal(red, green) and np.array_equal(red, blue):
         return Mask(red[None].copy(), geometry, stored=image.mode)
     if colored is False:
-        raise CaseUNetError(f"{path}: expected class ids (grey or palette), found a {image.mode} image in colour.")
+        raise InvalidInputError(f"{path}: expected class ids (grey or palette), found a {image.mode} image in colour.")
     codes = red.astype(np.int32) << 16 | green.astype(np.int32) << 8 | blue
     return Mask(codes[None], geometry, colored=True, stored=image.mode)
 
@@ -189,7 +191,7 @@ def _opaque(path: Path, image: Image.Image) -> np.ndarray:
         return colors
     drawn = alpha > 0
     if not drawn.all() and not colors[drawn].any(axis=-1).all():
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"{path}: has transparent pixels and black ones; which of them are the background is not known. Save it "
             "without transparency."
         )
@@ -241,7 +243,7 @@ def write_image(path: Path, pixels: np.ndarray) -> None:
 
 def _open(path: Path) -> Image.Image:
     if not path.is_file():
-        raise CaseUNetError(f"{path}: no such file.")
+        raise InputNotFoundError(f"{path}: no such file.")
     formats = ("GIF",) if path.suffix.lower() == ".gif" else FORMATS
     with _explain_errors(path, "cannot be read as an image"):
         try:
@@ -296,7 +298,7 @@ def _load(path: Path, image: Image.Image) -> list[str]:
     check_free_memory(path, image.width * image.height * (PIXEL_BYTES + len(image.getbands())))
     with _explain_errors(path, "its pixels cannot be read; the file is truncated or damaged"):
         if image.mode in _COLOR and _bits(image) > 8:
-            raise CaseUNetError(f"{path}: has {_bits(image)} bits in each colour; expected 8. Save it with 8.")
+            raise InvalidInputError(f"{path}: has {_bits(image)} bits in each colour; expected 8. Save it with 8.")
         if image.format == "PNG":
             with _lift_limit(), Image.open(path, formats=FORMATS) as again:
                 again.verify()  # the checksums, which decoding does not look at
@@ -304,7 +306,7 @@ def _load(path: Path, image: Image.Image) -> list[str]:
             image.load()
         turned = image.getexif().get(EXIF_ORIENTATION, 1)
         if turned not in (0, 1):
-            raise CaseUNetError(
+            raise InvalidInputError(
                 f"{path}: its EXIF orientation is {turned}: some programs turn it and some do not, so nobody knows "
                 "whether its mask fits. Save it upright, without that tag."
             )
@@ -327,7 +329,7 @@ def _choose_page(path: Path, image: Image.Image) -> str:
         elif image.format == "TIFF":
             whole = [page for page in whole if not _subfile_type(image, page) & (REDUCED | TRANSPARENCY)]
         if len(whole) != 1:
-            raise CaseUNetError(f"{path}: holds {pages} pages; expected one image in a file.")
+            raise InvalidInputError(f"{path}: holds {pages} pages; expected one image in a file.")
         image.seek(whole[0])
         return f"its file holds {pages} pictures; the {'first' if whole == [0] else 'largest'} is used"
 
@@ -365,11 +367,11 @@ def _bits(image: Image.Image) -> int:
 def _explain_errors(path: Path, problem: str) -> Iterator[None]:
     """Turn what Pillow raises for bad bytes, of many kinds, into one message; its remarks on metadata are not shown."""
     try:
-        with warnings.catch_warnings(), quiet():
+        with warnings.catch_warnings(), silence_stderr():
             warnings.simplefilter("ignore")
             yield
     except CaseUNetError:
         raise
     except Exception as error:
         text = " ".join(str(error).split()) or type(error).__name__
-        raise CaseUNetError(f"{path}: {problem}: {text}") from error
+        raise InvalidInputError(f"{path}: {problem}: {text}") from error

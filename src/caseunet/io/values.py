@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from caseunet.errors import BadValuesError, CaseUNetError
+from caseunet.errors import BadValuesError, InvalidInputError
 
 NEARLY_WHOLE = 1e-3
 """By which a label may differ from a whole number."""
@@ -32,7 +32,7 @@ def as_integers(array: np.ndarray, path: Path, nan: float | None = None) -> np.n
     if array.dtype.kind in "iu":
         return array
     if array.dtype.kind != "f":
-        raise CaseUNetError(f"{path}: expected numbers, found pixels of type {array.dtype}.")
+        raise InvalidInputError(f"{path}: expected numbers, found pixels of type {array.dtype}.")
     return _narrow(array, 1.0, 0.0, path, nan)
 
 
@@ -98,7 +98,7 @@ def whole_numbers(array: np.ndarray, path: Path, step: float = 0.0) -> tuple[np.
     if array.dtype.kind == "b":
         return array.astype(np.uint8), 0, ()
     if array.dtype.kind != "f":
-        raise CaseUNetError(f"{path}: expected whole numbers, found values of type {array.dtype}.")
+        raise InvalidInputError(f"{path}: expected whole numbers, found values of type {array.dtype}.")
     if not np.all(np.isfinite(array)) or np.abs(array).max(initial=0) > 2**31:
         raise BadValuesError(f"{path}: holds values that are NaN, infinite or beyond any label.")
     rounded = np.rint(array)

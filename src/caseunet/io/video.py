@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import psutil
 
-from caseunet.errors import CaseUNetError
+from caseunet.errors import InputNotFoundError, InvalidInputError, NotEnoughMemoryError
 from caseunet.files import replace_when_whole
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class VideoWriter:
             CaseUNetError: no frame came, or the file cannot be written.
         """
         if not self._frames:
-            raise CaseUNetError(f"{self._path}: no frame came to write; expected at least one.")
+            raise InvalidInputError(f"{self._path}: no frame came to write; expected at least one.")
         with _explain_errors(self._path, "cannot be written"):
             self._container.mux(self._stream.encode())
             self._container.close()
@@ -189,7 +189,7 @@ def _open(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
     from av.stream import Disposition
 
     if not path.is_file():
-        raise CaseUNetError(f"{path}: no such file.")
+        raise InputNotFoundError(f"{path}: no such file.")
     most = psutil.virtual_memory().available // BYTES_PER_PIXEL
     # decoders round sizes up; what lies between is refused below, by its size; libav takes no larger number
     limits = {"max_pixels": str(min(2 * most, 2**31 - 1))}
@@ -206,16 +206,18 @@ def _open(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
         streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
         if not streams:
             kinds = sorted({stream.type for stream in container.streams})
-            raise CaseUNetError(f"{path}: holds no video, only {', '.join(kinds) or 'a header'}; expected a video.")
+            raise InvalidInputError(f"{path}: holds no video, only {', '.join(kinds) or 'a header'}; expected a video.")
         stream = streams[0]
         if stream.codec_context is None:
-            raise CaseUNetError(f"{path}: its video is of a kind that cannot be decoded here; convert it to H.264.")
+            raise InvalidInputError(f"{path}: its video is of a kind that cannot be decoded here; convert it to H.264.")
         pixels = stream.width * stream.height
         if not 0 < pixels <= most:
             found = (
                 f"frames of {stream.width} × {stream.height} pixels" if pixels else "frames of no or too large a size"
             )
-            raise CaseUNetError(f"{path}: declares {found}; the free memory takes frames of up to {most:,} pixels.")
+            raise NotEnoughMemoryError(
+                f"{path}: declares {found}; the free memory takes frames of up to {most:,} pixels."
+            )
         stream.codec_context.options = limits
         yield container, stream
 
@@ -248,7 +250,7 @@ def _count(path: Path) -> tuple[int, Fraction]:
     with _open(path) as (container, stream), _explain_errors(path, "its packets cannot be read; the file is damaged"):
         times = sorted(packet.pts * packet.time_base for packet in container.demux(stream) if packet.pts is not None)
     if len(times) < 2 or times[0] == times[-1]:
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"{path}: declares no frame rate, and its frames do not tell; convert it to an mp4 with one."
         )
     return len(times), (len(times) - 1) / Fraction(times[-1] - times[0])
@@ -276,15 +278,17 @@ def _decode(path: Path, container: "InputContainer", stream: "VideoStream") -> I
             pixels = _upright(pixels, _matrix(path, frame), path)
             if shape is not None and pixels.shape != shape:
                 found, before = (f"{width} × {height}" for height, width, _ in (pixels.shape, shape))
-                raise CaseUNetError(f"{path}: frame {read + 1} is of {found} pixels, those before of {before}.")
+                raise InvalidInputError(f"{path}: frame {read + 1} is of {found} pixels, those before of {before}.")
             shape = pixels.shape
             yield pixels
             read += 1
     if not read:
-        raise CaseUNetError(f"{path}: gave no frame{of}; expected at least one.")
+        raise InvalidInputError(f"{path}: gave no frame{of}; expected at least one.")
     cut = declared.end is not None and declared.end - end > declared.slack
     if cut or (declared.counted and declared.frames - read > SLACK):
-        raise CaseUNetError(f"{path}: ends after {read}{of} frames; the file is truncated or damaged. Copy it again.")
+        raise InvalidInputError(
+            f"{path}: ends after {read}{of} frames; the file is truncated or damaged. Copy it again."
+        )
 
 
 def _frames(packet: "Packet[Any]") -> list["VideoFrame"]:
@@ -319,7 +323,7 @@ def _matrix(path: Path, frame: "VideoFrame") -> tuple[int, int, int, int]:
     except ValueError as error:  # PyAV gives none of them where it does not know all, such as EXIF
         if not frame.rotation:
             return 1, 0, 0, 1
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"{path}: its frames are to be turned, and it does not show whether mirrored too; save it upright."
         ) from error
     if matrix is None:
@@ -339,7 +343,7 @@ def _upright(pixels: np.ndarray, matrix: tuple[int, int, int, int], path: Path) 
         return np.array(pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1], order="C")
     if 100 * max(abs(a), abs(d)) <= min(abs(b), abs(c)):
         return np.array(pixels.swapaxes(0, 1)[:: -1 if b < 0 else 1, :: -1 if c < 0 else 1], order="C")
-    raise CaseUNetError(f"{path}: its frames are to be turned by no multiple of 90°; save it upright.")
+    raise InvalidInputError(f"{path}: its frames are to be turned by no multiple of 90°; save it upright.")
 
 
 @contextmanager
@@ -349,4 +353,4 @@ def _explain_errors(path: Path, problem: str) -> Iterator[None]:
         yield
     except Exception as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise CaseUNetError(f"{path}: {problem}: {reason}") from error
+        raise InvalidInputError(f"{path}: {problem}: {reason}") from error

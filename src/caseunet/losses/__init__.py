@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from caseunet.errors import CaseUNetError
+from caseunet.errors import InvalidOptionError
 from caseunet.losses.cross_entropy import WeightedCrossEntropy, inverse_frequency_weights
 from caseunet.losses.dice import SoftDice
 from caseunet.losses.hybrid import Hybrid
@@ -35,6 +35,9 @@ def create_loss(name: str, class_weights: Sequence[float] | None = None, **argum
     fixed: dict[str, Any] = {}
     if class_weights is not None:
         if "class_weights" not in inspect.signature(loss_class).parameters:
-            raise CaseUNetError(f'The loss "{name}" has no class weights; set loss.class_weights to "none".')
+            raise InvalidOptionError(
+                f'The loss "{name}" has no class weights; set loss.class_weights to "none".',
+                options=("loss.class_weights",),
+            )
         fixed["class_weights"] = class_weights
     return build(loss_class, f'The loss "{name}"', fixed, arguments)

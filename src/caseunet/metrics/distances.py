@@ -77,7 +77,8 @@ def surface_distances(
     """Distances between the boundaries of two masks, on one core.
 
     Args:
-        reference, prediction: (S, H, W) bool, neither of them empty.
+        reference: (S, H, W) bool, not empty.
+        prediction: the same.
         spacing: between slices, rows and columns, in mm; ones for distances in pixels.
         outline: which pixels of a mask are its boundary, if not those with a face neighbour outside.
 

@@ -82,7 +82,8 @@ def detect(reference: np.ndarray, prediction: np.ndarray, connectivity: Connecti
     """Compare the connected components of two masks.
 
     Args:
-        reference, prediction: (S, H, W), bool.
+        reference: (S, H, W), bool.
+        prediction: the same.
         connectivity: which voxels are neighbours, see Connectivity.
 
     Raises:

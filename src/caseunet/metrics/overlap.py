@@ -40,7 +40,8 @@ def confusion_matrix(reference: np.ndarray, prediction: np.ndarray, num_classes:
     """Pixel counts (num_classes, num_classes), rows the reference's class, columns the prediction's.
 
     Args:
-        reference, prediction: class ids of one shape; pixels whose reference is :data:`IGNORE` are left out.
+        reference: class ids; pixels that are :data:`IGNORE` are left out.
+        prediction: class ids of the same shape.
 
     Raises:
         ValueError: the shapes differ or an id is not in 0 … num_classes − 1.

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from caseunet.errors import CaseUNetError
-from caseunet.models import author_weights
+from caseunet.models import author_weights, paper_weights
 from caseunet.models.case_unet import CaseUNet
 from caseunet.models.deeplabv3plus import DeepLabV3Plus
 from caseunet.models.monai_peers import AttentionUNet, NNUNet, SegResNet, SwinUNETR, UNetPlusPlus
@@ -29,7 +29,15 @@ MODELS.add("nnunet", NNUNet)
 MODELS.add("segresnet", SegResNet)
 MODELS.add("swin_unetr", SwinUNETR)
 
-__all__ = ["MODELS", "author_weights", "create_model", "list_models", "model_class", "planned_arguments"]
+__all__ = [
+    "MODELS",
+    "author_weights",
+    "create_model",
+    "list_models",
+    "model_class",
+    "paper_weights",
+    "planned_arguments",
+]
 
 
 def create_model(name: str, in_channels: int = 3, num_classes: int = 2, **arguments: Any) -> nn.Module:

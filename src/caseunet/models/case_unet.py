@@ -8,7 +8,7 @@ Differences, none of which changes that function:
 
 * ``forward`` returns logits; the author's network ends in a softmax.
 * The author's stride-1 transposed convolutions are convolutions here: the same functions, with the kernel flipped and
-  its input and output axes swapped (``author_weights`` does so).
+  its input and output axes swapped (``paper_weights`` does so).
 * Neither the concatenations nor the up-sampled maps are built (``blocks/implicit_concat.py``).
 * H and W need not be multiples of 2**stages: the input is padded with its last row and column and the output cropped.
 

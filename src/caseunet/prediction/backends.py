@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from caseunet.errors import CaseUNetError
-from caseunet.imaging.portable import in_own_thread
+from caseunet.errors import CaseUNetError, InvalidOptionError, MissingExtraError
+from caseunet.imaging.threads import in_own_thread
 from caseunet.models.blocks.padding import pad_image
 from caseunet.types import MIN_SIZE
 
@@ -43,7 +43,10 @@ def choose_engine(engine: str, device: torch.device) -> str:
     if engine == "auto":
         return "openvino" if device.type == "cpu" and find_spec("openvino") is not None else "torch"
     if engine != "torch" and device.type != "cpu":
-        raise CaseUNetError(f"The engine {engine} computes on the CPU here: give --device cpu, or --engine torch.")
+        raise InvalidOptionError(
+            f"The engine {engine} computes on the CPU alone: choose the device cpu, or torch.",
+            options=("device", "backend"),
+        )
     return engine
 
 
@@ -76,11 +79,14 @@ def _check(network: Network, model: Any, engine: str) -> None:
         with torch.no_grad():
             found, expected = network(x), model(x)
     except Exception as error:  # a runtime's own
-        raise CaseUNetError(f"{type(model).__name__} fails with {engine}: {str(error).splitlines()[0]}") from error
+        raise InvalidOptionError(
+            f"{type(model).__name__} fails with {engine}: {str(error).splitlines()[0]}", options=("backend",)
+        ) from error
     if found.shape != expected.shape or not (found - expected).abs().max() <= ROUNDING * (1 + expected.abs().max()):
         raise CaseUNetError(
             f"{type(model).__name__} gives other logits with {engine} than with torch: it cannot be written down for "
-            "any size. Take --engine torch."
+            "any size. Take torch.",
+            options=("backend",),
         )
 
 
@@ -218,8 +224,9 @@ def _openvino(model: Any, precision: str) -> Network:
 
 def _onnx(model: Any, precision: str) -> Network:
     if precision == "bf16":
-        raise CaseUNetError(
-            "ONNX Runtime computes in float32 on CPUs: give --precision 32, or --engine openvino or torch."
+        raise InvalidOptionError(
+            "ONNX Runtime computes in float32 on CPUs: choose that precision, or openvino or torch.",
+            options=("precision", "backend"),
         )
     package("onnxruntime", "onnx")
     content = to_onnx(to_program(model, model.in_channels, example_size(model))).SerializeToString()
@@ -237,7 +244,7 @@ def package(name: str, extra: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise CaseUNetError(f"{name} is not installed. Install caseunet[{extra}] for it.") from error
+        raise MissingExtraError(f"{name} is not installed. Install caseunet[{extra}] for it.") from error
 
 
 @contextmanager

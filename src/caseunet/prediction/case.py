@@ -12,9 +12,9 @@ import numpy as np
 
 from caseunet.config import PredictionOutputs
 from caseunet.data.grid import Placement, place_slices
-from caseunet.data.transforms import case_standard
-from caseunet.errors import CaseUNetError
+from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.files import content_hash, replace_when_whole
+from caseunet.imaging.slices import case_statistics
 from caseunet.io import images, nifti, raster, video
 from caseunet.io.dicom_seg import Algorithm, write_segmentation
 from caseunet.io.geometry import voxel_steps
@@ -74,7 +74,7 @@ def predict_case(work: PredictionContext, item: Input, advance: Callable[[float]
         CaseUNetError: it cannot be read or segmented; names the file.
     """
     if item.error:
-        raise CaseUNetError(item.error)
+        raise InvalidInputError(item.error)
     target = work.folder / (item.id + ("" if item.is_video else item.suffix))
     if not target.resolve().is_relative_to(work.folder.resolve()):
         raise CaseUNetError(f'{item.path}: its name "{item.id}" would be written outside the output folder.')
@@ -87,7 +87,7 @@ def predict_case(work: PredictionContext, item: Input, advance: Callable[[float]
         for path in written:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         if isinstance(error, CaseUNetError):
-            raise type(error)(item.explain(str(error))) from error
+            raise error.with_message(item.explain(str(error))) from error
         raise
 
 
@@ -132,7 +132,7 @@ def _predict_image(
     if work.outputs.overlay:
         path = _beside(target, item, "-overlay.png")
         written.append(path)
-        window, plane = _window(predictor), geometry.plane
+        window, plane = display_window(predictor), geometry.plane
         sheet = case_sheet(pixels, labels, info.label_map, window, geometry.spacing, item.id, plane)
         raster.write_image(path, sheet)
         others["overlay"] = path.relative_to(work.folder).as_posix()
@@ -188,7 +188,7 @@ def segment_picture(
         clean(labels, info.quality.cleaning, info.label_map, voxel_steps(picture.geometry))
     if info.quality is None:
         return labels, judge_case(None, {}, {}, alarms) if alarms else None, remarks
-    features = image_features(case.slices, info.preprocessing, case_standard(case.slices), spacing)
+    features = image_features(case.slices, info.preprocessing, case_statistics(case.slices), spacing)
     return labels, judge_case(info.quality, features, meter.result(), alarms), remarks
 
 
@@ -198,7 +198,7 @@ def _predict_video(
     """Frame after frame: their masks in a folder, and the video with its overlay."""
     predictor, info = work.predictor, work.predictor.info
     if info.preprocessing.modality != "rgb":
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"{item.path}: a video; this model was trained on {info.preprocessing.modality} images, not colour ones."
         )
     began = time.monotonic()
@@ -229,7 +229,7 @@ def _predict_video(
             try:
                 labels = predictor.predict_slices(pixels, None, identity.voting, look)
             except CaseUNetError as error:
-                raise CaseUNetError(f"{item.path}: frame {number}: {error}") from error
+                raise error.with_message(f"{item.path}: frame {number}: {error}") from error
             if info.quality and predictor.settings.clean:
                 clean(labels, info.quality.cleaning, info.label_map, None)
             raster.write_ids(masks / f"frame_{number:06d}.png", labels[0], info.label_map.colors)
@@ -240,7 +240,7 @@ def _predict_video(
             advance(1 / max(1, facts.frames))
     quality = None
     if info.quality:
-        features = image_features(looked, info.preprocessing, case_standard(looked), None)
+        features = image_features(looked, info.preprocessing, case_statistics(looked), None)
         quality = judge_case(info.quality, features, meter.result())
     return PredictedCase(
         id=item.id,
@@ -268,7 +268,7 @@ def _identity(work: PredictionContext, item: Input, picture: ImageVolume | None 
     try:
         image_hash = content_hash(*item.files)
     except OSError as error:
-        raise CaseUNetError(f"{item.path}: cannot be read: {error.strerror}.") from error
+        raise InvalidInputError(f"{item.path}: cannot be read: {error.strerror}.") from error
     match = None if picture is None else work.predictor.known_images.find(picture.pixels)
     same, alike = [], []
     for data in work.predictor.training_data:
@@ -277,7 +277,7 @@ def _identity(work: PredictionContext, item: Input, picture: ImageVolume | None 
         alike.append(has_match and not same[-1])
     voting = [n for n in range(len(same)) if not (work.out_of_fold and (same[n] or alike[n]))]
     if not voting:
-        raise CaseUNetError(f"{item.path}: every network of {work.predictor.folder} was trained on it.")
+        raise InvalidInputError(f"{item.path}: every network of {work.predictor.folder} was trained on it.")
     in_training = any(same[n] for n in voting)
     looks_like = match.text if match and not in_training and any(alike[n] for n in voting) else None
     return _Identity(
@@ -319,7 +319,7 @@ def _beside(target: Path, item: Input, ending: str) -> Path:
     return target.parent / (Path(item.id).name + ending)
 
 
-def _window(predictor: Predictor) -> tuple[float, float] | None:
+def display_window(predictor: Predictor) -> tuple[float, float] | None:
     """In which a person looks at the images."""
     preprocessing = predictor.info.preprocessing
     return preprocessing.intensity_window or ((0.0, 255.0) if preprocessing.modality == "rgb" else None)

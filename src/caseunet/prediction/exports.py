@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from caseunet.bundle import BundleInfo
-from caseunet.errors import CaseUNetError
+from caseunet.errors import CaseUNetError, InvalidInputError, InvalidOptionError
 from caseunet.files import read_model
 from caseunet.prediction import backends
 from caseunet.types import FrozenModel, Preprocessing
@@ -65,17 +65,17 @@ def read_export(folder: Path, bundle: BundleInfo) -> ExportInfo:
         CaseUNetError: there is none, it is another bundle's, or its graph is one of PyTorch's.
     """
     if not (folder / DESCRIPTION).is_file():
-        raise CaseUNetError(
+        raise InvalidOptionError(
             f'There is no engine "{folder}". Known: {", ".join(backends.ENGINES)}, and folders of caseunet export.'
         )
     info = read_model(folder / DESCRIPTION, ExportInfo, "the description of an export")
     if info.bundle_hash != bundle.weights_hash:
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"{folder}: is an export of other weights ({info.bundle_hash}) than this bundle's ({bundle.weights_hash}). "
             "Export this bundle anew, or give the bundle that it was made of."
         )
     if info.format not in ("onnx", "openvino"):
-        raise CaseUNetError(f"{folder}: holds a graph for {info.format}; predict runs those for onnx and openvino.")
+        raise InvalidInputError(f"{folder}: holds a graph for {info.format}; predict runs those for onnx and openvino.")
     return info
 
 
@@ -116,13 +116,15 @@ def as_network(folder: Path, info: ExportInfo, bundle: BundleInfo) -> tuple[back
     )
     temperature = bundle.quality.temperature if bundle.quality else 1.0
     if not (folder / FILES[info.format]).is_file():
-        raise CaseUNetError(f"{folder}: {FILES[info.format]} is missing. Export the bundle anew.")
+        raise InvalidInputError(f"{folder}: {FILES[info.format]} is missing. Export the bundle anew.")
     try:
         run = runner(info.format, info.precision, folder)
     except CaseUNetError:
         raise
     except Exception as error:  # a runtime's own
-        raise CaseUNetError(f"{folder / FILES[info.format]}: cannot be read: {str(error).splitlines()[0]}") from error
+        raise InvalidInputError(
+            f"{folder / FILES[info.format]}: cannot be read: {str(error).splitlines()[0]}"
+        ) from error
     whole = backends.pad_graph(run, left.in_channels, info.multiple, info.smallest)
 
     def network(x: Tensor) -> Tensor:

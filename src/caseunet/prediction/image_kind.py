@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from caseunet.bundle import StoredValues, TrainingData
-from caseunet.errors import CaseUNetError
+from caseunet.errors import InvalidInputError
 from caseunet.types import Preprocessing
 
 AIR = -200
@@ -38,7 +38,7 @@ MASK_WORDS = (
 """In names of files and folders of masks."""
 
 
-class MaskGivenError(CaseUNetError):
+class MaskGivenError(InvalidInputError):
     """An image to segment that looks like a label map."""
 
 
@@ -49,7 +49,7 @@ def measure_values(pixels: np.ndarray) -> StoredValues:
         CaseUNetError: it has no pixels; without the image's name.
     """
     if not pixels.size:
-        raise CaseUNetError(f"is empty: its shape is {pixels.shape}. Give an image with at least one pixel.")
+        raise InvalidInputError(f"is empty: its shape is {pixels.shape}. Give an image with at least one pixel.")
     flat = pixels.reshape(-1)
     low, middle, high = np.percentile(flat[:: -(-flat.size // SAMPLE)], [1, 50, 99])
     return StoredValues(
@@ -100,7 +100,7 @@ def check_kind(pixels: np.ndarray, preprocessing: Preprocessing, data: TrainingD
         doubts += [scale_doubt] if scale_doubt else []
         wrong = wrong or (f"{scale_doubt}. Bring it to the scale of the training data." if is_beyond else "")
     if wrong and strict:
-        raise CaseUNetError(wrong)
+        raise InvalidInputError(wrong)
     return doubts
 
 

@@ -14,13 +14,13 @@ from caseunet.datasets.channels import Item, join_channels
 from caseunet.datasets.dicom import DICOM, DicomImage, find_images, is_mask
 from caseunet.datasets.folder import FOLDER, look
 from caseunet.datasets.roles import Choice
-from caseunet.errors import CaseUNetError
+from caseunet.errors import CaseUNetError, InputNotFoundError, InvalidInputError
 from caseunet.files import MARKER, content_hash
 from caseunet.io import archive, dicom, images, raster, video
 from caseunet.io.images import read_geometry as read_file_geometry
 from caseunet.prediction.planes import cut_as_trained
 from caseunet.prediction.store import DESCRIPTION, JOURNAL
-from caseunet.progress import Display, count_text
+from caseunet.progress import LOG, Display, count_text
 from caseunet.types import Geometry, ImageVolume, Modality, Preprocessing
 
 SUFFIXES = (*images.SUFFIXES, *dicom.SUFFIXES, *video.SUFFIXES, ".zip")
@@ -32,7 +32,7 @@ MAX_NAME = 200
 """Bytes of a result's name: most disks take 255, and endings are added, and more while it is written."""
 
 TAKEN = (
-    *(MARKER, DESCRIPTION, JOURNAL, "preview.html"),
+    *(MARKER, LOG, DESCRIPTION, JOURNAL, "preview.html"),
     *(f"{table}.{kind}" for table in ("measurements", "timeline") for kind in ("csv", "json")),
 )
 """Files of the predictions as a whole: the folder of a video's masks cannot be called so."""
@@ -153,7 +153,7 @@ class Input:
         pairs = list(zip(spacing[1:], preprocessing.spacing, strict=True))
         if not all(1 / MAX_RESIZING <= own / wanted <= MAX_RESIZING for own, wanted in pairs):
             own, wanted = (" × ".join(f"{length:.3g}" for length in lengths) for lengths in zip(*pairs, strict=True))
-            raise CaseUNetError(
+            raise InvalidInputError(
                 f"{self.path}: its pixels are {own} mm large, those of the training data {wanted} mm. Its header is "
                 "wrong, or it is no image for this model."
             )
@@ -168,10 +168,10 @@ class Input:
             return
         header, trained = image.header, f"this model was trained on {preprocessing.modality} images."
         if header.localizer:
-            raise CaseUNetError(f"{self.path}: a scout view (ImageType LOCALIZER), no slice of a volume; {trained}")
+            raise InvalidInputError(f"{self.path}: a scout view (ImageType LOCALIZER), no slice of a volume; {trained}")
         modality = "".join(character for character in header.modality if character.isprintable())[:16]
         kind = "a volume" if header.kind == "volume" else f"{'a colour' if header.colored else 'a grey'} image"
-        raise CaseUNetError(f"{self.path}: DICOM of modality {modality or 'unknown'}, {kind}; {trained}")
+        raise InvalidInputError(f"{self.path}: DICOM of modality {modality or 'unknown'}, {kind}; {trained}")
 
 
 def find_inputs(
@@ -206,10 +206,10 @@ def find_inputs(
         elif _is(path.is_dir, path):
             inside = _in_folder(path, leave_out, display, unpacked, channels, modality)
             if not inside:
-                raise CaseUNetError(f"{path}: holds no image ({', '.join(SUFFIXES)}).")
+                raise InvalidInputError(f"{path}: holds no image ({', '.join(SUFFIXES)}).")
             found += inside
         elif not _is(path.exists, path):
-            raise CaseUNetError(f"{path}: no such file or folder.")
+            raise InputNotFoundError(f"{path}: no such file or folder.")
         elif archive.is_zip(path) and unpacked is not None:
             found += _in_archive(path, images.stem(path), display, unpacked, channels, modality)
         elif dicom.is_dicom(path):
@@ -227,7 +227,7 @@ def _is(question: Callable[[], bool], path: Path) -> bool:
     try:
         return question()
     except OSError as error:
-        raise CaseUNetError(f"{path}: cannot be read: {error.strerror}.") from error
+        raise InvalidInputError(f"{path}: cannot be read: {error.strerror}.") from error
 
 
 def _check_apart(found: Sequence[Input]) -> None:
@@ -239,7 +239,7 @@ def _check_apart(found: Sequence[Input]) -> None:
     seen: dict[str, Input] = {}
     for item in found:
         if item.id in seen:
-            raise CaseUNetError(
+            raise InvalidInputError(
                 f'{item.path} and {seen[item.id].path} would both be written as "{item.id}". Predict them apart.'
             )
         seen[item.id] = item
@@ -318,7 +318,7 @@ def _in_folder(
 ) -> list[Input]:
     unread = [path for path in files_below(folder) if images.is_unread(path)]
     if unread:
-        display.say(f"  left out: {_list_inputs(unread, folder)}: of a kind that is not read", "yellow")
+        display.caution(f"left out: {_list_inputs(unread, folder)}: of a kind that is not read")
     fitting = matching(folder)
     if len(fitting) == 1 and fitting[0] is not DICOM:
         return _in_layout(folder, fitting[0], display, channels)
@@ -357,7 +357,7 @@ def _in_layout(folder: Path, layout: Layout, display: Display, channels: Channel
             path = folder / finding.file
             broken.append(_check(Input(_inside(path, folder), (path,), error=f"{path}: {finding.text}.")))
         elif finding.level == "error" and finding.kind != "extra-mask":
-            display.say(f"  left out: {folder / (finding.file or '')}: {finding.text}", "red")
+            display.caution(f"left out: {folder / (finding.file or '')}: {finding.text}", "red")
     return [_check(Input(case.id, case.image, (layout, case))) for case in cases] + broken
 
 
@@ -387,12 +387,10 @@ def _series(
     _say_left_out(folder, findings, display)
     masks = [path for path in others if images.is_volume(path) and is_mask(path)]
     if masks:
-        display.say(
-            f"  left out: {_list_inputs(masks, folder)}: {_masks(len(masks))} by name or values, no scan", "yellow"
-        )
+        display.caution(f"left out: {_list_inputs(masks, folder)}: {_masks(len(masks))} by name or values, no scan")
     left = [path for path in others if raster.is_raster(path) or video.is_video(path)]
     if left:
-        display.say(f"  left out: {count_text(len(left), 'file')} beside DICOM series, {left[0]} among them", "yellow")
+        display.caution(f"left out: {count_text(len(left), 'file')} beside DICOM series, {left[0]} among them")
     inputs = [
         _check(Input(case.id, case.image, (DICOM, case), image=image)) for case, image in zip(cases, found, strict=True)
     ]
@@ -415,9 +413,9 @@ def _say_left_out(folder: Path, findings: Sequence[Finding], display: Display) -
     """What is no input, and series that are several."""
     for finding in findings:
         if finding.kind == "left-out" and " beside " not in finding.text:
-            display.say(f"  left out: {finding.text}", "yellow")
+            display.caution(f"left out: {finding.text}")
         elif finding.kind == "volumes":
-            display.say(f"  {finding.text}", "yellow")
+            display.caution(finding.text)
 
 
 def _in_archive(
@@ -437,7 +435,7 @@ def _in_archive(
         inside = _in_folder(folder, None, display, None, channels, modality)
         inside = inside if channels is None else _join_channels(inside, channels)
         if not inside:
-            raise CaseUNetError(f"{path}: holds no image ({', '.join(SUFFIXES)}).")
+            raise InvalidInputError(f"{path}: holds no image ({', '.join(SUFFIXES)}).")
     except CaseUNetError as error:
         return [_check(Input(name, (path,), error=_of_archive(path, folder, str(error))))]
     names = [name if len(inside) == 1 else f"{name}/{item.id}" for item in inside]

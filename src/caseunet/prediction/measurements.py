@@ -20,7 +20,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from caseunet.errors import CaseUNetError
+from caseunet.errors import InvalidInputError, InvalidOptionError
 from caseunet.imaging.boxes import find_box
 from caseunet.types import LabelMap, Steps, step_vectors, voxel_volume
 
@@ -99,7 +99,7 @@ def measure_volume(labels: np.ndarray, spacing: Steps | None, label_map: LabelMa
     _check_labels(labels, 3, label_map)
     lengths = spacing if spacing is not None and np.ndim(spacing) == 1 else (1.0, 1.0, 1.0)
     if not (len(lengths) == 3 and all(0 < length < math.inf for length in lengths)):
-        raise CaseUNetError(
+        raise InvalidOptionError(
             f"The spacing is {spacing}; expected three lengths above 0 in mm: between slices, rows and columns."
         )
     measured = {
@@ -134,9 +134,9 @@ class Timeline:
         longest_gap: int = MAX_GAP,
     ) -> None:
         if rate is not None and rate <= 0:
-            raise CaseUNetError(f"The rate is {rate} frames a second; expected a number above 0, or none.")
+            raise InvalidOptionError(f"The rate is {rate} frames a second; expected a number above 0, or none.")
         if least_pixels < 1 or longest_gap < 0:
-            raise CaseUNetError(
+            raise InvalidOptionError(
                 f"A structure cannot be seen from {least_pixels} pixels on with gaps of {longest_gap} frames; expected "
                 "at least 1 pixel and 0 frames."
             )
@@ -230,12 +230,12 @@ class _Interval:
 def _check_labels(labels: np.ndarray, dimensions: int, label_map: LabelMap) -> None:
     axes = "(slices, rows, columns)" if dimensions == 3 else "(rows, columns)"
     if labels.ndim != dimensions or not labels.size or not np.issubdtype(labels.dtype, np.integer):
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"Labels of shape {labels.shape} and type {labels.dtype}: expected class ids of shape {axes}."
         )
     lowest, highest = int(labels.min()), int(labels.max())
     if lowest < 0 or highest >= len(label_map):
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"The labels hold the id {lowest if lowest < 0 else highest}; the label map has ids 0 to "
             f"{len(label_map) - 1}. Measure with the label map that they were predicted with."
         )

@@ -14,8 +14,9 @@ from caseunet.bundle import Bundle, load_bundle
 from caseunet.bundle import Network as BundledNetwork
 from caseunet.config import PredictionSettings
 from caseunet.data.grid import Placement, place_slices
-from caseunet.data.transforms import Stack, case_standard, rows_to_upsample, run_network, upsample_in_slabs
-from caseunet.errors import CaseUNetError
+from caseunet.data.transforms import rows_to_upsample, run_network, upsample_in_slabs
+from caseunet.errors import CaseUNetError, InvalidInputError, InvalidOptionError
+from caseunet.imaging.slices import Stack, case_statistics
 from caseunet.io import images, raster
 from caseunet.models import create_model
 from caseunet.prediction.backends import ENGINES, Network, choose_engine, prepare_network
@@ -55,13 +56,13 @@ class NetworkInput:
         slices: (C, h, w) each, at the network's size, in the source's units.
         placement: where they lie in the source's slices.
         size: height and width of these.
-        standard: ``case_standard`` of all slices; used only if the preprocessing is per case.
+        statistics: ``case_statistics`` of all slices; used only if the preprocessing is per case.
     """
 
     slices: Stack
     placement: Placement
     size: tuple[int, int]
-    standard: np.ndarray
+    statistics: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -169,8 +170,9 @@ class Predictor:
             self._take_export(Path(self.engine))
             return
         if self.settings.precision not in ("32", "bf16"):
-            raise CaseUNetError(
-                f"{self.engine} computes in 32 or bf16, not {self.settings.precision}: export the bundle."
+            raise InvalidOptionError(
+                f"{self.engine} computes in 32 or bf16, not {self.settings.precision}: export the bundle.",
+                options=("precision", "backend"),
             )
         try:
             for network in bundle.networks:
@@ -179,9 +181,9 @@ class Predictor:
                 run = self._cast(model) if in_torch else prepare_network(model, self.engine, self.settings.precision)
                 self._networks.append((run, network.preprocessing))
         except RuntimeError as error:
-            raise CaseUNetError(f"{self.folder}: the weights do not fit the architecture: {error}") from error
+            raise InvalidInputError(f"{self.folder}: the weights do not fit the architecture: {error}") from error
         except CaseUNetError as error:
-            raise CaseUNetError(f"{self.folder}: {error}") from error
+            raise error.with_message(f"{self.folder}: {error}") from error
 
     def predict_slices(
         self,
@@ -211,11 +213,11 @@ class Predictor:
         _check_finite_pixels(pixels)
         placement = place_slices(pixels, spacing, preprocessing)
         slices = Slices(pixels, placement, self._at_once(placement.size) + 2 * preprocessing.context_slices)
-        standard = (
-            case_standard(slices) if preprocessing.per_case_zscore else np.zeros((2, pixels.shape[1]), np.float32)
+        statistics = (
+            case_statistics(slices) if preprocessing.per_case_zscore else np.zeros((2, pixels.shape[1]), np.float32)
         )
         height, width = pixels.shape[-2:]
-        return NetworkInput(slices, placement, (height, width), standard)
+        return NetworkInput(slices, placement, (height, width), statistics)
 
     def label(
         self,
@@ -254,10 +256,10 @@ class Predictor:
 
             def look(rows: slice, columns: slice) -> Tensor:
                 cropped = Cropped(case.slices, rows, columns)
-                return self._finite_logits(cropped, run, case.standard, networks)  # noqa: B023  (called at once)
+                return self._finite_logits(cropped, run, case.statistics, networks)  # noqa: B023  (called at once)
 
             if windows is None:
-                yield SliceBatch(run, self._finite_logits(case.slices, run, case.standard, networks), case.placement)
+                yield SliceBatch(run, self._finite_logits(case.slices, run, case.statistics, networks), case.placement)
                 continue
             above = None
             for first, logits in blend(look, windows):
@@ -285,27 +287,32 @@ class Predictor:
         """Slices of the network's size that go through it together."""
         return max(1, PIXELS_AT_ONCE["cpu" if self.device.type == "cpu" else "cuda"] // (size[0] * size[1]))
 
-    def _finite_logits(self, slices: Stack, run: range, standard: np.ndarray, networks: Sequence[int] | None) -> Tensor:
+    def _finite_logits(
+        self, slices: Stack, run: range, statistics: np.ndarray, networks: Sequence[int] | None
+    ) -> Tensor:
         """Of some slices of a case.
 
         Raises:
             CaseUNetError: some are no finite numbers; names the slice.
         """
         gathered = torch.from_numpy(gather(slices, run, self.info.preprocessing.context_slices)).to(self.device)
-        logits = self._logits(gathered, standard, networks)
+        logits = self._logits(gathered, statistics, networks)
         finite = torch.isfinite(logits).flatten(1).all(1)
         if not finite.all():
             raise CaseUNetError(
                 f"slice {run[int(finite.int().argmin())]}: the network's logits are no finite numbers, so there is "
-                "no mask of it. The weights are damaged, or the arithmetic too coarse: give --precision 32."
+                "no mask of it. The weights are damaged, or the arithmetic too coarse: compute in float32.",
+                options=("precision",),
             )
         return logits
 
-    def _logits(self, gathered: Tensor, standard: np.ndarray, networks: Sequence[int] | None) -> Tensor:
+    def _logits(self, gathered: Tensor, statistics: np.ndarray, networks: Sequence[int] | None) -> Tensor:
         """Of one network and view, or the logarithm of the mean probability over several."""
         asked = self._networks if networks is None else [self._networks[n] for n in networks]
         looks = [(network, own, view) for network, own in asked for view in views(self.settings, self.has_sides)]
-        logits = (run_network(seen_in(network, view), gathered, own, standard).float() for network, own, view in looks)
+        logits = (
+            run_network(seen_in(network, view), gathered, own, statistics).float() for network, own, view in looks
+        )
         return next(logits) if len(looks) == 1 else log_of_mean(logits)
 
     def _build(self, weights: dict[str, Tensor]) -> nn.Module:
@@ -331,7 +338,9 @@ class Predictor:
         """Put an export of the bundle in the place of its networks."""
         export = read_export(folder, self.info)
         if self.settings.precision not in ("32", export.precision):
-            raise CaseUNetError(f"{folder}: computes in {export.precision}: leave out --precision.")
+            raise InvalidOptionError(
+                f"{folder}: computes in {export.precision}, not {self.settings.precision}.", options=("precision",)
+            )
         self.settings = self.settings.model_copy(update={"precision": export.precision})
         self.engine = f"{export.format} (export {folder.name})"
         self._networks.append(as_network(folder, export, self.info))
@@ -339,7 +348,7 @@ class Predictor:
     def _check_channels(self, pixels: np.ndarray) -> None:
         p = self.info.preprocessing
         if pixels.shape[1] != p.channels:
-            raise CaseUNetError(
+            raise InvalidInputError(
                 f"The image has {pixels.shape[1]} channels; the model was trained on {p.modality} images with "
                 f"{p.channels}."
             )
@@ -363,9 +372,11 @@ def read_picture(path: Path, preprocessing: Preprocessing) -> ImageVolume:
         CaseUNetError: it is missing, damaged, of an unknown kind, or not what the model was trained on.
     """
     if images.is_volume(path) and preprocessing.modality == "rgb":
-        raise CaseUNetError(f"{path}: a volume; this model was trained on {preprocessing.modality} images.")
+        raise InvalidInputError(f"{path}: a volume; this model was trained on {preprocessing.modality} images.")
     if raster.is_raster(path) and preprocessing.modality == "ct":
-        raise CaseUNetError(f"{path}: an image file holds no Hounsfield units; this model was trained on CT volumes.")
+        raise InvalidInputError(
+            f"{path}: an image file holds no Hounsfield units; this model was trained on CT volumes."
+        )
     return cut_as_trained(images.read_picture(path, preprocessing.modality == "rgb"), preprocessing)
 
 
@@ -384,7 +395,7 @@ def match_range(path: Path, picture: ImageVolume, preprocessing: Preprocessing) 
     low, high = float(pixels.min()), float(pixels.max())
     in_8_bits = trained[0] >= 0 and 1 < trained[1] <= 255
     if in_8_bits and (low < 0 or high > 255 or (pixels.dtype.kind == "f" and high <= 1)):
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"{path}: its values run from {low:g} to {high:g}; this model was trained on 8-bit images, 0 to 255. Save "
             "it with 8 bits, scaled as the training images were."
         )
@@ -399,7 +410,7 @@ def _check_finite_pixels(pixels: np.ndarray) -> None:
     if pixels.dtype.kind == "f":
         for s, image in enumerate(pixels):  # one at a time: a scan is large
             if not np.isfinite(image).all():
-                raise CaseUNetError(
+                raise InvalidInputError(
                     f"slice {s}: holds values that are no finite numbers (NaN or infinity). Replace them."
                 )
 
@@ -422,5 +433,7 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise CaseUNetError(f'The device "{name}" cannot be used here: {str(error).splitlines()[0]}') from error
+        raise InvalidOptionError(
+            f'The device "{name}" cannot be used here: {str(error).splitlines()[0]}', options=("device",)
+        ) from error
     return device

@@ -1,6 +1,5 @@
 """Images as Python has them, read as the command reads files, and the way back to their axes for the masks."""
 
-import logging
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -15,7 +14,7 @@ import torch
 from nibabel.spatialimages import SpatialImage
 from PIL import Image
 
-from caseunet.errors import CaseUNetError
+from caseunet.errors import CaseUNetError, InvalidInputError, InvalidOptionError
 from caseunet.io.geometry import length_remarks, to_source
 from caseunet.io.values import as_integers
 from caseunet.prediction.inputs import Channels, Input, find_inputs
@@ -29,8 +28,6 @@ SIDES = ("LR", "PA", "SI")
 UNPLACED = "its file (ANALYZE) states no position, so left and right are not known"
 
 KINDS = "a path, an image of nibabel, SimpleITK or Pillow, a numpy array, a torch tensor, or a list of these"
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,19 +49,14 @@ class PythonImage:
     source: Path | None = None
 
 
-class _Log(Display):
-    """Says what a person must know through Python's logging."""
-
-    def say(self, text: str, style: str = "") -> None:
-        _log.warning(text.strip())
-
-
 def read_image(
     image: Any,
     preprocessing: Preprocessing,
     axes: str | Sequence[str] | None = None,
     spacing: Sequence[float] | None = None,
     channels: Channels | None = None,
+    *,
+    display: Display | None = None,
 ) -> PythonImage:
     """Read whatever holds one image.
 
@@ -74,6 +66,7 @@ def read_image(
         axes: of an array, see :meth:`caseunet.Predictor.predict`.
         spacing: of an array.
         channels: by which files of one image are known, as :func:`caseunet.prediction.inputs.channels_of` tells.
+        display: is told what is left out beside the image.
 
     Raises:
         CaseUNetError: it cannot be read, is nothing for the model, or nothing tells which way its axes run.
@@ -82,46 +75,50 @@ def read_image(
         tensor = image.detach().cpu()
         image = (tensor.float() if tensor.dtype is torch.bfloat16 else tensor).numpy()
     if isinstance(image, np.ma.MaskedArray):
-        raise CaseUNetError("the array: a masked one, whose mask says nothing to a network. Give array.filled(value).")
+        raise InvalidInputError(
+            "the array: a masked one, whose mask says nothing to a network. Give array.filled(value)."
+        )
     if isinstance(image, np.ndarray):
         return _from_array(image, preprocessing, axes, spacing)
     if axes is not None or spacing is not None:
-        raise CaseUNetError(
+        raise InvalidOptionError(
             "axes and spacing are of arrays and tensors alone: a file or an image object tells its own."
         )
     if isinstance(image, str | os.PathLike):
-        return _from_path(Path(image), preprocessing, channels)
+        return _from_path(Path(image), preprocessing, channels, display)
     if isinstance(image, SpatialImage):
         return _from_nibabel(image, preprocessing, "the nibabel image")
     if isinstance(image, Image.Image):
         return _from_pillow(image, preprocessing)
     if type(image).__module__.split(".")[0] == "SimpleITK" and hasattr(image, "GetDirection"):
         return _from_sitk(image, preprocessing)
-    raise CaseUNetError(f"Expected {KINDS}; found {type(image).__module__}.{type(image).__qualname__}.")
+    raise InvalidOptionError(f"Expected {KINDS}; found {type(image).__module__}.{type(image).__qualname__}.")
 
 
-def _from_path(path: Path, preprocessing: Preprocessing, channels: Channels | None = None) -> PythonImage:
+def _from_path(
+    path: Path, preprocessing: Preprocessing, channels: Channels | None = None, display: Display | None = None
+) -> PythonImage:
     """A file, or a folder or zip with one image."""
     with ExitStack() as unpacked:
         modality = preprocessing.modality
-        found = find_inputs([path], display=_Log(), unpacked=unpacked, channels=channels, modality=modality)
+        found = find_inputs([path], display=display, unpacked=unpacked, channels=channels, modality=modality)
         if len(found) > 1:
-            raise CaseUNetError(
+            raise InvalidInputError(
                 f"{path}: holds {len(found)} images, {found[0].id} and {found[1].id} among them. Give one of them, or "
                 "segment all with caseunet.predict."
             )
         item = found[0]
         if item.error:
-            raise CaseUNetError(item.explain(item.error))
+            raise InvalidInputError(item.explain(item.error))
         if item.is_video:
-            raise CaseUNetError(
+            raise InvalidInputError(
                 f"{path}: a video. Segment it with caseunet.predict, which writes a mask for each frame."
             )
         try:
             picture = match_range(item.path, item.read(preprocessing, read_picture), preprocessing)
             item.check_spacing(picture.geometry.spacing, preprocessing)
         except CaseUNetError as error:
-            raise CaseUNetError(item.explain(str(error))) from error
+            raise error.with_message(item.explain(str(error))) from error
         source = None if item.given is not None or item.is_dicom else item.files[0]
     return PythonImage(str(path), picture, _file_axes(picture.geometry), picture.geometry, source)
 
@@ -143,9 +140,9 @@ def _through_file(
             write(path)
             read = _from_path(path, preprocessing)
         except CaseUNetError as error:
-            raise CaseUNetError(str(error).replace(str(path), name)) from error
+            raise error.with_message(str(error).replace(str(path), name)) from error
         except Exception as error:  # each library has its own kinds
-            raise CaseUNetError(f"{name}: cannot be read: {error}") from error
+            raise InvalidInputError(f"{name}: cannot be read: {error}") from error
     return read.picture, read.picture.geometry
 
 
@@ -190,7 +187,9 @@ def _from_sitk(image: Any, preprocessing: Preprocessing) -> PythonImage:
 def _from_pillow(image: Image.Image, preprocessing: Preprocessing) -> PythonImage:
     """What lies in its memory, however its file says that it is to be turned."""
     if image.mode in ("HSV", "LAB"):
-        raise CaseUNetError(f"the Pillow image: of mode {image.mode}, which image files do not have. Give it as RGB.")
+        raise InvalidInputError(
+            f"the Pillow image: of mode {image.mode}, which image files do not have. Give it as RGB."
+        )
     plain = image.copy()
     plain.info = {key: value for key, value in image.info.items() if key == "transparency"}
     ending = ".tif" if image.mode in ("I", "F", "CMYK", "YCbCr") else ".png"
@@ -226,7 +225,7 @@ def _check_spacing(spacing: Sequence[float], places: str) -> list[float]:
     except (TypeError, ValueError):
         lengths = np.zeros(0)
     if lengths.shape != (len(places),) or not np.all(np.isfinite(lengths) & (lengths > 0)):
-        raise CaseUNetError(
+        raise InvalidOptionError(
             f"spacing {spacing}: expected {len(places)} lengths in mm, finite and above 0, one for each of the axes "
             f"{places}. Which way an axis runs is said by axes= alone."
         )
@@ -248,7 +247,7 @@ def _check_axes(array: np.ndarray, preprocessing: Preprocessing, axes: str | Seq
         if preprocessing.modality == "rgb" and array.ndim == 4 and shape[-1] == channels:
             return "NHWC"
         one = "(H, W)" if channels == 1 else f"(H, W, {channels})"
-        raise CaseUNetError(
+        raise InvalidOptionError(
             f"An array of shape {shape}: expected {one}. More axes do not tell which way they run: give axes=, "
             "a letter for each. A volume as nibabel gives it: axes=nibabel.aff2axcodes(image.affine), "
             'such as "RAS"; an axial one as SimpleITK gives it: "SPL"; '
@@ -261,13 +260,13 @@ def _check_axes(array: np.ndarray, preprocessing: Preprocessing, axes: str | Seq
     is_volume = len(places) == 3 and all(sum(letter in pair for letter in places) == 1 for pair in SIDES)
     is_image = sorted(places) in (["H", "W"], ["H", "N", "W"])
     if not (is_volume or is_image) or letters.count("C") > 1:
-        raise CaseUNetError(
+        raise InvalidOptionError(
             f'axes "{axes}": expected a letter for each axis: H, W and, of several images, N; or of a volume whereto '
             'in the patient each axis runs, as nibabel says it: "RAS", "LPS"; and C for channels.'
         )
     found = shape[letters.index("C")] if "C" in letters and len(letters) == array.ndim else 1
     if len(letters) != array.ndim or found != channels:
-        raise CaseUNetError(
+        raise InvalidInputError(
             f'An array of shape {shape} does not fit axes "{axes}" and a model of {count_text(channels, "channel")}.'
         )
     return letters
@@ -301,7 +300,7 @@ def _from_volume(
 ) -> PythonImage:
     """A volume whose first three axes run in the patient as the letters say."""
     if spacing is None:
-        raise CaseUNetError(
+        raise InvalidOptionError(
             f'A volume of axes "{places}" needs its spacing too: the millimetres along each of them, such as spacing='
             "(0.8, 0.8, 5.0)."
         )

@@ -1,28 +1,34 @@
 """What Python calls: a bundle that segments whatever holds an image, as the command does."""
 
-import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from contextlib import closing, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from caseunet.errors import CaseUNetError
+from caseunet.errors import CaseUNetError, InvalidOptionError
 from caseunet.io import images, itk
-from caseunet.io.geometry import to_source
+from caseunet.io.geometry import to_source, voxel_steps
+from caseunet.io.nifti import WHOLE
+from caseunet.io.overlay import overlaid, to_display
 from caseunet.prediction import predictor
-from caseunet.prediction.case import segment_picture
+from caseunet.prediction.case import display_window, segment_picture
 from caseunet.prediction.image_kind import check_no_mask
 from caseunet.prediction.inputs import channels_of
-from caseunet.prediction.python_images import read_image
+from caseunet.prediction.predictor import SliceBatch
+from caseunet.prediction.probabilities import Shares
+from caseunet.prediction.python_images import PythonImage, read_image
+from caseunet.progress import Notices, count_text
 from caseunet.quality.judgement import CaseQuality
 from caseunet.types import Geometry, LabelMap
 
-_log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class Segmentation:
     """Class ids of one image.
 
@@ -34,8 +40,13 @@ class Segmentation:
         geometry: where the image lies; None for an array.
         source: the file; None for objects and arrays.
         quality: what to think of image and mask; None where the bundle cannot tell.
-        remarks: what a person should know of how the image was read, and whether training has seen it.
+        warnings: what a person should know of the image, of how it was read, of whether training has seen it, and of
+            the mask; Python's logging has each too.
         canonical: the ids as (slices, rows, columns), as the network sees them.
+        given: the image as it was read.
+        window: the intensities that :meth:`plot` shows as black and white; None for the image's own.
+        probabilities: {class name: its calibrated probability, float32, in the axes of ``labels``} for each class but
+            the background; None where they were not asked for.
     """
 
     labels: np.ndarray
@@ -43,8 +54,62 @@ class Segmentation:
     geometry: Geometry | None
     source: Path | None
     quality: CaseQuality | None
-    remarks: tuple[str, ...]
-    canonical: np.ndarray = field(repr=False)
+    warnings: tuple[str, ...]
+    canonical: np.ndarray
+    given: PythonImage
+    window: tuple[float, float] | None = None
+    probabilities: Mapping[str, np.ndarray] | None = None
+
+    def __repr__(self) -> str:
+        """Its shape, how much there is of each class, and how many warnings: one line."""
+        shape = " × ".join(map(str, self.labels.shape))
+        classes = [self._size(label.id, label.name) for label in self.label_map.labels[1:]]
+        return f"<Segmentation {shape}: {', '.join([*classes, count_text(len(self.warnings), 'warning')])}>"
+
+    def _size(self, number: int, name: str) -> str:
+        """How much there is of one class, in millilitres, or in pixels where no spacing is known."""
+        pixels = int(np.count_nonzero(self.canonical == number))
+        steps = voxel_steps(self.given.picture.geometry)
+        if steps is None:
+            return f"{name} {count_text(pixels, 'pixel')}"
+        voxel = abs(np.linalg.det(steps)) if np.ndim(steps) == 2 else np.prod(steps)
+        return f"{name} {pixels * voxel / 1000:,.1f} mL"
+
+    @property
+    def image(self) -> np.ndarray:
+        """The image's values in the axes of ``labels``; several channels are the last axis."""
+        pixels = self.given.picture.pixels
+        channels = [self.given.turn(pixels[:, channel]) for channel in range(pixels.shape[1])]
+        return channels[0] if len(channels) == 1 else np.stack(channels, axis=-1)
+
+    def plot(self, slice: int | None = None) -> "Figure":
+        """A figure of one slice with its classes laid over it.
+
+        Args:
+            slice: as the network sees them, from 0; by default that with the most pixels of any class.
+
+        Raises:
+            CaseUNetError: there is no such slice.
+        """
+        from matplotlib.figure import Figure
+        from matplotlib.patches import Patch
+
+        number = int(np.count_nonzero(self.canonical, axis=(1, 2)).argmax()) if slice is None else slice
+        if not 0 <= number < len(self.canonical):
+            raise InvalidOptionError(f"There is no slice {number}: the image has 0 to {len(self.canonical) - 1}.")
+        labels, picture = self.canonical[number], self.given.picture
+        shown = overlaid(to_display(picture.pixels[number], self.window), labels, self.label_map.colors)
+        spacing = picture.geometry.spacing or (1.0, 1.0, 1.0)
+        figure = Figure(layout="constrained")
+        axes = figure.add_subplot()
+        axes.imshow(shown, aspect=spacing[1] / spacing[2])
+        axes.set_axis_off()
+        axes.set_title(f"slice {number} of {len(self.canonical)}" if len(self.canonical) > 1 else "")
+        found = [label for label in self.label_map.labels[1:] if (labels == label.id).any()]
+        if found:
+            patches = [Patch(color=np.divide(label.color, 255), label=label.name) for label in found]
+            figure.legend(handles=patches, loc="outside right upper")
+        return figure
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.labels, dtype=dtype, copy=copy)
@@ -90,6 +155,7 @@ class Predictor(predictor.Predictor):
         axes: str | Sequence[str] | None = ...,
         spacing: Sequence[float] | None = ...,
         postprocess: bool = ...,
+        probabilities: bool = ...,
     ) -> list[Segmentation]: ...
     @overload
     def predict(
@@ -99,6 +165,7 @@ class Predictor(predictor.Predictor):
         axes: str | Sequence[str] | None = ...,
         spacing: Sequence[float] | None = ...,
         postprocess: bool = ...,
+        probabilities: bool = ...,
     ) -> Segmentation: ...
     def predict(
         self,
@@ -107,6 +174,7 @@ class Predictor(predictor.Predictor):
         axes: str | Sequence[str] | None = None,
         spacing: Sequence[float] | None = None,
         postprocess: bool = True,
+        probabilities: bool = False,
     ) -> Segmentation | list[Segmentation]:
         """Segment one image, or each of a list, as ``caseunet predict`` does.
 
@@ -122,35 +190,56 @@ class Predictor(predictor.Predictor):
                 it are taken to have the training data's.
             postprocess: whether components and holes are cleaned as was learned in validation; never where the
                 settings say no.
+            probabilities: whether the result has the probability of each class too: four bytes a class and pixel.
 
         Raises:
             CaseUNetError: it cannot be read, is no image for this model, or nothing tells which way its axes run.
         """
         if isinstance(image, list):
-            return [self._predict_one(one, axes, spacing, postprocess) for one in image]
-        return self._predict_one(image, axes, spacing, postprocess)
+            return [self._predict_one(one, axes, spacing, postprocess, probabilities) for one in image]
+        return self._predict_one(image, axes, spacing, postprocess, probabilities)
 
     def _predict_one(
-        self, image: Any, axes: str | Sequence[str] | None, spacing: Sequence[float] | None, postprocess: bool
+        self,
+        image: Any,
+        axes: str | Sequence[str] | None,
+        spacing: Sequence[float] | None,
+        postprocess: bool,
+        probabilities: bool,
     ) -> Segmentation:
-        given = read_image(image, self.info.preprocessing, axes, spacing, channels_of(self.info))
+        notices = Notices()
+        given = read_image(image, self.info.preprocessing, axes, spacing, channels_of(self.info), display=notices)
+        temperature = self.info.quality.temperature if self.info.quality else 1.0
+        pixels = given.picture.pixels
+        size = (len(pixels), *pixels.shape[-2:])
+        shares = Shares(size, len(self.info.label_map), temperature) if probabilities else None
+
+        def look(group: SliceBatch) -> None:
+            if shares:
+                shares.add(group)
+
         try:
             if self.settings.check_image:
                 check_no_mask(given.picture.pixels, given.source or Path(), self.info.training_data)
-            labels, quality, doubts = segment_picture(self, given.picture, postprocess=postprocess)
+            with closing(shares) if shares else nullcontext():
+                labels, quality, doubts = segment_picture(self, given.picture, look=look, postprocess=postprocess)
+                names = self.info.label_map.names
+                chances = {names[c]: given.turn(v / np.float32(WHOLE)) for c, v in shares.each()} if shares else None
         except CaseUNetError as error:
-            raise type(error)(f"{given.name}: {error}") from error
+            raise error.with_message(f"{given.name}: {error}") from error
         match = self.known_images.find(given.picture.pixels)
-        remarks = (*given.picture.geometry.remarks, *doubts, *([match.sentence] if match else []))
         reasons = (*quality.reasons, *quality.mask_reasons) if quality and quality.is_first else ()
-        for remark in (*remarks, *reasons):
-            _log.warning("%s: %s", given.name, remark)
+        for remark in (*given.picture.geometry.remarks, *doubts, *([match.sentence] if match else []), *reasons):
+            notices.caution(f"{given.name}: {remark}")
         return Segmentation(
             labels=given.turn(labels),
             label_map=self.info.label_map,
             geometry=given.geometry,
             source=given.source,
             quality=quality,
-            remarks=remarks,
+            warnings=notices.warnings,
             canonical=labels,
+            given=given,
+            window=display_window(self),
+            probabilities=chances,
         )

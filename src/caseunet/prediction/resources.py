@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 
 from caseunet.config import PredictionOutputs
-from caseunet.data.grid import compute_size
-from caseunet.errors import CaseUNetError
+from caseunet.data.grid import compute_grid_size
+from caseunet.errors import InvalidInputError, InvalidOptionError, NotEnoughMemoryError
 from caseunet.io import images, video
 from caseunet.io.geometry import canonical_shape, cut
 from caseunet.prediction.inputs import Input
@@ -67,9 +67,10 @@ class Budget:
         self._base = psutil.Process().memory_info().rss
         self._trials: dict[tuple[int, int], tuple[float, int]] = {}
         if self._base > self.memory_limit:
-            raise CaseUNetError(
-                f"--max-ram: the network and the libraries alone hold {self._base / MIB:,.0f} MiB of memory; "
-                f"{self.memory_limit / MIB:,.0f} MiB are allowed. Give more, or --precision bf16."
+            raise NotEnoughMemoryError(
+                f"The network and the libraries alone hold {self._base / MIB:,.0f} MiB of memory; "
+                f"{self.memory_limit / MIB:,.0f} MiB are allowed. Allow more, or compute in bf16.",
+                options=("max_ram", "precision"),
             )
 
     def cost(self, item: Input, outputs: PredictionOutputs) -> CaseCost:
@@ -79,7 +80,7 @@ class Budget:
             CaseUNetError: they cannot be read.
         """
         if item.error:
-            raise CaseUNetError(item.error)
+            raise InvalidInputError(item.error)
         preprocessing = self._predictor.info.preprocessing
         if item.is_video:
             facts = video.read_facts(item.path)
@@ -92,7 +93,7 @@ class Budget:
         is_volume, classes = images.is_volume(item.files[0]), len(self._predictor.info.label_map)
         stored = images.pixel_bytes(item.files[0]) if is_volume else 1 if preprocessing.modality == "rgb" else 4
         stored *= preprocessing.channels
-        size = compute_size(H, W, spacing, preprocessing)
+        size = compute_grid_size(H, W, spacing, preprocessing)
         windows = self._predictor.windows(size)
         seconds, activations = self._trial(windows.window if windows else size)
         seconds *= windows.count if windows else 1
@@ -120,11 +121,12 @@ class Budget:
             CaseUNetError: it needs more memory than it may have.
         """
         if cost.memory > self.memory_limit:
-            given = "are free here" if self.max_ram is None else "are allowed (--max-ram)"
-            raise CaseUNetError(
+            given = "are free here" if self.max_ram is None else "are allowed"
+            raise NotEnoughMemoryError(
                 f"{item.path}: {count_text(cost.slices, 'slice')} of {cost.height}×{cost.width} need about "
-                f"{cost.memory / MIB:,.0f} MiB of memory; {self.memory_limit / MIB:,.0f} MiB {given}. Give more, or "
-                "--precision bf16, or cut the image into parts."
+                f"{cost.memory / MIB:,.0f} MiB of memory; {self.memory_limit / MIB:,.0f} MiB {given}. Allow more, "
+                "compute in bf16, or cut the image into parts.",
+                options=("max_ram", "precision"),
             )
 
     @property
@@ -191,7 +193,7 @@ def parse_size(text: str) -> int:
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", text, re.IGNORECASE)
     if match is None:
-        raise CaseUNetError(f'"{text}" is no amount of memory; expected one such as 4GB, 1500MiB.')
+        raise InvalidOptionError(f'"{text}" is no amount of memory; expected one such as 4GB, 1500MiB.')
     number, unit, binary = match.groups()
     base = 1024 if binary else 1000
     return int(float(number) * base ** " kmgt".index(unit.lower() or " "))

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from caseunet.data.grid import Placement
-from caseunet.data.transforms import Stack, neighbour_positions, resize_image
+from caseunet.data.transforms import resize_image
+from caseunet.imaging.slices import Stack, neighbour_positions
 
 
 class Slices:
@@ -34,6 +35,6 @@ class Slices:
 
 
 def gather(slices: Stack, indices: Sequence[int], neighbours: int) -> np.ndarray:
-    """2.5-D input (len(indices), (2·neighbours + 1)·C, h, w), as ``data.transforms.gather_slices`` makes it."""
+    """2.5-D input (len(indices), (2·neighbours + 1)·C, h, w), as ``imaging.slices.gather_slices`` makes it."""
     positions = neighbour_positions(indices, neighbours, len(slices))
     return np.stack([np.concatenate([slices[int(s)] for s in window]) for window in positions])

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from caseunet.config import PredictionOutputs, PredictionSettings, Section
-from caseunet.errors import CaseUNetError
+from caseunet.errors import InvalidInputError, InvalidOptionError
 from caseunet.files import read_model, write_json, write_text
 from caseunet.prediction.training_images import describe_match
 from caseunet.quality.judgement import CaseQuality
@@ -95,6 +95,8 @@ class PredictionsInfo(PredictionProvenance):
     """What looks like a mask among the images."""
     look_first: tuple[str, ...] = ()
     """Ids of all cases, the one to be looked at first at the front; empty where the bundle cannot tell."""
+    warnings: tuple[str, ...] = ()
+    """What was to be told of images, masks and model when they were made."""
     gate_limits: tuple[str, ...] = ()
     """What the bundle cannot know of images and masks, a sentence each: that nothing is said then means nothing."""
 
@@ -110,6 +112,9 @@ class PredictionsInfo(PredictionProvenance):
         return self
 
 
+UNFINISHED = '{folder}: is not finished. Predict the same to it again with mode="resume".'
+
+
 def is_unfinished(folder: Path) -> bool:
     """Whether cases are done in it, but not all."""
     return (folder / JOURNAL).is_file()
@@ -122,7 +127,7 @@ def read_predictions(folder: Path) -> PredictionsInfo:
         CaseUNetError: it is missing or of another form.
     """
     if is_unfinished(folder):
-        raise CaseUNetError(f"{folder}: is not finished. Give the same caseunet predict again with --resume.")
+        raise InvalidInputError(UNFINISHED.format(folder=folder))
     return read_model(folder / DESCRIPTION, PredictionsInfo, "predictions made by caseunet predict")
 
 
@@ -184,9 +189,10 @@ def earlier_cases(folder: Path, made: PredictionProvenance, is_there: Callable[[
                 if name in ("engine", "settings", "outputs", "fold")
                 else ""
             )
-            raise CaseUNetError(
-                f"{folder}: was begun with other {name.replace('_', ' ')}{told}. Resume with the same, or give "
-                "--overwrite to begin anew."
+            raise InvalidOptionError(
+                f"{folder}: was begun with other {name.replace('_', ' ')}{told}. Resume with the same, or begin "
+                'anew with mode="overwrite".',
+                options=("mode",),
             )
     return [case for case in cases if is_there(case.file)]
 
@@ -205,7 +211,9 @@ def _read_journal(path: Path) -> tuple[PredictionProvenance, Sequence[PredictedC
                     raise
         return made, cases
     except (ValidationError, IndexError) as error:
-        raise CaseUNetError(f"{path}: cannot be read. Give --overwrite to begin anew.") from error
+        raise InvalidInputError(
+            f'{path}: cannot be read. Begin anew with mode="overwrite".', options=("mode",)
+        ) from error
 
 
 def _show_value(value: object) -> str:

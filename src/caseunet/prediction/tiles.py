@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from caseunet.data.transforms import VALUES_AT_ONCE, Stack
-from caseunet.imaging import portable
+from caseunet.data.transforms import VALUES_AT_ONCE
+from caseunet.imaging.slices import Stack
+from caseunet.imaging.windows import Span, fits_whole, place_windows
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ class Windows:
     """
 
     size: tuple[int, int]
-    lines: list[portable.Span]
-    columns: list[portable.Span]
+    lines: list[Span]
+    columns: list[Span]
 
     @property
     def window(self) -> tuple[int, int]:
@@ -58,9 +59,9 @@ def plan_windows(size: tuple[int, int], least: tuple[int, int]) -> Windows | Non
         size: at the network's size.
         least: that training's patches had.
     """
-    if size[0] * size[1] <= portable.MAX_WHOLE:
+    if fits_whole(size):
         return None
-    return Windows(size, *(portable.place_windows(*lengths) for lengths in zip(size, least, strict=True)))
+    return Windows(size, *(place_windows(*lengths) for lengths in zip(size, least, strict=True)))
 
 
 def blend(segment: Callable[[slice, slice], Tensor], windows: Windows) -> Iterator[tuple[int, Tensor]]:

@@ -27,7 +27,7 @@ def unpack_all(paths: Sequence[Path]) -> Iterator[list[Path]]:
             text = str(error)
             for folder, path in zip(opened, paths, strict=True):
                 text = in_archive(text, folder, path)
-            raise type(error)(text) from error
+            raise error.with_message(text) from error
 
 
 def in_archive(text: str, folder: Path, path: Path) -> str:

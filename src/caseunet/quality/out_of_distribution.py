@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from caseunet.bundle import UsualRange
-from caseunet.data.transforms import Stack, normalize
+from caseunet.data.transforms import normalize
 from caseunet.imaging.boxes import spread_indices
-from caseunet.imaging.portable import MAX_WHOLE
+from caseunet.imaging.slices import Stack
+from caseunet.imaging.windows import MAX_WHOLE
 from caseunet.quality.confidence import StructureConfidence
 from caseunet.types import Preprocessing
 
@@ -68,7 +69,7 @@ class Unusual:
 def image_features(
     slices: Stack,
     preprocessing: Preprocessing,
-    standard: np.ndarray,
+    statistics: np.ndarray,
     spacing: tuple[float, float, float] | None,
 ) -> dict[str, float]:
     """What an image is like, {name: value}, each of the order of one.
@@ -76,16 +77,16 @@ def image_features(
     Args:
         slices: (C, h, w) each, at the network's size, as stored.
         preprocessing: the network's; intensities are looked at as it sees them.
-        standard: of the case, for preprocessing by case.
+        statistics: of the case, for preprocessing by case.
         spacing: the source's, millimetres between slices, rows, columns.
     """
     S, (C, H, W) = len(slices), slices[0].shape
     alone = preprocessing.model_copy(update={"context_slices": 0})
-    standards = torch.from_numpy(standard)[None]
+    statistics_of_cases = torch.from_numpy(statistics)[None]
 
     def seen(s: int) -> np.ndarray:
         pixels = torch.from_numpy(np.ascontiguousarray(_thin(slices[s])))
-        return normalize(pixels[None], alone, standards)[0].numpy()
+        return normalize(pixels[None], alone, statistics_of_cases)[0].numpy()
 
     positions = spread_indices(S, LOOKED_AT)
     looked = np.stack([seen(s) for s in positions])  # (N, C, h, w)

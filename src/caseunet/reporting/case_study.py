@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from caseunet.errors import CaseUNetError
+from caseunet.errors import InvalidInputError
 from caseunet.files import replace_when_whole
 from caseunet.reporting.case_study_layout import (
     CLASS_GAP,
@@ -104,7 +104,9 @@ METADATA: dict[str, dict[str, None]] = {
 def check_figure(path: Path) -> None:
     """Raises CaseUNetError if the name ends in none of .png, .svg and .pdf."""
     if path.suffix.lower() not in METADATA:
-        raise CaseUNetError(f'{path}: ends in "{path.suffix}"; a figure needs a name that ends in .png, .svg or .pdf.')
+        raise InvalidInputError(
+            f'{path}: ends in "{path.suffix}"; a figure needs a name that ends in .png, .svg or .pdf.'
+        )
 
 
 def save_figure(figure: Figure, path: Path) -> None:

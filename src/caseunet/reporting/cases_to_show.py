@@ -9,7 +9,7 @@ import pandas as pd
 
 from caseunet.datasets import SourceCase
 from caseunet.datasets.reading import read_repaired_image
-from caseunet.errors import CaseUNetError, did_you_mean
+from caseunet.errors import InvalidInputError, InvalidOptionError, did_you_mean
 from caseunet.evaluation.evaluator import Pair, Reference, slices_in, usable_ids
 from caseunet.evaluation.ground_truth import References
 from caseunet.evaluation.rows import BACKGROUND
@@ -84,7 +84,7 @@ def find_named_cases(cases: pd.DataFrame, names: Sequence[str], ranked: str) -> 
     for name in names:
         case, _, number = (name, "", "") if name in known else name.rpartition(":")
         if case not in known or (number and not number.isdigit()):
-            raise CaseUNetError(f'There is no scored case "{name}". {did_you_mean(name, known)}')
+            raise InvalidOptionError(f'There is no scored case "{name}". {did_you_mean(name, known)}')
         if number:
             chosen.append(Chosen("chosen", case, int(number)))
             continue
@@ -126,7 +126,7 @@ def study_rows(
             ranges = next(iter(own.values())).ranges
             number = slice_to_show(reference.ids, predictions, ranges) if item.slice is None else item.slice
             if number >= len(reference.ids):
-                raise CaseUNetError(f"{item.case}: has slices 0 to {len(reference.ids) - 1}; there is no {number}.")
+                raise InvalidInputError(f"{item.case}: has slices 0 to {len(reference.ids) - 1}; there is no {number}.")
             volume = item.slice is None and len(reference.ids) > 1
             spacing = reference.image.spacing or (1.0, 1.0, 1.0)
             rows.append(

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from caseunet.config import RECIPES, Config, load_config
-from caseunet.errors import CaseUNetError
+from caseunet.errors import InputNotFoundError, InvalidOptionError
 from caseunet.models import MODELS
 from caseunet.models.smp import PREFIX
 
@@ -101,9 +101,10 @@ class Design:
             return folder
         if given.is_dir() and self.seeds == len(self.folds) == 1:
             return given
-        raise CaseUNetError(
-            f"{folder}: no such folder. --predictions takes NAME=FOLDER, where FOLDER holds a folder of masks for "
-            "every seed and fold of the study (seed-0-fold-0, …), or, for one seed and one fold, the masks."
+        raise InputNotFoundError(
+            f"{folder}: no such folder. Predictions are given as NAME=FOLDER, where FOLDER holds a folder of masks "
+            "for every seed and fold of the study (seed-0-fold-0, …), or, for one seed and one fold, the masks.",
+            options=("predictions",),
         )
 
 
@@ -133,7 +134,9 @@ def variants_of(models: Sequence[str], file: Path | None, overrides: Mapping[str
             variants.append(variant(model, {"model.name": model}, file, overrides))
     twice = [name for name, times in Counter(v.name for v in variants).items() if times > 1]
     if twice:
-        raise CaseUNetError(f'"{twice[0]}" is there twice. Give every model a name of its own, by a file for each.')
+        raise InvalidOptionError(
+            f'"{twice[0]}" is there twice. Give every model a name of its own, by a file for each.'
+        )
     return variants
 
 
@@ -147,9 +150,11 @@ def predictions_of(given: Sequence[str]) -> dict[str, Path]:
     for text in given:
         name, equals, folder = text.partition("=")
         if not (name and equals and folder) or "/" in name or "\\" in name or name in (".", ".."):
-            raise CaseUNetError(f'--predictions "{text}": expected NAME=FOLDER, such as nnU-Net=masks.')
+            raise InvalidOptionError(
+                f'predictions "{text}": expected NAME=FOLDER, such as nnU-Net=masks.', options=("predictions",)
+            )
         if name in found:
-            raise CaseUNetError(f"--predictions {name}: is there twice.")
+            raise InvalidOptionError(f"predictions {name}: is there twice.", options=("predictions",))
         found[name] = Path(folder)
     return found
 

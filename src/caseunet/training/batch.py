@@ -14,7 +14,7 @@ def prepare_batch(fabric: Fabric, batch: Batch, preprocessing: Preprocessing) ->
 
     Channels are repeated last, so that equal ones stay equal and cost nothing before.
     """
-    image = normalize(fabric.to_device(batch.pixels), preprocessing, fabric.to_device(batch.standards))
+    image = normalize(fabric.to_device(batch.pixels), preprocessing, fabric.to_device(batch.case_statistics))
     rgb = preprocessing.modality == "rgb"
     image, target = augment(image, fabric.to_device(batch.target), batch.augmentations, rgb)
     return repeat_channels(image, preprocessing), target.long()

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from caseunet.data.store import Prepared
-from caseunet.data.transforms import gather_slices, labels_from_logits, run_network, slices_at_once
+from caseunet.data.transforms import labels_from_logits, run_network, slices_at_once
+from caseunet.imaging.slices import gather_slices
 from caseunet.metrics.overlap import confusion_matrix, counts_of
 from caseunet.types import Preprocessing, Ranges
 
@@ -85,7 +86,7 @@ def validate(
     scores = []
     for case, parts in ranges.items():
         pixels, references = prepared.image(case), prepared.references(case)
-        standard = prepared.standard(case)
+        statistics = prepared.case_statistics(case)
         confusion = np.zeros((len(label_map), len(label_map)), np.int64)
         indices = [s for start, stop_ in parts for s in range(start, stop_)]
         fullest = max(indices, key=lambda s: int(prepared.slice_class_pixels(case)[s, 1:].sum()))
@@ -96,7 +97,7 @@ def validate(
                 return None
             group = indices[begin : begin + at_once]
             gathered = torch.from_numpy(gather_slices(pixels, group, preprocessing.context_slices)).to(device)
-            logits = run_network(network, gathered, preprocessing, standard)
+            logits = run_network(network, gathered, preprocessing, statistics)
             predicted = labels_from_logits(logits, references.shape[1:]).cpu().numpy()
             confusion += confusion_matrix(references[group], predicted, len(label_map))
             if case in shown and fullest in group:

@@ -8,8 +8,8 @@ import torch
 
 from caseunet.bundle import Cleaning, Quality, UsualRange, ValidatedCase
 from caseunet.data.store import Prepared
-from caseunet.data.transforms import Stack
 from caseunet.imaging.boxes import spread_indices
+from caseunet.imaging.slices import Stack
 from caseunet.metrics.overlap import Counts
 from caseunet.prediction.postprocessing import clean
 from caseunet.prediction.predictor import NetworkInput, Predictor, SliceBatch
@@ -82,7 +82,7 @@ class SegmentedCase:
 
 def read_input(prepared: Prepared, case: str, image: np.ndarray) -> NetworkInput:
     """A case of PREPARED, whose image (S, C, h, w) was read from there, as the network sees it."""
-    return NetworkInput(image, prepared.placement(case), prepared.source_size(case), prepared.standard(case))
+    return NetworkInput(image, prepared.placement(case), prepared.source_size(case), prepared.case_statistics(case))
 
 
 def source_reference(prepared: Prepared, case: str) -> np.ndarray:
@@ -227,7 +227,7 @@ def _training_features(
             ids = torch.from_numpy(prepared.label_slice(case, int(s)) if labels is None else labels[s]).long()
             ids[ids == IGNORE] = 0
             meter.add(torch.nn.functional.one_hot(ids, len(label_map)).permute(2, 0, 1)[None].float(), n)
-        features = image_features(slices, preprocessing, prepared.standard(case), prepared.spacing(case))
+        features = image_features(slices, preprocessing, prepared.case_statistics(case), prepared.spacing(case))
         yield features | mask_features(meter.result())
 
 
@@ -291,7 +291,7 @@ def segment_case(
             spacing=spacing,
             **_likelihoods(logits, ids),
             found=[meter.result() for meter in meters],
-            features=image_features(image[start:stop], preprocessing, whole.standard, spacing),
+            features=image_features(image[start:stop], preprocessing, whole.statistics, spacing),
         )
 
 

@@ -23,10 +23,10 @@ from caseunet.validation.calibration import (
 PROTOCOL = (
     "Dice of the masks that predict writes, in the geometry of the source files, {masks}, per {unit} and structure, no "
     "value where reference and prediction are empty; mean over {unit}s, then over structures. It is what caseunet "
-    "evaluate --protocol {protocol} gives for {scope}"
+    "evaluate gives for {scope} with the protocol {protocol}"
 )
-OF_FOLD = "the validation slices of the fold (--split)"
-OUT_OF_FOLD = "all cases, each segmented by the network that was not trained on it (predict --out-of-fold)"
+OF_FOLD = "the validation slices of the fold"
+OUT_OF_FOLD = "all cases, each segmented by the network that was not trained on it (predict out of fold)"
 
 
 class Scorer:

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from caseunet.errors import CaseUNetError
+from caseunet.errors import InvalidOptionError
 from caseunet.evaluation.statistics import Combine, estimate, mean_of_parts
 from caseunet.evaluation.summary import Measure, Number
 from caseunet.types import Geometry, LabelMap, Steps
@@ -97,7 +97,9 @@ class Options:
 
     def __post_init__(self) -> None:
         if not 0 < self.tolerance < float("inf"):
-            raise CaseUNetError(f"The tolerance must be a positive number of mm or pixels, not {self.tolerance:g}.")
+            raise InvalidOptionError(
+                f"The tolerance must be a positive number of mm or pixels, not {self.tolerance:g}."
+            )
 
 
 def mean_number(

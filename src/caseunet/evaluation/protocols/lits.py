@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from caseunet.errors import CaseUNetError
+from caseunet.errors import InvalidInputError, InvalidOptionError
 from caseunet.evaluation.protocols.base import (
     Measured,
     Options,
@@ -114,7 +114,7 @@ def liver_and_lesion(label_map: LabelMap, name: str) -> Structures:
     names = [label.name.lower() for label in label_map.labels]
     lesion = ("tumo", "lesion", "cancer")
     if len(names) != 3 or "liver" not in names[1] or not any(word in names[2] for word in lesion):
-        raise CaseUNetError(
+        raise InvalidOptionError(
             f'The protocol "{name}" is for three classes, background, liver and tumour, not for {", ".join(names)}. '
             'Take "volumes" or "slices".'
         )
@@ -184,9 +184,9 @@ def _columns() -> dict[str, Measure]:
 def _measure(unit: Unit, structures: Structures, mended: bool) -> Measured:
     spacing = unit.spacing
     if spacing is None:
-        raise CaseUNetError("distances are in mm, but the reference's file states no voxel size.")
+        raise InvalidInputError("distances are in mm, but the reference's file states no voxel size.")
     if not unit.in_mm:
-        raise CaseUNetError("the LiTS protocols measure millimetres, but these images have no spacing.")
+        raise InvalidInputError("the LiTS protocols measure millimetres, but these images have no spacing.")
     if not mended:
         unit = _as_in_file(unit, spacing)
         spacing = unit.spacing or spacing
@@ -266,7 +266,7 @@ def _refuse_lesion_free(cases: pd.DataFrame) -> None:
     free = list(dict.fromkeys(lesions.loc[lesions["reference_pixels"] == 0, "case"]))
     if free:
         some = ", ".join(free[:5]) + (" …" if len(free) > 5 else "")
-        raise CaseUNetError(
+        raise InvalidInputError(
             f"The references of {count_text(len(free), 'case')} hold no lesion, {some}; "
             'the challenge\'s scorer ends at such a case. Take "lits-corrected", which counts them, or leave them out.'
         )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from caseunet.errors import CaseUNetError
+from caseunet.errors import InvalidInputError
 from caseunet.evaluation.summary import EvaluationSummary
 from caseunet.reporting.figures import hex_color, to_png, training_curves
 from caseunet.reporting.page.images import embed
@@ -19,10 +19,10 @@ def curves_of(metrics_csv: Path, summary: EvaluationSummary) -> str:
     try:
         columns = set(pd.read_csv(metrics_csv, nrows=0).columns)
     except (OSError, ValueError) as error:
-        raise CaseUNetError(f"{metrics_csv}: cannot be read as the log of a training run: {error}.") from error
+        raise InvalidInputError(f"{metrics_csv}: cannot be read as the log of a training run: {error}.") from error
     missing = [name for name in ("step", "loss", "cross_entropy", "ssim", "dice", "val_dice") if name not in columns]
     if missing:
-        raise CaseUNetError(f'{metrics_csv}: is no log of a training run: the column "{missing[0]}" is missing.')
+        raise InvalidInputError(f'{metrics_csv}: is no log of a training run: the column "{missing[0]}" is missing.')
     known = {
         name: hex_color(summary.label_map.labels[members[0]].color)
         for name, members in summary.label_map.structures.items()

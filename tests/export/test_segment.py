@@ -21,22 +21,24 @@ from torch.nn import functional as F
 from caseunet import Predictor
 from caseunet.bundle import Bundle
 from caseunet.data import grid, transforms
-from caseunet.imaging import portable
+from caseunet.export import segment as shipped
+from caseunet.export.single_file import PARTS, bundle_source
+from caseunet.imaging import resampling, slices
 from caseunet.models.blocks.padding import pad_image
 from caseunet.models.case_unet import CaseUNet
 from caseunet.prediction.predictor import SliceBatch
 from caseunet.types import Grid, Preprocessing
 
-FILE = Path(portable.__file__)
+SOURCE = bundle_source(shipped)
 TYPES = st.sampled_from([np.int16, np.uint8, np.float32])
 LENGTHS = st.integers(1, 90)
 WIDTHS = st.integers(2, 90)
 """Of what torch resizes with anti-aliasing: it repeats one row where there is one column alone."""
 GRIDS = st.one_of(
-    st.builds(Grid, crop_air=st.booleans(), size=st.tuples(st.integers(32, 99), st.integers(32, 99))),
-    st.builds(Grid, crop_air=st.booleans(), spacing=st.tuples(st.floats(0.2, 3), st.floats(0.2, 3))),
-    st.builds(Grid, crop_air=st.booleans(), scale=st.none() | st.floats(0.05, 3)),
-    st.builds(Grid, crop_air=st.just(True), least_box=st.tuples(st.floats(1, 300), st.floats(1, 300))),
+    st.builds(Grid, crop_to_body=st.booleans(), size=st.tuples(st.integers(32, 99), st.integers(32, 99))),
+    st.builds(Grid, crop_to_body=st.booleans(), spacing=st.tuples(st.floats(0.2, 3), st.floats(0.2, 3))),
+    st.builds(Grid, crop_to_body=st.booleans(), scale=st.none() | st.floats(0.05, 3)),
+    st.builds(Grid, crop_to_body=st.just(True), least_box=st.tuples(st.floats(1, 300), st.floats(1, 300))),
 )
 SPACINGS = st.none() | st.tuples(st.floats(0.5, 9), st.floats(0.2, 3), st.floats(0.2, 3))
 
@@ -66,7 +68,7 @@ def test_places_alike(
 ) -> None:
     pixels = scan(slices, H, W, seed)
     expected = grid.place_slices(pixels, spacing, rule)
-    assert portable.place(pixels, spacing, rule.model_dump(mode="json")) == (expected.box, expected.size)
+    assert shipped.place(pixels, spacing, rule.model_dump(mode="json")) == (expected.box, expected.size)
 
 
 @settings(deadline=None)
@@ -74,7 +76,7 @@ def test_places_alike(
 def test_resizes_images_alike(H: int, W: int, h: int, w: int, dtype: Any, seed: int) -> None:
     """Whole numbers differ by one at most, where what is rounded lies in the middle but for its last digits."""
     pixels = image((2, 1, H, W), seed, dtype)
-    ours, theirs = portable.resize_image(pixels, (h, w)), transforms.resize_image(pixels, (h, w))
+    ours, theirs = resampling.resample_slices(pixels, (h, w)), transforms.resize_image(pixels, (h, w))
     assert ours.dtype == theirs.dtype
     if dtype is np.float32:
         np.testing.assert_allclose(ours, theirs, atol=2e-3)
@@ -88,18 +90,18 @@ def test_resizes_images_alike(H: int, W: int, h: int, w: int, dtype: Any, seed: 
 def test_weights_are_worked_out_by_hand() -> None:
     """Doubled, a pixel is three quarters of the nearest; a third is a triangle over five, cut at the edge."""
     ramp = np.array([[0, 4, 8]], np.float32)
-    assert portable.interpolate(ramp, (1, 6)).tolist() == [[0, 1, 3, 5, 7, 8]]
+    assert resampling.interpolate(ramp, (1, 6)).tolist() == [[0, 1, 3, 5, 7, 8]]
     line = np.zeros((1, 9), np.float32)
     line[0, [4, 8]] = 9, 8
-    assert portable.interpolate(line, (1, 3), antialias=True).tolist() == [[0, 3, 2]]
-    assert portable.interpolate(line, (1, 3)).tolist() == [[0, 9, 0]]
+    assert resampling.interpolate(line, (1, 3), antialias=True).tolist() == [[0, 3, 2]]
+    assert resampling.interpolate(line, (1, 3)).tolist() == [[0, 9, 0]]
 
 
 @settings(deadline=None)
 @given(H=LENGTHS, W=LENGTHS, h=LENGTHS, w=LENGTHS, classes=st.integers(2, 5), seed=st.integers(0, 999))
 def test_brings_labels_back_alike(H: int, W: int, h: int, w: int, classes: int, seed: int) -> None:
     logits = np.random.default_rng(seed).normal(size=(classes, h, w)).astype(np.float32)
-    ours = portable.labels_from_logits(logits, (H, W))
+    ours = resampling.upsample_argmax(logits, (H, W))
     theirs = transforms.labels_from_logits(torch.from_numpy(logits)[None], (H, W))[0].numpy()
     assert ours.dtype == np.uint8
     maps = torch.cat(list(transforms.upsample_in_slabs(torch.from_numpy(logits)[None], (H, W))), dim=2)[0]
@@ -107,31 +109,26 @@ def test_brings_labels_back_alike(H: int, W: int, h: int, w: int, classes: int, 
     assert np.sum(ours != theirs) <= 1 + 1e-3 * ours.size
 
 
-@given(slices=st.integers(1, 6), channels=st.integers(1, 3), neighbours=st.integers(0, 3), dtype=TYPES, data=st.data())
-def test_gathers_and_standardizes_alike(
-    slices: int, channels: int, neighbours: int, dtype: Any, data: st.DataObject
-) -> None:
-    pixels = image((slices, channels, 5, 4), data.draw(st.integers(0, 999)), dtype)
-    indices = data.draw(st.lists(st.integers(0, slices - 1), min_size=1))
+@given(slices_=st.integers(1, 6), channels=st.integers(1, 3), context=st.integers(0, 3), dtype=TYPES, data=st.data())
+def test_standardizes_as_torch(slices_: int, channels: int, context: int, dtype: Any, data: st.DataObject) -> None:
+    pixels = image((slices_, channels, 5, 4), data.draw(st.integers(0, 999)), dtype)
+    indices = data.draw(st.lists(st.integers(0, slices_ - 1), min_size=1))
     clip = data.draw(st.none() | st.just((-50, 120)))
-    gathered = portable.gather_slices(pixels, np.array(indices), neighbours)
-    np.testing.assert_array_equal(gathered, transforms.gather_slices(pixels, indices, neighbours))
-    standard = portable.case_standard(pixels)
-    np.testing.assert_array_equal(standard, transforms.case_standard(pixels))
-    p = preprocessing(channels=channels, neighbours=neighbours, per_case=True, clip=clip)
-    x = transforms.normalize(torch.from_numpy(gathered), p, torch.from_numpy(standard)[None])
-    np.testing.assert_allclose(portable.standardize(gathered.astype(np.float32), standard, clip), x, rtol=1e-6)
+    gathered, statistics = slices.gather_slices(pixels, indices, context), slices.case_statistics(pixels)
+    p = preprocessing(channels=channels, context_slices=context, per_case_zscore=True, intensity_window=clip)
+    x = transforms.normalize(torch.from_numpy(gathered), p, torch.from_numpy(statistics)[None])
+    np.testing.assert_allclose(slices.standardize(gathered.astype(np.float32), statistics, clip), x, rtol=1e-6)
 
 
 def test_a_case_of_equal_pixels_is_nothing() -> None:
-    p = preprocessing(per_case=True).model_dump(mode="json")
+    p = preprocessing(per_case_zscore=True).model_dump(mode="json")
     seen: list[np.ndarray] = []
 
     def network(x: np.ndarray) -> np.ndarray:
         seen.append(x)
         return np.concatenate([x, x], axis=1)
 
-    assert not portable.segment(np.full((2, 40, 40), 7), network, {"preprocessing": p, "export": EXPORT}).any()
+    assert not shipped.segment(np.full((2, 40, 40), 7), network, {"preprocessing": p, "export": EXPORT}).any()
     assert seen[0].dtype == np.float32
     assert not seen[0].any()
 
@@ -152,7 +149,7 @@ def margin(maps: torch.Tensor) -> np.ndarray:
     return (highest[0] - highest[1]).numpy()
 
 
-def graph(model: Callable[[torch.Tensor], torch.Tensor], p: Preprocessing) -> portable.Network:
+def graph(model: Callable[[torch.Tensor], torch.Tensor], p: Preprocessing) -> shipped.Network:
     """What an export holds: all of it but what depends on the case."""
     if p.per_case_zscore:
         nothing = {"intensity_window": None, "mean": (0,) * p.channels, "std": (1,) * p.channels}
@@ -177,7 +174,7 @@ def assert_segments_alike(
     groups: list[SliceBatch] = []
     theirs = predictor.predict_slices(pixels, spacing, look=groups.append)
     description = {"preprocessing": predictor.info.preprocessing.model_dump(mode="json"), "export": export}
-    ours = portable.segment(pixels, graph(*predictor._networks[0]), description, spacing, **given)
+    ours = shipped.segment(pixels, graph(*predictor._networks[0]), description, spacing, **given)
     assert ours.dtype == np.uint8
     margins = np.full(theirs.shape, np.inf, np.float32)
     for group in groups:
@@ -200,10 +197,10 @@ def test_pads_as_training_and_then_as_the_network(
     size: tuple[int, int], least: tuple[int, int], graph: tuple[int, int]
 ) -> None:
     x = np.random.default_rng(0).normal(size=(1, 2, *size)).astype(np.float32)
-    (above, below), (before, after) = (transforms.edges(n, e) for n, e in zip(size, least, strict=True))
+    (above, below), (before, after) = (slices.split_padding(n, e) for n, e in zip(size, least, strict=True))
     trained = F.pad(torch.from_numpy(x), (before, after, above, below), mode="replicate")
     expected = pad_image(trained, 2, *graph).numpy()
-    found, corner = portable.pad(x, least, {"multiple": graph[0], "smallest": graph[1]})
+    found, corner = slices.pad(x, least, {"multiple": graph[0], "smallest": graph[1]})
     np.testing.assert_array_equal(found, expected)
     assert corner == (above, before)
 
@@ -237,7 +234,7 @@ def test_segments_as_the_bundle_does(lits_bundle: Bundle, lits_raw: Path) -> Non
     p = predictor.info.preprocessing.model_dump(mode="json")
     network = graph(*predictor._networks[0])
     np.testing.assert_array_equal(
-        portable.segment(pixels[:, 0], network, {"preprocessing": p, "export": EXPORT}),
+        shipped.segment(pixels[:, 0], network, {"preprocessing": p, "export": EXPORT}),
         predictor.predict(pixels[:, 0], axes="NHW").labels,
     )
 
@@ -289,10 +286,10 @@ def test_numbers_that_cannot_be_are_refused() -> None:
         return logits
 
     with pytest.raises(ValueError, match="slice 1: the network's logits are not finite"):
-        portable.segment(pixels, overflowing, description, at_once=2)
+        shipped.segment(pixels, overflowing, description, at_once=2)
     pixels[2, 7, 7] = np.nan
     with pytest.raises(ValueError, match="slice 2: holds values that are not finite"):
-        portable.segment(pixels, lambda x: np.concatenate([x, x], axis=1), description)
+        shipped.segment(pixels, lambda x: np.concatenate([x, x], axis=1), description)
 
 
 @pytest.mark.parametrize("shape", [(70, 60, 3), (2, 70, 60, 3), (2, 3, 70, 60)])
@@ -300,10 +297,10 @@ def test_numbers_that_cannot_be_are_refused() -> None:
 def test_colours_and_shapes(
     shape: tuple[int, ...], dtype: Any, with_preprocessing: Callable[[Preprocessing], Predictor]
 ) -> None:
-    predictor = with_preprocessing(preprocessing(modality="rgb", channels=3, scale=0.7, divide=(50,) * 3))
+    predictor = with_preprocessing(preprocessing(modality="rgb", channels=3, scale=0.7, std=(50,) * 3))
     pixels = image(shape, 0, dtype)
     given = {"preprocessing": predictor.info.preprocessing.model_dump(mode="json"), "export": EXPORT}
-    labels = portable.segment(pixels, graph(*predictor._networks[0]), given)
+    labels = shipped.segment(pixels, graph(*predictor._networks[0]), given)
     last = np.moveaxis(pixels, 1, -1) if shape[1] == 3 else pixels
     expected = predictor.predict(last).labels
     assert labels.shape == expected.shape == last.shape[:-1]
@@ -316,9 +313,9 @@ def test_a_volume_can_be_given_in_three_shapes(with_preprocessing: Callable[[Pre
     network = graph(*predictor._networks[0])
     description = {"preprocessing": predictor.info.preprocessing.model_dump(mode="json"), "export": EXPORT}
     pixels = image((2, 1, 40, 36), 0)
-    labels = portable.segment(pixels, network, description)
-    np.testing.assert_array_equal(portable.segment(pixels[:, 0], network, description), labels)
-    np.testing.assert_array_equal(portable.segment(pixels[0, 0], network, description, at_once=1), labels[0])
+    labels = shipped.segment(pixels, network, description)
+    np.testing.assert_array_equal(shipped.segment(pixels[:, 0], network, description), labels)
+    np.testing.assert_array_equal(shipped.segment(pixels[0, 0], network, description, at_once=1), labels[0])
 
 
 @pytest.mark.parametrize(
@@ -338,23 +335,23 @@ def test_a_volume_can_be_given_in_three_shapes(with_preprocessing: Callable[[Pre
 def test_other_shapes_are_refused(channels: int, shape: tuple[int, ...], expected: str) -> None:
     description = {"preprocessing": preprocessing(channels=channels).model_dump(mode="json"), "export": EXPORT}
     with pytest.raises(ValueError, match=expected):
-        portable.segment(np.zeros(shape, np.int16), lambda x: x, description)
+        shipped.segment(np.zeros(shape, np.int16), lambda x: x, description)
 
 
 def test_other_mistakes_are_told() -> None:
     description = {"preprocessing": preprocessing().model_dump(mode="json"), "export": EXPORT}
     pixels = np.zeros((2, 40, 40), np.int16)
     with pytest.raises(ValueError, match="the image is bool"):
-        portable.segment(pixels > 0, lambda x: x, description)
+        shipped.segment(pixels > 0, lambda x: x, description)
     for spacing in ((1, 1), (1, 0, 1), (1, float("nan"), 1)):
         with pytest.raises(ValueError, match="spacing must be three positive numbers"):
-            portable.segment(pixels, lambda x: x, description, spacing)
+            shipped.segment(pixels, lambda x: x, description, spacing)
     with pytest.raises(ValueError, match=r"logits have the shape \(2, 1, 20, 20\) where pixels have \(2, 1, 40, 40\)"):
-        portable.segment(pixels, lambda x: x[..., ::2, ::2], description)
+        shipped.segment(pixels, lambda x: x[..., ::2, ::2], description)
 
 
 def test_it_imports_nothing_but_numpy_and_python() -> None:
-    tree = ast.parse(FILE.read_text(encoding="utf-8"))
+    tree = ast.parse(SOURCE)
     names = {
         name.split(".")[0]
         for node in ast.walk(tree)
@@ -362,6 +359,23 @@ def test_it_imports_nothing_but_numpy_and_python() -> None:
         for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names])
     }
     assert names <= {"numpy", *sys.stdlib_module_names}
+
+
+def test_no_two_parts_share_a_name() -> None:
+    names = [
+        name.id if isinstance(name, ast.Name) else name.name
+        for node in ast.parse(SOURCE).body
+        for name in (
+            [node]
+            if isinstance(node, ast.FunctionDef | ast.ClassDef)
+            else [one for target in node.targets for one in ast.walk(target) if isinstance(one, ast.Name)]
+            if isinstance(node, ast.Assign)
+            else []
+        )
+    ]
+    assert len(names) == len(set(names)) > 30
+    assert "caseunet" not in SOURCE
+    assert all(part.__doc__ not in SOURCE for part in PARTS)
 
 
 ALONE = """
@@ -389,7 +403,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from onnx import TensorProto, helper, numpy_helper, save
 
     folder = tmp_path_factory.mktemp("exported")
-    shutil.copy(FILE, folder / "segment.py")
+    (folder / "segment.py").write_text(SOURCE, encoding="utf-8")
     description = {"preprocessing": preprocessing(spacing=(1.0, 1.0)).model_dump(mode="json")}
     (folder / "model.json").write_text(json.dumps(description), encoding="utf-8")
     (folder / "export.json").write_text(json.dumps(EXPORT), encoding="utf-8")

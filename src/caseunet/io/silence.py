@@ -11,7 +11,7 @@ _STATE = {"users": 0, "kept": -1}
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def silence_stderr() -> Iterator[None]:
     """Let nothing of what the process writes to standard error appear meanwhile.
 
     libtiff and MetaIO write there from C, past Python and without a way to ask them not to; nibabel and Pillow log

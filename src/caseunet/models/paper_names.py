@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from caseunet.errors import CaseUNetError
-from caseunet.models.author_weights import layers, list_lines
+from caseunet.models.paper_weights import layers, list_lines
 
 
 class Matched(NamedTuple):

@@ -376,6 +376,50 @@ def test_masks_numbered_otherwise(values: tuple[int, ...], masks: Path, tmp_path
         np.testing.assert_array_equal(prepared.labels(case)[0], ids)
 
 
+def put_bright_objects(raw: Path, mask_of: Callable[[int, np.ndarray], np.ndarray]) -> None:
+    """Eight images of a bright square, and what is made of the square as masks."""
+    for n in range(8):
+        square = np.zeros((40, 48), np.uint8)
+        square[5 + n : 25 + n, 10:30] = 1
+        noise = np.random.default_rng(n).integers(0, 20, square.shape)
+        for folder, array in (("images", 100 * square + noise), ("masks", mask_of(n, square))):
+            (raw / folder).mkdir(parents=True, exist_ok=True)
+            raster.write_image(raw / folder / f"{n}.png", array.astype(np.uint8))
+
+
+def test_inverted_masks_are_named_and_turned(tmp_path: Path) -> None:
+    put_bright_objects(tmp_path / "raw", lambda n, square: 255 * (square if n not in (2, 5) else 1 - square))
+    found = found_in(tmp_path / "raw")
+    told = [finding for finding in found.findings if finding.kind == "inverted-mask"]
+    assert [finding.file for finding in told] == ["masks/2.png", "masks/5.png"]
+    assert "covers 100% of the image's edges, that of most masks 0%, and is darker" in told[0].text
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(yaml.safe_dump({"layout": "folder", "cases": {"*": {"map": told[0].repairs[0].map}}}))
+    turned = [finding.case for finding in found_in(tmp_path / "raw", plan=plan).findings if "inverted" in finding.kind]
+    assert turned == ["2", "5"]  # all of them were turned, and these two differ as before
+    content = {finding.case: {"map": finding.repairs[0].map} for finding in told}
+    plan.write_text(yaml.safe_dump({"layout": "folder", "cases": content}))
+    assert not [f for f in found_in(tmp_path / "raw", plan=plan).findings if f.kind == "inverted-mask"]
+
+
+def test_an_inverted_mask_may_have_the_usual_shade(tmp_path: Path) -> None:
+    """A dark object among bright ones: its background covers all edges, which no other foreground touches."""
+    put_bright_objects(tmp_path / "raw", lambda n, square: 255 * (square if n != 2 else 1 - square))
+    repaint(tmp_path / "raw" / "images" / "2.png", lambda image: 255 - image)
+    finding = the("inverted-mask", found_in(tmp_path / "raw"))
+    assert finding.text == "seems inverted: its foreground covers 100% of the image's edges, that of most masks 0%"
+
+
+def test_a_large_object_is_no_inverted_mask(tmp_path: Path) -> None:
+    """One fills the picture but for a corner: as bright as those of the others."""
+    put_bright_objects(tmp_path / "raw", lambda n, square: 255 * square)
+    whole = np.ones((40, 48), np.uint8)
+    whole[:8, :8] = 0
+    raster.write_image(tmp_path / "raw" / "images" / "3.png", 100 * whole)
+    raster.write_image(tmp_path / "raw" / "masks" / "3.png", 255 * whole)
+    assert not [f for f in found_in(tmp_path / "raw").findings if f.kind == "inverted-mask"]
+
+
 @pytest.mark.parametrize(
     ("first", "second", "ways"),
     [((1, 2), (3, 4), None), ((1, 2), (2, 9), None), ((1, 2), (9, 9), 0), ((1, 2), (8, 9), 2), ((1, 1), (2, 2), None)],

@@ -13,13 +13,14 @@ import SimpleITK
 
 from caseunet.datasets import find_layout
 from caseunet.datasets.coding import coding_of
-from caseunet.datasets.dicom import DICOM
+from caseunet.datasets.dicom import DICOM, find_images
 from caseunet.datasets.generate import write_dicom
 from caseunet.datasets.generate.drawings import draw_patient
 from caseunet.datasets.generate.series import segmentation, series
 from caseunet.datasets.layout import SourceDataset
 from caseunet.datasets.reading import read_labels
 from caseunet.errors import CaseUNetError
+from caseunet.io import raster
 
 SHAPE = (10, 48, 40)
 AFFINE = np.diag([-1.0, -1.0, 2.5, 1.0])
@@ -342,6 +343,18 @@ def test_a_volume_that_belongs_nowhere_is_named(raw: Path) -> None:
     assert told(DICOM.discover(raw)) == [("error", "extra-mask", "someone.nii.gz")]
 
 
+def test_pictures_beside_series_are_named(raw: Path) -> None:
+    """As in CHAOS, where each slice of a mask is a PNG file."""
+    for number in range(3):
+        path = raw / "Ground" / f"liver_{number:03d}.png"
+        path.parent.mkdir(exist_ok=True)
+        raster.write_image(path, np.zeros((5, 6), np.uint8))
+    dataset = DICOM.discover(raw)
+    assert told(dataset) == [("warning", "left-out", "Ground/liver_000.png")]
+    assert "3 PNG files beside DICOM series, in Ground, are not used" in dataset.findings[0].text
+    assert not find_images(raw, [*raw.rglob("*.png"), *raw.rglob("*.dcm")], "ct")[0].findings
+
+
 def test_volumes_beside_segmentations_are_noted(raw: Path) -> None:
     put_segmentation(raw / "ct" / "mask.dcm", marked((2, 3, 3)), range(8))
     nib.save(nib.Nifti1Image(marked(), AFFINE), raw / "ct.nii.gz")
@@ -399,17 +412,58 @@ def test_one_series_uid_does_not_join_studies(folders: tuple[str, str], element:
     dataset = DICOM.discover(tmp_path)
     found = dataset.cases
     assert len({case.id for case in found}) == 2
-    assert told(dataset) == [("warning", "volumes", f"{folders[0]}/0-0.dcm")]
+    assert ("warning", "volumes", f"{folders[0]}/0-0.dcm") in told(dataset)
     read = [DICOM.read_image(case, False).pixels[:, 0] for case in found]
     for i in range(2):
         np.testing.assert_array_equal(read[i], pixels(seed=i).T)
 
 
+def grouped(root: Path) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """The groups of the cases, and what is said of patients."""
+    dataset = DICOM.discover(root)
+    said = [(finding.level, finding.text) for finding in dataset.findings if finding.kind == "groups"]
+    return {case.id: case.group for case in dataset.cases}, said
+
+
 def test_the_group_is_the_patient(tmp_path: Path) -> None:
-    for name, patient in (("monday", "P1"), ("friday", "P1"), ("else", "P2"), ("nameless", "")):
+    for name, patient in (("monday", "P1"), ("friday", "P1"), ("else", "P2")):
         put_series(tmp_path / name, pixels(), patient, entropy=name)
-    groups = {case.id: case.group for case in DICOM.discover(tmp_path).cases}
-    assert groups == {"monday": "P1", "friday": "P1", "else": "P2", "nameless": "nameless"}
+    assert grouped(tmp_path) == ({"monday": "P1", "friday": "P1", "else": "P2"}, [])
+
+
+def test_without_patient_the_group_is_the_study(tmp_path: Path) -> None:
+    """Two phases of one study, and another study."""
+    for name in ("arterial", "venous", "other"):
+        put_series(tmp_path / name, pixels(), " ", entropy=name)
+    study = pydicom.dcmread(tmp_path / "arterial" / "0.dcm").StudyInstanceUID
+    for path in (tmp_path / "venous").iterdir():
+        change(path, StudyInstanceUID=study)
+    groups, said = grouped(tmp_path)
+    assert groups["arterial"] == groups["venous"] == study != groups["other"]
+    assert said == [("note", "PatientID is empty in 3 of 3 series, groups are studies (StudyInstanceUID)")]
+    for path in (tmp_path / "other").iterdir():
+        change(path, StudyInstanceUID="")
+    groups, said = grouped(tmp_path)
+    assert groups["other"] == "other"
+    assert [level for level, _ in said] == ["warning"]
+    assert "PatientID is empty in 3 of 3 series, and StudyInstanceUID too in 1" in said[0][1]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("", ""), 'all 2 series, of 2 studies, have the PatientID "ANON"'),
+        (("Doe^A", "Roe^B"), 'the PatientID "ANON" stands beside 2 different PatientNames'),
+    ],
+)
+def test_one_patient_id_for_all_is_told(names: tuple[str, str], expected: str, tmp_path: Path) -> None:
+    for number, name in enumerate(names):
+        put_series(tmp_path / str(number), pixels(), "ANON", entropy=str(number))
+        for path in (tmp_path / str(number)).iterdir():
+            change(path, PatientName=name)
+    groups, said = grouped(tmp_path)
+    assert set(groups.values()) == {"ANON"}
+    assert said == [("warning", f"{expected}: they are one group, which a split does not part")]
 
 
 def test_the_folder_of_a_series_is_a_data_set(raw: Path) -> None:

@@ -63,7 +63,8 @@ def put(path: Path, array: np.ndarray | None = None) -> Path:
     """A picture or volume of no importance."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.name.endswith((".nii", ".nii.gz")):
-        nib.save(nib.Nifti1Image(np.zeros((3, 4, 5), np.int16), np.diag([-1, -1, 2, 1])), path)
+        volume = np.zeros((3, 4, 5), np.int16) if array is None else array
+        nib.save(nib.Nifti1Image(volume, np.diag([-1, -1, 2, 1])), path)
     else:
         raster.write_image(path, np.zeros((8, 8), np.uint8) if array is None else array)
     return path
@@ -343,6 +344,19 @@ def test_volumes_are_ct_where_they_reach_air(lowest: int, modality: str, tmp_pat
     dataset = FOLDER.discover(tmp_path)
     assert dataset.modality == modality
     assert [kind for _, kind, _ in told(dataset)] == ["modality"]
+
+
+def test_most_volumes_with_masks_tell_the_modality(tmp_path: Path) -> None:
+    """The first of four has an offset, and one file before them is a mask without an image."""
+    for number in range(4):
+        image = np.full((8, 8, 4), 0 if number == 0 else -1000, np.int16)
+        put(tmp_path / "images" / f"p{number}.nii.gz", image)
+        put(tmp_path / "masks" / f"p{number}.nii.gz", np.ones((8, 8, 4), np.uint8))
+    put(tmp_path / "images" / "a.nii.gz", np.ones((8, 8, 4), np.uint8))
+    dataset = FOLDER.discover(tmp_path)
+    found = next(finding for finding in dataset.findings if finding.kind == "modality")
+    assert (dataset.modality, found.level, found.files) == ("ct", "warning", ("images/p0.nii.gz",))
+    assert "taken for CT, since images/p1.nii.gz reaches -1000; the lowest values of 1 of 4 images" in found.text
 
 
 def test_real_ct_slices_with_colour_masks(real_data: Callable[[str], Path]) -> None:

@@ -83,6 +83,7 @@ CASES = {"a/1": {"a/1", "1"}, "b/1": {"b/1", "1"}, "case_7": {"case_7"}, "segmen
         ("Case_7_pred", "case_7"),
         ("pred_case_7_seg", "case_7"),
         ("case_7_0000", "case_7"),
+        ("case_7/case_7_trans", "case_7"),
         ("volume-3", "segmentation-3"),
         ("a/1", "a/1"),
         ("b/1_mask", "b/1"),

@@ -161,6 +161,36 @@ def test_signed_values_and_slopes_are_applied(tmp_path: Path) -> None:
     np.testing.assert_array_equal(pixels[0, 0], stored / 2 + 3)
 
 
+@pytest.mark.parametrize(
+    ("element", "value", "message"),
+    [
+        ("RescaleSlope", None, "2.dcm .InstanceNumber 3. has no RescaleSlope and RescaleIntercept, and 2 of 4"),
+        ("RescaleType", "US", "the RescaleType of 2.dcm .InstanceNumber 3. is US, that of 2 of 4 slices HU"),
+        ("PhotometricInterpretation", "MONOCHROME1", "of 2.dcm .InstanceNumber 3. is MONOCHROME1"),
+    ],
+)
+def test_slices_on_two_scales_are_refused(element: str, value: str | None, message: str, tmp_path: Path) -> None:
+    _, slices = slices_of()
+    for dataset in slices[2:]:
+        setattr(dataset, element, value)
+        if value is None:
+            del dataset.RescaleSlope, dataset.RescaleIntercept
+    paths = save(tmp_path, slices)
+    for read in (dicom.read_series, dicom.read_geometry):
+        with pytest.raises(CaseUNetError, match=message):
+            read(paths)
+
+
+def test_slices_may_differ_in_how_they_are_stored(tmp_path: Path) -> None:
+    """A sign, an intercept, a number of bits and a missing RescaleType of its own change no HU."""
+    hounsfield, slices = slices_of()
+    slices[1].PixelData, slices[1].PixelRepresentation = hounsfield[..., 1].T.astype("<i2").tobytes(), 1
+    slices[1].RescaleIntercept = 0
+    del slices[1].RescaleType
+    slices[2].BitsStored, slices[2].HighBit = 12, 11
+    np.testing.assert_array_equal(dicom.read_series(save(tmp_path, slices)).pixels[:, 0], hounsfield.T)
+
+
 def test_windows_for_viewing_change_nothing(tmp_path: Path) -> None:
     hounsfield, slices = slices_of()
     for dataset in slices:

@@ -1,6 +1,7 @@
-"""Segmentations of 3D Slicer: names, cropped extents, layers."""
+"""Segmentations of 3D Slicer and MITK: names, cropped extents, layers."""
 
 import gzip
+import json
 from itertools import permutations, product
 from pathlib import Path
 
@@ -126,4 +127,30 @@ def test_slicers_own_list_of_layers(tmp_path: Path, image: Geometry) -> None:
 def test_segments_that_cannot_be_are_named(key: str, value: str, tmp_path: Path, image: Geometry) -> None:
     path = write(tmp_path / "P.seg.nrrd", LABELS, **{**HEADER, key: value})
     with pytest.raises(CaseUNetError, match='its segment "tumour" is value'):
+        images.read_mask(path, image)
+
+
+def mitk(*groups: list[tuple[str, int]]) -> dict[str, str]:
+    """The header of MITK's multilabel segmentations."""
+    color = {"type": "ColorProperty", "value": [1.0, 0.5, 0.0]}
+    told = [{"labels": [{"name": name, "value": value, "color": color} for name, value in group]} for group in groups]
+    return {"modality": "org.mitk.multilabel.segmentation", itk.MITK_GROUPS: json.dumps(told)}
+
+
+def test_mitk_names_its_labels(tmp_path: Path, image: Geometry) -> None:
+    """Numbered in the order of drawing; a second group is a layer of its own."""
+    path = write(tmp_path / "P.nrrd", LABELS, **mitk([("tumour", 2), ("liver", 1), ("exterior", 0)]))
+    assert itk.is_segmentation(path)
+    mask = images.read_mask(path, image)
+    np.testing.assert_array_equal(mask.label_values, LABELS)
+    assert (dict(mask.names), mask.palette[1]) == ({1: "liver", 2: "tumour"}, 0xFF8000)
+    layers = np.stack([LABELS > 0, np.where(LABELS == 2, 7, 0)], axis=-1).astype(np.uint8)
+    mask = images.read_mask(write(tmp_path / "P.nrrd", layers, **mitk([("liver", 1)], [("tumour", 7)])), image)
+    np.testing.assert_array_equal(mask.label_values, LABELS)
+    assert dict(mask.names) == {1: "liver", 2: "tumour"}
+
+
+def test_damaged_names_of_mitk_are_refused(tmp_path: Path, image: Geometry) -> None:
+    path = write(tmp_path / "P.nrrd", LABELS, **{itk.MITK_GROUPS: '[{"labels": [{"value": 1}]}]'})
+    with pytest.raises(CaseUNetError, match=r"P.nrrd: the names of its labels .* cannot be read: KeyError\('name'\)"):
         images.read_mask(path, image)

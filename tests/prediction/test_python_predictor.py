@@ -18,7 +18,7 @@ from caseunet.bundle import Cleaning, Quality, add_validation, load_bundle
 from caseunet.commands.predict import predict
 from caseunet.config import PredictionSettings, PredictOptions
 from caseunet.datasets.generate import write_dicom
-from caseunet.prediction.python_images import read_image
+from caseunet.prediction.python_images import UNPLACED, read_image
 from caseunet.types import Preprocessing
 from tests.prediction.test_round_trips import CT, GREY, RGB, brightness_bundle, save
 
@@ -251,6 +251,25 @@ def test_a_bare_volume_needs_its_axes(
 ) -> None:
     with pytest.raises(CaseUNetError, match=says):
         ct.predict(np.zeros(shape, np.int16), axes=axes, spacing=spacing)
+
+
+def test_axes_may_be_a_sequence_of_letters(ct: Predictor) -> None:
+    array, affine = placed("LPS")
+    by_text = ct.predict(array, axes="LPS", spacing=SPACING).labels
+    assert by_text.any()
+    np.testing.assert_array_equal(ct.predict(array, axes=nib.aff2axcodes(affine), spacing=SPACING).labels, by_text)
+    with pytest.raises(CaseUNetError, match="expected a letter for each axis"):
+        ct.predict(array, axes=("L", "P", None), spacing=SPACING)  # type: ignore[arg-type]
+
+
+def test_analyze_states_no_position(ct: Predictor, tmp_path: Path) -> None:
+    """What nibabel makes of a file without a position is told; a place that a .mat file states is not doubted."""
+    array, affine = placed("LPS")
+    nib.save(nib.AnalyzeImage(array, affine), tmp_path / "plain.hdr")
+    nib.save(nib.Spm99AnalyzeImage(array, affine), tmp_path / "spm.hdr")  # with its .mat
+    nib.save(nib.Nifti1Pair(array, affine), tmp_path / "nifti.hdr")
+    said = {name: ct.predict(nib.load(tmp_path / f"{name}.hdr")).remarks for name in ("plain", "spm", "nifti")}
+    assert said == {"plain": (UNPLACED,), "spm": (), "nifti": ()}
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.001, 1000.0])

@@ -74,6 +74,8 @@ class MaskFacts:
         content: hash of the values.
         remarks: of its :class:`Geometry`.
         outside: values that lie, all or in part, out of the image's ``body_box`` or at its edge.
+        on_edge: {value: its share of the pixels along the four edges of the slices}.
+        brightness: {value: the mean of the image under it}, from a sample of the pixels.
     """
 
     stored: str
@@ -91,6 +93,8 @@ class MaskFacts:
     palette: Mapping[int, int] = field(default_factory=dict)
     names: Mapping[int, str] = field(default_factory=dict)
     outside: frozenset[int] = frozenset()
+    on_edge: Mapping[int, float] = field(default_factory=dict)
+    brightness: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -110,9 +114,10 @@ def measure_case(layout: Layout, case: SourceCase, dataset: SourceDataset) -> Ca
     image: ImageFacts | None = None
     mask: MaskFacts | None = None
     geometry: Geometry | None = None
+    pixels: np.ndarray | None = None
     try:
         picture = read_repaired_image(layout, case, dataset)
-        geometry = picture.geometry
+        geometry, pixels = picture.geometry, picture.pixels
         image = _image_facts(picture)
         if dataset.modality == "ct":
             image = replace(image, body_box=find_body_box(picture.pixels))
@@ -124,7 +129,7 @@ def measure_case(layout: Layout, case: SourceCase, dataset: SourceDataset) -> Ca
             geometry = _read_geometry_or_none(layout, case) if geometry is None else geometry
             if geometry is not None:
                 found = layout.read_mask(case, dataset, geometry)
-                mask = _mask_facts(found, geometry, dataset, case)
+                mask = _mask_facts(found, geometry, dataset, case, pixels)
                 if image is not None and image.body_box is not None and not mask.misplaced:
                     mask = replace(mask, outside=_codes_outside(found.label_values, image.body_box))
     except Exception as error:
@@ -209,7 +214,9 @@ def _image_facts(picture: ImageVolume) -> ImageFacts:
     )
 
 
-def _mask_facts(mask: Mask, image: Geometry, dataset: SourceDataset, case: SourceCase) -> MaskFacts:
+def _mask_facts(
+    mask: Mask, image: Geometry, dataset: SourceDataset, case: SourceCase, pixels: np.ndarray | None
+) -> MaskFacts:
     repair = dataset.repairs.get(case.id)
     if repair is not None and repair.affine == "index":
         mask = lay_on_index(mask, image)
@@ -241,7 +248,24 @@ def _mask_facts(mask: Mask, image: Geometry, dataset: SourceDataset, case: Sourc
         remarks=mask.geometry.remarks,
         palette=mask.palette,
         names=mask.names,
+        on_edge=_share_of_edge(mask.label_values),
+        brightness={} if pixels is None or misplaced else _mean_brightness(mask.label_values, pixels),
     )
+
+
+def _share_of_edge(codes: np.ndarray) -> dict[int, float]:
+    edges = [codes[:, [0, -1]].ravel(), codes[:, 1:-1, [0, -1]].ravel()]
+    counts = _histogram(_narrow(np.concatenate(edges)))
+    return {code: number / counts.total() for code, number in counts.items()}
+
+
+def _mean_brightness(codes: np.ndarray, pixels: np.ndarray) -> dict[int, float]:
+    step = -(-codes.size // SAMPLE)
+    step += step % 2 == 0  # else it might meet the same columns in each row
+    values, places = np.unique(codes.ravel()[::step], return_inverse=True)
+    image = pixels[:, pixels.shape[1] // 2].ravel()[::step]  # green of a photograph
+    means = np.bincount(places, weights=image) / np.bincount(places)
+    return dict(zip(values.tolist(), means.tolist(), strict=True))
 
 
 def _darkest(layout: Layout, case: SourceCase, dataset: SourceDataset) -> float | None:

@@ -40,6 +40,15 @@ MIN_CASES = 8
 PALETTES = "Name the classes' colours in the labels of a plan (colored: true), or save the masks as grey ids."
 """Advice where palettes contradict each other."""
 
+MIN_INVERTED = 0.6
+"""Share of an image's edges by which the foreground covers more or less of them in an inverted mask than in others."""
+
+MAX_STRAY = 0.01
+"""Share of the edges: a foreground that covers all others, where that of most masks touches none, is a background."""
+
+MIN_CONSISTENT = 0.9
+"""Share of masks whose foreground is brighter than the background, or darker, from which on that is a rule."""
+
 MIN_OTHERS = 3
 """Masks without unjudged pixels from which on a class that all of them hold is missed in one with such pixels."""
 
@@ -93,6 +102,7 @@ def check_dataset(
     findings += _find_unjudged(facts, by_id, dataset)
     findings += _find_exclusive(facts, by_id, dataset)
     findings += _find_numbered_objects(facts, dataset)
+    findings += _find_inverted(facts, by_id, dataset)
     findings += _find_copies(facts, by_id, dataset, split)
     findings += _sides(dataset)
     if dataset.format == "folder":
@@ -292,6 +302,58 @@ def _find_numbered_objects(facts: Sequence[CaseFacts], dataset: SourceDataset) -
     )
     advice = "If they are, give all objects of a kind one value. If they are classes, name them in a labels.json."
     yield Finding(level="warning", kind="numbered-objects", text=text, advice=advice)
+
+
+def _find_inverted(
+    facts: Sequence[CaseFacts], by_id: Mapping[str, SourceCase], dataset: SourceDataset
+) -> Iterable[Finding]:
+    """Masks of one class whose foreground lies and looks as the background of the others does."""
+    coding = dataset.coding
+    if coding is None or len(coding.label_map) != 2:
+        return
+    found = {
+        case.id: sides
+        for case in facts
+        if case.mask is not None and (sides := _compare_sides(case.mask, coding, dataset.repairs.get(case.id)))
+    }
+    if len(found) <= MIN_OTHERS:
+        return
+    usual = median(edge for edge, _ in found.values())
+    others = {case: contrast for case, (edge, contrast) in found.items() if abs(edge - usual) < MIN_INVERTED}
+    is_brighter = median(others.values()) > 0
+    alike = sum((contrast > 0) == is_brighter for contrast in others.values()) / len(others)
+    words = ("darker", "brighter")
+    advice = "Look at its picture. If its foreground is what lies around the object, exchange the two values."
+    for case in (case for case in found if case not in others):
+        edge, contrast = found[case]
+        is_enclosing = edge > 1 - MAX_STRAY and usual < MAX_STRAY
+        is_other_shade = alike >= MIN_CONSISTENT and (contrast > 0) != is_brighter
+        if not (is_enclosing or is_other_shade):
+            continue
+        text = f"seems inverted: its foreground covers {edge:.0%} of the image's edges, that of most masks {usual:.0%}"
+        if is_other_shade:
+            text += (
+                f", and is {words[contrast > 0]} than its background; that of {alike:.0%} of the others is "
+                f"{words[is_brighter]}"
+            )
+        ways = [CaseRepair(map={code: 1 - i for code, i in classes_of(coding).items()}), CaseRepair(drop=True)]
+        yield _about(by_id[case], dataset, "warning", "inverted-mask", text, advice, of_mask=True, repairs=ways)
+
+
+def _compare_sides(mask: MaskFacts, coding: LabelCoding, repair: CaseRepair | None) -> tuple[float, float] | None:
+    """The foreground's share of the edges, and by how much it is brighter than the background; None without either."""
+    meaning = {**coding.codes, **(repair.map if repair else {})}
+    codes = _translation(mask, coding).codes or {}
+    edge, area, light = [0.0, 0.0], [0, 0], [0.0, 0.0]
+    for count in mask.counts:
+        i = meaning.get(codes.get(count.code, count.code), IGNORE)
+        if i in (0, 1) and count.code in mask.brightness:
+            edge[i] += mask.on_edge.get(count.code, 0.0)
+            area[i] += count.pixels
+            light[i] += mask.brightness[count.code] * count.pixels
+    if not all(area) or not any(edge):
+        return None
+    return edge[1] / sum(edge), light[1] / area[1] - light[0] / area[0]
 
 
 def _class_values(mask: MaskFacts, coding: LabelCoding) -> frozenset[int]:

@@ -4,7 +4,7 @@ Each CT or MR volume is a case, named by its folder; a series that holds several
 cases. Without any volume each still image (DX, MG, US …) is a case, and each of its frames. Scout views, reports and
 other kinds are left out, which is told. A mask in DICOM belongs to the series that it references. Without any, a file
 belongs to the image whose folder or patient it is named after, the nearest if there are several, or to the only one in
-its folder. The group is the patient (PatientID), for several series of one patient are alike.
+its folder. The group is the patient (PatientID), for several series of one patient are alike; without it the study.
 """
 
 import itertools
@@ -24,6 +24,7 @@ from caseunet.datasets.coding import coding_of, read_labels_json
 from caseunet.datasets.layout import (
     Finding,
     Layout,
+    Level,
     Listing,
     SourceCase,
     SourceDataset,
@@ -40,6 +41,7 @@ from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.io import dicom, images, raster
 from caseunet.io.dicom import Header
 from caseunet.io.dicom_planes import is_stack, split_volumes
+from caseunet.progress import count_text
 from caseunet.types import Geometry, ImageVolume, LabelCoding, Mask, Modality, name_key
 
 MAX_CLASSES = 254
@@ -156,7 +158,7 @@ def discover(root: Path) -> SourceDataset:
         coding = _coding(masks)
     modalities = Counter(image.header.modality for image in found)
     spellings = (Finding(level="note", kind="spellings", text=text) for text in spelling_notes(_labels(masks)))
-    findings = (*listing.findings, *spellings)
+    findings = (*listing.findings, *spellings, *_describe_groups(found))
     if len(modalities) > 1:
         text = f"holds images of several modalities: {dict(modalities)}"
         advice = "Train on one of them; move the others away."
@@ -171,6 +173,40 @@ def discover(root: Path) -> SourceDataset:
         licence="",
         findings=findings,
     )
+
+
+def _describe_groups(found: Sequence[DicomImage]) -> list[Finding]:
+    """What is said where PatientID does not tell the patients apart."""
+    what = "series" if found[0].header.kind == "volume" else "images"
+    advice = "Give a pattern that finds the patient in the case's name, as the group."
+    findings = []
+    if nameless := [image for image in found if not image.header.patient]:
+        text = f"PatientID is empty in {len(nameless)} of {len(found)} {what}"
+        alone = sum(not image.header.study for image in nameless)
+        if alone:
+            text += (
+                f", and StudyInstanceUID too in {alone}, which are groups of their own: one patient may be in several"
+            )
+            findings.append(Finding(level="warning", kind="groups", text=text, advice=advice))
+        else:
+            text += ", groups are studies (StudyInstanceUID)"
+            findings.append(Finding(level="note", kind="groups", text=text, advice=advice))
+    names: dict[str, set[str]] = {}
+    studies: dict[str, set[str]] = {}
+    for image in found:
+        names.setdefault(image.header.patient, set()).add(name_key(image.header.patient_name))
+        studies.setdefault(image.header.patient, set()).add(image.header.study)
+    for patient in filter(None, names):
+        different = len(names[patient] - {""})
+        if different > 1:
+            text = f'the PatientID "{patient}" stands beside {different} different PatientNames'
+        elif len(names) == 1 and len(studies[patient]) > 1:
+            text = f'all {len(found)} {what}, of {len(studies[patient])} studies, have the PatientID "{patient}"'
+        else:
+            continue
+        text += ": they are one group, which a split does not part"
+        findings.append(Finding(level="warning", kind="groups", text=text, advice=advice))
+    return findings
 
 
 def _modality(found: Sequence[DicomImage], most: str) -> Modality:
@@ -404,18 +440,37 @@ def _listing(root: Path, survey: _Survey, modality: Modality | None) -> tuple[Li
     else:
         labels, problems = _by_name(files, kept, root)
         findings += problems
+    if kept[0].header.kind == "volume" and modality is None:  # prediction names them itself
+        findings += _pictures_beside(survey.files, root, "note" if len(labels) == len(kept) else "warning")
     listed = [
         SourceCase(
             id=image.name,
             image=image.paths,
             label=tuple(labels.get(image.name, ())),
-            group=image.header.patient or image.name,
+            group=image.header.patient or image.header.study or image.name,
             volume=image.part,
         )
         for image in kept
     ]
     order = sorted(range(len(kept)), key=lambda n: natural(listed[n].id))
     return Listing(tuple(listed[n] for n in order), tuple(findings)), [kept[n] for n in order], masks
+
+
+def _pictures_beside(files: Sequence[Path], root: Path, level: Level) -> list[Finding]:
+    """What is said of pictures beside series, which may be masks of their slices."""
+    pictures = [path for path in files if raster.is_raster(path)]
+    if not pictures:
+        return []
+    kinds = " and ".join(sorted({path.suffix[1:].upper() for path in pictures}))
+    folders = sorted({relative(path.parent, root) for path in pictures})
+    more = f" and {len(folders) - 1} more folders" if len(folders) > 1 else ""
+    text = (
+        f"{count_text(len(pictures), f'{kinds} file')} beside DICOM series, in {folders[0]}{more}, are not used: "
+        "slices as pictures are no masks of a series, for nothing in them tells on which slice each lies"
+    )
+    advice = "If they are masks, convert them to one NIfTI file on the grid of each series, named after its folder."
+    names = tuple(relative(path, root) for path in pictures)
+    return [Finding(level=level, kind="left-out", text=text, advice=advice, file=names[0], files=names)]
 
 
 def _choose(found: Sequence[DicomImage], modality: Modality | None) -> list[DicomImage]:

@@ -69,6 +69,12 @@ UNREAD = (*images.UNREAD, ".svg", ".npy", ".npz", ".mat", ".hdr", ".dcm", ".ima"
 BESIDE = (".xml", ".json", ".txt", ".csv", ".img")
 """What may be annotations, or anything else."""
 
+AIR = -500
+"""Value down to which volumes of CT reach and those of MR do not."""
+
+MAX_SAMPLED = 12
+"""Volumes that are read to tell CT from MR."""
+
 MAX_SIBLINGS, MAX_SHOWN = 4, 12
 """Folders of one kind, and kinds of files, that are named one by one."""
 
@@ -123,9 +129,8 @@ def discover(root: Path, choice: Choice = Choice()) -> SourceDataset:  # noqa: B
     listed, findings = survey.listing
     if not listed:
         raise InvalidInputError(f"{root}: {_nothing_chosen(root, choice)}")
-    modality, remark = _modality(listed)
+    modality, notes = _find_modality(root, listed)
     own = find_description(root)
-    notes = [Finding(level="note", kind="modality", text=remark)] if remark else []
     coding = _read_names(own, listed) if own is not None else None
     if survey.outlines:
         names = class_names(sorted({path for case in listed for path in case.label}))
@@ -505,20 +510,38 @@ def _masks_in_color(listed: tuple[SourceCase, ...]) -> bool:
     return False
 
 
-def _modality(listed: tuple[SourceCase, ...]) -> tuple[Modality, str]:
-    """Colour or grey by the files' headers; for volumes CT or MR by the values of the first that can be read."""
-    paths = [case.image[0] for case in listed]
+def _find_modality(root: Path, listed: tuple[SourceCase, ...]) -> tuple[Modality, list[Finding]]:
+    """Colour or grey by the files' headers; for volumes CT or MR by the values of most of those with a mask."""
+    paths = [case.image[0] for case in listed if case.label] or [case.image[0] for case in listed]
     if not images.is_volume(paths[0]):
-        return ("rgb" if any(_in_color(path) for path in paths if raster.is_raster(path)) else "gray"), ""
-    for path in paths[:3]:
+        return ("rgb" if any(_in_color(path) for path in paths if raster.is_raster(path)) else "gray"), []
+    reaches: dict[Path, float] = {}
+    for path in paths[:: -(-len(paths) // MAX_SAMPLED)]:
         try:
-            lowest = images.read_picture(path, rgb=False).pixels.min()
+            reaches[path] = float(images.read_picture(path, rgb=False).pixels.min())
         except CaseUNetError:
             continue
-        if lowest <= -500:
-            return "ct", f"taken for CT, since {path.name} reaches {lowest:g}; otherwise set prepare.modality: mr"
-        return "mr", f"taken for MR, since {path.name} does not go below {lowest:g}; for CT set prepare.modality: ct"
-    return "mr", ""
+    if not reaches:
+        return "mr", []
+    is_air = {path: lowest <= AIR for path, lowest in reaches.items()}
+    modality: Modality = "ct" if 2 * sum(is_air.values()) >= len(is_air) else "mr"
+    other = "mr" if modality == "ct" else "ct"
+    unlike = [path for path, has_air in is_air.items() if has_air != (modality == "ct")]
+    typical = next(path for path in reaches if path not in unlike)
+    verb = "reaches" if modality == "ct" else "does not go below"
+    text = f"taken for {modality.upper()}, since {relative(typical, root)} {verb} {reaches[typical]:g}"
+    advice = f"otherwise set prepare.modality: {other}"
+    if not unlike:
+        return modality, [Finding(level="note", kind="modality", text=f"{text}; {advice}")]
+    shown = ", ".join(f"{relative(path, root)} ({reaches[path]:g})" for path in unlike[:MAX_SIBLINGS])
+    more = f" and {len(unlike) - MAX_SIBLINGS} more" if len(unlike) > MAX_SIBLINGS else ""
+    text += (
+        f"; the lowest values of {len(unlike)} of {len(reaches)} images that were looked at are as those of "
+        f"{other.upper()}: {shown}{more}"
+    )
+    advice = f"Look whether they are in other units or of another kind; {advice}."
+    files = tuple(relative(path, root) for path in unlike)
+    return modality, [Finding(level="warning", kind="modality", text=text, advice=advice, files=files)]
 
 
 FOLDER = file_layout(

@@ -8,7 +8,7 @@ from caseunet.datasets.names import IMAGE_WORDS, MASK_WORDS
 from caseunet.errors import InvalidInputError
 
 _BIDS_WORDS = r"(?:t1w|t2w|flair|bold|probseg)"
-PREDICTION_WORDS = r"(?:pred|preds|predicted|prediction|predictions|output|out|result|inference|auto|manual|ref|truth)"
+PREDICTION_WORDS = r"(?:preds?|predicted|predictions?|output|out|result|inference|auto|trans|manual|ref|truth)"
 _WORDS = rf"(?:{MASK_WORDS}|{IMAGE_WORDS}|{PREDICTION_WORDS}|{_BIDS_WORDS})"
 _BEFORE = re.compile(rf"^{_WORDS}[-_. ]+(?=.)", re.IGNORECASE)
 _BEHIND = re.compile(rf"(?<=.)[-_. ]+{_WORDS}$", re.IGNORECASE)

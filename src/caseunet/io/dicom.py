@@ -9,7 +9,6 @@ import numpy as np
 
 from caseunet.io import dicom_planes
 from caseunet.io.dicom_file import (
-    PARAMETRIC_MAP,
     SUFFIXES,
     check_pixels,
     decode_frames,
@@ -26,7 +25,16 @@ from caseunet.io.dicom_masks import (
     read_segmentation_geometry,
     segment_labels,
 )
-from caseunet.io.dicom_planes import Plane, SliceStack, find_value, fit_stack, group_items, read_planes, split_volumes
+from caseunet.io.dicom_planes import (
+    Plane,
+    SliceStack,
+    check_scale,
+    find_rescale,
+    fit_stack,
+    group_items,
+    read_planes,
+    split_volumes,
+)
 from caseunet.io.geometry import to_canonical, volume_geometry
 from caseunet.io.values import as_integers
 from caseunet.types import Geometry, ImageVolume
@@ -92,7 +100,8 @@ _NO_IMAGES = (
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 _TAGS: list[Any] = [
-    *("SOPClassUID", "SeriesInstanceUID", "StudyInstanceUID", "Modality", "PatientID", "SeriesNumber", "KVP"),
+    *("SOPClassUID", "SeriesInstanceUID", "StudyInstanceUID", "Modality", "PatientID", "PatientName", "SeriesNumber"),
+    "KVP",
     *("SeriesDescription", "ReferencedSeriesSequence", "SegmentSequence", "MagneticFieldStrength", "SamplesPerPixel"),
     *("PhotometricInterpretation", "ConcatenationUID", "StructureSetROISequence", "ROIContourSequence"),
     *("ReferencedFrameOfReferenceSequence", "FrameOfReferenceUID", "RescaleType"),
@@ -114,6 +123,7 @@ class Header:
         instance: SOPInstanceUID; may be empty.
         modality: "CT", "MR", "SEG" …, by its SOP class where the element is missing; "" where nothing tells.
         patient: PatientID; may be empty.
+        patient_name: PatientName; may be empty.
         number: SeriesNumber; may be empty.
         description: SeriesDescription; may be empty.
         localizer: whether it is a scout view.
@@ -143,6 +153,7 @@ class Header:
     problem: str = ""
     study: str = ""
     space: str = ""
+    patient_name: str = ""
 
 
 def read_header(path: Path) -> Header:
@@ -171,7 +182,8 @@ def read_header(path: Path) -> Header:
             series=str(d.get("SeriesInstanceUID", "") or ""),
             instance=str(d.get("SOPInstanceUID", "") or ""),
             modality=modality,
-            patient=str(d.get("PatientID", "") or ""),
+            patient=str(d.get("PatientID", "") or "").strip(),
+            patient_name=str(d.get("PatientName", "") or "").strip(),
             number=str(d.get("SeriesNumber", "") or ""),
             description=str(d.get("SeriesDescription", "") or ""),
             localizer="LOCALIZER" in [str(value).upper() for value in d.get("ImageType", None) or ()],
@@ -336,6 +348,7 @@ def _stack(paths: Sequence[Path], part: str) -> tuple[SliceStack, Geometry]:
         planes = parts[part] if part else next(iter(parts.values()))
         planes, copies = _without_copies(planes)
         stack = fit_stack(planes)
+        check_scale(stack.planes)
         affine = _TO_RAS @ stack.affine
         rows, columns = stack.planes[0].size
         found = volume_geometry((columns, rows, len(stack.planes)), affine, str(paths[0]))
@@ -398,15 +411,8 @@ def _read_values(path: Path, frames: Sequence[int]) -> list[np.ndarray]:
             if values.shape != (int(d.Rows), int(d.Columns)):
                 raise ValueError(f"expected grey images, found pixels of shape {values.shape}")
             sources = [*(group_items(own[frame]) if frame < len(own) else []), *shared, d]
-            names = ("RealWorldValueSlope", "RealWorldValueIntercept")
-            if d.get("SOPClassUID") != PARAMETRIC_MAP:
-                names = ("RescaleSlope", "RescaleIntercept")
-            slope, intercept = (find_value(sources, name) for name in names)
-            if slope is not None and intercept is not None:
-                try:
-                    values = values * float(slope) + float(intercept)
-                except ValueError as error:
-                    raise ValueError(f"its {names[0]} {slope} or {names[1]} {intercept} is no number") from error
+            if (rescale := find_rescale(sources)) is not None:
+                values = values * rescale[0] + rescale[1]
             found.append(values)
         return found
 

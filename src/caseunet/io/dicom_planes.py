@@ -2,13 +2,13 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from caseunet.io.dicom_file import frame_count
+from caseunet.io.dicom_file import PARAMETRIC_MAP, frame_count
 
 DIRECTION_TOLERANCE = 1e-3
 """By which the direction cosines of slices may differ: what writers round."""
@@ -60,6 +60,9 @@ _TIMES = (
 )
 """Elements that differ from slice to slice too: at each position the first makes one volume, the second another."""
 
+_MEANINGS = ("RescaleType", "Units", "PhotometricInterpretation")
+"""Elements that say what pixels mean, and are alike in all slices of one volume that have them."""
+
 _PRIVATE = {"SiemensBValue": 0x0019100C, "GEBValue": 0x00431039, "PhilipsBValue": 0x20011003}
 
 TAGS: list[Any] = [
@@ -67,6 +70,7 @@ TAGS: list[Any] = [
     *("InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing"),
     *("Rows", "Columns", "SpacingBetweenSlices", "SliceThickness", "ImagesInAcquisition", "ImageType"),
     *(keyword for keywords, _ in _VALUES for keyword in keywords if keyword not in _PRIVATE),
+    *("SOPClassUID", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", *_MEANINGS),
     *_TIMES,
     *_PRIVATE.values(),
 ]
@@ -89,6 +93,8 @@ class Plane:
         thickness: distance to the next slice as the header has it, or its own thickness; None where it has neither.
         expected: how many slices the header says that there are; 0 where it does not.
         marks: {element: value} of those that tell volumes apart.
+        is_rescaled: whether its header says how stored values become others.
+        meanings: {element: value} of those that say what its values mean.
     """
 
     path: Path
@@ -102,6 +108,8 @@ class Plane:
     thickness: float | None
     expected: int
     marks: Mapping[str, str]
+    is_rescaled: bool = False
+    meanings: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         if self.frames > 1:
@@ -165,6 +173,48 @@ def find_value(sources: Iterable[Any], keyword: str) -> Any:
         if tag in source and (value := source[tag].value) not in (None, "", b""):
             return value
     return None
+
+
+def find_rescale(sources: Sequence[Any]) -> tuple[float, float] | None:
+    """Slope and intercept of a frame; None without both.
+
+    Raises:
+        ValueError: one of them is no number.
+    """
+    is_map = find_value(sources, "SOPClassUID") == PARAMETRIC_MAP
+    names = [f"{'RealWorldValue' if is_map else 'Rescale'}{part}" for part in ("Slope", "Intercept")]
+    slope, intercept = (find_value(sources, name) for name in names)
+    if slope is None or intercept is None:
+        return None
+    try:
+        return float(slope), float(intercept)
+    except ValueError as error:
+        raise ValueError(f"its {names[0]} {slope} or {names[1]} {intercept} is no number") from error
+
+
+def check_scale(planes: Sequence[Plane]) -> None:
+    """Make sure that the values of all slices mean the same: either all are rescaled or none, in one unit.
+
+    Raises:
+        ValueError: they do not; names the first slice that is unlike the others.
+    """
+    rescaled = sum(plane.is_rescaled for plane in planes)
+    if 0 < rescaled < len(planes):
+        first = next(plane for plane in planes if not plane.is_rescaled)
+        raise ValueError(
+            f"{first} has no RescaleSlope and RescaleIntercept, and {rescaled} of {len(planes)} slices have them, so "
+            "their values are on two scales. Export the series again"
+        )
+    for element in _MEANINGS:
+        told = [plane for plane in planes if element in plane.meanings]
+        counts = Counter(plane.meanings[element] for plane in told)
+        if len(counts) > 1:
+            usual = counts.most_common(1)[0][0]
+            first = next(plane for plane in told if plane.meanings[element] != usual)
+            raise ValueError(
+                f"the {element} of {first} is {first.meanings[element]}, that of {counts[usual]} of {len(planes)} "
+                f"slices {usual}, so their values do not mean the same. Export the series again"
+            )
 
 
 def split_volumes(planes: Sequence[Plane]) -> tuple[dict[str, list[Plane]], list[str]]:
@@ -263,6 +313,8 @@ def _plane(path: Path, frame: int, frames: int, sources: list[Any]) -> Plane:
         thickness=thickness,
         expected=0 if frames > 1 else int(find_value(sources, "ImagesInAcquisition") or 0),
         marks=marks,
+        is_rescaled=find_value(sources, "ModalityLUTSequence") is not None or find_rescale(sources) is not None,
+        meanings={k: _mark(k, value) for k in _MEANINGS if (value := find_value(sources, k)) is not None},
     )
 
 

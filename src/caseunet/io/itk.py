@@ -1,6 +1,7 @@
 """NRRD and MetaImage volumes, through SimpleITK: read into canonical order, written back into the source's."""
 
 import itertools
+import json
 import math
 import re
 import zlib
@@ -30,6 +31,8 @@ SAME_GRID = 0.1
 """Voxels by which a segmentation may lie off its image's grid: what writers round."""
 
 _SEGMENT = re.compile(r"Segment(\d+)_(\w+)")
+MITK_GROUPS = "org.mitk.multilabel.segmentation.labelgroups"
+"""Key under which MITK lists, as JSON, the labels of each layer."""
 
 MAX_CHANNELS = 1000
 
@@ -49,11 +52,12 @@ def is_itk(path: Path) -> bool:
 
 
 def is_segmentation(path: Path) -> bool:
-    """Whether a file is a segmentation of 3D Slicer, whose header tells of segments; reads the header alone."""
+    """Whether a file is a segmentation of 3D Slicer or MITK, whose header names segments; reads the header alone."""
     if not _is_nrrd(path) or not path.is_file():
         return False
     header = _nrrd_header(path)
-    return header.startswith("NRRD") and re.search(r"^Segment(\d+|ation)_\w+:=", header, re.MULTILINE) is not None
+    keys = rf"^(Segment(\d+|ation)_\w+|{re.escape(MITK_GROUPS)}):="
+    return header.startswith("NRRD") and re.search(keys, header, re.MULTILINE) is not None
 
 
 def _nrrd_header(path: Path) -> str:
@@ -85,7 +89,7 @@ def read_volume(path: Path, nan: float | None = None) -> ImageVolume:
         BadValuesError: it holds NaN or infinity.
     """
     if is_segmentation(path):
-        raise InvalidInputError(f"{path}: a segmentation of 3D Slicer, which holds labels; expected an image.")
+        raise InvalidInputError(f"{path}: a segmentation of 3D Slicer or MITK, which holds labels; expected an image.")
     reader, geometry = _open(path)
     array = as_integers(_read(path, reader), path, nan)
     channels = [to_canonical(array[..., channel].transpose(2, 1, 0), geometry) for channel in range(array.shape[3])]
@@ -120,7 +124,7 @@ class Segment:
 
 
 def read_segmentation(path: Path, image: Geometry) -> Mask:
-    """The labels of a segmentation of 3D Slicer, which may be cropped to them, on the grid of its image.
+    """The labels of a segmentation of 3D Slicer or MITK, which may be cropped to them, on the grid of its image.
 
     Where its own voxels are not those of the image's grid, it is given on its own, for others to judge.
 
@@ -152,6 +156,8 @@ def _segments(path: Path, reader: Any, array: np.ndarray) -> list[Segment]:
         CaseUNetError: the header tells of a layer or value that cannot be.
     """
     fields: dict[int, dict[str, str]] = {}
+    if reader.HasMetaDataKey(MITK_GROUPS):
+        fields = _mitk_fields(path, reader.GetMetaData(MITK_GROUPS))
     for key in reader.GetMetaDataKeys():
         if match := _SEGMENT.fullmatch(key):
             fields.setdefault(int(match[1]), {})[match[2]] = reader.GetMetaData(key).strip()
@@ -173,6 +179,28 @@ def _segments(path: Path, reader: Any, array: np.ndarray) -> list[Segment]:
                 name = f"layer {number} value {other}" if array.shape[3] > 1 else f"value {other}"
                 segments.append(Segment(name, number, other, None))
     return segments
+
+
+def _mitk_fields(path: Path, text: str) -> dict[int, dict[str, str]]:
+    """What MITK tells of its labels, as Slicer would: a layer for each group, and 0 is no label.
+
+    Raises:
+        CaseUNetError: it is no list of groups of labels with a name and a value.
+    """
+    fields = []
+    try:
+        for layer, group in enumerate(json.loads(text)):
+            for label in group.get("labels") or []:
+                color = label.get("color", ())
+                numbers = [float(n) for n in (color["value"] if isinstance(color, dict) else color)]
+                scale = 255 if max(numbers, default=0) > 1 else 1
+                told = {"Name": label["name"], "Layer": str(layer), "LabelValue": str(label["value"])}
+                fields.append({**told, "Color": " ".join(str(n / scale) for n in numbers)})
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InvalidInputError(
+            f"{path}: the names of its labels ({MITK_GROUPS}) cannot be read: {error!r}."
+        ) from error
+    return dict(enumerate(field for field in fields if field["LabelValue"] != "0"))
 
 
 def _color(text: str) -> int | None:
@@ -203,7 +231,7 @@ def _combine(path: Path, array: np.ndarray, segments: Sequence[Segment]) -> tupl
             if shared != sizes[place] or shared == sizes[outer - 1]:
                 raise InvalidInputError(
                     f"{path}: the segments {names[0]} and {names[1]} overlap in {shared:,} voxels, and neither lies "
-                    "within the other; a voxel has one class. Subtract one from the other in Slicer."
+                    "within the other; a voxel has one class. Subtract one from the other."
                 )
             remarks.append(f"the segment {names[0]} lies within {names[1]}; its voxels have its class alone")
         codes[where[place]] = place + 1

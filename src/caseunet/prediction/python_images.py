@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,6 +24,8 @@ from caseunet.types import Geometry, ImageVolume, Preprocessing
 
 SIDES = ("LR", "PA", "SI")
 """Letters of the two ways in which each axis of a volume can run in the patient."""
+
+UNPLACED = "its file (ANALYZE) states no position, so left and right are not known"
 
 KINDS = "a path, an image of nibabel, SimpleITK or Pillow, a numpy array, a torch tensor, or a list of these"
 
@@ -50,7 +52,7 @@ class PythonImage:
 def read_image(
     image: Any,
     preprocessing: Preprocessing,
-    axes: str | None = None,
+    axes: str | Sequence[str] | None = None,
     spacing: Sequence[float] | None = None,
     channels: Channels | None = None,
     *,
@@ -153,7 +155,16 @@ def _from_nibabel(image: Any, preprocessing: Preprocessing, name: str) -> Python
         nib.save(kind(data, image.affine, header, dtype=data.dtype), path)
 
     picture, geometry = _through_file(name, ".nii", write, preprocessing)
+    if _is_unplaced(image):
+        geometry = replace(geometry, remarks=(*geometry.remarks, UNPLACED))
+        picture = replace(picture, geometry=geometry)
     return PythonImage(name, picture, _file_axes(geometry), geometry)
+
+
+def _is_unplaced(image: Any) -> bool:
+    """Whether the place of an ANALYZE image is nibabel's invention: none was given, and no .mat file tells one."""
+    is_analyze = isinstance(image, nib.AnalyzeImage) and not isinstance(image, nib.Nifti1Pair)
+    return is_analyze and np.allclose(image.affine, image.header.get_best_affine())
 
 
 def _storable(array: np.ndarray) -> np.ndarray:
@@ -189,7 +200,7 @@ def _from_pillow(image: Image.Image, preprocessing: Preprocessing) -> PythonImag
 def _from_array(
     array: np.ndarray,
     preprocessing: Preprocessing,
-    axes: str | None,
+    axes: str | Sequence[str] | None,
     spacing: Sequence[float] | None,
     name: str = "the array",
 ) -> PythonImage:
@@ -221,7 +232,7 @@ def _check_spacing(spacing: Sequence[float], places: str) -> list[float]:
     return [float(length) for length in lengths]
 
 
-def _check_axes(array: np.ndarray, preprocessing: Preprocessing, axes: str | None) -> str:
+def _check_axes(array: np.ndarray, preprocessing: Preprocessing, axes: str | Sequence[str] | None) -> str:
     """A letter for each axis of an array: N, H, W of images, or whereto those of a volume run; C of channels.
 
     Raises:
@@ -238,11 +249,12 @@ def _check_axes(array: np.ndarray, preprocessing: Preprocessing, axes: str | Non
         one = "(H, W)" if channels == 1 else f"(H, W, {channels})"
         raise InvalidOptionError(
             f"An array of shape {shape}: expected {one}. More axes do not tell which way they run: give axes=, "
-            "a letter for each. A volume as nibabel gives it: axes="
-            '"".join(nibabel.aff2axcodes(image.affine)), such as "RAS"; an axial one as SimpleITK gives it: "SPL"; '
+            "a letter for each. A volume as nibabel gives it: axes=nibabel.aff2axcodes(image.affine), "
+            'such as "RAS"; an axial one as SimpleITK gives it: "SPL"; '
             'slices or images one after another: "NHW". C stands for channels: "CHW". Or give the file, or the image '
             "object of nibabel or SimpleITK, which tell it themselves."
         )
+    axes = "".join(str(letter) for letter in axes)  # None in a tuple of nibabel is no letter, and refused
     letters = axes.upper()
     places = letters.replace("C", "")
     is_volume = len(places) == 3 and all(sum(letter in pair for letter in places) == 1 for pair in SIDES)

@@ -152,7 +152,7 @@ class Predictor(predictor.Predictor):
         self,
         image: list[Any],
         *,
-        axes: str | None = ...,
+        axes: str | Sequence[str] | None = ...,
         spacing: Sequence[float] | None = ...,
         postprocess: bool = ...,
         probabilities: bool = ...,
@@ -162,7 +162,7 @@ class Predictor(predictor.Predictor):
         self,
         image: Any,
         *,
-        axes: str | None = ...,
+        axes: str | Sequence[str] | None = ...,
         spacing: Sequence[float] | None = ...,
         postprocess: bool = ...,
         probabilities: bool = ...,
@@ -171,7 +171,7 @@ class Predictor(predictor.Predictor):
         self,
         image: Any,
         *,
-        axes: str | None = None,
+        axes: str | Sequence[str] | None = None,
         spacing: Sequence[float] | None = None,
         postprocess: bool = True,
         probabilities: bool = False,
@@ -182,9 +182,10 @@ class Predictor(predictor.Predictor):
             image: a file; a folder or zip with one image, such as a DICOM series; an image of nibabel, SimpleITK or
                 Pillow; a numpy array or torch tensor in the training data's units (HU for CT), (H, W) for models of one
                 channel, (H, W, C) for models of several, or other axes with ``axes``; or a list of these.
-            axes: of an array, a letter for each axis. Of a volume whereto in the patient it runs, as
-                ``nibabel.aff2axcodes`` says it: "RAS", or "SPL" of an axial scan as SimpleITK gives it. Of images N
-                (one after another), H, W: "NHW" are slices as the network cuts them. C are channels: "CHW", "RASC".
+            axes: of an array, a letter for each axis, in a text or a sequence. Of a volume whereto in the patient it
+                runs, as ``nibabel.aff2axcodes`` says it: "RAS", or "SPL" of an axial scan as SimpleITK gives it. Of
+                images N (one after another), H, W: "NHW" are slices as the network cuts them. C are channels: "CHW",
+                "RASC".
             spacing: of an array, millimetres along each axis but C, in their order. A volume needs it; images without
                 it are taken to have the training data's.
             postprocess: whether components and holes are cleaned as was learned in validation; never where the
@@ -199,7 +200,12 @@ class Predictor(predictor.Predictor):
         return self._predict_one(image, axes, spacing, postprocess, probabilities)
 
     def _predict_one(
-        self, image: Any, axes: str | None, spacing: Sequence[float] | None, postprocess: bool, probabilities: bool
+        self,
+        image: Any,
+        axes: str | Sequence[str] | None,
+        spacing: Sequence[float] | None,
+        postprocess: bool,
+        probabilities: bool,
     ) -> Segmentation:
         notices = Notices()
         given = read_image(image, self.info.preprocessing, axes, spacing, channels_of(self.info), display=notices)

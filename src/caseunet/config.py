@@ -17,9 +17,15 @@ RECIPES = ("default", "paper")
 LAYOUTS = ("lits", "endovis2018", "endovis2018-types", "endovis2017", "nnunet", "msd", "dicom", "folder")
 SPLITS = ("auto", "group", "lits", "isinet", "slice-blocks")
 
-Positive = Annotated[int, Field(ge=1, strict=True)]
+def _read_whole(value: Any) -> Any:
+    """A whole number as it is typed; a bool or 8.0 is none."""
+    return int(value) if isinstance(value, str) and re.fullmatch(r"[+-]?\d+", value) else value
+
+
+Whole = Annotated[int, Field(strict=True), BeforeValidator(_read_whole)]
+Positive = Annotated[Whole, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
-Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
+Seed = Annotated[Whole, Field(ge=0, lt=2**32)]
 Mode = Literal["new", "overwrite", "resume", "extend"]
 """What to do where an earlier result is: refuse, replace it, go on with it, or go on with another budget."""
 
@@ -130,6 +136,11 @@ class PrepareConfig(ReadingConfig):
     @field_validator("spacing", mode="before")
     @classmethod
     def _millimetres(cls, value: Any) -> Any:
+        if isinstance(value, str) and value != "median":  # as it is typed: 0.8,0.8
+            try:
+                value = [float(part) for part in value.strip("[]").split(",")]
+            except ValueError:
+                value = ()
         lengths = value if isinstance(value, list | tuple) else ()
         if value in (None, "median") or (len(lengths) == 2 and all(_is_positive(length) for length in lengths)):
             return value

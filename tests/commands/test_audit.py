@@ -402,7 +402,7 @@ def test_inverted_masks_are_named_and_turned(tmp_path: Path) -> None:
     assert not [f for f in found_in(tmp_path / "raw", plan=plan).findings if f.kind == "inverted-mask"]
 
 
-def test_an_inverted_mask_may_have_the_usual_shade(tmp_path: Path) -> None:
+def test_inverted_masks_may_have_the_usual_shade(tmp_path: Path) -> None:
     """A dark object among bright ones: its background covers all edges, which no other foreground touches."""
     put_bright_objects(tmp_path / "raw", lambda n, square: 255 * (square if n != 2 else 1 - square))
     repaint(tmp_path / "raw" / "images" / "2.png", lambda image: 255 - image)

@@ -535,7 +535,7 @@ def test_series_of_two_modalities_are_warned_of(raw: Path) -> None:
     other = put_series(raw / "mr", pixels(), entropy="mr")
     for path in other.iterdir():
         change(path, Modality="MR")
-    assert told(DICOM.discover(raw)) == [("warning", "modalities", None)]
+    assert ("warning", "modalities", None) in told(DICOM.discover(raw))
 
 
 def test_a_real_segmentation_equals_the_same_mask_as_nrrd(real_data: Callable[[str], Path]) -> None:

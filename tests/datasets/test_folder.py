@@ -346,7 +346,7 @@ def test_volumes_are_ct_where_they_reach_air(lowest: int, modality: str, tmp_pat
     assert [kind for _, kind, _ in told(dataset)] == ["modality"]
 
 
-def test_most_volumes_with_masks_tell_the_modality(tmp_path: Path) -> None:
+def test_most_volumes_with_masks_tell_modality(tmp_path: Path) -> None:
     """The first of four has an offset, and one file before them is a mask without an image."""
     for number in range(4):
         image = np.full((8, 8, 4), 0 if number == 0 else -1000, np.int16)

@@ -197,7 +197,7 @@ def test_contours_cover_the_centres_within(tmp_path: Path) -> None:
     expected = np.zeros((SLICES, ROWS, COLUMNS), np.uint8)
     expected[1, 1:5, 1:5] = 2
     expected[1, 2:4, 2:4] = 0
-    np.testing.assert_array_equal(mask.codes, expected)
+    np.testing.assert_array_equal(mask.label_values, expected)
     assert mask.geometry.remarks == ()
     header = dicom.read_header(tmp_path / "rs.dcm")
     assert (header.kind, dict(header.segments)) == ("contours", {1: "liver"})
@@ -230,7 +230,7 @@ def test_structures_within_others_are_the_inner_class(tmp_path: Path) -> None:
     expected = np.zeros((SLICES, ROWS, COLUMNS), np.uint8)
     expected[1, :6, :6] = 1
     expected[1, 2:4, 2:4] = 3
-    np.testing.assert_array_equal(mask.codes, expected)
+    np.testing.assert_array_equal(mask.label_values, expected)
     assert mask.geometry.remarks == ('"tumour" lies within "body": there the inner one counts',)
 
 
@@ -266,12 +266,12 @@ def test_contours_of_a_structure_are_joined(
     """Squares from one centre to another, in pixels counted by hand."""
     outlines = [square(low - 0.4, high + 0.4, 1) for low, high in boxes]
     mask = read_contours(tmp_path, structure_set({"liver": outlines}, kind))
-    assert np.count_nonzero(mask.codes == 2) == np.count_nonzero(mask.codes) == expected
+    assert np.count_nonzero(mask.label_values == 2) == np.count_nonzero(mask.label_values) == expected
 
 
 def test_slices_without_a_contour_are_told(tmp_path: Path) -> None:
     mask = read_contours(tmp_path, structure_set({"liver": [square(0.6, 4.4, 0), square(0.6, 4.4, 3)]}))
-    assert np.count_nonzero(mask.codes, axis=(1, 2)).tolist() == [16, 0, 0, 16]
+    assert np.count_nonzero(mask.label_values, axis=(1, 2)).tolist() == [16, 0, 0, 16]
     assert mask.geometry.remarks == (
         '"liver" has no contour on 2 slices between the first and the last with one: it is empty there',
     )
@@ -279,11 +279,11 @@ def test_slices_without_a_contour_are_told(tmp_path: Path) -> None:
 
 def test_contours_that_enclose_nothing_are_told(tmp_path: Path) -> None:
     mask = read_contours(tmp_path, structure_set({"liver": [[(2, 2, 1)]]}, kind="POINT"))
-    assert not mask.codes.any()
+    assert not mask.label_values.any()
     assert mask.geometry.remarks == ('1 contours of "liver" enclose nothing (POINT) and are left out',)
 
 
 def test_contours_beyond_the_picture_are_cut_and_told(tmp_path: Path) -> None:
     mask = read_contours(tmp_path, structure_set({"body": [square(-3, 20, 2)]}))
-    assert np.count_nonzero(mask.codes) == np.count_nonzero(mask.codes[2]) == ROWS * COLUMNS
+    assert np.count_nonzero(mask.label_values) == np.count_nonzero(mask.label_values[2]) == ROWS * COLUMNS
     assert mask.geometry.remarks == ('1 contours of "body" reach beyond the image and are cut there',)

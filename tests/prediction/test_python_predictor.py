@@ -268,8 +268,8 @@ def test_analyze_states_no_position(ct: Predictor, tmp_path: Path) -> None:
     nib.save(nib.AnalyzeImage(array, affine), tmp_path / "plain.hdr")
     nib.save(nib.Spm99AnalyzeImage(array, affine), tmp_path / "spm.hdr")  # with its .mat
     nib.save(nib.Nifti1Pair(array, affine), tmp_path / "nifti.hdr")
-    said = {name: ct.predict(nib.load(tmp_path / f"{name}.hdr")).remarks for name in ("plain", "spm", "nifti")}
-    assert said == {"plain": (UNPLACED,), "spm": (), "nifti": ()}
+    said = {name: ct.predict(nib.load(tmp_path / f"{name}.hdr")).warnings for name in ("plain", "spm", "nifti")}
+    assert said == {"plain": (f"the nibabel image: {UNPLACED}",), "spm": (), "nifti": ()}
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.001, 1000.0])

@@ -20,7 +20,7 @@ from caseunet.config import StudyOptions, parse_settings
 from caseunet.progress import TerminalDisplay
 
 
-def ablate(
+def ablate_verb(
     prepared: Prepared,
     *,
     out: Out = Path("ablation"),
@@ -31,11 +31,10 @@ def ablate(
     resume: Resume = False,
     overwrite: Overwrite = False,
 ) -> None:
-    from caseunet.commands.ablate import ablate as run_ablate
-    from caseunet.commands.ablate import ablations
+    from caseunet.commands.ablate import ablate, ablations
 
     variants = ablations(recipe, config, parse_settings(settings) | options.budget)
     mode, display = choose_mode(overwrite, resume), TerminalDisplay(console)
     with stopping_kindly():
-        study = run_ablate(prepared, variants, out=out, options=options, mode=mode, display=display)
+        study = ablate(prepared, variants, out=out, options=options, mode=mode, display=display)
     say_study(study)

@@ -21,7 +21,7 @@ from caseunet.config import PrepareConfig
 from caseunet.progress import TerminalDisplay, count_text
 
 
-def audit(
+def audit_verb(
     raw: Annotated[Path, Parameter(help="Raw data set as it was downloaded.")],
     *,
     out: Out = Path("audit"),
@@ -34,11 +34,11 @@ def audit(
     settings: Settings = (),
     overwrite: Overwrite = False,
 ) -> None:
-    from caseunet.commands.audit import audit as run_audit
+    from caseunet.commands.audit import audit
 
     resolved = resolve_config(config, None, settings, given_options("prepare", options))
     mode, display = replace_or_new(overwrite), TerminalDisplay(console)
-    found = run_audit(raw, out=out, config=resolved.prepare, repair=repair, mode=mode, display=display)
+    found = audit(raw, out=out, config=resolved.prepare, repair=repair, mode=mode, display=display)
     print_findings(found)
     say(f"page    {out / 'audit.html'}")
     given = [*(f"--{setting}" for setting in settings), *spell_options(options, leave_out=("repair_plan",))]

@@ -12,7 +12,7 @@ from caseunet.config import StudyOptions, parse_settings
 from caseunet.progress import TerminalDisplay
 
 
-def compare(
+def compare_verb(
     prepared: Prepared,
     *,
     models: Annotated[
@@ -37,11 +37,11 @@ def compare(
     resume: Resume = False,
     overwrite: Overwrite = False,
 ) -> None:
-    from caseunet.commands.compare import compare as run_compare
+    from caseunet.commands.compare import compare
     from caseunet.studies.design import predictions_of, variants_of
 
     variants = variants_of(models, config, parse_settings(settings) | options.budget)
     mode, given, display = choose_mode(overwrite, resume), predictions_of(predictions), TerminalDisplay(console)
     with stopping_kindly():
-        study = run_compare(prepared, variants, out=out, predictions=given, options=options, mode=mode, display=display)
+        study = compare(prepared, variants, out=out, predictions=given, options=options, mode=mode, display=display)
     say_study(study)

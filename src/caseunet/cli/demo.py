@@ -10,7 +10,7 @@ from caseunet.cli.terminal import console, print_numbers, say, say_command
 from caseunet.progress import TerminalDisplay
 
 
-def demo(
+def demo_verb(
     *,
     out: Out = Path("caseunet-demo"),
     minutes: Annotated[float, Parameter(help="Training budget in minutes.")] = 2.0,
@@ -18,10 +18,10 @@ def demo(
     synthetic: Annotated[bool, Parameter(help="Made-up patients instead of the real CT volume.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    from caseunet.commands.demo import demo as run_demo
+    from caseunet.commands.demo import demo
 
     mode, display = replace_or_new(overwrite), TerminalDisplay(console)
-    result = run_demo(out=out, minutes=minutes, seed=seed, synthetic=synthetic, mode=mode, display=display)
+    result = demo(out=out, minutes=minutes, seed=seed, synthetic=synthetic, mode=mode, display=display)
     print_numbers(result.evaluation.summary)
     say(f"report  {result.evaluation.report}")
     say(f"bundle  {result.bundle}")

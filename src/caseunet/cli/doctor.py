@@ -5,7 +5,7 @@ from rich.markup import escape
 from caseunet.cli.terminal import console
 
 
-def doctor() -> None:
+def doctor_verb() -> None:
     from caseunet.commands.doctor import check_machine
 
     findings = check_machine()

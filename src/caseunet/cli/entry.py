@@ -68,7 +68,7 @@ app = App(
 for verb, text in VERBS.items():
     unwrapped = "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
     name = verb.replace("-", "_")
-    app.command(f"caseunet.cli.{name}:{name}", name=verb, help=unwrapped)
+    app.command(f"caseunet.cli.{name}:{name}_verb", name=verb, help=unwrapped)
 
 
 def main(arguments: list[str] | None = None) -> None:

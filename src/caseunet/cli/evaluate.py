@@ -20,7 +20,7 @@ from caseunet.config import EvaluateOptions, ReadingConfig
 from caseunet.progress import TerminalDisplay
 
 
-def evaluate(
+def evaluate_verb(
     predictions: Annotated[
         Path, Parameter(help="Folder written by caseunet predict, or masks of any other tool; a zip, or a single file.")
     ],
@@ -35,11 +35,11 @@ def evaluate(
     settings: Settings = (),
     overwrite: Overwrite = False,
 ) -> None:
-    from caseunet.commands.evaluate import evaluate as run_evaluate
+    from caseunet.commands.evaluate import evaluate
 
     read_as = resolve_config(config, None, settings, given_options("prepare", reading)).prepare
     mode, display = replace_or_new(overwrite), TerminalDisplay(console)
-    result = run_evaluate(predictions, references, out=out, mode=mode, options=options, config=read_as, display=display)
+    result = evaluate(predictions, references, out=out, mode=mode, options=options, config=read_as, display=display)
     print_numbers(result.summary)
     say(f"report  {result.report}")
     say_next("report", out, "--case-study", "--out", "case-study.png")

@@ -10,7 +10,7 @@ from caseunet.cli.terminal import console, say, say_next
 from caseunet.progress import TerminalDisplay
 
 
-def export(
+def export_verb(
     bundle: BundleFolder,
     *,
     format: Annotated[
@@ -28,11 +28,11 @@ def export(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    from caseunet.commands.export import export as run_export
+    from caseunet.commands.export import export
 
     out = out or Path("bundle.zip" if format == "zip" else f"export-{format}")
     mode, display = replace_or_new(overwrite), TerminalDisplay(console)
-    written = run_export(bundle, format=format, out=out, precision=precision, data=data, mode=mode, display=display)
+    written = export(bundle, format=format, out=out, precision=precision, data=data, mode=mode, display=display)
     if written is None:
         say(f"{out}: the bundle, whole")
         say_next("predict", out, "IMAGES", "--out", "masks")

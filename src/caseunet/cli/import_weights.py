@@ -11,17 +11,16 @@ from caseunet.config import ImportOptions
 from caseunet.progress import TerminalDisplay
 
 
-def import_weights(
+def import_weights_verb(
     file: Annotated[Path, Parameter(help="Keras' weights or model (.h5, .weights.h5, .keras), or .npz.")],
     *,
     out: Out = Path("bundle"),
     options: Annotated[ImportOptions, Flat] = ImportOptions(),
     overwrite: Overwrite = False,
 ) -> None:
-    from caseunet.commands.import_weights import describe_network
-    from caseunet.commands.import_weights import import_weights as run_import
+    from caseunet.commands.import_weights import describe_network, import_weights
 
     mode, display = replace_or_new(overwrite), TerminalDisplay(console)
-    bundle = run_import(file, out=out, options=options, mode=mode, display=display)
+    bundle = import_weights(file, out=out, options=options, mode=mode, display=display)
     say(f"{describe_network(bundle)}; classes {', '.join(bundle.info.label_map.names)}")
     say_next("predict", out, "IMAGES", "--out", "predictions")

@@ -8,7 +8,7 @@ from caseunet.cli.parameters import BundleFolder
 from caseunet.cli.terminal import console, say
 
 
-def info(
+def info_verb(
     bundle: BundleFolder,
     *,
     as_json: Annotated[bool, Parameter(name="--json", help="Print model.json instead.")] = False,

@@ -22,7 +22,7 @@ def print_arguments(name: str) -> None:
     console.print(table)
 
 
-def models(
+def models_verb(
     *names: Annotated[str, Parameter(help="Networks to show; all if not given.")],
     size: Annotated[tuple[int, int], Parameter(help="Height and width of the image.")] = (512, 512),
     measure: Annotated[bool, Parameter(help="Also run each, and show its time and memory here.")] = False,

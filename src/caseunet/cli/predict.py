@@ -12,7 +12,7 @@ from caseunet.errors import CaseUNetError
 from caseunet.progress import TerminalDisplay, count_text
 
 
-def predict(
+def predict_verb(
     bundle: Annotated[Path, Parameter(help="Folder with model.json and model.safetensors, or a training run.")],
     *inputs: Annotated[Path, Parameter(help="Images, videos, zips, folders of them, or raw data sets.")],
     out: Out = Path("predictions"),
@@ -25,13 +25,13 @@ def predict(
         raise CaseUNetError("Nothing to segment: name at least one image or folder after the bundle.")
     mode = choose_mode(overwrite, resume)
     if dry_run:
-        estimate(bundle, inputs, options)
+        estimate_costs(bundle, inputs, options)
         return
-    from caseunet.commands.predict import predict as run_predict
+    from caseunet.commands.predict import predict
     from caseunet.prediction.store import is_unfinished
 
     try:
-        done = run_predict(bundle, inputs, out=out, mode=mode, options=options, display=TerminalDisplay(console))
+        done = predict(bundle, inputs, out=out, mode=mode, options=options, display=TerminalDisplay(console))
     except KeyboardInterrupt:
         if is_unfinished(out):
             say("Stopped; what is done is kept. Go on with the same command and --resume.", style="yellow")
@@ -48,7 +48,7 @@ def predict(
     say_next("evaluate", out, "RAW", "--out", "report", *(("--split", options.split) if options.split else ()))
 
 
-def estimate(bundle: Path, inputs: tuple[Path, ...], options: PredictOptions) -> None:
+def estimate_costs(bundle: Path, inputs: tuple[Path, ...], options: PredictOptions) -> None:
     """Say what prediction would take."""
     from caseunet.commands.predict import dry_run
 

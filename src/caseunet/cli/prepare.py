@@ -21,7 +21,7 @@ from caseunet.config import PrepareConfig
 from caseunet.progress import TerminalDisplay, count_text
 
 
-def prepare(
+def prepare_verb(
     raw: Annotated[Path, Parameter(help="Raw data set as it was downloaded.")],
     *,
     out: OutLocation,
@@ -31,11 +31,11 @@ def prepare(
     settings: Settings = (),
     overwrite: Overwrite = False,
 ) -> None:
-    from caseunet.commands.prepare import prepare as run_prepare
+    from caseunet.commands.prepare import prepare
 
     resolved = resolve_config(config, recipe, settings, given_options("prepare", options))
     mode, display = replace_or_new(overwrite), TerminalDisplay(console)
-    prepared = run_prepare(raw, out=out, config=resolved.prepare, mode=mode, display=display)
+    prepared = prepare(raw, out=out, config=resolved.prepare, mode=mode, display=display)
     slices = int(prepared.cases["slices"].sum())
     folds = f"{len(prepared.split.folds)} folds by {prepared.split.by}"
     say(f"{count_text(len(prepared.cases), 'case')}, {count_text(slices, 'slice')}, {folds}")

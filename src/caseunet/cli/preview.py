@@ -19,7 +19,7 @@ from caseunet.cli.terminal import say
 from caseunet.progress import count_text
 
 
-def preview(
+def preview_verb(
     prepared: Prepared,
     *,
     out: Annotated[Path, Parameter(help="PNG to write.")] = Path("prepared.png"),
@@ -32,10 +32,10 @@ def preview(
     settings: Settings = (),
     overwrite: Overwrite = False,
 ) -> None:
-    from caseunet.commands.preview import preview as run_preview
+    from caseunet.commands.preview import preview
 
     given = {key: value for key, value in {"data.fold": fold, "seed": seed}.items() if value is not None}
     resolved = resolve_config(config, recipe, settings, given)
     mode = replace_or_new(overwrite)
-    drawn = run_preview(prepared, out=out, config=resolved, cases=cases, slices=slices, mode=mode)
+    drawn = preview(prepared, out=out, config=resolved, cases=cases, slices=slices, mode=mode)
     say(f"{count_text(drawn, 'slice')} in {out}")

@@ -11,7 +11,7 @@ from caseunet.errors import CaseUNetError
 from caseunet.progress import TerminalDisplay, count_text
 
 
-def report(
+def report_verb(
     folder: Annotated[Path, Parameter(help="Report written by caseunet evaluate.")],
     *,
     case_study: Annotated[bool, Parameter(help="Draw cases side by side: image, reference, each model.")] = False,

@@ -24,7 +24,7 @@ from caseunet.errors import CaseUNetError, Interrupted
 from caseunet.progress import TerminalDisplay
 
 
-def train(
+def train_verb(
     prepared: Annotated[str | None, Parameter(help="Folder or URL written by caseunet prepare.")] = None,
     *,
     out: Out = Path("run"),
@@ -71,8 +71,7 @@ def train(
         print(to_yaml(resolved), end="")
         return
     from caseunet.commands.cross_validation import cross_validate
-    from caseunet.commands.train import is_first_process
-    from caseunet.commands.train import train as run_train
+    from caseunet.commands.train import is_first_process, train
 
     console.quiet = not is_first_process()
     display = TerminalDisplay(console)
@@ -80,7 +79,7 @@ def train(
         if fold == "all":
             bundle = cross_validate(prepared, out=out, config=resolved, mode=mode, raw=raw, display=display)
         else:
-            bundle = run_train(prepared, out=out, config=resolved, mode=mode, display=display)
+            bundle = train(prepared, out=out, config=resolved, mode=mode, display=display)
     except Interrupted as stopped:
         say(str(stopped), style="yellow")
         say_next("train", "--resume", "--out", out, *(("--fold", "all") if fold == "all" else ()))

@@ -31,7 +31,7 @@ from caseunet.commands.predict import predict
 from caseunet.config import ModelConfig, PredictOptions, PrepareConfig
 from caseunet.errors import CaseUNetError
 from caseunet.prediction.inputs import find_inputs
-from caseunet.prediction.predictor import read_picture
+from caseunet.prediction.predictor import read_model_input
 from caseunet.progress import Display
 from caseunet.types import Modality, Preprocessing
 
@@ -188,7 +188,7 @@ def checked(path: Path, modality: Modality, out: Path, files: list[str], bundle:
 
     preprocessing = load_bundle(bundle).info.preprocessing
     item = find_inputs([path], modality=modality)[0]
-    picture = item.read(preprocessing, read_picture)
+    picture = item.read(preprocessing, read_model_input)
     if not looks_like_dicom(path):
         return compare(
             picture.pixels, np.asarray(nib.load(path).dataobj), "nibabel", out / files[0], nib.load(path).affine

@@ -56,7 +56,7 @@ from caseunet.config import load_config
 from caseunet.data.grid import BODY, body_box
 from caseunet.datasets.generate.drawings import draw_patient, orient
 from caseunet.files import write_json
-from caseunet.io.nifti import read_volume
+from caseunet.io.nifti import read_nifti
 
 DATASET = "Dataset901_Prediction"
 BASE = "nnU-Net 2d"
@@ -187,7 +187,7 @@ def scan(volume: Path | None, slices: int) -> tuple[np.ndarray, tuple[float, flo
     """HU (S, H, W), int16, in canonical order, and millimetres between slices, rows and columns."""
     if volume is None:
         return draw_patient(0, 0, (slices, 512, 512)).hounsfield, (2.0, 0.75, 0.75)
-    picture = read_volume(volume)
+    picture = read_nifti(volume)
     pixels = picture.pixels[np.arange(slices) % len(picture.pixels), 0]
     return pixels.astype(np.int16), picture.geometry.spacing or (2.0, 0.75, 0.75)
 

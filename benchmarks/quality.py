@@ -48,7 +48,7 @@ from caseunet.bundle import add_validation, load_bundle
 from caseunet.commands.predict import predict
 from caseunet.data.store import Prepared
 from caseunet.files import write_json
-from caseunet.prediction.predictor import Predictor
+from caseunet.prediction.predictor import SlicePredictor
 from caseunet.prediction.store import PredictionsInfo
 from caseunet.progress import Display
 from caseunet.reporting.style import to_png
@@ -105,7 +105,7 @@ def main() -> None:
         folder, references = Path(name), {}
         half = Fold(train=fold.train, val={case: fold.val[case] for case in fitted})
         bundle = load_bundle(shutil.copytree(given.bundle, folder / "bundle"))
-        quality, _ = learn_quality(Predictor(bundle), prepared, half, Display())
+        quality, _ = learn_quality(SlicePredictor(bundle), prepared, half, Display())
         add_validation(bundle, bundle.info.validation, quality)
         for case in cases:
             source = nib.load(given.raw / "imagesTr" / f"{case}.nii.gz")

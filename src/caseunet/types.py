@@ -154,7 +154,7 @@ class Geometry:
         affine: 4×4, voxel index → RAS millimetres; None for images without a position in the patient.
         spacing: (between slices, rows, columns) in millimetres in canonical order; None as above.
         plane: of the slices in canonical order. Readers give axial ones, and
-            :func:`caseunet.io.geometry.in_plane` turns these.
+            :func:`caseunet.io.geometry.reslice` turns these.
         remarks: what a person should know of how the file was read, a sentence each without its name: a slice
             distance that varies, a second picture that is left out. Audit, prediction and evaluation show them.
     """

@@ -19,7 +19,7 @@ from caseunet.datasets.layout import SourceDataset
 from caseunet.datasets.reading import read_labels
 from caseunet.errors import CaseUNetError
 from caseunet.prediction.inputs import Input, find_inputs
-from caseunet.prediction.predictor import read_picture
+from caseunet.prediction.predictor import read_model_input
 from caseunet.progress import Display
 from caseunet.types import Modality, Preprocessing
 
@@ -100,7 +100,7 @@ def test_a_series_without_an_element_is_read(
     change: Callable[[int, Dataset], None], remark: str, tmp_path: Path
 ) -> None:
     (item,), _ = find(put(tmp_path / "ct", change=change))
-    picture = item.read(CT, read_picture)
+    picture = item.read(CT, read_model_input)
     np.testing.assert_array_equal(picture.pixels[:, 0], hounsfield().T)
     assert picture.geometry.remarks == ((remark,) if remark else ())
 
@@ -118,7 +118,7 @@ def test_files_without_preamble_are_read(suffix: str, tmp_path: Path) -> None:
         dataset.save_as(target, implicit_vr=True, little_endian=True)
         assert target.read_bytes()[128:132] != b"DICM"
     (item,), _ = find(folder)
-    np.testing.assert_array_equal(item.read(CT, read_picture).pixels[:, 0], hounsfield().T)
+    np.testing.assert_array_equal(item.read(CT, read_model_input).pixels[:, 0], hounsfield().T)
 
 
 def test_slices_with_series_of_their_own_are_one_volume(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_slices_with_series_of_their_own_are_one_volume(tmp_path: Path) -> None:
         dataset.SeriesInstanceUID = f"1.2.{n}"
 
     (item,), said = find(put(tmp_path / "ct", change=change))
-    np.testing.assert_array_equal(item.read(CT, read_picture).pixels[:, 0], hounsfield().T)
+    np.testing.assert_array_equal(item.read(CT, read_model_input).pixels[:, 0], hounsfield().T)
     assert said == ["8 series of one slice each (SeriesInstanceUID) make one volume and are read as such"]
 
 
@@ -147,7 +147,7 @@ def test_phases_of_one_series_are_inputs_of_their_own(tmp_path: Path) -> None:
     inputs, said = find(tmp_path)
     assert [item.id for item in inputs] == ["S1/phase-1", "S1/phase-2"]
     for seed, item in enumerate(inputs, start=1):
-        np.testing.assert_array_equal(item.read(CT, read_picture).pixels[:, 0], hounsfield(seed).T)
+        np.testing.assert_array_equal(item.read(CT, read_model_input).pixels[:, 0], hounsfield(seed).T)
     assert said == ["a series holds 2 volumes, told apart by TemporalPositionIdentifier: S1/phase-1, S1/phase-2"]
 
 
@@ -191,7 +191,7 @@ def test_a_pet_beside_a_ct_is_left_out(tmp_path: Path) -> None:
     assert said == ["left out: series of PT: 8 files in pet: 0.dcm, 1.dcm, 2.dcm, 3.dcm, 4.dcm and 3 more"]
     (alone,), _ = find(tmp_path / "pet")
     with pytest.raises(CaseUNetError, match=r"DICOM of modality PT, a volume; this model was trained on ct images"):
-        alone.read(CT, read_picture)
+        alone.read(CT, read_model_input)
     assert {item.id for item in find(tmp_path, modality="gray")[0]} == {"ct", "pet"}
 
 
@@ -306,7 +306,9 @@ def test_frames_of_a_still_image_are_inputs(tmp_path: Path) -> None:
     assert [item.id for item in inputs] == ["a/frame_0001", "a/frame_0002", "a/frame_0003"]
     gray = CT.model_copy(update={"modality": "gray"})
     for n, item in enumerate(inputs):
-        np.testing.assert_array_equal(item.read(gray, read_picture).pixels[0, 0], np.arange(30).reshape(5, 6) + 30 * n)
+        np.testing.assert_array_equal(
+            item.read(gray, read_model_input).pixels[0, 0], np.arange(30).reshape(5, 6) + 30 * n
+        )
 
 
 @pytest.mark.parametrize("gray", [True, False])
@@ -322,10 +324,10 @@ def test_gray_ultrasound_in_colours_is_gray(gray: bool, tmp_path: Path) -> None:
     item = find(path, modality="gray")[0][0]
     model = CT.model_copy(update={"modality": "gray"})
     if gray:
-        np.testing.assert_array_equal(item.read(model, read_picture).pixels[0, 0], np.arange(30).reshape(5, 6))
+        np.testing.assert_array_equal(item.read(model, read_model_input).pixels[0, 0], np.arange(30).reshape(5, 6))
     else:
         with pytest.raises(CaseUNetError, match="a colour image; this model was trained on gray images"):
-            item.read(model, read_picture)
+            item.read(model, read_model_input)
 
 
 def test_still_images_pair_with_masks_of_their_names(tmp_path: Path) -> None:
@@ -350,7 +352,7 @@ def test_mosaics_are_refused_by_name(tmp_path: Path) -> None:
     put(tmp_path / "mr", Modality="MR", ImageType=["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"])
     (item,), _ = find(tmp_path, modality="mr")
     with pytest.raises(CaseUNetError, match=r"0.dcm is a Siemens mosaic \(ImageType\).*dcm2niix"):
-        item.read(CT.model_copy(update={"modality": "mr"}), read_picture)
+        item.read(CT.model_copy(update={"modality": "mr"}), read_model_input)
 
 
 def test_a_damaged_file_beside_a_series_is_an_error(tmp_path: Path) -> None:

@@ -87,9 +87,9 @@ def save_again(folder: Path, weights: dict[str, torch.Tensor], bundle: Bundle, *
 
 def assert_segments_alike(folder: Path, predictor: Predictor, image: Path) -> None:
     """What lies beside the graph makes the same masks as this package."""
-    from caseunet.prediction.predictor import read_picture
+    from caseunet.prediction.predictor import read_model_input
 
-    picture = read_picture(image, predictor.info.preprocessing)
+    picture = read_model_input(image, predictor.info.preprocessing)
     expected = predictor.predict_slices(picture.pixels, picture.geometry.spacing)
     beside = runpy.run_path(str(folder / "segment.py"))
     found = beside["segment"](picture.pixels, *beside["load_model"](folder), picture.geometry.spacing)

@@ -91,17 +91,19 @@ def read(folder: Path, path: Path) -> tuple[str, np.ndarray | str, Geometry | No
     try:
         if path.name.startswith("seg"):
             series = [p for p in sorted((folder / "dicom").rglob("*.dcm")) if dicom.read_header(p).modality == "CT"]
-            geometry = dicom.read_geometry(series)
+            geometry = dicom.read_series_geometry(series)
             names = dicom.read_header(path).segments.values()
-            mask = dicom.read_segmentation([path], {n: i for i, n in enumerate(dict.fromkeys(names), 1)}, geometry)
+            mask = dicom.read_dicom_segmentation(
+                [path], {n: i for i, n in enumerate(dict.fromkeys(names), 1)}, geometry
+            )
             return "read", mask.label_values, geometry
         if path.suffix == ".dcm":
             picture = dicom.read_series([path])
         elif path.name.startswith("mask"):
-            codes = images.read_mask(path, Geometry(shape=()), colored=False)
+            codes = images.read_mask_file(path, Geometry(shape=()), colored=False)
             return "read", codes.label_values, codes.geometry
         else:
-            picture = images.read_picture(path, rgb=not images.is_volume(path))
+            picture = images.read_image_file(path, rgb=not images.is_volume(path))
         return "read", picture.pixels, picture.geometry
     except CaseUNetError as error:
         return "refused", str(error), None

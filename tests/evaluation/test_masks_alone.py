@@ -238,7 +238,7 @@ def test_spellings_of_a_name_are_one_structure(tmp_path: Path, side: str, kind: 
             write_segmentation(
                 tmp_path / what / f"{name}.dcm",
                 np.ascontiguousarray(ids),
-                dicom.read_geometry(sources),
+                dicom.read_series_geometry(sources),
                 sources,
                 coding_of(dict(enumerate(("background", *names)))).label_map,
                 Algorithm("a", "1", "2"),
@@ -339,7 +339,7 @@ def test_dicom_segmentations(tmp_path: Path, side: str) -> None:
     reference[3, 15:18, 2:6], prediction[3, 14:18, 2:6] = 2, 2
     prediction[0, :2, :2] = 1  # beyond the slices that the reference's object holds
     sources = save_series(tmp_path / "series", shape, "P1")
-    geometry = dicom.read_geometry(sources)
+    geometry = dicom.read_series_geometry(sources)
     numbered = {"reference": ("liver", "tumour"), "prediction": ("tumour", "liver")}
     for what, ids in (("reference", reference), ("prediction", prediction)):
         folder = tmp_path / what
@@ -350,7 +350,7 @@ def test_dicom_segmentations(tmp_path: Path, side: str) -> None:
             label_map = coding_of(dict(enumerate(("background", *names)))).label_map
             write_segmentation(folder / "p1.dcm", own, geometry, sources, label_map, Algorithm("a", "1", "2"))
         else:
-            images.write_labels(folder / "p1.nii.gz", ids, geometry, [(0, 0, 0)] * 3)
+            images.write_mask_file(folder / "p1.nii.gz", ids, geometry, [(0, 0, 0)] * 3)
             save_names(folder / "labels.json", "background", "liver", "tumour")
     found = evaluate(tmp_path / "prediction", tmp_path / "reference", out=tmp_path / "report")
     expected = {name: dice(reference == n, prediction == n) for n, name in ((1, "liver"), (2, "tumour"))}

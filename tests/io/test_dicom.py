@@ -94,7 +94,7 @@ def test_what_is_no_dicom_is_named(content: bytes, tmp_path: Path) -> None:
 def test_headers_and_pixels_tell_the_same_place(tmp_path: Path) -> None:
     hounsfield, slices = slices_of()
     paths = save(tmp_path, slices)
-    geometry, picture = dicom.read_geometry(paths), dicom.read_series(paths)
+    geometry, picture = dicom.read_series_geometry(paths), dicom.read_series(paths)
     np.testing.assert_array_equal(picture.pixels[:, 0], hounsfield.T)
     for found in (geometry, picture.geometry):
         assert found.shape == (6, 5, 4)
@@ -111,7 +111,7 @@ def test_a_single_slice_is_as_thick_as_its_header_says(thickness: float, between
         slices[0].SpacingBetweenSlices = between
     paths = save(tmp_path, slices)
     assert dicom.read_series(paths).geometry.spacing == pytest.approx((2.5, 0.8, 0.7))
-    assert dicom.read_geometry(paths).spacing == pytest.approx((2.5, 0.8, 0.7))
+    assert dicom.read_series_geometry(paths).spacing == pytest.approx((2.5, 0.8, 0.7))
 
 
 def test_directions_that_differ_by_rounding_are_one_direction(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_directions_that_differ_by_rounding_are_one_direction(tmp_path: Path) ->
     hounsfield, slices = slices_of()
     slices[2].ImageOrientationPatient = [1, 0, 1e-6, 0, 1, 0]
     paths = save(tmp_path, slices)
-    assert dicom.read_geometry(paths).shape == (6, 5, 4)
+    assert dicom.read_series_geometry(paths).shape == (6, 5, 4)
     np.testing.assert_array_equal(dicom.read_series(paths).pixels[:, 0], hounsfield.T)
 
 
@@ -138,7 +138,7 @@ def test_a_tilted_gantry_is_refused(tmp_path: Path) -> None:
         dataset.ImagePositionPatient = [x, y + 0.5 * number, z]
     paths = save(tmp_path, slices)
     with pytest.raises(CaseUNetError, match=r"no volume: the gantry was tilted by 11.3 degrees"):
-        dicom.read_geometry(paths)
+        dicom.read_series_geometry(paths)
     with pytest.raises(CaseUNetError, match=r"0.dcm: the slices of its series make no volume"):
         dicom.read_series(paths)
 
@@ -176,7 +176,7 @@ def test_slices_on_two_scales_are_refused(element: str, value: str | None, messa
         if value is None:
             del dataset.RescaleSlope, dataset.RescaleIntercept
     paths = save(tmp_path, slices)
-    for read in (dicom.read_series, dicom.read_geometry):
+    for read in (dicom.read_series, dicom.read_series_geometry):
         with pytest.raises(CaseUNetError, match=message):
             read(paths)
 
@@ -267,7 +267,7 @@ def test_all_frames_in_one_file(tmp_path: Path) -> None:
     ).save_as(tmp_path / "map.dcm")
     picture = dicom.read_series([tmp_path / "map.dcm"])
     np.testing.assert_array_equal(picture.pixels[:, 0], stored / 2)
-    geometry = dicom.read_geometry([tmp_path / "map.dcm"])
+    geometry = dicom.read_series_geometry([tmp_path / "map.dcm"])
     for found in (geometry, picture.geometry):
         assert found.shape == (6, 5, 4)
         assert distance_in_voxels(found, geometry_of()) < 1e-6
@@ -292,7 +292,7 @@ def test_segments_get_the_values_of_their_labels(tmp_path: Path) -> None:
     hounsfield, slices = slices_of()
     labels = (hounsfield > 0).astype(np.uint8) + (hounsfield > 500)
     segmentation(slices, labels).save_as(tmp_path / "seg.dcm")
-    mask = dicom.read_segmentation([tmp_path / "seg.dcm"], {"liver": 7, "tumour": 3}, geometry_of())
+    mask = dicom.read_dicom_segmentation([tmp_path / "seg.dcm"], {"liver": 7, "tumour": 3}, geometry_of())
     np.testing.assert_array_equal(mask.label_values, np.array([0, 7, 3], np.uint8)[labels.T])
     assert (mask.colored, mask.fractional) == (False, 0)
 
@@ -318,7 +318,7 @@ def test_segments_that_overlap_are_refused(tmp_path: Path) -> None:
         device_serial_number="1",
     ).save_as(tmp_path / "seg.dcm")
     with pytest.raises(CaseUNetError, match=r'seg.dcm: its segments "tumour" and "liver" overlap on 1 voxels'):
-        dicom.read_segmentation([tmp_path / "seg.dcm"], IDS, geometry_of())
+        dicom.read_dicom_segmentation([tmp_path / "seg.dcm"], IDS, geometry_of())
 
 
 def test_segments_that_lie_beyond_the_image_are_refused(tmp_path: Path) -> None:
@@ -328,13 +328,13 @@ def test_segments_that_lie_beyond_the_image_are_refused(tmp_path: Path) -> None:
     labels[2, 2, 1:4] = 1
     segmentation(slices, labels).save_as(tmp_path / "seg.dcm")
     with pytest.raises(CaseUNetError, match=r"seg.dcm: .*some of their pixels lie outside it"):
-        dicom.read_segmentation([tmp_path / "seg.dcm"], IDS, geometry_of(2))
+        dicom.read_dicom_segmentation([tmp_path / "seg.dcm"], IDS, geometry_of(2))
 
 
 def test_a_slice_in_a_segmentation_s_stead_is_refused(tmp_path: Path) -> None:
     _, slices = slices_of()
     with pytest.raises(CaseUNetError, match=r"0.dcm: its segments cannot be laid on its image"):
-        dicom.read_segmentation([save(tmp_path, slices)[0]], IDS, geometry_of())
+        dicom.read_dicom_segmentation([save(tmp_path, slices)[0]], IDS, geometry_of())
 
 
 def test_a_segment_of_an_unknown_name_is_refused(tmp_path: Path) -> None:
@@ -343,7 +343,7 @@ def test_a_segment_of_an_unknown_name_is_refused(tmp_path: Path) -> None:
     segmentation(slices, (hounsfield > 500).astype(np.uint8), ["liver"]).save_as(tmp_path / "seg.dcm")
     assert pydicom.dcmread(tmp_path / "seg.dcm").SegmentSequence[0].SegmentLabel == "liver"
     with pytest.raises(CaseUNetError, match=r"seg.dcm: .*liver"):
-        dicom.read_segmentation([tmp_path / "seg.dcm"], {"spleen": 1}, geometry_of())
+        dicom.read_dicom_segmentation([tmp_path / "seg.dcm"], {"spleen": 1}, geometry_of())
 
 
 def test_values_are_hounsfield_units_whatever_screens_or_other_units_ask_for(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_every_kind_of_segmentation_is_read(kind: str, tmp_path: Path) -> None:
     path = put(tmp_path, values, ["liver", "tumour"], kind)
     header = dicom.read_header(path)
     assert (header.kind, dict(header.segments)) == ("segmentation", {1: "liver", 2: "tumour"})
-    mask = dicom.read_segmentation([path], IDS, GEOMETRY)
+    mask = dicom.read_dicom_segmentation([path], IDS, GEOMETRY)
     np.testing.assert_array_equal(mask.label_values, np.array([0, 2, 3])[labels.T])
     assert bool(mask.geometry.remarks) == (kind == "FRACTIONAL")
 
@@ -88,7 +88,7 @@ def test_half_of_a_fractional_segment_counts(tmp_path: Path) -> None:
     shares = np.zeros((COLUMNS, ROWS, SLICES, 1))
     shares[2, 3, 1], shares[2, 3, 2], shares[4, 4, 1] = 127 / 255, 128 / 255, 1
     path = put(tmp_path, shares, ["liver"], "FRACTIONAL", fractional_type="PROBABILITY")
-    mask = dicom.read_segmentation([path], IDS, GEOMETRY)
+    mask = dicom.read_dicom_segmentation([path], IDS, GEOMETRY)
     assert sorted(map(tuple, np.argwhere(mask.label_values))) == [(1, 4, 4), (2, 3, 2)]
     assert mask.geometry.remarks == ("its segments are FRACTIONAL (PROBABILITY): voxels of 50% or more count",)
 
@@ -101,7 +101,7 @@ def test_of_nested_segments_the_inner_one_counts(together: bool, tmp_path: Path)
         paths = [put(tmp_path, values, list(layers), "BINARY")]
     else:
         paths = [put(tmp_path, layer.astype(np.uint8), [name], "BINARY") for name, layer in layers.items()]
-    mask = dicom.read_segmentation(paths, IDS, GEOMETRY)
+    mask = dicom.read_dicom_segmentation(paths, IDS, GEOMETRY)
     np.testing.assert_array_equal(mask.label_values, np.where(TUMOUR, 3, np.where(LIVER, 2, 1)).T)
     assert mask.geometry.remarks == (
         '"liver" lies within "body": there the inner one counts',
@@ -118,7 +118,7 @@ def test_segments_that_overlap_otherwise_are_named(other: np.ndarray, shared: in
     values = np.stack([LIVER, other], -1).astype(np.uint8)
     path = put(tmp_path, values, ["liver", "tumour"], "BINARY")
     with pytest.raises(CaseUNetError, match=rf'"tumour" and "liver" overlap on {shared} voxels'):
-        dicom.read_segmentation([path], IDS, GEOMETRY)
+        dicom.read_dicom_segmentation([path], IDS, GEOMETRY)
 
 
 @pytest.mark.parametrize("axes", [(0, 1, 2), (1, 0, 2), (2, 1, 0)], ids=["same", "transposed", "across"])
@@ -141,7 +141,7 @@ def test_a_segmentation_in_other_axes_lies_right(axes: tuple[int, int, int], fli
 def _read(made: Any, geometry: Geometry) -> np.ndarray:
     with tempfile.TemporaryDirectory() as folder:
         made.save_as(Path(folder) / "seg.dcm")
-        return dicom.read_segmentation([Path(folder) / "seg.dcm"], IDS, geometry).label_values
+        return dicom.read_dicom_segmentation([Path(folder) / "seg.dcm"], IDS, geometry).label_values
 
 
 def test_rounded_slices_hold_their_segments(tmp_path: Path) -> None:
@@ -152,11 +152,11 @@ def test_rounded_slices_hold_their_segments(tmp_path: Path) -> None:
         x, y, z = frame.PlanePositionSequence[0].ImagePositionPatient
         frame.PlanePositionSequence[0].ImagePositionPatient = [x, y, float(z) + (0.24 if n else -0.24)]
     dataset.save_as(path)
-    np.testing.assert_array_equal(dicom.read_segmentation([path], IDS, GEOMETRY).label_values, 2 * LIVER.T)
+    np.testing.assert_array_equal(dicom.read_dicom_segmentation([path], IDS, GEOMETRY).label_values, 2 * LIVER.T)
     dataset.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence[0].ImagePositionPatient[2] += 1
     dataset.save_as(path)
     with pytest.raises(CaseUNetError, match=r"its frame 1 at .* lies 0.\d+ voxels beside the grid of its image"):
-        dicom.read_segmentation([path], IDS, GEOMETRY)
+        dicom.read_dicom_segmentation([path], IDS, GEOMETRY)
 
 
 def structure_set(contours: dict[str, list[list[tuple[float, float, float]]]], kind: str = "CLOSED_PLANAR") -> Any:

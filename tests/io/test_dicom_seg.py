@@ -73,7 +73,7 @@ def save(folder: Path, datasets: Sequence[Any]) -> list[Path]:
 def written(folder: Path, datasets: Sequence[Any], labels: np.ndarray, label_map: LabelMap = LABELS) -> Any:
     """The segmentation of a series, as pydicom reads it."""
     sources = save(folder / "series", datasets)
-    write_segmentation(folder / "seg.dcm", labels, dicom.read_geometry(sources), sources, label_map, ALGORITHM)
+    write_segmentation(folder / "seg.dcm", labels, dicom.read_series_geometry(sources), sources, label_map, ALGORITHM)
     return pydicom.dcmread(folder / "seg.dcm")
 
 
@@ -165,7 +165,7 @@ def test_a_voxel_of_a_multi_frame_image(tmp_path: Path) -> None:
 def test_one_of_two_volumes_in_a_file_is_refused(tmp_path: Path) -> None:
     """The frames of the other volume would be named as its source."""
     sources = save(tmp_path, [as_one_file(slices_of(), order=(0, 1, 2, 3))])
-    geometry = dicom.read_geometry(sources)
+    geometry = dicom.read_series_geometry(sources)
     columns, rows, _ = geometry.shape
     labels = some_labels()[:2]
     with pytest.raises(CaseUNetError, match=r"0.dcm: it holds 4 frames, of which 2 are the volume of this mask"):
@@ -190,7 +190,7 @@ def test_orientations_and_spacings_that_each_frame_has_for_itself(tmp_path: Path
 def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Path], Geometry]:
     """A coronal series on the disk."""
     sources = save(tmp_path_factory.mktemp("series"), slices_of("LIP"))
-    return sources, dicom.read_geometry(sources)
+    return sources, dicom.read_series_geometry(sources)
 
 
 @settings(max_examples=15, deadline=None)
@@ -199,7 +199,7 @@ def test_any_labels_come_back(labels: np.ndarray, saved: tuple[list[Path], Geome
     sources, geometry = saved
     path = sources[0].with_name("seg.dcm")
     write_segmentation(path, labels, geometry, sources, LABELS, ALGORITHM)
-    np.testing.assert_array_equal(dicom.read_segmentation([path], IDS, geometry).label_values, labels)
+    np.testing.assert_array_equal(dicom.read_dicom_segmentation([path], IDS, geometry).label_values, labels)
     if labels.any():  # a frame for each class in each slice (canonical rows run along coronal columns) that it is in
         planes = sum(bool((labels[:, k] == label).any()) for label in (1, 2, 3) for k in range(SLICES))
         assert pydicom.dcmread(path).NumberOfFrames == planes
@@ -437,29 +437,31 @@ def test_the_liver_of_a_real_patient(
     """The same voxels as in the segmentation that dcmqi made of the same mask."""
     folder = real_data("dcmqi_ct3slice")
     sources = sorted((folder / "images_dcm").glob("*.dcm"))
-    geometry = dicom.read_geometry(sources)
-    labels = itk.read_mask(folder / "labels" / "liver_seg.nrrd").label_values.astype(np.uint8)
+    geometry = dicom.read_series_geometry(sources)
+    labels = itk.read_itk_mask(folder / "labels" / "liver_seg.nrrd").label_values.astype(np.uint8)
     write_segmentation(tmp_path / "seg.dcm", labels, geometry, sources, LABELS, ALGORITHM)
     reference = folder / "labels" / "liver.dcm"
     ids = dict.fromkeys(dicom.read_header(reference).segments.values(), 1)
-    expected = dicom.read_segmentation([reference], ids, geometry).label_values
+    expected = dicom.read_dicom_segmentation([reference], ids, geometry).label_values
     assert expected.any()
-    np.testing.assert_array_equal(dicom.read_segmentation([tmp_path / "seg.dcm"], IDS, geometry).label_values, expected)
+    np.testing.assert_array_equal(
+        dicom.read_dicom_segmentation([tmp_path / "seg.dcm"], IDS, geometry).label_values, expected
+    )
     check: Callable[[Path], list[str]] = request.getfixturevalue("errors")  # last, for it may skip the test
     assert check(tmp_path / "seg.dcm") == []
 
 
 def test_a_voxel_that_would_read_back_otherwise_leaves_no_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     sources = save(tmp_path / "series", slices_of())
-    geometry = dicom.read_geometry(sources)
+    geometry = dicom.read_series_geometry(sources)
     target = tmp_path / "out" / "seg.dcm"
 
     def misread(paths: Sequence[Path], ids: dict[str, int], image: Geometry) -> Mask:
-        mask = dicom.read_segmentation(paths, ids, image)
+        mask = dicom.read_dicom_segmentation(paths, ids, image)
         mask.label_values[3, 4, 5] = 2
         return mask
 
-    monkeypatch.setattr(dicom_seg, "read_segmentation", misread)
+    monkeypatch.setattr(dicom_seg, "read_dicom_segmentation", misread)
     with pytest.raises(CaseUNetError, match=r"seg.dcm: cannot be written .*: 1 of 120 voxels"):
         write_segmentation(target, some_labels(), geometry, sources, LABELS, ALGORITHM)
     assert list(target.parent.iterdir()) == []
@@ -471,7 +473,7 @@ def test_what_cannot_be_read_back_is_named_as_it_would_be_called(
     def unreadable(paths: Sequence[Path], ids: dict[str, int], image: Geometry) -> Mask:
         raise CaseUNetError(f"{paths[0]}: its segments cannot be laid on its image.")
 
-    monkeypatch.setattr(dicom_seg, "read_segmentation", unreadable)
+    monkeypatch.setattr(dicom_seg, "read_dicom_segmentation", unreadable)
     with pytest.raises(CaseUNetError, match=r"seg.dcm: cannot be written .*: its segments cannot be laid") as caught:
         written(tmp_path, slices_of(), some_labels())
     assert "partial" not in str(caught.value)
@@ -482,7 +484,7 @@ def test_an_earlier_file_stays_when_the_new_one_fails(tmp_path: Path) -> None:
     target = tmp_path / "seg.dcm"
     target.write_bytes(b"earlier")
     with pytest.raises(CaseUNetError):
-        write_segmentation(target, some_labels(), dicom.read_geometry(sources), sources[:3], LABELS, ALGORITHM)
+        write_segmentation(target, some_labels(), dicom.read_series_geometry(sources), sources[:3], LABELS, ALGORITHM)
     assert target.read_bytes() == b"earlier"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["seg.dcm", "series"]
 
@@ -508,7 +510,7 @@ def test_names_that_dicom_cannot_hold_are_refused(name: str, tmp_path: Path) -> 
     with pytest.raises(CaseUNetError, match="does not fit into DICOM"):
         written(tmp_path, slices_of(), np.zeros((SLICES, ROWS, COLUMNS), np.uint8), label_map)
     sources, algorithm = save(tmp_path, slices_of()), replace(ALGORITHM, name=name)
-    geometry = dicom.read_geometry(sources)
+    geometry = dicom.read_series_geometry(sources)
     with pytest.raises(CaseUNetError, match="does not fit into DICOM"):
         write_segmentation(tmp_path / "seg.dcm", some_labels(), geometry, sources, LABELS, algorithm)
 
@@ -563,7 +565,7 @@ def test_another_series_is_refused(
 @pytest.mark.parametrize("content", [None, b"", b"text " * 100])
 def test_a_source_that_cannot_be_read_is_named(content: bytes | None, tmp_path: Path) -> None:
     sources = save(tmp_path / "series", slices_of())
-    geometry = dicom.read_geometry(sources)
+    geometry = dicom.read_series_geometry(sources)
     sources[2].unlink()
     if content is not None:
         sources[2].write_bytes(content)
@@ -605,4 +607,4 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     sources = save(tmp_path / "series", slices_of())
     target = sources[0] / "seg.dcm"
     with pytest.raises(CaseUNetError, match=r"seg.dcm: cannot be written"):
-        write_segmentation(target, some_labels(), dicom.read_geometry(sources), sources, LABELS, ALGORITHM)
+        write_segmentation(target, some_labels(), dicom.read_series_geometry(sources), sources, LABELS, ALGORITHM)

@@ -13,9 +13,9 @@ from caseunet.io.geometry import (
     distance_in_voxels,
     edge_letters,
     find_acquired_plane,
-    in_plane,
     left_right_axis,
     plane_of,
+    reslice,
     to_canonical,
     to_source,
     volume_geometry,
@@ -38,7 +38,7 @@ def test_slices_run_as_nibabel_turns_them(code: str, plane: Plane, tmp_path_fact
     image = volume_in(code, np.arange(3 * 4 * 5, dtype=np.int16).reshape(3, 4, 5))
     path = tmp_path_factory.getbasetemp() / "turned.nii"
     nib.save(image, path)
-    picture = in_plane(nifti.read_volume(path), plane)
+    picture = reslice(nifti.read_nifti(path), plane)
     here, there = (nib.orientations.axcodes2ornt(c) for c in (code, DIRECTIONS[plane]))
     expected = image.as_reoriented(nib.orientations.ornt_transform(here, there))
     np.testing.assert_array_equal(picture.pixels[:, 0], np.asarray(expected.dataobj))
@@ -53,22 +53,22 @@ def test_planes_are_turned_into_each_other(code: str, before: Plane, after: Plan
     image = volume_in(code, np.zeros(shape))
     array = np.random.default_rng(0).random((*image.shape, 2))
     own = volume_geometry(image.shape, image.affine, "x")
-    one, other = in_plane(own, before), in_plane(own, after)
+    one, other = reslice(own, before), reslice(own, after)
 
     def pixels(at: Geometry) -> np.ndarray:
         return np.stack([to_canonical(array[..., c], at) for c in range(2)], axis=1)
 
-    turned = in_plane(ImageVolume(pixels(one), one), after)
+    turned = reslice(ImageVolume(pixels(one), one), after)
     np.testing.assert_array_equal(turned.pixels, pixels(other))
     assert turned.geometry.spacing == other.spacing
-    mask = in_plane(Mask(to_canonical(array[..., 0], one), one), after)
+    mask = reslice(Mask(to_canonical(array[..., 0], one), one), after)
     np.testing.assert_array_equal(mask.label_values, pixels(other)[:, 0])
     assert distance_in_voxels(one, other) == 0
 
 
 def test_a_frame_has_no_planes() -> None:
     frame = ImageVolume(np.zeros((1, 3, 4, 5)), Geometry(shape=(4, 5)))
-    assert in_plane(frame, "sagittal") is frame
+    assert reslice(frame, "sagittal") is frame
     assert find_acquired_plane(frame.geometry) is None
 
 
@@ -97,7 +97,7 @@ def test_the_acquired_plane(
 ) -> None:
     own = geometry(shape, spacing, code)
     assert find_acquired_plane(own) == expected
-    assert [find_acquired_plane(in_plane(own, plane)) for plane in PLANES] == [expected] * 3
+    assert [find_acquired_plane(reslice(own, plane)) for plane in PLANES] == [expected] * 3
 
 
 @pytest.mark.parametrize("degrees", [10, 25, 40])
@@ -106,7 +106,7 @@ def test_an_oblique_slice_is_one_slice(degrees: float) -> None:
     coronal = np.array([[-0.5, 0, 0], [0, 0, 4], [0, -0.5, 0]])  # columns to Left, rows to Inferior, slices to Anterior
     own = volume_geometry((1024, 1024, 1), nib.affines.from_matvec(turn @ coronal, (3, 4, 5)), "x")
     for rule in (*PLANES, "acquired"):
-        assert canonical_shape(in_plane(own, plane_of(own, rule))) == (1, 1024, 1024)
+        assert canonical_shape(reslice(own, plane_of(own, rule))) == (1, 1024, 1024)
 
 
 @pytest.mark.parametrize(("rule", "expected"), [("axial", "axial"), ("sagittal", "sagittal"), ("acquired", "coronal")])
@@ -126,7 +126,7 @@ def test_letters_and_left_right() -> None:
 @pytest.mark.parametrize("plane", PLANES)
 def test_left_is_left_in_world_coordinates(plane: Plane) -> None:
     """RAS: more to the left is a smaller first coordinate."""
-    own = in_plane(geometry((6, 7, 8), (1.5, 2, 3), "PIR"), plane)
+    own = reslice(geometry((6, 7, 8), (1.5, 2, 3), "PIR"), plane)
     axis = left_right_axis(plane)
     labels = np.zeros(canonical_shape(own), np.uint8)
     low, high = [2, 2, 2], [2, 2, 2]

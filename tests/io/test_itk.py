@@ -46,18 +46,18 @@ def test_volumes_lie_where_nifti_says(name: str, suffix: str, tmp_path: Path) ->
     SimpleITK.WriteImage(image, str(path))
     path = path.rename(tmp_path / f"v{suffix}")
     SimpleITK.WriteImage(image, str(tmp_path / "v.nii"))
-    read, expected = itk.read_volume(path), nifti.read_volume(tmp_path / "v.nii")
+    read, expected = itk.read_itk(path), nifti.read_nifti(tmp_path / "v.nii")
     assert read.pixels.dtype == np.int16
     np.testing.assert_array_equal(read.pixels, expected.pixels)
     assert read.geometry.shape == expected.geometry.shape == (3, 4, 5)
     np.testing.assert_allclose(read.geometry.affine, expected.geometry.affine, atol=1e-4)
     assert read.geometry.spacing == pytest.approx(expected.geometry.spacing, rel=1e-5)
-    geometry = itk.read_geometry(path)
+    geometry = itk.read_itk_geometry(path)
     assert (geometry.shape, geometry.spacing) == (read.geometry.shape, read.geometry.spacing)
 
 
 def test_a_volume_in_lps_is_canonical_as_it_is(tmp_path: Path) -> None:
-    picture = itk.read_volume(save(tmp_path / "v.nrrd", counted()))
+    picture = itk.read_itk(save(tmp_path / "v.nrrd", counted()))
     np.testing.assert_array_equal(picture.pixels, counted()[:, None])
     assert picture.geometry.spacing == pytest.approx((2.5, 0.8, 0.7))
     assert picture.geometry.affine is not None
@@ -73,7 +73,7 @@ def test_a_header_in_ras_is_understood(tmp_path: Path) -> None:
         "encoding: raw\nspace origin: (100,80,50)\n\n"
     )
     path.write_bytes(header.encode() + counted().astype("<i2").tobytes())
-    picture = itk.read_volume(path)
+    picture = itk.read_itk(path)
     assert picture.geometry.affine is not None
     np.testing.assert_allclose(
         picture.geometry.affine, [[-0.7, 0, 0, 100], [0, -0.8, 0, 80], [0, 0, 2.5, 50], [0, 0, 0, 1]]
@@ -83,50 +83,50 @@ def test_a_header_in_ras_is_understood(tmp_path: Path) -> None:
 
 def test_components_are_channels(tmp_path: Path) -> None:
     array = np.stack([counted(), counted() + 100], axis=3)
-    picture = itk.read_volume(save(tmp_path / "v.nrrd", array, vector=True))
+    picture = itk.read_itk(save(tmp_path / "v.nrrd", array, vector=True))
     np.testing.assert_array_equal(picture.pixels, array.transpose(0, 3, 1, 2))
 
 
 def test_whole_numbers_in_floating_point_become_integers(tmp_path: Path) -> None:
-    assert itk.read_volume(save(tmp_path / "v.mha", counted(np.float32))).pixels.dtype == np.int16
-    assert itk.read_volume(save(tmp_path / "w.mha", counted(np.float64) + 0.5)).pixels.dtype == np.float32
+    assert itk.read_itk(save(tmp_path / "v.mha", counted(np.float32))).pixels.dtype == np.int16
+    assert itk.read_itk(save(tmp_path / "w.mha", counted(np.float64) + 0.5)).pixels.dtype == np.float32
 
 
 def test_masks_count_what_is_no_whole_number(tmp_path: Path) -> None:
-    mask = itk.read_mask(save(tmp_path / "m.nrrd", counted(np.uint8)))
+    mask = itk.read_itk_mask(save(tmp_path / "m.nrrd", counted(np.uint8)))
     assert (mask.fractional, mask.stored) == (0, "uint8")
     np.testing.assert_array_equal(mask.label_values, counted())
     array = counted(np.float32)
     array[0, 0, :2] = 0.25
-    mask = itk.read_mask(save(tmp_path / "f.nrrd", array))
+    mask = itk.read_itk_mask(save(tmp_path / "f.nrrd", array))
     assert (mask.fractional, mask.stored) == (2, "float32")
     assert mask.label_values[0, 0].tolist() == [0, 0, 2]
 
 
 def test_a_mask_can_be_read_in_its_image_s_place(tmp_path: Path) -> None:
     """The image runs to the patient's Left, the mask's file says Right; ``place`` is believed."""
-    image = itk.read_geometry(save(tmp_path / "v.nrrd", counted()))
+    image = itk.read_itk_geometry(save(tmp_path / "v.nrrd", counted()))
     path = save(tmp_path / "m.nrrd", counted(np.uint8), direction=DIRECTIONS["RAS"])
-    np.testing.assert_array_equal(itk.read_mask(path).label_values, counted()[:, ::-1, ::-1])
-    np.testing.assert_array_equal(itk.read_mask(path, image).label_values, counted())
+    np.testing.assert_array_equal(itk.read_itk_mask(path).label_values, counted()[:, ::-1, ::-1])
+    np.testing.assert_array_equal(itk.read_itk_mask(path, image).label_values, counted())
     with pytest.raises(CaseUNetError, match=r"m.nrrd: the mask's shape \(3, 4, 5\) is not its image's \(3, 4, 6\)"):
-        itk.read_mask(path, Geometry(shape=(3, 4, 6), affine=image.affine))
+        itk.read_itk_mask(path, Geometry(shape=(3, 4, 6), affine=image.affine))
 
 
 def test_what_is_no_volume_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CaseUNetError, match="none.nrrd: no such file"):
-        itk.read_volume(tmp_path / "none.nrrd")
+        itk.read_itk(tmp_path / "none.nrrd")
     for suffix in (".nrrd", ".mha"):
         (tmp_path / f"text{suffix}").write_text("not an image")
         with pytest.raises(CaseUNetError, match=f"text{suffix}: cannot be read as NRRD or MetaImage"):
-            itk.read_volume(tmp_path / f"text{suffix}")
+            itk.read_itk(tmp_path / f"text{suffix}")
     SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.zeros((4, 5), np.uint8)), str(tmp_path / "flat.nrrd"))
     with pytest.raises(CaseUNetError, match=r"flat.nrrd: expected a 3-D volume, found shape \(5, 4\)"):
-        itk.read_volume(tmp_path / "flat.nrrd")
+        itk.read_itk(tmp_path / "flat.nrrd")
     with pytest.raises(CaseUNetError, match="two.nrrd: expected one volume of labels, found 2 components"):
-        itk.read_mask(save(tmp_path / "two.nrrd", np.zeros((5, 4, 3, 2), np.uint8), vector=True))
+        itk.read_itk_mask(save(tmp_path / "two.nrrd", np.zeros((5, 4, 3, 2), np.uint8), vector=True))
     with pytest.raises(CaseUNetError, match="complex.nrrd: (expected numbers|cannot be read)"):
-        itk.read_volume(
+        itk.read_itk(
             save(tmp_path / "complex.mha", np.zeros((5, 4, 3), np.complex64)).rename(tmp_path / "complex.nrrd")
         )
 
@@ -136,9 +136,9 @@ def test_numbers_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
     array[0, 0, 0] = np.nan
     path = save(tmp_path / "v.nrrd", array)
     with pytest.raises(BadValuesError, match="v.nrrd: holds 1 of 60 pixels that are NaN or infinite"):
-        itk.read_volume(path)
+        itk.read_itk(path)
     with pytest.raises(BadValuesError, match="v.nrrd: holds values that are NaN"):
-        itk.read_mask(path)
+        itk.read_itk_mask(path)
 
 
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
@@ -147,14 +147,14 @@ def test_a_truncated_file_is_refused(suffix: str, tmp_path: Path) -> None:
     path = save(tmp_path / f"v{suffix}", array)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(CaseUNetError, match=f"v{suffix}: .*(truncated|damaged)"):
-        itk.read_volume(path)
+        itk.read_itk(path)
 
 
 def test_pixels_in_a_missing_file_are_missed(tmp_path: Path) -> None:
     path = save(tmp_path / "v.mhd", counted())
     path.with_suffix(".raw").unlink()
     with pytest.raises(CaseUNetError, match=r"v.mhd: "):
-        itk.read_volume(path)
+        itk.read_itk(path)
 
 
 def test_a_header_that_claims_too_much_is_not_believed(tmp_path: Path) -> None:
@@ -165,13 +165,13 @@ def test_a_header_that_claims_too_much_is_not_believed(tmp_path: Path) -> None:
     )
     (tmp_path / "v.nrrd").write_text(header)
     with pytest.raises(CaseUNetError, match=r"v.nrrd: its header declares 1,099,511,627,776 bytes of pixels"):
-        itk.read_volume(tmp_path / "v.nrrd")
+        itk.read_itk(tmp_path / "v.nrrd")
 
 
 def test_what_is_no_metaimage_is_not_printed(tmp_path: Path) -> None:
     (tmp_path / "a.mha").write_bytes(b"\x1f\x8b" + bytes(range(128, 256)) * 40 + b" = 1\n")
     with pytest.raises(CaseUNetError) as caught:
-        itk.read_volume(tmp_path / "a.mha")
+        itk.read_itk(tmp_path / "a.mha")
     assert str(caught.value).isascii()
     assert len(str(caught.value)) < len(str(tmp_path)) + 150
 
@@ -185,7 +185,7 @@ def test_units_of_nrrd_are_told(units: str, tmp_path: Path) -> None:
         b'space units: "U" "U" "U"\n\n'.replace(b"U", units.encode())
         + bytes(60)
     )
-    geometry = itk.read_geometry(path)
+    geometry = itk.read_itk_geometry(path)
     assert geometry.spacing == (2, 1, 1)
     expected = () if units == "mm" else ("its header states lengths in um; read as mm, as ITK does",)
-    assert geometry.remarks == itk.read_volume(path).geometry.remarks == expected
+    assert geometry.remarks == itk.read_itk(path).geometry.remarks == expected

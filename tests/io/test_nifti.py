@@ -41,19 +41,19 @@ def test_there_are_48_orientations() -> None:
 def test_every_orientation_is_read_alike_and_returned_to(code: str, tmp_path: Path) -> None:
     array = np.arange(3 * 4 * 5, dtype=np.int16).reshape(3, 4, 5)  # Left, Posterior, Superior
     nib.save(volume_in(code, array), tmp_path / "v.nii.gz")
-    picture = nifti.read_volume(tmp_path / "v.nii.gz")
+    picture = nifti.read_nifti(tmp_path / "v.nii.gz")
     np.testing.assert_array_equal(picture.pixels[:, 0], array.transpose(2, 1, 0))
     assert picture.geometry.spacing == pytest.approx((2.5, 0.8, 0.7))
     assert picture.pixels.dtype == np.int16
 
     labels = (array.transpose(2, 1, 0) % 3).astype(np.uint8)
-    nifti.write_labels(tmp_path / "m.nii.gz", labels, picture.geometry, like=tmp_path / "v.nii.gz")
+    nifti.write_nifti_labels(tmp_path / "m.nii.gz", labels, picture.geometry, like=tmp_path / "v.nii.gz")
     source, mask = nib.load(tmp_path / "v.nii.gz"), nib.load(tmp_path / "m.nii.gz")
     assert mask.shape == source.shape
     np.testing.assert_allclose(mask.affine, source.affine, atol=1e-6)
     assert nib.aff2axcodes(mask.affine) == tuple(code)
     np.testing.assert_array_equal(np.asarray(mask.dataobj), np.asarray(source.dataobj) % 3)
-    np.testing.assert_array_equal(nifti.read_mask(tmp_path / "m.nii.gz").label_values, labels)
+    np.testing.assert_array_equal(nifti.read_nifti_mask(tmp_path / "m.nii.gz").label_values, labels)
 
 
 @given(st.integers(0, 47), st.tuples(*[st.integers(1, 6)] * 3))
@@ -68,9 +68,9 @@ def test_an_oblique_affine_is_kept(tmp_path: Path) -> None:
     turn = nib.eulerangles.euler2mat(0.2, -0.1, 0.15)
     affine = nib.affines.from_matvec(turn @ np.diag([-0.7, -0.8, 2.5]), [1, 2, 3])
     nib.save(nib.Nifti1Image(np.zeros((4, 5, 6), np.int16), affine), tmp_path / "v.nii")
-    geometry = nifti.read_volume(tmp_path / "v.nii").geometry
+    geometry = nifti.read_nifti(tmp_path / "v.nii").geometry
     assert geometry.spacing == pytest.approx((2.5, 0.8, 0.7), rel=1e-5)
-    nifti.write_labels(tmp_path / "m.nii", np.zeros((6, 5, 4), np.uint8), geometry)
+    nifti.write_nifti_labels(tmp_path / "m.nii", np.zeros((6, 5, 4), np.uint8), geometry)
     np.testing.assert_allclose(nib.load(tmp_path / "m.nii").affine, nib.load(tmp_path / "v.nii").affine, atol=1e-6)
 
 
@@ -80,7 +80,7 @@ def test_scaled_values_are_applied_and_stay_integers(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[112:120] = struct.pack("<2f", 2, -1024)  # scl_slope and scl_inter; nibabel would choose its own
     path.write_bytes(data)
-    pixels = nifti.read_volume(path).pixels
+    pixels = nifti.read_nifti(path).pixels
     np.testing.assert_array_equal(pixels[:, 0], 2 * np.arange(60).reshape(3, 4, 5).transpose(2, 1, 0) - 1024)
     assert pixels.dtype == np.int16
 
@@ -94,7 +94,7 @@ def test_infinite_slopes_are_told(slope: float, kind: Any, at: int, tmp_path: Pa
     data = bytearray((tmp_path / "v.nii").read_bytes())
     struct.pack_into("<2f" if at == 112 else "<2d", data, at, slope, 0)
     (tmp_path / "v.nii").write_bytes(data)
-    picture = nifti.read_volume(tmp_path / "v.nii")
+    picture = nifti.read_nifti(tmp_path / "v.nii")
     np.testing.assert_array_equal(picture.pixels[:, 0], array.transpose(2, 1, 0))
     told = "its header states an infinite slope (scl_slope); its values are read as they are stored"
     assert picture.geometry.remarks == ((told,) if np.isinf(slope) else ())
@@ -105,14 +105,14 @@ def test_the_other_byte_order_is_turned(tmp_path: Path) -> None:
     header = nib.Nifti1Header(endianness=">")
     header.set_data_dtype(">i2")
     nib.save(nib.Nifti1Image(array, np.diag([-1, -1, 1, 1]), header), tmp_path / "v.nii")
-    pixels = nifti.read_volume(tmp_path / "v.nii").pixels
+    pixels = nifti.read_nifti(tmp_path / "v.nii").pixels
     assert pixels.dtype.isnative
     np.testing.assert_array_equal(pixels[:, 0], array.transpose(2, 1, 0))
 
 
 def test_a_fourth_axis_of_one_is_dropped(tmp_path: Path) -> None:
     nib.save(nib.Nifti1Image(np.zeros((3, 4, 5, 1), np.int16), np.eye(4)), tmp_path / "v.nii")
-    assert nifti.read_volume(tmp_path / "v.nii").pixels.shape == (5, 1, 4, 3)
+    assert nifti.read_nifti(tmp_path / "v.nii").pixels.shape == (5, 1, 4, 3)
 
 
 def save(path: Path, array: np.ndarray, affine: np.ndarray | None = None) -> Path:
@@ -122,18 +122,18 @@ def save(path: Path, array: np.ndarray, affine: np.ndarray | None = None) -> Pat
 
 def test_what_is_no_volume_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CaseUNetError, match="none.nii: no such file"):
-        nifti.read_volume(tmp_path / "none.nii")
+        nifti.read_nifti(tmp_path / "none.nii")
     (tmp_path / "text.nii").write_text("not an image")
     with pytest.raises(CaseUNetError, match="text.nii: cannot be read as NIfTI"):
-        nifti.read_volume(tmp_path / "text.nii")
+        nifti.read_nifti(tmp_path / "text.nii")
     with pytest.raises(
         CaseUNetError, match=r"five.nii: expected a 3-D volume.* found vectors.* shape \(3, 4, 5, 2, 2\)"
     ):
-        nifti.read_volume(save(tmp_path / "five.nii", np.zeros((3, 4, 5, 2, 2), np.int16)))
+        nifti.read_nifti(save(tmp_path / "five.nii", np.zeros((3, 4, 5, 2, 2), np.int16)))
     with pytest.raises(CaseUNetError, match=r"four.nii: expected one volume of labels, found shape \(3, 4, 5, 2\)"):
-        nifti.read_mask(save(tmp_path / "four.nii", np.zeros((3, 4, 5, 2), np.int16)))
+        nifti.read_nifti_mask(save(tmp_path / "four.nii", np.zeros((3, 4, 5, 2), np.int16)))
     with pytest.raises(BadValuesError, match="nan.nii: holds 1 of 8 pixels that are NaN"):
-        nifti.read_volume(save(tmp_path / "nan.nii", np.where(np.arange(8).reshape(2, 2, 2) == 3, np.nan, 0.0)))
+        nifti.read_nifti(save(tmp_path / "nan.nii", np.where(np.arange(8).reshape(2, 2, 2) == 3, np.nan, 0.0)))
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
@@ -142,7 +142,7 @@ def test_a_truncated_file_is_refused(suffix: str, tmp_path: Path) -> None:
     path = save(tmp_path / f"v{suffix}", rng.integers(-1000, 1000, (20, 20, 20)).astype(np.int16))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(CaseUNetError, match=f"v{suffix}: .*(truncated|cannot be read)"):
-        nifti.read_volume(path)
+        nifti.read_nifti(path)
 
 
 def test_a_flipped_bit_in_a_compressed_file_is_noticed(tmp_path: Path) -> None:
@@ -151,15 +151,15 @@ def test_a_flipped_bit_in_a_compressed_file_is_noticed(tmp_path: Path) -> None:
     data[-8] ^= 1  # of the checksum
     path.write_bytes(data)
     with pytest.raises(CaseUNetError, match="v.nii.gz: its voxels cannot be read"):
-        nifti.read_volume(path)
+        nifti.read_nifti(path)
 
 
 def test_the_fourth_axis_holds_channels(tmp_path: Path) -> None:
     array = np.random.default_rng(0).integers(-9, 9, (3, 4, 5, 2)).astype(np.int16)
-    picture = nifti.read_volume(save(tmp_path / "four.nii.gz", array))
+    picture = nifti.read_nifti(save(tmp_path / "four.nii.gz", array))
     assert picture.pixels.shape == (5, 2, 4, 3)
     np.testing.assert_array_equal(picture.pixels[:, 1], array[..., 1].transpose(2, 1, 0))
-    one = nifti.read_volume(save(tmp_path / "one.nii.gz", array[..., :1]))
+    one = nifti.read_nifti(save(tmp_path / "one.nii.gz", array[..., :1]))
     np.testing.assert_array_equal(one.pixels, picture.pixels[:, :1])
 
 
@@ -175,7 +175,7 @@ def test_a_small_file_that_declares_a_huge_volume_is_refused(
     with pytest.raises(
         CaseUNetError, match=f"bomb{suffix}: its header declares .* truncated, or its header is damaged"
     ):
-        nifti.read_volume(path)
+        nifti.read_nifti(path)
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
@@ -186,32 +186,32 @@ def test_a_header_that_declares_less_than_there_is_is_refused(suffix: str, tmp_p
     struct.pack_into("<h", content, 42, 10)  # dim[1]
     path.write_bytes(write(bytes(content)))
     with pytest.raises(CaseUNetError, match=f"v{suffix}: its header declares 8,352 bytes, but it holds more"):
-        nifti.read_volume(path)
+        nifti.read_nifti(path)
 
 
 def test_a_mask_is_read_in_its_own_place_or_in_a_given_one(tmp_path: Path) -> None:
     """A unit affine, as in LiTS case 53, says nothing: the mask lies as its image, which is LPS."""
     array = np.zeros((3, 4, 5), np.uint8)
     array[0, 1, 2] = 1
-    own = nifti.read_geometry(save(tmp_path / "v.nii", array.astype(np.int16), np.diag([-0.8, -0.8, 2.5, 1])))
+    own = nifti.read_nifti_geometry(save(tmp_path / "v.nii", array.astype(np.int16), np.diag([-0.8, -0.8, 2.5, 1])))
     lost = save(tmp_path / "lost.nii", array, np.eye(4))
     turned = save(tmp_path / "turned.nii", array[::-1].copy(), np.diag([0.8, -0.8, 2.5, 1]))
-    assert np.argwhere(images.read_mask(lost, own).label_values).tolist() == [[2, 1, 0]]
-    assert np.argwhere(images.read_mask(turned, own).label_values).tolist() == [[2, 1, 0]]
-    assert images.read_mask(lost, own).assumed_aligned
-    assert not images.read_mask(lost, own, same_axes=False).assumed_aligned
+    assert np.argwhere(images.read_mask_file(lost, own).label_values).tolist() == [[2, 1, 0]]
+    assert np.argwhere(images.read_mask_file(turned, own).label_values).tolist() == [[2, 1, 0]]
+    assert images.read_mask_file(lost, own).assumed_aligned
+    assert not images.read_mask_file(lost, own, same_axes=False).assumed_aligned
     with pytest.raises(CaseUNetError, match=r"small.nii: the mask's shape \(3, 4, 4\) is not its image's \(3, 4, 5\)"):
-        nifti.read_mask(save(tmp_path / "small.nii", np.zeros((3, 4, 4), np.uint8)), own)
+        nifti.read_nifti_mask(save(tmp_path / "small.nii", np.zeros((3, 4, 4), np.uint8)), own)
 
 
 def test_values_that_are_no_whole_numbers_are_counted(tmp_path: Path) -> None:
     array = np.zeros((3, 4, 5), np.float32)
     array[0, 0, :3] = (0.5, 1.5, 2)
-    mask = nifti.read_mask(save(tmp_path / "half.nii", array))
+    mask = nifti.read_nifti_mask(save(tmp_path / "half.nii", array))
     assert (mask.fractional, mask.stored) == (2, "float32")
     array[0, 0, 0] = np.nan
     with pytest.raises(BadValuesError, match="nan.nii: holds values that are NaN"):
-        nifti.read_mask(save(tmp_path / "nan.nii", array))
+        nifti.read_nifti_mask(save(tmp_path / "nan.nii", array))
 
 
 def test_distances_between_grids() -> None:
@@ -249,16 +249,16 @@ def test_units_are_those_that_itk_reads(units: str, places: str, suffix: str, tm
         tmp_path / f"v{suffix}", PLACED if places != "qform" else None, PLACED if places != "sform" else None, units
     )
     itk_s = SimpleITK.ReadImage(path)
-    picture = nifti.read_volume(path)
+    picture = nifti.read_nifti(path)
     assert picture.geometry.spacing is not None
     assert picture.geometry.affine is not None
     assert picture.geometry.spacing[::-1] == pytest.approx(itk_s.GetSpacing(), rel=1e-5)
     assert picture.geometry.affine[:3, 3] == pytest.approx(np.array([-1, -1, 1]) * itk_s.GetOrigin(), rel=1e-5)
 
     labels = np.zeros((5, 4, 3), np.uint8)
-    mask = nifti.read_mask(path)
+    mask = nifti.read_nifti_mask(path)
     assert mask.geometry.spacing == picture.geometry.spacing
-    nifti.write_labels(tmp_path / f"m{suffix}", labels, picture.geometry, like=path)
+    nifti.write_nifti_labels(tmp_path / f"m{suffix}", labels, picture.geometry, like=path)
     source, written = (nib.load(p).header for p in (path, tmp_path / f"m{suffix}"))
     for field in nifti.PLACE:
         np.testing.assert_array_equal(source[field], written[field])
@@ -288,10 +288,10 @@ def test_two_places_are_compared(
     sform: np.ndarray | None, qform: np.ndarray | None, remark: str, tmp_path: Path
 ) -> None:
     path = save_placed(tmp_path / "v.nii", sform, qform)
-    geometry = nifti.read_volume(path).geometry
+    geometry = nifti.read_nifti(path).geometry
     np.testing.assert_allclose(geometry.affine, nib.load(path).affine)
     assert geometry.remarks == ((remark,) if remark else ())
-    assert nifti.read_mask(path).geometry.remarks == geometry.remarks
+    assert nifti.read_nifti_mask(path).geometry.remarks == geometry.remarks
 
 
 @pytest.mark.parametrize("size", [0.0, -1.0])
@@ -303,14 +303,14 @@ def test_voxels_of_no_size_are_told(size: float, tmp_path: Path) -> None:
     told = (
         f"its header states voxels of {size:g} × 0.8 × 2.5 mm (pixdim); those of its affine are used, 1 × 0.8 × 2.5 mm"
     )
-    assert nifti.read_geometry(path).remarks == (told,)
+    assert nifti.read_nifti_geometry(path).remarks == (told,)
 
 
 def test_sizes_beside_the_affine_s_are_told(tmp_path: Path) -> None:
     image = nib.Nifti1Image(np.zeros((3, 4, 5), np.int16), PLACED)
     image.header["pixdim"][1:4] = 1
     nib.save(image, tmp_path / "v.nii")
-    geometry = nifti.read_geometry(tmp_path / "v.nii")
+    geometry = nifti.read_nifti_geometry(tmp_path / "v.nii")
     assert geometry.spacing == pytest.approx((2.5, 0.8, 0.7))
     assert "1 × 1 × 1 mm (pixdim); those of its affine are used, 0.7 × 0.8 × 2.5 mm" in geometry.remarks[0]
 
@@ -324,7 +324,7 @@ def test_sizes_beside_the_affine_s_are_told(tmp_path: Path) -> None:
 )
 def test_voxels_of_several_numbers_are_refused(dtype: np.dtype, message: str, tmp_path: Path) -> None:
     nib.save(nib.Nifti1Image(np.zeros((3, 4, 5), dtype), PLACED), tmp_path / "v.nii")
-    for read in (nifti.read_volume, nifti.read_mask):
+    for read in (nifti.read_nifti, nifti.read_nifti_mask):
         with pytest.raises(CaseUNetError, match=f"v.nii: {message}"):
             read(tmp_path / "v.nii")
 
@@ -341,16 +341,16 @@ def test_a_series_in_time_is_no_channels(step: float, number: int, is_time: bool
         with pytest.raises(
             CaseUNetError, match=f"v.nii: holds {number} volumes in its fourth axis, as a series in time"
         ):
-            nifti.read_volume(tmp_path / "v.nii")
+            nifti.read_nifti(tmp_path / "v.nii")
     else:
-        assert nifti.read_volume(tmp_path / "v.nii").pixels.shape == (5, number, 4, 3)
+        assert nifti.read_nifti(tmp_path / "v.nii").pixels.shape == (5, number, 4, 3)
 
 
 def test_half_of_a_pair_is_named(tmp_path: Path) -> None:
     nib.save(nib.Nifti1Pair(np.zeros((3, 4, 5), np.int16), PLACED), tmp_path / "v.img")
     for suffix in (".hdr", ".img"):
         with pytest.raises(CaseUNetError, match=f"v{suffix}: half of an ANALYZE or NIfTI pair"):
-            images.read_picture(tmp_path / f"v{suffix}", rgb=False)
+            images.read_image_file(tmp_path / f"v{suffix}", rgb=False)
 
 
 def test_analyze_called_nifti_is_refused(tmp_path: Path) -> None:
@@ -359,4 +359,4 @@ def test_analyze_called_nifti_is_refused(tmp_path: Path) -> None:
     data[344:348] = bytes(4)
     path.write_bytes(data)
     with pytest.raises(CaseUNetError, match=r"v.nii: cannot be read as NIfTI"):
-        nifti.read_volume(path)
+        nifti.read_nifti(path)

@@ -322,8 +322,8 @@ def test_a_sheet_that_does_not_fit_is_told() -> None:
 
 
 def test_a_real_liver_is_on_the_left(real_data: Callable[[str], Path], sheet: Callable[..., Sheet]) -> None:
-    picture = images.read_picture(real_data("chaos_ct_liver/images/volume_CT_SET_3.nii.gz"), rgb=False)
-    mask = images.read_mask(real_data("chaos_ct_liver/labels/segmentation_CT_SET_3.nii.gz"), picture.geometry)
+    picture = images.read_image_file(real_data("chaos_ct_liver/images/volume_CT_SET_3.nii.gz"), rgb=False)
+    mask = images.read_mask_file(real_data("chaos_ct_liver/labels/segmentation_CT_SET_3.nii.gz"), picture.geometry)
     labels = (mask.label_values > 0).astype(np.uint8)
     spacing = picture.geometry.spacing
     _, pictures, legend = sheet(picture.pixels, labels, window=(-200, 250), spacing=spacing)

@@ -38,7 +38,7 @@ def write(path: Path, array: np.ndarray, start: tuple[float, ...] = (0, 0, 0), *
 
 @pytest.fixture
 def image(tmp_path: Path) -> Geometry:
-    return images.read_geometry(write(tmp_path / "P.nrrd", LABELS.astype(np.int16)))
+    return images.read_file_geometry(write(tmp_path / "P.nrrd", LABELS.astype(np.int16)))
 
 
 def canonical(path: Path) -> np.ndarray:
@@ -49,31 +49,31 @@ def canonical(path: Path) -> np.ndarray:
 def test_segments_are_told_by_the_header(tmp_path: Path, image: Geometry) -> None:
     path = write(tmp_path / "P.seg.nrrd", LABELS, **HEADER)
     assert (itk.is_segmentation(path), itk.is_segmentation(tmp_path / "P.nrrd")) == (True, False)
-    mask = images.read_mask(path, image)
+    mask = images.read_mask_file(path, image)
     np.testing.assert_array_equal(mask.label_values, canonical(path))
     assert (dict(mask.names), dict(mask.palette)) == ({1: "liver", 2: "tumour"}, {1: 0xFF8000})
     with pytest.raises(CaseUNetError, match=r"P.seg.nrrd: a segmentation of 3D Slicer"):
-        images.read_picture(path, rgb=False)
+        images.read_image_file(path, rgb=False)
 
 
 def test_a_cropped_extent_lies_in_its_place(tmp_path: Path, image: Geometry) -> None:
-    mask = images.read_mask(write(tmp_path / "P.seg.nrrd", LABELS[2:5, 3:8, 4:9], (4, 3, 2), **HEADER), image)
+    mask = images.read_mask_file(write(tmp_path / "P.seg.nrrd", LABELS[2:5, 3:8, 4:9], (4, 3, 2), **HEADER), image)
     np.testing.assert_array_equal(mask.label_values, LABELS)
     assert mask.geometry.shape == image.shape
 
 
 def test_margins_beyond_the_image_are_empty(tmp_path: Path, image: Geometry) -> None:
     padded = np.pad(LABELS, 2)
-    mask = images.read_mask(write(tmp_path / "P.seg.nrrd", padded, (-2, -2, -2), **HEADER), image)
+    mask = images.read_mask_file(write(tmp_path / "P.seg.nrrd", padded, (-2, -2, -2), **HEADER), image)
     np.testing.assert_array_equal(mask.label_values, LABELS)
     padded[0, 0, 0] = 1
     with pytest.raises(CaseUNetError, match="1 voxels of its segments lie outside its image"):
-        images.read_mask(write(tmp_path / "P.seg.nrrd", padded, (-2, -2, -2), **HEADER), image)
+        images.read_mask_file(write(tmp_path / "P.seg.nrrd", padded, (-2, -2, -2), **HEADER), image)
 
 
 @pytest.mark.parametrize("off", [0.05, 0.4])
 def test_a_cropped_extent_off_the_grid_keeps_its_own(off: float, tmp_path: Path, image: Geometry) -> None:
-    mask = images.read_mask(write(tmp_path / "P.seg.nrrd", LABELS[2:5], (off, 0, 2), **HEADER), image)
+    mask = images.read_mask_file(write(tmp_path / "P.seg.nrrd", LABELS[2:5], (off, 0, 2), **HEADER), image)
     assert (mask.geometry.shape == image.shape) is (off < 0.1)
 
 
@@ -84,7 +84,7 @@ def test_images_may_run_otherwise(axes: str, tmp_path: Path, image: Geometry) ->
     turned = volume.as_reoriented(nib.orientations.ornt_transform(nib.io_orientation(volume.affine), there))
     nib.save(turned, tmp_path / "P.nii.gz")
     path = write(tmp_path / "P.seg.nrrd", LABELS[2:5, 3:8, 4:9], (4, 3, 2), **HEADER)
-    mask = images.read_mask(path, images.read_geometry(tmp_path / "P.nii.gz"))
+    mask = images.read_mask_file(path, images.read_file_geometry(tmp_path / "P.nii.gz"))
     np.testing.assert_array_equal(mask.label_values, LABELS)
 
 
@@ -94,7 +94,7 @@ LAYERS = {"Segment1_LabelValue": "1", "Segment1_Layer": "1"}
 def test_nested_segments_keep_the_inner_one(tmp_path: Path, image: Geometry) -> None:
     header = {**HEADER, **LAYERS}
     layers = np.stack([LABELS > 0, LABELS == 2], axis=-1).astype(np.uint8)
-    mask = images.read_mask(write(tmp_path / "P.seg.nrrd", layers, **header), image)
+    mask = images.read_mask_file(write(tmp_path / "P.seg.nrrd", layers, **header), image)
     np.testing.assert_array_equal(mask.label_values, LABELS)
     assert dict(mask.names) == {1: "liver", 2: "tumour"}
     assert mask.geometry.remarks == ('the segment "tumour" lies within "liver"; its voxels have its class alone',)
@@ -106,7 +106,7 @@ def test_overlapping_segments_are_refused(tmp_path: Path, image: Geometry) -> No
     layers = np.stack([(LABELS > 0).astype(np.uint8), other], axis=-1)
     path = write(tmp_path / "P.seg.nrrd", layers, **{**HEADER, **LAYERS})
     with pytest.raises(CaseUNetError, match='segments "tumour" and "liver" overlap in 25 voxels, and neither'):
-        images.read_mask(path, image)
+        images.read_mask_file(path, image)
 
 
 def test_slicers_own_list_of_layers(tmp_path: Path, image: Geometry) -> None:
@@ -118,7 +118,7 @@ def test_slicers_own_list_of_layers(tmp_path: Path, image: Geometry) -> None:
     )
     layers = np.stack([LABELS > 0, LABELS == 2], axis=-1).astype(np.uint8)
     (tmp_path / "P.seg.nrrd").write_bytes(header.encode() + gzip.compress(layers.tobytes()))
-    mask = images.read_mask(tmp_path / "P.seg.nrrd", image)
+    mask = images.read_mask_file(tmp_path / "P.seg.nrrd", image)
     np.testing.assert_array_equal(mask.label_values, LABELS)
     assert dict(mask.names) == {1: "liver", 2: "tumour"}
 
@@ -127,7 +127,7 @@ def test_slicers_own_list_of_layers(tmp_path: Path, image: Geometry) -> None:
 def test_segments_that_cannot_be_are_named(key: str, value: str, tmp_path: Path, image: Geometry) -> None:
     path = write(tmp_path / "P.seg.nrrd", LABELS, **{**HEADER, key: value})
     with pytest.raises(CaseUNetError, match='its segment "tumour" is value'):
-        images.read_mask(path, image)
+        images.read_mask_file(path, image)
 
 
 def mitk(*groups: list[tuple[str, int]]) -> dict[str, str]:
@@ -141,11 +141,11 @@ def test_mitk_names_its_labels(tmp_path: Path, image: Geometry) -> None:
     """Numbered in the order of drawing; a second group is a layer of its own."""
     path = write(tmp_path / "P.nrrd", LABELS, **mitk([("tumour", 2), ("liver", 1), ("exterior", 0)]))
     assert itk.is_segmentation(path)
-    mask = images.read_mask(path, image)
+    mask = images.read_mask_file(path, image)
     np.testing.assert_array_equal(mask.label_values, LABELS)
     assert (dict(mask.names), mask.palette[1]) == ({1: "liver", 2: "tumour"}, 0xFF8000)
     layers = np.stack([LABELS > 0, np.where(LABELS == 2, 7, 0)], axis=-1).astype(np.uint8)
-    mask = images.read_mask(write(tmp_path / "P.nrrd", layers, **mitk([("liver", 1)], [("tumour", 7)])), image)
+    mask = images.read_mask_file(write(tmp_path / "P.nrrd", layers, **mitk([("liver", 1)], [("tumour", 7)])), image)
     np.testing.assert_array_equal(mask.label_values, LABELS)
     assert dict(mask.names) == {1: "liver", 2: "tumour"}
 
@@ -153,4 +153,4 @@ def test_mitk_names_its_labels(tmp_path: Path, image: Geometry) -> None:
 def test_damaged_names_of_mitk_are_refused(tmp_path: Path, image: Geometry) -> None:
     path = write(tmp_path / "P.nrrd", LABELS, **{itk.MITK_GROUPS: '[{"labels": [{"value": 1}]}]'})
     with pytest.raises(CaseUNetError, match=r"P.nrrd: the names of its labels .* cannot be read: KeyError\('name'\)"):
-        images.read_mask(path, image)
+        images.read_mask_file(path, image)

@@ -58,8 +58,8 @@ def test_skew_is_told(degrees: float) -> None:
 def test_skew_of_a_file_is_told(ending: str, tmp_path: Path) -> None:
     path = tmp_path / f"scan{ending}"
     geometry = volume_geometry((4, 3, 5), leaning(12), str(path))
-    images.write_labels(path, np.zeros((5, 3, 4), np.uint8), geometry, ())
-    for told in (images.read_geometry(path).remarks, images.read_picture(path, rgb=False).geometry.remarks):
+    images.write_mask_file(path, np.zeros((5, 3, 4), np.uint8), geometry, ())
+    for told in (images.read_file_geometry(path).remarks, images.read_image_file(path, rgb=False).geometry.remarks):
         assert any("not orthogonal" in remark for remark in told)
 
 

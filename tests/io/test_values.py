@@ -21,8 +21,8 @@ def test_nan_becomes_what_it_is_told(suffix: str, tmp_path: Path) -> None:
     else:
         SimpleITK.WriteImage(SimpleITK.GetImageFromArray(array.transpose(2, 1, 0)), path)
     with pytest.raises(BadValuesError, match="holds 1 of 24 pixels that are NaN"):
-        images.read_picture(path, rgb=False)
-    pixels = images.read_picture(path, rgb=False, nan=-5).pixels
+        images.read_image_file(path, rgb=False)
+    pixels = images.read_image_file(path, rgb=False, nan=-5).pixels
     assert pixels.dtype == np.int16
     np.testing.assert_array_equal(pixels[:, 0], np.nan_to_num(array, nan=-5).transpose(2, 1, 0))
 
@@ -57,7 +57,7 @@ def test_labels_that_nibabel_scaled(dtype: type, highest: int, tmp_path: Path) -
     header = nib.Nifti1Header()
     header.set_data_dtype(dtype)
     nib.save(nib.Nifti1Image(labels, np.diag([-1, -1, 1, 1]), header), tmp_path / "m.nii.gz")
-    mask = nifti.read_mask(tmp_path / "m.nii.gz")
+    mask = nifti.read_nifti_mask(tmp_path / "m.nii.gz")
     np.testing.assert_array_equal(mask.label_values, labels.transpose(2, 1, 0))
     assert mask.fractional == 0
     assert len(mask.geometry.remarks) == 1
@@ -67,6 +67,6 @@ def test_labels_that_nibabel_scaled(dtype: type, highest: int, tmp_path: Path) -
 def test_nearly_whole_labels_in_itk(suffix: str, tmp_path: Path) -> None:
     labels = np.array([[[0, 0.9999], [2.00002, 1]]], np.float32)
     SimpleITK.WriteImage(SimpleITK.GetImageFromArray(labels), tmp_path / f"m{suffix}")
-    mask = itk.read_mask(tmp_path / f"m{suffix}")
+    mask = itk.read_itk_mask(tmp_path / f"m{suffix}")
     assert (mask.label_values.tolist(), mask.fractional) == ([[[0, 1], [2, 1]]], 0)
     assert mask.geometry.remarks == ("labels up to 0.0001 from whole numbers were rounded",)

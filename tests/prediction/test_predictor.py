@@ -45,7 +45,7 @@ def assert_equal_but_for_ties(first: np.ndarray, second: np.ndarray) -> None:
 def test_file_and_array_give_the_same(predictor: Predictor, lits_raw: Path) -> None:
     path = lits_raw / "volume-0.nii"
     from_file = predictor.predict(path)
-    volume = nifti.read_volume(path).pixels[:, 0]
+    volume = nifti.read_nifti(path).pixels[:, 0]
     assert len(np.unique(from_file.labels)) > 1
     np.testing.assert_array_equal(from_file.canonical, predictor.predict(volume, axes="NHW").labels)
     np.testing.assert_array_equal(np.asarray(from_file), from_file.labels)
@@ -130,16 +130,16 @@ def test_logits_that_are_no_numbers_give_no_mask(
     lits_bundle: Bundle, lits_raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One slice, the brightest, overflows; the image and the slice are named, and the other image goes on."""
-    brightest = int(images.read_picture(lits_raw / "volume-0.nii", False).pixels.max((1, 2, 3)).argmax())
+    brightest = int(images.read_image_file(lits_raw / "volume-0.nii", False).pixels.max((1, 2, 3)).argmax())
 
     def overflowing(self: Predictor, gathered: torch.Tensor, *others: object) -> torch.Tensor:
         logits = torch.zeros(len(gathered), 3, *gathered.shape[-2:])
         logits[gathered.amax((1, 2, 3)) == highest, 1, 3, 3] = float("inf")
         return logits
 
-    highest = images.read_picture(lits_raw / "volume-0.nii", False).pixels.max()
-    monkeypatch.setattr(slice_predictor.Predictor, "_logits", overflowing)
-    pixels = images.read_picture(lits_raw / "volume-1.nii", False).pixels
+    highest = images.read_image_file(lits_raw / "volume-0.nii", False).pixels.max()
+    monkeypatch.setattr(slice_predictor.SlicePredictor, "_logits", overflowing)
+    pixels = images.read_image_file(lits_raw / "volume-1.nii", False).pixels
     assert pixels.max() != highest
     files = [lits_raw / f"volume-{n}.nii" for n in range(2)]
     result = predict(lits_bundle.folder, files, out=tmp_path / "masks")

@@ -18,7 +18,7 @@ from caseunet.bundle import Cleaning, Quality, add_validation, load_bundle
 from caseunet.commands.predict import predict
 from caseunet.config import PredictionSettings, PredictOptions
 from caseunet.datasets.generate import write_dicom
-from caseunet.prediction.python_images import UNPLACED, read_image
+from caseunet.prediction.python_images import UNPLACED, read_python_image
 from caseunet.types import Preprocessing
 from tests.prediction.test_round_trips import CT, GREY, RGB, brightness_bundle, save
 
@@ -137,8 +137,8 @@ def test_a_slope_changes_no_voxel(tmp_path: Path) -> None:
     image = nib.Nifti1Image(array, affine)
     image.header.set_slope_inter(0.0007, 0.2)
     nib.save(image, tmp_path / "v.nii")
-    from_object = read_image(nib.load(tmp_path / "v.nii"), CT).picture.pixels
-    np.testing.assert_array_equal(from_object, read_image(tmp_path / "v.nii", CT).picture.pixels)
+    from_object = read_python_image(nib.load(tmp_path / "v.nii"), CT).picture.pixels
+    np.testing.assert_array_equal(from_object, read_python_image(tmp_path / "v.nii", CT).picture.pixels)
     assert from_object.dtype == np.float32
 
 

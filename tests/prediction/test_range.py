@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from caseunet.errors import CaseUNetError
-from caseunet.prediction.predictor import match_range, read_picture
+from caseunet.prediction.predictor import match_range, read_model_input
 from caseunet.types import Geometry, ImageVolume, Preprocessing
 
 GREY = Preprocessing(modality="gray", channels=1, mean=(100.0,), std=(50.0,), value_range=(0, 251))
@@ -50,7 +50,7 @@ def test_eight_bits_in_a_deeper_model_are_told() -> None:
 
 def test_widened_values_fit(tmp_path: Path) -> None:
     Image.fromarray(LEVELS * 257).save(tmp_path / "a.png")
-    read = match_range(tmp_path / "a.png", read_picture(tmp_path / "a.png", GREY), GREY)
+    read = match_range(tmp_path / "a.png", read_model_input(tmp_path / "a.png", GREY), GREY)
     np.testing.assert_array_equal(read.pixels[0, 0], LEVELS)
     assert read.pixels.dtype == np.uint8
     assert read.geometry.remarks == ("its 16-bit values are 257 times 8-bit ones; read as those",)

@@ -15,7 +15,7 @@ from caseunet.commands.predict import dry_run, predict
 from caseunet.config import PredictionOutputs, PredictOptions
 from caseunet.errors import CaseUNetError
 from caseunet.prediction.inputs import find_inputs
-from caseunet.prediction.predictor import Predictor
+from caseunet.prediction.predictor import SlicePredictor
 from caseunet.prediction.resources import LIBRARIES, SLACK, Budget
 from tests.hostile import png
 
@@ -60,7 +60,7 @@ def test_what_would_not_fit_is_not_begun(lits_bundle: Bundle, tmp_path: Path) ->
 
 
 def test_a_huge_image_is_judged_by_a_part_of_it(lits_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    predictor = Predictor(lits_bundle)
+    predictor = SlicePredictor(lits_bundle)
     tried: list[tuple[int, int]] = []
     monkeypatch.setattr(predictor, "trial", lambda size: tried.append(size) or 1)
     budget = Budget(predictor, None)
@@ -75,7 +75,7 @@ def test_photographs_of_slides_take_windows(
 ) -> None:
     """Memory is that of the image and a line of windows, time that of all windows; its header alone is read."""
     (tmp_path / "slide.png").write_bytes(png(9500, 9000, b""))
-    predictor = Predictor(lits_bundle)
+    predictor = SlicePredictor(lits_bundle)
     colours = {"modality": "rgb", "channels": 3, "min_size": (32, 32)}
     preprocessing = predictor.info.preprocessing.model_copy(update=colours)
     predictor.info = predictor.info.model_copy(update={"preprocessing": preprocessing})

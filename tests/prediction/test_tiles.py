@@ -21,7 +21,7 @@ from caseunet.export import segment as portable
 from caseunet.imaging import windows
 from caseunet.prediction import tiles
 from caseunet.prediction.predictor import SliceBatch
-from caseunet.prediction.probabilities import Shares
+from caseunet.prediction.probabilities import ProbabilityAccumulator
 from caseunet.prediction.slices import gather
 from caseunet.quality import out_of_distribution
 from caseunet.quality.confidence import ConfidenceMeter, StructureConfidence
@@ -164,7 +164,7 @@ class Outcome:
 
     def __init__(self, predictor: Predictor, pixels: np.ndarray, spacing: tuple[float, float, float] | None) -> None:
         shape = (len(pixels), *pixels.shape[-2:])
-        meter, shares = ConfidenceMeter(predictor.info.label_map, len(pixels)), Shares(shape, 3, 1.0)
+        meter, shares = ConfidenceMeter(predictor.info.label_map, len(pixels)), ProbabilityAccumulator(shape, 3, 1.0)
         self.groups: list[SliceBatch] = []
 
         def look(group: SliceBatch) -> None:

@@ -211,7 +211,7 @@ def test_real_patients(part: int, real_data: Callable[[str], Path]) -> None:
     """208 hippocampi: half of them are training. None of the others is taken for one, all re-saved ones are known."""
     files = sorted(real_data("hippocampus/imagesTr").glob("hippocampus*.nii.gz"))
     assert len(files) > 200
-    volumes = {path.name: nifti.read_volume(path).pixels.astype(np.float32) for path in files}
+    volumes = {path.name: nifti.read_nifti(path).pixels.astype(np.float32) for path in files}
     names = list(volumes)
     images = known({name: volumes[name] for name in names[part::2]})
     others = [volumes[name] for name in names[1 - part :: 2]]
@@ -229,7 +229,7 @@ def test_real_pictures(real_data: Callable[[str], Path], tmp_path: Path) -> None
     from PIL import Image
 
     files = sorted(real_data("kvasir_seg_900/images").iterdir())[:120]
-    pictures = {path.name: raster.read_image(path, 3).pixels for path in files}
+    pictures = {path.name: raster.read_raster(path, 3).pixels for path in files}
     names = list(pictures)
     images = known({name: pictures[name] for name in names[::2]})
     assert [name for name in names[1::2] if images.find(pictures[name])] == []
@@ -237,7 +237,7 @@ def test_real_pictures(real_data: Callable[[str], Path], tmp_path: Path) -> None
         Image.fromarray(pictures[name][0].transpose(1, 2, 0)).save(tmp_path / "again.jpg", quality=60)
         pixels = pictures[name]
         quarter = pixels[..., : pixels.shape[2] // 2, : pixels.shape[3] // 2]
-        read, turned = raster.read_image(tmp_path / "again.jpg", 3).pixels, np.rot90(pixels, 1, (2, 3))
+        read, turned = raster.read_raster(tmp_path / "again.jpg", 3).pixels, np.rot90(pixels, 1, (2, 3))
         for again in (read, read[..., ::-1], 255 - pixels, pixels[..., 5:-9, 7:-3], turned, quarter):
             match = images.find(again)
             assert match is not None
@@ -250,7 +250,7 @@ def test_real_slices(part: int, real_data: Callable[[str], Path]) -> None:
     files = sorted(real_data("msd_liver_slices/images").iterdir())[::2]
     patients = sorted({path.name.split("_")[1] for path in files})
     trained = set(patients[part::2])
-    slices = {path.name: raster.read_image(path, 1).pixels for path in files}
+    slices = {path.name: raster.read_raster(path, 1).pixels for path in files}
     own = {name: pixels for name, pixels in slices.items() if name.split("_")[1] in trained}
     images = known(own, [name.split("_")[1] for name in own])
     assert len(own) > 100

@@ -13,7 +13,7 @@ from caseunet.data.grid import Placement
 from caseunet.data.transforms import labels_from_logits, resize_image, upsample_in_slabs
 from caseunet.imaging.slices import split_padding
 from caseunet.prediction import predictor as module
-from caseunet.prediction.predictor import Predictor
+from caseunet.prediction.predictor import SlicePredictor
 from caseunet.prediction.slices import Slices, gather
 from caseunet.prediction.tta import View, seen_in, views
 
@@ -56,7 +56,7 @@ def test_a_scaled_view_is_as_large_as_it_says_and_comes_back_in_place() -> None:
 
 def test_the_mean_over_mirrors_does_not_depend_on_the_side(lits_bundle: Bundle) -> None:
     volume = np.random.default_rng(0).integers(-200, 200, (2, 64, 64)).astype(np.int16)
-    alone, mean = Predictor(lits_bundle), Predictor(lits_bundle, settings=PredictionSettings(tta_flip=True))
+    alone, mean = SlicePredictor(lits_bundle), SlicePredictor(lits_bundle, settings=PredictionSettings(tta_flip=True))
     first, second = ([g.logits.flip(-1) for g in mean.groups(mean.cut(volume[:, None]))], [])
     for group in mean.groups(mean.cut(np.ascontiguousarray(volume[:, None, :, ::-1]))):
         second.append(group.logits)
@@ -101,7 +101,7 @@ def test_air_around_a_body_costs_nothing(lits_bundle: Bundle, monkeypatch: pytes
     monkeypatch.setitem(module.PIXELS_AT_ONCE, "cpu", 3 * 104 * 84)
     pixels = np.full((10, 1, 256, 256), -1000, np.int16)
     pixels[3:7, :, 60:140, 100:160] = 40
-    predictor = Predictor(bundle)
+    predictor = SlicePredictor(bundle)
     groups = [(group.slices, group.box) for group in predictor.groups(predictor.cut(pixels))]
     assert [found for found, _ in groups] == [range(3), range(3, 6), range(6, 9), range(9, 10)]
     wanted = [group.slices for group in predictor.groups(predictor.cut(pixels), [0, 2, 3, 4, 5, 9])]
@@ -115,7 +115,7 @@ def test_left_is_not_turned_into_right(lits_bundle: Bundle) -> None:
     info = lits_bundle.info
     labels = tuple(label.model_copy(update={"name": f"left {label.name}"}) for label in info.label_map.labels)
     sided = info.model_copy(update={"label_map": info.label_map.model_copy(update={"labels": labels})})
-    predictor = Predictor(replace(lits_bundle, info=sided), settings=PredictionSettings(tta_flip=True))
+    predictor = SlicePredictor(replace(lits_bundle, info=sided), settings=PredictionSettings(tta_flip=True))
     assert predictor.has_sides
-    assert not Predictor(lits_bundle).has_sides
+    assert not SlicePredictor(lits_bundle).has_sides
     assert [view.mirrored for view in views(predictor.settings, has_sides=True)] == [(), (2,)]

@@ -7,7 +7,7 @@ from caseunet.bundle import Bundle, Quality, ValidatedCase, load_bundle
 from caseunet.config import DataConfig
 from caseunet.data.loader import plan_preprocessing
 from caseunet.data.store import Prepared
-from caseunet.prediction.predictor import Predictor
+from caseunet.prediction.predictor import SlicePredictor
 from caseunet.progress import Display
 from caseunet.validation import calibration
 from caseunet.validation.calibration import TEMPERATURES, SegmentedCase, fit_lines, learn_quality, merge_qualities
@@ -59,7 +59,7 @@ def test_training_ends_with_it(lits_bundle: Bundle, lits_prepared: Prepared) -> 
     assert quality.usual == ()  # two training cases say nothing about others
     assert quality.temperature in TEMPERATURES
     assert all(0 <= value <= 1 for one in quality.validated for value in one.expected.values() if value is not None)
-    assert learn_quality(Predictor(lits_bundle), lits_prepared, fold, Display())[0] == quality
+    assert learn_quality(SlicePredictor(lits_bundle), lits_prepared, fold, Display())[0] == quality
 
 
 def test_an_ensemble_pools_its_folds(lits_bundle: Bundle) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from caseunet.bundle import BundleInfo, load_bundle, model_card
-from caseunet.prediction.predictor import Predictor
+from caseunet.prediction.predictor import SlicePredictor
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def describe_bundle(bundle: str | Path) -> Described:
         CaseUNetError: it is damaged, or its weights are not its architecture's.
     """
     loaded = load_bundle(bundle)
-    Predictor(loaded, device="cpu")
+    SlicePredictor(loaded, device="cpu")
     card = model_card(loaded.info, has_preview=False)
     parameters = sum(tensor.numel() for tensor in loaded.weights.values())
     return Described(loaded.info, card.split("---\n", 2)[2].lstrip(), parameters)

@@ -17,7 +17,7 @@ from caseunet.files import PARTIAL, is_output, output_folder, resume_folder, wri
 from caseunet.prediction.case import PredictionContext, predict_case
 from caseunet.prediction.image_kind import MaskGivenError
 from caseunet.prediction.inputs import Input, channels_of, find_inputs
-from caseunet.prediction.predictor import Predictor
+from caseunet.prediction.predictor import SlicePredictor
 from caseunet.prediction.resources import Budget, CaseCost
 from caseunet.prediction.store import (
     DESCRIPTION,
@@ -169,8 +169,8 @@ def find_bundle(folder: str | Path) -> Path:
     return within if not (folder / "model.json").exists() and (within / "model.json").is_file() else folder
 
 
-def _open_predictor(bundle: Path, options: PredictOptions) -> Predictor:
-    return Predictor(
+def _open_predictor(bundle: Path, options: PredictOptions) -> SlicePredictor:
+    return SlicePredictor(
         load_bundle(bundle),
         options.device,
         backend=options.backend,

@@ -36,7 +36,7 @@ def read_class_files(paths: Sequence[Path], classes: Mapping[str, int], image: G
         CaseUNetError: a file cannot be read, holds several values, lies elsewhere than the first, or is no class.
         SeveralMasksError: two files show the same.
     """
-    masks = [images.read_mask(path, image, colored=False) for path in paths]
+    masks = [images.read_mask_file(path, image, colored=False) for path in paths]
     inside = [_inside(path, mask) for path, mask in zip(paths, masks, strict=True)]
     for path, mask in zip(paths, masks, strict=True):
         if mask.label_values.shape != masks[0].label_values.shape:

@@ -33,7 +33,7 @@ def find_description(folder: Path) -> Path | None:
     return next((folder / name for name in ("labels.json", "labelmap.txt") if (folder / name).is_file()), None)
 
 
-def read_description(path: Path) -> Any:
+def read_class_description(path: Path) -> Any:
     """What such a file says, as :func:`class_entries` takes it.
 
     CVAT writes a line for each class, "polyp:250,50,83::", and numbers none; black is the background.

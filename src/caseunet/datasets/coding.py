@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from pydantic import ValidationError
 
-from caseunet.datasets.class_names import IGNORE_NAMES, class_entries, is_background, is_ignored, read_description
+from caseunet.datasets.class_names import IGNORE_NAMES, class_entries, is_background, is_ignored, read_class_description
 from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.io import nifti
 from caseunet.types import IGNORE, Color, Label, LabelCoding, LabelMap, Mask, name_key
@@ -96,7 +96,7 @@ def read_labels_json(path: Path, colored: bool = True) -> LabelCoding:
     Raises:
         CaseUNetError: it is none, or two classes share a name, id or colour.
     """
-    listed = class_entries(read_description(path), path)
+    listed = class_entries(read_class_description(path), path)
     ignored = [entry for entry in listed if entry.value and is_ignored(entry.name)]
     entries = [entry for entry in listed if entry not in ignored]
     lacking = next((entry.name for entry in listed if entry.color is None), None)

@@ -30,7 +30,7 @@ def has_keys(folder: Path, keys: set[str]) -> bool:
     return isinstance(content, dict) and keys <= content.keys()
 
 
-def read_description(folder: Path, kinds: Mapping[str, type]) -> dict[str, Any]:
+def read_dataset_json(folder: Path, kinds: Mapping[str, type]) -> dict[str, Any]:
     """The description, with the keys that count.
 
     Raises:

@@ -143,7 +143,7 @@ def is_mask(path: Path) -> bool:
     if _MASK_NAME.search(images.stem(path)) or _MASK_NAME.fullmatch(f" {path.parent.name} "):
         return True
     try:
-        pixels = images.read_picture(path, rgb=False).pixels
+        pixels = images.read_image_file(path, rgb=False).pixels
     except CaseUNetError:
         return False
     values = np.unique(pixels)
@@ -245,7 +245,7 @@ def _labels(masks: Sequence[Header]) -> list[str]:
 def read_geometry(case: SourceCase) -> Geometry:
     if _is_still(case):
         return dicom.read_still_geometry(case.image[0])
-    return dicom.read_geometry(case.image, case.volume)
+    return dicom.read_series_geometry(case.image, case.volume)
 
 
 def read_image(case: SourceCase, rgb: bool, nan: float | None = None) -> ImageVolume:
@@ -259,14 +259,14 @@ def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask
     """Segments by their labels, or the values of a file.
 
     Raises:
-        CaseUNetError: see :func:`caseunet.io.dicom.read_segmentation`.
+        CaseUNetError: see :func:`caseunet.io.dicom.read_dicom_segmentation`.
     """
     if not dicom.is_dicom(case.label[0]):
-        return images.read_mask(case.label[0], image, colored=False, same_axes=False)
+        return images.read_mask_file(case.label[0], image, colored=False, same_axes=False)
     ids = {name: i for i, name in enumerate(reading.require_coding(dataset).label_map.names)}
     if dicom.read_header(case.label[0]).kind == "contours":
         return dicom.read_contours(case.label, ids, image)
-    return dicom.read_segmentation(case.label, ids, image)
+    return dicom.read_dicom_segmentation(case.label, ids, image)
 
 
 def _is_still(case: SourceCase) -> bool:

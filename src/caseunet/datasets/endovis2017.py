@@ -105,7 +105,7 @@ def read_geometry(case: SourceCase) -> Geometry:
 
 
 def read_image(case: SourceCase, rgb: bool, nan: float | None = None) -> ImageVolume:
-    picture = raster.read_image(case.image[0], 3 if rgb else 1)
+    picture = raster.read_raster(case.image[0], 3 if rgb else 1)
     pixels = _cut(picture.pixels)
     return ImageVolume(np.ascontiguousarray(pixels), Geometry(shape=pixels.shape[-2:]))
 
@@ -116,7 +116,7 @@ def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask
     Raises:
         CaseUNetError: one cannot be read, or they differ in shape.
     """
-    masks = [raster.read_mask(path, colored=False) for path in case.label]
+    masks = [raster.read_raster_mask(path, colored=False) for path in case.label]
     codes = masks[0].label_values.copy()
     for path, mask in zip(case.label[1:], masks[1:], strict=True):
         if mask.label_values.shape != codes.shape:

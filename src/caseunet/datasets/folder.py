@@ -24,7 +24,7 @@ from caseunet.datasets.class_names import (
     find_description,
     is_background,
     is_ignored,
-    read_description,
+    read_class_description,
     spelling_notes,
     unify_spellings,
 )
@@ -476,7 +476,7 @@ def _in_color(path: Path) -> bool:
 
 def _read_names(path: Path, listed: tuple[SourceCase, ...]) -> LabelCoding:
     """The classes of labels.json: by colour if it names colours and the masks hold them, else by id."""
-    entries = class_entries(read_description(path), path)
+    entries = class_entries(read_class_description(path), path)
     named = any(entry.color is not None for entry in entries)
     colored = named and (_masks_in_color(listed) or _masks_in_grey_colors(listed, entries))
     return read_labels_json(path, colored=colored)
@@ -490,7 +490,7 @@ def _masks_in_grey_colors(listed: Sequence[SourceCase], entries: Sequence[ClassE
         if not case.label or not raster.is_raster(case.label[0]):
             continue
         try:
-            values = set(np.unique(raster.read_mask(case.label[0], colored=True).label_values).tolist())
+            values = set(np.unique(raster.read_raster_mask(case.label[0], colored=True).label_values).tolist())
         except CaseUNetError:
             continue
         if not {value & 255 for value in values} <= ids:
@@ -503,7 +503,7 @@ def _masks_in_color(listed: tuple[SourceCase, ...]) -> bool:
     for case in listed:
         if case.label and raster.is_raster(case.label[0]):
             try:
-                if raster.is_colored(case.label[0]) and raster.read_mask(case.label[0]).colored:
+                if raster.is_colored(case.label[0]) and raster.read_raster_mask(case.label[0]).colored:
                     return True
             except CaseUNetError:
                 continue
@@ -518,7 +518,7 @@ def _find_modality(root: Path, listed: tuple[SourceCase, ...]) -> tuple[Modality
     reaches: dict[Path, float] = {}
     for path in paths[:: -(-len(paths) // MAX_SAMPLED)]:
         try:
-            reaches[path] = float(images.read_picture(path, rgb=False).pixels.min())
+            reaches[path] = float(images.read_image_file(path, rgb=False).pixels.min())
         except CaseUNetError:
             continue
     if not reaches:

@@ -154,7 +154,7 @@ def read_geometry(case: SourceCase) -> Geometry:
     """The grid that a case is scored on."""
     if dicom.is_dicom(case.image[0]):
         return dicom.read_segmentation_geometry(case.image)
-    return images.read_geometry(case.image[0])
+    return images.read_file_geometry(case.image[0])
 
 
 def read_image(case: SourceCase, rgb: bool, nan: float | None = None) -> ImageVolume:
@@ -169,7 +169,7 @@ def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask
     """
     is_object = dicom.is_dicom(case.label[0])
     if not is_object and not is_per_structure(dataset):
-        return images.read_mask(case.label[0], image, None if dataset.coding is None else dataset.coding.colored)
+        return images.read_mask_file(case.label[0], image, None if dataset.coding is None else dataset.coding.colored)
     mask, combinations = _read_combinations(case, image)
     structures = require_coding(dataset).label_map.structures
     id_of = {
@@ -276,7 +276,7 @@ def read_coding(path: Path, listed: Sequence[SourceCase]) -> LabelCoding:
     """
     by_value = read_labels_json(path, colored=False)
     pictures = (case.label[0] for case in listed if raster.is_raster(case.label[0]))
-    return read_labels_json(path) if any(raster.read_mask(file).colored for file in pictures) else by_value
+    return read_labels_json(path) if any(raster.read_raster_mask(file).colored for file in pictures) else by_value
 
 
 def _segments(paths: Iterable[Path]) -> list[str]:
@@ -396,7 +396,7 @@ def _read_structures(case: SourceCase, image: Geometry) -> tuple[Mask, tuple[fro
     combinations: list[frozenset[str]] = [frozenset()]
     remarks: list[str] = []
     for path in case.label:
-        mask = images.read_mask(path, image, False)
+        mask = images.read_mask_file(path, image, False)
         values = np.unique(mask.label_values)
         if mask.fractional or len(values[values != 0]) > 1:
             raise InvalidInputError(

@@ -17,7 +17,7 @@ from caseunet.datasets.dataset_json import (
     has_keys,
     licence_of,
     listing,
-    read_description,
+    read_dataset_json,
 )
 from caseunet.datasets.layout import (
     Finding,
@@ -102,7 +102,7 @@ def discover(root: Path) -> SourceDataset:
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    description = read_description(folder, KEYS)
+    description = read_dataset_json(folder, KEYS)
     if not isinstance(description.get("test"), list | None):
         raise InvalidInputError(f'{folder / DESCRIPTION}: "test" is no list of images.')
     return description

@@ -20,7 +20,7 @@ from caseunet.datasets.dataset_json import (
     has_keys,
     licence_of,
     listing,
-    read_description,
+    read_dataset_json,
 )
 from caseunet.datasets.layout import (
     Finding,
@@ -59,7 +59,7 @@ def cases(root: Path) -> Listing:
         CaseUNetError: there are none, or dataset.json is not of this format.
     """
     folder = find_described_folder(root, PATTERN)
-    description = read_description(folder, KEYS)
+    description = read_dataset_json(folder, KEYS)
     ending = str(description["file_ending"])
     labels = {
         path.name.removesuffix(ending): path for path in _files(folder / "labelsTr") if path.name.endswith(ending)
@@ -100,7 +100,7 @@ def cases(root: Path) -> Listing:
 
 def discover(root: Path) -> SourceDataset:
     folder = find_described_folder(root, PATTERN)
-    description = read_description(folder, KEYS)
+    description = read_dataset_json(folder, KEYS)
     listed, findings = cases(root)
     modality, remark = _modality(description["channel_names"], listed)
     file = relative(folder / DESCRIPTION, root)

@@ -128,7 +128,7 @@ def _of_file(dataset: SourceDataset, name: str) -> list[np.ndarray]:
     if not (path.is_file() and raster.is_raster(path)):
         return []
     try:
-        pixels = raster.read_image(path, 3).pixels[0].transpose(1, 2, 0)
+        pixels = raster.read_raster(path, 3).pixels[0].transpose(1, 2, 0)
     except CaseUNetError:
         return []
     shown = pixels.astype(np.float32)

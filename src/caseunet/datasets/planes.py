@@ -8,7 +8,7 @@ from typing import Literal
 
 from caseunet.datasets.layout import Finding, Layout, Level, SourceCase, SourceDataset
 from caseunet.io import raster
-from caseunet.io.geometry import PLANES, cut, find_acquired_plane, in_plane, is_single_slice, plane_of
+from caseunet.io.geometry import PLANES, cut, find_acquired_plane, is_single_slice, plane_of, reslice
 from caseunet.types import Geometry, ImageVolume, Mask, Plane, PlaneRule
 from caseunet.workers import run_all
 
@@ -35,7 +35,7 @@ def _read_image(layout: Layout, rule: PlaneRule, case: SourceCase, rgb: bool, na
 
 
 def _read_mask(layout: Layout, case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask:
-    return in_plane(layout.read_mask(case, dataset, in_plane(image, "axial")), image.plane)
+    return reslice(layout.read_mask(case, dataset, reslice(image, "axial")), image.plane)
 
 
 def choose_plane(

@@ -28,7 +28,7 @@ def read_geometry(case: SourceCase) -> Geometry:
     Raises:
         CaseUNetError: the file is missing or damaged.
     """
-    return images.read_geometry(case.image[0])
+    return images.read_file_geometry(case.image[0])
 
 
 def read_image(case: SourceCase, rgb: bool, nan: float | None = None) -> ImageVolume:
@@ -38,7 +38,7 @@ def read_image(case: SourceCase, rgb: bool, nan: float | None = None) -> ImageVo
     Raises:
         CaseUNetError: a file is missing or damaged, or the channels are not on one grid.
     """
-    pictures = [images.read_picture(path, rgb, nan) for path in case.image]
+    pictures = [images.read_image_file(path, rgb, nan) for path in case.image]
     first = pictures[0]
     for path, other in zip(case.image[1:], pictures[1:], strict=True):
         if distance_in_voxels(first.geometry, other.geometry) > SAME_PLACE or _grid(first) != _grid(other):
@@ -65,7 +65,7 @@ def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask
         classes = require_coding(dataset).label_map.names
         return read_class_files(case.label, {name: i for i, name in enumerate(classes) if i}, image)
     colored = None if dataset.coding is None else dataset.coding.colored
-    masks = [images.read_mask(path, image, colored) for path in case.label]
+    masks = [images.read_mask_file(path, image, colored) for path in case.label]
     if dataset.repairs.get(case.id, CaseRepair()).union:
         return _unite(masks, case)
     if len(case.label) > 1:

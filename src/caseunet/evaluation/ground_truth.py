@@ -28,7 +28,7 @@ from caseunet.evaluation.evaluator import Pair, Reference
 from caseunet.evaluation.prediction_sets import Candidate, open_masks, reader
 from caseunet.evaluation.shared_classes import SharedClasses, Table, is_unnamed, name_by_predictions, values_text
 from caseunet.io import dicom, images, itk
-from caseunet.io.geometry import distance_in_voxels, in_plane, is_identity
+from caseunet.io.geometry import distance_in_voxels, is_identity, reslice
 from caseunet.types import Geometry, LabelCoding, LabelMap, PlaneRule, Ranges
 
 MIN_STRUCTURES = 3
@@ -185,10 +185,10 @@ def warn_of_structures(truth: References) -> str:
     alone = all(len(case.label) == 1 and images.is_volume(case.label[0]) for case in cases)
     if truth.has_images or truth.named or len(cases) < MIN_STRUCTURES or not alone or len(truth.label_map) != 2:
         return ""
-    first = images.read_geometry(cases[0].label[0])
+    first = images.read_file_geometry(cases[0].label[0])
     if first.affine is None or is_identity(first):
         return ""
-    grids = (images.read_geometry(case.label[0]) for case in cases[1:])
+    grids = (images.read_file_geometry(case.label[0]) for case in cases[1:])
     if not all(grid.shape == first.shape and distance_in_voxels(first, grid) < SAME_PLACE for grid in grids):
         return ""
     return (
@@ -239,7 +239,7 @@ def read_reference(layout: Layout, case: SourceCase, dataset: SourceDataset, tab
         told.options = (*error.options, "prepare.repair_plan")
         raise told from error
     file = case.label[0]
-    own: Geometry = in_plane(images.read_geometry(file), image.plane) if images.is_volume(file) else image
+    own: Geometry = reslice(images.read_file_geometry(file), image.plane) if images.is_volume(file) else image
     absent = missing_structures(case, dataset)
     remarks = [f"reference: {remark}." for remark in mask.geometry.remarks]
     remarks += [f"the reference has no file of {', '.join(absent)}, which counts as empty."] if absent else []

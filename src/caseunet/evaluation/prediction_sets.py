@@ -20,7 +20,7 @@ from caseunet.evaluation.matching import match_names
 from caseunet.evaluation.shared_classes import Table, is_unnamed
 from caseunet.files import content_hash
 from caseunet.io import images
-from caseunet.io.geometry import in_plane, orientation_of
+from caseunet.io.geometry import orientation_of, reslice
 from caseunet.prediction.store import DESCRIPTION, UNFINISHED, PredictionsInfo, is_unfinished, read_predictions
 from caseunet.types import IGNORE, Geometry, LabelCoding, Mask
 
@@ -266,11 +266,11 @@ def _read(
     """
     path, remarks = case.label[0], []
     if named is not None:
-        mask = in_plane(MASKS.read_mask(case, named, in_plane(image, "axial")), image.plane)
+        mask = reslice(MASKS.read_mask(case, named, reslice(image, "axial")), image.plane)
         absent = missing_structures(case, named)
         remarks += [f"there is no file of {', '.join(absent)}, which counts as empty."] if absent else []
     else:
-        mask = images.read_mask(path, image, None if coding is not None and coding.colored else False)
+        mask = images.read_mask_file(path, image, None if coding is not None and coding.colored else False)
     misplaced, problem = placement(mask, image)
     if misplaced:
         raise InvalidInputError(f"{path}: {problem}.")

@@ -19,7 +19,7 @@ from caseunet.bundle import Bundle
 from caseunet.errors import InvalidOptionError
 from caseunet.prediction import backends
 from caseunet.prediction.exports import FILES
-from caseunet.prediction.predictor import Predictor, log_of_mean
+from caseunet.prediction.predictor import SlicePredictor, log_of_mean
 from caseunet.types import Preprocessing
 
 Format = Literal["onnx", "openvino", "torch-export"]
@@ -52,7 +52,7 @@ class ExportableModel(nn.Module):
 
     def __init__(self, bundle: Bundle) -> None:
         super().__init__()
-        models = Predictor(bundle, device="cpu").models
+        models = SlicePredictor(bundle, device="cpu").models
         self.networks = nn.ModuleList(_Scaled(model, network.preprocessing) for model, network in models)
         p = bundle.info.preprocessing
         self.in_channels = (2 * p.context_slices + 1) * p.channels

@@ -19,7 +19,7 @@ from caseunet.bundle import FILES, Bundle, BundleInfo
 from caseunet.bundle.card import describe_plane
 from caseunet.errors import InvalidInputError
 from caseunet.files import write_json
-from caseunet.prediction.predictor import Predictor
+from caseunet.prediction.predictor import SlicePredictor
 
 MODALITIES = {
     "ct": ("CT", "hounsfield"),
@@ -43,7 +43,7 @@ def write_monai(bundle: Bundle, folder: Path) -> None:
         )
     if not bundle.folder.is_dir():
         raise InvalidInputError(f"{bundle.folder}: is a zip; unpack it first.")
-    [(model, _)] = Predictor(bundle, device="cpu").models
+    [(model, _)] = SlicePredictor(bundle, device="cpu").models
     for name in ("configs", "models", "docs"):
         (folder / name).mkdir()
     torch.save({name: tensor.contiguous() for name, tensor in bundle.weights.items()}, folder / "models" / "model.pt")

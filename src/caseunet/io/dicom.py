@@ -20,8 +20,8 @@ from caseunet.io.dicom_file import (
 from caseunet.io.dicom_masks import (
     contour_names,
     read_contours,
+    read_dicom_segmentation,
     read_overlapping,
-    read_segmentation,
     read_segmentation_geometry,
     segment_labels,
 )
@@ -44,12 +44,12 @@ __all__ = [
     "Header",
     "is_dicom",
     "read_contours",
-    "read_geometry",
+    "read_dicom_segmentation",
     "read_header",
     "read_overlapping",
-    "read_segmentation",
     "read_segmentation_geometry",
     "read_series",
+    "read_series_geometry",
     "read_still",
     "read_still_geometry",
 ]
@@ -214,7 +214,7 @@ def modality_of(dataset: Any) -> tuple[str, str]:
     return "", "it has no Modality and no SOPClassUID that tells one; it is taken for what is expected"
 
 
-def read_geometry(paths: Sequence[Path], part: str = "") -> Geometry:
+def read_series_geometry(paths: Sequence[Path], part: str = "") -> Geometry:
     """Of a series, from its headers: shape (columns, rows, slices), as NIfTI and NRRD files of it have.
 
     Args:

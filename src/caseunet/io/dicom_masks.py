@@ -67,7 +67,7 @@ def contour_names(dataset: Any) -> dict[int, str]:
     }
 
 
-def read_segmentation(paths: Sequence[Path], ids: Mapping[str, int], image: Geometry) -> Mask:
+def read_dicom_segmentation(paths: Sequence[Path], ids: Mapping[str, int], image: Geometry) -> Mask:
     """Segmentation objects on the grid of their image, in canonical order.
 
     Of a FRACTIONAL segment those voxels count that belong to it by half or more. Where one segment lies wholly within
@@ -133,7 +133,7 @@ def read_contours(paths: Sequence[Path], ids: Mapping[str, int], image: Geometry
     """The closed contours of structure sets on the grid of their image, in canonical order.
 
     A voxel belongs to a structure where its centre lies within a contour of it. A contour wholly within another is a
-    hole, and contours that overlap otherwise add up. Structures within others as in :func:`read_segmentation`.
+    hole, and contours that overlap otherwise add up. Structures within others as in :func:`read_dicom_segmentation`.
 
     Args:
         paths: of structure sets.

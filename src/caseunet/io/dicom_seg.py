@@ -13,7 +13,7 @@ from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.files import replace_when_whole
 from caseunet.io.dicom import modality_of
 from caseunet.io.dicom_file import explain_errors, read_dataset
-from caseunet.io.dicom_masks import read_segmentation
+from caseunet.io.dicom_masks import read_dicom_segmentation
 from caseunet.io.dicom_planes import MAX_SHIFT
 from caseunet.io.geometry import canonical_shape, to_source
 from caseunet.types import Geometry, Label, LabelMap
@@ -169,7 +169,9 @@ def _write(
         except Exception as error:  # of many kinds, for a source that lacks what a segmentation must tell of it
             raise _unwritable(path, f"{sources[0]} does not tell what it needs: {_reason(error)}") from error
         try:
-            found = read_segmentation([temporary], {label.name: label.id for label in label_map.labels[1:]}, geometry)
+            found = read_dicom_segmentation(
+                [temporary], {label.name: label.id for label in label_map.labels[1:]}, geometry
+            )
         except CaseUNetError as error:
             raise _unwritable(path, str(error).removeprefix(f"{temporary}: ")) from error
         if not np.array_equal(found.label_values, labels):

@@ -110,12 +110,12 @@ def resample_nearest(array: np.ndarray, own: Geometry, onto: Geometry) -> np.nda
 
 
 @overload
-def in_plane(item: Geometry, plane: Plane) -> Geometry: ...
+def reslice(item: Geometry, plane: Plane) -> Geometry: ...
 @overload
-def in_plane(item: ImageVolume, plane: Plane) -> ImageVolume: ...
+def reslice(item: ImageVolume, plane: Plane) -> ImageVolume: ...
 @overload
-def in_plane(item: Mask, plane: Plane) -> Mask: ...
-def in_plane(item: Geometry | ImageVolume | Mask, plane: Plane) -> Geometry | ImageVolume | Mask:
+def reslice(item: Mask, plane: Plane) -> Mask: ...
+def reslice(item: Geometry | ImageVolume | Mask, plane: Plane) -> Geometry | ImageVolume | Mask:
     """A geometry, or a picture or mask with its pixels, cut into the slices of a plane.
 
     What has no position in a patient has no planes either and stays as it is.
@@ -136,7 +136,7 @@ def in_plane(item: Geometry | ImageVolume | Mask, plane: Plane) -> Geometry | Im
 def cut(item: Turnable, rule: PlaneRule) -> Turnable:
     """A geometry, picture or mask cut into the slices that a data set's rule asks for."""
     geometry = item if isinstance(item, Geometry) else item.geometry
-    return in_plane(item, plane_of(geometry, rule))
+    return reslice(item, plane_of(geometry, rule))
 
 
 def plane_of(geometry: Geometry, rule: PlaneRule) -> Plane:
@@ -154,7 +154,7 @@ def find_acquired_plane(geometry: Geometry) -> Plane | None:
     """
     if geometry.affine is None or geometry.spacing is None:
         return None
-    axial = in_plane(geometry, "axial")
+    axial = reslice(geometry, "axial")
     across = {plane: _axes("axial", plane)[0] for plane in PLANES}
     lengths = {plane: canonical_shape(axial)[axis] for plane, axis in across.items()}
     if is_single_slice(geometry):
@@ -198,7 +198,7 @@ def distance_in_voxels(a: Geometry, b: Geometry) -> float:
     """
     if a.affine is None or b.affine is None:
         return 0.0
-    (shape, first), (other, second) = (_canonical_grid(in_plane(one, "axial")) for one in (a, b))
+    (shape, first), (other, second) = (_canonical_grid(reslice(one, "axial")) for one in (a, b))
     if shape != other:
         return float("inf")
     corners = np.array([(*corner, 1) for corner in itertools.product(*((0, n - 1) for n in shape))])

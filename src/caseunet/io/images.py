@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 
 from caseunet.errors import InvalidInputError
 from caseunet.io import itk, nifti, raster
-from caseunet.io.geometry import in_plane, is_identity
+from caseunet.io.geometry import is_identity, reslice
 from caseunet.types import Color, Geometry, ImageVolume, Mask
 
 SUFFIXES = (*nifti.SUFFIXES, *itk.SUFFIXES, *raster.SUFFIXES)
@@ -38,29 +37,28 @@ def stem(path: Path) -> str:
     return nifti.case_name(path) if nifti.is_nifti(path) else path.stem
 
 
-def read_geometry(path: Path) -> Geometry:
+def read_file_geometry(path: Path) -> Geometry:
     """Shape, and for volumes affine and spacing, from the header alone.
 
     Raises:
         CaseUNetError: the file is missing, damaged or of no known kind.
     """
     if is_volume(path):
-        return _kind(path).read_geometry(path)
+        return _read_volume_geometry(path)
     _find_reader(path)
     return Geometry(shape=raster.read_shape(path))
 
 
-def pixel_bytes(path: Path) -> int:
+def read_pixel_bytes(path: Path) -> int:
     """Bytes that a number of a volume has in its file, from the header alone.
 
     Raises:
         CaseUNetError: the file is missing, damaged or no volume.
     """
-    size: int = _kind(path).pixel_bytes(path)
-    return size
+    return nifti.read_nifti_pixel_bytes(path) if nifti.is_nifti(path) else itk.read_itk_pixel_bytes(path)
 
 
-def read_picture(path: Path, rgb: bool, nan: float | None = None) -> ImageVolume:
+def read_image_file(path: Path, rgb: bool, nan: float | None = None) -> ImageVolume:
     """Pixels in canonical order, (S, C, H, W).
 
     Args:
@@ -72,12 +70,12 @@ def read_picture(path: Path, rgb: bool, nan: float | None = None) -> ImageVolume
         CaseUNetError: the file is missing, damaged or of no known kind.
     """
     if is_volume(path):
-        return _kind(path).read_volume(path, nan)
+        return nifti.read_nifti(path, nan) if nifti.is_nifti(path) else itk.read_itk(path, nan)
     _find_reader(path)
-    return raster.read_image(path, 3 if rgb else 1, nan)
+    return raster.read_raster(path, 3 if rgb else 1, nan)
 
 
-def read_mask(path: Path, image: Geometry, colored: bool | None = None, same_axes: bool = True) -> Mask:
+def read_mask_file(path: Path, image: Geometry, colored: bool | None = None, same_axes: bool = True) -> Mask:
     """The values of a mask file, cut in its image's plane.
 
     A volume whose affine is the identity, as in LiTS case 53, has lost its place and is taken to lie where its image
@@ -93,18 +91,18 @@ def read_mask(path: Path, image: Geometry, colored: bool | None = None, same_axe
         CaseUNetError: the file is missing, damaged or of no known kind.
     """
     if itk.is_segmentation(path):
-        return itk.read_segmentation(path, image)
+        return itk.read_itk_segmentation(path, image)
     if is_volume(path):
-        kind, axial = _kind(path), in_plane(image, "axial")
-        own = kind.read_geometry(path)
+        read = nifti.read_nifti_mask if nifti.is_nifti(path) else itk.read_itk_mask
+        axial, own = reslice(image, "axial"), _read_volume_geometry(path)
         lost = image.affine is not None and is_identity(own) and not is_identity(image)
         laid = lost and same_axes and own.shape == image.shape
-        return in_plane(replace(kind.read_mask(path, axial if laid else None), assumed_aligned=laid), image.plane)
+        return reslice(replace(read(path, axial if laid else None), assumed_aligned=laid), image.plane)
     _find_reader(path)
-    return raster.read_mask(path, colored)
+    return raster.read_raster_mask(path, colored)
 
 
-def write_labels(
+def write_mask_file(
     path: Path, labels: np.ndarray, geometry: Geometry, colors: Sequence[Color], like: Path | None = None
 ) -> None:
     """Write class ids, canonical (S, H, W), uint8, in the source's shape, axes and place.
@@ -123,9 +121,9 @@ def write_labels(
         if geometry.affine is None:
             raise InvalidInputError(f"{path}: an image without a position cannot be saved as a volume; use .png.")
         if nifti.is_nifti(path):
-            nifti.write_labels(path, labels, geometry, like)
+            nifti.write_nifti_labels(path, labels, geometry, like)
         else:
-            itk.write_labels(path, labels, geometry)
+            itk.write_itk_labels(path, labels, geometry)
     elif path.suffix.lower() in raster.LOSSLESS and len(labels) == 1:
         raster.write_ids(path, labels[0], colors)
     else:
@@ -133,9 +131,8 @@ def write_labels(
         raise InvalidInputError(f"{path}: expected {', '.join((*nifti.SUFFIXES, *itk.SUFFIXES))} for a volume, {one}.")
 
 
-def _kind(path: Path) -> ModuleType:
-    """The module that reads a volume."""
-    return nifti if nifti.is_nifti(path) else itk
+def _read_volume_geometry(path: Path) -> Geometry:
+    return nifti.read_nifti_geometry(path) if nifti.is_nifti(path) else itk.read_itk_geometry(path)
 
 
 def _find_reader(path: Path) -> None:

@@ -65,7 +65,7 @@ def _nrrd_header(path: Path) -> str:
         return stream.read(MAX_HEADER).replace(b"\r\n", b"\n").partition(b"\n\n")[0].decode("latin-1")
 
 
-def read_geometry(path: Path) -> Geometry:
+def read_itk_geometry(path: Path) -> Geometry:
     """Shape (x, y, z), affine and spacing, from the header alone.
 
     Raises:
@@ -74,12 +74,12 @@ def read_geometry(path: Path) -> Geometry:
     return _open(path)[1]
 
 
-def pixel_bytes(path: Path) -> int:
+def read_itk_pixel_bytes(path: Path) -> int:
     """Bytes of a component of a voxel in the file."""
     return _component_bits(path, _open(path)[0]) // 8
 
 
-def read_volume(path: Path, nan: float | None = None) -> ImageVolume:
+def read_itk(path: Path, nan: float | None = None) -> ImageVolume:
     """A volume in canonical order, (S, C, H, W); the components of vectors are channels.
 
     ``nan`` replaces NaN; without it they are an error.
@@ -96,7 +96,7 @@ def read_volume(path: Path, nan: float | None = None) -> ImageVolume:
     return ImageVolume(channels[0][:, None] if len(channels) == 1 else np.stack(channels, axis=1), geometry)
 
 
-def read_mask(path: Path, place: Geometry | None = None) -> Mask:
+def read_itk_mask(path: Path, place: Geometry | None = None) -> Mask:
     """A label volume in canonical order; ``place`` is the geometry to read it in, if it is not its own.
 
     Raises:
@@ -123,7 +123,7 @@ class Segment:
     color: int | None
 
 
-def read_segmentation(path: Path, image: Geometry) -> Mask:
+def read_itk_segmentation(path: Path, image: Geometry) -> Mask:
     """The labels of a segmentation of 3D Slicer or MITK, which may be cropped to them, on the grid of its image.
 
     Where its own voxels are not those of the image's grid, it is given on its own, for others to judge.
@@ -268,7 +268,7 @@ def _place(path: Path, codes: np.ndarray, own: Geometry, image: Geometry) -> tup
     return laid, replace(image, remarks=())
 
 
-def write_labels(path: Path, labels: np.ndarray, geometry: Geometry) -> None:
+def write_itk_labels(path: Path, labels: np.ndarray, geometry: Geometry) -> None:
     """Write canonical labels (S, H, W), uint8, compressed, with the source's shape, axes and position.
 
     Args:

@@ -69,7 +69,7 @@ def case_name(path: Path) -> str:
     return re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
 
 
-def read_geometry(path: Path) -> Geometry:
+def read_nifti_geometry(path: Path) -> Geometry:
     """Shape (three axes), affine and spacing, from the header alone.
 
     Raises:
@@ -78,7 +78,7 @@ def read_geometry(path: Path) -> Geometry:
     return _geometry(path, _open(path))
 
 
-def pixel_bytes(path: Path) -> int:
+def read_nifti_pixel_bytes(path: Path) -> int:
     """Bytes of a voxel in the file."""
     return int(_open(path).header.get_data_dtype().itemsize)
 
@@ -97,7 +97,7 @@ def read_names(path: Path) -> dict[int, str]:
     return {}
 
 
-def read_volume(path: Path, nan: float | None = None) -> ImageVolume:
+def read_nifti(path: Path, nan: float | None = None) -> ImageVolume:
     """A volume in canonical order, (S, C, H, W); integers stay integers, scaled values (scl_slope) are applied.
 
     A fourth axis of the file holds the channels. ``nan`` replaces NaN; without it they are an error.
@@ -117,7 +117,7 @@ def read_volume(path: Path, nan: float | None = None) -> ImageVolume:
     return ImageVolume(channels[0][:, None] if len(channels) == 1 else np.stack(channels, axis=1), geometry)
 
 
-def read_mask(path: Path, place: Geometry | None = None) -> Mask:
+def read_nifti_mask(path: Path, place: Geometry | None = None) -> Mask:
     """A label volume in canonical order.
 
     Args:
@@ -143,7 +143,7 @@ def read_mask(path: Path, place: Geometry | None = None) -> Mask:
     return Mask(to_canonical(codes, place or own), own, stored=str(array.dtype), fractional=fractional)
 
 
-def write_labels(path: Path, labels: np.ndarray, geometry: Geometry, like: Path | None = None) -> None:
+def write_nifti_labels(path: Path, labels: np.ndarray, geometry: Geometry, like: Path | None = None) -> None:
     """Write canonical labels (S, H, W), uint8, as a NIfTI file with the source's shape, axes and affine.
 
     Args:
@@ -164,7 +164,7 @@ def write_labels(path: Path, labels: np.ndarray, geometry: Geometry, like: Path 
         nib.save(image, temporary)
 
 
-def write_shares(path: Path, shares: np.ndarray, geometry: Geometry) -> None:
+def write_nifti_probabilities(path: Path, shares: np.ndarray, geometry: Geometry) -> None:
     """Write shares of :data:`WHOLE`, canonical (S, H, W), uint16, as a NIfTI file of numbers from 0 to 1."""
     image = _place(to_source(shares, geometry), geometry, None)
     image.header.set_slope_inter(1 / WHOLE, 0)

@@ -69,7 +69,7 @@ def read_shape(path: Path) -> tuple[int, int]:
         return image.height, image.width
 
 
-def read_image(path: Path, channels: int, nan: float | None = None) -> ImageVolume:
+def read_raster(path: Path, channels: int, nan: float | None = None) -> ImageVolume:
     """An image as (1, channels, H, W).
 
     Args:
@@ -126,7 +126,7 @@ def _as_grey(path: Path, image: Image.Image) -> tuple[np.ndarray, str]:
     return np.asarray(image.convert("RGB").convert("L"))[None], f"its colours differ by up to {apart}; read as grey"
 
 
-def read_mask(path: Path, colored: bool | None = None) -> Mask:
+def read_raster_mask(path: Path, colored: bool | None = None) -> Mask:
     """The values of a mask: grey values, a palette image's indices, or colours as 0xRRGGBB; transparent is black.
 
     Args:
@@ -229,7 +229,7 @@ def write_ids(path: Path, ids: np.ndarray, colors: Sequence[Color]) -> None:
         image.save(temporary)
 
 
-def write_shares(path: Path, shares: np.ndarray) -> None:
+def write_raster_probabilities(path: Path, shares: np.ndarray) -> None:
     """Write (H, W), uint16, as a grey image."""
     with replace_when_whole(path) as temporary:
         Image.fromarray(shares).save(temporary)

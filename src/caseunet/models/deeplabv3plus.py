@@ -21,7 +21,7 @@ from caseunet.models.blocks.convolution import ConvBatchNorm, ConvBatchNormReLU
 from caseunet.models.blocks.padding import pad_image
 
 
-class ResidualBlock(nn.Module):
+class DeepLabBottleneck(nn.Module):
     """Convolutions 1×1, 3×3, 1×1 around a shortcut: (B, in_channels, H, W) → (B, 4·width, H/stride, W/stride)."""
 
     def __init__(self, in_channels: int, width: int, stride: int, dilation: int) -> None:
@@ -100,7 +100,7 @@ class DeepLabV3Plus(nn.Module):
             layers = []
             for n in range(count):
                 layers.append(
-                    ResidualBlock(c_in, width * 2**i, stride if n == 0 else 1, before if n == 0 else dilation)
+                    DeepLabBottleneck(c_in, width * 2**i, stride if n == 0 else 1, before if n == 0 else dilation)
                 )
                 c_in = 4 * width * 2**i
             stages.append(nn.Sequential(*layers))

@@ -34,7 +34,7 @@ class StandardizedConv2d(nn.Conv2d):
         return F.conv2d(x, (self.weight - mean) * torch.rsqrt(variance + 1e-5), None, self.stride, self.padding)
 
 
-class ResidualBlock(nn.Module):
+class TransUNetBottleneck(nn.Module):
     """Convolutions 1×1, 3×3, 1×1 around a shortcut: (B, in_channels, H, W) → (B, out_channels, H/stride, W/stride)."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
@@ -148,7 +148,9 @@ class TransUNet(nn.Module):
         )
         channels = [width, 4 * width, 8 * width, 16 * width]  # at H/2, H/4, H/8, H/16
         self.stages = nn.ModuleList(
-            nn.Sequential(ResidualBlock(c_in, c, stride), *(ResidualBlock(c, c, 1) for _ in range(count - 1)))
+            nn.Sequential(
+                TransUNetBottleneck(c_in, c, stride), *(TransUNetBottleneck(c, c, 1) for _ in range(count - 1))
+            )
             for c_in, c, count, stride in zip(channels, channels[1:], blocks, (1, 2, 2), strict=False)
         )
         self.embed = nn.Conv2d(channels[-1], hidden, 1)

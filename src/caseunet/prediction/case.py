@@ -23,8 +23,8 @@ from caseunet.prediction.image_kind import check_kind, check_no_mask
 from caseunet.prediction.inputs import Input
 from caseunet.prediction.measurements import Timeline, measure_volume, to_rows
 from caseunet.prediction.postprocessing import clean
-from caseunet.prediction.predictor import Predictor, SliceBatch, match_range, read_picture
-from caseunet.prediction.probabilities import Shares
+from caseunet.prediction.predictor import SliceBatch, SlicePredictor, match_range, read_model_input
+from caseunet.prediction.probabilities import ProbabilityAccumulator
 from caseunet.prediction.slices import Slices
 from caseunet.prediction.store import PredictedCase
 from caseunet.quality.confidence import ConfidenceMeter
@@ -37,7 +37,7 @@ from caseunet.types import Geometry, ImageVolume
 class PredictionContext:
     """With what cases are segmented, and where to."""
 
-    predictor: Predictor
+    predictor: SlicePredictor
     folder: Path
     outputs: PredictionOutputs
     out_of_fold: bool
@@ -96,7 +96,7 @@ def _predict_image(
 ) -> PredictedCase:
     predictor, info = work.predictor, work.predictor.info
     began = time.monotonic()
-    picture = match_range(item.path, item.read(info.preprocessing, read_picture), info.preprocessing)
+    picture = match_range(item.path, item.read(info.preprocessing, read_model_input), info.preprocessing)
     item.check_spacing(picture.geometry.spacing, info.preprocessing)
     if predictor.settings.check_image:
         check_no_mask(picture.pixels, item.files[0], info.training_data)
@@ -104,7 +104,7 @@ def _predict_image(
     pixels, geometry = picture.pixels, picture.geometry
     S, H, W = len(pixels), *pixels.shape[-2:]
     temperature = info.quality.temperature if info.quality else 1.0
-    shares = Shares((S, H, W), len(info.label_map), temperature) if work.outputs.probabilities else None
+    shares = ProbabilityAccumulator((S, H, W), len(info.label_map), temperature) if work.outputs.probabilities else None
 
     def look(group: SliceBatch) -> None:
         if shares:
@@ -116,7 +116,7 @@ def _predict_image(
         others = _write_shares(shares, item, geometry, work, written) if shares else {}
     remarks = geometry.remarks
     written.append(target)
-    images.write_labels(target, labels, geometry, info.label_map.colors, item.files[0])
+    images.write_mask_file(target, labels, geometry, info.label_map.colors, item.files[0])
     if work.outputs.dicom_seg and item.is_dicom:
         path = _beside(target, item, ".seg.dcm")
         algorithm = Algorithm(info.architecture.name, version("caseunet"), info.weights_hash)
@@ -154,7 +154,7 @@ def _predict_image(
 
 
 def segment_picture(
-    predictor: Predictor,
+    predictor: SlicePredictor,
     picture: ImageVolume,
     networks: Sequence[int] | None = None,
     look: Callable[[SliceBatch], None] = lambda group: None,
@@ -290,7 +290,7 @@ def _identity(work: PredictionContext, item: Input, picture: ImageVolume | None 
 
 
 def _write_shares(
-    shares: Shares, item: Input, geometry: Geometry, work: PredictionContext, written: list[Path]
+    shares: ProbabilityAccumulator, item: Input, geometry: Geometry, work: PredictionContext, written: list[Path]
 ) -> dict[str, str]:
     """A file for each class: NIfTI of 0 to 1 for volumes, grey PNG of 0 to 65,535 for images."""
     others = {}
@@ -301,14 +301,14 @@ def _write_shares(
         path = _beside(work.folder / item.id, item, stem + (".png" if geometry.affine is None else ".nii.gz"))
         written.append(path)
         if geometry.affine is None:
-            raster.write_shares(path, values[0])
+            raster.write_raster_probabilities(path, values[0])
         else:
-            nifti.write_shares(path, values, geometry)
+            nifti.write_nifti_probabilities(path, values, geometry)
         others[f"probability of {name}"] = path.relative_to(work.folder).as_posix()
     return others
 
 
-def _remarks(predictor: Predictor, placement: Placement) -> tuple[str, ...]:
+def _remarks(predictor: SlicePredictor, placement: Placement) -> tuple[str, ...]:
     """What should be known of how slices went through the network."""
     windows = predictor.windows(placement.size)
     return (*filter(None, [placement.remark]), *([windows.remark] if windows else []))
@@ -319,7 +319,7 @@ def _beside(target: Path, item: Input, ending: str) -> Path:
     return target.parent / (Path(item.id).name + ending)
 
 
-def display_window(predictor: Predictor) -> tuple[float, float] | None:
+def display_window(predictor: SlicePredictor) -> tuple[float, float] | None:
     """In which a person looks at the images."""
     preprocessing = predictor.info.preprocessing
     return preprocessing.intensity_window or ((0.0, 255.0) if preprocessing.modality == "rgb" else None)

@@ -17,7 +17,7 @@ from caseunet.datasets.roles import Choice
 from caseunet.errors import CaseUNetError, InputNotFoundError, InvalidInputError
 from caseunet.files import MARKER, content_hash
 from caseunet.io import archive, dicom, images, raster, video
-from caseunet.io.images import read_geometry as read_file_geometry
+from caseunet.io.images import read_file_geometry
 from caseunet.prediction.planes import cut_as_trained
 from caseunet.prediction.store import DESCRIPTION, JOURNAL
 from caseunet.progress import LOG, Display, count_text

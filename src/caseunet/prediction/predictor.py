@@ -120,7 +120,7 @@ class SliceBatch:
         return self.first - (self.above is not None)
 
 
-class Predictor:
+class SlicePredictor:
     """Segments slices with a bundle; :class:`caseunet.Predictor` adds to it whatever holds an image.
 
     Args:
@@ -369,7 +369,7 @@ class _Unfilled(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def read_picture(path: Path, preprocessing: Preprocessing) -> ImageVolume:
+def read_model_input(path: Path, preprocessing: Preprocessing) -> ImageVolume:
     """Read a file that a model with this preprocessing can segment, cut into slices as its training data were.
 
     Raises:
@@ -381,7 +381,7 @@ def read_picture(path: Path, preprocessing: Preprocessing) -> ImageVolume:
         raise InvalidInputError(
             f"{path}: an image file holds no Hounsfield units; this model was trained on CT volumes."
         )
-    return cut_as_trained(images.read_picture(path, preprocessing.modality == "rgb"), preprocessing)
+    return cut_as_trained(images.read_image_file(path, preprocessing.modality == "rgb"), preprocessing)
 
 
 def match_range(path: Path, picture: ImageVolume, preprocessing: Preprocessing) -> ImageVolume:

@@ -10,7 +10,7 @@ from caseunet.io.nifti import WHOLE
 from caseunet.prediction.predictor import SliceBatch
 
 
-class Shares:
+class ProbabilityAccumulator:
     """The calibrated probability of each class but the background, as shares of ``WHOLE`` (65,535).
 
     Args:

@@ -18,7 +18,7 @@ from caseunet.errors import CaseUNetError, InvalidInputError, InvalidOptionError
 from caseunet.io.geometry import length_remarks, to_source
 from caseunet.io.values import as_integers
 from caseunet.prediction.inputs import Channels, Input, find_inputs
-from caseunet.prediction.predictor import match_range, read_picture
+from caseunet.prediction.predictor import match_range, read_model_input
 from caseunet.progress import Display, count_text
 from caseunet.types import Geometry, ImageVolume, Preprocessing
 
@@ -49,7 +49,7 @@ class PythonImage:
     source: Path | None = None
 
 
-def read_image(
+def read_python_image(
     image: Any,
     preprocessing: Preprocessing,
     axes: str | Sequence[str] | None = None,
@@ -115,7 +115,7 @@ def _from_path(
                 f"{path}: a video. Segment it with caseunet.predict, which writes a mask for each frame."
             )
         try:
-            picture = match_range(item.path, item.read(preprocessing, read_picture), preprocessing)
+            picture = match_range(item.path, item.read(preprocessing, read_model_input), preprocessing)
             item.check_spacing(picture.geometry.spacing, preprocessing)
         except CaseUNetError as error:
             raise error.with_message(item.explain(str(error))) from error

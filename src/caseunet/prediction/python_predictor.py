@@ -18,8 +18,8 @@ from caseunet.prediction.case import display_window, segment_picture
 from caseunet.prediction.image_kind import check_no_mask
 from caseunet.prediction.inputs import channels_of
 from caseunet.prediction.predictor import SliceBatch
-from caseunet.prediction.probabilities import Shares
-from caseunet.prediction.python_images import PythonImage, read_image
+from caseunet.prediction.probabilities import ProbabilityAccumulator
+from caseunet.prediction.python_images import PythonImage, read_python_image
 from caseunet.progress import Notices, count_text
 from caseunet.quality.judgement import CaseQuality
 from caseunet.types import Geometry, LabelMap
@@ -117,7 +117,7 @@ class Segmentation:
     def save(self, path: str | Path) -> None:
         """Write it in source geometry: NIfTI, NRRD or MetaImage for volumes, palette PNG, TIFF or BMP for images."""
         geometry = self.geometry or Geometry(shape=self.canonical.shape[-2:])
-        images.write_labels(Path(path), self.canonical, geometry, self.label_map.colors, self.source)
+        images.write_mask_file(Path(path), self.canonical, geometry, self.label_map.colors, self.source)
 
     def to_nibabel(self) -> Any:
         """As a NIfTI image of nibabel, where the source lies.
@@ -144,8 +144,8 @@ class Segmentation:
         return self.geometry
 
 
-class Predictor(predictor.Predictor):
-    __doc__ = predictor.Predictor.__doc__
+class Predictor(predictor.SlicePredictor):
+    __doc__ = predictor.SlicePredictor.__doc__
 
     @overload
     def predict(
@@ -208,11 +208,13 @@ class Predictor(predictor.Predictor):
         probabilities: bool,
     ) -> Segmentation:
         notices = Notices()
-        given = read_image(image, self.info.preprocessing, axes, spacing, channels_of(self.info), display=notices)
+        given = read_python_image(
+            image, self.info.preprocessing, axes, spacing, channels_of(self.info), display=notices
+        )
         temperature = self.info.quality.temperature if self.info.quality else 1.0
         pixels = given.picture.pixels
         size = (len(pixels), *pixels.shape[-2:])
-        shares = Shares(size, len(self.info.label_map), temperature) if probabilities else None
+        shares = ProbabilityAccumulator(size, len(self.info.label_map), temperature) if probabilities else None
 
         def look(group: SliceBatch) -> None:
             if shares:

@@ -14,7 +14,7 @@ from caseunet.errors import InvalidInputError, NotEnoughMemoryError
 from caseunet.io import images, video
 from caseunet.io.geometry import canonical_shape, cut
 from caseunet.prediction.inputs import Input
-from caseunet.prediction.predictor import Predictor
+from caseunet.prediction.predictor import SlicePredictor
 from caseunet.progress import count_text
 from caseunet.types import MIN_SIZE
 
@@ -61,7 +61,7 @@ class Budget:
         CaseUNetError: it has more already.
     """
 
-    def __init__(self, predictor: Predictor, max_ram: int | None) -> None:
+    def __init__(self, predictor: SlicePredictor, max_ram: int | None) -> None:
         self._predictor, self.max_ram = predictor, max_ram
         self._base = psutil.Process().memory_info().rss
         self._trials: dict[tuple[int, int], tuple[float, int]] = {}
@@ -90,7 +90,7 @@ class Budget:
             spacing, held = geometry.spacing, slices
             item.check_spacing(spacing, preprocessing)
         is_volume, classes = images.is_volume(item.files[0]), len(self._predictor.info.label_map)
-        stored = images.pixel_bytes(item.files[0]) if is_volume else 1 if preprocessing.modality == "rgb" else 4
+        stored = images.read_pixel_bytes(item.files[0]) if is_volume else 1 if preprocessing.modality == "rgb" else 4
         stored *= preprocessing.channels
         size = compute_grid_size(H, W, spacing, preprocessing)
         windows = self._predictor.windows(size)

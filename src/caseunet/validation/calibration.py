@@ -12,7 +12,7 @@ from caseunet.imaging.boxes import spread_indices
 from caseunet.imaging.slices import Stack
 from caseunet.metrics.overlap import Counts
 from caseunet.prediction.postprocessing import clean
-from caseunet.prediction.predictor import NetworkInput, Predictor, SliceBatch
+from caseunet.prediction.predictor import NetworkInput, SliceBatch, SlicePredictor
 from caseunet.progress import Display
 from caseunet.quality.confidence import ConfidenceMeter, StructureConfidence
 from caseunet.quality.out_of_distribution import image_features, mask_features, outside, usual_ranges
@@ -95,7 +95,7 @@ def source_reference(prepared: Prepared, case: str) -> np.ndarray:
 
 
 def learn_quality(
-    predictor: Predictor, prepared: Prepared, fold: Fold, display: Display
+    predictor: SlicePredictor, prepared: Prepared, fold: Fold, display: Display
 ) -> tuple[Quality, list[SegmentedCase]]:
     """Segment the fold's validation cases as prediction would, and learn from what came out.
 
@@ -245,7 +245,7 @@ class _Stored:
 
 
 def segment_case(
-    predictor: Predictor,
+    predictor: SlicePredictor,
     prepared: Prepared,
     case: str,
     ranges: Ranges,

@@ -8,7 +8,7 @@ from caseunet.bundle import Bundle, Cleaning, Quality, Score
 from caseunet.data.store import Prepared
 from caseunet.metrics.overlap import confusion_matrix, counts_of
 from caseunet.prediction.postprocessing import clean
-from caseunet.prediction.predictor import Predictor
+from caseunet.prediction.predictor import SlicePredictor
 from caseunet.progress import Display
 from caseunet.types import Fold, LabelMap, Modality, Ranges
 from caseunet.validation.calibration import (
@@ -77,11 +77,11 @@ def validate_bundle(
         bundle: of the network.
         prepared: that it was trained on.
         fold: of it.
-        device: as for :class:`Predictor`.
+        device: as for :class:`SlicePredictor`.
         display: what a person sees.
         with_quality: whether to learn what its masks are worth; then masks are cleaned.
     """
-    predictor = Predictor(bundle, device)
+    predictor = SlicePredictor(bundle, device)
     quality, seen = learn_quality(predictor, prepared, fold, display) if with_quality else (None, [])
     scorer = Scorer(bundle.info.label_map, bundle.info.preprocessing.modality)
     for one in seen:
@@ -103,7 +103,7 @@ def validate_ensemble(
     Returns:
         The score; and the bundle's quality, its predicted Dice fitted to these masks.
     """
-    predictor, quality, label_map = Predictor(bundle, device), bundle.info.quality, bundle.info.label_map
+    predictor, quality, label_map = SlicePredictor(bundle, device), bundle.info.quality, bundle.info.label_map
     scorer = Scorer(label_map, bundle.info.preprocessing.modality)
     validated = []
     with display.stage("validating", len(prepared.cases), "case") as stage:
@@ -125,7 +125,7 @@ def validate_ensemble(
 
 
 def _masks(
-    predictor: Predictor,
+    predictor: SlicePredictor,
     prepared: Prepared,
     case: str,
     ranges: Ranges,

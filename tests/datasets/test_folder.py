@@ -16,7 +16,7 @@ from caseunet.config import PrepareConfig
 from caseunet.datasets import find_layout, open_source
 from caseunet.datasets.case_statistics import measure_mask
 from caseunet.datasets.coding import find_coding
-from caseunet.datasets.folder import FOLDER, discover, find_groups, look
+from caseunet.datasets.folder import FOLDER, find_groups, look
 from caseunet.datasets.generate import write_folder
 from caseunet.datasets.generate.drawings import draw_operation, simple
 from caseunet.datasets.layout import SourceDataset
@@ -411,7 +411,7 @@ def fill_folder(root: Path, *names: str) -> Path:
 
 def listed(root: Path, **patterns: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     """{case: its image files, then its mask files}."""
-    dataset = discover(root, Choice(**patterns))
+    dataset = FOLDER.discover(root, Choice(**patterns))
     return {c.id: tuple(dataset.relative(path) for path in (*c.image, *c.label)) for c in dataset.cases}
 
 
@@ -454,7 +454,7 @@ def test_two_mask_folders_are_asked_about(tmp_path: Path) -> None:
         FOLDER.discover(tmp_path)
     chosen = listed(tmp_path, masks=("1st_manual",))
     assert chosen["training/21_training"][1] == "training/1st_manual/21_manual1.png"
-    findings = discover(tmp_path, Choice(masks=("1st_manual",))).findings
+    findings = FOLDER.discover(tmp_path, Choice(masks=("1st_manual",))).findings
     assert [f.files for f in findings if f.kind == "left-out"] == [
         ("training/mask/21_training_mask.png", "training/mask/22_training_mask.png")
     ]
@@ -543,7 +543,7 @@ def test_what_names_do_not_tell_a_person_says(tmp_path: Path) -> None:
     layout, _ = open_source(root, PrepareConfig.model_validate({"images": "A", "masks": "B/*.png"}))
     assert layout is FOLDER
     with pytest.raises(CaseUNetError, match="the patterns images=C leave no image"):
-        discover(root, Choice(images=("C",)))
+        FOLDER.discover(root, Choice(images=("C",)))
 
 
 def test_many_folders_are_counted_together(tmp_path: Path) -> None:
@@ -600,7 +600,7 @@ def test_real_drive_is_asked_about(real_data: Callable[[str], Path]) -> None:
         CaseUNetError, match="masks in more than one place: fov/21_training_mask.gif .*labels/21_manual1"
     ):
         FOLDER.discover(root)
-    dataset = discover(root, Choice(masks=("labels",)))
+    dataset = FOLDER.discover(root, Choice(masks=("labels",)))
     assert len(dataset.labelled) == len(dataset.cases) == 20
     mask = FOLDER.read_mask(dataset.cases[0], dataset, FOLDER.read_geometry(dataset.cases[0]))
     with Image.open(root / "labels" / "21_manual1.gif") as image:
@@ -616,7 +616,7 @@ def test_no_mask_goes_to_another_patient(ending: str, tmp_path: Path) -> None:
     cases = [f"pat{p}/{{}}/{n}.{ending}" for p in "AB" for n in (1, 2)]
     own = [(case.format("images"), case.format("masks")) for case in cases]
     assert pairs(tmp_path) == [*own[:2], (f"patA/images/3.{ending}", ""), *own[2:]]
-    assert ("error", "extra-mask", f"patB/masks/3.{ending}") in told(discover(tmp_path))
+    assert ("error", "extra-mask", f"patB/masks/3.{ending}") in told(FOLDER.discover(tmp_path))
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
@@ -647,4 +647,4 @@ def test_labels_json_names_shades_of_grey(mode: str, raw: Path) -> None:
 )
 def test_splits_and_patients_that_names_hint_at(names: tuple[str, ...], kind: str, tmp_path: Path) -> None:
     fill_folder(tmp_path, *(name.format(role) for name in names for role in ("images", "masks")))
-    assert [t[1] for t in told(discover(tmp_path)) if t[0] == "warning"] == ([kind] if kind else [])
+    assert [t[1] for t in told(FOLDER.discover(tmp_path)) if t[0] == "warning"] == ([kind] if kind else [])

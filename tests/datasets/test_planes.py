@@ -9,7 +9,7 @@ import pytest
 from caseunet.config import PrepareConfig
 from caseunet.datasets import open_source
 from caseunet.datasets.meanings import with_coding
-from caseunet.datasets.planes import choose_plane, cut_layout
+from caseunet.datasets.planes import CutLayout, choose_plane
 from caseunet.datasets.reading import read_labels
 from caseunet.io.geometry import PLANES
 from caseunet.types import DIRECTIONS, Plane
@@ -84,7 +84,7 @@ def test_masks_are_cut_as_their_images(rule: Plane, tmp_path: Path) -> None:
     write_volume(tmp_path, "v0", "sagittal")
     write_volume(tmp_path, "v1", "coronal", 1, single=True)
     layout, dataset = open_source(tmp_path, PrepareConfig())
-    layout = cut_layout(layout, rule)
+    layout = CutLayout(layout, rule)
     dataset = with_coding(layout, dataset, 0)
     for case in dataset.cases:
         picture = layout.read_image(case, False)

@@ -15,7 +15,7 @@ from caseunet.datasets.checks import check_dataset, class_pixels, settle_coding
 from caseunet.datasets.layout import Level
 from caseunet.datasets.meanings import alone
 from caseunet.datasets.pictures import draw_case
-from caseunet.datasets.planes import choose_plane, cut_layout
+from caseunet.datasets.planes import CutLayout, choose_plane
 from caseunet.datasets.proposals import write_plan
 from caseunet.datasets.reading import check_repairs
 from caseunet.datasets.repair import CaseRepair, read_plan
@@ -139,7 +139,7 @@ def examine(raw: Path, config: PrepareConfig, display: Display) -> Examination:
         f"({len(dataset.labelled):,} with masks) of {count_text(groups, dataset.group_name)}"
     )
     plane, told_of_plane = choose_plane(config.plane, layout, dataset, config.workers)
-    layout = cut_layout(layout, plane)
+    layout = CutLayout(layout, plane)
     dataset = replace(dataset, findings=(*dataset.findings, *told_of_plane))
     facts: list[CaseFacts] = [CaseFacts(case.id, case.group) for case in dataset.cases]
     with display.stage("auditing", len(dataset.cases), "case") as stage:

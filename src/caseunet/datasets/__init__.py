@@ -9,7 +9,7 @@ from caseunet.datasets.dicom import DICOM
 from caseunet.datasets.endovis2017 import ENDOVIS2017
 from caseunet.datasets.endovis2018 import ENDOVIS2018
 from caseunet.datasets.endovis2018_types import ENDOVIS2018_TYPES
-from caseunet.datasets.folder import FOLDER, describe_files, discover
+from caseunet.datasets.folder import FOLDER, describe_files
 from caseunet.datasets.layout import Finding, Layout, SourceCase, SourceDataset, files_below
 from caseunet.datasets.lits import LITS
 from caseunet.datasets.msd import MSD
@@ -62,7 +62,7 @@ def open_source(root: Path, config: PrepareConfig) -> tuple[Layout, SourceDatase
             options=("prepare.layout", "prepare.images", "prepare.masks", "prepare.channels"),
         )
     layout = find_layout(root, FOLDER.name if choice else config.layout)
-    dataset = discover(root, choice) if choice else layout.discover(root)
+    dataset = FOLDER.discover(root, choice) if choice else layout.discover(root)
     for path in (path for case in dataset.cases for path in (*case.image, *case.label)):
         if not path.as_posix().isascii() and any("\ud800" <= character <= "\udfff" for character in path.as_posix()):
             raise CaseUNetError(f"{path.as_posix()!a}: its name is no UTF-8, and cannot be written down. Rename it.")

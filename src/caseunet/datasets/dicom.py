@@ -23,7 +23,6 @@ from caseunet.datasets.class_names import is_background, spelling_notes, unify_s
 from caseunet.datasets.coding import coding_of, read_labels_json
 from caseunet.datasets.layout import (
     Finding,
-    Layout,
     Level,
     Listing,
     SourceCase,
@@ -113,19 +112,6 @@ class _Survey(NamedTuple):
     findings: list[Finding]
 
 
-def matches(root: Path) -> bool:
-    return any(dicom.is_dicom(path) for path in files_below(root))
-
-
-def cases(root: Path) -> Listing:
-    """List the volumes under the names of their folders, or the still images where there is no volume.
-
-    Raises:
-        CaseUNetError: there is neither.
-    """
-    return _listing(root, _survey(root, files_below(root)), None)[0]
-
-
 def find_images(root: Path, files: Sequence[Path], modality: Modality | None) -> tuple[Listing, list[DicomImage]]:
     """The cases of some files that a model of a modality may look at, and what the headers of each tell.
 
@@ -148,31 +134,6 @@ def is_mask(path: Path) -> bool:
         return False
     values = np.unique(pixels)
     return len(values) <= MAX_MASK_VALUES and values[0] >= 0 and bool(np.all(values == np.rint(values)))
-
-
-def discover(root: Path) -> SourceDataset:
-    listing, found, masks = _listing(root, _survey(root, files_below(root)), None)
-    own = root / "labels.json"
-    coding: LabelCoding | None = read_labels_json(own, colored=False) if own.is_file() else None
-    if masks:
-        coding = _coding(masks)
-    modalities = Counter(image.header.modality for image in found)
-    spellings = (Finding(level="note", kind="spellings", text=text) for text in spelling_notes(_labels(masks)))
-    findings = (*listing.findings, *spellings, *_describe_groups(found))
-    if len(modalities) > 1:
-        text = f"holds images of several modalities: {dict(modalities)}"
-        advice = "Train on one of them; move the others away."
-        findings = (*findings, Finding(level="warning", kind="modalities", text=text, advice=advice))
-    return SourceDataset(
-        format="dicom",
-        root=root,
-        cases=listing.cases,
-        coding=coding,
-        modality=_modality(found, modalities.most_common(1)[0][0]),
-        group_name="patient",
-        licence="",
-        findings=findings,
-    )
 
 
 def _describe_groups(found: Sequence[DicomImage]) -> list[Finding]:
@@ -240,33 +201,6 @@ def _coding(masks: Sequence[Header]) -> LabelCoding:
 def _labels(masks: Sequence[Header]) -> list[str]:
     """The labels of all segments, as they are spelt."""
     return [label for header in masks for label in header.segments.values()]
-
-
-def read_geometry(case: SourceCase) -> Geometry:
-    if _is_still(case):
-        return dicom.read_still_geometry(case.image[0])
-    return dicom.read_series_geometry(case.image, case.volume)
-
-
-def read_image(case: SourceCase, rgb: bool, nan: float | None = None) -> ImageVolume:
-    if _is_still(case):
-        frame = int(case.volume.removeprefix(FRAME)) - 1 if case.volume else 0
-        return dicom.read_still(case.image[0], frame, rgb, nan)
-    return dicom.read_series(case.image, case.volume, nan)
-
-
-def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask:
-    """Segments by their labels, or the values of a file.
-
-    Raises:
-        CaseUNetError: see :func:`caseunet.io.dicom.read_dicom_segmentation`.
-    """
-    if not dicom.is_dicom(case.label[0]):
-        return images.read_mask_file(case.label[0], image, colored=False, same_axes=False)
-    ids = {name: i for i, name in enumerate(reading.require_coding(dataset).label_map.names)}
-    if dicom.read_header(case.label[0]).kind == "contours":
-        return dicom.read_contours(case.label, ids, image)
-    return dicom.read_dicom_segmentation(case.label, ids, image)
 
 
 def _is_still(case: SourceCase) -> bool:
@@ -599,14 +533,73 @@ def _beside(path: Path, found: Sequence[DicomImage], root: Path) -> list[DicomIm
     return []
 
 
-DICOM = Layout(
-    name="dicom",
-    looks_like="folders of DICOM series or images; masks as DICOM segmentations or contours, or NIfTI named after them",
-    rank=2,
-    matches=matches,
-    cases=cases,
-    discover=discover,
-    read_geometry=read_geometry,
-    read_image=read_image,
-    read_mask=read_mask,
-)
+class DicomLayout:
+    """DICOM series or still images, with masks in DICOM or in files beside them."""
+
+    name = "dicom"
+    looks_like = (
+        "folders of DICOM series or images; masks as DICOM segmentations or contours, or NIfTI named after them"
+    )
+    rank = 2
+
+    def matches(self, root: Path) -> bool:
+        return any(dicom.is_dicom(path) for path in files_below(root))
+
+    def cases(self, root: Path) -> Listing:
+        """List the volumes under the names of their folders, or the still images where there is no volume.
+
+        Raises:
+            CaseUNetError: there is neither.
+        """
+        return _listing(root, _survey(root, files_below(root)), None)[0]
+
+    def discover(self, root: Path) -> SourceDataset:
+        listing, found, masks = _listing(root, _survey(root, files_below(root)), None)
+        own = root / "labels.json"
+        coding: LabelCoding | None = read_labels_json(own, colored=False) if own.is_file() else None
+        if masks:
+            coding = _coding(masks)
+        modalities = Counter(image.header.modality for image in found)
+        spellings = (Finding(level="note", kind="spellings", text=text) for text in spelling_notes(_labels(masks)))
+        findings = (*listing.findings, *spellings, *_describe_groups(found))
+        if len(modalities) > 1:
+            text = f"holds images of several modalities: {dict(modalities)}"
+            advice = "Train on one of them; move the others away."
+            findings = (*findings, Finding(level="warning", kind="modalities", text=text, advice=advice))
+        return SourceDataset(
+            format="dicom",
+            root=root,
+            cases=listing.cases,
+            coding=coding,
+            modality=_modality(found, modalities.most_common(1)[0][0]),
+            group_name="patient",
+            licence="",
+            findings=findings,
+        )
+
+    def read_geometry(self, case: SourceCase) -> Geometry:
+        if _is_still(case):
+            return dicom.read_still_geometry(case.image[0])
+        return dicom.read_series_geometry(case.image, case.volume)
+
+    def read_image(self, case: SourceCase, rgb: bool, nan: float | None = None) -> ImageVolume:
+        if _is_still(case):
+            frame = int(case.volume.removeprefix(FRAME)) - 1 if case.volume else 0
+            return dicom.read_still(case.image[0], frame, rgb, nan)
+        return dicom.read_series(case.image, case.volume, nan)
+
+    def read_mask(self, case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask:
+        """Segments by their labels, or the values of a file.
+
+        Raises:
+            CaseUNetError: see :func:`caseunet.io.dicom.read_dicom_segmentation`.
+        """
+        if not dicom.is_dicom(case.label[0]):
+            return images.read_mask_file(case.label[0], image, colored=False, same_axes=False)
+        ids = {name: i for i, name in enumerate(reading.require_coding(dataset).label_map.names)}
+        if dicom.read_header(case.label[0]).kind == "contours":
+            return dicom.read_contours(case.label, ids, image)
+        return dicom.read_dicom_segmentation(case.label, ids, image)
+
+
+DICOM = DicomLayout()

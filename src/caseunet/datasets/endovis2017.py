@@ -16,7 +16,6 @@ from caseunet.datasets.coding import coding_of
 from caseunet.datasets.frames import frame_name, images_in, is_endovis2017, sequences_below
 from caseunet.datasets.layout import (
     Finding,
-    Layout,
     Listing,
     SourceCase,
     SourceDataset,
@@ -40,105 +39,97 @@ CODING = coding_of(
 LICENCE = "EndoVis 2017: terms of the challenge's organisers (registration; research use)"
 
 
-def matches(root: Path) -> bool:
-    return any(is_endovis2017(sequence) for sequence in sequences_below(root))
-
-
-def cases(root: Path) -> Listing:
-    """List the frames; ``id`` is "instrument_dataset_N/frameNNN". A frame has a mask if every instrument has one.
-
-    Raises:
-        CaseUNetError: there are no sequences.
-    """
-    sequences = sequences_below(root)
-    if not sequences:
-        raise no_cases(root, "a folder with left_frames/")
-    found: list[SourceCase] = []
-    findings: list[Finding] = []
-    for sequence in sequences:
-        name = frame_name(sequence, root)
-        frames, frames_twice = images_in(sequence / "left_frames", root)
-        findings += frames_twice
-        truth = sequence / "ground_truth"
-        folders = sorted(folder for folder in truth.iterdir() if folder.is_dir()) if truth.is_dir() else []
-        instruments = [folder for folder in folders if not folder.name.startswith("Other")]
-        findings += left_out(
-            [f for f in folders if f not in instruments], root, "instruments whose parts have no labels"
-        )
-        masks: dict[str, list[Path]] = {}
-        for folder in instruments:
-            of_instrument, masks_twice = images_in(folder, root)
-            findings += masks_twice
-            for stem, path in of_instrument.items():
-                masks.setdefault(stem, []).append(path)
-                if stem not in frames:
-                    findings.append(extra_mask(path, root, f"{name}/left_frames/{stem}.png"))
-        for stem, path in frames.items():
-            whole = len(masks.get(stem, ())) == len(instruments)
-            if masks.get(stem) and not whole:
-                missing = [f.name for f in instruments if f not in {mask.parent for mask in masks[stem]}]
-                text = f"has no mask in {', '.join(missing)}, though other frames do"
-                advice = "Add it (all 0 if the instrument is out of sight), or take the frame away."
-                findings.append(fault("missing-mask", path, root, text, advice))
-            label = tuple(masks[stem]) if whole and instruments else ()
-            found.append(SourceCase(id=f"{name}/{stem}", image=(path,), label=label, group=name))
-    return Listing(tuple(found), tuple(findings))
-
-
-def discover(root: Path) -> SourceDataset:
-    listed, findings = cases(root)
-    return SourceDataset(
-        format="endovis2017",
-        root=root,
-        cases=listed,
-        coding=CODING,
-        modality="rgb",
-        group_name="sequence",
-        licence=LICENCE,
-        findings=findings,
-    )
-
-
-def read_geometry(case: SourceCase) -> Geometry:
-    shape = raster.read_shape(case.image[0])
-    return Geometry(shape=CUT if shape == RECORDED else shape)
-
-
-def read_image(case: SourceCase, rgb: bool, nan: float | None = None) -> ImageVolume:
-    picture = raster.read_raster(case.image[0], 3 if rgb else 1)
-    pixels = _cut(picture.pixels)
-    return ImageVolume(np.ascontiguousarray(pixels), Geometry(shape=pixels.shape[-2:]))
-
-
-def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask:
-    """The masks of all instruments laid over each other; where two overlap, the later name's is on top.
-
-    Raises:
-        CaseUNetError: one cannot be read, or they differ in shape.
-    """
-    masks = [raster.read_raster_mask(path, colored=False) for path in case.label]
-    codes = masks[0].label_values.copy()
-    for path, mask in zip(case.label[1:], masks[1:], strict=True):
-        if mask.label_values.shape != codes.shape:
-            raise InvalidInputError(f"{path}: its shape {mask.geometry.shape} is not that of {case.label[0]}.")
-        codes = np.where(mask.label_values != 0, mask.label_values, codes)
-    codes = np.ascontiguousarray(_cut(codes))
-    return replace(masks[0], label_values=codes, geometry=Geometry(shape=codes.shape[-2:]))
-
-
 def _cut(pixels: np.ndarray) -> np.ndarray:
     """Without the black borders, if they are there: (…, H, W)."""
     return pixels[..., CROP[0], CROP[1]] if pixels.shape[-2:] == RECORDED else pixels
 
 
-ENDOVIS2017 = Layout(
-    name="endovis2017",
-    looks_like="instrument_dataset_N/left_frames/*.png and instrument_dataset_N/ground_truth/*_labels/*.png",
-    rank=0,
-    matches=matches,
-    cases=cases,
-    discover=discover,
-    read_geometry=read_geometry,
-    read_image=read_image,
-    read_mask=read_mask,
-)
+class EndoVis2017Layout:
+    """EndoVis 2017, whose masks are one for each instrument and whose frames have borders."""
+
+    name = "endovis2017"
+    looks_like = "instrument_dataset_N/left_frames/*.png and instrument_dataset_N/ground_truth/*_labels/*.png"
+    rank = 0
+
+    def matches(self, root: Path) -> bool:
+        return any(is_endovis2017(sequence) for sequence in sequences_below(root))
+
+    def cases(self, root: Path) -> Listing:
+        """List the frames; ``id`` is "instrument_dataset_N/frameNNN". A frame has a mask if every instrument has one.
+
+        Raises:
+            CaseUNetError: there are no sequences.
+        """
+        sequences = sequences_below(root)
+        if not sequences:
+            raise no_cases(root, "a folder with left_frames/")
+        found: list[SourceCase] = []
+        findings: list[Finding] = []
+        for sequence in sequences:
+            name = frame_name(sequence, root)
+            frames, frames_twice = images_in(sequence / "left_frames", root)
+            findings += frames_twice
+            truth = sequence / "ground_truth"
+            folders = sorted(folder for folder in truth.iterdir() if folder.is_dir()) if truth.is_dir() else []
+            instruments = [folder for folder in folders if not folder.name.startswith("Other")]
+            findings += left_out(
+                [f for f in folders if f not in instruments], root, "instruments whose parts have no labels"
+            )
+            masks: dict[str, list[Path]] = {}
+            for folder in instruments:
+                of_instrument, masks_twice = images_in(folder, root)
+                findings += masks_twice
+                for stem, path in of_instrument.items():
+                    masks.setdefault(stem, []).append(path)
+                    if stem not in frames:
+                        findings.append(extra_mask(path, root, f"{name}/left_frames/{stem}.png"))
+            for stem, path in frames.items():
+                whole = len(masks.get(stem, ())) == len(instruments)
+                if masks.get(stem) and not whole:
+                    missing = [f.name for f in instruments if f not in {mask.parent for mask in masks[stem]}]
+                    text = f"has no mask in {', '.join(missing)}, though other frames do"
+                    advice = "Add it (all 0 if the instrument is out of sight), or take the frame away."
+                    findings.append(fault("missing-mask", path, root, text, advice))
+                label = tuple(masks[stem]) if whole and instruments else ()
+                found.append(SourceCase(id=f"{name}/{stem}", image=(path,), label=label, group=name))
+        return Listing(tuple(found), tuple(findings))
+
+    def discover(self, root: Path) -> SourceDataset:
+        listed, findings = self.cases(root)
+        return SourceDataset(
+            format="endovis2017",
+            root=root,
+            cases=listed,
+            coding=CODING,
+            modality="rgb",
+            group_name="sequence",
+            licence=LICENCE,
+            findings=findings,
+        )
+
+    def read_geometry(self, case: SourceCase) -> Geometry:
+        shape = raster.read_shape(case.image[0])
+        return Geometry(shape=CUT if shape == RECORDED else shape)
+
+    def read_image(self, case: SourceCase, rgb: bool, nan: float | None = None) -> ImageVolume:
+        picture = raster.read_raster(case.image[0], 3 if rgb else 1)
+        pixels = _cut(picture.pixels)
+        return ImageVolume(np.ascontiguousarray(pixels), Geometry(shape=pixels.shape[-2:]))
+
+    def read_mask(self, case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask:
+        """The masks of all instruments laid over each other; where two overlap, the later name's is on top.
+
+        Raises:
+            CaseUNetError: one cannot be read, or they differ in shape.
+        """
+        masks = [raster.read_raster_mask(path, colored=False) for path in case.label]
+        codes = masks[0].label_values.copy()
+        for path, mask in zip(case.label[1:], masks[1:], strict=True):
+            if mask.label_values.shape != codes.shape:
+                raise InvalidInputError(f"{path}: its shape {mask.geometry.shape} is not that of {case.label[0]}.")
+            codes = np.where(mask.label_values != 0, mask.label_values, codes)
+        codes = np.ascontiguousarray(_cut(codes))
+        return replace(masks[0], label_values=codes, geometry=Geometry(shape=codes.shape[-2:]))
+
+
+ENDOVIS2017 = EndoVis2017Layout()

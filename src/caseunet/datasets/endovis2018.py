@@ -21,62 +21,10 @@ from caseunet.datasets.layout import (
     no_cases,
     relative,
 )
-from caseunet.datasets.reading import file_layout
+from caseunet.datasets.reading import FileLayout
 from caseunet.errors import InvalidInputError
 
 LICENCE = "EndoVis 2018: terms of the challenge's organisers (registration; research use)"
-
-
-def matches(root: Path) -> bool:
-    return any(not is_endovis2017(sequence) for sequence in sequences_below(root))
-
-
-def cases(root: Path) -> Listing:
-    """List the frames; ``id`` is "seq_N/frameNNN", the group is the sequence.
-
-    Raises:
-        CaseUNetError: there are no sequences.
-    """
-    sequences = sequences_below(root)
-    if not sequences:
-        raise no_cases(root, "a folder with left_frames/")
-    repairs, findings = _repairs(root, sequences)
-    found = []
-    for sequence in sequences:
-        name = frame_name(sequence, root)
-        frames, frames_twice = images_in(sequence / "left_frames", root)
-        masks, masks_twice = images_in(sequence / "labels", root)
-        masks |= repairs.get(sequence, {})
-        findings += [*frames_twice, *masks_twice]
-        findings += [
-            extra_mask(path, root, f"{name}/left_frames/{stem}.png")
-            for stem, path in masks.items()
-            if stem not in frames
-        ]
-        found += [
-            SourceCase(id=f"{name}/{stem}", image=(path,), label=(masks[stem],) if stem in masks else (), group=name)
-            for stem, path in frames.items()
-        ]
-    return Listing(tuple(found), tuple(findings))
-
-
-def discover(root: Path) -> SourceDataset:
-    """The frames, and the classes that labels.json names.
-
-    Raises:
-        CaseUNetError: see :func:`cases` and :func:`read_labels_json`.
-    """
-    listed, findings = cases(root)
-    return SourceDataset(
-        format="endovis2018",
-        root=root,
-        cases=listed,
-        coding=read_labels_json(_find_labels_json(root, sequences_below(root))),
-        modality="rgb",
-        group_name="sequence",
-        licence=LICENCE,
-        findings=findings,
-    )
 
 
 def _repairs(root: Path, sequences: list[Path]) -> tuple[dict[Path, dict[str, Path]], list[Finding]]:
@@ -121,11 +69,63 @@ def _find_labels_json(root: Path, sequences: list[Path]) -> Path:
     )
 
 
-ENDOVIS2018 = file_layout(
-    name="endovis2018",
-    looks_like="seq_N/left_frames/*.png, seq_N/labels/*.png and labels.json",
-    rank=0,
-    matches=matches,
-    cases=cases,
-    discover=discover,
-)
+class EndoVis2018Layout(FileLayout):
+    """The scene segmentation of EndoVis 2018."""
+
+    name = "endovis2018"
+    looks_like = "seq_N/left_frames/*.png, seq_N/labels/*.png and labels.json"
+    rank = 0
+
+    def matches(self, root: Path) -> bool:
+        return any(not is_endovis2017(sequence) for sequence in sequences_below(root))
+
+    def cases(self, root: Path) -> Listing:
+        """List the frames; ``id`` is "seq_N/frameNNN", the group is the sequence.
+
+        Raises:
+            CaseUNetError: there are no sequences.
+        """
+        sequences = sequences_below(root)
+        if not sequences:
+            raise no_cases(root, "a folder with left_frames/")
+        repairs, findings = _repairs(root, sequences)
+        found = []
+        for sequence in sequences:
+            name = frame_name(sequence, root)
+            frames, frames_twice = images_in(sequence / "left_frames", root)
+            masks, masks_twice = images_in(sequence / "labels", root)
+            masks |= repairs.get(sequence, {})
+            findings += [*frames_twice, *masks_twice]
+            findings += [
+                extra_mask(path, root, f"{name}/left_frames/{stem}.png")
+                for stem, path in masks.items()
+                if stem not in frames
+            ]
+            found += [
+                SourceCase(
+                    id=f"{name}/{stem}", image=(path,), label=(masks[stem],) if stem in masks else (), group=name
+                )
+                for stem, path in frames.items()
+            ]
+        return Listing(tuple(found), tuple(findings))
+
+    def discover(self, root: Path) -> SourceDataset:
+        """The frames, and the classes that labels.json names.
+
+        Raises:
+            CaseUNetError: see :meth:`cases` and :func:`read_labels_json`.
+        """
+        listed, findings = self.cases(root)
+        return SourceDataset(
+            format="endovis2018",
+            root=root,
+            cases=listed,
+            coding=read_labels_json(_find_labels_json(root, sequences_below(root))),
+            modality="rgb",
+            group_name="sequence",
+            licence=LICENCE,
+            findings=findings,
+        )
+
+
+ENDOVIS2018 = EndoVis2018Layout()

@@ -25,7 +25,7 @@ from caseunet.datasets.layout import (
     twice,
 )
 from caseunet.datasets.names import part_of
-from caseunet.datasets.reading import file_layout
+from caseunet.datasets.reading import FileLayout
 from caseunet.io import raster
 
 NAMES = {
@@ -48,56 +48,6 @@ RENUMBERED = (
 _FRAME = re.compile(r"seq_?(?P<sequence>\d+)_frame(?P<frame>\d+)$", re.IGNORECASE)
 
 
-def matches(root: Path) -> bool:
-    return any(path.parent.name == "images" and raster.is_raster(path) and _name(path) for path in files_below(root))
-
-
-def cases(root: Path) -> Listing:
-    """List the frames; ``id`` is "seq_N/frameNNN", as in the scene release, and the group is the sequence.
-
-    Raises:
-        CaseUNetError: there are no frames.
-    """
-    files = [path for path in files_below(root) if raster.is_raster(path)]
-    images, images_twice = by_key((path for path in files if path.parent.name == "images"), _name)
-    masks, masks_twice = by_key((path for path in files if path.parent.name == "annotations"), _name)
-    if not images:
-        raise no_cases(root, "images/seqN_frameNNN.png")
-    findings = [twice(path, root, images[_name(path) or ""]) for path in images_twice]
-    findings += [twice(path, root, masks[_name(path) or ""]) for path in masks_twice]
-    findings += [extra_mask(path, root, f"images/{path.name}") for name, path in masks.items() if name not in images]
-    findings += [
-        _apart(masks[name], path, root) for name, path in images.items() if _split_parts(masks.get(name), path)
-    ]
-    found = tuple(
-        SourceCase(
-            id=name,
-            image=(path,),
-            label=(masks[name],) if name in masks else (),
-            group=name.split("/")[0],
-            part=part_of(PurePosixPath(relative(path, root))),
-        )
-        for name, path in images.items()
-    )
-    return Listing(found, tuple(findings))
-
-
-def discover(root: Path) -> SourceDataset:
-    listed, findings = cases(root)
-    own = root / "labels.json"
-    return SourceDataset(
-        format="endovis2018-types",
-        root=root,
-        cases=listed,
-        coding=read_labels_json(own, colored=False) if own.is_file() else coding_of(NAMES),
-        modality="rgb",
-        group_name="sequence",
-        licence=LICENCE,
-        findings=findings,
-        hint="" if own.is_file() else RENUMBERED,
-    )
-
-
 def _name(path: Path) -> str | None:
     match = _FRAME.match(path.stem)
     return f"seq_{int(match['sequence'])}/frame{int(match['frame']):03d}" if match else None
@@ -112,11 +62,63 @@ def _apart(mask: Path, image: Path, root: Path) -> Finding:
     return fault("apart", image, root, text, "Put image and mask into the same part, train or val.")
 
 
-ENDOVIS2018_TYPES = file_layout(
-    name="endovis2018-types",
-    looks_like="{train,val}/images/seqN_frameNNN.png and {train,val}/annotations/seqN_frameNNN.png",
-    rank=0,
-    matches=matches,
-    cases=cases,
-    discover=discover,
-)
+class EndoVis2018TypesLayout(FileLayout):
+    """The instrument types of EndoVis 2018."""
+
+    name = "endovis2018-types"
+    looks_like = "{train,val}/images/seqN_frameNNN.png and {train,val}/annotations/seqN_frameNNN.png"
+    rank = 0
+
+    def matches(self, root: Path) -> bool:
+        return any(
+            path.parent.name == "images" and raster.is_raster(path) and _name(path) for path in files_below(root)
+        )
+
+    def cases(self, root: Path) -> Listing:
+        """List the frames; ``id`` is "seq_N/frameNNN", as in the scene release, and the group is the sequence.
+
+        Raises:
+            CaseUNetError: there are no frames.
+        """
+        files = [path for path in files_below(root) if raster.is_raster(path)]
+        images, images_twice = by_key((path for path in files if path.parent.name == "images"), _name)
+        masks, masks_twice = by_key((path for path in files if path.parent.name == "annotations"), _name)
+        if not images:
+            raise no_cases(root, "images/seqN_frameNNN.png")
+        findings = [twice(path, root, images[_name(path) or ""]) for path in images_twice]
+        findings += [twice(path, root, masks[_name(path) or ""]) for path in masks_twice]
+        findings += [
+            extra_mask(path, root, f"images/{path.name}") for name, path in masks.items() if name not in images
+        ]
+        findings += [
+            _apart(masks[name], path, root) for name, path in images.items() if _split_parts(masks.get(name), path)
+        ]
+        found = tuple(
+            SourceCase(
+                id=name,
+                image=(path,),
+                label=(masks[name],) if name in masks else (),
+                group=name.split("/")[0],
+                part=part_of(PurePosixPath(relative(path, root))),
+            )
+            for name, path in images.items()
+        )
+        return Listing(found, tuple(findings))
+
+    def discover(self, root: Path) -> SourceDataset:
+        listed, findings = self.cases(root)
+        own = root / "labels.json"
+        return SourceDataset(
+            format="endovis2018-types",
+            root=root,
+            cases=listed,
+            coding=read_labels_json(own, colored=False) if own.is_file() else coding_of(NAMES),
+            modality="rgb",
+            group_name="sequence",
+            licence=LICENCE,
+            findings=findings,
+            hint="" if own.is_file() else RENUMBERED,
+        )
+
+
+ENDOVIS2018_TYPES = EndoVis2018TypesLayout()

@@ -56,7 +56,7 @@ from caseunet.datasets.names import (
 from caseunet.datasets.outlines import find_outlines
 from caseunet.datasets.pairing import Pairs, pair
 from caseunet.datasets.polygons import class_names
-from caseunet.datasets.reading import file_layout
+from caseunet.datasets.reading import FileLayout
 from caseunet.datasets.roles import Choice, Roles, sort_files
 from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.io import images, raster
@@ -96,68 +96,6 @@ class Survey:
     channels: tuple[str, ...] = ()
     question: str = ""
     outlines: bool = False
-
-
-def matches(root: Path) -> bool:
-    survey = look(root)
-    return bool(survey.question) or any(case.label for case in survey.listing.cases)
-
-
-def cases(root: Path) -> Listing:
-    """List the images; ``id`` is the path without suffix and without the folder "images", or that of a case's folder.
-
-    Names that end in a number are taken for the slices or frames of the group that stands before it.
-
-    Raises:
-        CaseUNetError: there are no images.
-    """
-    listing = look(root).listing
-    if not listing.cases and not any(finding.level == "error" for finding in listing.findings):
-        raise InvalidInputError(f"{root}: no images beside masks were found in it. {describe_files(root)}")
-    return listing
-
-
-def discover(root: Path, choice: Choice = Choice()) -> SourceDataset:  # noqa: B008
-    """The cases, and what their masks mean.
-
-    Raises:
-        CaseUNetError: names leave open which files are the masks; the message asks.
-    """
-    survey = look(root, choice)
-    if survey.question:
-        raise InvalidInputError(survey.question, options=("prepare.masks",))
-    listed, findings = survey.listing
-    if not listed:
-        raise InvalidInputError(f"{root}: {_nothing_chosen(root, choice)}")
-    modality, notes = _find_modality(root, listed)
-    own = find_description(root)
-    coding = _read_names(own, listed) if own is not None else None
-    if survey.outlines:
-        names = class_names(sorted({path for case in listed for path in case.label}))
-        if not names:
-            raise InvalidInputError(f"{root}: its JSON files hold no outlines, so there is nothing to learn.")
-        text = f"masks are outlines of JSON files; the classes are {', '.join(names)}"
-        notes.append(Finding(level="note", kind="outlines", text=text))
-        coding, told = _coding_of_names(root, names)
-        notes += told
-    if survey.class_names:
-        classes = dict.fromkeys(unify_spellings(survey.class_names).values())
-        text = f"each class has a file of its own; the classes are {', '.join(classes)}"
-        notes.append(Finding(level="note", kind="class-files", text=text))
-        coding, told = _coding_of_names(root, survey.class_names)
-        notes += [*told, *_lacking(listed, coding)]
-    return SourceDataset(
-        format="folder",
-        root=root,
-        cases=listed,
-        coding=coding,
-        modality=modality,
-        group_name="group",
-        licence="",
-        findings=(*findings, *notes, *describe_groups(listed)),
-        channel_names=survey.channels,
-        class_files=bool(survey.class_names),
-    )
 
 
 def _coding_of_names(root: Path, names: Sequence[str]) -> tuple[LabelCoding, list[Finding]]:
@@ -544,12 +482,74 @@ def _find_modality(root: Path, listed: tuple[SourceCase, ...]) -> tuple[Modality
     return modality, [Finding(level="warning", kind="modality", text=text, advice=advice, files=files)]
 
 
-FOLDER = file_layout(
-    name="folder",
-    looks_like="images/ and masks/ (or labels/, imagesTr/ and labelsTr/ …) with files of the same names, or both in a "
-    "folder for each case",
-    rank=2,
-    matches=matches,
-    cases=cases,
-    discover=discover,
-)
+class FolderLayout(FileLayout):
+    """Images and masks in folders, matched by their names."""
+
+    name = "folder"
+    looks_like = (
+        "images/ and masks/ (or labels/, imagesTr/ and labelsTr/ …) with files of the same names, or both in a "
+        "folder for each case"
+    )
+    rank = 2
+
+    def matches(self, root: Path) -> bool:
+        survey = look(root)
+        return bool(survey.question) or any(case.label for case in survey.listing.cases)
+
+    def cases(self, root: Path) -> Listing:
+        """List the images; ``id`` is the path without suffix and without "images/", or that of a case's folder.
+
+        Names that end in a number are taken for the slices or frames of the group that stands before it.
+
+        Raises:
+            CaseUNetError: there are no images.
+        """
+        listing = look(root).listing
+        if not listing.cases and not any(finding.level == "error" for finding in listing.findings):
+            raise InvalidInputError(f"{root}: no images beside masks were found in it. {describe_files(root)}")
+        return listing
+
+    def discover(self, root: Path, choice: Choice = Choice()) -> SourceDataset:  # noqa: B008
+        """The cases, and what their masks mean.
+
+        Raises:
+            CaseUNetError: names leave open which files are the masks; the message asks.
+        """
+        survey = look(root, choice)
+        if survey.question:
+            raise InvalidInputError(survey.question, options=("prepare.masks",))
+        listed, findings = survey.listing
+        if not listed:
+            raise InvalidInputError(f"{root}: {_nothing_chosen(root, choice)}")
+        modality, notes = _find_modality(root, listed)
+        own = find_description(root)
+        coding = _read_names(own, listed) if own is not None else None
+        if survey.outlines:
+            names = class_names(sorted({path for case in listed for path in case.label}))
+            if not names:
+                raise InvalidInputError(f"{root}: its JSON files hold no outlines, so there is nothing to learn.")
+            text = f"masks are outlines of JSON files; the classes are {', '.join(names)}"
+            notes.append(Finding(level="note", kind="outlines", text=text))
+            coding, told = _coding_of_names(root, names)
+            notes += told
+        if survey.class_names:
+            classes = dict.fromkeys(unify_spellings(survey.class_names).values())
+            text = f"each class has a file of its own; the classes are {', '.join(classes)}"
+            notes.append(Finding(level="note", kind="class-files", text=text))
+            coding, told = _coding_of_names(root, survey.class_names)
+            notes += [*told, *_lacking(listed, coding)]
+        return SourceDataset(
+            format="folder",
+            root=root,
+            cases=listed,
+            coding=coding,
+            modality=modality,
+            group_name="group",
+            licence="",
+            findings=(*findings, *notes, *describe_groups(listed)),
+            channel_names=survey.channels,
+            class_files=bool(survey.class_names),
+        )
+
+
+FOLDER = FolderLayout()

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from caseunet.datasets.repair import CaseRepair
 from caseunet.errors import CaseUNetError, InvalidInputError
@@ -126,33 +126,40 @@ class SourceDataset:
         return relative(path, self.root)
 
 
-@dataclass(frozen=True)
-class Layout:
-    """One raw layout.
+class Layout(Protocol):
+    """One raw layout: how its cases are found in a folder, and how their files are read.
 
     Attributes:
         name: for prepare.layout.
         looks_like: the layout in one line, for people.
         rank: where several layouts match a folder, the one of the lowest rank is meant: 0 has names that nothing else
             has, 1 a description file of a known form, 2 is general.
-        matches: whether a folder has this layout; looks at names only (and into description files).
-        cases: lists the cases of a folder, with or without masks. Raises CaseUNetError if there are none.
-        discover: the cases and what their masks mean.
-        read_geometry: of a case's image, from headers alone.
-        read_image: the pixels of a case; the second argument tells whether raster files are in colour, the third what
-            replaces NaN (None: an error).
-        read_mask: the values of a case's mask, beside an image of the given geometry; the case has one.
     """
 
-    name: str
-    looks_like: str
-    rank: int
-    matches: Callable[[Path], bool]
-    cases: Callable[[Path], Listing]
-    discover: Callable[[Path], SourceDataset]
-    read_geometry: Callable[[SourceCase], Geometry]
-    read_image: Callable[[SourceCase, bool, float | None], ImageVolume]
-    read_mask: Callable[[SourceCase, SourceDataset, Geometry], Mask]
+    @property
+    def name(self) -> str: ...
+    @property
+    def looks_like(self) -> str: ...
+    @property
+    def rank(self) -> int: ...
+
+    def matches(self, root: Path) -> bool:
+        """Whether a folder has this layout; looks at names only (and into description files)."""
+
+    def cases(self, root: Path) -> Listing:
+        """List the cases of a folder, with or without masks. Raises CaseUNetError if there are none."""
+
+    def discover(self, root: Path) -> SourceDataset:
+        """The cases and what their masks mean."""
+
+    def read_geometry(self, case: SourceCase) -> Geometry:
+        """Of a case's image, from headers alone."""
+
+    def read_image(self, case: SourceCase, rgb: bool, nan: float | None = None) -> ImageVolume:
+        """The pixels of a case; ``rgb``: raster files are in colour; ``nan`` replaces NaN (None: an error)."""
+
+    def read_mask(self, case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask:
+        """The values of a case's mask, beside an image of the given geometry; the case has one."""
 
 
 def files_below(root: Path) -> list[Path]:

@@ -21,7 +21,7 @@ from caseunet.datasets.layout import (
     no_cases,
     twice,
 )
-from caseunet.datasets.reading import file_layout
+from caseunet.datasets.reading import FileLayout
 from caseunet.io.images import is_image
 
 CODING = coding_of(
@@ -34,52 +34,6 @@ LICENCE = "LiTS 2017: CC BY-NC-ND 4.0 by its organisers; cite Bilic et al. 2023"
 _IMAGE = re.compile(r"(?P<test>test-)?volume-(?P<number>\d+)\.nii(\.gz)?$", re.IGNORECASE)
 _LABEL = re.compile(r"segmentation-(?P<number>\d+)\.nii(\.gz)?$", re.IGNORECASE)
 _DECATHLON = re.compile(r"liver_(?P<number>\d+)\.nii(\.gz)?$", re.IGNORECASE)
-
-
-def matches(root: Path) -> bool:
-    return any(_image_name(path) for path in files_below(root))
-
-
-def cases(root: Path) -> Listing:
-    """List the cases; ``id`` is "volume-N" or "test-volume-N", and each is a patient of its own.
-
-    Raises:
-        CaseUNetError: there are no volumes.
-    """
-    files = files_below(root)
-    images, images_twice = by_key(files, _image_name)
-    labels, labels_twice = by_key(files, _label_name)
-    if not images:
-        raise no_cases(root, "volume-N.nii or volume-N.nii.gz")
-    found = tuple(
-        SourceCase(
-            id=name,
-            image=(image,),
-            label=(labels.pop(name),) if name in labels else (),
-            group=name,
-            part="test" if name.startswith("test-") else "",
-        )
-        for name, image in images.items()
-    )
-    findings = [extra_mask(path, root, f"{name}.nii") for name, path in labels.items()]
-    for paths, known in ((images_twice, _image_name), (labels_twice, _label_name)):
-        findings += [twice(path, root, next(other for other in files if known(other) == known(path))) for path in paths]
-    others = [path for path in files if is_image(path) and not _image_name(path) and not _label_name(path)]
-    return Listing(found, (*findings, *left_out(others, root, "image files with other names")))
-
-
-def discover(root: Path) -> SourceDataset:
-    listed, findings = cases(root)
-    return SourceDataset(
-        format="lits",
-        root=root,
-        cases=listed,
-        coding=CODING,
-        modality="ct",
-        group_name="patient",
-        licence=LICENCE,
-        findings=findings,
-    )
 
 
 def _image_name(path: Path) -> str | None:
@@ -98,11 +52,57 @@ def _label_name(path: Path) -> str | None:
     return f"volume-{int(match['number'])}" if match else None
 
 
-LITS = file_layout(
-    name="lits",
-    looks_like="volume-N.nii[.gz] and segmentation-N.nii[.gz] at any depth, or MSD Task03: imagesTr/liver_N.nii.gz",
-    rank=0,
-    matches=matches,
-    cases=cases,
-    discover=discover,
-)
+class LitsLayout(FileLayout):
+    """LiTS and Task03 of the Decathlon, told by the names of their files."""
+
+    name = "lits"
+    looks_like = "volume-N.nii[.gz] and segmentation-N.nii[.gz] at any depth, or MSD Task03: imagesTr/liver_N.nii.gz"
+    rank = 0
+
+    def matches(self, root: Path) -> bool:
+        return any(_image_name(path) for path in files_below(root))
+
+    def cases(self, root: Path) -> Listing:
+        """List the cases; ``id`` is "volume-N" or "test-volume-N", and each is a patient of its own.
+
+        Raises:
+            CaseUNetError: there are no volumes.
+        """
+        files = files_below(root)
+        images, images_twice = by_key(files, _image_name)
+        labels, labels_twice = by_key(files, _label_name)
+        if not images:
+            raise no_cases(root, "volume-N.nii or volume-N.nii.gz")
+        found = tuple(
+            SourceCase(
+                id=name,
+                image=(image,),
+                label=(labels.pop(name),) if name in labels else (),
+                group=name,
+                part="test" if name.startswith("test-") else "",
+            )
+            for name, image in images.items()
+        )
+        findings = [extra_mask(path, root, f"{name}.nii") for name, path in labels.items()]
+        for paths, known in ((images_twice, _image_name), (labels_twice, _label_name)):
+            findings += [
+                twice(path, root, next(other for other in files if known(other) == known(path))) for path in paths
+            ]
+        others = [path for path in files if is_image(path) and not _image_name(path) and not _label_name(path)]
+        return Listing(found, (*findings, *left_out(others, root, "image files with other names")))
+
+    def discover(self, root: Path) -> SourceDataset:
+        listed, findings = self.cases(root)
+        return SourceDataset(
+            format="lits",
+            root=root,
+            cases=listed,
+            coding=CODING,
+            modality="ct",
+            group_name="patient",
+            licence=LICENCE,
+            findings=findings,
+        )
+
+
+LITS = LitsLayout()

@@ -22,7 +22,6 @@ from caseunet.datasets.class_names import find_description, is_background, parse
 from caseunet.datasets.coding import palette, read_header_names, read_labels_json
 from caseunet.datasets.dataset_json import DESCRIPTION
 from caseunet.datasets.layout import (
-    Layout,
     Listing,
     SourceCase,
     SourceDataset,
@@ -57,29 +56,6 @@ _CASE_NAME = re.compile(
 
 Combination = frozenset[str]
 """Structures that share a voxel, as :func:`name_key` spells them."""
-
-
-def matches(root: Path) -> bool:
-    return any(images.is_image(path) for path in files_below(root))
-
-
-def discover(root: Path) -> SourceDataset:
-    """The masks of a folder, or a single file; the meaning of their values is None where nothing names it.
-
-    Raises:
-        CaseUNetError: there are none.
-    """
-    return _dataset(root, *_survey(root))
-
-
-def cases(root: Path) -> Listing:
-    """The masks of a folder.
-
-    Raises:
-        CaseUNetError: there are none.
-    """
-    dataset = discover(root)
-    return Listing(dataset.cases, dataset.findings)
 
 
 def read_lesions(path: Path) -> tuple[str, ...] | None:
@@ -148,38 +124,6 @@ def settle_structures(dataset: SourceDataset, workers: int | None) -> SourceData
     structures = {spelled[name]: tuple(i for i, members in enumerate(ordered, 1) if name in members) for name in names}
     label_map = LabelMap(labels=tuple(labels), structures=structures)
     return replace(dataset, coding=LabelCoding(label_map=label_map, codes={label.id: label.id for label in labels}))
-
-
-def read_geometry(case: SourceCase) -> Geometry:
-    """The grid that a case is scored on."""
-    if dicom.is_dicom(case.image[0]):
-        return dicom.read_segmentation_geometry(case.image)
-    return images.read_file_geometry(case.image[0])
-
-
-def read_image(case: SourceCase, rgb: bool, nan: float | None = None) -> ImageVolume:
-    raise InvalidInputError(f"{case.label[0]}: there are masks alone, no images.")
-
-
-def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask:
-    """The values of a mask, or the numbers of its segments or structures.
-
-    Raises:
-        CaseUNetError: a file is unreadable, or those of a case lie on different grids.
-    """
-    is_object = dicom.is_dicom(case.label[0])
-    if not is_object and not is_per_structure(dataset):
-        return images.read_mask_file(case.label[0], image, None if dataset.coding is None else dataset.coding.colored)
-    mask, combinations = _read_combinations(case, image)
-    structures = require_coding(dataset).label_map.structures
-    id_of = {
-        frozenset(name_key(name) for name, members in structures.items() if i in members): i
-        for i in range(len(require_coding(dataset).label_map))
-    }
-    if any(combinations[number] not in id_of for number in np.unique(mask.label_values)):
-        raise InvalidInputError(f"{case.label[0]}: the files of this case have changed since they were looked at.")
-    table = np.array([id_of.get(members, 0) for members in combinations], np.uint8)
-    return replace(mask, label_values=table[mask.label_values])
 
 
 def missing_structures(case: SourceCase, dataset: SourceDataset) -> tuple[str, ...]:
@@ -371,7 +315,7 @@ def _structures(paths: Iterable[Path]) -> list[str]:
 def _combinations_of(case: SourceCase) -> tuple[Combination, ...]:
     """Those of a case; none where it cannot be read, which is told when it is scored."""
     try:
-        image = read_geometry(case)
+        image = MASKS.read_geometry(case)
         mask, combinations = _read_combinations(case, image)
         return tuple(combinations[number] for number in np.unique(mask.label_values))
     except CaseUNetError:
@@ -422,14 +366,63 @@ def _read_structures(case: SourceCase, image: Geometry) -> tuple[Mask, tuple[fro
     return replace(first, label_values=codes, geometry=geometry), tuple(combinations)
 
 
-MASKS = Layout(
-    name=NAME,
-    looks_like="masks alone",
-    rank=3,
-    matches=matches,
-    cases=cases,
-    discover=discover,
-    read_geometry=read_geometry,
-    read_image=read_image,
-    read_mask=read_mask,
-)
+class MasksLayout:
+    """Masks alone, for a comparison with others."""
+
+    name = NAME
+    looks_like = "masks alone"
+    rank = 3
+
+    def matches(self, root: Path) -> bool:
+        return any(images.is_image(path) for path in files_below(root))
+
+    def cases(self, root: Path) -> Listing:
+        """The masks of a folder.
+
+        Raises:
+            CaseUNetError: there are none.
+        """
+        dataset = self.discover(root)
+        return Listing(dataset.cases, dataset.findings)
+
+    def discover(self, root: Path) -> SourceDataset:
+        """The masks of a folder, or a single file; the meaning of their values is None where nothing names it.
+
+        Raises:
+            CaseUNetError: there are none.
+        """
+        return _dataset(root, *_survey(root))
+
+    def read_geometry(self, case: SourceCase) -> Geometry:
+        """The grid that a case is scored on."""
+        if dicom.is_dicom(case.image[0]):
+            return dicom.read_segmentation_geometry(case.image)
+        return images.read_file_geometry(case.image[0])
+
+    def read_image(self, case: SourceCase, rgb: bool, nan: float | None = None) -> ImageVolume:
+        raise InvalidInputError(f"{case.label[0]}: there are masks alone, no images.")
+
+    def read_mask(self, case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask:
+        """The values of a mask, or the numbers of its segments or structures.
+
+        Raises:
+            CaseUNetError: a file is unreadable, or those of a case lie on different grids.
+        """
+        is_object = dicom.is_dicom(case.label[0])
+        if not is_object and not is_per_structure(dataset):
+            return images.read_mask_file(
+                case.label[0], image, None if dataset.coding is None else dataset.coding.colored
+            )
+        mask, combinations = _read_combinations(case, image)
+        structures = require_coding(dataset).label_map.structures
+        id_of = {
+            frozenset(name_key(name) for name, members in structures.items() if i in members): i
+            for i in range(len(require_coding(dataset).label_map))
+        }
+        if any(combinations[number] not in id_of for number in np.unique(mask.label_values)):
+            raise InvalidInputError(f"{case.label[0]}: the files of this case have changed since they were looked at.")
+        table = np.array([id_of.get(members, 0) for members in combinations], np.uint8)
+        return replace(mask, label_values=table[mask.label_values])
+
+
+MASKS = MasksLayout()

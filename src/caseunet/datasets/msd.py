@@ -30,7 +30,7 @@ from caseunet.datasets.layout import (
     no_cases,
 )
 from caseunet.datasets.names import describe_groups
-from caseunet.datasets.reading import file_layout
+from caseunet.datasets.reading import FileLayout
 from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.io import images
 from caseunet.types import LabelCoding, Modality
@@ -38,67 +38,6 @@ from caseunet.types import LabelCoding, Modality
 PATTERN = "Task*"
 KEYS = {"modality": dict, "labels": dict, "training": list}
 ABSENT = "Download it again, or take the entry out."
-
-
-def matches(root: Path) -> bool:
-    return has_keys(find_described_folder(root, PATTERN), set(KEYS))
-
-
-def cases(root: Path) -> Listing:
-    """List the cases that dataset.json lists, under their names.
-
-    Raises:
-        CaseUNetError: there are none, or dataset.json is not of this form.
-    """
-    folder = find_described_folder(root, PATTERN)
-    description = _read(folder)
-    found: dict[str, SourceCase] = {}
-    findings: list[Finding] = []
-    for part in ("training", "test"):
-        for entry in description.get(part) or []:
-            image, label = _paths(folder, entry)
-            if image.name.startswith((".", "_")):
-                continue
-            name = images.stem(image)
-            absent = [path for path in (image, label) if path is not None and not path.is_file()]
-            findings += [
-                fault("missing-file", path, root, f"is listed in {DESCRIPTION} for {name}, but is not there", ABSENT)
-                for path in absent
-            ]
-            if name in found:
-                text = f"lists {name} twice"
-                findings.append(fault("twice", folder / DESCRIPTION, root, text, "Take one entry out."))
-            elif image not in absent:
-                labels = (label,) if label is not None and label not in absent else ()
-                found[name] = SourceCase(
-                    id=name, image=(image,), label=labels, group=name, part="test" if part == "test" else ""
-                )
-    if not found and not findings:
-        raise no_cases(root, "a training image that dataset.json lists")
-    listed = {path for case in found.values() for path in (*case.image, *case.label)}
-    others = [
-        path
-        for path in files_below(folder)
-        if images.is_image(path) and path not in listed and not path.name.startswith("_")
-    ]
-    findings += left_out(others, root, f"files that {DESCRIPTION} does not list")
-    return listing(list(found.values()), findings, description, folder, root)
-
-
-def discover(root: Path) -> SourceDataset:
-    folder = find_described_folder(root, PATTERN)
-    description = _read(folder)
-    listed, findings = cases(root)
-    return SourceDataset(
-        format="msd",
-        root=root,
-        cases=listed,
-        coding=_coding(description["labels"], folder / DESCRIPTION),
-        modality=_modality(description["modality"]),
-        group_name="patient",
-        licence=licence_of(description),
-        findings=(*findings, *describe_groups(listed)),
-    )
 
 
 def _read(folder: Path) -> dict[str, Any]:
@@ -141,11 +80,72 @@ def _modality(channels: dict[str, Any]) -> Modality:
     return "ct" if [str(name).lower() for name in channels.values()] == ["ct"] else "mr"
 
 
-MSD = file_layout(
-    name="msd",
-    looks_like="dataset.json with modality, labels, training and test, as in the Medical Segmentation Decathlon",
-    rank=1,
-    matches=matches,
-    cases=cases,
-    discover=discover,
-)
+class MsdLayout(FileLayout):
+    """The Medical Segmentation Decathlon, told by its dataset.json."""
+
+    name = "msd"
+    looks_like = "dataset.json with modality, labels, training and test, as in the Medical Segmentation Decathlon"
+    rank = 1
+
+    def matches(self, root: Path) -> bool:
+        return has_keys(find_described_folder(root, PATTERN), set(KEYS))
+
+    def cases(self, root: Path) -> Listing:
+        """List the cases that dataset.json lists, under their names.
+
+        Raises:
+            CaseUNetError: there are none, or dataset.json is not of this form.
+        """
+        folder = find_described_folder(root, PATTERN)
+        description = _read(folder)
+        found: dict[str, SourceCase] = {}
+        findings: list[Finding] = []
+        for part in ("training", "test"):
+            for entry in description.get(part) or []:
+                image, label = _paths(folder, entry)
+                if image.name.startswith((".", "_")):
+                    continue
+                name = images.stem(image)
+                absent = [path for path in (image, label) if path is not None and not path.is_file()]
+                findings += [
+                    fault(
+                        "missing-file", path, root, f"is listed in {DESCRIPTION} for {name}, but is not there", ABSENT
+                    )
+                    for path in absent
+                ]
+                if name in found:
+                    text = f"lists {name} twice"
+                    findings.append(fault("twice", folder / DESCRIPTION, root, text, "Take one entry out."))
+                elif image not in absent:
+                    labels = (label,) if label is not None and label not in absent else ()
+                    found[name] = SourceCase(
+                        id=name, image=(image,), label=labels, group=name, part="test" if part == "test" else ""
+                    )
+        if not found and not findings:
+            raise no_cases(root, "a training image that dataset.json lists")
+        listed = {path for case in found.values() for path in (*case.image, *case.label)}
+        others = [
+            path
+            for path in files_below(folder)
+            if images.is_image(path) and path not in listed and not path.name.startswith("_")
+        ]
+        findings += left_out(others, root, f"files that {DESCRIPTION} does not list")
+        return listing(list(found.values()), findings, description, folder, root)
+
+    def discover(self, root: Path) -> SourceDataset:
+        folder = find_described_folder(root, PATTERN)
+        description = _read(folder)
+        listed, findings = self.cases(root)
+        return SourceDataset(
+            format="msd",
+            root=root,
+            cases=listed,
+            coding=_coding(description["labels"], folder / DESCRIPTION),
+            modality=_modality(description["modality"]),
+            group_name="patient",
+            licence=licence_of(description),
+            findings=(*findings, *describe_groups(listed)),
+        )
+
+
+MSD = MsdLayout()

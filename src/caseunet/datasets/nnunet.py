@@ -37,7 +37,7 @@ from caseunet.datasets.layout import (
     twice,
 )
 from caseunet.datasets.names import describe_groups
-from caseunet.datasets.reading import file_layout
+from caseunet.datasets.reading import FileLayout
 from caseunet.errors import InvalidInputError
 from caseunet.io import images, raster
 from caseunet.types import LabelCoding, Modality
@@ -46,75 +46,6 @@ PATTERN = "Dataset*"
 KEYS = {"channel_names": dict, "labels": dict, "file_ending": str}
 
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})$")
-
-
-def matches(root: Path) -> bool:
-    return has_keys(find_described_folder(root, PATTERN), {"file_ending", "labels"})
-
-
-def cases(root: Path) -> Listing:
-    """List the cases of imagesTr and imagesTs under their names.
-
-    Raises:
-        CaseUNetError: there are none, or dataset.json is not of this format.
-    """
-    folder = find_described_folder(root, PATTERN)
-    description = read_dataset_json(folder, KEYS)
-    ending = str(description["file_ending"])
-    labels = {
-        path.name.removesuffix(ending): path for path in _files(folder / "labelsTr") if path.name.endswith(ending)
-    }
-    found: list[SourceCase] = []
-    findings: list[Finding] = []
-    channels = _files_of_a_case(folder, description)
-    known: set[str] = set()
-    for part in ("imagesTr", "imagesTs"):
-        for case, files in _channel_files(folder / part, ending).items():
-            if case in known:
-                findings.append(twice(files[min(files)], root, folder / "imagesTr" / files[min(files)].name))
-                continue
-            known.add(case)
-            missing = sorted(set(range(channels)) - set(files))
-            if missing or len(files) > channels:
-                findings.append(_wrong_channels(root, folder / part, case, ending, missing, sorted(files), channels))
-                labels.pop(case, None)
-                continue
-            label = labels.pop(case, None) if part == "imagesTr" else None
-            image = tuple(files[channel] for channel in range(channels))
-            own = "test" if part == "imagesTs" else ""
-            found.append(SourceCase(id=case, image=image, label=(label,) if label else (), group=case, part=own))
-    if not found and not findings:
-        raise no_cases(root, f"imagesTr/CASE_0000{ending}")
-    findings += [extra_mask(path, root, f"imagesTr/{case}_0000{ending}") for case, path in labels.items()]
-    used = {
-        path
-        for part in ("imagesTr", "imagesTs")
-        for files in _channel_files(folder / part, ending).values()
-        for path in files.values()
-    }
-    used |= {path for path in _files(folder / "labelsTr") if path.name.endswith(ending)}
-    others = [path for path in files_below(folder) if images.is_image(path) and path not in used]
-    findings += left_out(others, root, f"not named imagesTr/CASE_0000{ending} or labelsTr/CASE{ending}")
-    return listing(found, findings, description, folder, root)
-
-
-def discover(root: Path) -> SourceDataset:
-    folder = find_described_folder(root, PATTERN)
-    description = read_dataset_json(folder, KEYS)
-    listed, findings = cases(root)
-    modality, remark = _modality(description["channel_names"], listed)
-    file = relative(folder / DESCRIPTION, root)
-    remarks = [Finding(level="note", kind="modality", text=remark, file=file)] if remark else []
-    return SourceDataset(
-        format="nnunet",
-        root=root,
-        cases=listed,
-        coding=read_classes(description, folder / DESCRIPTION),
-        modality=modality,
-        group_name="patient",
-        licence=licence_of(description),
-        findings=(*findings, *remarks, *describe_groups(listed)),
-    )
 
 
 def read_classes(description: dict[str, Any], path: Path) -> LabelCoding:
@@ -200,11 +131,80 @@ def _wrong_channels(
     return fault("channels", path, root, text, "Add the channel, or take the case away.")
 
 
-NNUNET = file_layout(
-    name="nnunet",
-    looks_like="dataset.json with file_ending, imagesTr/CASE_0000.EXT and labelsTr/CASE.EXT",
-    rank=1,
-    matches=matches,
-    cases=cases,
-    discover=discover,
-)
+class NnUNetLayout(FileLayout):
+    """nnU-Net's raw data sets, told by their dataset.json."""
+
+    name = "nnunet"
+    looks_like = "dataset.json with file_ending, imagesTr/CASE_0000.EXT and labelsTr/CASE.EXT"
+    rank = 1
+
+    def matches(self, root: Path) -> bool:
+        return has_keys(find_described_folder(root, PATTERN), {"file_ending", "labels"})
+
+    def cases(self, root: Path) -> Listing:
+        """List the cases of imagesTr and imagesTs under their names.
+
+        Raises:
+            CaseUNetError: there are none, or dataset.json is not of this format.
+        """
+        folder = find_described_folder(root, PATTERN)
+        description = read_dataset_json(folder, KEYS)
+        ending = str(description["file_ending"])
+        labels = {
+            path.name.removesuffix(ending): path for path in _files(folder / "labelsTr") if path.name.endswith(ending)
+        }
+        found: list[SourceCase] = []
+        findings: list[Finding] = []
+        channels = _files_of_a_case(folder, description)
+        known: set[str] = set()
+        for part in ("imagesTr", "imagesTs"):
+            for case, files in _channel_files(folder / part, ending).items():
+                if case in known:
+                    findings.append(twice(files[min(files)], root, folder / "imagesTr" / files[min(files)].name))
+                    continue
+                known.add(case)
+                missing = sorted(set(range(channels)) - set(files))
+                if missing or len(files) > channels:
+                    findings.append(
+                        _wrong_channels(root, folder / part, case, ending, missing, sorted(files), channels)
+                    )
+                    labels.pop(case, None)
+                    continue
+                label = labels.pop(case, None) if part == "imagesTr" else None
+                image = tuple(files[channel] for channel in range(channels))
+                own = "test" if part == "imagesTs" else ""
+                found.append(SourceCase(id=case, image=image, label=(label,) if label else (), group=case, part=own))
+        if not found and not findings:
+            raise no_cases(root, f"imagesTr/CASE_0000{ending}")
+        findings += [extra_mask(path, root, f"imagesTr/{case}_0000{ending}") for case, path in labels.items()]
+        used = {
+            path
+            for part in ("imagesTr", "imagesTs")
+            for files in _channel_files(folder / part, ending).values()
+            for path in files.values()
+        }
+        used |= {path for path in _files(folder / "labelsTr") if path.name.endswith(ending)}
+        others = [path for path in files_below(folder) if images.is_image(path) and path not in used]
+        findings += left_out(others, root, f"not named imagesTr/CASE_0000{ending} or labelsTr/CASE{ending}")
+        return listing(found, findings, description, folder, root)
+
+    def discover(self, root: Path) -> SourceDataset:
+        folder = find_described_folder(root, PATTERN)
+        description = read_dataset_json(folder, KEYS)
+        listed, findings = self.cases(root)
+        modality, remark = _modality(description["channel_names"], listed)
+        file = relative(folder / DESCRIPTION, root)
+        remarks = [Finding(level="note", kind="modality", text=remark, file=file)] if remark else []
+        return SourceDataset(
+            format="nnunet",
+            root=root,
+            cases=listed,
+            coding=read_classes(description, folder / DESCRIPTION),
+            modality=modality,
+            group_name="patient",
+            licence=licence_of(description),
+            findings=(*findings, *remarks, *describe_groups(listed)),
+        )
+
+
+NNUNET = NnUNetLayout()

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Literal
 
@@ -16,26 +15,22 @@ MIN_PARALLEL = 500
 """Files whose headers are read in several processes; fewer are read before these have started."""
 
 
-def cut_layout(layout: Layout, rule: PlaneRule) -> Layout:
-    """A layout whose volumes are cut as a rule says; the functions that read files know axial slices alone."""
-    return replace(
-        layout,
-        read_geometry=partial(_read_geometry, layout, rule),
-        read_image=partial(_read_image, layout, rule),
-        read_mask=partial(_read_mask, layout),
-    )
+class CutLayout:
+    """A layout whose volumes are cut as a rule says; the layouts themselves know axial slices alone."""
 
+    def __init__(self, layout: Layout, rule: PlaneRule) -> None:
+        self.name, self.looks_like, self.rank = layout.name, layout.looks_like, layout.rank
+        self.matches, self.cases, self.discover = layout.matches, layout.cases, layout.discover
+        self._layout, self._rule = layout, rule
 
-def _read_geometry(layout: Layout, rule: PlaneRule, case: SourceCase) -> Geometry:
-    return cut(layout.read_geometry(case), rule)
+    def read_geometry(self, case: SourceCase) -> Geometry:
+        return cut(self._layout.read_geometry(case), self._rule)
 
+    def read_image(self, case: SourceCase, rgb: bool, nan: float | None = None) -> ImageVolume:
+        return cut(self._layout.read_image(case, rgb, nan), self._rule)
 
-def _read_image(layout: Layout, rule: PlaneRule, case: SourceCase, rgb: bool, nan: float | None = None) -> ImageVolume:
-    return cut(layout.read_image(case, rgb, nan), rule)
-
-
-def _read_mask(layout: Layout, case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask:
-    return reslice(layout.read_mask(case, dataset, reslice(image, "axial")), image.plane)
+    def read_mask(self, case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask:
+        return reslice(self._layout.read_mask(case, dataset, reslice(image, "axial")), image.plane)
 
 
 def choose_plane(

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -22,60 +21,62 @@ from caseunet.types import IGNORE, Geometry, ImageVolume, LabelCoding, Mask
 Misplaced = Literal["", "shape", "place"]
 
 
-def read_geometry(case: SourceCase) -> Geometry:
-    """Of the first file of an image, from its header.
+class FileLayout:
+    """A layout whose images and masks are files that are read as they are; each layout adds how it finds them."""
 
-    Raises:
-        CaseUNetError: the file is missing or damaged.
-    """
-    return images.read_file_geometry(case.image[0])
+    def read_geometry(self, case: SourceCase) -> Geometry:
+        """Of the first file of an image, from its header.
 
+        Raises:
+            CaseUNetError: the file is missing or damaged.
+        """
+        return images.read_file_geometry(case.image[0])
 
-def read_image(case: SourceCase, rgb: bool, nan: float | None = None) -> ImageVolume:
-    """The pixels of a case, (S, C, H, W); each file of the image is a channel, or several if it holds several. ``nan``
-    replaces NaN; without it they are an error.
+    def read_image(self, case: SourceCase, rgb: bool, nan: float | None = None) -> ImageVolume:
+        """The pixels of a case, (S, C, H, W). Each file of the image is a channel, or several if it holds several.
 
-    Raises:
-        CaseUNetError: a file is missing or damaged, or the channels are not on one grid.
-    """
-    pictures = [images.read_image_file(path, rgb, nan) for path in case.image]
-    first = pictures[0]
-    for path, other in zip(case.image[1:], pictures[1:], strict=True):
-        if distance_in_voxels(first.geometry, other.geometry) > SAME_PLACE or _grid(first) != _grid(other):
-            raise InvalidInputError(
-                f"{path}: is not on the grid of {case.image[0]}, the first channel of the same case."
+        ``nan`` replaces NaN. Without it they are an error.
+
+        Raises:
+            CaseUNetError: a file is missing or damaged, or the channels are not on one grid.
+        """
+        pictures = [images.read_image_file(path, rgb, nan) for path in case.image]
+        first = pictures[0]
+        for path, other in zip(case.image[1:], pictures[1:], strict=True):
+            if distance_in_voxels(first.geometry, other.geometry) > SAME_PLACE or _grid(first) != _grid(other):
+                raise InvalidInputError(
+                    f"{path}: is not on the grid of {case.image[0]}, the first channel of the same case."
+                )
+        if len(pictures) == 1:
+            return first
+        remarks = dict.fromkeys(remark for picture in pictures for remark in picture.geometry.remarks)
+        geometry = replace(first.geometry, remarks=tuple(remarks))
+        return ImageVolume(np.concatenate([picture.pixels for picture in pictures], axis=1), geometry)
+
+    def read_mask(self, case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask:
+        """The values of a case's mask, which is one file, one for each class, or outlines.
+
+        Raises:
+            CaseUNetError: a file is missing or damaged, or there are several masks.
+        """
+        if case.label[0].suffix.lower() == ".json":
+            classes = require_coding(dataset).label_map.names
+            return read_outlines(case.label, case.image[0], image, {name: i for i, name in enumerate(classes) if i})
+        if dataset.class_files:
+            classes = require_coding(dataset).label_map.names
+            return read_class_files(case.label, {name: i for i, name in enumerate(classes) if i}, image)
+        colored = None if dataset.coding is None else dataset.coding.colored
+        masks = [images.read_mask_file(path, image, colored) for path in case.label]
+        if dataset.repairs.get(case.id, CaseRepair()).union:
+            return _unite(masks, case)
+        if len(case.label) > 1:
+            names = ", ".join(dataset.relative(path) for path in case.label[:4]) + (" …" if len(case.label) > 4 else "")
+            raise SeveralMasksError(
+                f"{case.label[0]}: one of {len(case.label)} masks of {case.id} ({names}); they are not merged unasked. "
+                "Say which is meant, such as prepare.masks: '*_mask1.*', or leave files out by ignore in a plan.",
+                options=("prepare.masks", "prepare.repair_plan"),
             )
-    if len(pictures) == 1:
-        return first
-    remarks = dict.fromkeys(remark for picture in pictures for remark in picture.geometry.remarks)
-    geometry = replace(first.geometry, remarks=tuple(remarks))
-    return ImageVolume(np.concatenate([picture.pixels for picture in pictures], axis=1), geometry)
-
-
-def read_mask(case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask:
-    """The values of a case's mask, which is one file, one for each class, or outlines.
-
-    Raises:
-        CaseUNetError: a file is missing or damaged, or there are several masks.
-    """
-    if case.label[0].suffix.lower() == ".json":
-        classes = require_coding(dataset).label_map.names
-        return read_outlines(case.label, case.image[0], image, {name: i for i, name in enumerate(classes) if i})
-    if dataset.class_files:
-        classes = require_coding(dataset).label_map.names
-        return read_class_files(case.label, {name: i for i, name in enumerate(classes) if i}, image)
-    colored = None if dataset.coding is None else dataset.coding.colored
-    masks = [images.read_mask_file(path, image, colored) for path in case.label]
-    if dataset.repairs.get(case.id, CaseRepair()).union:
-        return _unite(masks, case)
-    if len(case.label) > 1:
-        names = ", ".join(dataset.relative(path) for path in case.label[:4]) + (" …" if len(case.label) > 4 else "")
-        raise SeveralMasksError(
-            f"{case.label[0]}: one of {len(case.label)} masks of {case.id} ({names}); they are not merged unasked. "
-            "Say which is meant, such as prepare.masks: '*_mask1.*', or leave files out by ignore in a repair plan.",
-            options=("prepare.masks", "prepare.repair_plan"),
-        )
-    return masks[0]
+        return masks[0]
 
 
 def _unite(masks: Sequence[Mask], case: SourceCase) -> Mask:
@@ -98,10 +99,6 @@ def _unite(masks: Sequence[Mask], case: SourceCase) -> Mask:
         codes = np.where(codes == 0, mask.label_values, codes)
     palette = {code: color for mask in masks for code, color in mask.palette.items()}
     return replace(first, label_values=codes, fractional=sum(mask.fractional for mask in masks), palette=palette)
-
-
-file_layout = partial(Layout, read_geometry=read_geometry, read_image=read_image, read_mask=read_mask)
-"""A :class:`Layout` whose images and masks are files that are read as they are."""
 
 
 def read_repaired_image(layout: Layout, case: SourceCase, dataset: SourceDataset) -> ImageVolume:

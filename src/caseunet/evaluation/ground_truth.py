@@ -21,7 +21,7 @@ from caseunet.datasets.masks import (
     read_lesions,
 )
 from caseunet.datasets.meanings import alone, with_coding
-from caseunet.datasets.planes import choose_plane, cut_layout
+from caseunet.datasets.planes import CutLayout, choose_plane
 from caseunet.datasets.reading import check_repairs, read_placed_mask, require_coding, to_ids
 from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.evaluation.evaluator import Pair, Reference
@@ -85,7 +85,8 @@ def open_references(root: Path, config: PrepareConfig, labels: Path | None = Non
                 f"{config.repair_plan}: a repair plan is for a raw data set; {root} holds masks alone. "
                 "Name the folder of the data set instead."
             )
-        layout, dataset = MASKS, open_masks(root, config.workers)
+        dataset = open_masks(root, config.workers)
+        layout: Layout = MASKS
     else:
         layout, dataset = open_source(root, config)
     if not dataset.labelled:
@@ -172,7 +173,7 @@ def cut_references(truth: References, candidates: Sequence[Candidate], config: P
     plane = next(told, None) if config.plane == "auto" else config.plane
     if plane is None:
         plane = choose_plane("auto", truth.layout, truth.dataset, config.workers)[0]
-    return replace(truth, layout=cut_layout(truth.layout, plane), plane=plane)
+    return replace(truth, layout=CutLayout(truth.layout, plane), plane=plane)
 
 
 def warn_of_structures(truth: References) -> str:

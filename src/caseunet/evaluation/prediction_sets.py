@@ -102,7 +102,7 @@ def open_masks(root: Path, workers: int | None) -> SourceDataset:
     Raises:
         CaseUNetError: there are none.
     """
-    found = settle_structures(masks.discover(root), workers)
+    found = settle_structures(MASKS.discover(root), workers)
     return with_coding(MASKS, found, workers) if names_segments(found) else found
 
 

@@ -57,7 +57,7 @@ FARTHEST = 2**24
 """Bytes before the voxels: the header, and what programs add to it."""
 
 WHOLE = 65535
-"""What stands for 1 in files of shares."""
+"""What stands for 1 in files of probabilities."""
 
 
 def is_nifti(path: Path) -> bool:
@@ -164,9 +164,9 @@ def write_nifti_labels(path: Path, labels: np.ndarray, geometry: Geometry, like:
         nib.save(image, temporary)
 
 
-def write_nifti_probabilities(path: Path, shares: np.ndarray, geometry: Geometry) -> None:
-    """Write shares of :data:`WHOLE`, canonical (S, H, W), uint16, as a NIfTI file of numbers from 0 to 1."""
-    image = _place(to_source(shares, geometry), geometry, None)
+def write_nifti_probabilities(path: Path, probabilities: np.ndarray, geometry: Geometry) -> None:
+    """Write probabilities, parts of :data:`WHOLE`, canonical (S, H, W), uint16, as a NIfTI file of 0 to 1."""
+    image = _place(to_source(probabilities, geometry), geometry, None)
     image.header.set_slope_inter(1 / WHOLE, 0)
     with (
         replace_when_whole(path) as temporary,

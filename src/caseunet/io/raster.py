@@ -229,10 +229,10 @@ def write_ids(path: Path, ids: np.ndarray, colors: Sequence[Color]) -> None:
         image.save(temporary)
 
 
-def write_raster_probabilities(path: Path, shares: np.ndarray) -> None:
+def write_raster_probabilities(path: Path, probabilities: np.ndarray) -> None:
     """Write (H, W), uint16, as a grey image."""
     with replace_when_whole(path) as temporary:
-        Image.fromarray(shares).save(temporary)
+        Image.fromarray(probabilities).save(temporary)
 
 
 def write_image(path: Path, pixels: np.ndarray) -> None:

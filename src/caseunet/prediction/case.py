@@ -104,16 +104,18 @@ def _predict_image(
     pixels, geometry = picture.pixels, picture.geometry
     S, H, W = len(pixels), *pixels.shape[-2:]
     temperature = info.quality.temperature if info.quality else 1.0
-    shares = ProbabilityAccumulator((S, H, W), len(info.label_map), temperature) if work.outputs.probabilities else None
+    accumulator = (
+        ProbabilityAccumulator((S, H, W), len(info.label_map), temperature) if work.outputs.probabilities else None
+    )
 
     def look(group: SliceBatch) -> None:
-        if shares:
-            shares.add(group)
+        if accumulator:
+            accumulator.add(group)
         advance(len(group.slices) * group.share / S)
 
-    with closing(shares) if shares else nullcontext():
+    with closing(accumulator) if accumulator else nullcontext():
         labels, quality, doubts = segment_picture(predictor, picture, identity.voting, look)
-        others = _write_shares(shares, item, geometry, work, written) if shares else {}
+        others = _write_probabilities(accumulator, item, geometry, work, written) if accumulator else {}
     remarks = geometry.remarks
     written.append(target)
     images.write_mask_file(target, labels, geometry, info.label_map.colors, item.files[0])
@@ -289,12 +291,12 @@ def _identity(work: PredictionContext, item: Input, picture: ImageVolume | None 
     )
 
 
-def _write_shares(
-    shares: ProbabilityAccumulator, item: Input, geometry: Geometry, work: PredictionContext, written: list[Path]
+def _write_probabilities(
+    accumulator: ProbabilityAccumulator, item: Input, geometry: Geometry, work: PredictionContext, written: list[Path]
 ) -> dict[str, str]:
     """A file for each class: NIfTI of 0 to 1 for volumes, grey PNG of 0 to 65,535 for images."""
     others = {}
-    for number, values in shares.each():
+    for number, values in accumulator.each():
         name = work.predictor.info.label_map.names[number]
         plain = "".join(character if character.isalnum() or character in "-_" else "_" for character in name)
         stem = f"-probability-{number}-{plain}"

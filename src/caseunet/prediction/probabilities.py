@@ -11,7 +11,7 @@ from caseunet.prediction.predictor import SliceBatch
 
 
 class ProbabilityAccumulator:
-    """The calibrated probability of each class but the background, as shares of ``WHOLE`` (65,535).
+    """The calibrated probability of each class but the background, as parts of ``WHOLE`` (65,535).
 
     Args:
         shape: (S, H, W) of the case.
@@ -39,7 +39,7 @@ class ProbabilityAccumulator:
             row += part.shape[2]
 
     def each(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Class ids from 1 on, each with its shares (S, H, W), uint16."""
+        """Class ids from 1 on, each with its probabilities (S, H, W), uint16."""
         count = int(np.prod(self._shape))
         self._file.seek(0)
         for c in range(1, self._classes):

@@ -214,19 +214,23 @@ class Predictor(predictor.SlicePredictor):
         temperature = self.info.quality.temperature if self.info.quality else 1.0
         pixels = given.picture.pixels
         size = (len(pixels), *pixels.shape[-2:])
-        shares = ProbabilityAccumulator(size, len(self.info.label_map), temperature) if probabilities else None
+        accumulator = ProbabilityAccumulator(size, len(self.info.label_map), temperature) if probabilities else None
 
         def look(group: SliceBatch) -> None:
-            if shares:
-                shares.add(group)
+            if accumulator:
+                accumulator.add(group)
 
         try:
             if self.settings.check_image:
                 check_no_mask(given.picture.pixels, given.source or Path(), self.info.training_data)
-            with closing(shares) if shares else nullcontext():
+            with closing(accumulator) if accumulator else nullcontext():
                 labels, quality, doubts = segment_picture(self, given.picture, look=look, postprocess=postprocess)
                 names = self.info.label_map.names
-                chances = {names[c]: given.turn(v / np.float32(WHOLE)) for c, v in shares.each()} if shares else None
+                chances = (
+                    {names[c]: given.turn(v / np.float32(WHOLE)) for c, v in accumulator.each()}
+                    if accumulator
+                    else None
+                )
         except CaseUNetError as error:
             raise error.with_message(f"{given.name}: {error}") from error
         match = self.known_images.find(given.picture.pixels)

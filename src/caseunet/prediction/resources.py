@@ -99,11 +99,11 @@ class Budget:
         arrays = held * H * W * (stored + 1)
         reading = held * H * W * (stored * 2 if is_volume else stored + PILLOW)
         finishing = held * H * W * 5 if outputs.measurements or self._predictor.info.quality else 0
-        shares = held * H * W * 4 if outputs.probabilities else 0
+        probability_bytes = held * H * W * 4 if outputs.probabilities else 0
         full_size = 5 * 4 * min(H * W * classes, 2**23)
         if windows:
             full_size += 2 * 4 * windows.window[0] * size[1] * classes
-        peak = max(reading, arrays + max(activations + full_size, finishing, shares))
+        peak = max(reading, arrays + max(activations + full_size, finishing, probability_bytes))
         return CaseCost(
             id=item.id,
             slices=slices,

@@ -140,7 +140,7 @@ def main() -> None:
         "temperature": quality.temperature,
         "calibration_error": quality.calibration_error,
         "threshold": quality.threshold,
-        "cleaning": [rule.model_dump() for rule in quality.cleaning],
+        "postprocessing": [rule.model_dump() for rule in quality.postprocessing],
         "kinds": table,
         "mean_risk_under_the_curve": areas,
         "false_alarms": float(np.mean([row["flagged"] for row in clean])),

@@ -1,10 +1,14 @@
 """Former names: each is refused with the present one."""
 
+import shutil
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from caseunet.config import Config, load_config, parse_settings
+from caseunet.data.store import Prepared
 from caseunet.errors import CaseUNetError
 from caseunet.former_names import KEYS, VALUES, migrate, migrate_file
 from caseunet.types import Preprocessing
@@ -85,3 +89,11 @@ def test_preprocessing_is_read_in_former_words() -> None:
     assert (read.crop_to_body, read.context_slices, read.intensity_window) == (True, 1, (0, 9))
     assert Preprocessing.model_validate(read.model_dump(mode="json")) == read
     assert not (former.keys() | {"crop_air", "neighbours"}) & read.model_dump().keys()
+
+
+def test_former_column_of_cases_is_read(lits_prepared: Prepared, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(lits_prepared.folder, tmp_path / "prepared"))
+    cases = pd.read_parquet(folder / "cases.parquet")
+    cases.rename(columns={"statistics": "standard"}).to_parquet(folder / "cases.parquet")
+    case = cases["id"][0]
+    np.testing.assert_array_equal(Prepared(folder).case_statistics(case), lits_prepared.case_statistics(case))

@@ -46,6 +46,9 @@ VALUES = {
 FILE_KEYS = {"fingerprint": "content_hash", "data_fingerprint": "data_hash"}
 """{former key: present key} of environment.json and of a study's plan.json."""
 
+CASE_COLUMNS = {"standard": "statistics"}
+"""{former column: present column} of cases.parquet."""
+
 FLAGS = {
     "--clean": "--postprocess",
     "--engine": "--backend",

@@ -78,7 +78,7 @@ def test_a_whole_comparison(cli: Run, lits_prepared: Prepared, models: list[str]
         assert (out / name).stat().st_size > 100, name
     assert (out / "runs" / "small_case" / "seed-1-fold-0" / "report" / "report.html").is_file()
     bundle = load_bundle(out / "runs" / "small_case" / "seed-1-fold-0" / "run" / "bundle")
-    assert bundle.info.quality is None, "no cleaning is learnt on the cases that are scored"
+    assert bundle.info.quality is None, "no post-processing is learnt on the cases that are scored"
     status, _, err = cli(*arguments)
     assert status == 2
     assert "overwrite" in err

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from caseunet import CaseUNetError, Predictor
-from caseunet.bundle import Cleaning, Quality, add_validation, load_bundle
+from caseunet.bundle import PostprocessingRule, Quality, add_validation, load_bundle
 from caseunet.commands.predict import predict
 from caseunet.config import PredictionSettings, PredictOptions
 from caseunet.datasets.generate import write_dicom
@@ -37,7 +37,7 @@ def bundle(folder: Path, preprocessing: Preprocessing) -> Path:
         threshold=1.0,
         lines={},
         error={},
-        cleaning=(Cleaning(structure="liver", do="largest", gain=0.1),),
+        postprocessing=(PostprocessingRule(structure="liver", do="largest", gain=0.1),),
         validated=(),
     )
     add_validation(made, made.info.validation, quality)
@@ -215,7 +215,7 @@ def test_tensors_of_any_kind(ct: Predictor) -> None:
 
 
 @pytest.mark.parametrize("how", ["argument", "settings"])
-def test_cleaning_can_be_left_out(how: str, ct: Predictor) -> None:
+def test_postprocessing_can_be_left_out(how: str, ct: Predictor) -> None:
     array, affine = placed("LPS")
     image = nib.Nifti1Image(array, affine)
     if how == "argument":

@@ -22,7 +22,7 @@ from caseunet.imaging import windows
 from caseunet.prediction import tiles
 from caseunet.prediction.predictor import SliceBatch
 from caseunet.prediction.probabilities import ProbabilityAccumulator
-from caseunet.prediction.slices import gather
+from caseunet.prediction.slices import gather_context
 from caseunet.quality import out_of_distribution
 from caseunet.quality.confidence import ConfidenceMeter, StructureConfidence
 from caseunet.quality.out_of_distribution import image_features
@@ -101,7 +101,7 @@ def test_below_the_bound_nothing_changes(with_network: Callable[[nn.Module, Prep
     pixels = np.random.default_rng(0).integers(0, 200, (2, 1, 90, 100)).astype(np.int16)
     (group,) = predictor.groups(predictor.cut(pixels))
     with torch.inference_mode():
-        gathered = torch.from_numpy(gather(pixels, range(2), 0))
+        gathered = torch.from_numpy(gather_context(pixels, range(2), 0))
         expected = run_network(predictor._networks[0][0], gathered, p, np.zeros((2, 1), np.float32))
     assert torch.equal(group.logits, expected)
     assert (group.box, group.share, group.above) == ((0, 0, 90, 100), 1.0, None)

@@ -14,7 +14,7 @@ from caseunet.data.transforms import labels_from_logits, resize_image, upsample_
 from caseunet.imaging.slices import split_padding
 from caseunet.prediction import predictor as module
 from caseunet.prediction.predictor import SlicePredictor
-from caseunet.prediction.slices import Slices, gather
+from caseunet.prediction.slices import Slices, gather_context
 from caseunet.prediction.tta import View, seen_in, views
 
 
@@ -82,7 +82,7 @@ def test_slices_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     slices = Slices(pixels, placement, kept=3)
     whole = resize_image(placement.cut(pixels), placement.size)
     np.testing.assert_array_equal(
-        gather(slices, [0, 5], 1), [np.concatenate(whole[[0, 0, 1]]), np.concatenate(whole[[4, 5, 5]])]
+        gather_context(slices, [0, 5], 1), [np.concatenate(whole[[0, 0, 1]]), np.concatenate(whole[[4, 5, 5]])]
     )
     np.testing.assert_array_equal(np.stack([slices[s] for s in range(len(slices))]), whole)
     assert len(slices._last) == 3

@@ -107,7 +107,7 @@ def quality(threshold: float = 2.0) -> Quality:
         threshold=threshold,
         lines={"liver": (0.1, 0.8), "tumour": (-2.0, 1.0)},
         error={},
-        cleaning=(),
+        postprocessing=(),
         validated=(),
     )
 

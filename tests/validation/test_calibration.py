@@ -1,4 +1,4 @@
-"""What validation teaches: temperature, predicted Dice, cleaning, and what an ensemble makes of its folds'."""
+"""What validation teaches: temperature, predicted Dice, post-processing, and what an ensemble makes of its folds'."""
 
 import numpy as np
 import pytest
@@ -88,12 +88,12 @@ def test_ways_to_mend_are_learned_only_where_they_gain() -> None:
         nothing = np.zeros(0)
         return SegmentedCase("c", "c", reference, predicted, spacing, nothing, nothing, nothing, [], {})
 
-    (rule,), mended = calibration._learn_cleaning([seen(n < 4) for n in range(6)], label_map)
+    (rule,), mended = calibration._learn_postprocessing([seen(n < 4) for n in range(6)], label_map)
     assert all(np.array_equal(one.predicted, reference) for one in mended)
     assert (rule.structure, rule.do) == ("liver", "largest")
     assert rule.gain == pytest.approx(4 / 6 * (1 - 2 * 27 / 55))
-    assert calibration._learn_cleaning([seen(False)] * 6, label_map)[0] == []
-    assert calibration._learn_cleaning([seen(True)] * 4, label_map)[0] == []  # too few cases
+    assert calibration._learn_postprocessing([seen(False)] * 6, label_map)[0] == []
+    assert calibration._learn_postprocessing([seen(True)] * 4, label_map)[0] == []  # too few cases
 
 
 def test_of_a_long_case_some_slices_tell(lits_prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,7 +150,7 @@ def test_scores_are_those_of_predict(name: str, tmp_path: Path, monkeypatch: pyt
         assert all(prepared.placement(c).box_size < prepared.source_size(c) for c in prepared.cases.index)
     bundle = train(prepared.folder, out=tmp_path / "run", config=config)
     if bundle.info.quality is not None and "blocks" not in name:
-        assert {rule.do for rule in bundle.info.quality.cleaning} == {"largest", "fill"}
+        assert {rule.do for rule in bundle.info.quality.postprocessing} == {"largest", "fill"}
     splits = tmp_path / "prepared" / "splits.json"
     predict(bundle.folder, [raw], out=tmp_path / "masks", options=PredictOptions(split=splits))
     evaluation = evaluate(

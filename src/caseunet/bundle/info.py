@@ -148,8 +148,8 @@ class ValidatedCase(FrozenModel):
     """How far its features lie outside the usual ranges, at most, in spreads; 0 inside."""
 
 
-class Cleaning(FrozenModel):
-    """A way to mend masks that made validation's better."""
+class PostprocessingRule(FrozenModel):
+    """A rule of post-processing that made the masks of validation better."""
 
     structure: str
     do: Literal["largest", "small", "fill"]
@@ -161,7 +161,7 @@ class Cleaning(FrozenModel):
 
 
 class Quality(FrozenModel):
-    """What validation taught about the network's own masks, by which new ones are judged and mended."""
+    """What validation taught about the network's own masks, by which new ones are judged and post-processed."""
 
     protocol: str
     temperature: Annotated[float, Field(gt=0)]
@@ -176,7 +176,7 @@ class Quality(FrozenModel):
     """{structure: (a, b)}: predicted Dice is a + b · expected."""
     error: dict[str, float | None]
     """Mean absolute error of the predicted Dice over validation cases, each predicted from the others."""
-    cleaning: tuple[Cleaning, ...]
+    postprocessing: Annotated[tuple[PostprocessingRule, ...], former_name("cleaning", "postprocessing")]
     validated: tuple[ValidatedCase, ...]
 
 

@@ -98,5 +98,5 @@ def say_trained(bundle: Any) -> None:
     score = bundle.info.validation
     values = ", ".join(f"{name} {number(value)}" for name, value in score.structures.items())
     which = "out of fold" if score.step is None else f"step {score.step}"
-    cleaned = ", post-processed" if bundle.info.quality is not None and bundle.info.quality.cleaning else ""
+    cleaned = ", post-processed" if bundle.info.quality is not None and bundle.info.quality.postprocessing else ""
     say(f"validation Dice of the {score.selected} weights ({which}{cleaned}): {values}")

@@ -15,16 +15,16 @@ from caseunet.errors import CaseUNetError
 from caseunet.evaluation.comparison import Difference, compare_scores
 from caseunet.evaluation.evaluator import Pair, Scored, scope_text, score
 from caseunet.evaluation.ground_truth import (
-    References,
+    GroundTruth,
     cut_references,
     name_references,
-    open_references,
+    open_ground_truth,
     pairs_of,
     warn_of_structures,
     with_grids,
 )
 from caseunet.evaluation.lesion_names import find_lesions
-from caseunet.evaluation.prediction_sets import Candidate, check_folders, model_names, open_candidate
+from caseunet.evaluation.prediction_sets import PredictionSet, check_folders, model_names, open_prediction_set
 from caseunet.evaluation.protocols import PROTOCOLS
 from caseunet.evaluation.protocols.base import Options, Protocol
 from caseunet.evaluation.rows import BACKGROUND, MISSING, SCORED, UNUSABLE
@@ -100,9 +100,9 @@ def evaluate(
         None if options.protocol is None else PROTOCOLS.get(options.protocol)
     )  # an unknown name is told before the masks are read
     with unpack_all((references, *folders)) as (opened, *opened_folders):
-        truth = open_references(opened, config, labels)
+        truth = open_ground_truth(opened, config, labels)
         candidates = [
-            open_candidate(folder, name, truth.dataset, labels, config.workers)
+            open_prediction_set(folder, name, truth.dataset, labels, config.workers)
             for folder, name in zip(opened_folders, model_names(folders), strict=True)
         ]
         truth, remark = name_references(truth, candidates)
@@ -187,7 +187,7 @@ def _warnings(summary: EvaluationSummary) -> list[str]:
     return told
 
 
-def _scope(truth: References, candidates: list[Candidate], ranges: dict[str, Ranges] | None) -> list[str]:
+def _scope(truth: GroundTruth, candidates: list[PredictionSet], ranges: dict[str, Ranges] | None) -> list[str]:
     """The cases to be scored, the same for every model, in the references' order.
 
     Raises:
@@ -203,7 +203,7 @@ def _scope(truth: References, candidates: list[Candidate], ranges: dict[str, Ran
     return [case for case in labelled if not asked or any(case in cases for cases in asked)]
 
 
-def _lesions(truth: References, shared: SharedClasses, told: Sequence[str] | None) -> tuple[str, ...]:
+def _lesions(truth: GroundTruth, shared: SharedClasses, told: Sequence[str] | None) -> tuple[str, ...]:
     """The scored structures that are lesions: as told, as labels.json says, or by their names.
 
     Raises:
@@ -216,7 +216,7 @@ def _lesions(truth: References, shared: SharedClasses, told: Sequence[str] | Non
     return find_lesions(structures, told)
 
 
-def _in_mm(truth: References, scope: list[str]) -> bool:
+def _in_mm(truth: GroundTruth, scope: list[str]) -> bool:
     """Whether distances are in millimetres: where the first image has a spacing."""
     if not scope:
         raise CaseUNetError(f"{truth.dataset.root}: there is nothing to score.")
@@ -238,7 +238,7 @@ def _score(
     return [item for item in done if item is not None]
 
 
-def _check_usable(candidates: list[Candidate], scored: list[Scored]) -> None:
+def _check_usable(candidates: list[PredictionSet], scored: list[Scored]) -> None:
     """Raises CaseUNetError if nothing of a model could be used: zeros everywhere would only hide the cause."""
     for candidate in candidates:
         own = [item for item in scored if item.pair.model == candidate.name]
@@ -254,7 +254,7 @@ def _check_usable(candidates: list[Candidate], scored: list[Scored]) -> None:
 
 
 def _summarize_model(
-    candidate: Candidate, folder: Path, scored: list[Scored], split: Split | None, fold: int, shared: SharedClasses
+    candidate: PredictionSet, folder: Path, scored: list[Scored], split: Split | None, fold: int, shared: SharedClasses
 ) -> ScoredModel:
     own = [item for item in scored if item.pair.model == candidate.name]
 
@@ -278,7 +278,7 @@ def _summarize_model(
     )
 
 
-def _caution(candidate: Candidate, scored: set[str], split: Split | None, fold: int) -> str:
+def _caution(candidate: PredictionSet, scored: set[str], split: Split | None, fold: int) -> str:
     """What a reader of the scores must know: how split and weights were chosen, or that training images are scored."""
     cautions = []
     predicted = candidate.info
@@ -312,9 +312,9 @@ def _compare(cases: pd.DataFrame, protocol: Protocol) -> tuple[Difference, ...]:
 
 
 def _source(
-    truth: References,
+    truth: GroundTruth,
     root: Path,
-    candidates: list[Candidate],
+    candidates: list[PredictionSet],
     config: PrepareConfig,
     labels: Path | None,
     ranges: dict[str, Ranges] | None,
@@ -337,7 +337,7 @@ def _source(
 
 
 def _facts(
-    truth: References, references: Path, candidates: list[Candidate], folders: Sequence[Path]
+    truth: GroundTruth, references: Path, candidates: list[PredictionSet], folders: Sequence[Path]
 ) -> tuple[tuple[str, str], ...]:
     facts = []
     for candidate, folder in zip(candidates, folders, strict=True):
@@ -356,11 +356,11 @@ def _facts(
     )
 
 
-def _layout_text(truth: References) -> str:
+def _layout_text(truth: GroundTruth) -> str:
     return f"layout {truth.dataset.format}" if truth.has_images else "masks alone, no images"
 
 
-def _unread(truth: References, candidates: list[Candidate]) -> list[str]:
+def _unread(truth: GroundTruth, candidates: list[PredictionSet]) -> list[str]:
     """Files of both sides that may be masks and cannot be read, a sentence for each folder."""
     datasets = [truth.dataset, *(c.dataset for c in candidates if c.dataset is not None)]
     told = [f for dataset in datasets for f in dataset.findings if f.kind == "left-out" and f.level == "warning"]

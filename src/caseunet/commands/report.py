@@ -9,8 +9,8 @@ import pandas as pd
 
 from caseunet.config import PrepareConfig
 from caseunet.errors import CaseUNetError
-from caseunet.evaluation.ground_truth import cut_references, name_references, open_references, pairs_of, with_grids
-from caseunet.evaluation.prediction_sets import open_candidate
+from caseunet.evaluation.ground_truth import cut_references, name_references, open_ground_truth, pairs_of, with_grids
+from caseunet.evaluation.prediction_sets import open_prediction_set
 from caseunet.evaluation.rows import read_cases
 from caseunet.evaluation.shared_classes import share_classes
 from caseunet.evaluation.summary import EvaluationSummary
@@ -97,9 +97,9 @@ def case_study(
     folders = [Path(model.folder) for model in summary.models]
     with unpack_all((Path(source.references), *folders)) as (opened, *opened_folders):
         labels = None if source.labels is None else Path(source.labels)
-        truth = open_references(opened, config, labels)
+        truth = open_ground_truth(opened, config, labels)
         candidates = [
-            open_candidate(opened_folder, model.name, truth.dataset, labels, config.workers)
+            open_prediction_set(opened_folder, model.name, truth.dataset, labels, config.workers)
             for opened_folder, model in zip(opened_folders, summary.models, strict=True)
         ]
         truth = with_grids(name_references(truth, candidates)[0], candidates)

@@ -87,7 +87,7 @@ class BatchDataset(Dataset[Batch | LoadFailure]):
 
     Args:
         samples: (seed, step) → what the batch holds.
-        neighbours: slices on each side that are loaded with each.
+        context_slices: slices on each side that are loaded with each.
         patch_size: height and width that are cut out of each.
         augment: how augmentations are drawn.
         seed: of all that is drawn.
@@ -99,14 +99,14 @@ class BatchDataset(Dataset[Batch | LoadFailure]):
         self,
         prepared: Prepared,
         samples: Callable[[int, int], list[Sample]],
-        neighbours: int,
+        context_slices: int,
         patch_size: tuple[int, int],
         augment: AugmentConfig,
         seed: int,
         cache_bytes: int,
         part: tuple[int, int] = (0, 1),
     ) -> None:
-        self._prepared, self._samples, self._neighbours = prepared, samples, neighbours
+        self._prepared, self._samples, self._context_slices = prepared, samples, context_slices
         self._patch_size, self._augment, self._seed = patch_size, resolve(augment), seed
         self._cache = _SliceCache(prepared, cache_bytes)
         self._part = slice(part[0], None, part[1])
@@ -136,7 +136,7 @@ class BatchDataset(Dataset[Batch | LoadFailure]):
     def _load(self, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
         """One sample's stored pixels (slices · C, H, W) and class ids (H, W), cut out."""
         slices = int(self._prepared.cases.at[sample.case, "slices"])
-        positions = neighbour_positions([sample.slice], self._neighbours, slices)[0]
+        positions = neighbour_positions([sample.slice], self._context_slices, slices)[0]
         pixels = np.concatenate([self._cache.get(sample.case, int(position))[0] for position in positions])
         labels = self._cache.get(sample.case, sample.slice)[1]
         if (highest := int(labels.max(where=labels != IGNORE, initial=0))) >= (

@@ -21,6 +21,7 @@ import pandas as pd
 import zarr
 from pydantic import Field, model_validator
 
+from caseunet import former_names
 from caseunet.data.folds import fold_of, read_split
 from caseunet.data.grid import Placement
 from caseunet.data.intensities import CaseIntensities, Intensities, pool_statistics
@@ -46,7 +47,7 @@ COLUMNS = (
     "image_hash",
     "slice_class_pixels",
     "intensities",
-    "standard",
+    "statistics",
 )
 
 
@@ -115,7 +116,7 @@ class CaseRow:
         box: (top, left, bottom, right) of what was kept of the source's canonical rows and columns.
         slice_class_pixels: pixel counts, (slices · classes), slice after slice.
         intensities: of its foreground.
-        standard: means, then standard deviations of its channels over all pixels, (2 · C).
+        statistics: means, then standard deviations of its channels over all pixels, (2 · C).
         pixels_hash, likeness, sketch: by what the source's image is known again; "" in what earlier versions prepared.
         stored_values: of the source's image: lowest, 1st percentile, median, 99th percentile, highest; () as above.
     """
@@ -138,7 +139,7 @@ class CaseRow:
     label_hash: str
     slice_class_pixels: tuple[int, ...]
     intensities: CaseIntensities
-    standard: tuple[float, ...]
+    statistics: tuple[float, ...]
     pixels_hash: str = ""
     likeness: str = ""
     sketch: str = ""
@@ -191,7 +192,7 @@ class Prepared:
         self.split = read_split(folder / "splits.json")
         try:
             with (folder / "cases.parquet").open("rb") as stream:
-                self.cases = pd.read_parquet(stream).set_index("id")
+                self.cases = pd.read_parquet(stream).set_index("id").rename(columns=former_names.CASE_COLUMNS)
             self._groups = {kind: open_group(folder / f"{kind}.zarr", "r") for kind in KINDS}
         except (OSError, KeyError, ValueError) as error:
             raise self._damage_error(str(error)) from error
@@ -199,12 +200,12 @@ class Prepared:
         if missing or not self.cases.index.is_unique:
             raise self._damage_error(f"cases.parquet lacks {missing}" if missing else "cases.parquet has a case twice")
 
-    def fold(self, number: int, neighbours: int = 0) -> Fold:
+    def fold(self, number: int, context_slices: int = 0) -> Fold:
         """One fold, checked: its cases and slices exist, and nothing is in training and validation.
 
         Args:
             number: of the fold.
-            neighbours: slices on each side that training sees beside its own.
+            context_slices: slices on each side that training sees beside its own.
 
         Raises:
             CaseUNetError: there is no such fold, or it does not hold what a fold must.
@@ -221,7 +222,7 @@ class Prepared:
                 slices = int(self.cases.at[case, "slices"])
                 if not all(0 <= start < stop <= slices for start, stop in ranges):
                     raise InvalidInputError(f"{origin}: {case} has slices 0 to {slices - 1}, not {list(ranges)}.")
-                reach = neighbours if part == "train" else 0
+                reach = context_slices if part == "train" else 0
                 seen = {s for start, stop in ranges for s in range(start - reach, stop + reach)}
                 if self.split.by != BY_BLOCKS:  # then groups are kept whole
                     case, seen = str(self.cases.at[case, "group"]), {0} if seen else set()
@@ -289,7 +290,7 @@ class Prepared:
 
     def case_statistics(self, case: str) -> np.ndarray:
         """Mean and standard deviation over all pixels of a case, (2, C), float32."""
-        flat = np.asarray(self.cases.at[case, "standard"], np.float32)
+        flat = np.asarray(self.cases.at[case, "statistics"], np.float32)
         if flat.size != 2 * self.info.channels:
             raise self._damage_error(f"the statistics of case {case} is not that of {self.info.channels} channels")
         return flat.reshape(2, -1)

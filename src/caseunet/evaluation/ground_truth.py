@@ -25,7 +25,7 @@ from caseunet.datasets.planes import CutLayout, choose_plane
 from caseunet.datasets.reading import check_repairs, read_placed_mask, require_coding, to_ids
 from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.evaluation.evaluator import Pair, Reference
-from caseunet.evaluation.prediction_sets import Candidate, open_masks, reader
+from caseunet.evaluation.prediction_sets import PredictionSet, open_masks, reader
 from caseunet.evaluation.shared_classes import SharedClasses, Table, is_unnamed, name_by_predictions, values_text
 from caseunet.io import dicom, images, itk
 from caseunet.io.geometry import distance_in_voxels, is_identity, reslice
@@ -36,7 +36,7 @@ MIN_STRUCTURES = 3
 
 
 @dataclass(frozen=True)
-class References:
+class GroundTruth:
     """The true masks.
 
     Attributes:
@@ -66,7 +66,7 @@ class References:
         return self.dataset.format != masks.NAME
 
 
-def open_references(root: Path, config: PrepareConfig, labels: Path | None = None) -> References:
+def open_ground_truth(root: Path, config: PrepareConfig, labels: Path | None = None) -> GroundTruth:
     """A raw data set, or a folder or file of masks alone, with the meaning of the masks.
 
     :func:`cut_references` says in which plane it is cut.
@@ -98,7 +98,7 @@ def open_references(root: Path, config: PrepareConfig, labels: Path | None = Non
     check_repairs(dataset, str(config.repair_plan))
     told = labels or (root / LABELS)
     named = named or not is_unnamed(require_coding(dataset).label_map)
-    return References(layout, dataset, named, read_lesions(told) if told.is_file() else None)
+    return GroundTruth(layout, dataset, named, read_lesions(told) if told.is_file() else None)
 
 
 def _are_masks_alone(root: Path, config: PrepareConfig) -> bool:
@@ -117,7 +117,7 @@ def _are_masks_alone(root: Path, config: PrepareConfig) -> bool:
     return not fitting and not description.is_file() and MASKS.matches(root)
 
 
-def name_references(truth: References, candidates: Sequence[Candidate]) -> tuple[References, str]:
+def name_references(truth: GroundTruth, candidates: Sequence[PredictionSet]) -> tuple[GroundTruth, str]:
     """The references, named as the predictions name their values where no file names them; and a remark, or "".
 
     The remark also tells of predictions that name no classes where the references do.
@@ -131,7 +131,7 @@ def name_references(truth: References, candidates: Sequence[Candidate]) -> tuple
     return replace(truth, dataset=replace(truth.dataset, coding=coding)), remark
 
 
-def _taken_values(truth: References, candidates: Sequence[Candidate]) -> str:
+def _taken_values(truth: GroundTruth, candidates: Sequence[PredictionSet]) -> str:
     """A remark on predictions whose values were taken for those of references that a file names, or ""."""
     coding = require_coding(truth.dataset)
     unnamed = [c.name for c in candidates if c.info is None and c.coding is None and c.by_value]
@@ -143,7 +143,7 @@ def _taken_values(truth: References, candidates: Sequence[Candidate]) -> str:
     )
 
 
-def with_grids(truth: References, candidates: Sequence[Candidate]) -> References:
+def with_grids(truth: GroundTruth, candidates: Sequence[PredictionSet]) -> GroundTruth:
     """The references; segmentations without an image on the grid of a predicted volume, or of all objects together:
     they leave out slices without a segment."""
     if truth.has_images or names_by_value(truth.dataset):
@@ -161,7 +161,7 @@ def with_grids(truth: References, candidates: Sequence[Candidate]) -> References
     return replace(truth, dataset=replace(truth.dataset, cases=tuple(cases)))
 
 
-def cut_references(truth: References, candidates: Sequence[Candidate], config: PrepareConfig) -> References:
+def cut_references(truth: GroundTruth, candidates: Sequence[PredictionSet], config: PrepareConfig) -> GroundTruth:
     """The references in the configured plane; with "auto" in that of the predictions, or as most were acquired.
 
     Args:
@@ -176,7 +176,7 @@ def cut_references(truth: References, candidates: Sequence[Candidate], config: P
     return replace(truth, layout=CutLayout(truth.layout, plane), plane=plane)
 
 
-def warn_of_structures(truth: References) -> str:
+def warn_of_structures(truth: GroundTruth) -> str:
     """A remark where the files of a folder are taken for structures of one case, and where masks alone lie on one grid
     and may be structures of one scan; else ""."""
     cases = truth.dataset.labelled
@@ -199,8 +199,8 @@ def warn_of_structures(truth: References) -> str:
 
 
 def pairs_of(
-    truth: References,
-    candidate: Candidate,
+    truth: GroundTruth,
+    candidate: PredictionSet,
     scope: Sequence[str],
     ranges: Mapping[str, Ranges] | None,
     shared: SharedClasses,

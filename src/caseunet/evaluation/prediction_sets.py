@@ -35,7 +35,7 @@ MAX_ID = 128
 
 
 @dataclass(frozen=True)
-class Candidate:
+class PredictionSet:
     """The predictions of one model.
 
     Attributes:
@@ -106,9 +106,9 @@ def open_masks(root: Path, workers: int | None) -> SourceDataset:
     return with_coding(MASKS, found, workers) if names_segments(found) else found
 
 
-def open_candidate(
+def open_prediction_set(
     folder: Path, name: str, dataset: SourceDataset, labels: Path | None = None, workers: int | None = None
-) -> Candidate:
+) -> PredictionSet:
     """Find which file of a folder is the prediction of which case.
 
     Args:
@@ -128,7 +128,7 @@ def open_candidate(
     return _open_foreign(folder, name, dataset, labelled, labels, workers)
 
 
-def _open_own(folder: Path, name: str, dataset: SourceDataset, labelled: Mapping[str, SourceCase]) -> Candidate:
+def _open_own(folder: Path, name: str, dataset: SourceDataset, labelled: Mapping[str, SourceCase]) -> PredictionSet:
     info = read_predictions(folder)
     coding = LabelCoding(label_map=info.label_map, codes={label.id: label.id for label in info.label_map.labels})
     of_case = _own_cases(info, dataset, labelled)
@@ -153,7 +153,7 @@ def _open_own(folder: Path, name: str, dataset: SourceDataset, labelled: Mapping
         raise InvalidInputError(f"{folder}: holds no prediction of a case that {dataset.root} has a mask of.")
     extra = sorted(asked - set(labelled) - dataset.dropped)
     scored = frozenset(asked & set(labelled))
-    return Candidate(name, folder, info, found, None, coding, failed, tuple(extra), scored)
+    return PredictionSet(name, folder, info, found, None, coding, failed, tuple(extra), scored)
 
 
 def _asked_cases(info: PredictionsInfo) -> list[str]:
@@ -177,7 +177,7 @@ def _open_foreign(
     labelled: Mapping[str, SourceCase],
     labels: Path | None,
     workers: int | None,
-) -> Candidate:
+) -> PredictionSet:
     """Match by name: the case's, its mask's, its image's, or the path of its mask; whatever names one case alone."""
     own = open_masks(folder, workers)
     if labels is not None and names_by_value(own) and not names_by_value(dataset):
@@ -204,7 +204,7 @@ def _open_foreign(
             options=("labels",),
         )
     matched = {case: by_file[path] for case, path in found.items()}
-    return Candidate(name, folder, None, matched, own, own.coding, extra=tuple(extra))
+    return PredictionSet(name, folder, None, matched, own, own.coding, extra=tuple(extra))
 
 
 def _names(case: SourceCase, dataset: SourceDataset) -> set[str]:
@@ -229,7 +229,7 @@ def _keys(case: SourceCase, folder: Path) -> tuple[str, ...]:
     return (relative.parent / stem).as_posix(), case.id, stem
 
 
-def reader(candidate: Candidate, case: str, dataset: SourceDataset, table: Table) -> "partial[Predicted] | None":
+def reader(candidate: PredictionSet, case: str, dataset: SourceDataset, table: Table) -> "partial[Predicted] | None":
     """What reads the prediction of a case as shared classes, given its grid; None where there is none."""
     if case not in candidate.masks:
         return None

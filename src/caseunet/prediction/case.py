@@ -22,7 +22,7 @@ from caseunet.io.overlay import case_sheet, overlaid
 from caseunet.prediction.image_kind import check_kind, check_no_mask
 from caseunet.prediction.inputs import Input
 from caseunet.prediction.measurements import Timeline, measure_volume, to_rows
-from caseunet.prediction.postprocessing import clean
+from caseunet.prediction.postprocessing import apply_postprocessing
 from caseunet.prediction.predictor import SliceBatch, SlicePredictor, match_range, read_model_input
 from caseunet.prediction.probabilities import ProbabilityAccumulator
 from caseunet.prediction.slices import Slices
@@ -187,7 +187,7 @@ def segment_picture(
     labels = predictor.label(case, None, networks, measure)
     remarks = _remarks(predictor, case.placement)
     if info.quality and predictor.settings.postprocess and postprocess:
-        clean(labels, info.quality.cleaning, info.label_map, voxel_steps(picture.geometry))
+        apply_postprocessing(labels, info.quality.postprocessing, info.label_map, voxel_steps(picture.geometry))
     if info.quality is None:
         return labels, judge_case(None, {}, {}, alarms) if alarms else None, remarks
     features = image_features(case.slices, info.preprocessing, case_statistics(case.slices), spacing)
@@ -233,7 +233,7 @@ def _predict_video(
             except CaseUNetError as error:
                 raise error.with_message(f"{item.path}: frame {number}: {error}") from error
             if info.quality and predictor.settings.postprocess:
-                clean(labels, info.quality.cleaning, info.label_map, None)
+                apply_postprocessing(labels, info.quality.postprocessing, info.label_map, None)
             raster.write_ids(masks / f"frame_{number:06d}.png", labels[0], info.label_map.colors)
             film.write(overlaid(frame, labels[0], info.label_map.colors))
             timeline.add(labels[0])

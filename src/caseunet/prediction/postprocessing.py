@@ -4,12 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from caseunet.bundle import Cleaning
+from caseunet.bundle import PostprocessingRule
 from caseunet.imaging.boxes import find_box
 from caseunet.types import LabelMap, Steps, voxel_volume
 
 
-def clean(labels: np.ndarray, rules: Sequence[Cleaning], label_map: LabelMap, spacing: Steps | None) -> np.ndarray:
+def apply_postprocessing(
+    labels: np.ndarray, rules: Sequence[PostprocessingRule], label_map: LabelMap, spacing: Steps | None
+) -> np.ndarray:
     """Apply the rules, one after another, to class ids (S, H, W), uint8, in place.
 
     What is dropped of a structure that lies within another, as a tumour in a liver, becomes the other; elsewhere
@@ -35,7 +37,9 @@ def clean(labels: np.ndarray, rules: Sequence[Cleaning], label_map: LabelMap, sp
     return labels
 
 
-def keep_components(found: np.ndarray, rule: Cleaning, spacing: Steps | None, pixels: int | None = None) -> np.ndarray:
+def keep_components(
+    found: np.ndarray, rule: PostprocessingRule, spacing: Steps | None, pixels: int | None = None
+) -> np.ndarray:
     """Which of a structure's pixels (S, H, W), bool, stay.
 
     Args:

@@ -22,7 +22,7 @@ from caseunet.models import create_model, optimize_for
 from caseunet.prediction.backends import Network, choose_backend, prepare_network
 from caseunet.prediction.exports import as_network, read_export
 from caseunet.prediction.planes import cut_as_trained
-from caseunet.prediction.slices import Slices, gather
+from caseunet.prediction.slices import Slices, gather_context
 from caseunet.prediction.tiles import Cropped, Windows, blend, plan_windows
 from caseunet.prediction.training_images import KnownImages
 from caseunet.prediction.tta import seen_in, views
@@ -299,7 +299,7 @@ class SlicePredictor:
         Raises:
             CaseUNetError: some are no finite numbers; names the slice.
         """
-        gathered = torch.from_numpy(gather(slices, run, self.info.preprocessing.context_slices)).to(self.device)
+        gathered = torch.from_numpy(gather_context(slices, run, self.info.preprocessing.context_slices)).to(self.device)
         logits = self._logits(gathered, statistics, networks)
         finite = torch.isfinite(logits).flatten(1).all(1)
         if not finite.all():

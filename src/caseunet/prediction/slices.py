@@ -34,7 +34,7 @@ class Slices:
         return self._last[index]
 
 
-def gather(slices: Stack, indices: Sequence[int], neighbours: int) -> np.ndarray:
-    """2.5-D input (len(indices), (2·neighbours + 1)·C, h, w), as ``imaging.slices.gather_slices`` makes it."""
-    positions = neighbour_positions(indices, neighbours, len(slices))
+def gather_context(slices: Stack, indices: Sequence[int], context_slices: int) -> np.ndarray:
+    """2.5-D input (len(indices), (2·context_slices + 1)·C, h, w), as ``imaging.slices.gather_slices`` makes it."""
+    positions = neighbour_positions(indices, context_slices, len(slices))
     return np.stack([np.concatenate([slices[int(s)] for s in window]) for window in positions])

@@ -11,7 +11,7 @@ from caseunet.datasets import SourceCase
 from caseunet.datasets.reading import read_repaired_image
 from caseunet.errors import InvalidInputError, InvalidOptionError, did_you_mean
 from caseunet.evaluation.evaluator import Pair, Reference, slices_in, usable_ids
-from caseunet.evaluation.ground_truth import References
+from caseunet.evaluation.ground_truth import GroundTruth
 from caseunet.evaluation.rows import BACKGROUND
 from caseunet.evaluation.summary import EvaluationSummary
 from caseunet.io.geometry import edge_letters
@@ -100,7 +100,7 @@ def _choose(units: pd.DataFrame, index: int, heading: str) -> Chosen:
 
 
 def study_rows(
-    truth: References,
+    truth: GroundTruth,
     pairs: Sequence[Pair],
     chosen: Sequence[Chosen],
     summary: EvaluationSummary,
@@ -144,14 +144,14 @@ def study_rows(
     return rows
 
 
-def _caption(truth: References, case: str, number: int, reference: Reference) -> str:
+def _caption(truth: GroundTruth, case: str, number: int, reference: Reference) -> str:
     """What is seen."""
     place = "" if len(reference.ids) == 1 else f", {_slice_name(reference.image, number)}"
     return f"{case}{place}" if truth.has_images else f"{case}{place} (no image)"
 
 
 def _image(
-    truth: References, case: SourceCase, number: int, shape: tuple[int, ...], summary: EvaluationSummary
+    truth: GroundTruth, case: SourceCase, number: int, shape: tuple[int, ...], summary: EvaluationSummary
 ) -> np.ndarray:
     """A slice as it is shown; dark where there are masks alone."""
     if not truth.has_images:
@@ -167,7 +167,7 @@ def _slice_name(geometry: Geometry, number: int) -> str:
 
 
 def draw_cases(
-    truth: References,
+    truth: GroundTruth,
     pairs: Sequence[Pair],
     chosen: Sequence[Chosen],
     summary: EvaluationSummary,

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from caseunet.bundle import Cleaning, Quality, UsualRange, ValidatedCase
+from caseunet.bundle import PostprocessingRule, Quality, UsualRange, ValidatedCase
 from caseunet.data.store import Prepared
 from caseunet.imaging.boxes import spread_indices
 from caseunet.imaging.slices import Stack
 from caseunet.metrics.overlap import Counts
-from caseunet.prediction.postprocessing import clean
+from caseunet.prediction.postprocessing import apply_postprocessing
 from caseunet.prediction.predictor import NetworkInput, SliceBatch, SlicePredictor
 from caseunet.progress import Display
 from caseunet.quality.confidence import ConfidenceMeter, StructureConfidence
@@ -20,8 +20,8 @@ from caseunet.types import BY_BLOCKS, IGNORE, Fold, LabelMap, Preprocessing, Ran
 
 PROTOCOL = (
     "of the fold's validation cases, which the network did not train on, in the geometry of their source files and "
-    "segmented as predict does; temperature, predicted Dice and cleaning are fitted to these very cases, Dice is of "
-    "cleaned masks. For cleaning, a structure in neither mask counts as Dice 1"
+    "segmented as predict does; temperature, predicted Dice and post-processing are fitted to these very cases, Dice "
+    "is of post-processed masks. For post-processing, a structure in neither mask counts as Dice 1"
 )
 TEMPERATURES = tuple(float(2 ** (n / 4)) for n in range(-6, 13))
 """0.35 to 8: those that are tried."""
@@ -124,7 +124,7 @@ def learn_quality(
     unchanged = TEMPERATURES.index(1.0)
     errors = _calibration_error(seen, unchanged), _calibration_error(seen, at)
     whole_cases = prepared.split.by != BY_BLOCKS
-    rules, seen = _learn_cleaning(seen, label_map) if whole_cases else ([], seen)
+    rules, seen = _learn_postprocessing(seen, label_map) if whole_cases else ([], seen)
     validated = tuple(judge_validated(one, at, ranges_of, label_map) for one in seen)
     lines, error = fit_lines(validated)
     quality = Quality(
@@ -135,7 +135,7 @@ def learn_quality(
         threshold=max(1.0, float(np.percentile([one.unusual for one in validated], 95))),
         lines=lines,
         error=error,
-        cleaning=tuple(rules),
+        postprocessing=tuple(rules),
         validated=validated,
     )
     return quality, seen
@@ -145,9 +145,9 @@ def merge_qualities(of_folds: Sequence[Quality]) -> Quality:
     """Of an ensemble, from that of its networks, each on the cases that it did not see."""
     first = of_folds[0]
     validated = tuple(case for quality in of_folds for case in quality.validated)
-    rules: dict[tuple[str, str], list[Cleaning]] = {}
+    rules: dict[tuple[str, str], list[PostprocessingRule]] = {}
     for quality in of_folds:
-        for rule in quality.cleaning:
+        for rule in quality.postprocessing:
             rules.setdefault((rule.structure, rule.do), []).append(rule)
     usual = []
     for one in first.usual:
@@ -165,7 +165,7 @@ def merge_qualities(of_folds: Sequence[Quality]) -> Quality:
         threshold=max(quality.threshold for quality in of_folds),
         lines=lines,
         error=error,
-        cleaning=tuple(
+        postprocessing=tuple(
             found[0].model_copy(
                 update={
                     "least": float(np.median([rule.least for rule in found])),
@@ -336,13 +336,15 @@ def judge_validated(one: SegmentedCase, at: int, usual: Sequence[UsualRange], la
     )
 
 
-def _learn_cleaning(seen: Sequence[SegmentedCase], label_map: LabelMap) -> tuple[list[Cleaning], list[SegmentedCase]]:
+def _learn_postprocessing(
+    seen: Sequence[SegmentedCase], label_map: LabelMap
+) -> tuple[list[PostprocessingRule], list[SegmentedCase]]:
     """For each structure, those that hold others first: the best way to drop components, then filling, if they gain.
 
     Returns:
         The rules, and the cases with masks that these have mended.
     """
-    rules: list[Cleaning] = []
+    rules: list[PostprocessingRule] = []
     masks = [one.predicted for one in seen]
     units = {"share" if one.spacing is None else "ml" for one in seen}
     sizes = SIZES[units.pop()] if len(units) == 1 else ()  # of images with and without a spacing none is right
@@ -350,13 +352,13 @@ def _learn_cleaning(seen: Sequence[SegmentedCase], label_map: LabelMap) -> tuple
     for structure in order:
         members = label_map.structures[structure]
         has_it = [bool(np.isin(mask, members).any()) for mask in masks]  # of the others nothing changes
-        dropping = [Cleaning(structure=structure, do="largest", gain=0)]
-        dropping += [Cleaning(structure=structure, do="small", least=least, gain=0) for least in sizes]
-        for candidates in (dropping, [Cleaning(structure=structure, do="fill", gain=0)]):
+        dropping = [PostprocessingRule(structure=structure, do="largest", gain=0)]
+        dropping += [PostprocessingRule(structure=structure, do="small", least=least, gain=0) for least in sizes]
+        for candidates in (dropping, [PostprocessingRule(structure=structure, do="fill", gain=0)]):
             best, best_masks = None, masks
             for rule in candidates:
                 tried = [
-                    clean(mask.copy(), [rule], label_map, one.spacing) if has else mask
+                    apply_postprocessing(mask.copy(), [rule], label_map, one.spacing) if has else mask
                     for mask, one, has in zip(masks, seen, has_it, strict=True)
                 ]
                 gain = _gain(seen, masks, tried, members)

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from caseunet.bundle import Bundle, Cleaning, Quality, Score
+from caseunet.bundle import Bundle, PostprocessingRule, Quality, Score
 from caseunet.data.store import Prepared
 from caseunet.metrics.overlap import confusion_matrix, counts_of
-from caseunet.prediction.postprocessing import clean
+from caseunet.prediction.postprocessing import apply_postprocessing
 from caseunet.prediction.predictor import SlicePredictor
 from caseunet.progress import Display
 from caseunet.types import Fold, LabelMap, Modality, Ranges
@@ -90,7 +90,7 @@ def validate_bundle(
     if rest:
         with display.stage("validating", len(rest), "case") as stage:
             for case, ranges in rest.items():
-                scorer.add(case, *_masks(predictor, prepared, case, ranges, quality.cleaning if quality else ()))
+                scorer.add(case, *_masks(predictor, prepared, case, ranges, quality.postprocessing if quality else ()))
                 stage.advance(1, case)
     return scorer.score(bundle.info.validation, OF_FOLD, quality is not None), quality
 
@@ -114,7 +114,7 @@ def validate_ensemble(
                     scorer.add(case, *_masks(predictor, prepared, case, ranges, (), [n]))
                 else:
                     for one in segment_case(predictor, prepared, case, ranges, [quality.temperature], [n]):
-                        clean(one.predicted, quality.cleaning, label_map, one.spacing)
+                        apply_postprocessing(one.predicted, quality.postprocessing, label_map, one.spacing)
                         scorer.add(case, one.reference, one.predicted)
                         validated.append(judge_validated(one, 0, quality.usual, label_map))
                 stage.advance(1, case)
@@ -129,14 +129,14 @@ def _masks(
     prepared: Prepared,
     case: str,
     ranges: Ranges,
-    cleaning: Sequence[Cleaning],
+    postprocessing: Sequence[PostprocessingRule],
     networks: Sequence[int] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Reference and prediction of some slices of a case, (S, H, W), uint8."""
     wanted = [s for start, stop in ranges for s in range(start, stop)]
     predicted = predictor.label(read_input(prepared, case, prepared.image(case)), wanted, networks)
     spacing = prepared.spacing(case)
-    clean(predicted, cleaning, predictor.info.label_map, spacing)
+    apply_postprocessing(predicted, postprocessing, predictor.info.label_map, spacing)
     return source_reference(prepared, case)[wanted], predicted[wanted]
 
 

@@ -90,7 +90,7 @@ def _words(name: str) -> list[str]:
     return [word.lower() for word in _WORD.findall("".join(letters))]
 
 
-def _sided_words(name: str) -> tuple[str, ...]:
+def _split_sides(name: str) -> tuple[str, ...]:
     """The words of a class name, with left and right apart from what they are glued to."""
     return tuple(part for word in _words(name) for part in _GLUED.split(word) if part)
 
@@ -129,7 +129,7 @@ class LabelMap(FrozenModel):
 
         "left kidney" or "KidneyRight" alone, and "kidney_l_cyst" where there is "Kidney-R-cyst" too.
         """
-        words = {name: _sided_words(name) for name in self.names}
+        words = {name: _split_sides(name) for name in self.names}
         turned = {name: tuple(_SIDES.get(word, word) for word in own) for name, own in words.items()}
         return tuple(
             name

@@ -14,9 +14,9 @@ from caseunet.datasets.splits import (
     by_group,
     by_slice_blocks,
     describe_parts,
+    find_published_split,
     from_file,
     make_split,
-    published_split,
 )
 from caseunet.errors import CaseUNetError
 from caseunet.types import Ranges
@@ -112,18 +112,18 @@ def test_a_rare_class_is_in_every_fold() -> None:
 
 def test_published_splits() -> None:
     lits = {f"volume-{n}": SplitCase(f"volume-{n}", 1) for n in range(131)}
-    fold = published_split("lits", lits, "patient", "lits").folds[0]
+    fold = find_published_split("lits", lits, "patient", "lits").folds[0]
     assert list(fold.val) == [f"volume-{n}" for n in range(28)]
     assert list(fold.train) == [f"volume-{n}" for n in range(28, 131)]
     frames = {f"seq_{s}/frame{f:03d}": SplitCase(f"seq_{s}", 1) for s in range(1, 17) for f in range(2)}
     frames["test/seq_2/frame000"] = SplitCase("test/seq_2", 1)
-    fold = published_split("isinet", frames, "sequence", "endovis2018-types").folds[0]
+    fold = find_published_split("isinet", frames, "sequence", "endovis2018-types").folds[0]
     assert {case.split("/")[0] for case in fold.val} == {"seq_2", "seq_5", "seq_9", "seq_15"}
     assert len(fold.train) == 24
     with pytest.raises(CaseUNetError, match='The split "isinet" is for '):
-        published_split("isinet", lits, "patient", "lits")
+        find_published_split("isinet", lits, "patient", "lits")
     with pytest.raises(CaseUNetError, match=r'the split "lits": no case is there for validation'):
-        published_split("lits", {"volume-40": SplitCase("volume-40", 1)}, "patient", "lits")
+        find_published_split("lits", {"volume-40": SplitCase("volume-40", 1)}, "patient", "lits")
 
 
 CASES = {f"c{n}": SplitCase(f"p{n // 2}", 5) for n in range(6)}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import rankdata, wilcoxon
 
 from caseunet.evaluation import comparison
-from caseunet.evaluation.comparison import compare_scores, holm, signed_rank
+from caseunet.evaluation.comparison import compare_scores, compute_signed_rank, holm
 from caseunet.evaluation.statistics import estimate
 
 NAN = float("nan")
@@ -48,30 +48,30 @@ def by_counting(differences: list[float]) -> float:
     ],
 )
 def test_signed_rank_by_hand(differences: list[float], p: float) -> None:
-    assert signed_rank(np.array(differences, float)) == p
-    assert signed_rank(-np.array(differences, float)) == p
+    assert compute_signed_rank(np.array(differences, float)) == p
+    assert compute_signed_rank(-np.array(differences, float)) == p
 
 
 @given(st.lists(st.integers(-4, 4), min_size=1, max_size=9))
 @settings(max_examples=50, deadline=None)
 def test_signed_rank_with_ties_and_zeros_counts_all_signs(differences: list[float]) -> None:
-    assert signed_rank(np.array(differences, float)) == pytest.approx(by_counting(differences))
+    assert compute_signed_rank(np.array(differences, float)) == pytest.approx(by_counting(differences))
 
 
 @given(st.integers(6, 50), st.integers(0, 2**32 - 1))
 @settings(max_examples=30, deadline=None)
 def test_signed_rank_without_ties_is_scipy_s_exact_test(n: int, seed: int) -> None:
     differences = np.random.default_rng(seed).normal(0.3, 1, n)
-    assert signed_rank(differences) == pytest.approx(wilcoxon(differences, method="exact").pvalue)
+    assert compute_signed_rank(differences) == pytest.approx(wilcoxon(differences, method="exact").pvalue)
 
 
 def test_many_differences_are_approximated(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also with as many zeros, which count for something."""
     differences = np.random.default_rng(1).normal(0.25, 1, 60)
     with_zeros = np.append(differences, np.zeros(60))
-    approximate = [signed_rank(differences), signed_rank(with_zeros)]
+    approximate = [compute_signed_rank(differences), compute_signed_rank(with_zeros)]
     monkeypatch.setattr(comparison, "EXACT", 60)
-    exact = [signed_rank(differences), signed_rank(with_zeros)]
+    exact = [compute_signed_rank(differences), compute_signed_rank(with_zeros)]
     assert exact[0] == pytest.approx(wilcoxon(differences, method="exact").pvalue)
     assert approximate != exact
     assert approximate == pytest.approx(exact, rel=0.05)
@@ -80,13 +80,13 @@ def test_many_differences_are_approximated(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_few_differences_among_many_zeros_are_never_sure() -> None:
     """Six wins, else alike: a sixty-fourth on each side, whatever the number of groups."""
-    assert signed_rank(np.array([0.0] * 500 + [1, 2, 3, 4, 5, 6])) == 2 / 64
+    assert compute_signed_rank(np.array([0.0] * 500 + [1, 2, 3, 4, 5, 6])) == 2 / 64
 
 
 def test_scoring_worse_makes_no_model_more_sure() -> None:
     """Pratt's example: without the zero it is less sure than with a loss of 0.5 in each."""
     wins = np.array([0, 2, 3, 4, 6, 7, 8, 9, 11, 14, 15, 17, -18.0])
-    assert signed_rank(wins[1:]) > signed_rank(wins - 0.5) > signed_rank(wins)
+    assert compute_signed_rank(wins[1:]) > compute_signed_rank(wins - 0.5) > compute_signed_rank(wins)
 
 
 def test_holm_by_hand() -> None:

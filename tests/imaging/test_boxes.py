@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from caseunet.imaging.boxes import find_box, spread_indices
+from caseunet.imaging.boxes import find_box, space_evenly
 
 
 @given(hnp.arrays(np.bool_, hnp.array_shapes(min_dims=1, max_dims=4, max_side=5)))
@@ -23,12 +23,12 @@ def test_find_box_is_smallest(mask: np.ndarray) -> None:
 
 @pytest.mark.parametrize(("length", "count", "expected"), [(9, 3, [0, 4, 8]), (2, 5, [0, 1]), (1, 1, [0]), (0, 4, [])])
 def test_spread_indices_values(length: int, count: int, expected: list[int]) -> None:
-    assert spread_indices(length, count).tolist() == expected
+    assert space_evenly(length, count).tolist() == expected
 
 
 @given(st.integers(1, 200), st.integers(2, 50))
 def test_spread_indices_keep_both_ends(length: int, count: int) -> None:
-    indices = spread_indices(length, count)
+    indices = space_evenly(length, count)
     assert indices[0] == 0
     assert indices[-1] == length - 1
     assert len(indices) == min(length, count)

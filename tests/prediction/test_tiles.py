@@ -179,7 +179,7 @@ class Outcome:
         filled = torch.zeros(len(pixels), *shape[1:])
         for group in self.groups:
             row, left, bottom, right = group.box
-            for maps in group.upsampled_logits():
+            for maps in group.upsample_logits():
                 place = (
                     slice(group.slices.start, group.slices.stop),
                     slice(row, row + maps.shape[2]),

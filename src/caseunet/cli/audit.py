@@ -11,7 +11,7 @@ from caseunet.cli.parameters import (
     Out,
     Overwrite,
     Settings,
-    given_options,
+    collect_options,
     replace_or_new,
     resolve_config,
     spell_options,
@@ -36,7 +36,7 @@ def audit_verb(
 ) -> None:
     from caseunet.commands.audit import audit
 
-    resolved = resolve_config(config, None, settings, given_options("prepare", options))
+    resolved = resolve_config(config, None, settings, collect_options("prepare", options))
     mode, display = replace_or_new(overwrite), TerminalDisplay(console)
     found = audit(raw, out=out, config=resolved.prepare, repair=repair, mode=mode, display=display)
     print_findings(found)

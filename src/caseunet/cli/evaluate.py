@@ -11,7 +11,7 @@ from caseunet.cli.parameters import (
     Out,
     Overwrite,
     Settings,
-    given_options,
+    collect_options,
     replace_or_new,
     resolve_config,
 )
@@ -37,7 +37,7 @@ def evaluate_verb(
 ) -> None:
     from caseunet.commands.evaluate import evaluate
 
-    read_as = resolve_config(config, None, settings, given_options("prepare", reading)).prepare
+    read_as = resolve_config(config, None, settings, collect_options("prepare", reading)).prepare
     mode, display = replace_or_new(overwrite), TerminalDisplay(console)
     result = evaluate(predictions, references, out=out, mode=mode, options=options, config=read_as, display=display)
     print_numbers(result.summary)

@@ -35,7 +35,7 @@ def _flags_for(options: tuple[str, ...], known: set[str]) -> tuple[str, ...]:
         ('--overwrite', '--repair-plan', '--optimizer.lr')
     """
 
-    def spelled(option: str) -> Iterator[str]:
+    def spell(option: str) -> Iterator[str]:
         flag = f"--{option.rpartition('.')[2].replace('_', '-')}"
         if option == "mode":
             yield from (mode for mode in MODES if mode in known)
@@ -44,7 +44,7 @@ def _flags_for(options: tuple[str, ...], known: set[str]) -> tuple[str, ...]:
         elif "." in option and "--set" in known:
             yield f"--{option}"
 
-    return tuple(dict.fromkeys(flag for option in options for flag in spelled(option)))
+    return tuple(dict.fromkeys(flag for option in options for flag in spell(option)))
 
 
 def _explain_unknown(flag: str, known: set[str]) -> str | None:

@@ -60,7 +60,7 @@ def resolve_config(
     return load_config(file, recipe, parse_settings(settings) | options, base)
 
 
-def given_options(section: str, options: Section) -> dict[str, Any]:
+def collect_options(section: str, options: Section) -> dict[str, Any]:
     """The options of a model that were typed, as keys of a section of the configuration."""
     return {f"{section}.{name}": getattr(options, name) for name in options.model_fields_set}
 

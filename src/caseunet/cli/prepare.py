@@ -12,7 +12,7 @@ from caseunet.cli.parameters import (
     Overwrite,
     Recipe,
     Settings,
-    given_options,
+    collect_options,
     replace_or_new,
     resolve_config,
 )
@@ -33,7 +33,7 @@ def prepare_verb(
 ) -> None:
     from caseunet.commands.prepare import prepare
 
-    resolved = resolve_config(config, recipe, settings, given_options("prepare", options))
+    resolved = resolve_config(config, recipe, settings, collect_options("prepare", options))
     mode, display = replace_or_new(overwrite), TerminalDisplay(console)
     prepared = prepare(raw, out=out, config=resolved.prepare, mode=mode, display=display)
     slices = int(prepared.cases["slices"].sum())

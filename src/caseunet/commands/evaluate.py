@@ -258,7 +258,7 @@ def _summarize_model(
 ) -> ScoredModel:
     own = [item for item in scored if item.pair.model == candidate.name]
 
-    def told(status: str) -> tuple[Remark, ...]:
+    def remarks_on(status: str) -> tuple[Remark, ...]:
         found = [item for item in own if item.status == status and item.text]
         return tuple(
             Remark(case=item.pair.case, text=in_archive(item.text, candidate.folder, folder)) for item in found
@@ -269,11 +269,11 @@ def _summarize_model(
         name=candidate.name,
         folder=str(folder.resolve()),
         bundle="" if info is None else f"{info.bundle} (weights {info.bundle_hash})",
-        missing=told(MISSING),
-        unusable=told(UNUSABLE),
+        missing=remarks_on(MISSING),
+        unusable=remarks_on(UNUSABLE),
         extra=candidate.extra,
         only_prediction=shared.only_prediction.get(candidate.name, ()),
-        remarks=told(SCORED),
+        remarks=remarks_on(SCORED),
         caution=_caution(candidate, {item.pair.case for item in own}, split, fold),
     )
 

@@ -152,7 +152,7 @@ def samples(bundle: Bundle, whole: ExportableModel, data: Location | None, numbe
             f"{p.modality} of {p.channels}."
         )
     fold = prepared.fold(bundle.info.training_data.fold or 0, p.context_slices)
-    chosen = spread_evenly(prepared, fold.train if of_training else fold.val, number)
+    chosen = select_evenly(prepared, fold.train if of_training else fold.val, number)
     pixels: list[np.ndarray] = []
     for case, slices in chosen.items():
         x = gather_slices(prepared.image(case), slices, p.context_slices).astype(np.float32)
@@ -163,7 +163,7 @@ def samples(bundle: Bundle, whole: ExportableModel, data: Location | None, numbe
     return Samples(pixels, f"slices of {count_text(len(chosen), f'{part} case')} of {Path(str(data)).name}")
 
 
-def spread_evenly(prepared: Prepared, cases: dict[str, Ranges], number: int) -> dict[str, list[int]]:
+def select_evenly(prepared: Prepared, cases: dict[str, Ranges], number: int) -> dict[str, list[int]]:
     """So many slices at most of a part of a fold, as :func:`samples` chooses them, of each case in their order."""
     with_structure: list[tuple[str, int]] = []
     without: list[tuple[str, int]] = []

@@ -84,13 +84,13 @@ def _choose(prepared: Prepared, train: dict[str, Ranges], cases: int, slices: in
     """Slices of cases, both evenly spread; each with a class to look at."""
     samples = []
     names = list(train)
-    for n in _spread_evenly(len(names), cases):
+    for n in _select_middles(len(names), cases):
         case = names[n]
         counts = prepared.slice_class_pixels(case)
         mine = np.array([s for start, stop in train[case] for s in range(start, stop)])
         holding = mine[counts[mine, 1:].any(axis=1)]
         shown = holding if len(holding) else mine
-        for k in _spread_evenly(len(shown), slices):
+        for k in _select_middles(len(shown), slices):
             s = int(shown[k])
             present = np.flatnonzero(counts[s, 1:]) + 1
             focus = int(present[counts[s, present].argmin()]) if len(present) else None
@@ -98,7 +98,7 @@ def _choose(prepared: Prepared, train: dict[str, Ranges], cases: int, slices: in
     return samples
 
 
-def _spread_evenly(available: int, wanted: int) -> list[int]:
+def _select_middles(available: int, wanted: int) -> list[int]:
     """Up to ``wanted`` of the numbers below ``available``, the middles of as many equal parts."""
     n = min(available, wanted)
     return [int((k + 0.5) * available / n) for k in range(n)]

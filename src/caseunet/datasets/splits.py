@@ -71,7 +71,7 @@ def make_split(config: PrepareConfig, cases: Mapping[str, SplitCase], group_name
     if config.split == BY_BLOCKS:
         return by_slice_blocks(without_test(cases), config.split_block_size, config.test_every, config.split_gap)
     if config.split in PUBLISHED:
-        return published_split(config.split, cases, group_name, layout)
+        return find_published_split(config.split, cases, group_name, layout)
     return from_file(Path(config.split), cases, group_name)
 
 
@@ -174,7 +174,7 @@ def by_group(cases: Mapping[str, SplitCase], folds: int, seed: int, group_name: 
     )
 
 
-def published_split(name: str, cases: Mapping[str, SplitCase], group_name: str, layout: str) -> Split:
+def find_published_split(name: str, cases: Mapping[str, SplitCase], group_name: str, layout: str) -> Split:
     """A split that papers use, by the numbers of patients or sequences.
 
     Sequences below a folder named after the test set have numbers of their own and are in no part.

@@ -110,14 +110,14 @@ def compare_scores(
                 sample = _sample(rows[rows["structure"] == structure], metric, structure, first, second)
                 if len(sample.first_values) or sample.only_first or sample.only_second:
                     samples.append(sample)
-    p = [signed_rank(s.steps) if len(s.steps) >= MIN_PAIRS else None for s in samples]
+    p = [compute_signed_rank(s.steps) if len(s.steps) >= MIN_PAIRS else None for s in samples]
     return tuple(
         _difference(sample, raw, corrected, metrics[sample.metric], alpha)
         for sample, raw, corrected in zip(samples, p, holm(p), strict=True)
     )
 
 
-def signed_rank(differences: np.ndarray) -> float:
+def compute_signed_rank(differences: np.ndarray) -> float:
     """Two-sided p of the Wilcoxon signed-rank test with Pratt's zeros; 1 where all differences are zero.
 
     Args:

@@ -123,7 +123,7 @@ def name_references(truth: GroundTruth, candidates: Sequence[PredictionSet]) -> 
     The remark also tells of predictions that name no classes where the references do.
     """
     if truth.named:
-        return truth, _taken_values(truth, candidates)
+        return truth, _warn_of_values(truth, candidates)
     if not names_by_value(truth.dataset):
         return truth, ""
     codings: Mapping[str, LabelCoding | None] = {c.name: c.coding if c.by_value else None for c in candidates}
@@ -131,7 +131,7 @@ def name_references(truth: GroundTruth, candidates: Sequence[PredictionSet]) -> 
     return replace(truth, dataset=replace(truth.dataset, coding=coding)), remark
 
 
-def _taken_values(truth: GroundTruth, candidates: Sequence[PredictionSet]) -> str:
+def _warn_of_values(truth: GroundTruth, candidates: Sequence[PredictionSet]) -> str:
     """A remark on predictions whose values were taken for those of references that a file names, or ""."""
     coding = require_coding(truth.dataset)
     unnamed = [c.name for c in candidates if c.info is None and c.coding is None and c.by_value]

@@ -148,7 +148,7 @@ def _open_own(folder: Path, name: str, dataset: SourceDataset, labelled: Mapping
             found[case.id] = SourceCase(case.id, (file,), (file,), case.group)
         else:
             failed[case.id] = f"its file {item.file} is gone."
-    asked = {of_case.get(item, item) for item in _asked_cases(info)}
+    asked = {of_case.get(item, item) for item in _list_cases(info)}
     if not asked & set(labelled):
         raise InvalidInputError(f"{folder}: holds no prediction of a case that {dataset.root} has a mask of.")
     extra = sorted(asked - set(labelled) - dataset.dropped)
@@ -156,13 +156,13 @@ def _open_own(folder: Path, name: str, dataset: SourceDataset, labelled: Mapping
     return PredictionSet(name, folder, info, found, None, coding, failed, tuple(extra), scored)
 
 
-def _asked_cases(info: PredictionsInfo) -> list[str]:
+def _list_cases(info: PredictionsInfo) -> list[str]:
     return [case.id for case in info.cases] + [case.id for case in info.failed]
 
 
 def _own_cases(info: PredictionsInfo, dataset: SourceDataset, labelled: Mapping[str, SourceCase]) -> dict[str, str]:
     """{predicted case: case of the references}: of the same name, and for masks alone also of a similar one."""
-    ids = _asked_cases(info)
+    ids = _list_cases(info)
     if dataset.format != masks.NAME:
         return {item: item for item in ids if item in labelled}
     items = {Path(item): (item, item.rpartition("/")[2]) for item in ids}

@@ -23,7 +23,7 @@ def find_box(mask: np.ndarray) -> Slices | None:
     return tuple(box)
 
 
-def spread_indices(length: int, count: int) -> np.ndarray:
+def space_evenly(length: int, count: int) -> np.ndarray:
     """At most ``count`` indices below ``length``, rising, evenly spread, the first and the last among them.
 
     Example:

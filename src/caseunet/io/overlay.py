@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from caseunet.errors import InvalidInputError
-from caseunet.imaging.boxes import spread_indices
+from caseunet.imaging.boxes import space_evenly
 from caseunet.io.geometry import edge_letters
 from caseunet.types import Color, LabelMap, Plane
 
@@ -198,7 +198,7 @@ def _telling_slices(counts: np.ndarray) -> list[int]:
     """
     seen = counts[:, 1:] > 0
     candidates = np.flatnonzero(seen.any(axis=1)) if seen.any() else np.arange(len(counts))
-    chosen = candidates[spread_indices(len(candidates), MAX_TILES)]
+    chosen = candidates[space_evenly(len(candidates), MAX_TILES)]
     fixed = np.zeros(len(chosen), bool)
     while not fixed.all():
         missed = np.flatnonzero(seen.any(axis=0) & ~seen[chosen].any(axis=0))

@@ -80,7 +80,7 @@ def read_facts(path: Path) -> VideoFacts:
             takes.
     """
     with _open(path) as (container, stream):
-        rate, frames = stream.average_rate, _declared_frames(container, stream).frames
+        rate, frames = stream.average_rate, _read_declared_frames(container, stream).frames
         height, width, _ = next(_decode(path, container, stream)).shape
     if not rate:
         frames, rate = _count(path)
@@ -222,7 +222,7 @@ def _open(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
         yield container, stream
 
 
-def _declared_frames(container: "InputContainer", stream: "VideoStream") -> _Declared:
+def _read_declared_frames(container: "InputContainer", stream: "VideoStream") -> _Declared:
     import av
 
     rate = stream.average_rate
@@ -260,7 +260,7 @@ def _decode(path: Path, container: "InputContainer", stream: "VideoStream") -> I
     """See :func:`read_frames`."""
     from av.video.reformatter import VideoReformatter
 
-    declared = _declared_frames(container, stream)
+    declared = _read_declared_frames(container, stream)
     of = f" of {'' if declared.counted else 'about '}{declared.frames} declared" if declared.frames else ""
     packets: Iterator[Packet[Any]] = container.demux(stream) if declared.own else container.demux()
     converter = VideoReformatter()

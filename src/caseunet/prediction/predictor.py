@@ -108,7 +108,7 @@ class SliceBatch:
             rows = rows_to_upsample(range(self._start, rows.stop), self.height, self.placement.box_size[0])
         return top + rows.start, left, top + rows.stop, right
 
-    def upsampled_logits(self) -> Iterator[Tensor]:
+    def upsample_logits(self) -> Iterator[Tensor]:
         """The logits at the source's size, some rows of the box after another, (len(slices), C, rows, W)."""
         maps = self.logits
         if self.above is not None and self.placement.size != self.placement.box_size:
@@ -243,7 +243,7 @@ class SlicePredictor:
         labels = np.zeros((len(case.slices), *case.size), np.uint8)  # what is cut off is background
         for group in self.groups(case, wanted, networks):
             row, left, _, right = group.box
-            for maps in group.upsampled_logits():
+            for maps in group.upsample_logits():
                 found = labels[group.slices.start : group.slices.stop, row : row + maps.shape[2], left:right]
                 found[...] = maps.argmax(1).to(torch.uint8).cpu().numpy()
                 row += maps.shape[2]

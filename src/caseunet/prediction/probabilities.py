@@ -29,7 +29,7 @@ class ProbabilityAccumulator:
         S, H, W = self._shape
         above = None if group.above is None else group.above / self._temperature
         row, left, _, right = group.box
-        for part in replace(group, logits=group.logits / self._temperature, above=above).upsampled_logits():
+        for part in replace(group, logits=group.logits / self._temperature, above=above).upsample_logits():
             found = np.zeros((len(group.slices), self._classes - 1, part.shape[2], W), np.uint16)
             found[..., left:right] = (part.softmax(1)[:, 1:] * WHOLE).round().cpu().numpy()
             for number, s in enumerate(group.slices):

@@ -9,7 +9,7 @@ import numpy as np
 
 from caseunet.bundle import StoredValues, TrainingData, TrainingImage
 from caseunet.data.store import Prepared
-from caseunet.imaging.boxes import spread_indices
+from caseunet.imaging.boxes import space_evenly
 from caseunet.io.likeness import (
     SKETCH,
     ImageIdentity,
@@ -178,7 +178,7 @@ class KnownImages:
         """Some slices of it, in the ways that change the rows: upside down they are the same rows."""
         if not len(self._hashes):
             return None
-        some = pixels[spread_indices(len(pixels), TURNED_SLICES), :1]
+        some = pixels[space_evenly(len(pixels), TURNED_SLICES), :1]
         _, mirrored, _, _, turned, turned_mirrored, _, _ = turns(some)
         matches = (self._find_shared(sketch(way), TURNED) for way in (mirrored, turned, turned_mirrored))
         return next((match for match in matches if match is not None), None)

@@ -9,7 +9,7 @@ import torch
 
 from caseunet.bundle import UsualRange
 from caseunet.data.transforms import normalize
-from caseunet.imaging.boxes import spread_indices
+from caseunet.imaging.boxes import space_evenly
 from caseunet.imaging.slices import Stack
 from caseunet.imaging.windows import MAX_WHOLE
 from caseunet.quality.confidence import StructureConfidence
@@ -88,7 +88,7 @@ def image_features(
         pixels = torch.from_numpy(np.ascontiguousarray(_thin(slices[s])))
         return normalize(pixels[None], alone, statistics_of_cases)[0].numpy()
 
-    positions = spread_indices(S, LOOKED_AT)
+    positions = space_evenly(S, LOOKED_AT)
     looked = np.stack([seen(s) for s in positions])  # (N, C, h, w)
     contrast = max(float(looked.std()), 1e-6)
     features = {f"size:{what}": float(np.log(n)) for what, n in (("rows", H), ("columns", W))}
@@ -107,7 +107,7 @@ def image_features(
     if S > 1:
         features["size:slices"] = float(np.log(S))
         features["balance:slices"] = _balance(looked, 0, contrast)
-        pairs = spread_indices(S - 1, LOOKED_AT // 3)
+        pairs = space_evenly(S - 1, LOOKED_AT // 3)
         steps = [float(np.abs(seen(int(s)) - seen(int(s) + 1)).mean()) for s in pairs]
         features["steps"] = _log_share(float(np.mean(steps)), contrast)
     return features

@@ -66,7 +66,7 @@ def _page(summary: StudySummary, cases: pd.DataFrame, drawing: str) -> str:
             groups=cases["group"].nunique(),
             scored=cases["case"].nunique(),
             finding=finding(summary),
-            scores=_ranked_scores(summary, score_name),
+            scores=_rank_scores(summary, score_name),
             has_intervals=any(score.interval for score in summary.scores),
             drawing=drawing,
             undrawn=[name for name in summary.models if name not in {point.name for point in points_of(summary)}],
@@ -154,11 +154,11 @@ COSTS = ("parameters (M)", "GMAC", "time (ms)", "memory (MiB)", "training (min)"
 WHOLE = ("memory (MiB)", "steps")
 
 
-def _ranked_name(rank: object, name: str, mark: str = "") -> Markup:
+def _format_rank(rank: object, name: str, mark: str = "") -> Markup:
     return Markup('<span class="rank">{}</span>&nbsp;{}{}').format(rank, breakable(name), Markup(mark))
 
 
-def _ranked_scores(summary: StudySummary, score_name: str) -> Table:
+def _rank_scores(summary: StudySummary, score_name: str) -> Table:
     """The models from the highest mean to the lowest; the score over all structures comes first."""
     standing, digits = standings(summary), score_digits(summary)
     whole, *single = _whole_first(order_structures(summary))
@@ -177,7 +177,7 @@ def _ranked_scores(summary: StudySummary, score_name: str) -> Table:
         cells.insert(1, escape(format_interval(first.interval, digits)))
         cost = costs.get(name, [None] * len(COSTS))
         cells += [escape(format_number(v, d)) for v, d in zip(cost, cost_digits, strict=True)]
-        rows.append([_ranked_name("–" if told == "no score" else n, name, mark), *cells])
+        rows.append([_format_rank("–" if told == "no score" else n, name, mark), *cells])
     over = f"± standard deviation over {len(summary.seeds)} seeds" if len(summary.seeds) > 1 else "of one seed"
     interval = ", and 95 % interval over patients or sequences" if any(s.interval for s in summary.scores) else ""
     caption = (
@@ -212,7 +212,7 @@ def _matrix(summary: StudySummary, score_name: str) -> Table | None:
         for pair, word, sign in zip(pairs, words.get(d.outcome, [d.outcome] * 2), (1, -1), strict=True):
             less = None if d.difference is None else sign * d.difference
             found[pair] = cell.format(word.split()[0], format_signed(less, digits), word)
-    rows = [[_ranked_name(n, a), *(found.get((a, b), "") for b in order)] for n, a in enumerate(order, 1)]
+    rows = [[_format_rank(n, a), *(found.get((a, b), "") for b in order)] for n, a in enumerate(order, 1)]
     caption = (
         f"{tested}: the model of the row less that of the column, in {score_name}. Columns are numbered as the rows."
     )

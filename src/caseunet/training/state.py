@@ -104,7 +104,7 @@ def renew_scaler(scaler: torch.amp.GradScaler) -> torch.amp.GradScaler:
     return fresh
 
 
-def validated_weights(state: State) -> dict[str, Tensor]:
+def select_weights(state: State) -> dict[str, Tensor]:
     """The weights that are validated and kept: the average if there is one. To be called on all devices."""
     with state.average.in_place() if state.average else nullcontext():
         weights: dict[str, Any] = get_model_state_dict(state.model, options=WHOLE)
@@ -120,7 +120,7 @@ def capture(state: State) -> dict[str, Any]:
         **{name: getattr(state, name) for name in PLAIN},
     }
     if state.average:
-        content |= {"average": validated_weights(state), "average_updates": state.average.updates}
+        content |= {"average": select_weights(state), "average_updates": state.average.updates}
     return content
 
 

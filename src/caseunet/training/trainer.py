@@ -28,7 +28,7 @@ from caseunet.training.devices import autocast_type, gather_objects, gather_valu
 from caseunet.training.faults import FALLBACK_STEPS, FaultLog, StepResult, copy_buffers, forget_after, undo_step
 from caseunet.training.logs import MetricsLog, create_loggers
 from caseunet.training.optim import clip_gradients, set_learning_rate, update_weights
-from caseunet.training.state import capture, create_state, restore, validated_weights
+from caseunet.training.state import capture, create_state, restore, select_weights
 from caseunet.training.stopping import StopRequest, stop_on_signals
 from caseunet.training.trial import (
     StepCost,
@@ -270,7 +270,7 @@ class Trainer:
         state.without_better += 1
         if state.best_step is None or value > state.best:
             state.best, state.best_step, state.without_better = -math.inf if math.isnan(value) else value, state.step, 0
-            weights = validated_weights(state)
+            weights = select_weights(state)
             if self.fabric.is_global_zero:
                 content = {"model": weights, "step": state.step, "dice": score.dice, "iou": score.iou}
                 self.checkpoints.save("best", state.step, content)
@@ -327,17 +327,17 @@ class Trainer:
     def resolve_data(self) -> DataConfig:
         """The data's configuration with a batch size that is a number and spreads evenly over devices and parts."""
 
-        def sized(number: int) -> DataConfig:
+        def with_batch_size(number: int) -> DataConfig:
             return self.config.data.model_copy(update={"batch_size": number})
 
         def fits(number: int) -> bool:
-            batch = next(batches(self.data.prepared, sized(number), self.config.augment, self.config.seed, 0))
+            batch = next(batches(self.data.prepared, with_batch_size(number), self.config.augment, self.config.seed, 0))
             return fits_gpu(lambda: self.try_step(batch, parts=1), optimizer_bytes(self.state.model))
 
         size = resolve_batch_size(self.config, self.fabric, fits)
         if self.config.data.batch_size == "auto":
             self.display.say(f"  data.batch_size: auto is {size} here")
-        return sized(size)
+        return with_batch_size(size)
 
     def load_batches(self) -> Iterator[Batch]:
         """This process's batches from the present step on, without end, once it is sure that one fits into memory."""

@@ -8,7 +8,7 @@ import torch
 
 from caseunet.bundle import PostprocessingRule, Quality, UsualRange, ValidatedCase
 from caseunet.data.store import Prepared
-from caseunet.imaging.boxes import spread_indices
+from caseunet.imaging.boxes import space_evenly
 from caseunet.imaging.slices import Stack
 from caseunet.metrics.overlap import Counts
 from caseunet.prediction.postprocessing import apply_postprocessing
@@ -109,7 +109,7 @@ def learn_quality(
         What was learned, and the cases, with cleaned masks; of a large fold some.
     """
     label_map, preprocessing = predictor.info.label_map, predictor.info.preprocessing
-    train, val = _spread_evenly(fold.train), _spread_evenly(fold.val)
+    train, val = _select_cases(fold.train), _select_cases(fold.val)
     with display.stage("learning what its masks are worth", len(train) + len(val), "case") as stage:
         usual = []
         for case, ranges in train.items():
@@ -206,9 +206,9 @@ def _line(pairs: np.ndarray) -> tuple[float, float]:
     return float(a), max(float(b), 0.0)
 
 
-def _spread_evenly(cases: dict[str, Ranges]) -> dict[str, Ranges]:
+def _select_cases(cases: dict[str, Ranges]) -> dict[str, Ranges]:
     names = sorted(cases)
-    chosen = spread_indices(len(names), MAX_CASES)
+    chosen = space_evenly(len(names), MAX_CASES)
     return {names[n]: cases[names[n]] for n in chosen}
 
 
@@ -221,7 +221,7 @@ def _training_features(
         is_small = stop - start <= MAX_SLICES  # then reading all of it at once is faster
         slices: Stack = prepared.image(case)[start:stop] if is_small else _Stored(prepared, case, start, stop)
         labels = prepared.labels(case) if is_small else None
-        positions = start + spread_indices(stop - start, MAX_SLICES)
+        positions = start + space_evenly(stop - start, MAX_SLICES)
         meter = ConfidenceMeter(label_map, len(positions))
         for n, s in enumerate(positions):
             ids = torch.from_numpy(prepared.label_slice(case, int(s)) if labels is None else labels[s]).long()
@@ -274,7 +274,7 @@ def segment_case(
             for meter, temperature in zip(meters, temperatures, strict=True):  # noqa: B023
                 meter.add((group.logits / temperature).softmax(1), first, group.first, group.height)
             row = group.box[0] - whole.placement.box[0]
-            for maps in group.upsampled_logits():
+            for maps in group.upsample_logits():
                 ids = ids_in_box[first : first + len(maps), row : row + maps.shape[2]]  # noqa: B023
                 row += maps.shape[2]
                 chosen = (draw.random(ids.shape) < share) & (ids != IGNORE)  # noqa: B023

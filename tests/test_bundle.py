@@ -148,7 +148,7 @@ def test_bundles_of_every_format_give_the_masks_they_gave(name: str, version: in
     image = np.random.default_rng(0).integers(-200, 250, (2, 48, 40)).astype(np.int16)
     logits: list[torch.Tensor] = []
     predictor = Predictor(bundle, device="cpu")
-    labels = predictor.predict_slices(image[:, None], look=lambda group: logits.append(group.logits))
+    labels = predictor.predict_slices(image[:, None], on_batch=lambda group: logits.append(group.logits))
     assert np.bincount(labels.ravel()).tolist() == pytest.approx([134, 1765, 1941], abs=3)
     together = torch.cat(logits)
     assert (together.mean().item(), together.std().item()) == pytest.approx((-0.064707, 0.311703), abs=1e-4)

@@ -16,7 +16,7 @@ from caseunet.config import PrepareConfig
 from caseunet.datasets import find_layout, open_source
 from caseunet.datasets.case_statistics import measure_mask
 from caseunet.datasets.coding import find_coding
-from caseunet.datasets.folder import FOLDER, find_groups, look
+from caseunet.datasets.folder import FOLDER, find_groups, survey_files
 from caseunet.datasets.generate import write_folder
 from caseunet.datasets.generate.drawings import draw_operation, simple
 from caseunet.datasets.layout import SourceDataset
@@ -437,9 +437,9 @@ def test_pairs_in_many_folders(image: str, mask: str, case: str, tmp_path: Path)
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    found = {c.id: (*c.image, *c.label) for c in look(tmp_path).listing.cases}
+    found = {c.id: (*c.image, *c.label) for c in survey_files(tmp_path).listing.cases}
     assert found == {case.format(n=n): (tmp_path / image.format(n=n), tmp_path / mask.format(n=n)) for n in (1, 2, 3)}
-    assert look(tmp_path).listing.findings == ()
+    assert survey_files(tmp_path).listing.findings == ()
 
 
 def test_two_mask_folders_are_asked_about(tmp_path: Path) -> None:
@@ -465,7 +465,7 @@ def test_no_image_file_is_left_out_unnamed(tmp_path: Path) -> None:
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    findings = look(tmp_path).listing.findings
+    findings = survey_files(tmp_path).listing.findings
     named = {file for finding in findings for file in finding.files or ()}
     assert named == {"fov/a.png", "fov/b.png", "overview.jpg", "images/b.webp", "x/y/z.nii"}
     assert {finding.level for finding in findings} == {"warning"}
@@ -521,7 +521,7 @@ def test_channels_by_the_ends_of_names(tmp_path: Path) -> None:
 def test_channels_in_other_folders(images: list[str], mask: str, channels: tuple[str, ...], tmp_path: Path) -> None:
     for n in (1, 2):
         fill_folder(tmp_path, *(name.format(n=n) for name in (*images, mask)))
-    survey = look(tmp_path)
+    survey = survey_files(tmp_path)
     assert survey.channels == channels
     assert [(case.id, len(case.image), len(case.label)) for case in survey.listing.cases] == [
         ("p1", 2, 1),

@@ -172,7 +172,7 @@ def assert_segments_alike(
 ) -> np.ndarray:
     """The labels, equal to the package's but where two classes have nearly the same logits."""
     groups: list[SliceBatch] = []
-    theirs = predictor.predict_slices(pixels, spacing, look=groups.append)
+    theirs = predictor.predict_slices(pixels, spacing, on_batch=groups.append)
     description = {"preprocessing": predictor.info.preprocessing.model_dump(mode="json"), "export": export}
     ours = shipped.segment(pixels, graph(*predictor._networks[0]), description, spacing, **given)
     assert ours.dtype == np.uint8

@@ -167,12 +167,12 @@ class Outcome:
         meter, shares = ConfidenceMeter(predictor.info.label_map, len(pixels)), ProbabilityAccumulator(shape, 3, 1.0)
         self.groups: list[SliceBatch] = []
 
-        def look(group: SliceBatch) -> None:
+        def on_batch(group: SliceBatch) -> None:
             meter.add(group.logits.softmax(1), group.slices.start, group.first, group.height)
             shares.add(group)
             self.groups.append(group)
 
-        self.labels = predictor.predict_slices(pixels, spacing, look=look)
+        self.labels = predictor.predict_slices(pixels, spacing, on_batch=on_batch)
         self.sureness: dict[str, StructureConfidence] = meter.result()
         self.shares = np.stack([values for _, values in shares.each()])
         self.logits = torch.zeros(len(pixels), 3, *shape[1:])

@@ -15,17 +15,17 @@ from caseunet.imaging.slices import split_padding
 from caseunet.prediction import predictor as module
 from caseunet.prediction.predictor import SlicePredictor
 from caseunet.prediction.slices import Slices, gather_context
-from caseunet.prediction.tta import View, seen_in, views
+from caseunet.prediction.tta import View, list_views, seen_in
 
 
 def test_four_mirrors_at_each_scale() -> None:
-    found = views(PredictionSettings(tta_flip=True, tta_scales=(1.0, 0.5)))
+    found = list_views(PredictionSettings(tta_flip=True, tta_scales=(1.0, 0.5)))
     assert len(found) == 8
     assert found[0] == View()
     assert {view.mirrored for view in found} == {(), (3,), (2,), (2, 3)}
 
 
-@pytest.mark.parametrize("view", views(PredictionSettings(tta_flip=True)))
+@pytest.mark.parametrize("view", list_views(PredictionSettings(tta_flip=True)))
 def test_a_mirrored_view_comes_back_exactly(view: View) -> None:
     x = torch.rand(2, 1, 40, 33)
     seen = []
@@ -118,4 +118,4 @@ def test_left_is_not_turned_into_right(lits_bundle: Bundle) -> None:
     predictor = SlicePredictor(replace(lits_bundle, info=sided), settings=PredictionSettings(tta_flip=True))
     assert predictor.has_sides
     assert not SlicePredictor(lits_bundle).has_sides
-    assert [view.mirrored for view in views(predictor.settings, has_sides=True)] == [(), (2,)]
+    assert [view.mirrored for view in list_views(predictor.settings, has_sides=True)] == [(), (2,)]

@@ -81,7 +81,7 @@ def test_killed_while_it_trains_and_while_it_saves(
     def kill(*arguments: object, **named: object) -> None:
         raise Killed
 
-    places = (Trainer, "step", 2), (trainer, "validated_weights", 0), (trainer, "capture", 1)
+    places = (Trainer, "step", 2), (trainer, "select_weights", 0), (trainer, "capture", 1)
     for owner, name, when in (*places, (trainer, "select_checkpoint", 0)):
         real, calls = getattr(owner, name), []
 

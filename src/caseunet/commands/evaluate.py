@@ -101,22 +101,22 @@ def evaluate(
     )  # an unknown name is told before the masks are read
     with unpack_all((references, *folders)) as (opened, *opened_folders):
         truth = open_ground_truth(opened, config, labels)
-        candidates = [
+        prediction_sets = [
             open_prediction_set(folder, name, truth.dataset, labels, config.workers)
             for folder, name in zip(opened_folders, model_names(folders), strict=True)
         ]
-        truth, remark = name_references(truth, candidates)
-        truth = cut_references(with_grids(truth, candidates), candidates, config)
+        truth, remark = name_references(truth, prediction_sets)
+        truth = cut_references(with_grids(truth, prediction_sets), prediction_sets, config)
         shared = share_classes(
             truth.label_map,
-            {c.name: None if c.coding is None else c.coding.label_map for c in candidates},
+            {c.name: None if c.coding is None else c.coding.label_map for c in prediction_sets},
             str(references),
         )
         if fold is None:
-            fold = next((c.info.fold for c in candidates if c.info is not None and c.info.fold is not None), 0)
+            fold = next((c.info.fold for c in prediction_sets if c.info is not None and c.info.fold is not None), 0)
         parts = None if split is None else read_split(split)
         ranges = None if parts is None or split is None else fold_of(parts, fold, split).val
-        scope = _scope(truth, candidates, ranges)
+        scope = _scope(truth, prediction_sets, ranges)
         in_mm = _in_mm(truth, scope)
         volumes = truth.dataset.modality in ("ct", "mr")
         factory = factory or PROTOCOLS.get("volumes" if volumes else "slices")
@@ -124,13 +124,17 @@ def evaluate(
         chosen = factory(Options(options.tolerance, "mm" if in_mm else "px", of_lesions))
         structures = chosen.structures(shared.label_map)
 
-        pairs = [pair for candidate in candidates for pair in pairs_of(truth, candidate, scope, ranges, shared)]
+        pairs = [
+            pair
+            for prediction_set in prediction_sets
+            for pair in pairs_of(truth, prediction_set, scope, ranges, shared)
+        ]
         scored = _score(pairs, chosen, shared.label_map, in_mm, config.workers, notices)
-        _check_usable(candidates, scored)
+        _check_usable(prediction_sets, scored)
         cases = pd.DataFrame([row for item in scored for row in item.rows])
         chosen.check(cases)
         components = pd.DataFrame([row for item in scored for row in item.lesions])
-        of_model = {c.name: cases[cases["model"] == c.name] for c in candidates}
+        of_model = {c.name: cases[cases["model"] == c.name] for c in prediction_sets}
         summary = EvaluationSummary(
             code_version=version("caseunet"),
             protocol=chosen.name,
@@ -145,22 +149,28 @@ def evaluate(
             notes=tuple(
                 filter(
                     None,
-                    (remark, *shared.notes, warn_of_structures(truth), *_unread(truth, candidates), _left_out(cases)),
+                    (
+                        remark,
+                        *shared.notes,
+                        warn_of_structures(truth),
+                        *_unread(truth, prediction_sets),
+                        _left_out(cases),
+                    ),
                 )
             ),
             ranked=chosen.ranked,
             chief=tuple(chosen.chief),
             models=tuple(
-                _summarize_model(candidate, folder, scored, parts, fold, shared)
-                for candidate, folder in zip(candidates, folders, strict=True)
+                _summarize_model(prediction_set, folder, scored, parts, fold, shared)
+                for prediction_set, folder in zip(prediction_sets, folders, strict=True)
             ),
             numbers=tuple(number for rows in of_model.values() for number in chosen.conclude(rows, structures)),
             comparison=_compare(cases, chosen) if options.compare else (),
             source=_source(
-                *(truth, references, candidates, config, labels),
+                *(truth, references, prediction_sets, config, labels),
                 ranges if parts and parts.by == BY_BLOCKS else None,
             ),
-            facts=_facts(truth, references, candidates, folders),
+            facts=_facts(truth, references, prediction_sets, folders),
         )
         shown = choose_cases(cases, chosen.ranked)
         pictures = draw_cases(truth, pairs, shown, summary, cases, notices)
@@ -187,7 +197,7 @@ def _warnings(summary: EvaluationSummary) -> list[str]:
     return told
 
 
-def _scope(truth: GroundTruth, candidates: list[PredictionSet], ranges: dict[str, Ranges] | None) -> list[str]:
+def _scope(truth: GroundTruth, prediction_sets: list[PredictionSet], ranges: dict[str, Ranges] | None) -> list[str]:
     """The cases to be scored, the same for every model, in the references' order.
 
     Raises:
@@ -199,7 +209,7 @@ def _scope(truth: GroundTruth, candidates: list[PredictionSet], ranges: dict[str
         if unknown:
             raise CaseUNetError(f"{truth.dataset.root}: there is no mask for the case {unknown[0]} of the fold.")
         return [case for case in labelled if case in ranges]
-    asked = [candidate.asked for candidate in candidates if candidate.asked is not None]
+    asked = [prediction_set.asked for prediction_set in prediction_sets if prediction_set.asked is not None]
     return [case for case in labelled if not asked or any(case in cases for cases in asked)]
 
 
@@ -238,50 +248,55 @@ def _score(
     return [item for item in done if item is not None]
 
 
-def _check_usable(candidates: list[PredictionSet], scored: list[Scored]) -> None:
+def _check_usable(prediction_sets: list[PredictionSet], scored: list[Scored]) -> None:
     """Raises CaseUNetError if nothing of a model could be used: zeros everywhere would only hide the cause."""
-    for candidate in candidates:
-        own = [item for item in scored if item.pair.model == candidate.name]
+    for prediction_set in prediction_sets:
+        own = [item for item in scored if item.pair.model == prediction_set.name]
         unusable = [item for item in own if item.status == UNUSABLE]
         if all(item.status in (MISSING, UNUSABLE) for item in own):
             first = unusable[0] if unusable else own[0]
-            predicted = None if candidate.info is None else candidate.info.fold
+            predicted = None if prediction_set.info is None else prediction_set.info.fold
             fold = f" It holds the predictions of fold {predicted}." if not unusable and predicted is not None else ""
             raise CaseUNetError(
-                f"{candidate.folder}: none of the {count_text(len(own), 'case')} can be scored. The first, "
+                f"{prediction_set.folder}: none of the {count_text(len(own), 'case')} can be scored. The first, "
                 f"{first.pair.case}: {first.text}{fold}"
             )
 
 
 def _summarize_model(
-    candidate: PredictionSet, folder: Path, scored: list[Scored], split: Split | None, fold: int, shared: SharedClasses
+    prediction_set: PredictionSet,
+    folder: Path,
+    scored: list[Scored],
+    split: Split | None,
+    fold: int,
+    shared: SharedClasses,
 ) -> ScoredModel:
-    own = [item for item in scored if item.pair.model == candidate.name]
+    own = [item for item in scored if item.pair.model == prediction_set.name]
 
     def remarks_on(status: str) -> tuple[Remark, ...]:
         found = [item for item in own if item.status == status and item.text]
         return tuple(
-            Remark(case=item.pair.case, text=in_archive(item.text, candidate.folder, folder)) for item in found
+            Remark(case=item.pair.case, text=in_archive(item.text, prediction_set.folder, folder)) for item in found
         )
 
-    info = candidate.info
+    info = prediction_set.info
     return ScoredModel(
-        name=candidate.name,
+        name=prediction_set.name,
         folder=str(folder.resolve()),
         bundle="" if info is None else f"{info.bundle} (weights {info.bundle_hash})",
         missing=remarks_on(MISSING),
         unusable=remarks_on(UNUSABLE),
-        extra=candidate.extra,
-        only_prediction=shared.only_prediction.get(candidate.name, ()),
+        extra=prediction_set.extra,
+        only_prediction=shared.only_prediction.get(prediction_set.name, ()),
         remarks=remarks_on(SCORED),
-        caution=_caution(candidate, {item.pair.case for item in own}, split, fold),
+        caution=_caution(prediction_set, {item.pair.case for item in own}, split, fold),
     )
 
 
-def _caution(candidate: PredictionSet, scored: set[str], split: Split | None, fold: int) -> str:
+def _caution(prediction_set: PredictionSet, scored: set[str], split: Split | None, fold: int) -> str:
     """What a reader of the scores must know: how split and weights were chosen, or that training images are scored."""
     cautions = []
-    predicted = candidate.info
+    predicted = prediction_set.info
     seen = [] if predicted is None else [c.id for c in predicted.cases if c.in_training and c.id in scored]
     if split is not None and split.caution:
         cautions.append(split.caution)
@@ -314,12 +329,12 @@ def _compare(cases: pd.DataFrame, protocol: Protocol) -> tuple[Difference, ...]:
 def _source(
     truth: GroundTruth,
     root: Path,
-    candidates: list[PredictionSet],
+    prediction_sets: list[PredictionSet],
     config: PrepareConfig,
     labels: Path | None,
     ranges: dict[str, Ranges] | None,
 ) -> Source:
-    window = next((c.info.window for c in candidates if c.info is not None and c.info.window is not None), None)
+    window = next((c.info.window for c in prediction_sets if c.info is not None and c.info.window is not None), None)
     return Source(
         references=str(root.resolve()),
         layout=truth.dataset.format,
@@ -337,14 +352,14 @@ def _source(
 
 
 def _facts(
-    truth: GroundTruth, references: Path, candidates: list[PredictionSet], folders: Sequence[Path]
+    truth: GroundTruth, references: Path, prediction_sets: list[PredictionSet], folders: Sequence[Path]
 ) -> tuple[tuple[str, str], ...]:
     facts = []
-    for candidate, folder in zip(candidates, folders, strict=True):
-        several = f" of {candidate.name}" if len(candidates) > 1 else ""
+    for prediction_set, folder in zip(prediction_sets, folders, strict=True):
+        several = f" of {prediction_set.name}" if len(prediction_sets) > 1 else ""
         facts.append((f"predictions{several}", str(folder)))
-        if candidate.info is not None:
-            info = candidate.info
+        if prediction_set.info is not None:
+            info = prediction_set.info
             facts.append((f"bundle{several}", f"{info.bundle} (weights {info.bundle_hash})"))
             facts.append((f"backend{several}", f"{info.backend} on {info.device}"))
     return (
@@ -360,9 +375,9 @@ def _layout_text(truth: GroundTruth) -> str:
     return f"layout {truth.dataset.format}" if truth.has_images else "masks alone, no images"
 
 
-def _unread(truth: GroundTruth, candidates: list[PredictionSet]) -> list[str]:
+def _unread(truth: GroundTruth, prediction_sets: list[PredictionSet]) -> list[str]:
     """Files of both sides that may be masks and cannot be read, a sentence for each folder."""
-    datasets = [truth.dataset, *(c.dataset for c in candidates if c.dataset is not None)]
+    datasets = [truth.dataset, *(c.dataset for c in prediction_sets if c.dataset is not None)]
     told = [f for dataset in datasets for f in dataset.findings if f.kind == "left-out" and f.level == "warning"]
     return [f"Left out, {finding.text}." for finding in told]
 

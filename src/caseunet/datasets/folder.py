@@ -137,7 +137,7 @@ def _lacking(listed: Sequence[SourceCase], coding: LabelCoding) -> list[Finding]
     return findings
 
 
-def look(root: Path, choice: Choice = Choice()) -> Survey:  # noqa: B008
+def survey_files(root: Path, choice: Choice = Choice()) -> Survey:  # noqa: B008
     """What the names of all files below a folder tell; no file is opened."""
     files = files_below(root)
     readable = [path for path in files if images.is_image(path)]
@@ -493,7 +493,7 @@ class FolderLayout(FileLayout):
     rank = 2
 
     def matches(self, root: Path) -> bool:
-        survey = look(root)
+        survey = survey_files(root)
         return bool(survey.question) or any(case.label for case in survey.listing.cases)
 
     def cases(self, root: Path) -> Listing:
@@ -504,7 +504,7 @@ class FolderLayout(FileLayout):
         Raises:
             CaseUNetError: there are no images.
         """
-        listing = look(root).listing
+        listing = survey_files(root).listing
         if not listing.cases and not any(finding.level == "error" for finding in listing.findings):
             raise InvalidInputError(f"{root}: no images beside masks were found in it. {describe_files(root)}")
         return listing
@@ -515,7 +515,7 @@ class FolderLayout(FileLayout):
         Raises:
             CaseUNetError: names leave open which files are the masks; the message asks.
         """
-        survey = look(root, choice)
+        survey = survey_files(root, choice)
         if survey.question:
             raise InvalidInputError(survey.question, options=("prepare.masks",))
         listed, findings = survey.listing

@@ -117,24 +117,24 @@ def _are_masks_alone(root: Path, config: PrepareConfig) -> bool:
     return not fitting and not description.is_file() and MASKS.matches(root)
 
 
-def name_references(truth: GroundTruth, candidates: Sequence[PredictionSet]) -> tuple[GroundTruth, str]:
+def name_references(truth: GroundTruth, prediction_sets: Sequence[PredictionSet]) -> tuple[GroundTruth, str]:
     """The references, named as the predictions name their values where no file names them; and a remark, or "".
 
     The remark also tells of predictions that name no classes where the references do.
     """
     if truth.named:
-        return truth, _warn_of_values(truth, candidates)
+        return truth, _warn_of_values(truth, prediction_sets)
     if not names_by_value(truth.dataset):
         return truth, ""
-    codings: Mapping[str, LabelCoding | None] = {c.name: c.coding if c.by_value else None for c in candidates}
+    codings: Mapping[str, LabelCoding | None] = {c.name: c.coding if c.by_value else None for c in prediction_sets}
     coding, remark = name_by_predictions(require_coding(truth.dataset), codings)
     return replace(truth, dataset=replace(truth.dataset, coding=coding)), remark
 
 
-def _warn_of_values(truth: GroundTruth, candidates: Sequence[PredictionSet]) -> str:
+def _warn_of_values(truth: GroundTruth, prediction_sets: Sequence[PredictionSet]) -> str:
     """A remark on predictions whose values were taken for those of references that a file names, or ""."""
     coding = require_coding(truth.dataset)
-    unnamed = [c.name for c in candidates if c.info is None and c.coding is None and c.by_value]
+    unnamed = [c.name for c in prediction_sets if c.info is None and c.coding is None and c.by_value]
     if not unnamed or coding.colored or len(coding.label_map) == 2 or is_unnamed(coding.label_map):
         return ""
     return (
@@ -143,14 +143,16 @@ def _warn_of_values(truth: GroundTruth, candidates: Sequence[PredictionSet]) -> 
     )
 
 
-def with_grids(truth: GroundTruth, candidates: Sequence[PredictionSet]) -> GroundTruth:
+def with_grids(truth: GroundTruth, prediction_sets: Sequence[PredictionSet]) -> GroundTruth:
     """The references; segmentations without an image on the grid of a predicted volume, or of all objects together:
     they leave out slices without a segment."""
     if truth.has_images or names_by_value(truth.dataset):
         return truth
     cases = []
     for case in truth.dataset.cases:
-        predicted = [candidate.masks[case.id].label for candidate in candidates if case.id in candidate.masks]
+        predicted = [
+            prediction_set.masks[case.id].label for prediction_set in prediction_sets if case.id in prediction_set.masks
+        ]
         whole = (files[:1] for files in predicted if images.is_volume(files[0]) and not itk.is_segmentation(files[0]))
         if dicom.is_dicom(case.label[0]):
             objects = (path for files in predicted for path in files if dicom.is_dicom(path))
@@ -161,15 +163,15 @@ def with_grids(truth: GroundTruth, candidates: Sequence[PredictionSet]) -> Groun
     return replace(truth, dataset=replace(truth.dataset, cases=tuple(cases)))
 
 
-def cut_references(truth: GroundTruth, candidates: Sequence[PredictionSet], config: PrepareConfig) -> GroundTruth:
+def cut_references(truth: GroundTruth, prediction_sets: Sequence[PredictionSet], config: PrepareConfig) -> GroundTruth:
     """The references in the configured plane; with "auto" in that of the predictions, or as most were acquired.
 
     Args:
         truth: as opened.
-        candidates: the predictions; those of other tools tell no plane.
+        prediction_sets: the predictions; those of other tools tell no plane.
         config: tells the plane, or "auto".
     """
-    told = (candidate.info.plane for candidate in candidates if candidate.info is not None)
+    told = (prediction_set.info.plane for prediction_set in prediction_sets if prediction_set.info is not None)
     plane = next(told, None) if config.plane == "auto" else config.plane
     if plane is None:
         plane = choose_plane("auto", truth.layout, truth.dataset, config.workers)[0]
@@ -200,7 +202,7 @@ def warn_of_structures(truth: GroundTruth) -> str:
 
 def pairs_of(
     truth: GroundTruth,
-    candidate: PredictionSet,
+    prediction_set: PredictionSet,
     scope: Sequence[str],
     ranges: Mapping[str, Ranges] | None,
     shared: SharedClasses,
@@ -209,14 +211,14 @@ def pairs_of(
     cases = truth.labelled
     return [
         Pair(
-            model=candidate.name,
+            model=prediction_set.name,
             case=case,
             group=cases[case].group,
             read_reference=partial(
                 read_reference, truth.layout, cases[case], alone(truth.dataset, (cases[case],)), shared.reference
             ),
-            read_prediction=reader(candidate, case, truth.dataset, shared.predictions[candidate.name]),
-            missing=candidate.why_missing(case),
+            read_prediction=reader(prediction_set, case, truth.dataset, shared.predictions[prediction_set.name]),
+            missing=prediction_set.why_missing(case),
             ranges=None if ranges is None else ranges.get(case),
         )
         for case in scope

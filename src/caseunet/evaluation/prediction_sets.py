@@ -229,16 +229,18 @@ def _keys(case: SourceCase, folder: Path) -> tuple[str, ...]:
     return (relative.parent / stem).as_posix(), case.id, stem
 
 
-def reader(candidate: PredictionSet, case: str, dataset: SourceDataset, table: Table) -> "partial[Predicted] | None":
+def reader(
+    prediction_set: PredictionSet, case: str, dataset: SourceDataset, table: Table
+) -> "partial[Predicted] | None":
     """What reads the prediction of a case as shared classes, given its grid; None where there is none."""
-    if case not in candidate.masks:
+    if case not in prediction_set.masks:
         return None
-    mask = candidate.masks[case]
-    if candidate.info is not None:
-        return partial(_read, mask, None, None, table, len(candidate.info.label_map))
-    if candidate.dataset is not None and candidate.coding is not None:
-        own = replace(candidate.dataset, cases=(mask,), findings=())
-        return partial(_read, mask, own, None, table, len(candidate.coding.label_map))
+    mask = prediction_set.masks[case]
+    if prediction_set.info is not None:
+        return partial(_read, mask, None, None, table, len(prediction_set.info.label_map))
+    if prediction_set.dataset is not None and prediction_set.coding is not None:
+        own = replace(prediction_set.dataset, cases=(mask,), findings=())
+        return partial(_read, mask, own, None, table, len(prediction_set.coding.label_map))
     coding = require_coding(dataset)
     return partial(_read, mask, None, coding, table, len(coding.label_map))
 

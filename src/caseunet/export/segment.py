@@ -70,7 +70,7 @@ def segment(
     for start in range(0, len(pixels), at_once):
         indices = np.arange(start, min(start + at_once, len(pixels)))
 
-        def look(rows: slice, columns: slice) -> np.ndarray:
+        def run_window(rows: slice, columns: slice) -> np.ndarray:
             x = gather_slices(prepared[..., rows, columns], indices, p["context_slices"]).astype(np.float32)  # noqa: B023
             x = x if statistics is None else standardize(x, statistics, p["intensity_window"])
             padded, (above, before) = pad(x, p["min_size"], graph)
@@ -84,27 +84,27 @@ def segment(
             return logits
 
         whole = slice(size[0]), slice(size[1])
-        logits = look(*whole) if fits_whole(size) else blend_windows(look, size, p["min_size"])
+        logits = run_window(*whole) if fits_whole(size) else blend_windows(run_window, size, p["min_size"])
         for index, maps in zip(indices, logits, strict=True):
             labels[index, top:bottom, left:right] = upsample_argmax(maps, (bottom - top, right - left))
     return labels.reshape(shape)
 
 
 def blend_windows(
-    look: Callable[[slice, slice], np.ndarray], size: tuple[int, int], least: Sequence[int]
+    run_window: Callable[[slice, slice], np.ndarray], size: tuple[int, int], min_size: Sequence[int]
 ) -> np.ndarray:
     """Logits (B, classes, h, w), in a temporary file, of slices that the network sees in windows.
 
     Args:
-        look: rows and columns of a window → its logits.
+        run_window: rows and columns of a window → its logits.
         size: height and width of the slices.
-        least: that training saw.
+        min_size: that training saw.
     """
-    lines, line = (place_windows(length, enough) for length, enough in zip(size, least, strict=True))
+    lines, line = (place_windows(length, enough) for length, enough in zip(size, min_size, strict=True))
     blended = np.zeros(0)
     for rows, down in lines:
         for columns, across in line:
-            logits = look(rows, columns)
+            logits = run_window(rows, columns)
             if not blended.size:
                 with tempfile.TemporaryFile() as file:
                     blended = np.memmap(file, np.float32, "w+", shape=(*logits.shape[:2], *size))

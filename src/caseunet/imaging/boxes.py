@@ -27,7 +27,7 @@ def space_evenly(length: int, count: int) -> np.ndarray:
     """At most ``count`` indices below ``length``, rising, evenly spread, the first and the last among them.
 
     Example:
-        >>> spread_indices(9, 3).tolist(), spread_indices(2, 5).tolist()
+        >>> space_evenly(9, 3).tolist(), space_evenly(2, 5).tolist()
         ([0, 4, 8], [0, 1])
     """
     return np.unique(np.linspace(0, length - 1, min(length, count)).round().astype(int))

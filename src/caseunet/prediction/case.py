@@ -108,13 +108,13 @@ def _predict_image(
         ProbabilityAccumulator((S, H, W), len(info.label_map), temperature) if work.outputs.probabilities else None
     )
 
-    def look(group: SliceBatch) -> None:
+    def on_batch(group: SliceBatch) -> None:
         if accumulator:
             accumulator.add(group)
         advance(len(group.slices) * group.share / S)
 
     with closing(accumulator) if accumulator else nullcontext():
-        labels, quality, doubts = segment_picture(predictor, picture, identity.voting, look)
+        labels, quality, doubts = segment_picture(predictor, picture, identity.voting, on_batch)
         others = _write_probabilities(accumulator, item, geometry, work, written) if accumulator else {}
     remarks = geometry.remarks
     written.append(target)
@@ -159,7 +159,7 @@ def segment_picture(
     predictor: SlicePredictor,
     picture: ImageVolume,
     networks: Sequence[int] | None = None,
-    look: Callable[[SliceBatch], None] = lambda group: None,
+    on_batch: Callable[[SliceBatch], None] = lambda group: None,
     postprocess: bool = True,
 ) -> tuple[np.ndarray, CaseQuality | None, tuple[str, ...]]:
     """Class ids (S, H, W), uint8; what to think of them, None where the bundle cannot tell; and remarks on the image.
@@ -167,7 +167,7 @@ def segment_picture(
     Args:
         predictor: with what.
         picture: in canonical order.
-        networks, look: as for :meth:`Predictor.predict_slices`.
+        networks, on_batch: as for :meth:`Predictor.predict_slices`.
         postprocess: whether ids are cleaned as was learned in validation, unless the settings say no.
 
     Raises:
@@ -181,7 +181,7 @@ def segment_picture(
     def measure(group: SliceBatch) -> None:
         if info.quality:
             meter.add((group.logits / temperature).softmax(1), group.slices.start, group.first, group.height)
-        look(group)
+        on_batch(group)
 
     case = predictor.cut(picture.pixels, spacing)
     labels = predictor.label(case, None, networks, measure)
@@ -224,12 +224,12 @@ def _predict_video(
             placement = place_slices(pixels, None, info.preprocessing)
             first = number  # of the meter's slices
 
-            def look(group: SliceBatch) -> None:
+            def on_batch(group: SliceBatch) -> None:
                 probabilities = (group.logits / temperature).softmax(1)
                 meter.add(probabilities, first, group.first, group.height)  # noqa: B023  (called at once)
 
             try:
-                labels = predictor.predict_slices(pixels, None, identity.voting, look)
+                labels = predictor.predict_slices(pixels, None, identity.voting, on_batch)
             except CaseUNetError as error:
                 raise error.with_message(f"{item.path}: frame {number}: {error}") from error
             if info.quality and predictor.settings.postprocess:

@@ -12,7 +12,7 @@ from caseunet.bundle import BundleInfo
 from caseunet.datasets import Finding, Layout, SourceCase, files_below, matching
 from caseunet.datasets.channels import Item, join_channels
 from caseunet.datasets.dicom import DICOM, DicomImage, find_images, is_mask
-from caseunet.datasets.folder import FOLDER, look
+from caseunet.datasets.folder import FOLDER, survey_files
 from caseunet.datasets.roles import Choice
 from caseunet.errors import CaseUNetError, InputNotFoundError, InvalidInputError
 from caseunet.files import MARKER, content_hash
@@ -350,7 +350,7 @@ def _in_layout(folder: Path, layout: Layout, display: Display, channels: Channel
     """The cases of a raw data set; one that lacks a channel is an input with an error."""
     cases, findings = layout.cases(folder)
     if layout is FOLDER and channels is not None and channels.names:
-        cases, findings = look(folder, Choice(channels=channels.names)).listing
+        cases, findings = survey_files(folder, Choice(channels=channels.names)).listing
     broken = []
     for finding in findings:
         if finding.kind == "channels" and finding.file is not None:

@@ -25,7 +25,7 @@ from caseunet.prediction.planes import cut_as_trained
 from caseunet.prediction.slices import Slices, gather_context
 from caseunet.prediction.tiles import Cropped, Windows, blend, plan_windows
 from caseunet.prediction.training_images import KnownImages
-from caseunet.prediction.tta import seen_in, views
+from caseunet.prediction.tta import list_views, seen_in
 from caseunet.types import ImageVolume, Preprocessing
 
 PIXELS_AT_ONCE = {"cpu": 2**18, "cuda": 2**21}
@@ -194,7 +194,7 @@ class SlicePredictor:
         pixels: np.ndarray,
         spacing: tuple[float, float, float] | None = None,
         networks: Sequence[int] | None = None,
-        look: Callable[[SliceBatch], None] = lambda group: None,
+        on_batch: Callable[[SliceBatch], None] = lambda group: None,
     ) -> np.ndarray:
         """Class ids (S, H, W), uint8, of stored pixels (S, C, H, W); the classes' maps are held for a few slices only.
 
@@ -202,9 +202,9 @@ class SlicePredictor:
             pixels: canonical order, slices in the model's plane.
             spacing: millimetres between slices, rows and columns; None is taken to be the training data's.
             networks: of an ensemble those whose probabilities are averaged; None for all.
-            look: called with each group of slices once it is segmented.
+            on_batch: called with each group of slices once it is segmented.
         """
-        return self.label(self.cut(pixels, spacing), None, networks, look)
+        return self.label(self.cut(pixels, spacing), None, networks, on_batch)
 
     def cut(self, pixels: np.ndarray, spacing: tuple[float, float, float] | None = None) -> NetworkInput:
         """An image (S, C, H, W) as the network sees it; its slices are made when they are asked for.
@@ -228,14 +228,14 @@ class SlicePredictor:
         case: NetworkInput,
         wanted: Sequence[int] | None = None,
         networks: Sequence[int] | None = None,
-        look: Callable[[SliceBatch], None] = lambda group: None,
+        on_batch: Callable[[SliceBatch], None] = lambda group: None,
     ) -> np.ndarray:
         """Class ids (S, H, W), uint8, in the source's slices: the one way from prepared slices to masks.
 
         Args:
             case: all of it, since neighbours and statistics come from slices that are not wanted too.
             wanted: slices that are segmented, rising; None for all. The others are background.
-            networks, look: as for :meth:`predict_slices`.
+            networks, on_batch: as for :meth:`predict_slices`.
 
         Raises:
             CaseUNetError: the network's logits are no finite numbers; names the slice.
@@ -247,7 +247,7 @@ class SlicePredictor:
                 found = labels[group.slices.start : group.slices.stop, row : row + maps.shape[2], left:right]
                 found[...] = maps.argmax(1).to(torch.uint8).cpu().numpy()
                 row += maps.shape[2]
-            look(group)
+            on_batch(group)
         return labels
 
     @torch.inference_mode()
@@ -258,7 +258,7 @@ class SlicePredictor:
         windows = self.windows(case.placement.size)
         for run in _runs(range(len(case.slices)) if wanted is None else wanted, self._at_once(case.placement.size)):
 
-            def look(rows: slice, columns: slice) -> Tensor:
+            def run_window(rows: slice, columns: slice) -> Tensor:
                 cropped = Cropped(case.slices, rows, columns)
                 return self._finite_logits(cropped, run, case.statistics, networks)  # noqa: B023  (called at once)
 
@@ -266,7 +266,7 @@ class SlicePredictor:
                 yield SliceBatch(run, self._finite_logits(case.slices, run, case.statistics, networks), case.placement)
                 continue
             above = None
-            for first, logits in blend(look, windows):
+            for first, logits in blend(run_window, windows):
                 yield SliceBatch(run, logits, case.placement, first, above)
                 above = logits[:, :, -1:].clone()
 
@@ -313,7 +313,7 @@ class SlicePredictor:
     def _logits(self, gathered: Tensor, statistics: np.ndarray, networks: Sequence[int] | None) -> Tensor:
         """Of one network and view, or the logarithm of the mean probability over several."""
         asked = self._networks if networks is None else [self._networks[n] for n in networks]
-        looks = [(network, own, view) for network, own in asked for view in views(self.settings, self.has_sides)]
+        looks = [(network, own, view) for network, own in asked for view in list_views(self.settings, self.has_sides)]
         logits = (
             run_network(seen_in(network, view), gathered, own, statistics).float() for network, own, view in looks
         )

@@ -216,7 +216,7 @@ class Predictor(predictor.SlicePredictor):
         size = (len(pixels), *pixels.shape[-2:])
         accumulator = ProbabilityAccumulator(size, len(self.info.label_map), temperature) if probabilities else None
 
-        def look(group: SliceBatch) -> None:
+        def on_batch(group: SliceBatch) -> None:
             if accumulator:
                 accumulator.add(group)
 
@@ -224,7 +224,9 @@ class Predictor(predictor.SlicePredictor):
             if self.settings.check_image:
                 check_no_mask(given.picture.pixels, given.source or Path(), self.info.training_data)
             with closing(accumulator) if accumulator else nullcontext():
-                labels, quality, doubts = segment_picture(self, given.picture, look=look, postprocess=postprocess)
+                labels, quality, doubts = segment_picture(
+                    self, given.picture, on_batch=on_batch, postprocess=postprocess
+                )
                 names = self.info.label_map.names
                 chances = (
                     {names[c]: given.turn(v / np.float32(WHOLE)) for c, v in accumulator.each()}

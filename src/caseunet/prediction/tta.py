@@ -25,7 +25,7 @@ class View:
     mirrored: tuple[int, ...] = ()
 
 
-def views(settings: PredictionSettings, has_sides: bool = False) -> list[View]:
+def list_views(settings: PredictionSettings, has_sides: bool = False) -> list[View]:
     """The views that settings ask for; with ``has_sides`` none is mirrored left to right."""
     mirrors: list[tuple[int, ...]] = [(), (3,), (2,), (2, 3)] if settings.tta_flip else [()]
     if has_sides:

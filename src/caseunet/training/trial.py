@@ -131,24 +131,24 @@ def resolve_batch_size(config: Config, fabric: Fabric, fits: Callable[[int], boo
         CaseUNetError: it does not, or is to be found with several devices.
     """
     size, parts = config.data.batch_size, config.training.micro_batches
-    shares = fabric.world_size * parts
+    divisor = fabric.world_size * parts
     if size == "auto":
         if fabric.world_size > 1:
             raise CaseUNetError(
                 "data.batch_size = auto: is found on one device. Begin with training.devices 1, and give as many times "
                 "what it says as there are devices."
             )
-        size = find_batch_size(fabric.device, shares, fits)
-    if size % shares:
+        size = find_batch_size(fabric.device, divisor, fits)
+    if size % divisor:
         raise CaseUNetError(
             f"data.batch_size = {size}: does not spread evenly over {fabric.world_size} devices × {parts} parts "
-            f"(training.micro_batches). Take a multiple of {shares}."
+            f"(training.micro_batches). Take a multiple of {divisor}."
         )
     return size
 
 
-def find_batch_size(device: torch.device, shares: int, fits: Callable[[int], bool]) -> int:
-    """The batch size that ``data.batch_size: auto`` stands for: a multiple of ``shares``.
+def find_batch_size(device: torch.device, divisor: int, fits: Callable[[int], bool]) -> int:
+    """The batch size that ``data.batch_size: auto`` stands for: a multiple of ``divisor``.
 
     Args:
         device: to train on.
@@ -158,7 +158,7 @@ def find_batch_size(device: torch.device, shares: int, fits: Callable[[int], boo
         CaseUNetError: not even one does.
     """
     if device.type == "cpu":
-        each = max(1, CPU_BATCH // shares)
+        each = max(1, CPU_BATCH // divisor)
     else:
         each = largest_that(fits, MAX_BATCH)
         if each == 0:
@@ -166,7 +166,7 @@ def find_batch_size(device: torch.device, shares: int, fits: Callable[[int], boo
                 "Not even one sample fits into the GPU's memory. Lower data.patch_size, take a narrower network, or "
                 'set training.precision to "bf16-mixed".'
             )
-    return each * shares
+    return each * divisor
 
 
 def largest_that(fits: Callable[[int], bool], limit: int) -> int:
@@ -236,11 +236,11 @@ class _HighestMemory:
         self._held = self._process.memory_info().rss if held is None else held
 
     def __enter__(self) -> None:
-        def look() -> None:
+        def watch() -> None:
             while not self._ended.wait(0.01):
                 self.bytes = max(self.bytes, self._process.memory_info().rss - self._held)
 
-        self._thread = threading.Thread(target=look, daemon=True)
+        self._thread = threading.Thread(target=watch, daemon=True)
         self._thread.start()
 
     def __exit__(self, *error: object) -> None:

@@ -269,7 +269,7 @@ def segment_case(
         sampled: list[tuple[np.ndarray, np.ndarray]] = []  # logits (n, C), ids (n,)
         share = min(1.0, MAX_SAMPLED / ids_in_box.size)
 
-        def look(group: SliceBatch) -> None:
+        def on_batch(group: SliceBatch) -> None:
             first = group.slices.start - start  # noqa: B023  (called at once)
             for meter, temperature in zip(meters, temperatures, strict=True):  # noqa: B023
                 meter.add((group.logits / temperature).softmax(1), first, group.first, group.height)
@@ -281,7 +281,7 @@ def segment_case(
                 logits = maps.permute(0, 2, 3, 1).cpu().numpy()[chosen]
                 sampled.append((logits.astype(np.float64), ids[chosen]))  # noqa: B023
 
-        predicted = predictor.label(whole, range(start, stop), networks, look)[start:stop]
+        predicted = predictor.label(whole, range(start, stop), networks, on_batch)[start:stop]
         logits, ids = (np.concatenate(parts) for parts in zip(*sampled, strict=True))
         yield SegmentedCase(
             case=case,

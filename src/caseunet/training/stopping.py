@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
-"""Ctrl-C; what batch systems and spot machines send before they kill; and USR1, which SLURM sends on request."""
+"""Ctrl-C; what batch systems and spot machines send before they kill; USR1, which SLURM sends if told to."""
 
 
 class StopRequest:

@@ -45,17 +45,8 @@ ALLOWED: dict[str, set[str]] = {
     "reporting": STORED | {"quality", "training", "prediction", "evaluation", "studies"},
     # level 6
     "commands": STORED
-    | {
-        "quality",
-        "training",
-        "prediction",
-        "evaluation",
-        "validation",
-        "preparation",
-        "export",
-        "studies",
-        "reporting",
-    },
+    | {"quality", "training", "prediction", "evaluation", "validation", "preparation"}
+    | {"export", "studies", "reporting"},
     # level 7
     "cli": BASE | {"commands", "prediction", "studies", "reporting"},
     "__main__": {"cli"},

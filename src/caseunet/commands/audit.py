@@ -1,30 +1,23 @@
 """RAW → AUDIT: everything read once, and told what is wrong with it."""
 
 from dataclasses import replace
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 from caseunet.config import PrepareConfig
-from caseunet.datasets import Finding, Layout, SourceDataset
 from caseunet.datasets.checks import class_pixels
 from caseunet.datasets.examination import Examination, examine
-from caseunet.datasets.meanings import alone
-from caseunet.datasets.pictures import draw_case
 from caseunet.datasets.proposals import write_plan
 from caseunet.datasets.repair import read_plan
 from caseunet.datasets.repair_plan import propose_plan
 from caseunet.errors import CaseUNetError
 from caseunet.files import check_output_folder, output_folder, write_json, write_text
 from caseunet.progress import Display, Notices
-from caseunet.reporting.audit_page import Shown, audit_page
-from caseunet.workers import run_all
+from caseunet.reporting.audit_page import audit_page
+from caseunet.reporting.audit_pictures import draw_findings
 
 KIND = "an audit"
-
-PICTURES_OF_A_KIND = 4
-EXAMPLES = 6
 
 
 def audit(
@@ -54,26 +47,14 @@ def audit(
     notices, overwrite = Notices(display), mode == "overwrite"
     inputs = [raw, *([config.repair_plan] if config.repair_plan is not None else [])]
     check_output_folder(out, KIND, inputs, overwrite)
-    if repair is not None and repair.resolve().is_relative_to(out.resolve()):
-        raise CaseUNetError(
-            f"{repair}: lies in {out}, which later audits replace. Choose a place elsewhere.", options=("repair",)
-        )
-    if repair is not None and repair.is_dir():
-        raise CaseUNetError(f"{repair}: is a folder; expected the name of a file for the plan, such as plan.yaml.")
-    if repair is not None and repair.resolve().is_relative_to(raw.resolve()):
-        raise CaseUNetError(
-            f"{repair}: lies in {raw}, whose files stay as they are. Choose a place elsewhere.", options=("repair",)
-        )
-    if repair is not None and repair.exists() and overwrite:
-        read_plan(repair)  # only a plan is replaced by a plan
-    if repair is not None and repair.exists() and not overwrite:
-        raise CaseUNetError(f"{repair}: is there already.", options=("repair", "mode"))
+    if repair is not None:
+        _check_repair(repair, raw, out, overwrite)
     found = examine(raw, config, notices)
     for text in found.warnings:
         notices.caution(text, shown=False)
     if repair is not None:
         found = replace(found, proposed=propose_plan(found.layout, found.dataset, found.findings, config, notices))
-    pictures, examples = _pictures(found, config, notices)
+    pictures, examples = draw_findings(found, config, notices)
     with output_folder(out, KIND, inputs, overwrite) as folder:
         write_json(folder / "audit.json", _content(found, raw))
         page = audit_page(found.dataset, found.facts, found.findings, pictures, examples, found.seconds, found.proposed)
@@ -84,37 +65,22 @@ def audit(
     return found
 
 
-def _pictures(found: Examination, config: PrepareConfig, display: Display) -> tuple[list[Shown], list[Shown]]:
-    """Pictures of what is wrong, a few of each kind, and of some cases as they are."""
-    by_id = {case.id: case for case in found.dataset.cases}
-    jobs: list[tuple[SourceDataset, Finding | None]] = []
-    titles: list[str] = []
-    seen: dict[tuple[str, str], int] = {}
-    for finding in found.findings:
-        if finding.case is None and finding.file is None:
-            continue
-        key = (finding.level, finding.kind)
-        seen[key] = seen.get(key, 0) + 1
-        if seen[key] <= PICTURES_OF_A_KIND:
-            cases = tuple(by_id[case] for case in (finding.case, finding.other) if case in by_id)
-            jobs.append((alone(found.dataset, cases), finding))
-            titles.append(finding.case or finding.file or "")
-    labelled = found.dataset.labelled or found.dataset.cases
-    stride = max(1, -(-len(labelled) // EXAMPLES))
-    jobs += [(alone(found.dataset, (case,)), None) for case in labelled[::stride]]
-    titles += [case.id for case in labelled[::stride]]
-    drawn: list[bytes] = [b""] * len(jobs)
-    with display.stage("drawing", len(jobs), "picture") as stage:
-        for index, result in run_all(partial(_draw_one, found.layout), jobs, config.workers):
-            drawn[index] = result if isinstance(result, bytes) else b""
-            stage.advance(1)
-    shown = [Shown(t, png, finding) for t, (_, finding), png in zip(titles, jobs, drawn, strict=True) if png]
-    return [s for s in shown if s.finding is not None], [s for s in shown if s.finding is None]
-
-
-def _draw_one(layout: Layout, job: tuple[SourceDataset, Finding | None]) -> bytes:
-    dataset, finding = job
-    return draw_case(layout, dataset, finding)
+def _check_repair(repair: Path, raw: Path, out: Path, overwrite: bool) -> None:
+    """Raises CaseUNetError where a repair plan cannot be written."""
+    if repair.resolve().is_relative_to(out.resolve()):
+        raise CaseUNetError(
+            f"{repair}: lies in {out}, which later audits replace. Choose a place elsewhere.", options=("repair",)
+        )
+    if repair.is_dir():
+        raise CaseUNetError(f"{repair}: is a folder; expected the name of a file for the plan, such as plan.yaml.")
+    if repair.resolve().is_relative_to(raw.resolve()):
+        raise CaseUNetError(
+            f"{repair}: lies in {raw}, whose files stay as they are. Choose a place elsewhere.", options=("repair",)
+        )
+    if repair.exists() and overwrite:
+        read_plan(repair)  # only a plan is replaced by a plan
+    if repair.exists() and not overwrite:
+        raise CaseUNetError(f"{repair}: is there already.", options=("repair", "mode"))
 
 
 def _content(found: Examination, raw: Path) -> dict[str, Any]:

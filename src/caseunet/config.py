@@ -17,6 +17,7 @@ RECIPES = ("default", "paper")
 LAYOUTS = ("lits", "endovis2018", "endovis2018-types", "endovis2017", "nnunet", "msd", "dicom", "folder")
 SPLITS = ("auto", "group", "lits", "isinet", "slice-blocks")
 
+
 def _read_whole(value: Any) -> Any:
     """A whole number as it is typed; a bool or 8.0 is none."""
     return int(value) if isinstance(value, str) and re.fullmatch(r"[+-]?\d+", value) else value

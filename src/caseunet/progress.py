@@ -125,16 +125,20 @@ class _LineStage(Stage):
 
     def __init__(self, console: Console, title: str, total: float) -> None:
         self._console, self._title, self._total = console, title, total
-        self._done, self._start = 0.0, time.monotonic()
-        self._last_time, self._last_share = self._start, 0.0
+        self._done, self._first = 0.0, (0.0, 0.0)
+        self._last_time, self._last_share = time.monotonic(), 0.0
 
     def advance(self, amount: float = 1, status: str = "") -> None:
         self._done += amount
         now, share = time.monotonic(), min(1.0, self._done / self._total)
+        if self._first == (0.0, 0.0):  # the first takes longer, for all that is loaded before it
+            self._first = now, share
+            return
         if now - self._last_time < 10 or share - self._last_share < 0.02:
             return
         self._last_time, self._last_share = now, share
-        left = (now - self._start) * (1 - share) / share
+        began, ahead = self._first
+        left = (now - began) * (1 - share) / (share - ahead)
         self._console.print(
             f"  {self._title}: {share:.0%}, about {left:.0f} s left  {' · '.join(status.splitlines())}",
             highlight=False,

@@ -275,7 +275,7 @@ def test_255_for_1_is_found_and_mapped(tmp_path: Path) -> None:
     found = found_in(raw)
     assert {f.file for f in found.at_level("error")} == {f"masks/{path.name}" for path in paths[5:]}
     assert {f.kind for f in found.at_level("error")} == {"mask-255"}
-    with pytest.raises(CaseUNetError, match=r"(?s)3 errors in .*--repair plan.yaml"):
+    with pytest.raises(CaseUNetError, match=r"(?s)3 errors in .*let audit write a repair plan"):
         prepare(raw, out=tmp_path / "p", config=PrepareConfig(workers=0))
     before = {path: path.read_bytes() for path in raw.rglob("*") if path.is_file()}
     prepared = prepare(raw, out=tmp_path / "p", config=PrepareConfig(workers=0, repair_plan=plan))
@@ -396,11 +396,13 @@ def test_inverted_masks_are_named_and_turned(tmp_path: Path) -> None:
     assert "covers 100% of the image's edges, that of most masks 0%, and is darker" in told[0].text
     plan = tmp_path / "plan.yaml"
     plan.write_text(yaml.safe_dump({"layout": "folder", "cases": {"*": {"map": told[0].repairs[0].map}}}))
-    turned = [finding.case for finding in found_in(tmp_path / "raw", plan=plan).findings if "inverted" in finding.kind]
+    turned = [
+        finding.case for finding in found_in(tmp_path / "raw", repair_plan=plan).findings if "inverted" in finding.kind
+    ]
     assert turned == ["2", "5"]  # all of them were turned, and these two differ as before
     content = {finding.case: {"map": finding.repairs[0].map} for finding in told}
     plan.write_text(yaml.safe_dump({"layout": "folder", "cases": content}))
-    assert not [f for f in found_in(tmp_path / "raw", plan=plan).findings if f.kind == "inverted-mask"]
+    assert not [f for f in found_in(tmp_path / "raw", repair_plan=plan).findings if f.kind == "inverted-mask"]
 
 
 def test_inverted_masks_may_have_the_usual_shade(tmp_path: Path) -> None:
@@ -497,7 +499,7 @@ def test_a_plan_mends_the_lost_position_and_ignores_the_extra_mask(lits: Path, t
         "volume-1": {"why": "affine-lost", "affine": "index"},
         "volume-2": {"why": "image unreadable", "drop": True},
     }
-    found = found_in(lits, plan=plan)
+    found = found_in(lits, repair_plan=plan)
     assert found.at_level("error") == ()
     assert "affine-lost" not in {f.kind for f in found.findings}
     prepared = prepare(lits, out=tmp_path / "p", config=PrepareConfig(workers=0, repair_plan=plan, folds=2))
@@ -524,7 +526,7 @@ def test_the_image_s_place_is_taken_and_the_mask_s_own_axes(lits: Path, tmp_path
 
 
 def test_plans_and_outputs_do_not_destroy_each_other(lits: Path, tmp_path: Path) -> None:
-    with pytest.raises(CaseUNetError, match=r"plan.yaml: lies in .*Choose a --repair elsewhere"):
+    with pytest.raises(CaseUNetError, match=r"plan.yaml: lies in .*Choose a place elsewhere"):
         audit(lits, out=tmp_path / "a", config=PrepareConfig(workers=0), repair=tmp_path / "a" / "plan.yaml")
     audit(lits, out=tmp_path / "a", config=PrepareConfig(workers=0), repair=tmp_path / "plan.yaml")
     plan = shutil.copy(tmp_path / "plan.yaml", tmp_path / "a" / "plan.yaml")
@@ -666,9 +668,9 @@ def test_a_turned_photograph_is_named(masks: Path) -> None:
 def test_a_plan_that_cannot_be_is_named(text: str, message: str, lits: Path, tmp_path: Path) -> None:
     (tmp_path / "plan.yaml").write_text(text)
     with pytest.raises(CaseUNetError, match=message):
-        found_in(lits, plan=tmp_path / "plan.yaml")
+        found_in(lits, repair_plan=tmp_path / "plan.yaml")
     with pytest.raises(CaseUNetError, match="none.yaml: no such file"):
-        found_in(lits, plan=tmp_path / "none.yaml")
+        found_in(lits, repair_plan=tmp_path / "none.yaml")
 
 
 # --- the command --------------------------------------------------------------------------------------------------
@@ -690,7 +692,7 @@ def test_the_command(cli: Run, lits: Path, tmp_path: Path) -> None:
     shown = " ".join(stdout.split())
     assert "1 error" in shown
     assert "Unreadable files" in shown
-    assert f"caseunet prepare {lits} --out prepared --plan {plan}" in shown
+    assert f"caseunet prepare {lits} --out prepared --repair-plan {plan}" in shown
     assert before == {path: path.read_bytes() for path in lits.iterdir()}, "the originals are as they were"
 
     content = json.loads((out / "audit.json").read_text())

@@ -95,7 +95,7 @@ def test_frames_become_palette_masks_of_their_size(
 
 
 def test_the_demo_on_made_up_patients(cli: Run, tmp_path: Path) -> None:
-    status, out, err = cli("demo", "--synthetic", "--minutes", "0.1", "--out", tmp_path / "demo")
+    status, out, err = cli("demo", "--synthetic", "--steps", "4", "--out", tmp_path / "demo")
     assert (status, err) == (0, "")
     summary = json.loads((tmp_path / "demo" / "report" / "summary.json").read_text())
     assert summary["models"][0]["caution"] == "", "made-up patients are split by patient"
@@ -128,7 +128,7 @@ def test_without_the_volume_the_demo_offers_made_up_patients(
     monkeypatch.setattr("caseunet.commands.demo.find_spec", lambda name: None)
     status, _, err = cli("demo", "--out", tmp_path / "demo")
     assert status == 2
-    assert "caseunet demo --synthetic" in err
+    assert "On the command line: --synthetic" in err
     assert not (tmp_path / "demo").exists()
 
 
@@ -254,7 +254,7 @@ def test_each_bad_input_gives_one_clear_error(
         "option": (("prepare", raw, *out, "--overwrit"), "Unknown option: --overwrit. Did you mean --overwrite?"),
         "verb": (("prepair", raw), "prepair"),
         "argument": (("prepare", raw), "out"),
-        "value": (("demo", "--minutes", "many"), "many"),
+        "value": (("demo", "--steps", "many"), "many"),
         "steps": (("train", lits_prepared.folder, *out, "--steps", "0"), "training.steps = 0"),
         "self": (("prepare", raw, "--out", raw, "--overwrite"), "which is read"),
         "nothing": (("predict", lits_bundle.folder, *out), "Nothing to segment"),

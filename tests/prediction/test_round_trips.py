@@ -602,4 +602,4 @@ def test_masks_are_of_the_kind_of_their_images(make: Callable[[Preprocessing], P
         expected = np.asarray(Image.open(tmp_path / "pictures" / source).convert("RGB"))[..., 0] > 100
         np.testing.assert_array_equal(found, expected)
     written = {path.name for path in (tmp_path / "of pictures").iterdir()}
-    assert written == {*pictures.values(), "predictions.json", ".caseunet"}
+    assert written == {*pictures.values(), "predictions.json", "log.txt", ".caseunet"}

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from caseunet.cli.parameters import Out, Overwrite, replace_or_new
 from caseunet.cli.terminal import console, print_numbers, say, say_command
@@ -13,7 +14,9 @@ from caseunet.progress import TerminalDisplay
 def demo(
     *,
     out: Out = Path("caseunet-demo"),
-    minutes: Annotated[float, Parameter(help="Training budget in minutes.")] = 2.0,
+    steps: Annotated[
+        int, Parameter(help="Training budget in steps: about two minutes on two cores.", validator=Number(gte=1))
+    ] = 80,
     seed: Annotated[int, Parameter(help="Seed of all random numbers.")] = 0,
     synthetic: Annotated[bool, Parameter(help="Made-up patients instead of the real CT volume.")] = False,
     overwrite: Overwrite = False,
@@ -21,7 +24,7 @@ def demo(
     from caseunet.commands.demo import demo as run_demo
 
     mode, display = replace_or_new(overwrite), TerminalDisplay(console)
-    result = run_demo(out=out, minutes=minutes, seed=seed, synthetic=synthetic, mode=mode, display=display)
+    result = run_demo(out=out, steps=steps, seed=seed, synthetic=synthetic, mode=mode, display=display)
     print_numbers(result.evaluation.summary)
     say(f"report  {result.evaluation.report}")
     say(f"bundle  {result.bundle}")

@@ -1,6 +1,7 @@
 """The main job on real data in a few minutes: prepare → train → predict → evaluate, as users do it."""
 
-import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,18 +19,34 @@ from caseunet.datasets.generate import write_lits
 from caseunet.datasets.lits import LICENCE
 from caseunet.errors import CaseUNetError
 from caseunet.files import output_folder
-from caseunet.progress import Display
+from caseunet.progress import Display, Stage
 
 PACKAGE = "liver_ct_segmentation_package"
 KIND = "a demo"
 MRC_HEADER_BYTES = 1024
 SIZE = 128
+STEPS = 80
+"""Of training, about two minutes on two cores."""
 
 MISSING = (
     f"The demo's CT volume is not installed: it is data inside the Python package {PACKAGE.replace('_', '-')} 1.6.0. "
-    f'Install it with "pip install --no-deps {PACKAGE.replace("_", "-")}==1.6.0", or run "caseunet demo --synthetic" '
-    "to use made-up patients instead."
+    f'Install it with "pip install --no-deps {PACKAGE.replace("_", "-")}==1.6.0", or let the demo use made-up '
+    "patients instead."
 )
+
+
+class StageDisplay(Display):
+    """Shows how far a verb is and nothing that it says: what a demo prints fits one screen."""
+
+    is_seen = True
+
+    def __init__(self, display: Display) -> None:
+        self._display = display
+
+    @contextmanager
+    def stage(self, title: str, total: float, unit: str = "") -> Iterator[Stage]:
+        with self._display.stage(title, total, unit) as stage:
+            yield stage
 
 
 @dataclass(frozen=True)
@@ -44,7 +61,7 @@ class DemoResult:
 def demo(
     *,
     out: str | Path = "caseunet-demo",
-    minutes: float = 2.0,
+    steps: int = STEPS,
     seed: int = 0,
     synthetic: bool = False,
     mode: Literal["new", "overwrite"] = "new",
@@ -54,7 +71,7 @@ def demo(
 
     Args:
         out: folder for raw/, prepared/, run/, predictions/ and report/.
-        minutes: training budget.
+        steps: training budget. A fixed number, so that a busy machine changes the minutes and not the scores.
         seed: of everything that is drawn.
         synthetic: use made-up patients, which are split by patient, instead of LiTS volume 117.
         mode: "overwrite" replaces an earlier demo at ``out``.
@@ -65,40 +82,31 @@ def demo(
     """
     out, display = Path(out), display or Display()
     if not synthetic and find_spec(PACKAGE) is None:
-        raise CaseUNetError(MISSING)
-    config = demo_config(minutes, seed, synthetic)
-    display.say(f"caseunet demo: about {math.ceil(minutes + 0.5)} minutes, {minutes:g} of them training", "bold")
+        raise CaseUNetError(MISSING, options=("synthetic",))
     with output_folder(out, KIND, [], mode == "overwrite"):
-        return _run(out, config, synthetic, display)
+        return _run(out, demo_config(steps, seed, synthetic), synthetic, display)
 
 
 def _run(out: Path, config: Config, synthetic: bool, display: Display) -> DemoResult:
-    display.say("\n1 Data", "bold")
-    raw = out / "raw"
+    raw, splits, bundle = out / "raw", out / "prepared" / "splits.json", out / "run" / "bundle"
     if synthetic:
         write_lits(raw, patients=6, shape=(32, 96, 96), seed=config.seed)
-        display.say(f"  six made-up patients in the LiTS layout: {raw}")
+        display.say(f"Six made-up patients, {config.training.steps} training steps", "bold")
     else:
         write_volume_117(raw)
-        display.say(f"  LiTS volume 117 (128³ crop, real CT with liver tumours) in the LiTS layout: {raw}")
+        display.say(f"LiTS volume 117, a 128³ crop of a real CT, {config.training.steps} training steps", "bold")
         display.say(f"  {LICENCE}", "dim")
-
-    display.say("\n2 Prepare", "bold")
-    prepared = prepare(raw, out=out / "prepared", config=config.prepare, display=display)
-    splits = out / "prepared" / "splits.json"
-    display.say("\n3 Train", "bold")
-    train(out / "prepared", out=out / "run", config=config, display=display)
-    bundle = out / "run" / "bundle"
-    display.say("\n4 Predict", "bold")
-    predict(bundle, raw, out=out / "predictions", options=PredictOptions(split=splits), display=display)
-    display.say("\n5 Evaluate", "bold")
+    stages = StageDisplay(display)
+    prepared = prepare(raw, out=out / "prepared", config=config.prepare, display=stages)
+    train(out / "prepared", out=out / "run", config=config, display=stages)
+    predict(bundle, raw, out=out / "predictions", options=PredictOptions(split=splits), display=stages)
     title = "caseunet demo: made-up patients" if synthetic else "caseunet demo: LiTS volume 117"
     options = EvaluateOptions(split=splits, run=out / "run", title=title)
-    evaluation = evaluate(out / "predictions", raw, out=out / "report", options=options, display=display)
+    evaluation = evaluate(out / "predictions", raw, out=out / "report", options=options, display=stages)
     return DemoResult(evaluation, bundle, prepared.split.caution)
 
 
-def demo_config(minutes: float, seed: int, synthetic: bool) -> Config:
+def demo_config(steps: int, seed: int, synthetic: bool) -> Config:
     """The default recipe at a third of its width, which two CPU cores train in minutes."""
     overrides = {
         "seed": seed,
@@ -108,8 +116,8 @@ def demo_config(minutes: float, seed: int, synthetic: bool) -> Config:
         "data.context_slices": 1,
         "data.batch_size": 4,
         "data.intensity_window": [-200, 250],
-        "training.minutes": minutes,
-        "training.num_validations": 8,
+        "training.steps": steps,
+        "training.num_validations": 4,
         # The last weights, not the best on the held-out slices: those are what the report scores.
         "training.checkpoint": "last",
     }

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
-"""Ctrl-C; what batch systems and spot machines send before they kill; what SLURM sends on ``--signal=USR1@60``."""
+"""Ctrl-C; what batch systems and spot machines send before they kill; what SLURM sends when told to (``signal=USR1@60``)."""
 
 
 class StopRequest:

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import psutil
 
-from caseunet.commands.audit import examine
 from caseunet.config import PrepareConfig
+from caseunet.datasets.examination import examine
 from caseunet.datasets.generate import write_lits
 from caseunet.progress import Display
 

@@ -33,8 +33,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from untrained import AUTHORS, save_untrained
 
 from caseunet.bundle import Bundle, load_bundle
-from caseunet.commands.export import CALIBRATION_SLICES, SLICES, samples
 from caseunet.export.formats import ExportableModel, write
+from caseunet.export.parity import CALIBRATION_SLICES, SLICES, samples
 from caseunet.files import location
 from caseunet.prediction.backends import run_openvino
 from caseunet.prediction.exports import runner

@@ -26,9 +26,9 @@ from pydicom.misc import is_dicom
 from pydicom.pixels import apply_rescale, pixel_array
 from untrained import save_untrained
 
-from caseunet.commands.audit import examine
 from caseunet.commands.predict import predict
 from caseunet.config import ModelConfig, PredictOptions, PrepareConfig
+from caseunet.datasets.examination import examine
 from caseunet.errors import CaseUNetError
 from caseunet.prediction.inputs import find_inputs
 from caseunet.prediction.predictor import read_model_input

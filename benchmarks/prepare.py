@@ -28,10 +28,10 @@ import nibabel as nib
 import numpy as np
 import psutil
 
-from caseunet.commands.audit import examine
 from caseunet.commands.prepare import prepare
 from caseunet.config import load_config
 from caseunet.data.store import Prepared
+from caseunet.datasets.examination import examine
 from caseunet.datasets.generate import write_endovis2018, write_lits
 from caseunet.progress import Display
 

@@ -38,13 +38,15 @@ ALLOWED: dict[str, set[str]] = {
     "evaluation": READING | {"datasets", "prediction.store"},
     # level 4
     "validation": STORED | {"quality", "prediction"},
+    "preparation": STORED | {"prediction"},
     "export": STORED | {"prediction"},
     "studies": STORED | {"evaluation", "training"},
     # level 5: reads the results of all below
     "reporting": STORED | {"quality", "training", "prediction", "evaluation", "studies"},
     # level 6
     "commands": STORED
-    | {"quality", "training", "prediction", "evaluation", "validation", "export", "studies", "reporting"},
+    | {"quality", "training", "prediction", "evaluation", "validation", "preparation"}
+    | {"export", "studies", "reporting"},
     # level 7
     "cli": BASE | {"commands", "prediction", "studies", "reporting"},
     "__main__": {"cli"},

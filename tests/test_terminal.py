@@ -3,7 +3,7 @@
 import pytest
 
 from caseunet.cli.terminal import console, print_first_looks
-from caseunet.commands.predict import look_first
+from caseunet.prediction.run import look_first
 from caseunet.prediction.store import PredictedCase, PredictionsInfo
 from caseunet.quality.judgement import CaseQuality, MaskLevel
 from caseunet.types import Label, LabelMap

@@ -13,11 +13,12 @@ import pytest
 import yaml
 from PIL import Image
 
-from caseunet.commands.audit import Examination, audit, examine
+from caseunet.commands.audit import audit
 from caseunet.commands.prepare import prepare
 from caseunet.config import PrepareConfig
 from caseunet.data.store import Prepared
 from caseunet.datasets import Finding
+from caseunet.datasets.examination import Examination, examine
 from caseunet.datasets.generate import write_endovis2018, write_folder, write_lits
 from caseunet.errors import CaseUNetError
 from caseunet.io import raster

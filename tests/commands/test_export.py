@@ -20,10 +20,11 @@ from caseunet.commands.predict import predict
 from caseunet.commands.prepare import prepare
 from caseunet.config import Config, PredictOptions
 from caseunet.data.store import Prepared
-from caseunet.export import formats
+from caseunet.export import formats, parity
 from caseunet.export.formats import PRECISIONS, ExportableModel
 from caseunet.imaging.slices import pad
 from caseunet.prediction.exports import ExportInfo
+from caseunet.progress import Display
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -58,7 +59,7 @@ def test_an_export_is_compared_with_torch_on_real_slices(
     out = tmp_path / "export"
     info = export(small_bundle.folder, out=out, format=format, precision=precision, data=lits_prepared.folder)
     assert info == read(out)
-    assert info.parity.slices == pipeline.SLICES
+    assert info.parity.slices == parity.SLICES
     assert info.parity.on == "slices of 2 validation cases of prepared"
     assert 0 <= info.parity.mean <= info.parity.largest < largest
     assert all(value is None or value > dice for value in info.parity.dice.values())
@@ -320,7 +321,7 @@ def test_parity_by_hand() -> None:
     first = np.array([[[[1.0, 0.0]], [[0.0, 0.4]]]], np.float32)
     second = np.array([[[[1.0, 0.7]], [[0.0, 0.4]]]], np.float32)
     runs = iter([first, second])
-    checked = pipeline.Samples([np.zeros((1, 1, 2), np.float32)] * 2, "two slices")
-    found = pipeline.parity(Fixed(), lambda x: next(runs), checked, ("background", "liver"), pipeline.Display())
+    checked = parity.Samples([np.zeros((1, 1, 2), np.float32)] * 2, "two slices")
+    found = parity.parity(Fixed(), lambda x: next(runs), checked, ("background", "liver"), Display())
     assert (found.largest, found.mean, found.equal) == pytest.approx((0.7, 0.7 / 8, 0.75))
     assert found.dice == {"liver": 2 * 1 / (2 + 1)}

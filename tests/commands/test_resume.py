@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,15 +17,15 @@ import pytest
 from loky import get_reusable_executor
 from upath import UPath
 
-from caseunet.commands import prepare as pipeline
 from caseunet.commands.prepare import prepare
 from caseunet.commands.train import train
 from caseunet.config import Config, PrepareConfig
 from caseunet.data.store import Prepared
-from caseunet.data.writing import remove
+from caseunet.data.writing import PreparedWriter, Workplace, remove
 from caseunet.datasets.generate import write_lits
 from caseunet.errors import CaseUNetError
 from caseunet.files import Location, location
+from caseunet.preparation import arrays
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def raw(tmp_path: Path) -> Path:
 @pytest.fixture
 def apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each case in an array of its own."""
-    monkeypatch.setattr(pipeline, "ARRAY_BYTES", 1)
+    monkeypatch.setattr(arrays, "ARRAY_BYTES", 1)
 
 
 ALONE = PrepareConfig(folds=2, workers=0)
@@ -52,13 +53,13 @@ def contents(folder: Location) -> dict[str, str]:
 def arrays_written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the arrays that are written from now on."""
     written: list[str] = []
-    add = pipeline.Workplace.add
+    add = Workplace.add
 
-    def spy(self: pipeline.Workplace, array: str, *rest: object) -> None:
+    def spy(self: Workplace, array: str, *rest: object) -> None:
         add(self, array, *rest)
         written.append(array)
 
-    monkeypatch.setattr(pipeline.Workplace, "add", spy)
+    monkeypatch.setattr(Workplace, "add", spy)
     return written
 
 
@@ -67,7 +68,7 @@ def test_a_failing_case_is_logged_and_the_others_are_kept(
     raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare(raw, out=tmp_path / "whole", config=ALONE)
-    measure = pipeline.measure_intensities
+    measure = arrays.measure_intensities
     with monkeypatch.context() as faulty:
         calls: list[int] = []
 
@@ -77,7 +78,7 @@ def test_a_failing_case_is_logged_and_the_others_are_kept(
                 raise ZeroDivisionError("a defect")
             return measure(*arguments)
 
-        faulty.setattr(pipeline, "measure_intensities", fail_once)
+        faulty.setattr(arrays, "measure_intensities", fail_once)
         with pytest.raises(
             CaseUNetError, match=r"(?s)1 case failed, volume-1 among them: .*volume-1.nii: ZeroDiv.*3 cases are"
         ):
@@ -102,7 +103,7 @@ def test_changed_sources_and_settings_are_prepared_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as broken:
-        broken.setattr(pipeline.PreparedWriter, "finish", interrupted)
+        broken.setattr(PreparedWriter, "finish", interrupted)
         with pytest.raises(KeyboardInterrupt):
             prepare(raw, out=tmp_path / "p", config=ALONE)
         image = nib.load(raw / "volume-2.nii")
@@ -250,7 +251,7 @@ def test_what_stands_where_work_would_be_done_is_kept(raw: Path, tmp_path: Path)
 
 
 def test_all_failing_cases_of_an_array_are_told(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    measure = pipeline.measure_intensities
+    measure = arrays.measure_intensities
 
     def fail_twice(image: np.ndarray, labels: np.ndarray) -> object:
         calls.append(1)
@@ -259,7 +260,7 @@ def test_all_failing_cases_of_an_array_are_told(raw: Path, tmp_path: Path, monke
         return measure(image, labels)
 
     calls: list[int] = []
-    monkeypatch.setattr(pipeline, "measure_intensities", fail_twice)
+    monkeypatch.setattr(arrays, "measure_intensities", fail_twice)
     with pytest.raises(CaseUNetError, match="2 cases failed, volume-1 among them"):
         prepare(raw, out=tmp_path / "p", config=ALONE)
     log = (tmp_path / "p.unfinished" / "errors.log").read_text()
@@ -268,8 +269,8 @@ def test_all_failing_cases_of_an_array_are_told(raw: Path, tmp_path: Path, monke
 
 
 def test_a_full_disk_is_told_before(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = pipeline.shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(pipeline.shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
     with pytest.raises(CaseUNetError, match=r"p: needs .* MB on disk; 0 MB are free. Choose an --out on another disk"):
         prepare(raw, out=tmp_path / "p", config=ALONE)
     assert not list(tmp_path.glob("p*"))

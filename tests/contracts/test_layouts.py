@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from caseunet.commands.audit import Examination, examine
 from caseunet.commands.prepare import prepare
 from caseunet.config import LAYOUTS, PrepareConfig
 from caseunet.datasets import SOURCES, find_layout, generate
+from caseunet.datasets.examination import Examination, examine
 from caseunet.datasets.reading import read_labels
 from caseunet.errors import CaseUNetError
 from caseunet.progress import Display

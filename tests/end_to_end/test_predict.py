@@ -24,9 +24,9 @@ import SimpleITK
 import torch
 from PIL import Image
 
-from caseunet.commands import predict as pipeline
 from caseunet.datasets.generate.series import series
 from caseunet.io import video
+from caseunet.prediction import run as pipeline
 from caseunet.prediction.store import JOURNAL
 from caseunet.progress import LOG
 from tests.prediction.test_round_trips import CLASSES, CT, GREY, PLACES, RGB, brightness_bundle, laid, read, save
@@ -727,7 +727,7 @@ def test_real_mr_volumes(cli: Run, real_data: Callable[[str], Path], tmp_path: P
 def test_ctrl_c_keeps_what_is_done(
     cli: Run, bundle: Path, four: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from caseunet.commands import predict as verb
+    from caseunet.prediction import run as verb
 
     real, calls = verb.predict_case, []
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from caseunet.bundle.info import BundleInfo, Score
+from caseunet.bundle.info import BundleInfo, Quality, Score
 from caseunet.types import BY_BLOCKS, DIRECTIONS, Plane, PlaneRule
 
 LICENCE = re.compile(r"\b(cc0-1\.0|cc-by(-nc)?(-sa|-nd)?-[234]\.\d|apache-2\.0|mit|bsd-3-clause|odbl|pddl)\b")
@@ -71,29 +71,60 @@ def _metadata(info: BundleInfo) -> dict[str, Any]:
 
 
 def _text(info: BundleInfo, has_preview: bool) -> Iterator[str]:
-    p, data = info.preprocessing, info.training_data
+    modality = info.preprocessing.modality
     networks = f"An ensemble of {len(info.members)} networks" if info.members else "One network"
     yield f"# {title(info)}\n"
-    yield f"{networks} of caseunet {info.code_version}, for {MODALITIES[p.modality]} images of {_channels(info)}.\n"
+    yield f"{networks} of caseunet {info.code_version}, for {MODALITIES[modality]} images of {_channels(info)}.\n"
     if has_preview:
         yield "![Slices of validation: image, reference, prediction](preview.png)\n"
     yield "```sh\ncaseunet predict THIS_FOLDER IMAGES --out masks\n```\n"
-    file = "image.nii.gz" if p.modality in ("ct", "mr") else "image.png"
+    file = "image.nii.gz" if modality in ("ct", "mr") else "image.png"
     yield f'```python\nimport caseunet\n\nmasks = caseunet.Predictor("THIS_FOLDER").predict("{file}")\n```\n'
 
     yield "## Scores\n"
     yield from _scores(info.validation)
-    if info.quality is not None:
-        before, after = info.quality.calibration_error
-        off = ", ".join(f"{e:.3f} ({name})" for name, e in info.quality.error.items() if e is not None)
+    yield from _calibration(info.quality)
+    yield "## Data\n"
+    yield from _data(info)
+    yield "## Recipe\n"
+    yield from _recipe(info)
+    yield "## Input and output\n"
+    yield from _input_and_output(info)
+
+    yield "## Intended use and limits\n"
+    yield (
+        f"Research on {MODALITIES[modality]} images like those it was trained on. It is no medical device, and no "
+        "decision about a patient may rest on it.\n"
+    )
+    yield (
+        "The scores are of cases from the same data set; of other scanners, sites and patients they say nothing. A "
+        "wrong mask looks like any other"
+        + ("; `predict` warns where an image is unusual or the expected Dice low." if info.quality else ".")
+        + "\n"
+    )
+    yield "## Licence\n"
+    yield (
+        f"Of the training data: {info.training_data.licence or 'not stated'}. Whether it binds the weights too is for "
+        "whoever passes them on to settle.\n"
+    )
+    size = f"{info.weights_bytes:,} bytes, " if info.weights_bytes is not None else ""
+    yield f"Weights: {size}BLAKE2b `{info.weights_hash}`."
+
+
+def _calibration(quality: Quality | None) -> Iterator[str]:
+    if quality is not None:
+        before, after = quality.calibration_error
+        off = ", ".join(f"{e:.3f} ({name})" for name, e in quality.error.items() if e is not None)
         yield (
             f"Calibration error of the probabilities {after:.3f} ({before:.3f} before the temperature)."
             + (f" Predicted Dice is off by {off}." if off else "")
             + "\n"
         )
 
+
+def _data(info: BundleInfo) -> Iterator[str]:
+    data = info.training_data
     held_out = "each case by one of the networks" if info.members else None
-    yield "## Data\n"
     if not data.cases:
         yield "What the weights were trained on is not known.\n"
     yield from _list(
@@ -108,7 +139,8 @@ def _text(info: BundleInfo, has_preview: bool) -> Iterator[str]:
         }
     )
 
-    yield "## Recipe\n"
+
+def _recipe(info: BundleInfo) -> Iterator[str]:
     if info.recipe is None:
         yield "Not recorded.\n"
     else:
@@ -125,7 +157,9 @@ def _text(info: BundleInfo, has_preview: bool) -> Iterator[str]:
             }
         )
 
-    yield "## Input and output\n"
+
+def _input_and_output(info: BundleInfo) -> Iterator[str]:
+    p = info.preprocessing
     grid = {name: getattr(p, key) for key, name in RULES.items() if getattr(p, key)}
     yield from _list(
         {
@@ -140,25 +174,6 @@ def _text(info: BundleInfo, has_preview: bool) -> Iterator[str]:
             "output": f"{info.output}: " + ", ".join(f"{label.id} {label.name}" for label in info.label_map.labels),
         }
     )
-
-    yield "## Intended use and limits\n"
-    yield (
-        f"Research on {MODALITIES[p.modality]} images like those it was trained on. It is no medical device, and no "
-        "decision about a patient may rest on it.\n"
-    )
-    yield (
-        "The scores are of cases from the same data set; of other scanners, sites and patients they say nothing. A "
-        "wrong mask looks like any other"
-        + ("; `predict` warns where an image is unusual or the expected Dice low." if info.quality else ".")
-        + "\n"
-    )
-    yield "## Licence\n"
-    yield (
-        f"Of the training data: {data.licence or 'not stated'}. Whether it binds the weights too is for whoever passes "
-        "them on to settle.\n"
-    )
-    size = f"{info.weights_bytes:,} bytes, " if info.weights_bytes is not None else ""
-    yield f"Weights: {size}BLAKE2b `{info.weights_hash}`."
 
 
 def _scores(score: Score) -> Iterator[str]:

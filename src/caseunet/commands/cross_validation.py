@@ -3,23 +3,10 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
-from caseunet.bundle import (
-    PREVIEW,
-    Bundle,
-    BundleInfo,
-    Member,
-    Score,
-    TrainingData,
-    add_validation,
-    load_bundle,
-    save_bundle,
-)
+from caseunet.bundle import Bundle, add_validation, load_bundle
 from caseunet.commands import train as one
 from caseunet.commands.predict import predict
 from caseunet.config import Config, Mode, PredictOptions, load_config
@@ -29,11 +16,10 @@ from caseunet.errors import CaseUNetError
 from caseunet.files import MARKER, Location, location, mark_output, output_folder, resume_folder
 from caseunet.progress import Display
 from caseunet.training.devices import ranks_from_outside
-from caseunet.validation.calibration import merge_qualities
+from caseunet.validation.ensemble import save_ensemble
 from caseunet.validation.scores import validate_ensemble
 
 KIND = "a cross-validation"
-PROTOCOL = "mean over folds of the validation score of each one's network: "
 
 
 def cross_validate(
@@ -84,7 +70,7 @@ def cross_validate(
             own = _config_of_fold(config, number, patch_size)
             how: Mode = mode if mode in ("resume", "extend") else "resume" if place.exists() else "new"
             bundles.append(one.train(prepared_folder, out=place, config=own, mode=how, display=display))
-        _save_ensemble(folder / "bundle", bundles)
+        save_ensemble(folder / "bundle", bundles)
         ensemble, device = load_bundle(folder / "bundle"), config.training.device
         add_validation(ensemble, *validate_ensemble(ensemble, Prepared(prepared_folder), device, display))
         if raw is not None:
@@ -114,80 +100,3 @@ def _folder(out: Path, prepared_folder: Location | None, mode: Mode) -> Iterator
 def _config_of_fold(config: Config, number: int, patch_size: tuple[int, int]) -> Config:
     data = config.data.model_copy(update={"fold": number, "patch_size": patch_size})
     return config.model_copy(update={"data": data})
-
-
-def _save_ensemble(folder: Path, bundles: list[Bundle]) -> None:
-    """One bundle whose networks are those of several.
-
-    Raises:
-        CaseUNetError: they are not of one data set and network.
-    """
-    first = bundles[0].info
-    for bundle in bundles[1:]:
-        for what in ("architecture", "label_map"):
-            if getattr(bundle.info, what) != getattr(first, what):
-                raise CaseUNetError(
-                    f"{bundle.folder}: its {what.replace('_', ' ')} is not that of {bundles[0].folder}."
-                )
-        if bundle.info.training_data.content_hash != first.training_data.content_hash:
-            raise CaseUNetError(f"{bundle.folder}: was trained on other data than {bundles[0].folder}.")
-    infos = [bundle.info for bundle in bundles]
-    members = tuple(
-        Member(preprocessing=info.preprocessing, training_data=_without_pictures(info), validation=info.validation)
-        for info in infos
-    )
-    images = {image.case: image for info in infos for image in info.training_data.images}
-    alike = [info.training_data.alike_from for info in infos if info.training_data.alike_from is not None]
-    preview = bundles[0].folder / PREVIEW
-    hashes = sorted({h for info in infos for h in info.training_data.image_hashes})
-    save_bundle(
-        folder,
-        {
-            member.prefix + name: weight
-            for member, bundle in zip(members, bundles, strict=True)
-            for name, weight in bundle.weights.items()
-        },
-        preview=preview if preview.is_file() else None,
-        architecture=first.architecture,
-        preprocessing=first.preprocessing,
-        label_map=first.label_map,
-        training_data=first.training_data.model_copy(
-            update={
-                "fold": None,
-                "cases": len(hashes),
-                "image_hashes": tuple(hashes),
-                "images": tuple(images[case] for case in sorted(images)),
-                "alike_from": max(alike, default=None),
-                "stored": tuple(values for info in infos for values in info.training_data.stored)[:: len(infos)],
-            }
-        ),
-        validation=Score(
-            protocol=PROTOCOL + first.validation.protocol,
-            step=None,
-            selected=first.validation.selected,
-            mean=_mean([info.validation.mean for info in infos]),
-            structures={
-                name: _mean([info.validation.structures[name] for info in infos])
-                for name in first.validation.structures
-            },
-        ),
-        members=members,
-        recipe=first.recipe,
-        quality=merge_qualities([info.quality for info in infos if info.quality is not None])
-        if all(info.quality is not None for info in infos)
-        else None,
-        code_version=version("caseunet"),
-    )
-
-
-def _without_pictures(info: BundleInfo) -> TrainingData:
-    """The data of a network; pictures of its images are kept once, for all networks together."""
-    data = info.training_data
-    return data.model_copy(
-        update={"images": tuple(image.model_copy(update={"likeness": "", "sketch": ""}) for image in data.images)}
-    )
-
-
-def _mean(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None

@@ -7,15 +7,12 @@ from typing import Literal
 
 import pandas as pd
 
-from caseunet.config import PrepareConfig
 from caseunet.errors import CaseUNetError
-from caseunet.evaluation.ground_truth import cut_references, name_references, open_ground_truth, pairs_of, with_grids
-from caseunet.evaluation.prediction_sets import open_prediction_set
+from caseunet.evaluation.inputs import open_inputs
 from caseunet.evaluation.rows import read_cases
-from caseunet.evaluation.shared_classes import share_classes
 from caseunet.evaluation.summary import EvaluationSummary
 from caseunet.files import read_model
-from caseunet.prediction.unpacking import unpack_all
+from caseunet.io.unpacking import unpack_all
 from caseunet.progress import Display
 from caseunet.reporting.case_study import draw_case_study
 from caseunet.reporting.cases_to_show import choose_cases, find_named_cases, study_rows
@@ -84,34 +81,18 @@ def case_study(
     )
     if not chosen:
         raise CaseUNetError(f"{folder}: no case of it has a score.")
-    config = PrepareConfig(
-        layout=source.layout,
-        modality=source.modality,
-        group=source.group,
-        images=source.images,
-        masks=source.masks,
-        channels=source.channels,
-        repair_plan=None if source.plan is None else Path(source.plan),
-        plane=source.plane,
-    )
+    models = [model.name for model in summary.models]
     folders = [Path(model.folder) for model in summary.models]
     with unpack_all((Path(source.references), *folders)) as (opened, *opened_folders):
         labels = None if source.labels is None else Path(source.labels)
-        truth = open_ground_truth(opened, config, labels)
-        candidates = [
-            open_prediction_set(opened_folder, model.name, truth.dataset, labels, config.workers)
-            for opened_folder, model in zip(opened_folders, summary.models, strict=True)
-        ]
-        truth = with_grids(name_references(truth, candidates)[0], candidates)
-        truth = cut_references(truth, candidates, config)
-        codings = {c.name: None if c.coding is None else c.coding.label_map for c in candidates}
-        shared = share_classes(truth.label_map, codings, source.references)
-        shown = [case for case in truth.labelled if case in {item.case for item in chosen}]
+        candidates = dict(zip(models, opened_folders, strict=True))
+        inputs = open_inputs(opened, candidates, config=source.config, labels=labels, origin=Path(source.references))
+        shown = [case for case in inputs.truth.labelled if case in {item.case for item in chosen}]
         gone = [item.case for item in chosen if item.case not in shown]
         if gone:
             raise CaseUNetError(f"{source.references}: the case {gone[0]} of the report is there no more.")
-        pairs = [pair for candidate in candidates for pair in pairs_of(truth, candidate, shown, source.ranges, shared)]
-        rows = study_rows(truth, pairs, chosen, summary, report.cases, display or Display())
-    figure = draw_case_study(rows, [model.name for model in summary.models], summary.label_map.labels, fill)
+        pairs = inputs.pairs(shown, source.ranges)
+        rows = study_rows(inputs.truth, pairs, chosen, summary, report.cases, display or Display())
+    figure = draw_case_study(rows, models, summary.label_map.labels, fill)
     save_figure(figure, out)
     return len(rows)

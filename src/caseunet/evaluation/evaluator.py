@@ -1,8 +1,9 @@
 """Scores cases: prediction and reference, as a protocol says, into the rows of cases.csv."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -11,8 +12,12 @@ from caseunet.evaluation.protocols.base import Measured, Protocol, Row, Structur
 from caseunet.evaluation.rows import BACKGROUND, MISSING, SCORED, UNUSABLE
 from caseunet.io.geometry import is_identity, voxel_steps
 from caseunet.metrics.overlap import confusion_matrix, counts_of
-from caseunet.progress import count_text
+from caseunet.progress import Display
 from caseunet.types import IGNORE, Geometry, LabelMap, Ranges
+from caseunet.workers import LostWorkerError, run_all
+
+FEW = 8
+"""Cases up to which other processes would take longer to start than to help."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,27 @@ class Scored:
     text: str
     rows: list[Row] = field(default_factory=list)
     lesions: list[Row] = field(default_factory=list)
+
+
+def score_all(
+    pairs: Sequence[Pair],
+    *,
+    protocol: Protocol,
+    label_map: LabelMap,
+    in_mm: bool,
+    workers: int | None,
+    display: Display,
+) -> list[Scored]:
+    """Score each case, in the order of the pairs."""
+    done: list[Scored | None] = [None] * len(pairs)
+    work = partial(score, protocol=protocol, label_map=label_map, in_mm=in_mm)
+    with display.stage("evaluating", len(pairs), "case") as stage:
+        for index, result in run_all(work, pairs, 0 if len(pairs) <= FEW else workers):
+            if isinstance(result, LostWorkerError):
+                raise CaseUNetError(f"{pairs[index].case}: {result}") from result
+            done[index] = result
+            stage.advance(1, pairs[index].case)
+    return [item for item in done if item is not None]
 
 
 def score(pair: Pair, protocol: Protocol, label_map: LabelMap, in_mm: bool) -> Scored:
@@ -211,11 +237,3 @@ def slices_in(ranges: Ranges, slices: int, case: str) -> list[int]:
             f"{case}: the split names slices up to {max(chosen, default=-1)}, but the case has {slices}."
         )
     return chosen
-
-
-def scope_text(ranges: Mapping[str, Ranges] | None, fold: int, cases: int) -> str:
-    """What was scored, in words."""
-    if ranges is None:
-        return f"{count_text(cases, 'case')}, whole"
-    slices = sum(stop - start for parts in ranges.values() for start, stop in parts)
-    return f"validation part of fold {fold}: {count_text(slices, 'slice')} of {count_text(len(ranges), 'case')}"

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -87,7 +87,7 @@ def model_names(folders: list[Path]) -> list[str]:
     return names
 
 
-def check_folders(folders: list[Path]) -> None:
+def check_folders(folders: Sequence[Path]) -> None:
     """Raises CaseUNetError for predictions that are not there or not finished; nothing else is read for it."""
     for folder in folders:
         if not folder.exists():

@@ -58,32 +58,14 @@ def share_classes(reference: LabelMap, predictions: Mapping[str, LabelMap | None
         CaseUNetError: they share none, or one side has two of one name.
     """
     sides = {name: reference if label_map is None else label_map for name, label_map in predictions.items()}
-    notes = []
-    for name, label_map in sides.items():
-        if _names(label_map) != _names(reference) and _is_one_unnamed(reference, label_map):
-            own, other = next(iter(label_map.structures)), next(iter(reference.structures))
-            notes.append(f'The one class of {name}, "{own}", was taken for the one of the references, "{other}".')
-            sides[name] = _rename(label_map, other)
+    sides, notes = _name_alike(sides, reference)
     if all(_names(side) == _names(reference) and _same_structures(side, reference) for side in sides.values()):
         same = np.arange(256, dtype=np.uint8)
         return SharedClasses(reference, same, dict.fromkeys(sides, same), notes=tuple(notes))
 
-    for owner, label_map in (("the references", reference), *sides.items()):
-        same_class = next(((a, b) for a, b in unify_spellings(label_map.structures).items() if a != b), None)
-        if same_class:
-            raise InvalidInputError(
-                f'{origin}: "{same_class[1]}" and "{same_class[0]}" are two structures of {owner}. Names are matched '
-                "without case, and spaces, underscores and hyphens are alike. Give them names that differ in more."
-            )
+    _check_spellings(reference, sides, origin)
     spelled = {name_key(name): name for name in reference.structures}
-    shared = [key for key in spelled if all(key in map(name_key, side.structures) for side in sides.values())]
-    if not shared:
-        theirs = "; ".join(f"{name} has {', '.join(side.structures)}" for name, side in sides.items())
-        raise InvalidInputError(
-            f"{origin}: its structures are {', '.join(reference.structures)}; {theirs}. None is shared by name. Say "
-            "what the values mean in a labels.json, or name the classes alike.",
-            options=("labels",),
-        )
+    shared = _shared_structures(reference, sides, origin)
     every = {"": reference, **sides}
     combined = {
         name: _combinations(label_map, [other for other in every.values() if other is not label_map], shared)
@@ -93,21 +75,11 @@ def share_classes(reference: LabelMap, predictions: Mapping[str, LabelMap | None
     order = list(dict.fromkeys(c for side in combined.values() for c in side if c))
     names = _class_names(order, spelled, every, combined)
     colors = _colors(order, reference, combined[""])
-    label_map = LabelMap(
-        labels=tuple(
-            Label(id=i, name=name, color=color) for i, (name, color) in enumerate(zip(names, colors, strict=True))
-        ),
-        structures={spelled[key]: tuple(i for i, members in enumerate(order, 1) if key in members) for key in shared},
-    )
-    tables = {}
-    for name, side in combined.items():
-        table = np.zeros(256, np.uint8)
-        table[IGNORE] = IGNORE
-        for number, members in enumerate(side):
-            table[number] = order.index(members) + 1 if members else 0
-        tables[name] = table
+    labels = (Label(id=i, name=name, color=color) for i, (name, color) in enumerate(zip(names, colors, strict=True)))
+    structures = {spelled[key]: tuple(i for i, members in enumerate(order, 1) if key in members) for key in shared}
+    tables = {name: _table(side, order) for name, side in combined.items()}
     return SharedClasses(
-        label_map=label_map,
+        label_map=LabelMap(labels=tuple(labels), structures=structures),
         reference=tables.pop(""),
         predictions=tables,
         only_reference=tuple(name for key, name in spelled.items() if key not in shared),
@@ -116,6 +88,54 @@ def share_classes(reference: LabelMap, predictions: Mapping[str, LabelMap | None
         },
         notes=tuple(notes),
     )
+
+
+def _name_alike(sides: Mapping[str, LabelMap], reference: LabelMap) -> tuple[dict[str, LabelMap], list[str]]:
+    """The sides; the only class of one is named as that of the references where one of both has no name. And notes."""
+    named, notes = dict(sides), []
+    for name, label_map in sides.items():
+        if _names(label_map) != _names(reference) and _is_one_unnamed(reference, label_map):
+            own, other = next(iter(label_map.structures)), next(iter(reference.structures))
+            notes.append(f'The one class of {name}, "{own}", was taken for the one of the references, "{other}".')
+            named[name] = _rename(label_map, other)
+    return named, notes
+
+
+def _check_spellings(reference: LabelMap, sides: Mapping[str, LabelMap], origin: str) -> None:
+    """Raises CaseUNetError if two structures of one side have one name."""
+    for owner, label_map in (("the references", reference), *sides.items()):
+        same_class = next(((a, b) for a, b in unify_spellings(label_map.structures).items() if a != b), None)
+        if same_class:
+            raise InvalidInputError(
+                f'{origin}: "{same_class[1]}" and "{same_class[0]}" are two structures of {owner}. Names are matched '
+                "without case, and spaces, underscores and hyphens are alike. Give them names that differ in more."
+            )
+
+
+def _shared_structures(reference: LabelMap, sides: Mapping[str, LabelMap], origin: str) -> list[str]:
+    """Keys of the structures that all sides have.
+
+    Raises:
+        CaseUNetError: there are none.
+    """
+    keys = [{name_key(name) for name in side.structures} for side in sides.values()]
+    shared = [key for key in map(name_key, reference.structures) if all(key in side for side in keys)]
+    if not shared:
+        theirs = "; ".join(f"{name} has {', '.join(side.structures)}" for name, side in sides.items())
+        raise InvalidInputError(
+            f"{origin}: its structures are {', '.join(reference.structures)}; {theirs}. None is shared by name. Say "
+            "what the values mean in a labels.json, or name the classes alike.",
+            options=("labels",),
+        )
+    return shared
+
+
+def _table(side: Sequence[frozenset[str]], order: Sequence[frozenset[str]]) -> Table:
+    table = np.zeros(256, np.uint8)
+    table[IGNORE] = IGNORE
+    for number, members in enumerate(side):
+        table[number] = order.index(members) + 1 if members else 0
+    return table
 
 
 def values_text(coding: LabelCoding) -> str:

@@ -1,9 +1,11 @@
 """What is stored of an evaluation: numbers, each with what it means, and what was scored."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
+from caseunet.config import PrepareConfig
 from caseunet.errors import InvalidOptionError
 from caseunet.evaluation.comparison import Difference
 from caseunet.types import FrozenModel, LabelMap, Modality, PlaneRule, Ranges
@@ -98,6 +100,20 @@ class Source(FrozenModel):
     """In which volumes were cut into slices."""
     ranges: dict[str, Ranges] = Field(default_factory=dict)
     """Of cases of which only some slices were scored."""
+
+    @property
+    def config(self) -> PrepareConfig:
+        """How to read the references again."""
+        return PrepareConfig(
+            layout=self.layout,
+            modality=self.modality,
+            group=self.group,
+            images=self.images,
+            masks=self.masks,
+            channels=self.channels,
+            repair_plan=None if self.plan is None else Path(self.plan),
+            plane=self.plane,
+        )
 
 
 class EvaluationSummary(FrozenModel):

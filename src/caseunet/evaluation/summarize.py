@@ -139,7 +139,8 @@ def _caution(prediction_set: PredictionSet, scored: set[str], split: Split | Non
 def _source(inputs: EvaluationInputs, scope: Scope) -> Source:
     truth, config, labels = inputs.truth, inputs.config, inputs.labels
     in_blocks = scope.split is not None and scope.split.by == BY_BLOCKS
-    window = next(
+    windows = (c.info.window for c in inputs.prediction_sets if c.info is not None)
+    window = next((window for window in windows if window is not None), None)
         (c.info.window for c in inputs.prediction_sets if c.info is not None and c.info.window is not None), None
     )
     return Source(

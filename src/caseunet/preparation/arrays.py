@@ -228,7 +228,7 @@ def read_case(
         label_hash=hashes[1],
         slice_class_pixels=tuple(int(n) for s in labels for n in np.bincount(s.ravel(), minlength=classes)[:classes]),
         intensities=measure_intensities(image, labels),
-        standard=tuple(case_statistics(image).ravel().tolist()),
+        statistics=tuple(case_statistics(image).ravel().tolist()),
         pixels_hash=identity.pixels_hash,
         likeness=identity.likeness,
         sketch=identity.sketch,

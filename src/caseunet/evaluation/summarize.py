@@ -141,8 +141,6 @@ def _source(inputs: EvaluationInputs, scope: Scope) -> Source:
     in_blocks = scope.split is not None and scope.split.by == BY_BLOCKS
     windows = (c.info.window for c in inputs.prediction_sets if c.info is not None)
     window = next((window for window in windows if window is not None), None)
-        (c.info.window for c in inputs.prediction_sets if c.info is not None and c.info.window is not None), None
-    )
     return Source(
         references=str(inputs.root.resolve()),
         layout=truth.dataset.format,

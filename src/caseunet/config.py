@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from caseunet.errors import CaseUNetError, did_you_mean
+from caseunet.errors import InvalidOptionError, did_you_mean
 from caseunet.former_names import migrate, present_name
 from caseunet.types import Modality, PlaneRule, Size
 
@@ -29,6 +29,26 @@ PositiveFloat = Annotated[float, Field(gt=0)]
 Seed = Annotated[Whole, Field(ge=0, lt=2**32)]
 Mode = Literal["new", "overwrite", "resume", "extend"]
 """What to do where an earlier result is: refuse, replace it, go on with it, or go on with another budget."""
+
+
+def is_overwrite(mode: str, *others: Mode) -> bool:
+    """Whether a mode replaces an earlier result.
+
+    Args:
+        mode: "new", "overwrite", or one of ``others``.
+        others: what the verb knows beside these.
+
+    Raises:
+        InvalidOptionError: it is none of them.
+
+    Example:
+        >>> is_overwrite("overwrite"), is_overwrite("resume", "resume")
+        (True, False)
+    """
+    known = ("new", "overwrite", *others)
+    if mode not in known:
+        raise InvalidOptionError(f'There is no mode "{mode}". {did_you_mean(str(mode), known)}', options=("mode",))
+    return mode == "overwrite"
 
 
 def _parse_bytes(value: Any) -> Any:
@@ -496,7 +516,7 @@ def _is_positive(value: Any) -> bool:
 
 
 def load_config(
-    file: Path | None = None,
+    file: str | Path | None = None,
     recipe: str | None = None,
     overrides: Mapping[str, Any] | None = None,
     base: Path | None = None,
@@ -510,16 +530,17 @@ def load_config(
         base: a resolved configuration that takes the recipe's place; may be written in former words.
 
     Raises:
-        CaseUNetError: the file cannot be read, a key is unknown (the nearest is suggested) or a value does not fit.
+        InvalidOptionError: the file cannot be read, a key is unknown (the nearest is suggested), or a value does not
+            fit.
     """
     origin = str(file) if file else "configuration"
-    from_file = _read_yaml(file) if file else {}
+    from_file = _read_yaml(Path(file)) if file else {}
     start = migrate(written := _read_yaml(base)) if base else {}
     if base and "layout" not in PrepareConfig.model_fields:  # its keys still have the former names
         start["prepare"] = written["prepare"]
     chosen = recipe or (overrides or {}).get("recipe") or from_file.get("recipe") or start.get("recipe") or "default"
     if chosen not in RECIPES:
-        raise CaseUNetError(f'{origin}: there is no recipe "{chosen}". {did_you_mean(str(chosen), RECIPES)}')
+        raise InvalidOptionError(f'{origin}: there is no recipe "{chosen}". {did_you_mean(str(chosen), RECIPES)}')
     if not start:
         text = resources.files("caseunet").joinpath(f"recipes/{chosen}.yaml").read_text(encoding="utf-8")
         start = yaml.safe_load(text)
@@ -535,20 +556,22 @@ def load_config(
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise CaseUNetError(_explain(error, origin)) from error
+        raise InvalidOptionError(_explain(error, origin)) from error
 
 
 def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
     """Settings "optimizer.lr=3e-4" as {"optimizer.lr": 0.0003}; values are YAML.
 
     Raises:
-        CaseUNetError: a setting is no key with a value.
+        InvalidOptionError: a setting is no key with a value.
     """
     parsed: dict[str, Any] = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key:
-            raise CaseUNetError(f'"{setting}": expected a configuration key and its value, such as optimizer.lr=0.001.')
+            raise InvalidOptionError(
+                f'"{setting}": expected a configuration key and its value, such as optimizer.lr=0.001.'
+            )
         parsed[key] = _parse_value(key, value)
     return parsed
 
@@ -564,7 +587,7 @@ def _parse_value(key: str, text: str) -> Any:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise CaseUNetError(f'{key}: the value "{text}" cannot be read as YAML.') from error
+        raise InvalidOptionError(f'{key}: the value "{text}" cannot be read as YAML.') from error
     if isinstance(value, str):
         try:  # YAML 1.1 reads 1e-3 as text; people mean the number.
             return float(value)
@@ -577,13 +600,15 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise CaseUNetError(f"{file}: no such configuration file.") from error
+        raise InvalidOptionError(f"{file}: no such configuration file.") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise CaseUNetError(f"{file}: cannot be read as YAML: {error}") from error
+        raise InvalidOptionError(f"{file}: cannot be read as YAML: {error}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise CaseUNetError(f"{file}: expected sections such as model: and training:, found {type(content).__name__}.")
+        raise InvalidOptionError(
+            f"{file}: expected sections such as model: and training:, found {type(content).__name__}."
+        )
     return content
 
 

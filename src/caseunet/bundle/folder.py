@@ -43,13 +43,18 @@ class Network:
     weights: dict[str, Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Bundle:
     """A bundle in memory: its description, its weights by parameter name, and the folder or zip it came from."""
 
     info: BundleInfo
     weights: dict[str, Tensor]
     folder: Path
+
+    def __repr__(self) -> str:
+        """One line; the whole of it is in ``info``."""
+        names = ", ".join(self.info.label_map.names)
+        return f"<Bundle {self.folder}: {self.info.architecture.name} for {self.info.preprocessing.modality}, {names}>"
 
     @classmethod
     def from_pretrained(

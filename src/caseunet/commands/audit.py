@@ -5,7 +5,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from caseunet.config import PrepareConfig
+from caseunet.config import PrepareConfig, is_overwrite
 from caseunet.datasets.checks import class_pixels
 from caseunet.datasets.examination import Examination, examine
 from caseunet.datasets.proposals import write_plan
@@ -44,7 +44,7 @@ def audit(
         CaseUNetError: the layout is not known, or nothing can be written.
     """
     raw, out, repair = Path(raw), Path(out), None if repair is None else Path(repair)
-    notices, overwrite = Notices(display), mode == "overwrite"
+    notices, overwrite = Notices(display), is_overwrite(mode)
     inputs = [raw, *([config.repair_plan] if config.repair_plan is not None else [])]
     check_output_folder(out, KIND, inputs, overwrite)
     if repair is not None:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from caseunet.commands.models import Workload, count, measure
 from caseunet.commands.study_runs import run_cell, run_cells
-from caseunet.config import Config, Mode, PrepareConfig, StudyOptions
+from caseunet.config import Config, Mode, PrepareConfig, StudyOptions, is_overwrite
 from caseunet.data.loader import plan_patch_size, plan_preprocessing
 from caseunet.data.store import Prepared, RawSource
 from caseunet.errors import CaseUNetError
@@ -98,6 +98,7 @@ def run_study(
     Raises:
         CaseUNetError, Interrupted: as there.
     """
+    is_overwrite(mode, "resume")
     display = display or Display()
     twice = {v.name for v in design.variants} & set(design.predictions)
     if len(design.variants) + len(design.predictions) < 2:

@@ -9,7 +9,7 @@ from typing import Literal
 from caseunet.bundle import Bundle, add_validation, load_bundle
 from caseunet.commands import train as one
 from caseunet.commands.predict import predict
-from caseunet.config import Config, Mode, PredictOptions, load_config
+from caseunet.config import Config, Mode, PredictOptions, is_overwrite, load_config
 from caseunet.data.loader import plan_patch_size
 from caseunet.data.store import Prepared
 from caseunet.errors import CaseUNetError
@@ -53,6 +53,7 @@ def cross_validate(
             "All folds are trained one after another. Under torchrun or SLURM train each fold by itself, into "
             f"{out}/fold-N, and then put them together with: caseunet train --fold all --resume --out {out}"
         )
+    is_overwrite(mode, "resume", "extend")
     with _folder(out, prepared_folder, mode) as folder:
         begun = sorted(folder.glob("fold-*/environment.json"))
         if prepared_folder is None:

@@ -14,7 +14,7 @@ from caseunet.commands.evaluate import Evaluation, evaluate
 from caseunet.commands.predict import predict
 from caseunet.commands.prepare import prepare
 from caseunet.commands.train import train
-from caseunet.config import Config, EvaluateOptions, PredictOptions, load_config
+from caseunet.config import Config, EvaluateOptions, PredictOptions, is_overwrite, load_config
 from caseunet.datasets.generate import write_lits
 from caseunet.datasets.lits import LICENCE
 from caseunet.errors import CaseUNetError
@@ -80,10 +80,10 @@ def demo(
     Raises:
         CaseUNetError: the real volume is not installed and ``synthetic`` is not set.
     """
-    out, display = Path(out), display or Display()
+    out, display, overwrite = Path(out), display or Display(), is_overwrite(mode)
     if not synthetic and find_spec(PACKAGE) is None:
         raise CaseUNetError(MISSING, options=("synthetic",))
-    with output_folder(out, KIND, [], mode == "overwrite"):
+    with output_folder(out, KIND, [], overwrite):
         return _run(out, demo_config(steps, seed, synthetic), synthetic, display)
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 import pandas as pd
 
-from caseunet.config import EvaluateOptions, PrepareConfig
+from caseunet.config import EvaluateOptions, PrepareConfig, is_overwrite
 from caseunet.data.folds import fold_of, read_split
 from caseunet.errors import CaseUNetError
 from caseunet.evaluation.evaluator import score_all
@@ -26,7 +26,7 @@ from caseunet.reporting.report import write_report
 KIND = "a report"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """What :func:`evaluate` wrote.
 
@@ -39,6 +39,10 @@ class Evaluation:
     cases: pd.DataFrame
     report: Path
     warnings: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """One line; the numbers are in ``summary`` and ``cases``."""
+        return f"<Evaluation of {self.summary.scope} by {self.summary.protocol}: {self.report}>"
 
 
 def evaluate(
@@ -68,7 +72,7 @@ def evaluate(
         CaseUNetError: a reference is missing or unreadable, no prediction can be used, or no class is shared.
     """
     references, out, folders = Path(references), Path(out), [Path(predictions), *options.compare]
-    notices, overwrite = Notices(display), mode == "overwrite"
+    notices, overwrite = Notices(display), is_overwrite(mode)
     Options(options.tolerance)  # says at once what is wrong with it
     told = (options.split, options.run, options.labels, config.repair_plan)
     sources = [*folders, references, *filter(None, told)]

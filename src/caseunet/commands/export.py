@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from caseunet.bundle import Bundle, load_bundle, write_zip
+from caseunet.config import is_overwrite
 from caseunet.errors import CaseUNetError
 from caseunet.export import segment
 from caseunet.export.formats import ExportableModel, check_precision, write
@@ -50,7 +51,7 @@ def export(
         CaseUNetError: the bundle or the data cannot be read or do not fit each other, the format does not know the
             precision or the network, int8 is asked for without data, or a float32 export is not what PyTorch is.
     """
-    display, overwrite = display or Display(), mode == "overwrite"
+    display, overwrite = display or Display(), is_overwrite(mode)
     out = Path(out or ("bundle.zip" if format == "zip" else f"export-{format}"))
     data = None if data is None else location(data)
     loaded = load_bundle(bundle)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from caseunet.bundle import Architecture, Bundle, Score, TrainingData, load_bundle, save_bundle
-from caseunet.config import ImportOptions
+from caseunet.config import ImportOptions, is_overwrite
 from caseunet.data.loader import CT_WINDOW
 from caseunet.datasets.coding import coding_of
 from caseunet.errors import CaseUNetError
@@ -51,7 +51,7 @@ def import_weights(
         CaseUNetError: the file cannot be read or is not the author's network (all that does not fit is told), or
             modality, labels or window do not fit it.
     """
-    file, out, display, overwrite = Path(file), Path(out), display or Display(), mode == "overwrite"
+    file, out, display, overwrite = Path(file), Path(out), display or Display(), is_overwrite(mode)
     check_output_folder(out, KIND, [file], overwrite)
     with open_arrays(file) as stored:
         architecture, weights, is_by_order = _network(file, stored)

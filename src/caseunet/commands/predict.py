@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from caseunet.bundle import load_bundle
-from caseunet.config import PredictOptions
+from caseunet.config import PredictOptions, is_overwrite
 from caseunet.errors import CaseUNetError
 from caseunet.prediction.case import PredictionContext
 from caseunet.prediction.inputs import Input, channels_of, find_inputs
@@ -47,6 +47,7 @@ def predict(
         CaseUNetError: the bundle cannot be read, there is nothing to segment, or nothing could be; then nothing is
             written.
     """
+    is_overwrite(mode, "resume")
     bundle, out, notices = find_bundle(bundle), Path(out), Notices(display)
     images = [Path(path) for path in ([inputs] if isinstance(inputs, str | Path) else inputs)]
     predictor = _open_predictor(bundle, options)

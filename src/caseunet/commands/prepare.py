@@ -5,7 +5,7 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Literal
 
-from caseunet.config import PrepareConfig, load_config
+from caseunet.config import PrepareConfig, is_overwrite, load_config
 from caseunet.data.store import DESCRIPTION, KIND, Prepared
 from caseunet.data.writing import PreparedWriter, Workplace
 from caseunet.datasets import Finding, SourceDataset
@@ -45,7 +45,7 @@ def prepare(
         CaseUNetError: the layout is not known, the audit finds errors, or cases fail; the others are kept then.
     """
     raw, out = Path(raw), location(out)
-    config, notices, overwrite = config or load_config().prepare, Notices(display), mode == "overwrite"
+    config, notices, overwrite = config or load_config().prepare, Notices(display), is_overwrite(mode)
     check_output_folder(out, KIND, [raw, *([config.repair_plan] if config.repair_plan is not None else [])], overwrite)
     found = examine(raw, config, notices)
     notes = _accept(found, notices)

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from caseunet.config import Config, load_config
+from caseunet.config import Config, is_overwrite, load_config
 from caseunet.data.augmentation import Augmentation, augment, keep_sides
 from caseunet.data.loader import Batch, BatchDataset, LoadFailure, plan_patch_size, plan_preprocessing
 from caseunet.data.sampling import Sample
@@ -52,7 +52,8 @@ def preview(
         raise CaseUNetError("There must be at least 1 case and 1 slice.", options=("cases", "slices"))
     if out.suffix.lower() != ".png":
         raise CaseUNetError(f"{out}: expected a name that ends in .png.")
-    if out.exists() and not (mode == "overwrite" and out.is_file()):
+    overwrite = is_overwrite(mode)
+    if out.exists() and not (overwrite and out.is_file()):
         raise CaseUNetError(f"{out}: is there already.", options=("out", "mode"))
     data = Prepared(location(prepared))
     train = data.fold(config.data.fold, config.data.context_slices).train

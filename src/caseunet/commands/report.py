@@ -7,6 +7,7 @@ from typing import Literal
 
 import pandas as pd
 
+from caseunet.config import is_overwrite
 from caseunet.errors import CaseUNetError
 from caseunet.evaluation.inputs import open_inputs
 from caseunet.evaluation.rows import read_cases
@@ -70,7 +71,7 @@ def case_study(
     """
     folder, out = Path(folder), Path(out)
     check_figure(out)
-    if out.exists() and mode != "overwrite":
+    if not is_overwrite(mode) and out.exists():
         raise CaseUNetError(f"{out}: is there already.", options=("mode", "out"))
     report = read_report(folder)
     summary, source = report.summary, report.summary.source

@@ -25,7 +25,7 @@ from caseunet import former_names
 from caseunet.data.folds import fold_of, read_split
 from caseunet.data.grid import Placement
 from caseunet.data.intensities import CaseIntensities, Intensities, pool_statistics
-from caseunet.errors import CaseUNetError, InvalidInputError, did_you_mean
+from caseunet.errors import CaseUNetError, InputNotFoundError, InvalidInputError, did_you_mean
 from caseunet.files import Location, read_json, read_model, remote_errors
 from caseunet.types import BY_BLOCKS, Fold, FrozenModel, Grid, LabelMap, Modality, former_name
 
@@ -173,6 +173,9 @@ class Prepared:
 
     warnings: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"<Prepared {self.folder}: {len(self.cases)} cases, {self.info.modality}>"
+
     def __init__(self, folder: Location) -> None:
         self.folder = folder
         self._arrays: dict[tuple[str, str], zarr.Array] = {}
@@ -180,6 +183,8 @@ class Prepared:
             is_there, is_begun = (folder / DESCRIPTION).is_file(), unfinished_path(folder).is_dir()
         if not is_there and is_begun:
             raise CaseUNetError(f"{folder}: is not finished. Prepare the same data to it again: that goes on.")
+        if not is_there and not folder.exists():
+            raise InputNotFoundError(f"{folder}: no such folder.")
         if not is_there:
             raise InvalidInputError(
                 f"{folder}: is no {KIND[2:]} ({DESCRIPTION} is missing). Make one with: caseunet prepare"

@@ -23,7 +23,7 @@ from caseunet.types import BY_BLOCKS, PlaneRule, Split
 from caseunet.workers import LostWorkerError, run_all
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Examination:
     """What was found in a raw data set.
 
@@ -46,6 +46,11 @@ class Examination:
     plane: PlaneRule
     seconds: float
     proposed: ProposedPlan | None = None
+
+    def __repr__(self) -> str:
+        """One line; what was found is in ``findings``."""
+        levels = [count_text(len(self.at_level(level)), level) for level in ("error", "warning", "note")]
+        return f"<Examination of {count_text(len(self.facts), 'case')}: {', '.join(levels)}>"
 
     @property
     def warnings(self) -> tuple[str, ...]:

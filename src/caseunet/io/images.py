@@ -119,7 +119,10 @@ def write_mask_file(
     """
     if is_volume(path):
         if geometry.affine is None:
-            raise InvalidInputError(f"{path}: an image without a position cannot be saved as a volume; use .png.")
+            raise InvalidInputError(
+                f"{path}: an image without a position cannot be saved as a volume. Take its "
+                "labels as an array, or give the image with an affine."
+            )
         if nifti.is_nifti(path):
             nifti.write_nifti_labels(path, labels, geometry, like)
         else:

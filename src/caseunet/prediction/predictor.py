@@ -121,7 +121,7 @@ class SliceBatch:
 
 
 class SlicePredictor:
-    """Segments slices with a bundle; :class:`caseunet.Predictor` adds to it whatever holds an image.
+    """Segments images with a bundle.
 
     Args:
         bundle: from :func:`caseunet.load_bundle`, whose weights it then shares, or its folder.

@@ -111,6 +111,10 @@ class PredictionsInfo(PredictionProvenance):
     gate_limits: tuple[str, ...] = ()
     """What the bundle cannot know of images and masks, a sentence each: that nothing is said then means nothing."""
 
+    def __repr__(self) -> str:
+        """One line; each case is in ``cases``."""
+        return f"<{len(self.cases)} predictions by {self.bundle}, {len(self.failed)} failed>"
+
     @model_validator(mode="after")
     def _consistent(self) -> "PredictionsInfo":
         ids = [case.id for case in self.cases]

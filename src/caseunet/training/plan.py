@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from caseunet.bundle import Architecture, Bundle, load_bundle
-from caseunet.config import Config, ModelConfig
+from caseunet.config import Config, ModelConfig, load_config
 from caseunet.data.augmentation import keep_sides, resolve
 from caseunet.data.loader import plan_patch_size, plan_preprocessing
 from caseunet.data.store import Prepared
@@ -71,7 +71,7 @@ class TrainingPlan:
         prepared, fold, architecture = self.prepared, self.fold, self.architecture
         display.say(
             f"  {architecture.name}: {sum(p.numel() for p in model.parameters()):,} parameters, "
-            f"{architecture.in_channels} input channels, {architecture.num_classes} classes; "
+            f"{count_text(architecture.in_channels, 'input channel')}, {architecture.num_classes} classes; "
             f"{count_text(len(fold.train), 'case')} to train on, {len(fold.val)} to validate on"
         )
         if prepared.split.caution:
@@ -107,6 +107,11 @@ def plan_training(prepared: Prepared, config: Config, *, is_resumed: bool, displ
     if config.training.pretrained is not None and not is_resumed:
         pretrained = load_bundle(config.training.pretrained)
         own = pretrained.info.architecture
+        if config.model.name != own.name and config.model != load_config(recipe=config.recipe).model:
+            display.caution(
+                f"training.pretrained is a {own.name}, which is trained on: "
+                f"model.name = {config.model.name} is not used"
+            )
         config = config.model_copy(update={"model": ModelConfig(name=own.name, kwargs=own.kwargs)})
     architecture = Architecture(
         name=config.model.name,

@@ -40,7 +40,7 @@ from caseunet.training.trial import (
     optimizer_bytes,
     resolve_batch_size,
 )
-from caseunet.training.validation import SHOWN, CaseScores, ShownSlice, ValidationScore, summarize, validate
+from caseunet.training.validation import SHOWN, CaseScores, ShownSlice, ValidationScore, summarize_cases, validate
 from caseunet.types import Preprocessing
 
 OnValidation = Callable[[Sequence[ShownSlice], bool], np.ndarray | None]
@@ -223,7 +223,7 @@ class Trainer:
         if scores is None:
             self.stop(signal)
             return
-        score = summarize(scores)
+        score = summarize_cases(scores)
         before = progress(config, state)
         state.seconds += seconds
         state.validation_seconds = seconds
@@ -319,8 +319,10 @@ class Trainer:
             state.due, state.without_better = next_validation(config, state), 0
         if content is None:
             return None
-        how = "is finished with" if is_finished(config, state) else "goes on from"
-        self.display.say(f"  {how} step {state.step:,}")
+        if is_finished(config, state):
+            self.display.say(f"  the run is finished with step {state.step:,}. To train longer, give a larger budget")
+        else:
+            self.display.say(f"  goes on from step {state.step:,}")
         logged: dict[str, Any] = content["log"]
         return logged
 

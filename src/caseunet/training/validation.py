@@ -117,7 +117,7 @@ def validate(
     return scores
 
 
-def summarize(scores: Sequence[CaseScores]) -> ValidationScore:
+def summarize_cases(scores: Sequence[CaseScores]) -> ValidationScore:
     """Means over cases, whatever their order."""
     ordered = sorted(scores, key=lambda score: score.case)
     dice, iou = (

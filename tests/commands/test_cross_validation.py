@@ -138,9 +138,9 @@ def test_what_an_ensemble_is_not_for(
     crossed: Path, lits_bundle: Bundle, lits_prepared: Prepared, lits_raw: Path, tmp_path: Path, tiny_config: Config
 ) -> None:
     splits = lits_prepared.folder / "splits.json"
-    with pytest.raises(CaseUNetError, match="is an ensemble over all folds. Give --out-of-fold in place of --split"):
+    with pytest.raises(CaseUNetError, match="is an ensemble over all folds, none of which a split tells"):
         predict(crossed / "bundle", [lits_raw], out=tmp_path / "p", options=PredictOptions(split=splits))
-    with pytest.raises(CaseUNetError, match="is no ensemble of folds; --split predicts"):
+    with pytest.raises(CaseUNetError, match="is no ensemble of folds. A split tells"):
         predict(lits_bundle.folder, [lits_raw], out=tmp_path / "p", options=PredictOptions(out_of_fold=True))
     training = tiny_config.training.model_copy(update={"pretrained": crossed / "bundle"})
     with pytest.raises(CaseUNetError, match="is an ensemble. Start from one of its networks"):

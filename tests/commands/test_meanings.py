@@ -121,7 +121,7 @@ def test_colours_against_ids_are_asked_about(classes: int, tmp_path: Path) -> No
         Image.fromarray(pixels).save(folder / "a0.png")
         Image.fromarray(0 * pixels).save(folder / "a1.png")
     if classes == 2:
-        with pytest.raises(CaseUNetError, match=r"the references show colours: #00ff00, #ff0000. Say .*--labels"):
+        with pytest.raises(CaseUNetError, match=r"the references show colours: #00ff00, #ff0000. Say .*labels.json"):
             evaluate(predictions, references, out=tmp_path / "report")
         names = ("none", "red", "green")
         named = [{"name": names[n], "classid": n, "color": color} for n, color in enumerate(COLORS)]

@@ -271,6 +271,6 @@ def test_all_failing_cases_of_an_array_are_told(raw: Path, tmp_path: Path, monke
 def test_a_full_disk_is_told_before(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
-    with pytest.raises(CaseUNetError, match=r"p: needs .* MB on disk; 0 MB are free. Choose an --out on another disk"):
+    with pytest.raises(CaseUNetError, match=r"p: needs .* MB on disk; 0 MB are free. Choose a folder on another disk"):
         prepare(raw, out=tmp_path / "p", config=ALONE)
     assert not list(tmp_path.glob("p*"))

@@ -245,7 +245,7 @@ def test_what_does_not_fit_at_all_is_refused(folders: tuple[Path, Path], tmp_pat
         evaluate(predictions, raw, out=tmp_path / "report", options=EvaluateOptions(protocol="lits"))
     with pytest.raises(CaseUNetError, match="tolerance must be a positive number"):
         evaluate(predictions, raw, out=tmp_path / "report", options=EvaluateOptions(tolerance=0))
-    with pytest.raises(CaseUNetError, match="name its splits.json with --split too"):
+    with pytest.raises(CaseUNetError, match="name its splits.json too"):
         evaluate(predictions, raw, out=tmp_path / "report", options=EvaluateOptions(fold=1))
     with pytest.raises(CaseUNetError, match="references of 1 case hold no lesion, volume-1; .*lits-corrected"):
         evaluate(predictions, raw, out=tmp_path / "report", options=EvaluateOptions(protocol="lits-official"))

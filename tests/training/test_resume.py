@@ -183,7 +183,7 @@ def test_a_finished_run_stays_and_can_be_extended(lits_prepared: Prepared, confi
     train(None, out=run, mode="resume")
     assert (run / "metrics.csv").read_text() == before
     longer = changed(config, training={"steps": 8, "num_validations": 4})
-    with pytest.raises(CaseUNetError, match=r"training.steps was 5 .* and is 8 now.*--extend"):
+    with pytest.raises(CaseUNetError, match=r"training.steps was 5 .* and is 8 now.*extend the run"):
         train(None, out=run, config=longer, mode="resume")
     train(None, out=run, config=longer, mode="extend")
     metrics = pd.read_csv(run / "metrics.csv")

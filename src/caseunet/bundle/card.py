@@ -150,7 +150,7 @@ def _recipe(info: BundleInfo) -> Iterator[str]:
                 "recipe": r.name,
                 "steps": f"{r.steps:,} of {r.batch_size} patches of {r.patch_size[0]}×{r.patch_size[1]}, seed {r.seed}",
                 "loss": r.loss,
-                "optimiser": r.optimizer,
+                "optimizer": r.optimizer,
                 "sampling": r.data,
                 "augmentation": r.augment,
                 "network": info.architecture.kwargs,

@@ -1,5 +1,6 @@
 """The grid of a prepared data set, and the space that it needs on disk."""
 
+import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -84,7 +85,7 @@ def check_space(
         if (height, width) != facts.shape[2:]:
             needed += facts.shape[0] * facts.shape[2] * facts.shape[3]  # the labels at their own size
     least, most = (share * needed / 1e6 for share in USUAL_SHARE)
-    text = f"  needs {least:,.0f} to {most:,.0f} MB on disk"
+    text = f"  needs {math.floor(least):,} to {math.ceil(most):,} MB on disk"
     if isinstance(out, Path):
         free = shutil.disk_usage(out.resolve().parent).free
         text += f"; {free / 1e6:,.0f} MB are free"

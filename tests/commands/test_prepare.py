@@ -114,7 +114,7 @@ def test_all_misfits_are_reported_together(raw: Path, tmp_path: Path) -> None:
         nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[1:].copy(), image.affine), raw / f"segmentation-{n}.nii")
     with pytest.raises(
         CaseUNetError,
-        match=r"(?s)2 errors in .*segmentation-0.nii: the mask's shape.*segmentation-3.nii.*let audit write a repair plan",
+        match=r"(?s)2 errors in .*segmentation-0.nii.*segmentation-3.nii.*let audit write a repair plan",
     ):
         prepare(raw, out=tmp_path / "p")
 

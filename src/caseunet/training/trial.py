@@ -113,7 +113,7 @@ def describe_cost(cost: StepCost, config: Config, step: int, slices: int) -> str
     size, training = int(config.data.batch_size), config.training
     text = f"trial step: {in_words(cost.seconds)}, {cost.bytes / GIB:.2f} GiB for {size} slices"
     if training.steps is None:
-        return f"{text}; {in_words(60 * training.minutes)}"
+        return f"{text}; {in_words(60 * (training.minutes or 0))}"
     each = cost.seconds / size / 3  # forward alone is about a third of a step
     left = (training.steps - step) * cost.seconds + training.num_validations * slices * each
     return f"{text}; the {training.steps - step:,} steps take about {in_words(left)} or less"

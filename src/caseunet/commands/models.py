@@ -168,7 +168,7 @@ def _measure_here(build: Callable[[], nn.Module], size: tuple[int, int], workloa
             outputs = network(image)
         if training:
             optimizer.zero_grad()
-            deeply_supervised(loss, outputs, target).backward()
+            deeply_supervised(loss, outputs, target).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
 
     seconds: list[float] = []

@@ -181,7 +181,7 @@ def _eight_bits(nncf: Any) -> dict[str, Any]:
 def _quantize_onnx(model: Any, path: Path, samples: Iterable[np.ndarray]) -> None:
     quantization = backends.package("onnxruntime.quantization", "onnx")
 
-    class Reader(quantization.CalibrationDataReader):  # type: ignore[name-defined]
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[name-defined,misc]
         def __init__(self) -> None:
             self.left = iter(samples)
 

@@ -166,7 +166,7 @@ def to_openvino(model: nn.Module, in_channels: int, size: tuple[int, int]) -> An
     try:
         with silence(), torch.no_grad():
             example = torch.zeros(2, in_channels, *size)
-            traced = torch.jit.trace(model, example, check_trace=False)
+            traced = torch.jit.trace(model, example, check_trace=False)  # type: ignore[no-untyped-call]
             written = openvino.convert_model(traced, example_input=example)
             written.reshape([-1, in_channels, -1, -1])  # kernels are cut by numbers of channels, which are known now
             return written

@@ -38,7 +38,7 @@ STOPPED = 75
 """Exit status of a process that saved and stopped because it was asked to (EX_TEMPFAIL: try again later)."""
 
 
-class OwnRanks(ClusterEnvironment):
+class OwnRanks(ClusterEnvironment):  # type: ignore[misc]
     """Tells Fabric about the processes that :func:`launch` started on this machine."""
 
     def __init__(self, rank: int, ranks: int, port: int) -> None:

@@ -203,8 +203,8 @@ def _repeat_middle(y: Tensor, k: int, factor: int) -> Tensor:
         return F.interpolate(y, scale_factor=factor, mode="nearest")
     y = y.permute(0, 2, 3, 1)  # channels last
     for axis in (1, 2):
-        y = y.unflatten(axis, (-1, k))
-        first, middle, last = y.split([k // 2, 1, k // 2], dim=axis + 1)
+        y = y.unflatten(axis, (-1, k))  # type: ignore[no-untyped-call]
+        first, middle, last = y.split([k // 2, 1, k // 2], dim=axis + 1)  # type: ignore[no-untyped-call]
         repeats = [-1] * y.ndim
         repeats[axis + 1] = factor - k + 1
         y = torch.cat([first, middle.expand(repeats), last], dim=axis + 1).flatten(axis, axis + 1)

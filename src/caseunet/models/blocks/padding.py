@@ -11,7 +11,7 @@ MIN_IMAGE = 32
 
 def is_exporting() -> bool:
     """Whether a network runs to be exported, by ``torch.export`` or by tracing: no choice may depend on a size then."""
-    return torch.compiler.is_exporting() or torch.jit.is_tracing()  # type: ignore[attr-defined]
+    return torch.compiler.is_exporting() or torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
 
 
 def pad_image(x: Tensor, in_channels: int, multiple: int, minimum: int) -> Tensor:

@@ -100,16 +100,16 @@ def test_a_stopped_study_goes_on_where_it_was(
     monkeypatch.setattr(study_runs, "train", train)
     out = tmp_path / "study"
     with pytest.raises(KeyboardInterrupt):
-        run_study(lits_prepared.folder, Design(variants, 1), out=out)
+        run_study(lits_prepared.folder, Design(variants, 1), out=out, options=StudyOptions())
     report = out / "runs" / "small_unet" / "seed-0-fold-0" / "report" / "summary.json"
     written = report.stat().st_mtime_ns
     other = variants_of(models, None, COMMON | {"training.steps": 3})
     with pytest.raises(CaseUNetError, match="was begun with other models or settings"):
-        run_study(lits_prepared.folder, Design(other, 1), out=out, mode="resume")
-    study = run_study(lits_prepared.folder, Design(variants, 1), out=out, mode="resume")
+        run_study(lits_prepared.folder, Design(other, 1), out=out, options=StudyOptions(), mode="resume")
+    study = run_study(lits_prepared.folder, Design(variants, 1), out=out, options=StudyOptions(), mode="resume")
     assert trained == ["once", "stopped", "once"]
     assert report.stat().st_mtime_ns == written, "what was done is not done again"
-    more = run_study(lits_prepared.folder, Design(variants, 2, (0, 1)), out=out, mode="resume")
+    more = run_study(lits_prepared.folder, Design(variants, 2, (0, 1)), out=out, options=StudyOptions(), mode="resume")
     assert len(trained) == 3 + 6, "a seed and a fold more"
     assert (study.summary.seeds, more.summary.seeds, more.summary.folds) == ((0,), (0, 1), (0, 1))
 
@@ -271,18 +271,18 @@ def test_what_cannot_be_compared_is_refused_before_any_training(
     variants = variants_of(models, None, COMMON)
     monkeypatch.setattr(study_runs, "train", lambda *_, **__: pytest.fail("it trained"))
     with pytest.raises(CaseUNetError, match="expected at least 1"):
-        run_study(lits_prepared.folder, Design(variants, 0), out=tmp_path / "study")
+        run_study(lits_prepared.folder, Design(variants, 0), out=tmp_path / "study", options=StudyOptions())
     with pytest.raises(CaseUNetError, match="takes at least two"):
-        run_study(lits_prepared.folder, Design(variants[:1]), out=tmp_path / "study")
+        run_study(lits_prepared.folder, Design(variants[:1]), out=tmp_path / "study", options=StudyOptions())
     with pytest.raises(CaseUNetError, match="fold"):
-        run_study(lits_prepared.folder, Design(variants, folds=(9,)), out=tmp_path / "study")
+        run_study(lits_prepared.folder, Design(variants, folds=(9,)), out=tmp_path / "study", options=StudyOptions())
     with pytest.raises(CaseUNetError, match="raw data's own geometry, but "):
         run_study(
             lits_prepared.folder, Design(variants), out=tmp_path / "study", options=StudyOptions(raw=tmp_path / "gone")
         )
     broken = variants_of([models[0], "case_unet"], None, COMMON | {"model.kwargs.widths": [4]})
     with pytest.raises(CaseUNetError, match="widths"):
-        run_study(lits_prepared.folder, Design(broken), out=tmp_path / "study")
+        run_study(lits_prepared.folder, Design(broken), out=tmp_path / "study", options=StudyOptions())
     assert not (tmp_path / "study" / "study.html").exists()
 
 

@@ -20,7 +20,7 @@ from caseunet.config import Config, PredictOptions
 from caseunet.data.store import Prepared
 from caseunet.errors import CaseUNetError, Interrupted
 from caseunet.prediction.python_predictor import Predictor
-from caseunet.training import loop
+from caseunet.training.trainer import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -29,16 +29,16 @@ def crossed(
 ) -> Path:
     """Two folds, interrupted in the second and gone on with."""
     out = tmp_path_factory.mktemp("crossed") / "cv"
-    take_step, calls = loop.take_step, []
+    step, calls = Trainer.step, []
 
     def signalled(*arguments):  # type: ignore[no-untyped-def]
         calls.append(1)
         if len(calls) == 6:
             os.kill(os.getpid(), signal.SIGTERM)
-        return take_step(*arguments)
+        return step(*arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "take_step", signalled)
+        patch.setattr(Trainer, "step", signalled)
         with pytest.raises(Interrupted):
             cross_validate(lits_prepared.folder, out=out, config=tiny_config, raw=lits_raw)
     cross_validate(None, out=out, config=tiny_config, raw=lits_raw, mode="resume")

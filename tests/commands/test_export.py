@@ -208,7 +208,7 @@ def test_prediction_refuses_an_export_that_is_not_the_bundles(
     info = export(small_bundle.folder, out=own, format="openvino", precision="fp16")
     assert info is not None
     assert "is no folder written by caseunet export" in fails(tmp_path)
-    assert "computes in fp16 alone. On the command line: --precision" in fails(own, "--precision", "bf16")
+    assert "computes in fp16, not bf16. On the command line: --precision" in fails(own, "--precision", "bf16")
     assert "is an export of other weights (1234)" in fails(described(bundle_hash="1234"))
     assert "predict runs those for onnx and openvino" in fails(described(format="torch-export"))
     described()
@@ -286,8 +286,8 @@ def test_what_cannot_be_exported_is_refused_before_any_work(
 ) -> None:
     frames = prepare(endovis_raw, out=tmp_path / "frames", config=tiny_config.prepare)
     for format, precision, data, text in (
-        ("openvino", "int8", None, "give a prepared data set with --data"),
-        ("torch-export", "int8", lits_prepared.folder, "torch-export knows 32, bf16, fp16"),
+        ("openvino", "int8", None, "needs real slices of a prepared data set"),
+        ("torch-export", "int8", lits_prepared.folder, "torch-export knows"),
         ("tflite", "fp32", None, 'no format "tflite". Known: onnx, openvino, torch-export, zip'),
         ("openvino", "fp32", frames.folder, "holds rgb images of 3 channels; the bundle is for ct of 1"),
         ("openvino", "fp32", tmp_path / "nothing", "nothing"),

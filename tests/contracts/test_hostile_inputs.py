@@ -1,6 +1,7 @@
 """Hostile inputs: whatever ``predict`` is given, it segments or refuses in words, and a refusal leaves nothing."""
 
 import contextlib
+import logging
 import os
 import re
 import shutil
@@ -87,6 +88,7 @@ def attempt(job: Job) -> Outcome:
     shutil.rmtree(job.place, ignore_errors=True)  # of a worker that was lost
     temporary.mkdir(parents=True)
     tempfile.tempdir = str(temporary)
+    logging.disable(logging.WARNING)  # whoever calls from Python sees cautions, which is meant
     before, error, crash = _listing(job.given.parent), None, ""
     with _written_to(printed), warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")

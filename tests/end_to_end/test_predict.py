@@ -194,8 +194,8 @@ def test_a_folder_is_resumed_with_the_same_settings_alone(
     before = files_of(out)
     status, _, err = cli("predict", bundle, mixed[0], "--out", out, "--resume", "--tta-flip")
     assert status == 2
-    assert "other settings: precision 32, flips False" in err
-    assert "then, precision 32, flips True" in err
+    assert "other settings: precision fp32, tta_flip False" in err
+    assert "then, precision fp32, tta_flip True" in err
     status, _, err = cli("predict", bundle, mixed[0], "--out", out, "--resume", "--overwrite")
     assert status == 2
     assert "choose one" in err

@@ -94,12 +94,13 @@ def test_a_promise_is_kept(lits_bundle: Bundle, tmp_path: Path) -> None:
     program = (
         "from pathlib import Path\n"
         "from caseunet.commands.predict import dry_run, predict\n"
+        "from caseunet.config import PredictOptions\n"
         "from caseunet.prediction.resources import highest_memory\n"
         f"bundle, image = Path({str(lits_bundle.folder)!r}), Path({str(path)!r})\n"
         f"out = Path({str(tmp_path / 'out')!r})\n"
         "(cost,), _ = dry_run(bundle, [image])\n"
         "Path('/proc/self/clear_refs').write_text('5')\n"
-        "predict(bundle, [image], out, max_ram=cost.memory + 2**25)\n"
+        "predict(bundle, [image], out=out, options=PredictOptions(max_ram=cost.memory + 2**25))\n"
         "print(cost.memory, highest_memory())\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -344,7 +344,7 @@ def test_left_is_not_learnt_as_right(lits_prepared: Prepared, tiny_config: Confi
     names = ("background", "left lobe", "right lobe")
     labels = [{"name": name, "color": [40 * n, 0, 0], "code": n} for n, name in enumerate(names)]
     plan.write_text(json.dumps({"layout": "lits", "labels": labels}))
-    prepared = prepare(raw, out=tmp_path / "p", config=tiny_config.prepare.model_copy(update={"plan": plan}))
+    prepared = prepare(raw, out=tmp_path / "p", config=tiny_config.prepare.model_copy(update={"repair_plan": plan}))
     display = _Told()
     config = changed(tiny_config, training={"quality": False, "steps": 2})
     bundle = train(prepared.folder, out=tmp_path / "run", config=config, display=display)

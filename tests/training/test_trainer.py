@@ -147,7 +147,8 @@ def test_few_frames_precede_the_forward_pass(
         return model
 
     monkeypatch.setattr("caseunet.training.plan.create_model", create_watched)
-    train(lits_prepared.folder, tmp_path / "run", changed(tiny_config, training={"steps": 1, "quality": False}))
+    config = changed(tiny_config, training={"steps": 1, "quality": False})
+    train(lits_prepared.folder, out=tmp_path / "run", config=config)
     between = [stack[stack.index("train") + 1 :] for stack in stacks if "run_epoch" in stack]
     assert between == [["_train", "fit", "run_epoch", "step", "forward_backward"]]
 

@@ -43,7 +43,11 @@ def ablate(
 
     Args:
         variants: of :func:`ablations`; those of the default recipe if None.
-        prepared, out, options, mode, display: as for :func:`caseunet.compare`.
+        prepared: as for :func:`caseunet.compare`.
+        out: as there.
+        options: as there.
+        mode: as there.
+        display: as there.
 
     Raises:
         CaseUNetError, Interrupted: as there.
@@ -82,8 +86,8 @@ def _complete(config: Config) -> dict[str, Any]:
     values = config.model_dump(mode="json")
     parameters = model_parameters("case_unet").values()
     defaults = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
-    arguments = defaults | values["model"]["arguments"]
-    values["model"]["arguments"] = {
+    arguments = defaults | values["model"]["kwargs"]
+    values["model"]["kwargs"] = {
         name: list(value) if isinstance(value, tuple) else value for name, value in arguments.items()
     }
     return values

@@ -34,8 +34,9 @@ def cross_validate(
     """Train a network for every fold, one after another, and make one bundle of them.
 
     Args:
-        prepared, mode: as for :func:`caseunet.train`. "resume" goes on with the fold under way; folds that are there
-            already, from another machine for example, count.
+        prepared: as for :func:`caseunet.train`.
+        mode: as there. "resume" goes on with the fold under way; folds that are there already, from another machine
+            for example, count.
         out: folder to write: fold-0/, fold-1/ … (a run each), bundle/ and, with ``raw``, out-of-fold/ (predictions).
         config: without regard to its fold.
         raw: the raw data set, whose every case is segmented by the network that was not trained on it.

@@ -242,7 +242,10 @@ def test_masks_of_another_tool_are_scored_beside_the_models(
         *common, "--folds", "0", "--predictions", f"other={tmp_path / 'other' / 'seed-0-fold-0'}", "--resume"
     )
     assert (status, err) == (0, ""), "one seed and fold: the masks themselves"
-    for given, message in (("other", "expected NAME=FOLDER"), ("small_unet=x", "one of the models has that name")):
+    for given, message in (
+        ("other", "expected NAME=FOLDER"),
+        ("small_unet=x", "a model and predictions have this name"),
+    ):
         status, _, err = cli(*common, "--predictions", given, "--resume")
         assert status == 2
         assert message in err

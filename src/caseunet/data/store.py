@@ -183,7 +183,7 @@ class Prepared:
             is_there, is_begun = (folder / DESCRIPTION).is_file(), unfinished_path(folder).is_dir()
         if not is_there and is_begun:
             raise CaseUNetError(f"{folder}: is not finished. Prepare the same data to it again: that goes on.")
-        if not is_there and not folder.exists():
+        if not is_there and isinstance(folder, Path) and not folder.exists():
             raise InputNotFoundError(f"{folder}: no such folder.")
         if not is_there:
             raise InvalidInputError(

@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.models.plain import PlainCaseUNet
 
-from caseunet.commands.models import count, measure
+from caseunet.commands.models import Workload, count, measure
 from caseunet.config import load_config
 from caseunet.errors import CaseUNetError
 from caseunet.files import write_json
@@ -113,9 +113,7 @@ def main() -> None:
         row = {"parameters": parameters, "gmac": round(gmac, 2)}
         for kind, training in (("prediction", False), ("training", True)):
             try:
-                cost = measure(
-                    build,
-                    size,
+                workload = Workload(
                     batch=options.batch,
                     device=options.device,
                     training=training,
@@ -123,6 +121,7 @@ def main() -> None:
                     channels_last=channels_last,
                     compiled=options.compiled,
                 )
+                cost = measure(build, size, workload)
                 row[kind] = {key: round(value, 2) for key, value in vars(cost).items()}
             except CaseUNetError as error:
                 row[kind] = {"failed": str(error)}

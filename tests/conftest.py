@@ -30,8 +30,22 @@ TINY = {
     "loss.kwargs.ssim": 1.0,  # all terms of the loss
 }
 
-SLOW_FOLDERS = ("commands", "contracts", "end_to_end", "evaluation", "export", "prediction", "reporting", "training")
-"""Folders below tests/ whose tests train, predict or draw: each is marked ``slow``."""
+SLOW = (
+    *(
+        "commands",
+        "contracts",
+        "datasets",
+        "end_to_end",
+        "evaluation",
+        "export",
+        "io",
+        "models",
+        "prediction",
+        "reporting",
+    ),
+    *("training", "validation", "test_bundle.py", "test_docs.py"),
+)
+"""Folders and files below tests/ whose tests train, predict, draw, or try many files: each is marked ``slow``."""
 
 hypothesis.settings.register_profile("suite", deadline=None)  # a busy machine is no fault of the code
 hypothesis.settings.load_profile("suite")
@@ -40,7 +54,7 @@ hypothesis.settings.load_profile("suite")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     tests = Path(__file__).parent
     for item in items:
-        if item.path.relative_to(tests).parts[0] in SLOW_FOLDERS:
+        if item.path.relative_to(tests).parts[0] in SLOW:
             item.add_marker(pytest.mark.slow)
 
 

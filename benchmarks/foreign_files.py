@@ -27,9 +27,10 @@ from pydicom.pixels import apply_rescale, pixel_array
 from untrained import save_untrained
 
 from caseunet.commands.predict import predict
-from caseunet.config import ModelConfig, PredictOptions, PrepareConfig
+from caseunet.config import ModelConfig, PrepareConfig
 from caseunet.datasets.examination import examine
 from caseunet.errors import CaseUNetError
+from caseunet.options import PredictOptions
 from caseunet.prediction.inputs import find_inputs
 from caseunet.prediction.predictor import read_model_input
 from caseunet.progress import Display

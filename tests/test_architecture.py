@@ -8,7 +8,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "caseunet"
 
-BASE = {"config", "errors", "files", "former_names", "progress", "registry", "types", "workers"}
+BASE = {"config", "options", "errors", "files", "former_names", "progress", "registry", "types", "workers"}
 READING = BASE | {"io", "imaging", "metrics"}
 STORED = READING | {"bundle", "data", "datasets", "models", "losses"}
 ALLOWED: dict[str, set[str]] = {
@@ -19,6 +19,7 @@ ALLOWED: dict[str, set[str]] = {
     "registry": {"errors"},
     "files": {"errors"},
     "former_names": set(),
+    "options": {"config", "errors", "former_names", "types"},
     "config": {"errors", "former_names", "types"},
     "workers": {"errors"},
     # level 1

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from caseunet.config import Config, is_overwrite, load_config, parse_settings, to_yaml
-from caseunet.errors import CaseUNetError, InvalidOptionError
+from caseunet.config import Config, load_config, parse_settings, to_yaml
+from caseunet.errors import CaseUNetError
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -139,10 +139,3 @@ def test_spacings() -> None:
     assert load_config(overrides={"prepare.spacing": [0.5, 1]}).prepare.spacing == (0.5, 1.0)
     assert load_config(overrides={"prepare.spacing": None}).prepare.spacing is None
     assert load_config().prepare.spacing == "median"
-
-
-def test_is_overwrite_refuses_unknown_modes() -> None:
-    assert [is_overwrite(mode, "resume") for mode in ("new", "overwrite", "resume")] == [False, True, False]
-    for mode in ("owerwrite", "extend", ""):
-        with pytest.raises(InvalidOptionError, match=f'There is no mode "{mode}"'):
-            is_overwrite(mode, "resume")

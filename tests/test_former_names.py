@@ -20,7 +20,7 @@ def fields(section: str) -> set[str]:
     return set(getattr(field.annotation, "model_fields", ())) if field else set()
 
 
-RENAMED = [(old, new) for old, new in KEYS.items() if new.split(".")[1] in fields(new.split(".")[0])]
+RENAMED = [(old, new) for old, new in KEYS.items() if not new.startswith("prediction.")]  # those are no configuration
 
 
 @pytest.mark.parametrize(("old", "new"), RENAMED)

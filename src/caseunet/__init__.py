@@ -21,17 +21,10 @@ if TYPE_CHECKING:
     from caseunet.commands.preview import preview
     from caseunet.commands.report import case_study, read_report
     from caseunet.commands.train import train
-    from caseunet.config import (
-        Config,
-        EvaluateOptions,
-        ImportOptions,
-        PredictOptions,
-        PrepareConfig,
-        StudyOptions,
-        load_config,
-    )
+    from caseunet.config import Config, PrepareConfig, load_config
     from caseunet.errors import CaseUNetError
     from caseunet.models import create_model, list_models
+    from caseunet.options import EvaluateOptions, ImportOptions, PredictOptions, StudyOptions
     from caseunet.prediction.python_predictor import Predictor, Segmentation
 
 __version__ = version("caseunet")
@@ -75,13 +68,13 @@ _HOMES = {
     "Bundle": "bundle",
     "CaseUNetError": "errors",
     "Config": "config",
-    "EvaluateOptions": "config",
-    "ImportOptions": "config",
-    "PredictOptions": "config",
+    "EvaluateOptions": "options",
+    "ImportOptions": "options",
+    "PredictOptions": "options",
     "PrepareConfig": "config",
     "Predictor": "prediction.python_predictor",
     "Segmentation": "prediction.python_predictor",
-    "StudyOptions": "config",
+    "StudyOptions": "options",
     "ablate": "commands.ablate",
     "audit": "commands.audit",
     "case_study": "commands.report",

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from caseunet.errors import InvalidOptionError, did_you_mean
 from caseunet.former_names import migrate, present_name
-from caseunet.types import Modality, PlaneRule, Size
+from caseunet.types import PlaneRule, Size
 
 RECIPES = ("default", "paper")
 LAYOUTS = ("lits", "endovis2018", "endovis2018-types", "endovis2017", "nnunet", "msd", "dicom", "folder")
@@ -27,42 +27,6 @@ Whole = Annotated[int, Field(strict=True), BeforeValidator(_read_whole)]
 Positive = Annotated[Whole, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 Seed = Annotated[Whole, Field(ge=0, lt=2**32)]
-Mode = Literal["new", "overwrite", "resume", "extend"]
-"""What to do where an earlier result is: refuse, replace it, go on with it, or go on with another budget."""
-
-
-def is_overwrite(mode: str, *others: Mode) -> bool:
-    """Whether a mode replaces an earlier result.
-
-    Args:
-        mode: "new", "overwrite", or one of ``others``.
-        others: what the verb knows beside these.
-
-    Raises:
-        InvalidOptionError: it is none of them.
-
-    Example:
-        >>> is_overwrite("overwrite"), is_overwrite("resume", "resume")
-        (True, False)
-    """
-    known = ("new", "overwrite", *others)
-    if mode not in known:
-        raise InvalidOptionError(f'There is no mode "{mode}". {did_you_mean(str(mode), known)}', options=("mode",))
-    return mode == "overwrite"
-
-
-def _parse_bytes(value: Any) -> Any:
-    """Bytes of "2GB", "1500MiB", "800M"; a number as it is."""
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", value, re.IGNORECASE)
-    if match is None:
-        raise ValueError("is no amount of memory; expected one such as 4GB, 1500MiB")
-    number, unit, binary = match.groups()
-    return int(float(number) * (1024 if binary else 1000) ** " kmgt".index(unit.lower() or " "))
-
-
-Bytes = Annotated[int, Field(ge=0), BeforeValidator(_parse_bytes)]
 
 
 class Section(BaseModel):
@@ -357,160 +321,6 @@ class Config(Section):
     training: TrainingConfig = Field(default_factory=lambda: TrainingConfig(steps=10_000))
 
 
-class PredictionSettings(Section):
-    """How a bundle's networks are used."""
-
-    precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"
-    """Arithmetic of the network. bf16 is faster and smaller on processors made for it, and a little less exact. fp16
-    and int8 are for exports alone."""
-    tta_flip: bool = False
-    """Average over mirrored images too, at four times the work. Images with left and right classes are mirrored only
-    top to bottom."""
-    tta_scales: tuple[float, ...] = (1.0,)
-    """Average over images resized by these factors, such as 0.75,1,1.25."""
-    postprocess: bool = True
-    """Apply the post-processing chosen on the validation set."""
-    check_image: bool = True
-    """Refuse masks, and images that are clearly of another kind than the training data."""
-
-    @field_validator("precision", mode="before")
-    @classmethod
-    def _refuse_former(cls, value: Any) -> Any:
-        if (told := present_name("prediction.precision", value)) is not None:
-            raise ValueError(told.partition(" ")[2])
-        return value
-
-    @field_validator("tta_scales", mode="before")
-    @classmethod
-    def _read_factors(cls, value: Any) -> tuple[float, ...]:
-        parts = value if isinstance(value, list | tuple) else (value,)
-        try:
-            factors = tuple(float(number) for part in parts for number in str(part).split(","))
-        except ValueError:
-            factors = ()
-        if not factors or not all(0.25 <= factor <= 4 for factor in factors):
-            raise ValueError("expected factors from 0.25 to 4, such as 0.75,1,1.25")
-        return factors
-
-
-class PredictionOutputs(Section):
-    """What is written beside the masks."""
-
-    probabilities: bool = False
-    """Write the calibrated probability of each class."""
-    overlay: bool = False
-    """Write a picture of each case, and preview.html."""
-    measurements: bool = False
-    """Write volumes, lesions and diameters to measurements.csv."""
-    dicom_seg: bool = False
-    """Write a DICOM segmentation object for each DICOM series."""
-
-
-class PredictOptions(PredictionSettings, PredictionOutputs):
-    """What :func:`caseunet.predict` can be told."""
-
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where to compute."""
-    backend: Literal["torch", "openvino", "onnx", "auto"] = "torch"
-    """What computes the network. auto takes OpenVINO on a CPU if it is installed, else torch."""
-    exported: Path | None = None
-    """Folder of an export of the bundle, such as one in int8, to compute with."""
-    split: Path | None = None
-    """splits.json of a prepared data set: segment only the fold's validation part."""
-    fold: int | None = None
-    """Fold of the split. Default: the model's own."""
-    out_of_fold: bool = False
-    """Segment each image with those networks of an ensemble that were not trained on it."""
-    max_ram: Bytes | None = None
-    """Memory that may be taken: 4GB, 1500MiB."""
-
-    @model_validator(mode="after")
-    def _one_backend(self) -> "PredictOptions":
-        if self.exported is not None and self.backend != "torch":
-            raise ValueError("an export computes by itself: give either a backend or exported")
-        return self
-
-    @property
-    def settings(self) -> PredictionSettings:
-        """How the networks are used, alone."""
-        return PredictionSettings(**{name: getattr(self, name) for name in PredictionSettings.model_fields})
-
-    @property
-    def outputs(self) -> PredictionOutputs:
-        """What is written, alone."""
-        return PredictionOutputs(**{name: getattr(self, name) for name in PredictionOutputs.model_fields})
-
-
-class EvaluateOptions(Section):
-    """What :func:`caseunet.evaluate` can be told."""
-
-    protocol: str | None = None
-    """How to count: volumes, slices, lits-official, lits-corrected, endovis-2018 or paper. Default: volumes for CT and
-    MRI, else slices."""
-    compare: tuple[Path, ...] = ()
-    """Predictions of other models, which are compared with the first on the same cases by paired tests."""
-    labels: Path | None = None
-    """labels.json that says what the values of the true masks mean."""
-    lesions: tuple[str, ...] | None = None
-    """Structures whose components are lesions. Default: those with such names."""
-    tolerance: float = 2.0
-    """Tolerance of the normalised surface distance, in mm, or in pixels for images without a spacing."""
-    split: Path | None = None
-    """splits.json of a prepared data set: score only the fold's validation part. A case without a prediction counts as
-    an empty mask."""
-    fold: int | None = None
-    """Fold of the split. Default: the one that was predicted, else 0."""
-    run: Path | None = None
-    """Training run whose curves the report shows."""
-    title: str = "Segmentation report"
-    """Title of the report."""
-
-
-class StudyOptions(Section):
-    """What :func:`caseunet.compare` and :func:`caseunet.ablate` can be told."""
-
-    seeds: Positive = 3
-    """Trainings of each model: seeds 0, 1, 2 …"""
-    folds: tuple[Annotated[int, Field(ge=0)], ...] = (0,)
-    """Folds to validate on."""
-    minutes: PositiveFloat | None = None
-    """Budget of each training in minutes, instead of steps."""
-    steps: Annotated[int, Field(ge=1)] | None = None
-    """Budget of each training in steps."""
-    raw: Path | None = None
-    """Raw data set with the true masks. Default: where it was prepared from."""
-    protocol: str | None = None
-    """How to count, as in evaluate."""
-    jobs: Annotated[int, Field(ge=1)] = 1
-    """Trainings at a time, each with its share of the processors."""
-
-    @property
-    def budget(self) -> dict[str, Any]:
-        """Configuration keys that replace the configured budget, if one is given."""
-        if self.minutes is None and self.steps is None:
-            return {}
-        return {"training.minutes": self.minutes, "training.steps": self.steps}
-
-
-class ImportOptions(Section):
-    """What a file of imported weights does not tell."""
-
-    modality: Modality = "ct"
-    """Images that the network segments."""
-    labels: tuple[str, ...] = ()
-    """Names of the classes behind the background, in order: liver,tumour."""
-    window: tuple[float, float] | None = None
-    """Intensities that become 0 and 1. Default: -200 250 HU for CT, 0 255 for images."""
-    size: tuple[int, int] = (512, 512)
-    """Height and width that the network sees."""
-
-    @field_validator("labels", mode="before")
-    @classmethod
-    def _split_at_commas(cls, value: Any) -> Any:
-        parts = [value] if isinstance(value, str) else value
-        return [name.strip() for part in parts for name in part.split(",")]
-
-
 def _is_positive(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 
@@ -535,9 +345,7 @@ def load_config(
     """
     origin = str(file) if file else "configuration"
     from_file = _read_yaml(Path(file)) if file else {}
-    start = migrate(written := _read_yaml(base)) if base else {}
-    if base and "layout" not in PrepareConfig.model_fields:  # its keys still have the former names
-        start["prepare"] = written["prepare"]
+    start = migrate(_read_yaml(base)) if base else {}
     chosen = recipe or (overrides or {}).get("recipe") or from_file.get("recipe") or start.get("recipe") or "default"
     if chosen not in RECIPES:
         raise InvalidOptionError(f'{origin}: there is no recipe "{chosen}". {did_you_mean(str(chosen), RECIPES)}')

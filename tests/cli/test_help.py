@@ -10,16 +10,9 @@ import pytest
 
 from caseunet.bundle import Bundle
 from caseunet.cli.entry import VERBS
-from caseunet.config import (
-    EvaluateOptions,
-    ImportOptions,
-    PredictOptions,
-    PrepareConfig,
-    ReadingConfig,
-    Section,
-    StudyOptions,
-)
+from caseunet.config import PrepareConfig, ReadingConfig, Section
 from caseunet.former_names import FLAGS
+from caseunet.options import EvaluateOptions, ImportOptions, PredictOptions, StudyOptions
 
 Run = Callable[..., tuple[int, str, str]]
 MODELS: dict[str, tuple[type[Section], ...]] = {

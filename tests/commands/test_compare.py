@@ -26,10 +26,11 @@ from caseunet.commands import study_runs
 from caseunet.commands.ablate import PARTS, ablations
 from caseunet.commands.compare import run_study
 from caseunet.commands.train import train
-from caseunet.config import StudyOptions, load_config
+from caseunet.config import load_config
 from caseunet.data.store import Prepared
 from caseunet.errors import CaseUNetError, Interrupted
 from caseunet.files import read_model
+from caseunet.options import StudyOptions
 from caseunet.progress import TerminalDisplay
 from caseunet.studies.design import Design, variants_of
 from caseunet.studies.summary import ALL, StudySummary

@@ -16,9 +16,10 @@ from caseunet.commands.cross_validation import cross_validate
 from caseunet.commands.evaluate import evaluate
 from caseunet.commands.predict import predict
 from caseunet.commands.train import train
-from caseunet.config import Config, PredictOptions
+from caseunet.config import Config
 from caseunet.data.store import Prepared
 from caseunet.errors import CaseUNetError, Interrupted
+from caseunet.options import PredictOptions
 from caseunet.prediction.python_predictor import Predictor
 from caseunet.training.trainer import Trainer
 

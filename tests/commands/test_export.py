@@ -18,11 +18,12 @@ from caseunet.commands import export as pipeline
 from caseunet.commands.export import export
 from caseunet.commands.predict import predict
 from caseunet.commands.prepare import prepare
-from caseunet.config import Config, PredictOptions
+from caseunet.config import Config
 from caseunet.data.store import Prepared
 from caseunet.export import formats, parity
 from caseunet.export.formats import PRECISIONS, ExportableModel
 from caseunet.imaging.slices import pad
+from caseunet.options import PredictOptions
 from caseunet.prediction.exports import ExportInfo
 from caseunet.progress import Display
 

@@ -18,8 +18,8 @@ import torch
 from caseunet import CaseUNetError, create_model, load_bundle
 from caseunet.bundle import Bundle
 from caseunet.commands.import_weights import import_weights
-from caseunet.config import ImportOptions
 from caseunet.io.keras import open_arrays
+from caseunet.options import ImportOptions
 from caseunet.prediction.python_predictor import Predictor
 from tests.commands.author_keras import Arrays, arrays_of, author_network, draw_weights
 from tests.models.test_golden import GOLDEN, author_arrays

@@ -13,8 +13,9 @@ from caseunet.commands.evaluate import evaluate
 from caseunet.commands.predict import dry_run, predict
 from caseunet.commands.prepare import prepare
 from caseunet.commands.train import train
-from caseunet.config import EvaluateOptions, PredictionOutputs, PredictOptions, PrepareConfig, load_config
+from caseunet.config import PrepareConfig, load_config
 from caseunet.files import write_json
+from caseunet.options import EvaluateOptions, PredictionOutputs, PredictOptions
 from caseunet.types import DIRECTIONS, Plane
 from tests.datasets.test_planes import write_volume
 from tests.prediction.test_round_trips import CT, brightness_bundle

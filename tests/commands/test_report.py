@@ -10,8 +10,8 @@ from PIL import Image
 
 from caseunet.commands.evaluate import evaluate
 from caseunet.commands.report import case_study, read_report
-from caseunet.config import EvaluateOptions
 from caseunet.errors import CaseUNetError
+from caseunet.options import EvaluateOptions
 from caseunet.reporting.cases_to_show import choose_cases, slice_to_show
 
 Run = Callable[..., tuple[int, str, str]]

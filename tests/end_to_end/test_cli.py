@@ -15,8 +15,9 @@ import yaml
 from PIL import Image
 
 import caseunet
-from caseunet.config import Config, EvaluateOptions, PredictOptions, load_config
+from caseunet.config import Config, load_config
 from caseunet.data.store import Prepared
+from caseunet.options import EvaluateOptions, PredictOptions
 from tests.conftest import TINY
 from tests.contracts.test_layouts import WRITERS
 

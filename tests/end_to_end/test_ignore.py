@@ -13,8 +13,9 @@ from PIL import Image
 from caseunet.commands.evaluate import evaluate
 from caseunet.commands.prepare import prepare
 from caseunet.commands.train import train
-from caseunet.config import Config, EvaluateOptions, PrepareConfig
+from caseunet.config import Config, PrepareConfig
 from caseunet.datasets.generate import write_folder, write_lits
+from caseunet.options import EvaluateOptions
 from caseunet.types import IGNORE
 
 

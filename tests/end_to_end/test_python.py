@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import caseunet
-from caseunet.config import Config, EvaluateOptions, PredictOptions
+from caseunet.config import Config
+from caseunet.options import EvaluateOptions, PredictOptions
 
 
 def test_every_step_takes_text(

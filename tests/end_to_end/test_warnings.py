@@ -7,8 +7,9 @@ import pytest
 
 import caseunet
 from caseunet.bundle import Bundle
-from caseunet.config import PredictOptions, PrepareConfig
+from caseunet.config import PrepareConfig
 from caseunet.datasets.generate import write_lits
+from caseunet.options import PredictOptions
 from caseunet.prediction.store import read_predictions
 
 Run = Callable[..., tuple[int, str, str]]

@@ -14,13 +14,13 @@ from PIL import Image
 
 from caseunet.commands.evaluate import evaluate
 from caseunet.commands.report import read_report
-from caseunet.config import EvaluateOptions
 from caseunet.datasets.lits import CODING
 from caseunet.errors import CaseUNetError
 from caseunet.evaluation.evaluator import Pair, Predicted, Reference, score
 from caseunet.evaluation.protocols import PROTOCOLS
 from caseunet.evaluation.protocols.base import Options
 from caseunet.files import content_hash, write_json
+from caseunet.options import EvaluateOptions
 from caseunet.types import Fold, Geometry, Split
 
 AFFINE = np.diag([-2.0, -1.0, 5.0, 1.0])  # voxels of 10 mm³

@@ -15,12 +15,12 @@ from PIL import Image
 
 from caseunet.commands.evaluate import Evaluation, evaluate
 from caseunet.commands.report import case_study
-from caseunet.config import EvaluateOptions
 from caseunet.datasets.coding import coding_of
 from caseunet.datasets.generate.series import series
 from caseunet.errors import CaseUNetError
 from caseunet.io import dicom, images
 from caseunet.io.dicom_seg import Algorithm, write_segmentation
+from caseunet.options import EvaluateOptions
 
 AFFINE = np.diag([-2.0, -1.0, 5.0, 1.0])
 NAMES = ("background", "liver", "spleen", "tumour")

@@ -16,12 +16,12 @@ from caseunet import CaseUNetError, Predictor
 from caseunet.bundle import Bundle
 from caseunet.commands.evaluate import evaluate
 from caseunet.commands.predict import predict
-from caseunet.config import PredictOptions
 from caseunet.data import transforms
 from caseunet.data.store import Prepared
 from caseunet.imaging.body import find_body_box
 from caseunet.io import images, nifti, raster
 from caseunet.models import create_model
+from caseunet.options import PredictOptions
 from caseunet.prediction import predictor as slice_predictor
 from caseunet.prediction.inputs import find_inputs
 

@@ -16,8 +16,8 @@ from PIL import Image
 from caseunet import CaseUNetError, Predictor
 from caseunet.bundle import PostprocessingRule, Quality, add_validation, load_bundle
 from caseunet.commands.predict import predict
-from caseunet.config import PredictionSettings, PredictOptions
 from caseunet.datasets.generate import write_dicom
+from caseunet.options import PredictionSettings, PredictOptions
 from caseunet.prediction.python_images import UNPLACED, read_python_image
 from caseunet.types import Preprocessing
 from tests.prediction.test_round_trips import CT, GREY, RGB, brightness_bundle, save

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from caseunet.bundle import Bundle
 from caseunet.commands.predict import dry_run, predict
-from caseunet.config import PredictionOutputs, PredictOptions
 from caseunet.errors import CaseUNetError
+from caseunet.options import PredictionOutputs, PredictOptions
 from caseunet.prediction.inputs import find_inputs
 from caseunet.prediction.predictor import SlicePredictor
 from caseunet.prediction.resources import LIBRARIES, SLACK, Budget
@@ -94,7 +94,7 @@ def test_a_promise_is_kept(lits_bundle: Bundle, tmp_path: Path) -> None:
     program = (
         "from pathlib import Path\n"
         "from caseunet.commands.predict import dry_run, predict\n"
-        "from caseunet.config import PredictOptions\n"
+        "from caseunet.options import PredictOptions\n"
         "from caseunet.prediction.resources import highest_memory\n"
         f"bundle, image = Path({str(lits_bundle.folder)!r}), Path({str(path)!r})\n"
         f"out = Path({str(tmp_path / 'out')!r})\n"

@@ -22,10 +22,10 @@ from PIL import Image
 from caseunet import Predictor
 from caseunet.bundle import Architecture, save_bundle
 from caseunet.commands.predict import predict
-from caseunet.config import PredictionOutputs, PredictOptions
 from caseunet.datasets.generate.series import series
 from caseunet.io.geometry import PLANES
 from caseunet.models import create_model
+from caseunet.options import PredictionOutputs, PredictOptions
 from caseunet.types import Label, LabelMap, PlaneRule, Preprocessing
 from tests.io.test_nifti import AXES, volume_in
 from tests.support.bundles import NO_DATA, NO_SCORE

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from caseunet.config import PredictionSettings
+from caseunet.options import PredictionSettings
 from caseunet.prediction.exports import ExportInfo
 from caseunet.prediction.store import PredictionProvenance
 

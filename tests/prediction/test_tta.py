@@ -8,10 +8,10 @@ import torch
 from torch.nn import functional as F
 
 from caseunet.bundle import Bundle
-from caseunet.config import PredictionSettings
 from caseunet.data.grid import Placement
 from caseunet.data.transforms import labels_from_logits, resize_image, upsample_in_slabs
 from caseunet.imaging.slices import split_padding
+from caseunet.options import PredictionSettings
 from caseunet.prediction import predictor as module
 from caseunet.prediction.predictor import SlicePredictor
 from caseunet.prediction.slices import Slices, gather_context

@@ -15,19 +15,12 @@ from caseunet.commands.evaluate import evaluate
 from caseunet.commands.predict import predict
 from caseunet.commands.prepare import prepare
 from caseunet.commands.train import train
-from caseunet.config import (
-    Config,
-    EvaluateOptions,
-    OptimizerConfig,
-    PredictOptions,
-    PrepareConfig,
-    TrainingConfig,
-    load_config,
-)
+from caseunet.config import Config, OptimizerConfig, PrepareConfig, TrainingConfig, load_config
 from caseunet.data.store import Prepared
 from caseunet.errors import CaseUNetError
 from caseunet.losses import create_loss
 from caseunet.models import create_model
+from caseunet.options import EvaluateOptions, PredictOptions
 from caseunet.training.budget import budget_used, is_finished, next_validation
 from caseunet.training.checkpoint import Checkpoints
 from caseunet.training.optim import learning_rate

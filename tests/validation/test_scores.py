@@ -13,8 +13,9 @@ from caseunet.commands.evaluate import Evaluation, evaluate
 from caseunet.commands.predict import predict
 from caseunet.commands.prepare import prepare
 from caseunet.commands.train import train
-from caseunet.config import EvaluateOptions, PredictOptions, load_config
+from caseunet.config import load_config
 from caseunet.datasets import generate
+from caseunet.options import EvaluateOptions, PredictOptions
 from caseunet.types import Label, LabelMap
 from caseunet.validation import calibration
 from caseunet.validation.scores import Scorer

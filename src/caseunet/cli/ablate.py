@@ -16,7 +16,8 @@ from caseunet.cli.parameters import (
 )
 from caseunet.cli.study import say_study, stopping_kindly
 from caseunet.cli.terminal import console
-from caseunet.config import StudyOptions, parse_settings
+from caseunet.config import parse_settings
+from caseunet.options import StudyOptions
 from caseunet.progress import TerminalDisplay
 
 

@@ -8,7 +8,8 @@ from cyclopts import Parameter
 from caseunet.cli.parameters import ConfigFile, FlatLists, Out, Overwrite, Prepared, Resume, Settings, choose_mode
 from caseunet.cli.study import say_study, stopping_kindly
 from caseunet.cli.terminal import console
-from caseunet.config import StudyOptions, parse_settings
+from caseunet.config import parse_settings
+from caseunet.options import StudyOptions
 from caseunet.progress import TerminalDisplay
 
 

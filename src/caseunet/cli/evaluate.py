@@ -16,7 +16,8 @@ from caseunet.cli.parameters import (
     resolve_config,
 )
 from caseunet.cli.terminal import console, print_numbers, say, say_next
-from caseunet.config import EvaluateOptions, ReadingConfig
+from caseunet.config import ReadingConfig
+from caseunet.options import EvaluateOptions
 from caseunet.progress import TerminalDisplay
 
 

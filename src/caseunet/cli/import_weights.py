@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 from caseunet.cli.parameters import Flat, Out, Overwrite, replace_or_new
 from caseunet.cli.terminal import console, say, say_next
-from caseunet.config import ImportOptions
+from caseunet.options import ImportOptions
 from caseunet.progress import TerminalDisplay
 
 

@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from caseunet.cli.terminal import show_default
-from caseunet.config import Config, Mode, Section, load_config, parse_settings
+from caseunet.config import Config, Section, load_config, parse_settings
 from caseunet.errors import CaseUNetError
+from caseunet.options import Mode
 
 Flat = Parameter(name="*", negative_bool="no-")
 """Of an options model: each field is an option of the verb."""

@@ -7,8 +7,8 @@ from cyclopts import Parameter
 
 from caseunet.cli.parameters import Flat, Out, Overwrite, Resume, choose_mode
 from caseunet.cli.terminal import console, print_costs, print_first_looks, say, say_next
-from caseunet.config import PredictOptions
 from caseunet.errors import CaseUNetError
+from caseunet.options import PredictOptions
 from caseunet.progress import TerminalDisplay, count_text
 
 

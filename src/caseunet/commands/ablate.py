@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from caseunet.commands.compare import Study, run_study
-from caseunet.config import Config, StudyOptions
+from caseunet.config import Config
 from caseunet.errors import CaseUNetError
 from caseunet.files import Location, location
 from caseunet.models import model_parameters
+from caseunet.options import StudyOptions
 from caseunet.progress import Display
 from caseunet.studies.design import Design, Variant, variant
 

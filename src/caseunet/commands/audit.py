@@ -5,7 +5,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from caseunet.config import PrepareConfig, is_overwrite
+from caseunet.config import PrepareConfig
 from caseunet.datasets.checks import class_pixels
 from caseunet.datasets.examination import Examination, examine
 from caseunet.datasets.proposals import write_plan
@@ -13,6 +13,7 @@ from caseunet.datasets.repair import read_plan
 from caseunet.datasets.repair_plan import propose_plan
 from caseunet.errors import CaseUNetError
 from caseunet.files import check_output_folder, output_folder, write_json, write_text
+from caseunet.options import is_overwrite
 from caseunet.progress import Display, Notices
 from caseunet.reporting.audit_page import audit_page
 from caseunet.reporting.audit_pictures import draw_findings

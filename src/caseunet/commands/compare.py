@@ -12,7 +12,7 @@ import pandas as pd
 
 from caseunet.commands.models import Workload, count, measure
 from caseunet.commands.study_runs import run_cell, run_cells
-from caseunet.config import Config, Mode, PrepareConfig, StudyOptions, is_overwrite
+from caseunet.config import Config, PrepareConfig
 from caseunet.data.loader import plan_patch_size, plan_preprocessing
 from caseunet.data.store import Prepared, RawSource
 from caseunet.errors import CaseUNetError
@@ -21,6 +21,7 @@ from caseunet.evaluation.summary import EvaluationSummary
 from caseunet.files import Location, location, output_folder, read_json, read_model, resume_folder, write_json
 from caseunet.former_names import migrate, migrate_file
 from caseunet.models import create_model, plan_arguments
+from caseunet.options import Mode, StudyOptions, check_mode
 from caseunet.progress import Display, count_text
 from caseunet.reporting.study_page import write_study
 from caseunet.studies.design import Design, StudyRun, Variant, variants_of
@@ -98,7 +99,7 @@ def run_study(
     Raises:
         CaseUNetError, Interrupted: as there.
     """
-    is_overwrite(mode, "resume")
+    check_mode(mode, "resume")
     display = display or Display()
     twice = {v.name for v in design.variants} & set(design.predictions)
     if len(design.variants) + len(design.predictions) < 2:

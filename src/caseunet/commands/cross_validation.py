@@ -9,11 +9,12 @@ from typing import Literal
 from caseunet.bundle import Bundle, add_validation, load_bundle
 from caseunet.commands import train as one
 from caseunet.commands.predict import predict
-from caseunet.config import Config, Mode, PredictOptions, is_overwrite, load_config
+from caseunet.config import Config, load_config
 from caseunet.data.loader import plan_patch_size
 from caseunet.data.store import Prepared
 from caseunet.errors import CaseUNetError
 from caseunet.files import MARKER, Location, location, mark_output, output_folder, resume_folder
+from caseunet.options import Mode, PredictOptions, check_mode
 from caseunet.progress import Display
 from caseunet.training.devices import ranks_from_outside
 from caseunet.validation.ensemble import save_ensemble
@@ -54,7 +55,7 @@ def cross_validate(
             "All folds are trained one after another. Under torchrun or SLURM train each fold by itself, into "
             f"{out}/fold-N, and then put them together with: caseunet train --fold all --resume --out {out}"
         )
-    is_overwrite(mode, "resume", "extend")
+    check_mode(mode, "resume", "extend")
     with _folder(out, prepared_folder, mode) as folder:
         begun = sorted(folder.glob("fold-*/environment.json"))
         if prepared_folder is None:

@@ -14,11 +14,12 @@ from caseunet.commands.evaluate import Evaluation, evaluate
 from caseunet.commands.predict import predict
 from caseunet.commands.prepare import prepare
 from caseunet.commands.train import train
-from caseunet.config import Config, EvaluateOptions, PredictOptions, is_overwrite, load_config
+from caseunet.config import Config, load_config
 from caseunet.datasets.generate import write_lits
 from caseunet.datasets.lits import LICENCE
 from caseunet.errors import CaseUNetError
 from caseunet.files import output_folder
+from caseunet.options import EvaluateOptions, PredictOptions, is_overwrite
 from caseunet.progress import Display, Stage
 
 PACKAGE = "liver_ct_segmentation_package"

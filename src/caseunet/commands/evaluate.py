@@ -7,7 +7,7 @@ from typing import Literal
 
 import pandas as pd
 
-from caseunet.config import EvaluateOptions, PrepareConfig, is_overwrite
+from caseunet.config import PrepareConfig
 from caseunet.data.folds import fold_of, read_split
 from caseunet.errors import CaseUNetError
 from caseunet.evaluation.evaluator import score_all
@@ -19,6 +19,7 @@ from caseunet.evaluation.summarize import list_cautions, summarize
 from caseunet.evaluation.summary import EvaluationSummary
 from caseunet.files import check_output_folder, output_folder
 from caseunet.io.unpacking import unpack_all
+from caseunet.options import EvaluateOptions, is_overwrite
 from caseunet.progress import Display, Notices
 from caseunet.reporting.cases_to_show import choose_cases, draw_cases
 from caseunet.reporting.report import write_report

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Literal
 
 from caseunet.bundle import Bundle, load_bundle, write_zip
-from caseunet.config import is_overwrite
 from caseunet.errors import CaseUNetError
 from caseunet.export import segment
 from caseunet.export.formats import ExportableModel, check_precision, write
@@ -15,6 +14,7 @@ from caseunet.export.parity import CALIBRATION_SLICES, SLICES, parity, samples
 from caseunet.export.single_file import bundle_source
 from caseunet.export.text import readme
 from caseunet.files import Location, check_output_folder, location, output_folder, write_json, write_text
+from caseunet.options import is_overwrite
 from caseunet.prediction.exports import DESCRIPTION, FILES, ExportInfo, Parity, runner
 from caseunet.progress import Display
 

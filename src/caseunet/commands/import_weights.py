@@ -9,7 +9,6 @@ from typing import Any, Literal
 import torch
 
 from caseunet.bundle import Architecture, Bundle, Score, TrainingData, load_bundle, save_bundle
-from caseunet.config import ImportOptions, is_overwrite
 from caseunet.data.loader import CT_WINDOW
 from caseunet.datasets.coding import coding_of
 from caseunet.errors import CaseUNetError
@@ -19,6 +18,7 @@ from caseunet.models import create_model
 from caseunet.models.case_unet import CaseUNet
 from caseunet.models.paper_names import match
 from caseunet.models.paper_weights import convert, list_lines, misfits, plan
+from caseunet.options import ImportOptions, is_overwrite
 from caseunet.progress import Display, count_text
 from caseunet.types import LabelMap, Preprocessing
 

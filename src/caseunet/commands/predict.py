@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from caseunet.bundle import load_bundle
-from caseunet.config import PredictOptions, is_overwrite
 from caseunet.errors import CaseUNetError
+from caseunet.options import PredictOptions, check_mode
 from caseunet.prediction.case import PredictionContext
 from caseunet.prediction.inputs import Input, channels_of, find_inputs
 from caseunet.prediction.predictor import SlicePredictor
@@ -47,7 +47,7 @@ def predict(
         CaseUNetError: the bundle cannot be read, there is nothing to segment, or nothing could be; then nothing is
             written.
     """
-    is_overwrite(mode, "resume")
+    check_mode(mode, "resume")
     bundle, out, notices = find_bundle(bundle), Path(out), Notices(display)
     images = [Path(path) for path in ([inputs] if isinstance(inputs, str | Path) else inputs)]
     predictor = _open_predictor(bundle, options)

@@ -5,13 +5,14 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Literal
 
-from caseunet.config import PrepareConfig, is_overwrite, load_config
+from caseunet.config import PrepareConfig, load_config
 from caseunet.data.store import DESCRIPTION, KIND, Prepared
 from caseunet.data.writing import PreparedWriter, Workplace
 from caseunet.datasets import Finding, SourceDataset
 from caseunet.datasets.examination import Examination, examine
 from caseunet.errors import CaseUNetError
 from caseunet.files import Location, check_output_folder, location, write_text
+from caseunet.options import is_overwrite
 from caseunet.preparation.arrays import CaseFailure, plan_arrays, prepare_arrays
 from caseunet.preparation.description import describe_prepared, split_rows, warn_of_labels
 from caseunet.preparation.planning import check_space, plan_data_grid, settle_crop

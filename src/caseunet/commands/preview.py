@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from caseunet.config import Config, is_overwrite, load_config
+from caseunet.config import Config, load_config
 from caseunet.data.augmentation import Augmentation, augment, keep_sides
 from caseunet.data.loader import Batch, BatchDataset, LoadFailure, plan_patch_size, plan_preprocessing
 from caseunet.data.sampling import Sample
@@ -14,6 +14,7 @@ from caseunet.data.store import Prepared
 from caseunet.data.transforms import normalize
 from caseunet.errors import CaseUNetError
 from caseunet.files import Location, location, replace_when_whole
+from caseunet.options import is_overwrite
 from caseunet.reporting.figures import OutcomeCell, contact_sheet, display_range, to_png
 from caseunet.types import Preprocessing, Ranges
 

@@ -7,13 +7,13 @@ from typing import Literal
 
 import pandas as pd
 
-from caseunet.config import is_overwrite
 from caseunet.errors import CaseUNetError
 from caseunet.evaluation.inputs import open_inputs
 from caseunet.evaluation.rows import read_cases
 from caseunet.evaluation.summary import EvaluationSummary
 from caseunet.files import read_model
 from caseunet.io.unpacking import unpack_all
+from caseunet.options import is_overwrite
 from caseunet.progress import Display
 from caseunet.reporting.case_study import draw_case_study
 from caseunet.reporting.cases_to_show import choose_cases, find_named_cases, study_rows

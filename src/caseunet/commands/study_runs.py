@@ -15,9 +15,10 @@ import torch
 from caseunet.commands.evaluate import evaluate
 from caseunet.commands.predict import predict
 from caseunet.commands.train import train
-from caseunet.config import EvaluateOptions, PredictOptions, PrepareConfig
+from caseunet.config import PrepareConfig
 from caseunet.errors import CaseUNetError, Interrupted
 from caseunet.files import Location
+from caseunet.options import EvaluateOptions, PredictOptions
 from caseunet.progress import Display
 from caseunet.studies.design import StudyRun
 from caseunet.training.stopping import stop_on_signals

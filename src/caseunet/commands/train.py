@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from caseunet.bundle import Bundle, add_validation, load_bundle
-from caseunet.config import Config, Mode, is_overwrite
+from caseunet.config import Config
 from caseunet.data.store import Prepared
 from caseunet.files import Location, check_output_folder
+from caseunet.options import Mode, check_mode
 from caseunet.prediction.training_images import describe_training_images
 from caseunet.progress import Display, Notices
 from caseunet.reporting.run_figures import RunFigures
@@ -45,7 +46,7 @@ def train(
         Interrupted: a signal ended the run; everything is saved.
     """
     display, out = display or Display(), Path(out)
-    is_overwrite(mode, "resume", "extend")
+    check_mode(mode, "resume", "extend")
     request = resolve_request(prepared, out, config, mode)
     devices = request.config.training.devices
     if devices > 1 and ranks_from_outside()[1] == 1:

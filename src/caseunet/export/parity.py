@@ -12,6 +12,7 @@ from caseunet.data.store import Prepared
 from caseunet.errors import CaseUNetError
 from caseunet.export.formats import ExportableModel
 from caseunet.files import Location
+from caseunet.imaging.boxes import space_evenly
 from caseunet.imaging.slices import gather_slices, pad, standardize
 from caseunet.prediction.exports import Parity
 from caseunet.progress import Display, count_text
@@ -77,7 +78,7 @@ def spread_evenly(prepared: Prepared, cases: dict[str, Ranges], number: int) -> 
     empty = min(len(without), max(number // 4, number - len(with_structure)))
     chosen: dict[str, list[int]] = {}
     for found, wanted in ((with_structure, number - empty), (without, empty)):
-        for n in np.unique(np.linspace(0, len(found) - 1, min(wanted, len(found))).round().astype(int)):
+        for n in space_evenly(len(found), wanted):
             case, position = found[n]
             chosen.setdefault(case, []).append(position)
     return {case: sorted(slices) for case, slices in sorted(chosen.items())}

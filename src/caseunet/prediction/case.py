@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from caseunet.config import PredictionOutputs
 from caseunet.data.grid import Placement, place_slices
 from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.files import content_hash, replace_when_whole
@@ -19,6 +18,7 @@ from caseunet.io import images, nifti, raster, video
 from caseunet.io.dicom_seg import Algorithm, write_segmentation
 from caseunet.io.geometry import voxel_steps
 from caseunet.io.overlay import case_sheet, overlaid
+from caseunet.options import PredictionOutputs
 from caseunet.prediction.image_kind import check_kind, check_no_mask
 from caseunet.prediction.inputs import Input
 from caseunet.prediction.measurements import Timeline, measure_volume, to_rows

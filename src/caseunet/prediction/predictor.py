@@ -12,13 +12,13 @@ from torch.overrides import TorchFunctionMode
 
 from caseunet.bundle import Bundle, load_bundle
 from caseunet.bundle import Network as BundledNetwork
-from caseunet.config import PredictionSettings
 from caseunet.data.grid import Placement, place_slices
 from caseunet.data.transforms import rows_to_upsample, run_network, upsample_in_slabs
 from caseunet.errors import CaseUNetError, InvalidInputError, InvalidOptionError
 from caseunet.imaging.slices import Stack, case_statistics
 from caseunet.io import images, raster
 from caseunet.models import create_model, optimize_for
+from caseunet.options import PredictionSettings
 from caseunet.prediction.backends import Network, choose_backend, prepare_network
 from caseunet.prediction.exports import as_network, read_export
 from caseunet.prediction.planes import cut_as_trained

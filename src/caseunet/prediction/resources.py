@@ -8,11 +8,11 @@ from pathlib import Path
 
 import psutil
 
-from caseunet.config import PredictionOutputs
 from caseunet.data.grid import compute_grid_size
 from caseunet.errors import InvalidInputError, NotEnoughMemoryError
 from caseunet.io import images, video
 from caseunet.io.geometry import canonical_shape, cut
+from caseunet.options import PredictionOutputs
 from caseunet.prediction.inputs import Input
 from caseunet.prediction.predictor import SlicePredictor
 from caseunet.progress import count_text

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from caseunet.config import Mode, PredictionOutputs
 from caseunet.data.folds import fold_of, read_split
 from caseunet.errors import CaseUNetError
 from caseunet.files import PARTIAL, is_output, output_folder, resume_folder
+from caseunet.options import Mode, PredictionOutputs
 from caseunet.prediction.case import PredictionContext, predict_case
 from caseunet.prediction.image_kind import MaskGivenError
 from caseunet.prediction.inputs import Input

@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from caseunet.config import PredictionOutputs, PredictionSettings, Section
+from caseunet.config import Section
 from caseunet.errors import InvalidInputError, InvalidOptionError
 from caseunet.files import read_model, write_json, write_text
 from caseunet.former_names import migrate_section
+from caseunet.options import PredictionOutputs, PredictionSettings
 from caseunet.prediction.training_images import describe_match
 from caseunet.quality.judgement import CaseQuality
 from caseunet.types import FrozenModel, LabelMap, PlaneRule

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from caseunet.config import PredictionSettings
+from caseunet.options import PredictionSettings
 from caseunet.types import MIN_SIZE
 
 

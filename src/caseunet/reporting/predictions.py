@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from caseunet.config import PredictionSettings
 from caseunet.files import write_json, write_text
+from caseunet.options import PredictionSettings
 from caseunet.prediction.store import DESCRIPTION, PredictionsInfo
 from caseunet.reporting.preview_page import PreviewCase, write_preview
 

@@ -14,7 +14,7 @@ import torch
 from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 
-from caseunet.config import Config, Mode, load_config
+from caseunet.config import Config, load_config
 from caseunet.data.store import Prepared
 from caseunet.errors import CaseUNetError
 from caseunet.files import (
@@ -28,6 +28,7 @@ from caseunet.files import (
     write_json,
 )
 from caseunet.former_names import migrate_file
+from caseunet.options import Mode
 from caseunet.progress import Display, Notices
 from caseunet.types import Preprocessing
 

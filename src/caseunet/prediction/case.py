@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from caseunet.bundle.info import BundleInfo
 from caseunet.data.grid import Placement, place_slices
 from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.files import content_hash, replace_when_whole
@@ -121,15 +122,11 @@ def _predict_image(
     images.write_mask_file(target, labels, geometry, info.label_map.colors, item.files[0])
     if work.outputs.dicom_seg and item.is_dicom:
         path = _beside(target, item, ".seg.dcm")
-        algorithm = Algorithm(info.architecture.name, version("caseunet"), info.weights_hash)
-        try:
-            write_segmentation(path, labels, geometry, item.files, info.label_map, algorithm)
+        if failure := _write_dicom_segmentation(path, labels, geometry, item, info):
+            remarks = (*remarks, failure)
+        else:
             written.append(path)
             others["dicom_seg"] = path.relative_to(work.folder).as_posix()
-        except CaseUNetError as error:
-            told = item.explain(str(error).removeprefix(f"{path}: ")).removeprefix(f"{item.path}: ").removesuffix(".")
-            what = "cannot be written as a DICOM segmentation: "
-            remarks = (*remarks, f"its mask is written, but it {what}{told.removeprefix(what)}")
     measured = measure_volume(labels, voxel_steps(geometry), info.label_map) if work.outputs.measurements else []
     if work.outputs.overlay:
         path = _beside(target, item, "-overlay.png")
@@ -153,6 +150,20 @@ def _predict_image(
         measurements=tuple(to_rows(item.id, measured)),
         remarks=(*remarks, *doubts),
     )
+
+
+def _write_dicom_segmentation(
+    path: Path, labels: np.ndarray, geometry: Geometry, item: Input, info: BundleInfo
+) -> str | None:
+    """Write the mask of a series as a segmentation object; gives a remark where that cannot be, None where it can."""
+    algorithm = Algorithm(info.architecture.name, version("caseunet"), info.weights_hash)
+    try:
+        write_segmentation(path, labels, geometry, item.files, info.label_map, algorithm)
+    except CaseUNetError as error:
+        told = item.explain(str(error).removeprefix(f"{path}: ")).removeprefix(f"{item.path}: ").removesuffix(".")
+        what = "cannot be written as a DICOM segmentation: "
+        return f"its mask is written, but it {what}{told.removeprefix(what)}"
+    return None
 
 
 def segment_picture(

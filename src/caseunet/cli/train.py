@@ -87,8 +87,14 @@ def train_verb(
     say_trained(bundle)
     if fold != "all":
         say_next("predict", bundle.folder, "IMAGES", "--out", "predictions")
-    elif raw is None:
-        say_next("predict", bundle.folder, "RAW", "--out-of-fold", "--out", "out-of-fold")
+    else:
+        say_next_of_folds(bundle.folder, out, raw)
+
+
+def say_next_of_folds(bundle: Path, out: Path, raw: Path | None) -> None:
+    """What comes after a cross-validation: its out-of-fold predictions, or scores of them."""
+    if raw is None:
+        say_next("predict", bundle, "RAW", "--out-of-fold", "--out", "out-of-fold")
     else:
         say_next("evaluate", out / "out-of-fold", raw, "--out", "report")
 

@@ -9,7 +9,6 @@ class is the one that writing over each other gives.
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -31,26 +30,23 @@ class RegionNetwork(nn.Module):
         ValueError: a region is empty or holds no class id, or two classes that are written cannot be told apart.
     """
 
-    weight: Tensor
-    bias: Tensor
-
     def __init__(
         self, network: nn.Module, regions: Sequence[Sequence[int]], num_classes: int, *, written: Sequence[int] = ()
     ) -> None:
         super().__init__()
         self.network = network
+        self.multiple, self.smallest = network.multiple, network.smallest
         for members in regions:
             if not members or not set(members) <= set(range(1, num_classes)):
                 raise ValueError(f"a region must hold class ids from 1 to {num_classes - 1}, not {list(members)}")
-        membership = torch.tensor([[float(i in members) for members in regions] for i in range(num_classes)])
+        membership = [[float(i in members) for members in regions] for i in range(num_classes)]
         ids = {0, *(written or range(num_classes))}
-        rows = {tuple(membership[i].tolist()) for i in ids}
-        if len(rows) < len(ids):
+        if len({tuple(membership[i]) for i in ids}) < len(ids):
             raise ValueError(f"of the classes {sorted(ids)} some are in the same regions, so they cannot be told apart")
-        unwritten = torch.tensor([0.0 if i in ids else UNWRITTEN for i in range(num_classes)])
-        self.register_buffer("weight", membership[:, :, None, None], persistent=False)
-        self.register_buffer("bias", unwritten, persistent=False)
+        # Numbers, no buffers: weights are loaded into networks that were built without memory.
+        self.weight = [[[[value]] for value in row] for row in membership]
+        self.bias = [0.0 if i in ids else UNWRITTEN for i in range(num_classes)]
 
     def forward(self, x: Tensor) -> Tensor:
         maps: Tensor = self.network(x)
-        return maps if self.training else F.conv2d(maps, self.weight.to(maps.dtype), self.bias.to(maps.dtype))
+        return maps if self.training else F.conv2d(maps, maps.new_tensor(self.weight), maps.new_tensor(self.bias))

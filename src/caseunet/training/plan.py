@@ -44,6 +44,12 @@ class TrainingPlan:
     architecture: Architecture
     pretrained: Bundle | None
 
+    @property
+    def label_map(self) -> LabelMap:
+        """The data's, with its structures as regions where the network learns them so."""
+        own = self.prepared.info.label_map
+        return own.with_regions() if "regions" in self.architecture.kwargs and not own.region_ids else own
+
     @cached_property
     def class_pixels(self) -> np.ndarray:
         """Pixels of each class in the training cases."""

@@ -15,6 +15,7 @@ from caseunet.config import Config
 from caseunet.datasets.generate import write_lits
 from caseunet.datasets.partial import FILE
 from caseunet.errors import CaseUNetError
+from caseunet.options import EvaluateOptions
 
 TOLD = "case,labelled\nvolume-[01],liver\n"
 
@@ -63,6 +64,15 @@ def test_predicting_what_is_not_labelled_costs_nothing(raw: Path, tmp_path: Path
         nibabel.save(nibabel.Nifti1Image(ids, mask.affine), masks / f"volume-{n}.nii")
     result = evaluate(masks, raw, out=tmp_path / "report")
     assert result.cases["dice"].dropna().eq(1).all()
+
+
+def test_the_scorer_of_lits_knows_no_partial_cases(raw: Path, tmp_path: Path) -> None:
+    (tmp_path / "masks").mkdir()
+    for n in range(4):
+        mask = nibabel.load(next(raw.rglob(f"segmentation-{n}.nii")))
+        nibabel.save(mask, tmp_path / "masks" / f"volume-{n}.nii")
+    with pytest.raises(CaseUNetError, match=r"volume-0: only some structures are labelled \(liver\)"):
+        evaluate(tmp_path / "masks", raw, out=tmp_path / "report", options=EvaluateOptions(protocol="lits-corrected"))
 
 
 def test_regions_may_be_partial_too(raw: Path, tiny_config: Config, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from caseunet.types import IGNORE, Geometry, LabelMap, Ranges, is_told_apart
 from caseunet.workers import LostWorkerError, run_all
 
 COUNTED = ("reference_pixels", "prediction_pixels", "both_pixels")
-"""Columns that are 0 where a structure is not labelled, so that no sum has its pixels."""
+"""Columns of cases.csv that count, of every protocol."""
 
 FEW = 8
 """Cases up to which other processes would take longer to start than to help."""
@@ -115,6 +116,11 @@ def score(pair: Pair, protocol: Protocol, label_map: LabelMap, in_mm: bool) -> S
         raise InvalidInputError(
             f'{pair.case}: {text} The protocol "{protocol.name}" ends here, as the scorer that it follows does.'
         )
+    if reference.labelled and not protocol.takes_partial:
+        raise InvalidInputError(
+            f"{pair.case}: only some structures are labelled ({', '.join(reference.labelled)}); the scorer that the "
+            f'protocol "{protocol.name}" follows knows no such cases. Score with the protocol "volumes".'
+        )
     reference, prediction, merged = _merge_unlabelled(reference, prediction, label_map)
     slices = len(reference.ids)
     chosen = list(range(slices)) if pair.ranges is None else slices_in(pair.ranges, slices, pair.case)
@@ -145,7 +151,7 @@ def score(pair: Pair, protocol: Protocol, label_map: LabelMap, in_mm: bool) -> S
         scored.rows.extend(_rows(head, status, confusion, ignored, structures, measured, protocol, label_map))
         for row in scored.rows:
             if row["structure"] not in (*known, BACKGROUND):
-                row.update(dict.fromkeys(protocol.columns, math.nan) | dict.fromkeys(COUNTED, 0))
+                row.update({column: _blank(row[column]) for column in (*protocol.columns, *COUNTED)})
         lesions = (lesion for lesion in measured.lesions if lesion["structure"] in known)
         scored.lesions.extend({**_without_group(head), **lesion} for lesion in lesions)
     return scored
@@ -161,6 +167,11 @@ def _merge_unlabelled(
     table = np.arange(256, dtype=np.uint8)
     table[: len(merged)] = merged
     return replace(reference, ids=table[reference.ids]), table[prediction], merged
+
+
+def _blank(value: Any) -> float | int:
+    """In the place of a value where the structure is not labelled: 0 for a count, so that no sum has it, else NaN."""
+    return 0 if isinstance(value, int | np.integer) else math.nan
 
 
 def usable_ids(pair: Pair, reference: Reference, classes: int) -> tuple[np.ndarray, str, str]:

@@ -63,6 +63,9 @@ class ReadingConfig(Section):
     that are 0 in them are in no loss and no score."""
     channels: tuple[str, ...] = ()
     """How the names of files end that hold one channel each, in order: [t1n, t1c, t2w, t2f]. () finds it."""
+    raters: Literal["majority", "staple"] | None = None
+    """How masks that several people drew of one image become one: by "majority", or by "staple", which weighs each by
+    how well he or she agrees with the others. null asks where there are several."""
     regions: dict[str, tuple[Whole | str, ...]] = {}
     """Structures that overlap, to be learnt each by itself: {liver: [liver, tumour], tumour: [tumour]}, by the names of
     classes or their values in the masks. {} takes those that the data set declares."""

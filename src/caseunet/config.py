@@ -6,7 +6,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from caseunet.errors import InvalidOptionError, did_you_mean
@@ -350,8 +349,8 @@ def load_config(
     if chosen not in RECIPES:
         raise InvalidOptionError(f'{origin}: there is no recipe "{chosen}". {did_you_mean(str(chosen), RECIPES)}')
     if not start:
-        text = resources.files("caseunet").joinpath(f"recipes/{chosen}.yaml").read_text(encoding="utf-8")
-        start = yaml.safe_load(text)
+        with resources.as_file(resources.files("caseunet").joinpath(f"recipes/{chosen}.yaml")) as recipe_file:
+            start = _read_yaml(recipe_file)
     values = _merge(start, from_file)
     over: dict[str, Any] = {}
     for key, value in (overrides or {}).items():
@@ -386,12 +385,16 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
 
 def to_yaml(config: Config) -> str:
     """The resolved configuration, as it is saved beside the run."""
+    import yaml
+
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
 def _parse_value(key: str, text: str) -> Any:
     if text.startswith(("*", "&", "!", "%", "@", "`")):  # of a pattern, not of YAML, where they begin other things
         return text
+    import yaml
+
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -405,6 +408,8 @@ def _parse_value(key: str, text: str) -> Any:
 
 
 def _read_yaml(file: Path) -> dict[str, Any]:
+    import yaml
+
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

@@ -41,7 +41,7 @@ ALLOWED: dict[str, set[str]] = {
     "validation": STORED | {"quality", "prediction"},
     "preparation": STORED | {"prediction"},
     "export": STORED | {"prediction"},
-    "studies": STORED | {"evaluation", "training"},
+    "studies": STORED | {"evaluation", "training", "prediction.resources"},
     # level 5: reads the results of all below
     "reporting": STORED | {"quality", "training", "prediction", "evaluation", "studies"},
     # level 6

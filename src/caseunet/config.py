@@ -4,12 +4,12 @@ import re
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from caseunet.errors import InvalidOptionError, did_you_mean
-from caseunet.former_names import migrate, present_name
+from caseunet.former_names import KEYS, migrate, present_name
 from caseunet.types import PlaneRule, Size
 
 RECIPES = ("default", "paper")
@@ -34,6 +34,16 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False, defer_build=True
     )
+
+    def __new__(cls, *_: Any, **given: Any) -> Self:
+        """Refuse an unknown field in one sentence where the class is called; a configuration tells its key instead."""
+        for name in sorted(given.keys() - cls.model_fields.keys()):
+            present = {old.partition(".")[2]: new.partition(".")[2] for old, new in KEYS.items()}.get(name)
+            hint = f'It is now called "{present}".' if present in cls.model_fields else None
+            raise InvalidOptionError(
+                f'{cls.__name__} has no field "{name}". {hint or did_you_mean(name, cls.model_fields)}'
+            )
+        return super().__new__(cls)
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:

@@ -10,6 +10,7 @@ from caseunet.config import PrepareConfig
 from caseunet.datasets import Finding, Layout, SourceCase, SourceDataset, open_source
 from caseunet.datasets.case_statistics import CaseFacts, measure_case
 from caseunet.datasets.checks import check_dataset, class_pixels, settle_coding
+from caseunet.datasets.coding import declare_regions
 from caseunet.datasets.layout import Level
 from caseunet.datasets.meanings import alone
 from caseunet.datasets.planes import CutLayout, choose_plane
@@ -81,6 +82,9 @@ def examine(raw: Path, config: PrepareConfig, display: Display) -> Examination:
     facts = _measure_all(layout, dataset, config, display)
     dataset = settle_coding(dataset, facts)
     if dataset.coding is not None:
+        if config.regions:
+            regions = {name: list(members) for name, members in config.regions.items()}
+            dataset = replace(dataset, coding=declare_regions(dataset.coding, regions, "prepare.regions"))
         check_repairs(dataset, str(config.repair_plan))
     cases = split_cases(dataset, facts)
     split, told_of_split = _try_split(dataset, cases, layout, config)

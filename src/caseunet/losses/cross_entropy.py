@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from caseunet.losses.precision import at_least_float32
+from caseunet.losses.precision import at_least_float32, target_maps
 from caseunet.types import IGNORE
 
 
@@ -28,6 +28,20 @@ def weighted_cross_entropy(logits: Tensor, target: Tensor, class_weights: Tensor
     return loss.sum() / labelled.sum().clamp(min=1)
 
 
+def region_cross_entropy(logits: Tensor, target: Tensor, regions: Tensor) -> Tensor:
+    """Binary cross entropy of each region, meaned over regions and all labelled pixels, in float32 or better.
+
+    Args:
+        logits: (B, R, H, W).
+        target: (B, H, W), class ids; pixels with :data:`IGNORE` are left out.
+        regions: see :func:`caseunet.losses.precision.target_maps`.
+    """
+    logits = at_least_float32(logits)
+    maps, labelled = target_maps(target, logits.shape[1], regions)
+    loss = F.binary_cross_entropy_with_logits(logits, maps.to(logits), reduction="none") * labelled
+    return loss.sum() / (labelled.sum() * logits.shape[1]).clamp(min=1)
+
+
 def inverse_frequency_weights(pixel_counts: Sequence[int]) -> list[float]:
     """Class weights 1/p, p being each class's share of all pixels, scaled so that their mean is 1.
 
@@ -45,12 +59,15 @@ def inverse_frequency_weights(pixel_counts: Sequence[int]) -> list[float]:
 
 
 class WeightedCrossEntropy(nn.Module):
-    """:func:`weighted_cross_entropy` with fixed weights."""
+    """:func:`weighted_cross_entropy` with fixed weights, or where ``regions`` is set :func:`region_cross_entropy`."""
 
     def __init__(self, class_weights: Sequence[float] | None = None) -> None:
         super().__init__()
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", None if class_weights is None else torch.tensor(class_weights))
+        self.regions: Tensor | None = None
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        if self.regions is not None:
+            return region_cross_entropy(logits, target, self.regions)
         return weighted_cross_entropy(logits, target, self.class_weights)

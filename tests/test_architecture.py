@@ -147,7 +147,7 @@ def test_importing_the_package_is_cheap() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_the_package_reads_no_environment_variables() -> None:
+def test_package_reads_no_environment_variables() -> None:
     for path in FILES:
         text = path.read_text(encoding="utf-8")
         assert "os.environ" not in text, path

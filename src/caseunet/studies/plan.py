@@ -34,6 +34,7 @@ def find_source(prepared: Prepared, raw: Path | None) -> tuple[Path, PrepareConf
         images=known.images,
         masks=known.masks,
         channels=known.channels,
+        regions=known.regions,
     )
     return root, config
 

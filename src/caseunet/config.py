@@ -4,13 +4,12 @@ import re
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from caseunet.errors import InvalidOptionError, did_you_mean
-from caseunet.former_names import migrate, present_name
+from caseunet.former_names import KEYS, migrate, present_name
 from caseunet.types import PlaneRule, Size
 
 RECIPES = ("default", "paper")
@@ -35,6 +34,16 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False, defer_build=True
     )
+
+    def __new__(cls, *_: Any, **given: Any) -> Self:
+        """Refuse an unknown field in one sentence where the class is called; a configuration tells its key instead."""
+        for name in sorted(given.keys() - cls.model_fields.keys()):
+            present = {old.partition(".")[2]: new.partition(".")[2] for old, new in KEYS.items()}.get(name)
+            hint = f'It is now called "{present}".' if present in cls.model_fields else None
+            raise InvalidOptionError(
+                f'{cls.__name__} has no field "{name}". {hint or did_you_mean(name, cls.model_fields)}'
+            )
+        return super().__new__(cls)
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -363,8 +372,8 @@ def load_config(
     if chosen not in RECIPES:
         raise InvalidOptionError(f'{origin}: there is no recipe "{chosen}". {did_you_mean(str(chosen), RECIPES)}')
     if not start:
-        text = resources.files("caseunet").joinpath(f"recipes/{chosen}.yaml").read_text(encoding="utf-8")
-        start = yaml.safe_load(text)
+        with resources.as_file(resources.files("caseunet").joinpath(f"recipes/{chosen}.yaml")) as recipe_file:
+            start = _read_yaml(recipe_file)
     values = _merge(start, from_file)
     over: dict[str, Any] = {}
     for key, value in (overrides or {}).items():
@@ -399,12 +408,16 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
 
 def to_yaml(config: Config) -> str:
     """The resolved configuration, as it is saved beside the run."""
+    import yaml
+
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
 def _parse_value(key: str, text: str) -> Any:
     if text.startswith(("*", "&", "!", "%", "@", "`")):  # of a pattern, not of YAML, where they begin other things
         return text
+    import yaml
+
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -418,6 +431,8 @@ def _parse_value(key: str, text: str) -> Any:
 
 
 def _read_yaml(file: Path) -> dict[str, Any]:
+    import yaml
+
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

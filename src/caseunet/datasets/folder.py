@@ -421,7 +421,7 @@ def _in_color(path: Path) -> bool:
         return False
 
 
-def _read_names(path: Path, listed: tuple[SourceCase, ...]) -> LabelCoding:
+def name_classes(path: Path, listed: tuple[SourceCase, ...]) -> LabelCoding:
     """The classes of labels.json: by colour if it names colours and the masks hold them, else by id."""
     entries = class_entries(read_class_description(path), path)
     named = any(entry.color is not None for entry in entries)
@@ -457,7 +457,7 @@ def _masks_in_color(listed: tuple[SourceCase, ...]) -> bool:
     return False
 
 
-def _find_modality(root: Path, listed: tuple[SourceCase, ...]) -> tuple[Modality, list[Finding]]:
+def find_modality(root: Path, listed: tuple[SourceCase, ...]) -> tuple[Modality, list[Finding]]:
     """Colour or grey by the files' headers; for volumes CT or MR by the values of most of those with a mask."""
     paths = [case.image[0] for case in listed if case.label] or [case.image[0] for case in listed]
     if not images.is_volume(paths[0]):
@@ -530,9 +530,9 @@ class FolderLayout(FileLayout):
         listed, findings = survey.listing
         if not listed:
             raise InvalidInputError(f"{root}: {_nothing_chosen(root, choice)}")
-        modality, notes = _find_modality(root, listed)
+        modality, notes = find_modality(root, listed)
         own = find_description(root)
-        coding = _read_names(own, listed) if own is not None else None
+        coding = name_classes(own, listed) if own is not None else None
         if survey.outlines:
             names = class_names(sorted({path for case in listed for path in case.label}))
             if not names:

@@ -268,9 +268,7 @@ def write_nnunet_listed(root: Path) -> None:
     for n in range(4):
         mask = draw_volume(n, (1, 2))
         for channel in ("T1", "T2"):
-            save_volume(
-                root / "scans" / channel / f"p{n}.nii.gz", scan(mask, 10 * n + len(channel) + (channel == "T2"), 0)
-            )
+            save_volume(root / "scans" / channel / f"p{n}.nii.gz", scan(mask, 10 * n + (channel == "T2"), 0))
         save_volume(root / "drawn" / f"p{n}.nii.gz", mask)
         listed[f"hip_{n:03d}"] = {
             "images": [f"scans/T1/p{n}.nii.gz", f"scans/T2/p{n}.nii.gz"],

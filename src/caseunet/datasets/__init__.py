@@ -6,6 +6,7 @@ from pathlib import Path
 
 from caseunet.config import PrepareConfig
 from caseunet.datasets.acdc import ACDC
+from caseunet.datasets.bids import BIDS, BidsLayout
 from caseunet.datasets.brats import BRATS
 from caseunet.datasets.busi import BUSI
 from caseunet.datasets.chase import CHASE
@@ -19,6 +20,7 @@ from caseunet.datasets.glas import GLAS
 from caseunet.datasets.kits import KITS
 from caseunet.datasets.layout import Finding, Layout, SourceCase, SourceDataset, files_below
 from caseunet.datasets.lits import LITS
+from caseunet.datasets.monai_label import MONAI_LABEL
 from caseunet.datasets.msd import MSD
 from caseunet.datasets.named_files import NamedLayout, describe_nearest
 from caseunet.datasets.nnunet import NNUNET
@@ -44,6 +46,8 @@ for known in PUBLIC:
     SOURCES.add(known.name, known)
 SOURCES.add(NNUNET.name, NNUNET)
 SOURCES.add(MSD.name, MSD)
+SOURCES.add(BIDS.name, BIDS)
+SOURCES.add(MONAI_LABEL.name, MONAI_LABEL)
 SOURCES.add(DICOM.name, DICOM)
 SOURCES.add(FOLDER.name, FOLDER)
 
@@ -97,14 +101,15 @@ def open_source(root: Path, config: PrepareConfig) -> tuple[Layout, SourceDatase
 def _discover(root: Path, name: str, choice: Choice) -> tuple[Layout, SourceDataset]:
     """The layout called ``name``, or the one that is found, and what a folder holds by it.
 
-    What a person chooses is for the layout folder, or for one of :data:`PUBLIC` whose files it selects among.
+    What a person chooses is for the layout folder, or for one of :data:`PUBLIC` or BIDS whose files it selects among.
     """
     if not choice:
-        layout = find_layout(root, name)
-        return layout, layout.discover(root)
-    found = SOURCES.get(name) if name != "auto" else next((layout for layout in PUBLIC if layout.matches(root)), FOLDER)
-    if isinstance(found, NamedLayout) and not choice.fields and found.selects(root, choice):
-        return found, found.discover(root, choice)
+        found = find_layout(root, name)
+        return found, found.discover(root)
+    choosing: tuple[NamedLayout | BidsLayout, ...] = (*PUBLIC, BIDS)
+    for layout in choosing:
+        if name in ("auto", layout.name) and not choice.fields and layout.selects(root, choice):
+            return layout, layout.discover(root, choice)
     if name not in ("auto", FOLDER.name):
         raise InvalidOptionError(
             f"prepare.images, masks, field_of_view and channels are for the layout folder, not for {name}.",
@@ -148,9 +153,10 @@ def find_layout(root: Path, name: str = "auto") -> Layout:
     if fitting:
         return fitting[0]
     expected = "\n".join(f"  {candidate}: {SOURCES.get(candidate).looks_like}" for candidate in SOURCES)
-    nearest = describe_nearest(PUBLIC, root)
+    nearest = describe_nearest(PUBLIC, root) or describe_nearest([BIDS], root) or describe_nearest([FOLDER], root)
+    told = f"{describe_files(root)} {nearest}".strip()
     raise InvalidInputError(
-        f"{root}: none of the known layouts was found. {describe_files(root)}{nearest and ' '}{nearest}\nIf images and masks are among them, "
+        f"{root}: none of the known layouts was found. {told}\nIf images and masks are among them, "
         "name the folder or pattern of each: prepare.images and prepare.masks. Else one of these is expected:\n"
         f"{expected}",
         options=("prepare.images", "prepare.masks", "prepare.layout"),

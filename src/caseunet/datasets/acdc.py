@@ -7,7 +7,7 @@ Automatic MRI Cardiac Multi-Structures Segmentation and Diagnosis", IEEE TMI 201
 
 from pathlib import Path
 
-from caseunet.datasets.named_files import NamedLayout, named
+from caseunet.datasets.named_files import NamedLayout, compile_path
 
 
 class AcdcLayout(NamedLayout):
@@ -15,8 +15,8 @@ class AcdcLayout(NamedLayout):
 
     name = "acdc"
     looks_like = "patientNNN_frameNN.nii.gz and patientNNN_frameNN_gt.nii.gz at any depth"
-    image = named(r"(?P<case>patient\d{3}_frame\d{2})\.nii(\.gz)?")
-    mask = named(r"(?P<case>patient\d{3}_frame\d{2})_gt\.nii(\.gz)?")
+    image = compile_path(r"(?P<case>patient\d{3}_frame\d{2})\.nii(\.gz)?")
+    mask = compile_path(r"(?P<case>patient\d{3}_frame\d{2})_gt\.nii(\.gz)?")
     class_tables = ({1: "right ventricle", 2: "myocardium", 3: "left ventricle"},)
     fixed_modality = "mr"
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from caseunet.datasets.layout import SourceCase
-from caseunet.datasets.named_files import NamedLayout, named
+from caseunet.datasets.named_files import NamedLayout, compile_path
 
 ENHANCING = "enhancing tumour"
 GLIOMA = {1: "necrotic core", 2: "oedema"}
@@ -27,8 +27,8 @@ class BratsLayout(NamedLayout):
 
     name = "brats"
     looks_like = "BraTS-…-00000-000-t1n, -t1c, -t2w, -t2f, -seg.nii.gz, or BraTS20_…_flair, _t1, _t1ce, _t2, _seg.nii"
-    image = named(r"(?P<case>BraTS[\w-]*\d)[-_](?P<channel>t1n|t1c|t2w|t2f|flair|t1ce|t1|t2)\.nii(\.gz)?")
-    mask = named(r"(?P<case>BraTS[\w-]*\d)([-_]seg|/[^/]*_Segm)\.nii(\.gz)?")
+    image = compile_path(r"(?P<case>BraTS[\w-]*\d)[-_](?P<channel>t1n|t1c|t2w|t2f|flair|t1ce|t1|t2)\.nii(\.gz)?")
+    mask = compile_path(r"(?P<case>BraTS[\w-]*\d)([-_]seg|/[^/]*_Segm)\.nii(\.gz)?")
     fixed_modality = "mr"
 
     def find_group(self, case: str, root: Path) -> str:

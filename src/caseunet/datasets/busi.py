@@ -5,7 +5,7 @@ lesions of an image have masks of their own, ``_mask_1.png``, which are united; 
 Al-Dhabyani et al., "Dataset of Breast Ultrasound Images", Data in Brief 2020.
 """
 
-from caseunet.datasets.named_files import NamedLayout, named
+from caseunet.datasets.named_files import NamedLayout, compile_path
 
 KIND = r"(?P<case>(?P<kind>benign|malignant|normal)/(?P=kind) \(\d+\))"
 
@@ -15,8 +15,8 @@ class BusiLayout(NamedLayout):
 
     name = "busi"
     looks_like = "benign/benign (N).png and benign/benign (N)_mask.png, and malignant/ and normal/ likewise"
-    image = named(rf"{KIND}\.png")
-    mask = named(rf"{KIND}_mask(_\d+)?\.png")
+    image = compile_path(rf"{KIND}\.png")
+    mask = compile_path(rf"{KIND}_mask(_\d+)?\.png")
     objects = "lesion"
     group_name = "image"
     several = True

@@ -7,7 +7,7 @@ to Retinal Blood Vessel Segmentation", IEEE TBME 2012.
 
 from pathlib import Path
 
-from caseunet.datasets.named_files import NamedLayout, named
+from caseunet.datasets.named_files import NamedLayout, compile_path
 
 
 class ChaseLayout(NamedLayout):
@@ -15,8 +15,8 @@ class ChaseLayout(NamedLayout):
 
     name = "chase"
     looks_like = "Image_NNL.jpg, Image_NNR.jpg and each with _1stHO.png and _2ndHO.png"
-    image = named(r"(?P<case>Image_\d{2}[LR])\.(jpg|png|tif)")
-    mask = named(r"(?P<case>Image_\d{2}[LR])_(1st|2nd)HO\.png")
+    image = compile_path(r"(?P<case>Image_\d{2}[LR])\.(jpg|png|tif)")
+    mask = compile_path(r"(?P<case>Image_\d{2}[LR])_(1st|2nd)HO\.png")
     class_tables = ({255: "vessel"}, {1: "vessel"})
     fixed_modality = "rgb"
     several = True

@@ -73,10 +73,10 @@ def settle_coding(dataset: SourceDataset, facts: Sequence[CaseFacts]) -> SourceD
     if dataset.coding is not None or not masks:
         return dataset
     if dataset.class_tables:
-        coding = find_table(dataset.class_tables, map(_values, masks))
-        text = f"the classes are those of {dataset.format}: {describe_classes(coding)}"
+        known = find_table(dataset.class_tables, map(_values, masks))
+        text = f"the classes are those of {dataset.format}: {describe_classes(known)}"
         told = Finding(level="note", kind="known-classes", text=text, advice="Otherwise name them in a labels.json.")
-        return replace(dataset, coding=coding, findings=(*dataset.findings, told))
+        return replace(dataset, coding=known, findings=(*dataset.findings, told))
     coding = find_coding(_values(mask) for mask in masks)
     return replace(dataset, coding=coding, findings=(*dataset.findings, _judge_coding(coding, masks)))
 

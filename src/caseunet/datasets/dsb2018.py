@@ -7,7 +7,7 @@ Experiments: the 2018 Data Science Bowl", Nature Methods 2019.
 
 from pathlib import PurePosixPath
 
-from caseunet.datasets.named_files import NamedLayout, named
+from caseunet.datasets.named_files import NamedLayout, compile_path
 
 HASH = r"[0-9a-f]{16,}"
 
@@ -17,8 +17,8 @@ class Dsb2018Layout(NamedLayout):
 
     name = "dsb2018"
     looks_like = "ID/images/ID.png and ID/masks/*.png, a mask for each object, with hashes for names"
-    image = named(rf"(?P<case>{HASH})/images/(?P=case)\.png")
-    mask = named(rf"(?P<case>{HASH})/masks/{HASH}\.png")
+    image = compile_path(rf"(?P<case>{HASH})/images/(?P=case)\.png")
+    mask = compile_path(rf"(?P<case>{HASH})/masks/{HASH}\.png")
     objects = "nucleus"
     group_name = "image"
     several = True

@@ -58,6 +58,7 @@ from caseunet.datasets.pairing import Pairs, pair
 from caseunet.datasets.polygons import class_names
 from caseunet.datasets.reading import FileLayout
 from caseunet.datasets.roles import Choice, Roles, sort_files
+from caseunet.datasets.split_tables import with_table
 from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.io import images, raster
 from caseunet.progress import count_text
@@ -98,7 +99,7 @@ class Survey:
     outlines: bool = False
 
 
-def _coding_of_names(root: Path, names: Sequence[str]) -> tuple[LabelCoding, list[Finding]]:
+def coding_of_names(root: Path, names: Sequence[str]) -> tuple[LabelCoding, list[Finding]]:
     """The coding of named files or outlines, and what is said of names that are no class.
 
     Raises:
@@ -141,7 +142,7 @@ def survey_files(root: Path, choice: Choice = Choice()) -> Survey:  # noqa: B008
     """What the names of all files below a folder tell; no file is opened."""
     files = files_below(root)
     readable = [path for path in files if images.is_image(path)]
-    roles = sort_files(root, readable, choice)
+    roles = sort_files(root, [path for path in readable if choice or not _is_superpixels(path)], choice)
     pictures, findings = _without_twice(roles.images or _of_unknown(roles), root)
     channels = tuple(channel_name(pattern) for pattern in choice.channels) or find_channels(pictures, roles.masks)
     broken: set[Path] = set()
@@ -171,7 +172,8 @@ def survey_files(root: Path, choice: Choice = Choice()) -> Survey:  # noqa: B008
     alone = {picture for found in pairs.values() for picture in found.alone}
     listed = [case for case in _cases(root, pictures, labels, alone, field_of) if case.image[0] not in broken]
     listed, lists = _parts_of_lists(root, files, listed)
-    findings += [*lists, *warn_of_parts(listed), *warn_of_folders(listed)]
+    listed, table = with_table(root, listed)
+    findings += [*lists, *table, *warn_of_parts(listed), *warn_of_folders(listed)]
     for name, masks in by_set.items():
         unpaired = [mask for n, mask in enumerate(masks) if n not in pairs[name].pairs]
         findings += [extra_mask(m.paths[0], root, f"an image of the name {m.key}") for m in unpaired]
@@ -181,6 +183,11 @@ def survey_files(root: Path, choice: Choice = Choice()) -> Survey:  # noqa: B008
     if outlines and not labels and not roles.images:
         listed = []
     return Survey(Listing(tuple(listed), tuple(findings)), by_file, channels, question, outlines and bool(labels))
+
+
+def _is_superpixels(path: Path) -> bool:
+    """Whether a file is what ISIC adds to its photographs: "ISIC_0000000_superpixels.png"."""
+    return images.stem(path).lower().endswith("_superpixels")
 
 
 def _of_unknown(roles: Roles) -> tuple[Item, ...]:
@@ -505,6 +512,11 @@ class FolderLayout(FileLayout):
         survey = survey_files(root)
         return bool(survey.question) or any(case.label for case in survey.listing.cases)
 
+    def count_roles(self, root: Path) -> tuple[int, int]:
+        """How many files are images by their names, and how many masks."""
+        roles = sort_files(root, [path for path in files_below(root) if images.is_image(path)], Choice())
+        return len(roles.images), len(roles.masks)
+
     def cases(self, root: Path) -> Listing:
         """List the images; ``id`` is the path without suffix and without "images/", or that of a case's folder.
 
@@ -539,13 +551,13 @@ class FolderLayout(FileLayout):
                 raise InvalidInputError(f"{root}: its JSON files hold no outlines, so there is nothing to learn.")
             text = f"masks are outlines of JSON files; the classes are {', '.join(names)}"
             notes.append(Finding(level="note", kind="outlines", text=text))
-            coding, told = _coding_of_names(root, names)
+            coding, told = coding_of_names(root, names)
             notes += told
         if survey.class_names:
             classes = dict.fromkeys(unify_spellings(survey.class_names).values())
             text = f"each class has a file of its own; the classes are {', '.join(classes)}"
             notes.append(Finding(level="note", kind="class-files", text=text))
-            coding, told = _coding_of_names(root, survey.class_names)
+            coding, told = coding_of_names(root, survey.class_names)
             notes += [*told, *_lacking(listed, coding)]
         return SourceDataset(
             format="folder",

@@ -8,7 +8,7 @@ Images: The GlaS Challenge Contest", Medical Image Analysis 2017.
 import csv
 from pathlib import Path, PurePosixPath
 
-from caseunet.datasets.named_files import NamedLayout, named
+from caseunet.datasets.named_files import NamedLayout, compile_path
 
 
 class GlasLayout(NamedLayout):
@@ -16,8 +16,8 @@ class GlasLayout(NamedLayout):
 
     name = "glas"
     looks_like = "train_N.bmp, testA_N.bmp, testB_N.bmp and each with _anno.bmp"
-    image = named(r"(?P<case>(train|testA|testB)_\d+)\.bmp")
-    mask = named(r"(?P<case>(train|testA|testB)_\d+)_anno\.bmp")
+    image = compile_path(r"(?P<case>(train|testA|testB)_\d+)\.bmp")
+    mask = compile_path(r"(?P<case>(train|testA|testB)_\d+)_anno\.bmp")
     objects = "gland"
     fixed_modality = "rgb"
 

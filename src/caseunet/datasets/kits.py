@@ -5,7 +5,7 @@ has the masks of several people, of which the majority's, ``aggregated_MAJ_seg.n
 out. One case is one patient. Heller et al., "The KiTS21 Challenge", arXiv 2307.01984.
 """
 
-from caseunet.datasets.named_files import NamedLayout, named
+from caseunet.datasets.named_files import NamedLayout, compile_path
 
 
 class KitsLayout(NamedLayout):
@@ -13,8 +13,8 @@ class KitsLayout(NamedLayout):
 
     name = "kits"
     looks_like = "case_NNNNN/imaging.nii.gz and case_NNNNN/segmentation.nii.gz (or aggregated_MAJ_seg.nii.gz)"
-    image = named(r"(?P<case>case_\d{5})/imaging\.nii(\.gz)?")
-    mask = named(r"(?P<case>case_\d{5})/(segmentation|aggregated_MAJ_seg)\.nii(\.gz)?")
+    image = compile_path(r"(?P<case>case_\d{5})/imaging\.nii(\.gz)?")
+    mask = compile_path(r"(?P<case>case_\d{5})/(segmentation|aggregated_MAJ_seg)\.nii(\.gz)?")
     class_tables = ({1: "kidney", 2: "tumour"}, {1: "kidney", 2: "tumour", 3: "cyst"})
     fixed_modality = "ct"
 

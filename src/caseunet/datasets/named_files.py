@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 from caseunet.datasets.class_names import class_entries, find_description, read_class_description
 from caseunet.datasets.coding import coding_of
@@ -30,10 +31,10 @@ from caseunet.progress import count_text
 from caseunet.types import LabelCoding, Modality
 
 ALL = Choice()
-"""Nothing chosen."""
+"""Nothing is chosen, and nothing left out."""
 
 
-def named(pattern: str) -> re.Pattern[str]:
+def compile_path(pattern: str) -> re.Pattern[str]:
     """A pattern for a path below the raw folder, the first of its folders at any depth, capitals or not."""
     return re.compile(rf"(?:^|.*/){pattern}$", re.IGNORECASE)
 
@@ -137,9 +138,9 @@ class NamedLayout(FileLayout):
         for path in sorted(files_below(root), key=lambda path: natural(path.as_posix())):
             below = PurePosixPath(relative(path, root))
             is_image = images.is_image(path)
-            if is_image and (found := self.mask.match(str(below))) and _is_chosen(below, choice.masks):
+            if is_image and (found := self.mask.match(str(below))) and is_chosen(below, choice.masks):
                 masks.setdefault(found["case"], []).append(path)
-            elif is_image and (found := self.image.match(str(below))) and _is_chosen(below, choice.images):
+            elif is_image and (found := self.image.match(str(below))) and is_chosen(below, choice.images):
                 pictures.setdefault(found["case"], []).append(path)
             else:
                 others.append(path)
@@ -167,8 +168,12 @@ class NamedLayout(FileLayout):
                 found = SourceCase(case, image, tuple(label), self.find_group(case, root), part)
                 cases.append(found)
         findings += [extra_mask(path, root, f"the image of {case}") for case in masks for path in masks[case]]
+        places = {path.parent for case in cases for path in (*case.image, *case.label)}
         left = [path for path in others if images.is_image(path) or images.is_unread(path)]
-        findings += left_out(left, root, f"no image or mask of the layout {self.name}, and left out")
+        beside = [path for path in left if path.parent in places or places & set(path.parents) - {root}]
+        why = f"no image or mask of the layout {self.name}, and left out"
+        findings += left_out([path for path in left if path not in beside], root, why, "warning")
+        findings += left_out(beside, root, why)
         cases.sort(key=lambda case: natural(case.id))
         return Listing(tuple(cases), tuple(findings)), channels
 
@@ -201,21 +206,35 @@ class NamedLayout(FileLayout):
         return tuple(found[name] for name in channels), findings, unused
 
 
-def _is_chosen(path: PurePosixPath, patterns: Sequence[str]) -> bool:
+def is_chosen(path: PurePosixPath, patterns: Sequence[str]) -> bool:
+    """Whether a path below the raw folder is one of those that patterns select; without patterns all are."""
     return not patterns or match_part(path, patterns) is not None
 
 
-def describe_nearest(layouts: Sequence[NamedLayout], root: Path) -> str:
+class CountingLayout(Protocol):
+    """A layout that counts the files that are named as its own."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def looks_like(self) -> str: ...
+
+    def count_roles(self, root: Path) -> tuple[int, int]:
+        """How many files are named as its images, and as its masks."""
+
+
+def describe_nearest(layouts: Sequence[CountingLayout], root: Path) -> str:
     """What the layout that a folder is nearest to lacks; "" where nothing is named as one of them names it."""
-    counts = {layout.name: (layout, *layout.count_roles(root)) for layout in layouts}
-    found = [entry for entry in counts.values() if entry[1] or entry[2]]
-    if not found:
+    counts = [(layout, *layout.count_roles(root)) for layout in layouts]
+    layout, pictures, masks = max(counts, key=lambda entry: (min(entry[1:]), max(entry[1:])))
+    if not pictures and not masks:
         return ""
-    layout, pictures, masks = max(found, key=lambda entry: (min(entry[1:]), max(entry[1:])))
     if pictures and masks:
-        told = f"{count_text(pictures, 'image')} and {count_text(masks, 'mask')} are named so, but no two of one case"
+        told = f"{count_text(pictures, 'image')} and {count_text(masks, 'mask')}, but no two of one case"
     else:
-        there, lacking = ("image", "mask") if pictures else ("mask", "image")
-        told = f"{count_text(pictures or masks, there)} {'is' if (pictures or masks) == 1 else 'are'} named so, "
-        told += f"but no {lacking}"
-    return f"The nearest layout is {layout.name} ({layout.looks_like}): {told}."
+        told = (
+            f"{count_text(pictures, 'image')}, but no mask"
+            if pictures
+            else f"{count_text(masks, 'mask')}, but no image"
+        )
+    return f"The nearest layout is {layout.name} ({layout.looks_like}): there are {told}."

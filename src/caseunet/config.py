@@ -13,7 +13,10 @@ from caseunet.former_names import KEYS, migrate, present_name
 from caseunet.types import PlaneRule, Size
 
 RECIPES = ("default", "paper")
-LAYOUTS = ("lits", "endovis2018", "endovis2018-types", "endovis2017", "nnunet", "msd", "dicom", "folder")
+LAYOUTS = (
+    *("lits", "kits", "brats", "acdc", "endovis2018", "endovis2018-types", "endovis2017"),
+    *("glas", "chase", "busi", "dsb2018", "nnunet", "msd", "bids", "monai-label", "dicom", "folder"),
+)
 SPLITS = ("auto", "group", "lits", "isinet", "slice-blocks")
 
 

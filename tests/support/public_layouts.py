@@ -54,13 +54,13 @@ def photo(mask: np.ndarray, seed: int) -> np.ndarray:
     return np.asarray(grey).astype(np.uint8)
 
 
-def write_kits(root: Path, cases: int = 4, below: str = "") -> None:
-    """KiTS19, or with ``below`` KiTS21's ``data/``; kidney 1, tumour 2, cyst 3. The last case has no mask."""
+def write_kits(root: Path, cases: int = 4, below: str = "", without: int = 1) -> None:
+    """KiTS19, or with ``below`` in ``data/``; kidney 1, tumour 2, cyst 3. The last ``without`` cases have no mask."""
     for n in range(cases):
         folder = root / below / f"case_{n:05d}"
         mask = draw_volume(n, (1, 2, 3))
         save_volume(folder / "imaging.nii.gz", scan(mask, n))
-        if n < cases - 1:
+        if n < cases - without:
             save_volume(folder / "segmentation.nii.gz", mask)
     (root / below / "kits.json").write_text(json.dumps([{"case_id": f"case_{n:05d}"} for n in range(cases)]))
 
@@ -192,7 +192,7 @@ def write_glas(root: Path) -> None:
     (root / "Grade.csv").write_text("name,patient ID\ntestA_1,5\n")
 
 
-def write_chase(root: Path, patients: int = 3) -> None:
+def write_chase(root: Path, patients: int = 3, raters: int = 2) -> None:
     """CHASE_DB1: both eyes of each child, and two people's masks of each."""
     for n in range(1, patients + 1):
         for eye in "LR":
@@ -200,13 +200,13 @@ def write_chase(root: Path, patients: int = 3) -> None:
             save_picture(root / f"Image_{n:02d}{eye}.jpg", photo(mask, n + 50 * (eye == "R")))
             second = mask.copy()
             second[5:7] = 0
-            for name, drawn in (("1stHO", mask), ("2ndHO", second)):
+            for name, drawn in (("1stHO", mask), ("2ndHO", second))[:raters]:
                 Image.fromarray(drawn > 0).save(root / f"Image_{n:02d}{eye}_{name}.png")
 
 
-def write_busi(root: Path) -> None:
+def write_busi(root: Path, kinds: Sequence[str] = ("benign", "malignant", "normal")) -> None:
     """BUSI: folders of kinds; one image has two masks, and those of healthy people are empty."""
-    for kind in ("benign", "malignant", "normal"):
+    for kind in kinds:
         for n in range(1, 4):
             mask = draw_picture(n) if kind != "normal" else np.zeros(PICTURE, np.uint8)
             other = np.zeros(PICTURE, np.uint8)
@@ -280,15 +280,15 @@ def write_nnunet_listed(root: Path) -> None:
     )
 
 
-def write_monai_label(root: Path) -> None:
-    """MONAI Label: ``labels/final`` beside ``labels/original`` of the model, and its own description."""
+def write_monai_label(root: Path, without: int = 1) -> None:
+    """MONAI Label: ``labels/final``, but for the last ``without``, beside ``labels/original`` of the model."""
     objects = {}
     for n in range(5):
         mask, name = draw_volume(n, (1, 2)), f"spleen_{n}"
         save_volume(root / f"{name}.nii.gz", scan(mask, n))
         labels = {}
         for tag in ("final", "original"):
-            if tag == "original" or n < 4:
+            if tag == "original" or n < 5 - without:
                 drawn = mask if tag == "final" else draw_volume(n + 1, (1,))
                 save_volume(root / "labels" / tag / f"{name}.nii.gz", drawn)
                 labels[tag] = {"ext": ".nii.gz", "info": {"params": {"label_names": {"spleen": 1, "liver": 2}}}}

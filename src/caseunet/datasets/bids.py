@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from caseunet.datasets.class_names import find_description
 from caseunet.datasets.coding import coding_of
-from caseunet.datasets.folder import coding_of_names, find_modality, name_classes
+from caseunet.datasets.folder import coding_of_names, find_modality, read_folder_classes
 from caseunet.datasets.layout import (
     Finding,
     Listing,
@@ -100,7 +100,7 @@ def _parse(path: Path, root: Path) -> BidsFile | None:
 def _sort(root: Path, choice: Choice) -> tuple[list[BidsFile], list[BidsFile], list[Path]]:
     """Images, masks and all other image files."""
     found: tuple[list[BidsFile], list[BidsFile], list[Path]] = ([], [], [])
-    for path in sorted(files_below(root), key=lambda path: natural(path.as_posix())):
+    for path in files_below(root):
         file, below = _parse(path, root), PurePosixPath(relative(path, root))
         if file is not None and not file.pipeline and file.suffix not in MASKS and is_chosen(below, choice.images):
             found[0].append(file)
@@ -132,13 +132,13 @@ class BidsLayout(FileLayout):
         pictures, masks, _ = _sort(root, ALL)
         return len(pictures), len(masks)
 
-    def cases(self, root: Path) -> Listing:
+    def cases(self, root: Path, choice: Choice = ALL) -> Listing:
         """List the images of the contrasts that have masks, under their names.
 
         Raises:
             CaseUNetError: there are none, or it is open which image or mask is meant.
         """
-        return _list(root, ALL)
+        return _list(root, choice)
 
     def discover(self, root: Path, choice: Choice = ALL) -> SourceDataset:
         """The cases, and what their masks mean; ``choice`` leaves out files, or names the contrasts that are channels.
@@ -186,7 +186,7 @@ def _list(root: Path, choice: Choice) -> Listing:
     kinds = {(image.suffix, *image.path.parts[-2:-1]) for image in pictures if image.path in labels}
     listed = []
     for image in pictures:
-        if (image.suffix, *image.path.parts[-2:-1]) not in kinds:
+        if labels and (image.suffix, *image.path.parts[-2:-1]) not in kinds:
             others.append(image.path)
             continue
         files, missing = _join(image, pictures, choice.channels)
@@ -196,6 +196,7 @@ def _list(root: Path, choice: Choice) -> Listing:
             continue
         label = tuple(labels.get(image.path, ()))
         listed.append(SourceCase(images.stem(image.path), files, label, image.subject))
+    listed.sort(key=lambda case: natural(case.id))
     used = {path for case in listed for path in case.image}
     findings += left_out([p for p in others if p not in used], root, "no image with a mask and no mask, and left out")
     return Listing(tuple(listed), tuple(findings))
@@ -247,12 +248,12 @@ def _name_classes(root: Path, listed: tuple[SourceCase, ...]) -> tuple[LabelCodi
     files = [file for path in paths if (file := _parse(path, root)) is not None]
     own = find_description(root)
     if any(file.suffix == "dseg" for file in files):
-        return (None if own is None else name_classes(own, listed)), 0
+        return (None if own is None else read_folder_classes(own, listed)), 0
     names = sorted({file.entities.get("label", "") for file in files})
     if len(names) > 1 and all(names):
         return coding_of_names(root, names)[0], len(names)
     if own is not None:
-        return name_classes(own, listed), 0
+        return read_folder_classes(own, listed), 0
     return coding_of({0: "background", 1: (names[0] if names else "") or "foreground"}), 1
 
 

@@ -428,7 +428,7 @@ def _in_color(path: Path) -> bool:
         return False
 
 
-def name_classes(path: Path, listed: tuple[SourceCase, ...]) -> LabelCoding:
+def read_folder_classes(path: Path, listed: tuple[SourceCase, ...]) -> LabelCoding:
     """The classes of labels.json: by colour if it names colours and the masks hold them, else by id."""
     entries = class_entries(read_class_description(path), path)
     named = any(entry.color is not None for entry in entries)
@@ -544,7 +544,7 @@ class FolderLayout(FileLayout):
             raise InvalidInputError(f"{root}: {_nothing_chosen(root, choice)}")
         modality, notes = find_modality(root, listed)
         own = find_description(root)
-        coding = name_classes(own, listed) if own is not None else None
+        coding = read_folder_classes(own, listed) if own is not None else None
         if survey.outlines:
             names = class_names(sorted({path for case in listed for path in case.label}))
             if not names:

@@ -11,7 +11,7 @@ from typing import Any
 
 from caseunet.datasets.class_names import find_description
 from caseunet.datasets.coding import coding_of
-from caseunet.datasets.folder import find_modality, name_classes
+from caseunet.datasets.folder import find_modality, read_folder_classes
 from caseunet.datasets.layout import (
     Finding,
     Listing,
@@ -101,7 +101,7 @@ class MonaiLabelLayout(FileLayout):
             format=self.name,
             root=root,
             cases=listed,
-            coding=name_classes(own, listed) if own is not None else _find_names(root),
+            coding=read_folder_classes(own, listed) if own is not None else _find_names(root),
             modality=modality,
             group_name="patient",
             licence="",

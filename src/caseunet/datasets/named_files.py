@@ -8,7 +8,7 @@ from typing import Protocol
 
 from caseunet.datasets.class_names import class_entries, find_description, read_class_description
 from caseunet.datasets.coding import coding_of
-from caseunet.datasets.folder import find_modality, name_classes
+from caseunet.datasets.folder import find_modality, read_folder_classes
 from caseunet.datasets.layout import (
     Finding,
     Listing,
@@ -93,13 +93,13 @@ class NamedLayout(FileLayout):
         pictures, masks, _ = self._sort(root, ALL)
         return sum(map(len, pictures.values())), sum(map(len, masks.values()))
 
-    def cases(self, root: Path) -> Listing:
+    def cases(self, root: Path, choice: Choice = ALL) -> Listing:
         """List the cases.
 
         Raises:
             CaseUNetError: there are none.
         """
-        return self._list(root, ALL)[0]
+        return self._list(root, choice)[0]
 
     def discover(self, root: Path, choice: Choice = ALL) -> SourceDataset:
         """The cases, and what their masks mean; ``choice`` leaves out files, or says the order of channels."""
@@ -124,18 +124,18 @@ class NamedLayout(FileLayout):
         """The classes as far as files tell, and whether all values but 0 are one of them."""
         own = find_description(root)
         if not self.objects:
-            return (None if own is None else name_classes(own, listed)), False
+            return (None if own is None else read_folder_classes(own, listed)), False
         entries = [] if own is None else class_entries(read_class_description(own), own)
         if own is not None and len(entries) > 2:
-            return name_classes(own, listed), False
+            return read_folder_classes(own, listed), False
         return coding_of({0: "background", 1: entries[1].name if len(entries) == 2 else self.objects}), True
 
     def _sort(self, root: Path, choice: Choice) -> tuple[dict[str, list[Path]], dict[str, list[Path]], list[Path]]:
-        """The images and masks of each case, in natural order, and all other files."""
+        """The images and masks of each case, and all other files."""
         pictures: dict[str, list[Path]] = {}
         masks: dict[str, list[Path]] = {}
         others = []
-        for path in sorted(files_below(root), key=lambda path: natural(path.as_posix())):
+        for path in files_below(root):
             below = PurePosixPath(relative(path, root))
             is_image = images.is_image(path)
             if is_image and (found := self.mask.match(str(below))) and is_chosen(below, choice.masks):
@@ -158,7 +158,7 @@ class NamedLayout(FileLayout):
             image, faults, unused = self._join(case, paths, root, channels)
             findings += faults
             others += unused
-            label = masks.pop(case, [])
+            label = sorted(masks.pop(case, []), key=lambda path: natural(path.name))
             if not self.several and len(label) > 1:
                 findings += [twice(path, root, label[0]) for path in label[1:]]
                 label = label[:1]

@@ -10,9 +10,11 @@ from typing import NamedTuple
 
 from caseunet.bundle import BundleInfo
 from caseunet.datasets import Finding, Layout, SourceCase, files_below, matching
+from caseunet.datasets.bids import BidsLayout
 from caseunet.datasets.channels import Item, join_channels
 from caseunet.datasets.dicom import DICOM, DicomImage, find_images, is_mask
 from caseunet.datasets.folder import FOLDER, survey_files
+from caseunet.datasets.named_files import NamedLayout
 from caseunet.datasets.roles import Choice
 from caseunet.errors import CaseUNetError, InputNotFoundError, InvalidInputError
 from caseunet.files import MARKER, content_hash
@@ -348,9 +350,13 @@ def _is_input(path: Path, unpacked: ExitStack | None) -> bool:
 
 def _in_layout(folder: Path, layout: Layout, display: Display, channels: Channels | None) -> list[Input]:
     """The cases of a raw data set; one that lacks a channel is an input with an error."""
-    cases, findings = layout.cases(folder)
-    if layout is FOLDER and channels is not None and channels.names:
-        cases, findings = survey_files(folder, Choice(channels=channels.names)).listing
+    choice = Choice(channels=channels.names if channels is not None else ())
+    if choice and layout is FOLDER:
+        cases, findings = survey_files(folder, choice).listing
+    elif choice and isinstance(layout, NamedLayout | BidsLayout) and layout.selects(folder, choice):
+        cases, findings = layout.cases(folder, choice)
+    else:
+        cases, findings = layout.cases(folder)
     broken = []
     for finding in findings:
         if finding.kind == "channels" and finding.file is not None:

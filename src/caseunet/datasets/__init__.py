@@ -152,13 +152,16 @@ def find_layout(root: Path, name: str = "auto") -> Layout:
         read_json(description, "the dataset.json of nnU-Net or of the Decathlon")
     if fitting:
         return fitting[0]
-    expected = "\n".join(f"  {candidate}: {SOURCES.get(candidate).looks_like}" for candidate in SOURCES)
     nearest = describe_nearest(PUBLIC, root) or describe_nearest([BIDS], root) or describe_nearest([FOLDER], root)
-    told = f"{describe_files(root)} {nearest}".strip()
+    if nearest:
+        expected = f"The other layouts are {', '.join(name for name in SOURCES if f' {name} (' not in nearest)}."
+    else:
+        forms = "\n".join(f"  {candidate}: {SOURCES.get(candidate).looks_like}" for candidate in SOURCES)
+        expected = f"Else one of these is expected:\n{forms}"
+    found = f"{describe_files(root)} {nearest}".strip()
     raise InvalidInputError(
-        f"{root}: none of the known layouts was found. {told}\nIf images and masks are among them, "
-        "name the folder or pattern of each: prepare.images and prepare.masks. Else one of these is expected:\n"
-        f"{expected}",
+        f"{root}: none of the known layouts was found. {found}\nIf images and masks are among them, name the folder or "
+        f"pattern of each: prepare.images and prepare.masks. {expected}",
         options=("prepare.images", "prepare.masks", "prepare.layout"),
     )
 

@@ -175,9 +175,11 @@ def survey_files(root: Path, choice: Choice = Choice()) -> Survey:  # noqa: B008
     listed, table = with_table(root, listed)
     findings += [*lists, *table, *warn_of_parts(listed), *warn_of_folders(listed)]
     for name, masks in by_set.items():
-        unpaired = [mask for n, mask in enumerate(masks) if n not in pairs[name].pairs]
+        paired = pairs[name].pairs
+        unpaired = [mask for n, mask in enumerate(masks) if n not in paired]
         findings += [extra_mask(m.paths[0], root, f"an image of the name {m.key}") for m in unpaired]
-    alone_fields = [field for n, field in enumerate(roles.fields) if n not in fields.pairs]
+    paired = fields.pairs
+    alone_fields = [field for n, field in enumerate(roles.fields) if n not in paired]
     findings += [extra_mask(f.paths[0], root, f"an image of the name {f.key}") for f in alone_fields]
     findings += _left_out(root, files, readable, roles, listed, findings)
     if outlines and not labels and not roles.images:

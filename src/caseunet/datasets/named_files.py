@@ -135,12 +135,12 @@ class NamedLayout(FileLayout):
         pictures: dict[str, list[Path]] = {}
         masks: dict[str, list[Path]] = {}
         others = []
+        base = f"{root.as_posix()}/"
         for path in files_below(root):
-            below = PurePosixPath(relative(path, root))
-            is_image = images.is_image(path)
-            if is_image and (found := self.mask.match(str(below))) and is_chosen(below, choice.masks):
+            below = path.as_posix().removeprefix(base)  # there may be 100,000 files
+            if (found := self.mask.match(below)) and is_chosen(PurePosixPath(below), choice.masks):
                 masks.setdefault(found["case"], []).append(path)
-            elif is_image and (found := self.image.match(str(below))) and is_chosen(below, choice.images):
+            elif (found := self.image.match(below)) and is_chosen(PurePosixPath(below), choice.images):
                 pictures.setdefault(found["case"], []).append(path)
             else:
                 others.append(path)

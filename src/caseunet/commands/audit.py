@@ -15,8 +15,7 @@ from caseunet.errors import CaseUNetError
 from caseunet.files import check_output_folder, output_folder, write_json, write_text
 from caseunet.options import is_overwrite
 from caseunet.progress import Display, Notices
-from caseunet.reporting.audit_page import audit_page
-from caseunet.reporting.audit_pictures import draw_findings
+from caseunet.reporting.audit_page import audit_page, draw_findings
 
 KIND = "an audit"
 

@@ -11,6 +11,7 @@ from caseunet.evaluation.comparison import MIN_PAIRS
 from caseunet.evaluation.statistics import MIN_GROUPS
 from caseunet.files import write_json, write_text
 from caseunet.reporting.page.images import embed, embed_svg
+from caseunet.reporting.page.notes import heading_of
 from caseunet.reporting.page.numbers import digits_of, format_interval, format_number, format_probability
 from caseunet.reporting.page.tables import Table, columns_of, write_csv
 from caseunet.reporting.page.templates import open_templates
@@ -52,34 +53,27 @@ def write_study(folder: Path, summary: StudySummary, cases: pd.DataFrame) -> Pat
 
 
 def _page(summary: StudySummary, cases: pd.DataFrame, drawing: str) -> str:
-    structures, unit = order_structures(summary), summary.measure.unit
-    score_name = f"{summary.measure.label} ({unit})" if unit else summary.measure.label
-    return (
-        open_templates()
-        .get_template("study.html.j2")
-        .render(
-            title=summary.title,
-            summary=summary,
-            score_name=score_name,
-            structures=structures,
-            cautions=cautions(summary, cases),
-            groups=cases["group"].nunique(),
-            scored=cases["case"].nunique(),
-            finding=finding(summary),
-            scores=_rank_scores(summary, score_name),
-            has_intervals=any(score.interval for score in summary.scores),
-            drawing=drawing,
-            undrawn=[name for name in summary.models if name not in {point.name for point in points_of(summary)}],
-            strips=embed_svg(seed_strips(summary)) if len(summary.seeds) > 1 else None,
-            matrix=_matrix(summary, score_name),
-            pairs=_pairs(summary, score_name),
-            models=_differences_of_settings(summary),
-            fewest_pairs=MIN_PAIRS,
-            fewest_groups=MIN_GROUPS,
-            seed_errors=f"{SEED_ERRORS:g}",
-            runs=_runs(summary),
-            settings=_settings(summary),
-        )
+    score_name = heading_of(summary.measure)
+    drawn = {point.name for point in points_of(summary)}
+    template = open_templates().get_template("study.html.j2")
+    return template.render(
+        title=summary.title,
+        summary=summary,
+        score_name=score_name,
+        structures=order_structures(summary),
+        cautions=cautions(summary, cases),
+        groups=cases["group"].nunique(),
+        scored=cases["case"].nunique(),
+        scores=_rank_scores(summary, score_name),
+        drawing=drawing,
+        undrawn=[name for name in summary.models if name not in drawn],
+        strips=embed_svg(seed_strips(summary)) if len(summary.seeds) > 1 else None,
+        pairs=_pairs(summary, score_name),
+        models=_models(summary),
+        fewest_pairs=MIN_PAIRS,
+        fewest_groups=MIN_GROUPS,
+        seed_errors=f"{SEED_ERRORS:g}",
+        settings=_settings(summary),
     )
 
 
@@ -123,21 +117,6 @@ def cautions(summary: StudySummary, cases: pd.DataFrame) -> list[str]:
     return found
 
 
-def finding(summary: StudySummary) -> list[tuple[str, list[str]]]:
-    """How the models stand to the one with the highest mean over all structures: words, and the names they are of."""
-    standing = standings(summary)
-    said: list[tuple[Standing, str]] = [
-        ("best", "Highest mean"),
-        ("above", "Better than it by the paired test, which weighs patients otherwise than the mean"),
-        ("tie", "Tie with it, not told apart"),
-        ("below", "Told apart from it, as lower"),
-        ("too few pairs", "Not tested against it"),
-        ("no score", "Without a score"),
-    ]
-    names = {key: [name for name in ranking(summary) if standing[name] == key] for key, _ in said}
-    return [(words, names[key]) for key, words in said if names[key]]
-
-
 def outcome_in_words(difference: StudyDifference) -> str:
     """The winner by name; a tie that only the seeds make is told as such."""
     if difference.outcome == "first better":
@@ -149,13 +128,18 @@ def outcome_in_words(difference: StudyDifference) -> str:
 
 # --- tables
 
-MARKS = {"best": "highest", "tie": "tie", "above": "better in the test", "too few pairs": "too few pairs"}
+STANDINGS: dict[Standing, str] = {
+    "best": "highest mean",
+    "above": "better than it in the test, which weighs patients otherwise than the mean",
+    "tie": "tie, not told apart",
+    "below": "lower, told apart",
+    "too few pairs": "not tested: too few pairs",
+    "no score": "no score",
+}
+"""How a model stands to the one with the highest mean, in words."""
+
 COSTS = ("parameters (M)", "GMAC", "time (ms)", "memory (MiB)", "training (min)", "steps")
 WHOLE = ("memory (MiB)", "steps")
-
-
-def _format_rank(rank: object, name: str, mark: str = "") -> Markup:
-    return Markup('<span class="rank">{}</span>&nbsp;{}{}').format(rank, breakable(name), Markup(mark))
 
 
 def _rank_scores(summary: StudySummary, score_name: str) -> Table:
@@ -165,58 +149,29 @@ def _rank_scores(summary: StudySummary, score_name: str) -> Table:
     costs = {cost.model: _cost_values(cost) for cost in summary.costs}
     values = list(zip(*costs.values(), strict=True)) or [()] * len(COSTS)
     cost_digits = [0 if name in WHOLE else digits_of(of, name) for name, of in zip(COSTS, values, strict=True)]
+    cell, mark = Markup("<{0}>{1}</{0}><small>{2}</small>"), Markup('<span class="mark {}">{}</span>')
     rows = []
-    for n, name in enumerate(ranking(summary), 1):
-        told = standing[name]
-        mark = f' <span class="mark {told.split()[0]}">{MARKS[told]}</span>' if told in MARKS else ""
-        first = summary.score(name, whole)
-        mean, deviation = Markup("<strong>{}</strong>"), Markup("<small>± {}</small>")
-        scores = [(mean.format(format_number(first.mean, digits)), first.sd)]
-        scores += [(escape(format_number(s.mean, digits)), s.sd) for s in (summary.score(name, of) for of in single)]
-        cells = [text if sd is None else text + deviation.format(format_number(sd, digits)) for text, sd in scores]
-        cells.insert(1, escape(format_interval(first.interval, digits)))
+    for name in ranking(summary):
+        cells: list[object] = []
+        for structure in (whole, *single):
+            score = summary.score(name, structure)
+            deviation = "" if score.sd is None else f"± {format_number(score.sd, digits)}"
+            tag = "strong" if structure == whole else "span"
+            cells.append(cell.format(tag, format_number(score.mean, digits), deviation))
+        cells.insert(0, mark.format(standing[name].split()[0], STANDINGS[standing[name]]))
+        cells.insert(2, format_interval(summary.score(name, whole).interval, digits))
         cost = costs.get(name, [None] * len(COSTS))
-        cells += [escape(format_number(v, d)) for v, d in zip(cost, cost_digits, strict=True)]
-        rows.append([_format_rank("–" if told == "no score" else n, name, mark), *cells])
+        rows.append([breakable(name), *cells, *map(format_number, cost, cost_digits)])
     over = f"± standard deviation over {len(summary.seeds)} seeds" if len(summary.seeds) > 1 else "of one seed"
-    interval = ", and 95 % interval over patients or sequences" if any(s.interval for s in summary.scores) else ""
-    caption = (
-        f"{score_name}: mean {over}{interval}. Ranked by the mean over {whole}. tie: not told apart from the highest."
-    )
-    return Table(caption, columns_of("model", whole, "95 % interval", *single, *COSTS), [("", rows)], "study close")
+    caption = f"{score_name}: mean {over}. Ranked by the mean over {whole}."
+    columns = columns_of("model", "standing", whole, "95 % interval", *single, *COSTS, text=("standing",))
+    return Table(caption, columns, [("", rows)], "study close")
 
 
 def _cost_values(cost: ModelCost) -> list[float | None]:
     """What stands in the columns of COSTS."""
-    return [
-        cost.parameters / 1e6,
-        cost.gmac,
-        cost.milliseconds,
-        cost.peak_mib,
-        cost.training_minutes,
-        cost.steps,
-    ]
-
-
-def _matrix(summary: StudySummary, score_name: str) -> Table | None:
-    """Every model, by rank, less every other one, over all structures; nothing for two models, who have one row."""
-    order, digits = ranking(summary), score_digits(summary)
-    if len(order) < 3:
-        return None
-    tested = order_structures(summary)[-1]
-    found: dict[tuple[str, str], Markup] = {}
-    cell = Markup('<span class="{}">{}<small>{}</small></span>')
-    for d in (d for d in summary.differences if d.structure == tested):
-        words = {"first better": ("better", "worse"), "second better": ("worse", "better")}
-        pairs = ((d.first, d.second), (d.second, d.first))
-        for pair, word, sign in zip(pairs, words.get(d.outcome, [d.outcome] * 2), (1, -1), strict=True):
-            less = None if d.difference is None else sign * d.difference
-            found[pair] = cell.format(word.split()[0], format_signed(less, digits), word)
-    rows = [[_format_rank(n, a), *(found.get((a, b), "") for b in order)] for n, a in enumerate(order, 1)]
-    caption = (
-        f"{tested}: the model of the row less that of the column, in {score_name}. Columns are numbered as the rows."
-    )
-    return Table(caption, columns_of("model", *(str(n) for n in range(1, len(order) + 1))), [("", rows)], "matrix")
+    known = cost.parameters / 1e6, cost.gmac, cost.milliseconds, cost.peak_mib, cost.training_minutes, cost.steps
+    return list(known)
 
 
 def _pairs(summary: StudySummary, score_name: str) -> Table:
@@ -249,32 +204,26 @@ def _whole_first(structures: list[str]) -> list[str]:
     return [*structures[-1:], *structures[:-1]]
 
 
-def _runs(summary: StudySummary) -> Table:
-    """The reports of each model's runs, with their addresses relative to the page."""
+def _models(summary: StudySummary) -> Table:
+    """What each model was told, and the reports of its runs, with their addresses relative to the page."""
     link = Markup('<a href="runs/{0}/seed-{1}-fold-{2}/report/report.html">seed {1}, fold {2}</a> ')
-    rows = [
-        [breakable(name), Markup().join(link.format(quote(name), s, f) for s in summary.seeds for f in summary.folds)]
-        for name in summary.models
-    ]
-    return Table("The report of each run.", columns_of("model", "reports", text=("reports",)), [("", rows)], "differ")
-
-
-def _differences_of_settings(summary: StudySummary) -> Table:
-    told = Markup("<code>{}</code>")
-    rows = [[breakable(name), told.format(text)] for name, text in summary.models.items()]
-    caption = "What is laid over the settings that all have in common."
-    return Table(caption, columns_of("model", "settings", text=("settings",)), [("", rows)], "differ")
+    rows = []
+    for name, told in summary.models.items():
+        links = Markup().join(link.format(quote(name), s, f) for s in summary.seeds for f in summary.folds)
+        rows.append([breakable(name), Markup("<code>{}</code>").format(told), links])
+    caption = "What is laid over the settings that all have in common, and the report of each run."
+    columns = columns_of("model", "settings", "reports", text=("settings", "reports"))
+    return Table(caption, columns, [("", rows)], "differ")
 
 
 def _settings(summary: StudySummary) -> list[tuple[str, str]]:
     """What the models had in common, each once."""
-    own = [
-        ("budget of each training", summary.budget),
-        ("network input", f"{summary.size[0]} × {summary.size[1]} pixels"),
-        ("seeds", ", ".join(map(str, summary.seeds))),
-        ("folds", ", ".join(map(str, summary.folds))),
-        ("protocol", summary.protocol),
-        ("caseunet", summary.code_version),
-    ]
-    given = {name for name, _ in summary.settings}
-    return [*summary.settings, *(row for row in own if row[0] not in given)]
+    own = {
+        "budget of each training": summary.budget,
+        "network input": f"{summary.size[0]} × {summary.size[1]} pixels",
+        "seeds": ", ".join(map(str, summary.seeds)),
+        "folds": ", ".join(map(str, summary.folds)),
+        "protocol": summary.protocol,
+        "caseunet": summary.code_version,
+    }
+    return list((dict(summary.settings) | {k: v for k, v in own.items() if k not in dict(summary.settings)}).items())

@@ -66,24 +66,12 @@ def write_report(
     write_csv(folder / "cases.csv", cases)
     if lesions is not None:
         write_csv(folder / "lesions.csv", lesions)
-    write_text(folder / "report.html", _page(title, cases, lesions, summary, shown, metrics_csv))
-    return folder / "report.html"
-
-
-def _page(
-    title: str,
-    cases: pd.DataFrame,
-    lesions: pd.DataFrame | None,
-    summary: EvaluationSummary,
-    shown: Sequence[ShownCase],
-    metrics_csv: Path | None,
-) -> str:
     scored = cases[cases["structure"] != BACKGROUND].reset_index(drop=True)
     table = case_table(scored, summary)
     volume_plots, agreement = compare_volumes(scored, summary)
     with_value = {number.structure for number in summary.numbers if number.value is not None}
     template = open_templates().get_template("report.html.j2")
-    return template.render(
+    page = template.render(
         title=title,
         summary=summary,
         several=len(summary.models) > 1,
@@ -110,6 +98,8 @@ def _page(
         by_slice=bool(scored["slice"].notna().any()),
         facts=facts_of(summary),
     )
+    write_text(folder / "report.html", page)
+    return folder / "report.html"
 
 
 def _curves(metrics_csv: Path, summary: EvaluationSummary) -> str:

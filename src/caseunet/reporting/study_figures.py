@@ -4,17 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import LogLocator, NullLocator
 
 from caseunet.reporting.page.notes import heading_of
 from caseunet.reporting.study_tables import cost_of, order_structures, ranking
-from caseunet.reporting.style import INK, PAGE_WIDTH, PALETTE, SOFT, add_legend, figure_style, shorten
+from caseunet.reporting.style import INK, PAGE_WIDTH, PALETTE, SOFT, add_legend, figure_style
 from caseunet.studies.summary import StudySummary
 
 MAX_AREA, MIN_AREA = 300.0, 9.0
 """Square points of the largest network's mark, and of the smallest mark that can be seen."""
 MARKERS = "osD^vPX"
-MAX_LABEL = 32
 
 
 @dataclass(frozen=True)
@@ -83,30 +82,4 @@ def accuracy_latency(summary: StudySummary) -> Figure:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter("{x:,.4g}")
     add_legend(figure, marks)
-    return figure
-
-
-@figure_style()
-def seed_strips(summary: StudySummary) -> Figure:
-    """A panel for each structure, in it a row for each model, best first, with a dot for each seed and a line for
-    their mean."""
-    structures, models = order_structures(summary), ranking(summary)
-    columns = min(3, len(structures))
-    rows = -(-len(structures) // columns)
-    figure = Figure(figsize=(PAGE_WIDTH, rows * (0.21 * len(models) + 0.6) + 0.25))
-    grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
-    for axes in grid.flat[len(structures) :]:
-        axes.set_visible(False)
-    for axes, structure in zip(grid.flat, structures, strict=False):
-        for y, name in enumerate(models):
-            known = [value for value in summary.score(name, structure).per_seed if value is not None]
-            axes.plot(known, [y] * len(known), "o", color=PALETTE[0], markersize=4.5, markeredgewidth=0, alpha=0.6)
-            if known:
-                axes.vlines(sum(known) / len(known), y - 0.32, y + 0.32, color=INK, linewidth=1.4)
-        axes.set_title(shorten(structure, MAX_LABEL), loc="left", weight="bold")
-        axes.set_ylim(len(models) - 0.5, -0.5)
-        axes.set_yticks(range(len(models)), [shorten(name, MAX_LABEL) for name in models])
-        axes.xaxis.set_major_locator(MaxNLocator(4))
-        axes.margins(x=0.08)
-    figure.supxlabel(f"{heading_of(summary.measure)}, mean over cases", fontsize=8)
     return figure

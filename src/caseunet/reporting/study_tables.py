@@ -12,6 +12,15 @@ from caseunet.studies.summary import ALL, ModelCost, StudySummary
 Standing = Literal["best", "tie", "below", "above", "too few pairs", "no score"]
 """How a model stands to the one with the highest mean. "above" is where the paired test contradicts the means."""
 
+COSTS = {
+    "parameters (M)": "parameters",
+    "GMAC": "gmac",
+    "time (ms)": "milliseconds",
+    "memory (MiB)": "peak_mib",
+    "training (min)": "training_minutes",
+    "steps": "steps",
+}
+
 SPECIAL = str.maketrans(
     {
         "\\": r"\textbackslash{}",
@@ -75,6 +84,18 @@ def cost_of(summary: StudySummary, model: str) -> ModelCost | None:
     return next((cost for cost in summary.costs if cost.model == model), None)
 
 
+def format_costs(summary: StudySummary) -> dict[str, dict[str, str]]:
+    """{heading: {model: text}}, those of a heading with the same decimals."""
+    found = {}
+    for heading, field in COSTS.items():
+        values = {name: getattr(cost_of(summary, name), field, None) for name in summary.models}
+        if field == "parameters":
+            values = {name: None if value is None else value / 1e6 for name, value in values.items()}
+        digits = 0 if field in ("peak_mib", "steps") else digits_of(values.values(), heading)
+        found[heading] = {name: format_number(value, digits) for name, value in values.items()}
+    return found
+
+
 def latex(summary: StudySummary) -> str:
     """A ``tabular`` with the models in rows: mean ± sd over seeds of each structure, and what each model costs.
 
@@ -97,13 +118,8 @@ def latex(summary: StudySummary) -> str:
                 mean if score.mean is None or score.sd is None else rf"{mean} $\pm$ {_number(score.sd, digits)}"
             )
         columns[escape_latex(structure)] = cells
-    costs = [cost_of(summary, name) for name in names]
-    values = {
-        "parameters (M)": [cost.parameters / 1e6 if cost else None for cost in costs],
-        "GMAC": [cost.gmac if cost else None for cost in costs],
-        "ms": [cost.milliseconds if cost else None for cost in costs],
-    }
-    columns |= {name: [_number(v, digits_of(of, "of a cost")) for v in of] for name, of in values.items()}
+    for heading, texts in list(format_costs(summary).items())[:3]:
+        columns[heading] = [texts[name].replace("–", "--") for name in names]
     remarks = "".join(f"% {' '.join(line.split())}\n" for line in _remarks(summary))
     form = "l" + "r" * (len(columns) - 1)
     return remarks + str(pd.DataFrame(columns).to_latex(index=False, column_format=form, escape=False))
@@ -132,5 +148,5 @@ def _remarks(summary: StudySummary) -> list[str]:
         f"{heading_of(summary.measure)} by protocol {summary.protocol}, mean {over}. Bold: the highest of a column.",
         "Underlined: a tie, not told apart from the highest by the paired test over patients or sequences (Holm) and "
         f"the noise of the seeds. Not tested, and so never underlined: what has fewer than {MIN_PAIRS} of them.",
-        f"GMAC and ms: of one forward of one image, {summary.size[0]} x {summary.size[1]}.",
+        f"GMAC and time: of one forward of one image, {summary.size[0]} x {summary.size[1]}.",
     ]

@@ -110,18 +110,6 @@ def test_nothing_overlaps_or_leaves_the_figure(models: int, rows: int, classes: 
     assert np.argwhere(np.triu((shared > 1).all(axis=2), 1)).tolist() == []
 
 
-def test_large_image_is_sampled_and_keeps_its_place() -> None:
-    """Of 3200 × 64 pixels, white in the lower half, every third row is drawn."""
-    mask = box((3200, 64), (1600, 3200), (0, 64))
-    row = replace(study_row(mask, mask), image=np.repeat(mask[..., None].astype(float), 3, axis=2))
-    figure = draw_case_study([row], ["net"], LABELS)
-    shown = figure.axes[1].images[0]
-    assert shown.get_array().shape == (1067, 22, 3)
-    assert shown.get_extent() == [-0.5, 63.5, 3199.5, -0.5]
-    corners = np.concatenate([path.vertices for path in figure.axes[1].collections[-1].get_paths()])
-    assert [corners[:, 1].min(), corners[:, 1].max()] == pytest.approx([1599.5, 3199.5], abs=2)
-
-
 def test_image_values_are_clipped_and_nan_is_black() -> None:
     row = large((4, 4), 1)
     row.image[0] = [np.nan, -3, 7, 0.5]

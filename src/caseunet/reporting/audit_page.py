@@ -14,7 +14,6 @@ from caseunet.datasets.examination import Examination
 from caseunet.datasets.layout import LEVELS
 from caseunet.datasets.meanings import alone
 from caseunet.datasets.pictures import draw_case
-from caseunet.datasets.repair_plan import ProposedPlan
 from caseunet.progress import Display, count_text
 from caseunet.reporting.page.images import embed
 from caseunet.reporting.page.notes import KEY
@@ -30,35 +29,21 @@ PICTURES_OF_A_KIND, EXAMPLES = 4, 6
 
 TITLES = {
     "affine-differs": "Masks that lie elsewhere than their images",
-    "remark": "Files that were read with a remark",
     "affine-lost": "Masks that have lost their position",
     "apart": "Image and mask in different parts",
-    "channels": "Images with other channels, or without one",
-    "class-files": "A file for each class",
-    "class-missing": "Classes of which cases have no file",
-    "no-class": "Names that are no class",
     "copy": "Copies across groups",
     "unlike-copy": "Copies across groups whose masks differ",
-    "count": "Number of cases",
     "depth": "Images of more bits than others",
-    "exclusive-values": "Masks that share no value with the others",
-    "extra-mask": "Masks without an image",
     "found-channels": "Channels found in the names",
     "found-classes": "Classes found in the masks",
     "fractional": "Interpolated labels",
     "groups-share-number": "Groups that may be the same patient",
-    "lossy-ids": "Ids saved with loss",
     "mask-255": "255 where 1 is meant",
-    "ignored-class": "Pixels that are ignored and may be a class",
     "unjudged": "Pixels that nobody judged",
-    "near-copy": "Near copies across groups",
     "not-finite": "NaN or infinity",
     "no-hu": "CT without Hounsfield units",
-    "rare-class": "Classes of a single group",
     "small": "Images smaller than the networks need",
-    "smoothed": "Masks that were smoothed or saved with loss",
     "twice": "Files that are there twice",
-    "unknown-label": "Values that are no class",
     "unreadable": "Unreadable files",
     "unlike-masks": "Masks whose values mean something else",
 }
@@ -78,41 +63,22 @@ class Shown:
         return embed("image/png", self.png)
 
 
-def audit_page(
-    dataset: SourceDataset,
-    facts: Sequence[CaseFacts],
-    findings: Sequence[Finding],
-    pictures: Sequence[Shown],
-    examples: Sequence[Shown],
-    seconds: float,
-    proposed: ProposedPlan | None = None,
-) -> str:
-    """The page as text.
-
-    Args:
-        dataset: with its classes known, if they are.
-        facts: of each case.
-        findings: sorted by level and kind.
-        pictures: of findings.
-        examples: of cases as they are.
-        seconds: that reading took.
-        proposed: the repair plan that was asked for.
-    """
+def audit_page(found: Examination, pictures: Sequence[Shown]) -> str:
+    """The page as text, with the pictures of :func:`draw_findings`."""
     kinds = []
-    for (level, kind), group in groupby(findings, key=lambda finding: (finding.level, finding.kind)):
-        members = list(group)
-        own = [s for s in pictures if s.finding and (s.finding.level, s.finding.kind) == (level, kind)]
-        kinds.append((level, title_of(kind), members, own))
+    for key, group in groupby(found.findings, key=lambda finding: (finding.level, finding.kind)):
+        own = [s for s in pictures if s.finding and (s.finding.level, s.finding.kind) == key]
+        kinds.append((key[0], title_of(key[1]), list(group), own))
     template = open_templates().get_template("audit.html.j2")
     return template.render(
-        title=f"Audit of {dataset.root.name}",
-        dataset=dataset,
-        levels=[(level, sum(f.level == level for f in findings)) for level in LEVELS],
+        title=f"Audit of {found.dataset.root.name}",
+        dataset=found.dataset,
+        levels=[(level, len(found.at_level(level))) for level in LEVELS],
         kinds=kinds,
-        examples=examples,
-        facts=_summary(dataset, facts, seconds),
-        classes=_classes_table(dataset, facts),
-        proposed=proposed,
+        examples=[s for s in pictures if s.finding is None],
+        facts=_summary(found.dataset, found.facts, found.seconds),
+        classes=_classes_table(found.dataset, found.facts),
+        proposed=found.proposed,
         most_rows=MAX_ROWS,
     )
 
@@ -175,7 +141,7 @@ def _classes_table(dataset: SourceDataset, facts: Sequence[CaseFacts]) -> Table 
     return Table("Share of the masks' pixels.", columns, [("", rows)], "short")
 
 
-def draw_findings(found: Examination, config: PrepareConfig, display: Display) -> tuple[list[Shown], list[Shown]]:
+def draw_findings(found: Examination, config: PrepareConfig, display: Display) -> list[Shown]:
     """Pictures of what is wrong, a few of each kind, and of some cases as they are."""
     by_id = {case.id: case for case in found.dataset.cases}
     jobs: list[tuple[str, SourceDataset, Finding | None]] = []
@@ -189,15 +155,14 @@ def draw_findings(found: Examination, config: PrepareConfig, display: Display) -
     labelled = found.dataset.labelled or found.dataset.cases
     stride = max(1, -(-len(labelled) // EXAMPLES))
     jobs += [(case.id, alone(found.dataset, (case,)), None) for case in labelled[::stride]]
-    drawn: list[bytes] = [b""] * len(jobs)
+    drawn: list[Shown | None] = [None] * len(jobs)
     with display.stage("drawing", len(jobs), "picture") as stage:
-        for index, result in run_all(partial(_draw_one, found.layout), [job[1:] for job in jobs], config.workers):
-            drawn[index] = result if isinstance(result, bytes) else b""
+        for index, png in run_all(partial(_draw_one, found.layout), [job[1:] for job in jobs], config.workers):
+            if isinstance(png, bytes) and png:
+                drawn[index] = Shown(jobs[index][0], png, jobs[index][2])
             stage.advance(1)
-    shown = [Shown(title, png, finding) for (title, _, finding), png in zip(jobs, drawn, strict=True) if png]
-    return [s for s in shown if s.finding is not None], [s for s in shown if s.finding is None]
+    return [shown for shown in drawn if shown is not None]
 
 
 def _draw_one(layout: Layout, job: tuple[SourceDataset, Finding | None]) -> bytes:
-    dataset, finding = job
-    return draw_case(layout, dataset, finding)
+    return draw_case(layout, *job)

@@ -18,7 +18,6 @@ from caseunet.io.geometry import edge_letters
 from caseunet.progress import Display
 from caseunet.reporting.case_study import StudyRow, draw_case_study
 from caseunet.reporting.figures import display_range
-from caseunet.reporting.page.numbers import format_number
 from caseunet.reporting.report import ShownCase
 from caseunet.reporting.style import to_png
 from caseunet.types import Ranges
@@ -29,7 +28,7 @@ ORDINALS = ("worst", "2nd worst", "3rd worst", "4th worst")
 DARK = 0.12
 """Grey that masks without an image are drawn on."""
 MAX_SCORES = 4
-"""Structures whose scores stand under a picture."""
+"""Structures whose scores stand under a picture, the lowest."""
 
 
 @dataclass(frozen=True)
@@ -186,12 +185,7 @@ def _scores(cases: pd.DataFrame, model: str, item: Chosen, summary: EvaluationSu
     rows = cases[(cases["model"] == model) & (cases["case"] == item.case) & (cases["structure"] != BACKGROUND)]
     if item.slice is not None:
         rows = rows[rows["slice"] == item.slice]
-    known = rows.dropna(subset=[summary.ranked])
-    if len(known) > MAX_SCORES:
-        known = known.sort_values(summary.ranked, kind="stable")
+    known = rows.dropna(subset=[summary.ranked]).nsmallest(MAX_SCORES, summary.ranked, keep="first")
     label = ("volume " if is_volume else "") + summary.columns[summary.ranked].label
-    if len(summary.structures) == 1 or known.empty:
-        return f"{label} {format_number(None if known.empty else known[summary.ranked].iloc[0], 3)}"
-    lines = [f"{name} {value:.3f}" for name, value in zip(known["structure"], known[summary.ranked], strict=True)]
-    more = [f"… and {len(lines) - MAX_SCORES} higher ones"] if len(lines) > MAX_SCORES else []
-    return "\n".join([f"{label}: {lines[0]}", *lines[1:MAX_SCORES], *more])
+    values = [f"{name} {value:.3f}" for name, value in zip(known["structure"], known[summary.ranked], strict=True)]
+    return f"{label}: " + ("\n".join(values) or "–")

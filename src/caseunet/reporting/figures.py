@@ -1,6 +1,5 @@
 """Pictures: training curves, and masks outlined on their slices."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,9 +21,6 @@ Region = tuple[slice, slice]
 
 FILL = 0.32
 """Opacity of a filled mask."""
-
-MAX_PIXELS = 1500
-"""Of a picture's longer side; more than print can show."""
 
 LETTERS = 14
 """That an inch holds."""
@@ -152,26 +148,21 @@ def _wrap(text: str, inches: float) -> str:
 
 
 def _draw_panel(axes: Axes, panel: Panel, labels: Sequence[Label], fill: bool) -> None:
-    """The axes count the pixels of the whole image. Large images are sampled."""
+    """The axes count the pixels of the whole image."""
     rows, columns = panel.shown
-    step = math.ceil(max(rows.stop - rows.start, columns.stop - columns.start) / MAX_PIXELS)
-    part = slice(rows.start, rows.stop, step), slice(columns.start, columns.stop, step)
-    edges = columns.start - 0.5, columns.stop - 0.5, rows.stop - 0.5, rows.start - 0.5
-    shown = np.clip(np.nan_to_num(panel.image[part].astype(np.float32, copy=False)), 0, 1)
-    axes.imshow(shown, cmap="gray", vmin=0, vmax=1, extent=edges, aspect=panel.aspect)
-    axes.set(xlim=edges[:2], ylim=edges[2:], xticks=[], yticks=[])
-    axes.spines[:].set_visible(False)
-    if panel.ids is None:
-        return
-    # The middle of each sample, which stands for `step` pixels; one more on each side.
-    ys, xs = (s.start + (step - 1) / 2 + step * np.arange(-1, len(range(s.start, s.stop, step)) + 1) for s in part)
-    for label in labels:
-        mask = np.pad(panel.ids[part] == label.id, 1).astype(float)  # the frame closes outlines at the image's edge
+    shown = np.clip(np.nan_to_num(panel.image.astype(np.float32, copy=False)), 0, 1)
+    axes.imshow(shown, cmap="gray", vmin=0, vmax=1, aspect=panel.aspect)
+    for label in labels if panel.ids is not None else ():
+        mask = np.pad(panel.ids == label.id, 1).astype(float)  # the frame closes outlines at the image's edge
         if label.id and mask.any():
+            xs, ys = np.arange(mask.shape[1]) - 1, np.arange(mask.shape[0]) - 1
             color = hex_color(label.color)
             if fill:
                 axes.contourf(xs, ys, mask, [0.5, 2], alpha=FILL, colors=[color])
             axes.contour(xs, ys, mask, [0.5], linewidths=1.1, linestyles=_linestyle(label), colors=[color])
+    axes.set(xlim=(columns.start - 0.5, columns.stop - 0.5), ylim=(rows.stop - 0.5, rows.start - 0.5))
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
 
 
 def _linestyle(label: Label) -> str:

@@ -1,8 +1,8 @@
 """REPORT: cases.csv, lesions.csv, summary.json and a self-contained report.html."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -24,15 +24,8 @@ from caseunet.reporting.page.templates import open_templates
 from caseunet.reporting.style import hex_color, to_png
 
 
-@dataclass(frozen=True)
-class ShownCase:
-    """A case to look at.
-
-    Attributes:
-        rank: which it is among all: "worst", "2nd worst", "median", "best".
-        caption: what is seen.
-        png: the picture: the image, the reference, and a panel for each model.
-    """
+class ShownCase(NamedTuple):
+    """A case to look at: which it is among all ("2nd worst"), what is seen, and the picture."""
 
     rank: str
     caption: str
@@ -84,7 +77,7 @@ def write_report(
         distributions=distribution_plots(scored, summary),
         volume_plots=volume_plots,
         agreement=agreement,
-        pictures=[(case.rank, case.caption, embed_picture(case.png)) for case in shown],
+        pictures=[(rank, caption, embed_picture(png)) for rank, caption, png in shown],
         confusions=confusion_tables(cases, summary),
         lesions=totals_table(scored, summary),
         sizes=None if lesions is None else sizes_table(lesions, summary),

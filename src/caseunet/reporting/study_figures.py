@@ -58,13 +58,9 @@ def accuracy_latency(summary: StudySummary) -> Figure:
     over = "mean over all structures" if len(structures) > 1 else structures[0]
     axes.set_xlabel(f"time for one image of {summary.size[0]} × {summary.size[1]} pixels (ms, logarithmic)")
     axes.set_ylabel(f"{heading_of(summary.measure)}, {over}")
-    if not points:
-        axes.text(0.5, 0.5, "No model has a score.", ha="center", color=SOFT, transform=axes.transAxes)
-        axes.set(xticks=[], yticks=[])
-        return figure
     front = pareto(points)
     axes.plot([p.milliseconds for p in front], [p.mean for p in front], color=SOFT, linewidth=0.9)
-    largest = max(1, *(p.parameters for p in points))
+    largest = max((p.parameters for p in points), default=1)
     marks = []
     for n, p in enumerate(points):
         score, color = summary.score(p.name), PALETTE[n % len(PALETTE)]

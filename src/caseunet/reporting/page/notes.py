@@ -1,6 +1,6 @@
 """What the numbers mean, what is to be said of them all, and where they come from."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from markupsafe import Markup
 
@@ -11,8 +11,7 @@ KEY = Markup('<i class="key" style="background: {}"></i>{}')
 """A name with its colour."""
 
 
-@dataclass(frozen=True)
-class Note:
+class Note(NamedTuple):
     """What stands below "How it was counted" about a measure, with the ways in which it was averaged."""
 
     number: int

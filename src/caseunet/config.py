@@ -60,6 +60,9 @@ class ReadingConfig(Section):
     """Which files are masks, likewise: 1st_manual, or "*_seg.png"."""
     channels: tuple[str, ...] = ()
     """How the names of files end that hold one channel each, in order: [t1n, t1c, t2w, t2f]. () finds it."""
+    regions: dict[str, tuple[Whole | str, ...]] = {}
+    """Structures that overlap, to be learnt each by itself: {liver: [liver, tumour], tumour: [tumour]}, by the names of
+    classes or their values in the masks. {} takes those that the data set declares."""
     repair_plan: Path | None = None
     """Repair plan, written by audit: what to do with faulty cases."""
     workers: Annotated[int, Field(ge=0)] | None = None
@@ -164,6 +167,10 @@ class DataConfig(Section):
     the training cases' foreground, or for MR, whose scale differs from scan to scan, of each scan."""
     oversample_foreground: Annotated[float, Field(ge=0, le=1)] = 1 / 3
     """Share of the samples that hold a foreground class for sure, each class as often as the others."""
+    targets: Literal["auto", "classes", "regions"] = "auto"
+    """What the network learns: "classes", one of which each pixel has (softmax), or "regions", each structure by itself
+    (sigmoid), overlapping ones too, as in nnU-Net's region-based training. "auto" takes regions where the data set
+    declares them."""
     sampling: Literal["slices", "cases", "classes"] = "slices"
     """What is equally likely among the other samples: each "slices"; each "cases", then its slices; or each "classes",
     background too, then the slices that hold it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 from unicodedata import combining, normalize
@@ -100,10 +100,14 @@ class LabelMap(FrozenModel):
 
     ``structures`` maps the name of a scored structure to the label ids that make it up; they may overlap, as in LiTS,
     where the liver is every voxel labelled liver or tumour. The background is never a structure.
+
+    ``region_ids`` says that the structures are regions, learnt each by itself as in nnU-Net's region-based training,
+    and which class ids are written for them; () where each pixel has one class.
     """
 
     labels: tuple[Label, ...]
     structures: dict[str, tuple[int, ...]]
+    region_ids: tuple[int, ...] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> LabelMap:
@@ -117,7 +121,58 @@ class LabelMap(FrozenModel):
         for name, members in self.structures.items():
             if not members or not set(members) <= set(ids[1:]):
                 raise ValueError(f'structure "{name}" must hold foreground ids of {ids[1:]}, not {list(members)}')
+        if not set(self.region_ids) <= set(self.distinct_ids(self.region_ids)):
+            raise ValueError(f"of the class ids {list(self.region_ids)} some are in the same regions, or in none")
         return self
+
+    def distinct_ids(self, preferred: tuple[int, ...] = ()) -> tuple[int, ...]:
+        """Class ids that the structures tell apart: of those in the same ones the first, of ``preferred`` if there is
+        one. The background, and what is in no structure, is left out."""
+        first: dict[tuple[str, ...], int] = {}
+        for i in (*preferred, *range(len(self.labels))):
+            inside = tuple(name for name, members in self.structures.items() if i in members)
+            if inside:
+                first.setdefault(inside, i)
+        return tuple(sorted(first.values()))
+
+    def with_regions(self, order: tuple[int, ...] = ()) -> LabelMap:
+        """With its structures as regions.
+
+        Args:
+            order: the class id that each structure stands for, as nnU-Net's ``regions_class_order``; () leaves it to
+                :meth:`distinct_ids`.
+
+        Raises:
+            ValueError: the order is not one id of each structure, or two of them are in the same structures.
+        """
+        if order and (
+            len(order) != len(self.structures)
+            or any(i not in members for i, members in zip(order, self.structures.values(), strict=True))
+        ):
+            raise ValueError(
+                f"{list(order)} is not one class id of each region, in the order of {list(self.structures)}"
+            )
+        region_ids = tuple(sorted(order)) or self.distinct_ids()
+        return LabelMap(labels=self.labels, structures=self.structures, region_ids=region_ids)
+
+    def merged_ids(self, labelled: Iterable[str]) -> tuple[int, ...]:
+        """What is left of the classes where only some structures are labelled: for each class the id of the first that
+        cannot be told from it. Of a tumour within a liver that alone is labelled that is the liver's, of a spleen that
+        nobody labelled the background's.
+
+        Args:
+            labelled: names of structures or classes; others are passed over.
+        """
+        keys = set(map(name_key, labelled))
+        known = [members for name, members in self.structures.items() if name_key(name) in keys]
+        told = {name_key(name) for name in self.structures}
+        known += [(label.id,) for label in self.labels if name_key(label.name) in keys - told]
+        first: dict[tuple[bool, ...], int] = {}
+        return tuple(first.setdefault(tuple(i in members for members in known), i) for i in range(len(self.labels)))
+
+    def known_structures(self, merged: tuple[int, ...]) -> tuple[str, ...]:
+        """The structures that can be told where classes are merged as :meth:`merged_ids` says."""
+        return tuple(name for name, members in self.structures.items() if is_told_apart(members, merged))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -143,6 +198,13 @@ class LabelMap(FrozenModel):
 
     def __len__(self) -> int:
         return len(self.labels)
+
+
+def is_told_apart(members: Iterable[int], merged: Sequence[int]) -> bool:
+    """Whether a structure of these class ids can be told where classes are merged as :meth:`LabelMap.merged_ids`
+    says."""
+    inside = set(members)
+    return {merged[i] for i in inside}.isdisjoint(merged[i] for i in range(len(merged)) if i not in inside)
 
 
 @dataclass(frozen=True)

@@ -193,6 +193,22 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Path], Geometr
     return sources, dicom.read_series_geometry(sources)
 
 
+@pytest.fixture
+def errors() -> Callable[[Path], list[str]]:
+    """What dciodvfy, which knows the standard by heart, finds wrong with a file."""
+    program = shutil.which("dciodvfy", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    if program is None:
+        pytest.skip("dciodvfy is absent (package dicom3tools)")
+
+    def check(path: Path) -> list[str]:
+        done = subprocess.run([program, path], capture_output=True, text=True, check=False)
+        lines = (done.stdout + done.stderr).splitlines()
+        assert "Segmentation" in lines  # so it was understood as what it is
+        return [line for line in lines if line.startswith("Error")]
+
+    return check
+
+
 @settings(max_examples=15, deadline=None)
 @given(labels=arrays(np.uint8, (ROWS, SLICES, COLUMNS), elements=st.integers(0, 3)))
 def test_any_labels_come_back(labels: np.ndarray, saved: tuple[list[Path], Geometry]) -> None:
@@ -218,6 +234,21 @@ def test_segments_tell_what_they_are(tmp_path: Path) -> None:
         assert color.to_rgb(clip=True) == pytest.approx(label.color, abs=1)
     # Pure green in CIELab is (87.73, −86.18, 83.18), which DICOM scales to 16 bits.
     assert list(segments[1].RecommendedDisplayCIELabValue) == pytest.approx([57498, 10747, 54274], abs=5)
+
+
+def test_regions_are_segments_that_overlap(errors: Callable[[Path], list[str]], tmp_path: Path) -> None:
+    """highdicom reads the liver with its tumour, and the tumour within it."""
+    regions = LabelMap(
+        labels=LABELS.labels, structures={"liver": (1, 2), "liver tumour": (2,), "Milz 脾": (3,)}
+    ).with_regions()
+    labels = some_labels()
+    for name, found in (("found", labels), ("empty", np.zeros_like(labels))):
+        segmentation = written(tmp_path / name, slices_of(), found, regions)
+        assert [s.SegmentLabel for s in segmentation.SegmentSequence] == ["liver", "liver tumour", "Milz 脾"]
+        assert errors(tmp_path / name / "seg.dcm") == []
+    read = highdicom.seg.segread(tmp_path / "found" / "seg.dcm").get_volume(combine_segments=False)
+    voxels = [int(read.array[..., n].sum()) for n in range(3)]
+    assert voxels == [int(np.isin(labels, (1, 2)).sum()), int((labels == 2).sum()), 0]
 
 
 def test_segments_tell_what_made_them(tmp_path: Path) -> None:
@@ -381,22 +412,6 @@ def test_no_row_of_the_table_hides_another() -> None:
     for terms, (category, kind) in dicom_seg._CODES:
         for term in terms:
             assert code_class(term) == (getattr(codes.SCT, category), getattr(codes.SCT, kind)), term
-
-
-@pytest.fixture
-def errors() -> Callable[[Path], list[str]]:
-    """What dciodvfy, which knows the standard by heart, finds wrong with a file."""
-    program = shutil.which("dciodvfy", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
-    if program is None:
-        pytest.skip("dciodvfy is absent (package dicom3tools)")
-
-    def check(path: Path) -> list[str]:
-        done = subprocess.run([program, path], capture_output=True, text=True, check=False)
-        lines = (done.stdout + done.stderr).splitlines()
-        assert "Segmentation" in lines  # so it was understood as what it is
-        return [line for line in lines if line.startswith("Error")]
-
-    return check
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value")

@@ -61,8 +61,9 @@ def class_entries(content: Any, path: Path) -> list[ClassEntry]:
     Raises:
         CaseUNetError: it has none of the known forms, names regions, or a value or name is there twice.
     """
-    if isinstance(content, dict) and isinstance(content.get("lesions"), list):  # which of the classes are lesions
-        content = {key: value for key, value in content.items() if key != "lesions"}
+    if isinstance(content, dict):
+        beside = {"lesions": list, "regions": dict}  # which of the classes are lesions, and which structures they make
+        content = {key: v for key, v in content.items() if not isinstance(v, beside.get(key, ()))}
     if isinstance(content, dict) and len(content) == 1 and isinstance(next(iter(content.values())), dict | list):
         key = next(iter(content))
         content = content[key] if key in ("classes", "labels", "categories") else content

@@ -87,7 +87,8 @@ def coding_of(
 def read_labels_json(path: Path, colored: bool = True) -> LabelCoding:
     """The classes that a ``labels.json`` names, in one of the forms of :func:`class_entries`.
 
-    An entry called as one of :data:`IGNORE_NAMES` is no class: its pixels are those that nobody judged.
+    An entry called as one of :data:`IGNORE_NAMES` is no class: its pixels are those that nobody judged. A key "regions"
+    beside "labels" gives structures that overlap, see :func:`declare_regions`.
 
     Args:
         path: the file.
@@ -96,7 +97,8 @@ def read_labels_json(path: Path, colored: bool = True) -> LabelCoding:
     Raises:
         CaseUNetError: it is none, or two classes share a name, id or colour.
     """
-    listed = class_entries(read_class_description(path), path)
+    content = read_class_description(path)
+    listed = class_entries(content, path)
     ignored = [entry for entry in listed if entry.value and is_ignored(entry.name)]
     entries = [entry for entry in listed if entry not in ignored]
     lacking = next((entry.name for entry in listed if entry.color is None), None)
@@ -114,7 +116,44 @@ def read_labels_json(path: Path, colored: bool = True) -> LabelCoding:
         raise InvalidInputError(f"{path}: {_reason(error)}.") from error
     codes = {pack_color(label.color): label.id for label in labels} if colored else {n: i for i, n in enumerate(ids)}
     codes |= {pack_color(entry.color) if colored and entry.color else entry.value: IGNORE for entry in ignored}
-    return LabelCoding(label_map=label_map, codes=codes, colored=colored)
+    coding = LabelCoding(label_map=label_map, codes=codes, colored=colored)
+    regions = content.get("regions") if isinstance(content, dict) else None
+    return declare_regions(coding, regions, str(path)) if isinstance(regions, dict) else coding
+
+
+def declare_regions(coding: LabelCoding, regions: Mapping[str, Sequence[int | str]], origin: str) -> LabelCoding:
+    """The coding with regions for its structures, which may overlap and are learnt each by itself.
+
+    Args:
+        coding: with the classes.
+        regions: {region: the names of its classes, or their values in the masks}.
+        origin: of the regions, for messages.
+
+    Raises:
+        CaseUNetError: a region is empty or names what is no class, or two regions are the same.
+    """
+    ids = {name_key(label.name): label.id for label in coding.label_map.labels}
+    id_of: dict[int | str, int] = dict([*ids.items(), *classes_of(coding).items()])
+    structures: dict[str, tuple[int, ...]] = {}
+    for region, members in regions.items():
+        if not isinstance(members, list | tuple) or not members:
+            raise InvalidInputError(
+                f'{origin}: region "{region}" is {members!r}; expected a list of classes, as [1, 2].'
+            )
+        found = {member: id_of.get(name_key(member) if isinstance(member, str) else member) for member in members}
+        for member, i in found.items():
+            if not i:
+                known = ", ".join(f"{label.name}" for label in coding.label_map.labels[1:])
+                raise InvalidInputError(
+                    f'{origin}: region "{region}" holds {member!r}, which is no class. The classes are {known}; give '
+                    "their names, or their values in the masks."
+                )
+        structures[region] = tuple(sorted({i for i in found.values() if i}))
+        same = next((name for name, own in structures.items() if name != region and own == structures[region]), None)
+        if same is not None:
+            raise InvalidInputError(f'{origin}: the regions "{same}" and "{region}" hold the same classes.')
+    label_map = LabelMap(labels=coding.label_map.labels, structures=structures).with_regions()
+    return coding.model_copy(update={"label_map": label_map})
 
 
 def read_header_names(paths: Iterable[Path]) -> LabelCoding | None:

@@ -10,10 +10,12 @@ from caseunet.config import PrepareConfig
 from caseunet.datasets import Finding, Layout, SourceCase, SourceDataset, open_source
 from caseunet.datasets.case_statistics import CaseFacts, measure_case
 from caseunet.datasets.checks import check_dataset, class_pixels, settle_coding
+from caseunet.datasets.coding import declare_regions
 from caseunet.datasets.layout import Level
 from caseunet.datasets.meanings import alone
+from caseunet.datasets.partial import check_labelled
 from caseunet.datasets.planes import CutLayout, choose_plane
-from caseunet.datasets.reading import check_repairs
+from caseunet.datasets.reading import check_repairs, require_coding
 from caseunet.datasets.repair import CaseRepair
 from caseunet.datasets.repair_plan import ProposedPlan
 from caseunet.datasets.splits import GIVEN, SplitCase, describe_parts, make_split
@@ -81,7 +83,11 @@ def examine(raw: Path, config: PrepareConfig, display: Display) -> Examination:
     facts = _measure_all(layout, dataset, config, display)
     dataset = settle_coding(dataset, facts)
     if dataset.coding is not None:
+        if config.regions:
+            regions = {name: list(members) for name, members in config.regions.items()}
+            dataset = replace(dataset, coding=declare_regions(dataset.coding, regions, "prepare.regions"))
         check_repairs(dataset, str(config.repair_plan))
+        check_labelled(dataset.cases, require_coding(dataset).label_map, raw)
     cases = split_cases(dataset, facts)
     split, told_of_split = _try_split(dataset, cases, layout, config)
     told = (*told_of_split, *describe_parts(cases, split, dataset.group_name))

@@ -12,6 +12,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from caseunet.datasets.class_names import check_background
 from caseunet.datasets.coding import coding_of
 from caseunet.datasets.dataset_json import (
@@ -77,9 +79,20 @@ def read_classes(description: dict[str, Any], path: Path) -> LabelCoding:
     if any(isinstance(value, list) for value in labels.values()):
         regions = {n: tuple(v) if isinstance(v, list) else (v,) for n, v in labels.items() if v not in (0, [0])}
     try:
-        return coding_of(names, structures=regions, ignore=() if ignored is None else (ignored,))
+        coding = coding_of(names, structures=regions, ignore=() if ignored is None else (ignored,))
     except ValueError as error:
         raise InvalidInputError(f'{path}: "labels" cannot be used: {error}.') from error
+    if regions is None:
+        return coding
+    order = description.get("regions_class_order") or ()
+    try:
+        return coding.model_copy(update={"label_map": coding.label_map.with_regions(tuple(order))})
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(f'{path}: "regions_class_order" cannot be used: {_reason(error)}.') from error
+
+
+def _reason(error: Exception) -> str:
+    return error.errors()[0]["msg"].removeprefix("Value error, ") if isinstance(error, ValidationError) else str(error)
 
 
 def _modality(channels: dict[str, Any], listed: tuple[SourceCase, ...]) -> tuple[Modality, str]:

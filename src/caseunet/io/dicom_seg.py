@@ -13,10 +13,10 @@ from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.files import replace_when_whole
 from caseunet.io.dicom import modality_of
 from caseunet.io.dicom_file import explain_errors, read_dataset
-from caseunet.io.dicom_masks import read_dicom_segmentation
+from caseunet.io.dicom_masks import read_dicom_segmentation, read_overlapping
 from caseunet.io.dicom_planes import MAX_SHIFT
 from caseunet.io.geometry import canonical_shape, to_source
-from caseunet.types import Geometry, Label, LabelMap
+from caseunet.types import Color, Geometry, LabelMap
 
 MANUFACTURER = "caseunet"
 
@@ -116,7 +116,8 @@ def write_segmentation(
 ) -> None:
     """Write class ids as a BINARY segmentation object, and read it back to see that each voxel came through.
 
-    Each class but the background is a segment, its number the class's id. One without a voxel has a description, which
+    Each class but the background is a segment, its number the class's id; where the label map has regions, each of
+    these is one, and they overlap. One without a voxel has a description, which
     says that it was not found, and no frame, as other slices without a class have none. A file must have a frame,
     though: if nothing at all was found, every segment has one, empty, at the first slice.
 
@@ -169,14 +170,46 @@ def _write(
         except Exception as error:  # of many kinds, for a source that lacks what a segmentation must tell of it
             raise _unwritable(path, f"{sources[0]} does not tell what it needs: {_reason(error)}") from error
         try:
-            found = read_dicom_segmentation(
-                [temporary], {label.name: label.id for label in label_map.labels[1:]}, geometry
-            )
+            wrong = _count_wrong(temporary, labels, geometry, label_map)
         except CaseUNetError as error:
             raise _unwritable(path, str(error).removeprefix(f"{temporary}: ")) from error
-        if not np.array_equal(found.label_values, labels):
-            wrong = np.count_nonzero(found.label_values != labels)
+        if wrong:
             raise _unwritable(path, f"{wrong:,} of {labels.size:,} voxels would read back with another class")
+
+
+def _count_wrong(path: Path, labels: np.ndarray, geometry: Geometry, label_map: LabelMap) -> int:
+    """Voxels that read back otherwise from a file that was just written."""
+    if not label_map.region_ids:
+        ids = {label.name: label.id for label in label_map.labels[1:]}
+        return int(np.count_nonzero(read_dicom_segmentation([path], ids, geometry).label_values != labels))
+    mask, members = read_overlapping([path], geometry)
+    wrong = np.zeros(labels.shape, bool)
+    for segment in segments_of(label_map):
+        numbers = [number for number, names in enumerate(members) if segment.name in names]
+        wrong |= np.isin(mask.label_values, numbers) != np.isin(labels, segment.members)
+    return int(np.count_nonzero(wrong))
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What one segment of a segmentation object stands for: its name, its colour and the class ids that it holds."""
+
+    number: int
+    name: str
+    color: Color
+    members: tuple[int, ...]
+
+
+def segments_of(label_map: LabelMap) -> list[Segment]:
+    """A segment of each class but the background; where there are regions, of each region, in its own class's colour or
+    that of its first one."""
+    if not label_map.region_ids:
+        return [Segment(label.id, label.name, label.color, (label.id,)) for label in label_map.labels[1:]]
+    by_name = {label.name: label.color for label in label_map.labels}
+    return [
+        Segment(number, name, by_name.get(name, label_map.colors[members[0]]), members)
+        for number, (name, members) in enumerate(label_map.structures.items(), start=1)
+    ]
 
 
 def _check(path: Path, labels: np.ndarray, geometry: Geometry, label_map: LabelMap, algorithm: Algorithm) -> None:
@@ -190,7 +223,12 @@ def _check(path: Path, labels: np.ndarray, geometry: Geometry, label_map: LabelM
         )
     if labels.size and int(labels.max()) >= len(label_map):
         raise _unwritable(path, f"found class id {int(labels.max())}, but the last class is {len(label_map) - 1}")
-    for text in (*label_map.names[1:], algorithm.name, algorithm.version, algorithm.hash):
+    for text in (
+        *(segment.name for segment in segments_of(label_map)),
+        algorithm.name,
+        algorithm.version,
+        algorithm.hash,
+    ):
         if not text.isprintable() or not 0 < len(text) <= MAX_TEXT or "\\" in text or text != text.strip():
             raise _unwritable(
                 path,
@@ -358,6 +396,11 @@ def _segmentation(
     present = set(np.unique(array).tolist()) - {0}
     if not present:
         array = array[:1]  # one slice is enough to say that there is nothing
+    segments = segments_of(label_map)
+    channels = None
+    if label_map.region_ids:
+        array = np.stack([np.isin(array, segment.members) for segment in segments], axis=-1).astype(np.uint8)
+        channels = {"SegmentNumber": [segment.number for segment in segments]}
     identification = highdicom.AlgorithmIdentificationSequence(
         name=algorithm.name,
         family=_algorithm_family(),
@@ -368,10 +411,16 @@ def _segmentation(
     return highdicom.seg.Segmentation(
         source_images=headers,
         pixel_array=highdicom.Volume(
-            array, grid, coordinate_system="PATIENT", frame_of_reference_uid=headers[0].FrameOfReferenceUID
+            array,
+            grid,
+            coordinate_system="PATIENT",
+            frame_of_reference_uid=headers[0].FrameOfReferenceUID,
+            channels=channels,
         ),
         segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
-        segment_descriptions=[_segment(label, label.id in present, identification) for label in label_map.labels[1:]],
+        segment_descriptions=[
+            _describe_segment(segment, not present.isdisjoint(segment.members), identification) for segment in segments
+        ],
         series_instance_uid=highdicom.UID(),
         series_number=SERIES_OFFSET + max(0, int(headers[0].get("SeriesNumber") or 0)),
         sop_instance_uid=highdicom.UID(),
@@ -389,18 +438,18 @@ def _segmentation(
     )
 
 
-def _segment(label: Label, found: bool, identification: Any) -> Any:
+def _describe_segment(wanted: Segment, found: bool, identification: Any) -> Any:
     import highdicom
 
-    category, kind = code_class(label.name)
+    category, kind = code_class(wanted.name)
     segment = highdicom.seg.SegmentDescription(
-        segment_number=label.id,
-        segment_label=label.name,
+        segment_number=wanted.number,
+        segment_label=wanted.name,
         segmented_property_category=category,
         segmented_property_type=kind,
         algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=identification,
-        display_color=highdicom.color.CIELabColor.from_rgb(*label.color),
+        display_color=highdicom.color.CIELabColor.from_rgb(*wanted.color),
     )
     if not found:
         segment.SegmentDescription = NOT_FOUND

@@ -3,11 +3,12 @@
 from pytorch_msssim import ssim
 from torch import Tensor, nn
 
-from caseunet.losses.precision import at_least_float32, one_hot
+from caseunet.losses.precision import compare_maps
 
 
-def ssim_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """1 − SSIM between the softmax and the one-hot target, meaned over classes, positions and images.
+def ssim_loss(logits: Tensor, target: Tensor, regions: Tensor | None = None, merged: Tensor | None = None) -> Tensor:
+    """1 − SSIM between the softmax and the one-hot target, meaned over classes, positions and images; of regions
+    between the sigmoids and theirs.
 
     Wang et al. 2004: 11×11 Gaussian window, σ = 1.5, K1 = .01, K2 = .03, dynamic range 1. Only windows that lie wholly
     inside the image count, as in ``tf.image.ssim``, so H and W must be at least 11. Computed in
@@ -16,6 +17,7 @@ def ssim_loss(logits: Tensor, target: Tensor) -> Tensor:
     Args:
         logits: (B, C, H, W).
         target: (B, H, W), class ids; pixels with :data:`caseunet.types.IGNORE` are 0 in both maps, so equal.
+        regions, merged: see :func:`caseunet.losses.precision.compare_maps`.
 
     Raises:
         ValueError: H or W is below 11.
@@ -23,14 +25,17 @@ def ssim_loss(logits: Tensor, target: Tensor) -> Tensor:
     H, W = logits.shape[-2:]
     if H < 11 or W < 11:
         raise ValueError(f"SSIM needs at least 11×11 pixels, not {H}×{W}")
-    reference, labelled = one_hot(target, logits.shape[1])
-    probabilities = at_least_float32(logits).softmax(1) * labelled
-    similarity: Tensor = ssim(probabilities, reference.to(probabilities), data_range=1.0, win_size=11, win_sigma=1.5)
+    probabilities, reference = compare_maps(logits, target, regions, merged)
+    similarity: Tensor = ssim(probabilities, reference, data_range=1.0, win_size=11, win_sigma=1.5)
     return 1 - similarity
 
 
 class SSIM(nn.Module):
-    """:func:`ssim_loss` as a module."""
+    """:func:`ssim_loss` as a module; ``regions`` is set where the network's outputs are regions."""
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        return ssim_loss(logits, target)
+    def __init__(self) -> None:
+        super().__init__()
+        self.regions: Tensor | None = None
+
+    def forward(self, logits: Tensor, target: Tensor, merged: Tensor | None = None) -> Tensor:
+        return ssim_loss(logits, target, self.regions, merged)

@@ -1,7 +1,7 @@
 """The networks, by name."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -12,6 +12,7 @@ from caseunet.models.case_unet import CaseUNet
 from caseunet.models.deeplabv3plus import DeepLabV3Plus
 from caseunet.models.monai_peers import AttentionUNet, NNUNet, SegResNet, SwinUNETR, UNetPlusPlus
 from caseunet.models.optimize import optimize_for
+from caseunet.models.regions import RegionNetwork
 from caseunet.models.smp import PREFIX, SmpNetwork
 from caseunet.models.transunet import TransUNet
 from caseunet.models.unet import UNet
@@ -43,13 +44,24 @@ __all__ = [
 ]
 
 
-def create_model(name: str, in_channels: int = 3, num_classes: int = 2, **arguments: Any) -> nn.Module:
+def create_model(
+    name: str,
+    in_channels: int = 3,
+    num_classes: int = 2,
+    *,
+    regions: Sequence[Sequence[int]] = (),
+    written: Sequence[int] = (),
+    **arguments: Any,
+) -> nn.Module:
     """Build a network with fresh weights.
 
     Args:
         name: one of :func:`list_models`, or "smp:<Architecture>/<encoder>" for one of segmentation_models.pytorch.
         in_channels: channels of the images it will get.
         num_classes: classes it tells apart, the background among them.
+        regions: class ids of each region, such as [[1, 2], [2]], for a network that learns regions, which may overlap:
+            in training it gives their logits (B, len(regions), H, W).
+        written: of a network of regions the class ids that it predicts; () for all.
         arguments: what the network's own docstring lists.
 
     Returns:
@@ -60,7 +72,15 @@ def create_model(name: str, in_channels: int = 3, num_classes: int = 2, **argume
     """
     if in_channels < 1 or num_classes < 2:
         raise CaseUNetError(f"in_channels={in_channels}, num_classes={num_classes}: expected at least 1 and 2.")
-    fixed: dict[str, Any] = {"in_channels": in_channels, "num_classes": num_classes}
+    if regions:
+        network = _create_network(name, in_channels, len(regions), arguments)
+        wrapped = {"network": network, "regions": regions, "num_classes": num_classes, "written": written}
+        return build(RegionNetwork, "The network of regions", wrapped, {})
+    return _create_network(name, in_channels, num_classes, arguments)
+
+
+def _create_network(name: str, in_channels: int, outputs: int, arguments: dict[str, Any]) -> nn.Module:
+    fixed: dict[str, Any] = {"in_channels": in_channels, "num_classes": outputs}
     if name.startswith(PREFIX):
         fixed["specification"] = name
     network, what = model_class(name), f'The model "{name}"'

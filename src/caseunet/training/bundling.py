@@ -30,7 +30,7 @@ def save_run_bundle(
         preview=preview if preview.is_file() else None,
         architecture=plan.architecture,
         preprocessing=plan.preprocessing,
-        label_map=plan.prepared.info.label_map,
+        label_map=plan.label_map,
         training_data=_describe_data(plan, images),
         validation=_describe_score(trained, config),
         recipe=_describe_recipe(trained, plan, config),

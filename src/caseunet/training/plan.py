@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,12 +13,15 @@ from caseunet.config import Config, ModelConfig, load_config
 from caseunet.data.augmentation import keep_sides, resolve
 from caseunet.data.loader import plan_patch_size, plan_preprocessing
 from caseunet.data.store import Prepared
-from caseunet.errors import CaseUNetError
+from caseunet.errors import CaseUNetError, InvalidOptionError
 from caseunet.losses import create_loss, inverse_frequency_weights
 from caseunet.models import create_model, plan_arguments
 from caseunet.progress import Display, count_text
 from caseunet.training.pretrained import describe_changes, start_from_bundle
-from caseunet.types import Fold, Preprocessing
+from caseunet.types import Fold, LabelMap, Preprocessing
+
+REGION_KWARGS = ("regions", "written")
+"""What a network of regions is built with; it follows from the data set."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,12 @@ class TrainingPlan:
     preprocessing: Preprocessing
     architecture: Architecture
     pretrained: Bundle | None
+
+    @property
+    def label_map(self) -> LabelMap:
+        """The data's, with its structures as regions where the network learns them so."""
+        own = self.prepared.info.label_map
+        return own.with_regions() if "regions" in self.architecture.kwargs and not own.region_ids else own
 
     @cached_property
     def class_pixels(self) -> np.ndarray:
@@ -64,14 +74,17 @@ class TrainingPlan:
         config, weights = self.config.loss, None
         if config.class_weights == "inverse_frequency":
             weights = inverse_frequency_weights(self.class_pixels.tolist())
-        return create_loss(config.name, weights, **config.kwargs)
+        regions = self.architecture.kwargs.get("regions", ())
+        return create_loss(
+            config.name, weights, regions=regions, num_classes=self.architecture.num_classes, **config.kwargs
+        )
 
     def introduce(self, model: nn.Module, display: Display) -> None:
         """Say what is about to be trained on what, and what of it cannot be learnt."""
         prepared, fold, architecture = self.prepared, self.fold, self.architecture
         display.say(
             f"  {architecture.name}: {sum(p.numel() for p in model.parameters()):,} parameters, "
-            f"{count_text(architecture.in_channels, 'input channel')}, {architecture.num_classes} classes; "
+            f"{count_text(architecture.in_channels, 'input channel')}, {_describe_targets(architecture)}; "
             f"{count_text(len(fold.train), 'case')} to train on, {len(fold.val)} to validate on"
         )
         if prepared.split.caution:
@@ -112,14 +125,42 @@ def plan_training(prepared: Prepared, config: Config, *, is_resumed: bool, displ
                 f"training.pretrained is a {own.name}, which is trained on: "
                 f"model.name = {config.model.name} is not used"
             )
-        config = config.model_copy(update={"model": ModelConfig(name=own.name, kwargs=own.kwargs)})
+        kwargs = {name: value for name, value in own.kwargs.items() if name not in REGION_KWARGS}
+        config = config.model_copy(update={"model": ModelConfig(name=own.name, kwargs=kwargs)})
     architecture = Architecture(
         name=config.model.name,
         in_channels=preprocessing.in_channels,
         num_classes=len(label_map),
-        kwargs=plan_arguments(config.model.name, config.model.kwargs, patch_size),
+        kwargs=plan_model_kwargs(config, label_map, patch_size),
     )
     return TrainingPlan(config, prepared, fold, preprocessing, architecture, pretrained)
+
+
+def plan_model_kwargs(config: Config, label_map: LabelMap, patch_size: tuple[int, int]) -> dict[str, Any]:
+    """What the network is built with: as configured, planned for its images, with the regions that it learns.
+
+    Raises:
+        CaseUNetError: regions are given as the network's own arguments.
+    """
+    kwargs = plan_arguments(config.model.name, config.model.kwargs, patch_size)
+    for name in REGION_KWARGS:
+        if name in kwargs:
+            raise InvalidOptionError(
+                f"model.kwargs: {name} is not set there. Declare regions when the data are prepared, and set "
+                "data.targets: regions.",
+                options=("prepare.regions", "data.targets"),
+            )
+    targets = config.data.targets
+    if targets == "classes" or (targets == "auto" and not label_map.region_ids):
+        return kwargs
+    regions = [list(members) for members in label_map.structures.values()]
+    return {**kwargs, "regions": regions, "written": list(label_map.region_ids or label_map.distinct_ids())}
+
+
+def _describe_targets(architecture: Architecture) -> str:
+    if regions := architecture.kwargs.get("regions"):
+        return f"{count_text(len(regions), 'region')} of {architecture.num_classes - 1} classes"
+    return f"{architecture.num_classes} classes"
 
 
 def decide_mirroring(config: Config, prepared: Prepared, display: Display) -> Config:

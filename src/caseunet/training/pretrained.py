@@ -3,9 +3,10 @@
 import torch
 from torch import nn
 
-from caseunet.bundle import Architecture, Bundle
+from caseunet.bundle import Architecture, Bundle, BundleInfo
 from caseunet.errors import CaseUNetError
 from caseunet.models import create_model
+from caseunet.models.regions import RegionNetwork
 from caseunet.types import LabelMap, Preprocessing, name_key
 
 
@@ -34,12 +35,14 @@ def start_from_bundle(model: nn.Module, architecture: Architecture, label_map: L
             f"{architecture.in_channels}. It was trained with data.context_slices {p.context_slices} and "
             f"data.repeat_to_rgb {str(p.channel_repeat == 3).lower()} on {p.modality} images of {p.channels} channels."
         )
-    kept = dict(bundle.weights)
-    head = head_of(architecture)
+    kept = {_plain_name(name, old.architecture): weight for name, weight in bundle.weights.items()}
+    head = {_plain_name(name, architecture) for name in head_of(architecture)}
+    network = model.network if isinstance(model, RegionNetwork) else model
     same = list(map(name_key, old.label_map.names)) == list(map(name_key, label_map.names))
+    same = same and _outputs(architecture) == _outputs(old.architecture)
     if not same:
         kept = {name: weight for name, weight in kept.items() if name not in head}
-    missing, unexpected = model.load_state_dict(kept, strict=False)
+    missing, unexpected = network.load_state_dict(kept, strict=False)
     if unexpected or set(missing) - head:
         raise CaseUNetError(
             f"{bundle.folder}: its weights are not those of its network: {[*missing, *unexpected][:3]}."
@@ -47,7 +50,7 @@ def start_from_bundle(model: nn.Module, architecture: Architecture, label_map: L
     start = f"starts from {bundle.folder} ({len(kept)} of {len(kept) + len(missing)} tensors)"
     if same:
         return start
-    return f"{start}; new head, because its classes were {', '.join(old.label_map.names)}: {', '.join(sorted(head))}"
+    return f"{start}; new head, because its {_describe_outputs(old)}: {', '.join(sorted(head))}"
 
 
 def describe_changes(old: Preprocessing, new: Preprocessing) -> str:
@@ -66,10 +69,29 @@ def describe_changes(old: Preprocessing, new: Preprocessing) -> str:
 
 
 def head_of(architecture: Architecture) -> set[str]:
-    """Names of the tensors whose shape follows from the number of classes."""
+    """Names of the tensors whose shape follows from the number of outputs."""
+    regions = _outputs(architecture)
+    more = {"regions": [*regions, [1]], "written": [1]} if regions else {}
     shapes = []
-    for classes in (architecture.num_classes, architecture.num_classes + 1):
+    for extra, classes in (({}, architecture.num_classes), (more, architecture.num_classes + (not regions))):
         with torch.device("meta"):
-            model = create_model(architecture.name, architecture.in_channels, classes, **architecture.kwargs)
+            kwargs = {**architecture.kwargs, **extra}
+            model = create_model(architecture.name, architecture.in_channels, classes, **kwargs)
         shapes.append({name: tensor.shape for name, tensor in model.state_dict().items()})
     return {name for name, shape in shapes[0].items() if shapes[1][name] != shape}
+
+
+def _plain_name(name: str, architecture: Architecture) -> str:
+    """Of a tensor as a network of classes calls it: one of regions has all below "network."."""
+    return name.removeprefix("network.") if _outputs(architecture) else name
+
+
+def _outputs(architecture: Architecture) -> list[list[int]]:
+    """The class ids of each region that a network learns; [] where it learns classes."""
+    return [list(members) for members in architecture.kwargs.get("regions", ())]
+
+
+def _describe_outputs(old: BundleInfo) -> str:
+    if _outputs(old.architecture):
+        return f"outputs were the regions {', '.join(old.label_map.structures)}"
+    return f"classes were {', '.join(old.label_map.names)}"

@@ -113,11 +113,11 @@ def outcome_in_words(difference: StudyDifference) -> str:
 # --- tables
 
 STANDINGS: dict[Standing, str] = {
-    "best": "highest mean",
-    "above": "better than it in the test, which weighs patients otherwise than the mean",
-    "tie": "tie, not told apart",
-    "below": "lower, told apart",
-    "too few pairs": "not tested: too few pairs",
+    "best": "highest",
+    "above": "better in the test",
+    "tie": "tie",
+    "below": "lower",
+    "too few pairs": "too few pairs",
     "no score": "no score",
 }
 """How a model stands to the one with the highest mean, in words."""

@@ -6,8 +6,8 @@ ACDC holds images/, labels/ (full masks) and scribbles/ (0 to 3 as in labels, 4 
 network at half width is trained three times for the same steps on the same patients, and scored on full masks of the
 fold's other patients, as `caseunet predict` and `caseunet evaluate` do.
 
-Predicted before the first run: mean Dice of .75 with full masks, .65 with scribbles whose other pixels are left out, and
-below .3 where these are taken for background.
+Predicted before the first run: mean Dice of .75 with full masks, .65 with scribbles whose other pixels are left out,
+and below .3 where these are taken for background.
 """
 
 import argparse

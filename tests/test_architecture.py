@@ -20,7 +20,7 @@ ALLOWED: dict[str, set[str]] = {
     "files": {"errors"},
     "former_names": set(),
     "options": {"config", "errors", "former_names", "types"},
-    "config": {"errors", "former_names", "types"},
+    "config": {"errors", "files", "former_names", "types"},
     "workers": {"errors"},
     # level 1
     "imaging": set(),  # arrays alone: it is shipped with exported models

@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from caseunet.errors import InvalidOptionError, did_you_mean
+from caseunet.files import parse_yaml
 from caseunet.former_names import migrate, present_name
 from caseunet.types import PlaneRule, Size
 
@@ -358,7 +359,7 @@ def load_config(
         raise InvalidOptionError(f'{origin}: there is no recipe "{chosen}". {did_you_mean(str(chosen), RECIPES)}')
     if not start:
         text = resources.files("caseunet").joinpath(f"recipes/{chosen}.yaml").read_text(encoding="utf-8")
-        start = yaml.safe_load(text)
+        start = parse_yaml(text)
     values = _merge(start, from_file)
     over: dict[str, Any] = {}
     for key, value in (overrides or {}).items():
@@ -400,9 +401,9 @@ def _parse_value(key: str, text: str) -> Any:
     if text.startswith(("*", "&", "!", "%", "@", "`")):  # of a pattern, not of YAML, where they begin other things
         return text
     try:
-        value = yaml.safe_load(text)
+        value = parse_yaml(text)
     except yaml.YAMLError as error:
-        raise InvalidOptionError(f'{key}: the value "{text}" cannot be read as YAML.') from error
+        raise InvalidOptionError(f'{key}: the value "{text}" cannot be read as YAML: {error}.') from error
     if isinstance(value, str):
         try:  # YAML 1.1 reads 1e-3 as text; people mean the number.
             return float(value)
@@ -413,7 +414,7 @@ def _parse_value(key: str, text: str) -> Any:
 
 def _read_yaml(file: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = parse_yaml(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InvalidOptionError(f"{file}: no such configuration file.") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -8,6 +8,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator
 
 from caseunet.errors import InputNotFoundError, InvalidInputError, did_you_mean
+from caseunet.files import parse_yaml
 from caseunet.types import IGNORE, Color, FrozenModel
 
 EVERY_CASE = "*"
@@ -124,7 +125,7 @@ def read_plan(path: Path) -> RepairPlan:
         CaseUNetError: it is missing, no YAML or not of this form; the first misfit is named.
     """
     try:
-        return RepairPlan.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return RepairPlan.model_validate(parse_yaml(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise InputNotFoundError(f"{path}: no such file; expected a repair plan, as an audit writes it.") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -89,6 +89,7 @@ class Survey:
         channels: how the names of the channels' files end.
         question: what has to be asked before masks can be used; "" for nothing.
         outlines: whether the masks are outlines of COCO or LabelMe.
+        masks: the files that are masks by their names, or as chosen.
     """
 
     listing: Listing
@@ -96,6 +97,7 @@ class Survey:
     channels: tuple[str, ...] = ()
     question: str = ""
     outlines: bool = False
+    masks: tuple[Path, ...] = ()
 
 
 def _coding_of_names(root: Path, names: Sequence[str]) -> tuple[LabelCoding, list[Finding]]:
@@ -176,7 +178,9 @@ def survey_files(root: Path, choice: Choice = Choice()) -> Survey:  # noqa: B008
     findings += _left_out(root, files, readable, roles, listed, findings)
     if outlines and not labels and not roles.images:
         listed = []
-    return Survey(Listing(tuple(listed), tuple(findings)), by_file, channels, question, outlines and bool(labels))
+    masks_found = tuple(path for mask in roles.masks for path in mask.paths)
+    drawn = outlines and bool(labels)
+    return Survey(Listing(tuple(listed), tuple(findings)), by_file, channels, question, drawn, masks_found)
 
 
 def _of_unknown(roles: Roles) -> tuple[Item, ...]:

@@ -6,6 +6,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK
+from PIL import Image
 
 from caseunet.datasets.generate import write_nnunet
 from caseunet.io.images import read_image_file
@@ -172,3 +174,36 @@ def test_the_order_of_nameless_channels_is_told(tmp_path: Path) -> None:
     for given in (tmp_path / "x.nii", image):
         remarks = read_python_image(given, PREPROCESSING, channels=NAMED).picture.geometry.remarks
         assert [remark for remark in remarks if "order" in remark] == list(told)
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"),
+    [("x.mhd", ".mha"), ("x.nhdr", ".nrrd"), ("x.hdr", ".nii.gz"), ("x.jfif", ".png"), ("x.jpe", ".png")],
+)
+def test_images_of_two_files_and_jpeg_are_inputs(name: str, suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    if name == "x.hdr":
+        nib.save(nib.Nifti1Pair(np.zeros((3, 4, 5), np.int16), np.eye(4)), path)
+    elif suffix == ".png":
+        Image.new("L", (5, 4)).save(path, "JPEG")
+    else:
+        SimpleITK.WriteImage(SimpleITK.Image([3, 4, 5], SimpleITK.sitkInt16), str(path), False)
+    (item,), left, _ = find_inputs([tmp_path]), *search(tmp_path)[1:]
+    assert (item.id, item.suffix, item.error, left) == ("x", suffix, "", {})
+    before = item.hash()
+    data = next((file for file in tmp_path.iterdir() if file != path), path)
+    data.write_bytes(data.read_bytes()[:-1] + b"\1")
+    assert item.hash() != before
+
+
+def test_kinds_that_are_not_read_are_named(tmp_path: Path) -> None:
+    fill(tmp_path, "a1.nii")
+    kinds = [".npy", ".npz", ".mat", ".raw", ".img", ".mgz", ".h5", ".webm", ".img.gz"]
+    for kind in kinds:
+        (tmp_path / f"x{kind}").touch()
+    found, _, said = search(tmp_path)
+    assert list(found) == ["a1"]
+    left: list[FailedCase] = []
+    find_inputs([tmp_path], left_out=left)
+    assert sorted(Path(case.image).name for case in left) == sorted(f"x{kind}" for kind in kinds)
+    assert said[0].endswith("and 6 more: of a kind that is not read")

@@ -59,14 +59,11 @@ from caseunet.datasets.polygons import class_names
 from caseunet.datasets.reading import FileLayout
 from caseunet.datasets.roles import Choice, Roles, sort_files
 from caseunet.errors import CaseUNetError, InvalidInputError
-from caseunet.io import images, raster
+from caseunet.io import dicom_file, images, raster
 from caseunet.progress import count_text
 from caseunet.types import IGNORE, LabelCoding, Modality, name_key
 
-UNREAD = (*images.UNREAD, ".svg", ".npy", ".npz", ".mat", ".hdr", ".dcm", ".ima", ".vtk")
-"""Kinds of images that this layout does not read."""
-
-BESIDE = (".xml", ".json", ".txt", ".csv", ".img")
+BESIDE = (".xml", ".json", ".txt", ".csv")
 """What may be annotations, or anything else."""
 
 AIR = -500
@@ -356,7 +353,7 @@ def _left_out(
     refused = roles.refused
     used |= named | set(refused) | {path for mask in roles.masks for path in mask.paths}
     others = [path for path in readable if path not in used]
-    unread = [p for p in files if p.suffix.lower() in UNREAD]
+    unread = [p for p in files if images.is_unread(p) or p.suffix.lower() in dicom_file.SUFFIXES]
     beside = [p for p in files if p.suffix.lower() in BESIDE and p.parent != root and p not in used]
     return (
         *left_out(others, root, "neither images nor masks by their names, and left out", "warning"),
@@ -405,7 +402,12 @@ def _kind(path: Path) -> str:
     else:
         ending = path.suffix
     name = ending.lower().lstrip(".")
-    known = {"jpg": "JPEG", "tif": "TIFF", "nii": "NIfTI", "nii.gz": "NIfTI", "mha": "MetaImage", "mhd": "MetaImage"}
+    known = {
+        **dict.fromkeys(("jpg", "jpe", "jfif"), "JPEG"),
+        **dict.fromkeys(("nii", "nii.gz"), "NIfTI"),
+        **dict.fromkeys(("mha", "mhd"), "MetaImage"),
+        **{"tif": "TIFF", "nhdr": "NRRD"},
+    }
     return known.get(name, name.upper() or "files without suffix")
 
 

@@ -16,8 +16,8 @@ from caseunet.datasets.folder import FOLDER, survey_files
 from caseunet.datasets.nnunet import NnUNetLayout
 from caseunet.datasets.roles import Choice
 from caseunet.errors import CaseUNetError, InputNotFoundError, InvalidInputError
-from caseunet.files import MARKER, content_hash
-from caseunet.io import archive, dicom, images, raster, video
+from caseunet.files import MARKER
+from caseunet.io import archive, dicom, images, itk, raster, video
 from caseunet.io.images import read_file_geometry
 from caseunet.prediction.planes import cut_as_trained
 from caseunet.prediction.store import DESCRIPTION, JOURNAL, FailedCase
@@ -105,19 +105,19 @@ class Input:
 
     @property
     def suffix(self) -> str:
-        """Of its mask: the image's own kind where that can hold a mask, NIfTI for DICOM, PNG for JPEG."""
+        """Of its mask: the image's own kind where that holds a mask in one file, NIfTI for DICOM, PNG for JPEG."""
         if self.image is not None:
             return ".png" if self.image.header.kind == "still" else ".nii.gz"
         name = self.files[0].name.lower()
-        known = (*images.SUFFIXES[:2], *(s for s in images.SUFFIXES[2:] if s not in (".jpg", ".jpeg", ".gif")))
-        own = next((suffix for suffix in known if name.endswith(suffix)), None)
-        return own or (".png" if raster.is_raster(self.files[0]) else ".nii.gz")
+        own = next((suffix for suffix in images.WRITTEN if name.endswith(suffix)), None)
+        beside = itk.DETACHED.get(self.files[0].suffix.lower(), ".nii.gz")
+        return own or (".png" if raster.is_raster(self.files[0]) else beside)
 
     def hash(self) -> str:
         """Of its files; "" where they cannot be read."""
         try:
-            return "" if self.error else content_hash(*self.files)
-        except OSError:
+            return "" if self.error else images.hash_images(*self.files)
+        except (OSError, CaseUNetError):
             return ""
 
     def read(

@@ -14,6 +14,7 @@ import json
 import platform
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from caseunet.commands.prepare import prepare
 from caseunet.config import AugmentConfig, DataConfig, load_config
 from caseunet.data import loader
 from caseunet.data.augmentation import draw_transforms, resolve
-from caseunet.data.loader import Batch, plan_preprocessing
+from caseunet.data.loader import plan_preprocessing
 from caseunet.data.store import Prepared
 from caseunet.datasets.generate import write_lits
 from caseunet.losses import create_loss
@@ -98,7 +99,7 @@ def step(prepared: Prepared, config: DataConfig, steps: int) -> dict[str, float]
     times = []
     for _ in range(steps):
         began = time.monotonic()
-        image, target = prepare_batch(fabric, batch, preprocessing)
+        image, target, _ = prepare_batch(fabric, batch, preprocessing)
         loss(model(image), target).backward()
         times.append(time.monotonic() - began)
     costs = {"step_seconds": min(times)}
@@ -108,7 +109,7 @@ def step(prepared: Prepared, config: DataConfig, steps: int) -> dict[str, float]
         seconds = []
         for _ in range(40):
             drawn = tuple(draw_transforms(limits, rng, rgb=False) for _ in batch.samples)
-            changed = Batch(batch.pixels, batch.target, batch.case_statistics, batch.samples, drawn)
+            changed = replace(batch, augmentations=drawn)
             began = time.monotonic()
             prepare_batch(fabric, changed, preprocessing)
             seconds.append(time.monotonic() - began)

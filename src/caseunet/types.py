@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 from unicodedata import combining, normalize
@@ -155,6 +155,25 @@ class LabelMap(FrozenModel):
         region_ids = tuple(sorted(order)) or self.distinct_ids()
         return LabelMap(labels=self.labels, structures=self.structures, region_ids=region_ids)
 
+    def merged_ids(self, labelled: Iterable[str]) -> tuple[int, ...]:
+        """What is left of the classes where only some structures are labelled: for each class the id of the first that
+        cannot be told from it. Of a tumour within a liver that alone is labelled that is the liver's, of a spleen that
+        nobody labelled the background's.
+
+        Args:
+            labelled: names of structures or classes; others are passed over.
+        """
+        keys = set(map(name_key, labelled))
+        known = [members for name, members in self.structures.items() if name_key(name) in keys]
+        told = {name_key(name) for name in self.structures}
+        known += [(label.id,) for label in self.labels if name_key(label.name) in keys - told]
+        first: dict[tuple[bool, ...], int] = {}
+        return tuple(first.setdefault(tuple(i in members for members in known), i) for i in range(len(self.labels)))
+
+    def known_structures(self, merged: tuple[int, ...]) -> tuple[str, ...]:
+        """The structures that can be told where classes are merged as :meth:`merged_ids` says."""
+        return tuple(name for name, members in self.structures.items() if is_told_apart(members, merged))
+
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(label.name for label in self.labels)
@@ -179,6 +198,13 @@ class LabelMap(FrozenModel):
 
     def __len__(self) -> int:
         return len(self.labels)
+
+
+def is_told_apart(members: Iterable[int], merged: Sequence[int]) -> bool:
+    """Whether a structure of these class ids can be told where classes are merged as :meth:`LabelMap.merged_ids`
+    says."""
+    inside = set(members)
+    return {merged[i] for i in inside}.isdisjoint(merged[i] for i in range(len(merged)) if i not in inside)
 
 
 @dataclass(frozen=True)

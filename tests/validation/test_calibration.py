@@ -86,7 +86,7 @@ def test_ways_to_mend_are_learned_only_where_they_gain() -> None:
         predicted = reference.copy()
         predicted[1, 7, 7] = extra
         nothing = np.zeros(0)
-        return SegmentedCase("c", "c", reference, predicted, spacing, nothing, nothing, nothing, [], {})
+        return SegmentedCase("c", "c", reference, predicted, spacing, nothing, nothing, nothing, [], {}, ("liver",))
 
     (rule,), mended = calibration._learn_postprocessing([seen(n < 4) for n in range(6)], label_map)
     assert all(np.array_equal(one.predicted, reference) for one in mended)

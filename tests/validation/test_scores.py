@@ -93,8 +93,8 @@ def test_what_is_counted_is_worked_out_by_hand() -> None:
     predicted[0, 0, :3], predicted[1, 1, 3] = 1, 1
     of_case, of_slices = Scorer(CLASSES, "mr"), Scorer(CLASSES, "gray")
     for scorer in (of_case, of_slices):
-        scorer.add("a", reference[:1], predicted[:1])
-        scorer.add("a", reference[1:], predicted[1:])
+        scorer.add("a", reference[:1], predicted[:1], tuple(CLASSES.structures))
+        scorer.add("a", reference[1:], predicted[1:], tuple(CLASSES.structures))
     whole, parts = (scorer.score(NO_SCORE, "x", True) for scorer in (of_case, of_slices))
     assert whole.structures == {"liver": 6 / 10, "tumour": 0, "cyst": None}
     assert parts.structures == {"liver": (6 / 7 + 0) / 2, "tumour": 0, "cyst": None}
@@ -134,7 +134,7 @@ def assert_scores_agree(bundle: Bundle, evaluation: Evaluation) -> None:
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every structure is mended, whether or not that gains: the cases are too few to tell."""
-    monkeypatch.setattr(calibration, "_gain", lambda *masks: 1.0)
+    monkeypatch.setattr(calibration, "_gain", lambda *masks, **of_structure: 1.0)
 
 
 @pytest.mark.usefixtures("eager")

@@ -153,6 +153,7 @@ def _source(prepared: Prepared, raw: Path | None) -> tuple[Path, PrepareConfig]:
         images=known.images,
         masks=known.masks,
         channels=known.channels,
+        regions=known.regions,
     )
     return root, config
 

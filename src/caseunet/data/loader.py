@@ -57,6 +57,8 @@ class Batch:
         case_statistics: mean and standard deviation of each one's case, (B, 2, C), float32.
         samples: where each comes from.
         augmentations: drawn for each, and not yet applied.
+        merged: what is left of each class in each one's case, (B, classes), uint8, as
+            :meth:`caseunet.types.LabelMap.merged_ids` gives it.
     """
 
     pixels: Tensor
@@ -64,6 +66,7 @@ class Batch:
     case_statistics: Tensor
     samples: tuple[Sample, ...]
     augmentations: tuple[Augmentation, ...]
+    merged: Tensor
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -131,7 +134,9 @@ class BatchDataset(Dataset[Batch | LoadFailure]):
         case_statistics = torch.from_numpy(
             np.stack([self._prepared.case_statistics(sample.case) for sample in samples])
         )
-        return Batch(pixels, target, case_statistics, tuple(samples), augmentations)
+        whole = tuple(range(len(self._prepared.info.label_map)))
+        merged = torch.tensor([self._prepared.merged_ids(sample.case) or whole for sample in samples])
+        return Batch(pixels, target, case_statistics, tuple(samples), augmentations, merged.to(torch.uint8))
 
     def _load(self, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
         """One sample's stored pixels (slices · C, H, W) and class ids (H, W), cut out."""

@@ -62,6 +62,8 @@ class RawSource(FrozenModel):
     """Where it was given, not found."""
     images: tuple[str, ...] = ()
     masks: tuple[str, ...] = ()
+    regions: dict[str, tuple[int | str, ...]] = Field(default_factory=dict)
+    """As they were declared; {} where the data set tells."""
     channels: tuple[str, ...] = ()
     """Patterns that tell images, masks and channels; () where names tell it."""
 
@@ -119,6 +121,7 @@ class CaseRow:
         statistics: means, then standard deviations of its channels over all pixels, (2 · C).
         pixels_hash, likeness, sketch: by what the source's image is known again; "" in what earlier versions prepared.
         stored_values: of the source's image: lowest, 1st percentile, median, 99th percentile, highest; () as above.
+        labelled: the structures that are labelled in it; () for all.
     """
 
     id: str
@@ -144,6 +147,7 @@ class CaseRow:
     likeness: str = ""
     sketch: str = ""
     stored_values: tuple[float, ...] = ()
+    labelled: tuple[str, ...] = ()
 
 
 def unfinished_path(folder: Location) -> Location:
@@ -299,6 +303,19 @@ class Prepared:
         if flat.size != 2 * self.info.channels:
             raise self._damage_error(f"the statistics of case {case} is not that of {self.info.channels} channels")
         return flat.reshape(2, -1)
+
+    def merged_ids(self, case: str) -> tuple[int, ...] | None:
+        """Where only some structures are labelled in a case, what is left of each class, as
+        :meth:`LabelMap.merged_ids`; None where all are."""
+        labelled = self.cases.at[case, "labelled"] if "labelled" in self.cases.columns else ()
+        if labelled is None or len(labelled) == 0:
+            return None
+        return self.info.label_map.merged_ids(str(name) for name in labelled)
+
+    def known_structures(self, case: str) -> tuple[str, ...]:
+        """The structures that can be told in a case."""
+        merged = self.merged_ids(case)
+        return tuple(self.info.label_map.structures) if merged is None else self.info.label_map.known_structures(merged)
 
     def intensities(self, cases: Iterable[str]) -> Intensities:
         """Of the foreground of some cases together."""

@@ -14,6 +14,7 @@ from caseunet.datasets.layout import Finding, Layout, SourceCase, SourceDataset,
 from caseunet.datasets.lits import LITS
 from caseunet.datasets.msd import MSD
 from caseunet.datasets.nnunet import NNUNET
+from caseunet.datasets.partial import with_labelled
 from caseunet.datasets.reading import apply_plan
 from caseunet.datasets.repair import read_plan
 from caseunet.datasets.roles import Choice
@@ -75,6 +76,7 @@ def open_source(root: Path, config: PrepareConfig) -> tuple[Layout, SourceDatase
             cases=tuple(_regroup(case, config.group) for case in dataset.cases),
             findings=tuple(finding for finding in dataset.findings if finding.kind != "groups"),
         )
+    dataset = with_labelled(dataset, root)
     unused = [name for name in SPLIT_FILES if (root / name).is_file()] if config.split == "auto" else []
     if unused:
         text, advice = f"a split is there in {unused[0]}, and not used", f"Use it: prepare.split: {root / unused[0]}"

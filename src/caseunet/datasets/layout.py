@@ -61,6 +61,7 @@ class SourceCase:
         group: the patient or sequence.
         part: of the split that the data set brings: "train", "val", "test", or "fold 2"; "" where it brings none.
         volume: of several images in its files, which one is meant; "" where they are one.
+        labelled: the structures that are labelled in it; () for all.
     """
 
     id: str
@@ -69,6 +70,7 @@ class SourceCase:
     group: str
     part: str = ""
     volume: str = ""
+    labelled: tuple[str, ...] = ()
 
     @property
     def test(self) -> bool:

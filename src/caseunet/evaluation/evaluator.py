@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -13,8 +14,11 @@ from caseunet.evaluation.rows import BACKGROUND, MISSING, SCORED, UNUSABLE
 from caseunet.io.geometry import is_identity, voxel_steps
 from caseunet.metrics.overlap import confusion_matrix, counts_of
 from caseunet.progress import Display
-from caseunet.types import IGNORE, Geometry, LabelMap, Ranges
+from caseunet.types import IGNORE, Geometry, LabelMap, Ranges, is_told_apart
 from caseunet.workers import LostWorkerError, run_all
+
+COUNTED = ("reference_pixels", "prediction_pixels", "both_pixels")
+"""Columns of cases.csv that count, of every protocol."""
 
 FEW = 8
 """Cases up to which other processes would take longer to start than to help."""
@@ -23,12 +27,13 @@ FEW = 8
 @dataclass(frozen=True)
 class Reference:
     """The true masks of a case: class ids (S, H, W), :data:`IGNORE` where nobody judged, the geometry of its image and
-    that of the mask's own file, and a remark on what it lacks, or ""."""
+    that of the mask's own file, a remark on what it lacks, or "", and the structures that are labelled, () for all."""
 
     ids: np.ndarray
     image: Geometry
     own: Geometry
     remark: str = ""
+    labelled: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,12 @@ def score(pair: Pair, protocol: Protocol, label_map: LabelMap, in_mm: bool) -> S
         raise InvalidInputError(
             f'{pair.case}: {text} The protocol "{protocol.name}" ends here, as the scorer that it follows does.'
         )
+    if reference.labelled and not protocol.takes_partial:
+        raise InvalidInputError(
+            f"{pair.case}: only some structures are labelled ({', '.join(reference.labelled)}); the scorer that the "
+            f'protocol "{protocol.name}" follows knows no such cases. Score with the protocol "volumes".'
+        )
+    reference, prediction, merged = _merge_unlabelled(reference, prediction, label_map)
     slices = len(reference.ids)
     chosen = list(range(slices)) if pair.ranges is None else slices_in(pair.ranges, slices, pair.case)
     parts = [chosen] if protocol.by == "case" else [[s] for s in chosen]
@@ -119,6 +130,7 @@ def score(pair: Pair, protocol: Protocol, label_map: LabelMap, in_mm: bool) -> S
         raise InvalidInputError(
             f'The class "{BACKGROUND}" is no structure, yet has an id above 0. Give it another name.'
         )
+    known = {name: members for name, members in structures.items() if is_told_apart(members, merged)}
     scored = Scored(pair, status, text)
     for part in parts:
         unit = _unit(reference, prediction, part, protocol, in_mm)
@@ -137,8 +149,29 @@ def score(pair: Pair, protocol: Protocol, label_map: LabelMap, in_mm: bool) -> S
         confusion = np.sum([confusion_matrix(reference.ids[s], prediction[s], len(label_map)) for s in part], axis=0)
         ignored = sum(int(np.count_nonzero(reference.ids[s] == IGNORE)) for s in part)
         scored.rows.extend(_rows(head, status, confusion, ignored, structures, measured, protocol, label_map))
-        scored.lesions.extend({**_without_group(head), **lesion} for lesion in measured.lesions)
+        for row in scored.rows:
+            if row["structure"] not in (*known, BACKGROUND):
+                row.update({column: _blank(row[column]) for column in (*protocol.columns, *COUNTED)})
+        lesions = (lesion for lesion in measured.lesions if lesion["structure"] in known)
+        scored.lesions.extend({**_without_group(head), **lesion} for lesion in lesions)
     return scored
+
+
+def _merge_unlabelled(
+    reference: Reference, prediction: np.ndarray, label_map: LabelMap
+) -> tuple[Reference, np.ndarray, tuple[int, ...]]:
+    """Both masks of a case in which only some structures are labelled, with the classes that can be told; and these."""
+    merged = label_map.merged_ids(reference.labelled) if reference.labelled else tuple(range(len(label_map)))
+    if not reference.labelled:
+        return reference, prediction, merged
+    table = np.arange(256, dtype=np.uint8)
+    table[: len(merged)] = merged
+    return replace(reference, ids=table[reference.ids]), table[prediction], merged
+
+
+def _blank(value: Any) -> float | int:
+    """In the place of a value where the structure is not labelled: 0 for a count, so that no sum has it, else NaN."""
+    return 0 if isinstance(value, int | np.integer) else math.nan
 
 
 def usable_ids(pair: Pair, reference: Reference, classes: int) -> tuple[np.ndarray, str, str]:

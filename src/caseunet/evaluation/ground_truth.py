@@ -8,6 +8,7 @@ from pathlib import Path
 from caseunet.config import PrepareConfig
 from caseunet.datasets import Layout, SourceCase, SourceDataset, masks, matching, open_source
 from caseunet.datasets.class_files import SAME_PLACE
+from caseunet.datasets.coding import declare_regions
 from caseunet.datasets.dataset_json import DESCRIPTION
 from caseunet.datasets.dicom import DICOM
 from caseunet.datasets.layout import files_below
@@ -21,6 +22,7 @@ from caseunet.datasets.masks import (
     read_lesions,
 )
 from caseunet.datasets.meanings import alone, with_coding
+from caseunet.datasets.partial import check_labelled
 from caseunet.datasets.planes import CutLayout, choose_plane
 from caseunet.datasets.reading import check_repairs, read_placed_mask, require_coding, to_ids
 from caseunet.errors import CaseUNetError, InvalidInputError
@@ -95,7 +97,11 @@ def open_ground_truth(root: Path, config: PrepareConfig, labels: Path | None = N
         dataset = replace(dataset, coding=read_coding(labels, dataset.labelled))
     named = dataset.coding is not None
     dataset = with_coding(layout, dataset, config.workers)
+    if config.regions:
+        regions = {name: list(members) for name, members in config.regions.items()}
+        dataset = replace(dataset, coding=declare_regions(require_coding(dataset), regions, "prepare.regions"))
     check_repairs(dataset, str(config.repair_plan))
+    check_labelled(dataset.cases, require_coding(dataset).label_map, root)
     told = labels or (root / LABELS)
     named = named or not is_unnamed(require_coding(dataset).label_map)
     return GroundTruth(layout, dataset, named, read_lesions(told) if told.is_file() else None)
@@ -246,4 +252,4 @@ def read_reference(layout: Layout, case: SourceCase, dataset: SourceDataset, tab
     absent = missing_structures(case, dataset)
     remarks = [f"reference: {remark}." for remark in mask.geometry.remarks]
     remarks += [f"the reference has no file of {', '.join(absent)}, which counts as empty."] if absent else []
-    return Reference(table[ids], image, own, " ".join(remarks))
+    return Reference(table[ids], image, own, " ".join(remarks), case.labelled)

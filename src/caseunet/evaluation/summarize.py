@@ -40,7 +40,14 @@ def summarize(
     """
     truth, shared = inputs.truth, inputs.shared
     structures = protocol.structures(shared.label_map)
-    notes = (inputs.remark, *shared.notes, warn_of_structures(truth), *_unread(inputs), _left_out(cases))
+    notes = (
+        inputs.remark,
+        *shared.notes,
+        warn_of_structures(truth),
+        *_unread(inputs),
+        _left_out(cases),
+        _partial(inputs, scope),
+    )
     better = {name: protocol.columns[name].better for name in protocol.compared}
     return EvaluationSummary(
         code_version=version("caseunet"),
@@ -182,6 +189,18 @@ def _unread(inputs: EvaluationInputs) -> list[str]:
     datasets = [inputs.truth.dataset, *(c.dataset for c in inputs.prediction_sets if c.dataset is not None)]
     told = [f for dataset in datasets for f in dataset.findings if f.kind == "left-out" and f.level == "warning"]
     return [f"Left out, {finding.text}." for finding in told]
+
+
+def _partial(inputs: EvaluationInputs, scope: Scope) -> str:
+    """In how many references not all structures are labelled; "" where all are."""
+    labelled = inputs.truth.labelled
+    partial = [case for case in scope.cases if labelled[case].labelled]
+    if not partial:
+        return ""
+    return (
+        f"{len(partial)} of {count_text(len(scope.cases), 'reference')} have only some structures labelled, "
+        f"{partial[0]} among them ({', '.join(labelled[partial[0]].labelled)}): the others are not scored there."
+    )
 
 
 def _left_out(cases: pd.DataFrame) -> str:

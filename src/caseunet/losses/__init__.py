@@ -1,7 +1,8 @@
 """The losses, by name. Every one maps logits (B, C, H, W) and class ids (B, H, W) to a scalar. The C outputs
 are classes, or regions of them, which may overlap.
 
-Pixels whose id is :data:`caseunet.types.IGNORE` have no label and change no loss.
+Pixels whose id is :data:`caseunet.types.IGNORE` have no label and change no loss. A third argument tells which classes
+cannot be told in an image where only some structures are labelled, see :func:`caseunet.losses.precision.merge_classes`.
 """
 
 import inspect

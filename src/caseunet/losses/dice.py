@@ -16,6 +16,7 @@ def soft_dice_loss(
     classes: Literal["all", "present"] = "all",
     total: Callable[[Tensor], Tensor] = lambda sums: sums,
     regions: Tensor | None = None,
+    merged: Tensor | None = None,
 ) -> Tensor:
     """1 − mean over classes of ``(2 Σ p·g + smooth) / (Σ p + Σ g + smooth)``, in float32 or better.
 
@@ -29,9 +30,9 @@ def soft_dice_loss(
         classes: "all" means over all C. "present" means over those that the batch's target holds: for the others the
             quotient is near 0 whatever the network says, which adds a constant and weakens the others' gradient.
         total: sums (3, C) over this batch → over all parts of it, where others are elsewhere.
-        regions: see :func:`caseunet.losses.precision.target_maps`.
+        regions, merged: see :func:`caseunet.losses.precision.compare_maps`.
     """
-    p, g = compare_maps(logits, target, regions)
+    p, g = compare_maps(logits, target, regions, merged)
     over = (0, 2, 3)
     both, predicted, pixels = total(torch.stack([torch.sum(p * g, over), p.sum(over), g.sum(over)]))
     dice = (2 * both + smooth) / (predicted + pixels + smooth)
@@ -52,5 +53,5 @@ class SoftDice(nn.Module):
         self.total: Callable[[Tensor], Tensor] = lambda sums: sums
         self.regions: Tensor | None = None
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        return soft_dice_loss(logits, target, self.smooth, self.classes, self.total, self.regions)
+    def forward(self, logits: Tensor, target: Tensor, merged: Tensor | None = None) -> Tensor:
+        return soft_dice_loss(logits, target, self.smooth, self.classes, self.total, self.regions, merged)

@@ -42,7 +42,7 @@ class Hybrid(nn.Module):
         self.terms = nn.ModuleDict({name: terms[name] for name in self.weights})
         self.parts: dict[str, Tensor] = {}
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        values = {name: term(logits, target) for name, term in self.terms.items()}
+    def forward(self, logits: Tensor, target: Tensor, merged: Tensor | None = None) -> Tensor:
+        values = {name: term(logits, target, merged) for name, term in self.terms.items()}
         self.parts = {name: value.detach() for name, value in values.items()}
         return torch.stack([self.weights[name] * value for name, value in values.items()]).sum()

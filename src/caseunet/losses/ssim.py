@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from caseunet.losses.precision import compare_maps
 
 
-def ssim_loss(logits: Tensor, target: Tensor, regions: Tensor | None = None) -> Tensor:
+def ssim_loss(logits: Tensor, target: Tensor, regions: Tensor | None = None, merged: Tensor | None = None) -> Tensor:
     """1 − SSIM between the softmax and the one-hot target, meaned over classes, positions and images; of regions
     between the sigmoids and theirs.
 
@@ -17,7 +17,7 @@ def ssim_loss(logits: Tensor, target: Tensor, regions: Tensor | None = None) -> 
     Args:
         logits: (B, C, H, W).
         target: (B, H, W), class ids; pixels with :data:`caseunet.types.IGNORE` are 0 in both maps, so equal.
-        regions: see :func:`caseunet.losses.precision.target_maps`.
+        regions, merged: see :func:`caseunet.losses.precision.compare_maps`.
 
     Raises:
         ValueError: H or W is below 11.
@@ -25,7 +25,7 @@ def ssim_loss(logits: Tensor, target: Tensor, regions: Tensor | None = None) -> 
     H, W = logits.shape[-2:]
     if H < 11 or W < 11:
         raise ValueError(f"SSIM needs at least 11×11 pixels, not {H}×{W}")
-    probabilities, reference = compare_maps(logits, target, regions)
+    probabilities, reference = compare_maps(logits, target, regions, merged)
     similarity: Tensor = ssim(probabilities, reference, data_range=1.0, win_size=11, win_sigma=1.5)
     return 1 - similarity
 
@@ -37,5 +37,5 @@ class SSIM(nn.Module):
         super().__init__()
         self.regions: Tensor | None = None
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        return ssim_loss(logits, target, self.regions)
+    def forward(self, logits: Tensor, target: Tensor, merged: Tensor | None = None) -> Tensor:
+        return ssim_loss(logits, target, self.regions, merged)

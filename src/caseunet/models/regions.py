@@ -16,6 +16,13 @@ UNWRITTEN = -30.0
 """Added to the logit of a class that is never written: its probability is below 1e-13 times that of its twin."""
 
 
+def give_regions(model: nn.Module) -> None:
+    """Let networks of regions in evaluation give the regions' logits all the same, until the mode is set anew."""
+    for module in model.modules():
+        if isinstance(module, RegionNetwork):
+            module.training = True
+
+
 class RegionNetwork(nn.Module):
     """A network of regions. ``forward``: images → logits of regions (B, R, H, W) in training, of classes
     (B, num_classes, H, W) otherwise.

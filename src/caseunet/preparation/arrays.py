@@ -27,7 +27,7 @@ from caseunet.io.likeness import identify
 from caseunet.prediction.image_kind import measure_values
 from caseunet.prediction.training_images import describe_training_image
 from caseunet.progress import Display
-from caseunet.types import Grid
+from caseunet.types import Grid, LabelMap
 from caseunet.workers import LostWorkerError, run_all
 
 ARRAY_BYTES = 32 * 1024**2
@@ -177,6 +177,13 @@ def _concatenate(parts: list[np.ndarray]) -> np.ndarray:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
+def _merge_table(label_map: LabelMap, labelled: Sequence[str]) -> np.ndarray:
+    """Class id → what is left of it in a case in which these structures are labelled, for all values of uint8."""
+    table = np.arange(256, dtype=np.uint8)
+    table[: len(label_map)] = label_map.merged_ids(labelled)
+    return table
+
+
 def read_case(
     layout: Layout, case: SourceCase, job: ArrayJob, first: int, hashes: tuple[str, str]
 ) -> tuple[CaseRow, np.ndarray, np.ndarray, np.ndarray | None]:
@@ -200,6 +207,8 @@ def read_case(
         raise CaseUNetError(
             f"{case.label[0]}: the mask's shape {labels.shape} is not its image's {picture.pixels.shape}."
         )
+    if case.labelled:
+        labels = np.take(_merge_table(require_coding(dataset).label_map, case.labelled), labels)
     source, pixels = picture.geometry, picture.pixels
     identity, values = describe_training_image(case.id, identify(pixels)), measure_values(pixels)
     placement = place_slices(pixels, source.spacing, grid)
@@ -233,5 +242,6 @@ def read_case(
         likeness=identity.likeness,
         sketch=identity.sketch,
         stored_values=tuple(values.model_dump().values()),
+        labelled=case.labelled,
     )
     return row, image, labels, at_source if placement.size != placement.box_size else None

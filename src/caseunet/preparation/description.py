@@ -68,6 +68,7 @@ def describe_prepared(
             images=config.images,
             masks=config.masks,
             channels=config.channels,
+            regions=config.regions,
         ),
     )
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from caseunet.data.loader import Batch
 from caseunet.errors import CaseUNetError
 from caseunet.losses.deep_supervision import deeply_supervised
+from caseunet.models.regions import give_regions
 from caseunet.progress import Display
 from caseunet.training.batch import prepare_batch
 from caseunet.training.devices import gather_objects
@@ -135,11 +136,12 @@ def describe_samples(
     Each goes through the network by itself, in float32.
     """
     model.eval()
+    give_regions(model)
     described = []
     for n, (sample, augmentation) in enumerate(zip(batch.samples, batch.augmentations, strict=True)):
         one = batch.part(n, len(batch))
-        image, target = prepare_batch(fabric, one, preprocessing)
-        value = deeply_supervised(loss, model(image), target)
+        image, target, merged = prepare_batch(fabric, one, preprocessing)
+        value = deeply_supervised(loss, model(image), target, merged)
         cause = ""
         if not torch.isfinite(one.pixels.float()).all():
             cause = "its pixels are not all finite"

@@ -198,11 +198,11 @@ class Trainer:
         state.optimizer.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
         for n in range(parts):
-            image, target = prepare_batch(fabric, batch.part(n, parts), self.data.preprocessing)
+            image, target, merged = prepare_batch(fabric, batch.part(n, parts), self.data.preprocessing)
             with fabric.no_backward_sync(state.parallel, enabled=fabric.world_size > 1 and n + 1 < parts):
                 with torch.autocast(fabric.device.type, dtype or torch.bfloat16, enabled=dtype is not None):
                     outputs = state.parallel(image)
-                value = deeply_supervised(loss, outputs, target) / parts
+                value = deeply_supervised(loss, outputs, target, merged) / parts
                 fabric.backward(scaler.scale(value) if scaler else value)
             terms = {name: term / parts for name, term in getattr(loss, "parts", {}).items()}
             for name, term in ({"loss": value.detach()} | terms).items():

@@ -111,8 +111,12 @@ def validate(
             if case in shown and fullest in group:
                 drawn = logits[group.index(fullest)].argmax(0).cpu().numpy()
                 kept = ShownSlice(case, fullest, pixels[fullest], prepared.label_slice(case, fullest), drawn)
+        known = prepared.known_structures(case)
         counts = {name: counts_of(confusion, members) for name, members in label_map.structures.items()}
-        dice, iou = ({name: getattr(c, metric) for name, c in counts.items()} for metric in ("dice", "iou"))
+        dice, iou = (
+            {name: getattr(c, metric) if name in known else np.nan for name, c in counts.items()}
+            for metric in ("dice", "iou")
+        )
         scores.append(CaseScores(case, dice, iou, kept))
     return scores
 

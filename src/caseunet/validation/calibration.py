@@ -66,6 +66,7 @@ class SegmentedCase:
         certainty, right: of sampled pixels in question, (T, n) and (n,).
         found: how sure the network is, at each temperature.
         features: of the image.
+        known: structures that the reference tells.
     """
 
     case: str
@@ -78,6 +79,7 @@ class SegmentedCase:
     right: np.ndarray
     found: list[dict[str, StructureConfidence]]
     features: dict[str, float]
+    known: tuple[str, ...]
 
 
 def read_input(prepared: Prepared, case: str, image: np.ndarray) -> NetworkInput:
@@ -228,7 +230,8 @@ def _training_features(
             ids[ids == IGNORE] = 0
             meter.add(torch.nn.functional.one_hot(ids, len(label_map)).permute(2, 0, 1)[None].float(), n)
         features = image_features(slices, preprocessing, prepared.case_statistics(case), prepared.spacing(case))
-        yield features | mask_features(meter.result())
+        known = prepared.known_structures(case)
+        yield features | mask_features({name: found for name, found in meter.result().items() if name in known})
 
 
 class _Stored:
@@ -263,6 +266,7 @@ def segment_case(
     image = prepared.image(case)
     whole = read_input(prepared, case, image)
     reference, spacing = source_reference(prepared, case), prepared.spacing(case)
+    undecided = _undecided_ids(prepared.merged_ids(case))
     for start, stop in ranges:
         ids_in_box = whole.placement.cut(reference[start:stop])
         meters = [ConfidenceMeter(label_map, stop - start) for _ in temperatures]
@@ -277,7 +281,7 @@ def segment_case(
             for maps in group.upsample_logits():
                 ids = ids_in_box[first : first + len(maps), row : row + maps.shape[2]]  # noqa: B023
                 row += maps.shape[2]
-                chosen = (draw.random(ids.shape) < share) & (ids != IGNORE)  # noqa: B023
+                chosen = (draw.random(ids.shape) < share) & ~np.isin(ids, undecided)  # noqa: B023
                 logits = maps.permute(0, 2, 3, 1).cpu().numpy()[chosen]
                 sampled.append((logits.astype(np.float64), ids[chosen]))  # noqa: B023
 
@@ -292,7 +296,13 @@ def segment_case(
             **_likelihoods(logits, ids),
             found=[meter.result() for meter in meters],
             features=image_features(image[start:stop], preprocessing, whole.statistics, spacing),
+            known=prepared.known_structures(case),
         )
+
+
+def _undecided_ids(merged: tuple[int, ...] | None) -> list[int]:
+    """Ids of a reference that stand for no class or for several, of which nobody knows which is right."""
+    return [IGNORE, *(i for i in set(merged or ()) if (merged or ()).count(i) > 1)]
 
 
 def _likelihoods(logits: np.ndarray, ids: np.ndarray) -> dict[str, np.ndarray]:
@@ -331,7 +341,10 @@ def judge_validated(one: SegmentedCase, at: int, usual: Sequence[UsualRange], la
     return ValidatedCase(
         case=one.title,
         expected={name: structure.expected_dice for name, structure in found.items()},
-        dice={name: _dice(one.reference, one.predicted, members) for name, members in label_map.structures.items()},
+        dice={
+            name: _dice(one.reference, one.predicted, members) if name in one.known else None
+            for name, members in label_map.structures.items()
+        },
         unusual=far[0].times if far else 0.0,
     )
 
@@ -361,7 +374,7 @@ def _learn_postprocessing(
                     apply_postprocessing(mask.copy(), [rule], label_map, one.spacing) if has else mask
                     for mask, one, has in zip(masks, seen, has_it, strict=True)
                 ]
-                gain = _gain(seen, masks, tried, members)
+                gain = _gain(seen, masks, tried, structure=structure, members=members)
                 if gain > max(MIN_GAIN, best.gain if best else 0.0):
                     best, best_masks = rule.model_copy(update={"gain": gain}), tried
             if best is not None:
@@ -371,12 +384,18 @@ def _learn_postprocessing(
 
 
 def _gain(
-    seen: Sequence[SegmentedCase], before: Sequence[np.ndarray], after: Sequence[np.ndarray], members: Sequence[int]
+    seen: Sequence[SegmentedCase],
+    before: Sequence[np.ndarray],
+    after: Sequence[np.ndarray],
+    *,
+    structure: str,
+    members: Sequence[int],
 ) -> float:
-    """Mean Dice that was added, 0 where it is not beyond its standard error or where there are few cases."""
+    """Mean Dice of a structure that was added in the cases that tell it, 0 where it is not beyond its standard error or
+    where there are few cases."""
     gains = []
     for one, old, new in zip(seen, before, after, strict=True):
-        first = _dice(one.reference, old, members)
+        first = _dice(one.reference, old, members) if structure in one.known else None
         second = first if new is old else _dice(one.reference, new, members)
         if first is not None:  # in neither: nothing to mend
             gains.append((1.0 if second is None else second) - first)

@@ -40,9 +40,11 @@ class Scorer:
     def __init__(self, label_map: LabelMap, modality: Modality) -> None:
         self._label_map, self.by_case = label_map, modality in ("ct", "mr")
         self._units: dict[tuple[str, int], np.ndarray] = {}
+        self._known: dict[str, tuple[str, ...]] = {}
 
-    def add(self, case: str, reference: np.ndarray, predicted: np.ndarray) -> None:
-        """Some slices of a case, (S, H, W), uint8."""
+    def add(self, case: str, reference: np.ndarray, predicted: np.ndarray, known: tuple[str, ...]) -> None:
+        """Some slices of a case, (S, H, W), uint8, whose reference tells the structures ``known``."""
+        self._known[case] = known
         for true, found in zip(reference, predicted, strict=True):
             unit = (case, 0 if self.by_case else len(self._units))
             counted = confusion_matrix(true, found, len(self._label_map))
@@ -52,7 +54,8 @@ class Scorer:
         """A score in the place of another, whose other entries it keeps."""
         dice, not_found = {}, []
         for name, members in self._label_map.structures.items():
-            counts = [counts_of(confusion, members) for confusion in self._units.values()]
+            units = [confusion for (case, _), confusion in self._units.items() if name in self._known[case]]
+            counts = [counts_of(confusion, members) for confusion in units]
             dice[name] = _mean([one.dice for one in counts])
             if any(one.reference for one in counts) and not any(one.both for one in counts):
                 not_found.append(name)
@@ -85,12 +88,13 @@ def validate_bundle(
     quality, seen = learn_quality(predictor, prepared, fold, display) if with_quality else (None, [])
     scorer = Scorer(bundle.info.label_map, bundle.info.preprocessing.modality)
     for one in seen:
-        scorer.add(one.case, one.reference, one.predicted)
+        scorer.add(one.case, one.reference, one.predicted, one.known)
     rest = {case: fold.val[case] for case in fold.val if case not in {one.case for one in seen}}
     if rest:
         with display.stage("validating", len(rest), "case") as stage:
             for case, ranges in rest.items():
-                scorer.add(case, *_masks(predictor, prepared, case, ranges, quality.postprocessing if quality else ()))
+                rules = quality.postprocessing if quality else ()
+                scorer.add(case, *_masks(predictor, prepared, case, ranges, rules), prepared.known_structures(case))
                 stage.advance(1, case)
     return scorer.score(bundle.info.validation, OF_FOLD, quality is not None), quality
 
@@ -111,11 +115,13 @@ def validate_ensemble(
             assert member.training_data.fold is not None
             for case, ranges in prepared.fold(member.training_data.fold).val.items():
                 if quality is None:
-                    scorer.add(case, *_masks(predictor, prepared, case, ranges, (), [n]))
+                    scorer.add(
+                        case, *_masks(predictor, prepared, case, ranges, (), [n]), prepared.known_structures(case)
+                    )
                 else:
                     for one in segment_case(predictor, prepared, case, ranges, [quality.temperature], [n]):
                         apply_postprocessing(one.predicted, quality.postprocessing, label_map, one.spacing)
-                        scorer.add(case, one.reference, one.predicted)
+                        scorer.add(case, one.reference, one.predicted, one.known)
                         validated.append(judge_validated(one, 0, quality.usual, label_map))
                 stage.advance(1, case)
     if quality is not None:

@@ -68,6 +68,7 @@ class Protocol:
         structures: of a label map; raises CaseUNetError where the protocol is not made for its classes.
         spacing_of: whose header states the voxel size.
         refuses: whether a missing or unusable prediction ends the evaluation instead of counting as an empty mask.
+        takes_partial: whether cases may have only some structures labelled.
         check: raises CaseUNetError where the rows hold what the protocol cannot count.
     """
 
@@ -83,6 +84,7 @@ class Protocol:
     structures: Callable[[LabelMap], Structures] = _own_structures
     spacing_of: Literal["image", "reference"] = "image"
     refuses: bool = False
+    takes_partial: bool = True
     check: Callable[[pd.DataFrame], None] = no_complaint
 
 

@@ -101,6 +101,7 @@ def _protocol(name: str, text: str, mended: bool) -> Protocol:
         structures=partial(liver_and_lesion, name=name),
         spacing_of="reference",
         refuses=not mended,
+        takes_partial=False,
         check=no_complaint if mended else _refuse_lesion_free,
     )
 

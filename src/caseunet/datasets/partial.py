@@ -1,0 +1,73 @@
+"""Which structures are labelled in which cases, where a data set tells it: ``labelled.csv`` in its folder.
+
+Columns ``case``, a case's name or a pattern such as ``amos_*``, and ``labelled``, the names of structures between
+semicolons. The first line that fits counts, and a case that no line fits is labelled wholly. What a case does not label
+is no background there: it is left out of the loss and of all scores.
+"""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from caseunet.datasets.layout import SourceCase, SourceDataset
+from caseunet.errors import InvalidInputError, did_you_mean
+from caseunet.types import LabelMap, name_key
+
+FILE = "labelled.csv"
+
+
+def with_labelled(dataset: SourceDataset, root: Path) -> SourceDataset:
+    """The data set, each case with the structures that are labelled in it.
+
+    Raises:
+        CaseUNetError: the file is damaged, or a line of it fits no case.
+    """
+    path = root / FILE
+    if not path.is_file():
+        return dataset
+    rules = _read_rules(path)
+    used = set()
+    cases = []
+    for case in dataset.cases:
+        fitting = next((n for n, (pattern, _) in enumerate(rules) if fnmatchcase(case.id, pattern)), None)
+        used.add(fitting)
+        cases.append(case if fitting is None else replace(case, labelled=rules[fitting][1]))
+    for n, (pattern, _) in enumerate(rules):
+        if n not in used and not any(fnmatchcase(case.id, pattern) for case in dataset.cases):
+            names = [case.id for case in dataset.cases]
+            raise InvalidInputError(f'{path}: "{pattern}" is no case. {did_you_mean(pattern, names)}')
+    return replace(dataset, cases=tuple(cases))
+
+
+def check_labelled(cases: Sequence[SourceCase], label_map: LabelMap, root: Path) -> None:
+    """Make sure that each name is one of a structure or class.
+
+    Raises:
+        CaseUNetError: one is not.
+    """
+    known = {name_key(name): name for name in (*label_map.structures, *label_map.names[1:])}
+    for case in cases:
+        for name in case.labelled:
+            if name_key(name) not in known:
+                near = did_you_mean(name, known.values())
+                raise InvalidInputError(f'{root / FILE}: {case.id} has "{name}", which is no structure. {near}')
+
+
+def _read_rules(path: Path) -> list[tuple[str, tuple[str, ...]]]:
+    expected = 'expected the columns "case" and "labelled", such as amos_*,liver;spleen'
+    try:
+        rows = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines(), strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InvalidInputError(f"{path}: cannot be read as CSV: {error}; {expected}.") from error
+    rules = []
+    for number, row in enumerate(rows, start=2):
+        pattern, labelled = row.get("case"), row.get("labelled")
+        names = tuple(name.strip() for name in (labelled or "").split(";") if name.strip())
+        if not pattern or not names or None in row:
+            raise InvalidInputError(f"{path}: line {number}: {expected}.")
+        rules.append((pattern.strip(), names))
+    if not rules:
+        raise InvalidInputError(f"{path}: is empty; {expected}.")
+    return rules

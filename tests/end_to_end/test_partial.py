@@ -1,0 +1,104 @@
+"""Data sets in which some cases have only some structures labelled, from the raw data to the report."""
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from caseunet.commands.audit import audit
+from caseunet.commands.evaluate import evaluate
+from caseunet.commands.predict import predict
+from caseunet.commands.prepare import prepare
+from caseunet.commands.train import train
+from caseunet.config import Config
+from caseunet.datasets.generate import write_lits
+from caseunet.datasets.partial import FILE
+from caseunet.errors import CaseUNetError
+from caseunet.options import EvaluateOptions
+
+TOLD = "case,labelled\nvolume-[01],liver\n"
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """LiTS, whose first two patients have no tumours outlined: these lie in the liver's label."""
+    folder = tmp_path_factory.mktemp("partial") / "raw"
+    write_lits(folder, patients=4)
+    for n in range(2):
+        path = next(folder.rglob(f"segmentation-{n}.nii"))
+        mask = nibabel.load(path)
+        ids = np.minimum(np.asarray(mask.dataobj), 1)
+        path.unlink()
+        nibabel.save(nibabel.Nifti1Image(ids, mask.affine, mask.header), path)
+    (folder / FILE).write_text(TOLD)
+    return folder
+
+
+def test_unlabelled_structures_are_in_no_score(raw: Path, tiny_config: Config, tmp_path: Path) -> None:
+    prepared = prepare(raw, out=tmp_path / "prepared", config=tiny_config.prepare)
+    assert prepared.merged_ids("volume-0") == (0, 1, 1)
+    assert prepared.merged_ids("volume-2") is None
+    bundle = train(prepared.folder, out=tmp_path / "run", config=tiny_config)
+    told = {case.case: case.dice for case in bundle.info.quality.validated}
+    unlabelled = [case for case in told if case in ("volume-0", "volume-1")]
+    assert unlabelled
+    assert all(told[case]["tumour"] is None and told[case]["liver"] is not None for case in unlabelled)
+    predict(bundle.folder, [raw], out=tmp_path / "masks")
+    result = evaluate(tmp_path / "masks", raw, out=tmp_path / "report")
+    rows = result.cases[result.cases["structure"] == "tumour"]
+    assert set(rows[rows["dice"].notna()]["case"]) == {"volume-2", "volume-3"}
+    assert result.cases[result.cases["structure"] == "liver"]["dice"].notna().all()
+    assert any("2 of 4 references have only some structures labelled" in note for note in result.summary.notes)
+
+
+def test_predicting_what_is_not_labelled_costs_nothing(raw: Path, tmp_path: Path) -> None:
+    """A tumour predicted within the liver of a case without outlined tumours is a liver there."""
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for n in range(4):
+        mask = nibabel.load(next(raw.rglob(f"segmentation-{n}.nii")))
+        ids = np.asarray(mask.dataobj).astype(np.uint8)
+        if n < 2:
+            ids[ids == 1] = 2
+        nibabel.save(nibabel.Nifti1Image(ids, mask.affine), masks / f"volume-{n}.nii")
+    result = evaluate(masks, raw, out=tmp_path / "report")
+    assert result.cases["dice"].dropna().eq(1).all()
+
+
+def test_the_scorer_of_lits_knows_no_partial_cases(raw: Path, tmp_path: Path) -> None:
+    (tmp_path / "masks").mkdir()
+    for n in range(4):
+        mask = nibabel.load(next(raw.rglob(f"segmentation-{n}.nii")))
+        nibabel.save(mask, tmp_path / "masks" / f"volume-{n}.nii")
+    with pytest.raises(CaseUNetError, match=r"volume-0: only some structures are labelled \(liver\)"):
+        evaluate(tmp_path / "masks", raw, out=tmp_path / "report", options=EvaluateOptions(protocol="lits-corrected"))
+
+
+def test_regions_may_be_partial_too(raw: Path, tiny_config: Config, tmp_path: Path) -> None:
+    prepared = prepare(raw, out=tmp_path / "prepared", config=tiny_config.prepare)
+    config = tiny_config.model_copy(update={"data": tiny_config.data.model_copy(update={"targets": "regions"})})
+    bundle = train(prepared.folder, out=tmp_path / "run", config=config)
+    assert bundle.info.architecture.kwargs["regions"] == [[1, 2], [2]]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("case,labelled\nvolume-9,liver\n", r'labelled.csv: "volume-9" is no case. Did you mean'),
+        (
+            "case,labelled\n*,Leber\n",
+            r'labelled.csv: volume-0 has "Leber", which is no structure. Known: liver, tumour',
+        ),
+        ("case,labelled\nvolume-0\n", r'labelled.csv: line 2: expected the columns "case" and "labelled"'),
+        ("name,classes\nvolume-0,liver\n", r'labelled.csv: line 2: expected the columns "case" and "labelled"'),
+        ("", r"labelled.csv: is empty"),
+    ],
+)
+def test_a_wrong_table_is_refused(raw: Path, text: str, message: str, tmp_path: Path) -> None:
+    (raw / FILE).write_text(text)
+    try:
+        with pytest.raises(CaseUNetError, match=message):
+            audit(raw, out=tmp_path / "audit")
+    finally:
+        (raw / FILE).write_text(TOLD)

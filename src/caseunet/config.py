@@ -59,6 +59,9 @@ class ReadingConfig(Section):
     "*_t1.nii.gz". () leaves it to the names."""
     masks: tuple[str, ...] = ()
     """Which files are masks, likewise: 1st_manual, or "*_seg.png"."""
+    field_of_view: tuple[str, ...] = ()
+    """Which files show where an image was judged, by the names of folders or files likewise: mask, for DRIVE. Pixels
+    that are 0 in them are in no loss and no score."""
     channels: tuple[str, ...] = ()
     """How the names of files end that hold one channel each, in order: [t1n, t1c, t2w, t2f]. () finds it."""
     regions: dict[str, tuple[Whole | str, ...]] = {}
@@ -73,7 +76,7 @@ class ReadingConfig(Section):
     spacing, and axially where voxels are cubes; "axial", "coronal" and "sagittal" say it; "acquired" cuts each volume
     as it was acquired. A volume of one slice stays that slice."""
 
-    @field_validator("images", "masks", "channels", mode="before")
+    @field_validator("images", "masks", "field_of_view", "channels", mode="before")
     @classmethod
     def _patterns(cls, value: Any) -> Any:
         return [value] if isinstance(value, str | int) else value

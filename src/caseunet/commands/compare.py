@@ -154,6 +154,7 @@ def _source(prepared: Prepared, raw: Path | None) -> tuple[Path, PrepareConfig]:
         masks=known.masks,
         channels=known.channels,
         regions=known.regions,
+        field_of_view=known.field_of_view,
     )
     return root, config
 

@@ -64,8 +64,9 @@ class RawSource(FrozenModel):
     masks: tuple[str, ...] = ()
     regions: dict[str, tuple[int | str, ...]] = Field(default_factory=dict)
     """As they were declared; {} where the data set tells."""
+    field_of_view: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
-    """Patterns that tell images, masks and channels; () where names tell it."""
+    """Patterns that tell images, masks, fields of view and channels; () where names tell it."""
 
 
 class DatasetInfo(FrozenModel):

@@ -56,11 +56,11 @@ def open_source(root: Path, config: PrepareConfig) -> tuple[Layout, SourceDatase
     Raises:
         CaseUNetError: see :func:`find_layout`; the layout's description files or the plan cannot be used.
     """
-    choice = Choice(config.images, config.masks, config.channels)
+    choice = Choice(config.images, config.masks, config.channels, config.field_of_view)
     if choice and config.layout not in ("auto", FOLDER.name):
         raise InvalidOptionError(
-            f"prepare.images, masks and channels are for the layout folder, not for {config.layout}.",
-            options=("prepare.layout", "prepare.images", "prepare.masks", "prepare.channels"),
+            f"prepare.images, masks, field_of_view and channels are for the layout folder, not for {config.layout}.",
+            options=("prepare.layout", "prepare.images", "prepare.masks", "prepare.channels", "prepare.field_of_view"),
         )
     layout = find_layout(root, FOLDER.name if choice else config.layout)
     dataset = FOLDER.discover(root, choice) if choice else layout.discover(root)

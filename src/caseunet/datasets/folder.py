@@ -165,13 +165,17 @@ def survey_files(root: Path, choice: Choice = Choice()) -> Survey:  # noqa: B008
         labels, said, asked = find_outlines(root, files, pictures)
         findings += said
         question = question or asked
+    fields = pair(pictures, roles.fields)
+    field_of = {n: roles.fields[told[0][0]].paths[0] for n, told in fields.masks.items()}
     alone = {picture for found in pairs.values() for picture in found.alone}
-    listed = [case for case in _cases(root, pictures, labels, alone) if case.image[0] not in broken]
+    listed = [case for case in _cases(root, pictures, labels, alone, field_of) if case.image[0] not in broken]
     listed, lists = _parts_of_lists(root, files, listed)
     findings += [*lists, *warn_of_parts(listed), *warn_of_folders(listed)]
     for name, masks in by_set.items():
         unpaired = [mask for n, mask in enumerate(masks) if n not in pairs[name].pairs]
         findings += [extra_mask(m.paths[0], root, f"an image of the name {m.key}") for m in unpaired]
+    alone_fields = [field for n, field in enumerate(roles.fields) if n not in fields.pairs]
+    findings += [extra_mask(f.paths[0], root, f"an image of the name {f.key}") for f in alone_fields]
     findings += _left_out(root, files, readable, roles, listed, findings)
     if outlines and not labels and not roles.images:
         listed = []
@@ -270,7 +274,11 @@ def _class_names(labels: dict[int, list[tuple[Item, str]]]) -> tuple[str, ...]:
 
 
 def _cases(
-    root: Path, pictures: Sequence[Item], labels: dict[int, list[tuple[Item, str]]], alone: set[int]
+    root: Path,
+    pictures: Sequence[Item],
+    labels: dict[int, list[tuple[Item, str]]],
+    alone: set[int],
+    fields: dict[int, Path],
 ) -> tuple[SourceCase, ...]:
     of_case = {pictures[n].name for n in alone} | {""}
     folders = Counter(item.folder for item in pictures)
@@ -292,6 +300,7 @@ def _cases(
             label=tuple(mask.paths[0] for mask, _ in sorted(labels.get(n, ()), key=lambda m: natural(m[1]))),
             group=groups[ids[n]],
             part=parts[n],
+            field=fields.get(n),
         )
         for n, item in enumerate(pictures)
     ]
@@ -348,7 +357,7 @@ def _left_out(
     findings: Iterable[Finding],
 ) -> tuple[Finding, ...]:
     """Notes on all files that may be images or masks and are no part of a case."""
-    used = {path for case in listed for path in (*case.image, *case.label)}
+    used = {path for case in listed for path in (*case.image, *case.label, *((case.field,) if case.field else ()))}
     named = {root / file for finding in findings for file in (finding.file, *(finding.files or ())) if file}
     refused = roles.refused
     used |= named | set(refused) | {path for mask in roles.masks for path in mask.paths}

@@ -62,6 +62,7 @@ class SourceCase:
         part: of the split that the data set brings: "train", "val", "test", or "fold 2"; "" where it brings none.
         volume: of several images in its files, which one is meant; "" where they are one.
         labelled: the structures that are labelled in it; () for all.
+        field: the file that is 0 where nobody judged it; None where all was.
     """
 
     id: str
@@ -71,6 +72,7 @@ class SourceCase:
     part: str = ""
     volume: str = ""
     labelled: tuple[str, ...] = ()
+    field: Path | None = None
 
     @property
     def test(self) -> bool:

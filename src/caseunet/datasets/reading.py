@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -163,7 +164,26 @@ def to_ids(mask: Mask, case: SourceCase, dataset: SourceDataset, coding: LabelCo
         if not repair.snap:
             raise InvalidInputError(f"{case.label[0]}: {unknown_text(codes[unknown], coding)}.")
         ids = snap(codes, ids, unknown, coding)
+    if case.field is not None:
+        ids[_read_outside(case.field, mask)] = IGNORE
     return ids
+
+
+def _read_outside(path: Path, mask: Mask) -> np.ndarray:
+    """Where nobody judged an image, (S, H, W), bool: the darker half of the values of its field of view.
+
+    Raises:
+        CaseUNetError: it is damaged, all dark, or of another shape than the mask.
+    """
+    field = images.read_mask_file(path, mask.geometry, False).label_values
+    if field.shape != mask.label_values.shape:
+        raise InvalidInputError(
+            f"{path}: the field of view has shape {field.shape}, its mask {mask.label_values.shape}; expected the same."
+        )
+    highest = int(field.max())
+    if highest <= 0:
+        raise InvalidInputError(f"{path}: the field of view is 0 everywhere, so that nothing of its image was judged.")
+    return np.asarray(field <= highest // 2)
 
 
 def require_coding(dataset: SourceDataset) -> LabelCoding:

@@ -17,14 +17,16 @@ class Choice:
         images: which files are images.
         masks: which files are masks.
         channels: how the names of the channels' files end, in order.
+        fields: which files show what was judged of an image.
     """
 
     images: tuple[str, ...] = ()
     masks: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.images or self.masks or self.channels)
+        return bool(self.images or self.masks or self.channels or self.fields)
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,14 @@ class Roles:
         images, masks: whose names tell it.
         unknown: whose names tell nothing.
         refused: that the choice leaves out.
+        fields: that show what was judged.
     """
 
     images: tuple[Item, ...]
     masks: tuple[Item, ...]
     unknown: tuple[Item, ...]
     refused: tuple[Path, ...] = ()
+    fields: tuple[Item, ...] = ()
 
 
 def sort_files(root: Path, files: Sequence[Path], choice: Choice) -> Roles:
@@ -48,13 +52,16 @@ def sort_files(root: Path, files: Sequence[Path], choice: Choice) -> Roles:
 
     A file beside its image is a mask whatever folder both are in: "images/a_mask.png" beside "images/a.png".
     """
-    found: dict[Role, list[tuple[Path, int | None]]] = {"image": [], "mask": [], "": []}
+    found: dict[str, list[tuple[Path, int | None]]] = {"image": [], "mask": [], "": [], "field": []}
     refused: list[Path] = []
     beside = _masks_beside(root, files)
     for path in files:
         relative = PurePosixPath(path.relative_to(root).as_posix())
         role, place = _folder_role(relative)
         chosen_mask, chosen_image = (_match_part(relative, patterns) for patterns in (choice.masks, choice.images))
+        if (field := _match_part(relative, choice.fields)) is not None:
+            found["field"].append((path, place if field < 0 else field))
+            continue
         if path in beside and not choice.masks:
             role = "mask"
         if chosen_mask is not None:
@@ -67,7 +74,7 @@ def sort_files(root: Path, files: Sequence[Path], choice: Choice) -> Roles:
         found[role].append((path, place))
     long = any(_is_twice(root, found[role]) for role in ("image", "mask"))
     items = {role: tuple(_item(root, path, place, long) for path, place in found[role]) for role in found}
-    return Roles(items["image"], items["mask"], items[""], tuple(refused))
+    return Roles(items["image"], items["mask"], items[""], tuple(refused), items["field"])
 
 
 def _folder_role(path: PurePosixPath) -> tuple[Role, int | None]:

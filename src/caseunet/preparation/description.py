@@ -68,6 +68,7 @@ def describe_prepared(
             images=config.images,
             masks=config.masks,
             channels=config.channels,
+            field_of_view=config.field_of_view,
             regions=config.regions,
         ),
     )

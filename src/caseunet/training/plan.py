@@ -13,7 +13,7 @@ from caseunet.config import Config, ModelConfig, load_config
 from caseunet.data.augmentation import keep_sides, resolve
 from caseunet.data.loader import plan_patch_size, plan_preprocessing
 from caseunet.data.store import Prepared
-from caseunet.errors import CaseUNetError, InvalidOptionError
+from caseunet.errors import CaseUNetError, InvalidInputError, InvalidOptionError
 from caseunet.losses import create_loss, inverse_frequency_weights
 from caseunet.models import create_model, plan_arguments
 from caseunet.progress import Display, count_text
@@ -110,6 +110,10 @@ def plan_training(prepared: Prepared, config: Config, *, is_resumed: bool, displ
     patch_size = plan_patch_size(prepared, config.data, fold.train)
     preprocessing = plan_preprocessing(prepared.info, prepared.intensities(fold.train), config.data, patch_size)
     label_map = prepared.info.label_map
+    if not any(prepared.slice_class_pixels(case).any() for case in fold.train):
+        raise InvalidInputError(
+            f"{prepared.folder}: no pixel of the fold's training cases is labelled, so that nothing can be learnt."
+        )
     config = decide_mirroring(config, prepared, display)
     structure = config.training.monitor.partition("/")[2]
     if structure and structure not in label_map.structures:

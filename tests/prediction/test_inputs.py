@@ -67,6 +67,14 @@ def test_one_channel_is_one_file(tmp_path: Path) -> None:
     assert [item.id for item in find_inputs([tmp_path])] == ["x_0000", "x_0001"]
 
 
+def test_channels_for_a_model_of_one_are_told(tmp_path: Path) -> None:
+    fill(tmp_path, "x_0000.nii", "x_0001.nii", "y_0000.nii")
+    (said,) = search(tmp_path)[2]
+    assert said.startswith("x_0000 and x_0001 are called like channels of one image. This model takes images of one")
+    (tmp_path / "x_0001.nii").unlink()
+    assert search(tmp_path)[2] == ()
+
+
 def test_masks_beside_scans_are_no_inputs(tmp_path: Path) -> None:
     fill(tmp_path, *(f"P{n}/P{n}-{kind}{c}.nii" for n in (1, 2) for kind, c in (("t", 1), ("t", 2), ("seg", 0))))
     items = find_inputs([tmp_path], channels=Channels(2, ("t1", "t2")))

@@ -1,6 +1,7 @@
 """What there is to segment: files, folders, archives and raw data sets, each image with the name of its result."""
 
 import os
+import re
 import unicodedata
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
@@ -31,6 +32,9 @@ MAX_RESIZING = 16
 
 MAX_NAME = 200
 """Bytes of a result's name: most disks take 255, and endings are added, and more while it is written."""
+
+NUMBERED, MAX_NUMBERED = re.compile(r"(.+)_\d{4}"), 8
+"""How the name of a channel ends that is a file of its own, as nnU-Net has it, and up to how many there are."""
 
 TAKEN = (
     *(MARKER, LOG, DESCRIPTION, JOURNAL, "preview.html"),
@@ -273,6 +277,8 @@ def find_inputs(
             replace(item, remarks=channels.remark) if len(item.files) == 1 else item
             for item in _join_channels(found, channels, search)
         ]
+    else:
+        _warn_of_numbers(found, search.display)
     _check_apart(found)
     return found
 
@@ -304,6 +310,22 @@ def _check_apart(found: Sequence[Input]) -> None:
                 raise CaseUNetError(
                     f"{item.path} would be written among the masks of {other.path}. Predict them apart."
                 )
+
+
+def _warn_of_numbers(found: Sequence[Input], display: Display) -> None:
+    """Say which images a model of one channel may be given of which each is a channel."""
+    named: dict[str, list[Input]] = {}
+    for item in found:
+        if (match := NUMBERED.fullmatch(item.id)) and item.case is None and not item.error and item.files:
+            named.setdefault(match[1], []).append(item)
+    groups = [items for items in named.values() if 2 <= len(items) <= MAX_NUMBERED and images.is_volume(items[0].path)]
+    if groups:
+        names = " and ".join(item.id.rpartition("/")[2] for item in groups[0][:2])
+        more = f" (so are those of {len(groups) - 1} more images)" if len(groups) > 1 else ""
+        display.caution(
+            f"{names} are called like channels of one image{more}. This model takes images of one channel and segments "
+            "each by itself: give it only the channel that it was trained on."
+        )
 
 
 def _join_channels(found: Sequence[Input], channels: Channels, search: _Search) -> list[Input]:

@@ -149,7 +149,7 @@ def read_itk_mask(path: Path, place: Geometry | None = None) -> Mask:
 
 
 @dataclass(frozen=True)
-class Segment:
+class _Segment:
     """A segment of a segmentation: the value that it has in its layer."""
 
     name: str
@@ -184,7 +184,7 @@ def read_itk_segmentation(path: Path, image: Geometry) -> Mask:
     )
 
 
-def _segments(path: Path, reader: Any, array: np.ndarray) -> list[Segment]:
+def _segments(path: Path, reader: Any, array: np.ndarray) -> list[_Segment]:
     """Those that the header describes, then values in the array (z, y, x, layers) that it does not.
 
     Raises:
@@ -206,13 +206,13 @@ def _segments(path: Path, reader: Any, array: np.ndarray) -> list[Segment]:
                 f'{path}: its segment "{name}" is value {value} of layer {layer}; expected a value from 1 in one of '
                 f"{array.shape[3]} layers."
             )
-        segments.append(Segment(name, int(layer), int(value), _color(field.get("Color", ""))))
+        segments.append(_Segment(name, int(layer), int(value), _color(field.get("Color", ""))))
     for number in range(array.shape[3]):
         known = {segment.value for segment in segments if segment.layer == number}
         for other in np.unique(array[..., number]).tolist():
             if other != 0 and other not in known:
                 name = f"layer {number} value {other}" if array.shape[3] > 1 else f"value {other}"
-                segments.append(Segment(name, number, other, None))
+                segments.append(_Segment(name, number, other, None))
     return segments
 
 
@@ -247,7 +247,7 @@ def _color(text: str) -> int | None:
     return red << 16 | green << 8 | blue
 
 
-def _combine(path: Path, array: np.ndarray, segments: Sequence[Segment]) -> tuple[np.ndarray, list[str]]:
+def _combine(path: Path, array: np.ndarray, segments: Sequence[_Segment]) -> tuple[np.ndarray, list[str]]:
     """Layers (z, y, x, layers) as one: 1 for the first segment's voxels and so on; of nested segments the inner counts.
 
     Raises:

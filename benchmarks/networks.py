@@ -30,11 +30,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.models.plain import PlainCaseUNet
 
-from caseunet.commands.models import Workload, count, measure
 from caseunet.config import load_config
 from caseunet.errors import CaseUNetError
 from caseunet.files import write_json
 from caseunet.models import create_model, list_models, plan_arguments
+from caseunet.studies.costs import Workload, count, measure
 
 BASE = "nnunet"
 

@@ -27,11 +27,11 @@ import pandas as pd
 import psutil
 import torch
 
-from caseunet.commands.models import highest_memory
 from caseunet.commands.prepare import prepare
 from caseunet.commands.train import train
 from caseunet.config import load_config
 from caseunet.datasets.generate import write_lits
+from caseunet.prediction.resources import highest_memory
 
 SETTINGS = {
     "32": {"precision": "32-true"},

@@ -10,12 +10,13 @@ from pydantic import BaseModel
 
 import caseunet
 from caseunet import config as configuration
-from caseunet.cli import app
+from caseunet.cli import create_app
 
 BUILDING_BLOCKS = {
     "Models": (
         "models",
         "models.case_unet",
+        "models.case_unet_config",
         "models.unet",
         "models.unet3plus",
         "models.transunet",
@@ -52,7 +53,7 @@ def on_page_content(html: str, page: Any, config: MkDocsConfig, files: Files) ->
 
 def command_line() -> str:
     """Every verb with its options."""
-    text = app.generate_docs(output_format="markdown")
+    text = create_app().generate_docs(output_format="markdown")
     text = text[: text.index("## Table of Contents")] + text[text.index("**Commands**") :]
     return text.replace("# caseunet\n", "# Command line\n", 1)
 

@@ -46,15 +46,25 @@ SLOW = (
     *("training", "validation", "test_bundle.py", "test_docs.py"),
 )
 """Folders and files below tests/ whose tests train, predict, draw, or try many files: each is marked ``slow``."""
+SLOW_FIXTURES = {"lits_prepared", "lits_bundle"}
+"""Fixtures that prepare or train: a test anywhere that uses one is marked ``slow`` too."""
 
 hypothesis.settings.register_profile("suite", deadline=None)  # a busy machine is no fault of the code
 hypothesis.settings.load_profile("suite")
 
 
+def is_slow(path: Path) -> bool:
+    return path.relative_to(Path(__file__).parent).parts[:1] in [(name,) for name in SLOW]
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Files of which no test would run are not even imported; None leaves it to pytest."""
+    return True if config.getoption("markexpr") == "not slow" and is_slow(collection_path) else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    tests = Path(__file__).parent
     for item in items:
-        if item.path.relative_to(tests).parts[0] in SLOW:
+        if is_slow(item.path) or SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
 
 

@@ -271,7 +271,7 @@ def test_licences_by_the_names_of_hubs(stated: str, name: str | None) -> None:
     assert licence_name(stated) == name
 
 
-def test_from_pretrained_takes_folders_and_the_hub(
+def test_from_pretrained_takes_folders_and_hub(
     lits_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert Bundle.from_pretrained(lits_bundle.folder).info == lits_bundle.info

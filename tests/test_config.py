@@ -48,7 +48,7 @@ def test_another_network_does_not_inherit_arguments() -> None:
     assert load_config(overrides={"model.name": "case_unet"}).model.kwargs == load_config().model.kwargs
 
 
-def test_the_saved_configuration_is_read_back_the_same(tmp_path: Path) -> None:
+def test_saved_configuration_is_read_back_same(tmp_path: Path) -> None:
     config = load_config(recipe="paper", overrides={"training.minutes": 3, "data.intensity_window": [-100, 300]})
     (tmp_path / "config.yaml").write_text(to_yaml(config))
     assert load_config(tmp_path / "config.yaml") == config

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from caseunet.errors import CaseUNetError
-from caseunet.files import check_output_folder, output_folder, parse_yaml, read_json, replace_when_whole, write_json
+from caseunet.files import check_output_folder, output_folder, read_json, replace_when_whole, write_json
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -22,10 +22,6 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         write_until_the_power_fails()
     assert read_json(path, "numbers") == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
-
-
-def test_yaml_may_lay_keys_over_merged_ones() -> None:
-    assert parse_yaml("a: &a {x: 1, y: 2}\nb: &b\n  <<: *a\n  x: 3\nc:\n  <<: *b\n  y: 4\n")["c"] == {"x": 3, "y": 4}
 
 
 @pytest.fixture

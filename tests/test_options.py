@@ -19,6 +19,16 @@ def test_is_overwrite_knows_two_modes() -> None:
         is_overwrite("resume")
 
 
+@pytest.mark.parametrize(
+    ("field", "hint"),
+    [("precison", 'Did you mean "precision"?'), ("engine", 'It is now called "backend".'), ("xyz", "Known: backend,")],
+)
+def test_unknown_field_names_the_near_one(field: str, hint: str) -> None:
+    with pytest.raises(InvalidOptionError) as told:
+        PredictOptions(**{field: "x"})
+    assert str(told.value).startswith(f'PredictOptions has no field "{field}". {hint}')
+
+
 def test_an_export_takes_no_backend() -> None:
     with pytest.raises(ValueError, match="an export computes by itself"):
         PredictOptions(exported="folder", backend="onnx")

@@ -36,6 +36,7 @@ def test_nothing_to_do() -> None:
     assert list(run_all(square, [], None)) == []
 
 
+@pytest.mark.slow  # waits for the one that hangs
 def test_a_worker_that_dies_or_hangs_costs_its_own_item_only() -> None:
     results = dict(run_all(treacherous, range(8), workers=2, patience=4))
     assert {n for n, result in results.items() if isinstance(result, LostWorkerError)} == {3, 5}

@@ -1,7 +1,6 @@
 """caseunet: raw scans or frames in; a trained, measured, portable segmentation model out."""
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from caseunet.models import create_model, list_models
     from caseunet.options import EvaluateOptions, ImportOptions, PredictOptions, StudyOptions
     from caseunet.prediction.python_predictor import Predictor, Segmentation
-
-__version__ = version("caseunet")
 
 __all__ = [
     "Bundle",
@@ -99,6 +96,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used: torch takes seconds, and the command line must answer at once."""
+    if name == "__version__":
+        return import_module("importlib.metadata").version("caseunet")
     if name in ("losses", "metrics", "models"):
         return import_module(f"caseunet.{name}")
     if name not in _HOMES:

@@ -4,15 +4,14 @@ import re
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from caseunet.errors import InvalidOptionError, did_you_mean
-from caseunet.files import parse_yaml
-from caseunet.former_names import migrate, present_name
+from caseunet.former_names import KEYS, migrate, present_name
 from caseunet.types import PlaneRule, Size
+from caseunet.yaml_text import parse_yaml
 
 RECIPES = ("default", "paper")
 LAYOUTS = ("lits", "endovis2018", "endovis2018-types", "endovis2017", "nnunet", "msd", "dicom", "folder")
@@ -36,6 +35,16 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False, defer_build=True
     )
+
+    def __new__(cls, *_: Any, **given: Any) -> Self:
+        """Refuse an unknown field in one sentence where the class is called; a configuration tells its key instead."""
+        for name in sorted(given.keys() - cls.model_fields.keys()):
+            present = {old.partition(".")[2]: new.partition(".")[2] for old, new in KEYS.items()}.get(name)
+            hint = f'It is now called "{present}".' if present in cls.model_fields else None
+            raise InvalidOptionError(
+                f'{cls.__name__} has no field "{name}". {hint or did_you_mean(name, cls.model_fields)}'
+            )
+        return super().__new__(cls)
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -64,6 +73,9 @@ class ReadingConfig(Section):
     that are 0 in them are in no loss and no score."""
     channels: tuple[str, ...] = ()
     """How the names of files end that hold one channel each, in order: [t1n, t1c, t2w, t2f]. () finds it."""
+    raters: Literal["majority", "staple"] | None = None
+    """How masks that several people drew of one image become one: by "majority", or by "staple", which weighs each by
+    how well he or she agrees with the others. null asks where there are several."""
     regions: dict[str, tuple[Whole | str, ...]] = {}
     """Structures that overlap, to be learnt each by itself: {liver: [liver, tumour], tumour: [tumour]}, by the names of
     classes or their values in the masks. {} takes those that the data set declares."""
@@ -361,8 +373,8 @@ def load_config(
     if chosen not in RECIPES:
         raise InvalidOptionError(f'{origin}: there is no recipe "{chosen}". {did_you_mean(str(chosen), RECIPES)}')
     if not start:
-        text = resources.files("caseunet").joinpath(f"recipes/{chosen}.yaml").read_text(encoding="utf-8")
-        start = parse_yaml(text)
+        with resources.as_file(resources.files("caseunet").joinpath(f"recipes/{chosen}.yaml")) as recipe_file:
+            start = _read_yaml(recipe_file)
     values = _merge(start, from_file)
     over: dict[str, Any] = {}
     for key, value in (overrides or {}).items():
@@ -397,6 +409,8 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
 
 def to_yaml(config: Config) -> str:
     """The resolved configuration, as it is saved beside the run."""
+    import yaml
+
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
@@ -405,7 +419,7 @@ def _parse_value(key: str, text: str) -> Any:
         return text
     try:
         value = parse_yaml(text)
-    except yaml.YAMLError as error:
+    except ValueError as error:
         raise InvalidOptionError(f'{key}: the value "{text}" cannot be read as YAML: {error}.') from error
     if isinstance(value, str):
         try:  # YAML 1.1 reads 1e-3 as text; people mean the number.
@@ -420,7 +434,7 @@ def _read_yaml(file: Path) -> dict[str, Any]:
         content = parse_yaml(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InvalidOptionError(f"{file}: no such configuration file.") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError) as error:
         raise InvalidOptionError(f"{file}: cannot be read as YAML: {error}") from error
     if content is None:
         return {}

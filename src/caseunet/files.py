@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from upath import UPath
 
@@ -120,33 +119,6 @@ def _refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = [key for key, _ in pairs]
         raise ValueError(f'"{next(key for key in keys if keys.count(key) > 1)}" stands twice')
     return content
-
-
-class _YamlLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice, of which YAML would take the last without a word."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        lines: dict[Any, int] = {}
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                name, line = self.construct_object(key), key.start_mark.line + 1
-                if name in lines:
-                    raise yaml.YAMLError(f'"{key.value}" stands twice, in lines {lines[name]} and {line}; keep one')
-                lines[name] = line
-        return node
-
-
-def parse_yaml(text: str) -> Any:
-    """What a YAML text says.
-
-    Raises:
-        yaml.YAMLError: it is no YAML, or a key stands twice.
-    """
-    try:
-        return yaml.load(text, _YamlLoader)
-    except ValueError as error:  # of a day that no calendar has
-        raise yaml.YAMLError(str(error)) from error
 
 
 def content_hash(*paths: Path) -> str:

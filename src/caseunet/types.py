@@ -256,6 +256,7 @@ class Mask:
         assumed_aligned: whether its own position is lost, so that it was laid on its image, index on index.
         palette: {value: colour as 0xRRGGBB}, where the file shows them in colours.
         names: {value: name}, where the file names them: a segmentation of 3D Slicer.
+        agreement: of several people's masks the mean Dice of every two; None of one.
     """
 
     label_values: np.ndarray
@@ -266,6 +267,7 @@ class Mask:
     assumed_aligned: bool = False
     palette: Mapping[int, int] = field(default_factory=dict)
     names: Mapping[int, str] = field(default_factory=dict)
+    agreement: float | None = None
 
 
 class LabelCoding(FrozenModel):

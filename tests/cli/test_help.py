@@ -79,6 +79,12 @@ def test_former_verbs_work_and_are_hidden(cli: Run) -> None:
         (("train", "p", "--lr", "0.1"), "Did you mean --optimizer.lr?"),
         (("predict", "b", "i", "--precision", "32"), '"32" is now called "fp32"'),
         (("predict", "b", "i", "--max-ram", "much"), '--max-ram "much": is no amount of memory'),
+        (("prepare", "r"), "prepare: --out is missing: folder to write, on this machine"),
+        (("prepare", "r", "p", "q"), "prepare: --out is missing. Did you mean --out p?"),
+        (("prepare", "--out", "p"), "prepare: RAW is missing: raw data set as it was downloaded."),
+        (("prepare", "r", "p", "--out", "q"), 'prepare: "p" is one argument too many. Did you mean --out p?'),
+        (("doctor", "x"), 'doctor: "x" is one argument too many. See caseunet doctor --help.'),
+        (("predict", "b", "i", "--presision", "fp32"), "Did you mean --precision?"),
         (("predict", "b", "i", "--backend", "onnx", "--exported", "x"), "an export computes by itself"),
         (("train", "p", "--resume", "--overwrite"), "On the command line: --overwrite, --resume, --extend"),
         (("compare", "p", "--models", "unet", "--resume", "--overwrite"), "On the command line: --overwrite, --resume"),
@@ -98,9 +104,10 @@ def test_predict_finds_the_bundle_of_a_run(cli: Run, lits_bundle: Bundle, lits_r
 
 
 def test_models_tells_the_arguments_of_one(cli: Run) -> None:
-    status, out, _ = cli("models", "unet", "--size", "64", "64")
-    assert status == 0
-    assert re.search(r"widths +\(64, 128", out)
+    for name, first in (("unet", 64), ("case_unet", 32)):
+        status, out, _ = cli("models", name, "--size", "64", "64")
+        assert status == 0
+        assert re.search(rf"widths +\({first}, {2 * first}", out)
 
 
 def test_next_line_can_be_typed_as_it_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

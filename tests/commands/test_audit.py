@@ -139,7 +139,7 @@ def test_a_planted_fault_of_a_volume_is_found(kind: str, lits: Path) -> None:
     assert text in finding.text
 
 
-def test_a_mask_turned_on_the_same_grid_is_no_fault(lits: Path) -> None:
+def test_mask_turned_on_the_same_grid_is_no_fault(lits: Path) -> None:
     image = nib.load(lits / "segmentation-0.nii", mmap=False)
     before = found_in(lits)
     nib.save(image.as_reoriented(nib.orientations.axcodes2ornt("PIR")), lits / "segmentation-0.nii")
@@ -506,7 +506,7 @@ def test_a_plan_mends_the_lost_position_and_ignores_the_extra_mask(lits: Path, t
     assert sorted(prepared.cases.index) == ["volume-0", "volume-1", "volume-3"]
 
 
-def test_the_image_s_place_is_taken_and_the_mask_s_own_axes(lits: Path, tmp_path: Path) -> None:
+def test_image_s_place_is_taken_and_mask_s_axes(lits: Path, tmp_path: Path) -> None:
     """A mask that is right but for its origin, stored with its first axis the other way, must not come out mirrored."""
     plan = tmp_path / "plan.yaml"
     before = prepare(lits, out=tmp_path / "before", config=PrepareConfig(workers=0, folds=2)).labels("volume-1")
@@ -535,7 +535,7 @@ def test_plans_and_outputs_do_not_destroy_each_other(lits: Path, tmp_path: Path)
     assert plan.exists()
 
 
-def test_a_file_is_no_data_set_and_a_folder_no_plan(lits: Path, tmp_path: Path) -> None:
+def test_file_is_no_data_set_and_a_folder_no_plan(lits: Path, tmp_path: Path) -> None:
     archive = shutil.make_archive(str(tmp_path / "raw"), "zip", lits)
     with pytest.raises(CaseUNetError, match=r"raw.zip: is a file; .* Unpack"):
         audit(Path(archive), out=tmp_path / "a", config=PrepareConfig(workers=0))

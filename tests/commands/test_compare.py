@@ -21,7 +21,6 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from caseunet.bundle import load_bundle
-from caseunet.commands import compare as pipeline
 from caseunet.commands import study_runs
 from caseunet.commands.ablate import PARTS, ablations
 from caseunet.commands.compare import run_study
@@ -52,7 +51,7 @@ def models(tmp_path: Path) -> list[str]:
 @pytest.fixture(autouse=True)
 def quick_costs(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process for each network would take longer than all else here; models' own tests measure so."""
-    monkeypatch.setattr(pipeline, "measure", lambda *_, **__: pipeline_cost)
+    monkeypatch.setattr("caseunet.studies.costs.measure", lambda *_, **__: pipeline_cost)
 
 
 pipeline_cost = type("Cost", (), {"milliseconds": 5.0, "peak_mib": 10.0})()

@@ -104,7 +104,7 @@ def test_out_of_fold_predictions_are_those_of_the_network_that_did_not_see_the_c
 
 
 @pytest.mark.parametrize("cut", [0, 1])
-def test_a_copy_is_left_to_the_one_that_is_new_to_it(
+def test_copy_is_left_to_one_that_is_new_to_it(
     cut: int, crossed: Path, lits_prepared: Prepared, lits_raw: Path, tmp_path: Path
 ) -> None:
     """Saved anew in another numeric type, also without a slice, it has another hash; its pixels tell."""

@@ -130,7 +130,7 @@ def test_slices_with_series_of_their_own_are_one_volume(tmp_path: Path) -> None:
     assert said == ["8 series of one slice each (SeriesInstanceUID) make one volume and are read as such"]
 
 
-def test_phases_of_one_series_are_inputs_of_their_own(tmp_path: Path) -> None:
+def test_phases_of_one_series_are_inputs_of_their(tmp_path: Path) -> None:
     folder = tmp_path / "S1"
     for phase in (1, 2):
         put(
@@ -355,7 +355,7 @@ def test_mosaics_are_refused_by_name(tmp_path: Path) -> None:
         item.read(CT.model_copy(update={"modality": "mr"}), read_model_input)
 
 
-def test_a_damaged_file_beside_a_series_is_an_error(tmp_path: Path) -> None:
+def test_damaged_file_beside_a_series_is_an_error(tmp_path: Path) -> None:
     put(tmp_path / "ct")
     shutil.copy(tmp_path / "ct" / "0.dcm", tmp_path / "ct" / "cut.dcm")
     (tmp_path / "ct" / "cut.dcm").write_bytes((tmp_path / "ct" / "0.dcm").read_bytes()[:500])

@@ -299,7 +299,7 @@ def test_what_cannot_be_exported_is_refused_before_any_work(
     assert set(PRECISIONS) == {"onnx", "openvino", "torch-export"}
 
 
-def test_an_export_that_is_not_the_network_is_refused(
+def test_export_that_is_not_network_is_refused(
     small_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(

@@ -114,7 +114,7 @@ def largest_difference(bundle: Bundle, image: np.ndarray, probabilities: np.ndar
 
 @pytest.mark.parametrize("fusion", [1, 3])
 @pytest.mark.parametrize("kind", [".weights.h5", ".keras", ".h5", "-keras-2.h5", ".npz"])
-def test_every_kind_of_file_gives_the_same_network(
+def test_every_kind_of_file_gives_same_network(
     kind: str, fusion: int, authors: dict[int, Author], tmp_path: Path, cli: Cli
 ) -> None:
     file, out = write(kind, tmp_path, authors[fusion]), tmp_path / "bundle"
@@ -170,7 +170,7 @@ def test_a_model_within_a_model_is_found(kind: str, author: Author, keras: Modul
     assert same(import_weights(write(kind, tmp_path, outer), out=tmp_path / "bundle"), author)
 
 
-def test_a_model_within_a_model_of_keras_2_is_found(author: Author, tmp_path: Path) -> None:
+def test_model_within_a_model_of_keras_2_is_found(author: Author, tmp_path: Path) -> None:
     file = write_keras_2(tmp_path / "author.h5", author.arrays, enclosing="case_unet")
     assert same(import_weights(file, out=tmp_path / "bundle"), author)
 
@@ -196,7 +196,7 @@ def test_layers_without_names_are_taken_in_order(author: Author, tmp_path: Path,
     assert "order" in load_bundle(tmp_path / "bundle").info.training_data.caution
 
 
-def test_the_description_in_a_keras_file_names_its_layers(author: Author, tmp_path: Path) -> None:
+def test_description_in_keras_file_names_layers(author: Author, tmp_path: Path) -> None:
     file = write(".keras", tmp_path, author)
     with zipfile.ZipFile(file) as archive:
         held = {name: archive.read(name) for name in archive.namelist()}
@@ -246,7 +246,7 @@ def test_all_that_does_not_fit_is_told(author: Author, tmp_path: Path) -> None:
         assert said.count("\n") == 5
 
 
-def test_of_many_that_do_not_fit_the_first_are_told(author: Author, tmp_path: Path) -> None:
+def test_of_many_that_do_not_fit_first_are_told(author: Author, tmp_path: Path) -> None:
     arrays = {name: array for name, array in author.arrays.items() if "-d-" not in name}
     said = refusal(write(".npz", tmp_path, Author(None, arrays, author.image, author.probabilities)))
     assert said.count("is missing") == 20
@@ -299,7 +299,7 @@ def test_options_that_do_not_fit_are_refused(author: Author, tmp_path: Path) -> 
     assert "8" in refusal(file, size=(8, 8))
 
 
-def test_an_earlier_bundle_is_replaced_only_if_asked(author: Author, tmp_path: Path, cli: Cli) -> None:
+def test_earlier_bundle_is_replaced_only_if_asked(author: Author, tmp_path: Path, cli: Cli) -> None:
     file, out = write(".npz", tmp_path, author), tmp_path / "bundle"
     assert cli("import-weights", file, "--out", out)[0] == 0
     status, _, error = cli("import-weights", file, "--out", out)

@@ -64,7 +64,7 @@ def test_the_description_counts_right(lits_prepared: Prepared, lits_raw: Path) -
     assert lits_prepared.info.intensities.mean[0] == pytest.approx(liver.mean(), abs=0.5)
 
 
-def test_the_same_source_gives_the_same_fingerprint(raw: Path, lits_prepared: Prepared, tmp_path: Path) -> None:
+def test_same_source_gives_the_same_fingerprint(raw: Path, lits_prepared: Prepared, tmp_path: Path) -> None:
     again = prepare(raw, out=tmp_path / "again", config=PrepareConfig(folds=2))
     assert again.info.content_hash == lits_prepared.info.content_hash
     assert again.split == lits_prepared.split
@@ -314,7 +314,7 @@ def test_a_split_that_cannot_be_is_refused(
         Prepared(copy).fold(0)
 
 
-def test_images_below_the_networks_size_go_all_the_way(raw: Path, tiny_config: Config, tmp_path: Path) -> None:
+def test_images_below_networks_size_go_all_way(raw: Path, tiny_config: Config, tmp_path: Path) -> None:
     image = nib.load(raw / "volume-1.nii")
     for name in ("volume-1.nii", "segmentation-1.nii"):
         small = np.asarray(nib.load(raw / name).dataobj)[:20].copy()

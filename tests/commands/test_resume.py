@@ -208,7 +208,7 @@ def test_prepared_in_a_bucket(raw: Path, tiny_config: Config, tmp_path: Path, bu
     check_url(raw, f"{bucket}/some/prepared", tiny_config, tmp_path)
 
 
-def test_a_bucket_is_written_from_the_command_line(
+def test_bucket_is_written_from_the_command_line(
     raw: Path, tmp_path: Path, bucket: str, cli: Callable[..., tuple[int, str, str]]
 ) -> None:
     status, output, error = cli("prepare", raw, "--out", f"{bucket}/p", "--prepare.folds", "2")

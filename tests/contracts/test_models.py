@@ -170,7 +170,7 @@ def test_exports_with_a_free_batch_size(create: Any) -> None:
 
 
 @every_variant
-def test_bad_input_is_refused_with_the_expected_shape(create: Any) -> None:
+def test_bad_input_is_refused_with_expected_shape(create: Any) -> None:
     model = build(create)
     with pytest.raises(CaseUNetError, match="31×40.*at least 32"):
         model(torch.zeros(1, 3, 31, 40))

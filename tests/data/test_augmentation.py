@@ -119,14 +119,14 @@ def test_factors_make_smaller_as_often_as_larger() -> None:
     assert ((scales > 0.5) & (scales < 2)).mean() == pytest.approx(0.5, abs=0.04)
 
 
-def test_elastic_points_have_the_deviation_asked_for() -> None:
+def test_elastic_points_have_deviation_asked_for() -> None:
     limits, rng = resolve(AugmentConfig(elastic=0.05)), np.random.default_rng(6)
     drawn = [d.elastic for d in (draw_transforms(limits, rng, rgb=False) for _ in range(400)) if d.elastic]
     assert np.shape(drawn)[1:] == (2, 6, 6)
     assert np.std(drawn) == pytest.approx(0.05, rel=0.05)
 
 
-def test_draws_follow_the_generator_alone_and_travel() -> None:
+def test_draws_follow_generator_alone_and_travel() -> None:
     limits = resolve(AugmentConfig(strength="strong"))
     first, again = (
         [draw_transforms(limits, rng, rgb=True) for _ in range(50)] for rng in map(np.random.default_rng, (7, 7))
@@ -262,7 +262,7 @@ def test_elastic_moves_by_what_was_drawn() -> None:
     torch.testing.assert_close(x[:, :36], image[:, 4:], atol=1e-4, rtol=0)
 
 
-def test_elastic_moves_only_near_the_control_point() -> None:
+def test_elastic_moves_only_near_control_point() -> None:
     """The point in the upper left corner, 4 of 40 rows: points are 39 / 5 and 49 / 5 pixels apart, and reach two."""
     displaced = np.zeros((2, 6, 6))
     displaced[0, 0, 0] = 0.1
@@ -321,7 +321,7 @@ def test_blur_spreads_a_point_as_a_gaussian() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (3, 2), (20, 31)])
-def test_blur_mirrors_at_the_edges_and_so_keeps_the_mean(size: tuple[int, int]) -> None:
+def test_blur_mirrors_at_edges_and_so_keeps_mean(size: tuple[int, int]) -> None:
     """Also where the kernel, 19 pixels, is larger than the image."""
     image = noise_image(2, *size)
     torch.testing.assert_close(one(image, blur=3.0)[0].mean((1, 2)), image.mean((1, 2)))

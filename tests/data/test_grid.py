@@ -84,7 +84,7 @@ def test_the_plan_takes_the_median_spacing() -> None:
     assert plan_grid(PrepareConfig(), "ct", [(9, 9)], [(1, 1)]) == Grid()
 
 
-def test_the_plan_shrinks_what_has_too_many_pixels() -> None:
+def test_plan_shrinks_what_has_too_many_pixels() -> None:
     assert plan_grid(MEDIAN, "rgb", [(1024, 1280)] * 3, [None] * 3) == Grid()
     large = plan_grid(MEDIAN, "rgb", [(4000, 6000)] * 3, [None] * 3)
     assert large.scale == pytest.approx((MAX_PREPARED_PIXELS / 24e6) ** 0.5)

@@ -46,7 +46,7 @@ def share(samples: list[Sample], **having: object) -> float:
     return float(np.mean([all(getattr(sample, name) == value for name, value in having.items()) for sample in samples]))
 
 
-def test_the_same_seed_and_step_give_the_same_samples() -> None:
+def test_same_seed_and_step_give_the_same_samples() -> None:
     assert sampler().draw(3, 17) == sampler().draw(3, 17)
     assert sampler().draw(3, 17) != sampler().draw(3, 18)
     assert sampler().draw(3, 17) != sampler().draw(4, 17)
@@ -191,7 +191,7 @@ class DyingPrepared(Prepared):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_defect_shows_its_own_traceback_and_the_case(workers: int, lits_prepared: Prepared) -> None:
+def test_defect_shows_its_own_traceback_and_case(workers: int, lits_prepared: Prepared) -> None:
     faulty = FaultyPrepared(lits_prepared.folder)
     with pytest.raises(RuntimeError, match=r"(?s)case volume-\d, slice \d: Traceback.*in label_slice.*a defect"):
         one_by_one(faulty, DataConfig(batch_size=2, workers=workers), 1)

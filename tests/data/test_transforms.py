@@ -55,7 +55,7 @@ def test_small_slices_are_padded_for_the_network_alone() -> None:
     assert torch.equal(seen[0][0, 0, 31], pixels[0, 0, 19].float())
 
 
-def test_each_channel_has_its_own_shift_also_in_2_5_d() -> None:
+def test_each_channel_has_own_shift_also_in_2_5_d() -> None:
     p = Preprocessing(modality="rgb", channels=2, context_slices=1, mean=(1, 2), std=(1, 10))
     x = normalize(torch.full((1, 6, 1, 1), 22, dtype=torch.uint8), p, torch.from_numpy(NONE)[None])
     assert x[0, :, 0, 0].tolist() == [21, 2, 21, 2, 21, 2]

@@ -128,7 +128,7 @@ def test_labels_json_of_colours_is_read_in_both_forms(tmp_path: Path) -> None:
         (7, r"expected a list of classes"),
     ],
 )
-def test_a_labels_json_that_cannot_be_used_is_named(content: object, message: str, tmp_path: Path) -> None:
+def test_labels_json_that_cannot_be_used_is_named(content: object, message: str, tmp_path: Path) -> None:
     path = tmp_path / "labels.json"
     path.write_text(json.dumps(content))
     with pytest.raises(CaseUNetError, match=message) as caught:
@@ -268,13 +268,13 @@ def test_colours_that_fill_areas_are_classes_and_their_mixtures_are_none() -> No
     assert found(mask, square(GREEN), colored=True) == {BLACK: 0, GREEN: 1, RED: 2}
 
 
-def test_colours_near_a_commoner_one_are_its_copies() -> None:
+def test_colours_near_commoner_one_are_its_copies() -> None:
     """As JPEG makes them: 0xF80810 is 19.2 away from red, 0xC00000 63."""
     assert found(square(RED, side=8), square(0xF80810), colored=True) == {BLACK: 0, RED: 1}
     assert found(square(RED, side=8), square(0xC00000), colored=True) == {BLACK: 0, 0xC00000: 1, RED: 2}
 
 
-def test_the_background_is_black_or_else_the_commonest() -> None:
+def test_background_is_black_or_else_commonest() -> None:
     assert found(square(RED, background=BLUE), square(BLACK, background=BLUE), colored=True) == {
         BLACK: 0,
         BLUE: 1,
@@ -283,7 +283,7 @@ def test_the_background_is_black_or_else_the_commonest() -> None:
     assert found(square(RED, background=WHITE), colored=True) == {WHITE: 0, RED: 1}
 
 
-def test_a_mask_without_colour_among_coloured_ones() -> None:
+def test_mask_without_colour_among_coloured_ones() -> None:
     """White on black is read as grey values, of which 255 stands for white."""
     coding = find_coding([counted(square(255), colored=False), counted(square(RED), colored=True)])
     assert coding is not None
@@ -327,7 +327,7 @@ def snapped(codes: np.ndarray, **classes: int) -> list[list[str]]:
     return [[coding.label_map.names[i] for i in row] for row in result]
 
 
-def test_a_mixture_goes_to_the_nearer_of_its_neighbours() -> None:
+def test_mixture_goes_to_nearer_of_its_neighbours() -> None:
     row = np.array([[BLACK, BLACK, 0x600000, 0xA00000, RED, RED]], np.int32)
     assert snapped(row, black=BLACK, red=RED) == [["black", "black", "black", "red", "red", "red"]]
 

@@ -312,7 +312,7 @@ def test_a_segmentation_off_the_grid_is_refused(raw: Path, tmp_path: Path) -> No
         labels_of(raw)
 
 
-def test_nifti_masks_belong_by_the_name_of_the_folder(tmp_path: Path) -> None:
+def test_nifti_masks_belong_by_name_of_the_folder(tmp_path: Path) -> None:
     write_dicom(tmp_path, shape=SHAPE, masks="nifti")
     assert find_layout(tmp_path) is DICOM
     found = DICOM.discover(tmp_path)

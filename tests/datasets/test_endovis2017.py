@@ -86,7 +86,7 @@ def test_where_instruments_overlap_the_later_name_is_on_top(raw: Path) -> None:
     assert np.bincount(labels.ravel(), minlength=4).tolist() == [48 * 64 - 175, 75, 0, 100]
 
 
-def test_a_frame_without_one_of_its_masks_is_named(raw: Path) -> None:
+def test_frame_without_one_of_its_masks_is_named(raw: Path) -> None:
     truth(raw, RIGHT, "frame001").unlink()
     dataset = ENDOVIS2017.discover(raw)
     assert told(dataset) == [("error", "missing-mask", "instrument_dataset_1/left_frames/frame001.png")]

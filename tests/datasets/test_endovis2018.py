@@ -108,7 +108,7 @@ def test_transparency_in_masks_is_dropped(raw: Path) -> None:
     np.testing.assert_array_equal(read_labels(ENDOVIS2018, dataset.cases[0], dataset), before)
 
 
-def test_mended_masks_replace_those_of_the_same_names(raw: Path) -> None:
+def test_mended_masks_replace_those_of_same_names(raw: Path) -> None:
     before = ENDOVIS2018.discover(raw)
     put_mask(raw / "fixes" / "seq_1" / "labels" / "frame002.png")
     dataset = ENDOVIS2018.discover(raw)
@@ -243,6 +243,6 @@ def test_a_missing_labels_json_is_said(raw: Path) -> None:
         ENDOVIS2018.discover(raw)
 
 
-def test_a_sequence_by_itself_is_named_after_its_folder(raw: Path) -> None:
+def test_sequence_by_itself_is_named_after_folder(raw: Path) -> None:
     shutil.copy(raw / "labels.json", raw / "seq_2" / "labels.json")
     assert [case.id for case in ENDOVIS2018.discover(raw / "seq_2").cases] == [f"seq_2/frame00{n}" for n in range(3)]

@@ -201,7 +201,7 @@ def test_a_mask_that_lies_elsewhere_is_named(tmp_path: Path) -> None:
         read_labels(LITS, *one_case(tmp_path, np.zeros(SHAPE, np.uint8), shifted))
 
 
-def test_a_mask_with_a_unit_affine_lies_as_its_image(tmp_path: Path) -> None:
+def test_mask_with_unit_affine_lies_as_its_image(tmp_path: Path) -> None:
     """As in case 53. The image's axes run Left, Posterior, Superior; the identity's Right, Anterior, Superior."""
     mask = np.zeros(SHAPE, np.uint8)
     mask[0, 1, 2] = 1

@@ -165,7 +165,7 @@ def test_images_of_the_test_set_have_no_masks(raw: Path) -> None:
     assert [(case.id, case.label) for case in dataset.cases if case.test] == [("case_001", ()), ("case_003", ())]
 
 
-def test_images_without_a_channel_number_are_noted(raw: Path) -> None:
+def test_images_without_channel_number_are_noted(raw: Path) -> None:
     shutil.copy(raw / "imagesTr" / "case_000_0000.nii.gz", raw / "imagesTr" / "scan.nii.gz")
     assert told(NNUNET.discover(raw)) == [("note", "left-out", "imagesTr/scan.nii.gz")]
 

@@ -225,7 +225,7 @@ def test_a_given_split_that_parts_a_patient_is_refused() -> None:
         make_split(PrepareConfig(), split_cases("tv", "aa"), "patient", "folder")
 
 
-def test_a_patient_of_the_test_set_in_training_is_told() -> None:
+def test_patient_of_test_set_in_training_is_told() -> None:
     cases = split_cases("tve", "aba")
     told = describe_parts(cases, make_split(PrepareConfig(), cases, "patient", "folder"), "patient")
     assert [finding.level for finding in told] == ["warning", "note"]

@@ -209,7 +209,7 @@ def test_every_two_models_are_compared_and_all_tests_are_corrected_for() -> None
     assert compare_scores(scores(a=low), {"dice": "higher"}) == ()
 
 
-def test_metrics_and_structures_have_their_own_tests() -> None:
+def test_metrics_and_structures_have_their_tests() -> None:
     """Also where a structure has no value of a metric, and of the background."""
     liver = scores(a=[2, 3, 4, 5, 6, 7], b=[1] * 6).assign(hd95=scores(a=[1] * 6, b=[5] * 6)["dice"])
     tumour = liver.assign(structure="a tumour", hd95=None)

@@ -220,7 +220,7 @@ def test_predictions_that_do_not_fit_count_as_empty_and_are_named(folders: tuple
 
 
 @pytest.mark.parametrize("axes", ["RAS", "LAS", "PIR", "SAL"])
-def test_a_prediction_with_other_axes_scores_the_same(folders: tuple[Path, Path], tmp_path: Path, axes: str) -> None:
+def test_prediction_with_other_axes_scores_same(folders: tuple[Path, Path], tmp_path: Path, axes: str) -> None:
     predictions, raw = folders
     straight = evaluate(predictions, raw, out=tmp_path / "straight").cases
     for path in sorted(predictions.glob("*.nii")):
@@ -258,7 +258,7 @@ def test_what_does_not_fit_at_all_is_refused(folders: tuple[Path, Path], tmp_pat
     assert not (tmp_path / "report").exists()
 
 
-def test_a_prediction_without_a_reference_is_named(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_prediction_without_a_reference_is_named(folders: tuple[Path, Path], tmp_path: Path) -> None:
     (folders[1] / "segmentation-1.nii").unlink()
     summary = evaluate(*folders, out=tmp_path / "report").summary
     assert (summary.models[0].extra, summary.cases) == (("volume-1",), 1)
@@ -274,7 +274,7 @@ def test_another_image_s_mask_is_not_scored(folders: tuple[Path, Path], tmp_path
         evaluate(predictions, raw, out=tmp_path / "report")
 
 
-def test_training_images_among_the_scored_are_told(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_training_images_among_scored_are_told(folders: tuple[Path, Path], tmp_path: Path) -> None:
     write_predictions(folders[0], trained=True)
     caution = evaluate(*folders, out=tmp_path / "report").summary.models[0].caution
     assert "trained on 2 of the 2 scored cases, volume-0 among them" in caution

@@ -221,7 +221,7 @@ PAIRS = {
 
 @given(st.lists(two_masks(), min_size=1, max_size=3))
 @settings(max_examples=40, deadline=None)
-def test_iou_is_never_above_dice_of_the_same_average(cases: list[Frame]) -> None:
+def test_iou_is_never_above_dice_of_same_average(cases: list[Frame]) -> None:
     """IoU = D / (2 − D) is convex in D: of a mean it is at least that of the mean Dice, and at most the mean Dice."""
     found = count([pair(*masks, f"{n}") for n, masks in enumerate(cases)], "paper", ABC)
     values = found.values()

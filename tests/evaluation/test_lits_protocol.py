@@ -433,7 +433,7 @@ def test_against_a_plain_count(seed: int, protocol: str) -> None:
     assert found == pytest.approx(expected, rel=1e-6)
 
 
-def test_the_random_cases_hold_what_is_to_be_counted() -> None:
+def test_random_cases_hold_what_is_to_be_counted() -> None:
     """Lesions that are found and missed, pairs that are lost above .5, and joined ones among these."""
     sets = [random_cases(seed) for seed in SEEDS]
     official, corrected = ([count_cases(way, cases) for cases in sets] for way in (OFFICIAL, CORRECTED))

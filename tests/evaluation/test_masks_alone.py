@@ -190,7 +190,7 @@ def test_shared_classes_are_scored_and_others_named(
     assert "Only in the references, not scored:" in html
 
 
-def test_without_a_shared_class_both_lists_are_told(references: Path, tmp_path: Path) -> None:
+def test_without_shared_class_both_lists_are_told(references: Path, tmp_path: Path) -> None:
     save_names(references / "labels.json", *NAMES)
     predictions = save_predictions(tmp_path / "theirs")
     save_names(predictions / "labels.json", "background", "a", "b", "c")

@@ -76,7 +76,7 @@ def test_headers_tell_how_files_belong_together(tmp_path: Path) -> None:
     assert dict(header.segments) == {1: "liver", 2: "tumour"}
 
 
-def test_a_segment_without_a_label_goes_by_its_code(tmp_path: Path) -> None:
+def test_segment_without_a_label_goes_by_its_code(tmp_path: Path) -> None:
     hounsfield, slices = slices_of()
     dataset = segmentation(slices, (hounsfield > 500).astype(np.uint8), ["liver"])
     dataset.SegmentSequence[0].SegmentLabel = ""
@@ -103,7 +103,7 @@ def test_headers_and_pixels_tell_the_same_place(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("thickness", "between"), [(2.5, None), (5.0, 2.5)], ids=["thickness", "distance"])
-def test_a_single_slice_is_as_thick_as_its_header_says(thickness: float, between: float | None, tmp_path: Path) -> None:
+def test_single_slice_is_as_thick_as_header_says(thickness: float, between: float | None, tmp_path: Path) -> None:
     """The distance to the next slice if it is told, else the slice's own thickness."""
     _, slices = slices_of(1)
     slices[0].SliceThickness = thickness
@@ -331,7 +331,7 @@ def test_segments_that_lie_beyond_the_image_are_refused(tmp_path: Path) -> None:
         dicom.read_dicom_segmentation([tmp_path / "seg.dcm"], IDS, geometry_of(2))
 
 
-def test_a_slice_in_a_segmentation_s_stead_is_refused(tmp_path: Path) -> None:
+def test_slice_in_segmentation_s_stead_is_refused(tmp_path: Path) -> None:
     _, slices = slices_of()
     with pytest.raises(CaseUNetError, match=r"0.dcm: its segments cannot be laid on its image"):
         dicom.read_dicom_segmentation([save(tmp_path, slices)[0]], IDS, geometry_of())

@@ -225,7 +225,7 @@ def _distance(closed: np.ndarray, point: np.ndarray) -> float:
     return nearest
 
 
-def test_structures_within_others_are_the_inner_class(tmp_path: Path) -> None:
+def test_structures_within_others_are_inner_class(tmp_path: Path) -> None:
     mask = read_contours(tmp_path, structure_set({"tumour": [square(1.5, 3.5, 1)], "body": [square(-0.4, 5.4, 1)]}))
     expected = np.zeros((SLICES, ROWS, COLUMNS), np.uint8)
     expected[1, :6, :6] = 1
@@ -283,7 +283,7 @@ def test_contours_that_enclose_nothing_are_told(tmp_path: Path) -> None:
     assert mask.geometry.remarks == ('1 contours of "liver" enclose nothing (POINT) and are left out',)
 
 
-def test_contours_beyond_the_picture_are_cut_and_told(tmp_path: Path) -> None:
+def test_contours_beyond_picture_are_cut_and_told(tmp_path: Path) -> None:
     mask = read_contours(tmp_path, structure_set({"body": [square(-3, 20, 2)]}))
     assert np.count_nonzero(mask.label_values) == np.count_nonzero(mask.label_values[2]) == ROWS * COLUMNS
     assert mask.geometry.remarks == ('1 contours of "body" reach beyond the image and are cut there',)

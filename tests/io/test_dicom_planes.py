@@ -39,7 +39,7 @@ def names(planes: list[Plane]) -> dict[str, list[int | None]]:
     return {part: [p.number for p in own] for part, own in split_volumes(planes)[0].items()}
 
 
-def test_an_even_stack_has_the_affine_of_its_headers() -> None:
+def test_even_stack_has_the_affine_of_its_headers() -> None:
     found = fit_stack(stack([6, 0, 3]))
     expected = [[0.7, 0, 0, 10], [0, 0.8, 0, 20], [0, 0, 3, 0], [0, 0, 0, 1]]
     np.testing.assert_allclose(found.affine, expected, atol=1e-9)
@@ -257,7 +257,7 @@ def header(**values: Any) -> Dataset:
 
 
 @pytest.mark.parametrize("keyword", ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows"])
-def test_a_missing_element_is_named_with_its_slice(keyword: str) -> None:
+def test_missing_element_is_named_with_its_slice(keyword: str) -> None:
     with pytest.raises(ValueError, match=rf"^a.dcm has no {keyword}$"):
         read_planes(Path("x/a.dcm"), header(**{keyword: None}))
 

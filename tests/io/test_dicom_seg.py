@@ -494,7 +494,7 @@ def test_what_cannot_be_read_back_is_named_as_it_would_be_called(
     assert "partial" not in str(caught.value)
 
 
-def test_an_earlier_file_stays_when_the_new_one_fails(tmp_path: Path) -> None:
+def test_earlier_file_stays_when_new_one_fails(tmp_path: Path) -> None:
     sources = save(tmp_path / "series", slices_of())
     target = tmp_path / "seg.dcm"
     target.write_bytes(b"earlier")
@@ -601,7 +601,7 @@ def test_a_series_without_frame_of_reference_gets_one(tmp_path: Path) -> None:
     assert np.count_nonzero(found.array) == np.count_nonzero(labels)
 
 
-def test_a_slice_that_is_there_twice_is_one_source(tmp_path: Path) -> None:
+def test_slice_that_is_there_twice_is_one_source(tmp_path: Path) -> None:
     slices = slices_of()
     copy = pydicom.dataset.Dataset(slices[1])
     copy.file_meta, copy.SOPInstanceUID = slices[1].file_meta, "1.2.3"

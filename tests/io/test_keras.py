@@ -55,7 +55,7 @@ def refused(path: Path) -> str:
         ("layers/functional/layers/conv2d/vars/0", "functional/conv2d/kernel"),
     ],
 )
-def test_what_each_version_of_keras_calls_an_array(place: str, name: str, tmp_path: Path) -> None:
+def test_what_each_version_of_keras_calls_array(place: str, name: str, tmp_path: Path) -> None:
     assert names(hdf5(tmp_path / "a.h5", **{place: ARRAY})) == [name]
 
 
@@ -67,7 +67,7 @@ def test_a_name_in_the_file_goes_before_the_count(tmp_path: Path) -> None:
     assert names(file) == ["conv-e-1/kernel", "conv2d_4/kernel"]
 
 
-def test_the_description_of_the_network_names_its_layers(tmp_path: Path) -> None:
+def test_description_of_network_names_its_layers(tmp_path: Path) -> None:
     inner = [{"class_name": "Conv2DTranspose", "config": {"name": "up"}}]
     layers = [
         {"class_name": "InputLayer", "config": {"name": "image"}},

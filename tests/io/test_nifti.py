@@ -189,7 +189,7 @@ def test_a_header_that_declares_less_than_there_is_is_refused(suffix: str, tmp_p
         nifti.read_nifti(path)
 
 
-def test_a_mask_is_read_in_its_own_place_or_in_a_given_one(tmp_path: Path) -> None:
+def test_mask_is_read_in_place_or_in_given_one(tmp_path: Path) -> None:
     """A unit affine, as in LiTS case 53, says nothing: the mask lies as its image, which is LPS."""
     array = np.zeros((3, 4, 5), np.uint8)
     array[0, 1, 2] = 1

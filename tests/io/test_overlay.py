@@ -237,7 +237,7 @@ def test_letters_tell_the_sides(plane: Plane, sides: str, slices: int) -> None:
         np.testing.assert_array_equal(drawn[top : top + LINE, columns], np.asarray(row)[:, columns])
 
 
-def test_a_single_slice_stands_beside_its_prediction(sheet: Callable[..., Sheet]) -> None:
+def test_single_slice_stands_beside_prediction(sheet: Callable[..., Sheet]) -> None:
     image = np.random.default_rng(0).integers(0, 256, (1, 3, 300, 400), np.uint8)
     labels = np.zeros((1, 300, 400), np.uint8)
     labels[0, 100:200, 50:80] = 2
@@ -279,7 +279,7 @@ def test_slices_without_a_window_share_one(sheet: Callable[..., Sheet]) -> None:
     assert (dark.max(), bright.min()) == (0, 255)
 
 
-def test_the_legend_has_the_colours_of_what_is_found() -> None:
+def test_legend_has_the_colours_of_what_is_found() -> None:
     pixels, labels = volume(3)
     labels[1, 2, 2] = 2
     legend = case_sheet(pixels, labels, ORGANS, None, None, "")[-LINE - MARGIN :]

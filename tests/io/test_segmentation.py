@@ -72,7 +72,7 @@ def test_margins_beyond_the_image_are_empty(tmp_path: Path, image: Geometry) -> 
 
 
 @pytest.mark.parametrize("off", [0.05, 0.4])
-def test_a_cropped_extent_off_the_grid_keeps_its_own(off: float, tmp_path: Path, image: Geometry) -> None:
+def test_cropped_extent_off_grid_keeps_its_own(off: float, tmp_path: Path, image: Geometry) -> None:
     mask = images.read_mask_file(write(tmp_path / "P.seg.nrrd", LABELS[2:5], (off, 0, 2), **HEADER), image)
     assert (mask.geometry.shape == image.shape) is (off < 0.1)
 

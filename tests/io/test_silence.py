@@ -25,7 +25,7 @@ def test_only_what_is_written_meanwhile_is_lost(
     assert capfd.readouterr() == ("result\n", "before\nafter\n")
 
 
-def test_an_exception_passes_and_the_sound_returns(capfd: pytest.CaptureFixture[str]) -> None:
+def test_exception_passes_and_the_sound_returns(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ZeroDivisionError), silence_stderr():
         _ = 1 / 0
     os.write(2, b"after\n")

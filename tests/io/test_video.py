@@ -288,7 +288,7 @@ def test_what_cannot_be_laid_upright_is_refused(tmp_path: Path) -> None:
         ("v.mkv", "libvpx-vp9", "yuv420p"),
     ],
 )
-def test_a_truncated_file_does_not_pass_for_the_whole(
+def test_truncated_file_does_not_pass_for_whole(
     name: str, codec: str, pixels: str, part: float, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = cut(save(tmp_path / name, noisy(30), codec, pixels, options={"movflags": "faststart"}), part)
@@ -438,7 +438,7 @@ def test_a_file_without_frames_is_refused(tmp_path: Path) -> None:
         list(video.read_frames(path))
 
 
-def test_frames_too_large_for_the_memory_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_too_large_for_memory_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     huge = save_jpegs(tmp_path / "huge.avi", [Image.fromarray(quarters())] * 2)
     huge.write_bytes(huge.read_bytes().replace(struct.pack(">HH", 32, 64), struct.pack(">HH", 60_000, 60_000)))
     with pytest.raises(CaseUNetError, match="huge.avi: "):

@@ -88,7 +88,7 @@ def test_ssim_equals_its_formula_written_out() -> None:
     assert ssim_loss(logits, target).item() == pytest.approx(1 - np.mean(values), abs=1e-6)
 
 
-def test_ssim_refuses_images_smaller_than_its_window() -> None:
+def test_ssim_refuses_images_smaller_than_window() -> None:
     with pytest.raises(ValueError, match="11×11"):
         ssim_loss(torch.zeros(1, 2, 10, 12), torch.zeros(1, 10, 12, dtype=torch.long))
 

@@ -100,7 +100,7 @@ def test_outside_the_image_is_outside_the_mask() -> None:
     assert found.of_prediction.tolist() == [1]
 
 
-def test_an_axis_of_length_one_is_not_looked_along() -> None:
+def test_axis_of_length_one_is_not_looked_along() -> None:
     """A full image of 4×5 pixels has an outline of 20 − 6, wherever the third axis is."""
     for axis in range(3):
         full = np.expand_dims(np.ones((4, 5), bool), axis)

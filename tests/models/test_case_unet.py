@@ -19,7 +19,7 @@ BAD_SWITCHES: list[dict[str, object]] = [
 ]
 
 
-def test_author_attention_stays_inside_an_image_row() -> None:
+def test_author_attention_stays_inside_image_row() -> None:
     torch.manual_seed(0)
     attention = Attention(channels=8, heads=3, key_size=3, rowwise=True)
     x = torch.randn(1, 8, 4, 5)
@@ -54,7 +54,7 @@ def test_author_attention_mixes_heads_and_columns() -> None:
     torch.testing.assert_close(attention(query, source)[0, :, 0], expected)
 
 
-def test_decoder_widths_and_skips_follow_the_table() -> None:
+def test_decoder_widths_and_skips_follow_table() -> None:
     model = CaseUNet.paper(in_channels=3, num_classes=8)
     assert [stage.fuse.conv.out_channels for stage in model.decoder] == [256, 256, 128, 64, 32]
     assert [stage.fuse.conv.in_channels for stage in model.decoder] == [1760, 1760, 1376, 1312, 1280]
@@ -160,7 +160,7 @@ def test_kernels_start_with_the_variance_of_their_kind(initialization: str, expe
     assert not conv.bias.any()
 
 
-def test_the_activation_comes_before_the_norm_on_request() -> None:
+def test_activation_comes_before_norm_on_request() -> None:
     """After a norm that comes last each channel's mean is 0; after an activation it is not."""
     torch.manual_seed(0)
     x = torch.randn(2, 3, 16, 16)

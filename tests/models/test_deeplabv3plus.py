@@ -34,7 +34,7 @@ def test_refuses_arguments_out_of_range(argument: dict[str, Any]) -> None:
         create_model("deeplabv3plus", 3, 2, **argument)
 
 
-def test_learns_from_one_image_of_the_smallest_size() -> None:
+def test_learns_from_one_image_of_smallest_size() -> None:
     """The image pooling leaves one value per channel, over which batch norm could not train."""
     torch.manual_seed(0)
     model = DeepLabV3Plus(1, 2, (1, 1, 1, 1), width=4, decoder_width=8)

@@ -44,7 +44,7 @@ def test_architecture_and_encoder_are_chosen_by_name() -> None:
         create_model("smp:Unet")
 
 
-def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
     with pytest.raises(CaseUNetError, match=r"pip install 'caseunet\[smp\]'"):
         create_model("smp:Unet/resnet34")

@@ -27,7 +27,7 @@ def test_every_token_reaches_every_other() -> None:
     assert ((layer(tokens) - layer(changed)).abs().amax(2) > 0).all()
 
 
-def test_position_embeddings_follow_the_image_s_grid() -> None:
+def test_position_embeddings_follow_image_s_grid() -> None:
     """0 and 4 in the two rows of a learned grid are 0, 1, 3 and 4 in the four rows of a 64×64 image."""
     model = create_model("transunet", 1, 2, position_grid=(2, 1), **TINY).eval()
     seen: list[torch.Tensor] = []

@@ -96,7 +96,7 @@ def test_training_without_air_needs_none() -> None:
     assert check_kind(np.clip(draw("ct", 9), -300, 280), model("ct"), pieces) == []
 
 
-def test_a_model_that_standardises_takes_any_scale() -> None:
+def test_model_that_standardises_takes_any_scale() -> None:
     assert check_kind(draw("mr", 9).astype(np.int32) * 100, model("mr", per_case=True), trained("mr")) == []
 
 

@@ -55,7 +55,7 @@ def test_files_that_are_named_are_joined(tmp_path: Path) -> None:
     assert [(item.id, read(item)) for item in items] == [("x", [0, 1])]
 
 
-def test_an_image_that_lacks_a_channel_has_an_error(tmp_path: Path) -> None:
+def test_image_that_lacks_a_channel_has_an_error(tmp_path: Path) -> None:
     fill(tmp_path, "x_0000.nii", "x_0001.nii", "y_0001.nii")
     good, bad = find_inputs([tmp_path], channels=Channels(2))
     assert (good.id, good.error) == ("x", "")

@@ -116,7 +116,7 @@ def test_parts_of_one_component_in_a_slice_are_measured_as_one() -> None:
     assert component.diameter_slice == 0
 
 
-def test_burden_is_of_the_smallest_structure_around() -> None:
+def test_burden_is_of_smallest_structure_around() -> None:
     labels = np.zeros((2, 5, 10), np.uint8)
     labels[0] = 1  # 50
     labels[1, :3] = 2  # 30
@@ -159,7 +159,7 @@ def test_an_image_without_spacing_is_measured_in_pixels() -> None:
     assert component.centroid == pytest.approx((0, 4 / 3, 3))
 
 
-def test_of_many_components_the_largest_are_listed() -> None:
+def test_of_many_components_largest_are_listed() -> None:
     labels = np.zeros((1, 22, 22))
     labels[0, ::2, ::2] = 1  # 121 single pixels
     labels[0, 21, 20] = 1

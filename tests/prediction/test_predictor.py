@@ -61,7 +61,7 @@ def test_groups_of_slices_make_no_difference(
 
 
 @pytest.mark.parametrize("code", ["RAS", "LPS", "SAR", "PIL", "ILA"])
-def test_orientation_of_the_file_makes_no_difference(
+def test_orientation_of_file_makes_no_difference(
     code: str, predictor: Predictor, lits_raw: Path, tmp_path: Path
 ) -> None:
     source = nib.load(lits_raw / "volume-0.nii")

@@ -378,7 +378,7 @@ def test_slices_seen_with_their_neighbours_keep_their_place(
 @pytest.mark.parametrize(
     "grid", [{"size": (64, 96)}, {"size": (48, 40)}, {"spacing": (0.5, 0.45)}, {"spacing": (1.1, 0.9)}, {"scale": 0.8}]
 )
-def test_resampled_slices_return_to_the_source_grid(
+def test_resampled_slices_return_to_source_grid(
     grid: dict[str, object], code: str, suffix: str, make: Callable[[Preprocessing], Predictor], tmp_path: Path
 ) -> None:
     """A bright ellipsoid, off the middle: its edge may differ by a pixel, its centre by a twentieth of one."""
@@ -397,7 +397,7 @@ def test_resampled_slices_return_to_the_source_grid(
 
 @pytest.mark.parametrize("plane", PLANES)
 @pytest.mark.parametrize("code", ["LPS", "PIL"])
-def test_a_body_cut_out_of_the_air_returns_to_its_place(
+def test_body_cut_out_of_air_returns_to_its_place(
     code: str, plane: PlaneRule, make: Callable[[Preprocessing], Predictor], tmp_path: Path
 ) -> None:
     array = np.full((100, 110, 90), -1000, np.int16)

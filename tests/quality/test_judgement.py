@@ -43,7 +43,7 @@ def features_of(pixels: np.ndarray, spacing: tuple[float, float, float] | None =
     return image_features(pixels, p, np.zeros((2, 1), np.float32), spacing)
 
 
-def test_features_are_those_of_the_network_s_input() -> None:
+def test_features_are_those_of_network_s_input() -> None:
     pixels = np.zeros((2, 1, 2, 4))
     pixels[..., 2:] = 20  # (20 − 10) / 5 = 2, and −2 on the left
     found = features_of(pixels)

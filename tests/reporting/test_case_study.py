@@ -122,7 +122,7 @@ def test_parts_that_do_not_fit_together_are_refused() -> None:
         draw_case_study([], ["a", "b"], LABELS)
 
 
-def test_large_image_is_sampled_and_keeps_its_place() -> None:
+def test_large_image_is_sampled_and_keeps_place() -> None:
     """Of 3200 × 64 pixels, white in the lower half, every third row is drawn."""
     mask = box((3200, 64), (1600, 3200), (0, 64))
     row = replace(study_row(mask, mask), image=np.repeat(mask[..., None].astype(float), 3, axis=2))
@@ -149,7 +149,7 @@ def test_a_dollar_sign_in_a_name_is_no_formula(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fill", [True, False])
-def test_a_mask_is_filled_and_outlined_in_its_own_color(fill: bool) -> None:
+def test_mask_is_filled_and_outlined_in_own_color(fill: bool) -> None:
     mask = box((40, 40), (5, 35), (5, 35), 2)
     reference = draw_case_study([study_row(mask, mask)], ["net"], LABELS, fill=fill).axes[1]
     outline = reference.collections[-1]
@@ -256,7 +256,7 @@ def test_eight_rows_are_lower_than_eight_pages_of_one() -> None:
 
 
 @pytest.mark.parametrize("ending", [".png", ".svg", ".pdf", ".PNG"])
-def test_the_same_input_gives_the_same_bytes_in_each_kind(tmp_path: Path, ending: str) -> None:
+def test_same_input_gives_same_bytes_in_each_kind(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"figure{ending}"
     contents = []
     for _ in range(2):

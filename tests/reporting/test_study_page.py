@@ -256,14 +256,14 @@ def test_standing_is_told_by_the_outcome_whichever_stands_first() -> None:
     assert words == {"Highest": ["b"], "Better": ["d"], "Tie": ["c"], "Told": ["a"], "Not": ["e"]}
 
 
-def test_one_structure_is_tested_under_its_own_name() -> None:
+def test_one_structure_is_tested_under_own_name() -> None:
     summary = summary_of(structures=("liver",))
     assert order_structures(summary) == ["liver"]
     assert standings(summary) == {"best": "best", "near": "tie", "far": "below"}
     assert order_structures(summary_of()) == ["liver", "tumour", ALL]
 
 
-def test_outcomes_name_the_winner_and_what_made_a_tie() -> None:
+def test_outcomes_name_winner_and_what_made_a_tie() -> None:
     assert outcome_in_words(difference("a", "b", ALL, "first better")) == "a better"
     assert outcome_in_words(difference("a", "b", ALL, "second better")) == "b better"
     assert outcome_in_words(difference("a", "b", ALL, "tie")) == "tie"

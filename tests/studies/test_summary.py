@@ -29,7 +29,7 @@ def table(scores: dict[str, list[list[float]]], structures: tuple[str, ...] = ("
     return pd.DataFrame(rows)
 
 
-def test_means_are_over_cases_and_the_sd_over_seeds() -> None:
+def test_means_are_over_cases_and_sd_over_seeds() -> None:
     cases = table({"a": [[0.8, 0.6], [0.9, 0.9]]})
     liver, together = score_models(cases, "dice")
     assert liver.mean == pytest.approx(0.8)

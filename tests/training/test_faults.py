@@ -124,7 +124,7 @@ def test_half_precision_falls_back_for_a_while(
     assert (fault["step"], fault["precision"], fault["outcome"]) == (1, "bfloat16", "repeated in float32")
 
 
-def test_fp16_finds_its_scale_and_that_is_no_fault(
+def test_fp16_finds_scale_and_that_is_no_fault(
     lits_prepared: Prepared, tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A loss so steep that its gradient overflows at the scale that fp16 begins with: halved until it does not."""

@@ -76,9 +76,7 @@ def test_quality_can_be_left_out_and_learnt_later(lits_prepared: Prepared, tiny_
         torch.testing.assert_close(later.weights[name], weight, rtol=0, atol=0)
 
 
-def test_a_batch_in_parts_gives_the_gradient_of_the_whole(
-    lits_prepared: Prepared, tiny_config: Config, tmp_path: Path
-) -> None:
+def test_batch_in_parts_gives_gradient_of_whole(lits_prepared: Prepared, tiny_config: Config, tmp_path: Path) -> None:
     """With a loss that is a mean over samples; Dice sums over each part."""
     common = {
         "data": {"batch_size": 4},
@@ -240,7 +238,7 @@ def events_of(folder: Path) -> list[Any]:
     return events
 
 
-def test_tensorboard_has_the_numbers_and_a_picture(lits_bundle: Bundle) -> None:
+def test_tensorboard_has_numbers_and_a_picture(lits_bundle: Bundle) -> None:
     run = lits_bundle.folder.parent
     values = [(event.step, value) for event in events_of(run / "tensorboard") for value in event.summary.value]
     scalars = {(step, value.tag): value.simple_value for step, value in values if not value.HasField("image")}
@@ -250,7 +248,7 @@ def test_tensorboard_has_the_numbers_and_a_picture(lits_bundle: Bundle) -> None:
     assert any(value.HasField("image") and value.image.width > 400 for _, value in values)
 
 
-def test_a_class_that_training_does_not_see_is_said(
+def test_class_that_training_does_not_see_is_said(
     lits_prepared: Prepared, tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines: list[str] = []

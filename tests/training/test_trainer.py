@@ -91,7 +91,7 @@ def test_the_bundle_tells_its_best_validation(lits_bundle: Bundle) -> None:
     assert score.mean == pytest.approx(best["val_dice"], abs=1e-4)
 
 
-def test_the_same_seed_gives_the_same_weights_bit_for_bit(
+def test_same_seed_gives_same_weights_bit_for_bit(
     lits_prepared: Prepared, lits_bundle: Bundle, tiny_config: Config, tmp_path: Path
 ) -> None:
     again = train(lits_prepared.folder, out=tmp_path / "again", config=tiny_config)
@@ -171,7 +171,7 @@ def test_validations_take_a_quarter_of_the_minutes_at_most() -> None:
     assert next_validation(config, state) == pytest.approx(0.4)
 
 
-def test_the_learning_rate_of_the_schedule_is_used(lits_bundle: Bundle, tiny_config: Config) -> None:
+def test_learning_rate_of_the_schedule_is_used(lits_bundle: Bundle, tiny_config: Config) -> None:
     """A row after step n shows the rate of step n, which began with n − 1 of 4 steps used."""
     metrics = pd.read_csv(lits_bundle.folder.parent / "metrics.csv").dropna(subset=["loss"])
     expected = [learning_rate(tiny_config.optimizer, (step - 1) / 4) for step in metrics["step"]]

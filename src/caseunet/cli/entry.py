@@ -1,12 +1,12 @@
 """The command's entry point: which verbs there are, and how errors are told."""
 
 import sys
+from importlib import import_module
 from typing import Any
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
 from cyclopts.help import DefaultFormatter, HelpPanel
 
-from caseunet import __version__
 from caseunet.cli.arguments import spell_settings
 from caseunet.cli.hints import explain
 from caseunet.cli.terminal import complain, show_default
@@ -54,30 +54,58 @@ class Formatter(DefaultFormatter):
         super().__call__(console, options, panel.copy(entries=entries))
 
 
-app = App(
-    name="caseunet",
-    version=__version__,
-    help="Segment CT, MRI, images and video frames: from raw data to a trained, measured, portable model.\n\n"
-    "The usual way: prepare RAW, train PREPARED, predict with the bundle, evaluate. Start with: caseunet demo",
-    help_format="plaintext",
-    help_formatter=Formatter(),
-    default_parameter=Parameter(negative_bool=(), negative_iterable=(), show_default=show_default),
-    suppress_keyboard_interrupt=False,
-    help_epilogue="Every verb has its own --help. Add --debug to any command to see the traceback of an error.",
-)
-for verb, text in VERBS.items():
-    unwrapped = "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
-    name = verb.replace("-", "_")
-    app.command(f"caseunet.cli.{name}:{name}_verb", name=verb, help=unwrapped)
+class VerbApp(App):
+    """Takes the help of an option from its field, and spares the time to parse the source text of all models for it."""
+
+    def assemble_argument_collection(
+        self, *, default_parameter: Parameter | None = None, parse_docstring: bool = False
+    ) -> ArgumentCollection:
+        return super().assemble_argument_collection(default_parameter=default_parameter)
+
+
+def read_version() -> str:
+    from caseunet import __version__  # needs the names of all installed packages
+
+    return __version__
+
+
+def create_app(called: str | None = None) -> App:
+    """The program with all verbs.
+
+    Args:
+        called: the verb to import at once; the others are imported when they are called.
+    """
+    app = App(
+        name="caseunet",
+        version=read_version,
+        help="Segment CT, MRI, images and video frames: from raw data to a trained, measured, portable model.\n\n"
+        "The usual way: prepare RAW, train PREPARED, predict with the bundle, evaluate. Start with: caseunet demo",
+        help_format="plaintext",
+        help_formatter=Formatter(),
+        default_parameter=Parameter(negative_bool=(), negative_iterable=(), show_default=show_default),
+        suppress_keyboard_interrupt=False,
+        help_epilogue="Every verb has its own --help. Add --debug to any command to see the traceback of an error.",
+    )
+    for verb, text in VERBS.items():
+        unwrapped = "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+        module, function = f"caseunet.cli.{verb.replace('-', '_')}", f"{verb.replace('-', '_')}_verb"
+        if verb == called:
+            command = VerbApp(name=verb, help=unwrapped, version=read_version)
+            command.default(getattr(import_module(module), function))
+            app.command(command)
+        else:
+            app.command(f"{module}:{function}", name=verb, help=unwrapped)
+    return app
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of ``caseunet``. A user's error ends with status 2 and one message; --debug shows the traceback."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    arguments[:1] = [ALIASES.get(verb, verb) for verb in arguments[:1]]
+    app = create_app(*arguments[:1])
     try:
-        arguments = [argument for argument in arguments if argument != "--debug"]
-        arguments[:1] = [ALIASES.get(verb, verb) for verb in arguments[:1]]
         app(spell_settings(arguments), exit_on_error=False, print_error=False)
     except (CaseUNetError, CycloptsError, OSError) as error:  # a full disk, a lost mount: the system explains it best
         if debug:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from cyclopts import App, UnknownOptionError, ValidationError
+from cyclopts import App, MissingArgumentError, UnknownOptionError, UnusedCliTokensError, ValidationError
 
 from caseunet.errors import CaseUNetError
 
@@ -16,6 +16,8 @@ def explain(error: Exception, app: App, arguments: list[str]) -> str:
         return _explain_unknown(flag, _flags_of(app, arguments)) or str(error)
     if isinstance(error, ValidationError):
         return _explain_value(error)
+    if isinstance(error, MissingArgumentError | UnusedCliTokensError) and arguments and arguments[0] in app:
+        return _explain_number(error, arguments, _flags_of(app, arguments))
     typed = _flags_for(error.options, _flags_of(app, arguments)) if isinstance(error, CaseUNetError) else ()
     return f"{error}\nOn the command line: {', '.join(typed)}" if typed else str(error)
 
@@ -64,6 +66,22 @@ def _explain_unknown(flag: str, known: set[str]) -> str | None:
         if isinstance(section, type) and issubclass(section, Section) and name in section.model_fields
     ]
     return f"Unknown option: {flag}. Did you mean {' or '.join(keys)}?" if keys else None
+
+
+def _explain_number(error: MissingArgumentError | UnusedCliTokensError, arguments: list[str], known: set[str]) -> str:
+    """Which argument is missing, or one too many."""
+    verb = arguments[0]
+    if isinstance(error, UnusedCliTokensError):
+        token = (error.unused_tokens or [""])[0]
+        near = f"Did you mean --out {token}?" if "--out" in known else f"See caseunet {verb} --help."
+        return f'{verb}: "{token}" is one argument too many. {near}'
+    if error.argument is None or error.keyword or error.tokens_so_far or error.argument.tokens:
+        return str(error)
+    flag, help_text = error.argument.name, str(error.argument.parameter.help or "").rstrip(".")
+    if flag == "--out" and len(arguments) > 2 and not arguments[2].startswith("-"):
+        return f"{verb}: {flag} is missing. Did you mean {flag} {arguments[2]}?"
+    name = flag if error.argument.index is None else flag.removeprefix("--").upper()
+    return f"{verb}: {name} is missing: {help_text[:1].lower()}{help_text[1:]}."
 
 
 def _explain_value(error: ValidationError) -> str:

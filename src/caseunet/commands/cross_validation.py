@@ -53,7 +53,8 @@ def cross_validate(
     if ranks_from_outside()[1] > 1:
         raise CaseUNetError(
             "All folds are trained one after another. Under torchrun or SLURM train each fold by itself, into "
-            f"{out}/fold-N, and then put them together with: caseunet train --fold all --resume --out {out}"
+            f"{out}/fold-N. Then resume the cross-validation in {out} in one process: it puts them together.",
+            options=("data.fold", "mode"),
         )
     check_mode(mode, "resume", "extend")
     with _folder(out, prepared_folder, mode) as folder:

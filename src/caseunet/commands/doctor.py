@@ -57,7 +57,7 @@ def check_machine(folder: Path = Path(".")) -> list[Check]:
     if importlib.util.find_spec(PACKAGE):
         findings.append(Check("ok", "demo data", "LiTS volume 117 is installed"))
     else:
-        findings.append(Check("note", "demo data", 'not installed; "caseunet demo --synthetic" works without it'))
+        findings.append(Check("note", "demo data", "not installed; the demo can use made-up patients instead"))
     return findings
 
 

@@ -1,23 +1,17 @@
 """Weights of the author's Keras network → BUNDLE."""
 
 import math
-from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
-
-import torch
+from typing import Literal
 
 from caseunet.bundle import Architecture, Bundle, Score, TrainingData, load_bundle, save_bundle
 from caseunet.data.loader import CT_WINDOW
 from caseunet.datasets.coding import coding_of
 from caseunet.errors import CaseUNetError
 from caseunet.files import check_output_folder, content_hash, output_folder
-from caseunet.io.keras import StoredArray, open_arrays
-from caseunet.models import create_model
-from caseunet.models.case_unet import CaseUNet
-from caseunet.models.paper_names import match
-from caseunet.models.paper_weights import convert, list_lines, misfits, plan
+from caseunet.io.keras import open_arrays
+from caseunet.models.paper_network import describe_version, identify_network
 from caseunet.options import ImportOptions, is_overwrite
 from caseunet.progress import Display, count_text
 from caseunet.types import LabelMap, Preprocessing
@@ -54,11 +48,20 @@ def import_weights(
     file, out, display, overwrite = Path(file), Path(out), display or Display(), is_overwrite(mode)
     check_output_folder(out, KIND, [file], overwrite)
     with open_arrays(file) as stored:
-        architecture, weights, is_by_order = _network(file, stored)
+        try:
+            network = identify_network(stored)
+        except CaseUNetError as error:
+            raise error.with_message(f"{file}: {error}") from error
+    architecture = Architecture(
+        name="case_unet",
+        in_channels=network.in_channels,
+        num_classes=network.num_classes,
+        kwargs=network.arguments,
+    )
     label_map = _label_map(options.labels, architecture.num_classes)
     preprocessing = _preprocessing(options, architecture.in_channels)
     caution = "Imported from Keras: on what these weights were trained, and how well they segment, is not known here."
-    if is_by_order:
+    if network.is_by_order:
         caution += (
             " The file holds none of the author's layer names, so layers were taken in the order of his network; of "
             "layers of the same shape that are in another order, nothing would tell."
@@ -67,7 +70,7 @@ def import_weights(
     with output_folder(out, KIND, [file], overwrite) as folder:
         save_bundle(
             folder,
-            weights,
+            network.weights,
             architecture=architecture,
             preprocessing=preprocessing,
             label_map=label_map,
@@ -93,55 +96,13 @@ def import_weights(
     return load_bundle(out)
 
 
-def _network(file: Path, stored: list[StoredArray]) -> tuple[Architecture, dict[str, torch.Tensor], bool]:
-    """The network that the arrays of a file belong to, its weights, and whether layers were matched by order alone.
-
-    Raises:
-        CaseUNetError: they are not all of it and nothing else.
-    """
-    by_name: dict[str, list[StoredArray]] = {}
-    for array in stored:
-        by_name.setdefault(array.name, []).append(array)
-    try:
-        found, is_by_order = match(list(by_name))
-        held = {name: [array for own in names for array in by_name[own]] for name, names in found.items()}
-        arrays = {name: members[0] for name, members in held.items()}
-        in_channels, num_classes, arguments = plan(arrays)
-        with torch.device("meta"):
-            model = create_model("case_unet", in_channels, num_classes, **arguments)
-    except CaseUNetError as error:
-        raise CaseUNetError(f"{file}: {error}") from error
-    assert isinstance(model, CaseUNet)
-    wrong = [
-        f'"{name}" is there {len(members)} times, as {members[0].place} and {members[1].place}: expected it once'
-        for name, members in held.items()
-        if len(members) > 1
-    ]
-    wrong += misfits(model, arrays)
-    if wrong:
-        how = "; its layers have other names, so they were taken in order" if is_by_order else ""
-        raise CaseUNetError(
-            f"{file}: does not hold the author's network. By most of its arrays it would be {_version(arguments)}, "
-            f"{in_channels} input channels, {num_classes} classes{how}.{list_lines(wrong)}"
-        )
-    try:
-        weights = convert(model, arrays)
-    except CaseUNetError as error:
-        raise CaseUNetError(f"{file}: {error}") from error
-    architecture = Architecture(name="case_unet", in_channels=in_channels, num_classes=num_classes, kwargs=arguments)
-    return architecture, weights, is_by_order
-
-
 def describe_network(bundle: Bundle) -> str:
     """An imported network in words."""
     architecture = bundle.info.architecture
     parameters = sum(tensor.numel() for tensor in bundle.weights.values())
-    return f"{_version(architecture.kwargs)}; {parameters:,} parameters, {architecture.in_channels} input channels"
-
-
-def _version(arguments: Mapping[str, Any]) -> str:
-    size, widths = arguments["fusion_kernel_size"], ", ".join(map(str, arguments["widths"]))
-    return f"CASe-UNet with {size}×{size} fusion, widths {widths}"
+    return (
+        f"{describe_version(architecture.kwargs)}; {parameters:,} parameters, {architecture.in_channels} input channels"
+    )
 
 
 def _label_map(labels: tuple[str, ...], classes: int) -> LabelMap:

@@ -64,6 +64,7 @@ class RawSource(FrozenModel):
     masks: tuple[str, ...] = ()
     regions: dict[str, tuple[int | str, ...]] = Field(default_factory=dict)
     """As they were declared; {} where the data set tells."""
+    raters: Literal["majority", "staple"] | None = None
     field_of_view: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
     """Patterns that tell images, masks, fields of view and channels; () where names tell it."""

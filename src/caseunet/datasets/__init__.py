@@ -76,7 +76,7 @@ def open_source(root: Path, config: PrepareConfig) -> tuple[Layout, SourceDatase
             cases=tuple(_regroup(case, config.group) for case in dataset.cases),
             findings=tuple(finding for finding in dataset.findings if finding.kind != "groups"),
         )
-    dataset = with_labelled(dataset, root)
+    dataset = replace(with_labelled(dataset, root), raters=config.raters)
     unused = [name for name in SPLIT_FILES if (root / name).is_file()] if config.split == "auto" else []
     if unused:
         text, advice = f"a split is there in {unused[0]}, and not used", f"Use it: prepare.split: {root / unused[0]}"

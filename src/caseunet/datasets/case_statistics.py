@@ -76,6 +76,7 @@ class MaskFacts:
         outside: values that lie, all or in part, out of the image's ``body_box`` or at its edge.
         on_edge: {value: its share of the pixels along the four edges of the slices}.
         brightness: {value: the mean of the image under it}, from a sample of the pixels.
+        agreement: as of :class:`Mask`.
     """
 
     stored: str
@@ -95,6 +96,7 @@ class MaskFacts:
     outside: frozenset[int] = frozenset()
     on_edge: Mapping[int, float] = field(default_factory=dict)
     brightness: Mapping[int, float] = field(default_factory=dict)
+    agreement: float | None = None
 
 
 @dataclass(frozen=True)
@@ -250,6 +252,7 @@ def _mask_facts(
         names=mask.names,
         on_edge=_share_of_edge(mask.label_values),
         brightness={} if pixels is None or misplaced else _mean_brightness(mask.label_values, pixels),
+        agreement=mask.agreement,
     )
 
 

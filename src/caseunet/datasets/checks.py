@@ -25,6 +25,7 @@ from caseunet.datasets.coding import (
 )
 from caseunet.datasets.layout import LEVELS, Finding, Level, SourceCase, SourceDataset
 from caseunet.datasets.near_duplicates import copies, near_copies
+from caseunet.datasets.raters import tell_agreement
 from caseunet.datasets.reading import describe_codes
 from caseunet.datasets.repair import CaseRepair, code_text
 from caseunet.io.raster import JPEG, WHITE_AS_0
@@ -98,6 +99,8 @@ def check_dataset(
         *_unusual(facts, by_id, dataset),
         *_orientations(facts),
     ]
+    agreement = {case.id: case.mask.agreement for case in facts if case.mask is not None}
+    findings += tell_agreement({case: value for case, value in agreement.items() if value is not None})
     findings += _classes(facts, dataset)
     findings += _find_unjudged(facts, by_id, dataset)
     findings += _find_exclusive(facts, by_id, dataset)

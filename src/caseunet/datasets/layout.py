@@ -105,6 +105,7 @@ class SourceDataset:
         hint: what to think of where masks hold values that are no class.
         repairs: {case: what to do with it when it is read}.
         dropped: cases that a plan leaves out.
+        raters: how masks that several people drew of one image become one; None where they are not merged.
     """
 
     format: str
@@ -120,6 +121,7 @@ class SourceDataset:
     hint: str = ""
     repairs: Mapping[str, CaseRepair] = field(default_factory=dict)
     dropped: frozenset[str] = frozenset()
+    raters: Literal["majority", "staple"] | None = None
 
     @property
     def labelled(self) -> tuple[SourceCase, ...]:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.path import Path as Outline
 from PIL import Image
 
 from caseunet.datasets.class_names import is_background, is_ignored, unify_spellings
@@ -132,6 +131,8 @@ def read_outlines(paths: Sequence[Path], picture: Path, image: Geometry, classes
 
 def fill(points: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Pixels (H, W) whose centres lie inside an outline of (x, y)."""
+    from matplotlib.path import Path as Outline  # few need it, and it is slow to import
+
     inside = np.zeros(shape, bool)
     left, top = np.maximum(np.floor(points.min(axis=0)).astype(int), 0)
     right, bottom = np.minimum(np.ceil(points.max(axis=0)).astype(int), (shape[1], shape[0]))

@@ -13,6 +13,7 @@ from caseunet.datasets.class_names import is_ignored
 from caseunet.datasets.coding import coding_of, decode, snap, translate
 from caseunet.datasets.layout import Finding, Layout, SourceCase, SourceDataset
 from caseunet.datasets.polygons import read_outlines
+from caseunet.datasets.raters import merge_raters
 from caseunet.datasets.repair import EVERY_CASE, CaseRepair, RepairPlan, code_text
 from caseunet.errors import InvalidInputError, SeveralMasksError, did_you_mean
 from caseunet.io import images
@@ -70,12 +71,15 @@ class FileLayout:
         masks = [images.read_mask_file(path, image, colored) for path in case.label]
         if dataset.repairs.get(case.id, CaseRepair()).union:
             return _unite(masks, case)
+        if len(masks) > 1 and dataset.raters:
+            return merge_raters(masks, case, dataset.raters)
         if len(case.label) > 1:
             names = ", ".join(dataset.relative(path) for path in case.label[:4]) + (" …" if len(case.label) > 4 else "")
             raise SeveralMasksError(
                 f"{case.label[0]}: one of {len(case.label)} masks of {case.id} ({names}); they are not merged unasked. "
-                "Say which is meant, such as prepare.masks: '*_mask1.*', or leave files out by ignore in a plan.",
-                options=("prepare.masks", "prepare.repair_plan"),
+                "Say which is meant, such as prepare.masks: '*_mask1.*', merge those of several people by "
+                "prepare.raters: majority, or leave files out by ignore in a plan.",
+                options=("prepare.masks", "prepare.raters", "prepare.repair_plan"),
             )
         return masks[0]
 

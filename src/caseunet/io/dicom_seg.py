@@ -191,7 +191,7 @@ def _count_wrong(path: Path, labels: np.ndarray, geometry: Geometry, label_map: 
 
 
 @dataclass(frozen=True)
-class Segment:
+class SegmentContent:
     """What one segment of a segmentation object stands for: its name, its colour and the class ids that it holds."""
 
     number: int
@@ -200,14 +200,14 @@ class Segment:
     members: tuple[int, ...]
 
 
-def segments_of(label_map: LabelMap) -> list[Segment]:
+def segments_of(label_map: LabelMap) -> list[SegmentContent]:
     """A segment of each class but the background; where there are regions, of each region, in its own class's colour or
     that of its first one."""
     if not label_map.region_ids:
-        return [Segment(label.id, label.name, label.color, (label.id,)) for label in label_map.labels[1:]]
+        return [SegmentContent(label.id, label.name, label.color, (label.id,)) for label in label_map.labels[1:]]
     by_name = {label.name: label.color for label in label_map.labels}
     return [
-        Segment(number, name, by_name.get(name, label_map.colors[members[0]]), members)
+        SegmentContent(number, name, by_name.get(name, label_map.colors[members[0]]), members)
         for number, (name, members) in enumerate(label_map.structures.items(), start=1)
     ]
 
@@ -438,7 +438,7 @@ def _segmentation(
     )
 
 
-def _describe_segment(wanted: Segment, found: bool, identification: Any) -> Any:
+def _describe_segment(wanted: SegmentContent, found: bool, identification: Any) -> Any:
     import highdicom
 
     category, kind = code_class(wanted.name)

@@ -3,12 +3,11 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from caseunet.bundle import StoredValues, TrainingData, TrainingImage
-from caseunet.data.store import Prepared
 from caseunet.imaging.boxes import space_evenly
 from caseunet.io.likeness import (
     SKETCH,
@@ -22,6 +21,9 @@ from caseunet.io.likeness import (
     sketch,
     turns,
 )
+
+if TYPE_CHECKING:  # pandas and zarr are slow to import, and prediction needs neither
+    from caseunet.data.store import Prepared
 
 MIN_SHARED = 1 / 3
 """Part of its pixels that the smaller of two images shares with the other from which they are of one; different images
@@ -88,7 +90,7 @@ def describe_training_image(case: str, identity: ImageIdentity) -> TrainingImage
     )
 
 
-def describe_training_images(prepared: Prepared, cases: Sequence[str], *, with_likeness: bool) -> dict[str, Any]:
+def describe_training_images(prepared: "Prepared", cases: Sequence[str], *, with_likeness: bool) -> dict[str, Any]:
     """``images``, ``alike_from`` and ``stored`` of :class:`TrainingData`; nothing of what earlier versions prepared."""
     if "pixels_hash" not in prepared.cases:
         return {}

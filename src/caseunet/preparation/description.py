@@ -70,6 +70,7 @@ def describe_prepared(
             channels=config.channels,
             field_of_view=config.field_of_view,
             regions=config.regions,
+            raters=config.raters,
         ),
     )
 

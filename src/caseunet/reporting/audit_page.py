@@ -67,6 +67,8 @@ TITLES = {
     "outlines": "Outlines instead of masks",
     "own-split": "The data set's own split",
     "rare-class": "Classes of a single group",
+    "raters": "Agreement of several raters",
+    "raters-disagree": "Raters who disagree",
     "repaired": "Repaired as planned",
     "several-masks": "Several masks of one image",
     "shape-differs": "Masks of another shape than their images",

@@ -10,7 +10,6 @@ from urllib.parse import quote
 
 from caseunet.files import write_text
 from caseunet.quality.judgement import CaseQuality
-from caseunet.reporting.page.templates import open_templates
 
 PAGE = "preview.html"
 ABSENT = "–"
@@ -53,6 +52,8 @@ def write_preview(
         facts: (name, value) about all of them.
         limits: what the bundle cannot know of images and masks, a sentence each.
     """
+    from caseunet.reporting.page.templates import open_templates  # slow to import, and most predictions have no page
+
     environment = open_templates()
     done = [case for case in cases if not case.error]
     judged = [case.quality for case in done if case.quality is not None]

@@ -10,9 +10,9 @@ import yaml
 
 from caseunet.config import RECIPES, Config, load_config
 from caseunet.errors import InputNotFoundError, InvalidOptionError
-from caseunet.files import parse_yaml
 from caseunet.models import MODELS
 from caseunet.models.smp import PREFIX
+from caseunet.yaml_text import parse_yaml
 
 
 @dataclass(frozen=True)

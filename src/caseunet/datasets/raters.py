@@ -1,0 +1,100 @@
+"""Masks that several people drew of one image, as one: by majority or by STAPLE; and how far they agree."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+
+from caseunet.datasets.class_files import SAME_PLACE
+from caseunet.datasets.layout import Finding, SourceCase
+from caseunet.errors import InvalidInputError
+from caseunet.io.geometry import distance_in_voxels
+from caseunet.types import Mask
+
+LOW_AGREEMENT = 0.7
+"""Mean Dice of every two raters below which a case is named."""
+
+
+def merge_raters(masks: Sequence[Mask], case: SourceCase, rule: str) -> Mask:
+    """One mask of several people's.
+
+    Args:
+        masks: in the order of the case's files.
+        case: that they are of.
+        rule: "majority": the value that most gave, the lowest of those given equally often; "staple": the value that is
+            likeliest if each person has a quality of his own (Warfield et al., IEEE TMI 2004; Rohlfing et al. 2003 for
+            several classes).
+
+    Raises:
+        CaseUNetError: they differ in shape, place or the meaning of their values.
+    """
+    first = masks[0]
+    for path, mask in zip(case.label[1:], masks[1:], strict=True):
+        if mask.label_values.shape != first.label_values.shape or (
+            distance_in_voxels(first.geometry, mask.geometry) > SAME_PLACE
+        ):
+            raise InvalidInputError(
+                f"{path}: has shape {mask.label_values.shape} or a place that differs from {case.label[0]} "
+                f"({first.label_values.shape}), another rater's mask of the same case. All must lie on one grid."
+            )
+        if mask.colored != first.colored or mask.names != first.names:
+            raise InvalidInputError(
+                f"{path}: its values mean other classes than those of {case.label[0]}, another rater's mask of the "
+                "same case."
+            )
+    values, places = np.unique(np.stack([mask.label_values for mask in masks]), return_inverse=True)
+    votes = places.reshape(len(masks), *first.label_values.shape)
+    chosen = _vote(votes, len(values)) if rule == "majority" else _staple(votes, len(values))
+    palette = {code: color for mask in masks for code, color in mask.palette.items()}
+    fractional = sum(mask.fractional for mask in masks)
+    merged = values[chosen].astype(first.label_values.dtype)
+    return replace(
+        first, label_values=merged, fractional=fractional, palette=palette, agreement=measure_agreement(masks)
+    )
+
+
+def measure_agreement(masks: Sequence[Mask]) -> float:
+    """Mean Dice of every two masks: of everything that is not 0, with the same value. 1 where both are empty."""
+    scores = []
+    for a, b in combinations((mask.label_values for mask in masks), 2):
+        total = np.count_nonzero(a) + np.count_nonzero(b)
+        scores.append(2 * np.count_nonzero((a == b) & (a != 0)) / total if total else 1.0)
+    return float(np.mean(scores))
+
+
+def tell_agreement(agreement: dict[str, float]) -> list[Finding]:
+    """A note on how far raters agree, and a warning on the cases in which they do not.
+
+    Args:
+        agreement: {case: mean Dice of every two raters}.
+    """
+    if not agreement:
+        return []
+    values = list(agreement.values())
+    worst = min(agreement, key=lambda case: agreement[case])
+    text = (
+        f"{len(values)} cases have masks of several raters; every two agree with a mean Dice of {np.mean(values):.2f}, "
+        f"least in {worst} ({agreement[worst]:.2f})"
+    )
+    findings = [Finding(level="note", kind="raters", text=text)]
+    for case, value in agreement.items():
+        if value < LOW_AGREEMENT:
+            text = f"its raters agree with a mean Dice of only {value:.2f}"
+            findings.append(Finding(level="warning", kind="raters-disagree", text=text, case=case))
+    return findings
+
+
+def _vote(votes: np.ndarray, values: int) -> np.ndarray:
+    """Of numbers of values (raters, S, H, W) the one that most give; of those that are as many the lowest."""
+    return np.stack([(votes == value).sum(0) for value in range(values)]).argmax(0)
+
+
+def _staple(votes: np.ndarray, values: int) -> np.ndarray:
+    """As :func:`_vote`, weighted by each rater's quality; where two are equally likely, the majority."""
+    import SimpleITK as sitk
+
+    undecided = values
+    images = [sitk.GetImageFromArray(vote.astype(np.uint16)) for vote in votes]
+    found = sitk.GetArrayFromImage(sitk.MultiLabelSTAPLE(images, undecided)).astype(int)
+    return np.where(found == undecided, _vote(votes, values), found)

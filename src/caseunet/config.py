@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from caseunet.errors import InvalidOptionError, did_you_mean
 from caseunet.former_names import KEYS, migrate, present_name
 from caseunet.types import PlaneRule, Size
+from caseunet.yaml_text import parse_yaml
 
 RECIPES = ("default", "paper")
 LAYOUTS = ("lits", "endovis2018", "endovis2018-types", "endovis2017", "nnunet", "msd", "dicom", "folder")
@@ -416,12 +417,10 @@ def to_yaml(config: Config) -> str:
 def _parse_value(key: str, text: str) -> Any:
     if text.startswith(("*", "&", "!", "%", "@", "`")):  # of a pattern, not of YAML, where they begin other things
         return text
-    import yaml
-
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InvalidOptionError(f'{key}: the value "{text}" cannot be read as YAML.') from error
+        value = parse_yaml(text)
+    except ValueError as error:
+        raise InvalidOptionError(f'{key}: the value "{text}" cannot be read as YAML: {error}.') from error
     if isinstance(value, str):
         try:  # YAML 1.1 reads 1e-3 as text; people mean the number.
             return float(value)
@@ -431,13 +430,11 @@ def _parse_value(key: str, text: str) -> Any:
 
 
 def _read_yaml(file: Path) -> dict[str, Any]:
-    import yaml
-
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = parse_yaml(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InvalidOptionError(f"{file}: no such configuration file.") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError) as error:
         raise InvalidOptionError(f"{file}: cannot be read as YAML: {error}") from error
     if content is None:
         return {}

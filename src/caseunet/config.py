@@ -14,6 +14,8 @@ from caseunet.types import PlaneRule, Size
 from caseunet.yaml_text import parse_yaml
 
 RECIPES = ("default", "paper")
+PRETRAINED_LR = 0.1
+"""Of the recipe's learning rate what a training takes that starts from trained weights and is not told another."""
 LAYOUTS = ("lits", "endovis2018", "endovis2018-types", "endovis2017", "nnunet", "msd", "dicom", "folder")
 SPLITS = ("auto", "group", "lits", "isinet", "slice-blocks")
 
@@ -252,7 +254,8 @@ class OptimizerConfig(Section):
     name: Literal["adamax", "adamw"] = "adamax"
     """adamax (the paper's) or adamw."""
     lr: Annotated[float, Field(gt=0)] = 6e-3
-    """Learning rate after the warm-up."""
+    """Learning rate after the warm-up. A training that starts from a bundle (training.pretrained) takes a tenth of the
+    recipe's unless this is set."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """Weight decay."""
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.03
@@ -279,7 +282,8 @@ class TrainingConfig(Section):
     patience: Positive | None = None
     """Validations without a better one after which training stops early; null does not stop."""
     pretrained: Path | None = None
-    """Bundle whose weights training starts from; its network is taken, with a new head where the classes differ."""
+    """Bundle whose weights training starts from; its network is taken, with a new head where the classes differ, and
+    with its first kernels averaged where the channels do. They are scored before the first step."""
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Share of the old that an exponential moving average of the weights keeps at each step, such as 0.999; the average
     is then what is validated and kept. null keeps the weights themselves."""
@@ -384,6 +388,9 @@ def load_config(
         over = _merge(over, nested)
     values = _merge(values, over)
     values["recipe"] = chosen
+    told = any("lr" in (part.get("optimizer") or {}) for part in (from_file, over))
+    if not base and not told and (values.get("training") or {}).get("pretrained") is not None:
+        values["optimizer"] = {**values["optimizer"], "lr": PRETRAINED_LR * values["optimizer"]["lr"]}
     try:
         return Config.model_validate(values)
     except ValidationError as error:

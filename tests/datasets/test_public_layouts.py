@@ -395,10 +395,19 @@ def test_bids_masks_that_name_their_contrast(tmp_path: Path) -> None:
 def test_bids_asks_which_masks_are_meant(tmp_path: Path) -> None:
     root = raw_of(public.write_bids, tmp_path)
     public.write_bids(root, labels="derivatives/model")
-    with pytest.raises(InvalidInputError, match="has masks of 2 kinds.*derivatives/labels"):
+    with pytest.raises(InvalidInputError, match="masks of 2 kinds.*: derivatives/labels or derivatives/model"):
         opened(root)
     dataset = opened(root, masks=["derivatives/labels"])
     assert {dataset.relative(case.label[0])[:18] for case in dataset.cases} == {"derivatives/labels"}
+
+
+def test_bids_asks_which_description_is_meant(tmp_path: Path) -> None:
+    root = raw_of(partial(public.write_bids, ending="desc-manual_dseg", visits=True), tmp_path)
+    public.write_bids(root, ending="desc-model_dseg", visits=True)
+    with pytest.raises(InvalidInputError, match=r"'\*_desc-manual_dseg\.\*' or '\*_desc-model_dseg\.\*'"):
+        opened(root)
+    dataset = opened(root, masks=["*_desc-manual_dseg.*"])
+    assert [len(case.label) for case in dataset.cases] == 8 * [1]
 
 
 def test_bids_masks_of_several_labels_are_classes(tmp_path: Path) -> None:
@@ -460,6 +469,33 @@ def test_monai_label_names_that_differ(tmp_path: Path) -> None:
     store["objects"]["spleen_0"]["labels"]["final"]["info"]["params"]["label_names"] = {"spleen": 2, "liver": 1}
     (root / "datastore_v2.json").write_text(json.dumps(store))
     assert opened(root).coding is None
+
+
+@pytest.mark.parametrize(
+    "entry", [{"image": {"ext": "/../x.nii.gz"}}, {"image": {}, "labels": {"final": {"ext": "/../../x.nii.gz"}}}]
+)
+def test_monai_label_stays_in_its_folder(entry: dict[str, object], tmp_path: Path) -> None:
+    root = raw_of(public.write_monai_label, tmp_path)
+    (root / "datastore_v2.json").write_text(json.dumps({"objects": {"spleen_0": entry}}))
+    with pytest.raises(InvalidInputError, match="lies outside the data set"):
+        opened(root)
+
+
+@pytest.mark.parametrize("entry", [{}, {"image": [], "labels": 3}, {"labels": {"final": {"info": "x"}}}])
+def test_monai_label_entries_of_other_forms(entry: dict[str, object], tmp_path: Path) -> None:
+    root = raw_of(public.write_monai_label, tmp_path)
+    store = json.loads((root / "datastore_v2.json").read_text())
+    store["objects"]["other"] = entry
+    (root / "datastore_v2.json").write_text(json.dumps(store))
+    assert ("missing-file", "other") in told(opened(root), "error")
+
+
+def test_a_listed_case_without_images_is_an_error(tmp_path: Path) -> None:
+    root = raw_of(public.write_nnunet_listed, tmp_path)
+    description = json.loads((root / "dataset.json").read_text())
+    description["dataset"]["hip_000"] = {"images": []}
+    (root / "dataset.json").write_text(json.dumps(description))
+    assert told(opened(root), "error") == [("channels", "dataset.json")]
 
 
 # a failed search

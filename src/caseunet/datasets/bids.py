@@ -7,6 +7,7 @@ classes. Gorgolewski et al., "The Brain Imaging Data Structure", Scientific Data
 """
 
 import csv
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -219,16 +220,19 @@ def _ask_for_kind(root: Path, masks: Sequence[BidsFile]) -> None:
     """
     kinds = {mask.kind: mask for mask in masks}
     if len(kinds) > 1:
-        shown = " or ".join(sorted(_pattern(mask) for mask in kinds.values()))
+        pipelines = Counter(pipeline for pipeline, _, _ in kinds)
+        shown = [
+            f"derivatives/{mask.pipeline}" if pipelines[mask.pipeline] == 1 else f"'*{_ending(mask)}.*'"
+            for mask in kinds.values()
+        ]
         raise InvalidInputError(
-            f"{root}: has masks of {len(kinds)} kinds. Say which are meant, with prepare.masks: {shown}",
+            f"{root}: has masks of {len(kinds)} kinds. Say which are meant, with prepare.masks: {' or '.join(shown)}",
             options=("prepare.masks",),
         )
 
 
-def _pattern(mask: BidsFile) -> str:
-    desc = f"*_desc-{mask.entities['desc']}" if "desc" in mask.entities else ""
-    return f"'derivatives/{mask.pipeline}/**/{desc or '*'}_{mask.suffix}.*'".replace("/**/", "/*/*/")
+def _ending(mask: BidsFile) -> str:
+    return f"_desc-{mask.entities['desc']}_{mask.suffix}" if "desc" in mask.entities else f"_{mask.suffix}"
 
 
 def _open_question(root: Path, mask: BidsFile, fitting: Sequence[BidsFile]) -> InvalidInputError:
@@ -262,7 +266,7 @@ def _read_table(root: Path) -> dict[int, str]:
     tables = []
     for path in files_below(root):
         if path.name.endswith("dseg.tsv"):
-            rows = csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines(), delimiter="\t")
+            rows = csv.DictReader(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), delimiter="\t")
             known = [(row.get("index") or "", row.get("name") or "") for row in rows]
             tables.append({int(index): name for index, name in known if index.isdigit() and int(index) and name})
     return tables[0] if tables and all(table == tables[0] for table in tables) else {}

@@ -44,13 +44,18 @@ def _read(root: Path) -> dict[str, dict[str, Any]]:
     objects = content.get("objects") if isinstance(content, dict) else None
     if not isinstance(objects, dict) or not all(isinstance(entry, dict) for entry in objects.values()):
         raise InvalidInputError(f'{root / DATASTORE}: "objects" is missing; expected {{name: {{image, labels}}}}.')
-    if any("/" in name or "\\" in name or name.startswith(".") for name in objects):
-        raise InvalidInputError(f"{root / DATASTORE}: lists an image outside of its folder.")
+    for name, entry in objects.items():
+        endings = (str(_inside(entry, *keys).get("ext", "")) for keys in (("image",), ("labels", FINAL)))
+        if any(sign in text for sign in "/\\" for text in (name, *endings)):
+            raise InvalidInputError(f"{root / DATASTORE}: {name!r} lies outside the data set.")
     return objects
 
 
-def _ending(entry: Any) -> str:
-    return str(entry.get("ext", "")) if isinstance(entry, Mapping) else ""
+def _inside(entry: Any, *keys: str) -> Mapping[str, Any]:
+    """What stands under keys in keys; {} where nothing of that form does."""
+    for key in keys:
+        entry = entry.get(key) if isinstance(entry, Mapping) else None
+    return entry if isinstance(entry, Mapping) else {}
 
 
 class MonaiLabelLayout(FileLayout):
@@ -74,17 +79,15 @@ class MonaiLabelLayout(FileLayout):
         objects = _read(root)
         groups = find_groups(list(objects))
         for name, entry in sorted(objects.items(), key=lambda item: natural(item[0])):
-            image = root / f"{name}{_ending(entry.get('image'))}"
-            if not image.is_file():
-                text = f"is listed in {DATASTORE}, but is not there"
-                findings.append(fault("missing-file", image, root, text, "Add it, or take the entry out."))
+            image = root / f"{name}{_inside(entry, 'image').get('ext', '')}"
+            final = _inside(entry, "labels", FINAL)
+            mask = root / "labels" / FINAL / f"{name}{final.get('ext', '')}"
+            absent = [path for path in (image, *([mask] if final else [])) if not path.is_file()]
+            text = f"is listed in {DATASTORE}, but is not there"
+            findings += [fault("missing-file", path, root, text, "Add it, or take the entry out.") for path in absent]
+            if image in absent:
                 continue
-            final = (entry.get("labels") or {}).get(FINAL)
-            mask = root / "labels" / FINAL / f"{name}{_ending(final)}"
-            if final is not None and not mask.is_file():
-                text = f"is listed in {DATASTORE}, but is not there"
-                findings.append(fault("missing-file", mask, root, text, "Add it, or take the entry out."))
-            label = (mask,) if final is not None and mask.is_file() else ()
+            label = (mask,) if final and mask not in absent else ()
             listed.append(SourceCase(name, (image,), label, groups[name]))
         if not listed and not findings:
             raise no_cases(root, f"an image that {DATASTORE} lists")
@@ -113,9 +116,8 @@ def _find_names(root: Path) -> LabelCoding | None:
     """The classes with which all final masks were submitted; None if they tell none, or differ."""
     told = []
     for entry in _read(root).values():
-        final = (entry.get("labels") or {}).get(FINAL) or {}
-        names = ((final.get("info") or {}).get("params") or {}).get("label_names")
-        if isinstance(names, dict) and names and all(type(value) is int for value in names.values()):
+        names = _inside(entry, "labels", FINAL, "info", "params", "label_names")
+        if names and all(type(value) is int for value in names.values()):
             told.append({value: str(name) for name, value in names.items() if value})
     if not told or any(names != told[0] for names in told):
         return None

@@ -131,7 +131,8 @@ def _list_described(folder: Path, root: Path, description: dict[str, Any]) -> Li
         colors = len(names) == 1 and channels == 3 and raster.is_raster(paths[0])
         if len(names) != channels and not colors:
             text = f"case {case}: lists {len(names)} images; dataset.json names {channels} channels"
-            findings.append(fault("channels", paths[0], root, text, "Add the channel, or take the case away."))
+            place = paths[0] if names else folder / DESCRIPTION
+            findings.append(fault("channels", place, root, text, "Add the channel, or take the case away."))
         elif not set(absent) & set(paths[: len(names)]):
             own = tuple(path for path in paths[len(names) :] if path not in absent)
             listed.append(SourceCase(case, tuple(paths[: len(names)]), own, case))

@@ -38,6 +38,8 @@ _DECATHLON = re.compile(r"liver_(?P<number>\d+)\.nii(\.gz)?$", re.IGNORECASE)
 
 def _image_name(path: Path) -> str | None:
     """ "volume-7" or "test-volume-7" for an image's file."""
+    if path.parent.name == "labelsTr":  # of nnU-Net, where masks are called as their images are
+        return None
     if match := _IMAGE.match(path.name):
         return f"{(match['test'] or '').lower()}volume-{int(match['number'])}"
     match = _DECATHLON.match(path.name)

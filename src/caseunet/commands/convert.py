@@ -1,15 +1,15 @@
 """RAW or PREDICTIONS → the format of another tool."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from caseunet.config import PrepareConfig
-from caseunet.datasets import SourceCase, SourceDataset, open_source
+from caseunet.datasets import Finding, SourceCase, SourceDataset, open_source
 from caseunet.datasets.coding import declare_regions
 from caseunet.datasets.exchange import FORMATS
 from caseunet.datasets.exchange.source import ExchangeSource, build_cases
-from caseunet.datasets.layout import Layout
+from caseunet.datasets.layout import Layout, Listing
 from caseunet.datasets.meanings import with_coding
 from caseunet.datasets.partial import check_labelled
 from caseunet.datasets.reading import FileLayout, require_coding
@@ -18,7 +18,7 @@ from caseunet.errors import InputNotFoundError, InvalidInputError, InvalidOption
 from caseunet.files import check_output_folder, output_folder
 from caseunet.io import images, raster
 from caseunet.options import ConvertOptions, is_overwrite
-from caseunet.prediction.store import DESCRIPTION, PredictedCase, is_unfinished, read_predictions
+from caseunet.prediction.store import DESCRIPTION, is_unfinished, read_predictions
 from caseunet.progress import Display, Notices, count_text
 from caseunet.types import LabelCoding, Modality, Split
 
@@ -88,8 +88,12 @@ def _open(source: Path, options: ConvertOptions, config: PrepareConfig, display:
     """
     if not source.exists():
         raise InputNotFoundError(f"{source}: no such folder; expected a raw data set, or predictions.")
-    if (source / DESCRIPTION).is_file() or is_unfinished(source):
-        layout, dataset = _open_predictions(source, display)
+    predictions = _PredictionsLayout()
+    if predictions.matches(source):
+        layout: Layout = predictions
+        dataset = predictions.discover(source)
+        for finding in dataset.findings:
+            display.caution(f"{finding.case} {finding.text}, and is left out")
     else:
         layout, dataset = _open_raw(source, config)
     split = _find_split(dataset, options)
@@ -114,63 +118,61 @@ def _open_raw(source: Path, config: PrepareConfig) -> tuple[Layout, SourceDatase
     if config.regions:
         regions = {name: list(members) for name, members in config.regions.items()}
         coding = declare_regions(coding, regions, "prepare.regions")
-        dataset = SourceDataset(**{**vars(dataset), "coding": coding})
+        dataset = replace(dataset, coding=coding)
     check_labelled(dataset.cases, coding.label_map, source)
     return layout, dataset
 
 
-def _open_predictions(folder: Path, display: Display) -> tuple[Layout, SourceDataset]:
-    """Predictions as a data set: the images beside their masks where they are still there and can be read.
-
-    Raises:
-        CaseUNetError: they are not finished, or there are none.
-    """
-    info = read_predictions(folder)
-    for failure in info.failed:
-        display.caution(f"{failure.id}: could not be predicted, and is left out")
-    cases = [_as_case(item, folder, display) for item in info.cases]
-    found = tuple(case for case in cases if case is not None)
-    if not found:
-        raise InvalidInputError(f"{folder}: holds no masks that can be converted.")
-    coding = LabelCoding(label_map=info.label_map, codes={label.id: label.id for label in info.label_map.labels})
-    dataset = SourceDataset(
-        format="predictions",
-        root=folder,
-        cases=found,
-        coding=coding,
-        modality=_modality_of(found),
-        group_name="case",
-        licence="",
-    )
-    return _PredictionsLayout(), dataset
-
-
-def _as_case(item: PredictedCase, folder: Path, display: Display) -> SourceCase | None:
-    mask, image = folder / item.file, Path(item.image)
-    if not mask.is_file():
-        why = "is the folder of a film's masks" if mask.is_dir() else "is gone"
-        display.caution(f"{item.id}: {item.file} {why}, and is left out")
-        return None
-    usable = image.is_file() and images.is_image(image)
-    return SourceCase(item.id, (image,) if usable else (mask,), (mask,), item.id)
-
-
-def _modality_of(cases: tuple[SourceCase, ...]) -> Modality:
-    first = cases[0].image[0]
-    if images.is_volume(first):
-        return "mr"
-    return "rgb" if any(raster.is_colored(case.image[0]) for case in cases if case.image != case.label) else "gray"
-
-
 class _PredictionsLayout(FileLayout):
-    """Reads predictions as any files of images and masks."""
+    """Predictions as a data set: the images beside their masks where they are still there and can be read."""
 
     name = "predictions"
     looks_like = "predictions.json beside masks"
     rank = 0
 
     def matches(self, root: Path) -> bool:
-        return (root / DESCRIPTION).is_file()
+        return (root / DESCRIPTION).is_file() or is_unfinished(root)
+
+    def cases(self, root: Path) -> Listing:
+        """List the masks under the names of their cases.
+
+        Raises:
+            CaseUNetError: the predictions are not finished, or there are none.
+        """
+        info = read_predictions(root)
+        lost = {failure.id: "could not be predicted" for failure in info.failed}
+        found = []
+        for item in info.cases:
+            mask, image = root / item.file, Path(item.image)
+            if not mask.is_file():
+                lost[item.id] = "is a film, whose masks are a folder" if mask.is_dir() else f"{item.file} is gone"
+                continue
+            usable = image.is_file() and images.is_image(image)
+            found.append(SourceCase(item.id, (image,) if usable else (mask,), (mask,), item.id))
+        if not found:
+            raise InvalidInputError(f"{root}: holds no masks that can be converted.")
+        findings = (Finding(level="warning", kind="left-out", text=why, case=case) for case, why in lost.items())
+        return Listing(tuple(found), tuple(findings))
+
+    def discover(self, root: Path) -> SourceDataset:
+        listed, findings = self.cases(root)
+        label_map = read_predictions(root).label_map
+        return SourceDataset(
+            format=self.name,
+            root=root,
+            cases=listed,
+            coding=LabelCoding(label_map=label_map, codes={label.id: label.id for label in label_map.labels}),
+            modality=_modality_of(listed),
+            group_name="case",
+            licence="",
+            findings=findings,
+        )
+
+
+def _modality_of(cases: tuple[SourceCase, ...]) -> Modality:
+    if images.is_volume(cases[0].image[0]):
+        return "mr"
+    return "rgb" if any(raster.is_colored(case.image[0]) for case in cases if case.image != case.label) else "gray"
 
 
 def _find_split(dataset: SourceDataset, options: ConvertOptions) -> Split | None:

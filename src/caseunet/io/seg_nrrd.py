@@ -25,7 +25,7 @@ def write_seg_nrrd(path: Path, labels: np.ndarray, geometry: Geometry, segments:
     """
     layers = assign_layers(segments)
     array = np.zeros((max(layers, default=0) + 1, *labels.shape), np.uint8)
-    values = []
+    values: list[int] = []
     for segment, layer in zip(segments, layers, strict=True):
         values.append(layers[: len(values)].count(layer) + 1)
         array[layer][np.isin(labels, segment.members)] = values[-1]

@@ -3,9 +3,8 @@
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -28,7 +27,7 @@ COPIED = (".png", ".jpg", ".jpeg")
 CT_WINDOW = (-200.0, 250.0)
 PERCENTILES = (0.5, 99.5)
 
-Part = Literal["", "train", "val", "test"]
+PARTS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -37,11 +36,11 @@ class ExchangeCase:
 
     name: str
     case: SourceCase
-    part: Part
+    part: str
 
 
 @dataclass(frozen=True)
-class Frame:
+class ExchangeFrame:
     """A 2-D picture with its class ids: a whole case, or a slice of a volume.
 
     Attributes:
@@ -53,7 +52,7 @@ class Frame:
     """
 
     name: str
-    part: Part
+    part: str
     labels: np.ndarray
     file: Path | None
     picture: Callable[[], np.ndarray] | None
@@ -105,9 +104,10 @@ class ExchangeSource:
     def labelled(self) -> tuple[ExchangeCase, ...]:
         return tuple(case for case in self.cases if case.case.label)
 
-    @property
-    def has_parts(self) -> bool:
-        return any(case.part for case in self.labelled)
+    def name_values(self, labels: np.ndarray) -> dict[int, str]:
+        """{class id, or :data:`IGNORE`: its name} of what occurs in labels."""
+        names = dict(enumerate(self.label_map.names)) | {IGNORE: IGNORE_NAME}
+        return {value: names[value] for value in np.unique(labels).tolist()}
 
     def has_image(self, case: ExchangeCase) -> bool:
         """Whether there is an image beside the mask."""
@@ -132,7 +132,7 @@ class ExchangeSource:
                 yield case
                 stage.advance(1, case.case.id)
 
-    def frames(self) -> Iterator[Frame]:
+    def frames(self) -> Iterator[ExchangeFrame]:
         """The pictures of all cases with a mask; the slices of volumes one by one.
 
         Raises:
@@ -146,11 +146,11 @@ class ExchangeSource:
             pictures = self.read_slices(case) if self.has_image(case) else None
             for k, ids in enumerate(labels):
                 picture = None if pictures is None else _picker(pictures, k)
-                yield Frame(f"{case.name}_{k:04d}", case.part, ids, None, picture)
+                yield ExchangeFrame(f"{case.name}_{k:04d}", case.part, ids, None, picture)
 
-    def _single_frame(self, case: ExchangeCase, labels: np.ndarray, geometry: Geometry) -> Frame:
+    def _single_frame(self, case: ExchangeCase, labels: np.ndarray, geometry: Geometry) -> ExchangeFrame:
         if not self.has_image(case):
-            return Frame(case.name, case.part, labels, None, None)
+            return ExchangeFrame(case.name, case.part, labels, None, None)
         file = case.case.image[0]
         copied = (
             file.suffix.lower() in COPIED
@@ -159,7 +159,7 @@ class ExchangeSource:
             and not case.case.volume
             and is_plain_picture(file, labels.shape)
         )
-        return Frame(case.name, case.part, labels, file if copied else None, lambda: self.read_slices(case)[0])
+        return ExchangeFrame(case.name, case.part, labels, file if copied else None, lambda: self.read_slices(case)[0])
 
     def read_slices(self, case: ExchangeCase) -> np.ndarray:
         """The image as pictures of 8 bits, (S, H, W) or (S, H, W, 3)."""
@@ -248,19 +248,16 @@ def name_cases(ids: Sequence[str]) -> dict[str, str]:
     return names
 
 
-def part_names(split: Split | None, cases: Sequence[SourceCase], fold: int) -> Mapping[str, Part]:
+def part_names(split: Split | None, cases: Sequence[SourceCase], fold: int) -> Mapping[str, str]:
     """{case: its part}: by a fold of the split, else as the data set brings it; "" where there is none."""
-    own: dict[str, Part] = {case.id: _as_part(case.part) for case in cases}
+    own: dict[str, str] = {case.id: case.part if case.part in PARTS else "" for case in cases}
     if split is not None:
         chosen = split.folds[fold]
-        own |= dict.fromkeys(chosen.train, "train") | dict.fromkeys(chosen.val, "val")
+        own.update(dict.fromkeys(chosen.train, "train"))
+        own.update(dict.fromkeys(chosen.val, "val"))
     if any(own.values()):
         return {case: part or "train" for case, part in own.items()}
     return own
-
-
-def _as_part(part: str) -> Part:
-    return part if part in ("train", "val", "test") else ""
 
 
 def build_cases(dataset: SourceDataset, split: Split | None, fold: int) -> tuple[ExchangeCase, ...]:
@@ -273,8 +270,3 @@ def build_cases(dataset: SourceDataset, split: Split | None, fold: int) -> tuple
 def without_ignore(labels: np.ndarray) -> np.ndarray:
     """Class ids with 0 where nobody judged."""
     return np.where(labels == IGNORE, 0, labels).astype(np.uint8)
-
-
-def with_names(source: ExchangeSource, names: Mapping[str, str]) -> ExchangeSource:
-    """The source with other names of its cases."""
-    return replace(source, cases=tuple(replace(case, name=names[case.case.id]) for case in source.cases))

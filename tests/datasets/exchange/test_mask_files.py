@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Literal
 
+import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
@@ -79,6 +80,26 @@ def test_regions_are_layers_of_slicer(tmp_path: Path) -> None:
     assert mask.names == {1: "whole", 2: "core"}
     assert mask.palette == {1: 0xFF0000, 2: 0x00FF00}
     np.testing.assert_array_equal(mask.label_values, labels)
+
+
+def test_slicerio_reads_what_was_written(tmp_path: Path) -> None:
+    slicerio = pytest.importorskip("slicerio")
+    write_nnunet(tmp_path / "RAW", cases=1, tests=0, shape=(6, 20, 16))
+    path = tmp_path / "RAW" / "Dataset901_MadeUp" / "dataset.json"
+    regions = {"labels": {"background": 0, "whole": [1, 2], "tumour": [2]}, "regions_class_order": [1, 2]}
+    path.write_text(json.dumps(json.loads(path.read_text()) | regions))
+    convert(tmp_path / "RAW", to="seg.nrrd", out=tmp_path / "out")
+    found = slicerio.read_segmentation(str(next((tmp_path / "out" / "masks").iterdir())))
+    names = [segment["name"] for segment in found["segments"]]
+    assert names == ["whole", "tumour"]
+    voxels = np.asarray(found["voxels"])
+    mask = next((tmp_path / "RAW").rglob("labelsTr/*.nii.gz"))
+    values = np.asarray(nib.load(mask).dataobj)
+    for segment, members in zip(found["segments"], ((1, 2), (2,)), strict=True):
+        layer = voxels[segment["layer"]] if voxels.ndim == 4 else voxels
+        np.testing.assert_array_equal(layer == segment["labelValue"], np.isin(values, members))
+    lps = np.diag([-1, -1, 1, 1]) @ nib.load(mask).affine
+    np.testing.assert_allclose(found["ijkToLPS"], lps, atol=1e-6)
 
 
 def test_a_series_gets_a_segmentation_object(tmp_path: Path) -> None:

@@ -97,6 +97,8 @@ def test_settings_are_yaml(tokens: list[str], expected: dict[str, object]) -> No
         ("recipe: papper", 'no recipe "papper". Did you mean "paper"'),
         ("- a list", "expected sections"),
         ("a: [", "cannot be read as YAML"),
+        ("prepare:\n  folds: 3\n  gap: 1\n  folds: 2\n", r'YAML: "folds" stands twice, in lines 2 and 4; keep one'),
+        ("prepare: {size: {2: 1, 0x2: 1}}", '"0x2" stands twice'),
     ],
 )
 def test_what_does_not_fit_is_said(text: str, message: str, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from caseunet.commands.train import train
 from caseunet.config import load_config, parse_settings
 from caseunet.datasets import generate
 from caseunet.models import MODELS
+from tests.support.labels import write_drive, write_rated
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["tutorial", *sorted(f"how-to/{page.stem}" for page in (ROOT / "docs" / "how-to").glob("*.md"))]
@@ -55,6 +56,10 @@ def lay_out(page: str, trained: Path) -> None:
         generate.write_endovis2018(Path("SCENES"), sequences=5, frames=2, shape=(40, 48))
     elif page == "how-to/own-images":
         generate.write_folder(Path("MINE"))
+    elif page == "how-to/labels":
+        write_drive(Path("DRIVE"), Path("masks"))
+        write_rated(Path("RATED"))
+        generate.write_lits(Path("LITS"), patients=5, shape=(6, 40, 48))
     elif page == "how-to/dicom":
         generate.write_dicom(Path("WARD"))
     else:

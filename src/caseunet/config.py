@@ -11,8 +11,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from caseunet.errors import InvalidOptionError, did_you_mean
 from caseunet.former_names import KEYS, migrate, present_name
 from caseunet.types import PlaneRule, Size
+from caseunet.yaml_text import parse_yaml
 
 RECIPES = ("default", "paper")
+PRETRAINED_LR = 0.1
+"""Of the recipe's learning rate what a training takes that starts from trained weights and is not told another."""
 LAYOUTS = ("lits", "endovis2018", "endovis2018-types", "endovis2017", "nnunet", "msd", "dicom", "folder")
 SPLITS = ("auto", "group", "lits", "isinet", "slice-blocks")
 
@@ -251,7 +254,8 @@ class OptimizerConfig(Section):
     name: Literal["adamax", "adamw"] = "adamax"
     """adamax (the paper's) or adamw."""
     lr: Annotated[float, Field(gt=0)] = 6e-3
-    """Learning rate after the warm-up."""
+    """Learning rate after the warm-up. A training that starts from a bundle (training.pretrained) takes a tenth of the
+    recipe's unless this is set."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """Weight decay."""
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.03
@@ -278,7 +282,8 @@ class TrainingConfig(Section):
     patience: Positive | None = None
     """Validations without a better one after which training stops early; null does not stop."""
     pretrained: Path | None = None
-    """Bundle whose weights training starts from; its network is taken, with a new head where the classes differ."""
+    """Bundle whose weights training starts from; its network is taken, with a new head where the classes differ, and
+    with its first kernels averaged where the channels do. They are scored before the first step."""
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Share of the old that an exponential moving average of the weights keeps at each step, such as 0.999; the average
     is then what is validated and kept. null keeps the weights themselves."""
@@ -383,6 +388,9 @@ def load_config(
         over = _merge(over, nested)
     values = _merge(values, over)
     values["recipe"] = chosen
+    told = any("lr" in (part.get("optimizer") or {}) for part in (from_file, over))
+    if not base and not told and (values.get("training") or {}).get("pretrained") is not None:
+        values["optimizer"] = {**values["optimizer"], "lr": PRETRAINED_LR * values["optimizer"]["lr"]}
     try:
         return Config.model_validate(values)
     except ValidationError as error:
@@ -416,12 +424,10 @@ def to_yaml(config: Config) -> str:
 def _parse_value(key: str, text: str) -> Any:
     if text.startswith(("*", "&", "!", "%", "@", "`")):  # of a pattern, not of YAML, where they begin other things
         return text
-    import yaml
-
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InvalidOptionError(f'{key}: the value "{text}" cannot be read as YAML.') from error
+        value = parse_yaml(text)
+    except ValueError as error:
+        raise InvalidOptionError(f'{key}: the value "{text}" cannot be read as YAML: {error}.') from error
     if isinstance(value, str):
         try:  # YAML 1.1 reads 1e-3 as text; people mean the number.
             return float(value)
@@ -431,13 +437,11 @@ def _parse_value(key: str, text: str) -> Any:
 
 
 def _read_yaml(file: Path) -> dict[str, Any]:
-    import yaml
-
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = parse_yaml(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InvalidOptionError(f"{file}: no such configuration file.") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError) as error:
         raise InvalidOptionError(f"{file}: cannot be read as YAML: {error}") from error
     if content is None:
         return {}

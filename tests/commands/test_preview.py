@@ -13,54 +13,54 @@ from caseunet.commands.preview import preview
 from caseunet.config import load_config
 from caseunet.data.store import Prepared
 from caseunet.errors import CaseUNetError
-from caseunet.reporting.figures import OutcomeCell
+from caseunet.reporting.figures import Panel
 
 
-def shown(prepared: Prepared, out: Path, monkeypatch: pytest.MonkeyPatch, **settings: object) -> list[OutcomeCell]:
-    """The cells of a sheet."""
-    cells: list[OutcomeCell] = []
-    draw = pipeline.contact_sheet
+def shown(prepared: Prepared, out: Path, monkeypatch: pytest.MonkeyPatch, **settings: object) -> list[list[Panel]]:
+    """The pairs of a sheet: as loaded, as augmented."""
+    panels: list[Panel] = []
+    draw = pipeline.draw_panels
 
-    def spy(given: list[OutcomeCell], *rest: object) -> object:
-        cells.extend(given)
-        return draw(given, *rest)
+    def spy(given: list[Panel], *rest: object, **more: object) -> object:
+        panels.extend(given)
+        return draw(given, *rest, **more)
 
-    monkeypatch.setattr(pipeline, "contact_sheet", spy)
+    monkeypatch.setattr(pipeline, "draw_panels", spy)
     preview(prepared.folder, out=out, config=load_config(overrides=settings), cases=2, slices=2)
-    return cells
+    return [panels[n : n + 2] for n in range(0, len(panels), 2)]
 
 
 def test_slices_with_a_class_are_shown_as_they_are_loaded(
     lits_prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cells = shown(
+    pairs = shown(
         lits_prepared,
         tmp_path / "p.png",
         monkeypatch,
         **{"augment.strength": "none", "data.intensity_window": [-200, 250]},
     )
-    assert len(cells) == 4
-    for cell in cells:
-        case, position = cell.caption.split(" · ")
+    assert len(pairs) == 4
+    for before, after in pairs:
+        case, position = before.title.split(" · ")
         assert case in lits_prepared.fold(0).train
         expected = np.clip((lits_prepared.image_slice(case, int(position))[0] + 200.0) / 450, 0, 1)
-        loaded, ids = (array[8:56, 12:52] for array in cell.loaded)  # 48 × 40 in the middle of 64 × 64
-        np.testing.assert_allclose(loaded, expected, atol=1e-5)
-        np.testing.assert_array_equal(ids, lits_prepared.label_slice(case, int(position)))
-        assert cell.loaded[1].any()
-        np.testing.assert_array_equal(cell.augmented[0], cell.loaded[0])
-        assert cell.change == "unchanged"
+        assert before.ids is not None
+        middle = slice(8, 56), slice(12, 52)  # 48 × 40 in the middle of 64 × 64
+        np.testing.assert_allclose(before.image[middle], expected, atol=1e-5)
+        np.testing.assert_array_equal(before.ids[middle], lits_prepared.label_slice(case, int(position)))
+        assert before.ids.any()
+        np.testing.assert_array_equal(after.image, before.image)
+        assert after.title == "unchanged"
     assert min(Image.open(tmp_path / "p.png").size) > 300
 
 
 def test_augmented_slices_say_what_was_done(
     lits_prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cells = shown(lits_prepared, tmp_path / "p.png", monkeypatch, **{"augment.strength": "strong", "seed": 1})
-    for cell in cells:
-        differs = not np.array_equal(cell.augmented[0], cell.loaded[0])
-        assert differs == (cell.change != "unchanged")
-    assert any(cell.change != "unchanged" for cell in cells)
+    pairs = shown(lits_prepared, tmp_path / "p.png", monkeypatch, **{"augment.strength": "strong", "seed": 1})
+    for before, after in pairs:
+        assert np.array_equal(after.image, before.image) == (after.title == "unchanged")
+    assert any(after.title != "unchanged" for _, after in pairs)
 
 
 def test_frames_from_the_command_line(

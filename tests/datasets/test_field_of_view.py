@@ -12,25 +12,15 @@ from caseunet.config import PrepareConfig
 from caseunet.datasets import open_source
 from caseunet.errors import CaseUNetError
 from caseunet.types import IGNORE
+from tests.support.labels import write_drive
 
 CONFIG = PrepareConfig(masks=("1st_manual",), field_of_view=("mask",), folds=2)
 
 
 @pytest.fixture
 def drive(tmp_path: Path) -> Path:
-    """DRIVE's folders: images/21_training.tif, 1st_manual/21_manual1.gif, mask/21_training_mask.gif."""
-    rng = np.random.default_rng(0)
     root = tmp_path / "DRIVE"
-    for folder in ("images", "1st_manual", "mask"):
-        (root / folder).mkdir(parents=True)
-    inside = (np.hypot(*np.mgrid[-20:20, -24:24]) < 18).astype(np.uint8)
-    for n in range(21, 25):
-        image = rng.integers(60, 200, (40, 48, 3)).astype(np.uint8) * inside[..., None]
-        vessels = np.zeros((40, 48), np.uint8)
-        vessels[n : n + 2] = 255
-        Image.fromarray(image).save(root / "images" / f"{n}_training.tif")
-        Image.fromarray(vessels * inside).save(root / "1st_manual" / f"{n}_manual1.gif")
-        Image.fromarray(inside * 255).save(root / "mask" / f"{n}_training_mask.gif")
+    write_drive(root, tmp_path / "masks")
     return root
 
 
@@ -45,11 +35,6 @@ def test_pixels_outside_have_no_label(drive: Path, tmp_path: Path) -> None:
 
 
 def test_predictions_outside_are_not_scored(drive: Path, tmp_path: Path) -> None:
-    (tmp_path / "masks").mkdir()
-    for n in range(21, 25):
-        inside = np.asarray(Image.open(drive / "mask" / f"{n}_training_mask.gif").convert("L")) > 0
-        vessels = np.asarray(Image.open(drive / "1st_manual" / f"{n}_manual1.gif").convert("L"))
-        Image.fromarray(np.where(inside, vessels, 255).astype(np.uint8)).save(tmp_path / "masks" / f"{n}_training.png")
     result = evaluate(tmp_path / "masks", drive, out=tmp_path / "report", config=CONFIG)
     assert result.cases["dice"].dropna().eq(1).all()
     assert any("nobody judged them" in note for note in result.summary.notes)

@@ -14,6 +14,7 @@ from caseunet.datasets.layout import SourceCase
 from caseunet.datasets.raters import measure_agreement, merge_raters
 from caseunet.errors import CaseUNetError
 from caseunet.types import Geometry, Mask
+from tests.support.labels import write_rated
 
 
 def case_of(raters: int) -> SourceCase:
@@ -61,18 +62,8 @@ def test_staple_trusts_those_who_agree() -> None:
 
 @pytest.fixture
 def raw(tmp_path: Path) -> Path:
-    """Images with the masks of three people each, the third of whom drew nothing in one."""
     root = tmp_path / "raw"
-    for folder in ("images", "masks"):
-        (root / folder).mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for n in range(4):
-        Image.fromarray(rng.integers(0, 255, (40, 48, 3)).astype(np.uint8)).save(root / "images" / f"c{n}.png")
-        for rater in range(3):
-            mask = np.zeros((40, 48), np.uint8)
-            if (n, rater) != (2, 2):
-                mask[10 : 30 - rater, 10:40] = 255
-            Image.fromarray(mask).save(root / "masks" / f"c{n}_rater{rater + 1}.png")
+    write_rated(root)
     return root
 
 

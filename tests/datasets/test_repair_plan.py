@@ -14,6 +14,8 @@ from caseunet.commands.audit import audit
 from caseunet.commands.prepare import prepare
 from caseunet.config import PrepareConfig
 from caseunet.datasets.generate import write_folder, write_lits
+from caseunet.datasets.repair import read_plan
+from caseunet.errors import CaseUNetError
 
 SHAPE = (8, 40, 44)
 
@@ -35,6 +37,13 @@ def raw(tmp_path: Path) -> Path:
 def edit(path: Path, array: Callable[[np.ndarray], np.ndarray], affine: Callable[[np.ndarray], np.ndarray]) -> None:
     image = nib.load(path, mmap=False)
     nib.save(nib.Nifti1Image(array(np.asarray(image.dataobj)), affine(image.affine)), path)
+
+
+def test_a_case_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    plan = tmp_path / "twice.yaml"
+    plan.write_text("layout: folder\ncases:\n  s0: {why: x, drop: true}\n  '*': {why: x}\n  s0: {why: y}\n")
+    with pytest.raises(CaseUNetError, match=r'twice.yaml: .* repair plan: "s0" stands twice, in lines 3 and 5'):
+        read_plan(plan)
 
 
 def same(value: np.ndarray) -> np.ndarray:

@@ -107,7 +107,7 @@ def test_a_training_starts_from_the_other_kind(name: str, tmp_path: Path) -> Non
         info = SimpleNamespace(architecture=before, label_map=label_map, members=())
         bundle = SimpleNamespace(info=info, weights=start.state_dict(), folder=tmp_path)
         model = create_model(name, 1, 3, **new)
-        told = start_from_bundle(model, after, label_map, bundle)  # type: ignore[arg-type]
+        told = start_from_bundle(model, after, label_map=label_map, channel_names=(), bundle=bundle)  # type: ignore[arg-type]
         assert ("outputs were the regions liver, tumour" if old else "classes were background, liver, tumour") in told
         before_, after_ = (getattr(m, "network", m) if kind else m for m, kind in ((start, old), (model, new)))
         shared = [n for n, w in after_.state_dict().items() if w.shape == before_.state_dict()[n].shape]

@@ -101,6 +101,9 @@ def test_a_name_for_two_cases_is_an_error() -> None:
         match_names({Path("1"): ("1",)}, CASES)
     with pytest.raises(CaseUNetError, match="both are named as predictions of case_7. Keep one"):
         match_names({Path(name): (name,) for name in ("case_7", "case_7_pred")}, CASES)
+    structures = {Path(f"{name}/case_7.nii.gz"): (f"{name}/case_7", "case_7") for name in ("liver", "tumour")}
+    with pytest.raises(CaseUNetError, match=r"for each case: case_7/liver.nii.gz and case_7/tumour.nii.gz"):
+        match_names(structures, CASES)
 
 
 def test_structures_within_others_and_apart() -> None:

@@ -106,6 +106,21 @@ def test_the_odd_slice_is_named(odd: Plane, message: str) -> None:
         fit_stack([plane(0, 1), plane(3, 2), odd, plane(9, 4), plane(12, 5)])
 
 
+def test_a_jump_is_no_tilted_gantry() -> None:
+    def shifted(by: list[float]) -> list[Plane]:
+        planes = enumerate(by)
+        return [Plane(**{**vars(plane(3.0 * n, n)), "position": (10 + x, 20.0, 3.0 * n)}) for n, x in planes]
+
+    with pytest.raises(ValueError, match=r"slices from 3.dcm .* on lie 10 mm beside those up to 2.dcm .*two series"):
+        fit_stack(shifted([0, 0.01, 0, 10, 10, 10.01]))
+    with pytest.raises(ValueError, match=r"slices from 5.dcm .* on lie 10 mm beside those up to 4.dcm"):
+        fit_stack(shifted([0, 0, 0, 0, 0, 10]))
+    with pytest.raises(ValueError, match=r"4.dcm .* lies .* mm beside the others"):
+        fit_stack(shifted([0, 0, 0, 0, 10, 0]))
+    with pytest.raises(ValueError, match=r"the gantry was tilted by 11.3 degrees"):
+        fit_stack(shifted([0, 0.61, 1.2, 1.81, 2.4, 3.01]))
+
+
 def test_headers_tell_that_an_end_is_missing() -> None:
     """An even stack does not show it."""
     counted = [Plane(**{**vars(p), "expected": 12}) for p in stack([0, 3, 6])]

@@ -7,7 +7,7 @@ import pytest
 import SimpleITK
 
 from caseunet.errors import BadValuesError, CaseUNetError
-from caseunet.io import itk, nifti
+from caseunet.io import images, itk, nifti
 from caseunet.types import Geometry
 
 DIRECTIONS = {
@@ -37,7 +37,7 @@ def counted(dtype: type = np.int16) -> np.ndarray:
     return np.arange(60, dtype=dtype).reshape(5, 4, 3)
 
 
-@pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".NRRD"])
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".NRRD", ".mhd", ".nhdr"])
 @pytest.mark.parametrize("name", DIRECTIONS)
 def test_volumes_lie_where_nifti_says(name: str, suffix: str, tmp_path: Path) -> None:
     """nibabel reads what SimpleITK wrote as NIfTI, RAS there and LPS here."""
@@ -189,3 +189,52 @@ def test_units_of_nrrd_are_told(units: str, tmp_path: Path) -> None:
     assert geometry.spacing == (2, 1, 1)
     expected = () if units == "mm" else ("its header states lengths in um; read as mm, as ITK does",)
     assert geometry.remarks == itk.read_itk(path).geometry.remarks == expected
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize(("suffix", "whole"), [(".mhd", ".mha"), (".nhdr", ".nrrd")])
+def test_detached_pixels_are_read_and_hashed(suffix: str, whole: str, compressed: bool, tmp_path: Path) -> None:
+    for ending in (suffix, whole):
+        SimpleITK.WriteImage(image_of(counted()), str(tmp_path / f"v{ending}"), compressed)
+    path = tmp_path / f"v{suffix}"
+    (data,) = (file for file in tmp_path.iterdir() if file.suffix not in (suffix, whole))
+    assert images.find_pixel_file(path) == data
+    assert not images.is_image(data)
+    assert not images.is_unread(data)
+    read, expected = (images.read_image_file(tmp_path / f"v{ending}", rgb=False) for ending in (suffix, whole))
+    np.testing.assert_array_equal(read.pixels, expected.pixels)
+    before, content = images.hash_images(path), bytearray(data.read_bytes())
+    content[-1] ^= 1
+    data.write_bytes(content)
+    assert images.hash_images(path) != before
+    data.write_bytes(content[:-9])
+    with pytest.raises(CaseUNetError, match=f"v{suffix}: "):
+        itk.read_itk(path)
+    data.unlink()
+    with pytest.raises(CaseUNetError, match=f"v{suffix}: its pixels lie in {data.name}, which is not beside it"):
+        itk.read_itk_geometry(path)
+
+
+@pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
+def test_detached_pixels_may_be_many(suffix: str, tmp_path: Path) -> None:
+    """More than a file of the header's size could hold, compressed."""
+    path = tmp_path / f"v{suffix}"
+    SimpleITK.WriteImage(SimpleITK.Image([256, 256, 80], SimpleITK.sitkUInt8), str(path), False)
+    assert itk.read_itk(path).pixels.size == 256 * 256 * 80
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "../v.raw", "LIST", "v%03d.raw 1 5 1", "", "a\\b.raw"])
+@pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
+def test_pixels_elsewhere_are_refused(suffix: str, name: str, tmp_path: Path) -> None:
+    path = save(tmp_path / f"v{suffix}", counted())
+    key = "ElementDataFile = " if suffix == ".mhd" else "data file: "
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(key + name if line.startswith(key) else line for line in lines) + "\n")
+    with pytest.raises(CaseUNetError, match="expected one file in the same folder. Save it as"):
+        itk.read_itk(path)
+
+
+def test_masks_are_not_written_in_two_files(tmp_path: Path) -> None:
+    geometry = itk.read_itk_geometry(save(tmp_path / "v.mhd", counted()))
+    with pytest.raises(CaseUNetError, match="m.mhd: expected .nii, .nii.gz, .nrrd, .mha for a volume"):
+        images.write_mask_file(tmp_path / "m.mhd", np.zeros((5, 4, 3), np.uint8), geometry, ())

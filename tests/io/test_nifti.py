@@ -346,11 +346,43 @@ def test_a_series_in_time_is_no_channels(step: float, number: int, is_time: bool
         assert nifti.read_nifti(tmp_path / "v.nii").pixels.shape == (5, number, 4, 3)
 
 
+def test_a_pair_is_read_as_one_file_is(tmp_path: Path) -> None:
+    voxels = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
+    for kind, name in ((nib.Nifti1Pair, "v.hdr"), (nib.Nifti1Image, "v.nii"), (nib.Nifti2Pair, "w.hdr")):
+        nib.save(kind(voxels, PLACED), tmp_path / name)
+    expected = images.read_image_file(tmp_path / "v.nii", rgb=False)
+    for name in ("v.hdr", "w.hdr"):
+        read = images.read_image_file(tmp_path / name, rgb=False)
+        np.testing.assert_array_equal(read.pixels, expected.pixels)
+        np.testing.assert_allclose(read.geometry.affine, expected.geometry.affine)
+    before = images.hash_images(tmp_path / "v.hdr")
+    data = bytearray((tmp_path / "v.img").read_bytes())
+    data[-1] ^= 1
+    (tmp_path / "v.img").write_bytes(data)
+    assert images.hash_images(tmp_path / "v.hdr") != before
+    (tmp_path / "v.img").write_bytes(data[:-2])
+    with pytest.raises(CaseUNetError, match="v.img: its header declares 120 bytes of pixels, but the file has 118"):
+        nifti.read_nifti(tmp_path / "v.hdr")
+
+
+def test_a_pair_may_be_large(tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Pair(np.zeros((64, 64, 9), np.int16), PLACED), tmp_path / "v.hdr")
+    assert nifti.read_nifti(tmp_path / "v.hdr").pixels.size == 64 * 64 * 9
+
+
 def test_half_of_a_pair_is_named(tmp_path: Path) -> None:
     nib.save(nib.Nifti1Pair(np.zeros((3, 4, 5), np.int16), PLACED), tmp_path / "v.img")
-    for suffix in (".hdr", ".img"):
-        with pytest.raises(CaseUNetError, match=f"v{suffix}: half of an ANALYZE or NIfTI pair"):
-            images.read_image_file(tmp_path / f"v{suffix}", rgb=False)
+    with pytest.raises(CaseUNetError, match=r"v.img: holds pixels alone. Give the header .* ends in .hdr"):
+        images.read_image_file(tmp_path / "v.img", rgb=False)
+    (tmp_path / "v.img").unlink()
+    with pytest.raises(CaseUNetError, match=r"v.hdr: its voxels lie in v.img, which is not beside it"):
+        images.read_image_file(tmp_path / "v.hdr", rgb=False)
+
+
+def test_analyze_is_refused(tmp_path: Path) -> None:
+    nib.save(nib.AnalyzeImage(np.zeros((3, 4, 5), np.int16), PLACED), tmp_path / "v.hdr")
+    with pytest.raises(CaseUNetError, match=r"v.hdr: an ANALYZE file, which does not tell left from right"):
+        nifti.read_nifti_geometry(tmp_path / "v.hdr")
 
 
 def test_analyze_called_nifti_is_refused(tmp_path: Path) -> None:

@@ -289,6 +289,7 @@ def test_masks_and_other_kinds_are_told(
     source = nib.load(lits_raw / "volume-0.nii")
     mr = np.clip(source.get_fdata() + 1000, 0, None) * 0.4
     nib.save(nib.Nifti1Image(mr.astype(np.uint16), source.affine), tmp_path / "in" / "mr.nii")
+    (tmp_path / "in" / "slide.svs").touch()
     status, out, error = cli("predict", lits_bundle.folder, tmp_path / "in", "--out", tmp_path / "out")
     assert status == 2
     assert "1 of 2 images could not be segmented" in error
@@ -296,7 +297,7 @@ def test_masks_and_other_kinds_are_told(
     assert "mr.nii: its values run from 0 to" in out
     assert sorted(path.name for path in (tmp_path / "out").glob("*.nii")) == ["scan.nii"]
     told = json.loads((tmp_path / "out" / "predictions.json").read_text())
-    assert [case["id"] for case in told["left_out"]] == ["truth"]
+    assert [case["id"] for case in told["left_out"]] == ["slide", "truth"]
     with pytest.raises(CaseUNetError, match="truth.nii: looks like a mask"):
         predict(lits_bundle.folder, tmp_path / "in" / "truth.nii", out=tmp_path / "one")
     predictor = Predictor(lits_bundle)

@@ -5,6 +5,9 @@ from caseunet.errors import CaseUNetError
 CONFIGURED = ("audit", "prepare", "preview", "train", "evaluate", "convert", "compare", "ablate")
 """Verbs that take configuration keys as options."""
 
+MAPPINGS = {"--regions": "--prepare.regions"}
+"""Options whose value is a mapping, which is read as configuration is: {liver: [liver, tumour]}."""
+
 
 def spell_settings(arguments: list[str]) -> list[str]:
     """Spell options with a dot in their name, ``--optimizer.lr 0.001``, as ``--set optimizer.lr=0.001``."""
@@ -15,6 +18,7 @@ def spell_settings(arguments: list[str]) -> list[str]:
     while rest:
         argument = rest.pop(0)
         key, equals, value = argument.partition("=")
+        key = MAPPINGS.get(key, key)
         if not key.startswith("--") or "." not in key:
             spelled.append(argument)
             continue

@@ -15,8 +15,7 @@ from caseunet.errors import CaseUNetError
 from caseunet.files import check_output_folder, output_folder, write_json, write_text
 from caseunet.options import is_overwrite
 from caseunet.progress import Display, Notices
-from caseunet.reporting.audit_page import audit_page
-from caseunet.reporting.audit_pictures import draw_findings
+from caseunet.reporting.audit_page import audit_page, draw_findings
 
 KIND = "an audit"
 
@@ -55,11 +54,10 @@ def audit(
         notices.caution(text, shown=False)
     if repair is not None:
         found = replace(found, proposed=propose_plan(found.layout, found.dataset, found.findings, config, notices))
-    pictures, examples = draw_findings(found, config, notices)
+    pictures = draw_findings(found, config, notices)
     with output_folder(out, KIND, inputs, overwrite) as folder:
         write_json(folder / "audit.json", _content(found, raw))
-        page = audit_page(found.dataset, found.facts, found.findings, pictures, examples, found.seconds, found.proposed)
-        write_text(folder / "audit.html", page)
+        write_text(folder / "audit.html", audit_page(found, pictures))
         notices.write_log(folder)
     if repair is not None and found.proposed is not None:
         write_plan(repair, found.proposed.plan, found.proposed.proposals, found.proposed.cautions, raw)

@@ -54,7 +54,8 @@ def predict(
     _check_options(bundle, predictor, options, notices)
     with ExitStack() as unpacked:
         info = predictor.info
-        cases = find_inputs(images, out, notices, unpacked, channels_of(info), info.preprocessing.modality)
+        left_out: list[FailedCase] = []
+        cases = find_inputs(images, out, notices, unpacked, channels_of(info), info.preprocessing.modality, left_out)
         fold = info.training_data.fold if options.fold is None else options.fold
         if options.split is not None:
             cases = select_fold(cases, bundle, options.split, fold)
@@ -65,15 +66,15 @@ def predict(
             kept = keep_earlier(folder, made, cases)
             journal = Journal(folder, made, kept)
             work = PredictionContext(predictor, folder, options.outputs, options.out_of_fold)
-            done, failed, left_out = predict_cases(work, cases, kept, journal, budget, notices)
+            done, failed, masks = predict_cases(work, cases, kept, journal, budget, notices)
             if not done:
                 several = f"None of {count_text(len(cases), 'image')} could be segmented: " if len(cases) > 1 else ""
-                raise CaseUNetError(several + (*failed, *left_out)[0].error)
+                raise CaseUNetError(several + (*failed, *masks)[0].error)
             result = PredictionsInfo(
                 **{name: getattr(made, name) for name in PredictionProvenance.model_fields},
                 cases=tuple(done),
                 failed=tuple(failed),
-                left_out=tuple(left_out),
+                left_out=(*left_out, *masks),
                 look_first=look_first(done),
                 warnings=notices.warnings,
                 gate_limits=list_limits(info),

@@ -15,7 +15,8 @@ from caseunet.data.transforms import normalize
 from caseunet.errors import CaseUNetError
 from caseunet.files import Location, location, replace_when_whole
 from caseunet.options import is_overwrite
-from caseunet.reporting.figures import OutcomeCell, contact_sheet, display_range, to_png
+from caseunet.reporting.figures import Panel, display_range, draw_panels
+from caseunet.reporting.style import to_png
 from caseunet.types import Preprocessing, Ranges
 
 FRAMES_IN_A_ROW = 3
@@ -76,7 +77,13 @@ def preview(
         f"{data.info.source_format} · {data.info.modality} · {plane}patches of {height}×{width} · "
         f"augmentation {config.augment.strength} · left as loaded, right as augmented"
     )
-    figure = contact_sheet(_cells(batch, preprocessing), columns, data.info.label_map.labels, title)
+    figure = draw_panels(
+        _panels(batch, preprocessing),
+        2 * columns,
+        data.info.label_map.labels,
+        title=title,
+        width=min(20.0, max(9.0, 4.8 * columns)),
+    )
     with replace_when_whole(out) as temporary:
         temporary.write_bytes(to_png(figure, dpi=130))
     return len(samples)
@@ -106,19 +113,17 @@ def _select_middles(available: int, wanted: int) -> list[int]:
     return [int((k + 0.5) * available / n) for k in range(n)]
 
 
-def _cells(batch: Batch, preprocessing: Preprocessing) -> list[OutcomeCell]:
+def _panels(batch: Batch, preprocessing: Preprocessing) -> list[Panel]:
+    """Each slice as loaded, and then as augmented."""
     loaded = normalize(batch.pixels, preprocessing, batch.case_statistics)
     rgb = preprocessing.modality == "rgb"
     changed, targets = augment(loaded, batch.target, batch.augmentations, rgb)
-    return [
-        OutcomeCell(
-            loaded=(_visible(loaded[n], preprocessing), batch.target[n].numpy()),
-            augmented=(_visible(changed[n], preprocessing), targets[n].numpy()),
-            caption=f"{sample.case} · {sample.slice}",
-            change=_in_words(batch.augmentations[n]),
-        )
-        for n, sample in enumerate(batch.samples)
-    ]
+    panels = []
+    for n, sample in enumerate(batch.samples):
+        caption, change = f"{sample.case} · {sample.slice}", _in_words(batch.augmentations[n])
+        panels.append(Panel(_visible(loaded[n], preprocessing), batch.target[n].numpy(), caption))
+        panels.append(Panel(_visible(changed[n], preprocessing), targets[n].numpy(), change))
+    return panels
 
 
 def _visible(image: torch.Tensor, preprocessing: Preprocessing) -> np.ndarray:
@@ -150,6 +155,4 @@ def _in_words(drawn: Augmentation) -> str:
         f"saturation {drawn.saturation:.2f}": drawn.saturation != 1,
         f"noise {drawn.noise:.2f}": drawn.noise,
     }
-    words = [text for text, is_done in done.items() if is_done]
-    lines = [", ".join(words[n : n + 3]) for n in range(0, len(words), 3)]
-    return "\n".join(lines) or "unchanged"
+    return ", ".join(text for text, is_done in done.items() if is_done) or "unchanged"

@@ -28,7 +28,7 @@ from caseunet.datasets.near_duplicates import copies, near_copies
 from caseunet.datasets.raters import tell_agreement
 from caseunet.datasets.reading import describe_codes
 from caseunet.datasets.repair import CaseRepair, code_text
-from caseunet.io.raster import WHITE_AS_0
+from caseunet.io.raster import JPEG, WHITE_AS_0
 from caseunet.progress import count_text
 from caseunet.types import IGNORE, LabelCoding, Split
 
@@ -442,7 +442,7 @@ def _of_mask(facts: CaseFacts, case: SourceCase, dataset: SourceDataset) -> Iter
         yield about("note", "float-labels", f"labels are stored as {mask.stored}, all whole numbers")
     if coding is None:
         return
-    jpeg = case.label[0].suffix.lower() in (".jpg", ".jpeg")
+    jpeg = case.label[0].suffix.lower() in JPEG
     if jpeg and not coding.colored and len(classes_of(coding)) > 2 and max(classes_of(coding)) < 128:
         text = "is a JPEG file, whose losses turn ids into others"
         yield about("error", "lossy-ids", text, "Export masks as PNG.", repairs=[drop])

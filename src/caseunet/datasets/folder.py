@@ -59,14 +59,11 @@ from caseunet.datasets.polygons import class_names
 from caseunet.datasets.reading import FileLayout
 from caseunet.datasets.roles import Choice, Roles, sort_files
 from caseunet.errors import CaseUNetError, InvalidInputError
-from caseunet.io import images, raster
+from caseunet.io import dicom_file, images, raster
 from caseunet.progress import count_text
 from caseunet.types import IGNORE, LabelCoding, Modality, name_key
 
-UNREAD = (*images.UNREAD, ".svg", ".npy", ".npz", ".mat", ".hdr", ".dcm", ".ima", ".vtk")
-"""Kinds of images that this layout does not read."""
-
-BESIDE = (".xml", ".json", ".txt", ".csv", ".img")
+BESIDE = (".xml", ".json", ".txt", ".csv")
 """What may be annotations, or anything else."""
 
 AIR = -500
@@ -89,6 +86,7 @@ class Survey:
         channels: how the names of the channels' files end.
         question: what has to be asked before masks can be used; "" for nothing.
         outlines: whether the masks are outlines of COCO, CVAT, Label Studio, LabelMe or YOLO.
+        masks: the files that are masks by their names, or as chosen.
     """
 
     listing: Listing
@@ -96,6 +94,7 @@ class Survey:
     channels: tuple[str, ...] = ()
     question: str = ""
     outlines: bool = False
+    masks: tuple[Path, ...] = ()
 
 
 def _coding_of_names(root: Path, names: Sequence[str]) -> tuple[LabelCoding, list[Finding]]:
@@ -180,7 +179,9 @@ def survey_files(root: Path, choice: Choice = Choice()) -> Survey:  # noqa: B008
     findings += _left_out(root, files, readable, roles, listed, findings)
     if outlines and not labels and not roles.images:
         listed = []
-    return Survey(Listing(tuple(listed), tuple(findings)), by_file, channels, question, outlines and bool(labels))
+    masks_found = tuple(path for mask in roles.masks for path in mask.paths)
+    drawn = outlines and bool(labels)
+    return Survey(Listing(tuple(listed), tuple(findings)), by_file, channels, question, drawn, masks_found)
 
 
 def _of_unknown(roles: Roles) -> tuple[Item, ...]:
@@ -361,7 +362,7 @@ def _left_out(
     refused = roles.refused
     used |= named | set(refused) | {path for mask in roles.masks for path in mask.paths}
     others = [path for path in readable if path not in used]
-    unread = [p for p in files if p.suffix.lower() in UNREAD]
+    unread = [p for p in files if images.is_unread(p) or p.suffix.lower() in dicom_file.SUFFIXES]
     beside = [p for p in files if p.suffix.lower() in BESIDE and p.parent != root and p not in used]
     return (
         *left_out(others, root, "neither images nor masks by their names, and left out", "warning"),
@@ -413,7 +414,12 @@ def _kind(path: Path) -> str:
     else:
         ending = path.suffix
     name = ending.lower().lstrip(".")
-    known = {"jpg": "JPEG", "tif": "TIFF", "nii": "NIfTI", "nii.gz": "NIfTI", "mha": "MetaImage", "mhd": "MetaImage"}
+    known = {
+        **dict.fromkeys(("jpg", "jpe", "jfif"), "JPEG"),
+        **dict.fromkeys(("nii", "nii.gz"), "NIfTI"),
+        **dict.fromkeys(("mha", "mhd"), "MetaImage"),
+        **{"tif": "TIFF", "nhdr": "NRRD"},
+    }
     return known.get(name, name.upper() or "files without suffix")
 
 

@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError, field_validator
 
 from caseunet.errors import InputNotFoundError, InvalidInputError, did_you_mean
 from caseunet.types import IGNORE, Color, FrozenModel
+from caseunet.yaml_text import parse_yaml
 
 EVERY_CASE = "*"
 
@@ -124,14 +124,14 @@ def read_plan(path: Path) -> RepairPlan:
         CaseUNetError: it is missing, no YAML or not of this form; the first misfit is named.
     """
     try:
-        return RepairPlan.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return RepairPlan.model_validate(parse_yaml(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise InputNotFoundError(f"{path}: no such file; expected a repair plan, as an audit writes it.") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InvalidInputError(f"{path}: cannot be read as a repair plan: {error}") from error
     except ValidationError as error:
         problem = error.errors()[0]
         place = [str(part) for part in problem["loc"]]
         known: Iterable[str] = CaseRepair.model_fields if place[:1] == ["cases"] else RepairPlan.model_fields
         hint = did_you_mean(place[-1], known) if problem["type"] == "extra_forbidden" else problem["msg"] + "."
         raise InvalidInputError(f"{path}: {'.'.join(place) or 'content'}: {hint}") from error
+    except (OSError, ValueError) as error:  # what pydantic raises is one too
+        raise InvalidInputError(f"{path}: cannot be read as a repair plan: {error}") from error

@@ -48,11 +48,20 @@ def match_names(
             if of_case is not None:
                 if of_case in found:
                     raise InvalidInputError(
-                        f"{found[of_case]} and {item}: both are named as predictions of {of_case}. Keep one."
+                        f"{found[of_case]} and {item}: both are named as predictions of {of_case}. "
+                        + _advise(found[of_case], item, of_case)
                     )
                 found[of_case] = item
                 del left[item]
     return found, list(left)
+
+
+def _advise(first: Path, second: Path, case: str) -> str:
+    """What to do about two predictions of one case; files of one name in two folders may be its structures."""
+    if first.name != second.name:
+        return "Keep one."
+    wanted = " and ".join(f"{case}/{path.parent.name}{''.join(path.suffixes)}" for path in (first, second))
+    return f"Keep one; if each is a structure, sort the predictions into a folder for each case: {wanted}."
 
 
 def _bare(name: str) -> str:

@@ -18,7 +18,6 @@ from caseunet.errors import InputNotFoundError, InvalidInputError, InvalidOption
 from caseunet.evaluation.evaluator import Predicted
 from caseunet.evaluation.matching import match_names
 from caseunet.evaluation.shared_classes import Table, is_unnamed
-from caseunet.files import content_hash
 from caseunet.io import images
 from caseunet.io.geometry import orientation_of, reslice
 from caseunet.prediction.store import DESCRIPTION, UNFINISHED, PredictionsInfo, is_unfinished, read_predictions
@@ -139,7 +138,7 @@ def _open_own(folder: Path, name: str, dataset: SourceDataset, labelled: Mapping
         if item.id not in of_case:
             continue
         case, file = labelled[of_case[item.id]], folder / item.file
-        if dataset.format != masks.NAME and content_hash(*case.image) != item.image_hash:
+        if dataset.format != masks.NAME and images.hash_images(*case.image) != item.image_hash:
             raise InvalidInputError(
                 f"{file}: was predicted from another image than {case.image[0]}. Score predictions "
                 "against the masks of the very images that they were made from."

@@ -22,6 +22,9 @@ MIN_REMARK = 0.01
 MAX_SHIFT = 0.5
 """Pixels by which a slice may lie beside the others; more is a tilted gantry."""
 
+MIN_JUMP = 5
+"""Times that a shift from one slice to the next is as large as usual, from which on it is no tilt, which shifts all."""
+
 GAP = 1.5
 """Times the usual distance from which on slices are missing."""
 
@@ -514,9 +517,17 @@ def _check_shift(
     far = np.linalg.norm(beside, axis=1)
     worst = int(far.argmax())
     if far[worst] > MAX_SHIFT * pixel:
+        steps = np.linalg.norm(np.diff(beside, axis=0), axis=1)
+        jumps = np.flatnonzero(steps > max(MAX_UNEVEN * pixel, MIN_JUMP * float(np.median(steps)))).tolist()
+        if len(jumps) == 1:
+            before, after = planes[jumps[0]], planes[jumps[0] + 1]
+            raise ValueError(
+                f"by ImagePositionPatient the slices from {after} on lie {steps[jumps[0]]:.3g} mm beside those up to "
+                f"{before}: they may be of two series, or the patient moved. Put each part into a folder of its own"
+            )
         drift = np.linalg.norm(np.polyfit(heights, beside, 1)[0])
         tilt = float(np.degrees(np.arctan(drift)))
-        if tilt > 0.5:
+        if tilt > 0.5 and not jumps:
             raise ValueError(
                 f"the gantry was tilted by {tilt:.1f} degrees: by ImagePositionPatient each slice is shifted against "
                 f"the one before. Resample the series first, for example with dcm2niix"

@@ -7,16 +7,26 @@ from pathlib import Path
 import numpy as np
 
 from caseunet.errors import InvalidInputError
+from caseunet.files import content_hash
 from caseunet.io import itk, nifti, raster
 from caseunet.io.geometry import is_identity, reslice
 from caseunet.types import Color, Geometry, ImageVolume, Mask
 
 SUFFIXES = (*nifti.SUFFIXES, *itk.SUFFIXES, *raster.SUFFIXES)
+WRITTEN = (*nifti.WRITTEN, *itk.WRITTEN, *raster.LOSSLESS)
+"""Kinds of files that masks are written to."""
+
 UNREAD = (
-    *(".webp", ".heic", ".heif", ".avif", ".jp2", ".j2k", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".tga"),
-    *(".psd", ".xcf", ".svs", ".ndpi", ".mgz", ".mgh"),
+    *(".webp", ".heic", ".heif", ".avif", ".jp2", ".j2k", ".jpx", ".jxl", ".ppm", ".pgm", ".pbm", ".pnm", ".tga"),
+    *(".psd", ".xcf", ".svg", ".dng", ".exr", ".webm", ".wmv", ".mpg", ".mpeg"),
+    *(".svs", ".ndpi", ".mrxs", ".scn", ".czi", ".lif", ".nd2", ".lsm"),
+    *(".mgz", ".mgh", ".mnc", ".gipl", ".vtk", ".vti", ".hdr.gz", ".img.gz"),
+    *(".npy", ".npz", ".mat", ".h5", ".hdf5"),
 )
 """Kinds of images that are not read; where they lie among others they are named."""
+
+PIXELS = (".img", ".raw", ".zraw")
+"""Kinds of files that hold the pixels of a header beside them, and without one are not read."""
 
 
 def is_volume(path: Path) -> bool:
@@ -29,7 +39,29 @@ def is_image(path: Path) -> bool:
 
 def is_unread(path: Path) -> bool:
     """Whether a file is an image of a kind that is not read."""
-    return path.suffix.lower() in UNREAD
+    if path.suffix.lower() in PIXELS:
+        headers = (*itk.DETACHED, *nifti.DETACHED)
+        return not any(path.with_suffix(case(ending)).exists() for ending in headers for case in (str, str.upper))
+    return path.name.lower().endswith(UNREAD)
+
+
+def hash_images(*paths: Path) -> str:
+    """The hash of images by all of their files: of those that are a header, the file of the pixels too.
+
+    Raises:
+        CaseUNetError: a header does not tell its other file.
+        OSError: a file cannot be read.
+    """
+    return content_hash(*(file for path in paths for file in (path, find_pixel_file(path)) if file is not None))
+
+
+def find_pixel_file(path: Path) -> Path | None:
+    """The file that holds the pixels of an image whose file is a header; None where that holds them.
+
+    Raises:
+        CaseUNetError: it is not there.
+    """
+    return nifti.find_nifti_pixels(path) if nifti.is_nifti(path) else itk.find_itk_pixels(path)
 
 
 def stem(path: Path) -> str:
@@ -126,7 +158,7 @@ def write_mask_file(
     Raises:
         CaseUNetError: that kind of file cannot hold them.
     """
-    if is_volume(path):
+    if path.name.lower().endswith((*nifti.WRITTEN, *itk.WRITTEN)):
         if geometry.affine is None:
             raise InvalidInputError(
                 f"{path}: an image without a position cannot be saved as a volume. Take its "
@@ -140,7 +172,7 @@ def write_mask_file(
         raster.write_ids(path, labels[0], colors)
     else:
         one = f"{', '.join(raster.LOSSLESS)} for a single image"
-        raise InvalidInputError(f"{path}: expected {', '.join((*nifti.SUFFIXES, *itk.SUFFIXES))} for a volume, {one}.")
+        raise InvalidInputError(f"{path}: expected {', '.join((*nifti.WRITTEN, *itk.WRITTEN))} for a volume, {one}.")
 
 
 def _read_volume_geometry(path: Path) -> Geometry:
@@ -148,7 +180,10 @@ def _read_volume_geometry(path: Path) -> Geometry:
 
 
 def _find_reader(path: Path) -> None:
-    if path.suffix.lower() in (".hdr", ".img"):
-        raise InvalidInputError(f"{path}: half of an ANALYZE or NIfTI pair; save it as one file, .nii.gz.")
+    if path.suffix.lower() in PIXELS:
+        raise InvalidInputError(
+            f"{path}: holds pixels alone. Give the header that belongs to it, which ends in "
+            f"{', '.join((*nifti.DETACHED, *itk.DETACHED))}."
+        )
     if not raster.is_raster(path):
         raise InvalidInputError(f"{path}: cannot be read; expected a file that ends in {', '.join(SUFFIXES)}.")

@@ -22,7 +22,13 @@ from caseunet.io.silence import silence_stderr
 from caseunet.io.values import as_integers, whole_numbers
 from caseunet.types import Geometry, ImageVolume, Mask
 
-SUFFIXES = (".nrrd", ".mha")
+WRITTEN = (".nrrd", ".mha")
+"""Kinds whose files hold header and pixels."""
+
+DETACHED = {".nhdr": ".nrrd", ".mhd": ".mha"}
+"""Kinds of a header beside the file of its pixels, and which holds both."""
+
+SUFFIXES = (*WRITTEN, *DETACHED)
 
 MAX_HEADER = 2**20
 """Bytes of text before the voxels."""
@@ -63,6 +69,35 @@ def is_segmentation(path: Path) -> bool:
 def _nrrd_header(path: Path) -> str:
     with path.open("rb") as stream:
         return stream.read(MAX_HEADER).replace(b"\r\n", b"\n").partition(b"\n\n")[0].decode("latin-1")
+
+
+def find_itk_pixels(path: Path) -> Path | None:
+    """The file beside a detached header that holds its pixels; None where the header's own file does.
+
+    Raises:
+        CaseUNetError: it is not there, or the header names several, or one in another folder.
+    """
+    if path.suffix.lower() not in DETACHED:
+        return None
+    if _is_nrrd(path):
+        stated = re.search(r"^data ?file:(.*)$", _nrrd_header(path), re.MULTILINE | re.IGNORECASE)
+        name = stated[1].strip() if stated else "LOCAL"
+    else:
+        with path.open("rb") as stream:
+            lines = stream.read(MAX_HEADER).decode("latin-1").split("\n")
+        name = dict(_fields(lines)).get("ElementDataFile", "LOCAL")
+    if name.upper() == "LOCAL":
+        return None
+    shown = "".join(character if character.isprintable() else "?" for character in name[:200])
+    if name in ("", ".", "..") or name.split()[0].upper() == "LIST" or not {"%", "/", "\\"}.isdisjoint(name):
+        raise InvalidInputError(
+            f'{path}: names "{shown}" as the file of its pixels; expected one file in the same folder. Save it as '
+            f"{DETACHED[path.suffix.lower()]}."
+        )
+    data = path.with_name(name)
+    if not data.is_file():
+        raise InvalidInputError(f"{path}: its pixels lie in {shown}, which is not beside it. Copy that file there too.")
+    return data
 
 
 def read_itk_geometry(path: Path) -> Geometry:
@@ -119,7 +154,7 @@ def read_itk_mask(path: Path, place: Geometry | None = None) -> Mask:
 
 
 @dataclass(frozen=True)
-class Segment:
+class _Segment:
     """A segment of a segmentation: the value that it has in its layer."""
 
     name: str
@@ -154,7 +189,7 @@ def read_itk_segmentation(path: Path, image: Geometry) -> Mask:
     )
 
 
-def _segments(path: Path, reader: Any, array: np.ndarray) -> list[Segment]:
+def _segments(path: Path, reader: Any, array: np.ndarray) -> list[_Segment]:
     """Those that the header describes, then values in the array (z, y, x, layers) that it does not.
 
     Raises:
@@ -176,13 +211,13 @@ def _segments(path: Path, reader: Any, array: np.ndarray) -> list[Segment]:
                 f'{path}: its segment "{name}" is value {value} of layer {layer}; expected a value from 1 in one of '
                 f"{array.shape[3]} layers."
             )
-        segments.append(Segment(name, int(layer), int(value), _color(field.get("Color", ""))))
+        segments.append(_Segment(name, int(layer), int(value), _color(field.get("Color", ""))))
     for number in range(array.shape[3]):
         known = {segment.value for segment in segments if segment.layer == number}
         for other in np.unique(array[..., number]).tolist():
             if other != 0 and other not in known:
                 name = f"layer {number} value {other}" if array.shape[3] > 1 else f"value {other}"
-                segments.append(Segment(name, number, other, None))
+                segments.append(_Segment(name, number, other, None))
     return segments
 
 
@@ -217,7 +252,7 @@ def _color(text: str) -> int | None:
     return red << 16 | green << 8 | blue
 
 
-def _combine(path: Path, array: np.ndarray, segments: Sequence[Segment]) -> tuple[np.ndarray, list[str]]:
+def _combine(path: Path, array: np.ndarray, segments: Sequence[_Segment]) -> tuple[np.ndarray, list[str]]:
     """Layers (z, y, x, layers) as one: 1 for the first segment's voxels and so on; of nested segments the inner counts.
 
     Raises:
@@ -277,7 +312,7 @@ def write_itk_labels(path: Path, labels: np.ndarray, geometry: Geometry) -> None
     """Write canonical labels (S, H, W), uint8, compressed, with the source's shape, axes and position.
 
     Args:
-        path: ends in .nrrd or .mha.
+        path: ends in one of :data:`WRITTEN`.
         labels: canonical order.
         geometry: of the source image.
     """
@@ -314,6 +349,7 @@ def _open(path: Path) -> tuple[Any, Geometry]:
     else:
         _check_metaimage(path)
         kind = "MetaImageIO"
+    find_itk_pixels(path)
     reader = SimpleITK.ImageFileReader()
     reader.SetImageIO(kind)
     try:
@@ -347,7 +383,7 @@ def _read(path: Path, reader: Any) -> np.ndarray:
     bits = _component_bits(path, reader)
     components = reader.GetNumberOfComponents()
     declared = math.prod(reader.GetSize()) * components * bits // 8
-    check_declared_size(path, declared, compressed=True)
+    check_declared_size(find_itk_pixels(path) or path, declared, compressed=True)
     checksum = _check_stream(path, declared)
     try:
         with silence_stderr():
@@ -379,7 +415,7 @@ def _component_bits(path: Path, reader: Any) -> int:
 
 
 def _is_nrrd(path: Path) -> bool:
-    return path.suffix.lower() == ".nrrd"
+    return path.suffix.lower() in (".nrrd", ".nhdr")
 
 
 def _check_metaimage(path: Path) -> None:
@@ -390,7 +426,7 @@ def _check_metaimage(path: Path) -> None:
     """
     with path.open("rb") as stream:
         lines = stream.read(MAX_HEADER).decode("latin-1").split("\n")
-    problem = _misfit(_fields(lines), path.stat().st_size)
+    problem = _misfit(_fields(lines), (find_itk_pixels(path) or path).stat().st_size)
     if problem:
         text = "".join(character if character.isprintable() else "?" for character in problem[:200])
         raise InvalidInputError(f"{path}: cannot be read as NRRD or MetaImage: {text}.")
@@ -464,10 +500,14 @@ def _check_stream(path: Path, declared: int) -> int | None:
             elsewhere |= text.startswith((b"datafile:", b"elementdatafile=")) and not text.endswith(b"=local")
             if not text or text.startswith(b"elementdatafile="):
                 break
-        if elsewhere:
+        if elsewhere and path.suffix.lower() not in DETACHED:
             raise InvalidInputError(f"{path}: its pixels lie in another file; save it as one file.")
+        begin = stream.tell()
+    data = find_itk_pixels(path)
+    with (data or path).open("rb") as stream:
+        stream.seek(0 if data else begin)
         if not compressed:
-            left = path.stat().st_size - stream.tell()
+            left = (data or path).stat().st_size - stream.tell()
             if left < declared and not _is_nrrd(path):  # whose pixels may be text
                 raise InvalidInputError(
                     f"{path}: has {left:,} bytes of pixels, not {declared:,} as declared: it is truncated."

@@ -24,7 +24,13 @@ from caseunet.io.silence import silence_stderr
 from caseunet.io.values import rescale, whole_numbers
 from caseunet.types import Geometry, ImageVolume, Mask
 
-SUFFIXES = (".nii", ".nii.gz")
+WRITTEN = (".nii", ".nii.gz")
+"""Kinds whose files hold header and voxels."""
+
+DETACHED = (".hdr",)
+"""Of a header beside the file of its voxels, which ends in .img."""
+
+SUFFIXES = (*WRITTEN, *DETACHED)
 
 LABEL = re.compile(r'<Label\s[^>]*?Key="(\d+)"[^>]*>\s*(?:<!\[CDATA\[(.*?)\]\]>|([^<]*))\s*</Label>', re.DOTALL)
 """A name in the label table of a header."""
@@ -65,8 +71,22 @@ def is_nifti(path: Path) -> bool:
 
 
 def case_name(path: Path) -> str:
-    """File name without .nii or .nii.gz."""
-    return re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
+    """File name without .nii, .nii.gz or .hdr."""
+    return re.sub(r"\.(nii(\.gz)?|hdr)$", "", path.name, flags=re.IGNORECASE)
+
+
+def find_nifti_pixels(path: Path) -> Path | None:
+    """The file beside a detached header that holds its voxels; None where the header's own file does.
+
+    Raises:
+        CaseUNetError: it is not there.
+    """
+    if path.suffix.lower() not in DETACHED:
+        return None
+    data = path.with_suffix(".img" if path.suffix.islower() else ".IMG")
+    if not data.is_file():
+        raise InvalidInputError(f"{path}: its voxels lie in {data.name}, which is not beside it. Copy it there.")
+    return data
 
 
 def read_nifti_geometry(path: Path) -> Geometry:
@@ -234,6 +254,7 @@ def _place(array: np.ndarray, geometry: Geometry, like: Any) -> Any:
 def _open(path: Path) -> Any:
     if not path.is_file():
         raise InputNotFoundError(f"{path}: no such file.")
+    find_nifti_pixels(path)
     try:
         offset = _offset(path)
         if not offset <= FARTHEST:  # NaN is not
@@ -245,6 +266,11 @@ def _open(path: Path) -> Any:
         raise
     except Exception as error:  # nibabel raises many kinds for bytes that are no image
         raise InvalidInputError(f"{path}: cannot be read as NIfTI: {_reason(error)}") from error
+    if spatial and not isinstance(image, nib.Nifti1Pair):  # of which all kinds of NIfTI are
+        raise InvalidInputError(
+            f"{path}: an ANALYZE file, which does not tell left from right. Open it in a viewer that knows, and save "
+            "it as .nii.gz."
+        )
     if not spatial:
         raise InvalidInputError(f"{path}: expected a volume, found {type(image).__name__}.")
     return image
@@ -366,7 +392,8 @@ def _read_array(path: Path, image: Any) -> np.ndarray:
         if dtype.kind not in "iuf":
             raise InvalidInputError(f"{path}: expected real numbers, found voxels of type {dtype}.")
         needed = offset + math.prod(image.shape) * dtype.itemsize
-        check_declared_size(path, needed, compressed)
+        data = find_nifti_pixels(path) or path
+        check_declared_size(data, needed, compressed)
         if compressed:
             with gzip.open(path) as stream:
                 content = stream.read(needed + PADDING + 1)
@@ -374,7 +401,7 @@ def _read_array(path: Path, image: Any) -> np.ndarray:
             with silence_stderr():
                 image = type(image).from_bytes(content)
         else:
-            length = path.stat().st_size
+            length = data.stat().st_size
         if not needed <= length <= needed + PADDING:
             raise InvalidInputError(
                 f"{path}: its header declares {needed:,} bytes, but it holds "

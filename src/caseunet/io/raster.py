@@ -16,7 +16,9 @@ from caseunet.io.silence import silence_stderr
 from caseunet.io.values import as_integers, whole_numbers
 from caseunet.types import Color, Geometry, ImageVolume, Mask
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif")
+JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
+
+SUFFIXES = (".png", *JPEG, ".tif", ".tiff", ".bmp", ".gif")
 
 LOSSLESS = (".png", ".tif", ".tiff", ".bmp")
 """Those that can hold class ids."""

@@ -30,7 +30,8 @@ def soft_dice_loss(
         classes: "all" means over all C. "present" means over those that the batch's target holds: for the others the
             quotient is near 0 whatever the network says, which adds a constant and weakens the others' gradient.
         total: sums (3, C) over this batch → over all parts of it, where others are elsewhere.
-        regions, merged: see :func:`caseunet.losses.precision.compare_maps`.
+        regions: see :func:`caseunet.losses.precision.target_maps`.
+        merged: see :func:`caseunet.losses.precision.merge_classes`.
     """
     p, g = compare_maps(logits, target, regions, merged)
     over = (0, 2, 3)

@@ -17,7 +17,8 @@ def ssim_loss(logits: Tensor, target: Tensor, regions: Tensor | None = None, mer
     Args:
         logits: (B, C, H, W).
         target: (B, H, W), class ids; pixels with :data:`caseunet.types.IGNORE` are 0 in both maps, so equal.
-        regions, merged: see :func:`caseunet.losses.precision.compare_maps`.
+        regions: see :func:`caseunet.losses.precision.target_maps`.
+        merged: see :func:`caseunet.losses.precision.merge_classes`.
 
     Raises:
         ValueError: H or W is below 11.

@@ -13,7 +13,7 @@ import numpy as np
 from caseunet.bundle.info import BundleInfo
 from caseunet.data.grid import Placement, place_slices
 from caseunet.errors import CaseUNetError, InvalidInputError
-from caseunet.files import content_hash, replace_when_whole
+from caseunet.files import replace_when_whole
 from caseunet.imaging.slices import case_statistics
 from caseunet.io import images, nifti, raster, video
 from caseunet.io.dicom_seg import Algorithm, write_segmentation
@@ -279,7 +279,7 @@ def _identity(work: PredictionContext, item: Input, picture: ImageVolume | None 
         CaseUNetError: nobody may.
     """
     try:
-        image_hash = content_hash(*item.files)
+        image_hash = images.hash_images(*item.files)
     except OSError as error:
         raise InvalidInputError(f"{item.path}: cannot be read: {error.strerror}.") from error
     match = None if picture is None else work.predictor.known_images.find(picture.pixels)

@@ -1,26 +1,28 @@
 """What there is to segment: files, folders, archives and raw data sets, each image with the name of its result."""
 
 import os
+import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from caseunet.bundle import BundleInfo
 from caseunet.datasets import Finding, Layout, SourceCase, files_below, matching
-from caseunet.datasets.channels import Item, join_channels
+from caseunet.datasets.channels import SEPARATORS, Item, join_channels
 from caseunet.datasets.dicom import DICOM, DicomImage, find_images, is_mask
 from caseunet.datasets.folder import FOLDER, survey_files
+from caseunet.datasets.nnunet import NnUNetLayout
 from caseunet.datasets.roles import Choice
 from caseunet.errors import CaseUNetError, InputNotFoundError, InvalidInputError
-from caseunet.files import MARKER, content_hash
-from caseunet.io import archive, dicom, images, raster, video
+from caseunet.files import MARKER
+from caseunet.io import archive, dicom, images, itk, raster, video
 from caseunet.io.images import read_file_geometry
 from caseunet.prediction.planes import cut_as_trained
-from caseunet.prediction.store import DESCRIPTION, JOURNAL
-from caseunet.progress import LOG, Display, count_text
+from caseunet.prediction.store import DESCRIPTION, JOURNAL, FailedCase
+from caseunet.progress import LOG, Display
 from caseunet.types import Geometry, ImageVolume, Modality, Preprocessing
 
 SUFFIXES = (*images.SUFFIXES, *dicom.SUFFIXES, *video.SUFFIXES, ".zip")
@@ -30,6 +32,9 @@ MAX_RESIZING = 16
 
 MAX_NAME = 200
 """Bytes of a result's name: most disks take 255, and endings are added, and more while it is written."""
+
+NUMBERED, MAX_NUMBERED = re.compile(r"(.+)_\d{4}"), 8
+"""How the name of a channel ends that is a file of its own, as nnU-Net has it, and up to how many there are."""
 
 TAKEN = (
     *(MARKER, LOG, DESCRIPTION, JOURNAL, "preview.html"),
@@ -48,6 +53,16 @@ class Channels(NamedTuple):
 
     number: int
     names: tuple[str, ...] = ()
+
+    @property
+    def order(self) -> str:
+        """The names where they are words, which the place of a channel does not tell: "t1c, t1n, t2f, t2w"."""
+        return "" if all(name.isdecimal() for name in self.names) else ", ".join(self.names)
+
+    @property
+    def remark(self) -> tuple[str, ...]:
+        """On an image whose channels have no names."""
+        return (f"its {self.number} channels are taken in the order {self.order}",) if self.order else ()
 
 
 def channels_of(info: BundleInfo) -> Channels | None:
@@ -68,6 +83,7 @@ class Input:
         given: what to name it by where that is not its first file: the archive that it came from.
         error: why it cannot be segmented, where that is known already.
         image: of DICOM, what its headers tell.
+        remarks: on an image of several channels.
     """
 
     id: str
@@ -76,6 +92,7 @@ class Input:
     given: Path | None = None
     error: str = ""
     image: DicomImage | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def path(self) -> Path:
@@ -92,19 +109,19 @@ class Input:
 
     @property
     def suffix(self) -> str:
-        """Of its mask: the image's own kind where that can hold a mask, NIfTI for DICOM, PNG for JPEG."""
+        """Of its mask: the image's own kind where that holds a mask in one file, NIfTI for DICOM, PNG for JPEG."""
         if self.image is not None:
             return ".png" if self.image.header.kind == "still" else ".nii.gz"
         name = self.files[0].name.lower()
-        known = (*images.SUFFIXES[:2], *(s for s in images.SUFFIXES[2:] if s not in (".jpg", ".jpeg", ".gif")))
-        own = next((suffix for suffix in known if name.endswith(suffix)), None)
-        return own or (".png" if raster.is_raster(self.files[0]) else ".nii.gz")
+        own = next((suffix for suffix in images.WRITTEN if name.endswith(suffix)), None)
+        beside = itk.DETACHED.get(self.files[0].suffix.lower(), ".nii.gz")
+        return own or (".png" if raster.is_raster(self.files[0]) else beside)
 
     def hash(self) -> str:
         """Of its files; "" where they cannot be read."""
         try:
-            return "" if self.error else content_hash(*self.files)
-        except OSError:
+            return "" if self.error else images.hash_images(*self.files)
+        except (OSError, CaseUNetError):
             return ""
 
     def read(
@@ -119,8 +136,12 @@ class Input:
             self._check_modality(self.image, preprocessing)
         if self.case is not None:
             layout, source = self.case
-            return cut_as_trained(layout.read_image(source, preprocessing.modality == "rgb", None), preprocessing)
-        return read_file(self.files[0], preprocessing)
+            read = cut_as_trained(layout.read_image(source, preprocessing.modality == "rgb", None), preprocessing)
+        else:
+            read = read_file(self.files[0], preprocessing)
+        if not self.remarks or read.pixels.shape[1] == 1:
+            return read
+        return replace(read, geometry=replace(read.geometry, remarks=(*read.geometry.remarks, *self.remarks)))
 
     def geometry(self) -> Geometry:
         """From its headers alone.
@@ -174,6 +195,38 @@ class Input:
         raise InvalidInputError(f"{self.path}: DICOM of modality {modality or 'unknown'}, {kind}; {trained}")
 
 
+@dataclass(frozen=True)
+class _Search:
+    """How images are looked for, and what is found that is none; see :func:`find_inputs`."""
+
+    display: Display
+    unpacked: ExitStack | None
+    channels: Channels | None
+    modality: Modality | None
+    out: Path | None = None
+    left_out: list[FailedCase] = field(default_factory=list)
+
+    def is_input(self, path: Path) -> bool:
+        return images.is_image(path) or video.is_video(path) or self.is_archive(path)
+
+    def is_archive(self, path: Path) -> bool:
+        return archive.is_zip(path) and self.unpacked is not None
+
+    def is_below_out(self, path: Path) -> bool:
+        return self.out is not None and Path(os.path.realpath(path)).is_relative_to(
+            self.out
+        )  # links may run in circles
+
+    def leave_out(self, paths: Sequence[Path], folder: Path, why: str, style: str = "yellow") -> None:
+        """Tell that files in a folder are no inputs."""
+        if paths:
+            self.display.caution(f"left out: {_list_inputs(paths, folder)}: {why}", style)
+        for path in paths:
+            shown = ascii(str(path))[1:-1] if _unwritable(str(path)) else str(path)
+            name = ascii(path.name)[1:-1] if shown != str(path) else _inside(path, folder)
+            self.left_out.append(FailedCase(id=name, image=shown, error=f"{shown}: {why}"))
+
+
 def find_inputs(
     inputs: Sequence[Path],
     leave_out: Path | None = None,
@@ -181,6 +234,7 @@ def find_inputs(
     unpacked: ExitStack | None = None,
     channels: Channels | None = None,
     modality: Modality | None = None,
+    left_out: list[FailedCase] | None = None,
 ) -> list[Input]:
     """The images that files, folders, archives and raw data sets hold.
 
@@ -194,30 +248,37 @@ def find_inputs(
         unpacked: until it is closed, what archives hold lies in folders of its own; without one, they are no inputs.
         channels: by which files of one image are known; None where an image is one file.
         modality: of the model; DICOM of other modalities is left out, with a note, where there is some of this.
+        left_out: is given what is no input, and why. Masks beside their images are no more than that.
 
     Raises:
         CaseUNetError: an input is missing or holds no image, or two would be written to the same name.
     """
-    display = display or Display()
+    out = None if leave_out is None else leave_out.resolve()
+    search = _Search(display or Display(), unpacked, channels, modality, out, [] if left_out is None else left_out)
     found: list[Input] = []
     for path in inputs:
         if _unwritable(str(path)):
             found.append(_check(Input(_name(path), (path,))))  # is told before anything looks into it
         elif _is(path.is_dir, path):
-            inside = _in_folder(path, leave_out, display, unpacked, channels, modality)
+            inside = _in_folder(path, search)
             if not inside:
                 raise InvalidInputError(f"{path}: holds no image ({', '.join(SUFFIXES)}).")
             found += inside
         elif not _is(path.exists, path):
             raise InputNotFoundError(f"{path}: no such file or folder.")
-        elif archive.is_zip(path) and unpacked is not None:
-            found += _in_archive(path, images.stem(path), display, unpacked, channels, modality)
+        elif search.is_archive(path):
+            found += _in_archive(path, images.stem(path), search)
         elif dicom.is_dicom(path):
-            found += _of_file(path, display)
+            found += _of_file(path, search)
         else:
             found.append(_check(Input(_name(path), (path,))))
     if channels is not None:
-        found = _join_channels(found, channels)
+        found = [
+            replace(item, remarks=channels.remark) if len(item.files) == 1 else item
+            for item in _join_channels(found, channels, search)
+        ]
+    else:
+        _warn_of_numbers(found, search.display)
     _check_apart(found)
     return found
 
@@ -251,34 +312,77 @@ def _check_apart(found: Sequence[Input]) -> None:
                 )
 
 
-def _join_channels(found: Sequence[Input], channels: Channels) -> list[Input]:
+def _warn_of_numbers(found: Sequence[Input], display: Display) -> None:
+    """Say which images a model of one channel may be given of which each is a channel."""
+    named: dict[str, list[Input]] = {}
+    for item in found:
+        if (match := NUMBERED.fullmatch(item.id)) and item.case is None and not item.error and item.files:
+            named.setdefault(match[1], []).append(item)
+    groups = [items for items in named.values() if 2 <= len(items) <= MAX_NUMBERED and images.is_volume(items[0].path)]
+    if groups:
+        names = " and ".join(item.id.rpartition("/")[2] for item in groups[0][:2])
+        more = f" (so are those of {len(groups) - 1} more images)" if len(groups) > 1 else ""
+        display.caution(
+            f"{names} are called like channels of one image{more}. This model takes images of one channel and segments "
+            "each by itself: give it only the channel that it was trained on."
+        )
+
+
+def _join_channels(found: Sequence[Input], channels: Channels, search: _Search) -> list[Input]:
     """The inputs, those files as one that hold the channels of one image by their names."""
     single = {
         item.id: item for item in found if item.case is None and not item.error and images.is_image(item.files[0])
     }
     items = [Item(item.files, *_parts(item.id)) for item in single.values()]
-    numbers = [f"{number:04d}" for number in range(channels.number)]  # as nnU-Net has them
-    for names in (channels.names, numbers):
-        by_key, _ = join_channels(items, names) if len(names) > 1 else ({}, [])
-        if by_key:
-            break
-    else:
-        return list(found)
+    numbers = tuple(f"{number:04d}" for number in range(channels.number))  # as nnU-Net has them
     joined: dict[str, Input] = {}
     used: dict[Path, str] = {}
-    for key, files in by_key.items():
-        paths = tuple(files[n].paths[0] for n in sorted(files))
-        folder, _, last = key.rpartition("/")
-        name = folder if last in ("", folder.rpartition("/")[2]) and folder else key  # a folder that is called so
-        missing = [channel for n, channel in enumerate(names) if n not in files]
-        if missing:
-            error = f"{paths[0]}: channel {', '.join(missing)} of {name} is missing; each image has {', '.join(names)}."
-            joined[key] = Input(name, paths, error=error)
-        else:
-            joined[key] = Input(name, paths, (FOLDER, SourceCase(name, paths, (), name)))
-        used |= dict.fromkeys(paths, key)
+    for names in (channels.names, numbers):
+        by_key, items = join_channels(items, names) if len(names) > 1 else ({}, items)
+        for key, files in by_key.items():
+            if channels.order and names is numbers and len(files) == 1:
+                continue  # an image of all channels may have a name that ends so
+            joined[key] = _join_files(key, files, names, channels)
+            used |= {path: key for item in files.values() for path in item.paths}
+        if by_key and not channels.order:
+            break
     order = {used.get(item.files[0], item.id) if item.files else item.id: item for item in found}
-    return [_check(joined.get(key, item)) for key, item in order.items()]
+    found = [_check(joined.get(key, item)) for key, item in order.items()]
+    several = {item.id for item in found if len(item.files) > 1}
+    beside = [item for item in found if item.id in single and _is_beside(item.id, several)]
+    for item in beside:
+        search.leave_out(item.files, item.files[0].parent, "none of the channels of the image that it is called like")
+    return [item for item in found if item not in beside]
+
+
+def _join_files(key: str, files: Mapping[int, Item], names: Sequence[str], channels: Channels) -> Input:
+    """The channels of one image; with an error where one is missing, or numbers do not tell which they are."""
+    paths = tuple(files[n].paths[0] for n in sorted(files))
+    folder, _, last = key.rpartition("/")
+    name = folder if last in ("", folder.rpartition("/")[2]) and folder else key  # a folder that is called so
+    if channels.order and names != channels.names:
+        return Input(name, paths, error=_numbered(paths, channels))
+    missing = [channel for n, channel in enumerate(names) if n not in files]
+    if missing:
+        error = f"{paths[0]}: channel {', '.join(missing)} of {name} is missing; each image has {', '.join(names)}."
+        return Input(name, paths, error=error)
+    return Input(name, paths, (FOLDER, SourceCase(name, paths, (), name)))
+
+
+def _numbered(paths: Sequence[Path], channels: Channels) -> str:
+    """What is wrong with numbered channels where a model's have names."""
+    stem, ending = images.stem(paths[0]), paths[0].name[len(images.stem(paths[0])) :]
+    wanted = " and ".join(f"{stem[:-5] or 'image'}-{name}{ending}" for name in channels.names[:2])
+    return (
+        f"{paths[0]}: its {len(paths)} channels are numbered, which does not tell what each of them shows. This model "
+        f"expects {channels.order}. Name each file by its channel, such as {wanted}, or give one file that holds all "
+        "channels in this order."
+    )
+
+
+def _is_beside(name: str, several: Collection[str]) -> bool:
+    """Whether a file is called like an image of several files, with more at its end."""
+    return any(name[:at] in several for at in range(len(name)) if name[at] in SEPARATORS)
 
 
 def _parts(name: str) -> tuple[str, str]:
@@ -286,7 +390,7 @@ def _parts(name: str) -> tuple[str, str]:
     return folder, last
 
 
-def _of_file(path: Path, display: Display) -> list[Input]:
+def _of_file(path: Path, search: _Search) -> list[Input]:
     """The images of one DICOM file, called by its name."""
     if not _is(path.is_file, path):
         return [_check(Input(_name(path), (path,)))]
@@ -294,7 +398,7 @@ def _of_file(path: Path, display: Display) -> list[Input]:
         (cases, findings), found = find_images(path.parent, [path], None)
     except CaseUNetError as error:
         return [_check(Input(_name(path), (path,), error=_about(path, str(error))))]
-    _say_left_out(path.parent, findings, display)
+    _say_left_out(path.parent, findings, search)
     names = [f"{_name(path)}/{case.volume}" if case.volume else _name(path) for case in cases]
     return [
         _check(Input(name, case.image, (DICOM, case), image=image))
@@ -308,61 +412,78 @@ def _about(path: Path, error: str) -> str:
     return f"{path}: " + told.removeprefix("none of its DICOM files can be read; the first: ")
 
 
-def _in_folder(
-    folder: Path,
-    leave_out: Path | None,
-    display: Display,
-    unpacked: ExitStack | None,
-    channels: Channels | None,
-    modality: Modality | None,
-) -> list[Input]:
-    unread = [path for path in files_below(folder) if images.is_unread(path)]
-    if unread:
-        display.caution(f"left out: {_list_inputs(unread, folder)}: of a kind that is not read")
+def _in_folder(folder: Path, search: _Search) -> list[Input]:
+    files = [path for path in files_below(folder) if not search.is_below_out(path)]
+    search.leave_out([path for path in files if images.is_unread(path)], folder, "of a kind that is not read")
     fitting = matching(folder)
-    if len(fitting) == 1 and fitting[0] is not DICOM:
-        return _in_layout(folder, fitting[0], display, channels)
-    out = None if leave_out is None else leave_out.resolve()
-    files = [
-        path
-        for path in files_below(folder)
-        if out is None or not Path(os.path.realpath(path)).is_relative_to(out)  # unlike resolve, for links in a circle
-    ]
-    slices = [path for path in files if dicom.is_dicom(path)]
-    others = [path for path in files if path not in set(slices) and _is_input(path, unpacked)]
     found: list[Input] = []
+    if len(fitting) == 1 and fitting[0] is not DICOM:
+        found, files = _in_layout(folder, files, fitting[0], search)
+    slices = [path for path in files if dicom.is_dicom(path)]
+    others = [path for path in files if path not in set(slices) and search.is_input(path)]
     if slices:
-        found, others = _series(folder, files, others, display, modality)
+        try:
+            series, others = _series(folder, files, others, search)
+        except CaseUNetError as error:
+            if not found:
+                raise
+            search.leave_out(slices, folder, _about(folder, str(error)).removeprefix(f"{folder}: "))
+            series = []
+        found += series
     for path in others:
         name = _inside(path, folder)
-        if archive.is_zip(path) and unpacked is not None:
-            found += _in_archive(path, name, display, unpacked, channels, modality)
-        else:
-            found.append(_check(Input(name, (path,))))
+        found += _in_archive(path, name, search) if search.is_archive(path) else [_check(Input(name, (path,)))]
     return found
 
 
-def _is_input(path: Path, unpacked: ExitStack | None) -> bool:
-    return images.is_image(path) or video.is_video(path) or (archive.is_zip(path) and unpacked is not None)
+def _in_layout(folder: Path, files: Sequence[Path], layout: Layout, search: _Search) -> tuple[list[Input], list[Path]]:
+    """The cases of a raw data set, and files that may be images without being part of it.
 
-
-def _in_layout(folder: Path, layout: Layout, display: Display, channels: Channels | None) -> list[Input]:
-    """The cases of a raw data set; one that lacks a channel is an input with an error."""
-    cases, findings = layout.cases(folder)
-    if layout is FOLDER and channels is not None and channels.names:
-        cases, findings = survey_files(folder, Choice(channels=channels.names)).listing
-    broken = []
+    A case that lacks a channel is an input with an error. In a folder of images and masks, images without a mask may
+    lie anywhere. Data sets of other layouts have a place for each image, so that what lies elsewhere is left out.
+    """
+    channels = search.channels
+    used: set[Path] = set()
+    if layout is FOLDER:
+        survey = survey_files(folder, Choice(channels=channels.names if channels is not None else ()))
+        used.update(survey.masks)
+        cases, findings = survey.listing
+    else:
+        cases, findings = layout.cases(folder)
+    cases = tuple(case for case in cases if not search.is_below_out(case.image[0]))
+    used.update(path for case in cases for path in (*case.image, *case.label))
+    found = []
+    for case in cases:
+        numbered = isinstance(layout, NnUNetLayout) and len(case.image) > 1 and channels is not None and channels.order
+        error = _numbered(case.image, channels) if numbered and channels is not None else ""
+        found.append(_check(Input(case.id, case.image, (layout, case), error=error)))
     for finding in findings:
-        if finding.kind == "channels" and finding.file is not None:
-            path = folder / finding.file
-            broken.append(_check(Input(_inside(path, folder), (path,), error=f"{path}: {finding.text}.")))
-        elif finding.level == "error" and finding.kind != "extra-mask":
-            display.caution(f"left out: {folder / (finding.file or '')}: {finding.text}", "red")
-    return [_check(Input(case.id, case.image, (layout, case))) for case in cases] + broken
+        paths = [folder / file for file in finding.files or (finding.file,) if file]
+        if finding.kind == "channels" and paths:
+            found.append(_check(Input(_inside(paths[0], folder), (paths[0],), error=f"{paths[0]}: {finding.text}.")))
+        elif finding.level == "error" and not paths:
+            search.display.caution(f"left out: {folder}: {finding.text}", "red")
+        elif finding.level == "error" and not used.issuperset(paths):
+            search.leave_out(paths, folder, finding.text, "red")
+        elif finding.kind == "extra-mask":
+            search.leave_out(paths, folder, finding.text)
+        else:
+            continue
+        used.update(paths)
+    others = [path for path in files if path not in used and (search.is_input(path) or dicom.is_dicom(path))]
+    if layout is not FOLDER:
+        search.leave_out(others, folder, f"no part of the data set, whose layout is {layout.name}")
+        return found, []
+    archives = [path for path in others if archive.is_zip(path)]
+    search.leave_out(archives, folder, "archives beside images and masks. Give them by themselves")
+    volumes = bool(cases) and all(images.is_volume(case.image[0]) for case in cases)
+    pictures = [path for path in others if volumes and (raster.is_raster(path) or video.is_video(path))]
+    search.leave_out(pictures, folder, "pictures beside volumes")
+    return found, [path for path in others if path not in {*archives, *pictures}]
 
 
 def _series(
-    folder: Path, files: Sequence[Path], others: Sequence[Path], display: Display, modality: Modality | None
+    folder: Path, files: Sequence[Path], others: Sequence[Path], search: _Search
 ) -> tuple[list[Input], list[Path]]:
     """The DICOM images of a folder, and which of its other files are inputs: volumes that are no masks.
 
@@ -373,7 +494,7 @@ def _series(
         CaseUNetError: there is no DICOM image, and nothing else.
     """
     try:
-        (cases, findings), found = find_images(folder, files, modality)
+        (cases, findings), found = find_images(folder, files, search.modality)
     except CaseUNetError as error:
         if not others:
             raise
@@ -384,13 +505,11 @@ def _series(
             if dicom.is_dicom(path)
         ], list(others)
     unreadable = [finding for finding in findings if finding.kind == "unreadable"]
-    _say_left_out(folder, findings, display)
+    _say_left_out(folder, findings, search)
     masks = [path for path in others if images.is_volume(path) and is_mask(path)]
-    if masks:
-        display.caution(f"left out: {_list_inputs(masks, folder)}: {_masks(len(masks))} by name or values, no scan")
+    search.leave_out(masks, folder, f"{_masks(len(masks))} by name or values, no scan")
     left = [path for path in others if raster.is_raster(path) or video.is_video(path)]
-    if left:
-        display.caution(f"left out: {count_text(len(left), 'file')} beside DICOM series, {left[0]} among them")
+    search.leave_out(left, folder, "beside DICOM series")
     inputs = [
         _check(Input(case.id, case.image, (DICOM, case), image=image)) for case, image in zip(cases, found, strict=True)
     ]
@@ -409,39 +528,41 @@ def _list_inputs(paths: Sequence[Path], folder: Path) -> str:
     return ", ".join(names) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
 
 
-def _say_left_out(folder: Path, findings: Sequence[Finding], display: Display) -> None:
+def _say_left_out(folder: Path, findings: Sequence[Finding], search: _Search) -> None:
     """What is no input, and series that are several."""
     for finding in findings:
         if finding.kind == "left-out" and " beside " not in finding.text:
-            display.caution(f"left out: {finding.text}")
+            search.display.caution(f"left out: {finding.text}")
+            for file in (finding.file,) if finding.file else ():
+                search.left_out.append(FailedCase(id=file, image=str(folder / file), error=finding.text))
         elif finding.kind == "volumes":
-            display.caution(finding.text)
+            search.display.caution(finding.text)
 
 
-def _in_archive(
-    path: Path,
-    name: str,
-    display: Display,
-    unpacked: ExitStack,
-    channels: Channels | None,
-    modality: Modality | None,
-) -> list[Input]:
+def _in_archive(path: Path, name: str, search: _Search) -> list[Input]:
     """The images of an archive, called by its name; one that cannot be used is an input with an error."""
+    if search.unpacked is None:
+        return []
     try:
-        folder = unpacked.enter_context(archive.unpack_zip(path))
+        folder = search.unpacked.enter_context(archive.unpack_zip(path))
     except CaseUNetError as error:
         return [_check(Input(name, (path,), error=str(error)))]
+    own = replace(search, unpacked=None, out=None, left_out=[])
     try:
-        inside = _in_folder(folder, None, display, None, channels, modality)
-        inside = inside if channels is None else _join_channels(inside, channels)
+        inside = _in_folder(folder, own)
+        inside = inside if own.channels is None else _join_channels(inside, own.channels, own)
         if not inside:
             raise InvalidInputError(f"{path}: holds no image ({', '.join(SUFFIXES)}).")
     except CaseUNetError as error:
         return [_check(Input(name, (path,), error=_of_archive(path, folder, str(error))))]
+    search.left_out.extend(
+        FailedCase(id=f"{name}/{left.id}", image=str(path), error=_of_archive(path, folder, left.error))
+        for left in own.left_out
+    )
     names = [name if len(inside) == 1 else f"{name}/{item.id}" for item in inside]
     return [
-        _check(replace(item, id=own, given=path, error=_of_archive(path, folder, item.error)))
-        for own, item in zip(names, inside, strict=True)
+        _check(replace(item, id=own_name, given=path, error=_of_archive(path, folder, item.error)))
+        for own_name, item in zip(names, inside, strict=True)
     ]
 
 

@@ -79,7 +79,7 @@ def read_python_image(
             "the array: a masked one, whose mask says nothing to a network. Give array.filled(value)."
         )
     if isinstance(image, np.ndarray):
-        return _from_array(image, preprocessing, axes, spacing)
+        return _remark(_from_array(image, preprocessing, axes, spacing), channels)
     if axes is not None or spacing is not None:
         raise InvalidOptionError(
             "axes and spacing are of arrays and tensors alone: a file or an image object tells its own."
@@ -87,12 +87,21 @@ def read_python_image(
     if isinstance(image, str | os.PathLike):
         return _from_path(Path(image), preprocessing, channels, display)
     if isinstance(image, SpatialImage):
-        return _from_nibabel(image, preprocessing, "the nibabel image")
+        return _remark(_from_nibabel(image, preprocessing, "the nibabel image"), channels)
     if isinstance(image, Image.Image):
         return _from_pillow(image, preprocessing)
     if type(image).__module__.split(".")[0] == "SimpleITK" and hasattr(image, "GetDirection"):
-        return _from_sitk(image, preprocessing)
+        return _remark(_from_sitk(image, preprocessing), channels)
     raise InvalidOptionError(f"Expected {KINDS}; found {type(image).__module__}.{type(image).__qualname__}.")
+
+
+def _remark(given: PythonImage, channels: Channels | None) -> PythonImage:
+    """The image with a remark on the order of its channels, where those of the model have names."""
+    geometry = given.picture.geometry
+    remarks = channels.remark if channels is not None else ()
+    return replace(
+        given, picture=replace(given.picture, geometry=replace(geometry, remarks=(*geometry.remarks, *remarks)))
+    )
 
 
 def _from_path(

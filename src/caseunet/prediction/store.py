@@ -104,7 +104,7 @@ class PredictionsInfo(PredictionProvenance):
     cases: tuple[PredictedCase, ...]
     failed: tuple[FailedCase, ...] = ()
     left_out: tuple[FailedCase, ...] = ()
-    """What looks like a mask among the images."""
+    """What was found among the images and is no input: of a kind that is not read, or what looks like a mask."""
     look_first: tuple[str, ...] = ()
     """Ids of all cases, the one to be looked at first at the front; empty where the bundle cannot tell."""
     warnings: tuple[str, ...] = ()

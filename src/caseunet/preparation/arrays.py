@@ -21,8 +21,8 @@ from caseunet.datasets.case_statistics import ImageFacts
 from caseunet.datasets.meanings import alone
 from caseunet.datasets.reading import read_labels, read_repaired_image, require_coding
 from caseunet.errors import CaseUNetError
-from caseunet.files import content_hash
 from caseunet.imaging.slices import case_statistics
+from caseunet.io.images import hash_images
 from caseunet.io.likeness import identify
 from caseunet.prediction.image_kind import measure_values
 from caseunet.prediction.training_images import describe_training_image
@@ -119,7 +119,7 @@ def prepare_array(layout: Layout, job: ArrayJob) -> list[CaseRow] | list[CaseFai
 
 def _prepare_array(layout: Layout, job: ArrayJob) -> list[CaseRow] | list[CaseFailure]:
     cases = job.dataset.cases
-    hashes = [(content_hash(*case.image), content_hash(*case.label)) for case in cases]
+    hashes = [(hash_images(*case.image), hash_images(*case.label)) for case in cases]
     key = _key(job, hashes)
     done = job.workplace.done(job.array, key)
     if done is not None:

@@ -1,87 +1,55 @@
 """The audit as a self-contained HTML page: what is wrong, with pictures; and what the data are."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
-from typing import Any
 
-from caseunet.datasets import Finding, SourceDataset
+from caseunet.config import PrepareConfig
+from caseunet.datasets import Finding, Layout, SourceDataset
 from caseunet.datasets.case_statistics import CaseFacts
 from caseunet.datasets.checks import class_pixels
+from caseunet.datasets.examination import Examination
 from caseunet.datasets.layout import LEVELS
-from caseunet.datasets.repair_plan import ProposedPlan
-from caseunet.progress import count_text
+from caseunet.datasets.meanings import alone
+from caseunet.datasets.pictures import draw_case
+from caseunet.progress import Display, count_text
 from caseunet.reporting.page.images import embed
+from caseunet.reporting.page.notes import KEY
+from caseunet.reporting.page.tables import Table, columns_of
 from caseunet.reporting.page.templates import open_templates
+from caseunet.reporting.style import hex_color
+from caseunet.workers import run_all
 
 MAX_ROWS = 100
 """Findings of a kind that the page lists; audit.json has all."""
 
-MAX_CASES = 400
-"""Cases whose balance of classes is drawn."""
+PICTURES_OF_A_KIND, EXAMPLES = 4, 6
 
 TITLES = {
     "affine-differs": "Masks that lie elsewhere than their images",
-    "remark": "Files that were read with a remark",
     "affine-lost": "Masks that have lost their position",
-    "absent-class": "Classes that no mask has",
     "apart": "Image and mask in different parts",
-    "channels": "Images with other channels, or without one",
-    "constant-slices": "Slices without content",
-    "class-files": "A file for each class",
-    "class-missing": "Classes of which cases have no file",
-    "no-class": "Names that are no class",
     "copy": "Copies across groups",
     "unlike-copy": "Copies across groups whose masks differ",
-    "copy-in-group": "Copies within a group",
-    "count": "Number of cases",
     "depth": "Images of more bits than others",
-    "empty-image": "Images without content",
-    "empty-mask": "Masks without foreground",
-    "exclusive-values": "Masks that share no value with the others",
-    "extra-mask": "Masks without an image",
-    "float-labels": "Labels stored as floating point",
     "found-channels": "Channels found in the names",
     "found-classes": "Classes found in the masks",
     "fractional": "Interpolated labels",
-    "groups": "Groups found in the names",
     "groups-share-number": "Groups that may be the same patient",
-    "intensity": "Unusual intensities",
-    "left-out": "Files left out",
-    "left-right": "Left and right",
-    "lossy-ids": "Ids saved with loss",
     "mask-255": "255 where 1 is meant",
-    "mended-masks": "Mended masks",
-    "ignored-class": "Pixels that are ignored and may be a class",
-    "several-channels": "Files of several channels",
     "unjudged": "Pixels that nobody judged",
-    "missing-file": "Missing files",
-    "missing-mask": "Missing masks",
-    "modality": "Modality",
-    "near-copy": "Near copies across groups",
-    "no-hu": "CT without Hounsfield units",
     "not-finite": "NaN or infinity",
-    "numbered-objects": "Objects that are numbered",
-    "orientation": "Orientation of the files",
-    "palettes": "Palettes that contradict each other",
-    "outlines": "Outlines instead of masks",
-    "own-split": "The data set's own split",
-    "rare-class": "Classes of a single group",
     "raters": "Agreement of several raters",
     "raters-disagree": "Raters who disagree",
-    "repaired": "Repaired as planned",
-    "several-masks": "Several masks of one image",
-    "shape-differs": "Masks of another shape than their images",
+    "no-hu": "CT without Hounsfield units",
     "small": "Images smaller than the networks need",
-    "smoothed": "Masks that were smoothed or saved with loss",
-    "spacing": "Unusual voxel sizes",
-    "split": "The split",
-    "test-set": "Test set",
     "twice": "Files that are there twice",
-    "unknown-label": "Values that are no class",
-    "unlike-masks": "Masks whose values mean something else",
     "unreadable": "Unreadable files",
+    "unlike-masks": "Masks whose values mean something else",
 }
+"""Of kinds of findings whose own words do not say it."""
 
 
 @dataclass(frozen=True)
@@ -97,50 +65,22 @@ class Shown:
         return embed("image/png", self.png)
 
 
-def audit_page(
-    dataset: SourceDataset,
-    facts: Sequence[CaseFacts],
-    findings: Sequence[Finding],
-    pictures: Sequence[Shown],
-    examples: Sequence[Shown],
-    seconds: float,
-    proposed: ProposedPlan | None = None,
-) -> str:
-    """The page as text.
-
-    Args:
-        dataset: with its classes known, if they are.
-        facts: of each case.
-        findings: sorted by level and kind.
-        pictures: of findings.
-        examples: of cases as they are.
-        seconds: that reading took.
-        proposed: the repair plan that was asked for.
-    """
-    environment = open_templates()
+def audit_page(found: Examination, pictures: Sequence[Shown]) -> str:
+    """The page as text, with the pictures of :func:`draw_findings`."""
     kinds = []
-    for (level, kind), group in groupby(findings, key=lambda finding: (finding.level, finding.kind)):
-        members = list(group)
-        kinds.append(
-            {
-                "level": level,
-                "title": title_of(kind),
-                "findings": members[:MAX_ROWS],
-                "number": len(members),
-                "advice": {finding.advice for finding in members if finding.advice},
-                "pictures": [s for s in pictures if s.finding and (s.finding.level, s.finding.kind) == (level, kind)],
-            }
-        )
-    return environment.get_template("audit.html.j2").render(
-        title=f"Audit of {dataset.root.name}",
-        dataset=dataset,
-        levels=[(level, sum(f.level == level for f in findings)) for level in LEVELS],
+    for key, group in groupby(found.findings, key=lambda finding: (finding.level, finding.kind)):
+        own = [s for s in pictures if s.finding and (s.finding.level, s.finding.kind) == key]
+        kinds.append((key[0], title_of(key[1]), list(group), own))
+    template = open_templates().get_template("audit.html.j2")
+    return template.render(
+        title=f"Audit of {found.dataset.root.name}",
+        dataset=found.dataset,
+        levels=[(level, len(found.at_level(level))) for level in LEVELS],
         kinds=kinds,
-        examples=examples,
-        facts=_summary(dataset, facts, seconds),
-        balance=_balance(dataset, facts),
-        hidden=max(0, len(facts) - MAX_CASES),
-        proposed=proposed,
+        examples=[s for s in pictures if s.finding is None],
+        facts=_summary(found.dataset, found.facts, found.seconds),
+        classes=_classes_table(found.dataset, found.facts),
+        proposed=found.proposed,
         most_rows=MAX_ROWS,
     )
 
@@ -185,28 +125,46 @@ def _range(values: Sequence[Sequence[float]], between: str, form: str) -> str:
     return texts[0] if texts[0] == texts[1] else " to ".join(texts)
 
 
-def _balance(dataset: SourceDataset, facts: Sequence[CaseFacts]) -> list[dict[str, Any]]:
-    """For each class its colour, its share of all pixels, the cases that have it, and its share in each case."""
+def _classes_table(dataset: SourceDataset, facts: Sequence[CaseFacts]) -> Table | None:
+    """Of each class its share of all pixels, the cases that have it, and its share of those."""
     masks = [(case.id, case.mask) for case in facts if case.mask is not None]
     if dataset.coding is None or not masks:
-        return []
+        return None
     counts = [class_pixels(mask, dataset.coding, dataset.repairs.get(case)) for case, mask in masks]
-    total = sum(sum(of_case.values()) for of_case in counts) or 1
+    totals = [sum(of_case.values()) or 1 for of_case in counts]
     rows = []
     for label in dataset.coding.label_map.labels:
-        shares = [of_case[label.id] / (sum(of_case.values()) or 1) for of_case in counts]
-        highest = max(shares) or 1
-        rows.append(
-            {
-                "name": label.name,
-                "color": "#{:02x}{:02x}{:02x}".format(*label.color),
-                "share": sum(of_case[label.id] for of_case in counts) / total,
-                "cases": sum(share > 0 for share in shares),
-                "highest": highest,
-                "bars": [
-                    (case, share, round(40 * share / highest, 2))
-                    for (case, _), share in list(zip(masks, shares, strict=True))[:MAX_CASES]
-                ],
-            }
-        )
-    return rows
+        pixels = [of_case[label.id] for of_case in counts]
+        shares = [100 * own / total for own, total in zip(pixels, totals, strict=True) if own]
+        cells = [f"{100 * sum(pixels) / sum(totals):.3g} %", f"{len(shares):,}"]
+        cells.append(f"{min(shares):.3g} to {max(shares):.3g} %" if shares else "–")
+        rows.append([KEY.format(hex_color(label.color), label.name), *cells])
+    columns = columns_of("class", "of all pixels", "cases that have it", "share in those")
+    return Table("Share of the masks' pixels.", columns, [("", rows)], "short")
+
+
+def draw_findings(found: Examination, config: PrepareConfig, display: Display) -> list[Shown]:
+    """Pictures of what is wrong, a few of each kind, and of some cases as they are."""
+    by_id = {case.id: case for case in found.dataset.cases}
+    jobs: list[tuple[str, SourceDataset, Finding | None]] = []
+    seen: Counter[tuple[str, str]] = Counter()
+    for finding in found.findings:
+        if title := finding.case or finding.file:
+            seen[finding.level, finding.kind] += 1
+            if seen[finding.level, finding.kind] <= PICTURES_OF_A_KIND:
+                cases = tuple(by_id[case] for case in (finding.case, finding.other) if case in by_id)
+                jobs.append((title, alone(found.dataset, cases), finding))
+    labelled = found.dataset.labelled or found.dataset.cases
+    stride = max(1, -(-len(labelled) // EXAMPLES))
+    jobs += [(case.id, alone(found.dataset, (case,)), None) for case in labelled[::stride]]
+    drawn: list[Shown | None] = [None] * len(jobs)
+    with display.stage("drawing", len(jobs), "picture") as stage:
+        for index, png in run_all(partial(_draw_one, found.layout), [job[1:] for job in jobs], config.workers):
+            if isinstance(png, bytes) and png:
+                drawn[index] = Shown(jobs[index][0], png, jobs[index][2])
+            stage.advance(1)
+    return [shown for shown in drawn if shown is not None]
+
+
+def _draw_one(layout: Layout, job: tuple[SourceDataset, Finding | None]) -> bytes:
+    return draw_case(layout, *job)

@@ -20,7 +20,7 @@ from caseunet.reporting.case_study import StudyRow, draw_case_study
 from caseunet.reporting.figures import display_range
 from caseunet.reporting.report import ShownCase
 from caseunet.reporting.style import to_png
-from caseunet.types import Geometry, Ranges
+from caseunet.types import Ranges
 
 WORST = 4
 """Of the worst cases, how many a report shows."""
@@ -28,7 +28,7 @@ ORDINALS = ("worst", "2nd worst", "3rd worst", "4th worst")
 DARK = 0.12
 """Grey that masks without an image are drawn on."""
 MAX_SCORES = 4
-"""Structures whose scores stand under a picture."""
+"""Structures whose scores stand under a picture, the lowest."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,10 @@ def choose_cases(cases: pd.DataFrame, ranked: str, worst: int = WORST) -> list[C
     units = unit_scores(cases, ranked)
     if len(units) == 1:
         return [_choose(units, 0, "only case")]
-    picked: list[int] = []
-    for apart in ("group", "case", None):  # of frames of one sequence the worst look alike
-        for index in units.index:
-            taken = set() if apart is None else {units[apart][i] for i in picked}
-            full = len(picked) >= min(worst, max(1, len(units) - 2))
-            if not full and index not in picked and (apart is None or units[apart][index] not in taken):
-                picked.append(index)
-    picked.sort()
+    # Of frames of one sequence the worst look alike.
+    apart = [units.drop_duplicates(name).index for name in ("group", "case")]
+    order = dict.fromkeys(index for indices in (*apart, units.index) for index in indices)
+    picked = sorted(list(order)[: min(worst, max(1, len(units) - 2))])
     chosen = [_choose(units, index, heading) for heading, index in zip(ORDINALS, picked, strict=False)]
     rest = [index for index in units.index if index not in picked]
     if len(rest) > 1:
@@ -118,25 +114,25 @@ def study_rows(
     with display.stage("drawing", len(chosen), "case") as stage:
         for item in chosen:
             own = {pair.model: pair for pair in pairs if pair.case == item.case}
-            case = truth.labelled[item.case]
-            reference = next(iter(own.values())).read_reference()
+            first = next(iter(own.values()))
+            reference = first.read_reference()
             predictions = [
                 usable_ids(own[model.name], reference, len(summary.label_map))[0] for model in summary.models
             ]
-            ranges = next(iter(own.values())).ranges
-            number = slice_to_show(reference.ids, predictions, ranges) if item.slice is None else item.slice
+            number = slice_to_show(reference.ids, predictions, first.ranges) if item.slice is None else item.slice
             if number >= len(reference.ids):
                 raise InvalidInputError(f"{item.case}: has slices 0 to {len(reference.ids) - 1}; there is no {number}.")
-            volume = item.slice is None and len(reference.ids) > 1
+            is_volume = item.slice is None and len(reference.ids) > 1
+            caption, image = _read_shown(truth, truth.labelled[item.case], number, reference, summary)
             spacing = reference.image.spacing or (1.0, 1.0, 1.0)
             rows.append(
                 StudyRow(
                     heading=item.heading,
-                    caption=_caption(truth, item.case, number, reference),
-                    image=_image(truth, case, number, reference.ids.shape[1:], summary),
+                    caption=caption,
+                    image=image,
                     reference=reference.ids[number],
                     predictions=tuple(ids[number] for ids in predictions),
-                    scores=tuple(_scores(cases, model.name, item, summary, volume) for model in summary.models),
+                    scores=tuple(_scores(cases, model.name, item, summary, is_volume) for model in summary.models),
                     aspect=spacing[1] / spacing[2],
                 )
             )
@@ -144,26 +140,19 @@ def study_rows(
     return rows
 
 
-def _caption(truth: GroundTruth, case: str, number: int, reference: Reference) -> str:
-    """What is seen."""
-    place = "" if len(reference.ids) == 1 else f", {_slice_name(reference.image, number)}"
-    return f"{case}{place}" if truth.has_images else f"{case}{place} (no image)"
-
-
-def _image(
-    truth: GroundTruth, case: SourceCase, number: int, shape: tuple[int, ...], summary: EvaluationSummary
-) -> np.ndarray:
-    """A slice as it is shown; dark where there are masks alone."""
+def _read_shown(
+    truth: GroundTruth, case: SourceCase, number: int, reference: Reference, summary: EvaluationSummary
+) -> tuple[str, np.ndarray]:
+    """What is seen, and a slice as it is shown; dark where there are masks alone."""
+    caption = case.id
+    if len(reference.ids) > 1:
+        plane = reference.image.plane
+        left, _, right, _ = edge_letters(plane)
+        caption += f", slice {number}" if plane == "axial" else f", {plane} slice {number} ({left}–{right})"
     if not truth.has_images:
-        return np.full(shape, DARK)
+        return f"{caption} (no image)", np.full(reference.ids.shape[1:], DARK)
     picture = read_repaired_image(truth.layout, case, truth.dataset)
-    return display_range(picture.pixels[number], summary.source.window)
-
-
-def _slice_name(geometry: Geometry, number: int) -> str:
-    """ "slice 7"; of another plane than the axial also that, and what lies on the left and right of its picture."""
-    left, _, right, _ = edge_letters(geometry.plane)
-    return f"slice {number}" if geometry.plane == "axial" else f"{geometry.plane} slice {number} ({left}–{right})"
+    return caption, display_range(picture.pixels[number], summary.source.window)
 
 
 def draw_cases(
@@ -191,19 +180,12 @@ def slice_to_show(reference: np.ndarray, predictions: Sequence[np.ndarray], rang
     return max(scored, key=lambda s: (wrong[s], there[s] if not wrong[scored].any() else 0))
 
 
-def _scores(cases: pd.DataFrame, model: str, item: Chosen, summary: EvaluationSummary, volume: bool) -> str:
+def _scores(cases: pd.DataFrame, model: str, item: Chosen, summary: EvaluationSummary, is_volume: bool) -> str:
     """ "Dice: liver 0.951", a line for each structure, from cases.csv; "volume Dice" beside a slice of the volume."""
     rows = cases[(cases["model"] == model) & (cases["case"] == item.case) & (cases["structure"] != BACKGROUND)]
     if item.slice is not None:
         rows = rows[rows["slice"] == item.slice]
-    known = rows.dropna(subset=[summary.ranked])
-    if len(known) > MAX_SCORES:
-        known = known.sort_values(summary.ranked, kind="stable")
-    label = ("volume " if volume else "") + summary.columns[summary.ranked].label
-    if known.empty:
-        return f"{label} –"
-    lines = [f"{name} {value:.3f}" for name, value in zip(known["structure"], known[summary.ranked], strict=True)]
-    if len(lines) == 1 and len(summary.structures) == 1:
-        return f"{label} {known[summary.ranked].iloc[0]:.3f}"
-    more = [f"… and {len(lines) - MAX_SCORES} higher ones"] if len(lines) > MAX_SCORES else []
-    return "\n".join([f"{label}: {lines[0]}", *lines[1:MAX_SCORES], *more])
+    known = rows.dropna(subset=[summary.ranked]).nsmallest(MAX_SCORES, summary.ranked, keep="first")
+    label = ("volume " if is_volume else "") + summary.columns[summary.ranked].label
+    values = [f"{name} {value:.3f}" for name, value in zip(known["structure"], known[summary.ranked], strict=True)]
+    return f"{label}: " + ("\n".join(values) or "–")

@@ -1,52 +1,31 @@
 """REPORT: cases.csv, lesions.csv, summary.json and a self-contained report.html."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
-from markupsafe import escape
 
+from caseunet.errors import InvalidInputError
 from caseunet.evaluation.rows import BACKGROUND
 from caseunet.evaluation.summary import EvaluationSummary
 from caseunet.files import write_json, write_text
-from caseunet.reporting.page.cases import absent_columns, case_table, heading_of, selects_of
+from caseunet.reporting.figures import training_curves
+from caseunet.reporting.page.cases import case_table, find_absent, find_choices
 from caseunet.reporting.page.comparison import comparison_table
-from caseunet.reporting.page.confusion import confusions_of
-from caseunet.reporting.page.curves import curves_of
-from caseunet.reporting.page.distributions import distribution_plots
-from caseunet.reporting.page.images import picture
-from caseunet.reporting.page.lesions import (
-    find_wrong,
-    lesion_sizes,
-    lesion_totals,
-    sizes_table,
-    totals_table,
-    worst_lesions,
-)
-from caseunet.reporting.page.notes import facts_of, find_shared_caution, key_of, notes_of
-from caseunet.reporting.page.scores import (
-    chief_blocks,
-    chief_cards,
-    decimals_of,
-    groups_of,
-)
-from caseunet.reporting.page.structures import made_of, structure_colors
-from caseunet.reporting.page.tables import link_note, write_csv
+from caseunet.reporting.page.confusion import confusion_tables
+from caseunet.reporting.page.images import embed, embed_picture
+from caseunet.reporting.page.lesions import find_wrong, sizes_table, totals_table, wrong_table
+from caseunet.reporting.page.notes import facts_of, find_shared_caution, notes_of
+from caseunet.reporting.page.plots import compare_volumes, distribution_plots
+from caseunet.reporting.page.scores import chief_table, numbers_table
+from caseunet.reporting.page.tables import write_csv
 from caseunet.reporting.page.templates import open_templates
-from caseunet.reporting.page.volumes import agreement_table, volumes_of
-from caseunet.reporting.plots import darken
+from caseunet.reporting.style import hex_color, to_png
 
 
-@dataclass(frozen=True)
-class ShownCase:
-    """A case to look at.
-
-    Attributes:
-        rank: which it is among all: "worst", "2nd worst", "median", "best".
-        caption: what is seen.
-        png: the picture: the image, the reference, and a panel for each model.
-    """
+class ShownCase(NamedTuple):
+    """A case to look at: which it is among all ("2nd worst"), what is seen, and the picture."""
 
     rank: str
     caption: str
@@ -80,57 +59,53 @@ def write_report(
     write_csv(folder / "cases.csv", cases)
     if lesions is not None:
         write_csv(folder / "lesions.csv", lesions)
-    write_text(folder / "report.html", _page(title, cases, lesions, summary, shown, metrics_csv))
-    return folder / "report.html"
-
-
-def _page(
-    title: str,
-    cases: pd.DataFrame,
-    lesions: pd.DataFrame | None,
-    summary: EvaluationSummary,
-    shown: Sequence[ShownCase],
-    metrics_csv: Path | None,
-) -> str:
-    notes, decimals = notes_of(summary), decimals_of(summary)
     scored = cases[cases["structure"] != BACKGROUND].reset_index(drop=True)
-    colors = structure_colors(summary)
-    plotted = {name: darken(color) for name, color in colors.items()}
-    table, volumes = case_table(scored, summary), volumes_of(scored, summary, plotted)
-    several, totals = len(summary.models) > 1, [] if lesions is None else lesion_totals(scored)
-    lesions = None if lesions is None or lesions.empty else lesions
-    cards = chief_cards(summary)
+    table = case_table(scored, summary)
+    volume_plots, agreement = compare_volumes(scored, summary)
     with_value = {number.structure for number in summary.numbers if number.value is not None}
     template = open_templates().get_template("report.html.j2")
-    return template.render(
+    page = template.render(
         title=title,
         summary=summary,
-        several=several,
-        colors=colors,
-        notes=list(notes.values()),
-        digits=lambda number: decimals[number.metric, number.structure],
-        note_of=lambda measure: notes[key_of(measure)].number,
-        cards=cards,
-        blocks=chief_blocks(cards),
+        several=len(summary.models) > 1,
+        notes=list(notes_of(summary).values()),
+        chief=chief_table(summary),
+        without=[name for name in summary.structures if name not in with_value],
+        numbers=numbers_table(summary),
         shared_caution=find_shared_caution(summary),
-        without=[name for name in summary.structures if name not in with_value] if cards else [],
-        made_of=made_of(summary),
-        groups=groups_of(summary),
-        comparison=comparison_table(summary, lambda m: escape(heading_of(m)) + link_note(notes[key_of(m)].number)),
-        distributions=distribution_plots(scored, summary, plotted),
-        volumes=volumes,
-        agreement=agreement_table(volumes, several),
-        pictures=[(case.rank, case.caption, picture(case.png)) for case in shown],
-        confusions=confusions_of(cases, summary),
-        lesions=totals_table(totals, several) if totals else None,
-        sizes=sizes_table([] if lesions is None else lesion_sizes(lesions, summary), several),
-        worst_lesions=None if lesions is None else worst_lesions(lesions, scored, summary),
+        comparison=comparison_table(summary),
+        distributions=distribution_plots(scored, summary),
+        volume_plots=volume_plots,
+        agreement=agreement,
+        pictures=[(rank, caption, embed_picture(png)) for rank, caption, png in shown],
+        confusions=confusion_tables(cases, summary),
+        lesions=totals_table(scored, summary),
+        sizes=None if lesions is None else sizes_table(lesions, summary),
+        wrong=None if lesions is None else wrong_table(lesions, scored, summary),
         num_wrong=0 if lesions is None else len(find_wrong(lesions)),
-        curves=None if metrics_csv is None else curves_of(metrics_csv, summary),
+        curves=None if metrics_csv is None else _curves(metrics_csv, summary),
         table=table,
         num_rows=len(scored),
-        absent=list(absent_columns(scored, summary).values()),
-        selects=selects_of(table, summary),
+        absent=find_absent(scored, summary),
+        choices=find_choices(table),
         by_slice=bool(scored["slice"].notna().any()),
         facts=facts_of(summary),
     )
+    write_text(folder / "report.html", page)
+    return folder / "report.html"
+
+
+def _curves(metrics_csv: Path, summary: EvaluationSummary) -> str:
+    """The training curves, with the structures that training knew; those of a protocol may be others."""
+    try:
+        columns = set(pd.read_csv(metrics_csv, nrows=0).columns)
+    except (OSError, ValueError) as error:
+        raise InvalidInputError(f"{metrics_csv}: cannot be read as the log of a training run: {error}.") from error
+    if missing := {"step", "loss", "cross_entropy", "ssim", "dice", "val_dice"} - columns:
+        raise InvalidInputError(f'{metrics_csv}: is no log of a training run: the column "{min(missing)}" is missing.')
+    known = {
+        name: hex_color(summary.label_map.labels[members[0]].color)
+        for name, members in summary.label_map.structures.items()
+        if f"val_dice_{name}" in columns
+    }
+    return embed("image/png", to_png(training_curves(metrics_csv, list(known), list(known.values())), 144))

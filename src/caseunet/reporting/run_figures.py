@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ from PIL import Image
 
 from caseunet.data.store import Prepared
 from caseunet.files import replace_when_whole
-from caseunet.reporting.figures import Outcome, display_range, hex_color, outcome_sheet, to_pixels, training_curves
+from caseunet.reporting.figures import Panel, display_range, draw_panels, training_curves
+from caseunet.reporting.style import hex_color, to_png
 from caseunet.training.validation import ShownSlice
 from caseunet.types import Preprocessing
 
@@ -36,22 +38,18 @@ class RunFigures:
         return pixels
 
     def _slices(self, shown: Sequence[ShownSlice]) -> Figure:
+        """Above with the reference's outlines, below with the prediction's."""
         rgb = self._preprocessing.modality == "rgb"
         window = self._preprocessing.intensity_window or ((0.0, 255.0) if rgb else None)
-        outcomes = [
-            Outcome(
-                display_range(s.pixels if rgb else s.pixels[:1], window),
-                s.reference,
-                s.prediction,
-                f"{s.case} · {s.slice}",
-            )
-            for s in shown
-        ]
+        images = [display_range(s.pixels if rgb else s.pixels[:1], window) for s in shown]
+        panels = [Panel(image, s.reference, f"{s.case} · {s.slice}") for image, s in zip(images, shown, strict=True)]
+        panels += [Panel(image, s.prediction) for image, s in zip(images, shown, strict=True)]
         title = "validation: of each case the slice with most foreground"
-        return outcome_sheet(outcomes, self._prepared.info.label_map.labels, title)
+        labels, width = self._prepared.info.label_map.labels, max(6.0, 2.4 * len(shown))
+        return draw_panels(panels, len(shown), labels, title=title, headings=("reference", "prediction"), width=width)
 
     def _write(self, name: str, figure: Figure) -> np.ndarray:
-        pixels = to_pixels(figure)
+        png = to_png(figure)
         with replace_when_whole(self._run / "figures" / f"{name}.png") as picture:
-            Image.fromarray(pixels).save(picture)
-        return pixels
+            picture.write_bytes(png)
+        return np.asarray(Image.open(BytesIO(png)).convert("RGB"))

@@ -1,22 +1,23 @@
 """STUDY: study.json, cases.csv, scores.csv, scores.tex, the figure, and a self-contained study.html."""
 
-import re
 from pathlib import Path
 from urllib.parse import quote
 
 import pandas as pd
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from caseunet.evaluation.comparison import MIN_PAIRS
 from caseunet.evaluation.statistics import MIN_GROUPS
 from caseunet.files import write_json, write_text
-from caseunet.reporting.page.images import embed, embed_svg
-from caseunet.reporting.page.numbers import digits_of, format_interval, format_number, format_probability
+from caseunet.reporting.page.images import embed
+from caseunet.reporting.page.notes import heading_of
+from caseunet.reporting.page.numbers import format_interval, format_number, format_probability
 from caseunet.reporting.page.tables import Table, columns_of, write_csv
 from caseunet.reporting.page.templates import open_templates
-from caseunet.reporting.study_figures import accuracy_latency, points_of, seed_strips
+from caseunet.reporting.study_figures import accuracy_latency, points_of
 from caseunet.reporting.study_tables import (
     Standing,
+    format_costs,
     latex,
     order_structures,
     ranking,
@@ -25,7 +26,7 @@ from caseunet.reporting.study_tables import (
     standings,
 )
 from caseunet.reporting.style import save_figure, to_svg
-from caseunet.studies.summary import SEED_ERRORS, ModelCost, StudyDifference, StudySummary
+from caseunet.studies.summary import SEED_ERRORS, StudyDifference, StudySummary
 
 
 def write_study(folder: Path, summary: StudySummary, cases: pd.DataFrame) -> Path:
@@ -43,55 +44,38 @@ def write_study(folder: Path, summary: StudySummary, cases: pd.DataFrame) -> Pat
     write_csv(folder / "cases.csv", cases)
     write_csv(folder / "scores.csv", scores_table(summary))
     write_text(folder / "scores.tex", latex(summary))
-    figure = accuracy_latency(summary)
+    figure, structures = accuracy_latency(summary), order_structures(summary)
     drawing = to_svg(figure)
     save_figure(figure, folder / "accuracy_latency.png")
     write_text(folder / "accuracy_latency.svg", drawing.decode())
-    write_text(folder / "study.html", _page(summary, cases, embed("image/svg+xml", drawing)))
-    return folder / "study.html"
-
-
-def _page(summary: StudySummary, cases: pd.DataFrame, drawing: str) -> str:
-    structures, unit = order_structures(summary), summary.measure.unit
-    score_name = f"{summary.measure.label} ({unit})" if unit else summary.measure.label
-    return (
-        open_templates()
-        .get_template("study.html.j2")
-        .render(
-            title=summary.title,
-            summary=summary,
-            score_name=score_name,
-            structures=structures,
-            cautions=cautions(summary, cases),
-            groups=cases["group"].nunique(),
-            scored=cases["case"].nunique(),
-            finding=finding(summary),
-            scores=_rank_scores(summary, score_name),
-            has_intervals=any(score.interval for score in summary.scores),
-            drawing=drawing,
-            undrawn=[name for name in summary.models if name not in {point.name for point in points_of(summary)}],
-            strips=embed_svg(seed_strips(summary)) if len(summary.seeds) > 1 else None,
-            matrix=_matrix(summary, score_name),
-            pairs=_pairs(summary, score_name),
-            models=_differences_of_settings(summary),
-            fewest_pairs=MIN_PAIRS,
-            fewest_groups=MIN_GROUPS,
-            seed_errors=f"{SEED_ERRORS:g}",
-            runs=_runs(summary),
-            settings=_settings(summary),
-        )
+    drawn = {point.name for point in points_of(summary)}
+    template = open_templates().get_template("study.html.j2")
+    page = template.render(
+        title=summary.title,
+        summary=summary,
+        score_name=heading_of(summary.measure),
+        structures=structures,
+        cautions=cautions(summary, cases),
+        groups=cases["group"].nunique(),
+        scored=cases["case"].nunique(),
+        scores=_rank_scores(summary),
+        drawing=embed("image/svg+xml", drawing),
+        undrawn=[name for name in summary.models if name not in drawn],
+        pairs=_pairs(summary),
+        models=_models(summary),
+        fewest_pairs=MIN_PAIRS,
+        fewest_groups=MIN_GROUPS,
+        seed_errors=f"{SEED_ERRORS:g}",
+        settings=_settings(summary),
     )
+    write_text(folder / "study.html", page)
+    return folder / "study.html"
 
 
 def format_signed(value: float | None, digits: int) -> str:
     """A difference: with its sign, zero without one."""
     text = format_number(value, digits)
     return f"+{text}" if value is not None and value > 0 and text.strip("0.") else text
-
-
-def breakable(name: str) -> Markup:
-    """A name that may go on in the next line after a slash, a colon or an underscore."""
-    return Markup(re.sub("([/:_])", r"\1<wbr>", str(escape(name))))
 
 
 # --- what is to be said
@@ -107,35 +91,14 @@ def cautions(summary: StudySummary, cases: pd.DataFrame) -> list[str]:
         )
     paired = [d for d in summary.differences if d.groups]  # a model without any score is told of elsewhere
     untested = {d.structure for d in paired if d.outcome == "too few pairs"}
+    fewest = f"fewer than {MIN_PAIRS} patients or sequences"
     if paired and all(d.outcome == "too few pairs" for d in paired):
-        groups = cases["group"].nunique()
-        without = ", and no interval is given," if groups < MIN_GROUPS else ""
-        found.append(
-            f"Tests are impossible{without} with {groups} patient{'' if groups == 1 else 's'} or "
-            f"sequence{'' if groups == 1 else 's'}: they need at least {MIN_PAIRS}. No model can be called better."
-        )
+        without = " No interval is given." if cases["group"].nunique() < MIN_GROUPS else ""
+        found.append(f"Tests are impossible with {fewest}. No model can be called better.{without}")
     elif untested:
         names = ", ".join(name for name in order_structures(summary) if name in untested)
-        found.append(
-            f"Tests are impossible where fewer than {MIN_PAIRS} patients or sequences have a score under both "
-            f"models: {names}."
-        )
+        found.append(f"Tests are impossible where {fewest} have a score under both models: {names}.")
     return found
-
-
-def finding(summary: StudySummary) -> list[tuple[str, list[str]]]:
-    """How the models stand to the one with the highest mean over all structures: words, and the names they are of."""
-    standing = standings(summary)
-    said: list[tuple[Standing, str]] = [
-        ("best", "Highest mean"),
-        ("above", "Better than it by the paired test, which weighs patients otherwise than the mean"),
-        ("tie", "Tie with it, not told apart"),
-        ("below", "Told apart from it, as lower"),
-        ("too few pairs", "Not tested against it"),
-        ("no score", "Without a score"),
-    ]
-    names = {key: [name for name in ranking(summary) if standing[name] == key] for key, _ in said}
-    return [(words, names[key]) for key, words in said if names[key]]
 
 
 def outcome_in_words(difference: StudyDifference) -> str:
@@ -149,90 +112,52 @@ def outcome_in_words(difference: StudyDifference) -> str:
 
 # --- tables
 
-MARKS = {"best": "highest", "tie": "tie", "above": "better in the test", "too few pairs": "too few pairs"}
-COSTS = ("parameters (M)", "GMAC", "time (ms)", "memory (MiB)", "training (min)", "steps")
-WHOLE = ("memory (MiB)", "steps")
+STANDINGS: dict[Standing, str] = {
+    "best": "highest",
+    "above": "better in the test",
+    "tie": "tie",
+    "below": "lower",
+    "too few pairs": "too few pairs",
+    "no score": "no score",
+}
+"""How a model stands to the one with the highest mean, in words."""
 
 
-def _format_rank(rank: object, name: str, mark: str = "") -> Markup:
-    return Markup('<span class="rank">{}</span>&nbsp;{}{}').format(rank, breakable(name), Markup(mark))
-
-
-def _rank_scores(summary: StudySummary, score_name: str) -> Table:
+def _rank_scores(summary: StudySummary) -> Table:
     """The models from the highest mean to the lowest; the score over all structures comes first."""
-    standing, digits = standings(summary), score_digits(summary)
+    standing, digits, costs = standings(summary), score_digits(summary), format_costs(summary)
     whole, *single = _whole_first(order_structures(summary))
-    costs = {cost.model: _cost_values(cost) for cost in summary.costs}
-    values = list(zip(*costs.values(), strict=True)) or [()] * len(COSTS)
-    cost_digits = [0 if name in WHOLE else digits_of(of, name) for name, of in zip(COSTS, values, strict=True)]
+    cell, mark = Markup("<{0}>{1}</{0}><small>{2}</small>"), Markup('<span class="mark {}">{}</span>')
     rows = []
-    for n, name in enumerate(ranking(summary), 1):
-        told = standing[name]
-        mark = f' <span class="mark {told.split()[0]}">{MARKS[told]}</span>' if told in MARKS else ""
-        first = summary.score(name, whole)
-        mean, deviation = Markup("<strong>{}</strong>"), Markup("<small>± {}</small>")
-        scores = [(mean.format(format_number(first.mean, digits)), first.sd)]
-        scores += [(escape(format_number(s.mean, digits)), s.sd) for s in (summary.score(name, of) for of in single)]
-        cells = [text if sd is None else text + deviation.format(format_number(sd, digits)) for text, sd in scores]
-        cells.insert(1, escape(format_interval(first.interval, digits)))
-        cost = costs.get(name, [None] * len(COSTS))
-        cells += [escape(format_number(v, d)) for v, d in zip(cost, cost_digits, strict=True)]
-        rows.append([_format_rank("–" if told == "no score" else n, name, mark), *cells])
+    for name in ranking(summary):
+        cells: list[object] = [name, mark.format(standing[name].split()[0], STANDINGS[standing[name]])]
+        for structure in (whole, *single):
+            score = summary.score(name, structure)
+            deviation = "" if score.sd is None else f"± {format_number(score.sd, digits)}"
+            tag = "strong" if structure == whole else "span"
+            cells.append(cell.format(tag, format_number(score.mean, digits), deviation))
+        cells.insert(3, format_interval(summary.score(name, whole).interval, digits))
+        rows.append([*cells, *(texts[name] for texts in costs.values())])
     over = f"± standard deviation over {len(summary.seeds)} seeds" if len(summary.seeds) > 1 else "of one seed"
-    interval = ", and 95 % interval over patients or sequences" if any(s.interval for s in summary.scores) else ""
-    caption = (
-        f"{score_name}: mean {over}{interval}. Ranked by the mean over {whole}. tie: not told apart from the highest."
-    )
-    return Table(caption, columns_of("model", whole, "95 % interval", *single, *COSTS), [("", rows)], "study close")
+    caption = f"{heading_of(summary.measure)}: mean {over}. Ranked by the mean over {whole}."
+    columns = columns_of("model", "standing", whole, "95 % interval", *single, *costs, text=("standing",))
+    return Table(caption, columns, [("", rows)], "close")
 
 
-def _cost_values(cost: ModelCost) -> list[float | None]:
-    """What stands in the columns of COSTS."""
-    return [
-        cost.parameters / 1e6,
-        cost.gmac,
-        cost.milliseconds,
-        cost.peak_mib,
-        cost.training_minutes,
-        cost.steps,
-    ]
-
-
-def _matrix(summary: StudySummary, score_name: str) -> Table | None:
-    """Every model, by rank, less every other one, over all structures; nothing for two models, who have one row."""
-    order, digits = ranking(summary), score_digits(summary)
-    if len(order) < 3:
-        return None
-    tested = order_structures(summary)[-1]
-    found: dict[tuple[str, str], Markup] = {}
-    cell = Markup('<span class="{}">{}<small>{}</small></span>')
-    for d in (d for d in summary.differences if d.structure == tested):
-        words = {"first better": ("better", "worse"), "second better": ("worse", "better")}
-        pairs = ((d.first, d.second), (d.second, d.first))
-        for pair, word, sign in zip(pairs, words.get(d.outcome, [d.outcome] * 2), (1, -1), strict=True):
-            less = None if d.difference is None else sign * d.difference
-            found[pair] = cell.format(word.split()[0], format_signed(less, digits), word)
-    rows = [[_format_rank(n, a), *(found.get((a, b), "") for b in order)] for n, a in enumerate(order, 1)]
-    caption = (
-        f"{tested}: the model of the row less that of the column, in {score_name}. Columns are numbered as the rows."
-    )
-    return Table(caption, columns_of("model", *(str(n) for n in range(1, len(order) + 1))), [("", rows)], "matrix")
-
-
-def _pairs(summary: StudySummary, score_name: str) -> Table:
+def _pairs(summary: StudySummary) -> Table:
     fine = score_digits(summary) + 1
     groups = []
     for structure in _whole_first(order_structures(summary)):
         rows = [
             [
-                breakable(d.first),
-                breakable(d.second),
+                d.first,
+                d.second,
                 format_signed(d.difference, fine),
                 format_interval(d.interval, fine),
                 format_probability(d.p),
                 format_probability(d.p_holm),
                 format_number(d.seed_error, fine),
-                breakable(outcome_in_words(d)),
+                outcome_in_words(d),
                 f"{d.groups:,}",
             ]
             for d in summary.differences
@@ -240,8 +165,8 @@ def _pairs(summary: StudySummary, score_name: str) -> Table:
         ]
         groups += [(structure, rows)] if rows else []
     names = ("first", "second", "difference", "95 % interval", "p", "p (Holm)", "seed error", "outcome", "pairs")
-    caption = f"First − second, in {score_name}, over the patients or sequences that both have."
-    return Table(caption, columns_of(*names, text=("second", "outcome")), groups, "pairs close")
+    caption = f"First − second, in {heading_of(summary.measure)}, over the patients or sequences that both have."
+    return Table(caption, columns_of(*names, text=("second", "outcome")), groups, "close")
 
 
 def _whole_first(structures: list[str]) -> list[str]:
@@ -249,32 +174,26 @@ def _whole_first(structures: list[str]) -> list[str]:
     return [*structures[-1:], *structures[:-1]]
 
 
-def _runs(summary: StudySummary) -> Table:
-    """The reports of each model's runs, with their addresses relative to the page."""
+def _models(summary: StudySummary) -> Table:
+    """What each model was told, and the reports of its runs, with their addresses relative to the page."""
     link = Markup('<a href="runs/{0}/seed-{1}-fold-{2}/report/report.html">seed {1}, fold {2}</a> ')
-    rows = [
-        [breakable(name), Markup().join(link.format(quote(name), s, f) for s in summary.seeds for f in summary.folds)]
-        for name in summary.models
-    ]
-    return Table("The report of each run.", columns_of("model", "reports", text=("reports",)), [("", rows)], "differ")
-
-
-def _differences_of_settings(summary: StudySummary) -> Table:
-    told = Markup("<code>{}</code>")
-    rows = [[breakable(name), told.format(text)] for name, text in summary.models.items()]
-    caption = "What is laid over the settings that all have in common."
-    return Table(caption, columns_of("model", "settings", text=("settings",)), [("", rows)], "differ")
+    rows = []
+    for name, told in summary.models.items():
+        links = Markup().join(link.format(quote(name), s, f) for s in summary.seeds for f in summary.folds)
+        rows.append([name, Markup("<code>{}</code>").format(told), links])
+    caption = "What is laid over the settings that all have in common, and the report of each run."
+    columns = columns_of("model", "settings", "reports", text=("settings", "reports"))
+    return Table(caption, columns, [("", rows)], "differ")
 
 
 def _settings(summary: StudySummary) -> list[tuple[str, str]]:
     """What the models had in common, each once."""
-    own = [
-        ("budget of each training", summary.budget),
-        ("network input", f"{summary.size[0]} × {summary.size[1]} pixels"),
-        ("seeds", ", ".join(map(str, summary.seeds))),
-        ("folds", ", ".join(map(str, summary.folds))),
-        ("protocol", summary.protocol),
-        ("caseunet", summary.code_version),
-    ]
-    given = {name for name, _ in summary.settings}
-    return [*summary.settings, *(row for row in own if row[0] not in given)]
+    own = {
+        "budget of each training": summary.budget,
+        "network input": f"{summary.size[0]} × {summary.size[1]} pixels",
+        "seeds": ", ".join(map(str, summary.seeds)),
+        "folds": ", ".join(map(str, summary.folds)),
+        "protocol": summary.protocol,
+        "caseunet": summary.code_version,
+    }
+    return list((own | dict(summary.settings)).items())

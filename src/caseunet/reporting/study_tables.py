@@ -1,16 +1,25 @@
 """The scores of a study as tables: scores.csv for programs, scores.tex for papers, and who ties with the best."""
 
-from collections.abc import Sequence
 from typing import Literal
 
 import pandas as pd
 
 from caseunet.evaluation.comparison import MIN_PAIRS
+from caseunet.reporting.page.notes import heading_of
 from caseunet.reporting.page.numbers import digits_of, format_number
-from caseunet.studies.summary import ALL, ModelCost, ModelScore, StudySummary
+from caseunet.studies.summary import ALL, ModelCost, StudySummary
 
 Standing = Literal["best", "tie", "below", "above", "too few pairs", "no score"]
 """How a model stands to the one with the highest mean. "above" is where the paired test contradicts the means."""
+
+COSTS = {
+    "parameters (M)": "parameters",
+    "GMAC": "gmac",
+    "time (ms)": "milliseconds",
+    "memory (MiB)": "peak_mib",
+    "training (min)": "training_minutes",
+    "steps": "steps",
+}
 
 SPECIAL = str.maketrans(
     {
@@ -37,7 +46,7 @@ def order_structures(summary: StudySummary) -> list[str]:
 def ranking(summary: StudySummary, structure: str = ALL) -> list[str]:
     """The models from the highest mean to the lowest; those without one come last, equal ones in their order."""
     means = {name: summary.score(name, structure).mean for name in summary.models}
-    return sorted(means, key=lambda name: -_or_lowest(means[name]))
+    return sorted(means, key=lambda name: float("inf") if (mean := means[name]) is None else -mean)
 
 
 def standings(summary: StudySummary, structure: str = ALL) -> dict[str, Standing]:
@@ -46,11 +55,14 @@ def standings(summary: StudySummary, structure: str = ALL) -> dict[str, Standing
     tested = structure if len(names) > 1 else names[0]
     best = ranking(summary, structure)[0]
     found: dict[str, Standing] = {best: "best"}
+    words: dict[str, Standing] = {"tie": "tie", "too few pairs": "too few pairs"}
     for difference in summary.differences:
         if difference.structure == tested and best in (difference.first, difference.second):
             is_first = difference.first == best
-            other = difference.second if is_first else difference.first
-            found[other] = _standing(difference.outcome, "first better" if is_first else "second better")
+            won: Standing = (
+                "below" if difference.outcome == ("first better" if is_first else "second better") else "above"
+            )
+            found[difference.second if is_first else difference.first] = words.get(difference.outcome, won)
     scored = {name for name in summary.models if summary.score(name, structure).mean is not None}
     return {name: found.get(name, "no score") if name in scored else "no score" for name in summary.models}
 
@@ -72,27 +84,45 @@ def cost_of(summary: StudySummary, model: str) -> ModelCost | None:
     return next((cost for cost in summary.costs if cost.model == model), None)
 
 
+def format_costs(summary: StudySummary) -> dict[str, dict[str, str]]:
+    """{heading: {model: text}}, those of a heading with the same decimals."""
+    found = {}
+    for heading, field in COSTS.items():
+        values = {name: getattr(cost_of(summary, name), field, None) for name in summary.models}
+        if field == "parameters":
+            values = {name: None if value is None else value / 1e6 for name, value in values.items()}
+        digits = 0 if field in ("peak_mib", "steps") else digits_of(values.values(), heading)
+        found[heading] = {name: format_number(value, digits) for name, value in values.items()}
+    return found
+
+
 def latex(summary: StudySummary) -> str:
     """A ``tabular`` with the models in rows: mean ± sd over seeds of each structure, and what each model costs.
 
     Characters that mean something to LaTeX are escaped. Names in Greek or Chinese letters need XeLaTeX or LuaLaTeX.
     """
-    digits = score_digits(summary)
-    columns = [("model", [escape_latex(name) for name in summary.models])]
+    digits, names = score_digits(summary), list(summary.models)
+    columns = {"model": [escape_latex(name) for name in names]}
     for structure in order_structures(summary):
         standing = standings(summary, structure)
-        scores = [summary.score(name, structure) for name in summary.models]
-        highest = max((score.mean for score in scores if score.mean is not None), default=None)
-        cells = [_cell(score, digits, highest, standing[score.model] == "tie") for score in scores]
-        columns.append((escape_latex(structure), cells))
-    costs = [cost_of(summary, name) for name in summary.models]
-    columns.append(("parameters (M)", _numbers([cost.parameters / 1e6 if cost else None for cost in costs])))
-    columns.append(("GMAC", _numbers([cost.gmac if cost else None for cost in costs])))
-    columns.append(("ms", _numbers([cost.milliseconds if cost else None for cost in costs])))
+        highest = max((m for name in names if (m := summary.score(name, structure).mean) is not None), default=None)
+        cells = []
+        for name in names:
+            score = summary.score(name, structure)
+            mean = _number(score.mean, digits)
+            if score.mean is not None and score.mean == highest:
+                mean = rf"\textbf{{{mean}}}"
+            elif standing[name] == "tie":
+                mean = rf"\underline{{{mean}}}"
+            cells.append(
+                mean if score.mean is None or score.sd is None else rf"{mean} $\pm$ {_number(score.sd, digits)}"
+            )
+        columns[escape_latex(structure)] = cells
+    for heading, texts in list(format_costs(summary).items())[:3]:
+        columns[heading] = [texts[name].replace("–", "--") for name in names]
     remarks = "".join(f"% {' '.join(line.split())}\n" for line in _remarks(summary))
-    table = pd.DataFrame(dict(enumerate(cells for _, cells in columns)))
-    form, header = "l" + "r" * (len(columns) - 1), [heading for heading, _ in columns]
-    return remarks + str(table.to_latex(index=False, header=header, column_format=form, escape=False))
+    form = "l" + "r" * (len(columns) - 1)
+    return remarks + str(pd.DataFrame(columns).to_latex(index=False, column_format=form, escape=False))
 
 
 def escape_latex(text: str) -> str:
@@ -105,50 +135,18 @@ def score_digits(summary: StudySummary) -> int:
     return digits_of([score.mean for score in summary.scores], summary.measure.unit)
 
 
-def _or_lowest(mean: float | None) -> float:
-    return float("-inf") if mean is None else mean
-
-
-def _standing(outcome: str, won: str) -> Standing:
-    if outcome == won:
-        return "below"
-    if outcome == "tie":
-        return "tie"
-    return "too few pairs" if outcome == "too few pairs" else "above"
-
-
-def _cell(score: ModelScore, digits: int, highest: float | None, is_tie: bool) -> str:
-    if score.mean is None:
-        return "--"
-    mean = _number(score.mean, digits)
-    if score.mean == highest:
-        mean = rf"\textbf{{{mean}}}"
-    elif is_tie:
-        mean = rf"\underline{{{mean}}}"
-    return mean if score.sd is None else rf"{mean} $\pm$ {_number(score.sd, digits)}"
-
-
-def _numbers(values: Sequence[float | None]) -> list[str]:
-    digits = digits_of(values, "of a cost")
-    return ["--" if value is None else _number(value, digits) for value in values]
-
-
-def _number(value: float, digits: int) -> str:
-    return format_number(value, digits).replace("−", "$-$")
+def _number(value: float | None, digits: int) -> str:
+    return "--" if value is None else format_number(value, digits).replace("−", "$-$")
 
 
 def _remarks(summary: StudySummary) -> list[str]:
     seeds = len(summary.seeds)
     over = f"± standard deviation over {seeds} seeds" if seeds > 1 else "of one seed"
-    unit = f" ({summary.measure.unit})" if summary.measure.unit else ""
-    remarks = [
+    return [
         f"{summary.title}. Written by caseunet {summary.code_version}.",
         r"Needs \usepackage{booktabs}.",
-        f"{summary.measure.label}{unit} by protocol {summary.protocol}, mean {over}. Bold: the highest of a column.",
+        f"{heading_of(summary.measure)} by protocol {summary.protocol}, mean {over}. Bold: the highest of a column.",
         "Underlined: a tie, not told apart from the highest by the paired test over patients or sequences (Holm) and "
-        "the noise of the seeds.",
-        f"GMAC and ms: of one forward of one image, {summary.size[0]} x {summary.size[1]}.",
+        f"the noise of the seeds. Not tested, and so never underlined: what has fewer than {MIN_PAIRS} of them.",
+        f"GMAC and time: of one forward of one image, {summary.size[0]} x {summary.size[1]}.",
     ]
-    if any(difference.outcome == "too few pairs" for difference in summary.differences):
-        remarks.append(f"Not tested, and so never underlined: what has fewer than {MIN_PAIRS} patients or sequences.")
-    return remarks

@@ -10,11 +10,8 @@ from typing import Any
 
 import matplotlib
 import matplotlib.style
-import numpy as np
 from matplotlib.artist import Artist
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from caseunet.errors import InvalidInputError
 from caseunet.files import replace_when_whole
@@ -99,15 +96,6 @@ def to_svg(figure: Figure) -> bytes:
     return text[text.index(b"<svg") :]
 
 
-def to_pixels(figure: Figure, dpi: int = 110) -> NDArray[np.uint8]:
-    """Render as (H, W, 3), uint8."""
-    figure.set_dpi(dpi)
-    canvas = FigureCanvasAgg(figure)
-    with figure_style():
-        canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
-
-
 def check_figure(path: Path) -> None:
     """Raises CaseUNetError if the name ends in none of .png, .svg and .pdf."""
     if path.suffix.lower()[1:] not in METADATA:
@@ -137,23 +125,12 @@ def shorten(name: str, most: int = MAX_NAME) -> str:
     return name if len(name) <= most else f"{name[: most // 2 - 1]}…{name[-(most // 2) :]}"
 
 
-def add_legend(figure: Figure, marks: Sequence[Artist], *, beside: bool = True) -> None:
-    """Name some marks below the plots if one line holds them.
-
-    More stand ``beside`` the plots or in several lines below them. The figure grows for that.
-    """
+def add_legend(figure: Figure, marks: Sequence[Artist]) -> None:
+    """Name marks below the plots, in as many columns as the width holds. The figure grows by the lines."""
     if not marks:
         return
-    for mark in marks:
-        name = shorten(str(mark.get_label()))
-        mark.set_label(f" {name}" if name.startswith("_") else name)  # matplotlib leaves "_name" out of legends
+    names = [f" {shorten(str(mark.get_label()))}" for mark in marks]  # matplotlib leaves "_name" out of legends
     width, height = figure.get_size_inches()
-    inches = [0.55 + 0.07 * len(str(mark.get_label())) for mark in marks]
-    if beside and sum(inches) > width:
-        columns = math.ceil(len(marks) / max(1, int((height - 0.3) / 0.19)))
-        legend = figure.legend(handles=list(marks), loc="outside right upper", ncols=columns)
-        figure.set_figwidth(width + legend.get_window_extent().width / figure.dpi)
-        return
-    columns = len(marks) if sum(inches) <= width else max(1, int(width / max(inches)))
-    figure.legend(handles=list(marks), loc="outside lower center", ncols=columns)
-    figure.set_figheight(height + (math.ceil(len(marks) / columns) - 1) * 0.19)
+    columns = max(1, int(width / (0.6 + 0.075 * max(map(len, names)))))
+    figure.set_figheight(height + 0.19 * math.ceil(len(marks) / columns))
+    figure.legend(list(marks), names, loc="outside lower center", ncols=min(columns, len(marks)))

@@ -12,6 +12,7 @@ from caseunet.config import RECIPES, Config, load_config
 from caseunet.errors import InputNotFoundError, InvalidOptionError
 from caseunet.models import MODELS
 from caseunet.models.smp import PREFIX
+from caseunet.yaml_text import parse_yaml
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def variants_of(models: Sequence[str], file: Path | None, overrides: Mapping[str
             variants.append(variant(model, {"recipe": model}, file, overrides))
         elif model.endswith((".yaml", ".yml")):
             load_config(Path(model))  # says what is wrong with the file, and where
-            own = yaml.safe_load(Path(model).read_text(encoding="utf-8"))
+            own = parse_yaml(Path(model).read_text(encoding="utf-8"))
             variants.append(variant(Path(model).stem, _flatten(own or {}), file, overrides))
         else:
             if not model.startswith(PREFIX):

@@ -64,10 +64,17 @@ class TrainingPlan:
             architecture.name, architecture.in_channels, architecture.num_classes, **architecture.kwargs
         )
         if start is not None:
-            display.say(f"  {start_from_bundle(model, architecture, self.prepared.info.label_map, start)}")
+            display.say(f"  {self._start_from(model, start)}")
+            display.say(f"  learning rate {self.config.optimizer.lr:g}")
             if changes := describe_changes(start.info.preprocessing, self.preprocessing):
                 display.caution(f"that network was trained on other images than these: {changes}")
         return model
+
+    def _start_from(self, model: nn.Module, start: Bundle) -> str:
+        info = self.prepared.info
+        return start_from_bundle(
+            model, self.architecture, label_map=info.label_map, channel_names=info.channel_names, bundle=start
+        )
 
     def create_loss(self) -> nn.Module:
         """The loss, with class weights of the training cases where they are asked for."""

@@ -1,7 +1,7 @@
 """Weights of a bundle as the start of another training."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from caseunet.bundle import Architecture, Bundle, BundleInfo
 from caseunet.errors import CaseUNetError
@@ -10,30 +10,34 @@ from caseunet.models.regions import RegionNetwork
 from caseunet.types import LabelMap, Preprocessing, name_key
 
 
-def start_from_bundle(model: nn.Module, architecture: Architecture, label_map: LabelMap, bundle: Bundle) -> str:
+def start_from_bundle(
+    model: nn.Module,
+    architecture: Architecture,
+    *,
+    label_map: LabelMap,
+    channel_names: tuple[str, ...],
+    bundle: Bundle,
+) -> str:
     """Give a network the weights of a bundle; where the classes differ, its head keeps those it has.
+
+    Kernels for another number of channels are copied for channels of the same name, and averaged for others.
 
     Args:
         model: fresh, built as ``architecture`` says.
         label_map: of the new classes.
+        channel_names: of the new images; () where they have none.
+        bundle: whose weights.
 
     Returns:
         What was done, in words.
 
     Raises:
-        CaseUNetError: the bundle's network takes other images.
+        CaseUNetError: the bundle is an ensemble, or its weights are not its network's.
     """
     old = bundle.info
     if old.members:
         raise CaseUNetError(
             f"{bundle.folder}: is an ensemble. Start from one of its networks: the bundle of a single fold."
-        )
-    if architecture.in_channels != old.architecture.in_channels:
-        p = old.preprocessing
-        raise CaseUNetError(
-            f"{bundle.folder}: its network takes {old.architecture.in_channels} input channels, these data give "
-            f"{architecture.in_channels}. It was trained with data.context_slices {p.context_slices} and "
-            f"data.repeat_to_rgb {str(p.channel_repeat == 3).lower()} on {p.modality} images of {p.channels} channels."
         )
     kept = {_plain_name(name, old.architecture): weight for name, weight in bundle.weights.items()}
     head = {_plain_name(name, architecture) for name in head_of(architecture)}
@@ -42,15 +46,51 @@ def start_from_bundle(model: nn.Module, architecture: Architecture, label_map: L
     same = same and _outputs(architecture) == _outputs(old.architecture)
     if not same:
         kept = {name: weight for name, weight in kept.items() if name not in head}
+    adapted = ""
+    if architecture.in_channels != old.architecture.in_channels:
+        kept, adapted = _adapt_channels(kept, network, old.training_data.channel_names, channel_names)
     missing, unexpected = network.load_state_dict(kept, strict=False)
     if unexpected or set(missing) - head:
         raise CaseUNetError(
             f"{bundle.folder}: its weights are not those of its network: {[*missing, *unexpected][:3]}."
         )
-    start = f"starts from {bundle.folder} ({len(kept)} of {len(kept) + len(missing)} tensors)"
+    start = f"starts from {bundle.folder} ({len(kept)} of {len(kept) + len(missing)} tensors){adapted}"
     if same:
         return start
     return f"{start}; new head, because its {_describe_outputs(old)}: {', '.join(sorted(head))}"
+
+
+def _adapt_channels(
+    weights: dict[str, Tensor], network: nn.Module, old_names: tuple[str, ...], new_names: tuple[str, ...]
+) -> tuple[dict[str, Tensor], str]:
+    """Weights with kernels for the channels of a network, and what was done, in words.
+
+    An averaged kernel stands for each of the new channels, scaled so that images of equal channels give what they gave.
+    """
+    wanted = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    adapted = dict(weights)
+    before = after = 0
+    copied: list[str] = []
+    for name, weight in weights.items():
+        shape = wanted.get(name, weight.shape)
+        if shape == weight.shape:
+            continue
+        if weight.ndim != 4 or (shape[0], *shape[2:]) != (weight.shape[0], *weight.shape[2:]):
+            raise CaseUNetError(
+                f"The network cannot take other channels: {name} has the shape {tuple(weight.shape)}, and "
+                f"{tuple(shape)} would be needed. Give images of as many channels as it was trained on."
+            )
+        before, after = weight.shape[1], shape[1]
+        kernels = (weight.mean(1, keepdim=True) * before / after).repeat(1, after, 1, 1)
+        if len(old_names) == before and len(new_names) == after:
+            copied = [channel for channel in new_names if channel in old_names]
+            for channel in copied:
+                kernels[:, new_names.index(channel)] = weight[:, old_names.index(channel)]
+        adapted[name] = kernels
+    how = f"; kernels for {before} channels become such for {after}"
+    if copied:
+        return adapted, f"{how}: those of {', '.join(copied)} are copied, others averaged"
+    return adapted, f"{how}: each is the average"
 
 
 def describe_changes(old: Preprocessing, new: Preprocessing) -> str:

@@ -114,6 +114,8 @@ class Trainer:
         self.log = self.open_log(logged)
         try:
             with stop_on_signals() as self.stop_request:
+                if config.pretrained is not None and state.step == 0:
+                    self.score_start()
                 if not is_finished(config, state):
                     loader = self.load_batches()
                     with self.display.stage("training", *budget(config)) as self.stage:
@@ -129,6 +131,16 @@ class Trainer:
             self.log.close()
         self.fabric.barrier()
         return select_checkpoint(self.checkpoints, config, state)
+
+    def score_start(self) -> None:
+        """Score the weights that training starts from; they are kept where none after them are better."""
+        scores = self.score_cases()
+        if scores is None:  # a signal came; the first step sees to it
+            return
+        score = summarize_cases(scores)
+        self.log.write(self.state, score)
+        self.keep_best(score)
+        self.display.say(f"  step 0: validation Dice {score.describe()}, of the weights that training starts from")
 
     def run_epoch(self, loader: Iterator[Batch]) -> None:
         """Take the steps that are left until the next validation is due."""

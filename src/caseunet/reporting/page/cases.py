@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from caseunet.evaluation.rows import MISSING, SCORED, UNUSABLE
-from caseunet.evaluation.summary import EvaluationSummary, Measure
-from caseunet.reporting.page.notes import key_of, notes_of
+from caseunet.evaluation.rows import SCORED
+from caseunet.evaluation.summary import EvaluationSummary
+from caseunet.reporting.page.notes import link_measure
 from caseunet.reporting.page.numbers import format_column, format_number
 from caseunet.reporting.page.tables import Column, Table, columns_of
 
@@ -15,29 +15,29 @@ MAX_TABLE_ROWS = 2000
 
 
 def case_table(scored: pd.DataFrame, summary: EvaluationSummary) -> Table:
-    """All rows as they stand, or the lowest ones first if they are too many; columns without any value are left out."""
-    rows = scored if len(scored) <= MAX_TABLE_ROWS else _lowest_first(scored, summary).head(MAX_TABLE_ROWS)
-    named = {"case": rows["case"], "model": rows["model"], "slice": rows["slice"], "group": rows["group"]}
+    """All rows as they stand, or the worst ones first if they are too many; columns without any value are left out."""
+    rows = scored if len(scored) <= MAX_TABLE_ROWS else _worst_first(scored, summary).head(MAX_TABLE_ROWS)
+    named: dict[str, Iterable[object]] = {"case": rows["case"]}
+    if len(summary.models) > 1:
+        named["model"] = rows["model"]
+    by_slice = rows["slice"].notna().any()
+    if by_slice:
+        named["slice"] = rows["slice"].map(lambda number: format_number(number, 0))
+    if (scored["group"].astype(str) != scored["case"].astype(str)).any():
+        named["group"] = rows["group"]
     named |= {"structure": rows["structure"], "status": rows["status"]}
-    needed = {
-        "model": len(summary.models) > 1,
-        "slice": rows["slice"].notna().any(),
-        "group": (scored["group"].astype(str) != scored["case"].astype(str)).any(),
-    }
-    columns = columns_of(*(name for name in named if needed.get(name, True)), text=set(named) - {"slice"})
-    named["slice"] = rows["slice"].map(lambda number: format_number(number, 0))
-    cells: list[Iterable[object]] = [named[column.heading] for column in columns]
-    notes = notes_of(summary)
+    columns, cells = columns_of(*named, text=set(named) - {"slice"}), list(named.values())
+    absent = find_absent(scored, summary)
     for name, measure in summary.columns.items():
-        if name not in absent_columns(scored, summary):
-            columns.append(Column(heading_of(measure), note=notes[key_of(measure)].number))
+        if measure.label not in absent:
+            columns.append(Column(link_measure(summary, measure)))
             cells.append(format_column(rows[name], measure.unit))
     if "reference_ml" not in scored or scored["reference_ml"].isna().all():
         for name, heading in (("reference_pixels", "reference pixels"), ("prediction_pixels", "predicted pixels")):
             columns.append(Column(heading))
             cells.append([format_number(float(number), 0) for number in rows[name]])
     return Table(
-        caption=f"Scores of each {'slice' if needed['slice'] else 'case'} and structure.",
+        caption=f"Scores of each {'slice' if by_slice else 'case'} and structure.",
         columns=columns,
         groups=[("", [tuple(map(str, row)) for row in zip(*cells, strict=True)])],
         classes="sortable cases",
@@ -46,39 +46,25 @@ def case_table(scored: pd.DataFrame, summary: EvaluationSummary) -> Table:
     )
 
 
-def heading_of(measure: Measure) -> str:
-    return f"{measure.label} ({measure.unit})" if measure.unit else measure.label
+def find_absent(scored: pd.DataFrame, summary: EvaluationSummary) -> list[str]:
+    """The labels of measures that no row has a value of."""
+    columns = summary.columns.items()
+    return [measure.label for name, measure in columns if name not in scored or scored[name].isna().all()]
 
 
-def absent_columns(scored: pd.DataFrame, summary: EvaluationSummary) -> dict[str, str]:
-    """The measures that no row has a value of: column and label."""
-    return {
-        name: measure.label
-        for name, measure in summary.columns.items()
-        if name not in scored or scored[name].isna().all()
-    }
-
-
-def _lowest_first(scored: pd.DataFrame, summary: EvaluationSummary) -> pd.DataFrame:
+def _worst_first(scored: pd.DataFrame, summary: EvaluationSummary) -> pd.DataFrame:
     """From the worst to the best; rows without a value come last."""
-    if summary.ranked not in scored:
-        return scored
     values = scored[summary.ranked].astype(float)
     better = summary.columns[summary.ranked].better
     badness = {"higher": -values, "lower": values, "nearer to 0": values.abs()}[better]
     return scored.loc[badness.sort_values(ascending=False, kind="stable", na_position="last").index]
 
 
-def selects_of(table: Table, summary: EvaluationSummary) -> list[tuple[int, str, list[str]]]:
+def find_choices(table: Table) -> list[tuple[int, str, list[str]]]:
     """(column, heading, choices) by which the rows can be filtered."""
-    orders = {
-        "model": [model.name for model in summary.models],
-        "structure": list(summary.structures),
-        "status": [SCORED, MISSING, UNUSABLE],
-    }
     found = []
     for n, heading in enumerate(column.heading for column in table.columns):
-        there = {str(row[n]) for row in table.rows} if heading in orders else set()
-        if len(there) > 1:
-            found.append((n, heading, [choice for choice in orders[heading] if choice in there]))
+        choices = list(dict.fromkeys(str(row[n]) for row in table.rows))
+        if heading in ("model", "structure", "status") and len(choices) > 1:
+            found.append((n, heading, choices))
     return found

@@ -1,15 +1,19 @@
-"""The scores: the chief numbers in cards or blocks, and all numbers in groups."""
+"""The scores: the chief numbers of each structure and model, and all numbers."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
 
-from caseunet.evaluation.summary import EvaluationSummary, Measure, Number
-from caseunet.reporting.page.numbers import digits_of
+from markupsafe import Markup
+
+from caseunet.evaluation.summary import EvaluationSummary, Number
+from caseunet.reporting.page.notes import link_measure, structure_name
+from caseunet.reporting.page.numbers import digits_of, format_interval, format_number
+from caseunet.reporting.page.tables import Column, Table, columns_of, name_columns
+
+Digits = dict[tuple[str, str | None], int]
 
 
-def decimals_of(summary: EvaluationSummary) -> dict[tuple[str, str | None], int]:
-    """Of each (metric, structure): alike for all models, so that they can be compared at a glance."""
+def count_digits(summary: EvaluationSummary) -> Digits:
+    """Decimals of each (metric, structure): alike for all models, so that they can be compared at a glance."""
     values: dict[tuple[str, str | None], list[float | None]] = {}
     units = {}
     for number in summary.numbers:
@@ -19,86 +23,57 @@ def decimals_of(summary: EvaluationSummary) -> dict[tuple[str, str | None], int]
     return {key: digits_of(found, units[key]) for key, found in values.items()}
 
 
-@dataclass(frozen=True)
-class Card:
-    """What a reader looks for first, of one structure or over all: the chief numbers, of each one entry per model."""
-
-    structure: str | None
-    rows: tuple[tuple[Number, ...], ...]
-
-
-def chief_cards(summary: EvaluationSummary) -> list[Card]:
-    """A card for each structure, with the chief numbers that have a value; none where there is no such number.
-
-    Over all structures there is one card too, or where a protocol counts in ways of its own one for each.
-    """
-    cards = []
+def chief_table(summary: EvaluationSummary) -> Table | None:
+    """What a reader looks for first, with 95 % intervals; None where no such number has a value."""
+    several = len(summary.models) > 1
+    known = {
+        (n.structure, n.model, n.metric): n
+        for n in summary.numbers
+        if n.metric in summary.chief and n.value is not None
+    }
+    measures = {metric: n.measure for metric in summary.chief for n in known.values() if n.metric == metric}
+    if not measures:
+        return None
+    digits = count_digits(summary)
+    rows = []
     for structure in (None, *summary.structures):
-        rows = []
-        for metric in summary.chief:
-            found = {n.model: n for n in summary.numbers if (n.metric, n.structure) == (metric, structure)}
-            if any(number.value is not None for number in found.values()):
-                rows.append(tuple(found[model.name] for model in summary.models if model.name in found))
-        if structure is None and rows and rows[0][0].metric not in summary.columns:
-            cards += [Card(None, (row,)) for row in rows]
-        elif rows:
-            cards.append(Card(structure, tuple(rows)))
-    return cards
+        for model in summary.models:
+            own = {metric: known.get((structure, model.name, metric)) for metric in measures}
+            if any(own.values()):
+                name = [structure_name(summary, structure), *([model.name] if several else [])]
+                rows.append([*name, *(_format_chief(number, digits) for number in own.values())])
+    columns = columns_of(*name_columns(summary), text=("model",))
+    columns += [Column(link_measure(summary, measure)) for measure in measures.values()]
+    caption = "The chief numbers, with their 95 % intervals below."
+    return Table(caption, columns, [("", rows)], "chief")
 
 
-MAX_CARDS = 9
-"""More are rows of a table."""
+def _format_chief(number: Number | None, digits: Digits) -> Markup | str:
+    if number is None:
+        return ""
+    decimals = digits[number.metric, number.structure]
+    interval = "" if number.interval is None else format_interval(number.interval, decimals)
+    return Markup("<strong>{}</strong><small>{}</small>").format(format_number(number.value, decimals), interval)
 
 
-def chief_metrics(cards: Sequence[Card]) -> dict[str, Measure]:
-    """The columns of a table of cards."""
-    return {number.metric: number.measure for card in cards for row in card.rows for number in row[:1]}
-
-
-def card_numbers(card: Card) -> dict[str, Number]:
-    """{metric: number} of the first model."""
-    return {row[0].metric: row[0] for row in card.rows}
-
-
-@dataclass(frozen=True)
-class Block:
-    """Rows of a table of the chief numbers: of one structure or over all, or one of each structure (``each``)."""
-
-    structure: str | None
-    each: bool
-    rows: tuple[tuple[Number, ...], ...]
-
-
-def chief_blocks(cards: Sequence[Card]) -> list[Block]:
-    """The cards' numbers; cards over all structures share a block, and so do structures with one number each."""
-    blocks: list[Block] = []
-    alone = len(cards) > 1 and all(len(card.rows) == 1 for card in cards if card.structure is not None)
-    for card in cards:
-        block = Block(card.structure, alone and card.structure is not None, card.rows)
-        if blocks and ((block.each and blocks[-1].each) or block.structure is None):
-            block = Block(block.structure, block.each, (*blocks.pop().rows, *block.rows))
-        blocks.append(block)
-    return blocks
-
-
-@dataclass(frozen=True)
-class ScoreGroup:
-    """Numbers of one model that stand together: of one structure, or one of each structure (``each``)."""
-
-    model: str
-    structure: str | None
-    each: bool
-    numbers: tuple[Number, ...]
-
-
-def groups_of(summary: EvaluationSummary) -> list[ScoreGroup]:
-    """The numbers in their order; structures with a single number each share a group."""
-    groups: list[ScoreGroup] = []
+def numbers_table(summary: EvaluationSummary) -> Table:
+    """All numbers in their order, those of one structure and model together."""
+    digits = count_digits(summary)
+    groups = []
     for (model, structure), numbers in groupby(summary.numbers, lambda number: (number.model, number.structure)):
-        group = ScoreGroup(model, structure, False, tuple(numbers))
-        if structure is not None and len(group.numbers) == 1 and len(summary.structures) > 1:
-            before = groups[-1] if groups and groups[-1].each and groups[-1].model == model else None
-            earlier = groups.pop().numbers if before else ()
-            group = ScoreGroup(model, None, True, (*earlier, *group.numbers))
-        groups.append(group)
-    return groups
+        rows = []
+        for n in numbers:
+            decimals = digits[n.metric, structure]
+            values = [format_number(n.value, decimals), n.measure.unit, format_interval(n.interval, decimals)]
+            values += [format_number(n.sd, decimals), format_number(n.median, decimals)]
+            name = link_measure(summary, n.measure, unit=False)
+            rows.append([name, *values, f"{n.n:,}", f"{n.undefined:,}", n.averaging])
+        heading = structure_name(summary, structure, parts=False)
+        groups.append((heading + f" · {model}" if len(summary.models) > 1 else heading, rows))
+    names = ("measure", "value", "unit", "95 % interval", "sd", "median", "n", "undefined")
+    columns = [*columns_of(*names, text=("unit",)), Column("averaging", "text wrap")]
+    caption = (
+        "The small figures lead to how each number was counted. n counts what it is made of, “undefined” what has no "
+        "value and was left out."
+    )
+    return Table(caption, columns, groups)

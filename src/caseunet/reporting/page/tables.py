@@ -1,13 +1,14 @@
 """The one form of all tables on the pages."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
-from markupsafe import Markup
 
+from caseunet.evaluation.rows import rows_of
+from caseunet.evaluation.summary import EvaluationSummary
 from caseunet.files import replace_when_whole
 
 Row = Sequence[object]
@@ -17,8 +18,7 @@ Row = Sequence[object]
 @dataclass(frozen=True)
 class Column:
     heading: str
-    kind: Literal["number", "text", "text wrap", "text name"] = "number"
-    note: int | None = None
+    kind: Literal["number", "text", "text wrap"] = "number"
 
 
 @dataclass(frozen=True)
@@ -40,18 +40,26 @@ class Table:
         return [row for _, rows in self.groups for row in rows]
 
 
-def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """Write numbers with all their digits, so that every score can be computed again, bit for bit."""
-    with replace_when_whole(path) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")
-
-
 def columns_of(*headings: str, text: Collection[str] = ()) -> list[Column]:
     """Columns of numbers, but for the first one and those that hold ``text``."""
     return [Column(name, "text" if n == 0 or name in text else "number") for n, name in enumerate(headings)]
 
 
-def link_note(number: int) -> Markup:
-    """A small number that leads to how a measure was counted."""
-    link = Markup('<sup><a href="#count-{0}" aria-label="how it was counted, note {0}">{0}</a></sup>')
-    return link.format(number)
+def iterate_samples(table: pd.DataFrame, summary: EvaluationSummary) -> Iterator[tuple[list[str], pd.DataFrame]]:
+    """The rows of each structure and model, with their names: the model's only where there are several."""
+    for structure in summary.structures:
+        for model in summary.models:
+            rows = rows_of(table, model.name, structure)
+            if len(rows):
+                yield [structure, *([model.name] if len(summary.models) > 1 else [])], rows
+
+
+def name_columns(summary: EvaluationSummary) -> list[str]:
+    """Headings of the names that :func:`iterate_samples` gives."""
+    return ["structure", "model"] if len(summary.models) > 1 else ["structure"]
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write numbers with all their digits, so that every score can be computed again, bit for bit."""
+    with replace_when_whole(path) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")

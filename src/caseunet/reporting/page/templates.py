@@ -3,9 +3,7 @@
 import jinja2
 
 from caseunet.progress import count_text
-from caseunet.reporting.page.numbers import format_interval, format_number, format_percent
-from caseunet.reporting.page.scores import MAX_CARDS, card_numbers, chief_metrics
-from caseunet.reporting.page.tables import link_note
+from caseunet.reporting.page.numbers import format_number, format_percent
 
 
 def open_templates() -> jinja2.Environment:
@@ -16,14 +14,5 @@ def open_templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {
-        "card_numbers": card_numbers,
-        "chief_metrics": chief_metrics,
-        "counted": count_text,
-        "interval": format_interval,
-        "most_cards": MAX_CARDS,
-        "note": link_note,
-        "percent": format_percent,
-        "shown": format_number,
-    }
+    environment.globals |= {"counted": count_text, "percent": format_percent, "shown": format_number}
     return environment

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from caseunet.datasets.shapes import Shape, fill_outline
 from caseunet.errors import InvalidInputError
+from caseunet.yaml_text import parse_yaml
 
 DESCRIPTIONS = ("data.yaml", "data.yml", "dataset.yaml")
 MAX_LEVELS = 4
@@ -19,7 +19,7 @@ BOX = 5
 
 
 def is_yolo(path: Path) -> bool:
-    """Whether a text file lies below a description, and its first line begins with the number of a class."""
+    """Whether a text file lies below a description, and begins with the number of a class, or is empty in labels/."""
     if path.suffix.lower() != ".txt" or find_yolo_description(path) is None:
         return False
     try:
@@ -27,7 +27,7 @@ def is_yolo(path: Path) -> bool:
             words = stream.readline().split()
     except (OSError, UnicodeError):
         return False
-    return not words or (len(words) >= BOX and words[0].isdecimal())
+    return (len(words) >= BOX and words[0].isdecimal()) if words else "labels" in map(str.lower, path.parts)
 
 
 def find_yolo_description(path: Path) -> Path | None:
@@ -81,8 +81,8 @@ def _names(path: Path) -> dict[int, str]:
 @lru_cache(maxsize=8)
 def _names_of(path: Path, written: int) -> dict[int, str]:
     try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content: Any = parse_yaml(path.read_text(encoding="utf-8"))
         names = content["names"]
         return {int(n): str(name) for n, name in (names.items() if isinstance(names, dict) else enumerate(names))}
-    except (OSError, UnicodeError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InvalidInputError(f'{path}: expected "names", the classes of YOLO in order.') from error
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InvalidInputError(f'{path}: expected "names", the classes of YOLO in order: {error}.') from error

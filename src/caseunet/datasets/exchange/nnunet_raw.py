@@ -14,7 +14,7 @@ from caseunet.files import write_json
 from caseunet.io import images, nifti, raster
 from caseunet.io.geometry import canonical_shape
 from caseunet.progress import count_text
-from caseunet.types import IGNORE, Geometry, LabelMap
+from caseunet.types import IGNORE, LabelMap
 
 IGNORE_KEY = "ignore"
 VOLUMES = (".nrrd", ".mha")
@@ -124,8 +124,10 @@ def _choose_ending(source: ExchangeSource) -> str:
         )
     if flat == {True}:
         return ".png"
-    endings = {path.suffix.lower() for case in source.cases for path in case.case.image}
-    return next(iter(endings)) if len(endings) == 1 and endings <= set(VOLUMES) else ".nii.gz"
+    files = [path for case in source.cases for path in case.case.image]
+    endings = {path.suffix.lower() for path in files}
+    kept = len(endings) == 1 and endings <= set(VOLUMES) and not source.dataset.repairs
+    return files[0].suffix.lower() if kept and all(map(_is_one_volume, files)) else ".nii.gz"
 
 
 def _write_case(source: ExchangeSource, case: ExchangeCase, root: Path, is_training: bool, ending: str) -> int:
@@ -176,19 +178,13 @@ def _write_volume(source: ExchangeSource, case: ExchangeCase, folder: Path, endi
         return len(files)
     geometry, pixels = source.layout.read_geometry(case.case), source.read_pixels(case)
     for channel in range(pixels.shape[1]):
-        path = folder / f"{case.name}_{channel:04d}{ending}"
-        _write_values(path, pixels[:, channel], geometry, files[0], ending)
+        nifti.write_nifti_image(folder / f"{case.name}_{channel:04d}{ending}", pixels[:, channel], geometry, files[0])
     return int(pixels.shape[1])
 
 
-def _write_values(path: Path, pixels: np.ndarray, geometry: Geometry, like: Path, ending: str) -> None:
-    if ending != ".nii.gz":
-        raise InvalidInputError(f"{like}: holds several channels in one file; save each in a file of its own.")
-    nifti.write_nifti_image(path, pixels, geometry, like)
-
-
 def _is_one_volume(path: Path) -> bool:
-    return images.is_volume(path) and images.read_axes(path) == 3
+    """Whether a file holds one channel, and all of it."""
+    return images.is_volume(path) and images.find_pixel_file(path) is None and images.read_axes(path) == 3
 
 
 def _copy(path: Path, target: Path) -> None:

@@ -104,7 +104,7 @@ def test_a_split_is_written(tmp_path: Path) -> None:
     convert(tmp_path / "RAW", to="nnunet", out=tmp_path / "out")
     folder = next((tmp_path / "out").glob("Dataset*"))
     folds = json.loads((folder / "splits_final.json").read_text())
-    assert folds == [{"train": ["train_case2", "train_first_case"], "val": ["val_case1", "val_case3"]}]
+    assert folds == [{"train": ["case2", "first_case"], "val": ["case1", "case3"]}]
     assert len(list((folder / "labelsTr").iterdir())) == 4
     given = tmp_path / "split.csv"
     given.write_text("case,fold\ncase1,0\ncase2,1\ncase3,1\n")

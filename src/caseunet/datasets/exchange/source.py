@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from caseunet.datasets.layout import Layout, SourceCase, SourceDataset
+from caseunet.datasets.names import PART_WORDS
 from caseunet.datasets.reading import read_labels, read_repaired_image, require_coding
 from caseunet.errors import InvalidInputError
 from caseunet.io import raster
@@ -262,9 +263,18 @@ def part_names(split: Split | None, cases: Sequence[SourceCase], fold: int) -> M
 
 def build_cases(dataset: SourceDataset, split: Split | None, fold: int) -> tuple[ExchangeCase, ...]:
     """The cases of a data set with their names and parts."""
-    names = name_cases([case.id for case in dataset.cases])
+    ids = [case.id for case in dataset.cases]
+    bare = [_without_part(own) for own in ids]
+    named = name_cases(bare) if len(set(bare)) == len(bare) else name_cases(ids)
+    names = dict(zip(ids, named.values(), strict=True))
     parts = part_names(split, dataset.cases, fold)
     return tuple(ExchangeCase(names[case.id], case, parts[case.id]) for case in dataset.cases)
+
+
+def _without_part(case: str) -> str:
+    """A case's name without the folder of its part of a split: "train/a" becomes "a"."""
+    folder, slash, rest = case.partition("/")
+    return rest if slash and folder.lower() in PART_WORDS else case
 
 
 def without_ignore(labels: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Data sets in which some cases have only some structures labelled, from the raw data to the report."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -12,10 +13,14 @@ from caseunet.commands.predict import predict
 from caseunet.commands.prepare import prepare
 from caseunet.commands.train import train
 from caseunet.config import Config
+from caseunet.data.writing import Workplace
+from caseunet.datasets import open_source
 from caseunet.datasets.generate import write_lits
 from caseunet.datasets.partial import FILE
 from caseunet.errors import CaseUNetError
 from caseunet.options import EvaluateOptions
+from caseunet.preparation.arrays import ArrayJob, _key
+from caseunet.types import Grid
 
 TOLD = "case,labelled\nvolume-[01],liver\n"
 
@@ -50,6 +55,17 @@ def test_unlabelled_structures_are_in_no_score(raw: Path, tiny_config: Config, t
     assert set(rows[rows["dice"].notna()]["case"]) == {"volume-2", "volume-3"}
     assert result.cases[result.cases["structure"] == "liver"]["dice"].notna().all()
     assert any("2 of 4 references have only some structures labelled" in note for note in result.summary.notes)
+
+
+def test_another_table_makes_other_data(raw: Path, tiny_config: Config, tmp_path: Path) -> None:
+    """Nothing that an interrupted preparation left is taken over where the table was changed since."""
+    _, dataset = open_source(raw, tiny_config.prepare)
+    keys = set()
+    for labelled in ((), ("liver",)):
+        cases = tuple(replace(case, labelled=labelled) for case in dataset.cases)
+        job = ArrayJob("a", replace(dataset, cases=cases), Grid(), Workplace(tmp_path / "x"))
+        keys.add(_key(job, [("1", "2")] * len(cases)))
+    assert len(keys) == 2
 
 
 def test_predicting_what_is_not_labelled_costs_nothing(raw: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from textwrap import shorten
 
 import numpy as np
@@ -119,7 +120,7 @@ def prepare_array(layout: Layout, job: ArrayJob) -> list[CaseRow] | list[CaseFai
 
 def _prepare_array(layout: Layout, job: ArrayJob) -> list[CaseRow] | list[CaseFailure]:
     cases = job.dataset.cases
-    hashes = [(hash_images(*case.image), hash_images(*case.label)) for case in cases]
+    hashes = [(hash_images(*case.image), hash_images(*_label_files(case))) for case in cases]
     key = _key(job, hashes)
     done = job.workplace.done(job.array, key)
     if done is not None:
@@ -160,8 +161,9 @@ def _key(job: ArrayJob, hashes: Sequence[tuple[str, str]]) -> str:
         "grid": job.grid.model_dump(mode="json"),
         "coding": require_coding(dataset).model_dump(mode="json"),
         "modality": dataset.modality,
+        "raters": dataset.raters,
         "cases": [
-            [case.id, case.group, *of_case, _files(case, dataset)]
+            [case.id, case.group, *of_case, _files(case, dataset), case.labelled]
             for case, of_case in zip(dataset.cases, hashes, strict=True)
         ],
         "repairs": {case: repair.model_dump(mode="json") for case, repair in dataset.repairs.items()},
@@ -170,7 +172,12 @@ def _key(job: ArrayJob, hashes: Sequence[tuple[str, str]]) -> str:
 
 
 def _files(case: SourceCase, dataset: SourceDataset) -> list[str]:
-    return [dataset.relative(path) for path in (*case.image, *case.label)]
+    return [dataset.relative(path) for path in (*case.image, *_label_files(case))]
+
+
+def _label_files(case: SourceCase) -> tuple[Path, ...]:
+    """All that tells the labels of a case: its masks, and what was judged of it."""
+    return case.label if case.field is None else (*case.label, case.field)
 
 
 def _concatenate(parts: list[np.ndarray]) -> np.ndarray:
@@ -233,7 +240,7 @@ def read_case(
         box=placement.box,
         image_files=tuple(dataset.relative(path) for path in case.image),
         image_hash=hashes[0],
-        label_files=tuple(dataset.relative(path) for path in case.label),
+        label_files=tuple(dataset.relative(path) for path in _label_files(case)),
         label_hash=hashes[1],
         slice_class_pixels=tuple(int(n) for s in labels for n in np.bincount(s.ravel(), minlength=classes)[:classes]),
         intensities=measure_intensities(image, labels),

@@ -90,7 +90,10 @@ def _value_range(images: Sequence[ImageFacts]) -> tuple[float, float]:
 
 
 def _hash_sources(rows: Sequence[CaseRow]) -> str:
-    lines = sorted(f"{row.id} {row.image_hash} {row.label_hash}" for row in rows)
+    lines = sorted(
+        " ".join([row.id, row.image_hash, row.label_hash, *([";".join(row.labelled)] if row.labelled else [])])
+        for row in rows
+    )
     return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
 
 

@@ -35,6 +35,7 @@ START_WITH = {
     **dict.fromkeys(("train", "learning-rate", "resume", "cross-validate", "compare", "add-network"), PREPARED),
     **dict.fromkeys(("fine-tune", "predict", "predict-in-python", "notebook"), TRAINED),
     **dict.fromkeys(("view-masks", "post-process", "measure"), TRAINED),
+    "convert": ("prepared", "masks"),
     "evaluate": (*TRAINED, "masks", "other-masks", "references"),
 }
 
@@ -60,6 +61,9 @@ def lay_out(page: str, trained: Path) -> None:
         write_drive(Path("DRIVE"), Path("masks"))
         write_rated(Path("RATED"))
         generate.write_lits(Path("LITS"), patients=5, shape=(6, 40, 48))
+    elif page == "how-to/convert":
+        generate.write_folder(Path("FRAMES"))
+        shutil.copytree(trained / "RAW", "RAW")
     elif page == "how-to/dicom":
         generate.write_dicom(Path("WARD"))
     else:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from caseunet.commands.ablate import ablate
     from caseunet.commands.audit import audit
     from caseunet.commands.compare import compare
+    from caseunet.commands.convert import convert
     from caseunet.commands.cross_validation import cross_validate
     from caseunet.commands.demo import demo
     from caseunet.commands.evaluate import evaluate
@@ -23,13 +24,14 @@ if TYPE_CHECKING:
     from caseunet.config import Config, PrepareConfig, load_config
     from caseunet.errors import CaseUNetError
     from caseunet.models import create_model, list_models
-    from caseunet.options import EvaluateOptions, ImportOptions, PredictOptions, StudyOptions
+    from caseunet.options import ConvertOptions, EvaluateOptions, ImportOptions, PredictOptions, StudyOptions
     from caseunet.prediction.python_predictor import Predictor, Segmentation
 
 __all__ = [
     "Bundle",
     "CaseUNetError",
     "Config",
+    "ConvertOptions",
     "EvaluateOptions",
     "ImportOptions",
     "PredictOptions",
@@ -41,6 +43,7 @@ __all__ = [
     "audit",
     "case_study",
     "compare",
+    "convert",
     "create_model",
     "cross_validate",
     "demo",
@@ -65,6 +68,7 @@ _HOMES = {
     "Bundle": "bundle",
     "CaseUNetError": "errors",
     "Config": "config",
+    "ConvertOptions": "options",
     "EvaluateOptions": "options",
     "ImportOptions": "options",
     "PredictOptions": "options",
@@ -76,6 +80,7 @@ _HOMES = {
     "audit": "commands.audit",
     "case_study": "commands.report",
     "compare": "commands.compare",
+    "convert": "commands.convert",
     "create_model": "models",
     "cross_validate": "commands.cross_validation",
     "demo": "commands.demo",

@@ -189,6 +189,32 @@ class StudyOptions(Section):
         return {"training.minutes": self.minutes, "training.steps": self.steps}
 
 
+class ConvertOptions(Section):
+    """What :func:`caseunet.convert` can be told."""
+
+    shapes: Literal["masks", "polygons"] = "masks"
+    """How coco, labelme and cvat draw things: as masks, or as polygons along the edges of pixels, whose holes are cut
+    open. Both keep each pixel. yolo has polygons alone, label-studio masks alone."""
+    split: Path | None = None
+    """Which cases are for training and which for validation: nnU-Net's splits_final.json, splits.json of a prepared
+    data set, or a .csv. Default: what the data set brings."""
+    fold: Annotated[int, Field(ge=0)] = 0
+    """Fold of the split that formats of one split get. nnunet gets all."""
+    window: tuple[float, float] | None = None
+    """Intensities that become black and white where volumes become pictures. Default: -200 250 HU for CT, else the
+    middle 99 % of each volume."""
+    dataset_id: Annotated[int, Field(ge=1, le=999)] = 1
+    """Number of nnU-Net's data set."""
+    dataset_name: str | None = None
+    """Name of nnU-Net's data set. Default: the folder's."""
+
+    @model_validator(mode="after")
+    def _window_rises(self) -> "ConvertOptions":
+        if self.window is not None and not self.window[0] < self.window[1]:
+            raise ValueError("window must rise, not run from {:g} to {:g}".format(*self.window))
+        return self
+
+
 class ImportOptions(Section):
     """What a file of imported weights does not tell."""
 

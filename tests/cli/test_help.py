@@ -12,7 +12,7 @@ from caseunet.bundle import Bundle
 from caseunet.cli.entry import VERBS
 from caseunet.config import PrepareConfig, ReadingConfig, Section
 from caseunet.former_names import FLAGS
-from caseunet.options import EvaluateOptions, ImportOptions, PredictOptions, StudyOptions
+from caseunet.options import ConvertOptions, EvaluateOptions, ImportOptions, PredictOptions, StudyOptions
 
 Run = Callable[..., tuple[int, str, str]]
 MODELS: dict[str, tuple[type[Section], ...]] = {
@@ -20,6 +20,7 @@ MODELS: dict[str, tuple[type[Section], ...]] = {
     "prepare": (PrepareConfig,),
     "predict": (PredictOptions,),
     "evaluate": (EvaluateOptions, ReadingConfig),
+    "convert": (ConvertOptions, ReadingConfig),
     "compare": (StudyOptions,),
     "ablate": (StudyOptions,),
     "import-weights": (ImportOptions,),

@@ -17,8 +17,8 @@ from caseunet.datasets import find_layout
 from caseunet.datasets.channels import Item
 from caseunet.datasets.folder import FOLDER
 from caseunet.datasets.outlines import find_outlines
-from caseunet.datasets.polygons import decode_runs, fill
 from caseunet.datasets.reading import read_labels
+from caseunet.datasets.shapes import decode_runs, fill, pack_runs
 from caseunet.errors import CaseUNetError, SeveralMasksError
 
 SQUARE = [2.0, 1.0, 6.0, 1.0, 6.0, 4.0, 2.0, 4.0]
@@ -137,19 +137,6 @@ def test_boxes_of_pascal_voc_are_named(tmp_path: Path) -> None:
         find_layout(tmp_path)
 
 
-def packed(runs: list[int]) -> str:
-    """As pycocotools packs run lengths."""
-    text = ""
-    for n, run in enumerate(runs):
-        number = run - runs[n - 2] if n > 2 else run
-        more = True
-        while more:
-            bits, number = number & 31, number >> 5
-            more = number != -1 if bits & 16 else number != 0
-            text += chr((bits | 32 if more else bits) + 48)
-    return text
-
-
 @given(st.integers(1, 6), st.integers(1, 40), st.data())
 def test_run_lengths_are_undone(height: int, width: int, data: st.DataObject) -> None:
     cells = st.lists(st.booleans(), min_size=height * width, max_size=height * width)
@@ -157,7 +144,7 @@ def test_run_lengths_are_undone(height: int, width: int, data: st.DataObject) ->
     flat = inside.T.ravel()
     edges = [0, *(np.flatnonzero(np.diff(flat)) + 1).tolist(), flat.size]
     runs = ([0] if flat[0] else []) + np.diff(edges).tolist()
-    for counts in (runs, packed(runs)):
+    for counts in (runs, pack_runs(inside)):
         np.testing.assert_array_equal(decode_runs({"size": [height, width], "counts": counts}), inside)
 
 

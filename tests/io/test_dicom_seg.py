@@ -439,6 +439,18 @@ def test_the_standard_is_kept(
     assert errors(tmp_path / "seg.dcm") == []
 
 
+def test_what_people_drew_names_no_algorithm(errors: Callable[[Path], list[str]], tmp_path: Path) -> None:
+    sources = save(tmp_path / "series", slices_of())
+    picture = dicom.read_series(sources)
+    labels = np.ones(picture.pixels[:, 0].shape, np.uint8)
+    by_hand = Algorithm("caseunet convert", "0.1.0", "none", by_hand=True)
+    write_segmentation(tmp_path / "seg.dcm", labels, picture.geometry, sources, LABELS, by_hand)
+    segment = pydicom.dcmread(tmp_path / "seg.dcm").SegmentSequence[0]
+    assert segment.SegmentAlgorithmType == "MANUAL"
+    assert "SegmentationAlgorithmIdentificationSequence" not in segment
+    assert errors(tmp_path / "seg.dcm") == []
+
+
 def test_dciodvfy_would_find_an_error(errors: Callable[[Path], list[str]], tmp_path: Path) -> None:
     segmentation = written(tmp_path, slices_of(), some_labels())
     del segmentation.SegmentSequence[0].SegmentLabel

@@ -2,7 +2,7 @@
 
 from caseunet.errors import CaseUNetError
 
-CONFIGURED = ("audit", "prepare", "preview", "train", "evaluate", "compare", "ablate")
+CONFIGURED = ("audit", "prepare", "preview", "train", "evaluate", "convert", "compare", "ablate")
 """Verbs that take configuration keys as options."""
 
 MAPPINGS = {"--regions": "--prepare.regions"}

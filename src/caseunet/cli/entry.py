@@ -16,6 +16,9 @@ VERBS = {
     "demo": "Run the whole way on a real CT volume: prepare, train, predict, evaluate, report.",
     "audit": "Read a raw data set once and tell what is wrong with it. Exit status 1 if there are errors.",
     "prepare": "Audit a raw data set, and write it as a prepared data set with its splits.",
+    "convert": """Write a raw data set or predictions in the format of another tool: nnU-Net, COCO, YOLO, CVAT …
+
+Where a format can hold the masks, each pixel comes through. Where it cannot, the command says what is lost.""",
     "preview": "Draw slices of a prepared data set as a network sees them in training: as loaded, and as augmented.",
     "train": """Train a network on a prepared data set and write the run with its bundle.
 

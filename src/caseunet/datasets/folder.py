@@ -86,7 +86,7 @@ class Survey:
         class_names: where each class has a file of its own, the classes.
         channels: how the names of the channels' files end.
         question: what has to be asked before masks can be used; "" for nothing.
-        outlines: whether the masks are outlines of COCO or LabelMe.
+        outlines: whether the masks are outlines of COCO, CVAT, Label Studio, LabelMe or YOLO.
         masks: the files that are masks by their names, or as chosen.
     """
 
@@ -301,7 +301,7 @@ def _cases(
     parts = [part_of(PurePosixPath(item.paths[0].relative_to(root).as_posix())) for item in pictures]
     for n, masks in labels.items():  # COCO has a file for each part
         path = masks[0][0].paths[0]
-        parts[n] = parts[n] or (part_of_name(path.stem) if path.suffix.lower() == ".json" else "")
+        parts[n] = parts[n] or (part_of_name(path.stem) if path.suffix.lower() in (".json", ".xml") else "")
     listed = [
         SourceCase(
             id=ids[n],
@@ -407,7 +407,10 @@ def describe_files(root: Path) -> str:
     if not shown:
         return "Found no files."
     if any(kind in ("XML", "TXT") for _, kind in merged):
-        hint = " (XML and TXT files of Pascal VOC or YOLO hold boxes or outlines, which are not read.)"
+        hint = (
+            " (XML files of Pascal VOC hold boxes, which are not read. TXT files of YOLO are read below a data.yaml "
+            "that names their classes.)"
+        )
     else:
         hint = ""
     more = f", and more in {len(shown) - MAX_SHOWN} others" if len(shown) > MAX_SHOWN else ""
@@ -556,8 +559,8 @@ class FolderLayout(FileLayout):
         if survey.outlines:
             names = class_names(sorted({path for case in listed for path in case.label}))
             if not names:
-                raise InvalidInputError(f"{root}: its JSON files hold no outlines, so there is nothing to learn.")
-            text = f"masks are outlines of JSON files; the classes are {', '.join(names)}"
+                raise InvalidInputError(f"{root}: its files of outlines are empty, so there is nothing to learn.")
+            text = f"masks are outlines; the classes are {', '.join(names)}"
             notes.append(Finding(level="note", kind="outlines", text=text))
             coding, told = coding_of_names(root, names)
             notes += told

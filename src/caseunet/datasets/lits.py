@@ -21,6 +21,7 @@ from caseunet.datasets.layout import (
     no_cases,
     twice,
 )
+from caseunet.datasets.names import folder_role
 from caseunet.datasets.reading import FileLayout
 from caseunet.io.images import is_image
 
@@ -52,6 +53,11 @@ def _label_name(path: Path) -> str | None:
     return f"volume-{int(match['number'])}" if match else None
 
 
+def _is_mask_called_volume(path: Path) -> bool:
+    """Whether a mask is called as an image of LiTS is, as in conversions of it."""
+    return path.name.lower().startswith(("volume-", "test-volume-")) and folder_role(path.parent.name) == "mask"
+
+
 class LitsLayout(FileLayout):
     """LiTS and Task03 of the Decathlon, told by the names of their files."""
 
@@ -60,7 +66,8 @@ class LitsLayout(FileLayout):
     rank = 0
 
     def matches(self, root: Path) -> bool:
-        return any(_image_name(path) for path in files_below(root))
+        files = files_below(root)
+        return any(map(_image_name, files)) and not any(map(_is_mask_called_volume, files))
 
     def cases(self, root: Path) -> Listing:
         """List the cases; ``id`` is "volume-N" or "test-volume-N", and each is a patient of its own.

@@ -1,13 +1,12 @@
-"""Outlines instead of masks: COCO's (one JSON file for many images) and LabelMe's (one beside each image).
+"""Outlines instead of masks: of COCO, CVAT and Label Studio, a file for many images, of LabelMe and YOLO one for each.
 
-A pixel belongs to an outline if its centre lies inside, where the pixel in the corner reaches from 0 to 1. Where
-outlines of different classes overlap, the smaller lies on top, and a remark of the mask counts the pixels.
+Where outlines of different classes overlap, the smaller lies on top, and a remark of the mask counts the pixels.
 """
 
 import base64
 import binascii
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,17 +15,19 @@ import numpy as np
 from PIL import Image
 
 from caseunet.datasets.class_names import is_background, is_ignored, unify_spellings
+from caseunet.datasets.cvat_xml import cvat_classes, cvat_images, cvat_shapes, cvat_size, is_cvat
+from caseunet.datasets.label_studio_json import (
+    is_label_studio,
+    label_studio_classes,
+    label_studio_images,
+    label_studio_shapes,
+)
+from caseunet.datasets.shapes import Shape, decode_runs, fill_outline
+from caseunet.datasets.yolo_text import is_yolo, yolo_classes, yolo_shapes
 from caseunet.errors import CaseUNetError, InvalidInputError, SeveralMasksError
 from caseunet.files import read_json
 from caseunet.progress import count_text
 from caseunet.types import IGNORE, Geometry, Mask, name_key
-
-
-class Shape(NamedTuple):
-    """One thing in an image: its class, and where it is."""
-
-    name: str
-    inside: np.ndarray
 
 
 def is_coco(path: Path) -> bool:
@@ -56,18 +57,52 @@ def coco_images(path: Path) -> dict[str, Any]:
         raise InvalidInputError(f"{path}: each of its images needs id, file_name, height and width.") from error
 
 
+class OutlineFormat(NamedTuple):
+    """How the files of one tool are read.
+
+    Attributes:
+        matches: whether a file is one.
+        images: {file name: image} of a file of many images; None where each image has a file.
+        classes: the names of the classes that are drawn in a file.
+        size: height and width that a file tells of an image, each None if it does not.
+        shapes: what is drawn on an image of a given size, and what is left out, counted by kind.
+        is_ordered: whether the order of the classes means something.
+    """
+
+    matches: Callable[[Path], bool]
+    images: Callable[[Path], dict[str, Any]] | None
+    classes: Callable[[Path], Iterable[str]]
+    size: Callable[[Path, Any], tuple[Any, Any]]
+    shapes: Callable[[Path, str, Any, tuple[int, int]], tuple[list[Shape], dict[str, int]]]
+    is_ordered: bool
+
+
+def is_outline_file(path: Path) -> bool:
+    """Whether a file that belongs to a case holds outlines rather than a mask; by its name alone."""
+    return path.suffix.lower() in OUTLINE_SUFFIXES
+
+
+def find_outline_format(path: Path) -> OutlineFormat | None:
+    """The format of a file; None where it holds no outlines."""
+    known = _FORMATS.get(path.suffix.lower(), ())
+    return next((format for format in known if format.matches(path)), None)
+
+
+def outline_images(path: Path) -> dict[str, Any] | None:
+    """{file name: image} of a file of many images; None of others."""
+    format = find_outline_format(path)
+    return None if format is None or format.images is None else format.images(path)
+
+
 def class_names(paths: Sequence[Path]) -> tuple[str, ...]:
-    """The classes that COCO or LabelMe files have outlines of, in order of their COCO ids or of the alphabet.
+    """The classes that files have outlines of, in the order that they tell, else in that of the alphabet.
 
     Raises:
         CaseUNetError: a category has no id or name.
     """
-    if any(is_coco(path) for path in paths):
-        names: dict[str, None] = {}
-        for path in paths:
-            names |= dict.fromkeys(_coco_classes(path).values())
-        return _once(names)
-    return _once(sorted({str(shape.get("label")) for path in paths for shape in _content(path)["shapes"]}))
+    found = [(format, path) for path in paths if (format := find_outline_format(path)) is not None]
+    names = dict.fromkeys(name for format, path in found for name in format.classes(path))
+    return _once(names if any(format.is_ordered for format, _ in found) else sorted(names))
 
 
 def _once(names: Iterable[str]) -> tuple[str, ...]:
@@ -100,7 +135,7 @@ def read_outlines(paths: Sequence[Path], picture: Path, image: Geometry, classes
                     f"{path}: has outlines of {name} in {picture.name}, as has {file_of[name_key(name)]}, and "
                     "they are not merged unasked. Leave one of the files out with the ignore of a plan."
                 )
-        own, without = _coco_shapes(path, picture, shape) if is_coco(path) else _labelme_shapes(path, shape)
+        own, without = _shapes_of(path, picture, shape)
         shapes += own
         left |= {what: left.get(what, 0) + number for what, number in without.items()}
     codes = np.zeros(shape, np.uint8)
@@ -129,61 +164,22 @@ def read_outlines(paths: Sequence[Path], picture: Path, image: Geometry, classes
     return Mask(codes[None], Geometry(shape=shape, remarks=tuple(remarks)))
 
 
-def fill(points: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Pixels (H, W) whose centres lie inside an outline of (x, y)."""
-    from matplotlib.path import Path as Outline  # few need it, and it is slow to import
-
-    inside = np.zeros(shape, bool)
-    left, top = np.maximum(np.floor(points.min(axis=0)).astype(int), 0)
-    right, bottom = np.minimum(np.ceil(points.max(axis=0)).astype(int), (shape[1], shape[0]))
-    if right <= left or bottom <= top:
-        return inside
-    x, y = np.meshgrid(np.arange(left, right) + 0.5, np.arange(top, bottom) + 0.5)
-    within = Outline(points, closed=False).contains_points(np.stack([x.ravel(), y.ravel()], axis=1))
-    inside[top:bottom, left:right] = within.reshape(x.shape)
-    return inside
-
-
-def decode_runs(segmentation: Mapping[str, Any]) -> np.ndarray:
-    """The pixels of COCO's run lengths: of a list, or packed into text; columns first.
-
-    Raises:
-        ValueError: the runs do not fill the image.
-    """
-    height, width = (int(length) for length in segmentation["size"])
-    counts = segmentation["counts"]
-    runs = _decode_counts(counts) if isinstance(counts, str) else [int(count) for count in counts]
-    if sum(runs) != height * width or min(runs, default=0) < 0:
-        raise ValueError(f"its runs fill {sum(runs)} of {height * width} pixels")
-    values = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
-    return values.reshape(width, height).T
+def _shapes_of(path: Path, picture: Path, shape: tuple[int, int]) -> tuple[list[Shape], dict[str, int]]:
+    format = find_outline_format(path)
+    if format is None:
+        raise InvalidInputError(f"{path}: holds no outlines of COCO, CVAT, Label Studio, LabelMe or YOLO.")
+    name, image = picture.name, None
+    if format.images is not None:
+        known = format.images(path)
+        found = name_of(known, picture)
+        if found is None:
+            raise InvalidInputError(f"{path}: has no image {picture.name}.")
+        name, image = found, known[found]
+    _check_size(path, picture, format.size(path, image), shape)
+    return format.shapes(path, name, image, shape)
 
 
-def _decode_counts(text: str) -> list[int]:
-    """Run lengths out of COCO's text: six bits in a character, five of number and one that says whether more follow;
-    from the third on each is told as the difference to the one before the last."""
-    runs: list[int] = []
-    number, shift = 0, 0
-    for character in text:
-        bits = ord(character) - 48
-        number |= (bits & 31) << shift
-        shift += 5
-        if bits & 32:
-            continue
-        if bits & 16:
-            number -= 1 << shift
-        runs.append(number + (runs[-2] if len(runs) > 2 else 0))
-        number, shift = 0, 0
-    return runs
-
-
-def _coco_shapes(path: Path, picture: Path, shape: tuple[int, int]) -> tuple[list[Shape], dict[str, int]]:
-    known = coco_images(path)
-    name = name_of(known, picture)
-    if name is None:
-        raise InvalidInputError(f"{path}: has no image {picture.name}.")
-    image = known[name]
-    _check_size(path, picture, (image.get("height"), image.get("width")), shape)
+def _coco_shapes(path: Path, name: str, image: Any, shape: tuple[int, int]) -> tuple[list[Shape], dict[str, int]]:
     names = _coco_classes(path)
     shapes, boxes = [], 0
     for annotation in _annotations(path).get(image["id"], ()):
@@ -195,10 +191,13 @@ def _coco_shapes(path: Path, picture: Path, shape: tuple[int, int]) -> tuple[lis
             if isinstance(segmentation, dict):
                 inside = decode_runs(segmentation)
                 if inside.shape != shape:
-                    raise ValueError(f"its run lengths are of {inside.shape} pixels")
+                    raise ValueError(
+                        f"its run lengths are of {inside.shape[0]}×{inside.shape[1]} pixels; the image has "
+                        f"{shape[0]}×{shape[1]}"
+                    )
             else:
                 rings = [np.asarray(ring, float).reshape(-1, 2) for ring in segmentation]
-                inside = np.logical_or.reduce([fill(ring, shape) for ring in rings])
+                inside = np.logical_or.reduce([fill_outline(ring, shape) for ring in rings])
             shapes.append(Shape(names[annotation["category_id"]], inside))
         except (TypeError, KeyError, ValueError, IndexError) as error:
             raise InvalidInputError(f"{path}: annotation {annotation.get('id')} cannot be read: {error}.") from error
@@ -215,12 +214,10 @@ def name_of(known: Mapping[str, Any], picture: Path) -> str | None:
     return alike[0] if len(alike) == 1 else None
 
 
-def _labelme_shapes(path: Path, shape: tuple[int, int]) -> tuple[list[Shape], dict[str, int]]:
-    content = _content(path)
-    _check_size(path, path, (content.get("imageHeight"), content.get("imageWidth")), shape)
+def _labelme_shapes(path: Path, name: str, image: Any, shape: tuple[int, int]) -> tuple[list[Shape], dict[str, int]]:
     shapes: list[Shape] = []
     left: dict[str, int] = {}
-    for own in content["shapes"]:
+    for number, own in enumerate(_content(path)["shapes"], start=1):
         kind = own.get("shape_type") or "polygon"
         try:
             points = np.asarray(own["points"], float).reshape(-1, 2)
@@ -229,7 +226,7 @@ def _labelme_shapes(path: Path, shape: tuple[int, int]) -> tuple[list[Shape], di
             else:
                 left[kind] = left.get(kind, 0) + 1
         except (TypeError, KeyError, ValueError, IndexError, binascii.Error, OSError) as error:
-            raise InvalidInputError(f"{path}: a {kind} cannot be read: {error}.") from error
+            raise InvalidInputError(f"{path}: shape {number}, a {kind}, cannot be read: {error}.") from error
     return shapes, left
 
 
@@ -248,7 +245,7 @@ def _labelme_area(kind: str, points: np.ndarray, own: Mapping[str, Any], shape: 
         inside = np.zeros(shape, bool)
         inside[top : top + cut.shape[0], left : left + cut.shape[1]] = cut
         return inside
-    return fill(points, shape)
+    return fill_outline(points, shape)
 
 
 def _check_size(path: Path, picture: Path, told: tuple[Any, Any], shape: tuple[int, int]) -> None:
@@ -259,14 +256,32 @@ def _check_size(path: Path, picture: Path, told: tuple[Any, Any], shape: tuple[i
         )
 
 
+def _labelme_classes(path: Path) -> list[str]:
+    unnamed = [n for n, shape in enumerate(_content(path)["shapes"], start=1) if not shape.get("label")]
+    if unnamed:
+        raise InvalidInputError(f"{path}: shape {unnamed[0]} has no label.")
+    return [str(shape["label"]) for shape in _content(path)["shapes"]]
+
+
 def _coco_classes(path: Path) -> dict[Any, str]:
-    """{category id: name} of the categories that annotations have."""
+    """{category id: name} of the categories that annotations have.
+
+    Raises:
+        CaseUNetError: a category has no name, or an annotation none of the categories.
+    """
     content = _content(path)
     try:
-        used = {annotation["category_id"] for annotation in content["annotations"]}
+        unnamed = [category["id"] for category in content["categories"] if not category.get("name")]
+        if unnamed:
+            raise InvalidInputError(f"{path}: the category {unnamed[0]} has no name.")
         found = {category["id"]: str(category["name"]) for category in content["categories"]}
+        lost = [own for own in content["annotations"] if own["category_id"] not in found]
+        if lost:
+            told = f"the category {lost[0]['category_id']}, which is not there"
+            raise InvalidInputError(f"{path}: annotation {lost[0].get('id')} has {told}.")
+        used = {annotation["category_id"] for annotation in content["annotations"]}
         return {number: found[number] for number in sorted(used)}
-    except (TypeError, KeyError) as error:
+    except (TypeError, KeyError, AttributeError) as error:
         raise InvalidInputError(f"{path}: an annotation or a category lacks what COCO gives it: {error}.") from error
 
 
@@ -290,6 +305,53 @@ def _content(path: Path) -> Any:
 def _content_of(path: Path, written: int) -> Any:
     """Parsed once for all images of a file."""
     try:
-        return read_json(path, "outlines of COCO or LabelMe")
+        return read_json(path, "outlines of COCO, Label Studio or LabelMe")
     except CaseUNetError:
         return None
+
+
+def _no_size(path: Path, image: Any) -> tuple[None, None]:
+    return None, None
+
+
+_COCO = OutlineFormat(
+    is_coco,
+    coco_images,
+    lambda path: _coco_classes(path).values(),
+    lambda path, image: (image.get("height"), image.get("width")),
+    _coco_shapes,
+    is_ordered=True,
+)
+_LABEL_STUDIO = OutlineFormat(
+    lambda path: is_label_studio(_content(path)),
+    lambda path: label_studio_images(path, _content(path)),
+    lambda path: label_studio_classes(path, _content(path)),
+    _no_size,
+    lambda path, name, image, shape: label_studio_shapes(path, image, shape),
+    is_ordered=False,
+)
+_LABELME = OutlineFormat(
+    is_labelme,
+    None,
+    _labelme_classes,
+    lambda path, image: (_content(path).get("imageHeight"), _content(path).get("imageWidth")),
+    _labelme_shapes,
+    is_ordered=False,
+)
+_CVAT = OutlineFormat(
+    is_cvat, cvat_images, cvat_classes, lambda path, image: cvat_size(image), cvat_shapes, is_ordered=True
+)
+_YOLO = OutlineFormat(
+    is_yolo,
+    None,
+    yolo_classes,
+    _no_size,
+    lambda path, name, image, shape: yolo_shapes(path, shape),
+    is_ordered=True,
+)
+_FORMATS: dict[str, tuple[OutlineFormat, ...]] = {
+    ".json": (_COCO, _LABEL_STUDIO, _LABELME),
+    ".xml": (_CVAT,),
+    ".txt": (_YOLO,),
+}
+OUTLINE_SUFFIXES = tuple(_FORMATS)

@@ -12,7 +12,7 @@ from caseunet.datasets.class_files import SAME_PLACE, read_class_files
 from caseunet.datasets.class_names import is_ignored
 from caseunet.datasets.coding import coding_of, decode, snap, translate
 from caseunet.datasets.layout import Finding, Layout, SourceCase, SourceDataset
-from caseunet.datasets.polygons import read_outlines
+from caseunet.datasets.polygons import is_outline_file, read_outlines
 from caseunet.datasets.raters import merge_raters
 from caseunet.datasets.repair import EVERY_CASE, CaseRepair, RepairPlan, code_text
 from caseunet.errors import InvalidInputError, SeveralMasksError, did_you_mean
@@ -61,7 +61,7 @@ class FileLayout:
         Raises:
             CaseUNetError: a file is missing or damaged, or there are several masks.
         """
-        if case.label[0].suffix.lower() == ".json":
+        if is_outline_file(case.label[0]):
             classes = require_coding(dataset).label_map.names
             return read_outlines(case.label, case.image[0], image, {name: i for i, name in enumerate(classes) if i})
         if dataset.class_files:

@@ -99,11 +99,13 @@ class Algorithm:
         name: of the model.
         version: of the software.
         hash: of the weights.
+        by_hand: whether people drew it; name and version are those of the software that wrote it then.
     """
 
     name: str
     version: str
     hash: str
+    by_hand: bool = False
 
 
 def write_segmentation(
@@ -401,13 +403,7 @@ def _segmentation(
     if label_map.region_ids:
         array = np.stack([np.isin(array, segment.members) for segment in segments], axis=-1).astype(np.uint8)
         channels = {"SegmentNumber": [segment.number for segment in segments]}
-    identification = highdicom.AlgorithmIdentificationSequence(
-        name=algorithm.name,
-        family=_algorithm_family(),
-        version=algorithm.version,
-        source=MANUFACTURER,
-        parameters={"weights": algorithm.hash},
-    )
+    identification = None if algorithm.by_hand else _identify(algorithm)
     return highdicom.seg.Segmentation(
         source_images=headers,
         pixel_array=highdicom.Volume(
@@ -431,10 +427,22 @@ def _segmentation(
         software_versions=algorithm.version,
         device_serial_number=algorithm.hash,
         content_label="SEGMENTATION",
-        content_description="Automatic segmentation",
+        content_description="Manual segmentation" if algorithm.by_hand else "Automatic segmentation",
         content_creator_name="",  # no person did
         series_description=f"Segmentation by {algorithm.name}"[:MAX_TEXT].rstrip(),
         specific_character_set=UTF_8,
+    )
+
+
+def _identify(algorithm: Algorithm) -> Any:
+    import highdicom
+
+    return highdicom.AlgorithmIdentificationSequence(
+        name=algorithm.name,
+        family=_algorithm_family(),
+        version=algorithm.version,
+        source=MANUFACTURER,
+        parameters={"weights": algorithm.hash},
     )
 
 
@@ -442,12 +450,13 @@ def _describe_segment(wanted: SegmentContent, found: bool, identification: Any) 
     import highdicom
 
     category, kind = code_class(wanted.name)
+    kinds = highdicom.seg.SegmentAlgorithmTypeValues
     segment = highdicom.seg.SegmentDescription(
         segment_number=wanted.number,
         segment_label=wanted.name,
         segmented_property_category=category,
         segmented_property_type=kind,
-        algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_type=(kinds.MANUAL if identification is None else kinds.AUTOMATIC),
         algorithm_identification=identification,
         display_color=highdicom.color.CIELabColor.from_rgb(*wanted.color),
     )

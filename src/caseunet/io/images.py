@@ -90,6 +90,15 @@ def read_pixel_bytes(path: Path) -> int:
     return nifti.read_nifti_pixel_bytes(path) if nifti.is_nifti(path) else itk.read_itk_pixel_bytes(path)
 
 
+def read_axes(path: Path) -> int:
+    """How many axes the array of a volume has, channels among them, from the header alone.
+
+    Raises:
+        CaseUNetError: the file is missing, damaged or no volume.
+    """
+    return nifti.read_nifti_axes(path) if nifti.is_nifti(path) else itk.read_itk_axes(path)
+
+
 def read_image_file(path: Path, rgb: bool, nan: float | None = None) -> ImageVolume:
     """Pixels in canonical order, (S, C, H, W).
 

@@ -114,6 +114,11 @@ def read_itk_pixel_bytes(path: Path) -> int:
     return _component_bits(path, _open(path)[0]) // 8
 
 
+def read_itk_axes(path: Path) -> int:
+    """3, or 4 where voxels have several components; from the header alone."""
+    return 3 if _open(path)[0].GetNumberOfComponents() == 1 else 4
+
+
 def read_itk(path: Path, nan: float | None = None) -> ImageVolume:
     """A volume in canonical order, (S, C, H, W); the components of vectors are channels.
 

@@ -184,6 +184,31 @@ def write_nifti_labels(path: Path, labels: np.ndarray, geometry: Geometry, like:
         nib.save(image, temporary)
 
 
+def write_nifti_image(path: Path, pixels: np.ndarray, geometry: Geometry, like: Path | None = None) -> None:
+    """Write canonical intensities (S, H, W) as a NIfTI file in the source's shape, axes and place.
+
+    Args:
+        path: ends in .nii or .nii.gz.
+        pixels: canonical order; numbers of 64 bits are written with 32.
+        geometry: of the source image.
+        like: the source file; if it is NIfTI, all that its header tells of the place is kept.
+    """
+    array = to_source(pixels, geometry)
+    array = (
+        array.astype({"i": np.int32, "u": np.uint32, "f": np.float32}[array.dtype.kind], copy=False)
+        if (array.dtype.itemsize == 8)
+        else array
+    )
+    header = _open(like).header if like is not None and is_nifti(like) else None
+    with replace_when_whole(path) as temporary:
+        nib.save(_place(array, geometry, header), temporary)
+
+
+def read_nifti_axes(path: Path) -> int:
+    """How many axes the array of a file has, from the header alone."""
+    return len(_open(path).shape)
+
+
 def write_nifti_probabilities(path: Path, probabilities: np.ndarray, geometry: Geometry) -> None:
     """Write probabilities, parts of :data:`WHOLE`, canonical (S, H, W), uint16, as a NIfTI file of 0 to 1."""
     image = _place(to_source(probabilities, geometry), geometry, None)

@@ -9,7 +9,7 @@ from caseunet.errors import CaseUNetError
 from caseunet.models.case_unet import CaseUNet
 from caseunet.models.case_unet_config import CaseUNetConfig
 from caseunet.models.paper_names import match
-from caseunet.models.paper_weights import convert, list_lines, misfits, plan
+from caseunet.models.paper_weights import convert_weights, list_lines, misfits, plan
 
 
 class NamedArray(Protocol):
@@ -63,7 +63,7 @@ def identify_network(stored: Sequence[NamedArray]) -> IdentifiedNetwork:
             f"does not hold the author's network. By most of its arrays it would be {describe_version(arguments)}, "
             f"{in_channels} input channels, {num_classes} classes{how}.{list_lines(wrong)}"
         )
-    return IdentifiedNetwork(in_channels, num_classes, arguments, convert(model, arrays), is_by_order)
+    return IdentifiedNetwork(in_channels, num_classes, arguments, convert_weights(model, arrays), is_by_order)
 
 
 def describe_version(arguments: Mapping[str, Any]) -> str:

@@ -34,14 +34,14 @@ def load(model: CaseUNet, arrays: Arrays) -> None:
     Raises:
         CaseUNetError: arrays are missing, left over, or of another shape than the model's; all are told, by name.
     """
-    converted = convert(model, arrays)
+    converted = convert_weights(model, arrays)
     tensors = dict(model.named_parameters())
     with torch.no_grad():
         for target, tensor in converted.items():
             tensors[target].copy_(tensor)
 
 
-def convert(model: CaseUNet, arrays: Arrays) -> dict[str, torch.Tensor]:
+def convert_weights(model: CaseUNet, arrays: Arrays) -> dict[str, torch.Tensor]:
     """The author's weights as parameters of ``model``, by name, float32; the model, which may be on the meta device,
     stays as it is. No array is read before all shapes fit.
 

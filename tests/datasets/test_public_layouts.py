@@ -225,6 +225,20 @@ def test_brats_channels_are_joined_in_order(tmp_path: Path) -> None:
     assert ends == ["t1c", "t1n", "t2f", "t2w"]
 
 
+@pytest.mark.parametrize(
+    ("values", "whole", "written"), [((1, 2, 3), (1, 2, 3), (1, 2, 3)), ((1, 2, 4), (1, 2, 3), (1, 2, 3))]
+)
+def test_brats_declares_what_is_scored(
+    values: tuple[int, ...], whole: tuple[int, ...], written: tuple[int, ...], tmp_path: Path
+) -> None:
+    prepared = prepare(
+        raw_of(partial(public.write_brats, values=values), tmp_path), out=tmp_path / "p", config=PrepareConfig(folds=2)
+    )
+    label_map = prepared.info.label_map
+    assert label_map.structures == {"whole tumour": whole, "tumour core": (1, 3), "enhancing tumour": (3,)}
+    assert label_map.region_ids == written
+
+
 def test_brats_channels_may_be_chosen(tmp_path: Path) -> None:
     dataset = opened(raw_of(public.write_brats, tmp_path), channels=["t2f", "t1c"])
     assert (dataset.format, dataset.channel_names) == ("brats", ("t2f", "t1c"))

@@ -9,14 +9,24 @@ RSNA-ASNR-MICCAI BraTS 2021 Benchmark", arXiv 2107.02314.
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 
 from caseunet.datasets.layout import SourceCase
 from caseunet.datasets.named_files import NamedLayout, compile_path
 
-ENHANCING = "enhancing tumour"
+ENHANCING, CAVITY = "enhancing tumour", "resection cavity"
 GLIOMA = {1: "necrotic core", 2: "oedema"}
 OTHERS = {1: "non-enhancing core", 2: "surrounding hyperintensity"}
 """Of meningiomas and metastases."""
+
+CORES = (GLIOMA[1], OTHERS[1], ENHANCING)
+REGIONS = {
+    "whole tumour": (*CORES, GLIOMA[2], OTHERS[2]),
+    "tumour core": CORES,
+    ENHANCING: (ENHANCING,),
+    CAVITY: (CAVITY,),
+}
+"""On which the challenge scores, each learnt by itself."""
 
 _VISIT = re.compile(r"(.+-\d{5})-\d{3}")
 _KIND = re.compile(r"brats-(\w+?)-", re.IGNORECASE)
@@ -30,6 +40,7 @@ class BratsLayout(NamedLayout):
     image = compile_path(r"(?P<case>BraTS[\w-]*\d)[-_](?P<channel>t1n|t1c|t2w|t2f|flair|t1ce|t1|t2)\.nii(\.gz)?")
     mask = compile_path(r"(?P<case>BraTS[\w-]*\d)([-_]seg|/[^/]*_Segm)\.nii(\.gz)?")
     fixed_modality = "mr"
+    class_regions = MappingProxyType(REGIONS)
 
     def find_group(self, case: str, root: Path) -> str:
         match = _VISIT.fullmatch(case)
@@ -49,7 +60,7 @@ class BratsLayout(NamedLayout):
         else:
             return ()
         new = {**known, 3: ENHANCING}
-        return (new, {**known, 4: ENHANCING}, {**new, 4: "resection cavity"})
+        return (new, {**known, 4: ENHANCING}, {**new, 4: CAVITY})
 
 
 BRATS = BratsLayout()

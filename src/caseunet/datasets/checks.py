@@ -73,7 +73,7 @@ def settle_coding(dataset: SourceDataset, facts: Sequence[CaseFacts]) -> SourceD
     if dataset.coding is not None or not masks:
         return dataset
     if dataset.class_tables:
-        known = find_table(dataset.class_tables, map(_values, masks))
+        known = find_table(dataset.class_tables, map(_values, masks), dataset.class_regions)
         text = f"the classes are those of {dataset.format}: {describe_classes(known)}"
         told = Finding(level="note", kind="known-classes", text=text, advice="Otherwise name them in a labels.json.")
         return replace(dataset, coding=known, findings=(*dataset.findings, told))

@@ -274,11 +274,23 @@ def find_coding(masks: Iterable[MaskValues]) -> LabelCoding | None:
     return coding_of(dict(zip(codes, names, strict=True)), colors=colors, colored=colored, ignore=ignore)
 
 
-def find_table(tables: Sequence[Mapping[int, str]], masks: Iterable[MaskValues]) -> LabelCoding:
-    """The classes of the first table that has all values of masks, 0 being the background; else of the last."""
+def find_table(
+    tables: Sequence[Mapping[int, str]], masks: Iterable[MaskValues], regions: Mapping[str, Sequence[str]]
+) -> LabelCoding:
+    """The classes of the first table that has all values of masks, 0 being the background; else of the last.
+
+    Args:
+        tables: {value: name} each.
+        masks: of the data set.
+        regions: {structure: its classes}, overlapping ones, of which those count that the table has; {} for none.
+    """
     found = {count.code for mask in masks for count in mask.counts} - {0}
     table = next((table for table in tables if found <= table.keys()), tables[-1])
-    return coding_of({0: BACKGROUND, **table})
+    coding = coding_of({0: BACKGROUND, **table})
+    names = set(table.values())
+    present = {name: [member for member in members if member in names] for name, members in regions.items()}
+    present = {name: members for name, members in present.items() if members}
+    return declare_regions(coding, present, "regions") if present else coding
 
 
 def palette_conflict(masks: Iterable[MaskValues]) -> str:

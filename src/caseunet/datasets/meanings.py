@@ -31,7 +31,9 @@ def with_coding(layout: Layout, dataset: SourceDataset, workers: int | None) -> 
                 f"{dataset.root}: {conflict}, so that values alone do not tell the classes. {PALETTES}"
             )
         return dataset
-    coding = find_table(dataset.class_tables, masks) if dataset.class_tables else find_coding(masks)
+    coding = (
+        find_table(dataset.class_tables, masks, dataset.class_regions) if dataset.class_tables else find_coding(masks)
+    )
     if coding is None:
         raise InvalidInputError(f"{dataset.root}: its masks show fewer than two classes. Name them in a labels.json.")
     return replace(dataset, coding=coding)

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Protocol
 
 from caseunet.datasets.class_names import class_entries, find_description, read_class_description
@@ -47,6 +48,7 @@ class NamedLayout(FileLayout):
         mask: the same for masks; several of a case are of several people, or of its objects.
         mask_of: what a mask is called, for people.
         class_tables: what values mean if no labels.json tells: the first with all values that are found.
+        class_regions: structures that overlap, and the names of the tables' classes that make them up.
         objects: the one class of all values but 0, where they number objects; "" where values are classes.
         fixed_modality: of all its images; None where their files tell.
         group_name: what a group is, for people.
@@ -60,6 +62,7 @@ class NamedLayout(FileLayout):
     mask: re.Pattern[str]
     mask_of = ""
     class_tables: tuple[Mapping[int, str], ...] = ()
+    class_regions: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     objects = ""
     fixed_modality: Modality | None = None
     group_name = "patient"
@@ -117,6 +120,7 @@ class NamedLayout(FileLayout):
             findings=(*findings, *told),
             channel_names=channels,
             class_tables=self.find_tables(listed),
+            class_regions=dict(self.class_regions),
             objects=objects,
         )
 

@@ -14,9 +14,12 @@ from caseunet.types import PlaneRule, Size
 from caseunet.yaml_text import parse_yaml
 
 RECIPES = ("default", "paper")
+LAYOUTS = (
+    *("lits", "kits", "brats", "acdc", "endovis2018", "endovis2018-types", "endovis2017"),
+    *("glas", "chase", "busi", "dsb2018", "nnunet", "msd", "bids", "monai-label", "dicom", "folder"),
+)
 PRETRAINED_LR = 0.1
 """Of the recipe's learning rate what a training takes that starts from trained weights and is not told another."""
-LAYOUTS = ("lits", "endovis2018", "endovis2018-types", "endovis2017", "nnunet", "msd", "dicom", "folder")
 SPLITS = ("auto", "group", "lits", "isinet", "slice-blocks")
 
 

@@ -5,14 +5,24 @@ from dataclasses import replace
 from pathlib import Path
 
 from caseunet.config import PrepareConfig
+from caseunet.datasets.acdc import ACDC
+from caseunet.datasets.bids import BIDS, BidsLayout
+from caseunet.datasets.brats import BRATS
+from caseunet.datasets.busi import BUSI
+from caseunet.datasets.chase import CHASE
 from caseunet.datasets.dicom import DICOM
+from caseunet.datasets.dsb2018 import DSB2018
 from caseunet.datasets.endovis2017 import ENDOVIS2017
 from caseunet.datasets.endovis2018 import ENDOVIS2018
 from caseunet.datasets.endovis2018_types import ENDOVIS2018_TYPES
 from caseunet.datasets.folder import FOLDER, describe_files
+from caseunet.datasets.glas import GLAS
+from caseunet.datasets.kits import KITS
 from caseunet.datasets.layout import Finding, Layout, SourceCase, SourceDataset, files_below
 from caseunet.datasets.lits import LITS
+from caseunet.datasets.monai_label import MONAI_LABEL
 from caseunet.datasets.msd import MSD
+from caseunet.datasets.named_files import NamedLayout, describe_nearest
 from caseunet.datasets.nnunet import NNUNET
 from caseunet.datasets.partial import with_labelled
 from caseunet.datasets.reading import apply_plan
@@ -29,8 +39,15 @@ SOURCES.add(LITS.name, LITS)
 SOURCES.add(ENDOVIS2018.name, ENDOVIS2018)
 SOURCES.add(ENDOVIS2018_TYPES.name, ENDOVIS2018_TYPES)
 SOURCES.add(ENDOVIS2017.name, ENDOVIS2017)
+PUBLIC: tuple[NamedLayout, ...] = (KITS, BRATS, ACDC, GLAS, CHASE, BUSI, DSB2018)
+"""Those that the names of their files tell."""
+
+for known in PUBLIC:
+    SOURCES.add(known.name, known)
 SOURCES.add(NNUNET.name, NNUNET)
 SOURCES.add(MSD.name, MSD)
+SOURCES.add(BIDS.name, BIDS)
+SOURCES.add(MONAI_LABEL.name, MONAI_LABEL)
 SOURCES.add(DICOM.name, DICOM)
 SOURCES.add(FOLDER.name, FOLDER)
 
@@ -57,13 +74,7 @@ def open_source(root: Path, config: PrepareConfig) -> tuple[Layout, SourceDatase
         CaseUNetError: see :func:`find_layout`; the layout's description files or the plan cannot be used.
     """
     choice = Choice(config.images, config.masks, config.channels, config.field_of_view)
-    if choice and config.layout not in ("auto", FOLDER.name):
-        raise InvalidOptionError(
-            f"prepare.images, masks, field_of_view and channels are for the layout folder, not for {config.layout}.",
-            options=("prepare.layout", "prepare.images", "prepare.masks", "prepare.channels", "prepare.field_of_view"),
-        )
-    layout = find_layout(root, FOLDER.name if choice else config.layout)
-    dataset = FOLDER.discover(root, choice) if choice else layout.discover(root)
+    layout, dataset = _discover(root, config.layout, choice)
     for path in (path for case in dataset.cases for path in (*case.image, *case.label)):
         if not path.as_posix().isascii() and any("\ud800" <= character <= "\udfff" for character in path.as_posix()):
             raise CaseUNetError(f"{path.as_posix()!a}: its name is no UTF-8, and cannot be written down. Rename it.")
@@ -85,6 +96,26 @@ def open_source(root: Path, config: PrepareConfig) -> tuple[Layout, SourceDatase
     if config.repair_plan is not None:
         dataset = apply_plan(dataset, read_plan(config.repair_plan), str(config.repair_plan))
     return layout, dataset
+
+
+def _discover(root: Path, name: str, choice: Choice) -> tuple[Layout, SourceDataset]:
+    """The layout called ``name``, or the one that is found, and what a folder holds by it.
+
+    What a person chooses is for the layout folder, or for one of :data:`PUBLIC` or BIDS whose files it selects among.
+    """
+    if not choice:
+        found = find_layout(root, name)
+        return found, found.discover(root)
+    choosing: tuple[NamedLayout | BidsLayout, ...] = (*PUBLIC, BIDS)
+    for layout in choosing:
+        if name in ("auto", layout.name) and not choice.fields and layout.selects(root, choice):
+            return layout, layout.discover(root, choice)
+    if name not in ("auto", FOLDER.name):
+        raise InvalidOptionError(
+            f"prepare.images, masks, field_of_view and channels are for the layout folder, not for {name}.",
+            options=("prepare.layout", "prepare.images", "prepare.masks", "prepare.channels", "prepare.field_of_view"),
+        )
+    return find_layout(root, FOLDER.name), FOLDER.discover(root, choice)
 
 
 def _regroup(case: SourceCase, pattern: str) -> SourceCase:
@@ -121,11 +152,16 @@ def find_layout(root: Path, name: str = "auto") -> Layout:
         read_json(description, "the dataset.json of nnU-Net or of the Decathlon")
     if fitting:
         return fitting[0]
-    expected = "\n".join(f"  {candidate}: {SOURCES.get(candidate).looks_like}" for candidate in SOURCES)
+    nearest = describe_nearest(PUBLIC, root) or describe_nearest([BIDS], root) or describe_nearest([FOLDER], root)
+    if nearest:
+        expected = f"The other layouts are {', '.join(name for name in SOURCES if f' {name} (' not in nearest)}."
+    else:
+        forms = "\n".join(f"  {candidate}: {SOURCES.get(candidate).looks_like}" for candidate in SOURCES)
+        expected = f"Else one of these is expected:\n{forms}"
+    found = f"{describe_files(root)} {nearest}".strip()
     raise InvalidInputError(
-        f"{root}: none of the known layouts was found. {describe_files(root)}\nIf images and masks are among them, "
-        "name the folder or pattern of each: prepare.images and prepare.masks. Else one of these is expected:\n"
-        f"{expected}",
+        f"{root}: none of the known layouts was found. {found}\nIf images and masks are among them, name the folder or "
+        f"pattern of each: prepare.images and prepare.masks. {expected}",
         options=("prepare.images", "prepare.masks", "prepare.layout"),
     )
 

@@ -19,6 +19,7 @@ from caseunet.datasets.coding import (
     Translation,
     classes_of,
     find_coding,
+    find_table,
     palette_conflict,
     translate,
     unpack_color,
@@ -71,8 +72,20 @@ def settle_coding(dataset: SourceDataset, facts: Sequence[CaseFacts]) -> SourceD
     masks = [case.mask for case in facts if case.mask is not None]
     if dataset.coding is not None or not masks:
         return dataset
+    if dataset.class_tables:
+        known = find_table(dataset.class_tables, map(_values, masks))
+        text = f"the classes are those of {dataset.format}: {describe_classes(known)}"
+        told = Finding(level="note", kind="known-classes", text=text, advice="Otherwise name them in a labels.json.")
+        return replace(dataset, coding=known, findings=(*dataset.findings, told))
     coding = find_coding(_values(mask) for mask in masks)
     return replace(dataset, coding=coding, findings=(*dataset.findings, _judge_coding(coding, masks)))
+
+
+def describe_classes(coding: LabelCoding) -> str:
+    """Values and names: "0 = background, 1 = liver"."""
+    return ", ".join(
+        f"{code_text(code, coding.colored)} = {coding.label_map.names[i]}" for code, i in classes_of(coding).items()
+    )
 
 
 def check_dataset(
@@ -153,7 +166,7 @@ def _judge_coding(coding: LabelCoding | None, masks: Sequence[MaskFacts]) -> Fin
             "classid and, for colour masks, color.",
         )
     classes = classes_of(coding)
-    shown = ", ".join(f"{code_text(c, coding.colored)} = {coding.label_map.names[i]}" for c, i in classes.items())
+    shown = describe_classes(coding)
     gap = not coding.colored and set(classes) not in ({0, 255}, set(range(len(classes))))
     if any(mask.names for mask in masks):
         return Finding(level="note", kind="found-classes", text=f"the masks name the classes: {shown}")

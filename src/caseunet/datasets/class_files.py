@@ -86,7 +86,8 @@ def class_of(path: Path, classes: Mapping[str, int]) -> int:
     for name in (stem, mask_key(stem) or "", path.parent.name):
         if (number := known.get(name_key(name))) is not None:
             return number
-    endings = [name for name in known if name_key(stem).endswith(name)]
+    texts = [name_key(text) for text in (stem, mask_key(stem)) if text]
+    endings = [name for name in known if any(text.endswith(name) for text in texts)]
     if not endings:
         raise InvalidInputError(f"{path}: is called like none of the classes {', '.join(classes)}.")
     return known[max(endings, key=len)]

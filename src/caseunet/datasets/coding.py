@@ -274,6 +274,13 @@ def find_coding(masks: Iterable[MaskValues]) -> LabelCoding | None:
     return coding_of(dict(zip(codes, names, strict=True)), colors=colors, colored=colored, ignore=ignore)
 
 
+def find_table(tables: Sequence[Mapping[int, str]], masks: Iterable[MaskValues]) -> LabelCoding:
+    """The classes of the first table that has all values of masks, 0 being the background; else of the last."""
+    found = {count.code for mask in masks for count in mask.counts} - {0}
+    table = next((table for table in tables if found <= table.keys()), tables[-1])
+    return coding_of({0: BACKGROUND, **table})
+
+
 def palette_conflict(masks: Iterable[MaskValues]) -> str:
     """Why not the indices but the colours of palettes tell the classes of masks; "" where indices can.
 

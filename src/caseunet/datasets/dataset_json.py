@@ -30,6 +30,17 @@ def has_keys(folder: Path, keys: set[str]) -> bool:
     return isinstance(content, dict) and keys <= content.keys()
 
 
+def is_first_nnunet(folder: Path) -> bool:
+    """Whether a folder is of nnU-Net's first version: described as the Decathlon's, a file for each channel."""
+    if not has_keys(folder, {"modality", "labels", "training"}) or has_keys(folder, {"file_ending"}):
+        return False
+    entries = read_json(folder / DESCRIPTION, "the description of a data set")["training"]
+    listed = [entry.get("image") for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    names = {path.name for path in (folder / "imagesTr").glob("*_0000.nii.gz")}
+    there = [str(name).rpartition("/")[2].removesuffix(".nii.gz") for name in listed]
+    return bool(names) and any(f"{name}_0000.nii.gz" in names for name in there)
+
+
 def read_dataset_json(folder: Path, kinds: Mapping[str, type]) -> dict[str, Any]:
     """The description, with the keys that count.
 
@@ -52,7 +63,7 @@ def listing(
     cases: Sequence[SourceCase], findings: list[Finding], description: Mapping[str, Any], folder: Path, root: Path
 ) -> Listing:
     """The cases under the groups that their names show, and whether they are as many as described."""
-    training = sum(bool(case.label) for case in cases)
+    training = sum(bool(case.label) and case.part != "val" for case in cases)
     if description.get("numTraining", training) != training:
         text = f"says numTraining {description['numTraining']}; {training} images with masks are there"
         advice, file = "Look whether files are missing.", relative(folder / DESCRIPTION, root)

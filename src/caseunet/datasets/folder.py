@@ -58,6 +58,7 @@ from caseunet.datasets.pairing import Pairs, pair
 from caseunet.datasets.polygons import class_names
 from caseunet.datasets.reading import FileLayout
 from caseunet.datasets.roles import Choice, Roles, sort_files
+from caseunet.datasets.split_tables import with_table
 from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.io import dicom_file, images, raster
 from caseunet.progress import count_text
@@ -97,7 +98,7 @@ class Survey:
     masks: tuple[Path, ...] = ()
 
 
-def _coding_of_names(root: Path, names: Sequence[str]) -> tuple[LabelCoding, list[Finding]]:
+def coding_of_names(root: Path, names: Sequence[str]) -> tuple[LabelCoding, list[Finding]]:
     """The coding of named files or outlines, and what is said of names that are no class.
 
     Raises:
@@ -140,7 +141,7 @@ def survey_files(root: Path, choice: Choice = Choice()) -> Survey:  # noqa: B008
     """What the names of all files below a folder tell; no file is opened."""
     files = files_below(root)
     readable = [path for path in files if images.is_image(path)]
-    roles = sort_files(root, readable, choice)
+    roles = sort_files(root, [path for path in readable if choice or not _is_superpixels(path)], choice)
     pictures, findings = _without_twice(roles.images or _of_unknown(roles), root)
     channels = tuple(channel_name(pattern) for pattern in choice.channels) or find_channels(pictures, roles.masks)
     broken: set[Path] = set()
@@ -170,11 +171,14 @@ def survey_files(root: Path, choice: Choice = Choice()) -> Survey:  # noqa: B008
     alone = {picture for found in pairs.values() for picture in found.alone}
     listed = [case for case in _cases(root, pictures, labels, alone, field_of) if case.image[0] not in broken]
     listed, lists = _parts_of_lists(root, files, listed)
-    findings += [*lists, *warn_of_parts(listed), *warn_of_folders(listed)]
+    listed, table = with_table(root, listed)
+    findings += [*lists, *table, *warn_of_parts(listed), *warn_of_folders(listed)]
     for name, masks in by_set.items():
-        unpaired = [mask for n, mask in enumerate(masks) if n not in pairs[name].pairs]
+        paired = pairs[name].pairs
+        unpaired = [mask for n, mask in enumerate(masks) if n not in paired]
         findings += [extra_mask(m.paths[0], root, f"an image of the name {m.key}") for m in unpaired]
-    alone_fields = [field for n, field in enumerate(roles.fields) if n not in fields.pairs]
+    paired = fields.pairs
+    alone_fields = [field for n, field in enumerate(roles.fields) if n not in paired]
     findings += [extra_mask(f.paths[0], root, f"an image of the name {f.key}") for f in alone_fields]
     findings += _left_out(root, files, readable, roles, listed, findings)
     if outlines and not labels and not roles.images:
@@ -182,6 +186,11 @@ def survey_files(root: Path, choice: Choice = Choice()) -> Survey:  # noqa: B008
     masks_found = tuple(path for mask in roles.masks for path in mask.paths)
     drawn = outlines and bool(labels)
     return Survey(Listing(tuple(listed), tuple(findings)), by_file, channels, question, drawn, masks_found)
+
+
+def _is_superpixels(path: Path) -> bool:
+    """Whether a file is what ISIC adds to its photographs: "ISIC_0000000_superpixels.png"."""
+    return images.stem(path).lower().endswith("_superpixels")
 
 
 def _of_unknown(roles: Roles) -> tuple[Item, ...]:
@@ -430,7 +439,7 @@ def _in_color(path: Path) -> bool:
         return False
 
 
-def _read_names(path: Path, listed: tuple[SourceCase, ...]) -> LabelCoding:
+def read_folder_classes(path: Path, listed: tuple[SourceCase, ...]) -> LabelCoding:
     """The classes of labels.json: by colour if it names colours and the masks hold them, else by id."""
     entries = class_entries(read_class_description(path), path)
     named = any(entry.color is not None for entry in entries)
@@ -466,7 +475,7 @@ def _masks_in_color(listed: tuple[SourceCase, ...]) -> bool:
     return False
 
 
-def _find_modality(root: Path, listed: tuple[SourceCase, ...]) -> tuple[Modality, list[Finding]]:
+def find_modality(root: Path, listed: tuple[SourceCase, ...]) -> tuple[Modality, list[Finding]]:
     """Colour or grey by the files' headers; for volumes CT or MR by the values of most of those with a mask."""
     paths = [case.image[0] for case in listed if case.label] or [case.image[0] for case in listed]
     if not images.is_volume(paths[0]):
@@ -514,6 +523,11 @@ class FolderLayout(FileLayout):
         survey = survey_files(root)
         return bool(survey.question) or any(case.label for case in survey.listing.cases)
 
+    def count_roles(self, root: Path) -> tuple[int, int]:
+        """How many files are images by their names, and how many masks."""
+        roles = sort_files(root, [path for path in files_below(root) if images.is_image(path)], Choice())
+        return len(roles.images), len(roles.masks)
+
     def cases(self, root: Path) -> Listing:
         """List the images; ``id`` is the path without suffix and without "images/", or that of a case's folder.
 
@@ -539,22 +553,22 @@ class FolderLayout(FileLayout):
         listed, findings = survey.listing
         if not listed:
             raise InvalidInputError(f"{root}: {_nothing_chosen(root, choice)}")
-        modality, notes = _find_modality(root, listed)
+        modality, notes = find_modality(root, listed)
         own = find_description(root)
-        coding = _read_names(own, listed) if own is not None else None
+        coding = read_folder_classes(own, listed) if own is not None else None
         if survey.outlines:
             names = class_names(sorted({path for case in listed for path in case.label}))
             if not names:
                 raise InvalidInputError(f"{root}: its files of outlines are empty, so there is nothing to learn.")
             text = f"masks are outlines; the classes are {', '.join(names)}"
             notes.append(Finding(level="note", kind="outlines", text=text))
-            coding, told = _coding_of_names(root, names)
+            coding, told = coding_of_names(root, names)
             notes += told
         if survey.class_names:
             classes = dict.fromkeys(unify_spellings(survey.class_names).values())
             text = f"each class has a file of its own; the classes are {', '.join(classes)}"
             notes.append(Finding(level="note", kind="class-files", text=text))
-            coding, told = _coding_of_names(root, survey.class_names)
+            coding, told = coding_of_names(root, survey.class_names)
             notes += [*told, *_lacking(listed, coding)]
         return SourceDataset(
             format="folder",

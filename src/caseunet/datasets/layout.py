@@ -106,6 +106,8 @@ class SourceDataset:
         repairs: {case: what to do with it when it is read}.
         dropped: cases that a plan leaves out.
         raters: how masks that several people drew of one image become one; None where they are not merged.
+        class_tables: without a coding, what values may mean: the first table that has all that are found counts.
+        objects: whether all values but 0, of all files of a mask, are its one class.
     """
 
     format: str
@@ -122,6 +124,8 @@ class SourceDataset:
     repairs: Mapping[str, CaseRepair] = field(default_factory=dict)
     dropped: frozenset[str] = frozenset()
     raters: Literal["majority", "staple"] | None = None
+    class_tables: tuple[Mapping[int, str], ...] = ()
+    objects: bool = False
 
     @property
     def labelled(self) -> tuple[SourceCase, ...]:

@@ -1,9 +1,10 @@
 """The Medical Segmentation Decathlon.
 
 Layout: ``TaskNN_Name/dataset.json`` lists ``training`` ({image, label} of each case) and ``test`` images; ``labels``
-maps ids, as text, to names; several channels are the fourth axis of one file. Names that begin with "." or "_" are
-shadows and are skipped. A case is a patient of its own, unless the names tell of several images of one. Antonelli et
-al., "The Medical Segmentation Decathlon", Nature Communications 2022.
+maps ids, as text, to names; several channels are the fourth axis of one file. AMOS lists ``validation`` too, which is
+kept as its split. Names that begin with "." or "_" are shadows and are skipped. A case is a patient of its own, unless
+the names tell of several images of one. Antonelli et al., "The Medical Segmentation Decathlon", Nature Communications
+2022.
 """
 
 from pathlib import Path
@@ -15,6 +16,7 @@ from caseunet.datasets.dataset_json import (
     DESCRIPTION,
     find_described_folder,
     has_keys,
+    is_first_nnunet,
     licence_of,
     listing,
     read_dataset_json,
@@ -42,8 +44,9 @@ ABSENT = "Download it again, or take the entry out."
 
 def _read(folder: Path) -> dict[str, Any]:
     description = read_dataset_json(folder, KEYS)
-    if not isinstance(description.get("test"), list | None):
-        raise InvalidInputError(f'{folder / DESCRIPTION}: "test" is no list of images.')
+    for part in ("validation", "test"):
+        if not isinstance(description.get(part), list | None):
+            raise InvalidInputError(f'{folder / DESCRIPTION}: "{part}" is no list of images.')
     return description
 
 
@@ -88,7 +91,8 @@ class MsdLayout(FileLayout):
     rank = 1
 
     def matches(self, root: Path) -> bool:
-        return has_keys(find_described_folder(root, PATTERN), set(KEYS))
+        folder = find_described_folder(root, PATTERN)
+        return has_keys(folder, set(KEYS)) and not is_first_nnunet(folder)
 
     def cases(self, root: Path) -> Listing:
         """List the cases that dataset.json lists, under their names.
@@ -100,8 +104,10 @@ class MsdLayout(FileLayout):
         description = _read(folder)
         found: dict[str, SourceCase] = {}
         findings: list[Finding] = []
-        for part in ("training", "test"):
-            for entry in description.get(part) or []:
+        held_out = [entry for entry in description.get("validation") or [] if _paths(folder, entry)[1] is not None]
+        parts = {"training": "train" if held_out else "", "validation": "val", "test": "test"}
+        for part in parts:
+            for entry in (held_out if part == "validation" else description.get(part)) or []:
                 image, label = _paths(folder, entry)
                 if image.name.startswith((".", "_")):
                     continue
@@ -118,9 +124,7 @@ class MsdLayout(FileLayout):
                     findings.append(fault("twice", folder / DESCRIPTION, root, text, "Take one entry out."))
                 elif image not in absent:
                     labels = (label,) if label is not None and label not in absent else ()
-                    found[name] = SourceCase(
-                        id=name, image=(image,), label=labels, group=name, part="test" if part == "test" else ""
-                    )
+                    found[name] = SourceCase(id=name, image=(image,), label=labels, group=name, part=parts[part])
         if not found and not findings:
             raise no_cases(root, "a training image that dataset.json lists")
         listed = {path for case in found.values() for path in (*case.image, *case.label)}

@@ -37,6 +37,7 @@ _NUMBER = r"(?:[-_ ]?\d+)?"
 _MASK_ENDING = re.compile(rf"(?:(?P<key>.*)[-_. ])?{MASK_WORDS}{_NUMBER}$", re.IGNORECASE)
 _MASK_START = re.compile(rf"{MASK_WORDS}[-_. ](?P<key>.+)$", re.IGNORECASE)
 _WORDS_BEFORE = re.compile(rf"^(?:{IMAGE_WORDS}|{MASK_WORDS})[-_. ]+", re.IGNORECASE)
+_WORD_AND_NUMBER = re.compile(rf"^(?:{IMAGE_WORDS}|{MASK_WORDS})(?=\d+$)", re.IGNORECASE)
 _WORDS_BEHIND = re.compile(rf"[-_. ]+(?:{IMAGE_WORDS}|{MASK_WORDS})$", re.IGNORECASE)
 _NUMBERED = re.compile(r"(?P<group>.+?)(?P<between>[-_. /]+)(?:frame|slice|img|image|z)?[-_]?\d+$", re.IGNORECASE)
 _FOLD = re.compile(r"fold[-_ ]?(\d+)$", re.IGNORECASE)
@@ -187,6 +188,6 @@ def warn_of_folders(cases: Iterable[SourceCase]) -> tuple[Finding, ...]:
 def bare_name(key: str) -> str:
     """A key without words such as "volume" and "segmentation" at the ends of its name."""
     folder, _, name = key.rpartition("/")
-    for words in (_WORDS_BEHIND, _WORDS_BEFORE):
+    for words in (_WORDS_BEHIND, _WORDS_BEFORE, _WORD_AND_NUMBER):
         name = words.sub("", name) or name
     return f"{folder}/{name}"

@@ -2,10 +2,10 @@
 
 Layout: ``DatasetXXX_Name/`` with ``dataset.json`` (channel_names, labels, file_ending), ``imagesTr/CASE_0000.EXT`` for
 each channel, ``labelsTr/CASE.EXT``, and ``imagesTs`` without labels. Colour images are one file, whose three channels
-``channel_names`` names. ``labels`` maps names to ids, or to lists of ids
-for regions that overlap; a class "ignore" marks pixels that nobody labelled. A case is a patient of its own, unless
-the names tell of several images of one. Isensee
-et al., "nnU-Net", Nature Methods 2021.
+``channel_names`` names. A ``dataset`` in dataset.json lists the files of each case, which may then lie anywhere in the
+folder. The first version's ``modality`` and ``labels`` by id are read too. ``labels`` maps names to ids, or to lists of
+ids for regions that overlap; a class "ignore" marks pixels that nobody labelled. A case is a patient of its own, unless
+the names tell of several images of one. Isensee et al., "nnU-Net", Nature Methods 2021.
 """
 
 import re
@@ -20,6 +20,7 @@ from caseunet.datasets.dataset_json import (
     DESCRIPTION,
     find_described_folder,
     has_keys,
+    is_first_nnunet,
     licence_of,
     listing,
     read_dataset_json,
@@ -91,6 +92,56 @@ def read_classes(description: dict[str, Any], path: Path) -> LabelCoding:
         raise InvalidInputError(f'{path}: "regions_class_order" cannot be used: {_reason(error)}.') from error
 
 
+def _describe(folder: Path) -> dict[str, Any]:
+    """The description, that of the first version as the second has it.
+
+    Raises:
+        CaseUNetError: it is of another form.
+    """
+    if not is_first_nnunet(folder):
+        return read_dataset_json(folder, KEYS)
+    old = read_dataset_json(folder, {"modality": dict, "labels": dict})
+    if not all(str(value).isdigit() for value in old["labels"]):
+        raise InvalidInputError(f'{folder / DESCRIPTION}: "labels" maps ids to names here; found {old["labels"]}.')
+    names = {str(name): int(value) for value, name in old["labels"].items()}
+    return {**old, "channel_names": old["modality"], "labels": names, "file_ending": ".nii.gz"}
+
+
+def _list_described(folder: Path, root: Path, description: dict[str, Any]) -> Listing:
+    """The cases whose files dataset.json lists.
+
+    Raises:
+        CaseUNetError: the list is of another form, or a file lies outside the data set.
+    """
+    listed: list[SourceCase] = []
+    findings: list[Finding] = []
+    channels = len(description["channel_names"])
+    for case, entry in sorted(description["dataset"].items(), key=lambda item: natural(item[0])):
+        names = entry.get("images") if isinstance(entry, dict) else None
+        label = entry.get("label") if isinstance(entry, dict) else None
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in (*names, label or "")):
+            raise InvalidInputError(f'{folder / DESCRIPTION}: "dataset" has {case}: {entry!r}; expected images, label.')
+        paths = [folder / name for name in (*names, *([label] if label else []))]
+        for path in paths:
+            if not path.resolve().is_relative_to(folder.resolve()):
+                raise InvalidInputError(f"{folder / DESCRIPTION}: {path} lies outside the data set.")
+        absent = [path for path in paths if not path.is_file()]
+        text = f"is listed in {DESCRIPTION} for {case}, but is not there"
+        findings += [fault("missing-file", path, root, text, "Add it, or take the entry out.") for path in absent]
+        colors = len(names) == 1 and channels == 3 and raster.is_raster(paths[0])
+        if len(names) != channels and not colors:
+            text = f"case {case}: lists {len(names)} images; dataset.json names {channels} channels"
+            place = paths[0] if names else folder / DESCRIPTION
+            findings.append(fault("channels", place, root, text, "Add the channel, or take the case away."))
+        elif not set(absent) & set(paths[: len(names)]):
+            own = tuple(path for path in paths[len(names) :] if path not in absent)
+            listed.append(SourceCase(case, tuple(paths[: len(names)]), own, case))
+    used = {path for case in listed for path in (*case.image, *case.label)}
+    others = [path for path in files_below(folder) if images.is_image(path) and path not in used]
+    findings += left_out(others, root, f"files that {DESCRIPTION} does not list")
+    return listing(listed, findings, description, folder, root)
+
+
 def _reason(error: Exception) -> str:
     return error.errors()[0]["msg"].removeprefix("Value error, ") if isinstance(error, ValidationError) else str(error)
 
@@ -152,7 +203,8 @@ class NnUNetLayout(FileLayout):
     rank = 1
 
     def matches(self, root: Path) -> bool:
-        return has_keys(find_described_folder(root, PATTERN), {"file_ending", "labels"})
+        folder = find_described_folder(root, PATTERN)
+        return has_keys(folder, {"file_ending", "labels"}) or is_first_nnunet(folder)
 
     def cases(self, root: Path) -> Listing:
         """List the cases of imagesTr and imagesTs under their names.
@@ -161,7 +213,9 @@ class NnUNetLayout(FileLayout):
             CaseUNetError: there are none, or dataset.json is not of this format.
         """
         folder = find_described_folder(root, PATTERN)
-        description = read_dataset_json(folder, KEYS)
+        description = _describe(folder)
+        if isinstance(description.get("dataset"), dict):
+            return _list_described(folder, root, description)
         ending = str(description["file_ending"])
         labels = {
             path.name.removesuffix(ending): path for path in _files(folder / "labelsTr") if path.name.endswith(ending)
@@ -203,7 +257,7 @@ class NnUNetLayout(FileLayout):
 
     def discover(self, root: Path) -> SourceDataset:
         folder = find_described_folder(root, PATTERN)
-        description = read_dataset_json(folder, KEYS)
+        description = _describe(folder)
         listed, findings = self.cases(root)
         modality, remark = _modality(description["channel_names"], listed)
         file = relative(folder / DESCRIPTION, root)

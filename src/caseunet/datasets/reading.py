@@ -67,17 +67,22 @@ class FileLayout:
         if dataset.class_files:
             classes = require_coding(dataset).label_map.names
             return read_class_files(case.label, {name: i for i, name in enumerate(classes) if i}, image)
-        colored = None if dataset.coding is None else dataset.coding.colored
+        colored = None if dataset.coding is None or dataset.objects else dataset.coding.colored
         masks = [images.read_mask_file(path, image, colored) for path in case.label]
+        if dataset.objects:
+            masks = [replace(mask, label_values=(mask.label_values != 0).astype(np.uint8)) for mask in masks]
+            return replace(_unite([replace(mask, palette={}) for mask in masks], case), colored=False)
         if dataset.repairs.get(case.id, CaseRepair()).union:
             return _unite(masks, case)
         if len(masks) > 1 and dataset.raters:
             return merge_raters(masks, case, dataset.raters)
         if len(case.label) > 1:
             names = ", ".join(dataset.relative(path) for path in case.label[:4]) + (" …" if len(case.label) > 4 else "")
+            ending = images.stem(case.label[0]).removeprefix(images.stem(case.image[0])) if case.image else ""
+            ending = ending if ending.startswith(("_", "-")) else "_mask1"
             raise SeveralMasksError(
                 f"{case.label[0]}: one of {len(case.label)} masks of {case.id} ({names}); they are not merged unasked. "
-                "Say which is meant, such as prepare.masks: '*_mask1.*', merge those of several people by "
+                f"Say which is meant, such as prepare.masks: '*{ending}.*', merge those of several people by "
                 "prepare.raters: majority, or leave files out by ignore in a plan.",
                 options=("prepare.masks", "prepare.raters", "prepare.repair_plan"),
             )

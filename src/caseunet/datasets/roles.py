@@ -58,8 +58,8 @@ def sort_files(root: Path, files: Sequence[Path], choice: Choice) -> Roles:
     for path in files:
         relative = PurePosixPath(path.relative_to(root).as_posix())
         role, place = _folder_role(relative)
-        chosen_mask, chosen_image = (_match_part(relative, patterns) for patterns in (choice.masks, choice.images))
-        if (field := _match_part(relative, choice.fields)) is not None:
+        chosen_mask, chosen_image = (match_part(relative, patterns) for patterns in (choice.masks, choice.images))
+        if (field := match_part(relative, choice.fields)) is not None:
             found["field"].append((path, place if field < 0 else field))
             continue
         if path in beside and not choice.masks:
@@ -85,7 +85,7 @@ def _folder_role(path: PurePosixPath) -> tuple[Role, int | None]:
     return "", None
 
 
-def _match_part(path: PurePosixPath, patterns: Iterable[str]) -> int | None:
+def match_part(path: PurePosixPath, patterns: Iterable[str]) -> int | None:
     """Which part of a path a pattern selects: the number of a folder, −1 for its own name; None for none."""
     low = PurePosixPath(normal(str(path)))
     for pattern in (normal(pattern.strip("/")) for pattern in patterns):

@@ -118,7 +118,9 @@ def _are_masks_alone(root: Path, config: PrepareConfig) -> bool:
     if fitting == [DICOM]:
         headers = [dicom.read_header(path) for path in files_below(root) if dicom.is_dicom(path)]
         return all(header.modality == "SEG" for header in headers)
-    if len(fitting) == 1:  # masks that are named as a layout names its images
+    if len(fitting) == 1 and not (
+        config.images or config.masks or config.channels
+    ):  # masks that are named as a layout names its images
         return not any(case.label for case in fitting[0].cases(root).cases)
     return not fitting and not description.is_file() and MASKS.matches(root)
 

@@ -314,6 +314,8 @@ def _geometry(path: Path, image: Any) -> Geometry:
     shape = tuple(int(n) for n in image.shape)
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
+    if len(shape) == 2:  # one slice
+        shape = (*shape, 1)
     if len(shape) not in (3, 4) or min(shape) < 1:
         kind = "vectors, such as displacements, of " if len(shape) > 4 else ""
         raise InvalidInputError(

@@ -331,7 +331,10 @@ def _choose_page(path: Path, image: Image.Image) -> str:
         elif image.format == "TIFF":
             whole = [page for page in whole if not _subfile_type(image, page) & (REDUCED | TRANSPARENCY)]
         if len(whole) != 1:
-            raise InvalidInputError(f"{path}: holds {pages} pages; expected one image in a file.")
+            raise InvalidInputError(
+                f"{path}: holds {pages} pages; expected one image in a file. Save a stack of slices as NIfTI, or each "
+                "slice as a file, such as stack1_001.tif, of which those of a stack are a group."
+            )
         image.seek(whole[0])
         return f"its file holds {pages} pictures; the {'first' if whole == [0] else 'largest'} is used"
 

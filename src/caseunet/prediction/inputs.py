@@ -11,9 +11,11 @@ from typing import NamedTuple
 
 from caseunet.bundle import BundleInfo
 from caseunet.datasets import Finding, Layout, SourceCase, files_below, matching
+from caseunet.datasets.bids import BidsLayout
 from caseunet.datasets.channels import SEPARATORS, Item, join_channels
 from caseunet.datasets.dicom import DICOM, DicomImage, find_images, is_mask
 from caseunet.datasets.folder import FOLDER, survey_files
+from caseunet.datasets.named_files import NamedLayout
 from caseunet.datasets.nnunet import NnUNetLayout
 from caseunet.datasets.roles import Choice
 from caseunet.errors import CaseUNetError, InputNotFoundError, InvalidInputError
@@ -444,10 +446,13 @@ def _in_layout(folder: Path, files: Sequence[Path], layout: Layout, search: _Sea
     """
     channels = search.channels
     used: set[Path] = set()
+    choice = Choice(channels=channels.names if channels is not None else ())
     if layout is FOLDER:
-        survey = survey_files(folder, Choice(channels=channels.names if channels is not None else ()))
+        survey = survey_files(folder, choice)
         used.update(survey.masks)
         cases, findings = survey.listing
+    elif choice and isinstance(layout, NamedLayout | BidsLayout) and layout.selects(folder, choice):
+        cases, findings = layout.cases(folder, choice)
     else:
         cases, findings = layout.cases(folder)
     cases = tuple(case for case in cases if not search.is_below_out(case.image[0]))

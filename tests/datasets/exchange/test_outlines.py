@@ -56,7 +56,7 @@ def test_pycocotools_reads_what_was_written(shapes: Shapes, tmp_path: Path) -> N
     coco = pytest.importorskip("pycocotools.coco")
     write_frames(tmp_path / "RAW", ignore=True)
     convert(tmp_path / "RAW", to="coco", out=tmp_path / "out", options=ConvertOptions(shapes=shapes))
-    found = coco.COCO(str(tmp_path / "out" / "annotations" / "instances.json"))
+    found = coco.COCO(str(tmp_path / "out" / "annotations" / "instances_default.json"))
     before = read_all(tmp_path / "RAW")
     for image in found.loadImgs(found.getImgIds()):
         drawn: dict[str, np.ndarray] = {}
@@ -113,10 +113,10 @@ def change(path: Path, old: str, new: str) -> None:
         ("label-studio", "tasks.json", '"polyp"', "", "region 1 of task 1 has 0 labels"),
         ("yolo", "labels/train/case1.txt", "0 0.", "7 0.", r"case1.txt: line 1 cannot be read: it has the class 7"),
         ("yolo", "labels/train/case1.txt", "0 0.", "0 0.5 ", r"case1.txt: line 1 cannot be read: it has \d+ numbers"),
-        ("coco", "annotations/instances.json", '"name": "tool"', '"name": ""', "the category 2 has no name"),
+        ("coco", "annotations/instances_default.json", '"name": "tool"', '"name": ""', "the category 2 has no name"),
         (
             "coco",
-            "annotations/instances.json",
+            "annotations/instances_default.json",
             "      30,\n          41",
             "31,41",
             "annotation 1 cannot be read: its run",
@@ -135,7 +135,7 @@ def test_faults_name_file_and_entry(to: str, file: str, old: str, new: str, told
 @pytest.mark.parametrize(
     ("to", "file"),
     [
-        ("coco", "annotations/instances.json"),
+        ("coco", "annotations/instances_default.json"),
         ("cvat", "annotations.xml"),
         ("labelme", "case1.json"),
         ("yolo", "labels/train/case1.txt"),

@@ -35,7 +35,7 @@ def convert_to_coco(source: ExchangeSource, folder: Path) -> None:
     if source.ignored:
         categories.append({"id": IGNORE, "name": IGNORE_NAME})
     for part, content in files.items():
-        name = f"instances_{part}.json" if part else "instances.json"
+        name = f"instances_{part}.json" if part else "instances_default.json"
         (folder / "annotations").mkdir(exist_ok=True)
         write_json(folder / "annotations" / name, {**content, "categories": categories})
 

@@ -98,6 +98,15 @@ class ReadingConfig(Section):
     def _patterns(cls, value: Any) -> Any:
         return [value] if isinstance(value, str | int) else value
 
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        """Channels as they are typed in one word: "[t1c, t2f]"."""
+        texts = list(value) if isinstance(value, list | tuple) else [value]
+        if len(texts) == 1 and isinstance(texts[0], str) and re.fullmatch(r"\[.*\]", texts[0]):
+            return [part.strip().strip("'\"") for part in texts[0][1:-1].split(",")]
+        return value
+
     @field_validator("group")
     @classmethod
     def _pattern(cls, value: str | None) -> str | None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from caseunet.commands.audit import audit
 from caseunet.commands.evaluate import evaluate
 from caseunet.commands.prepare import prepare
 from caseunet.config import PrepareConfig
@@ -57,3 +58,23 @@ def test_bad_fields_are_refused(drive: Path, field: np.ndarray, message: str, tm
     Image.fromarray(field).save(drive / "mask" / "21_training_mask.gif")
     with pytest.raises(CaseUNetError, match=message):
         prepare(drive, out=tmp_path / "prepared", config=CONFIG)
+
+
+def test_an_image_without_a_field_is_named(drive: Path) -> None:
+    (drive / "mask" / "23_training_mask.gif").unlink()
+    findings = open_source(drive, CONFIG)[1].findings
+    assert [(finding.kind, finding.case) for finding in findings if finding.level == "warning"] == [
+        ("no-field", "23_training")
+    ]
+
+
+def test_a_pattern_of_no_field_is_refused(drive: Path) -> None:
+    config = CONFIG.model_copy(update={"field_of_view": ("msk",)})
+    with pytest.raises(CaseUNetError, match=r"no file fits prepare.field_of_view = msk"):
+        open_source(drive, config)
+
+
+def test_the_audit_names_a_bad_field(drive: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((40, 48), np.uint8)).save(drive / "mask" / "21_training_mask.gif")
+    errors = audit(drive, out=tmp_path / "audit", config=CONFIG).at_level("error")
+    assert "the field of view is 0 everywhere" in errors[0].text

@@ -239,6 +239,22 @@ def test_brats_declares_what_is_scored(
     assert label_map.region_ids == written
 
 
+def test_brats_of_two_ages_is_refused(tmp_path: Path) -> None:
+    root = raw_of(public.write_brats, tmp_path)
+    for folder in list(root.rglob("BraTS-GLI-00003-001")):
+        for path in list(folder.iterdir()):
+            path.rename(folder / path.name.replace("BraTS-GLI-00003-001", "BraTS2021_00003"))
+    with pytest.raises(
+        CaseUNetError, match="cases of BraTS before 2023, such as BraTS2021_00003, lie"
+    ):
+        opened(root)
+
+
+def test_channels_may_be_typed_in_brackets() -> None:
+    assert PrepareConfig(channels="[t2f, 't1c']").channels == ("t2f", "t1c")
+    assert PrepareConfig(channels=("[t2f, t1c]",)).channels == ("t2f", "t1c")
+
+
 def test_brats_channels_may_be_chosen(tmp_path: Path) -> None:
     dataset = opened(raw_of(public.write_brats, tmp_path), channels=["t2f", "t1c"])
     assert (dataset.format, dataset.channel_names) == ("brats", ("t2f", "t1c"))

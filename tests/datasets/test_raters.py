@@ -83,3 +83,9 @@ def test_a_mask_of_another_shape_is_refused(raw: Path, tmp_path: Path) -> None:
     Image.fromarray(np.zeros((48, 40), np.uint8)).save(raw / "masks" / "c1_rater2.png")
     with pytest.raises(CaseUNetError, match=r"c1_rater2.png: has shape \(1, 48, 40\)"):
         prepare(raw, out=tmp_path / "prepared", config=PrepareConfig(folds=2, raters="staple"))
+
+
+def test_values_of_another_kind_are_refused() -> None:
+    """255 of one rater is the 1 of the others: votes of raw values would be wrong."""
+    with pytest.raises(CaseUNetError, match=r"a_1.png: holds 0 and 255, where a_0.png, another rater's mask"):
+        merge_raters(masks_of([0, 1, 1], [0, 255, 255], [0, 0, 1]), case_of(3), "majority")

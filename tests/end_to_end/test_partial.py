@@ -1,5 +1,6 @@
 """Data sets in which some cases have only some structures labelled, from the raw data to the report."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from caseunet.commands.audit import audit
+from caseunet.commands.convert import convert
 from caseunet.commands.evaluate import evaluate
 from caseunet.commands.predict import predict
 from caseunet.commands.prepare import prepare
@@ -16,7 +18,7 @@ from caseunet.config import Config
 from caseunet.data.writing import Workplace
 from caseunet.datasets import open_source
 from caseunet.datasets.generate import write_lits
-from caseunet.datasets.partial import FILE
+from caseunet.datasets.partial import FILE, find_table
 from caseunet.errors import CaseUNetError
 from caseunet.options import EvaluateOptions
 from caseunet.preparation.arrays import ArrayJob, _key
@@ -55,6 +57,33 @@ def test_unlabelled_structures_are_in_no_score(raw: Path, tiny_config: Config, t
     assert set(rows[rows["dice"].notna()]["case"]) == {"volume-2", "volume-3"}
     assert result.cases[result.cases["structure"] == "liver"]["dice"].notna().all()
     assert any("2 of 4 references have only some structures labelled" in note for note in result.summary.notes)
+
+
+def test_the_table_may_lie_beside_a_description(raw: Path, tmp_path: Path) -> None:
+    """As of nnU-Net, whose DatasetNNN_NAME may be given by the folder above."""
+    (tmp_path / "above").mkdir()
+    shutil.copytree(raw, tmp_path / "above" / "Dataset001_Liver")
+    assert find_table(tmp_path / "above") == tmp_path / "above" / "Dataset001_Liver" / FILE
+    shutil.copy(raw / FILE, tmp_path / "above" / "Labelled.csv")
+    assert find_table(tmp_path / "above") == tmp_path / "above" / "Labelled.csv"
+
+
+def test_the_audit_tells_what_is_labelled_in_part(raw: Path, tmp_path: Path) -> None:
+    (raw / FILE).write_text("case,labelled\nvolume-[23],tumour\n*,liver;tumour\nvolume-0,liver\n")
+    try:
+        found = audit(raw, out=tmp_path / "audit").findings
+    finally:
+        (raw / FILE).write_text(TOLD)
+    told = {finding.kind: finding.text for finding in found if finding.level == "warning"}
+    assert told["labelled-otherwise"].startswith("its mask holds liver, which labelled.csv does not list")
+    assert told["partial"] == 'line "volume-0" counts for no case: others fit before it'
+    assert any(finding.text.startswith("4 cases labelled in part, volume-0 among them") for finding in found)
+
+
+def test_converting_tells_what_is_lost(raw: Path, tmp_path: Path) -> None:
+    done = convert(raw, to="nifti", out=tmp_path / "nifti")
+    assert len(done.cases) == 4
+    assert any("2 cases are labelled in part, volume-0 among them; nifti cannot say so" in w for w in done.warnings)
 
 
 def test_another_table_makes_other_data(raw: Path, tiny_config: Config, tmp_path: Path) -> None:

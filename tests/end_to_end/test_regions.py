@@ -11,6 +11,7 @@ import torch
 
 from caseunet import Predictor, create_model
 from caseunet.bundle import Architecture, Bundle
+from caseunet.commands.audit import audit
 from caseunet.commands.evaluate import evaluate
 from caseunet.commands.export import export as export_bundle
 from caseunet.commands.predict import predict
@@ -113,6 +114,11 @@ def test_a_training_starts_from_the_other_kind(name: str, tmp_path: Path) -> Non
         shared = [n for n, w in after_.state_dict().items() if w.shape == before_.state_dict()[n].shape]
         assert shared
         assert all(torch.equal(after_.state_dict()[n], before_.state_dict()[n]) for n in shared)
+
+
+def test_a_class_in_no_region_is_told(raw: Path, tmp_path: Path) -> None:
+    found = audit(raw, out=tmp_path / "audit", config=PrepareConfig(regions={"core": (2,)})).findings
+    assert [f.text for f in found if f.kind == "no-region"] == ["in no region, so learnt as background: class 1"]
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,8 @@ def convert(
     with output_folder(out, KIND, [source, *told], is_overwrite(mode)) as folder:
         write(content, folder)
         notices.write_log(folder)
-    return Conversion(out, to, tuple(case.case.id for case in content.cases), notices.warnings)
+    written = content.cases if to == "nnunet" else content.labelled  # the others have no place for images alone
+    return Conversion(out, to, tuple(case.case.id for case in written), notices.warnings)
 
 
 def _open(source: Path, options: ConvertOptions, config: PrepareConfig, display: Display) -> ExchangeSource:

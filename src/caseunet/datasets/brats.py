@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 from caseunet.datasets.layout import SourceCase
 from caseunet.datasets.named_files import NamedLayout, compile_path
+from caseunet.errors import InvalidInputError
 
 ENHANCING, CAVITY = "enhancing tumour", "resection cavity"
 GLIOMA = {1: "necrotic core", 2: "oedema"}
@@ -29,6 +30,7 @@ REGIONS = {
 """On which the challenge scores, each learnt by itself."""
 
 _VISIT = re.compile(r"(.+-\d{5})-\d{3}")
+_OLD = re.compile(r"brats(20)?\d\d_", re.IGNORECASE)
 _KIND = re.compile(r"brats-(\w+?)-", re.IGNORECASE)
 
 
@@ -52,6 +54,14 @@ class BratsLayout(NamedLayout):
 
     def find_tables(self, cases: Sequence[SourceCase]) -> tuple[Mapping[int, str], ...]:
         """Of gliomas, or of meningiomas and metastases; others, and mixtures, are numbered otherwise."""
+        old = [case.id for case in cases if _OLD.match(case.id)]
+        if 0 < len(old) < len(cases):
+            new_one = next(case.id for case in cases if case.id not in old)
+            raise InvalidInputError(
+                f"{cases[0].image[0]}: cases of BraTS before 2023, such as {old[0]}, lie beside later ones, such as "
+                f"{new_one}. Their masks number the enhancing tumour 4 and 3. Keep them in folders of their own, or "
+                "map the values of one kind first."
+            )
         kinds = {match[1].lower() if (match := _KIND.match(case.id)) else "gli" for case in cases}
         if kinds <= {"gli", "ssa"}:
             known = GLIOMA

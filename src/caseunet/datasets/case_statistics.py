@@ -8,7 +8,7 @@ import numpy as np
 
 from caseunet.datasets.coding import CodeCount, MaskValues, classes_of
 from caseunet.datasets.layout import Finding, Layout, SourceCase, SourceDataset
-from caseunet.datasets.reading import Misplaced, lay_on_index, placement, read_repaired_image, to_ids
+from caseunet.datasets.reading import Misplaced, find_unjudged, lay_on_index, placement, read_repaired_image, to_ids
 from caseunet.datasets.repair import CaseRepair
 from caseunet.errors import BadValuesError, CaseUNetError, SeveralMasksError
 from caseunet.imaging.body import Box, find_body_box, mark_edge
@@ -131,6 +131,8 @@ def measure_case(layout: Layout, case: SourceCase, dataset: SourceDataset) -> Ca
             geometry = _read_geometry_or_none(layout, case) if geometry is None else geometry
             if geometry is not None:
                 found = layout.read_mask(case, dataset, geometry)
+                if case.field is not None:
+                    find_unjudged(case.field, found)  # told here too, before anything is prepared
                 mask = _mask_facts(found, geometry, dataset, case, pixels)
                 if image is not None and image.body_box is not None and not mask.misplaced:
                     mask = replace(mask, outside=_codes_outside(found.label_values, image.body_box))

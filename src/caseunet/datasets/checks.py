@@ -26,6 +26,7 @@ from caseunet.datasets.coding import (
 )
 from caseunet.datasets.layout import LEVELS, Finding, Level, SourceCase, SourceDataset
 from caseunet.datasets.near_duplicates import copies, near_copies
+from caseunet.datasets.partial import FILE as PARTIAL
 from caseunet.datasets.raters import tell_agreement
 from caseunet.datasets.reading import describe_codes
 from caseunet.datasets.repair import CaseRepair, code_text
@@ -121,6 +122,8 @@ def check_dataset(
     findings += _find_inverted(facts, by_id, dataset)
     findings += _find_copies(facts, by_id, dataset, split)
     findings += _sides(dataset)
+    findings += _outside_regions(dataset)
+    findings += _labelled_otherwise(facts, by_id, dataset)
     if dataset.format == "folder":
         findings += _groups_of_one_number(dataset)
     return tuple(sorted(findings, key=lambda finding: (LEVELS.index(finding.level), finding.kind)))
@@ -687,6 +690,39 @@ def _pairs_across_split(
     return lambda rows, columns: np.logical_or.reduce(
         [(t[rows, None] & v[columns]) | (v[rows, None] & t[columns]) for t, v in zip(train, val, strict=True)]
     )
+
+
+def _outside_regions(dataset: SourceDataset) -> Iterable[Finding]:
+    """Classes that are in no region, which a network of regions never learns."""
+    label_map = None if dataset.coding is None else dataset.coding.label_map
+    if label_map is not None and label_map.region_ids:
+        inside = {i for members in label_map.structures.values() for i in members}
+        names = [label.name for label in label_map.labels[1:] if label.id not in inside]
+        if names:
+            text = f"in no region, so learnt as background: {', '.join(names)}"
+            advice = "Put it into a region of its own, or set data.targets: classes."
+            yield Finding(level="warning", kind="no-region", text=text, advice=advice)
+
+
+def _labelled_otherwise(
+    facts: Sequence[CaseFacts], by_id: Mapping[str, SourceCase], dataset: SourceDataset
+) -> Iterable[Finding]:
+    """Masks that hold what a table says is not labelled in their cases."""
+    if dataset.coding is None:
+        return
+    label_map = dataset.coding.label_map
+    for case in facts:
+        labelled = by_id[case.id].labelled
+        if case.mask is None or not labelled:
+            continue
+        merged = label_map.merged_ids(labelled)
+        pixels = class_pixels(case.mask, dataset.coding, dataset.repairs.get(case.id))
+        names = [label_map.names[i] for i, number in pixels.items() if i and number and not merged[i]]
+        if names:
+            text = (
+                f"its mask holds {', '.join(names)}, which {PARTIAL} does not list: they are not learnt or scored there"
+            )
+            yield Finding(level="warning", kind="labelled-otherwise", text=text, case=case.id)
 
 
 def _sides(dataset: SourceDataset) -> Iterable[Finding]:

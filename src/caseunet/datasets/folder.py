@@ -178,6 +178,20 @@ def survey_files(root: Path, choice: Choice = Choice()) -> Survey:  # noqa: B008
         unpaired = [mask for n, mask in enumerate(masks) if n not in paired]
         findings += [extra_mask(m.paths[0], root, f"an image of the name {m.key}") for m in unpaired]
     paired = fields.pairs
+    if choice.fields and not roles.fields:
+        raise InvalidInputError(
+            f"{root}: no file fits prepare.field_of_view = {', '.join(choice.fields)}. {describe_files(root)}"
+        )
+    without = [listed_case for listed_case in listed if choice.fields and listed_case.field is None]
+    findings += [
+        Finding(
+            level="warning",
+            kind="no-field",
+            text="has no field of view, though others have: all of it counts as judged",
+            case=listed_case.id,
+        )
+        for listed_case in without
+    ]
     alone_fields = [field for n, field in enumerate(roles.fields) if n not in paired]
     findings += [extra_mask(f.paths[0], root, f"an image of the name {f.key}") for f in alone_fields]
     findings += _left_out(root, files, readable, roles, listed, findings)

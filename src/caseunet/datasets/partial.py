@@ -11,8 +11,9 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from caseunet.datasets.layout import SourceCase, SourceDataset
+from caseunet.datasets.layout import Finding, SourceCase, SourceDataset
 from caseunet.errors import InvalidInputError, did_you_mean
+from caseunet.progress import count_text
 from caseunet.types import LabelMap, name_key
 
 FILE = "labelled.csv"
@@ -24,12 +25,12 @@ def with_labelled(dataset: SourceDataset, root: Path) -> SourceDataset:
     Raises:
         CaseUNetError: the file is damaged, or a line of it fits no case.
     """
-    path = root / FILE
-    if not path.is_file():
+    path = find_table(root)
+    if path is None:
         return dataset
     rules = _read_rules(path)
     used = set()
-    cases = []
+    cases: list[SourceCase] = []
     for case in dataset.cases:
         fitting = next((n for n, (pattern, _) in enumerate(rules) if fnmatchcase(case.id, pattern)), None)
         used.add(fitting)
@@ -38,7 +39,31 @@ def with_labelled(dataset: SourceDataset, root: Path) -> SourceDataset:
         if n not in used and not any(fnmatchcase(case.id, pattern) for case in dataset.cases):
             names = [case.id for case in dataset.cases]
             raise InvalidInputError(f'{path}: "{pattern}" is no case. {did_you_mean(pattern, names)}')
-    return replace(dataset, cases=tuple(cases))
+    partial = [case for case in cases if case.labelled]
+    text = f"{count_text(len(partial), 'case')} labelled in part, {partial[0].id} among them"
+    note = Finding(level="note", kind="partial", text=f"{text} ({', '.join(partial[0].labelled)})", file=path.name)
+    shadowed = [
+        Finding(level="warning", kind="partial", text=f'line "{pattern}" counts for no case: others fit before it')
+        for n, (pattern, _) in enumerate(rules)
+        if n not in used
+    ]
+    return replace(dataset, cases=tuple(cases), findings=(*dataset.findings, note, *shadowed))
+
+
+def find_table(root: Path) -> Path | None:
+    """The table of a raw folder, or of the one folder in it that has one, as DatasetNNN_NAME of nnU-Net.
+
+    Raises:
+        CaseUNetError: there are several.
+    """
+    inside = [path for path in root.iterdir() if path.name.lower() == FILE] if root.is_dir() else []
+    below = [path for path in root.glob("*/*") if path.name.lower() == FILE] if root.is_dir() else []
+    found = inside or below
+    if len(found) > 1:
+        raise InvalidInputError(
+            f"{root}: has several tables of what is labelled, {found[0]} and {found[1]}. Keep one, in {root}."
+        )
+    return found[0] if found else None
 
 
 def check_labelled(cases: Sequence[SourceCase], label_map: LabelMap, root: Path) -> None:
@@ -52,7 +77,7 @@ def check_labelled(cases: Sequence[SourceCase], label_map: LabelMap, root: Path)
         for name in case.labelled:
             if name_key(name) not in known:
                 near = did_you_mean(name, known.values())
-                raise InvalidInputError(f'{root / FILE}: {case.id} has "{name}", which is no structure. {near}')
+                raise InvalidInputError(f'{find_table(root)}: {case.id} has "{name}", which is no structure. {near}')
 
 
 def _read_rules(path: Path) -> list[tuple[str, tuple[str, ...]]]:

@@ -12,6 +12,9 @@ from caseunet.errors import InvalidInputError
 from caseunet.io.geometry import distance_in_voxels
 from caseunet.types import Mask
 
+FULL = 255
+"""What masks of 0 and white hold where others hold class ids."""
+
 LOW_AGREEMENT = 0.7
 """Mean Dice of every two raters below which a case is named."""
 
@@ -43,6 +46,14 @@ def merge_raters(masks: Sequence[Mask], case: SourceCase, rule: str) -> Mask:
                 f"{path}: its values mean other classes than those of {case.label[0]}, another rater's mask of the "
                 "same case."
             )
+    foregrounds = [set(np.unique(mask.label_values).tolist()) - {0} for mask in masks]
+    white = next((n for n, values in enumerate(foregrounds) if values == {FULL}), None)
+    other = next((n for n, values in enumerate(foregrounds) if values and FULL not in values), None)
+    if white is not None and other is not None and not first.colored:
+        raise InvalidInputError(
+            f"{case.label[white]}: holds 0 and {FULL}, where {case.label[other]}, another rater's mask of the same "
+            f"case, holds {sorted(foregrounds[other])}. Save all masks with the same values."
+        )
     values, places = np.unique(np.stack([mask.label_values for mask in masks]), return_inverse=True)
     votes = places.reshape(len(masks), *first.label_values.shape)
     chosen = _vote(votes, len(values)) if rule == "majority" else _staple(votes, len(values))

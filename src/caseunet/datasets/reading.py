@@ -174,11 +174,11 @@ def to_ids(mask: Mask, case: SourceCase, dataset: SourceDataset, coding: LabelCo
             raise InvalidInputError(f"{case.label[0]}: {unknown_text(codes[unknown], coding)}.")
         ids = snap(codes, ids, unknown, coding)
     if case.field is not None:
-        ids[_read_outside(case.field, mask)] = IGNORE
+        ids[find_unjudged(case.field, mask)] = IGNORE
     return ids
 
 
-def _read_outside(path: Path, mask: Mask) -> np.ndarray:
+def find_unjudged(path: Path, mask: Mask) -> np.ndarray:
     """Where nobody judged an image, (S, H, W), bool: the darker half of the values of its field of view.
 
     Raises:

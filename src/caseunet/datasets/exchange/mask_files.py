@@ -46,6 +46,7 @@ def convert_to_nifti(source: ExchangeSource, folder: Path) -> None:
         image = _write_nifti_image(source, case, folder / case.part / "images") if source.has_image(case) else None
         nifti.write_nifti_labels(folder / case.part / "masks" / f"{case.name}.nii.gz", labels, geometry, image)
     _tell_without_mask(source)
+    source.tell_partial("nifti")
     write_label_names(source, folder)
 
 
@@ -65,6 +66,7 @@ def convert_to_seg_nrrd(source: ExchangeSource, folder: Path) -> None:
             segments.append(SegmentContent(len(segments) + 1, IGNORE_NAME, IGNORE_COLOR, (IGNORE,)))
         write_seg_nrrd(folder / case.part / "masks" / f"{case.name}.seg.nrrd", labels, geometry, segments)
     _tell_without_mask(source)
+    source.tell_partial("seg.nrrd")
 
 
 def convert_to_dicom_seg(source: ExchangeSource, folder: Path) -> None:
@@ -90,6 +92,7 @@ def convert_to_dicom_seg(source: ExchangeSource, folder: Path) -> None:
         path = folder / f"{case.name}.dcm"
         write_segmentation(path, labels, geometry, case.case.image, source.label_map, made_by)
     _tell_without_mask(source)
+    source.tell_partial("dicom-seg")
 
 
 def index_colors(label_map: LabelMap) -> list[Color]:

@@ -199,6 +199,10 @@ class ExchangeSource:
         if self.label_map.region_ids:
             names = ", ".join(self.label_map.structures)
             self.display.caution(f"the regions {names} are written as the classes that they consist of")
+        self.tell_partial(format)
+
+    def tell_partial(self, format: str) -> None:
+        """Caution that what a case does not label has become background."""
         partial = [case.case.id for case in self.labelled if case.case.labelled]
         if partial:
             self.display.caution(

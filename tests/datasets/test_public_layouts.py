@@ -477,12 +477,37 @@ def test_monai_label_takes_final_masks_alone(tmp_path: Path) -> None:
     assert told(dataset, "error") == [("missing-file", "labels/final/spleen_1.nii.gz")]
 
 
-def test_monai_label_names_that_differ(tmp_path: Path) -> None:
-    root = raw_of(public.write_monai_label, tmp_path)
+def submit_as(root: Path, names: dict[str, dict[str, int]]) -> None:
     store = json.loads((root / "datastore_v2.json").read_text())
-    store["objects"]["spleen_0"]["labels"]["final"]["info"]["params"]["label_names"] = {"spleen": 2, "liver": 1}
+    for case, own in names.items():
+        store["objects"][case]["labels"]["final"]["info"]["params"]["label_names"] = own
     (root / "datastore_v2.json").write_text(json.dumps(store))
-    assert opened(root).coding is None
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        ({"liver": 1}, r'spleen_0 calls the value 1 "spleen", and spleen_1 calls it "liver"; expected one name'),
+        ({"Spleen": 1, "liver": 3}, r'"liver" is 2 in spleen_0, and 3 in spleen_1; expected one value'),
+        ({"spleen": 1, "kidney": 1}, r'spleen_1 calls it "kidney"'),
+    ],
+)
+def test_monai_label_names_that_contradict_each_other(own: dict[str, int], message: str, tmp_path: Path) -> None:
+    root = raw_of(public.write_monai_label, tmp_path)
+    submit_as(root, {"spleen_1": own})
+    with pytest.raises(InvalidInputError, match=message):
+        opened(root)
+    (root / "labels.json").write_text('{"background": 0, "spleen": 1, "liver": 2}')
+    assert opened(root).coding is not None
+
+
+def test_monai_label_masks_submitted_without_a_class_are_partial(tmp_path: Path) -> None:
+    root = raw_of(public.write_monai_label, tmp_path)
+    submit_as(root, {"spleen_0": {"spleen": 1}, "spleen_1": {}})
+    dataset = opened(root)
+    assert dataset.coding is not None
+    assert dataset.coding.label_map.names == ("background", "spleen", "liver")
+    assert [case.labelled for case in dataset.cases] == [("spleen",), (), (), (), ()]
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,20 @@ def test_images_of_coco_that_are_absent_are_named(tmp_path: Path) -> None:
     assert findings == ["names 1 image that are not there, b.png among them"]
 
 
+@pytest.mark.parametrize(("number", "shown"), [("0", "'0'"), (77, "77"), (None, "None")])
+def test_annotations_of_no_image_are_refused(number: Any, shown: str, tmp_path: Path) -> None:
+    root = coco(tmp_path, [{"segmentation": [SQUARE]}, {"segmentation": [SQUARE], "image_id": number}])
+    with pytest.raises(CaseUNetError, match=rf"annotation 1 has the image_id {shown}.* such as 0\. Mend image_id"):
+        FOLDER.discover(root)
+
+
+def test_images_of_coco_with_one_id_are_refused(tmp_path: Path) -> None:
+    path = coco(tmp_path, [{"segmentation": [SQUARE]}], ("a.png", "b.png")) / "annotations" / "instances.json"
+    path.write_text(path.read_text().replace('"id": 1, "file_name"', '"id": 0, "file_name"'))
+    with pytest.raises(CaseUNetError, match=r"a\.png and b\.png have the same id, 0"):
+        FOLDER.discover(tmp_path)
+
+
 def test_boxes_of_pascal_voc_are_named(tmp_path: Path) -> None:
     save_image(tmp_path / "images" / "a.png")
     (tmp_path / "annotations").mkdir()

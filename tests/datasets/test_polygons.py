@@ -244,3 +244,28 @@ def test_names_that_are_no_class_of_their_own(tmp_path: Path) -> None:
     labelme(tmp_path, [ring("polyp", 0, 2), ring("Polyp ", 2, 3), ring("background", 4, 5), ring("Ignore", 6, 10)])
     counts = np.bincount(ids(tmp_path).ravel(), minlength=256)
     assert counts[[0, 1, 255]].tolist() == [24, 24, 32]
+
+
+def yolo(root: Path, line: str, beside: str = "") -> Path:
+    save_image(root / "images" / "a.png")
+    (root / "labels").mkdir()
+    (root / "labels" / "a.txt").write_text(line)
+    (root / "data.yaml").write_text(f"{beside}names: [polyp]\n")
+    return root
+
+
+def test_yolo_outlines_may_reach_a_little_outside(tmp_path: Path) -> None:
+    assert int(ids(yolo(tmp_path, "0 -0.1 0.5 1.1 0.5 1.1 1.1 -0.1 1.1\n")).sum()) == 40
+
+
+@pytest.mark.parametrize("far", ["-0.5", "1.5", "320", "nan"])
+def test_yolo_coordinates_far_outside_are_refused(far: str, tmp_path: Path) -> None:
+    root = yolo(tmp_path, f"0 0.1 0.1 {far} 0.1 0.5 0.5\n")
+    with pytest.raises(CaseUNetError, match=rf"a\.txt: line 1 .* has the coordinate {far}; expected shares"):
+        ids(root)
+
+
+def test_yolo_poses_are_refused(tmp_path: Path) -> None:
+    root = yolo(tmp_path, "0 0.5 0.5 0.4 0.4 0.3 0.3 2 0.6 0.6 2\n", "kpt_shape: [2, 3]\n")
+    with pytest.raises(CaseUNetError, match=r'data\.yaml: has "kpt_shape" \[2, 3\], so its labels are boxes'):
+        FOLDER.discover(root)

@@ -269,3 +269,41 @@ def test_yolo_poses_are_refused(tmp_path: Path) -> None:
     root = yolo(tmp_path, "0 0.5 0.5 0.4 0.4 0.3 0.3 2 0.6 0.6 2\n", "kpt_shape: [2, 3]\n")
     with pytest.raises(CaseUNetError, match=r'data\.yaml: has "kpt_shape" \[2, 3\], so its labels are boxes'):
         FOLDER.discover(root)
+
+
+CORNERS = [[20, 12.5], [60, 12.5], [60, 50], [20, 50]]
+"""Of the square, in hundredths of an image of 10 × 8 pixels."""
+
+
+def region(kind: str, to: str = "image", name: str = "r", **value: Any) -> dict[str, Any]:
+    size = {"original_width": 10, "original_height": 8}
+    return {"id": name, "type": kind, "from_name": "tag", "to_name": to, "value": value, **size}
+
+
+def label_studio(root: Path, results: list[dict[str, Any]], **data: Any) -> Path:
+    save_image(root / "images" / "a.png")
+    task = {"id": 5, "data": data or {"image": "/data/upload/1/0123abcd-a.png"}, "annotations": [{"result": results}]}
+    (root / "export.json").write_text(json.dumps([task]))
+    return root
+
+
+@pytest.mark.parametrize(
+    ("data", "to", "message"),
+    [
+        ({"image1": "/data/a.png", "image2": "/data/b.png"}, "image2", r"shows 2 images \(image1, image2\)"),
+        ({"pages": ["/data/a.png", "/data/b.png"]}, "image", r"shows 2 images \(pages\)"),
+        ({"image": "/data/a.png"}, "image2", r"has regions of 2 images \(to_name image, image2\)"),
+    ],
+)
+def test_label_studio_tasks_of_several_images_are_refused(
+    data: dict[str, Any], to: str, message: str, tmp_path: Path
+) -> None:
+    drawn = [region("polygonlabels", tag, points=CORNERS, polygonlabels=["polyp"]) for tag in ("image", to)]
+    with pytest.raises(CaseUNetError, match=rf"export\.json: task 5 {message}; expected .* Make a task of each image"):
+        FOLDER.discover(label_studio(tmp_path, drawn, **data))
+
+
+def test_label_studio_finds_the_image_among_the_data(tmp_path: Path) -> None:
+    drawn = region("polygonlabels", points=CORNERS, polygonlabels=["polyp"])
+    root = label_studio(tmp_path, [drawn], patient="p1", photo="/data/upload/1/0123abcd-a.png", age=50)
+    np.testing.assert_array_equal(ids(root), square())

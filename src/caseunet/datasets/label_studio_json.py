@@ -11,6 +11,7 @@ import numpy as np
 from caseunet.datasets.brush import decode_brush
 from caseunet.datasets.shapes import Shape, fill_outline
 from caseunet.errors import InvalidInputError, SeveralMasksError
+from caseunet.io.images import is_image
 
 KINDS = ("brushlabels", "polygonlabels")
 
@@ -31,14 +32,16 @@ def label_studio_images(path: Path, content: Any) -> dict[str, Any]:
     """{name of the image's file: its task} of the tasks that are done.
 
     Raises:
-        CaseUNetError: a task names no image, or two name the same.
+        CaseUNetError: a task names no image, or several, or two name the same.
     """
     found: dict[str, Any] = {}
     for task in content:
         if not any(True for _ in _annotations(task)):
             continue
         data = task["data"]
-        told = data.get("image") or next((value for value in data.values() if isinstance(value, str)), None)
+        keys = _check_one_image(path, task)
+        first = next((data[key] for key in keys if isinstance(data[key], str)), None)
+        told = data.get("image") or first or next((value for value in data.values() if isinstance(value, str)), None)
         if told is None:
             raise InvalidInputError(f"{path}: task {task.get('id')} names no image.")
         name = _file_name(str(told))
@@ -46,6 +49,35 @@ def label_studio_images(path: Path, content: Any) -> dict[str, Any]:
             raise InvalidInputError(f"{path}: has two tasks of the image {name}.")
         found[name] = task
     return found
+
+
+def _check_one_image(path: Path, task: Any) -> list[str]:
+    """The keys of a task's data that name images, at most one.
+
+    Raises:
+        CaseUNetError: the task shows several images, of which a region does not tell which file it is of.
+    """
+    shown = {str(key): _count_images(value) for key, value in task["data"].items()}
+    keys = [key for key, number in shown.items() if number]
+    if sum(shown.values()) > 1:
+        raise InvalidInputError(
+            f"{path}: task {task.get('id')} shows {sum(shown.values())} images ({', '.join(keys)}); expected one, "
+            "since its regions do not tell which file each is of. Make a task of each image."
+        )
+    drawn = [region for each in _annotations(task) for region in each.get("result", ()) if isinstance(region, dict)]
+    tags = sorted({str(region["to_name"]) for region in drawn if _has_area(region) and "to_name" in region})
+    if len(tags) > 1:
+        raise InvalidInputError(
+            f"{path}: task {task.get('id')} has regions of {len(tags)} images (to_name {', '.join(tags)}); expected "
+            "those of one. Make a task of each image."
+        )
+    return keys
+
+
+def _count_images(value: Any) -> int:
+    if isinstance(value, list):
+        return sum(map(_count_images, value))
+    return int(isinstance(value, str) and is_image(Path(_file_name(value).partition("?")[0])))
 
 
 def _file_name(told: str) -> str:
@@ -77,7 +109,7 @@ def label_studio_shapes(path: Path, task: Any, shape: tuple[int, int]) -> tuple[
         CaseUNetError: a region cannot be read, or is of an image of another size.
     """
     shapes, left = [], dict[str, int]()
-    for number, region in _regions(path, task, KINDS):
+    for number, region in _regions(path, task):
         size = (region.get("original_height"), region.get("original_width"))
         try:
             if None not in size and size != shape:
@@ -101,7 +133,12 @@ def label_studio_shapes(path: Path, task: Any, shape: tuple[int, int]) -> tuple[
     return shapes, left
 
 
-def _regions(path: Path, task: Any, kinds: tuple[str, ...] = KINDS) -> Iterator[tuple[int, Any]]:
+def _has_area(region: Any) -> bool:
+    """Whether a region is a mask or a polygon."""
+    return isinstance(region, dict) and region.get("type") in KINDS
+
+
+def _regions(path: Path, task: Any) -> Iterator[tuple[int, Any]]:
     """Masks and polygons with their numbers.
 
     Raises:
@@ -114,7 +151,7 @@ def _regions(path: Path, task: Any, kinds: tuple[str, ...] = KINDS) -> Iterator[
         )
     for annotation in done:
         for number, region in enumerate(annotation.get("result", ()), start=1):
-            if isinstance(region, dict) and region.get("type") in kinds:
+            if _has_area(region):
                 yield number, region
 
 

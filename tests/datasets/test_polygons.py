@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from caseunet.datasets import find_layout
+from caseunet.datasets.brush import encode_brush
 from caseunet.datasets.channels import Item
 from caseunet.datasets.folder import FOLDER
 from caseunet.datasets.outlines import find_outlines
@@ -307,3 +308,36 @@ def test_label_studio_finds_the_image_among_the_data(tmp_path: Path) -> None:
     drawn = region("polygonlabels", points=CORNERS, polygonlabels=["polyp"])
     root = label_studio(tmp_path, [drawn], patient="p1", photo="/data/upload/1/0123abcd-a.png", age=50)
     np.testing.assert_array_equal(ids(root), square())
+
+
+def test_label_studio_labels_beside_plain_regions(tmp_path: Path) -> None:
+    """As the tags Labels, Polygon, Brush and Rectangle write them."""
+    runs = {"format": "rle", "rle": encode_brush(np.ones((8, 10), bool))}
+    box = {"x": 0, "y": 0, "width": 10, "height": 10}
+    drawn = [region("polygon", name="a", points=CORNERS), region("labels", name="a", points=CORNERS, labels=["polyp"])]
+    drawn += [region("brush", name="b", **runs), region("labels", name="b", **runs, labels=["organ"])]
+    drawn += [region("rectangle", name="c", **box), region("labels", name="c", **box, labels=["tool"])]
+    root = label_studio(tmp_path, drawn)
+    dataset = FOLDER.discover(root)
+    assert dataset.coding is not None
+    assert dataset.coding.label_map.names == ("background", "organ", "polyp")
+    np.testing.assert_array_equal(ids(root), square() + 1)
+
+
+@pytest.mark.parametrize("kind", ["polygon", "brush"])
+@pytest.mark.parametrize(
+    ("beside", "shown"),
+    [
+        ([], "nothing"),
+        ([region("choices", choices=["polyp"])], "choices"),
+        ([region("labels", labels=["x"])], "labels"),
+    ],
+)
+def test_label_studio_regions_without_labels_are_refused(
+    kind: str, beside: list[dict[str, Any]], shown: str, tmp_path: Path
+) -> None:
+    drawn = [region("polygonlabels", name="a", points=CORNERS, polygonlabels=["organ"]), region(kind, points=CORNERS)]
+    with pytest.raises(
+        CaseUNetError, match=rf"region 2 of task 5, r, is a {kind} without a label: beside it is {shown};"
+    ):
+        FOLDER.discover(label_studio(tmp_path, drawn + beside))

@@ -14,6 +14,8 @@ from caseunet.errors import InvalidInputError, SeveralMasksError
 from caseunet.io.images import is_image
 
 KINDS = ("brushlabels", "polygonlabels")
+PLAIN = ("brush", "polygon")
+"""Regions that have their labels in a result of their own, of type "labels" and with the same id."""
 
 _UPLOADED = re.compile(r"^[0-9a-f]{8}-")
 """What Label Studio puts before the name of a file that was uploaded."""
@@ -114,7 +116,7 @@ def label_studio_shapes(path: Path, task: Any, shape: tuple[int, int]) -> tuple[
         try:
             if None not in size and size != shape:
                 raise ValueError(f"it is of an image of {size[0]}×{size[1]} pixels; this one has {shape[0]}×{shape[1]}")
-            if region["type"] == "brushlabels":
+            if region["type"] == "brushlabels" or (region["type"] == "labels" and "rle" in region["value"]):
                 inside = decode_brush(region["value"]["rle"], shape)
             else:
                 points = np.asarray(region["value"]["points"], float).reshape(-1, 2)
@@ -127,22 +129,48 @@ def label_studio_shapes(path: Path, task: Any, shape: tuple[int, int]) -> tuple[
     for annotation in _annotations(task):
         for region in annotation.get("result", ()):
             kind = str(region.get("type", ""))
-            if kind not in KINDS and kind.endswith("labels"):
-                name = kind.removesuffix("labels")
+            if not _has_area(region) and kind.endswith("labels"):
+                name = kind.removesuffix("labels") or "region"
                 left[name] = left.get(name, 0) + 1
     return shapes, left
 
 
 def _has_area(region: Any) -> bool:
-    """Whether a region is a mask or a polygon."""
-    return isinstance(region, dict) and region.get("type") in KINDS
+    """Whether a region is a mask or a polygon, with its labels."""
+    if not isinstance(region, dict):
+        return False
+    return region.get("type") in KINDS or (region.get("type") == "labels" and _has_outline(region))
+
+
+def _has_outline(region: Any) -> bool:
+    value = region.get("value")
+    return isinstance(value, dict) and bool({"rle", "points"} & value.keys())
+
+
+def _check_plain(path: Path, task: Any, results: list[Any]) -> None:
+    """Make sure that each mask or polygon has its labels.
+
+    Raises:
+        CaseUNetError: one has none.
+    """
+    regions = [each for each in results if isinstance(each, dict)]
+    labelled = {str(each.get("id")) for each in regions if _has_area(each)}
+    for number, each in enumerate(results, start=1):
+        if isinstance(each, dict) and each.get("type") in PLAIN and str(each.get("id")) not in labelled:
+            own = (other for other in regions if other is not each and other.get("id") == each.get("id"))
+            beside = ", ".join(sorted({str(other.get("type")) for other in own})) or "nothing"
+            raise InvalidInputError(
+                f"{path}: region {number} of task {task.get('id')}, {each.get('id')}, is a {each['type']} without a "
+                f'label: beside it is {beside}; expected "labels" with the same id and its points or rle. Label it, or '
+                "draw with PolygonLabels or BrushLabels."
+            )
 
 
 def _regions(path: Path, task: Any) -> Iterator[tuple[int, Any]]:
     """Masks and polygons with their numbers.
 
     Raises:
-        CaseUNetError: several people drew, or something is no region.
+        CaseUNetError: several people drew, or a mask or polygon has no label.
     """
     done = list(_annotations(task))
     if len(done) > 1:
@@ -150,6 +178,7 @@ def _regions(path: Path, task: Any) -> Iterator[tuple[int, Any]]:
             f"{path}: task {task.get('id')} has {len(done)} annotations, which are not merged unasked. Keep one."
         )
     for annotation in done:
+        _check_plain(path, task, list(annotation.get("result", ())))
         for number, region in enumerate(annotation.get("result", ()), start=1):
             if _has_area(region):
                 yield number, region

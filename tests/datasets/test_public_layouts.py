@@ -440,6 +440,38 @@ def test_bids_table_names_the_classes(tmp_path: Path) -> None:
     assert prepared(root).info.label_map.names == ("background", "caudate", "putamen")
 
 
+def write_tables(root: Path, tables: dict[str, str]) -> None:
+    for name, rows in tables.items():
+        (root / "derivatives" / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / "derivatives" / name).write_text(f"index\tname\n{rows}")
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        ("1\tputamen\n", r"calls the value 1 \"caudate\", and .*sub-02_dseg\.tsv calls it \"putamen\""),
+        ("2\tcaudate\n", r"\"caudate\" is 1 in .*, and 2 in derivatives/labels/sub-02/anat/sub-02_dseg\.tsv"),
+    ],
+)
+def test_bids_tables_that_contradict_each_other(second: str, message: str, tmp_path: Path) -> None:
+    root = raw_of(public.write_bids, tmp_path)
+    first, other = (f"labels/sub-0{n}/anat/sub-0{n}_dseg.tsv" for n in (1, 2))
+    write_tables(root, {first: "1\tcaudate\n", other: second})
+    with pytest.raises(InvalidInputError, match=message):
+        opened(root)
+    write_tables(root, {other: "1\tCaudate\n2\tputamen\n"})
+    assert opened(root).class_tables == ({1: "caudate", 2: "putamen"},)
+
+
+@pytest.mark.parametrize("name", ["other/dseg.tsv", "labels/desc-aseg_dseg.tsv", "labels/sub-09/anat/sub-09_dseg.tsv"])
+def test_bids_tables_of_other_masks_do_not_count(name: str, tmp_path: Path) -> None:
+    root = raw_of(public.write_bids, tmp_path)
+    write_tables(root, {name: "1\tcortex\n2\twhite matter\n"})
+    assert opened(root).class_tables == ()
+    write_tables(root, {"labels/dseg.tsv": "1\tcaudate\n2\tputamen\n"})
+    assert opened(root).class_tables == ({1: "caudate", 2: "putamen"},)
+
+
 def test_bids_without_a_mask_or_an_image(tmp_path: Path) -> None:
     root = raw_of(public.write_bids, tmp_path)
     (root / "sub-02" / "anat" / "sub-02_T1w.nii.gz").unlink()

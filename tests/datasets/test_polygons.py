@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from caseunet.datasets import find_layout
+from caseunet.datasets.brush import encode_brush
 from caseunet.datasets.channels import Item
 from caseunet.datasets.folder import FOLDER
 from caseunet.datasets.outlines import find_outlines
@@ -129,6 +130,20 @@ def test_images_of_coco_that_are_absent_are_named(tmp_path: Path) -> None:
     assert findings == ["names 1 image that are not there, b.png among them"]
 
 
+@pytest.mark.parametrize(("number", "shown"), [("0", "'0'"), (77, "77"), (None, "None")])
+def test_annotations_of_no_image_are_refused(number: Any, shown: str, tmp_path: Path) -> None:
+    root = coco(tmp_path, [{"segmentation": [SQUARE]}, {"segmentation": [SQUARE], "image_id": number}])
+    with pytest.raises(CaseUNetError, match=rf"annotation 1 has the image_id {shown}.* such as 0\. Mend image_id"):
+        FOLDER.discover(root)
+
+
+def test_images_of_coco_with_one_id_are_refused(tmp_path: Path) -> None:
+    path = coco(tmp_path, [{"segmentation": [SQUARE]}], ("a.png", "b.png")) / "annotations" / "instances.json"
+    path.write_text(path.read_text().replace('"id": 1, "file_name"', '"id": 0, "file_name"'))
+    with pytest.raises(CaseUNetError, match=r"a\.png and b\.png have the same id, 0"):
+        FOLDER.discover(tmp_path)
+
+
 def test_boxes_of_pascal_voc_are_named(tmp_path: Path) -> None:
     save_image(tmp_path / "images" / "a.png")
     (tmp_path / "annotations").mkdir()
@@ -230,3 +245,99 @@ def test_names_that_are_no_class_of_their_own(tmp_path: Path) -> None:
     labelme(tmp_path, [ring("polyp", 0, 2), ring("Polyp ", 2, 3), ring("background", 4, 5), ring("Ignore", 6, 10)])
     counts = np.bincount(ids(tmp_path).ravel(), minlength=256)
     assert counts[[0, 1, 255]].tolist() == [24, 24, 32]
+
+
+def yolo(root: Path, line: str, beside: str = "") -> Path:
+    save_image(root / "images" / "a.png")
+    (root / "labels").mkdir()
+    (root / "labels" / "a.txt").write_text(line)
+    (root / "data.yaml").write_text(f"{beside}names: [polyp]\n")
+    return root
+
+
+def test_yolo_outlines_may_reach_a_little_outside(tmp_path: Path) -> None:
+    assert int(ids(yolo(tmp_path, "0 -0.1 0.5 1.1 0.5 1.1 1.1 -0.1 1.1\n")).sum()) == 40
+
+
+@pytest.mark.parametrize("far", ["-0.5", "1.5", "320", "nan"])
+def test_yolo_coordinates_far_outside_are_refused(far: str, tmp_path: Path) -> None:
+    root = yolo(tmp_path, f"0 0.1 0.1 {far} 0.1 0.5 0.5\n")
+    with pytest.raises(CaseUNetError, match=rf"a\.txt: line 1 .* has the coordinate {far}; expected shares"):
+        ids(root)
+
+
+def test_yolo_poses_are_refused(tmp_path: Path) -> None:
+    root = yolo(tmp_path, "0 0.5 0.5 0.4 0.4 0.3 0.3 2 0.6 0.6 2\n", "kpt_shape: [2, 3]\n")
+    with pytest.raises(CaseUNetError, match=r'data\.yaml: has "kpt_shape" \[2, 3\], so its labels are boxes'):
+        FOLDER.discover(root)
+
+
+CORNERS = [[20, 12.5], [60, 12.5], [60, 50], [20, 50]]
+"""Of the square, in hundredths of an image of 10 × 8 pixels."""
+
+
+def region(kind: str, to: str = "image", name: str = "r", **value: Any) -> dict[str, Any]:
+    size = {"original_width": 10, "original_height": 8}
+    return {"id": name, "type": kind, "from_name": "tag", "to_name": to, "value": value, **size}
+
+
+def label_studio(root: Path, results: list[dict[str, Any]], **data: Any) -> Path:
+    save_image(root / "images" / "a.png")
+    task = {"id": 5, "data": data or {"image": "/data/upload/1/0123abcd-a.png"}, "annotations": [{"result": results}]}
+    (root / "export.json").write_text(json.dumps([task]))
+    return root
+
+
+@pytest.mark.parametrize(
+    ("data", "to", "message"),
+    [
+        ({"image1": "/data/a.png", "image2": "/data/b.png"}, "image2", r"shows 2 images \(image1, image2\)"),
+        ({"pages": ["/data/a.png", "/data/b.png"]}, "image", r"shows 2 images \(pages\)"),
+        ({"image": "/data/a.png"}, "image2", r"has regions of 2 images \(to_name image, image2\)"),
+    ],
+)
+def test_label_studio_tasks_of_several_images_are_refused(
+    data: dict[str, Any], to: str, message: str, tmp_path: Path
+) -> None:
+    drawn = [region("polygonlabels", tag, points=CORNERS, polygonlabels=["polyp"]) for tag in ("image", to)]
+    with pytest.raises(CaseUNetError, match=rf"export\.json: task 5 {message}; expected .* Make a task of each image"):
+        FOLDER.discover(label_studio(tmp_path, drawn, **data))
+
+
+def test_label_studio_finds_the_image_among_the_data(tmp_path: Path) -> None:
+    drawn = region("polygonlabels", points=CORNERS, polygonlabels=["polyp"])
+    root = label_studio(tmp_path, [drawn], patient="p1", photo="/data/upload/1/0123abcd-a.png", age=50)
+    np.testing.assert_array_equal(ids(root), square())
+
+
+def test_label_studio_labels_beside_plain_regions(tmp_path: Path) -> None:
+    """As the tags Labels, Polygon, Brush and Rectangle write them."""
+    runs = {"format": "rle", "rle": encode_brush(np.ones((8, 10), bool))}
+    box = {"x": 0, "y": 0, "width": 10, "height": 10}
+    drawn = [region("polygon", name="a", points=CORNERS), region("labels", name="a", points=CORNERS, labels=["polyp"])]
+    drawn += [region("brush", name="b", **runs), region("labels", name="b", **runs, labels=["organ"])]
+    drawn += [region("rectangle", name="c", **box), region("labels", name="c", **box, labels=["tool"])]
+    root = label_studio(tmp_path, drawn)
+    dataset = FOLDER.discover(root)
+    assert dataset.coding is not None
+    assert dataset.coding.label_map.names == ("background", "organ", "polyp")
+    np.testing.assert_array_equal(ids(root), square() + 1)
+
+
+@pytest.mark.parametrize("kind", ["polygon", "brush"])
+@pytest.mark.parametrize(
+    ("beside", "shown"),
+    [
+        ([], "nothing"),
+        ([region("choices", choices=["polyp"])], "choices"),
+        ([region("labels", labels=["x"])], "labels"),
+    ],
+)
+def test_label_studio_regions_without_labels_are_refused(
+    kind: str, beside: list[dict[str, Any]], shown: str, tmp_path: Path
+) -> None:
+    drawn = [region("polygonlabels", name="a", points=CORNERS, polygonlabels=["organ"]), region(kind, points=CORNERS)]
+    with pytest.raises(
+        CaseUNetError, match=rf"region 2 of task 5, r, is a {kind} without a label: beside it is {shown};"
+    ):
+        FOLDER.discover(label_studio(tmp_path, drawn + beside))

@@ -456,6 +456,38 @@ def test_bids_table_names_the_classes(tmp_path: Path) -> None:
     assert prepared(root).info.label_map.names == ("background", "caudate", "putamen")
 
 
+def write_tables(root: Path, tables: dict[str, str]) -> None:
+    for name, rows in tables.items():
+        (root / "derivatives" / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / "derivatives" / name).write_text(f"index\tname\n{rows}")
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        ("1\tputamen\n", r"calls the value 1 \"caudate\", and .*sub-02_dseg\.tsv calls it \"putamen\""),
+        ("2\tcaudate\n", r"\"caudate\" is 1 in .*, and 2 in derivatives/labels/sub-02/anat/sub-02_dseg\.tsv"),
+    ],
+)
+def test_bids_tables_that_contradict_each_other(second: str, message: str, tmp_path: Path) -> None:
+    root = raw_of(public.write_bids, tmp_path)
+    first, other = (f"labels/sub-0{n}/anat/sub-0{n}_dseg.tsv" for n in (1, 2))
+    write_tables(root, {first: "1\tcaudate\n", other: second})
+    with pytest.raises(InvalidInputError, match=message):
+        opened(root)
+    write_tables(root, {other: "1\tCaudate\n2\tputamen\n"})
+    assert opened(root).class_tables == ({1: "caudate", 2: "putamen"},)
+
+
+@pytest.mark.parametrize("name", ["other/dseg.tsv", "labels/desc-aseg_dseg.tsv", "labels/sub-09/anat/sub-09_dseg.tsv"])
+def test_bids_tables_of_other_masks_do_not_count(name: str, tmp_path: Path) -> None:
+    root = raw_of(public.write_bids, tmp_path)
+    write_tables(root, {name: "1\tcortex\n2\twhite matter\n"})
+    assert opened(root).class_tables == ()
+    write_tables(root, {"labels/dseg.tsv": "1\tcaudate\n2\tputamen\n"})
+    assert opened(root).class_tables == ({1: "caudate", 2: "putamen"},)
+
+
 def test_bids_without_a_mask_or_an_image(tmp_path: Path) -> None:
     root = raw_of(public.write_bids, tmp_path)
     (root / "sub-02" / "anat" / "sub-02_T1w.nii.gz").unlink()
@@ -493,12 +525,37 @@ def test_monai_label_takes_final_masks_alone(tmp_path: Path) -> None:
     assert told(dataset, "error") == [("missing-file", "labels/final/spleen_1.nii.gz")]
 
 
-def test_monai_label_names_that_differ(tmp_path: Path) -> None:
-    root = raw_of(public.write_monai_label, tmp_path)
+def submit_as(root: Path, names: dict[str, dict[str, int]]) -> None:
     store = json.loads((root / "datastore_v2.json").read_text())
-    store["objects"]["spleen_0"]["labels"]["final"]["info"]["params"]["label_names"] = {"spleen": 2, "liver": 1}
+    for case, own in names.items():
+        store["objects"][case]["labels"]["final"]["info"]["params"]["label_names"] = own
     (root / "datastore_v2.json").write_text(json.dumps(store))
-    assert opened(root).coding is None
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        ({"liver": 1}, r'spleen_0 calls the value 1 "spleen", and spleen_1 calls it "liver"; expected one name'),
+        ({"Spleen": 1, "liver": 3}, r'"liver" is 2 in spleen_0, and 3 in spleen_1; expected one value'),
+        ({"spleen": 1, "kidney": 1}, r'spleen_1 calls it "kidney"'),
+    ],
+)
+def test_monai_label_names_that_contradict_each_other(own: dict[str, int], message: str, tmp_path: Path) -> None:
+    root = raw_of(public.write_monai_label, tmp_path)
+    submit_as(root, {"spleen_1": own})
+    with pytest.raises(InvalidInputError, match=message):
+        opened(root)
+    (root / "labels.json").write_text('{"background": 0, "spleen": 1, "liver": 2}')
+    assert opened(root).coding is not None
+
+
+def test_monai_label_masks_submitted_without_a_class_are_partial(tmp_path: Path) -> None:
+    root = raw_of(public.write_monai_label, tmp_path)
+    submit_as(root, {"spleen_0": {"spleen": 1}, "spleen_1": {}})
+    dataset = opened(root)
+    assert dataset.coding is not None
+    assert dataset.coding.label_map.names == ("background", "spleen", "liver")
+    assert [case.labelled for case in dataset.cases] == [("spleen",), (), (), (), ()]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 Layout: ``sub-01/anat/sub-01_T1w.nii.gz`` and ``derivatives/PIPELINE/sub-01/anat/sub-01_…_dseg.nii.gz``, or
 ``sub-01_…_label-lesion_mask.nii.gz`` with a file for each class. A mask belongs to the image whose subject, session and
 other entities it names; which contrast is meant is asked where its name leaves it open. ``*_dseg.tsv`` names the
-classes. Gorgolewski et al., "The Brain Imaging Data Structure", Scientific Data 2016.
+classes of the masks of its pipeline. Gorgolewski et al., "The Brain Imaging Data Structure", Scientific Data 2016.
 """
 
 import csv
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from caseunet.datasets.class_names import find_description
+from caseunet.datasets.class_names import find_description, unite_names
 from caseunet.datasets.coding import coding_of
 from caseunet.datasets.folder import coding_of_names, find_modality, read_folder_classes
 from caseunet.datasets.layout import (
@@ -38,6 +38,10 @@ from caseunet.types import LabelCoding
 MASKS = ("dseg", "mask")
 OF_MASKS = frozenset({"space", "desc", "label", "res", "den", "atlas", "seg", "hemi"})
 """Entities that derivatives add to those of their image."""
+
+
+UNNAMED = "derivatives"
+"""Stands for the pipeline of derivatives that lie in no folder of one."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +96,17 @@ def _parse(path: Path, root: Path) -> BidsFile | None:
     words = tuple(token for token in tokens if "-" not in token)
     if not (images.is_volume(path) and tokens[0].startswith("sub-") and words and "-" not in tokens[-1]):
         return None
-    if "derivatives" not in below:
-        return BidsFile(path, entities, words, "") if tokens[0] in below else None
-    place = below.index("derivatives")
-    return BidsFile(path, entities, words, "/".join(below[place + 1 : place + 2]) or "derivatives")
+    if "derivatives" not in below and tokens[0] not in below:
+        return None
+    return BidsFile(path, entities, words, _pipeline(below))
+
+
+def _pipeline(folders: Sequence[str]) -> str:
+    """The folder of the derivatives among a file's folders; "" where it is no derivative."""
+    if "derivatives" not in folders:
+        return ""
+    place = folders.index("derivatives")
+    return "".join(folders[place + 1 : place + 2]) or UNNAMED
 
 
 def _sort(root: Path, choice: Choice) -> tuple[list[BidsFile], list[BidsFile], list[Path]]:
@@ -145,12 +156,12 @@ class BidsLayout(FileLayout):
         """The cases, and what their masks mean; ``choice`` leaves out files, or names the contrasts that are channels.
 
         Raises:
-            CaseUNetError: see :meth:`cases`.
+            CaseUNetError: see :meth:`cases`; or tables of classes contradict each other.
         """
         listed, findings = _list(root, choice)
         modality, told = find_modality(root, listed)
         coding, classes = _name_classes(root, listed)
-        table = _read_table(root)
+        table = _read_table(root, listed) if coding is None else {}
         return SourceDataset(
             format=self.name,
             root=root,
@@ -161,7 +172,7 @@ class BidsLayout(FileLayout):
             licence="",
             findings=(*findings, *told),
             channel_names=choice.channels,
-            class_tables=(table,) if table and coding is None else (),
+            class_tables=(table,) if table else (),
             objects=classes == 1,
             class_files=classes > 1,
         )
@@ -261,15 +272,31 @@ def _name_classes(root: Path, listed: tuple[SourceCase, ...]) -> tuple[LabelCodi
     return coding_of({0: "background", 1: (names[0] if names else "") or "foreground"}), 1
 
 
-def _read_table(root: Path) -> dict[int, str]:
-    """{value: name} of the only table that names the classes of masks; {} where there is none, or several differ."""
-    tables = []
+def _read_table(root: Path, listed: Iterable[SourceCase]) -> dict[int, str]:
+    """{value: name} of the tables of the masks' own derivatives; {} where there is none.
+
+    A table is of the masks that have all entities of its name, and of those below ``derivatives/PIPELINE/`` if it lies
+    there itself.
+
+    Raises:
+        CaseUNetError: two of them contradict each other.
+    """
+    parsed = (_parse(path, root) for case in listed for path in case.label)
+    masks = {(file.pipeline, *sorted(file.entities.items())) for file in parsed if file is not None}
+    tables = {}
     for path in files_below(root):
-        if path.name.endswith("dseg.tsv"):
-            rows = csv.DictReader(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), delimiter="\t")
-            known = [(row.get("index") or "", row.get("name") or "") for row in rows]
-            tables.append({int(index): name for index, name in known if index.isdigit() and int(index) and name})
-    return tables[0] if tables and all(table == tables[0] for table in tables) else {}
+        if not path.name.endswith("dseg.tsv"):
+            continue
+        pipeline = _pipeline(PurePosixPath(relative(path, root)).parts[:-1])
+        entities = {tuple(token.split("-", 1)) for token in path.stem.split("_") if "-" in token}
+        if not any(pipeline in ("", UNNAMED, own) and entities <= set(told) for own, *told in masks):
+            continue
+        rows = csv.DictReader(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), delimiter="\t")
+        known = [(row.get("index") or "", row.get("name") or "") for row in rows]
+        tables[relative(path, root)] = [
+            (int(index), name) for index, name in known if index.isdecimal() and int(index) and name
+        ]
+    return unite_names(tables, str(root), "Mend or take out one of the tables, or name the classes in a labels.json.")
 
 
 BIDS = BidsLayout()

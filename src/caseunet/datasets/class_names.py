@@ -33,6 +33,32 @@ def find_description(folder: Path) -> Path | None:
     return next((folder / name for name in ("labels.json", "labelmap.txt") if (folder / name).is_file()), None)
 
 
+def unite_names(tables: Mapping[str, Iterable[tuple[int, str]]], where: str, advice: str) -> dict[int, str]:
+    """{value: name} of tables that agree wherever two speak of the same value or name.
+
+    Args:
+        tables: {what has the table: its values and names}.
+        where: the file or folder that holds all, for messages.
+        advice: what to do where two contradict each other.
+
+    Raises:
+        CaseUNetError: they do.
+    """
+    names: dict[int, tuple[str, str]] = {}
+    values: dict[str, tuple[str, int]] = {}
+    for origin, table in tables.items():
+        for value, name in table:
+            first, known = names.setdefault(value, (origin, name))
+            if name_key(known) != name_key(name):
+                told = f'{first} calls the value {value} "{known}", and {origin} calls it "{name}"'
+                raise InvalidInputError(f"{where}: {told}; expected one name. {advice}")
+            first, other = values.setdefault(name_key(name), (origin, value))
+            if other != value and first != origin:
+                told = f'"{name}" is {other} in {first}, and {value} in {origin}'
+                raise InvalidInputError(f"{where}: {told}; expected one value. {advice}")
+    return {value: name for value, (_, name) in names.items()}
+
+
 def read_class_description(path: Path) -> Any:
     """What such a file says, as :func:`class_entries` takes it.
 

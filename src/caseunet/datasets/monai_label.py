@@ -2,14 +2,16 @@
 
 Layout: ``datastore_v2.json`` lists the images of its folder; ``labels/final/NAME.nii.gz`` are the masks that a person
 submitted. Those of ``labels/original`` are a model's, and are left out. The names of the classes are those with which
-the masks were submitted. Diaz-Pinto et al., "MONAI Label", Medical Image Analysis 2024.
+the masks were submitted; a case whose mask was submitted without one of them is labelled in part. Diaz-Pinto et al.,
+"MONAI Label", Medical Image Analysis 2024.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from caseunet.datasets.class_names import find_description
+from caseunet.datasets.class_names import find_description, unite_names
 from caseunet.datasets.coding import coding_of
 from caseunet.datasets.folder import find_modality, read_folder_classes
 from caseunet.datasets.layout import (
@@ -28,7 +30,7 @@ from caseunet.datasets.reading import FileLayout
 from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.files import read_json
 from caseunet.io import images
-from caseunet.types import LabelCoding
+from caseunet.types import IGNORE, LabelCoding
 
 DATASTORE = "datastore_v2.json"
 FINAL = "final"
@@ -97,14 +99,20 @@ class MonaiLabelLayout(FileLayout):
         return Listing(tuple(listed), tuple(findings))
 
     def discover(self, root: Path) -> SourceDataset:
+        """The cases, and the classes with which their masks were submitted; a ``labels.json`` names them otherwise.
+
+        Raises:
+            CaseUNetError: see :meth:`cases`; or masks were submitted with names that contradict each other.
+        """
         listed, findings = self.cases(root)
         modality, told = find_modality(root, listed)
-        own = find_description(root)
+        own, tables = find_description(root), _name_tables(root, listed)
+        coding = read_folder_classes(own, listed) if own is not None else _find_names(root, tables)
         return SourceDataset(
             format=self.name,
             root=root,
-            cases=listed,
-            coding=read_folder_classes(own, listed) if own is not None else _find_names(root),
+            cases=tuple(_with_labelled(case, tables, coding) for case in listed),
+            coding=coding,
             modality=modality,
             group_name="patient",
             licence="",
@@ -112,19 +120,45 @@ class MonaiLabelLayout(FileLayout):
         )
 
 
-def _find_names(root: Path) -> LabelCoding | None:
-    """The classes with which all final masks were submitted; None if they tell none, or differ."""
-    told = []
-    for entry in _read(root).values():
-        names = _inside(entry, "labels", FINAL, "info", "params", "label_names")
-        if names and all(type(value) is int for value in names.values()):
-            told.append({value: str(name) for name, value in names.items() if value})
-    if not told or any(names != told[0] for names in told):
+def _name_tables(root: Path, listed: Sequence[SourceCase]) -> dict[str, list[tuple[int, str]]]:
+    """The values and names with which final masks were submitted, of the cases that tell them."""
+    objects = _read(root)
+    tables = {}
+    for case in (case for case in listed if case.label):
+        names = _inside(objects[case.id], "labels", FINAL, "info", "params", "label_names")
+        table = [(value, str(name)) for name, value in names.items() if type(value) is int and value]
+        if table and all(type(value) is int for value in names.values()):
+            tables[case.id] = table
+    return tables
+
+
+def _find_names(root: Path, tables: Mapping[str, Sequence[tuple[int, str]]]) -> LabelCoding | None:
+    """The classes with which final masks were submitted; None if none tells them.
+
+    Raises:
+        CaseUNetError: two contradict each other.
+    """
+    advice = 'Mend "label_names" and the mask of one; or, if both mean the same, name the classes in a labels.json.'
+    names = unite_names(tables, str(root / DATASTORE), advice)
+    if not names:
         return None
     try:
-        return coding_of({0: "background", **dict(sorted(told[0].items()))})
+        return coding_of({0: "background", **dict(sorted(names.items()))})
     except (ValueError, CaseUNetError):
         return None
+
+
+def _with_labelled(
+    case: SourceCase, tables: Mapping[str, Sequence[tuple[int, str]]], coding: LabelCoding | None
+) -> SourceCase:
+    """The case with the classes that are labelled in it, where its mask was submitted without some of the others'."""
+    if coding is None or case.id not in tables:
+        return case
+    here = {value for value, _ in tables[case.id]}
+    if all(value in here for table in tables.values() for value, _ in table):
+        return case
+    ids = sorted(coding.codes[value] for value in here if coding.codes.get(value, IGNORE) not in (0, IGNORE))
+    return replace(case, labelled=tuple(coding.label_map.names[i] for i in ids))
 
 
 MONAI_LABEL = MonaiLabelLayout()

@@ -267,7 +267,7 @@ def _coco_classes(path: Path) -> dict[Any, str]:
     """{category id: name} of the categories that annotations have.
 
     Raises:
-        CaseUNetError: a category has no name, or an annotation none of the categories.
+        CaseUNetError: a category has no name, or an annotation none of the categories or images.
     """
     content = _content(path)
     try:
@@ -279,10 +279,34 @@ def _coco_classes(path: Path) -> dict[Any, str]:
         if lost:
             told = f"the category {lost[0]['category_id']}, which is not there"
             raise InvalidInputError(f"{path}: annotation {lost[0].get('id')} has {told}.")
+        _check_image_ids(path, content)
         used = {annotation["category_id"] for annotation in content["annotations"]}
         return {number: found[number] for number in sorted(used)}
     except (TypeError, KeyError, AttributeError) as error:
         raise InvalidInputError(f"{path}: an annotation or a category lacks what COCO gives it: {error}.") from error
+
+
+def _check_image_ids(path: Path, content: Mapping[str, Any]) -> None:
+    """Make sure that each annotation is of an image, and each image has an id of its own.
+
+    Raises:
+        CaseUNetError: one is not, or has none.
+    """
+    names: dict[Any, Any] = {}
+    for image in content["images"]:
+        if names.setdefault(image["id"], image.get("file_name")) != image.get("file_name"):
+            first, second = names[image["id"]], image.get("file_name")
+            raise InvalidInputError(
+                f"{path}: {first} and {second} have the same id, {image['id']!r}. Number them anew."
+            )
+    lost = [own for own in content["annotations"] if own.get("image_id") not in names]
+    if lost:
+        known = ", ".join(repr(number) for number in list(names)[:3])
+        raise InvalidInputError(
+            f"{path}: annotation {lost[0].get('id')} has the image_id {lost[0].get('image_id')!r}, which is no image's "
+            f"({count_text(len(lost), 'annotation')} in all); expected an id of its images, such as {known}. Mend "
+            "image_id, or take out what is of no image."
+        )
 
 
 def _annotations(path: Path) -> dict[Any, list[Any]]:

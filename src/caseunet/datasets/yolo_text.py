@@ -17,6 +17,9 @@ MAX_LEVELS = 4
 BOX = 5
 """Numbers of a line that is a box: class, centre and size."""
 
+MARGIN = 0.25
+"""How far outside of its image a corner may lie, in widths and heights of the image; others are no such shares."""
+
 
 def is_yolo(path: Path) -> bool:
     """Whether a text file lies below a description, and begins with the number of a class, or is empty in labels/."""
@@ -40,7 +43,7 @@ def yolo_classes(path: Path) -> list[str]:
     """The classes, in order.
 
     Raises:
-        CaseUNetError: the description does not name them.
+        CaseUNetError: the description does not name them, or says that the labels are poses.
     """
     return list(_names(path).values())
 
@@ -49,7 +52,7 @@ def yolo_shapes(path: Path, shape: tuple[int, int]) -> tuple[list[Shape], dict[s
     """What is drawn on an image, and how many boxes there are.
 
     Raises:
-        CaseUNetError: a line cannot be read, or has a class that is not named.
+        CaseUNetError: a line cannot be read, lies far outside, or has a class that is not named.
     """
     names, shapes, boxes = _names(path), [], 0
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
@@ -65,6 +68,12 @@ def yolo_shapes(path: Path, shape: tuple[int, int]) -> tuple[list[Shape], dict[s
             if int(words[0]) not in names:
                 raise ValueError(f"it has the class {words[0]}, which {find_yolo_description(path)} does not name")
             corners = np.array([float(word) for word in words[1:]]).reshape(-1, 2)
+            inside = (corners >= -MARGIN) & (corners <= 1 + MARGIN)
+            if not inside.all():
+                raise ValueError(
+                    f"it has the coordinate {corners[~inside][0]:g}; expected shares of the width and height, 0 to 1, "
+                    "so divide pixels by the size of the image"
+                )
             shapes.append(Shape(names[int(words[0])], fill_outline(corners * (shape[1], shape[0]), shape)))
         except ValueError as error:
             raise InvalidInputError(f"{path}: line {number} cannot be read: {error}.") from error
@@ -82,7 +91,13 @@ def _names(path: Path) -> dict[int, str]:
 def _names_of(path: Path, written: int) -> dict[int, str]:
     try:
         content: Any = parse_yaml(path.read_text(encoding="utf-8"))
-        names = content["names"]
-        return {int(n): str(name) for n, name in (names.items() if isinstance(names, dict) else enumerate(names))}
+        names, points = content["names"], content.get("kpt_shape")
+        found = {int(n): str(name) for n, name in (names.items() if isinstance(names, dict) else enumerate(names))}
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise InvalidInputError(f'{path}: expected "names", the classes of YOLO in order: {error}.') from error
+    if points is not None:
+        raise InvalidInputError(
+            f'{path}: has "kpt_shape" {points}, so its labels are boxes with key points (pose), without outlines; '
+            'expected labels of YOLO for segmentation. Export these, and take "kpt_shape" out.'
+        )
+    return found

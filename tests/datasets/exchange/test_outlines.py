@@ -146,7 +146,7 @@ def test_an_outline_outside_the_image_is_named(to: str, file: str, tmp_path: Pat
     convert(tmp_path / "RAW", to=to, out=tmp_path / "out", options=ConvertOptions(shapes="polygons"))
     path = tmp_path / "out" / file
     if to == "yolo":
-        path.write_text("0 3.1 3.1 3.2 3.1 3.2 3.2\n")
+        path.write_text("0 1.1 1.1 1.2 1.1 1.2 1.2\n")
     elif to == "cvat":
         change(path, 'points="', 'points="99,99;100,99;100,100" was="')
     else:

@@ -244,9 +244,7 @@ def test_brats_of_two_ages_is_refused(tmp_path: Path) -> None:
     for folder in list(root.rglob("BraTS-GLI-00003-001")):
         for path in list(folder.iterdir()):
             path.rename(folder / path.name.replace("BraTS-GLI-00003-001", "BraTS2021_00003"))
-    with pytest.raises(
-        CaseUNetError, match="cases of BraTS before 2023, such as BraTS2021_00003, lie"
-    ):
+    with pytest.raises(CaseUNetError, match="cases of BraTS before 2023, such as BraTS2021_00003, lie"):
         opened(root)
 
 

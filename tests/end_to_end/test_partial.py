@@ -18,7 +18,7 @@ from caseunet.config import Config
 from caseunet.data.writing import Workplace
 from caseunet.datasets import open_source
 from caseunet.datasets.generate import write_lits
-from caseunet.datasets.partial import FILE, find_table
+from caseunet.datasets.partial import FILE, find_labelled_table
 from caseunet.errors import CaseUNetError
 from caseunet.options import EvaluateOptions
 from caseunet.preparation.arrays import ArrayJob, _key
@@ -63,9 +63,9 @@ def test_the_table_may_lie_beside_a_description(raw: Path, tmp_path: Path) -> No
     """As of nnU-Net, whose DatasetNNN_NAME may be given by the folder above."""
     (tmp_path / "above").mkdir()
     shutil.copytree(raw, tmp_path / "above" / "Dataset001_Liver")
-    assert find_table(tmp_path / "above") == tmp_path / "above" / "Dataset001_Liver" / FILE
+    assert find_labelled_table(tmp_path / "above") == tmp_path / "above" / "Dataset001_Liver" / FILE
     shutil.copy(raw / FILE, tmp_path / "above" / "Labelled.csv")
-    assert find_table(tmp_path / "above") == tmp_path / "above" / "Labelled.csv"
+    assert find_labelled_table(tmp_path / "above") == tmp_path / "above" / "Labelled.csv"
 
 
 def test_the_audit_tells_what_is_labelled_in_part(raw: Path, tmp_path: Path) -> None:

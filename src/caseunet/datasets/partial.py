@@ -25,7 +25,7 @@ def with_labelled(dataset: SourceDataset, root: Path) -> SourceDataset:
     Raises:
         CaseUNetError: the file is damaged, or a line of it fits no case.
     """
-    path = find_table(root)
+    path = find_labelled_table(root)
     if path is None:
         return dataset
     rules = _read_rules(path)
@@ -50,7 +50,7 @@ def with_labelled(dataset: SourceDataset, root: Path) -> SourceDataset:
     return replace(dataset, cases=tuple(cases), findings=(*dataset.findings, note, *shadowed))
 
 
-def find_table(root: Path) -> Path | None:
+def find_labelled_table(root: Path) -> Path | None:
     """The table of a raw folder, or of the one folder in it that has one, as DatasetNNN_NAME of nnU-Net.
 
     Raises:
@@ -77,7 +77,9 @@ def check_labelled(cases: Sequence[SourceCase], label_map: LabelMap, root: Path)
         for name in case.labelled:
             if name_key(name) not in known:
                 near = did_you_mean(name, known.values())
-                raise InvalidInputError(f'{find_table(root)}: {case.id} has "{name}", which is no structure. {near}')
+                raise InvalidInputError(
+                    f'{find_labelled_table(root)}: {case.id} has "{name}", which is no structure. {near}'
+                )
 
 
 def _read_rules(path: Path) -> list[tuple[str, tuple[str, ...]]]:

@@ -68,7 +68,7 @@ def raw(tmp_path: Path) -> Path:
 
 
 def test_raters_are_merged_and_their_agreement_told(raw: Path, tmp_path: Path) -> None:
-    with pytest.raises(CaseUNetError, match="merge those of several people by"):
+    with pytest.raises(CaseUNetError, match="merge those of several"):
         prepare(raw, out=tmp_path / "prepared", config=PrepareConfig(folds=2))
     config = PrepareConfig(folds=2, raters="majority")
     prepared = prepare(raw, out=tmp_path / "prepared", config=config)

@@ -13,7 +13,6 @@ from caseunet.errors import InvalidInputError
 from caseunet.files import write_json
 from caseunet.io import images, nifti, raster
 from caseunet.io.geometry import canonical_shape
-from caseunet.progress import count_text
 from caseunet.types import IGNORE, LabelMap
 
 IGNORE_KEY = "ignore"
@@ -47,7 +46,7 @@ def convert_to_nnunet(source: ExchangeSource, folder: Path) -> None:
                 f"{case.case.image[0]}: has {found} channels, others have {channels}; nnU-Net needs as many in each."
             )
         channels = found
-    _tell_partial(source)
+    source.tell_partial("nnU-Net")
     if source.ignored:
         labels[IGNORE_KEY] = len(source.label_map)
     content: dict[str, Any] = {
@@ -217,12 +216,3 @@ def _write_splits(source: ExchangeSource, root: Path) -> None:
         for fold in source.split.folds
     ]
     write_json(root / "splits_final.json", folds)
-
-
-def _tell_partial(source: ExchangeSource) -> None:
-    partial = [case.case.id for case in source.labelled if case.case.labelled]
-    if partial:
-        source.display.caution(
-            f"{count_text(len(partial), 'case')} are labelled in part, {partial[0]} among them; nnU-Net cannot say "
-            "so, and what nobody labelled there counts as background"
-        )

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from caseunet.bundle.info import BundleInfo
-from caseunet.data.grid import Placement, place_slices
+from caseunet.data.grid import place_slices
 from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.files import replace_when_whole
 from caseunet.imaging.slices import case_statistics
@@ -196,7 +196,7 @@ def segment_picture(
 
     case = predictor.cut(picture.pixels, spacing)
     labels = predictor.label(case, None, networks, measure)
-    remarks = _remarks(predictor, case.placement)
+    remarks = tuple(filter(None, [case.placement.remark]))
     if info.quality and predictor.settings.postprocess and postprocess:
         apply_postprocessing(labels, info.quality.postprocessing, info.label_map, voxel_steps(picture.geometry))
     if info.quality is None:
@@ -268,7 +268,7 @@ def _predict_video(
         others={"overlay": overlay.relative_to(work.folder).as_posix()},
         quality=quality,
         measurements=tuple({"case": item.id} | row for row in timeline.rows()),
-        remarks=tuple(_remarks(predictor, placement)),
+        remarks=tuple(filter(None, [placement.remark])),
     )
 
 
@@ -319,12 +319,6 @@ def _write_probabilities(
             nifti.write_nifti_probabilities(path, values, geometry)
         others[f"probability of {name}"] = path.relative_to(work.folder).as_posix()
     return others
-
-
-def _remarks(predictor: SlicePredictor, placement: Placement) -> tuple[str, ...]:
-    """What should be known of how slices went through the network."""
-    windows = predictor.windows(placement.size)
-    return (*filter(None, [placement.remark]), *([windows.remark] if windows else []))
 
 
 def _beside(target: Path, item: Input, ending: str) -> Path:

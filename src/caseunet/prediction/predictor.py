@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from caseunet.bundle import Bundle, load_bundle
 from caseunet.bundle import Network as BundledNetwork
 from caseunet.data.grid import Placement, place_slices
+from caseunet.data.tiles import Cropped, Windows, blend, plan_windows
 from caseunet.data.transforms import rows_to_upsample, run_network, upsample_in_slabs
 from caseunet.errors import CaseUNetError, InvalidInputError, InvalidOptionError
 from caseunet.imaging.slices import Stack, case_statistics
@@ -23,7 +24,6 @@ from caseunet.prediction.backends import Network, choose_backend, prepare_networ
 from caseunet.prediction.exports import as_network, read_export
 from caseunet.prediction.planes import cut_as_trained
 from caseunet.prediction.slices import Slices, gather_context
-from caseunet.prediction.tiles import Cropped, Windows, blend, plan_windows
 from caseunet.prediction.training_images import KnownImages
 from caseunet.prediction.tta import list_views, seen_in
 from caseunet.types import ImageVolume, Preprocessing
@@ -272,7 +272,7 @@ class SlicePredictor:
 
     def windows(self, size: tuple[int, int]) -> Windows | None:
         """In which slices of this height and width at the network's size go through it; None if they go whole."""
-        return plan_windows(size, self.info.preprocessing.min_size)
+        return plan_windows(size, self.info.preprocessing)
 
     @torch.inference_mode()
     def trial(self, size: tuple[int, int]) -> int:
@@ -288,8 +288,10 @@ class SlicePredictor:
         return at_once
 
     def _at_once(self, size: tuple[int, int]) -> int:
-        """Slices of the network's size that go through it together."""
-        return max(1, PIXELS_AT_ONCE["cpu" if self.device.type == "cpu" else "cuda"] // (size[0] * size[1]))
+        """Slices of the network's size, or the same window of each, that go through it together."""
+        windows = self.windows(size)
+        height, width = windows.window if windows else size
+        return max(1, PIXELS_AT_ONCE["cpu" if self.device.type == "cpu" else "cuda"] // (height * width))
 
     def _finite_logits(
         self, slices: Stack, run: range, statistics: np.ndarray, networks: Sequence[int] | None

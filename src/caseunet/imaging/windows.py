@@ -19,6 +19,8 @@ SIGMA = 0.125
 MAX_WHOLE, WINDOW = 2**22, 1024
 """Of models that name no window: pixels of a slice that is seen whole, and height and width of windows, more where
 training's patches were larger."""
+BLANK = 24
+"""Difference of 8-bit values within which a window is glass or padding: what scanners and JPEG do to an even area."""
 Span = tuple[slice, np.ndarray]
 """Rows, or columns, of a window, and a weight for each, float32."""
 
@@ -55,3 +57,10 @@ def place_spans(length: int, window: int) -> list[Span]:
         total[start : start + window] += weights
     spans = [slice(start, start + window) for start in starts]
     return [(places, (weights / total[places]).astype(np.float32)) for places in spans]
+
+
+def is_blank(pixels: np.ndarray) -> bool:
+    """Whether a window (C, h, w) of 8-bit values shows nothing; of grey, where an even area may mean something, only
+    padding of one value does."""
+    flat = pixels.reshape(len(pixels), -1)
+    return bool((flat.max(axis=1).astype(int) - flat.min(axis=1) <= (BLANK if len(pixels) == 3 else 0)).all())

@@ -58,6 +58,7 @@ def test_the_description_counts_right(lits_prepared: Prepared, lits_raw: Path) -
     assert lits_prepared.slice_class_pixels("volume-0").sum() == 10 * 48 * 40
     assert lits_prepared.cases.at["volume-3", "spacing"] == pytest.approx((2.5, 0.95, 0.95))
     assert lits_prepared.split.by == "patient"
+    assert Prepared(str(lits_prepared.folder)).info == lits_prepared.info
     liver = np.concatenate(
         [lits_prepared.image(c)[:, 0][lits_prepared.labels(c) > 0] for c in lits_prepared.cases.index]
     )

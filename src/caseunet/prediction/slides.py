@@ -49,25 +49,24 @@ class _BlankWindows:
         return found
 
 
-@dataclass(frozen=True)
 class _Parts:
-    """One slice of a slide as an array (C, H, W) of which windows are read."""
+    """One slice of a slide as an array (C, H, W) of which windows are read; the last rows read are kept, since windows
+    lie side by side."""
 
-    slide: Slide
-    channels: int
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (self.channels, *self.slide.shape[2:])
+    def __init__(self, slide: Slide, channels: int) -> None:
+        self._slide, self._rows, self._band = slide, slice(0), np.zeros(0, np.uint8)
+        self.shape = (channels, *slide.shape[2:])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:, :, :], dtype)
 
     def __getitem__(self, place: tuple[slice, slice, slice]) -> np.ndarray:
         _, rows, columns = place
-        height, width = self.slide.shape[2:]
-        pixels = self.slide.read(slice(*rows.indices(height)), slice(*columns.indices(width)))
-        return _as_channels(pixels, self.channels, self.slide.path)
+        rows = slice(*rows.indices(self.shape[1]))
+        if rows != self._rows:
+            band = self._slide.read(rows, slice(0, self.shape[2]))
+            self._rows, self._band = rows, _as_channels(band, self.shape[0], self._slide.path)
+        return np.ascontiguousarray(self._band[:, :, columns])
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from caseunet.yaml_text import parse_yaml
 RECIPES = ("default", "paper")
 LAYOUTS = (
     *("lits", "kits", "brats", "acdc", "endovis2018", "endovis2018-types", "endovis2017"),
-    *("glas", "chase", "busi", "dsb2018", "nnunet", "msd", "bids", "monai-label", "dicom", "folder"),
+    *("glas", "chase", "busi", "dsb2018", "nnunet", "msd", "bids", "monai-label", "dicom", "folder", "union"),
 )
 PRETRAINED_LR = 0.1
 """Of the recipe's learning rate what a training takes that starts from trained weights and is not told another."""

@@ -28,6 +28,8 @@ from caseunet.datasets.partial import with_labelled
 from caseunet.datasets.reading import apply_plan
 from caseunet.datasets.repair import read_plan
 from caseunet.datasets.roles import Choice
+from caseunet.datasets.union import UnionLayout
+from caseunet.datasets.union_file import UNION_FILE
 from caseunet.errors import CaseUNetError, InputNotFoundError, InvalidInputError, InvalidOptionError
 from caseunet.files import read_json
 from caseunet.io.dicom_file import is_dicom
@@ -106,6 +108,12 @@ def _discover(root: Path, name: str, choice: Choice) -> tuple[Layout, SourceData
     if not choice:
         found = find_layout(root, name)
         return found, found.discover(root)
+    if UNION.matches(root) and name in ("auto", UNION.name):
+        raise InvalidOptionError(
+            f"prepare.images, masks, field_of_view and channels are of one data set. Write them into the entry of "
+            f"{root / UNION_FILE} that they are for.",
+            options=("prepare.images", "prepare.masks", "prepare.channels", "prepare.field_of_view"),
+        )
     choosing: tuple[NamedLayout | BidsLayout, ...] = (*PUBLIC, BIDS)
     for layout in choosing:
         if name in ("auto", layout.name) and not choice.fields and layout.selects(root, choice):
@@ -174,3 +182,7 @@ def matching(root: Path) -> list[Layout]:
         slices = sum(is_dicom(path) for path in files)
         fitting.remove(FOLDER if slices >= sum(is_image(path) for path in files) else DICOM)
     return [layout for layout in fitting if layout.rank == min(other.rank for other in fitting)]
+
+
+UNION = UnionLayout(open_source)
+SOURCES.add(UNION.name, UNION)

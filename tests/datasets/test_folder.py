@@ -16,12 +16,14 @@ from caseunet.config import PrepareConfig
 from caseunet.datasets import find_layout, open_source
 from caseunet.datasets.case_statistics import measure_mask
 from caseunet.datasets.coding import find_coding
-from caseunet.datasets.folder import FOLDER, find_groups, survey_files
+from caseunet.datasets.folder import FOLDER
 from caseunet.datasets.generate import write_folder
 from caseunet.datasets.generate.drawings import draw_operation, simple
 from caseunet.datasets.layout import SourceDataset
+from caseunet.datasets.names import find_groups
 from caseunet.datasets.reading import read_labels
 from caseunet.datasets.roles import Choice
+from caseunet.datasets.survey import survey_files
 from caseunet.errors import CaseUNetError, SeveralMasksError
 from caseunet.io import raster
 

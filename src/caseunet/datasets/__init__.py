@@ -9,13 +9,14 @@ from caseunet.datasets.acdc import ACDC
 from caseunet.datasets.bids import BIDS, BidsLayout
 from caseunet.datasets.brats import BRATS
 from caseunet.datasets.busi import BUSI
+from caseunet.datasets.channels import channel_name
 from caseunet.datasets.chase import CHASE
 from caseunet.datasets.dicom import DICOM
 from caseunet.datasets.dsb2018 import DSB2018
 from caseunet.datasets.endovis2017 import ENDOVIS2017
 from caseunet.datasets.endovis2018 import ENDOVIS2018
 from caseunet.datasets.endovis2018_types import ENDOVIS2018_TYPES
-from caseunet.datasets.folder import FOLDER, describe_files
+from caseunet.datasets.folder import FOLDER
 from caseunet.datasets.glas import GLAS
 from caseunet.datasets.kits import KITS
 from caseunet.datasets.layout import Finding, Layout, SourceCase, SourceDataset, files_below
@@ -28,6 +29,7 @@ from caseunet.datasets.partial import with_labelled
 from caseunet.datasets.reading import apply_plan
 from caseunet.datasets.repair import read_plan
 from caseunet.datasets.roles import Choice
+from caseunet.datasets.survey import describe_files
 from caseunet.datasets.union import UnionLayout
 from caseunet.datasets.union_file import UNION_FILE
 from caseunet.errors import CaseUNetError, InputNotFoundError, InvalidInputError, InvalidOptionError
@@ -75,7 +77,8 @@ def open_source(root: Path, config: PrepareConfig) -> tuple[Layout, SourceDatase
     Raises:
         CaseUNetError: see :func:`find_layout`; the layout's description files or the plan cannot be used.
     """
-    choice = Choice(config.images, config.masks, config.channels, config.field_of_view)
+    channels = tuple(map(channel_name, config.channels))
+    choice = Choice(config.images, config.masks, channels, config.field_of_view)
     layout, dataset = _discover(root, config.layout, choice)
     for path in (path for case in dataset.cases for path in (*case.image, *case.label)):
         if not path.as_posix().isascii() and any("\ud800" <= character <= "\udfff" for character in path.as_posix()):

@@ -87,8 +87,8 @@ def test_images_without_their_mask_are_named(tmp_path: Path) -> None:
     findings = open_source(tmp_path, PrepareConfig(masks=("{stem}_seg.png",), images=("imgs",)))[1].findings
     told = {finding.kind: finding for finding in findings}
     text = "6 images without the mask that {stem}_seg.png says: 1.png (no imgs/1_seg.png), 2.png (no imgs/2_seg.png)"
-    assert told["no-stem-mask"].text.startswith(text)
-    assert told["no-stem-mask"].text.endswith(" and 1 more")
+    assert told["masks-not-found"].text.startswith(text)
+    assert told["masks-not-found"].text.endswith(" and 1 more")
     assert told["extra-mask"].file == "imgs/9_seg.png"
 
 

@@ -206,4 +206,4 @@ def tell_missing(pictures: Sequence[Item], pairs: Pairs, patterns: Sequence[str]
     ]
     more = f" and {len(without) - MAX_NAMED} more" if len(without) > MAX_NAMED else ""
     text = f"{count_text(len(without), 'image')} without the mask that {pattern.text} says: {', '.join(shown)}{more}"
-    return [Finding(level="warning", kind="no-stem-mask", text=text)]
+    return [Finding(level="warning", kind="masks-not-found", text=text)]

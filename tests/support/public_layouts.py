@@ -119,10 +119,12 @@ def write_acdc(root: Path, patients: int = 4) -> None:
         (folder / "MANDATORY_CITATION.md").write_text("Bernard et al.")
 
 
-def write_btcv(root: Path, images: str = "imagesTr", labels: str = "labelsTr") -> None:
+def write_btcv(
+    root: Path, images: str = "imagesTr", labels: str = "labelsTr", values: Sequence[int] = (1, 2, 3, 4, 5)
+) -> None:
     """BTCV (Synapse): ``img0001`` belongs to ``label0001``; the test images have no masks."""
     for n in (1, 2, 3, 4):
-        mask = draw_volume(n, (1, 2, 3, 4, 5))
+        mask = draw_volume(n, values)
         save_volume(root / images / f"img{n:04d}.nii.gz", scan(mask, n))
         save_volume(root / labels / f"label{n:04d}.nii.gz", mask)
     if images == "imagesTr":

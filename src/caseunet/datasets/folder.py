@@ -26,6 +26,7 @@ from caseunet.datasets.class_names import (
     unify_spellings,
 )
 from caseunet.datasets.coding import coding_of, pack_color, read_labels_json
+from caseunet.datasets.known_values import find_known_values
 from caseunet.datasets.layout import (
     Finding,
     Listing,
@@ -244,6 +245,7 @@ class FolderLayout(FileLayout):
             findings=(*findings, *notes, *describe_groups(listed)),
             channel_names=survey.channels,
             class_files=bool(survey.class_names),
+            known_values=find_known_values(listed, modality),
         )
 
 

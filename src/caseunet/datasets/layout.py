@@ -109,6 +109,7 @@ class SourceDataset:
         repairs: {case: what to do with it when it is read}.
         dropped: cases that a plan leaves out.
         raters: how masks that several people drew of one image become one; None where they are not merged.
+        known_values: without a coding, what values mean where masks hold most of these and no others.
         class_regions: structures that overlap, and the names of the classes of the tables that make them up.
         class_tables: without a coding, what values may mean: the first table that has all that are found counts.
         objects: whether all values but 0, of all files of a mask, are its one class.
@@ -129,6 +130,7 @@ class SourceDataset:
     dropped: frozenset[str] = frozenset()
     raters: Literal["majority", "staple"] | None = None
     class_tables: tuple[Mapping[int, str], ...] = ()
+    known_values: Mapping[int, str] = dataclass_field(default_factory=dict)
     class_regions: Mapping[str, tuple[str, ...]] = dataclass_field(default_factory=dict)
     objects: bool = False
 

@@ -44,6 +44,7 @@ from caseunet.datasets.roles import Choice, sort_files
 from caseunet.datasets.survey import describe_choice, describe_files, survey_files
 from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.io import images, raster
+from caseunet.io.raster_file import find_pages
 from caseunet.progress import count_text
 from caseunet.types import IGNORE, LabelCoding, Modality
 
@@ -173,6 +174,17 @@ def find_modality(root: Path, listed: tuple[SourceCase, ...]) -> tuple[Modality,
     return modality, [Finding(level="warning", kind="modality", text=text, advice=advice, files=files)]
 
 
+def _tell_pages(root: Path, listed: Sequence[SourceCase]) -> list[Finding]:
+    """A note on TIFF files of several pages, as the first image is one."""
+    first = listed[0].image[0]
+    try:
+        pages = len(find_pages(first))
+    except CaseUNetError:
+        return []
+    text = f"pages of a TIFF file are slices of one case: {relative(first, root)} has {pages}"
+    return [Finding(level="note", kind="pages", text=text)] if pages > 1 else []
+
+
 class FolderLayout(FileLayout):
     """Images and masks in folders, matched by their names."""
 
@@ -218,6 +230,7 @@ class FolderLayout(FileLayout):
         if not listed:
             raise InvalidInputError(f"{root}: {describe_choice(root, choice)}")
         modality, notes = find_modality(root, listed)
+        notes += _tell_pages(root, listed)
         own = find_description(root)
         coding = read_folder_classes(own, listed) if own is not None else None
         if survey.outlines:

@@ -15,7 +15,7 @@ from caseunet.data.grid import Placement, place_slices
 from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.files import replace_when_whole
 from caseunet.imaging.slices import case_statistics
-from caseunet.io import images, nifti, raster, video
+from caseunet.io import images, nifti, raster, tiff_stack, video
 from caseunet.io.dicom_seg import Algorithm, write_segmentation
 from caseunet.io.geometry import voxel_steps
 from caseunet.io.overlay import case_sheet, overlaid
@@ -305,20 +305,28 @@ def _identity(work: PredictionContext, item: Input, picture: ImageVolume | None 
 def _write_probabilities(
     accumulator: ProbabilityAccumulator, item: Input, geometry: Geometry, work: PredictionContext, written: list[Path]
 ) -> dict[str, str]:
-    """A file for each class: NIfTI of 0 to 1 for volumes, grey PNG of 0 to 65,535 for images."""
+    """A file for each class: NIfTI of 0 to 1 for volumes, grey PNG or TIFF of 0 to 65,535 for images and stacks."""
     others = {}
     for number, values in accumulator.each():
         name = work.predictor.info.label_map.names[number]
         plain = "".join(character if character.isalnum() or character in "-_" else "_" for character in name)
         stem = f"-probability-{number}-{plain}"
-        path = _beside(work.folder / item.id, item, stem + (".png" if geometry.affine is None else ".nii.gz"))
+        path = _beside(work.folder / item.id, item, stem + _probability_suffix(geometry))
         written.append(path)
-        if geometry.affine is None:
+        if len(geometry.shape) == 3 and geometry.affine is None:
+            tiff_stack.write_stack_probabilities(path, values)
+        elif geometry.affine is None:
             raster.write_raster_probabilities(path, values[0])
         else:
             nifti.write_nifti_probabilities(path, values, geometry)
         others[f"probability of {name}"] = path.relative_to(work.folder).as_posix()
     return others
+
+
+def _probability_suffix(geometry: Geometry) -> str:
+    if geometry.affine is not None:
+        return ".nii.gz"
+    return ".png" if len(geometry.shape) == 2 else ".tif"
 
 
 def _remarks(predictor: SlicePredictor, placement: Placement) -> tuple[str, ...]:

@@ -133,7 +133,6 @@ def _segment_voxels(dataset: Any, image: Geometry) -> dict[int, np.ndarray]:
     """{number of a segment: the voxels of the image that it covers}."""
     frames = frame_count(dataset)
     own = dataset.get("PerFrameFunctionalGroupsSequence") or ()
-    shared = [item for group in dataset.get("SharedFunctionalGroupsSequence") or () for item in group_items(group)]
     if len(own) != frames:
         raise ValueError(f"it has {frames} frames by NumberOfFrames, {len(own)} with functional groups")
     is_label_map = dataset.get("SegmentationType") == "LABELMAP" or dataset.get("SOPClassUID") == LABEL_MAP
@@ -142,18 +141,24 @@ def _segment_voxels(dataset: Any, image: Geometry) -> dict[int, np.ndarray]:
         least = max(1, int(np.ceil(SURE * int(dataset.MaximumFractionalValue))))
     found: dict[int, list[np.ndarray]] = {}
     for frame, values in enumerate(decode_frames(dataset, range(frames))):
-        sources = [*group_items(own[frame]), *shared, dataset]
+        sources = find_frame_sources(dataset, frame)
         if is_label_map:
             numbers = [int(n) for n in np.unique(values) if n]
         else:
             numbers = [int(find_value(sources, "ReferencedSegmentNumber") or 0)]
         for number in numbers:
             rows, columns = np.nonzero(values == number if is_label_map else values >= least)
-            found.setdefault(number, []).append(_laid(rows, columns, values.shape, sources, image, frame))
+            found.setdefault(number, []).append(locate_pixels(rows, columns, values.shape, sources, image, frame))
     return {number: np.unique(np.concatenate(parts)) for number, parts in found.items()}
 
 
-def _laid(
+def find_frame_sources(dataset: Any, frame: int) -> list[Any]:
+    """Where elements of a frame may stand: its own groups, those of all frames, the data set."""
+    shared = [item for group in dataset.get("SharedFunctionalGroupsSequence") or () for item in group_items(group)]
+    return [*group_items(dataset.PerFrameFunctionalGroupsSequence[frame]), *shared, dataset]
+
+
+def locate_pixels(
     rows: np.ndarray, columns: np.ndarray, size: tuple[int, ...], sources: list[Any], image: Geometry, frame: int
 ) -> np.ndarray:
     """Flat indices in the image of some pixels of a frame.

@@ -130,14 +130,14 @@ def write_segmentation(
             cannot be read; or the file cannot be written, or would read back otherwise. Nothing is left then.
     """
     if not sources:
-        raise _unwritable(path, "its series has no files")
+        raise seg_error(path, "its series has no files")
     _check(path, labels, geometry, label_map, algorithm)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # remarks on how a source spells dates and names
             _write(path, labels, geometry, sources, label_map, algorithm)
     except (OSError, MemoryError) as error:
-        raise _unwritable(path, error_text(error)) from error
+        raise seg_error(path, error_text(error)) from error
 
 
 def _write(
@@ -153,7 +153,7 @@ def _write(
     with replace_when_whole(path) as temporary:
         for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID"):
             if not headers[0].get(keyword):
-                raise _unwritable(path, f"{sources[0]} does not tell what it needs: it has no {keyword}")
+                raise seg_error(path, f"{sources[0]} does not tell what it needs: it has no {keyword}")
         try:
             pixels = np.ascontiguousarray(to_source(labels, geometry).T)
             made = _segmentation(pixels, grid, headers, label_map, algorithm)
@@ -161,13 +161,13 @@ def _write(
         except (OSError, MemoryError):
             raise
         except Exception as error:  # of many kinds, for a source that lacks what a segmentation must tell of it
-            raise _unwritable(path, f"{sources[0]} does not tell what it needs: {error_text(error)}") from error
+            raise seg_error(path, f"{sources[0]} does not tell what it needs: {error_text(error)}") from error
         try:
             wrong = _count_wrong(temporary, labels, geometry, label_map)
         except CaseUNetError as error:
-            raise _unwritable(path, str(error).removeprefix(f"{temporary}: ")) from error
+            raise seg_error(path, str(error).removeprefix(f"{temporary}: ")) from error
         if wrong:
-            raise _unwritable(path, f"{wrong:,} of {labels.size:,} voxels would read back with another class")
+            raise seg_error(path, f"{wrong:,} of {labels.size:,} voxels would read back with another class")
 
 
 def _count_wrong(path: Path, labels: np.ndarray, geometry: Geometry, label_map: LabelMap) -> int:
@@ -208,14 +208,14 @@ def segments_of(label_map: LabelMap) -> list[SegmentContent]:
 def _check(path: Path, labels: np.ndarray, geometry: Geometry, label_map: LabelMap, algorithm: Algorithm) -> None:
     """Make sure that the labels fit their geometry and map, and the texts into DICOM."""
     if geometry.affine is None:
-        raise _unwritable(path, "its image has no position in a patient; only labels of a DICOM series can be written")
+        raise seg_error(path, "its image has no position in a patient; only labels of a DICOM series can be written")
     if labels.dtype != np.uint8 or labels.shape != canonical_shape(geometry):
-        raise _unwritable(
+        raise seg_error(
             path,
             f"expected class ids (uint8) of shape {canonical_shape(geometry)}, found {labels.dtype} of {labels.shape}",
         )
     if labels.size and int(labels.max()) >= len(label_map):
-        raise _unwritable(path, f"found class id {int(labels.max())}, but the last class is {len(label_map) - 1}")
+        raise seg_error(path, f"found class id {int(labels.max())}, but the last class is {len(label_map) - 1}")
     for text in (
         *(segment.name for segment in segments_of(label_map)),
         algorithm.name,
@@ -223,7 +223,7 @@ def _check(path: Path, labels: np.ndarray, geometry: Geometry, label_map: LabelM
         algorithm.hash,
     ):
         if not fits_dicom(text):
-            raise _unwritable(
+            raise seg_error(
                 path,
                 f'the name "{text}" does not fit into DICOM: at most {MAX_TEXT} characters, no backslash, no space '
                 "at the ends. Write another format, or rename it",
@@ -257,25 +257,55 @@ def _segmentation(
     if label_map.region_ids:
         array = np.stack([np.isin(array, segment.members) for segment in segments], axis=-1).astype(np.uint8)
         channels = {"SegmentNumber": [segment.number for segment in segments]}
-    identification = None if algorithm.by_hand else _identify(algorithm)
+    identification = None if algorithm.by_hand else identify_algorithm(algorithm)
+    described = [
+        describe_segment(segment, not present.isdisjoint(segment.members), identification) for segment in segments
+    ]
+    kind = highdicom.seg.SegmentationTypeValues.BINARY
+    return build_object(
+        array,
+        grid,
+        headers,
+        described,
+        algorithm,
+        channels=channels,
+        segmentation_type=kind,
+        omit_empty_frames=bool(present),
+    )
+
+
+def build_object(
+    array: np.ndarray,
+    grid: np.ndarray,
+    headers: Sequence[Any],
+    described: Sequence[Any],
+    algorithm: Algorithm,
+    **kind: Any,
+) -> Any:
+    """A segmentation object of the series.
+
+    Args:
+        array: (slices, rows, columns), with channels (…, segments).
+        grid: index → LPS millimetres.
+        headers: of the sources.
+        described: the segments.
+        algorithm: what made them.
+        kind: ``channels`` of the array, and what else highdicom is told of the kind of object.
+    """
+    import highdicom
+
+    frame = headers[0].FrameOfReferenceUID
+    volume = highdicom.Volume(
+        array, grid, coordinate_system="PATIENT", frame_of_reference_uid=frame, channels=kind.pop("channels", None)
+    )
     return highdicom.seg.Segmentation(
         source_images=headers,
-        pixel_array=highdicom.Volume(
-            array,
-            grid,
-            coordinate_system="PATIENT",
-            frame_of_reference_uid=headers[0].FrameOfReferenceUID,
-            channels=channels,
-        ),
-        segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
-        segment_descriptions=[
-            _describe_segment(segment, not present.isdisjoint(segment.members), identification) for segment in segments
-        ],
+        pixel_array=volume,
+        segment_descriptions=list(described),
         series_instance_uid=highdicom.UID(),
         series_number=SERIES_OFFSET + max(0, int(headers[0].get("SeriesNumber") or 0)),
         sop_instance_uid=highdicom.UID(),
         instance_number=1,
-        omit_empty_frames=bool(present),
         manufacturer=MANUFACTURER,
         manufacturer_model_name=algorithm.name,
         software_versions=algorithm.version,
@@ -285,10 +315,12 @@ def _segmentation(
         content_creator_name="",  # no person did
         series_description=f"Segmentation by {algorithm.name}"[:MAX_TEXT].rstrip(),
         specific_character_set=UTF_8,
+        **kind,
     )
 
 
-def _identify(algorithm: Algorithm) -> Any:
+def identify_algorithm(algorithm: Algorithm) -> Any:
+    """What made a segmentation, as DICOM says it."""
     import highdicom
 
     return highdicom.AlgorithmIdentificationSequence(
@@ -300,7 +332,8 @@ def _identify(algorithm: Algorithm) -> Any:
     )
 
 
-def _describe_segment(wanted: SegmentContent, found: bool, identification: Any) -> Any:
+def describe_segment(wanted: SegmentContent, found: bool, identification: Any) -> Any:
+    """A segment as DICOM says it; ``found`` is whether it has a voxel."""
     import highdicom
 
     category, kind = code_class(wanted.name)
@@ -346,5 +379,6 @@ def _algorithm_family() -> Any:
     return codes.DCM.ArtificialIntelligence
 
 
-def _unwritable(path: Path, why: str) -> CaseUNetError:
+def seg_error(path: Path, why: str) -> CaseUNetError:
+    """The error that says why a segmentation object cannot be written."""
     return CaseUNetError(f"{path}: cannot be written as a DICOM segmentation: {why.removesuffix('.')}.")

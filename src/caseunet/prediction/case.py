@@ -16,6 +16,7 @@ from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.files import replace_when_whole
 from caseunet.imaging.slices import case_statistics
 from caseunet.io import images, nifti, raster, tiff_stack, video
+from caseunet.io.dicom_fractional import write_fractional
 from caseunet.io.dicom_seg import Algorithm, write_segmentation
 from caseunet.io.geometry import voxel_steps
 from caseunet.io.overlay import case_sheet, overlaid
@@ -116,8 +117,8 @@ def _predict_image(
 
     with closing(accumulator) if accumulator else nullcontext():
         labels, quality, doubts = segment_picture(predictor, picture, identity.voting, on_batch)
-        others = _write_probabilities(accumulator, item, geometry, work, written) if accumulator else {}
-    remarks = geometry.remarks
+        others, told = _write_probabilities(accumulator, item, geometry, work, written) if accumulator else ({}, ())
+    remarks = (*geometry.remarks, *told)
     written.append(target)
     images.write_mask_file(target, labels, geometry, info.label_map.colors, item.files[0])
     if work.outputs.dicom_seg and item.is_dicom:
@@ -156,14 +157,17 @@ def _write_dicom_segmentation(
     path: Path, labels: np.ndarray, geometry: Geometry, item: Input, info: BundleInfo
 ) -> str | None:
     """Write the mask of a series as a segmentation object; gives a remark where that cannot be, None where it can."""
-    algorithm = Algorithm(info.architecture.name, version("caseunet"), info.weights_hash)
     try:
-        write_segmentation(path, labels, geometry, item.files, info.label_map, algorithm)
+        write_segmentation(path, labels, geometry, item.files, info.label_map, _algorithm(info))
     except CaseUNetError as error:
         told = item.explain(str(error).removeprefix(f"{path}: ")).removeprefix(f"{item.path}: ").removesuffix(".")
         what = "cannot be written as a DICOM segmentation: "
         return f"its mask is written, but it {what}{told.removeprefix(what)}"
     return None
+
+
+def _algorithm(info: BundleInfo) -> Algorithm:
+    return Algorithm(info.architecture.name, version("caseunet"), info.weights_hash)
 
 
 def segment_picture(
@@ -304,9 +308,10 @@ def _identity(work: PredictionContext, item: Input, picture: ImageVolume | None 
 
 def _write_probabilities(
     accumulator: ProbabilityAccumulator, item: Input, geometry: Geometry, work: PredictionContext, written: list[Path]
-) -> dict[str, str]:
-    """A file for each class: NIfTI of 0 to 1 for volumes, grey PNG or TIFF of 0 to 65,535 for images and stacks."""
-    others = {}
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """A file for each class, and remarks: NIfTI of 0 to 1 for volumes, for others grey PNG or TIFF of 0 to 65,535."""
+    others: dict[str, str] = {}
+    remarks: list[str] = []
     for number, values in accumulator.each():
         name = work.predictor.info.label_map.names[number]
         plain = "".join(character if character.isalnum() or character in "-_" else "_" for character in name)
@@ -320,7 +325,17 @@ def _write_probabilities(
         else:
             nifti.write_nifti_probabilities(path, values, geometry)
         others[f"probability of {name}"] = path.relative_to(work.folder).as_posix()
-    return others
+        if work.outputs.dicom_seg and item.is_dicom and geometry.affine is not None:
+            path = _beside(work.folder / item.id, item, f"{stem}.seg.dcm")
+            segment, algorithm = (name, work.predictor.info.label_map.colors[number]), _algorithm(work.predictor.info)
+            try:
+                write_fractional(path, values / np.float32(nifti.WHOLE), geometry, item.files, segment, algorithm)
+            except CaseUNetError as error:
+                remarks.append(f"its mask is written, but {item.explain(str(error).removeprefix(f'{path}: '))}")
+            else:
+                written.append(path)
+                others[f"probability of {name} as DICOM"] = path.relative_to(work.folder).as_posix()
+    return others, tuple(remarks)
 
 
 def _probability_suffix(geometry: Geometry) -> str:

@@ -959,7 +959,7 @@ def other_pictures() -> Iterator[Hostile]:
     pages = [Image.fromarray(picture()) for _ in range(3)]
     looped = bytearray(saved(pages[0], "TIFF", save_all=True, append_images=pages[1:]))
     tiffs = {
-        "three pages": saved(pages[0], "TIFF", save_all=True, append_images=pages[1:]),
+        "pages of two sizes": saved(pages[0], "TIFF", save_all=True, append_images=[image.resize((9, 9))]),
         "100,000 × 100,000 pixels": tiff(100_000, 100_000, bytes(100)),
         "10,000 × 10,000 pixels": tiff(10_000, 10_000, bytes(100)),
         "10,000 × 10,000 pixels, deflated": tiff(10_000, 10_000, zlib.compress(bytes(100)), compression=8),

@@ -16,7 +16,7 @@ from caseunet.yaml_text import parse_yaml
 RECIPES = ("default", "paper")
 LAYOUTS = (
     *("lits", "kits", "brats", "acdc", "endovis2018", "endovis2018-types", "endovis2017"),
-    *("glas", "chase", "busi", "dsb2018", "nnunet", "msd", "bids", "monai-label", "dicom", "folder"),
+    *("glas", "chase", "busi", "dsb2018", "nnunet", "msd", "bids", "monai-label", "dicom", "folder", "union"),
 )
 PRETRAINED_LR = 0.1
 """Of the recipe's learning rate what a training takes that starts from trained weights and is not told another."""
@@ -69,15 +69,17 @@ class ReadingConfig(Section):
     """Pattern that finds the patient or sequence in a case's name: ^[^_]+ takes what stands before the first "_". Its
     first bracket counts, if it has one. null keeps the layout's own groups."""
     images: tuple[str, ...] = ()
-    """Which files are images, where names do not tell: patterns of files or folders below RAW, such as photos or
-    "*_t1.nii.gz". () leaves it to the names."""
+    """Which files are images, where names do not tell: patterns of files or folders below RAW, such as photos,
+    "*_t1.nii.gz" or "imgs/**/*.png". () leaves it to the names."""
     masks: tuple[str, ...] = ()
-    """Which files are masks, likewise: 1st_manual, or "*_seg.png"."""
+    """Which files are masks, likewise: 1st_manual, or "*_seg.png". {stem} is the name of the image without its ending:
+    "{stem}_seg.png" lies beside it, "../masks/{stem}.png" is a path from its folder, "masks/{stem}.png" from RAW."""
     field_of_view: tuple[str, ...] = ()
     """Which files show where an image was judged, by the names of folders or files likewise: mask, for DRIVE. Pixels
     that are 0 in them are in no loss and no score."""
     channels: tuple[str, ...] = ()
-    """How the names of files end that hold one channel each, in order: [t1n, t1c, t2w, t2f]. () finds it."""
+    """How the names of files end that hold one channel each, in order: [t1n, t1c, t2w, t2f], or "_flair,_t1,_t1ce,_t2".
+    () finds it."""
     raters: Literal["majority", "staple"] | None = None
     """How masks that several people drew of one image become one: by "majority", or by "staple", which weighs each by
     how well he or she agrees with the others. null asks where there are several."""
@@ -101,10 +103,10 @@ class ReadingConfig(Section):
     @field_validator("channels", mode="before")
     @classmethod
     def _listed(cls, value: Any) -> Any:
-        """Channels as they are typed in one word: "[t1c, t2f]"."""
+        """Channels as they are typed in one word: "[t1c, t2f]", or "_t1c,_t2f"."""
         texts = list(value) if isinstance(value, list | tuple) else [value]
-        if len(texts) == 1 and isinstance(texts[0], str) and re.fullmatch(r"\[.*\]", texts[0]):
-            return [part.strip().strip("'\"") for part in texts[0][1:-1].split(",")]
+        if len(texts) == 1 and isinstance(texts[0], str) and re.search(r"^\[.*\]$|,", texts[0]):
+            return [part.strip(" '\"") for part in texts[0].strip().removeprefix("[").removesuffix("]").split(",")]
         return value
 
     @field_validator("group")

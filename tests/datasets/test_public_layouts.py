@@ -93,6 +93,24 @@ FORMS: dict[str, tuple[Writer, str, str, tuple[str, ...], dict[str, tuple[str, l
         ("background", *(f"class {n}" for n in range(1, 6))),
         {"img0002": ("img0002", [2880 - 5 * 48] + 5 * [48])},
     ),
+    "btcv whole": (
+        partial(public.write_btcv, values=range(1, 13)),  # the last class is missing
+        "folder",
+        "ct",
+        (
+            *("background", "spleen", "right kidney", "left kidney", "gallbladder", "esophagus", "liver", "stomach"),
+            *("aorta", "inferior vena cava", "portal vein and splenic vein", "pancreas"),
+            *("right adrenal gland", "left adrenal gland"),
+        ),
+        {},
+    ),
+    "btcv and more": (
+        partial(public.write_btcv, values=range(1, 15)),
+        "folder",
+        "ct",
+        ("background", *(f"class {n}" for n in range(1, 15))),
+        {},
+    ),
     "btcv img": (partial(public.write_btcv, images="img", labels="label"), "folder", "ct", (), {}),
     "amos": (public.write_amos, "msd", "ct", ("background", "spleen", "right kidney", "left kidney"), {}),
     "totalsegmentator": (

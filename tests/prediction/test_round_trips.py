@@ -474,6 +474,23 @@ def test_dicom_series_lie_where_their_nifti_lies(
     np.testing.assert_array_equal(laid(volume.array, affine_of_volume, place, expected.shape), expected)
 
 
+def test_probabilities_of_dicom_are_fractional(make: Callable[[Preprocessing], Predictor], tmp_path: Path) -> None:
+    """Beside the NIfTI of probabilities, an object for each class of the same numbers."""
+    (tmp_path / "scan").mkdir()
+    for number, dataset in enumerate(series(noise((7, 6, 5)), PLACES["scanner"], patient="P1", entropy="test")):
+        dataset.save_as(tmp_path / "scan" / f"{number}.dcm", enforce_file_format=True)
+    options = PredictOptions(device="cpu", dicom_seg=True, probabilities=True)
+    (case,) = predict(make(CT).folder, [tmp_path / "scan"], out=tmp_path / "out", options=options).cases
+    written = {what: tmp_path / "out" / file for what, file in case.others.items() if what.startswith("probability")}
+    assert len(written) == 2
+    plain = next(path for path in written.values() if path.name.endswith(".nii.gz"))
+    fractional = next(path for path in written.values() if path.name.endswith(".seg.dcm"))
+    assert fractional.name == plain.name.replace(".nii.gz", ".seg.dcm")
+    found = np.squeeze(highdicom.seg.segread(fractional).get_volume(rescale_fractional=True).array)
+    expected = np.asarray(nib.load(plain).dataobj)
+    np.testing.assert_allclose(np.sort(found.ravel()), np.sort(expected.ravel()), atol=1 / 255)
+
+
 def test_masks_of_dicom_have_the_grid_that_others_give_the_series(
     make: Callable[[Preprocessing], Predictor], tmp_path: Path
 ) -> None:

@@ -33,6 +33,7 @@ def convert_verb(
             "nifti",
             "seg.nrrd",
             "dicom-seg",
+            "rtstruct",
             "coco",
             "labelme",
             "yolo",

@@ -24,6 +24,7 @@ from caseunet.datasets.coding import (
     translate,
     unpack_color,
 )
+from caseunet.datasets.known_values import name_known
 from caseunet.datasets.layout import LEVELS, Finding, Level, SourceCase, SourceDataset
 from caseunet.datasets.near_duplicates import copies, near_copies
 from caseunet.datasets.partial import FILE as PARTIAL
@@ -79,6 +80,11 @@ def settle_coding(dataset: SourceDataset, facts: Sequence[CaseFacts]) -> SourceD
         told = Finding(level="note", kind="known-classes", text=text, advice="Otherwise name them in a labels.json.")
         return replace(dataset, coding=known, findings=(*dataset.findings, told))
     coding = find_coding(_values(mask) for mask in masks)
+    known_names = name_known(coding, dataset.known_values)
+    if known_names is not None and known_names is not coding:
+        text = f"names and values are those of BTCV; the classes are {describe_classes(known_names)}"
+        told = Finding(level="note", kind="known-classes", text=text, advice="Otherwise name them in a labels.json.")
+        return replace(dataset, coding=known_names, findings=(*dataset.findings, told))
     return replace(dataset, coding=coding, findings=(*dataset.findings, _judge_coding(coding, masks)))
 
 

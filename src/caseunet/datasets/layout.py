@@ -3,7 +3,8 @@
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
@@ -63,6 +64,7 @@ class SourceCase:
         volume: of several images in its files, which one is meant; "" where they are one.
         labelled: the structures that are labelled in it; () for all.
         field: the file that is 0 where nobody judged it; None where all was.
+        origin: of a case of a union, the data set that it is from.
     """
 
     id: str
@@ -73,6 +75,7 @@ class SourceCase:
     volume: str = ""
     labelled: tuple[str, ...] = ()
     field: Path | None = None
+    origin: "Origin | None" = dataclass_field(default=None, compare=False, repr=False)
 
     @property
     def test(self) -> bool:
@@ -106,6 +109,7 @@ class SourceDataset:
         repairs: {case: what to do with it when it is read}.
         dropped: cases that a plan leaves out.
         raters: how masks that several people drew of one image become one; None where they are not merged.
+        known_values: without a coding, what values mean where masks hold most of these and no others.
         class_regions: structures that overlap, and the names of the classes of the tables that make them up.
         class_tables: without a coding, what values may mean: the first table that has all that are found counts.
         objects: whether all values but 0, of all files of a mask, are its one class.
@@ -122,11 +126,12 @@ class SourceDataset:
     channel_names: tuple[str, ...] = ()
     class_files: bool = False
     hint: str = ""
-    repairs: Mapping[str, CaseRepair] = field(default_factory=dict)
+    repairs: Mapping[str, CaseRepair] = dataclass_field(default_factory=dict)
     dropped: frozenset[str] = frozenset()
     raters: Literal["majority", "staple"] | None = None
     class_tables: tuple[Mapping[int, str], ...] = ()
-    class_regions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    known_values: Mapping[int, str] = dataclass_field(default_factory=dict)
+    class_regions: Mapping[str, tuple[str, ...]] = dataclass_field(default_factory=dict)
     objects: bool = False
 
     @property
@@ -172,6 +177,23 @@ class Layout(Protocol):
 
     def read_mask(self, case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask:
         """The values of a case's mask, beside an image of the given geometry; the case has one."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The data set of a union that a case is from.
+
+    Attributes:
+        layout: that reads it.
+        dataset: without its cases.
+        case: the case's name there.
+        ids: {class id there: class id of the union}.
+    """
+
+    layout: Layout
+    dataset: SourceDataset
+    case: str
+    ids: Mapping[int, int]
 
 
 def files_below(root: Path) -> list[Path]:

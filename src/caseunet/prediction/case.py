@@ -14,7 +14,8 @@ from caseunet.data.grid import place_slices
 from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.files import replace_when_whole
 from caseunet.imaging.slices import case_statistics
-from caseunet.io import images, nifti, raster, video
+from caseunet.io import images, nifti, raster, tiff_stack, video
+from caseunet.io.dicom_fractional import write_fractional
 from caseunet.io.dicom_seg import Algorithm, write_segmentation
 from caseunet.io.geometry import voxel_steps
 from caseunet.io.overlay import case_sheet, overlaid
@@ -89,8 +90,8 @@ def _predict_image(
 
     with closing(accumulator) if accumulator else nullcontext():
         labels, quality, doubts = segment_picture(predictor, picture, identity.voting, on_batch)
-        others = _write_probabilities(accumulator, item, geometry, work, written) if accumulator else {}
-    remarks = geometry.remarks
+        others, told = _write_probabilities(accumulator, item, geometry, work, written) if accumulator else ({}, ())
+    remarks = (*geometry.remarks, *told)
     written.append(target)
     images.write_mask_file(target, labels, geometry, info.label_map.colors, item.files[0])
     if work.outputs.dicom_seg and item.is_dicom:
@@ -129,14 +130,17 @@ def _write_dicom_segmentation(
     path: Path, labels: np.ndarray, geometry: Geometry, item: Input, info: BundleInfo
 ) -> str | None:
     """Write the mask of a series as a segmentation object; gives a remark where that cannot be, None where it can."""
-    algorithm = Algorithm(info.architecture.name, version("caseunet"), info.weights_hash)
     try:
-        write_segmentation(path, labels, geometry, item.files, info.label_map, algorithm)
+        write_segmentation(path, labels, geometry, item.files, info.label_map, _algorithm(info))
     except CaseUNetError as error:
         told = item.explain(str(error).removeprefix(f"{path}: ")).removeprefix(f"{item.path}: ").removesuffix(".")
         what = "cannot be written as a DICOM segmentation: "
         return f"its mask is written, but it {what}{told.removeprefix(what)}"
     return None
+
+
+def _algorithm(info: BundleInfo) -> Algorithm:
+    return Algorithm(info.architecture.name, version("caseunet"), info.weights_hash)
 
 
 def segment_picture(
@@ -247,18 +251,37 @@ def _predict_video(
 
 def _write_probabilities(
     accumulator: ProbabilityAccumulator, item: Input, geometry: Geometry, work: PredictionContext, written: list[Path]
-) -> dict[str, str]:
-    """A file for each class: NIfTI of 0 to 1 for volumes, grey PNG of 0 to 65,535 for images."""
-    others = {}
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """A file for each class, and remarks: NIfTI of 0 to 1 for volumes, for others grey PNG or TIFF of 0 to 65,535."""
+    others: dict[str, str] = {}
+    remarks: list[str] = []
     for number, values in accumulator.each():
         name = work.predictor.info.label_map.names[number]
         plain = "".join(character if character.isalnum() or character in "-_" else "_" for character in name)
         stem = f"-probability-{number}-{plain}"
-        path = path_beside(work.folder / item.id, item, stem + (".png" if geometry.affine is None else ".nii.gz"))
+        path = path_beside(work.folder / item.id, item, stem + _probability_suffix(geometry))
         written.append(path)
-        if geometry.affine is None:
+        if len(geometry.shape) == 3 and geometry.affine is None:
+            tiff_stack.write_stack_probabilities(path, values)
+        elif geometry.affine is None:
             raster.write_raster_probabilities(path, values[0])
         else:
             nifti.write_nifti_probabilities(path, values, geometry)
         others[f"probability of {name}"] = path.relative_to(work.folder).as_posix()
-    return others
+        if work.outputs.dicom_seg and item.is_dicom and geometry.affine is not None:
+            path = path_beside(work.folder / item.id, item, f"{stem}.seg.dcm")
+            segment, algorithm = (name, work.predictor.info.label_map.colors[number]), _algorithm(work.predictor.info)
+            try:
+                write_fractional(path, values / np.float32(nifti.WHOLE), geometry, item.files, segment, algorithm)
+            except CaseUNetError as error:
+                remarks.append(f"its mask is written, but {item.explain(str(error).removeprefix(f'{path}: '))}")
+            else:
+                written.append(path)
+                others[f"probability of {name} as DICOM"] = path.relative_to(work.folder).as_posix()
+    return others, tuple(remarks)
+
+
+def _probability_suffix(geometry: Geometry) -> str:
+    if geometry.affine is not None:
+        return ".nii.gz"
+    return ".png" if len(geometry.shape) == 2 else ".tif"

@@ -14,10 +14,11 @@ from caseunet.datasets import Finding, Layout, SourceCase, files_below, matching
 from caseunet.datasets.bids import BidsLayout
 from caseunet.datasets.channels import SEPARATORS, Item, join_channels
 from caseunet.datasets.dicom import DICOM, DicomImage, find_images, is_mask
-from caseunet.datasets.folder import FOLDER, survey_files
+from caseunet.datasets.folder import FOLDER
 from caseunet.datasets.named_files import NamedLayout
 from caseunet.datasets.nnunet import NnUNetLayout
 from caseunet.datasets.roles import Choice
+from caseunet.datasets.survey import survey_files
 from caseunet.errors import CaseUNetError, InputNotFoundError, InvalidInputError
 from caseunet.files import MARKER
 from caseunet.io import archive, dicom, images, itk, raster, video

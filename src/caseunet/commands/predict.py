@@ -9,7 +9,7 @@ from typing import Literal
 from caseunet.bundle import load_bundle
 from caseunet.errors import CaseUNetError
 from caseunet.options import PredictOptions, check_mode
-from caseunet.prediction.case import PredictionContext
+from caseunet.prediction.context import PredictionContext
 from caseunet.prediction.inputs import Input, channels_of, find_inputs
 from caseunet.prediction.predictor import SlicePredictor
 from caseunet.prediction.resources import Budget, CaseCost

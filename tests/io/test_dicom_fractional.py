@@ -26,10 +26,8 @@ def some_probabilities() -> np.ndarray:
 def test_probabilities_come_back(axes: str, degrees: float, tmp_path: Path) -> None:
     sources = save(tmp_path / "series", slices_of(axes, degrees))
     geometry = dicom.read_series_geometry(sources)
-    values = some_probabilities().ravel()
-    shape = geometry.shape if axes == "LPS" else None
-    probabilities = np.resize(values, dicom.read_series(sources).pixels[:, 0].shape).astype(np.float32)
-    assert shape is None or sorted(shape) == sorted(probabilities.shape)
+    shape = dicom.read_series(sources).pixels[:, 0].shape
+    probabilities = some_probabilities().reshape(shape)
     write_fractional(tmp_path / "p.dcm", probabilities, geometry, sources, ("liver", RED), ALGORITHM)
     np.testing.assert_allclose(read_fractional(tmp_path / "p.dcm", geometry), probabilities, atol=0.5 / 255 + 1e-6)
 

@@ -41,7 +41,7 @@ from caseunet.datasets.names import (
 from caseunet.datasets.polygons import class_names
 from caseunet.datasets.reading import FileLayout
 from caseunet.datasets.roles import Choice, sort_files
-from caseunet.datasets.survey import describe_choice, describe_files, survey_files
+from caseunet.datasets.survey import Survey, describe_choice, describe_files, survey_files
 from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.io import images, raster
 from caseunet.io.raster_file import find_pages
@@ -177,6 +177,32 @@ def _tell_pages(root: Path, listed: Sequence[SourceCase]) -> list[Finding]:
     return [Finding(level="note", kind="pages", text=text)] if pages > 1 else []
 
 
+def _name_classes(root: Path, survey: Survey) -> tuple[LabelCoding | None, list[Finding]]:
+    """The classes that labels.json, outlines or the names of files tell, None if none does; and what is said of them.
+
+    Raises:
+        CaseUNetError: outlines are empty, or no class is left.
+    """
+    listed, notes = survey.listing.cases, list[Finding]()
+    own = find_description(root)
+    coding = read_folder_classes(own, listed) if own is not None else None
+    if survey.outlines:
+        names = class_names(sorted({path for case in listed for path in case.label}))
+        if not names:
+            raise InvalidInputError(f"{root}: its files of outlines are empty, so there is nothing to learn.")
+        text = f"masks are outlines; the classes are {', '.join(names)}"
+        notes.append(Finding(level="note", kind="outlines", text=text))
+        coding, told = coding_of_names(root, names)
+        notes += told
+    if survey.class_names:
+        classes = dict.fromkeys(unify_spellings(survey.class_names).values())
+        text = f"each class has a file of its own; the classes are {', '.join(classes)}"
+        notes.append(Finding(level="note", kind="class-files", text=text))
+        coding, told = coding_of_names(root, survey.class_names)
+        notes += [*told, *_lacking(listed, coding)]
+    return coding, notes
+
+
 class FolderLayout(FileLayout):
     """Images and masks in folders, matched by their names."""
 
@@ -223,22 +249,8 @@ class FolderLayout(FileLayout):
             raise InvalidInputError(f"{root}: {describe_choice(root, choice)}")
         modality, notes = find_modality(root, listed)
         notes += _tell_pages(root, listed)
-        own = find_description(root)
-        coding = read_folder_classes(own, listed) if own is not None else None
-        if survey.outlines:
-            names = class_names(sorted({path for case in listed for path in case.label}))
-            if not names:
-                raise InvalidInputError(f"{root}: its files of outlines are empty, so there is nothing to learn.")
-            text = f"masks are outlines; the classes are {', '.join(names)}"
-            notes.append(Finding(level="note", kind="outlines", text=text))
-            coding, told = coding_of_names(root, names)
-            notes += told
-        if survey.class_names:
-            classes = dict.fromkeys(unify_spellings(survey.class_names).values())
-            text = f"each class has a file of its own; the classes are {', '.join(classes)}"
-            notes.append(Finding(level="note", kind="class-files", text=text))
-            coding, told = coding_of_names(root, survey.class_names)
-            notes += [*told, *_lacking(listed, coding)]
+        coding, told = _name_classes(root, survey)
+        notes += told
         return SourceDataset(
             format="folder",
             root=root,

@@ -92,12 +92,13 @@ class UnionLayout:
         tables = [_find_ids(member, label_map) for member in members]
         ignored = [IGNORE in (*table.values(), *_codes(member)) for member, table in zip(members, tables, strict=True)]
         cases: list[SourceCase] = []
-        notes: list[Finding] = []
+        told: list[str] = []
         for member, table in zip(members, tables, strict=True):
             own = _with_labelled(member, _cases_of(member, table), label_map)
-            notes += _describe(member, own)
+            told.append(_describe(member, own))
             cases += own
         codes = {i: i for i in range(len(label_map or ()))} | ({IGNORE: IGNORE} if any(ignored) else {})
+        note = Finding(level="note", kind="union", text=". ".join(told), file=UNION_FILE)
         first = members[0].dataset
         groups = {member.dataset.group_name for member in members}
         licences = dict.fromkeys(member.dataset.licence for member in members if member.dataset.licence)
@@ -109,7 +110,7 @@ class UnionLayout:
             modality=first.modality,
             group_name=groups.pop() if len(groups) == 1 else "group",
             licence="; ".join(licences),
-            findings=(*notes, *_findings(members, root)),
+            findings=(note, *_findings(members, root)),
             channel_names=first.channel_names,
             repairs=dict(chain.from_iterable(_repairs_of(member) for member in members)),
         )
@@ -299,13 +300,12 @@ def _with_labelled(
     return tuple(replace(case, labelled=find_labelled(case) if case.label else ()) for case in cases)
 
 
-def _describe(member: UnionMember, cases: Sequence[SourceCase]) -> list[Finding]:
-    """A note on what a data set is, and what it labels."""
+def _describe(member: UnionMember, cases: Sequence[SourceCase]) -> str:
+    """What a data set is, and what it labels."""
     layout = f"{member.entry.name}: {count_text(len(cases), 'case')}, layout {member.layout.name}"
     labelled = {case.labelled for case in cases if case.label}
     told = "; ".join(", ".join(names) for names in sorted(labelled) if names)
-    text = f"{layout}; only {told} is labelled in it" if told else layout
-    return [Finding(level="note", kind="union", text=text, file=UNION_FILE)]
+    return f"{layout}, only {told} labelled in it" if told else layout
 
 
 def _findings(members: Sequence[UnionMember], root: Path) -> list[Finding]:

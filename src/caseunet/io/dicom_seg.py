@@ -285,11 +285,9 @@ def build_object(
     """A segmentation object of the series.
 
     Args:
-        array: (slices, rows, columns), with channels (…, segments).
-        grid: index → LPS millimetres.
+        array: (slices, rows, columns), with channels (…, segments); ``grid``: index → LPS millimetres.
         headers: of the sources.
-        described: the segments.
-        algorithm: what made them.
+        described: the segments, and ``algorithm`` what made them.
         kind: ``channels`` of the array, and what else highdicom is told of the kind of object.
     """
     import highdicom

@@ -117,7 +117,9 @@ def test_standardizes_as_torch(slices_: int, channels: int, context: int, dtype:
     gathered, statistics = slices.gather_slices(pixels, indices, context), slices.case_statistics(pixels)
     p = preprocessing(channels=channels, context_slices=context, per_case_zscore=True, intensity_window=clip)
     x = transforms.normalize(torch.from_numpy(gathered), p, torch.from_numpy(statistics)[None])
-    np.testing.assert_allclose(slices.standardize(gathered.astype(np.float32), statistics, clip), x, rtol=1e-6)
+    np.testing.assert_allclose(
+        slices.standardize(gathered.astype(np.float32), statistics, p.model_dump()), x, rtol=1e-6
+    )
 
 
 def test_a_case_of_equal_pixels_is_nothing() -> None:
@@ -151,9 +153,9 @@ def margin(maps: torch.Tensor) -> np.ndarray:
 
 def graph(model: Callable[[torch.Tensor], torch.Tensor], p: Preprocessing) -> shipped.Network:
     """What an export holds: all of it but what depends on the case."""
-    if p.per_case_zscore:
-        nothing = {"intensity_window": None, "mean": (0,) * p.channels, "std": (1,) * p.channels}
-        p = p.model_copy(update={"per_case_zscore": False} | nothing)
+    if all(p.per_case_zscore):
+        nothing = {"intensity_window": (None,) * p.channels, "mean": (0,) * p.channels, "std": (1,) * p.channels}
+        p = p.model_copy(update={"per_case_zscore": (False,) * p.channels} | nothing)
 
     @torch.inference_mode()
     def network(pixels: np.ndarray) -> np.ndarray:

@@ -24,9 +24,9 @@ CT = Preprocessing(modality="ct", channels=1, mean=(0.0,), std=(1.0,), intensity
     ("changes", "text"),
     [
         ({}, ""),
-        ({"intensity_window": (-50.0, 200.0), "spacing": (0.8, 0.8), "mean": (3.0,)}, ""),
+        ({"intensity_window": ((-50.0, 200.0),), "spacing": (0.8, 0.8), "mean": (3.0,)}, ""),
         ({"plane": "sagittal"}, "plane sagittal for axial"),
-        ({"modality": "mr", "per_case_zscore": True}, "modality mr for ct, z-scores of each case True for False"),
+        ({"modality": "mr", "per_case_zscore": (True,)}, "modality mr for ct, z-scores of each case True for False"),
         ({"context_slices": 1}, "data.context_slices 1 for 0"),  # three inputs, as of one channel that is repeated
     ],
 )

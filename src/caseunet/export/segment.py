@@ -64,7 +64,7 @@ def segment(
             raise ValueError(f"slice {s}: holds values that are not finite.")
     (top, left, bottom, right), size = place(pixels, spacing, p)
     prepared = resample_slices(pixels[..., top:bottom, left:right], size)
-    statistics = case_statistics(prepared) if p["per_case_zscore"] else None
+    statistics = case_statistics(prepared) if any(p["per_case_zscore"]) else None
     at_once = at_once or max(1, PIXELS_AT_ONCE // (size[0] * size[1]))
     labels = np.zeros((len(pixels), *pixels.shape[-2:]), np.uint8)  # what is cut off is background
     for start in range(0, len(pixels), at_once):
@@ -72,7 +72,7 @@ def segment(
 
         def run_window(rows: slice, columns: slice) -> np.ndarray:
             x = gather_slices(prepared[..., rows, columns], indices, p["context_slices"]).astype(np.float32)  # noqa: B023
-            x = x if statistics is None else standardize(x, statistics, p["intensity_window"])
+            x = x if statistics is None else standardize(x, statistics, p)
             padded, (above, before) = pad(x, p["min_size"], graph)
             logits = np.asarray(network(padded))[..., above : above + x.shape[2], before : before + x.shape[3]]
             if logits.ndim != 4 or (len(logits), *logits.shape[2:]) != (len(x), *x.shape[2:]):

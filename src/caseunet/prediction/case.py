@@ -20,6 +20,7 @@ from caseunet.io.dicom_seg import Algorithm, write_segmentation
 from caseunet.io.geometry import voxel_steps
 from caseunet.io.overlay import case_sheet, overlaid
 from caseunet.options import PredictionOutputs
+from caseunet.prediction.channels import describe_missing
 from caseunet.prediction.image_kind import check_kind, check_no_mask
 from caseunet.prediction.inputs import Input
 from caseunet.prediction.measurements import Timeline, measure_volume, to_rows
@@ -30,7 +31,7 @@ from caseunet.prediction.slices import Slices
 from caseunet.prediction.store import PredictedCase
 from caseunet.quality.confidence import ConfidenceMeter
 from caseunet.quality.judgement import CaseQuality, judge_case
-from caseunet.quality.out_of_distribution import LOOKED_AT, image_features
+from caseunet.quality.out_of_distribution import GEOMETRY, LOOKED_AT, image_features
 from caseunet.types import Geometry, ImageVolume
 
 
@@ -149,6 +150,7 @@ def _predict_image(
         quality=quality,
         measurements=tuple(to_rows(item.id, measured)),
         remarks=(*remarks, *doubts),
+        missing_channels=picture.missing,
     )
 
 
@@ -186,6 +188,7 @@ def segment_picture(
     """
     info, spacing = predictor.info, picture.geometry.spacing
     alarms = check_kind(picture.pixels, info.preprocessing, info.training_data, predictor.settings.check_image)
+    alarms += [describe_missing(picture.missing)] if picture.missing else []
     temperature = info.quality.temperature if info.quality else 1.0
     meter = ConfidenceMeter(info.label_map, len(picture.pixels))
 
@@ -196,12 +199,14 @@ def segment_picture(
 
     case = predictor.cut(picture.pixels, spacing)
     labels = predictor.label(case, None, networks, measure)
-    remarks = _remarks(predictor, case.placement)
+    remarks = (*filter(None, [describe_missing(picture.missing)]), *_remarks(predictor, case.placement))
     if info.quality and predictor.settings.postprocess and postprocess:
         apply_postprocessing(labels, info.quality.postprocessing, info.label_map, voxel_steps(picture.geometry))
     if info.quality is None:
         return labels, judge_case(None, {}, {}, alarms) if alarms else None, remarks
     features = image_features(case.slices, info.preprocessing, case_statistics(case.slices), spacing)
+    if picture.missing:  # what training cases were like says nothing of the intensities of fewer channels
+        features = {name: value for name, value in features.items() if name.startswith(GEOMETRY)}
     return labels, judge_case(info.quality, features, meter.result(), alarms), remarks
 
 
@@ -279,7 +284,7 @@ def _identity(work: PredictionContext, item: Input, picture: ImageVolume | None 
         CaseUNetError: nobody may.
     """
     try:
-        image_hash = images.hash_images(*item.files)
+        image_hash = images.hash_images(*item.all_files)
     except OSError as error:
         raise InvalidInputError(f"{item.path}: cannot be read: {error.strerror}.") from error
     match = None if picture is None else work.predictor.known_images.find(picture.pixels)
@@ -334,5 +339,4 @@ def _beside(target: Path, item: Input, ending: str) -> Path:
 
 def display_window(predictor: SlicePredictor) -> tuple[float, float] | None:
     """In which a person looks at the images."""
-    preprocessing = predictor.info.preprocessing
-    return preprocessing.intensity_window or ((0.0, 255.0) if preprocessing.modality == "rgb" else None)
+    return predictor.info.preprocessing.display_window

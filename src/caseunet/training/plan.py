@@ -11,7 +11,8 @@ from torch import nn
 from caseunet.bundle import Architecture, Bundle, load_bundle
 from caseunet.config import Config, ModelConfig, load_config
 from caseunet.data.augmentation import keep_sides, resolve
-from caseunet.data.loader import plan_patch_size, plan_preprocessing
+from caseunet.data.loader import plan_patch_size
+from caseunet.data.normalization import plan_preprocessing
 from caseunet.data.store import Prepared
 from caseunet.errors import CaseUNetError, InvalidInputError, InvalidOptionError
 from caseunet.losses import create_loss, inverse_frequency_weights

@@ -103,9 +103,14 @@ def describe_changes(old: Preprocessing, new: Preprocessing) -> str:
         "plane": (old.plane, new.plane),
         "data.context_slices": (old.context_slices, new.context_slices),
         "channels": (old.channels, new.channels),
-        "z-scores of each case": (old.per_case_zscore, new.per_case_zscore),
+        "z-scores of each case": (_say_once(old.per_case_zscore), _say_once(new.per_case_zscore)),
     }
     return ", ".join(f"{name} {now} for {before}" for name, (before, now) in parts.items() if before != now)
+
+
+def _say_once(values: tuple[bool, ...]) -> str:
+    """Of all channels where they are alike, else of each."""
+    return str(values[0]) if len(set(values)) == 1 else ", ".join(map(str, values))
 
 
 def head_of(architecture: Architecture) -> set[str]:

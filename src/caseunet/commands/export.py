@@ -102,7 +102,7 @@ def _describe(
         format=format,
         precision=precision,
         file=FILES[format],
-        input=f'"pixels", float32 (B, {whole.in_channels}, H, W), ' + describe_graph_input(bundle.info.preprocessing),
+        input=f'"pixels", float32 (B, {whole.in_channels}, H, W), ' + _describe_units(bundle.info.preprocessing),
         output=f'"logits", float32 (B, {len(bundle.info.label_map)}, H, W); their softmax is calibrated',
         multiple=whole.multiple,
         smallest=whole.smallest,
@@ -117,12 +117,13 @@ def _describe(
     )
 
 
-def describe_graph_input(preprocessing: Preprocessing) -> str:
+def _describe_units(preprocessing: Preprocessing) -> str:
     """In what units the graph takes pixels."""
     by_case = preprocessing.per_case_zscore
     if all(by_case) or not any(by_case):
         return "standardised" if all(by_case) else "in stored units"
-    return "channels " + ", ".join(str(c) for c, own in enumerate(by_case) if own) + " standardised, others stored"
+    standardised = ", ".join(f"channel {c}" for c, own in enumerate(by_case) if own)
+    return f"{standardised} standardised (counted from 0), others in stored units"
 
 
 def _check_parity(info: ExportInfo) -> None:

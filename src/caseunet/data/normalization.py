@@ -1,7 +1,7 @@
 """How stored pixels become network input: planned from the data, channel by channel."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from caseunet.config import DataConfig, NormalizationRule
@@ -85,6 +85,23 @@ def is_ct(info: DatasetInfo) -> list[bool]:
     """Which channels are CT: those that are called so, or all of a CT data set in which none is."""
     called = ["ct" in re.split(r"[^a-z]+", name.lower()) for name in _names(info)]
     return called if any(called) else [info.modality == "ct"] * info.channels
+
+
+def describe_channels(info: DatasetInfo, all_names: Sequence[str], preprocessing: Preprocessing) -> list[str]:
+    """A line on which channels are seen, where not all are, and on each that is normalized by its own rule."""
+    p, names = preprocessing, info.channel_names
+    seen = [] if len(names) == len(all_names) else [f"sees {', '.join(names)} of the channels {', '.join(all_names)}"]
+    if len(set(p.intensity_window)) == len(set(p.per_case_zscore)) == 1 or len(names) != p.channels:
+        return seen
+    told = []
+    for name, window, per_case, mean, std in zip(
+        names, p.intensity_window, p.per_case_zscore, p.mean, p.std, strict=True
+    ):
+        clipped = f"clipped to {window[0]:g} … {window[1]:g}, " if window else ""
+        scaled = "by the mean and deviation of each case" if per_case else f"minus {mean:.4g}, over {std:.4g}"
+        scaled = "as stored" if not per_case and (mean, std) == (0, 1) else scaled
+        told.append(f"{name}: {clipped}{scaled}")
+    return [*seen, *told]
 
 
 def _plan_channel(

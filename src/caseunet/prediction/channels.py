@@ -125,7 +125,7 @@ def describe_missing(names: Sequence[str]) -> str:
     if not names:
         return ""
     which = f"channel {names[0]} is" if len(names) == 1 else f"channels {', '.join(names)} are"
-    return f"{which} missing: predicted without, as trained by augment.channel_dropout"
+    return f"{which} missing: the mask is made from the others, as the model was trained to do"
 
 
 def join_arrays(given: Mapping[str, np.ndarray], channels: Channels) -> tuple[np.ndarray, tuple[str, ...]]:

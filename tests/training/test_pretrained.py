@@ -78,6 +78,15 @@ def test_channels_of_the_same_name_keep_their_kernels() -> None:
     assert "those of t2, flair are copied" in told
 
 
+@pytest.mark.parametrize(("new_names", "order"), [(("t2", "t1"), [1, 0]), (("T1", "T2"), [0, 1])])
+def test_channels_in_another_order_are_moved(new_names: tuple[str, str], order: list[int]) -> None:
+    before, after, told = started(2, 2, ("t1", "t2"), new_names)
+    x = torch.rand(1, 2, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(after(x), before(x[:, order]), rtol=1e-4, atol=1e-4)
+    assert ("are copied" in told) == (order == [1, 0])
+
+
 def test_old_weights_are_scored_first(
     lits_bundle: Bundle, lits_prepared: Prepared, tiny_config: Config, tmp_path: Path
 ) -> None:

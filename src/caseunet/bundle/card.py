@@ -218,8 +218,9 @@ def _sides(plane: Plane) -> str:
 
 
 def _channels(info: BundleInfo) -> str:
-    n = info.preprocessing.channels
-    return "one channel" if n == 1 else f"{n} channels"
+    n, names = info.preprocessing.channels, info.training_data.channel_names
+    named = f" ({', '.join(names)})" if len(names) == n and not all(name.isdecimal() for name in names) else ""
+    return f"one channel{named}" if n == 1 else f"{n} channels{named}"
 
 
 def _list(entries: Mapping[str, Any]) -> Iterator[str]:

@@ -261,6 +261,11 @@ class Prepared:
         if missing or not self.cases.index.is_unique:
             raise self._damage_error(f"cases.parquet lacks {missing}" if missing else "cases.parquet has a case twice")
 
+    @property
+    def is_part(self) -> bool:
+        """Whether some of the stored channels are read, or all in another order."""
+        return self.info is not self._stored
+
     def fold(self, number: int, context_slices: int = 0) -> Fold:
         """One fold, checked: its cases and slices exist, and nothing is in training and validation.
 
@@ -387,7 +392,7 @@ class Prepared:
             slices = range(int(self.cases.at[case, "slices"])) if slices is None else slices
             first = int(self.cases.at[case, "first"])
             stored = np.asarray(self._arrays[kind, case][first + slices.start : first + slices.stop])
-            return stored[:, self._chosen] if kind == "images" and self.info is not self._stored else stored
+            return stored[:, self._chosen] if kind == "images" and self.is_part else stored
         except CaseUNetError:
             raise
         except (OSError, KeyError, ValueError, RuntimeError) as error:

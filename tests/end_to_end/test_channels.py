@@ -25,7 +25,7 @@ from tests.support.public_layouts import write_brats
 Cli = Callable[..., tuple[int, str, str]]
 CHANNELS = ("CT", "T1", "noNorm")
 SMALL = (
-    *("--steps=2", "--training.num_validations=1", "--data.batch_size=2", "--data.patch_size=[32,32]"),
+    *("--training.steps=2", "--training.num_validations=1", "--data.batch_size=2", "--data.patch_size=[32,32]"),
     *("--model.kwargs.widths=[4,6]", "--model.kwargs.patch_size=null"),
 )
 

@@ -31,7 +31,7 @@ class ChannelPlan(NamedTuple):
     """How one channel is normalized."""
 
     window: Window | None
-    per_case: bool
+    per_case_zscore: bool
     mean: float = 0.0
     std: float = 1.0
 
@@ -59,7 +59,7 @@ def plan_preprocessing(
         context_slices=config.context_slices,
         channel_repeat=3 if config.repeat_to_rgb and info.channels == 1 else 1,
         intensity_window=tuple(plan.window for plan in plans),
-        per_case_zscore=tuple(plan.per_case for plan in plans),
+        per_case_zscore=tuple(plan.per_case_zscore for plan in plans),
         mean=tuple(plan.mean for plan in plans),
         std=tuple(plan.std for plan in plans),
         min_size=patch_size,

@@ -56,13 +56,13 @@ def read_dataset_json(folder: Path, kinds: Mapping[str, type]) -> dict[str, Any]
     return dict(content)
 
 
-def channel_names(channels: Mapping[str, Any]) -> tuple[str, ...]:
+def read_channel_names(channels: Mapping[str, Any]) -> tuple[str, ...]:
     """What a description calls the channels, in order; names that several have get numbers.
 
     Example:
-        >>> channel_names({"1": "T2", "0": "T1"})
+        >>> read_channel_names({"1": "T2", "0": "T1"})
         ('T1', 'T2')
-        >>> channel_names({"0": "CT", "1": "CT"})
+        >>> read_channel_names({"0": "CT", "1": "CT"})
         ('CT 0', 'CT 1')
     """
     keys = sorted(channels, key=lambda key: (not key.isdecimal(), int(key) if key.isdecimal() else key))

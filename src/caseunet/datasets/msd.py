@@ -14,12 +14,12 @@ from caseunet.datasets.class_names import check_background
 from caseunet.datasets.coding import coding_of
 from caseunet.datasets.dataset_json import (
     DESCRIPTION,
-    channel_names,
     find_described_folder,
     has_keys,
     is_first_nnunet,
     licence_of,
     listing,
+    read_channel_names,
     read_dataset_json,
 )
 from caseunet.datasets.layout import (
@@ -149,7 +149,7 @@ class MsdLayout(FileLayout):
             modality=_modality(description["modality"]),
             group_name="patient",
             licence=licence_of(description),
-            channel_names=channel_names(description["modality"]),
+            channel_names=read_channel_names(description["modality"]),
             channels_by_number=True,
             findings=(*findings, *describe_groups(listed)),
         )

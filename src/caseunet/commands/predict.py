@@ -9,8 +9,8 @@ from typing import Literal
 from caseunet.bundle import load_bundle
 from caseunet.errors import CaseUNetError
 from caseunet.options import PredictOptions, check_mode
-from caseunet.prediction.case import PredictionContext
 from caseunet.prediction.channels import channels_of
+from caseunet.prediction.context import PredictionContext
 from caseunet.prediction.inputs import Input, find_inputs
 from caseunet.prediction.predictor import SlicePredictor
 from caseunet.prediction.resources import Budget, CaseCost

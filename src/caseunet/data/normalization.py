@@ -63,6 +63,7 @@ def plan_preprocessing(
         mean=tuple(plan.mean for plan in plans),
         std=tuple(plan.std for plan in plans),
         min_size=patch_size,
+        window=patch_size,
         value_range=info.value_range,
     )
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from caseunet.errors import InvalidOptionError, did_you_mean
 from caseunet.former_names import KEYS, migrate, present_name
-from caseunet.types import PlaneRule, Size
+from caseunet.types import PlaneRule, Size, Window
 from caseunet.yaml_text import parse_yaml
 
 RECIPES = ("default", "paper")
@@ -21,6 +21,9 @@ LAYOUTS = (
 PRETRAINED_LR = 0.1
 """Of the recipe's learning rate what a training takes that starts from trained weights and is not told another."""
 SPLITS = ("auto", "group", "lits", "isinet", "slice-blocks")
+
+
+NormalizationRule = Literal["range", "zscore", "zscore-per-case", "none"]
 
 
 def _read_whole(value: Any) -> Any:
@@ -191,12 +194,17 @@ class DataConfig(Section):
     """2.5-D: slices below and above each slice that the network sees as further channels. 0 for frames."""
     repeat_to_rgb: bool = False
     """Show single-channel images as three equal channels, as the paper does."""
-    intensity_window: tuple[float, float] | None = None
-    """Intensity window in stored units (HU for CT); null takes -200…250 HU for CT with "range", 0…255 for 8-bit images
-    and the middle 99 % of the foreground's intensities otherwise."""
-    normalization: Literal["range", "zscore"] = "range"
-    """"range" maps the window to 0…1; "zscore" subtracts the mean and divides by the standard deviation per channel: of
-    the training cases' foreground, or for MR, whose scale differs from scan to scan, of each scan."""
+    channels: tuple[str, ...] = ()
+    """Names of the channels to train on, in order: [t1c, t2f]. () takes all."""
+    intensity_window: Window | dict[str, Window] | None = None
+    """Intensity window in stored units (HU for CT), or one for each channel by name: {ct: [-200, 250]}. null takes
+    -200…250 HU for CT with "range", 0…255 for 8-bit images and the middle 99 % of the foreground's intensities
+    otherwise."""
+    normalization: NormalizationRule | dict[str, NormalizationRule] = "range"
+    """One rule for all channels, or one for each by name: {ct: range, t2f: zscore-per-case}. "range" maps the window to
+    0…1. "zscore" subtracts the mean and divides by the standard deviation: of the training cases' foreground, or for
+    MR, whose scale differs from scan to scan, of each scan. "zscore-per-case" does so of each scan for any channel.
+    "none" keeps the values."""
     oversample_foreground: Annotated[float, Field(ge=0, le=1)] = 1 / 3
     """Share of the samples that hold a foreground class for sure, each class as often as the others."""
     targets: Literal["auto", "classes", "regions"] = "auto"
@@ -209,10 +217,17 @@ class DataConfig(Section):
     workers: Annotated[int, Field(ge=0)] = 0
     """Processes that load batches; 0 loads in the training process."""
 
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _one_name(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
     @model_validator(mode="after")
     def _window_rises(self) -> "DataConfig":
-        if self.intensity_window is not None and not self.intensity_window[0] < self.intensity_window[1]:
-            raise ValueError("intensity_window must rise, not run from {:g} to {:g}".format(*self.intensity_window))
+        given = self.intensity_window
+        for low, high in given.values() if isinstance(given, dict) else [given] if given else []:
+            if not low < high:
+                raise ValueError(f"intensity_window must rise, not run from {low:g} to {high:g}")
         return self
 
 
@@ -249,6 +264,9 @@ class AugmentConfig(Section):
     """Largest rotation of colours either way, degrees; for RGB."""
     saturation: Annotated[float, Field(ge=1, le=4)] | None = None
     """Largest factor, or its inverse, on the distance of colours from grey; for RGB. 1 keeps them."""
+    channel_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Probability that a channel is left out of a sample, each by itself but never all: it is 0 after normalization.
+    Above 0, prediction takes images that lack channels."""
 
 
 class LossConfig(Section):

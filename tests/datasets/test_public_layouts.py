@@ -19,7 +19,8 @@ from caseunet.data.store import Prepared
 from caseunet.datasets import find_layout, open_source
 from caseunet.datasets.layout import SourceDataset
 from caseunet.errors import CaseUNetError, InvalidInputError
-from caseunet.prediction.inputs import Channels, find_inputs
+from caseunet.prediction.channels import Channels
+from caseunet.prediction.inputs import find_inputs
 from tests.support import public_layouts as public
 
 Writer = Callable[[Path], None]

@@ -351,7 +351,7 @@ def test_axes_of_one_are_kept(
 
 def test_channels_of_a_volume_share_one_mask(make: Callable[[Preprocessing], Predictor], tmp_path: Path) -> None:
     """A fourth axis of two channels is no axis of the mask; the network follows the first."""
-    two = CT.model_copy(update={"modality": "mr", "channels": 2, "mean": (0.0, 0.0), "std": (1.0, 1.0)})
+    two = Preprocessing(modality="mr", channels=2, mean=(0.0, 0.0), std=(1.0, 1.0))
     array = noise((3, 4, 5, 2))
     nib.save(nib.Nifti1Image(array, PLACES["oblique"]), tmp_path / "v.nii.gz")
     make(two).predict(tmp_path / "v.nii.gz").save(tmp_path / "m.nii.gz")

@@ -103,7 +103,9 @@ class SourceDataset:
         group_name: what a group is, for people.
         licence: terms of the data.
         findings: what names and descriptions alone show.
-        channel_names: how the names of the channels' files end, in order; () where an image is one file.
+        channel_names: how the names of the channels' files end, in order, or what a description calls the channels;
+            () where nothing names them.
+        channels_by_number: whether numbers tell a channel of an image, in names of files or in a file of all.
         class_files: whether each class of a mask has a file of its own, called like the class.
         hint: what to think of where masks hold values that are no class.
         repairs: {case: what to do with it when it is read}.
@@ -124,6 +126,7 @@ class SourceDataset:
     licence: str
     findings: tuple[Finding, ...] = ()
     channel_names: tuple[str, ...] = ()
+    channels_by_number: bool = False
     class_files: bool = False
     hint: str = ""
     repairs: Mapping[str, CaseRepair] = dataclass_field(default_factory=dict)

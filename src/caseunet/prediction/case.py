@@ -19,6 +19,7 @@ from caseunet.io.dicom_fractional import write_fractional
 from caseunet.io.dicom_seg import Algorithm, write_segmentation
 from caseunet.io.geometry import voxel_steps
 from caseunet.io.overlay import case_sheet, overlaid
+from caseunet.prediction.channels import describe_missing
 from caseunet.prediction.context import PredictionContext, display_window, find_identity, path_beside
 from caseunet.prediction.image_kind import check_kind, check_no_mask
 from caseunet.prediction.inputs import Input
@@ -31,7 +32,7 @@ from caseunet.prediction.slides import predict_slide, streams
 from caseunet.prediction.store import PredictedCase
 from caseunet.quality.confidence import ConfidenceMeter
 from caseunet.quality.judgement import CaseQuality, judge_case
-from caseunet.quality.out_of_distribution import LOOKED_AT, image_features
+from caseunet.quality.out_of_distribution import GEOMETRY, LOOKED_AT, image_features
 from caseunet.types import Geometry, ImageVolume
 
 
@@ -123,6 +124,7 @@ def _predict_image(
         quality=quality,
         measurements=tuple(to_rows(item.id, measured)),
         remarks=(*remarks, *doubts),
+        missing_channels=picture.missing,
     )
 
 
@@ -163,6 +165,7 @@ def segment_picture(
     """
     info, spacing = predictor.info, picture.geometry.spacing
     alarms = check_kind(picture.pixels, info.preprocessing, info.training_data, predictor.settings.check_image)
+    alarms += [describe_missing(picture.missing)] if picture.missing else []
     temperature = info.quality.temperature if info.quality else 1.0
     meter = ConfidenceMeter(info.label_map, len(picture.pixels))
 
@@ -173,12 +176,14 @@ def segment_picture(
 
     case = predictor.cut(picture.pixels, spacing)
     labels = predictor.label(case, None, networks, measure)
-    remarks = tuple(filter(None, [case.placement.remark]))
+    remarks = tuple(filter(None, [describe_missing(picture.missing), case.placement.remark]))
     if info.quality and predictor.settings.postprocess and postprocess:
         apply_postprocessing(labels, info.quality.postprocessing, info.label_map, voxel_steps(picture.geometry))
     if info.quality is None:
         return labels, judge_case(None, {}, {}, alarms) if alarms else None, remarks
     features = image_features(case.slices, info.preprocessing, case_statistics(case.slices), spacing)
+    if picture.missing:  # what training cases were like says nothing of the intensities of fewer channels
+        features = {name: value for name, value in features.items() if name.startswith(GEOMETRY)}
     return labels, judge_case(info.quality, features, meter.result(), alarms), remarks
 
 

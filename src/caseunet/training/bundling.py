@@ -50,6 +50,8 @@ def _describe_data(plan: TrainingPlan, images: dict[str, Any]) -> TrainingData:
         licence=info.licence,
         image_hashes=tuple(sorted(prepared.cases.loc[list(train), "image_hash"])),
         channel_names=info.channel_names,
+        all_channel_names=prepared.all_channel_names,
+        channels_by_number=info.channels_by_number,
         **images,
     )
 

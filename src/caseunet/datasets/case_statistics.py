@@ -27,7 +27,7 @@ MOST_VALUES, MOST_COLORS = 256, 64
 """Different values, or colours, of a mask that are kept; smoothed colours have thousands."""
 
 
-MOST_MEASURED = 16
+MAX_MEASURED = 16
 """Different values of a mask whose width is measured."""
 
 
@@ -262,7 +262,7 @@ def _mask_facts(
         on_edge=_share_of_edge(mask.label_values),
         brightness={} if pixels is None or misplaced else _mean_brightness(mask.label_values, pixels),
         agreement=mask.agreement,
-        widths=measure_widths(mask.label_values, [count.code for count in counts[:MOST_MEASURED]]),
+        widths=measure_widths(mask.label_values, [count.code for count in counts[:MAX_MEASURED]]),
     )
 
 

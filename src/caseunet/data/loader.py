@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from caseunet.config import AugmentConfig, DataConfig
 from caseunet.data.augmentation import Augmentation, draw_transforms, resolve
 from caseunet.data.sampling import Sample, SliceSampler
-from caseunet.data.store import Prepared
+from caseunet.data.store import Prepared, chunk_size
 from caseunet.data.transforms import crop_or_pad
 from caseunet.errors import CaseUNetError, InvalidInputError, InvalidOptionError
 from caseunet.imaging.slices import neighbour_positions
@@ -135,8 +135,7 @@ class BatchDataset(Dataset[Batch | LoadFailure]):
         """One sample's stored pixels (slices · C, H, W) and class ids (H, W), cut out."""
         slices = int(self._prepared.cases.at[sample.case, "slices"])
         positions = neighbour_positions([sample.slice], self._context_slices, slices)[0]
-        pixels = np.concatenate([self._cache.get(sample.case, int(position))[0] for position in positions])
-        labels = self._cache.get(sample.case, sample.slice)[1]
+        labels = self._cache.labels(sample.case, sample.slice)
         if (highest := int(labels.max(where=labels != IGNORE, initial=0))) >= (
             classes := len(self._prepared.info.label_map)
         ):
@@ -144,24 +143,44 @@ class BatchDataset(Dataset[Batch | LoadFailure]):
                 f"the labels hold class {highest}, but the classes are 0 to {classes - 1}. Prepare the data again."
             )
         corner = sample.corner(labels, self._patch_size)
-        return crop_or_pad(pixels, self._patch_size, corner), crop_or_pad(labels, self._patch_size, corner)
+        pixels = np.concatenate([self._cut(sample.case, int(position), corner, labels.shape) for position in positions])
+        return pixels, crop_or_pad(labels, self._patch_size, corner)
+
+    def _cut(self, case: str, position: int, corner: tuple[int, int], size: tuple[int, ...]) -> np.ndarray:
+        """The patch of a slice of this height and width, (C, H, W); of a large slice it alone is decoded."""
+        if size == chunk_size(size[0], size[1]):
+            return crop_or_pad(self._cache.pixels(case, position), self._patch_size, corner)
+        rows, columns = (
+            slice(max(0, start), min(length, start + side))
+            for start, side, length in zip(corner, self._patch_size, size, strict=True)
+        )
+        part = self._prepared.image_part(case, position, rows, columns)
+        return crop_or_pad(part, self._patch_size, (corner[0] - rows.start, corner[1] - columns.start))
 
 
 class _SliceCache:
     """The slices used last, decoded, up to a number of bytes."""
 
     def __init__(self, prepared: Prepared, limit: int) -> None:
-        self._prepared, self._limit, self._bytes = prepared, limit, 0
-        self._held: OrderedDict[tuple[str, int], tuple[np.ndarray, np.ndarray]] = OrderedDict()
+        self._limit, self._bytes = limit, 0
+        self._read = {"images": prepared.image_slice, "labels": prepared.label_slice}
+        self._held: OrderedDict[tuple[str, str, int], np.ndarray] = OrderedDict()
 
-    def get(self, case: str, position: int) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels (C, H, W) and class ids (H, W)."""
-        key = (case, position)
+    def pixels(self, case: str, position: int) -> np.ndarray:
+        """(C, H, W)."""
+        return self._get("images", case, position)
+
+    def labels(self, case: str, position: int) -> np.ndarray:
+        """Class ids (H, W)."""
+        return self._get("labels", case, position)
+
+    def _get(self, kind: str, case: str, position: int) -> np.ndarray:
+        key = (kind, case, position)
         if key not in self._held:
-            self._held[key] = self._prepared.image_slice(case, position), self._prepared.label_slice(case, position)
-            self._bytes += sum(array.nbytes for array in self._held[key])
+            self._held[key] = self._read[kind](case, position)
+            self._bytes += self._held[key].nbytes
             while self._bytes > self._limit and len(self._held) > 1:
-                self._bytes -= sum(array.nbytes for array in self._held.popitem(last=False)[1])
+                self._bytes -= self._held.popitem(last=False)[1].nbytes
         self._held.move_to_end(key)
         return self._held[key]
 

@@ -3,7 +3,8 @@
     dataset.json     what the data are: classes, channels, grid, intensities, pixel counts, where they came from
     cases.parquet    one row per case
     splits.json      folds
-    images.zarr      arrays (S, C, H, W) in the source's own type, one slice per chunk, some megabytes per shard
+    images.zarr      arrays (S, C, H, W) in the source's own type, one slice per chunk, some megabytes per shard; of
+                     slices of more than four megapixels a chunk is a tile
     labels.zarr      arrays (S, H, W), uint8, of the same names
     references.zarr  the labels at the source's size, of the same names, where images are stored at another
 
@@ -33,6 +34,9 @@ KIND = "a prepared data set"
 DESCRIPTION = "dataset.json"
 FORMAT: Literal[3] = 3
 """2 had no labels at the source's size; 1 had them all in one array."""
+MAX_CHUNK, TILE = 2**22, 1024
+"""Pixels of a slice up to which it is one chunk; height and width of the chunks of larger ones, of which training then
+decodes those that a patch needs."""
 KINDS = ("images", "labels", "references")
 COLUMNS = (
     "group",
@@ -49,6 +53,11 @@ COLUMNS = (
     "intensities",
     "statistics",
 )
+
+
+def chunk_size(height: int, width: int) -> tuple[int, int]:
+    """Height and width of what is stored, and decoded, as one."""
+    return (height, width) if height * width <= MAX_CHUNK else (min(TILE, height), min(TILE, width))
 
 
 class RawSource(FrozenModel):
@@ -320,6 +329,10 @@ class Prepared:
         """(C, H, W); decodes this slice alone."""
         return np.asarray(self._read("images", case, range(position, position + 1))[0])
 
+    def image_part(self, case: str, position: int, rows: slice, columns: slice) -> np.ndarray:
+        """(C, rows, columns) of a slice; of a large one decodes the chunks that hold them alone."""
+        return np.asarray(self._read("images", case, range(position, position + 1), (rows, columns))[0])
+
     def label_slice(self, case: str, position: int) -> np.ndarray:
         """(H, W), uint8."""
         return np.asarray(self._read("labels", case, range(position, position + 1))[0])
@@ -384,14 +397,21 @@ class Prepared:
             raise self._damage_error(f"intensities in cases.parquet: {error}") from error
         return pool_statistics(rows).of(self._chosen)
 
-    def _read(self, kind: str, case: str, slices: range | None = None) -> np.ndarray:
-        """Some slices of a case, or all."""
+    def _read(
+        self,
+        kind: str,
+        case: str,
+        slices: range | None = None,
+        part: tuple[slice, slice] = (slice(None), slice(None)),
+    ) -> np.ndarray:
+        """Some slices of a case, or all; of these some rows and columns, or all."""
         try:
             if (kind, case) not in self._arrays:
                 self._arrays[kind, case] = self._open(kind, case)
             slices = range(int(self.cases.at[case, "slices"])) if slices is None else slices
             first = int(self.cases.at[case, "first"])
-            stored = np.asarray(self._arrays[kind, case][first + slices.start : first + slices.stop])
+            place = (slice(first + slices.start, first + slices.stop), ..., *part)
+            stored = np.asarray(self._arrays[kind, case][place])
             return stored[:, self._chosen] if kind == "images" and self.is_part else stored
         except CaseUNetError:
             raise

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from upath import UPath
 from zarr.codecs import BloscCodec, Crc32cCodec
 
-from caseunet.data.store import DESCRIPTION, KIND, KINDS, CaseRow, DatasetInfo, open_group, unfinished_path
+from caseunet.data.store import DESCRIPTION, KIND, KINDS, CaseRow, DatasetInfo, chunk_size, open_group, unfinished_path
 from caseunet.errors import CaseUNetError
 from caseunet.files import Location, check_output_folder, mark_output, read_json, write_json
 from caseunet.types import Split
@@ -81,12 +81,14 @@ class Workplace:
             shuffled = BloscCodec(cname="zstd", clevel=3, shuffle="shuffle", typesize=pixels.dtype.itemsize)
             shards = -(-pixels.nbytes // SHARD_BYTES)
             slices = -(-len(pixels) // shards)
+            tile = chunk_size(pixels.shape[-2], pixels.shape[-1])
+            whole = [-(-length // side) * side for length, side in zip(pixels.shape[-2:], tile, strict=True)]
             stored = group.create_array(
                 array,
                 shape=pixels.shape,
                 dtype=pixels.dtype,
-                chunks=(1, *pixels.shape[1:]),
-                shards=(slices, *pixels.shape[1:]),
+                chunks=(1, *pixels.shape[1:-2], *tile),
+                shards=(slices, *pixels.shape[1:-2], *whole),
                 compressors=[shuffled, Crc32cCodec()],  # a flipped bit is an error, not another pixel
                 config={"write_empty_chunks": True},  # so that a missing file is missing, and not all zero
                 overwrite=True,

@@ -67,6 +67,8 @@ class TrainingData(FrozenModel):
     """Correlation of the small pictures from which an image looks like a training image."""
     stored: tuple[StoredValues, ...] = ()
     """Values of training images, evenly spread; () in bundles of before."""
+    read_with: dict[str, Any] = Field(default_factory=dict)
+    """Options that the raw data were read with, such as masks and field_of_view; {} where names told all."""
 
 
 class Score(FrozenModel):

@@ -1,5 +1,6 @@
 """Parameters that several verbs have, and what becomes of them."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -71,6 +72,8 @@ def spell_options(options: Section, leave_out: tuple[str, ...] = ()) -> list[str
     spelled = []
     for name in sorted(options.model_fields_set.difference(leave_out)):
         value, flag = getattr(options, name), name.replace("_", "-")
+        if isinstance(value, dict):
+            value = json.dumps(value, ensure_ascii=False)
         values = value if isinstance(value, tuple) else () if isinstance(value, bool) else (value,)
         spelled += [f"--no-{flag}" if value is False else f"--{flag}", *map(str, values)]
     return spelled

@@ -95,6 +95,9 @@ class Source(FrozenModel):
     images: tuple[str, ...] = ()
     masks: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
+    field_of_view: tuple[str, ...] = ()
+    raters: Literal["majority", "staple"] | None = None
+    regions: dict[str, tuple[int | str, ...]] = Field(default_factory=dict)
     window: tuple[float, float] | None = None
     plane: PlaneRule = "axial"
     """In which volumes were cut into slices."""
@@ -111,6 +114,9 @@ class Source(FrozenModel):
             images=self.images,
             masks=self.masks,
             channels=self.channels,
+            field_of_view=self.field_of_view,
+            raters=self.raters,
+            regions=self.regions,
             repair_plan=None if self.plan is None else Path(self.plan),
             plane=self.plane,
         )

@@ -77,7 +77,7 @@ def test_the_audit_tells_what_is_labelled_in_part(raw: Path, tmp_path: Path) -> 
     told = {finding.kind: finding.text for finding in found if finding.level == "warning"}
     assert told["labelled-otherwise"].startswith("its mask holds liver, which labelled.csv does not list")
     assert told["partial"] == 'line "volume-0" counts for no case: others fit before it'
-    assert any(finding.text.startswith("4 cases labelled in part, volume-0 among them") for finding in found)
+    assert any(finding.text.startswith("2 cases labelled in part, volume-2 among them") for finding in found)
 
 
 def test_converting_tells_what_is_lost(raw: Path, tmp_path: Path) -> None:
@@ -109,6 +109,22 @@ def test_predicting_what_is_not_labelled_costs_nothing(raw: Path, tmp_path: Path
         nibabel.save(nibabel.Nifti1Image(ids, mask.affine), masks / f"volume-{n}.nii")
     result = evaluate(masks, raw, out=tmp_path / "report")
     assert result.cases["dice"].dropna().eq(1).all()
+
+
+def test_a_line_of_all_structures_means_wholly(raw: Path, tmp_path: Path) -> None:
+    """The line of the first two names the liver, that of the others all structures."""
+    other = shutil.copytree(raw, tmp_path / "raw")
+    (other / FILE).write_text("case,labelled\nvolume-[01],liver\nvolume-*,Tumour;liver\n")
+    found = audit(other, out=tmp_path / "audit")
+    texts = [finding.text for finding in found.findings if finding.kind == "partial"]
+    assert texts == ["2 cases labelled in part, volume-0 among them (liver)"]
+    (other / FILE).write_text("case,labelled\nvolume-*,liver;tumour\n")
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for path in other.rglob("segmentation-*.nii"):
+        shutil.copy(path, masks / path.name)
+    result = evaluate(masks, other, out=tmp_path / "report", options=EvaluateOptions(protocol="lits-corrected"))
+    assert not any("only some structures" in note for note in result.summary.notes)
 
 
 def test_the_scorer_of_lits_knows_no_partial_cases(raw: Path, tmp_path: Path) -> None:

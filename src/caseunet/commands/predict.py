@@ -91,8 +91,8 @@ def predict(
 def _check_options(bundle: Path, predictor: SlicePredictor, options: PredictOptions, display: Display) -> None:
     """Raises CaseUNetError where the bundle cannot do what is asked for; cautions of what it does otherwise."""
     info = predictor.info
-    if info.validation.caution:
-        display.caution(f"{bundle}: {info.validation.caution}")
+    if info.caution:
+        display.caution(f"{bundle}: {info.caution}")
     if options.out_of_fold and not info.members:
         raise CaseUNetError(
             f"{bundle}: is no ensemble of folds. A split tells which cases a single network did not see.",

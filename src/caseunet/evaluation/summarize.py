@@ -40,14 +40,10 @@ def summarize(
     """
     truth, shared = inputs.truth, inputs.shared
     structures = protocol.structures(shared.label_map)
-    notes = (
-        inputs.remark,
-        *shared.notes,
-        warn_of_structures(truth),
-        *_unread(inputs),
-        _left_out(cases),
-        _partial(inputs, scope),
-    )
+    matched = (inputs.remark, *shared.notes, warn_of_structures(truth))
+    headings = dict.fromkeys(_unread(inputs), "What could not be read")
+    headings |= {_left_out(cases): "What nobody judged", _partial(inputs, scope): "What is not labelled"}
+    headings.pop("", None)
     better = {name: protocol.columns[name].better for name in protocol.compared}
     return EvaluationSummary(
         code_version=version("caseunet"),
@@ -60,7 +56,8 @@ def summarize(
         cases=len(scope.cases),
         not_asked=() if scope.ranges is not None else tuple(sorted(set(truth.labelled) - set(scope.cases))),
         only_reference=shared.only_reference,
-        notes=tuple(filter(None, notes)),
+        notes=(*filter(None, matched), *headings),
+        headings=headings,
         ranked=protocol.ranked,
         chief=tuple(protocol.chief),
         models=tuple(

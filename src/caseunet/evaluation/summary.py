@@ -134,7 +134,8 @@ class EvaluationSummary(FrozenModel):
         cases: how many were scored.
         not_asked: labelled cases that were not to be predicted; they count for nothing.
         only_reference: structures that not all predictions have; they are not scored.
-        notes: how classes were matched, where a reader must know it.
+        notes: how classes were matched and what was left out, where a reader must know it.
+        headings: {note: its heading}, of those that are not about how classes were matched.
         ranked: the column of cases.csv by which cases are called worst, median and best.
         chief: the metrics of a short table.
         models: in the order in which they were given.
@@ -154,6 +155,7 @@ class EvaluationSummary(FrozenModel):
     not_asked: tuple[str, ...] = ()
     only_reference: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    headings: dict[str, str] = Field(default_factory=dict)
     ranked: str
     chief: tuple[str, ...]
     models: tuple[ScoredModel, ...]

@@ -37,6 +37,13 @@ def test_each_pixel_comes_back(to: str, shapes: Shapes, parts: bool, tmp_path: P
     assert_equal(read_frames(tmp_path / "RAW"), read_frames(tmp_path / "out"))
 
 
+def test_voc_says_that_there_is_no_split(tmp_path: Path) -> None:
+    for parts in (False, True):
+        write_frames(tmp_path / f"RAW{parts}", parts=parts)
+        done = convert(tmp_path / f"RAW{parts}", to="voc", out=tmp_path / f"out{parts}")
+        assert any("there is no split" in text for text in done.warnings) is not parts
+
+
 @pytest.mark.parametrize("parts", [False, True])
 def test_yolo_keeps_each_pixel_of_a_class(parts: bool, tmp_path: Path) -> None:
     write_frames(tmp_path / "RAW", parts=parts)

@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from caseunet.cli.terminal import show_default
 from caseunet.config import Config, Section, load_config, parse_settings
 from caseunet.errors import CaseUNetError
 from caseunet.options import Mode
@@ -17,9 +16,8 @@ FlatLists = Parameter(
     name="*",
     negative_bool="no-",
     consume_multiple=True,
-    show_default=lambda value: "False" if value is False else show_default(value),
 )
-"""The same, where a list takes all that follows it, --images a b, and a recipe may turn on what is off by default."""
+"""The same, where a list takes all that follows it, --images a b."""
 
 Out = Annotated[Path, Parameter(help="Folder to write.")]
 OutLocation = Annotated[str, Parameter(help="Folder to write, on this machine or an fsspec URL (s3://bucket/folder).")]

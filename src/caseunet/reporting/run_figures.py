@@ -13,7 +13,7 @@ from caseunet.data.store import Prepared
 from caseunet.files import replace_when_whole
 from caseunet.reporting.figures import Panel, display_range, draw_panels, training_curves
 from caseunet.reporting.style import hex_color, to_png
-from caseunet.training.validation import ShownSlice
+from caseunet.training.fold_scores import ShownSlice
 from caseunet.types import IGNORE, Preprocessing
 
 

@@ -8,8 +8,8 @@ from caseunet.bundle import Recipe, Score, TrainingData, save_bundle
 from caseunet.config import Config
 from caseunet.data.store import RawSource
 from caseunet.training.checkpoint import TrainedWeights
+from caseunet.training.fold_scores import PROTOCOL
 from caseunet.training.plan import TrainingPlan
-from caseunet.training.validation import PROTOCOL
 
 
 def save_run_bundle(

@@ -147,6 +147,7 @@ def test_regions_may_be_partial_too(raw: Path, tiny_config: Config, tmp_path: Pa
     ("text", "message"),
     [
         ("case,labelled\nvolume-9,liver\n", r'labelled.csv: "volume-9" is no case. Did you mean'),
+        ("case,labelled\nvolum_*,liver\n", r'"volum_\*" is no case. Did you mean "volume-\*"'),
         (
             "case,labelled\n*,Leber\n",
             r'labelled.csv: volume-0 has "Leber", which is no structure. Known: liver, tumour',

@@ -22,9 +22,9 @@ from caseunet.datasets.class_names import (
     ClassEntry,
     class_entries,
     find_description,
-    is_background,
     is_ignored,
     read_class_description,
+    real_classes,
     spelling_notes,
     unify_spellings,
 )
@@ -50,6 +50,7 @@ from caseunet.datasets.names import (
     normal,
     part_of,
     part_of_name,
+    part_of_outlines,
     warn_of_folders,
     warn_of_parts,
 )
@@ -106,7 +107,7 @@ def coding_of_names(root: Path, names: Sequence[str]) -> tuple[LabelCoding, list
     """
     spellings = [Finding(level="note", kind="spellings", text=text) for text in spelling_notes(names)]
     names = list(dict.fromkeys(unify_spellings(names).values()))
-    classes = [name for name in names if not is_background(name) and not is_ignored(name)]
+    classes = real_classes(names)
     if not classes:
         raise InvalidInputError(f"{root}: there is no class beside {', '.join(names)}, so there is nothing to learn.")
     notes = [
@@ -315,7 +316,7 @@ def _cases(
     parts = [part_of(PurePosixPath(item.paths[0].relative_to(root).as_posix())) for item in pictures]
     for n, masks in labels.items():  # COCO has a file for each part
         path = masks[0][0].paths[0]
-        parts[n] = parts[n] or (part_of_name(path.stem) if path.suffix.lower() in (".json", ".xml") else "")
+        parts[n] = parts[n] or part_of_outlines(path, pictures[n].paths[0])
     listed = [
         SourceCase(
             id=ids[n],
@@ -574,13 +575,13 @@ class FolderLayout(FileLayout):
             names = class_names(sorted({path for case in listed for path in case.label}))
             if not names:
                 raise InvalidInputError(f"{root}: its files of outlines are empty, so there is nothing to learn.")
-            text = f"masks are outlines; the classes are {', '.join(names)}"
+            text = f"masks are outlines; the classes are {', '.join(real_classes(names))}"
             notes.append(Finding(level="note", kind="outlines", text=text))
             coding, told = coding_of_names(root, names)
             notes += told
         if survey.class_names:
             classes = dict.fromkeys(unify_spellings(survey.class_names).values())
-            text = f"each class has a file of its own; the classes are {', '.join(classes)}"
+            text = f"each class has a file of its own; the classes are {', '.join(real_classes(classes))}"
             notes.append(Finding(level="note", kind="class-files", text=text))
             coding, told = coding_of_names(root, survey.class_names)
             notes += [*told, *_lacking(listed, coding)]

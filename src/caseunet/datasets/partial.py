@@ -7,6 +7,7 @@ is no background there: it is left out of the loss and of all scores.
 """
 
 import csv
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -39,7 +40,9 @@ def with_labelled(dataset: SourceDataset, root: Path) -> SourceDataset:
     for n, (pattern, _) in enumerate(rules):
         if n not in used and not any(fnmatchcase(case.id, pattern) for case in dataset.cases):
             names = [case.id for case in dataset.cases]
-            raise InvalidInputError(f'{path}: "{pattern}" is no case. {did_you_mean(pattern, names)}')
+            if "*" in pattern:
+                names = [re.sub(r"\d+$", "", name) + "*" for name in names]
+            raise InvalidInputError(f'{path}: "{pattern}" is no case. {did_you_mean(pattern, set(names))}')
     shadowed = [
         Finding(level="warning", kind="partial", text=f'line "{pattern}" counts for no case: others fit before it')
         for n, (pattern, _) in enumerate(rules)

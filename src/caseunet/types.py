@@ -348,6 +348,9 @@ class Preprocessing(Grid):
     mean: Annotated[tuple[float, ...], former_name("subtract", "mean")]
     std: Annotated[tuple[float, ...], former_name("divide", "std")]
     min_size: Annotated[Size, former_name("least", "min_size")] = (MIN_SIZE, MIN_SIZE)
+    window: Size | None = None
+    """Height and width of the overlapping windows in which slices are seen that are more than a quarter larger, in
+    rows or columns: those of training's patches. None in bundles of earlier versions."""
     value_range: tuple[float, float] | None = None
     """Lowest and highest pixel value of the data set's images; None in earlier bundles."""
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from caseunet.commands.prepare import prepare
 from caseunet.commands.train import train
-from caseunet.config import Config, PrepareConfig
+from caseunet.config import Config, PrepareConfig, load_config
 from caseunet.data.folds import fold_of
 from caseunet.data.store import DatasetInfo, Prepared
 from caseunet.data.writing import PreparedWriter
@@ -58,6 +58,7 @@ def test_the_description_counts_right(lits_prepared: Prepared, lits_raw: Path) -
     assert lits_prepared.slice_class_pixels("volume-0").sum() == 10 * 48 * 40
     assert lits_prepared.cases.at["volume-3", "spacing"] == pytest.approx((2.5, 0.95, 0.95))
     assert lits_prepared.split.by == "patient"
+    assert Prepared(str(lits_prepared.folder)).info == lits_prepared.info
     liver = np.concatenate(
         [lits_prepared.image(c)[:, 0][lits_prepared.labels(c) > 0] for c in lits_prepared.cases.index]
     )
@@ -365,3 +366,28 @@ def test_a_split_that_folders_bring_is_kept(tmp_path: Path) -> None:
         assert any("test set is prepared, but in no part of a fold" in note for note in prepared.info.notes)
     fold = Prepared(tmp_path / "auto").split.folds[0]
     assert (sorted(fold.train), sorted(fold.val)) == (["train/0", "train/1", "train/2"], ["val/0", "val/1"])
+
+
+@pytest.mark.parametrize(
+    ("width", "size", "text"),
+    [
+        (4, (300, 400), "slices keep their resolution: vessel is 3.5 pixels wide (median), and would be 1.8 after"),
+        (21, (150, 200), "vessel is 21.5 pixels wide (median), and is 11 after shrinking"),
+    ],
+)
+def test_thin_structures_keep_their_pixels(
+    width: int, size: tuple[int, int], text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("caseunet.data.grid.MAX_PREPARED_PIXELS", 30_000)
+    for folder in ("images", "masks"):
+        (tmp_path / "raw" / folder).mkdir(parents=True)
+    (tmp_path / "raw" / "labels.json").write_text('{"background": 0, "vessel": 255}')
+    for n in range(3):
+        mask = np.zeros((300, 400), np.uint8)
+        mask[100 : 100 + width, 20:380] = 255
+        noise = np.random.default_rng(n).integers(0, 60, (300, 400, 3)).astype(np.uint8)
+        Image.fromarray(noise + (mask // 2)[..., None]).save(tmp_path / "raw" / "images" / f"{n}.png")
+        Image.fromarray(mask).save(tmp_path / "raw" / "masks" / f"{n}.png")
+    prepared = prepare(tmp_path / "raw", out=tmp_path / "out", config=load_config().prepare)
+    assert prepared.size("0") == size
+    assert any(note.startswith(text) for note in prepared.info.notes)

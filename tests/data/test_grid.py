@@ -90,6 +90,8 @@ def test_plan_shrinks_what_has_too_many_pixels() -> None:
     assert large.scale == pytest.approx((MAX_PREPARED_PIXELS / 24e6) ** 0.5)
     xray = plan_grid(MEDIAN, "mr", [(3072, 2048)] * 3, [(0.1, 0.1)] * 3)
     assert xray.spacing == pytest.approx((0.2, 0.2))
+    assert plan_grid(MEDIAN, "rgb", [(4000, 6000)] * 3, [None] * 3, shrink=False) == Grid()
+    assert plan_grid(MEDIAN, "mr", [(3072, 2048)] * 3, [(0.1, 0.1)] * 3, shrink=False) == Grid()
 
 
 def test_millimetres_need_a_spacing() -> None:

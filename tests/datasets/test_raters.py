@@ -81,7 +81,7 @@ def test_raters_are_merged_and_their_agreement_told(raw: Path, tmp_path: Path) -
     with pytest.raises(CaseUNetError, match="merge those of several") as refused:
         prepare(raw, out=tmp_path / "prepared", config=PrepareConfig(folds=2))
     assert str(refused.value).count("merge those of several") == 1, "said once for all cases"
-    assert "and 3 more of this kind: c1, c2, c3" in str(refused.value)
+    assert "and 3 more of this kind: masks/c1_rater1.png, masks/c2_rater1.png" in str(refused.value)
     assert "prepare.raters" in refused.value.options
     config = PrepareConfig(folds=2, raters="majority")
     prepared = prepare(raw, out=tmp_path / "prepared", config=config)

@@ -170,7 +170,7 @@ def test_some_slices_are_those_of_the_whole(lits_bundle: Bundle) -> None:
 
 def test_a_spacing_changes_what_an_array_is(lits_bundle: Bundle) -> None:
     """Pixels twice as large as the training data's are looked at in twice the size, and return at their own."""
-    at_spacing = lits_bundle.info.preprocessing.model_copy(update={"spacing": (0.8, 0.8)})
+    at_spacing = lits_bundle.info.preprocessing.model_copy(update={"spacing": (0.8, 0.8), "window": None})
     predictor = Predictor(replace(lits_bundle, info=lits_bundle.info.model_copy(update={"preprocessing": at_spacing})))
     seen = []
     predictor._networks[0][0].register_forward_hook(

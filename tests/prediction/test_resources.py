@@ -76,7 +76,7 @@ def test_photographs_of_slides_take_windows(
     """Memory is that of the image and a line of windows, time that of all windows; its header alone is read."""
     (tmp_path / "slide.png").write_bytes(png(9500, 9000, b""))
     predictor = SlicePredictor(lits_bundle)
-    colours = {"modality": "rgb", "channels": 3, "min_size": (32, 32)}
+    colours = {"modality": "rgb", "channels": 3, "window": (1024, 1024)}
     preprocessing = predictor.info.preprocessing.model_copy(update=colours)
     predictor.info = predictor.info.model_copy(update={"preprocessing": preprocessing})
     monkeypatch.setattr(Budget, "_measure", lambda self, size: (1.0, 400 * size[0] * size[1]))

@@ -96,7 +96,7 @@ def test_edges_are_repeated_on_both_sides_alike() -> None:
 def test_air_around_a_body_costs_nothing(lits_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the body's box goes through the network, some slices together."""
     info = lits_bundle.info
-    cropping = info.preprocessing.model_copy(update={"crop_to_body": True, "min_size": (32, 32)})
+    cropping = info.preprocessing.model_copy(update={"crop_to_body": True, "min_size": (32, 32), "window": None})
     bundle = Bundle(info.model_copy(update={"preprocessing": cropping}), lits_bundle.weights, lits_bundle.folder)
     monkeypatch.setitem(module.PIXELS_AT_ONCE, "cpu", 3 * 104 * 84)
     pixels = np.full((10, 1, 256, 256), -1000, np.int16)

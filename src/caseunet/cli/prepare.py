@@ -37,7 +37,7 @@ def prepare_verb(
     mode, display = replace_or_new(overwrite), TerminalDisplay(console)
     prepared = prepare(raw, out=out, config=resolved.prepare, mode=mode, display=display)
     slices = int(prepared.cases["slices"].sum())
-    folds = f"{len(prepared.split.folds)} folds by {prepared.split.by}"
+    folds = f"{count_text(len(prepared.split.folds), 'fold')} by {prepared.split.by}"
     say(f"{count_text(len(prepared.cases), 'case')}, {count_text(slices, 'slice')}, {folds}")
     say_command("look    ", "preview", out, "--out", "prepared.png")
     say_next("train", out, "--out", "run")

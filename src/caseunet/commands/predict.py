@@ -11,7 +11,7 @@ from caseunet.config import ReadingConfig
 from caseunet.data.store import read_source
 from caseunet.errors import CaseUNetError
 from caseunet.options import PredictOptions, check_mode
-from caseunet.prediction.case import PredictionContext
+from caseunet.prediction.context import PredictionContext
 from caseunet.prediction.inputs import Input, channels_of, find_inputs
 from caseunet.prediction.predictor import SlicePredictor
 from caseunet.prediction.resources import Budget, CaseCost

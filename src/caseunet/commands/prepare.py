@@ -52,11 +52,13 @@ def prepare(
     notes = _accept(found, notices)
     dataset = found.dataset
     images = {facts.id: facts.image for facts in found.facts if facts.image is not None}
-    planned = plan_data_grid(dataset, images, config).model_copy(update={"plane": found.plane})
-    grid, why_whole = settle_crop(planned, dataset, found.facts)
+    planned, of_resolution = plan_data_grid(dataset, found.facts, config)
+    grid, why_whole = settle_crop(planned.model_copy(update={"plane": found.plane}), dataset, found.facts)
+    if of_resolution:
+        notices.say(f"  {of_resolution}")
     if why_whole:
         notices.caution(why_whole)
-        notes = (*notes, why_whole)
+    notes = (*notes, *filter(None, (of_resolution, why_whole)))
     check_space(dataset, images, grid, out, notices)
 
     with PreparedWriter(out, overwrite) as writer:
@@ -116,7 +118,7 @@ def _list_by_kind(errors: Sequence[Finding], dataset: SourceDataset) -> str:
     for first, *others in list(kinds.values())[:MAX_KINDS]:
         lines.append(f"  {shorten(_in_words(first, dataset), 300)}")
         if others:
-            names = [other.case or other.file or "" for other in others]
+            names = [other.file or other.case or "" for other in others]
             more = " …" if len(names) > MAX_NAMES else ""
             lines.append(f"    and {len(others)} more of this kind: {', '.join(names[:MAX_NAMES])}{more}")
     return "\n".join(lines)

@@ -12,7 +12,8 @@ from caseunet.imaging.resampling import compute_size
 from caseunet.types import Grid, Modality
 
 MAX_PREPARED_PIXELS = 1536 * 1024
-"""Pixels that the median slice has at most after planning; photographs of many megapixels are shrunk to it."""
+"""Pixels that the median slice has at most after planning; photographs of many megapixels are shrunk to it, unless a
+structure would become too narrow."""
 
 SAME_SPACING = 0.01
 """Relative difference of spacings below which resampling would only blur."""
@@ -73,6 +74,8 @@ def plan_grid(
     modality: Modality,
     sizes: Sequence[tuple[int, int]],
     spacings: Sequence[tuple[float, float] | None],
+    *,
+    shrink: bool = True,
 ) -> Grid:
     """The grid of a data set.
 
@@ -81,6 +84,7 @@ def plan_grid(
         modality: air is cropped of CT alone.
         sizes: height and width of each case's slices.
         spacings: of each case's rows and columns, millimetres; None where it is not known.
+        shrink: whether slices of more than :data:`MAX_PREPARED_PIXELS` become smaller where "median" is planned.
 
     Raises:
         CaseUNetError: a spacing in millimetres is asked for, but not all images have one.
@@ -97,19 +101,20 @@ def plan_grid(
                 "prepare.spacing is in millimetres, but images without a spacing are among the data.",
                 options=("prepare.spacing",),
             )
-        shrink = _shrink(np.array(sizes, float))
-        return Grid(crop_to_body=crop, scale=None if shrink == 1 else shrink)
+        factor = _shrink_factor(np.array(sizes, float)) if shrink else 1
+        return Grid(crop_to_body=crop, scale=None if factor == 1 else factor)
     if config.spacing != "median":
         return Grid(crop_to_body=crop, spacing=config.spacing)
     target = np.median(known, axis=0)
-    target = target / _shrink(np.array(sizes) * known / target)
+    if shrink:
+        target = target / _shrink_factor(np.array(sizes) * known / target)
     if np.all(np.abs(known / target - 1) < SAME_SPACING):
         return Grid(crop_to_body=crop)
     return Grid(crop_to_body=crop, spacing=(round(float(target[0]), 6), round(float(target[1]), 6)))
 
 
-def _shrink(sizes: np.ndarray) -> float:
-    """Factor by which the slices (N, 2) become so small that the median has :data:`MOST_PIXELS`; 1 if it has less."""
+def _shrink_factor(sizes: np.ndarray) -> float:
+    """On height and width of slices (N, 2), that gives the median :data:`MAX_PREPARED_PIXELS`; 1 if it has less."""
     return min(1.0, float(np.sqrt(MAX_PREPARED_PIXELS / np.median(sizes[:, 0] * sizes[:, 1]))))
 
 

@@ -305,5 +305,6 @@ def plan_preprocessing(
         mean=subtract,
         std=divide,
         min_size=patch_size,
+        window=patch_size,
         value_range=info.value_range,
     )

@@ -27,7 +27,7 @@ from caseunet.data.folds import fold_of, read_split
 from caseunet.data.grid import Placement
 from caseunet.data.intensities import CaseIntensities, Intensities, pool_statistics
 from caseunet.errors import CaseUNetError, InputNotFoundError, InvalidInputError, did_you_mean
-from caseunet.files import Location, read_json, read_model, remote_errors
+from caseunet.files import Location, location, read_json, read_model, remote_errors
 from caseunet.types import BY_BLOCKS, Fold, FrozenModel, Grid, LabelMap, Modality, former_name
 
 KIND = "a prepared data set"
@@ -199,8 +199,8 @@ class Prepared:
     def __repr__(self) -> str:
         return f"<Prepared {self.folder}: {len(self.cases)} cases, {self.info.modality}>"
 
-    def __init__(self, folder: Location) -> None:
-        self.folder = folder
+    def __init__(self, folder: str | Location) -> None:
+        folder = self.folder = location(folder)
         self._arrays: dict[tuple[str, str], zarr.Array] = {}
         with remote_errors(folder):
             is_there, is_begun = (folder / DESCRIPTION).is_file(), unfinished_path(folder).is_dir()

@@ -10,6 +10,7 @@ from caseunet.datasets.coding import CodeCount, MaskValues, classes_of
 from caseunet.datasets.layout import Finding, Layout, SourceCase, SourceDataset
 from caseunet.datasets.reading import Misplaced, find_unjudged, lay_on_index, placement, read_repaired_image, to_ids
 from caseunet.datasets.repair import CaseRepair
+from caseunet.datasets.widths import measure_widths
 from caseunet.errors import BadValuesError, CaseUNetError, SeveralMasksError
 from caseunet.imaging.body import Box, find_body_box, mark_edge
 from caseunet.io.geometry import orientation_of
@@ -24,6 +25,10 @@ ALIKE = 24
 
 MOST_VALUES, MOST_COLORS = 256, 64
 """Different values, or colours, of a mask that are kept; smoothed colours have thousands."""
+
+
+MOST_MEASURED = 16
+"""Different values of a mask whose width is measured."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,7 @@ class MaskFacts:
         on_edge: {value: its share of the pixels along the four edges of the slices}.
         brightness: {value: the mean of the image under it}, from a sample of the pixels.
         agreement: as of :class:`Mask`.
+        widths: {value: median width in pixels} of the most frequent values.
     """
 
     stored: str
@@ -97,6 +103,7 @@ class MaskFacts:
     on_edge: Mapping[int, float] = field(default_factory=dict)
     brightness: Mapping[int, float] = field(default_factory=dict)
     agreement: RaterAgreement | None = None
+    widths: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -255,6 +262,7 @@ def _mask_facts(
         on_edge=_share_of_edge(mask.label_values),
         brightness={} if pixels is None or misplaced else _mean_brightness(mask.label_values, pixels),
         agreement=mask.agreement,
+        widths=measure_widths(mask.label_values, [count.code for count in counts[:MOST_MEASURED]]),
     )
 
 

@@ -27,7 +27,7 @@ from caseunet.imaging.body import Box, find_body_box, is_whole_body
 from caseunet.imaging.resampling import compute_size, resample_slices, upsample_argmax
 from caseunet.imaging.slices import case_statistics, gather_slices, pad, standardize
 from caseunet.imaging.threads import in_own_thread
-from caseunet.imaging.windows import fits_whole, place_windows
+from caseunet.imaging.windows import Span, place_windows
 
 Network = Callable[[np.ndarray], np.ndarray]
 """float32 (B, slices · channels, h, w) → logits (B, classes, h, w)."""
@@ -65,7 +65,9 @@ def segment(
     (top, left, bottom, right), size = place(pixels, spacing, p)
     prepared = resample_slices(pixels[..., top:bottom, left:right], size)
     statistics = case_statistics(prepared) if p["per_case_zscore"] else None
-    at_once = at_once or max(1, PIXELS_AT_ONCE // (size[0] * size[1]))
+    spans = place_windows(size, p.get("window"), p["min_size"])
+    height, width = (len(one[0][1]) for one in spans) if spans else size
+    at_once = at_once or max(1, PIXELS_AT_ONCE // (height * width))
     labels = np.zeros((len(pixels), *pixels.shape[-2:]), np.uint8)  # what is cut off is background
     for start in range(0, len(pixels), at_once):
         indices = np.arange(start, min(start + at_once, len(pixels)))
@@ -83,24 +85,23 @@ def segment(
                 raise ValueError(f"slice {index}: the network's logits are not finite; its weights are damaged.")
             return logits
 
-        whole = slice(size[0]), slice(size[1])
-        logits = run_window(*whole) if fits_whole(size) else blend_windows(run_window, size, p["min_size"])
+        logits = blend_windows(run_window, size, spans) if spans else run_window(slice(size[0]), slice(size[1]))
         for index, maps in zip(indices, logits, strict=True):
             labels[index, top:bottom, left:right] = upsample_argmax(maps, (bottom - top, right - left))
     return labels.reshape(shape)
 
 
 def blend_windows(
-    run_window: Callable[[slice, slice], np.ndarray], size: tuple[int, int], min_size: Sequence[int]
+    run_window: Callable[[slice, slice], np.ndarray], size: tuple[int, int], spans: tuple[list[Span], list[Span]]
 ) -> np.ndarray:
     """Logits (B, classes, h, w), in a temporary file, of slices that the network sees in windows.
 
     Args:
         run_window: rows and columns of a window → its logits.
         size: height and width of the slices.
-        min_size: that training saw.
+        spans: of rows and columns.
     """
-    lines, line = (place_windows(length, enough) for length, enough in zip(size, min_size, strict=True))
+    lines, line = spans
     blended = np.zeros(0)
     for rows, down in lines:
         for columns, across in line:

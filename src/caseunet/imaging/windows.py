@@ -1,37 +1,66 @@
-"""Overlapping windows in which slices too large for a network are seen, and the weights by which they are blended."""
+"""Overlapping windows in which slices larger than training's patches are seen, and the weights that blend them.
+
+A network sees a window as it saw its patches: with as many pixels for its attention, and for the statistics of its
+norms. Of two windows that see a place, the one in whose middle it lies counts more: weights are Gaussian, as in nnU-Net
+(Isensee et al. 2021).
+"""
+
+from collections.abc import Sequence
 
 import numpy as np
 
-MAX_WHOLE = 2**22
-"""Pixels of a slice at the network's size up to which it is seen whole: networks take up to about 400 bytes for each in
-float32, so that is under 2 GB. All but few CT, MR and endoscopic images are smaller."""
-WINDOW, OVERLAP, EDGE = 1024, 256, 64
-"""Height and width of the windows in which larger ones are seen, more where training's patches were larger; rows and
-columns that neighbours share at least; those along their sides that count for nothing, since the network sees no
-further."""
+SPARE = 1.25
+"""Times its window that a slice may be high and wide to be seen whole: a little more than training's patches, instead
+of two windows of which each pixel is computed twice."""
+OVERLAP = 0.25
+"""Share of a window that its neighbour sees too, at least."""
+SIGMA = 0.125
+"""Standard deviation of a window's weights, in windows."""
+MAX_WHOLE, WINDOW = 2**22, 1024
+"""Of models that name no window: pixels of a slice that is seen whole, and height and width of windows, more where
+training's patches were larger."""
+BLANK = 24
+"""Difference of 8-bit values within which a window is glass or padding: what scanners and JPEG do to an even area."""
 Span = tuple[slice, np.ndarray]
-"""Rows, or columns, of windows, and a weight for each, float32."""
+"""Rows, or columns, of a window, and a weight for each, float32."""
 
 
-def fits_whole(size: tuple[int, int]) -> bool:
-    """Whether a network sees slices of this height and width whole, not in windows."""
-    return size[0] * size[1] <= MAX_WHOLE
+def place_windows(
+    size: Sequence[int], window: Sequence[int] | None, min_size: Sequence[int]
+) -> tuple[list[Span], list[Span]] | None:
+    """The rows of each line of windows, and the columns of each window in a line; None if slices are seen whole.
 
-
-def place_windows(length: int, least: int) -> list[Span]:
-    """Windows that cover so many rows, or columns, evenly spread.
-
-    Their weights rise and fall linearly where they overlap, and are 1 in sum at each place.
+    Args:
+        size: height and width of slices as the network sees them.
+        window: height and width of windows; None where the model names none.
+        min_size: height and width that training saw.
     """
-    window = min(length, max(WINDOW, -(-least // 32) * 32))
-    count = -(-(length - OVERLAP) // (window - OVERLAP)) if length > window else 1
-    starts = [(length - window) * n // max(1, count - 1) for n in range(count)]
-    rising = np.clip((np.arange(window) + 0.5 - EDGE) / (OVERLAP - 2 * EDGE), 0, 1)
-    spans, total = [], np.zeros(length)
+    if window is None:
+        if size[0] * size[1] <= MAX_WHOLE:
+            return None
+        window = [max(WINDOW, -(-least // 32) * 32) for least in min_size]
+    rows, columns = (place_spans(length, side) for length, side in zip(size, window, strict=True))
+    return None if len(rows) == len(columns) == 1 else (rows, columns)
+
+
+def place_spans(length: int, window: int) -> list[Span]:
+    """Windows that cover so many rows, or columns, evenly spread; their weights are 1 in sum at each place."""
+    if length <= SPARE * window:
+        return [(slice(0, length), np.ones(length, np.float32))]
+    step = window - int(OVERLAP * window)
+    count = 1 - (window - length) // step
+    starts = [(length - window) * n // (count - 1) for n in range(count)]
+    distances = (np.arange(window) + 0.5) / window - 0.5
+    weights = np.exp(-0.5 * (distances / SIGMA) ** 2)
+    total = np.zeros(length)
     for start in starts:
-        weights = rising.copy() if start > 0 else np.ones(window)
-        if start + window < length:
-            weights = np.minimum(weights, rising[::-1])
         total[start : start + window] += weights
-        spans.append((slice(start, start + window), weights))
-    return [(places, (weights / total[places]).astype(np.float32)) for places, weights in spans]
+    spans = [slice(start, start + window) for start in starts]
+    return [(places, (weights / total[places]).astype(np.float32)) for places in spans]
+
+
+def is_blank(pixels: np.ndarray) -> bool:
+    """Whether a window (C, h, w) of 8-bit values shows nothing; of grey, where an even area may mean something, only
+    padding of one value does."""
+    flat = pixels.reshape(len(pixels), -1)
+    return bool((flat.max(axis=1).astype(int) - flat.min(axis=1) <= (BLANK if len(pixels) == 3 else 0)).all())

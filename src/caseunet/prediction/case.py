@@ -4,14 +4,13 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
 from caseunet.bundle.info import BundleInfo
-from caseunet.data.grid import Placement, place_slices
+from caseunet.data.grid import place_slices
 from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.files import replace_when_whole
 from caseunet.imaging.slices import case_statistics
@@ -19,7 +18,7 @@ from caseunet.io import images, nifti, raster, video
 from caseunet.io.dicom_seg import Algorithm, write_segmentation
 from caseunet.io.geometry import voxel_steps
 from caseunet.io.overlay import case_sheet, overlaid
-from caseunet.options import PredictionOutputs
+from caseunet.prediction.context import PredictionContext, display_window, find_identity, path_beside
 from caseunet.prediction.image_kind import check_kind, check_no_mask
 from caseunet.prediction.inputs import Input
 from caseunet.prediction.measurements import Timeline, measure_volume, to_rows
@@ -27,40 +26,12 @@ from caseunet.prediction.postprocessing import apply_postprocessing
 from caseunet.prediction.predictor import SliceBatch, SlicePredictor, match_range, read_model_input
 from caseunet.prediction.probabilities import ProbabilityAccumulator
 from caseunet.prediction.slices import Slices
+from caseunet.prediction.slides import predict_slide, streams
 from caseunet.prediction.store import PredictedCase
 from caseunet.quality.confidence import ConfidenceMeter
 from caseunet.quality.judgement import CaseQuality, judge_case
 from caseunet.quality.out_of_distribution import LOOKED_AT, image_features
 from caseunet.types import Geometry, ImageVolume
-
-
-@dataclass(frozen=True)
-class PredictionContext:
-    """With what cases are segmented, and where to."""
-
-    predictor: SlicePredictor
-    folder: Path
-    outputs: PredictionOutputs
-    out_of_fold: bool
-
-
-@dataclass(frozen=True)
-class _Identity:
-    """Of an image.
-
-    Attributes:
-        image_hash: of its files.
-        in_training: whether a network that segments it was trained on it, in this file or another.
-        training_case: that it is or looks like; None where there is none, or only the file is known.
-        looks_like: by what it looks like that case, without being the same.
-        voting: the networks that may segment it; None for all.
-    """
-
-    image_hash: str
-    in_training: bool
-    training_case: str | None
-    looks_like: str | None
-    voting: list[int] | None
 
 
 def predict_case(work: PredictionContext, item: Input, advance: Callable[[float], None]) -> PredictedCase:
@@ -83,6 +54,8 @@ def predict_case(work: PredictionContext, item: Input, advance: Callable[[float]
     try:
         if item.is_video:
             return _predict_video(work, item, target, written, advance)
+        if streams(item, work.predictor.info.preprocessing, work.outputs):
+            return predict_slide(work, item, target, written, advance)
         return _predict_image(work, item, target, written, advance)
     except BaseException as error:
         for path in written:
@@ -101,7 +74,7 @@ def _predict_image(
     item.check_spacing(picture.geometry.spacing, info.preprocessing)
     if predictor.settings.check_image:
         check_no_mask(picture.pixels, item.files[0], info.training_data)
-    identity = _identity(work, item, picture)
+    identity = find_identity(work, item, picture)
     pixels, geometry = picture.pixels, picture.geometry
     S, H, W = len(pixels), *pixels.shape[-2:]
     temperature = info.quality.temperature if info.quality else 1.0
@@ -121,7 +94,7 @@ def _predict_image(
     written.append(target)
     images.write_mask_file(target, labels, geometry, info.label_map.colors, item.files[0])
     if work.outputs.dicom_seg and item.is_dicom:
-        path = _beside(target, item, ".seg.dcm")
+        path = path_beside(target, item, ".seg.dcm")
         if failure := _write_dicom_segmentation(path, labels, geometry, item, info):
             remarks = (*remarks, failure)
         else:
@@ -129,7 +102,7 @@ def _predict_image(
             others["dicom_seg"] = path.relative_to(work.folder).as_posix()
     measured = measure_volume(labels, voxel_steps(geometry), info.label_map) if work.outputs.measurements else []
     if work.outputs.overlay:
-        path = _beside(target, item, "-overlay.png")
+        path = path_beside(target, item, "-overlay.png")
         written.append(path)
         window, plane = display_window(predictor), geometry.plane
         sheet = case_sheet(pixels, labels, info.label_map, window, geometry.spacing, item.id, plane)
@@ -196,7 +169,7 @@ def segment_picture(
 
     case = predictor.cut(picture.pixels, spacing)
     labels = predictor.label(case, None, networks, measure)
-    remarks = _remarks(predictor, case.placement)
+    remarks = tuple(filter(None, [case.placement.remark]))
     if info.quality and predictor.settings.postprocess and postprocess:
         apply_postprocessing(labels, info.quality.postprocessing, info.label_map, voxel_steps(picture.geometry))
     if info.quality is None:
@@ -215,9 +188,9 @@ def _predict_video(
             f"{item.path}: a video; this model was trained on {info.preprocessing.modality} images, not colour ones."
         )
     began = time.monotonic()
-    identity = _identity(work, item)
+    identity = find_identity(work, item)
     facts = video.read_facts(item.path)
-    overlay = _beside(target, item, "-overlay.mp4")
+    overlay = path_beside(target, item, "-overlay.mp4")
     timeline = Timeline(info.label_map, facts.rate)
     meter = ConfidenceMeter(info.label_map, max(1, facts.frames))
     temperature = info.quality.temperature if info.quality else 1.0
@@ -268,37 +241,7 @@ def _predict_video(
         others={"overlay": overlay.relative_to(work.folder).as_posix()},
         quality=quality,
         measurements=tuple({"case": item.id} | row for row in timeline.rows()),
-        remarks=tuple(_remarks(predictor, placement)),
-    )
-
-
-def _identity(work: PredictionContext, item: Input, picture: ImageVolume | None = None) -> _Identity:
-    """Whether training saw an image, in this file or another, and who may segment it; of a video its file alone tells.
-
-    Raises:
-        CaseUNetError: nobody may.
-    """
-    try:
-        image_hash = images.hash_images(*item.files)
-    except OSError as error:
-        raise InvalidInputError(f"{item.path}: cannot be read: {error.strerror}.") from error
-    match = None if picture is None else work.predictor.known_images.find(picture.pixels)
-    same, alike = [], []
-    for data in work.predictor.training_data:
-        has_match = match is not None and any(image.case == match.case for image in data.images)
-        same.append(image_hash in data.image_hashes or (has_match and match is not None and match.is_same))
-        alike.append(has_match and not same[-1])
-    voting = [n for n in range(len(same)) if not (work.out_of_fold and (same[n] or alike[n]))]
-    if not voting:
-        raise InvalidInputError(f"{item.path}: every network of {work.predictor.folder} was trained on it.")
-    in_training = any(same[n] for n in voting)
-    looks_like = match.text if match and not in_training and any(alike[n] for n in voting) else None
-    return _Identity(
-        image_hash=image_hash,
-        in_training=in_training,
-        training_case=match.case if match and (in_training or looks_like) else None,
-        looks_like=looks_like,
-        voting=voting if len(voting) < len(same) else None,
+        remarks=tuple(filter(None, [placement.remark])),
     )
 
 
@@ -311,7 +254,7 @@ def _write_probabilities(
         name = work.predictor.info.label_map.names[number]
         plain = "".join(character if character.isalnum() or character in "-_" else "_" for character in name)
         stem = f"-probability-{number}-{plain}"
-        path = _beside(work.folder / item.id, item, stem + (".png" if geometry.affine is None else ".nii.gz"))
+        path = path_beside(work.folder / item.id, item, stem + (".png" if geometry.affine is None else ".nii.gz"))
         written.append(path)
         if geometry.affine is None:
             raster.write_raster_probabilities(path, values[0])
@@ -319,20 +262,3 @@ def _write_probabilities(
             nifti.write_nifti_probabilities(path, values, geometry)
         others[f"probability of {name}"] = path.relative_to(work.folder).as_posix()
     return others
-
-
-def _remarks(predictor: SlicePredictor, placement: Placement) -> tuple[str, ...]:
-    """What should be known of how slices went through the network."""
-    windows = predictor.windows(placement.size)
-    return (*filter(None, [placement.remark]), *([windows.remark] if windows else []))
-
-
-def _beside(target: Path, item: Input, ending: str) -> Path:
-    """A path beside the mask, called by the image with another ending."""
-    return target.parent / (Path(item.id).name + ending)
-
-
-def display_window(predictor: SlicePredictor) -> tuple[float, float] | None:
-    """In which a person looks at the images."""
-    preprocessing = predictor.info.preprocessing
-    return preprocessing.intensity_window or ((0.0, 255.0) if preprocessing.modality == "rgb" else None)

@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from caseunet.bundle import Bundle, load_bundle
 from caseunet.bundle import Network as BundledNetwork
 from caseunet.data.grid import Placement, place_slices
+from caseunet.data.tiles import Cropped, Windows, blend, plan_windows
 from caseunet.data.transforms import rows_to_upsample, run_network, upsample_in_slabs
 from caseunet.errors import CaseUNetError, InvalidInputError, InvalidOptionError
 from caseunet.imaging.slices import Stack, case_statistics
@@ -23,7 +24,6 @@ from caseunet.prediction.backends import Network, choose_backend, prepare_networ
 from caseunet.prediction.exports import as_network, read_export
 from caseunet.prediction.planes import cut_as_trained
 from caseunet.prediction.slices import Slices, gather_context
-from caseunet.prediction.tiles import Cropped, Windows, blend, plan_windows
 from caseunet.prediction.training_images import KnownImages
 from caseunet.prediction.tta import list_views, seen_in
 from caseunet.types import ImageVolume, Preprocessing
@@ -33,6 +33,9 @@ PIXELS_AT_ONCE = {"cpu": 2**18, "cuda": 2**21}
 
 NOT_FILLED = ("normal_", "uniform_", "trunc_normal_", "fill_", "zero_")
 """What fills parameters at the beginning of training."""
+
+CERTAIN = 20.0
+"""Logit of the background where nothing is shown."""
 
 LOWEST = 1e-12
 """Probability below which a vote is taken to be none: its logarithm must be finite."""
@@ -57,12 +60,14 @@ class NetworkInput:
         placement: where they lie in the source's slices.
         size: height and width of these.
         statistics: ``case_statistics`` of all slices; used only if the preprocessing is per case.
+        is_blank: tells of a window (C, h, w) whether it shows nothing and is background unseen; None looks at all.
     """
 
     slices: Stack
     placement: Placement
     size: tuple[int, int]
     statistics: np.ndarray
+    is_blank: Callable[[np.ndarray], bool] | None = None
 
 
 @dataclass(frozen=True)
@@ -216,7 +221,7 @@ class SlicePredictor:
         self._check_channels(pixels)
         _check_finite_pixels(pixels)
         placement = place_slices(pixels, spacing, preprocessing)
-        slices = Slices(pixels, placement, self._at_once(placement.size) + 2 * preprocessing.context_slices)
+        slices = Slices(pixels, placement, self.slices_at_once(placement.size) + 2 * preprocessing.context_slices)
         statistics = (
             case_statistics(slices) if preprocessing.per_case_zscore else np.zeros((2, pixels.shape[1]), np.float32)
         )
@@ -256,10 +261,14 @@ class SlicePredictor:
     ) -> Iterator[SliceBatch]:
         """Segment slices of a case, as :meth:`label` does, some neighbouring ones after another."""
         windows = self.windows(case.placement.size)
-        for run in _runs(range(len(case.slices)) if wanted is None else wanted, self._at_once(case.placement.size)):
+        for run in _runs(
+            range(len(case.slices)) if wanted is None else wanted, self.slices_at_once(case.placement.size)
+        ):
 
             def run_window(rows: slice, columns: slice) -> Tensor:
                 cropped = Cropped(case.slices, rows, columns)
+                if case.is_blank is not None and all(case.is_blank(cropped[s]) for s in run):  # noqa: B023
+                    return self._background(len(run), cropped[run[0]].shape[1:])  # noqa: B023
                 return self._finite_logits(cropped, run, case.statistics, networks)  # noqa: B023  (called at once)
 
             if windows is None:
@@ -272,7 +281,7 @@ class SlicePredictor:
 
     def windows(self, size: tuple[int, int]) -> Windows | None:
         """In which slices of this height and width at the network's size go through it; None if they go whole."""
-        return plan_windows(size, self.info.preprocessing.min_size)
+        return plan_windows(size, self.info.preprocessing)
 
     @torch.inference_mode()
     def trial(self, size: tuple[int, int]) -> int:
@@ -282,14 +291,16 @@ class SlicePredictor:
             How many there were.
         """
         p = self.info.preprocessing
-        at_once = self._at_once(size)
+        at_once = self.slices_at_once(size)
         gathered = torch.zeros((at_once, (2 * p.context_slices + 1) * p.channels, *size), device=self.device)
         self._logits(gathered, np.ones((2, p.channels), np.float32), None)
         return at_once
 
-    def _at_once(self, size: tuple[int, int]) -> int:
-        """Slices of the network's size that go through it together."""
-        return max(1, PIXELS_AT_ONCE["cpu" if self.device.type == "cpu" else "cuda"] // (size[0] * size[1]))
+    def slices_at_once(self, size: tuple[int, int]) -> int:
+        """Slices of the network's size, or the same window of each, that go through it together."""
+        windows = self.windows(size)
+        height, width = windows.window if windows else size
+        return max(1, PIXELS_AT_ONCE["cpu" if self.device.type == "cpu" else "cuda"] // (height * width))
 
     def _finite_logits(
         self, slices: Stack, run: range, statistics: np.ndarray, networks: Sequence[int] | None
@@ -308,6 +319,12 @@ class SlicePredictor:
                 "no mask of it. The weights are damaged, or the arithmetic too coarse: compute in float32.",
                 options=("precision",),
             )
+        return logits
+
+    def _background(self, slices: int, size: tuple[int, ...]) -> Tensor:
+        """Logits of slices that hold nothing but background."""
+        logits = torch.zeros((slices, len(self.info.label_map), *size), device=self.device)
+        logits[:, 0] = CERTAIN
         return logits
 
     def _logits(self, gathered: Tensor, statistics: np.ndarray, networks: Sequence[int] | None) -> Tensor:

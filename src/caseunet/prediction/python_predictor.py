@@ -14,7 +14,8 @@ from caseunet.io.geometry import to_source, voxel_steps
 from caseunet.io.nifti import WHOLE
 from caseunet.io.overlay import overlaid, to_display
 from caseunet.prediction import predictor
-from caseunet.prediction.case import display_window, segment_picture
+from caseunet.prediction.case import segment_picture
+from caseunet.prediction.context import display_window
 from caseunet.prediction.image_kind import check_no_mask
 from caseunet.prediction.inputs import channels_of
 from caseunet.prediction.predictor import SliceBatch

@@ -15,6 +15,7 @@ from caseunet.io.geometry import canonical_shape, cut
 from caseunet.options import PredictionOutputs
 from caseunet.prediction.inputs import Input
 from caseunet.prediction.predictor import SlicePredictor
+from caseunet.prediction.slides import streams
 from caseunet.progress import count_text
 from caseunet.types import MIN_SIZE
 
@@ -27,6 +28,9 @@ MAX_TRIED = 2**19
 
 PILLOW = 8
 """Bytes that it takes for a pixel, beside the array: four, twice where it converts colours."""
+
+STREAMED = 256 * MIB
+"""What reading and writing an image in parts takes at most: a few bands of it."""
 
 LIBRARIES = 60 * MIB
 """What reading, writing, measuring and drawing load when they are first called."""
@@ -96,13 +100,18 @@ class Budget:
         windows = self._predictor.windows(size)
         seconds, activations = self._trial(windows.window if windows else size)
         seconds *= windows.count if windows else 1
-        arrays = held * H * W * (stored + 1)
-        reading = held * H * W * (stored * 2 if is_volume else stored + PILLOW)
-        finishing = held * H * W * 5 if outputs.measurements or self._predictor.info.quality else 0
-        probability_bytes = held * H * W * 4 if outputs.probabilities else 0
+        pixels = held * H * W
+        if streams(item, preprocessing, outputs):
+            arrays, reading, finishing = pixels, pixels + STREAMED, 0
+        else:
+            arrays = pixels * (stored + 1)
+            reading = pixels * (stored * 2 if is_volume else stored + PILLOW)
+            finishing = pixels * 5 if outputs.measurements or self._predictor.info.quality else 0
+        probability_bytes = pixels * 4 if outputs.probabilities else 0
         full_size = 5 * 4 * min(H * W * classes, 2**23)
         if windows:
-            full_size += 2 * 4 * windows.window[0] * size[1] * classes
+            together = min(slices, self._predictor.slices_at_once(size))
+            full_size += 2 * 4 * together * windows.window[0] * size[1] * classes
         peak = max(reading, arrays + max(activations + full_size, finishing, probability_bytes))
         return CaseCost(
             id=item.id,

@@ -9,7 +9,8 @@ from caseunet.data.folds import fold_of, read_split
 from caseunet.errors import CaseUNetError
 from caseunet.files import PARTIAL, is_output, output_folder, resume_folder
 from caseunet.options import Mode, PredictionOutputs
-from caseunet.prediction.case import PredictionContext, predict_case
+from caseunet.prediction.case import predict_case
+from caseunet.prediction.context import PredictionContext
 from caseunet.prediction.image_kind import MaskGivenError
 from caseunet.prediction.inputs import Input
 from caseunet.prediction.resources import Budget

@@ -21,13 +21,44 @@ from caseunet.types import Grid
 USUAL_SHARE = 0.3, 0.7
 """Of their size in memory, what images take on disk: CT at the lower end, photographs at the upper."""
 
+MIN_WIDTH = 3.0
+"""Pixels that the narrowest structure has across at least after shrinking: what is thinner breaks into pieces."""
 
-def plan_data_grid(dataset: SourceDataset, images: dict[str, ImageFacts], config: PrepareConfig) -> Grid:
-    """The grid of all cases."""
-    shapes = [images[case.id] for case in dataset.labelled]
-    sizes = [(facts.shape[2], facts.shape[3]) for facts in shapes]
-    spacings = [None if facts.spacing is None else facts.spacing[1:] for facts in shapes]
-    return plan_grid(config, dataset.modality, sizes, spacings)
+
+def plan_data_grid(dataset: SourceDataset, facts: Sequence[CaseFacts], config: PrepareConfig) -> tuple[Grid, str]:
+    """The grid of all cases; and what shrinking their slices does, or would do, to the narrowest structure, else "".
+
+    Slices keep their size where a structure would become narrower than :data:`MIN_WIDTH`.
+    """
+    labelled = {case.id for case in dataset.labelled}
+    images = [case.image for case in facts if case.image is not None and case.id in labelled]
+    sizes = [(image.shape[2], image.shape[3]) for image in images]
+    spacings = [None if image.spacing is None else image.spacing[1:] for image in images]
+    shrunk, full = (plan_grid(config, dataset.modality, sizes, spacings, shrink=shrink) for shrink in (True, False))
+    narrowest = find_narrowest(dataset, facts)
+    if shrunk == full or narrowest is None:
+        return shrunk, ""
+    name, width = narrowest
+    first = images[0]
+    before, after = (compute_grid_size(*first.shape[2:], first.spacing, grid)[0] for grid in (full, shrunk))
+    text = f"{name} is {width:g} pixels wide (median), and {{}} {width * after / before:.2g} after shrinking"
+    if width * after / before < MIN_WIDTH:
+        return full, f"slices keep their resolution: {text.format('would be')} to 1.5 megapixels"
+    return shrunk, text.format("is")
+
+
+def find_narrowest(dataset: SourceDataset, facts: Sequence[CaseFacts]) -> tuple[str, float] | None:
+    """The class whose median width over cases is smallest, and that width in pixels; None where nothing is known."""
+    coding = require_coding(dataset)
+    names = coding.label_map.names
+    widths: dict[str, list[float]] = {}
+    for case in facts:
+        for value, width in (case.mask.widths if case.mask is not None else {}).items():
+            class_id = coding.codes.get(value, 0)
+            if 0 < class_id < len(names):
+                widths.setdefault(names[class_id], []).append(width)
+    medians = {name: float(np.median(values)) for name, values in widths.items()}
+    return min(medians.items(), key=lambda pair: pair[1]) if medians else None
 
 
 def settle_crop(grid: Grid, dataset: SourceDataset, facts: Sequence[CaseFacts]) -> tuple[Grid, str]:

@@ -120,8 +120,8 @@ def _thin(image: np.ndarray) -> np.ndarray:
     if every == 1:
         return image
     block = min(BLOCK, H // every, W // every)
-    rows, columns = (np.flatnonzero(np.arange(length) // block % every == 0) for length in (H, W))
-    return image[:, rows][:, :, columns]
+    rows, columns = ([slice(at, at + block) for at in range(0, length, block * every)] for length in (H, W))
+    return np.concatenate([np.concatenate([image[:, r, c] for c in columns], axis=2) for r in rows], axis=1)
 
 
 def mask_features(found: Mapping[str, StructureConfidence]) -> dict[str, float]:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from caseunet.data.store import Prepared
-from caseunet.data.transforms import labels_from_logits, run_network, slices_at_once
+from caseunet.data.tiles import run_in_windows
+from caseunet.data.transforms import labels_from_logits, slices_at_once
 from caseunet.imaging.slices import gather_slices
 from caseunet.metrics.overlap import confusion_matrix, counts_of
 from caseunet.types import Preprocessing, Ranges
@@ -105,7 +106,7 @@ def validate(
                 return None
             group = indices[begin : begin + at_once]
             gathered = torch.from_numpy(gather_slices(pixels, group, preprocessing.context_slices)).to(device)
-            logits = run_network(network, gathered, preprocessing, statistics)
+            logits = run_in_windows(network, gathered, preprocessing, statistics)
             predicted = labels_from_logits(logits, references.shape[1:]).cpu().numpy()
             confusion += confusion_matrix(references[group], predicted, len(label_map))
             if case in shown and fullest in group:

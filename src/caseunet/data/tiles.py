@@ -1,7 +1,4 @@
-"""Slices too large for a network to see at once go through it in overlapping windows, whose logits are blended.
-
-A network that normalises each image by its own statistics (instance norm) sees a window otherwise than a whole slice.
-It was trained on patches of 512×512 at most, so a window is nearer to what it knows than a slice of many megapixels.
+"""Slices larger than training's patches go through a network in overlapping windows, whose logits are blended.
 
 MONAI's ``sliding_window_inference`` blends the same way but holds all classes of the whole slice as floats. Here they
 are held for the rows of one line of windows.
@@ -14,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from caseunet.data.transforms import VALUES_AT_ONCE
+from caseunet.data.transforms import VALUES_AT_ONCE, run_network
 from caseunet.imaging.slices import Stack
-from caseunet.imaging.windows import Span, fits_whole, place_windows
+from caseunet.imaging.windows import Span, place_windows
+from caseunet.types import Preprocessing
 
 
 @dataclass(frozen=True)
@@ -42,26 +40,25 @@ class Windows:
     def count(self) -> int:
         return len(self.lines) * len(self.columns)
 
-    @property
-    def remark(self) -> str:
-        """A sentence without a full stop."""
-        (h, w), (rows, columns) = self.size, self.window
-        return (
-            f"segmented in {self.count} windows of {rows}×{columns}, since {h}×{w} pixels are more than the network "
-            "should see at once"
-        )
+
+def plan_windows(size: tuple[int, int], preprocessing: Preprocessing) -> Windows | None:
+    """Windows of slices of this height and width at the network's size; None if they are seen whole."""
+    spans = place_windows(size, preprocessing.window, preprocessing.min_size)
+    return None if spans is None else Windows(size, *spans)
 
 
-def plan_windows(size: tuple[int, int], least: tuple[int, int]) -> Windows | None:
-    """Windows of slices of this height and width; None if they are seen whole.
+def run_in_windows(
+    network: Callable[[Tensor], Tensor], gathered: Tensor, preprocessing: Preprocessing, statistics: np.ndarray
+) -> Tensor:
+    """As :func:`caseunet.data.transforms.run_network`, in windows where prediction takes them."""
+    windows = plan_windows((gathered.shape[2], gathered.shape[3]), preprocessing)
+    if windows is None:
+        return run_network(network, gathered, preprocessing, statistics)
 
-    Args:
-        size: at the network's size.
-        least: that training's patches had.
-    """
-    if fits_whole(size):
-        return None
-    return Windows(size, *(place_windows(*lengths) for lengths in zip(size, least, strict=True)))
+    def run_window(rows: slice, columns: slice) -> Tensor:
+        return run_network(network, gathered[..., rows, columns], preprocessing, statistics).float()
+
+    return torch.cat([rows for _, rows in blend(run_window, windows)], dim=2)
 
 
 def blend(segment: Callable[[slice, slice], Tensor], windows: Windows) -> Iterator[tuple[int, Tensor]]:

@@ -1,0 +1,140 @@
+"""Images that are never held whole: their masks are those of the same images held.
+
+tifffile writes the images and reads the masks, Pillow reads the masks again.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from caseunet import CaseUNetError
+from caseunet.commands.predict import predict
+from caseunet.imaging.windows import is_blank
+from caseunet.io import raster, slides
+from caseunet.io.slides import is_slide
+from caseunet.options import PredictOptions
+from tests.prediction.test_round_trips import GREY, RGB, brightness_bundle
+
+SHAPE = (900, 1_130)
+WINDOW = {"min_size": (256, 320), "window": (256, 320)}
+
+
+@pytest.fixture(autouse=True)
+def small_slides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slides, "MIN_PIXELS", 900_000)
+    monkeypatch.setattr(slides, "MAX_SEGMENT", 1_000_000)
+
+
+def stained(channels: int) -> np.ndarray:
+    """Glass with two blocks of tissue, (H, W, 3) or (H, W)."""
+    rng = np.random.default_rng(0)
+    image = np.full((*SHAPE, 3), 60, np.uint8) + rng.integers(0, 9, (*SHAPE, 3)).astype(np.uint8)
+    image[40:300, 500:1000] = rng.integers(0, 255, (260, 500, 3))
+    image[600:, 900:] = rng.integers(0, 255, (300, 230, 3))
+    return image if channels == 3 else image[..., 0].copy()
+
+
+FORMS: dict[str, dict[str, Any]] = {
+    "strips": {"rowsperstrip": 16},
+    "tiles": {"tile": (256, 256), "compression": "zlib", "predictor": True},
+    "lzw, BigTIFF": {"tile": (128, 256), "compression": "lzw", "bigtiff": True},
+    "jpeg": {"tile": (256, 256), "compression": "jpeg"},
+    "planes": {"tile": (256, 256), "planarconfig": "separate"},
+    "ome": {"tile": (256, 256), "ome": True},
+}
+
+
+@pytest.mark.parametrize("channels", [3, 1])
+@pytest.mark.parametrize("form", FORMS)
+def test_masks_are_those_of_images_held(form: str, channels: int, tmp_path: Path) -> None:
+    options = FORMS[form] | {"photometric": "rgb" if channels == 3 else "minisblack"}
+    if channels == 1:
+        options.pop("planarconfig", None)
+    writer = {name: options.pop(name) for name in ("bigtiff", "ome") if name in options}
+    image, path = stained(channels), tmp_path / "slide.tif"
+    planes = image.transpose(2, 0, 1) if "planarconfig" in options else image
+    with tifffile.TiffWriter(path, **writer) as file:
+        file.write(planes, **options)
+    assert is_slide(path)
+    bundle = brightness_bundle(tmp_path / "bundle", (RGB if channels == 3 else GREY).model_copy(update=WINDOW))
+    result = predict(bundle, [path], out=tmp_path / "out")
+    assert any("too large to be held as a whole" in remark for remark in result.cases[0].remarks)
+    stored = tifffile.imread(path)
+    red = stored[0] if "planarconfig" in options else stored[..., 0] if channels == 3 else stored
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "out" / "slide.tif"), red > 100)
+    np.testing.assert_array_equal(raster.read_raster_mask(tmp_path / "out" / "slide.tif").label_values[0], red > 100)
+
+
+def test_smaller_sizes_and_resolution_are_kept(tmp_path: Path) -> None:
+    path, image = tmp_path / "slide.tif", stained(3)
+    with tifffile.TiffWriter(path) as file:
+        form: dict[str, Any] = {"tile": (256, 256), "photometric": "rgb", "resolutionunit": "CENTIMETER"}
+        file.write(image, subifds=2, resolution=(40_000, 20_000), **form)
+        for level in (2, 4):
+            small = np.ascontiguousarray(image[::level, ::level])
+            file.write(small, subfiletype=1, resolution=(40_000 / level, 20_000 / level), **form)
+    bundle = brightness_bundle(tmp_path / "bundle", RGB.model_copy(update=WINDOW))
+    result = predict(bundle, [path], out=tmp_path / "out", options=PredictOptions(overlay=True, measurements=True))
+    with tifffile.TiffFile(tmp_path / "out" / "slide.tif") as mask:
+        levels = mask.series[0].levels
+        assert [level.shape for level in levels] == [SHAPE, (450, 565), (225, 283)]
+        assert [page.tile for page in (mask.pages[0], *mask.pages[0].pages)] == [(512, 512)] * 3
+        tags = mask.pages[0].tags
+        assert [tags[name].value for name in ("XResolution", "YResolution")] == [(40_000, 1), (20_000, 1)]
+        assert tags["ResolutionUnit"].value == tifffile.RESUNIT.CENTIMETER
+        np.testing.assert_array_equal(levels[1].asarray(), image[::2, ::2, 0] > 100)
+    with Image.open(tmp_path / "out" / "slide.tif") as mask:
+        assert mask.mode == "P"
+        assert mask.getpalette("RGB")[3:6] == [220, 40, 30]
+    [row] = result.cases[0].measurements
+    assert row["voxels"] == np.count_nonzero(image[..., 0] > 100)
+    assert row["area_share"] == pytest.approx(row["voxels"] / image[..., 0].size)
+    with Image.open(tmp_path / "out" / "slide-overlay.png") as sheet:
+        assert min(sheet.size) > 100
+
+
+def test_glass_is_not_looked_at_and_told(tmp_path: Path) -> None:
+    """Of 5 × 5 windows the tissue reaches 2 × 4 and 2 × 2."""
+    path = tmp_path / "slide.tif"
+    tifffile.imwrite(path, stained(3), tile=(256, 256), photometric="rgb")
+    bundle = brightness_bundle(tmp_path / "bundle", RGB.model_copy(update=WINDOW))
+    remarks = predict(bundle, [path], out=tmp_path / "out").cases[0].remarks
+    assert "13 windows of even brightness were taken for background unseen" in remarks
+
+
+def test_grey_of_little_contrast_is_no_glass() -> None:
+    even = np.full((1, 9, 9), 50, np.uint8)
+    assert is_blank(even)
+    assert is_blank(even.repeat(3, axis=0))
+    even[0, 4, 4] = 60
+    assert not is_blank(even)
+    assert is_blank(even.repeat(3, axis=0)), "scanners and JPEG do so to glass"
+    even[0, 4, 4] = 75
+    assert not is_blank(even.repeat(3, axis=0))
+
+
+def test_a_damaged_tile_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "slide.tif"
+    tifffile.imwrite(path, stained(3), tile=(256, 256), photometric="rgb", compression="zlib")
+    with tifffile.TiffFile(path) as file:
+        offset, size = file.pages[0].dataoffsets[7], file.pages[0].databytecounts[7]
+    content = bytearray(path.read_bytes())
+    content[offset : offset + size] = b"\xff" * size
+    path.write_bytes(content)
+    bundle = brightness_bundle(tmp_path / "bundle", RGB.model_copy(update=WINDOW))
+    with pytest.raises(CaseUNetError, match=r"slide.tif: rows \d+ to \d+ cannot be read; the file is damaged"):
+        predict(bundle, [path], out=tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*.tif")) if (tmp_path / "out").exists() else True
+
+
+def test_what_cannot_be_streamed_is_read_whole(tmp_path: Path) -> None:
+    one_strip, deep, pages = (tmp_path / f"{name}.tif" for name in ("strip", "deep", "pages"))
+    tifffile.imwrite(one_strip, stained(3), rowsperstrip=SHAPE[0], photometric="rgb")
+    tifffile.imwrite(deep, stained(1).astype(np.uint16), tile=(256, 256))
+    tifffile.imwrite(pages, np.stack([stained(1)] * 2), tile=(256, 256), photometric="minisblack")
+    (tmp_path / "none.tif").write_bytes(b"no image")
+    assert not any(is_slide(path) for path in (one_strip, deep, pages, tmp_path / "none.tif", tmp_path / "a.png"))

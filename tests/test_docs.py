@@ -23,6 +23,7 @@ from caseunet.config import load_config, parse_settings
 from caseunet.datasets import generate
 from caseunet.models import MODELS
 from tests.support.labels import write_drive, write_rated
+from tests.support.public_layouts import write_brats
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["tutorial", *sorted(f"how-to/{page.stem}" for page in (ROOT / "docs" / "how-to").glob("*.md"))]
@@ -61,6 +62,12 @@ def lay_out(page: str, trained: Path) -> None:
         write_drive(Path("DRIVE"))
         write_rated(Path("RATED"))
         generate.write_lits(Path("LITS"), patients=5, shape=(6, 40, 48))
+    elif page == "how-to/channels":
+        write_brats(Path("BRATS"))
+        write_brats(Path("INCOMPLETE"), cases=2)
+        for path in Path("INCOMPLETE").rglob("*"):
+            if path.name.endswith(("-t1n.nii.gz", "-seg.nii.gz")):
+                path.unlink()
     elif page == "how-to/convert":
         generate.write_folder(Path("FRAMES"))
         shutil.copytree(trained / "RAW", "RAW")

@@ -86,7 +86,7 @@ def test_preprocessing_is_read_in_former_words() -> None:
     told = {"modality": "ct", "channels": 1, "crop_air": True, "neighbours": 1} | former
     read = Preprocessing.model_validate(told)
     assert (read.mean, read.std, read.min_size, read.channel_repeat) == ((1,), (2,), (64, 32), 3)
-    assert (read.crop_to_body, read.context_slices, read.intensity_window) == (True, 1, (0, 9))
+    assert (read.crop_to_body, read.context_slices, read.intensity_window) == (True, 1, ((0, 9),))
     assert Preprocessing.model_validate(read.model_dump(mode="json")) == read
     assert not (former.keys() | {"crop_air", "neighbours"}) & read.model_dump().keys()
 

@@ -1,8 +1,10 @@
 """What label maps tell of their classes."""
 
+from typing import Any
+
 import pytest
 
-from caseunet.types import Label, LabelMap
+from caseunet.types import Label, LabelMap, Preprocessing
 
 
 def label_map(*names: str) -> LabelMap:
@@ -41,3 +43,26 @@ def label_map(*names: str) -> LabelMap:
 )
 def test_names_with_sides(names: tuple[str, ...], sided: tuple[str, ...]) -> None:
     assert label_map(*names).sided_names == sided
+
+
+@pytest.mark.parametrize(
+    ("written", "windows", "per_case"),
+    [
+        ({}, (None, None), (False, False)),
+        ({"intensity_window": [0, 9], "per_case_zscore": True}, ((0, 9), (0, 9)), (True, True)),
+        ({"clip": [0.5, 9], "per_case": True}, ((0.5, 9), (0.5, 9)), (True, True)),
+        ({"intensity_window": None, "per_case_zscore": False}, (None, None), (False, False)),
+        ({"intensity_window": [[0, 9], None], "per_case_zscore": [False, True]}, ((0, 9), None), (False, True)),
+    ],
+)
+def test_one_rule_of_earlier_bundles_is_of_all(written: dict[str, Any], windows: Any, per_case: Any) -> None:
+    plain = {"modality": "mr", "channels": 2, "mean": [0, 0], "std": [1, 1]}
+    p = Preprocessing.model_validate(plain | written)
+    assert (p.intensity_window, p.per_case_zscore) == (windows, per_case)
+    assert Preprocessing.model_validate_json(p.model_dump_json()) == p
+
+
+@pytest.mark.parametrize("wrong", [{"per_case_zscore": (True,)}, {"intensity_window": (None,) * 3}])
+def test_rules_are_one_for_each_channel(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="need 2 values, one per channel"):
+        Preprocessing(modality="mr", channels=2, mean=(0.0, 0.0), std=(1.0, 1.0), **wrong)

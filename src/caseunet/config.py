@@ -10,17 +10,20 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from caseunet.errors import InvalidOptionError, did_you_mean
 from caseunet.former_names import KEYS, migrate, present_name
-from caseunet.types import PlaneRule, Size
+from caseunet.types import PlaneRule, Size, Window
 from caseunet.yaml_text import parse_yaml
 
 RECIPES = ("default", "paper")
 LAYOUTS = (
     *("lits", "kits", "brats", "acdc", "endovis2018", "endovis2018-types", "endovis2017"),
-    *("glas", "chase", "busi", "dsb2018", "nnunet", "msd", "bids", "monai-label", "dicom", "folder"),
+    *("glas", "chase", "busi", "dsb2018", "nnunet", "msd", "bids", "monai-label", "dicom", "folder", "union"),
 )
 PRETRAINED_LR = 0.1
 """Of the recipe's learning rate what a training takes that starts from trained weights and is not told another."""
 SPLITS = ("auto", "group", "lits", "isinet", "slice-blocks")
+
+
+NormalizationRule = Literal["range", "zscore", "zscore-per-case", "none"]
 
 
 def _read_whole(value: Any) -> Any:
@@ -69,15 +72,17 @@ class ReadingConfig(Section):
     """Pattern that finds the patient or sequence in a case's name: ^[^_]+ takes what stands before the first "_". Its
     first bracket counts, if it has one. null keeps the layout's own groups."""
     images: tuple[str, ...] = ()
-    """Which files are images, where names do not tell: patterns of files or folders below RAW, such as photos or
-    "*_t1.nii.gz". () leaves it to the names."""
+    """Which files are images, where names do not tell: patterns of files or folders below RAW, such as photos,
+    "*_t1.nii.gz" or "imgs/**/*.png". () leaves it to the names."""
     masks: tuple[str, ...] = ()
-    """Which files are masks, likewise: 1st_manual, or "*_seg.png"."""
+    """Which files are masks, likewise: 1st_manual, or "*_seg.png". {stem} is the name of the image without its ending:
+    "{stem}_seg.png" lies beside it, "../masks/{stem}.png" is a path from its folder, "masks/{stem}.png" from RAW."""
     field_of_view: tuple[str, ...] = ()
     """Which files show where an image was judged, by the names of folders or files likewise: mask, for DRIVE. Pixels
     that are 0 in them are in no loss and no score."""
     channels: tuple[str, ...] = ()
-    """How the names of files end that hold one channel each, in order: [t1n, t1c, t2w, t2f]. () finds it."""
+    """How the names of files end that hold one channel each, in order: [t1n, t1c, t2w, t2f], or "_flair,_t1,_t1ce,_t2".
+    () finds it."""
     raters: Literal["majority", "staple"] | None = None
     """How masks that several people drew of one image become one: by "majority", or by "staple", which weighs each by
     how well he or she agrees with the others. null asks where there are several."""
@@ -101,10 +106,10 @@ class ReadingConfig(Section):
     @field_validator("channels", mode="before")
     @classmethod
     def _listed(cls, value: Any) -> Any:
-        """Channels as they are typed in one word: "[t1c, t2f]"."""
+        """Channels as they are typed in one word: "[t1c, t2f]", or "_t1c,_t2f"."""
         texts = list(value) if isinstance(value, list | tuple) else [value]
-        if len(texts) == 1 and isinstance(texts[0], str) and re.fullmatch(r"\[.*\]", texts[0]):
-            return [part.strip().strip("'\"") for part in texts[0][1:-1].split(",")]
+        if len(texts) == 1 and isinstance(texts[0], str) and re.search(r"^\[.*\]$|,", texts[0]):
+            return [part.strip(" '\"") for part in texts[0].strip().removeprefix("[").removesuffix("]").split(",")]
         return value
 
     @field_validator("group")
@@ -190,12 +195,17 @@ class DataConfig(Section):
     """2.5-D: slices below and above each slice that the network sees as further channels. 0 for frames."""
     repeat_to_rgb: bool = False
     """Show single-channel images as three equal channels, as the paper does."""
-    intensity_window: tuple[float, float] | None = None
-    """Intensity window in stored units (HU for CT); null takes -200…250 HU for CT with "range", 0…255 for 8-bit images
-    and the middle 99 % of the foreground's intensities otherwise."""
-    normalization: Literal["range", "zscore"] = "range"
-    """"range" maps the window to 0…1; "zscore" subtracts the mean and divides by the standard deviation per channel: of
-    the training cases' foreground, or for MR, whose scale differs from scan to scan, of each scan."""
+    channels: tuple[str, ...] = ()
+    """Names of the channels to train on, in order: [t1c, t2f]. () takes all."""
+    intensity_window: Window | dict[str, Window] | None = None
+    """Intensity window in stored units (HU for CT), or one for each channel by name: {ct: [-200, 250]}. null takes
+    -200…250 HU for CT with "range", 0…255 for 8-bit images and the middle 99 % of the foreground's intensities
+    otherwise."""
+    normalization: NormalizationRule | dict[str, NormalizationRule] = "range"
+    """One rule for all channels, or one for each by name: {ct: range, t2f: zscore-per-case}. "range" maps the window to
+    0…1. "zscore" subtracts the mean and divides by the standard deviation: of the training cases' foreground, or for
+    MR, whose scale differs from scan to scan, of each scan. "zscore-per-case" does so of each scan for any channel.
+    "none" keeps the values."""
     oversample_foreground: Annotated[float, Field(ge=0, le=1)] = 1 / 3
     """Share of the samples that hold a foreground class for sure, each class as often as the others."""
     targets: Literal["auto", "classes", "regions"] = "auto"
@@ -208,10 +218,17 @@ class DataConfig(Section):
     workers: Annotated[int, Field(ge=0)] = 0
     """Processes that load batches; 0 loads in the training process."""
 
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _one_name(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
     @model_validator(mode="after")
     def _window_rises(self) -> "DataConfig":
-        if self.intensity_window is not None and not self.intensity_window[0] < self.intensity_window[1]:
-            raise ValueError("intensity_window must rise, not run from {:g} to {:g}".format(*self.intensity_window))
+        given = self.intensity_window
+        for low, high in given.values() if isinstance(given, dict) else [given] if given else []:
+            if not low < high:
+                raise ValueError(f"intensity_window must rise, not run from {low:g} to {high:g}")
         return self
 
 
@@ -248,6 +265,9 @@ class AugmentConfig(Section):
     """Largest rotation of colours either way, degrees; for RGB."""
     saturation: Annotated[float, Field(ge=1, le=4)] | None = None
     """Largest factor, or its inverse, on the distance of colours from grey; for RGB. 1 keeps them."""
+    channel_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Probability that a channel is left out of a sample, each by itself but never all: it is 0 after normalization.
+    Above 0, prediction takes images that lack channels."""
 
 
 class LossConfig(Section):

@@ -100,7 +100,8 @@ class PredictionOutputs(Section):
     measurements: bool = False
     """Write volumes, lesions and diameters to measurements.csv."""
     dicom_seg: bool = False
-    """Write a DICOM segmentation object for each DICOM series."""
+    """Write a DICOM segmentation object for each DICOM series; with ``probabilities`` a fractional one for each class
+    too."""
 
 
 class PredictOptions(PredictionSettings, PredictionOutputs):

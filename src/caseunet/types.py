@@ -33,6 +33,8 @@ and losses, sampling, statistics and scores leave them out."""
 Length = Annotated[int, Field(ge=MIN_SIZE, le=8192)]
 Size = tuple[Length, Length]
 """Height and width of what a network gets."""
+Window = tuple[float, float]
+"""Lowest and highest intensity that count."""
 Steps = Union[tuple[float, float, float], "np.ndarray"]
 """From a voxel to the next one along slices, rows and columns, in millimetres: three lengths where these axes stand at
 right angles, else (3, 3) vectors, one a row."""
@@ -237,10 +239,12 @@ class ImageVolume:
             geometry's plane do: axial to the patient's Superior, Posterior and Left, coronal to Posterior, Inferior
             and Left, sagittal to Left, Inferior and Posterior. A single frame has S = 1.
         geometry: the source's.
+        missing: names of the channels that the source lacks, which hold what stands for a missing one.
     """
 
     pixels: np.ndarray
     geometry: Geometry
+    missing: tuple[str, ...] = ()
 
 
 class RaterAgreement(NamedTuple):
@@ -333,18 +337,19 @@ class Preprocessing(Grid):
     """How a source's pixels become network input; all that prediction needs to repeat what training saw.
 
     Steps, in this order: cut and resize the slices as the :class:`Grid` says. Put the ``context_slices`` slices below
-    and above beside each as channels (edge slices repeated). Clip to ``intensity_window`` if given. Subtract ``mean``
-    and divide by ``std``, with ``per_case_zscore`` those of each case's own pixels. Repeat each channel
-    ``channel_repeat`` times. Repeat the edges of slices smaller than ``min_size`` on all sides alike until they have
-    that size, as training did.
+    and above beside each as channels (edge slices repeated). Clip each channel to its ``intensity_window`` if it has
+    one. Subtract its ``mean`` and divide by its ``std``, with ``per_case_zscore`` those of each case's own pixels.
+    Repeat each channel ``channel_repeat`` times. Repeat the edges of slices smaller than ``min_size`` on all sides
+    alike until they have that size, as training did.
     """
 
     modality: Modality
     channels: Annotated[int, Field(ge=1)]
     context_slices: Annotated[int, former_name("neighbours", "context_slices"), Field(ge=0)] = 0
     channel_repeat: Annotated[int, former_name("repeat", "channel_repeat"), Field(ge=1)] = 1
-    intensity_window: Annotated[tuple[float, float] | None, former_name("clip", "intensity_window")] = None
-    per_case_zscore: Annotated[bool, former_name("per_case", "per_case_zscore")] = False
+    intensity_window: Annotated[tuple[Window | None, ...], former_name("clip", "intensity_window")] = ()
+    """One for each channel; written as one for all in earlier bundles, as ``per_case_zscore`` is."""
+    per_case_zscore: Annotated[tuple[bool, ...], former_name("per_case", "per_case_zscore")] = ()
     mean: Annotated[tuple[float, ...], former_name("subtract", "mean")]
     std: Annotated[tuple[float, ...], former_name("divide", "std")]
     min_size: Annotated[Size, former_name("least", "min_size")] = (MIN_SIZE, MIN_SIZE)
@@ -359,15 +364,51 @@ class Preprocessing(Grid):
         """Channels of the network input: slices × stored channels × repeats."""
         return (2 * self.context_slices + 1) * self.channels * self.channel_repeat
 
+    @property
+    def display_window(self) -> Window | None:
+        """In which a person looks at the first channel; None for the image's own."""
+        return self.intensity_window[0] or ((0.0, 255.0) if self.modality == "rgb" else None)
+
+    @property
+    def missing_values(self) -> tuple[float, ...]:
+        """What stands for each channel where it is missing, in stored units: what normalization turns into 0."""
+        values = (0.0 if by_case else mean for by_case, mean in zip(self.per_case_zscore, self.mean, strict=True))
+        return tuple(
+            min(max(value, window[0]), window[1]) if window else value
+            for value, window in zip(values, self.intensity_window, strict=True)
+        )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spread_over_channels(cls, values: Any) -> Any:
+        """What is said once, as earlier bundles do, is said of each channel."""
+        if not isinstance(values, Mapping) or not isinstance(values.get("channels"), int):
+            return values
+        spread = dict(values)
+        for former, name, default in (("clip", "intensity_window", None), ("per_case", "per_case_zscore", False)):
+            key = former if former in values else name
+            if _is_said_once(given := values.get(key, default)):
+                spread[key] = (given,) * values["channels"]
+        return spread
+
     @model_validator(mode="after")
     def _consistent(self) -> Preprocessing:
-        if not len(self.mean) == len(self.std) == self.channels:
-            raise ValueError(f"mean and std need {self.channels} values, one per channel")
+        rules = (self.mean, self.std, self.intensity_window, self.per_case_zscore)
+        if {len(values) for values in rules} != {self.channels}:
+            raise ValueError(
+                f"mean, std, intensity_window and per_case_zscore need {self.channels} values, one per channel"
+            )
         if any(abs(deviation) < 1e-12 for deviation in self.std):
             raise ValueError("std holds a zero")
-        if self.intensity_window is not None and not self.intensity_window[0] < self.intensity_window[1]:
-            raise ValueError("intensity_window must rise, not run from {:g} to {:g}".format(*self.intensity_window))
+        for window in self.intensity_window:
+            if window is not None and not window[0] < window[1]:
+                raise ValueError("intensity_window must rise, not run from {:g} to {:g}".format(*window))
         return self
+
+
+def _is_said_once(value: Any) -> bool:
+    """Whether a value is None, a bool or a window, not one of these for each channel."""
+    return not isinstance(value, list | tuple) or (len(value) == 2 and all(type(v) in (int, float) for v in value))
 
 
 Ranges = tuple[tuple[int, int], ...]

@@ -119,3 +119,11 @@ def test_next_line_can_be_typed_as_it_is(monkeypatch: pytest.MonkeyPatch, capsys
     monkeypatch.setattr(sys, "argv", [".venv/bin/caseunet", "prepare"])
     say_next("train", "my data")
     assert capsys.readouterr().out == "next    .venv/bin/caseunet train 'my data'\n"
+
+
+def test_two_numbers_are_a_spacing(cli: Run, tmp_path: Path) -> None:
+    """As the help shows it; of a choice of numbers and a word the parser would take one."""
+    for typed in (["1.3", "1.3"], ["1.3,1.3"], ["median"]):
+        status, _, err = cli("prepare", str(tmp_path / "none"), "--spacing", *typed, "--out", str(tmp_path / "out"))
+        assert status != 0
+        assert "no such folder" in err

@@ -4,8 +4,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
 from caseunet.bundle import Bundle
 from caseunet.commands.convert import convert
@@ -97,3 +99,18 @@ def test_masks_alone_have_no_images_to_go_with(predicted: Path, tmp_path: Path) 
     done = convert(tmp_path / "moved", to="seg.nrrd", out=tmp_path / "out")
     assert len(done.cases) == 4
     assert not (tmp_path / "out" / "images").exists()
+
+
+def test_pictures_are_cut_in_the_plane_of_volumes(tmp_path: Path) -> None:
+    """Three sagittal scans of 5 slices 4 mm apart, and one of a single slice."""
+    for n, slices in enumerate((5, 5, 1)):
+        mask = np.zeros((slices, 30, 24), np.uint8)
+        mask[:, 8:20, 6:15] = 1
+        for part, array in (("images", 100 * mask.astype(np.int16) + n), ("masks", mask)):
+            (tmp_path / "raw" / part).mkdir(parents=True, exist_ok=True)
+            nib.save(nib.Nifti1Image(array, np.diag([-4.0, -1, 1, 1])), tmp_path / "raw" / part / f"s{n}.nii.gz")
+    convert(tmp_path / "raw", to="png", out=tmp_path / "png")
+    sizes = [Image.open(path).size for path in sorted((tmp_path / "png" / "masks").glob("*.png"))]
+    assert sizes == [(30, 24)] * 11
+    convert(tmp_path / "raw", to="png", out=tmp_path / "axial", config=PrepareConfig(plane="axial"))
+    assert len(list((tmp_path / "axial" / "masks").glob("*.png"))) == 24 + 24 + 1  # one slice stays that slice

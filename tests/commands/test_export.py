@@ -125,7 +125,7 @@ def two(small_bundle: Bundle, tmp_path: Path) -> Path:
     info = small_bundle.info
     members = tuple(
         Member(
-            preprocessing=info.preprocessing.model_copy(update={"intensity_window": (-100.0, 200.0 + fold)}),
+            preprocessing=info.preprocessing.model_copy(update={"intensity_window": ((-100.0, 200.0 + fold),)}),
             training_data=info.training_data.model_copy(update={"fold": fold}),
             validation=info.validation,
         )
@@ -174,7 +174,7 @@ def test_prediction_computes_with_an_export(
     per_case: bool, small_bundle: Bundle, lits_prepared: Prepared, tmp_path: Path
 ) -> None:
     p = small_bundle.info.preprocessing.model_copy(
-        update={"per_case_zscore": per_case, "intensity_window": (-150.0, 200.0)}
+        update={"per_case_zscore": (per_case,), "intensity_window": ((-150.0, 200.0),)}
     )
     quality = load_bundle(Path(__file__).parents[1] / "golden" / "bundle_2").info.quality
     assert quality is not None
@@ -225,7 +225,7 @@ def test_cases_are_standardised_beside_the_graph(
     small_bundle: Bundle, lits_prepared: Prepared, lits_raw: Path, tmp_path: Path
 ) -> None:
     p = small_bundle.info.preprocessing
-    per_case = p.model_copy(update={"per_case_zscore": True, "intensity_window": (-150.0, 200.0)})
+    per_case = p.model_copy(update={"per_case_zscore": (True,), "intensity_window": ((-150.0, 200.0),)})
     save_again(tmp_path / "bundle", dict(small_bundle.weights), small_bundle, preprocessing=per_case)
     written = export(tmp_path / "bundle", out=tmp_path / "out", format="openvino", data=lits_prepared.folder)
     assert written is not None

@@ -145,7 +145,7 @@ def test_the_bundle_segments_images_as_the_paper_s_recipe_does(author: Author, t
     ct = import_weights(file, out=tmp_path / "ct").info.preprocessing
     assert (ct.modality, ct.intensity_window, ct.mean, ct.std, ct.channel_repeat) == (
         "ct",
-        (-200, 250),
+        ((-200, 250),),
         (-200,),
         (450,),
         3,
@@ -154,9 +154,9 @@ def test_the_bundle_segments_images_as_the_paper_s_recipe_does(author: Author, t
     mr = import_weights(
         file, out=tmp_path / "mr", options=ImportOptions(modality="mr", window=(10, 300), size=(64, 96))
     ).info.preprocessing
-    assert (mr.intensity_window, mr.mean, mr.std) == ((10, 300), (10,), (290,))
+    assert (mr.intensity_window, mr.mean, mr.std) == (((10, 300),), (10,), (290,))
     rgb = import_weights(file, out=tmp_path / "rgb", options=ImportOptions(modality="rgb", size=(64, 96)))
-    assert (rgb.info.preprocessing.intensity_window, rgb.info.preprocessing.channel_repeat) == (None, 1)
+    assert (rgb.info.preprocessing.intensity_window, rgb.info.preprocessing.channel_repeat) == ((None,) * 3, 1)
     pixels = np.random.default_rng(1).integers(0, 256, (64, 96, 3), np.uint8)
     expected = author.network(pixels[None] / np.float32(255), training=False).detach().numpy()[0].argmax(-1)
     assert (Predictor(rgb).predict(pixels).labels == expected).mean() > 0.999

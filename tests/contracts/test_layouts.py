@@ -35,6 +35,7 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     "dsb2018": public_layouts.write_dsb2018,
     "bids": public_layouts.write_bids,
     "monai-label": partial(public_layouts.write_monai_label, without=0),
+    "union": public_layouts.write_union,
     "folder": lambda folder: generate.write_folder(folder, groups=3, frames=2, encoding="colors", shape=(48, 64)),
 }
 CHANNELS = {"nnunet": 2, "msd": 2, "brats": 4}

@@ -407,3 +407,30 @@ def test_sides_are_not_mirrored(names: tuple[str, str], given: bool | None, expe
     assert limits.vertical_flip is True
     drawn = [draw_transforms(limits, np.random.default_rng(seed), rgb=False) for seed in range(40)]
     assert any(one.horizontal_flip for one in drawn) is expected
+
+
+def test_dropped_channels_are_0_in_every_slice() -> None:
+    """Of two slices of three channels each; the mask, and the other channels, keep their bits."""
+    image, labels = noise_image(1, 6, 5, 4), torch.ones(1, 5, 4, dtype=torch.uint8)
+    x, mask = augment(image, labels, [Augmentation(dropped_channels=(0, 2))], channels=3)
+    assert not x[0, [0, 2, 3, 5]].any()
+    assert torch.equal(x[0, [1, 4]], image[0, [1, 4]])
+    assert torch.equal(mask, labels)
+
+
+@given(channels=st.integers(2, 5), seed=st.integers(0, 999), probability=st.floats(0.05, 0.99))
+def test_never_all_channels_are_dropped(channels: int, seed: int, probability: float) -> None:
+    config = resolve(AugmentConfig(channel_dropout=probability))
+    drawn = draw_transforms(config, np.random.default_rng(seed), False, channels)
+    assert len(drawn.dropped_channels) < channels
+    plain = draw_transforms(resolve(AugmentConfig()), np.random.default_rng(seed), False, channels)
+    assert plain.dropped_channels == ()
+    assert drawn == Augmentation(**{**vars(plain), "dropped_channels": drawn.dropped_channels})
+
+
+def test_channels_are_dropped_as_often_as_said() -> None:
+    """Of three with p = 0.3 each, less the 0.3³ that all would be dropped and one stays: 0.3 − 0.027 / 3."""
+    config, rng = resolve(AugmentConfig(channel_dropout=0.3)), np.random.default_rng(0)
+    drawn = [draw_transforms(config, rng, False, 3).dropped_channels for _ in range(4000)]
+    shares = [np.mean([c in dropped for dropped in drawn]) for c in range(3)]
+    assert shares == pytest.approx([0.291] * 3, abs=0.025)

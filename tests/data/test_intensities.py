@@ -5,7 +5,7 @@ import pytest
 
 from caseunet.config import DataConfig
 from caseunet.data.intensities import CaseIntensities, Intensities, measure_intensities, pool_statistics
-from caseunet.data.loader import plan_preprocessing
+from caseunet.data.normalization import plan_preprocessing
 from caseunet.data.store import Prepared
 
 
@@ -60,4 +60,4 @@ def test_a_structure_of_one_value_is_seen(
     constant = Intensities(mean=(220.0,), std=(1e-9,), low=(220.0,), high=(220.0,))
     info = lits_prepared.info.model_copy(update={"value_range": value_range})
     found = plan_preprocessing(info, constant, DataConfig(normalization="zscore"), (64, 64))
-    assert (found.intensity_window, found.mean, found.std) == (clip, (220.0,), (divide,))
+    assert (found.intensity_window, found.mean, found.std) == ((clip,), (220.0,), (divide,))

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from caseunet.config import AugmentConfig, Config, DataConfig
 from caseunet.data.intensities import Intensities
-from caseunet.data.loader import Batch, batches, plan_preprocessing
+from caseunet.data.loader import Batch, batches
+from caseunet.data.normalization import plan_preprocessing
 from caseunet.data.sampling import Sample, SliceSampler
 from caseunet.data.store import DatasetInfo, Prepared
 from caseunet.datasets.lits import CODING
@@ -255,5 +256,7 @@ def test_planned_preprocessing(
     described = info_of(*info)
     planned = plan_preprocessing(described, described.intensities, DataConfig.model_validate(config), (64, 96))
     assert planned.size == (64, 96)
-    assert planned.per_case_zscore == (info[0] == "mr" and config.get("normalization") == "zscore")
-    assert (planned.intensity_window, planned.mean, planned.std, planned.channel_repeat) == expected
+    per_case = info[0] == "mr" and config.get("normalization") == "zscore"
+    assert planned.per_case_zscore == (per_case,) * info[2]
+    assert set(planned.intensity_window) == {expected[0]}
+    assert (planned.mean, planned.std, planned.channel_repeat) == expected[1:]

@@ -215,8 +215,10 @@ class Outcome:
 
 def exported(predictor: Predictor) -> portable.Network:
     network, p = predictor._networks[0]
-    if p.per_case_zscore:
-        p = p.model_copy(update={"per_case_zscore": False, "mean": (0,) * p.channels, "std": (1,) * p.channels})
+    if all(p.per_case_zscore):
+        p = p.model_copy(
+            update={"per_case_zscore": (False,) * p.channels, "mean": (0,) * p.channels, "std": (1,) * p.channels}
+        )
 
     @torch.inference_mode()
     def run(pixels: np.ndarray) -> np.ndarray:

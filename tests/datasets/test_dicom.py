@@ -552,3 +552,16 @@ def test_a_real_segmentation_equals_the_same_mask_as_nrrd(real_data: Callable[[s
     nrrd = SimpleITK.ReadImage(str(root / "labels" / "liver_seg.nrrd"))
     assert nrrd.GetDirection() == (1, 0, 0, 0, 1, 0, 0, 0, 1), "its axes run Left, Posterior, Superior"
     np.testing.assert_array_equal(labels, SimpleITK.GetArrayFromImage(nrrd))
+
+
+def test_a_structure_that_a_patient_lacks_is_told(tmp_path: Path) -> None:
+    """Each structure is an object of its own, and one patient lacks one."""
+    for n in range(3):
+        folder = put_series(tmp_path / "raw" / f"P{n}" / "ct", pixels(seed=n), f"P{n}", str(n))
+        files = [pydicom.dcmread(path) for path in sorted(folder.iterdir())]
+        for name in ("liver", "tumour")[: 1 if n == 1 else 2]:
+            mask = np.zeros((6, 5, 8), np.uint8)
+            mask[1:4, 1:3, 2:5] = 1
+            segmentation(files, mask, [name]).save_as(tmp_path / "raw" / f"P{n}" / f"{name}.dcm")
+    [finding] = [finding for finding in DICOM.discover(tmp_path / "raw").findings if finding.kind == "class-missing"]
+    assert finding.text == "1 case without a segment of tumour, which counts as empty: P1/ct"

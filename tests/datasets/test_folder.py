@@ -16,12 +16,14 @@ from caseunet.config import PrepareConfig
 from caseunet.datasets import find_layout, open_source
 from caseunet.datasets.case_statistics import measure_mask
 from caseunet.datasets.coding import find_coding
-from caseunet.datasets.folder import FOLDER, find_groups, survey_files
+from caseunet.datasets.folder import FOLDER
 from caseunet.datasets.generate import write_folder
 from caseunet.datasets.generate.drawings import draw_operation, simple
 from caseunet.datasets.layout import SourceDataset
+from caseunet.datasets.names import find_groups
 from caseunet.datasets.reading import read_labels
 from caseunet.datasets.roles import Choice
+from caseunet.datasets.survey import survey_files
 from caseunet.errors import CaseUNetError, SeveralMasksError
 from caseunet.io import raster
 
@@ -648,3 +650,34 @@ def test_labels_json_names_shades_of_grey(mode: str, raw: Path) -> None:
 def test_splits_and_patients_that_names_hint_at(names: tuple[str, ...], kind: str, tmp_path: Path) -> None:
     fill_folder(tmp_path, *(name.format(role) for name in names for role in ("images", "masks")))
     assert [t[1] for t in told(FOLDER.discover(tmp_path)) if t[0] == "warning"] == ([kind] if kind else [])
+
+
+def test_folders_of_masks_name_classes(tmp_path: Path) -> None:
+    for n in range(4):
+        put(tmp_path / "images" / f"f{n}a.png", np.zeros(SHAPE, np.uint8))
+        mask = np.zeros(SHAPE, np.uint8)
+        mask[3:9, 4 : 20 + n] = 255
+        put(tmp_path / "masks" / ("polyp" if n < 2 else "instrument") / f"f{n}a.png", mask)
+    _, dataset = open_source(tmp_path, PrepareConfig())
+    assert dataset.coding is not None
+    assert dataset.coding.label_map.names == ("background", "instrument", "polyp")
+    kinds = [finding.kind for finding in dataset.findings if finding.level == "warning"]
+    assert kinds == ["class-missing", "class-missing"]
+    ids = read_labels(FOLDER, dataset.cases[0], dataset, FOLDER.read_geometry(dataset.cases[0]))
+    assert np.bincount(ids.ravel(), minlength=3).tolist() == [48 * 64 - 96, 0, 96]
+
+
+def test_numbered_folders_of_masks_name_none(tmp_path: Path) -> None:
+    for n in range(4):
+        put(tmp_path / "images" / f"f{n}a.png")
+        put(tmp_path / "masks" / f"part{n // 2}" / f"f{n}a.png")
+    dataset = FOLDER.discover(tmp_path)
+    assert ("warning", "mask-folders", None) in told(dataset)
+    assert dataset.coding is None or len(dataset.coding.label_map) == 2
+
+
+def test_folders_of_both_are_no_classes(tmp_path: Path) -> None:
+    for n in range(4):
+        for part in ("images", "masks"):
+            put(tmp_path / part / ("benign" if n < 2 else "malignant") / f"f{n}a.png")
+    assert not {"class-folders", "mask-folders"} & {finding.kind for finding in FOLDER.discover(tmp_path).findings}

@@ -19,7 +19,8 @@ from caseunet.data.store import Prepared
 from caseunet.datasets import find_layout, open_source
 from caseunet.datasets.layout import SourceDataset
 from caseunet.errors import CaseUNetError, InvalidInputError
-from caseunet.prediction.inputs import Channels, find_inputs
+from caseunet.prediction.channels import Channels
+from caseunet.prediction.inputs import find_inputs
 from tests.support import public_layouts as public
 
 Writer = Callable[[Path], None]
@@ -92,6 +93,24 @@ FORMS: dict[str, tuple[Writer, str, str, tuple[str, ...], dict[str, tuple[str, l
         "ct",
         ("background", *(f"class {n}" for n in range(1, 6))),
         {"img0002": ("img0002", [2880 - 5 * 48] + 5 * [48])},
+    ),
+    "btcv whole": (
+        partial(public.write_btcv, values=range(1, 13)),  # the last class is missing
+        "folder",
+        "ct",
+        (
+            *("background", "spleen", "right kidney", "left kidney", "gallbladder", "esophagus", "liver", "stomach"),
+            *("aorta", "inferior vena cava", "portal vein and splenic vein", "pancreas"),
+            *("right adrenal gland", "left adrenal gland"),
+        ),
+        {},
+    ),
+    "btcv and more": (
+        partial(public.write_btcv, values=range(1, 15)),
+        "folder",
+        "ct",
+        ("background", *(f"class {n}" for n in range(1, 15))),
+        {},
     ),
     "btcv img": (partial(public.write_btcv, images="img", labels="label"), "folder", "ct", (), {}),
     "amos": (public.write_amos, "msd", "ct", ("background", "spleen", "right kidney", "left kidney"), {}),

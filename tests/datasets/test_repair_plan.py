@@ -172,15 +172,15 @@ def test_nan_of_mr_becomes_the_darkest(raw: Path, tmp_path: Path) -> None:
     for path in (raw / "images").iterdir():
         edit(path, lambda pixels: pixels.clip(-400, 400).astype(np.float32), same)
     edit(raw / "images" / "p2.nii.gz", lambda pixels: np.where(pixels > 120, np.nan, pixels).astype(np.float32), same)
-    _, cases = plan_for(raw, tmp_path)
-    assert cases == {"p2": {"why": "image not-finite", "nan": -400.0}}
+    text, _ = plan_for(raw, tmp_path)
+    assert "p2: {why: image not-finite, nan: -400.0}" in text
 
 
 def test_infinity_cannot_be_replaced(raw: Path, tmp_path: Path) -> None:
     edit(raw / "images" / "p2.nii.gz", lambda pixels: np.where(pixels > 150, np.inf, pixels).astype(np.float32), same)
     text, cases = plan_for(raw, tmp_path)
     assert cases == {"p2": {"why": "image not-finite", "drop": True}}
-    assert "cannot be done" in text
+    assert "what is lost cannot be counted" in text
 
 
 def test_values_between_are_rounded_if_binary(raw: Path, tmp_path: Path) -> None:
@@ -254,3 +254,24 @@ def test_a_file_of_comments_is_a_plan(raw: Path, tmp_path: Path) -> None:
     plan_for(raw, tmp_path)
     found = audit(raw, out=tmp_path / "b", config=PrepareConfig(workers=0, repair_plan=tmp_path / "plan.yaml"))
     assert [finding.kind for finding in found.at_level("error")] == ["affine-differs"] * 4
+
+
+def test_labelled_nan_is_asked_about(raw: Path, tmp_path: Path) -> None:
+    """A lesion that was masked out of its scan: air would be learnt as lesion."""
+    ids = np.asarray(nib.load(raw / "masks" / "p2.nii.gz").dataobj)
+    edit(raw / "images" / "p2.nii.gz", lambda pixels: np.where(ids > 0, np.nan, pixels).astype(np.float32), same)
+    text, cases = plan_for(raw, tmp_path)
+    assert cases == {}
+    assert "# p2: {why: image not-finite, nan: -1024.0}" in text
+    assert "p2: What was drawn lies on pixels that have no number" in text
+    assert "mean intensity none becomes -1024" in text
+
+
+def test_what_a_drop_loses_is_counted(raw: Path, tmp_path: Path) -> None:
+    """A mask of another shape, which nothing mends."""
+    edit(raw / "masks" / "p2.nii.gz", lambda ids: ids[:-3], same)
+    lost = np.count_nonzero(np.asarray(nib.load(raw / "masks" / "p2.nii.gz").dataobj))
+    text, cases = plan_for(raw, tmp_path)
+    assert lost > 0
+    assert set(cases) <= {"p2"}
+    assert "cannot be done" not in text

@@ -711,7 +711,7 @@ def test_real_grey_pictures_through_a_grey_model(cli: Run, real_data: Callable[[
 
 def test_real_mr_volumes(cli: Run, real_data: Callable[[str], Path], tmp_path: Path) -> None:
     """Normalised by each one's own mean and spread: above the mean is liver here."""
-    mr = CT.model_copy(update={"modality": "mr", "per_case_zscore": True})
+    mr = CT.model_copy(update={"modality": "mr", "per_case_zscore": (True,)})
     sources = sorted(real_data("hippocampus/imagesTr").glob("hippocampus_*.nii.gz"))[:3]
     status, _, err = cli("predict", brightness_bundle(tmp_path / "mr", mr), *sources, "--out", tmp_path / "out")
     assert (status, err) == (0, "")

@@ -5,6 +5,7 @@ import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from unicodedata import normalize
 
 import nibabel as nib
 import numpy as np
@@ -545,3 +546,44 @@ def test_sessions_are_of_one_subject(tmp_path: Path) -> None:
     found = evaluate(tmp_path / "found", tmp_path / "truth", out=tmp_path / "report")
     assert set(found.cases["group"]) == {"sub-00", "sub-01", "sub-02"}
     assert found.summary.cases == 6
+
+
+@pytest.mark.parametrize("side", ["pred", "ref"])
+def test_two_files_of_a_name_are_refused(side: str, tmp_path: Path) -> None:
+    """An old result beside the new one: which of them counted was chance."""
+    for n in range(2):
+        for part, mask in zip(("ref", "pred"), scan(n), strict=True):
+            save(tmp_path / part / f"k{n}.nii.gz", mask)
+    SimpleITK.WriteImage(SimpleITK.ReadImage(tmp_path / side / "k0.nii.gz") * 0, tmp_path / side / "k0.nrrd")
+    with pytest.raises(CaseUNetError, match=r"k0.nii.gz and .*k0.nrrd: are two masks of one name. Keep one."):
+        evaluate(tmp_path / "pred", tmp_path / "ref", out=tmp_path / "report")
+
+
+def test_two_files_of_a_structure_are_refused(tmp_path: Path) -> None:
+    for part, mask in zip(("ref", "pred"), scan(0), strict=True):
+        for value, name in enumerate(NAMES[1:], 1):
+            save(tmp_path / part / "c0" / f"{name}.nii.gz", (mask == value).astype(np.uint8))
+            save(tmp_path / part / "c1" / f"{name}.nii.gz", (mask == value).astype(np.uint8))
+    shutil.copyfile(tmp_path / "pred" / "c0" / "liver.nii.gz", tmp_path / "pred" / "c0" / "liver.seg.nii.gz")
+    with pytest.raises(CaseUNetError, match="are two masks of one name"):
+        evaluate(tmp_path / "pred", tmp_path / "ref", out=tmp_path / "report")
+
+
+def test_accents_are_spelt_in_two_ways(tmp_path: Path) -> None:
+    for part, mask, form in zip(("ref", "pred"), scan(0), ("NFC", "NFD"), strict=True):
+        for n in range(2):
+            save(tmp_path / part / f"{normalize(form, 'Müller')}_{n}.nii.gz", mask)
+    found = evaluate(tmp_path / "pred", tmp_path / "ref", out=tmp_path / "report")
+    assert len(set(found.cases["case"])) == 2
+
+
+def test_a_lost_place_is_told(tmp_path: Path) -> None:
+    """The prediction states no place, so it does not lie in the patient's space."""
+    reference, prediction = scan(0)
+    save(tmp_path / "ref" / "k0.nii.gz", reference)
+    save(tmp_path / "pred" / "k0.nii.gz", prediction, np.eye(4))
+    found = evaluate(tmp_path / "pred", tmp_path / "ref", out=tmp_path / "report")
+    told = (tmp_path / "report" / "report.html").read_text()
+    assert "it was laid on its image, index on index" in told
+    assert "compared in the patient" not in told
+    assert found is not None

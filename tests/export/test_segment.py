@@ -26,6 +26,7 @@ from caseunet.export.single_file import PARTS, bundle_source
 from caseunet.imaging import resampling, slices
 from caseunet.models.blocks.padding import pad_image
 from caseunet.models.case_unet import CaseUNet
+from caseunet.prediction.exports import in_graph
 from caseunet.prediction.predictor import SliceBatch
 from caseunet.types import Grid, Preprocessing
 
@@ -113,11 +114,15 @@ def test_brings_labels_back_alike(H: int, W: int, h: int, w: int, classes: int, 
 def test_standardizes_as_torch(slices_: int, channels: int, context: int, dtype: Any, data: st.DataObject) -> None:
     pixels = image((slices_, channels, 5, 4), data.draw(st.integers(0, 999)), dtype)
     indices = data.draw(st.lists(st.integers(0, slices_ - 1), min_size=1))
-    clip = data.draw(st.none() | st.just((-50, 120)))
+    clip = tuple(data.draw(st.none() | st.just((-50, 120))) for _ in range(channels))
+    per_case = tuple(data.draw(st.booleans()) for _ in range(channels))
     gathered, statistics = slices.gather_slices(pixels, indices, context), slices.case_statistics(pixels)
-    p = preprocessing(channels=channels, context_slices=context, per_case_zscore=True, intensity_window=clip)
+    p = preprocessing(channels=channels, context_slices=context, per_case_zscore=per_case, intensity_window=clip)
+    graph = in_graph(p)  # does what is left, per channel
     x = transforms.normalize(torch.from_numpy(gathered), p, torch.from_numpy(statistics)[None])
-    np.testing.assert_allclose(slices.standardize(gathered.astype(np.float32), statistics, clip), x, rtol=1e-6)
+    ours = slices.standardize(gathered.astype(np.float32), statistics, p.model_dump())
+    ours = transforms.normalize(torch.from_numpy(ours), graph, torch.from_numpy(statistics)[None]).numpy()
+    np.testing.assert_allclose(ours, x, rtol=1e-6)
 
 
 def test_a_case_of_equal_pixels_is_nothing() -> None:
@@ -151,9 +156,9 @@ def margin(maps: torch.Tensor) -> np.ndarray:
 
 def graph(model: Callable[[torch.Tensor], torch.Tensor], p: Preprocessing) -> shipped.Network:
     """What an export holds: all of it but what depends on the case."""
-    if p.per_case_zscore:
-        nothing = {"intensity_window": None, "mean": (0,) * p.channels, "std": (1,) * p.channels}
-        p = p.model_copy(update={"per_case_zscore": False} | nothing)
+    if all(p.per_case_zscore):
+        nothing = {"intensity_window": (None,) * p.channels, "mean": (0,) * p.channels, "std": (1,) * p.channels}
+        p = p.model_copy(update={"per_case_zscore": (False,) * p.channels} | nothing)
 
     @torch.inference_mode()
     def network(pixels: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, generate_
 
 from caseunet.datasets.generate.series import segmentation, series
 from caseunet.errors import CaseUNetError
-from caseunet.io import dicom, dicom_masks
+from caseunet.io import dicom, dicom_contours
 from caseunet.types import Geometry
 
 COLUMNS, ROWS, SLICES = 9, 7, 4
@@ -208,7 +208,7 @@ def test_contours_cover_the_centres_within(tmp_path: Path) -> None:
 def test_a_triangle_is_filled_as_by_matplotlib(corners: list[tuple[float, float]]) -> None:
     """Also beyond the image. Centres on an edge may fall to either side."""
     found = np.zeros(ROWS * COLUMNS, bool)
-    found[dicom_masks._inside([np.array(corners)], COLUMNS, ROWS)] = True
+    found[dicom_contours._inside([np.array(corners)], COLUMNS, ROWS)] = True
     centres = np.stack(np.meshgrid(np.arange(COLUMNS), np.arange(ROWS)), -1).reshape(-1, 2)
     closed = np.array([*corners, corners[0]])
     inside = Outline(closed, closed=True).contains_points(centres)

@@ -145,3 +145,12 @@ def test_films_in_dicom_are_refused_by_name(tmp_path: Path) -> None:
     pydicom.dcmwrite(path, d, enforce_file_format=True)
     with pytest.raises(CaseUNetError, match=r"a.dcm: .* it holds a film \(MPEG-4 AVC/H.264 High Profile"):
         dicom.read_still(path, 0, rgb=True)
+
+
+def test_pixels_in_upper_bits_are_refused(tmp_path: Path) -> None:
+    """HighBit 15 with BitsStored 12: some programs shift them and some do not."""
+    d = still(np.arange(30, dtype=np.uint16).reshape(5, 6) << 4)
+    d.HighBit = 15
+    d.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    with pytest.raises(CaseUNetError, match="a.dcm: .*its pixels lie in the upper bits .HighBit 15, BitsStored 12"):
+        dicom.read_still(tmp_path / "a.dcm", 0, False)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from caseunet.errors import BadValuesError, CaseUNetError
-from caseunet.io import images, raster
+from caseunet.io import images, raster, raster_file
 
 
 def test_colour_images_are_read_as_three_channels(tmp_path: Path) -> None:
@@ -292,7 +292,7 @@ def test_large_images_are_read_in_bands(
 
 def test_there_is_a_largest_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
-    monkeypatch.setattr(raster, "MAX_PIXELS", 599)
+    monkeypatch.setattr(raster_file, "MAX_PIXELS", 599)
     with pytest.raises(
         CaseUNetError, match=r"a.png: cannot be read as an image: it has 20×30 pixels; at most 0 million"
     ):

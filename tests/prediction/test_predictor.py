@@ -153,7 +153,13 @@ def test_some_slices_are_those_of_the_whole(lits_bundle: Bundle) -> None:
     """With neighbours and statistics of the whole case, though only some slices are wanted."""
     p = lits_bundle.info.preprocessing
     preprocessing = p.model_copy(
-        update={"context_slices": 1, "per_case_zscore": True, "intensity_window": None, "mean": (0.0,), "std": (1.0,)}
+        update={
+            "context_slices": 1,
+            "per_case_zscore": (True,),
+            "intensity_window": (None,),
+            "mean": (0.0,),
+            "std": (1.0,),
+        }
     )
     architecture = lits_bundle.info.architecture.model_copy(update={"in_channels": 3})
     model = create_model(architecture.name, 3, architecture.num_classes, **architecture.kwargs)

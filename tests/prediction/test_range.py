@@ -11,7 +11,7 @@ from caseunet.prediction.predictor import match_range, read_model_input
 from caseunet.types import Geometry, ImageVolume, Preprocessing
 
 GREY = Preprocessing(modality="gray", channels=1, mean=(100.0,), std=(50.0,), value_range=(0, 251))
-DEEP = GREY.model_copy(update={"value_range": (12.0, 60000.0), "intensity_window": (100.0, 50000.0)})
+DEEP = GREY.model_copy(update={"value_range": (12.0, 60000.0), "intensity_window": ((100.0, 50000.0),)})
 EARLIER = GREY.model_copy(update={"value_range": None})
 
 LEVELS = np.arange(48, dtype=np.uint16).reshape(6, 8) * 5

@@ -351,7 +351,7 @@ def test_axes_of_one_are_kept(
 
 def test_channels_of_a_volume_share_one_mask(make: Callable[[Preprocessing], Predictor], tmp_path: Path) -> None:
     """A fourth axis of two channels is no axis of the mask; the network follows the first."""
-    two = CT.model_copy(update={"modality": "mr", "channels": 2, "mean": (0.0, 0.0), "std": (1.0, 1.0)})
+    two = Preprocessing(modality="mr", channels=2, mean=(0.0, 0.0), std=(1.0, 1.0))
     array = noise((3, 4, 5, 2))
     nib.save(nib.Nifti1Image(array, PLACES["oblique"]), tmp_path / "v.nii.gz")
     make(two).predict(tmp_path / "v.nii.gz").save(tmp_path / "m.nii.gz")
@@ -472,6 +472,23 @@ def test_dicom_series_lie_where_their_nifti_lies(
     volume = segmentation.get_volume(combine_segments=True)
     affine_of_volume = np.diag([-1, -1, 1, 1]) @ volume.affine
     np.testing.assert_array_equal(laid(volume.array, affine_of_volume, place, expected.shape), expected)
+
+
+def test_probabilities_of_dicom_are_fractional(make: Callable[[Preprocessing], Predictor], tmp_path: Path) -> None:
+    """Beside the NIfTI of probabilities, an object for each class of the same numbers."""
+    (tmp_path / "scan").mkdir()
+    for number, dataset in enumerate(series(noise((7, 6, 5)), PLACES["scanner"], patient="P1", entropy="test")):
+        dataset.save_as(tmp_path / "scan" / f"{number}.dcm", enforce_file_format=True)
+    options = PredictOptions(device="cpu", dicom_seg=True, probabilities=True)
+    (case,) = predict(make(CT).folder, [tmp_path / "scan"], out=tmp_path / "out", options=options).cases
+    written = {what: tmp_path / "out" / file for what, file in case.others.items() if what.startswith("probability")}
+    assert len(written) == 2
+    plain = next(path for path in written.values() if path.name.endswith(".nii.gz"))
+    fractional = next(path for path in written.values() if path.name.endswith(".seg.dcm"))
+    assert fractional.name == plain.name.replace(".nii.gz", ".seg.dcm")
+    found = np.squeeze(highdicom.seg.segread(fractional).get_volume(rescale_fractional=True).array)
+    expected = np.asarray(nib.load(plain).dataobj)
+    np.testing.assert_allclose(np.sort(found.ravel()), np.sort(expected.ravel()), atol=1 / 255)
 
 
 def test_masks_of_dicom_have_the_grid_that_others_give_the_series(

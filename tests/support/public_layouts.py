@@ -119,10 +119,12 @@ def write_acdc(root: Path, patients: int = 4) -> None:
         (folder / "MANDATORY_CITATION.md").write_text("Bernard et al.")
 
 
-def write_btcv(root: Path, images: str = "imagesTr", labels: str = "labelsTr") -> None:
+def write_btcv(
+    root: Path, images: str = "imagesTr", labels: str = "labelsTr", values: Sequence[int] = (1, 2, 3, 4, 5)
+) -> None:
     """BTCV (Synapse): ``img0001`` belongs to ``label0001``; the test images have no masks."""
     for n in (1, 2, 3, 4):
-        mask = draw_volume(n, (1, 2, 3, 4, 5))
+        mask = draw_volume(n, values)
         save_volume(root / images / f"img{n:04d}.nii.gz", scan(mask, n))
         save_volume(root / labels / f"label{n:04d}.nii.gz", mask)
     if images == "imagesTr":
@@ -308,3 +310,29 @@ def write_flat_nifti(root: Path) -> None:
 WRITERS: dict[str, Callable[[Path], None]] = {
     name.removeprefix("write_"): writer for name, writer in sorted(globals().items()) if name.startswith("write_")
 }
+
+
+def write_union(root: Path, cases: int = 3, below: str = "abdomen") -> None:
+    """nnU-Net's form with liver and spleen in ``below``, and a folder with livers alone in ``mine``, as one."""
+    folder = root / below / "Dataset001_Abdomen"
+    for n in range(cases):
+        mask = draw_volume(n, (1, 2))
+        save_volume(folder / f"imagesTr/c{n}_0000.nii.gz", scan(mask, seed=n))
+        save_volume(folder / f"labelsTr/c{n}.nii.gz", mask)
+        livers = draw_volume(n + cases, (255,))
+        save_volume(root / f"mine/images/p{n}.nii.gz", scan(livers // 255, seed=n + cases))
+        save_volume(root / f"mine/masks/p{n}.nii.gz", livers)
+    description = {
+        "channel_names": {"0": "CT"},
+        "labels": {"background": 0, "liver": 1, "spleen": 2},
+        "numTraining": cases,
+        "file_ending": ".nii.gz",
+    }
+    (folder / "dataset.json").write_text(json.dumps(description))
+    write_union_file(root, mine={"classes": {"foreground": "Liver"}, "layout": "folder"}, abdomen={"path": below})
+
+
+def write_union_file(root: Path, **entries: dict[str, object]) -> None:
+    """The list of a union's data sets; each lies in the folder of its name, unless its entry says another."""
+    listed = [{"path": name, "name": name, **entry} for name, entry in sorted(entries.items())]
+    (root / "datasets.json").write_text(json.dumps({"datasets": listed}))

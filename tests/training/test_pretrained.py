@@ -24,9 +24,9 @@ CT = Preprocessing(modality="ct", channels=1, mean=(0.0,), std=(1.0,), intensity
     ("changes", "text"),
     [
         ({}, ""),
-        ({"intensity_window": (-50.0, 200.0), "spacing": (0.8, 0.8), "mean": (3.0,)}, ""),
+        ({"intensity_window": ((-50.0, 200.0),), "spacing": (0.8, 0.8), "mean": (3.0,)}, ""),
         ({"plane": "sagittal"}, "plane sagittal for axial"),
-        ({"modality": "mr", "per_case_zscore": True}, "modality mr for ct, z-scores of each case True for False"),
+        ({"modality": "mr", "per_case_zscore": (True,)}, "modality mr for ct, z-scores of each case True for False"),
         ({"context_slices": 1}, "data.context_slices 1 for 0"),  # three inputs, as of one channel that is repeated
     ],
 )
@@ -76,6 +76,15 @@ def test_channels_of_the_same_name_keep_their_kernels() -> None:
     with torch.no_grad():
         torch.testing.assert_close(after(x), before(shown), rtol=1e-4, atol=1e-4)
     assert "those of t2, flair are copied" in told
+
+
+@pytest.mark.parametrize(("new_names", "order"), [(("t2", "t1"), [1, 0]), (("T1", "T2"), [0, 1])])
+def test_channels_in_another_order_are_moved(new_names: tuple[str, str], order: list[int]) -> None:
+    before, after, told = started(2, 2, ("t1", "t2"), new_names)
+    x = torch.rand(1, 2, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(after(x), before(x[:, order]), rtol=1e-4, atol=1e-4)
+    assert ("are copied" in told) == (order == [1, 0])
 
 
 def test_old_weights_are_scored_first(

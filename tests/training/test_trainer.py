@@ -229,7 +229,7 @@ def test_the_paper_s_recipe_trains(lits_raw: Path, tmp_path: Path) -> None:
     prepare(lits_raw, out=tmp_path / "p", config=config.prepare)
     info = train(tmp_path / "p", out=tmp_path / "run", config=config).info
     assert info.architecture.in_channels == 3
-    assert (info.preprocessing.intensity_window, info.preprocessing.channel_repeat) == ((-200, 250), 3)
+    assert (info.preprocessing.intensity_window, info.preprocessing.channel_repeat) == (((-200, 250),), 3)
     assert info.preprocessing.size == (64, 64)
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from caseunet.bundle import Bundle, Quality, ValidatedCase, load_bundle
 from caseunet.config import DataConfig
-from caseunet.data.loader import plan_preprocessing
+from caseunet.data.normalization import plan_preprocessing
 from caseunet.data.store import Prepared
 from caseunet.prediction.predictor import SlicePredictor
 from caseunet.progress import Display

@@ -167,13 +167,27 @@ def _input_and_output(info: BundleInfo) -> Iterator[str]:
             "plane": describe_plane(p.plane) if p.modality != "rgb" else None,
             "grid": grid or "the image's own pixels",
             "neighbouring slices each side": p.context_slices or None,
-            "clipped to": p.intensity_window,
-            "then": "standardised by each case's own mean and deviation"
-            if p.per_case_zscore
-            else f"minus {_short(p.mean)}, over {_short(p.std)}",
+            **_describe_normalization(info),
             "output": f"{info.output}: " + ", ".join(f"{label.id} {label.name}" for label in info.label_map.labels),
         }
     )
+
+
+def _describe_normalization(info: BundleInfo) -> dict[str, Any]:
+    """What becomes of the values: of all channels alike, or of each."""
+    p = info.preprocessing
+    if len(set(p.intensity_window)) == 1 and len(set(p.per_case_zscore)) == 1:
+        by_case = "standardised by each case's own mean and deviation"
+        scaled = by_case if p.per_case_zscore[0] else f"minus {_short(p.mean)}, over {_short(p.std)}"
+        return {"clipped to": p.intensity_window[0], "then": scaled}
+    names = info.training_data.channel_names or [f"channel {c}" for c in range(p.channels)]
+    told: dict[str, Any] = {}
+    for name, window, per_case, mean, std in zip(
+        names, p.intensity_window, p.per_case_zscore, p.mean, p.std, strict=True
+    ):
+        scaled = "standardised by each case" if per_case else f"minus {_short(mean)}, over {_short(std)}"
+        told[name] = f"clipped to {_short(window)}, {scaled}" if window else scaled
+    return told
 
 
 def _scores(info: BundleInfo) -> Iterator[str]:
@@ -205,8 +219,9 @@ def _sides(plane: Plane) -> str:
 
 
 def _channels(info: BundleInfo) -> str:
-    n = info.preprocessing.channels
-    return "one channel" if n == 1 else f"{n} channels"
+    n, names = info.preprocessing.channels, info.training_data.channel_names
+    named = f" ({', '.join(names)})" if len(names) == n and not all(name.isdecimal() for name in names) else ""
+    return f"one channel{named}" if n == 1 else f"{n} channels{named}"
 
 
 def _list(entries: Mapping[str, Any]) -> Iterator[str]:

@@ -8,8 +8,9 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from caseunet.former_names import migrate_section
 from caseunet.types import FrozenModel, LabelMap, Preprocessing, former_name
 
-FORMAT: Literal[3] = 3
-"""Written now. 2, with other names of some entries, and 1, without size and recipe, are still read."""
+FORMAT: Literal[4] = 4
+"""Written now. 3, which says window and z-scores once for all channels, 2, with other names of some entries, and 1,
+without size and recipe, are still read."""
 
 LOSSES_WITH_WEIGHTS = ("cross_entropy", "hybrid")
 """Losses that take loss.class_weights, of classes and not of regions."""
@@ -66,7 +67,13 @@ class TrainingData(FrozenModel):
     image_hashes: tuple[str, ...]
     """BLAKE2b of each training image's file, so that prediction can tell when it sees one again."""
     channel_names: tuple[str, ...] = ()
-    """How the names of files end that hold one channel each, in order, so that prediction finds them together."""
+    """Of the network's channels, in order: how the names of files end that hold one each, so that prediction finds them
+    together, or what dataset.json calls them."""
+    all_channel_names: tuple[str, ...] = ()
+    """Of all channels of the training images, of which the network may see some; () in earlier bundles."""
+    channels_by_number: bool = False
+    """Whether the place among all channels tells a channel, as in nnU-Net's _0000 or in a file of all channels, and
+    not how its file's name ends."""
     images: tuple[TrainingImage, ...] = ()
     """By what prediction knows them again in other files; () in bundles of before."""
     alike_from: float | None = None
@@ -75,6 +82,12 @@ class TrainingData(FrozenModel):
     """Values of training images, evenly spread; () in bundles of before."""
     read_with: dict[str, Any] = Field(default_factory=dict)
     """Options that the raw data were read with, such as masks and field_of_view; {} where names told all."""
+
+    @property
+    def chosen_channels(self) -> tuple[str, ...]:
+        """Names of the network's channels where they are some of the training images'; () where they are all."""
+        is_chosen = self.all_channel_names not in ((), self.channel_names)
+        return self.channel_names if is_chosen else ()
 
 
 class Score(FrozenModel):
@@ -181,7 +194,7 @@ class Quality(FrozenModel):
 class BundleInfo(FrozenModel):
     """Content of model.json."""
 
-    format_version: Literal[1, 2, 3] = FORMAT
+    format_version: Literal[1, 2, 3, 4] = FORMAT
     architecture: Architecture
     preprocessing: Preprocessing
     label_map: LabelMap
@@ -200,6 +213,11 @@ class BundleInfo(FrozenModel):
     """BLAKE2b of model.safetensors."""
     weights_bytes: Annotated[int, Field(ge=8)] | None = None
     """Size of model.safetensors; None only in bundles of format 1."""
+
+    @property
+    def takes_missing_channels(self) -> bool:
+        """Whether the network learned to do without some channels."""
+        return self.recipe is not None and self.recipe.augment.get("channel_dropout", 0) > 0
 
     @model_validator(mode="after")
     def _consistent(self) -> "BundleInfo":

@@ -5,6 +5,9 @@ from caseunet.errors import CaseUNetError
 CONFIGURED = ("audit", "prepare", "preview", "train", "evaluate", "convert", "compare", "ablate")
 """Verbs that take configuration keys as options."""
 
+PAIRS = ("--spacing",)
+"""Options of two numbers, or of a word: of such a choice the parser would take the first number alone."""
+
 MAPPINGS = {"--regions": "--prepare.regions"}
 """Options whose value is a mapping, which is read as configuration is: {liver: [liver, tumour]}."""
 
@@ -17,6 +20,9 @@ def spell_settings(arguments: list[str]) -> list[str]:
     rest = list(arguments)
     while rest:
         argument = rest.pop(0)
+        if argument in PAIRS and len(rest) > 1 and all(map(_is_number, rest[:2])):
+            spelled += [argument, f"{rest.pop(0)},{rest.pop(0)}"]
+            continue
         key, equals, value = argument.partition("=")
         key = MAPPINGS.get(key, key)
         if not key.startswith("--") or "." not in key:
@@ -28,3 +34,11 @@ def spell_settings(arguments: list[str]) -> list[str]:
             value = rest.pop(0)
         spelled += ["--set", f"{key.removeprefix('--')}={value}"]
     return spelled
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

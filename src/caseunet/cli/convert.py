@@ -36,6 +36,7 @@ def convert_verb(
             "nifti",
             "seg.nrrd",
             "dicom-seg",
+            "rtstruct",
             "coco",
             "labelme",
             "yolo",

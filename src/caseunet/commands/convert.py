@@ -7,11 +7,12 @@ from typing import Literal
 from caseunet.config import PrepareConfig
 from caseunet.datasets import Finding, SourceCase, SourceDataset, open_source
 from caseunet.datasets.coding import declare_regions
-from caseunet.datasets.exchange import FORMATS
+from caseunet.datasets.exchange import FORMATS, PICTURES
 from caseunet.datasets.exchange.source import ExchangeSource, build_cases
 from caseunet.datasets.layout import Layout, Listing
 from caseunet.datasets.meanings import with_coding
 from caseunet.datasets.partial import settle_labelled
+from caseunet.datasets.planes import CutLayout, choose_plane
 from caseunet.datasets.reading import FileLayout, require_coding
 from caseunet.datasets.splits import SplitCase, from_file, split_as_given
 from caseunet.errors import InputNotFoundError, InvalidInputError, InvalidOptionError
@@ -73,7 +74,7 @@ def convert(
     write = FORMATS.get(to)
     told = [path for path in (options.split, config.repair_plan) if path is not None]
     check_output_folder(out, KIND, [source, *told], is_overwrite(mode))
-    content = _open(source, options, config, notices)
+    content = _open(source, to, options, config, notices)
     with output_folder(out, KIND, [source, *told], is_overwrite(mode)) as folder:
         write(content, folder)
         notices.write_log(folder)
@@ -81,7 +82,7 @@ def convert(
     return Conversion(out, to, tuple(case.case.id for case in written), notices.warnings)
 
 
-def _open(source: Path, options: ConvertOptions, config: PrepareConfig, display: Display) -> ExchangeSource:
+def _open(source: Path, to: str, options: ConvertOptions, config: PrepareConfig, display: Display) -> ExchangeSource:
     """What is to be converted, with its split.
 
     Raises:
@@ -97,6 +98,11 @@ def _open(source: Path, options: ConvertOptions, config: PrepareConfig, display:
             display.caution(f"{finding.case} {finding.text}, and is left out")
     else:
         layout, dataset = _open_raw(source, config)
+        if dataset.repairs:
+            display.say(f"  {count_text(len(dataset.repairs), 'case')} repaired as {config.repair_plan} says")
+    if to in PICTURES:
+        plane, _ = choose_plane(config.plane, layout, dataset, config.workers)
+        layout = CutLayout(layout, plane)
     split = _find_split(dataset, options)
     name = source.resolve().name
     cases = build_cases(dataset, split, options.fold)

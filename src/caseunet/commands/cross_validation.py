@@ -63,7 +63,7 @@ def cross_validate(
             if not begun:
                 raise CaseUNetError(f"{out}: there is nothing to go on with. Name the prepared data set to begin.")
             prepared_folder = location(json.loads(begun[0].read_text(encoding="utf-8"))["prepared"])
-        data = Prepared(prepared_folder)
+        data = Prepared(prepared_folder, config.data.channels)
         folds = len(data.split.folds)
         # of all cases, for the networks of an ensemble must be alike, and their depth follows from the patch
         patch_size = plan_patch_size(data, config.data, data.cases.index)
@@ -76,7 +76,7 @@ def cross_validate(
             bundles.append(one.train(prepared_folder, out=place, config=own, mode=how, display=display))
         save_ensemble(folder / "bundle", bundles)
         ensemble, device = load_bundle(folder / "bundle"), config.training.device
-        add_validation(ensemble, *validate_ensemble(ensemble, Prepared(prepared_folder), device, display))
+        add_validation(ensemble, *validate_ensemble(ensemble, data, device, display))
         if raw is not None:
             display.say("\nOut of fold", "bold")
             masks = folder / "out-of-fold"

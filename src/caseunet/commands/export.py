@@ -17,6 +17,7 @@ from caseunet.files import Location, check_output_folder, location, output_folde
 from caseunet.options import is_overwrite
 from caseunet.prediction.exports import DESCRIPTION, FILES, ExportInfo, Parity, runner
 from caseunet.progress import Display
+from caseunet.types import Preprocessing
 
 KIND = "an export"
 MIN_DICE = 0.999
@@ -101,8 +102,7 @@ def _describe(
         format=format,
         precision=precision,
         file=FILES[format],
-        input=f'"pixels", float32 (B, {whole.in_channels}, H, W), '
-        + ("standardised" if bundle.info.preprocessing.per_case_zscore else "in stored units"),
+        input=f'"pixels", float32 (B, {whole.in_channels}, H, W), ' + _describe_units(bundle.info.preprocessing),
         output=f'"logits", float32 (B, {len(bundle.info.label_map)}, H, W); their softmax is calibrated',
         multiple=whole.multiple,
         smallest=whole.smallest,
@@ -115,6 +115,15 @@ def _describe(
         },
         processor=platform.processor() or platform.machine(),
     )
+
+
+def _describe_units(preprocessing: Preprocessing) -> str:
+    """In what units the graph takes pixels."""
+    by_case = preprocessing.per_case_zscore
+    if all(by_case) or not any(by_case):
+        return "standardised" if all(by_case) else "in stored units"
+    standardised = ", ".join(f"channel {c}" for c, own in enumerate(by_case) if own)
+    return f"{standardised} standardised (counted from 0), others in stored units"
 
 
 def _check_parity(info: ExportInfo) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from caseunet.bundle import Architecture, Bundle, Score, TrainingData, load_bundle, save_bundle
-from caseunet.data.loader import CT_WINDOW
+from caseunet.data.normalization import CT_WINDOW
 from caseunet.datasets.coding import coding_of
 from caseunet.errors import CaseUNetError
 from caseunet.files import check_output_folder, content_hash, output_folder
@@ -153,7 +153,7 @@ def _preprocessing(options: ImportOptions, in_channels: int) -> Preprocessing:
             modality=modality,
             channels=channels,
             channel_repeat=in_channels // channels,
-            intensity_window=None if window is None and modality != "ct" else (low, high),
+            intensity_window=(None if window is None and modality != "ct" else (low, high),) * channels,
             mean=(low,) * channels,
             std=(high - low,) * channels,
             min_size=size,

@@ -11,8 +11,9 @@ from caseunet.config import ReadingConfig
 from caseunet.data.store import read_source
 from caseunet.errors import CaseUNetError
 from caseunet.options import PredictOptions, check_mode
+from caseunet.prediction.channels import channels_of
 from caseunet.prediction.context import PredictionContext
-from caseunet.prediction.inputs import Input, channels_of, find_inputs
+from caseunet.prediction.inputs import Input, find_inputs
 from caseunet.prediction.predictor import SlicePredictor
 from caseunet.prediction.resources import Budget, CaseCost
 from caseunet.prediction.run import check_names, keep_earlier, look_first, open_folder, predict_cases, select_fold
@@ -126,7 +127,7 @@ def _describe_provenance(
         bundle=str(bundle),
         bundle_hash=info.weights_hash,
         label_map=info.label_map,
-        window=info.preprocessing.intensity_window,
+        window=info.preprocessing.intensity_window[0],
         plane=info.preprocessing.plane,
         device=str(predictor.device),
         backend=predictor.backend,

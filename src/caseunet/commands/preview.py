@@ -8,7 +8,8 @@ import torch
 
 from caseunet.config import Config, load_config
 from caseunet.data.augmentation import Augmentation, augment, keep_sides
-from caseunet.data.loader import Batch, BatchDataset, LoadFailure, plan_patch_size, plan_preprocessing
+from caseunet.data.loader import Batch, BatchDataset, LoadFailure, plan_patch_size
+from caseunet.data.normalization import plan_preprocessing
 from caseunet.data.sampling import Sample
 from caseunet.data.store import Prepared
 from caseunet.data.transforms import normalize
@@ -57,7 +58,7 @@ def preview(
     overwrite = is_overwrite(mode)
     if out.exists() and not (overwrite and out.is_file()):
         raise CaseUNetError(f"{out}: is there already.", options=("out", "mode"))
-    data = Prepared(location(prepared))
+    data = Prepared(location(prepared), config.data.channels)
     train = data.fold(config.data.fold, config.data.context_slices).train
     samples = _choose(data, train, cases, slices)
     patch_size = plan_patch_size(data, config.data, train)
@@ -117,7 +118,7 @@ def _panels(batch: Batch, preprocessing: Preprocessing) -> list[Panel]:
     """Each slice as loaded, and then as augmented."""
     loaded = normalize(batch.pixels, preprocessing, batch.case_statistics)
     rgb = preprocessing.modality == "rgb"
-    changed, targets = augment(loaded, batch.target, batch.augmentations, rgb)
+    changed, targets = augment(loaded, batch.target, batch.augmentations, rgb, preprocessing.channels)
     panels = []
     for n, sample in enumerate(batch.samples):
         caption, change = f"{sample.case} · {sample.slice}", _in_words(batch.augmentations[n])
@@ -130,11 +131,11 @@ def _visible(image: torch.Tensor, preprocessing: Preprocessing) -> np.ndarray:
     """The middle slice of a normalised image (slices · C, H, W) in 0 to 1: (H, W, 3) of RGB, else the first channel."""
     p = preprocessing
     middle = image.reshape(2 * p.context_slices + 1, p.channels, *image.shape[1:])[p.context_slices]
-    if p.per_case_zscore:
+    if p.per_case_zscore[0]:
         return display_range(middle[:1].numpy(), (-2, 3))  # standard deviations about the mean
     divide, subtract = (torch.tensor(values)[:, None, None] for values in (p.std, p.mean))
     stored = (middle * divide + subtract).numpy()
-    return display_range(stored if p.modality == "rgb" else stored[:1], p.intensity_window or (0, 255))
+    return display_range(stored if p.modality == "rgb" else stored[:1], p.display_window or (0, 255))
 
 
 def _in_words(drawn: Augmentation) -> str:
@@ -154,5 +155,6 @@ def _in_words(drawn: Augmentation) -> str:
         f"hue {drawn.hue:+.0f}°": drawn.hue,
         f"saturation {drawn.saturation:.2f}": drawn.saturation != 1,
         f"noise {drawn.noise:.2f}": drawn.noise,
+        "channel " + ", ".join(map(str, drawn.dropped_channels)) + " left out": drawn.dropped_channels,
     }
     return ", ".join(text for text, is_done in done.items() if is_done) or "unchanged"

@@ -71,7 +71,7 @@ def _train(ranks: OwnRanks | None, display: Display, request: RunRequest) -> Non
     """The work of one process; the first one writes."""
     fabric = create_fabric(request.config.training, ranks)
     display = Notices(display if fabric.is_global_zero else None)
-    prepared = Prepared(request.prepared)
+    prepared = Prepared(request.prepared, request.config.data.channels)
     plan = plan_training(prepared, request.config, is_resumed=request.is_resumed, display=display)
     model, loss = plan.create_model(display), plan.create_loss()
     plan.introduce(model, display)

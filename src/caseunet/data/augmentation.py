@@ -76,6 +76,7 @@ class Augmentation:
         hue, saturation: rotation of colours in degrees, factor on their distance from grey.
         noise: standard deviation in those of the sample.
         noise_seed: of the noise's own generator.
+        dropped_channels: which become 0, as what is missing is.
     """
 
     vertical_flip: bool = False
@@ -93,6 +94,7 @@ class Augmentation:
     saturation: float = 1.0
     noise: float = 0.0
     noise_seed: int = 0
+    dropped_channels: tuple[int, ...] = ()
 
     @property
     def resamples(self) -> bool:
@@ -116,13 +118,14 @@ def keep_sides(config: AugmentConfig, label_map: LabelMap, grid: Grid) -> Augmen
     return config.model_copy(update={"horizontal_flip": False})
 
 
-def draw_transforms(config: AugmentConfig, rng: np.random.Generator, rgb: bool) -> Augmentation:
+def draw_transforms(config: AugmentConfig, rng: np.random.Generator, rgb: bool, channels: int = 1) -> Augmentation:
     """What is done to one sample.
 
     Args:
         config: resolved. The same numbers are drawn whatever it says, so that one key changes nothing else.
         rng: to draw from. Factors are drawn evenly on a logarithmic scale.
         rgb: whether the image has colours.
+        channels: of the image.
     """
     limits = config.model_dump()
     chances, places = rng.random(len(PROBABILITIES)).tolist(), rng.uniform(-1, 1, len(PROBABILITIES)).tolist()
@@ -158,10 +161,25 @@ def draw_transforms(config: AugmentConfig, rng: np.random.Generator, rgb: bool) 
         saturation=factor("saturation", place["saturation"]) if rgb else 1.0,
         noise=noise,
         noise_seed=noise_seed if noise else 0,
+        dropped_channels=_draw_dropped(config.channel_dropout, noise_seed, channels),
     )
 
 
-def augment(image: Tensor, labels: Tensor, drawn: Sequence[Augmentation], rgb: bool = False) -> tuple[Tensor, Tensor]:
+def _draw_dropped(probability: float, seed: int, channels: int) -> tuple[int, ...]:
+    """Channels that are left out, never all: one that is drawn stays. From a generator of its own, so that their number
+    changes nothing else."""
+    if not probability or channels == 1:
+        return ()
+    rng = np.random.default_rng([seed, channels])
+    dropped = rng.random(channels) < probability
+    if dropped.all():
+        dropped[rng.integers(channels)] = False
+    return tuple(np.flatnonzero(dropped).tolist())
+
+
+def augment(
+    image: Tensor, labels: Tensor, drawn: Sequence[Augmentation], rgb: bool = False, channels: int = 1
+) -> tuple[Tensor, Tensor]:
     """Apply what was drawn; a pure function of its arguments, the same on every device up to rounding.
 
     Each step touches only the samples that it changes; the others keep their bits. Masks move with their images and
@@ -172,6 +190,7 @@ def augment(image: Tensor, labels: Tensor, drawn: Sequence[Augmentation], rgb: b
         labels: class ids, (B, H, W), any integer type, below 2²⁴.
         drawn: one for each sample.
         rgb: whether there are colours to change.
+        channels: of each slice: every so many-th of C is one of them.
 
     Returns:
         Image and labels of the same shapes, types and memory formats.
@@ -209,6 +228,8 @@ def augment(image: Tensor, labels: Tensor, drawn: Sequence[Augmentation], rgb: b
             normal = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
             x = x + d.noise * x.std(correction=0) * normal
         images[n], masks[n] = x, mask
+        for channel in d.dropped_channels:
+            images[n, channel::channels] = 0
     return images, masks
 
 

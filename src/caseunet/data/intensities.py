@@ -24,6 +24,11 @@ class Intensities(FrozenModel):
     high: tuple[float, ...]
     """99.5th percentile."""
 
+    def of(self, channels: Sequence[int]) -> "Intensities":
+        """Those of some channels."""
+        values = {name: tuple(getattr(self, name)[c] for c in channels) for name in Intensities.model_fields}
+        return Intensities(**values)
+
 
 @dataclass(frozen=True)
 class CaseIntensities:

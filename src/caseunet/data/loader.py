@@ -16,22 +16,15 @@ from torch.utils.data import DataLoader, Dataset
 
 from caseunet.config import AugmentConfig, DataConfig
 from caseunet.data.augmentation import Augmentation, draw_transforms, resolve
-from caseunet.data.intensities import Intensities
 from caseunet.data.sampling import Sample, SliceSampler
-from caseunet.data.store import DatasetInfo, Prepared
+from caseunet.data.store import Prepared
 from caseunet.data.transforms import crop_or_pad
 from caseunet.errors import CaseUNetError, InvalidInputError, InvalidOptionError
 from caseunet.imaging.slices import neighbour_positions
-from caseunet.types import IGNORE, Preprocessing
-
-CT_WINDOW = (-200.0, 250.0)
-"""HU window of CT where none is configured; soft tissue of the abdomen."""
+from caseunet.types import IGNORE
 
 CACHE_BYTES = 2 * 1024**3
 """Decoded slices that are kept, by all loading processes together."""
-
-MIN_CONTRAST = 1e-6
-"""Standard deviation, as a share of the window, below which a structure has one value but for rounding."""
 
 AHEAD = 2
 """Batches that each loading process prepares ahead."""
@@ -129,8 +122,8 @@ class BatchDataset(Dataset[Batch | LoadFailure]):
             return LoadFailure(where + traceback.format_exc(), is_defect=True)
         pixels, target = (torch.from_numpy(np.stack(parts)) for parts in zip(*pairs, strict=True))
         rng = np.random.default_rng([self._seed, step, 1])  # not the samples' own, so that these do not depend on it
-        rgb = self._prepared.info.modality == "rgb"
-        augmentations = tuple(draw_transforms(self._augment, rng, rgb) for _ in drawn)[self._part]
+        rgb, channels = self._prepared.info.modality == "rgb", self._prepared.info.channels
+        augmentations = tuple(draw_transforms(self._augment, rng, rgb, channels) for _ in drawn)[self._part]
         case_statistics = torch.from_numpy(
             np.stack([self._prepared.case_statistics(sample.case) for sample in samples])
         )
@@ -263,48 +256,3 @@ def plan_patch_size(prepared: Prepared, config: DataConfig, cases: Iterable[str]
     lengths = zip(*(prepared.size(case) for case in cases), strict=True)
     height, width = (min(MAX_PATCH, -(-int(np.median(v)) // PATCH_STEP) * PATCH_STEP) for v in lengths)
     return height, width
-
-
-def plan_preprocessing(
-    info: DatasetInfo, intensities: Intensities, config: DataConfig, patch_size: tuple[int, int]
-) -> Preprocessing:
-    """Work out how stored pixels become network input.
-
-    Args:
-        info: of the data.
-        intensities: of the cases that training sees.
-        config: what is given goes before what the data suggest.
-        patch_size: height and width that training sees; whole slices get at least that.
-    """
-    unsigned_8bit = info.dtype == "uint8"
-    per_case = config.normalization == "zscore" and info.modality == "mr"
-    clip = config.intensity_window
-    if clip is None and not unsigned_8bit and not per_case:
-        low, high = min(intensities.low), max(intensities.high)
-        if low == high:  # structures of one value tell no window, but their images may
-            low, high = info.value_range or (low, high)
-        middle = (low, high) if low < high else None
-        clip = CT_WINDOW if info.modality == "ct" and config.normalization == "range" else middle
-    if per_case:
-        subtract, divide = (0.0,) * info.channels, (1.0,) * info.channels
-    elif config.normalization == "zscore":
-        spread = clip[1] - clip[0] if clip else 255.0 if unsigned_8bit else 1.0
-        subtract = intensities.mean
-        divide = tuple(std if std > MIN_CONTRAST * spread else spread for std in intensities.std)
-    else:
-        low, high = clip or (0.0, 255.0)
-        subtract, divide = (low,) * info.channels, (high - low or 1.0,) * info.channels
-    return Preprocessing(
-        **info.grid.model_dump(),
-        modality=info.modality,
-        channels=info.channels,
-        context_slices=config.context_slices,
-        channel_repeat=3 if config.repeat_to_rgb and info.channels == 1 else 1,
-        intensity_window=clip,
-        per_case_zscore=per_case,
-        mean=subtract,
-        std=divide,
-        min_size=patch_size,
-        window=patch_size,
-        value_range=info.value_range,
-    )

@@ -11,7 +11,7 @@ A volume has an array of its own; small cases of one shape, as frames are, lie t
 place, one whole array after another, and moved when all is there.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -26,7 +26,7 @@ from caseunet.config import ReadingConfig
 from caseunet.data.folds import fold_of, read_split
 from caseunet.data.grid import Placement
 from caseunet.data.intensities import CaseIntensities, Intensities, pool_statistics
-from caseunet.errors import CaseUNetError, InputNotFoundError, InvalidInputError, did_you_mean
+from caseunet.errors import CaseUNetError, InputNotFoundError, InvalidInputError, InvalidOptionError, did_you_mean
 from caseunet.files import Location, location, read_json, read_model, remote_errors
 from caseunet.types import BY_BLOCKS, Fold, FrozenModel, Grid, LabelMap, Modality, former_name
 
@@ -91,7 +91,9 @@ class DatasetInfo(FrozenModel):
     label_map: LabelMap
     channels: Annotated[int, Field(ge=1)]
     channel_names: tuple[str, ...] = ()
-    """How the names of the channels' files end; () where an image is one file, or nnU-Net's numbers tell."""
+    """How the names of the channels' files end, or what dataset.json calls them; () where nothing names them."""
+    channels_by_number: bool = False
+    """Whether numbers tell a channel, of its file (nnU-Net's _0000) or in a file of all, and not its name."""
     dtype: str
     grid: Grid
     intensities: Intensities
@@ -169,6 +171,46 @@ class CaseRow:
     labelled: tuple[str, ...] = ()
 
 
+def find_chosen(info: DatasetInfo, channels: Sequence[str], folder: Location) -> list[int]:
+    """The places of some channels among those that are stored; of all without names.
+
+    Raises:
+        InvalidOptionError: there is no such channel, or it is named twice; or they are colours.
+    """
+    if not channels:
+        return list(range(info.channels))
+    places = {name.lower(): place for place, name in enumerate(info.channel_names)}
+    names = [name.lower() for name in channels]
+    there = f"The channels are {', '.join(info.channel_names)}"
+    if info.modality == "rgb":
+        raise InvalidOptionError(f"{folder}: holds colour images, which are taken whole.", options=("data.channels",))
+    if not places:
+        there = "Its channels have no names: prepare the data with prepare.channels"
+    unknown = [given for given, name in zip(channels, names, strict=True) if name not in places]
+    if unknown:
+        raise InvalidOptionError(
+            f"{folder}: there is no channel {', '.join(unknown)}. {there}.", options=("data.channels",)
+        )
+    if len(set(names)) < len(names):
+        raise InvalidOptionError(
+            f"data.channels names a channel twice: {', '.join(channels)}. {there}.", options=("data.channels",)
+        )
+    return [places[name] for name in names]
+
+
+def describe_chosen(info: DatasetInfo, places: Sequence[int]) -> DatasetInfo:
+    """The description of some channels; itself of all of them."""
+    if list(places) == list(range(info.channels)):
+        return info
+    return info.model_copy(
+        update={
+            "channels": len(places),
+            "channel_names": tuple(info.channel_names[place] for place in places),
+            "intensities": info.intensities.of(places),
+        }
+    )
+
+
 def unfinished_path(folder: Location) -> Location:
     """Where a PREPARED is until all is there."""
     return folder.with_name(f"{folder.name}.unfinished")
@@ -189,9 +231,14 @@ class Prepared:
         cases: cases.parquet, indexed by case id.
         split: splits.json.
         warnings: what was to be told of the data when they were prepared; () of one that is only read.
+        all_channel_names: of the stored channels, of which ``info`` names those that are read.
+
+    Args:
+        folder: to read.
+        channels: names of the channels to read, in order; () for all.
 
     Raises:
-        CaseUNetError: the folder is none, or is of another format.
+        CaseUNetError: the folder is none, or is of another format; or there is no such channel.
     """
 
     warnings: tuple[str, ...] = ()
@@ -199,7 +246,7 @@ class Prepared:
     def __repr__(self) -> str:
         return f"<Prepared {self.folder}: {len(self.cases)} cases, {self.info.modality}>"
 
-    def __init__(self, folder: str | Location) -> None:
+    def __init__(self, folder: str | Location, channels: Sequence[str] = ()) -> None:
         folder = self.folder = location(folder)
         self._arrays: dict[tuple[str, str], zarr.Array] = {}
         with remote_errors(folder):
@@ -216,7 +263,10 @@ class Prepared:
             raise InvalidInputError(
                 f"{folder}: is of format {found}, which an earlier version wrote. Prepare the data again."
             )
-        self.info = read_model(folder / DESCRIPTION, DatasetInfo, "a prepared data set's description")
+        self._stored = read_model(folder / DESCRIPTION, DatasetInfo, "a prepared data set's description")
+        self.all_channel_names = self._stored.channel_names
+        self._chosen = find_chosen(self._stored, channels, folder)
+        self.info = describe_chosen(self._stored, self._chosen)
         self.split = read_split(folder / "splits.json")
         try:
             with (folder / "cases.parquet").open("rb") as stream:
@@ -227,6 +277,11 @@ class Prepared:
         missing = [column for column in COLUMNS if column not in self.cases]
         if missing or not self.cases.index.is_unique:
             raise self._damage_error(f"cases.parquet lacks {missing}" if missing else "cases.parquet has a case twice")
+
+    @property
+    def is_part(self) -> bool:
+        """Whether some of the stored channels are read, or all in another order."""
+        return self.info is not self._stored
 
     def fold(self, number: int, context_slices: int = 0) -> Fold:
         """One fold, checked: its cases and slices exist, and nothing is in training and validation.
@@ -319,9 +374,9 @@ class Prepared:
     def case_statistics(self, case: str) -> np.ndarray:
         """Mean and standard deviation over all pixels of a case, (2, C), float32."""
         flat = np.asarray(self.cases.at[case, "statistics"], np.float32)
-        if flat.size != 2 * self.info.channels:
-            raise self._damage_error(f"the statistics of case {case} is not that of {self.info.channels} channels")
-        return flat.reshape(2, -1)
+        if flat.size != 2 * self._stored.channels:
+            raise self._damage_error(f"the statistics of case {case} is not that of {self._stored.channels} channels")
+        return flat.reshape(2, -1)[:, self._chosen]
 
     def merged_ids(self, case: str) -> tuple[int, ...] | None:
         """Where only some structures are labelled in a case, what is left of each class, as
@@ -339,10 +394,12 @@ class Prepared:
     def intensities(self, cases: Iterable[str]) -> Intensities:
         """Of the foreground of some cases together."""
         try:
-            rows = [CaseIntensities.from_flat(self.cases.at[case, "intensities"], self.info.channels) for case in cases]
+            rows = [
+                CaseIntensities.from_flat(self.cases.at[case, "intensities"], self._stored.channels) for case in cases
+            ]
         except ValueError as error:
             raise self._damage_error(f"intensities in cases.parquet: {error}") from error
-        return pool_statistics(rows)
+        return pool_statistics(rows).of(self._chosen)
 
     def _read(self, kind: str, case: str, slices: range | None = None) -> np.ndarray:
         """Some slices of a case, or all."""
@@ -351,7 +408,8 @@ class Prepared:
                 self._arrays[kind, case] = self._open(kind, case)
             slices = range(int(self.cases.at[case, "slices"])) if slices is None else slices
             first = int(self.cases.at[case, "first"])
-            return np.asarray(self._arrays[kind, case][first + slices.start : first + slices.stop])
+            stored = np.asarray(self._arrays[kind, case][first + slices.start : first + slices.stop])
+            return stored[:, self._chosen] if kind == "images" and self.is_part else stored
         except CaseUNetError:
             raise
         except (OSError, KeyError, ValueError, RuntimeError) as error:

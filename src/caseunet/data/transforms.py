@@ -3,6 +3,7 @@
 Training and prediction both use these, so that a model sees at prediction exactly what it saw in training.
 """
 
+import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -55,7 +56,7 @@ def normalize(pixels: Tensor, preprocessing: Preprocessing, statistics_of_cases:
         pixels: gathered.
         preprocessing: how.
         statistics_of_cases: :func:`case_statistics` of each one's case, (B, 2, C), or (1, 2, C) of all; used only
-            if the preprocessing is per case.
+            for channels that are normalized per case.
 
     Raises:
         CaseUNetError: the number of channels is not what the model was made for.
@@ -68,15 +69,16 @@ def normalize(pixels: Tensor, preprocessing: Preprocessing, statistics_of_cases:
             f"{p.channels}."
         )
     x = pixels.float()
-    if p.intensity_window is not None:
-        x = x.clamp(*p.intensity_window)
-    parts = [x.new_tensor(values)[None] for values in (p.mean, p.std)]
-    if p.per_case_zscore:
-        parts = [
-            statistics_of_cases[:, 0],
-            statistics_of_cases[:, 1].clamp(min=1e-8),
-        ]  # all pixels of a case may be equal
-    shift, scale = (part.repeat(1, slices)[:, :, None, None] for part in parts)
+    if any(p.intensity_window):
+        limits = [window or (-math.inf, math.inf) for window in p.intensity_window]
+        low, high = x.new_tensor(limits).repeat(slices, 1).T[:, :, None, None]
+        x = x.clamp(low, high)
+    parts = x.new_tensor((p.mean, p.std))[None]
+    if any(p.per_case_zscore):
+        means, deviations = statistics_of_cases.unbind(1)
+        own = torch.stack([means, deviations.clamp(min=1e-8)], dim=1)  # all pixels of a case may be equal
+        parts = torch.where(torch.tensor(p.per_case_zscore, device=x.device), own, parts)
+    shift, scale = parts.repeat(1, 1, slices)[:, :, :, None, None].unbind(1)
     return (x - shift) / scale
 
 

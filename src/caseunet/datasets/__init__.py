@@ -9,13 +9,14 @@ from caseunet.datasets.acdc import ACDC
 from caseunet.datasets.bids import BIDS, BidsLayout
 from caseunet.datasets.brats import BRATS
 from caseunet.datasets.busi import BUSI
+from caseunet.datasets.channels import channel_name
 from caseunet.datasets.chase import CHASE
 from caseunet.datasets.dicom import DICOM
 from caseunet.datasets.dsb2018 import DSB2018
 from caseunet.datasets.endovis2017 import ENDOVIS2017
 from caseunet.datasets.endovis2018 import ENDOVIS2018
 from caseunet.datasets.endovis2018_types import ENDOVIS2018_TYPES
-from caseunet.datasets.folder import FOLDER, describe_files
+from caseunet.datasets.folder import FOLDER
 from caseunet.datasets.glas import GLAS
 from caseunet.datasets.kits import KITS
 from caseunet.datasets.layout import Finding, Layout, SourceCase, SourceDataset, files_below
@@ -28,6 +29,9 @@ from caseunet.datasets.partial import with_labelled
 from caseunet.datasets.reading import apply_plan
 from caseunet.datasets.repair import read_plan
 from caseunet.datasets.roles import Choice
+from caseunet.datasets.survey import describe_files
+from caseunet.datasets.union import UnionLayout
+from caseunet.datasets.union_file import UNION_FILE
 from caseunet.errors import CaseUNetError, InputNotFoundError, InvalidInputError, InvalidOptionError
 from caseunet.files import read_json
 from caseunet.io.dicom_file import is_dicom
@@ -73,7 +77,8 @@ def open_source(root: Path, config: PrepareConfig) -> tuple[Layout, SourceDatase
     Raises:
         CaseUNetError: see :func:`find_layout`; the layout's description files or the plan cannot be used.
     """
-    choice = Choice(config.images, config.masks, config.channels, config.field_of_view)
+    channels = tuple(map(channel_name, config.channels))
+    choice = Choice(config.images, config.masks, channels, config.field_of_view)
     layout, dataset = _discover(root, config.layout, choice)
     for path in (path for case in dataset.cases for path in (*case.image, *case.label)):
         if not path.as_posix().isascii() and any("\ud800" <= character <= "\udfff" for character in path.as_posix()):
@@ -106,6 +111,12 @@ def _discover(root: Path, name: str, choice: Choice) -> tuple[Layout, SourceData
     if not choice:
         found = find_layout(root, name)
         return found, found.discover(root)
+    if UNION.matches(root) and name in ("auto", UNION.name):
+        raise InvalidOptionError(
+            f"prepare.images, masks, field_of_view and channels are of one data set. Write them into the entry of "
+            f"{root / UNION_FILE} that they are for.",
+            options=("prepare.images", "prepare.masks", "prepare.channels", "prepare.field_of_view"),
+        )
     choosing: tuple[NamedLayout | BidsLayout, ...] = (*PUBLIC, BIDS)
     for layout in choosing:
         if name in ("auto", layout.name) and not choice.fields and layout.selects(root, choice):
@@ -174,3 +185,7 @@ def matching(root: Path) -> list[Layout]:
         slices = sum(is_dicom(path) for path in files)
         fitting.remove(FOLDER if slices >= sum(is_image(path) for path in files) else DICOM)
     return [layout for layout in fitting if layout.rank == min(other.rank for other in fitting)]
+
+
+UNION = UnionLayout(open_source)
+SOURCES.add(UNION.name, UNION)

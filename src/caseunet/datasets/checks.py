@@ -18,8 +18,6 @@ from caseunet.datasets.coding import (
     MaskValues,
     Translation,
     classes_of,
-    find_coding,
-    find_table,
     palette_conflict,
     translate,
     unpack_color,
@@ -66,27 +64,6 @@ MAX_OFFERED = 5
 
 FAR = 8.0
 """Robust standard deviations from the median beyond which an intensity is unusual."""
-
-
-def settle_coding(dataset: SourceDataset, facts: Sequence[CaseFacts]) -> SourceDataset:
-    """The data set with the meaning of its masks and a finding on it, where no file told it and the masks show it."""
-    masks = [case.mask for case in facts if case.mask is not None]
-    if dataset.coding is not None or not masks:
-        return dataset
-    if dataset.class_tables:
-        known = find_table(dataset.class_tables, map(_values, masks), dataset.class_regions)
-        text = f"the classes are those of {dataset.format}: {describe_classes(known)}"
-        told = Finding(level="note", kind="known-classes", text=text, advice="Otherwise name them in a labels.json.")
-        return replace(dataset, coding=known, findings=(*dataset.findings, told))
-    coding = find_coding(_values(mask) for mask in masks)
-    return replace(dataset, coding=coding, findings=(*dataset.findings, _judge_coding(coding, masks)))
-
-
-def describe_classes(coding: LabelCoding) -> str:
-    """Values and names: "0 = background, 1 = liver"."""
-    return ", ".join(
-        f"{code_text(code, coding.colored)} = {coding.label_map.names[i]}" for code, i in classes_of(coding).items()
-    )
 
 
 def check_dataset(
@@ -151,47 +128,12 @@ def _counts(mask: MaskFacts, coding: LabelCoding) -> list[CodeCount]:
 
 
 def _translation(mask: MaskFacts, coding: LabelCoding) -> Translation:
-    return translate(_values(mask), coding)
+    return translate(values_of_mask(mask), coding)
 
 
-def _values(mask: MaskFacts) -> MaskValues:
+def values_of_mask(mask: MaskFacts) -> MaskValues:
+    """What is known of a mask's values."""
     return MaskValues(mask.colored, mask.counts, mask.palette, mask.names)
-
-
-def _judge_coding(coding: LabelCoding | None, masks: Sequence[MaskFacts]) -> Finding:
-    if coding is None:
-        values = sorted({count.code for mask in masks for count in mask.counts[:3]})[:5]
-        return Finding(
-            level="error",
-            kind="no-classes",
-            text=f"the {len(masks)} masks show no classes; their commonest values are {values}",
-            advice="Look whether images and masks are swapped; else name the classes in a labels.json: a list of name, "
-            "classid and, for colour masks, color.",
-        )
-    classes = classes_of(coding)
-    shown = describe_classes(coding)
-    gap = not coding.colored and set(classes) not in ({0, 255}, set(range(len(classes))))
-    if any(mask.names for mask in masks):
-        return Finding(level="note", kind="found-classes", text=f"the masks name the classes: {shown}")
-    text = f"no file names the classes; the masks show {shown}" + (" (the values have gaps)" if gap else "")
-    advice = "Name them in a labels.json, or in the labels of a repair plan."
-    level: Level = "note"
-    if len(classes) < len(coding.codes):
-        text += "; 255 is taken for pixels that nobody judged, and left out of training and scores"
-        level = "warning"
-    elif (
-        not coding.colored
-        and len(classes) > 2
-        and 255 in classes
-        and _exclusive_values(_class_values(mask, coding) for mask in masks) is None  # else told mask by mask
-    ):
-        level, text = (
-            "warning",
-            text + "; 255 often marks pixels that nobody judged: name it ignore in a labels.json then",
-        )
-    if not coding.colored and 0 not in coding.codes:
-        level, text = "warning", text + "; no mask holds 0, so the lowest value is taken for the background"
-    return Finding(level=level, kind="found-classes", text=text, advice=advice)
 
 
 def _about(
@@ -278,11 +220,11 @@ def _find_exclusive(
     if coding is None or not any(finding.kind == "found-classes" for finding in dataset.findings):
         return
     held = {
-        case.id: _class_values(case.mask, coding) - set(dataset.repairs.get(case.id, CaseRepair()).map)
+        case.id: class_values(case.mask, coding) - set(dataset.repairs.get(case.id, CaseRepair()).map)
         for case in facts
         if case.mask is not None
     }
-    exclusive = _exclusive_values(held.values())
+    exclusive = exclusive_values(held.values())
     if exclusive is None:
         return
     usual, rare = (sorted(values) for values in exclusive)
@@ -375,14 +317,14 @@ def _compare_sides(mask: MaskFacts, coding: LabelCoding, repair: CaseRepair | No
     return edge[1] / sum(edge), light[1] / area[1] - light[0] / area[0]
 
 
-def _class_values(mask: MaskFacts, coding: LabelCoding) -> frozenset[int]:
+def class_values(mask: MaskFacts, coding: LabelCoding) -> frozenset[int]:
     """The grey values of a mask that are classes, without the background."""
     if coding.colored or mask.names:
         return frozenset()
     return frozenset(c.code for c in _counts(mask, coding) if coding.codes.get(c.code, IGNORE) not in (0, IGNORE))
 
 
-def _exclusive_values(held: Iterable[frozenset[int]]) -> tuple[set[int], set[int]] | None:
+def exclusive_values(held: Iterable[frozenset[int]]) -> tuple[set[int], set[int]] | None:
     """The values of most masks and those of the others, where no mask holds values of both.
 
     None where there are more than two such sets, or together they run from 1 without a gap, as ids of classes do that
@@ -405,7 +347,9 @@ def _join(values: Sequence[int]) -> str:
 
 def _palettes(facts: Sequence[CaseFacts], dataset: SourceDataset) -> Iterable[Finding]:
     """What palettes say against each other."""
-    conflict = palette_conflict(_values(case.mask) for case in facts if case.mask is not None and not case.mask.names)
+    conflict = palette_conflict(
+        values_of_mask(case.mask) for case in facts if case.mask is not None and not case.mask.names
+    )
     if not conflict or dataset.coding is None:
         return
     if dataset.coding.colored:

@@ -1,18 +1,22 @@
 """Masks whose classes lie in files of their own, such as TotalSegmentator's liver.nii.gz and spleen.nii.gz."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from caseunet.datasets.class_names import IGNORE_NAMES
+from caseunet.datasets.layout import Finding
 from caseunet.datasets.names import mask_key
 from caseunet.errors import InvalidInputError, SeveralMasksError
 from caseunet.io import images
 from caseunet.io.geometry import distance_in_voxels
 from caseunet.progress import count_text
 from caseunet.types import IGNORE, Geometry, Mask, name_key
+
+Key = TypeVar("Key")
 
 SAME_PLACE = 0.1
 """Voxels by which image and mask, or two masks, may lie apart: what writers round."""
@@ -72,6 +76,27 @@ def read_class_files(paths: Sequence[Path], classes: Mapping[str, int], image: G
     geometry = replace(masks[0].geometry, remarks=tuple(told))
     fractional = sum(mask.fractional for mask in masks)
     return replace(masks[0], label_values=codes, geometry=geometry, fractional=fractional, palette={}, names={})
+
+
+def tell_absent(found: Mapping[str, Collection[Key]], classes: Mapping[str, Key], what: str) -> list[Finding]:
+    """Warnings on classes that some cases have nothing of: perhaps nobody looked for them.
+
+    Args:
+        found: {case: keys of the classes that it has}.
+        classes: {name: its key}.
+        what: they lack, "file".
+    """
+    findings = []
+    for name, key in classes.items():
+        without = [case for case, keys in found.items() if key not in keys]
+        if without:
+            more = f" and {len(without) - 1} more" if len(without) > 1 else ""
+            text = f"{count_text(len(without), 'case')} without a {what} of {name}, which counts as empty: "
+            advice = "Where nobody looked for it, say so in a labelled.csv."
+            findings.append(
+                Finding(level="warning", kind="class-missing", text=text + without[0] + more, advice=advice)
+            )
+    return findings
 
 
 def class_of(path: Path, classes: Mapping[str, int]) -> int:

@@ -1,5 +1,6 @@
 """What nnU-Net's format and the Decathlon's share: a folder described by its dataset.json."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -53,6 +54,21 @@ def read_dataset_json(folder: Path, kinds: Mapping[str, type]) -> dict[str, Any]
         if not isinstance(content, dict) or not isinstance(content.get(key), kind):
             raise InvalidInputError(f'{path}: "{key}" is missing or no {kind.__name__}; expected {", ".join(kinds)}.')
     return dict(content)
+
+
+def read_channel_names(channels: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a description calls the channels, in order; names that several have get numbers.
+
+    Example:
+        >>> read_channel_names({"1": "T2", "0": "T1"})
+        ('T1', 'T2')
+        >>> read_channel_names({"0": "CT", "1": "CT"})
+        ('CT 0', 'CT 1')
+    """
+    keys = sorted(channels, key=lambda key: (not key.isdecimal(), int(key) if key.isdecimal() else key))
+    names = [str(channels[key]).strip() for key in keys]
+    times = Counter(name.lower() for name in names)
+    return tuple(f"{name} {n}" if times[name.lower()] > 1 else name for n, name in enumerate(names))
 
 
 def licence_of(description: Mapping[str, Any]) -> str:

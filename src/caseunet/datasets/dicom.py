@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from caseunet.datasets import reading
+from caseunet.datasets.class_files import tell_absent
 from caseunet.datasets.class_names import is_background, spelling_notes, unify_spellings
 from caseunet.datasets.coding import coding_of, read_labels_json
 from caseunet.datasets.layout import (
@@ -201,6 +202,14 @@ def _coding(masks: Sequence[Header]) -> LabelCoding:
 def _labels(masks: Sequence[Header]) -> list[str]:
     """The labels of all segments, as they are spelt."""
     return [label for header in masks for label in header.segments.values()]
+
+
+def _tell_absent(cases: Sequence[SourceCase], masks: Sequence[Header]) -> list[Finding]:
+    """Warnings on structures that the objects of some patients do not hold."""
+    labels = {header.path: {name_key(label) for label in header.segments.values()} for header in masks}
+    found = {case.id: set().union(*(labels.get(path, set()) for path in case.label)) for case in cases if case.label}
+    names = dict.fromkeys(unify_spellings(_labels(masks)).values())
+    return tell_absent(found, {name: name_key(name) for name in names if not is_background(name)}, "segment")
 
 
 def _is_still(case: SourceCase) -> bool:
@@ -561,7 +570,7 @@ class DicomLayout:
             coding = _coding(masks)
         modalities = Counter(image.header.modality for image in found)
         spellings = (Finding(level="note", kind="spellings", text=text) for text in spelling_notes(_labels(masks)))
-        findings = (*listing.findings, *spellings, *_describe_groups(found))
+        findings = (*listing.findings, *spellings, *_describe_groups(found), *_tell_absent(listing.cases, masks))
         if len(modalities) > 1:
             text = f"holds images of several modalities: {dict(modalities)}"
             advice = "Train on one of them; move the others away."

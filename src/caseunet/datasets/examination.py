@@ -9,8 +9,9 @@ from pathlib import Path
 from caseunet.config import PrepareConfig
 from caseunet.datasets import Finding, Layout, SourceCase, SourceDataset, open_source
 from caseunet.datasets.case_statistics import CaseFacts, measure_case
-from caseunet.datasets.checks import check_dataset, class_pixels, settle_coding
+from caseunet.datasets.checks import check_dataset, class_pixels
 from caseunet.datasets.coding import declare_regions
+from caseunet.datasets.found_classes import settle_coding
 from caseunet.datasets.layout import Level
 from caseunet.datasets.meanings import alone
 from caseunet.datasets.partial import settle_labelled

@@ -3,7 +3,8 @@
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
@@ -65,6 +66,7 @@ class SourceCase:
         volume: of several images in its files, which one is meant; "" where they are one.
         labelled: the structures that are labelled in it; () for all.
         field: the file that is 0 where nobody judged it; None where all was.
+        origin: of a case of a union, the data set that it is from.
     """
 
     id: str
@@ -75,6 +77,7 @@ class SourceCase:
     volume: str = ""
     labelled: tuple[str, ...] = ()
     field: Path | None = None
+    origin: "Origin | None" = dataclass_field(default=None, compare=False, repr=False)
 
     @property
     def test(self) -> bool:
@@ -102,12 +105,15 @@ class SourceDataset:
         group_name: what a group is, for people.
         licence: terms of the data.
         findings: what names and descriptions alone show.
-        channel_names: how the names of the channels' files end, in order; () where an image is one file.
+        channel_names: how the names of the channels' files end, in order, or what a description calls the channels;
+            () where nothing names them.
+        channels_by_number: whether numbers tell a channel of an image, in names of files or in a file of all.
         class_files: whether each class of a mask has a file of its own, called like the class.
         hint: what to think of where masks hold values that are no class.
         repairs: {case: what to do with it when it is read}.
         dropped: cases that a plan leaves out.
         raters: how masks that several people drew of one image become one; None where they are not merged.
+        known_values: without a coding, what values mean where masks hold most of these and no others.
         class_regions: structures that overlap, and the names of the classes of the tables that make them up.
         class_tables: without a coding, what values may mean: the first table that has all that are found counts.
         objects: whether all values but 0, of all files of a mask, are its one class.
@@ -122,13 +128,15 @@ class SourceDataset:
     licence: str
     findings: tuple[Finding, ...] = ()
     channel_names: tuple[str, ...] = ()
+    channels_by_number: bool = False
     class_files: bool = False
     hint: str = ""
-    repairs: Mapping[str, CaseRepair] = field(default_factory=dict)
+    repairs: Mapping[str, CaseRepair] = dataclass_field(default_factory=dict)
     dropped: frozenset[str] = frozenset()
     raters: Literal["majority", "staple"] | None = None
     class_tables: tuple[Mapping[int, str], ...] = ()
-    class_regions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    known_values: Mapping[int, str] = dataclass_field(default_factory=dict)
+    class_regions: Mapping[str, tuple[str, ...]] = dataclass_field(default_factory=dict)
     objects: bool = False
 
     @property
@@ -174,6 +182,23 @@ class Layout(Protocol):
 
     def read_mask(self, case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask:
         """The values of a case's mask, beside an image of the given geometry; the case has one."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The data set of a union that a case is from.
+
+    Attributes:
+        layout: that reads it.
+        dataset: without its cases.
+        case: the case's name there.
+        ids: {class id there: class id of the union}.
+    """
+
+    layout: Layout
+    dataset: SourceDataset
+    case: str
+    ids: Mapping[int, int]
 
 
 def files_below(root: Path) -> list[Path]:

@@ -157,6 +157,8 @@ def _survey(root: Path) -> tuple[dict[str, tuple[Path, ...]], tuple[Path, ...], 
     for path in masks:
         folders.setdefault(path.parent, []).append(path)
     if _are_structures(folders, base):
+        for members in folders.values():
+            _refuse_twice({path: _structure(path) for path in members})
         names = _names({folder: _without_role(folder.relative_to(base).parts) for folder in folders})
         return (
             {names[folder]: tuple(members) for folder, members in folders.items()},
@@ -164,6 +166,7 @@ def _survey(root: Path) -> tuple[dict[str, tuple[Path, ...]], tuple[Path, ...], 
             True,
         )
     names = _names({path: (*path.relative_to(base).parts[:-1], images.stem(path)) for path in masks})
+    _refuse_twice({path: names[path] for path in masks})
     return {names[path]: (path,) for path in masks}, tuple(sorted(beside | objects_of_cvat)), False
 
 
@@ -287,6 +290,18 @@ def _without_role(parts: Sequence[str]) -> tuple[str, ...]:
     """The folders of a case without one called "segmentations"."""
     kept = tuple(part for part in parts if part.lower() not in MASK_FOLDER_WORDS)
     return kept or tuple(parts)
+
+
+def _refuse_twice(names: Mapping[Path, str]) -> None:
+    """Make sure that no two files are called alike: one may be left of an earlier export.
+
+    Raises:
+        CaseUNetError: two are.
+    """
+    first: dict[str, Path] = {}
+    for path, name in names.items():
+        if (other := first.setdefault(name, path)) != path:
+            raise InvalidInputError(f"{other} and {path}: are two masks of one name. Keep one.")
 
 
 def _names(paths: Mapping[Path, Sequence[str]]) -> dict[Path, str]:

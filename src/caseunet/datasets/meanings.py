@@ -7,6 +7,7 @@ from functools import partial
 from caseunet.datasets.case_statistics import measure_mask
 from caseunet.datasets.checks import PALETTES
 from caseunet.datasets.coding import MaskValues, find_coding, find_table, palette_conflict
+from caseunet.datasets.known_values import name_known
 from caseunet.datasets.layout import Layout, SourceCase, SourceDataset
 from caseunet.errors import InvalidInputError
 from caseunet.io import raster
@@ -34,6 +35,7 @@ def with_coding(layout: Layout, dataset: SourceDataset, workers: int | None) -> 
     coding = (
         find_table(dataset.class_tables, masks, dataset.class_regions) if dataset.class_tables else find_coding(masks)
     )
+    coding = name_known(coding, dataset.known_values)
     if coding is None:
         raise InvalidInputError(f"{dataset.root}: its masks show fewer than two classes. Name them in a labels.json.")
     return replace(dataset, coding=coding)

@@ -19,6 +19,7 @@ from caseunet.datasets.dataset_json import (
     is_first_nnunet,
     licence_of,
     listing,
+    read_channel_names,
     read_dataset_json,
 )
 from caseunet.datasets.layout import (
@@ -148,6 +149,8 @@ class MsdLayout(FileLayout):
             modality=_modality(description["modality"]),
             group_name="patient",
             licence=licence_of(description),
+            channel_names=read_channel_names(description["modality"]),
+            channels_by_number=True,
             findings=(*findings, *describe_groups(listed)),
         )
 

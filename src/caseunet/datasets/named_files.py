@@ -9,6 +9,7 @@ from typing import Protocol
 
 from caseunet.datasets.class_names import class_entries, find_description, read_class_description
 from caseunet.datasets.coding import coding_of
+from caseunet.datasets.file_patterns import match_part
 from caseunet.datasets.folder import find_modality, read_folder_classes
 from caseunet.datasets.layout import (
     Finding,
@@ -26,7 +27,7 @@ from caseunet.datasets.layout import (
 )
 from caseunet.datasets.names import normal, part_of
 from caseunet.datasets.reading import FileLayout
-from caseunet.datasets.roles import Choice, match_part
+from caseunet.datasets.roles import Choice
 from caseunet.io import images
 from caseunet.progress import count_text
 from caseunet.types import LabelCoding, Modality

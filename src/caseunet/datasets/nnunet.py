@@ -23,6 +23,7 @@ from caseunet.datasets.dataset_json import (
     is_first_nnunet,
     licence_of,
     listing,
+    read_channel_names,
     read_dataset_json,
 )
 from caseunet.datasets.layout import (
@@ -150,13 +151,14 @@ def _modality(channels: dict[str, Any], listed: tuple[SourceCase, ...]) -> tuple
     """The modality by the channels' names, and a remark where it had to be guessed."""
     names = [str(name).lower() for name in channels.values()]
     flat = bool(listed) and raster.is_raster(listed[0].image[0])
-    if names == ["ct"]:
+    if set(names) == {"ct"}:
         return "ct", ""
     if flat and len(names) == 3 and len(listed[0].image) == 1:
         return "rgb", ""
     if flat:
         return "gray", ""
-    return "mr", "" if all(name not in ("ct", "us", "pet") for name in names) else f"channels {names} are treated as MR"
+    others = [name for name in names if name in ("us", "pet")]
+    return "mr", f"channels {', '.join(others)} are treated as MR" if others else ""
 
 
 def _channel_files(folder: Path, ending: str) -> dict[str, dict[int, Path]]:
@@ -192,7 +194,9 @@ def _wrong_channels(
     what = f"channel {missing[0]:04d} is missing" if missing else f"has channels {found}"
     path = folder / f"{case}_{found[0] if missing else found[-1]:04d}{ending}"
     text = f"case {case}: {what}; dataset.json names {channels}"
-    return fault("channels", path, root, text, "Add the channel, or take the case away.")
+    told = fault("channels", path, root, text, "Add the channel, or take the case away.")
+    files = [folder / f"{case}_{number:04d}{ending}" for number in found]
+    return told.model_copy(update={"files": tuple(relative(path, root) for path in files)}) if missing else told
 
 
 class NnUNetLayout(FileLayout):
@@ -270,6 +274,8 @@ class NnUNetLayout(FileLayout):
             modality=modality,
             group_name="patient",
             licence=licence_of(description),
+            channel_names=read_channel_names(description["channel_names"]),
+            channels_by_number=True,
             findings=(*findings, *remarks, *describe_groups(listed)),
         )
 

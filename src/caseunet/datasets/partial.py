@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from caseunet.datasets.layout import Finding, SourceCase, SourceDataset
+from caseunet.datasets.union_file import is_union
 from caseunet.errors import InvalidInputError, did_you_mean
 from caseunet.progress import count_text
 from caseunet.types import LabelMap, name_key
@@ -58,7 +59,8 @@ def find_labelled_table(root: Path) -> Path | None:
         CaseUNetError: there are several.
     """
     inside = [path for path in root.iterdir() if path.name.lower() == FILE] if root.is_dir() else []
-    below = [path for path in root.glob("*/*") if path.name.lower() == FILE] if root.is_dir() else []
+    looks_below = root.is_dir() and not is_union(root)  # those of its data sets have been read
+    below = [path for path in root.glob("*/*") if path.name.lower() == FILE] if looks_below else []
     found = inside or below
     if len(found) > 1:
         raise InvalidInputError(

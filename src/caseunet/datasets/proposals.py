@@ -54,7 +54,7 @@ class RepairTrial:
     def lines(self) -> Iterator[str]:
         """In words."""
         if self.error:
-            yield f"cannot be done: {self.error}"
+            yield f"{'what is lost cannot be counted' if self.drops else 'cannot be done'}: {self.error}"
             return
         for name, (before, after) in self.voxels.items():
             if before or after:
@@ -105,14 +105,13 @@ def try_repair(layout: Layout, case: SourceCase, dataset: SourceDataset, repair:
         after = np.zeros_like(before) if whole.drop else read_labels(layout, case, planned, picture.geometry)
         if after.shape != before.shape:
             raise InvalidInputError(f"the mask's shape is {after.shape}, its image's {before.shape}")
-        trial = replace(_compare(picture, before, after, dataset), drops=whole.drop)
-        return (
-            trial
-            if whole.nan is None
-            else replace(trial, replaced=_count_replaced(layout, case, dataset, picture, whole.nan, after))
-        )
+        had_none = None if whole.nan is None else _mark_replaced(layout, case, dataset, picture, whole.nan)
+        trial = replace(_compare(picture, before, after, dataset, had_none), drops=whole.drop)
+        if had_none is None:
+            return trial
+        return replace(trial, replaced=(int(had_none.sum()), int(np.count_nonzero(had_none & (after > 0)))))
     except CaseUNetError as error:
-        return RepairTrial({}, {}, error=str(error))
+        return RepairTrial({}, {}, drops=repair.drop, error=str(error))
 
 
 def combine(findings: Iterable[Sequence[CaseRepair]]) -> list[CaseRepair]:
@@ -151,28 +150,30 @@ def _ids_without(
     return ids if ids.shape == nothing.shape else nothing
 
 
-def _compare(picture: ImageVolume, before: np.ndarray, after: np.ndarray, dataset: SourceDataset) -> RepairTrial:
+def _compare(
+    picture: ImageVolume, before: np.ndarray, after: np.ndarray, dataset: SourceDataset, had_none: np.ndarray | None
+) -> RepairTrial:
+    """Class ids without the repair and with it; ``had_none`` marks the pixels whose number is the repair's."""
     voxels, means = {}, {}
     values = picture.pixels[:, 0]
     for label in require_coding(dataset).label_map.labels[1:]:
         masks = before == label.id, after == label.id
-        counts = [int(np.count_nonzero(mask)) for mask in masks]
-        voxels[label.name] = counts[0], counts[1]
-        first, second = (
-            float(values[mask].mean(dtype=np.float64)) if number else None
-            for mask, number in zip(masks, counts, strict=True)
-        )
-        means[label.name] = first, second
+        voxels[label.name] = int(np.count_nonzero(masks[0])), int(np.count_nonzero(masks[1]))
+        seen = masks[0] if had_none is None else masks[0] & ~had_none
+        means[label.name] = _mean(values[seen]), _mean(values[masks[1]])
     return RepairTrial(voxels, means, int(np.count_nonzero(before != after)))
 
 
-def _count_replaced(
-    layout: Layout, case: SourceCase, dataset: SourceDataset, picture: ImageVolume, nan: float, ids: np.ndarray
-) -> tuple[int, int]:
-    """How many voxels of an image are NaN, those that follow the replacement, and how many in the foreground."""
+def _mean(values: np.ndarray) -> float | None:
+    return float(values.mean(dtype=np.float64)) if values.size else None
+
+
+def _mark_replaced(
+    layout: Layout, case: SourceCase, dataset: SourceDataset, picture: ImageVolume, nan: float
+) -> np.ndarray:
+    """The voxels of an image that are NaN, (S, H, W): those that follow the replacement."""
     other = layout.read_image(case, dataset.modality == "rgb", nan + 1)
-    changed = np.any(picture.pixels != other.pixels, axis=1)
-    return int(changed.sum()), int(np.count_nonzero(changed & (ids > 0)))
+    return np.asarray(np.any(picture.pixels != other.pixels, axis=1))
 
 
 def _number(mean: float | None) -> str:

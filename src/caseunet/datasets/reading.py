@@ -18,6 +18,7 @@ from caseunet.datasets.repair import EVERY_CASE, CaseRepair, RepairPlan, code_te
 from caseunet.errors import InvalidInputError, SeveralMasksError, did_you_mean
 from caseunet.io import images
 from caseunet.io.geometry import canonical_shape, distance_in_voxels, orientation_of, to_canonical, to_source
+from caseunet.progress import count_text
 from caseunet.types import IGNORE, Geometry, ImageVolume, LabelCoding, Mask
 
 Misplaced = Literal["", "shape", "place"]
@@ -216,7 +217,10 @@ def placement(mask: Mask, image: Geometry, repair: CaseRepair | None = None) -> 
     """What is wrong with a mask's shape or place, and in words; ("", "") if it lies on its image."""
     own = mask.geometry
     if own.affine is None or image.affine is None:
-        shape = mask.label_values.shape[-2:] if image.affine is None else own.shape
+        shape = own.shape
+        if image.affine is None:
+            values = mask.label_values
+            shape = values.shape if len(values) > 1 or len(image.shape) == 3 else values.shape[-2:]
         return ("", "") if shape == image.shape else ("shape", _shapes(shape, image))
     if mask.assumed_aligned:
         return "", ""
@@ -234,6 +238,10 @@ def placement(mask: Mask, image: Geometry, repair: CaseRepair | None = None) -> 
 
 
 def _shapes(shape: tuple[int, ...], image: Geometry) -> str:
+    if image.affine is None and 3 in (len(shape), len(image.shape)):
+        pages, wanted = ((1, *size)[-3] for size in (shape, image.shape))
+        if pages != wanted:
+            return f"the mask has {count_text(pages, 'page')}, its image {wanted}; expected a page of each for a slice"
     return f"the mask's shape {shape} is not its image's {image.shape}"
 
 

@@ -16,6 +16,10 @@ HEADER_MAY_BE_RIGHT = (
     "The mask's own file places it elsewhere in the image, and may be right. Compare the mean intensities and look at "
     "the picture. Take away the # if the image's place is right, else export the mask on the image's grid"
 )
+LABELLED_NAN = (
+    "What was drawn lies on pixels that have no number, and would be learnt with this one. Take away the # if that is "
+    "right, else leave the case out with drop: true"
+)
 MASKS_OF_COPIES_DIFFER = (
     "The same image has two masks, and either may be right. Look at both, and take away the # of the one to leave out"
 )
@@ -61,8 +65,16 @@ def propose_plan(
         if case is not None:
             followed = [[repair] for repair in (before.cases.get(case, every),) if repair is not None]
             ways[case] = combine([*followed, *(f.repairs for f in findings if f.case == case and f.repairs)])
+    tried = _try_all(layout, dataset, ways, config, display)
+    hopeless = {
+        case: [CaseRepair(drop=True, why=ways[case][0].why)]
+        for case, trials in tried.items()
+        if not any(way.drop or trial is None or not trial.error for way, trial in zip(ways[case], trials, strict=True))
+    }
+    dropped = _try_all(layout, dataset, hopeless, config, display) if hopeless else {}
     proposals = [
-        _propose(case, ways[case], trials) for case, trials in _try_all(layout, dataset, ways, config, display).items()
+        _propose(case, *((hopeless[case], dropped[case]) if case in hopeless else (ways[case], trials)))
+        for case, trials in tried.items()
     ]
     unlike = {finding.case for finding in findings if finding.kind == "unlike-copy"}
     proposals = [replace(p, caution=MASKS_OF_COPIES_DIFFER) if p.case in unlike else p for p in proposals]
@@ -107,15 +119,15 @@ def _try_one(layout: Layout, job: tuple[SourceCase, SourceDataset, CaseRepair]) 
 
 
 def _propose(case: str, ways: Sequence[CaseRepair], trials: Sequence[RepairTrial | None]) -> Proposal:
-    """Ways that cannot be done are left out; where none can be, the case is."""
+    """Ways that cannot be done are left out."""
     options = [
         (way, trial) for way, trial in zip(ways, trials, strict=True) if way.drop or trial is None or not trial.error
     ]
-    if not options:
-        return Proposal(case, ((CaseRepair(drop=True, why=ways[0].why), trials[0]),))
     (way, trial) = options[0]
     if len(options) == 1 and not way.drop and trial is not None and trial.loses_all:
         return Proposal(case, tuple(options), "The repair would lose all that was drawn. Export the mask again")
+    if len(options) == 1 and trial is not None and trial.replaced is not None and trial.replaced[1]:
+        return Proposal(case, tuple(options), LABELLED_NAN)
     if len(options) == 1 and way.affine == "image" and trial is not None and trial.was_inside:
         return Proposal(case, tuple(options), HEADER_MAY_BE_RIGHT)
     return Proposal(case, tuple(options))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from caseunet.datasets.channels import SEPARATORS, Item
+from caseunet.datasets.file_patterns import match_part
 from caseunet.datasets.names import Role, bare_name, folder_rest, folder_role, is_case_folder, mask_key, normal
 from caseunet.io import images
 
@@ -83,18 +84,6 @@ def _folder_role(path: PurePosixPath) -> tuple[Role, int | None]:
         if role := folder_role(part):
             return role, place
     return "", None
-
-
-def match_part(path: PurePosixPath, patterns: Iterable[str]) -> int | None:
-    """Which part of a path a pattern selects: the number of a folder, −1 for its own name; None for none."""
-    low = PurePosixPath(normal(str(path)))
-    for pattern in (normal(pattern.strip("/")) for pattern in patterns):
-        if low.match(pattern):
-            return -1
-        for number in range(len(low.parts) - 2, -1, -1):
-            if PurePosixPath(*low.parts[: number + 1]).match(pattern):
-                return number
-    return None
 
 
 def _masks_beside(root: Path, files: Sequence[Path]) -> set[Path]:

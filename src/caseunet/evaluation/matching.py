@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from unicodedata import normalize
 
 from caseunet.datasets.names import IMAGE_WORDS, MASK_WORDS
 from caseunet.errors import InvalidInputError
@@ -65,8 +66,8 @@ def _advise(first: Path, second: Path, case: str) -> str:
 
 
 def _bare(name: str) -> str:
-    """Without words such as "volume", "segmentation" and "pred" at the ends of the last part, in small letters."""
-    folder, slash, last = name.casefold().rpartition("/")
+    """In small letters and one spelling of accents, without words such as "pred" at the ends of the last part."""
+    folder, slash, last = normalize("NFC", name).casefold().rpartition("/")
     while (shorter := _BEHIND.sub("", _BEFORE.sub("", last))) != last:
         last = shorter
     return folder + slash + last

@@ -287,10 +287,10 @@ def _read(
         raise InvalidInputError(f"the prediction holds label {highest}; there are 0 to {classes - 1}.")
     remarks += [f"{remark}." for remark in mask.geometry.remarks]
     axes = orientation_of(mask.geometry), orientation_of(image)
-    if axes[0] and axes[1] and axes[0] != axes[1]:
-        remarks.append(f"the prediction's axes run {axes[0]}, its image's {axes[1]}; compared in the patient's space.")
-    elif mask.assumed_aligned:
+    if mask.assumed_aligned:
         remarks.append("the prediction's file states no position; it was laid on its image, index on index.")
+    elif axes[0] and axes[1] and axes[0] != axes[1]:
+        remarks.append(f"the prediction's axes run {axes[0]}, its image's {axes[1]}; compared in the patient's space.")
     return Predicted(table[ids], " ".join(remarks))
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from caseunet.bundle import Bundle
 from caseunet.errors import InvalidOptionError
 from caseunet.prediction import backends
-from caseunet.prediction.exports import FILES
+from caseunet.prediction.exports import FILES, in_graph
 from caseunet.prediction.predictor import SlicePredictor, log_of_mean
 from caseunet.types import Preprocessing
 
@@ -37,6 +37,10 @@ NOT_QUANTIZED = (r".*\.model\.head.*", r".*\.decoder\..*\.fuse/.*Add.*")
 
 OUTLIERS = 1e-4
 """Share of a slice's activations that may lie outside the range of eight bits, at each end."""
+
+
+LARGEST = float(np.finfo(np.float32).max)
+"""End of the window of a channel that has none: not every runtime knows infinity."""
 
 
 class ExportableModel(nn.Module):
@@ -78,6 +82,8 @@ class ExportableModel(nn.Module):
 class _Scaled(nn.Module):
     """A network after its own clipping, scaling and repeating of channels."""
 
+    low: Tensor
+    high: Tensor
     shift: Tensor
     scale: Tensor
 
@@ -85,14 +91,19 @@ class _Scaled(nn.Module):
         super().__init__()
         p = preprocessing
         self.model, self.repeat = model, p.channel_repeat
-        self.clip = None if p.per_case_zscore else p.intensity_window
-        slices = 2 * p.context_slices + 1
-        shift, scale = ((0.0,) * p.channels, (1.0,) * p.channels) if p.per_case_zscore else (p.mean, p.std)
-        self.register_buffer("shift", torch.tensor(shift * slices)[None, :, None, None], persistent=False)
-        self.register_buffer("scale", torch.tensor(scale * slices)[None, :, None, None], persistent=False)
+        inside = in_graph(p)
+        self.clips, slices = inside.intensity_window, 2 * p.context_slices + 1
+        limits = [window or (-LARGEST, LARGEST) for window in self.clips]
+        low, high = zip(*limits, strict=True)
+        for name, values in (("low", low), ("high", high), ("shift", inside.mean), ("scale", inside.std)):
+            self.register_buffer(name, torch.tensor(values * slices)[None, :, None, None], persistent=False)
 
     def forward(self, pixels: Tensor, dtype: torch.dtype) -> Tensor:
-        x = pixels if self.clip is None else pixels.clamp(*self.clip)
+        x = pixels
+        if len(set(self.clips)) > 1:
+            x = torch.minimum(torch.maximum(x, self.low), self.high)
+        elif self.clips[0] is not None:
+            x = x.clamp(*self.clips[0])
         x = (x - self.shift) / self.scale
         x = x.repeat_interleave(self.repeat, dim=1) if self.repeat > 1 else x
         logits: Tensor = self.model(x.to(dtype))

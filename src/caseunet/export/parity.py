@@ -45,11 +45,11 @@ def samples(bundle: Bundle, whole: ExportableModel, data: Location | None, numbe
     p = bundle.info.preprocessing
     if data is None:
         rng = np.random.default_rng(0)
-        low, high = p.intensity_window or (0.0, 255.0)
+        low, high = p.display_window or (0.0, 255.0)
         size = (max(p.min_size[0], whole.smallest), max(p.min_size[1], whole.smallest))
         noise = rng.uniform(low, high, (number, whole.in_channels, *size)).astype(np.float32)
         return Samples([pad_slice(x, whole, p.min_size) for x in noise], "noise, for no data were given")
-    prepared = Prepared(data)
+    prepared = Prepared(data, bundle.info.training_data.chosen_channels)
     if (prepared.info.modality, prepared.info.channels) != (p.modality, p.channels):
         raise CaseUNetError(
             f"{data}: holds {prepared.info.modality} images of {prepared.info.channels} channels; the bundle is for "
@@ -60,8 +60,8 @@ def samples(bundle: Bundle, whole: ExportableModel, data: Location | None, numbe
     pixels: list[np.ndarray] = []
     for case, slices in chosen.items():
         x = gather_slices(prepared.image(case), slices, p.context_slices).astype(np.float32)
-        if p.per_case_zscore:
-            x = standardize(x, prepared.case_statistics(case), p.intensity_window)
+        if any(p.per_case_zscore):
+            x = standardize(x, prepared.case_statistics(case), p.model_dump())
         pixels += [pad_slice(one, whole, p.min_size) for one in x]
     part = "training" if of_training else "validation"
     return Samples(pixels, f"slices of {count_text(len(chosen), f'{part} case')} of {Path(str(data)).name}")

@@ -64,7 +64,7 @@ def segment(
             raise ValueError(f"slice {s}: holds values that are not finite.")
     (top, left, bottom, right), size = place(pixels, spacing, p)
     prepared = resample_slices(pixels[..., top:bottom, left:right], size)
-    statistics = case_statistics(prepared) if p["per_case_zscore"] else None
+    statistics = case_statistics(prepared) if any(p["per_case_zscore"]) else None
     spans = place_windows(size, p.get("window"), p["min_size"])
     height, width = (len(one[0][1]) for one in spans) if spans else size
     at_once = at_once or max(1, PIXELS_AT_ONCE // (height * width))
@@ -74,7 +74,7 @@ def segment(
 
         def run_window(rows: slice, columns: slice) -> np.ndarray:
             x = gather_slices(prepared[..., rows, columns], indices, p["context_slices"]).astype(np.float32)  # noqa: B023
-            x = x if statistics is None else standardize(x, statistics, p["intensity_window"])
+            x = x if statistics is None else standardize(x, statistics, p)
             padded, (above, before) = pad(x, p["min_size"], graph)
             logits = np.asarray(network(padded))[..., above : above + x.shape[2], before : before + x.shape[3]]
             if logits.ndim != 4 or (len(logits), *logits.shape[2:]) != (len(x), *x.shape[2:]):

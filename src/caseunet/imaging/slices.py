@@ -52,12 +52,18 @@ def _split_rows(image: np.ndarray) -> list[np.ndarray]:
     return np.array_split(image, max(1, -(-image.size // MAX_VALUES)), axis=1)
 
 
-def standardize(x: np.ndarray, statistics: np.ndarray, clip: Sequence[float] | None) -> np.ndarray:
-    """Gathered pixels (B, slices · C, h, w), float32, clipped, then less the mean and over the standard deviation."""
-    if clip is not None:
-        x = np.clip(x, clip[0], clip[1])
-    mean, deviation = np.tile(statistics, x.shape[1] // statistics.shape[1])[:, :, None, None]
-    return (x - mean) / np.maximum(deviation, np.float32(1e-8))  # all pixels of a case may be equal
+def standardize(x: np.ndarray, statistics: np.ndarray, preprocessing: Mapping[str, Any]) -> np.ndarray:
+    """Gathered pixels (B, slices · C, h, w), float32: channels that are normalized per case are clipped, then less the
+    mean and over the standard deviation of the case; others stay as they are."""
+    channels, standardized = statistics.shape[1], x.copy()
+    rules = zip(preprocessing["intensity_window"], preprocessing["per_case_zscore"], strict=True)
+    for channel, (window, per_case) in enumerate(rules):
+        if per_case:
+            values = x[:, channel::channels] if window is None else np.clip(x[:, channel::channels], *window)
+            mean, deviation = statistics[:, channel]
+            # all pixels of a case may be equal
+            standardized[:, channel::channels] = (values - mean) / np.maximum(deviation, np.float32(1e-8))
+    return standardized
 
 
 def pad(x: np.ndarray, min_size: Sequence[int], graph: Mapping[str, Any]) -> tuple[np.ndarray, tuple[int, int]]:

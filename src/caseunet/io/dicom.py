@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from caseunet.io import dicom_planes
+from caseunet.io.dicom_contours import contour_names, read_contours
 from caseunet.io.dicom_file import (
     SUFFIXES,
     check_pixels,
@@ -18,8 +19,6 @@ from caseunet.io.dicom_file import (
     read_dataset,
 )
 from caseunet.io.dicom_masks import (
-    contour_names,
-    read_contours,
     read_dicom_segmentation,
     read_overlapping,
     read_segmentation_geometry,

@@ -112,6 +112,12 @@ def check_pixels(path: Path, dataset: Any) -> None:
         raise ValueError("it holds no pixels")
     if ("RescaleSlope" in dataset) != ("RescaleIntercept" in dataset):
         raise ValueError("of its rescale, only the slope or the intercept is there")
+    stored_bits = int(dataset.get("BitsStored", 16))
+    if int(dataset.get("HighBit", stored_bits - 1)) >= stored_bits:
+        raise ValueError(
+            f"its pixels lie in the upper bits (HighBit {dataset.HighBit}, BitsStored {stored_bits}), where programs "
+            "read them differently. Save it with HighBit one below BitsStored"
+        )
     samples = int(dataset.get("SamplesPerPixel", 1))
     pixels = frame_count(dataset) * samples * int(dataset.Rows) * int(dataset.Columns)
     declared = pixels * int(dataset.BitsAllocated) // 8

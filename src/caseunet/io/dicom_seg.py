@@ -9,12 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from caseunet.errors import CaseUNetError, InvalidInputError
+from caseunet.errors import CaseUNetError
 from caseunet.files import replace_when_whole
-from caseunet.io.dicom import modality_of
-from caseunet.io.dicom_file import explain_errors, read_dataset
-from caseunet.io.dicom_masks import read_dicom_segmentation, read_overlapping
-from caseunet.io.dicom_planes import MAX_SHIFT
+from caseunet.io.dicom_masks import TO_LPS, read_dicom_segmentation, read_overlapping
+from caseunet.io.dicom_sources import error_text, read_source_headers
 from caseunet.io.geometry import canonical_shape, to_source
 from caseunet.types import Color, Geometry, LabelMap
 
@@ -26,9 +24,6 @@ MAX_TEXT = 64
 SERIES_OFFSET = 1000
 """From the SeriesNumber of the source to that of its segmentation, so that viewers list it behind what was scanned."""
 
-DIRECTION_TOLERANCE = 0.01
-"""By which the direction cosines of a slice may differ from those of the grid."""
-
 NOT_FOUND = "Looked for and not found in this series."
 """SegmentDescription of a segment without a voxel."""
 
@@ -37,10 +32,6 @@ UTF_8 = "ISO_IR 192"
 REVERSED = [2, 1, 0, 3]
 """Columns of an affine whose array has its axes the other way round: highdicom's are (slices, rows, columns)."""
 
-_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-
-_CLASSES = {"CT": "1.2.840.10008.5.1.4.1.1.2", "MR": "1.2.840.10008.5.1.4.1.1.4"}
-"""SOP classes of slices, by their modality."""
 
 _UNKNOWN = ("AnatomicalStructure", "Tissue")
 _CODES = (
@@ -139,14 +130,14 @@ def write_segmentation(
             cannot be read; or the file cannot be written, or would read back otherwise. Nothing is left then.
     """
     if not sources:
-        raise _unwritable(path, "its series has no files")
+        raise seg_error(path, "its series has no files")
     _check(path, labels, geometry, label_map, algorithm)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # remarks on how a source spells dates and names
             _write(path, labels, geometry, sources, label_map, algorithm)
     except (OSError, MemoryError) as error:
-        raise _unwritable(path, _reason(error)) from error
+        raise seg_error(path, error_text(error)) from error
 
 
 def _write(
@@ -157,12 +148,12 @@ def _write(
     label_map: LabelMap,
     algorithm: Algorithm,
 ) -> None:
-    grid = _TO_LPS @ np.asarray(geometry.affine)[:, REVERSED]
-    headers = _headers(sources, geometry.shape[::-1], grid)
+    grid = TO_LPS @ np.asarray(geometry.affine)[:, REVERSED]
+    headers = read_source_headers(sources, geometry.shape[::-1], grid)
     with replace_when_whole(path) as temporary:
         for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID"):
             if not headers[0].get(keyword):
-                raise _unwritable(path, f"{sources[0]} does not tell what it needs: it has no {keyword}")
+                raise seg_error(path, f"{sources[0]} does not tell what it needs: it has no {keyword}")
         try:
             pixels = np.ascontiguousarray(to_source(labels, geometry).T)
             made = _segmentation(pixels, grid, headers, label_map, algorithm)
@@ -170,13 +161,13 @@ def _write(
         except (OSError, MemoryError):
             raise
         except Exception as error:  # of many kinds, for a source that lacks what a segmentation must tell of it
-            raise _unwritable(path, f"{sources[0]} does not tell what it needs: {_reason(error)}") from error
+            raise seg_error(path, f"{sources[0]} does not tell what it needs: {error_text(error)}") from error
         try:
             wrong = _count_wrong(temporary, labels, geometry, label_map)
         except CaseUNetError as error:
-            raise _unwritable(path, str(error).removeprefix(f"{temporary}: ")) from error
+            raise seg_error(path, str(error).removeprefix(f"{temporary}: ")) from error
         if wrong:
-            raise _unwritable(path, f"{wrong:,} of {labels.size:,} voxels would read back with another class")
+            raise seg_error(path, f"{wrong:,} of {labels.size:,} voxels would read back with another class")
 
 
 def _count_wrong(path: Path, labels: np.ndarray, geometry: Geometry, label_map: LabelMap) -> int:
@@ -217,168 +208,31 @@ def segments_of(label_map: LabelMap) -> list[SegmentContent]:
 def _check(path: Path, labels: np.ndarray, geometry: Geometry, label_map: LabelMap, algorithm: Algorithm) -> None:
     """Make sure that the labels fit their geometry and map, and the texts into DICOM."""
     if geometry.affine is None:
-        raise _unwritable(path, "its image has no position in a patient; only labels of a DICOM series can be written")
+        raise seg_error(path, "its image has no position in a patient; only labels of a DICOM series can be written")
     if labels.dtype != np.uint8 or labels.shape != canonical_shape(geometry):
-        raise _unwritable(
+        raise seg_error(
             path,
             f"expected class ids (uint8) of shape {canonical_shape(geometry)}, found {labels.dtype} of {labels.shape}",
         )
     if labels.size and int(labels.max()) >= len(label_map):
-        raise _unwritable(path, f"found class id {int(labels.max())}, but the last class is {len(label_map) - 1}")
+        raise seg_error(path, f"found class id {int(labels.max())}, but the last class is {len(label_map) - 1}")
     for text in (
         *(segment.name for segment in segments_of(label_map)),
         algorithm.name,
         algorithm.version,
         algorithm.hash,
     ):
-        if not text.isprintable() or not 0 < len(text) <= MAX_TEXT or "\\" in text or text != text.strip():
-            raise _unwritable(
+        if not fits_dicom(text):
+            raise seg_error(
                 path,
                 f'the name "{text}" does not fit into DICOM: at most {MAX_TEXT} characters, no backslash, no space '
                 "at the ends. Write another format, or rename it",
             )
 
 
-def _headers(sources: Sequence[Path], shape: tuple[int, ...], grid: np.ndarray) -> list[Any]:
-    """What the files say besides pixels, mended where highdicom believes it blindly.
-
-    Args:
-        sources: the series.
-        shape: its (slices, rows, columns).
-        grid: index → LPS millimetres.
-
-    Raises:
-        CaseUNetError: a file cannot be read, or is no slice of this grid.
-    """
-    headers = []
-    for source in sources:
-        with explain_errors(source, "cannot be read as DICOM"):
-            headers.append(read_dataset(source, pixels=False))
-    frames = sum(len(header.get("PerFrameFunctionalGroupsSequence", None) or ()) for header in headers)
-    if len(headers) == 1 and frames > shape[0]:
-        raise InvalidInputError(
-            f"{sources[0]}: it holds {frames} frames, of which {shape[0]} are the volume of this mask. A "
-            "segmentation of one volume among others in a file would name frames of them all. Save each volume to a "
-            "file of its own."
-        )
-    try:
-        for header in headers:
-            _mend_patient(header)
-            _mend_identifiers(header)
-            if _is_multi_frame(header):
-                _share_groups(header)
-        headers = _lay_on_grid(headers, shape, grid)
-    except (AttributeError, LookupError, ValueError, TypeError) as error:
-        raise InvalidInputError(
-            f"{sources[0]}: its series is not the one that the labels belong to, or its slices are shifted against "
-            f"each other: {_reason(error)}. Give the files that were read."
-        ) from error
-    return headers
-
-
-def _mend_patient(header: Any) -> None:
-    """Leave empty what a segmentation must tell of patient and study, if the source does not tell it or not validly."""
-    from pydicom.valuerep import DA, TM
-
-    for keyword in ("PatientName", "PatientID", "AccessionNumber", "StudyID", "ReferringPhysicianName"):
-        if header.get(keyword) is None:
-            setattr(header, keyword, "")
-    for keyword, kind, old in (("PatientBirthDate", DA, "."), ("StudyDate", DA, "."), ("StudyTime", TM, ":")):
-        value = str(header.get(keyword) or "").replace(old, "")  # what stood between the numbers before DICOM 3.0
-        try:
-            kind(value)
-        except ValueError:
-            value = ""
-        setattr(header, keyword, value)
-    if header.get("PatientSex") not in ("M", "F", "O"):
-        header.PatientSex = ""
-
-
-def _mend_identifiers(header: Any) -> None:
-    """Make up what only places a series among others, and find what its file says elsewhere."""
-    from pydicom.uid import generate_uid
-
-    for keyword, other in (
-        ("SOPClassUID", "MediaStorageSOPClassUID"),
-        ("SOPInstanceUID", "MediaStorageSOPInstanceUID"),
-    ):
-        if not header.get(keyword) and (found := header.file_meta.get(other)):
-            setattr(header, keyword, found)
-    if not header.get("SOPClassUID") and (found := _CLASSES.get(modality_of(header)[0])):
-        header.SOPClassUID = found
-    if not header.get("FrameOfReferenceUID") and header.get("SeriesInstanceUID"):
-        header.FrameOfReferenceUID = generate_uid(entropy_srcs=["frame of reference", str(header.SeriesInstanceUID)])
-    if "PositionReferenceIndicator" not in header:
-        header.PositionReferenceIndicator = ""
-
-
-def _share_groups(header: Any) -> None:
-    """Move to the groups of all frames what each frame of a multi-frame image has for itself, but alike."""
-    shared, first = header.SharedFunctionalGroupsSequence[0], header.PerFrameFunctionalGroupsSequence[0]
-    for keyword in ("PlaneOrientationSequence", "PixelMeasuresSequence"):
-        if keyword not in shared and keyword in first:
-            setattr(shared, keyword, first[keyword].value)
-
-
-def _lay_on_grid(headers: Sequence[Any], shape: tuple[int, ...], grid: np.ndarray) -> list[Any]:
-    """Give the slices the positions, directions and distance that their grid has, and leave out copies of them.
-
-    Scanners round the position and the direction of each slice for itself, and some tell another distance than that of
-    the positions. highdicom finds the source of a frame only at the very same place, and copies the distance.
-
-    Raises:
-        ValueError: the slices are not those of the grid.
-    """
-    sizes = {(int(header.Rows), int(header.Columns)) for header in headers}
-    if sizes != {tuple(shape[1:])}:
-        raise ValueError(f"its slices have {sorted(sizes)} rows and columns, those of the labels {tuple(shape[1:])}")
-    to_index, spacing = np.linalg.inv(grid), np.linalg.norm(grid[:3, :3], axis=0)
-    directions = (grid[:3, [2, 1]] / spacing[[2, 1]]).T.ravel()  # in which the columns follow each other, then the rows
-    taken: dict[int, Any] = {}
-    for header, (plane, orientation, measures) in ((h, plane) for h in headers for plane in _planes(h)):
-        position = [float(n) for n in plane.ImagePositionPatient]
-        place = to_index @ (*position, 1)
-        number = round(place[0])
-        if number in taken and taken[number] is not header:  # there twice
-            continue
-        if np.abs(place[:3] - (number, 0, 0)).max() > MAX_SHIFT or not 0 <= number < shape[0] or number in taken:
-            raise ValueError(f"its slice at {position} is none of those of the labels")
-        if not np.allclose(
-            np.asarray(orientation.ImageOrientationPatient, float), directions, atol=DIRECTION_TOLERANCE
-        ):
-            raise ValueError(f"its slice at {position} has another orientation")
-        taken[number] = header
-        plane.ImagePositionPatient = _decimals((grid @ (number, 0, 0, 1))[:3])
-        orientation.ImageOrientationPatient = _decimals(directions)
-        measures.PixelSpacing = _decimals(spacing[1:])
-        measures.SpacingBetweenSlices = _decimals(spacing[:1])[0]
-        if not measures.get("SliceThickness"):
-            measures.SliceThickness = measures.SpacingBetweenSlices
-    if len(taken) != shape[0]:
-        raise ValueError(f"it has {len(taken)} slices, the labels have {shape[0]}")
-    return list({id(header): header for header in taken.values()}.values())
-
-
-def _planes(header: Any) -> list[tuple[Any, Any, Any]]:
-    """For each frame the data sets that hold its position, its orientation, and its spacing."""
-    if not _is_multi_frame(header):
-        return [(header, header, header)]
-    shared = header.SharedFunctionalGroupsSequence[0]
-    orientation, measures = shared.PlaneOrientationSequence[0], shared.PixelMeasuresSequence[0]
-    return [
-        (frame.PlanePositionSequence[0], orientation, measures) for frame in header.PerFrameFunctionalGroupsSequence
-    ]
-
-
-def _decimals(values: np.ndarray) -> list[str]:
-    """Numbers as DICOM's decimal strings, which have 16 characters."""
-    from pydicom.valuerep import format_number_as_ds
-
-    return [str(format_number_as_ds(float(value))) for value in values]
-
-
-def _is_multi_frame(header: Any) -> bool:
-    return int(header.get("NumberOfFrames", 1) or 1) > 1
+def fits_dicom(text: str) -> bool:
+    """Whether a name can stand in a DICOM file (LO)."""
+    return text.isprintable() and 0 < len(text) <= MAX_TEXT and "\\" not in text and text == text.strip()
 
 
 def _segmentation(
@@ -403,25 +257,53 @@ def _segmentation(
     if label_map.region_ids:
         array = np.stack([np.isin(array, segment.members) for segment in segments], axis=-1).astype(np.uint8)
         channels = {"SegmentNumber": [segment.number for segment in segments]}
-    identification = None if algorithm.by_hand else _identify(algorithm)
+    identification = None if algorithm.by_hand else identify_algorithm(algorithm)
+    described = [
+        describe_segment(segment, not present.isdisjoint(segment.members), identification) for segment in segments
+    ]
+    kind = highdicom.seg.SegmentationTypeValues.BINARY
+    return build_object(
+        array,
+        grid,
+        headers,
+        described,
+        algorithm,
+        channels=channels,
+        segmentation_type=kind,
+        omit_empty_frames=bool(present),
+    )
+
+
+def build_object(
+    array: np.ndarray,
+    grid: np.ndarray,
+    headers: Sequence[Any],
+    described: Sequence[Any],
+    algorithm: Algorithm,
+    **kind: Any,
+) -> Any:
+    """A segmentation object of the series.
+
+    Args:
+        array: (slices, rows, columns), with channels (…, segments); ``grid``: index → LPS millimetres.
+        headers: of the sources.
+        described: the segments, and ``algorithm`` what made them.
+        kind: ``channels`` of the array, and what else highdicom is told of the kind of object.
+    """
+    import highdicom
+
+    frame = headers[0].FrameOfReferenceUID
+    volume = highdicom.Volume(
+        array, grid, coordinate_system="PATIENT", frame_of_reference_uid=frame, channels=kind.pop("channels", None)
+    )
     return highdicom.seg.Segmentation(
         source_images=headers,
-        pixel_array=highdicom.Volume(
-            array,
-            grid,
-            coordinate_system="PATIENT",
-            frame_of_reference_uid=headers[0].FrameOfReferenceUID,
-            channels=channels,
-        ),
-        segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
-        segment_descriptions=[
-            _describe_segment(segment, not present.isdisjoint(segment.members), identification) for segment in segments
-        ],
+        pixel_array=volume,
+        segment_descriptions=list(described),
         series_instance_uid=highdicom.UID(),
         series_number=SERIES_OFFSET + max(0, int(headers[0].get("SeriesNumber") or 0)),
         sop_instance_uid=highdicom.UID(),
         instance_number=1,
-        omit_empty_frames=bool(present),
         manufacturer=MANUFACTURER,
         manufacturer_model_name=algorithm.name,
         software_versions=algorithm.version,
@@ -431,10 +313,12 @@ def _segmentation(
         content_creator_name="",  # no person did
         series_description=f"Segmentation by {algorithm.name}"[:MAX_TEXT].rstrip(),
         specific_character_set=UTF_8,
+        **kind,
     )
 
 
-def _identify(algorithm: Algorithm) -> Any:
+def identify_algorithm(algorithm: Algorithm) -> Any:
+    """What made a segmentation, as DICOM says it."""
     import highdicom
 
     return highdicom.AlgorithmIdentificationSequence(
@@ -446,7 +330,8 @@ def _identify(algorithm: Algorithm) -> Any:
     )
 
 
-def _describe_segment(wanted: SegmentContent, found: bool, identification: Any) -> Any:
+def describe_segment(wanted: SegmentContent, found: bool, identification: Any) -> Any:
+    """A segment as DICOM says it; ``found`` is whether it has a voxel."""
     import highdicom
 
     category, kind = code_class(wanted.name)
@@ -492,9 +377,6 @@ def _algorithm_family() -> Any:
     return codes.DCM.ArtificialIntelligence
 
 
-def _unwritable(path: Path, why: str) -> CaseUNetError:
+def seg_error(path: Path, why: str) -> CaseUNetError:
+    """The error that says why a segmentation object cannot be written."""
     return CaseUNetError(f"{path}: cannot be written as a DICOM segmentation: {why.removesuffix('.')}.")
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split()).removesuffix(".") or type(error).__name__

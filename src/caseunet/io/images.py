@@ -8,7 +8,7 @@ import numpy as np
 
 from caseunet.errors import InvalidInputError
 from caseunet.files import content_hash
-from caseunet.io import itk, nifti, raster
+from caseunet.io import itk, nifti, raster, raster_file, tiff_stack
 from caseunet.io.geometry import is_identity, reslice
 from caseunet.types import Color, Geometry, ImageVolume, Mask
 
@@ -78,6 +78,8 @@ def read_file_geometry(path: Path) -> Geometry:
     if is_volume(path):
         return _read_volume_geometry(path)
     _find_reader(path)
+    if tiff_stack.has_pages(path):
+        return tiff_stack.read_stack_geometry(path)
     return Geometry(shape=raster.read_shape(path))
 
 
@@ -113,6 +115,8 @@ def read_image_file(path: Path, rgb: bool, nan: float | None = None) -> ImageVol
     if is_volume(path):
         return nifti.read_nifti(path, nan) if nifti.is_nifti(path) else itk.read_itk(path, nan)
     _find_reader(path)
+    if tiff_stack.has_pages(path):
+        return tiff_stack.read_stack(path, rgb, nan)
     return raster.read_raster(path, 3 if rgb else 1, nan)
 
 
@@ -140,7 +144,7 @@ def read_mask_file(path: Path, image: Geometry, colored: bool | None = None, sam
         laid = lost and same_axes and own.shape == image.shape
         return reslice(replace(read(path, axial if laid else None), assumed_aligned=laid), image.plane)
     _find_reader(path)
-    return raster.read_raster_mask(path, colored)
+    return (tiff_stack.read_stack_mask if tiff_stack.has_pages(path) else raster.read_raster_mask)(path, colored)
 
 
 def write_mask_file(
@@ -170,6 +174,8 @@ def write_mask_file(
             itk.write_itk_labels(path, labels, geometry)
     elif path.suffix.lower() in raster.LOSSLESS and len(labels) == 1:
         raster.write_ids(path, labels[0], colors)
+    elif path.suffix.lower() in raster_file.TIFF and geometry.affine is None:
+        tiff_stack.write_stack_ids(path, labels, colors)
     else:
         one = f"{', '.join(raster.LOSSLESS)} for a single image"
         raise InvalidInputError(f"{path}: expected {', '.join((*nifti.WRITTEN, *itk.WRITTEN))} for a volume, {one}.")

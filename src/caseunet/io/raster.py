@@ -1,18 +1,14 @@
 """PNG, JPEG, TIFF, BMP and GIF images: colour or grey in, masks with a palette out."""
 
-import threading
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from caseunet.errors import CaseUNetError, InputNotFoundError, InvalidInputError
+from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.files import replace_when_whole
-from caseunet.io.limits import check_declared_size, check_free_memory
-from caseunet.io.silence import silence_stderr
+from caseunet.io.raster_file import COLOR_MODES, choose_page, is_inverted, load_image, open_image
 from caseunet.io.values import as_integers, whole_numbers
 from caseunet.types import Color, Geometry, ImageVolume, Mask
 
@@ -23,24 +19,10 @@ SUFFIXES = (".png", *JPEG, ".tif", ".tiff", ".bmp", ".gif")
 LOSSLESS = (".png", ".tif", ".tiff", ".bmp")
 """Those that can hold class ids."""
 
-FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
-"""What Pillow may take a file for. It knows many more, whatever the suffix; one of them, PostScript, is a program."""
-
-EXIF_ORIENTATION = 274
-BITS_PER_SAMPLE = 258
-PHOTOMETRIC, MIN_IS_WHITE = 262, 0
-SUBFILE_TYPE, REDUCED, TRANSPARENCY = 254, 1, 4
-
-MAX_PIXELS = 2**29
-"""Of an image: 23,000×23,000, whatever a file may claim."""
-
-PIXEL_BYTES = 4
-"""That Pillow takes for a pixel, at most."""
 
 AT_ONCE = 2**22
 """Pixels that are turned from Pillow's order into ours together."""
 
-_LIMIT = threading.Lock()
 
 WIDENING = 257
 """By which programs multiply 8-bit values to fill 16 bits."""
@@ -52,10 +34,7 @@ WHITE_AS_0 = "it stores white as 0 (MinIsWhite), so its values were turned: look
 NEARLY_GREY = 8
 """By which the three colours of a grey pixel may differ: what JPEG does to them."""
 
-_FAR = ("group3", "group4", "tiff_ccitt", "zstd", "lzma", "webp", "lerc")
-"""Compressions of TIFF that can make an empty image as small as they like."""
 
-_COLOR = ("RGB", "RGBA", "P", "L", "LA", "1", "CMYK", "YCbCr")
 _GREY = ("L", "I;16", "I;16B", "I", "F")
 _IDS = (*_GREY, "P", "1")
 
@@ -66,8 +45,8 @@ def is_raster(path: Path) -> bool:
 
 def read_shape(path: Path) -> tuple[int, int]:
     """(H, W), from the header alone."""
-    with _open(path) as image:
-        _choose_page(path, image)
+    with open_image(path) as image:
+        choose_page(path, image)
         return image.height, image.width
 
 
@@ -83,31 +62,47 @@ def read_raster(path: Path, channels: int, nan: float | None = None) -> ImageVol
     Raises:
         CaseUNetError: the file is missing, damaged, of several pages, or of another kind than ``channels`` asks for.
     """
-    with _open(path) as image:
-        known, wanted = (_COLOR, "an 8-bit colour or grey image") if channels == 3 else (_COLOR + _GREY, "a grey image")
-        if image.mode not in known or image.mode == "1":  # a mask or a fax
-            raise InvalidInputError(f"{path}: found an image of Pillow's mode {image.mode}; expected {wanted}.")
-        remarks = _load(path, image)
-        if image.mode == "CMYK":
-            remarks.append("its CMYK colours were turned into RGB without a colour profile")
-        if image.has_transparency_data and np.asarray(image.convert("RGBA").getchannel("A")).min() < 255:
-            remarks.append("its transparency is left out, so that hidden pixels count")
-        if channels == 3:
-            pixels = _as_array(image if image.mode == "RGB" else image.convert("RGB"))
-        elif image.mode in _GREY:
-            pixels = _as_array(image)
-        else:
-            pixels, remark = _as_grey(path, image)
-            remarks += [remark] if remark else []
-        if _is_inverted(image) and image.mode != "L":  # which Pillow turns
-            pixels, remarks = np.iinfo(pixels.dtype).max - pixels, [*remarks, "it is stored with white as 0; turned"]
+    with open_image(path) as image:
+        pixels, remarks = read_page(path, image, channels)
+    return finish_image(path, pixels[None], remarks, nan)
+
+
+def read_page(path: Path, image: Image.Image, channels: int, page: int | None = None) -> tuple[np.ndarray, list[str]]:
+    """The pixels of a page of an open file as they are stored, (channels, H, W), and what should be known of them."""
+    known = COLOR_MODES if channels == 3 else (*COLOR_MODES, *_GREY)
+    wanted = "an 8-bit colour or grey image" if channels == 3 else "a grey image"
+    if image.mode not in known or image.mode == "1":  # a mask or a fax
+        raise InvalidInputError(f"{path}: found an image of Pillow's mode {image.mode}; expected {wanted}.")
+    remarks = load_image(path, image, page)
+    if image.mode == "CMYK":
+        remarks.append("its CMYK colours were turned into RGB without a colour profile")
+    if image.has_transparency_data and np.asarray(image.convert("RGBA").getchannel("A")).min() < 255:
+        remarks.append("its transparency is left out, so that hidden pixels count")
+    if channels == 3:
+        pixels = _as_array(image if image.mode == "RGB" else image.convert("RGB"))
+    elif image.mode in _GREY:
+        pixels = _as_array(image)
+    else:
+        pixels, remark = _as_grey(path, image)
+        remarks += [remark] if remark else []
+    if is_inverted(image) and image.mode != "L":  # which Pillow turns
+        pixels, remarks = np.iinfo(pixels.dtype).max - pixels, [*remarks, "it is stored with white as 0; turned"]
+    return pixels, remarks
+
+
+def finish_image(path: Path, pixels: np.ndarray, remarks: Sequence[str], nan: float | None) -> ImageVolume:
+    """Stored pixels (S, C, H, W) as an image: whole numbers where they are some, 8 bits where they were spread over 16.
+
+    Raises:
+        CaseUNetError: they are NaN or infinite.
+    """
     if pixels.dtype.kind == "f":
         pixels = as_integers(pixels, path, nan)
     if _is_widened(pixels):
         pixels, remarks = (pixels // WIDENING).astype(np.uint8), [*remarks, WIDENED]
-    return ImageVolume(
-        np.require(pixels[None], requirements=["C", "W"]), Geometry(shape=pixels.shape[-2:], remarks=tuple(remarks))
-    )
+    S, _, H, W = pixels.shape
+    geometry = Geometry(shape=(H, W) if S == 1 else (S, H, W), remarks=tuple(dict.fromkeys(remarks)))
+    return ImageVolume(np.require(pixels, requirements=["C", "W"]), geometry)
 
 
 def _as_grey(path: Path, image: Image.Image) -> tuple[np.ndarray, str]:
@@ -138,26 +133,29 @@ def read_raster_mask(path: Path, colored: bool | None = None) -> Mask:
     Raises:
         CaseUNetError: the file is missing or damaged, or is in colour where ids are expected.
     """
-    with _open(path) as image:
-        remarks = _load(path, image)
-        if colored is not True and image.mode in _IDS:
-            codes, fractional, more = whole_numbers(np.asarray(image), path)
-            if _is_inverted(image):
-                if image.mode != "1" and (image.mode != "L" or not set(np.unique(codes).tolist()) <= {0, 255}):
-                    raise InvalidInputError(
-                        f"{path}: is stored with white as 0 (MinIsWhite), so its values are no ids. Turn it."
-                    )
-                more = (*more, WHITE_AS_0)  # Pillow has turned them
-            if _is_widened(codes):
-                codes, more = (codes // WIDENING).astype(np.uint8), (*more, WIDENED)
-            geometry = Geometry(codes.shape, remarks=(*remarks, *more))
-            palette = _palette(image, codes)
-            return Mask(codes[None], geometry, stored=image.mode, fractional=fractional, palette=palette)
-        if image.mode not in _COLOR:
-            raise InvalidInputError(
-                f"{path}: found an image of Pillow's mode {image.mode}; expected ids or 8-bit colours."
-            )
-        colors = _opaque(path, image) if image.has_transparency_data else np.asarray(image.convert("RGB"))
+    with open_image(path) as image:
+        return read_mask_page(path, image, colored)
+
+
+def read_mask_page(path: Path, image: Image.Image, colored: bool | None, page: int | None = None) -> Mask:
+    """The values of a page of an open file; see :func:`read_raster_mask`."""
+    remarks = load_image(path, image, page)
+    if colored is not True and image.mode in _IDS:
+        codes, fractional, more = whole_numbers(np.asarray(image), path)
+        if is_inverted(image):
+            if image.mode != "1" and (image.mode != "L" or not set(np.unique(codes).tolist()) <= {0, 255}):
+                raise InvalidInputError(
+                    f"{path}: is stored with white as 0 (MinIsWhite), so its values are no ids. Turn it."
+                )
+            more = (*more, WHITE_AS_0)  # Pillow has turned them
+        if _is_widened(codes):
+            codes, more = (codes // WIDENING).astype(np.uint8), (*more, WIDENED)
+        geometry = Geometry(codes.shape, remarks=(*remarks, *more))
+        palette = _palette(image, codes)
+        return Mask(codes[None], geometry, stored=image.mode, fractional=fractional, palette=palette)
+    if image.mode not in COLOR_MODES:
+        raise InvalidInputError(f"{path}: found an image of Pillow's mode {image.mode}; expected ids or 8-bit colours.")
+    colors = _opaque(path, image) if image.has_transparency_data else np.asarray(image.convert("RGB"))
     red, green, blue = (colors[..., channel] for channel in range(3))
     geometry = Geometry(shape=red.shape, remarks=tuple(remarks))
     if colored is not True and np.array_equal(red, green) and np.array_equal(red, blue):
@@ -204,14 +202,14 @@ def _opaque(path: Path, image: Image.Image) -> np.ndarray:
 
 def is_colored(path: Path) -> bool:
     """Whether the header tells of anything but grey: colours, a palette, transparency."""
-    with _open(path) as image:
+    with open_image(path) as image:
         return image.mode not in _GREY
 
 
 def has_palette(path: Path) -> bool:
     """Whether the header tells of a palette; a file that cannot be read has none."""
     try:
-        with _open(path) as image:
+        with open_image(path) as image:
             return image.mode == "P"
     except CaseUNetError:
         return False
@@ -243,35 +241,6 @@ def write_image(path: Path, pixels: np.ndarray) -> None:
         Image.fromarray(pixels).save(temporary)
 
 
-def _open(path: Path) -> Image.Image:
-    if not path.is_file():
-        raise InputNotFoundError(f"{path}: no such file.")
-    formats = ("GIF",) if path.suffix.lower() == ".gif" else FORMATS
-    with _explain_errors(path, "cannot be read as an image"):
-        try:
-            with _lift_limit():
-                image = Image.open(path, formats=formats)
-        except UnidentifiedImageError as error:
-            raise ValueError(f"it is none of {', '.join(formats)}, or its header is damaged") from error
-        if image.width * image.height > MAX_PIXELS:
-            raise ValueError(
-                f"it has {image.height}×{image.width} pixels; at most {MAX_PIXELS / 1e6:,.0f} million are read. Cut it "
-                "into parts"
-            )
-    return image
-
-
-@contextmanager
-def _lift_limit() -> Iterator[None]:
-    """Pillow's own limit, which can only be changed for the whole process, is below what scanners of slides make."""
-    with _LIMIT:
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
-
-
 def _as_array(image: Image.Image) -> np.ndarray:
     """(C, H, W) of an image, some rows after another: to turn all at once would take its memory three times."""
     step = max(1, AT_ONCE // image.width)
@@ -288,95 +257,6 @@ def _as_array(image: Image.Image) -> np.ndarray:
     return pixels
 
 
-def _load(path: Path, image: Image.Image) -> list[str]:
-    """Decode; what should be known of it.
-
-    Raises:
-        CaseUNetError: several pages, more than 8 bits in a colour, or damaged.
-    """
-    remark = _choose_page(path, image)
-    if image.info.get("compression") not in _FAR:
-        check_declared_size(path, _least_bytes(image), compressed=True)
-    check_free_memory(path, image.width * image.height * (PIXEL_BYTES + len(image.getbands())))
-    with _explain_errors(path, "its pixels cannot be read; the file is truncated or damaged"):
-        if image.mode in _COLOR and _bits(image) > 8:
-            raise InvalidInputError(f"{path}: has {_bits(image)} bits in each colour; expected 8. Save it with 8.")
-        if image.format == "PNG":
-            with _lift_limit(), Image.open(path, formats=FORMATS) as again:
-                again.verify()  # the checksums, which decoding does not look at
-        with _lift_limit():
-            image.load()
-        turned = image.getexif().get(EXIF_ORIENTATION, 1)
-        if turned not in (0, 1):
-            raise InvalidInputError(
-                f"{path}: its EXIF orientation is {turned}: some programs turn it and some do not, so nobody knows "
-                "whether its mask fits. Save it upright, without that tag."
-            )
-    return [remark] if remark else []
-
-
-def _choose_page(path: Path, image: Image.Image) -> str:
-    """Turn to the page that is the image, and say what is left out: smaller copies, the second picture of a camera.
-
-    Raises:
-        CaseUNetError: there are several images.
-    """
-    with _explain_errors(path, "its pages cannot be read; the file is truncated or damaged"):
-        pages: int = getattr(image, "n_frames", 1)
-        if pages == 1:
-            return ""
-        whole = list(range(pages))
-        if image.format == "MPO":
-            whole = [0]
-        elif image.format == "TIFF":
-            whole = [page for page in whole if not _subfile_type(image, page) & (REDUCED | TRANSPARENCY)]
-        if len(whole) != 1:
-            raise InvalidInputError(
-                f"{path}: holds {pages} pages; expected one image in a file. Save a stack of slices as NIfTI, or each "
-                "slice as a file, such as stack1_001.tif, of which those of a stack are a group."
-            )
-        image.seek(whole[0])
-        return f"its file holds {pages} pictures; the {'first' if whole == [0] else 'largest'} is used"
-
-
 def _is_widened(values: np.ndarray) -> bool:
     """Whether 16-bit numbers are 8-bit ones, spread over all 16 bits."""
     return bool(values.dtype.itemsize > 1 and values.max(initial=0) > 255 and not np.any(values % WIDENING))
-
-
-def _subfile_type(image: Image.Image, page: int) -> int:
-    image.seek(page)
-    return int(image.tag_v2.get(SUBFILE_TYPE, 0))  # type: ignore[attr-defined]
-
-
-def _is_inverted(image: Image.Image) -> bool:
-    """Whether the file stores white as 0."""
-    tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
-    return tags.get(PHOTOMETRIC) == MIN_IS_WHITE
-
-
-def _least_bytes(image: Image.Image) -> int:
-    """Of the pixels before they were compressed; grey values and palette indices may have had a bit each."""
-    pixels = image.width * image.height
-    return pixels * len(image.getbands()) if image.mode not in ("1", "L", "P") else pixels // 8
-
-
-def _bits(image: Image.Image) -> int:
-    """In each sample of a colour image."""
-    if image.format == "TIFF":
-        return int(max(image.tag_v2.get(BITS_PER_SAMPLE, (1,))))  # type: ignore[attr-defined]
-    return 16 if any(";16" in str(tile.args) for tile in getattr(image, "tile", ())) else 8
-
-
-@contextmanager
-def _explain_errors(path: Path, problem: str) -> Iterator[None]:
-    """Turn what Pillow raises for bad bytes, of many kinds, into one message; its remarks on metadata are not shown."""
-    try:
-        with warnings.catch_warnings(), silence_stderr():
-            warnings.simplefilter("ignore")
-            yield
-    except CaseUNetError:
-        raise
-    except Exception as error:
-        text = " ".join(str(error).split()) or type(error).__name__
-        raise InvalidInputError(f"{path}: {problem}: {text}") from error

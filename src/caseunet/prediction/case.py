@@ -14,10 +14,12 @@ from caseunet.data.grid import place_slices
 from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.files import replace_when_whole
 from caseunet.imaging.slices import case_statistics
-from caseunet.io import images, nifti, raster, video
+from caseunet.io import images, nifti, raster, tiff_stack, video
+from caseunet.io.dicom_fractional import write_fractional
 from caseunet.io.dicom_seg import Algorithm, write_segmentation
 from caseunet.io.geometry import voxel_steps
 from caseunet.io.overlay import case_sheet, overlaid
+from caseunet.prediction.channels import describe_missing
 from caseunet.prediction.context import PredictionContext, display_window, find_identity, path_beside
 from caseunet.prediction.image_kind import check_kind, check_no_mask
 from caseunet.prediction.inputs import Input
@@ -30,7 +32,7 @@ from caseunet.prediction.slides import predict_slide, streams
 from caseunet.prediction.store import PredictedCase
 from caseunet.quality.confidence import ConfidenceMeter
 from caseunet.quality.judgement import CaseQuality, judge_case
-from caseunet.quality.out_of_distribution import LOOKED_AT, image_features
+from caseunet.quality.out_of_distribution import GEOMETRY, LOOKED_AT, image_features
 from caseunet.types import Geometry, ImageVolume
 
 
@@ -89,8 +91,8 @@ def _predict_image(
 
     with closing(accumulator) if accumulator else nullcontext():
         labels, quality, doubts = segment_picture(predictor, picture, identity.voting, on_batch)
-        others = _write_probabilities(accumulator, item, geometry, work, written) if accumulator else {}
-    remarks = geometry.remarks
+        others, told = _write_probabilities(accumulator, item, geometry, work, written) if accumulator else ({}, ())
+    remarks = (*geometry.remarks, *told)
     written.append(target)
     images.write_mask_file(target, labels, geometry, info.label_map.colors, item.files[0])
     if work.outputs.dicom_seg and item.is_dicom:
@@ -122,6 +124,7 @@ def _predict_image(
         quality=quality,
         measurements=tuple(to_rows(item.id, measured)),
         remarks=(*remarks, *doubts),
+        missing_channels=picture.missing,
     )
 
 
@@ -129,14 +132,17 @@ def _write_dicom_segmentation(
     path: Path, labels: np.ndarray, geometry: Geometry, item: Input, info: BundleInfo
 ) -> str | None:
     """Write the mask of a series as a segmentation object; gives a remark where that cannot be, None where it can."""
-    algorithm = Algorithm(info.architecture.name, version("caseunet"), info.weights_hash)
     try:
-        write_segmentation(path, labels, geometry, item.files, info.label_map, algorithm)
+        write_segmentation(path, labels, geometry, item.files, info.label_map, _algorithm(info))
     except CaseUNetError as error:
         told = item.explain(str(error).removeprefix(f"{path}: ")).removeprefix(f"{item.path}: ").removesuffix(".")
         what = "cannot be written as a DICOM segmentation: "
         return f"its mask is written, but it {what}{told.removeprefix(what)}"
     return None
+
+
+def _algorithm(info: BundleInfo) -> Algorithm:
+    return Algorithm(info.architecture.name, version("caseunet"), info.weights_hash)
 
 
 def segment_picture(
@@ -159,6 +165,7 @@ def segment_picture(
     """
     info, spacing = predictor.info, picture.geometry.spacing
     alarms = check_kind(picture.pixels, info.preprocessing, info.training_data, predictor.settings.check_image)
+    alarms += [describe_missing(picture.missing)] if picture.missing else []
     temperature = info.quality.temperature if info.quality else 1.0
     meter = ConfidenceMeter(info.label_map, len(picture.pixels))
 
@@ -169,12 +176,14 @@ def segment_picture(
 
     case = predictor.cut(picture.pixels, spacing)
     labels = predictor.label(case, None, networks, measure)
-    remarks = tuple(filter(None, [case.placement.remark]))
+    remarks = tuple(filter(None, [describe_missing(picture.missing), case.placement.remark]))
     if info.quality and predictor.settings.postprocess and postprocess:
         apply_postprocessing(labels, info.quality.postprocessing, info.label_map, voxel_steps(picture.geometry))
     if info.quality is None:
         return labels, judge_case(None, {}, {}, alarms) if alarms else None, remarks
     features = image_features(case.slices, info.preprocessing, case_statistics(case.slices), spacing)
+    if picture.missing:  # what training cases were like says nothing of the intensities of fewer channels
+        features = {name: value for name, value in features.items() if name.startswith(GEOMETRY)}
     return labels, judge_case(info.quality, features, meter.result(), alarms), remarks
 
 
@@ -247,18 +256,37 @@ def _predict_video(
 
 def _write_probabilities(
     accumulator: ProbabilityAccumulator, item: Input, geometry: Geometry, work: PredictionContext, written: list[Path]
-) -> dict[str, str]:
-    """A file for each class: NIfTI of 0 to 1 for volumes, grey PNG of 0 to 65,535 for images."""
-    others = {}
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """A file for each class, and remarks: NIfTI of 0 to 1 for volumes, for others grey PNG or TIFF of 0 to 65,535."""
+    others: dict[str, str] = {}
+    remarks: list[str] = []
     for number, values in accumulator.each():
         name = work.predictor.info.label_map.names[number]
         plain = "".join(character if character.isalnum() or character in "-_" else "_" for character in name)
         stem = f"-probability-{number}-{plain}"
-        path = path_beside(work.folder / item.id, item, stem + (".png" if geometry.affine is None else ".nii.gz"))
+        path = path_beside(work.folder / item.id, item, stem + _probability_suffix(geometry))
         written.append(path)
-        if geometry.affine is None:
+        if len(geometry.shape) == 3 and geometry.affine is None:
+            tiff_stack.write_stack_probabilities(path, values)
+        elif geometry.affine is None:
             raster.write_raster_probabilities(path, values[0])
         else:
             nifti.write_nifti_probabilities(path, values, geometry)
         others[f"probability of {name}"] = path.relative_to(work.folder).as_posix()
-    return others
+        if work.outputs.dicom_seg and item.is_dicom and geometry.affine is not None:
+            path = path_beside(work.folder / item.id, item, f"{stem}.seg.dcm")
+            segment, algorithm = (name, work.predictor.info.label_map.colors[number]), _algorithm(work.predictor.info)
+            try:
+                write_fractional(path, values / np.float32(nifti.WHOLE), geometry, item.files, segment, algorithm)
+            except CaseUNetError as error:
+                remarks.append(f"its mask is written, but {item.explain(str(error).removeprefix(f'{path}: '))}")
+            else:
+                written.append(path)
+                others[f"probability of {name} as DICOM"] = path.relative_to(work.folder).as_posix()
+    return others, tuple(remarks)
+
+
+def _probability_suffix(geometry: Geometry) -> str:
+    if geometry.affine is not None:
+        return ".nii.gz"
+    return ".png" if len(geometry.shape) == 2 else ".tif"

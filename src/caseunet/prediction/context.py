@@ -47,7 +47,7 @@ def find_identity(work: PredictionContext, item: Input, picture: ImageVolume | N
         CaseUNetError: nobody may.
     """
     try:
-        image_hash = images.hash_images(*item.files)
+        image_hash = images.hash_images(*item.all_files)
     except OSError as error:
         raise InvalidInputError(f"{item.path}: cannot be read: {error.strerror}.") from error
     match = None if picture is None else work.predictor.known_images.find(picture.pixels)
@@ -77,5 +77,4 @@ def path_beside(target: Path, item: Input, ending: str) -> Path:
 
 def display_window(predictor: SlicePredictor) -> tuple[float, float] | None:
     """In which a person looks at the images."""
-    preprocessing = predictor.info.preprocessing
-    return preprocessing.intensity_window or ((0.0, 255.0) if preprocessing.modality == "rgb" else None)
+    return predictor.info.preprocessing.display_window

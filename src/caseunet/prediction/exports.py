@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -102,20 +102,38 @@ def runner(format: str, precision: str, folder: Path) -> Run:
     return run
 
 
+def in_graph(p: Preprocessing) -> Preprocessing:
+    """What an exported graph does of the normalization: all of the channels that are not normalized case by case."""
+    return _leave_out(p, p.per_case_zscore)
+
+
+def before_graph(p: Preprocessing) -> Preprocessing:
+    """What is done before an exported graph: what :func:`in_graph` leaves, and nothing is repeated."""
+    left = _leave_out(p, tuple(not by_case for by_case in p.per_case_zscore))
+    return left.model_copy(update={"channel_repeat": 1})
+
+
+def _leave_out(p: Preprocessing, channels: tuple[bool, ...]) -> Preprocessing:
+    """The preprocessing with some channels left as they are."""
+    nothing: dict[str, Any] = {"intensity_window": None, "per_case_zscore": False, "mean": 0.0, "std": 1.0}
+    return p.model_copy(
+        update={
+            name: tuple(plain if out else value for value, out in zip(getattr(p, name), channels, strict=True))
+            for name, plain in nothing.items()
+        }
+    )
+
+
 def as_network(folder: Path, info: ExportInfo, bundle: BundleInfo) -> tuple[backends.Network, Preprocessing]:
     """An export in the place of its bundle's networks, and what is left to be done to its input.
 
-    The graph scales and repeats channels itself, and divides by the temperature that prediction divides by later.
+    The graph scales and repeats channels itself , see :func:`in_graph`, and divides by the temperature that prediction
+    divides by later.
 
     Raises:
         CaseUNetError: the graph is missing or damaged, or what runs it is not installed.
     """
-    p = bundle.preprocessing
-    left = p.model_copy(
-        update={"channel_repeat": 1}
-        if p.per_case_zscore
-        else {"channel_repeat": 1, "intensity_window": None, "mean": (0.0,) * p.channels, "std": (1.0,) * p.channels}
-    )
+    left = before_graph(bundle.preprocessing)
     temperature = bundle.quality.temperature if bundle.quality else 1.0
     if not (folder / FILES[info.format]).is_file():
         raise InvalidInputError(f"{folder}: {FILES[info.format]} is missing. Export the bundle anew.")

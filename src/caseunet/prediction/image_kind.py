@@ -95,7 +95,7 @@ def check_kind(pixels: np.ndarray, preprocessing: Preprocessing, data: TrainingD
         text = f"its values run from {own.lowest:g} to {own.highest:g}, as those of CT do and of MR do not"
         doubts.append(text)
         wrong = f"{text}. This model was trained on MR images." if known else ""
-    if known and not preprocessing.per_case_zscore:
+    if known and not any(preprocessing.per_case_zscore):
         scale_doubt, is_beyond = _check_scale(own, known)
         doubts += [scale_doubt] if scale_doubt else []
         wrong = wrong or (f"{scale_doubt}. Bring it to the scale of the training data." if is_beyond else "")

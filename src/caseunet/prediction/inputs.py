@@ -7,21 +7,21 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
 
-from caseunet.bundle import BundleInfo
 from caseunet.datasets import Finding, Layout, SourceCase, files_below, matching
 from caseunet.datasets.bids import BidsLayout
-from caseunet.datasets.channels import SEPARATORS, Item, join_channels
+from caseunet.datasets.channels import SEPARATORS, Item, join_channels, split_channel
 from caseunet.datasets.dicom import DICOM, DicomImage, find_images, is_mask
-from caseunet.datasets.folder import FOLDER, survey_files
+from caseunet.datasets.folder import FOLDER
 from caseunet.datasets.named_files import NamedLayout
 from caseunet.datasets.nnunet import NnUNetLayout
 from caseunet.datasets.roles import Choice
+from caseunet.datasets.survey import survey_files
 from caseunet.errors import CaseUNetError, InputNotFoundError, InvalidInputError
 from caseunet.files import MARKER
 from caseunet.io import archive, dicom, images, itk, raster, video
 from caseunet.io.images import read_file_geometry
+from caseunet.prediction.channels import DROPOUT_ADVICE, Channels
 from caseunet.prediction.planes import cut_as_trained
 from caseunet.prediction.store import DESCRIPTION, JOURNAL, FailedCase
 from caseunet.progress import LOG, Display
@@ -45,35 +45,6 @@ TAKEN = (
 """Files of the predictions as a whole: the folder of a video's masks cannot be called so."""
 
 
-class Channels(NamedTuple):
-    """By which files of one image are known.
-
-    Attributes:
-        number: of the channels.
-        names: how the files' names end, in order; () for numbers as nnU-Net has them.
-    """
-
-    number: int
-    names: tuple[str, ...] = ()
-
-    @property
-    def order(self) -> str:
-        """The names where they are words, which the place of a channel does not tell: "t1c, t1n, t2f, t2w"."""
-        return "" if all(name.isdecimal() for name in self.names) else ", ".join(self.names)
-
-    @property
-    def remark(self) -> tuple[str, ...]:
-        """On an image whose channels have no names."""
-        return (f"its {self.number} channels are taken in the order {self.order}",) if self.order else ()
-
-
-def channels_of(info: BundleInfo) -> Channels | None:
-    """By which files of one image are known; None where a model's images are one file."""
-    number = info.preprocessing.channels
-    several = number > 1 and info.preprocessing.modality != "rgb"
-    return Channels(number, info.training_data.channel_names) if several else None
-
-
 @dataclass(frozen=True)
 class Input:
     """An image to segment and the name of its result.
@@ -85,7 +56,9 @@ class Input:
         given: what to name it by where that is not its first file: the archive that it came from.
         error: why it cannot be segmented, where that is known already.
         image: of DICOM, what its headers tell.
-        remarks: on an image of several channels.
+        channels: that the model takes; None where its images are one file of all it sees.
+        present: which of the model's channels the files are, where each is one.
+        siblings: files of all channels, where the model takes some of them.
     """
 
     id: str
@@ -94,7 +67,9 @@ class Input:
     given: Path | None = None
     error: str = ""
     image: DicomImage | None = None
-    remarks: tuple[str, ...] = ()
+    channels: Channels | None = None
+    present: tuple[int, ...] = ()
+    siblings: tuple[Path, ...] = ()
 
     @property
     def path(self) -> Path:
@@ -119,10 +94,15 @@ class Input:
         beside = itk.DETACHED.get(self.files[0].suffix.lower(), ".nii.gz")
         return own or (".png" if raster.is_raster(self.files[0]) else beside)
 
+    @property
+    def all_files(self) -> tuple[Path, ...]:
+        """By which the image is known again: those of channels that the model does not take, too."""
+        return self.siblings or self.files
+
     def hash(self) -> str:
         """Of its files; "" where they cannot be read."""
         try:
-            return "" if self.error else images.hash_images(*self.files)
+            return "" if self.error else images.hash_images(*self.all_files)
         except (OSError, CaseUNetError):
             return ""
 
@@ -141,9 +121,7 @@ class Input:
             read = cut_as_trained(layout.read_image(source, preprocessing.modality == "rgb", None), preprocessing)
         else:
             read = read_file(self.files[0], preprocessing)
-        if not self.remarks or read.pixels.shape[1] == 1:
-            return read
-        return replace(read, geometry=replace(read.geometry, remarks=(*read.geometry.remarks, *self.remarks)))
+        return read if self.channels is None else self.channels.fit(read, self.present)
 
     def geometry(self) -> Geometry:
         """From its headers alone.
@@ -276,7 +254,7 @@ def find_inputs(
             found.append(_check(Input(_name(path), (path,))))
     if channels is not None:
         found = [
-            replace(item, remarks=channels.remark) if len(item.files) == 1 else item
+            replace(item, channels=channels) if len(item.files) == 1 else item
             for item in _join_channels(found, channels, search)
         ]
     else:
@@ -336,39 +314,56 @@ def _join_channels(found: Sequence[Input], channels: Channels, search: _Search) 
         item.id: item for item in found if item.case is None and not item.error and images.is_image(item.files[0])
     }
     items = [Item(item.files, *_parts(item.id)) for item in single.values()]
-    numbers = tuple(f"{number:04d}" for number in range(channels.number))  # as nnU-Net has them
     joined: dict[str, Input] = {}
     used: dict[Path, str] = {}
-    for names in (channels.names, numbers):
+    for names in (channels.all_names, channels.numbers):
         by_key, items = join_channels(items, names) if len(names) > 1 else ({}, items)
         for key, files in by_key.items():
-            if channels.order and names is numbers and len(files) == 1:
+            if channels.order and names is not channels.all_names and len(files) == 1:
                 continue  # an image of all channels may have a name that ends so
-            joined[key] = _join_files(key, files, names, channels)
+            joined[key] = _join_files(key, files, channels, is_named=names is channels.all_names)
             used |= {path: key for item in files.values() for path in item.paths}
         if by_key and not channels.order:
             break
     order = {used.get(item.files[0], item.id) if item.files else item.id: item for item in found}
     found = [_check(joined.get(key, item)) for key, item in order.items()]
-    several = {item.id for item in found if len(item.files) > 1}
+    several = {item.id for item in found if len(item.all_files) > 1}
     beside = [item for item in found if item.id in single and _is_beside(item.id, several)]
     for item in beside:
         search.leave_out(item.files, item.files[0].parent, "none of the channels of the image that it is called like")
     return [item for item in found if item not in beside]
 
 
-def _join_files(key: str, files: Mapping[int, Item], names: Sequence[str], channels: Channels) -> Input:
-    """The channels of one image; with an error where one is missing, or numbers do not tell which they are."""
+def _join_files(key: str, files: Mapping[int, Item], channels: Channels, *, is_named: bool) -> Input:
+    """The channels of one image, by their places among all; with an error where one is missing, or where numbers do not
+    tell which they are."""
     paths = tuple(files[n].paths[0] for n in sorted(files))
-    folder, _, last = key.rpartition("/")
-    name = folder if last in ("", folder.rpartition("/")[2]) and folder else key  # a folder that is called so
-    if channels.order and names != channels.names:
+    name = _name_image(key)
+    if channels.order and not is_named:
         return Input(name, paths, error=_numbered(paths, channels))
-    missing = [channel for n, channel in enumerate(names) if n not in files]
-    if missing:
-        error = f"{paths[0]}: channel {', '.join(missing)} of {name} is missing; each image has {', '.join(names)}."
-        return Input(name, paths, error=error)
-    return Input(name, paths, (FOLDER, SourceCase(name, paths, (), name)))
+    return _select_channels(name, {n: item.paths[0] for n, item in files.items()}, channels)
+
+
+def _name_image(key: str) -> str:
+    """The key, or the folder where that is called like the image in it."""
+    folder, last = _parts(key)
+    return folder if last in ("", folder.rpartition("/")[2]) and folder else key
+
+
+def _select_channels(
+    name: str, files: Mapping[int, Path], channels: Channels, layout: Layout = FOLDER, group: str = ""
+) -> Input:
+    """The image of the model's channels, of files by their places among all; with an error where it lacks one."""
+    siblings = tuple(files[n] for n in sorted(files))
+    present = tuple(c for c, place in enumerate(channels.places) if place in files)
+    paths = tuple(files[channels.places[c]] for c in present)
+    missing = [channels.name_of(place) for place in channels.places if place not in files]
+    if missing and not (channels.fill and present):
+        wanted = ", ".join(map(channels.name_of, channels.places))
+        error = f"{siblings[0]}: channel {', '.join(missing)} of {name} is missing; each image has {wanted}."
+        return Input(name, siblings, error=f"{error} {DROPOUT_ADVICE}")
+    case = SourceCase(name, paths, (), group or name)
+    return Input(name, paths, (layout, case), channels=channels, present=present, siblings=siblings)
 
 
 def _numbered(paths: Sequence[Path], channels: Channels) -> str:
@@ -446,7 +441,7 @@ def _in_layout(folder: Path, files: Sequence[Path], layout: Layout, search: _Sea
     """
     channels = search.channels
     used: set[Path] = set()
-    choice = Choice(channels=channels.names if channels is not None else ())
+    choice = Choice(channels=channels.all_names if channels is not None and not channels.by_number else ())
     if layout is FOLDER:
         survey = survey_files(folder, choice)
         used.update(survey.masks)
@@ -459,13 +454,12 @@ def _in_layout(folder: Path, files: Sequence[Path], layout: Layout, search: _Sea
     used.update(path for case in cases for path in (*case.image, *case.label))
     found = []
     for case in cases:
-        numbered = isinstance(layout, NnUNetLayout) and len(case.image) > 1 and channels is not None and channels.order
-        error = _numbered(case.image, channels) if numbered and channels is not None else ""
-        found.append(_check(Input(case.id, case.image, (layout, case), error=error)))
+        found.append(_check(_of_case(case, layout, channels)))
     for finding in findings:
         paths = [folder / file for file in finding.files or (finding.file,) if file]
         if finding.kind == "channels" and paths:
-            found.append(_check(Input(_inside(paths[0], folder), (paths[0],), error=f"{paths[0]}: {finding.text}.")))
+            error = Input(_inside(paths[0], folder), (paths[0],), error=f"{paths[0]}: {finding.text}.")
+            found.append(_check(_of_incomplete(paths, folder, layout, channels) or error))
         elif finding.level == "error" and not paths:
             search.display.caution(f"left out: {folder}: {finding.text}", "red")
         elif finding.level == "error" and not used.issuperset(paths):
@@ -485,6 +479,43 @@ def _in_layout(folder: Path, files: Sequence[Path], layout: Layout, search: _Sea
     pictures = [path for path in others if volumes and (raster.is_raster(path) or video.is_video(path))]
     search.leave_out(pictures, folder, "pictures beside volumes")
     return found, [path for path in others if path not in {*archives, *pictures}]
+
+
+def _of_case(case: SourceCase, layout: Layout, channels: Channels | None) -> Input:
+    """The image of a case of a raw data set: the model's channels, where its files are one each."""
+    whole = Input(case.id, case.image, (layout, case))
+    if channels is None or len(case.image) == 1:
+        return whole
+    if isinstance(layout, NnUNetLayout) and channels.order:
+        return replace(whole, error=_numbered(case.image, channels))
+    _, files = _split_names(case.image, channels)
+    if len(files) < len(case.image) == len(channels.numbers):
+        files = dict(enumerate(case.image))  # names do not tell, but the layout has them in order
+    if len(files) < len(case.image):
+        return whole
+    return _select_channels(case.id, files, channels, layout, case.group)
+
+
+def _of_incomplete(paths: Sequence[Path], folder: Path, layout: Layout, channels: Channels | None) -> Input | None:
+    """The image of files of which a raw data set says that one is missing; None where their names do not tell."""
+    if channels is None or (isinstance(layout, NnUNetLayout) and channels.order):
+        return None
+    name, files = _split_names(paths, channels)
+    if len(files) < len(paths):
+        return None
+    if layout is FOLDER:
+        name = _name_image(f"{_parts(_inside(paths[0], folder))[0]}/{name}".strip("/"))
+    return _select_channels(name, files, channels, layout)
+
+
+def _split_names(paths: Sequence[Path], channels: Channels) -> tuple[str, dict[int, Path]]:
+    """What the files of an image are called without their channels, and {place among all channels: file}."""
+    for names in (channels.all_names, channels.numbers):
+        split = [split_channel(images.stem(path), names) for path in paths]
+        found = {place[1]: path for place, path in zip(split, paths, strict=True) if place is not None}
+        if found and split[0] is not None:
+            return split[0][0] or paths[0].parent.name, found
+    return "", {}
 
 
 def _series(

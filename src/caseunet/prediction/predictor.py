@@ -223,7 +223,9 @@ class SlicePredictor:
         placement = place_slices(pixels, spacing, preprocessing)
         slices = Slices(pixels, placement, self.slices_at_once(placement.size) + 2 * preprocessing.context_slices)
         statistics = (
-            case_statistics(slices) if preprocessing.per_case_zscore else np.zeros((2, pixels.shape[1]), np.float32)
+            case_statistics(slices)
+            if any(preprocessing.per_case_zscore)
+            else np.zeros((2, pixels.shape[1]), np.float32)
         )
         height, width = pixels.shape[-2:]
         return NetworkInput(slices, placement, (height, width), statistics)
@@ -408,7 +410,7 @@ def match_range(path: Path, picture: ImageVolume, preprocessing: Preprocessing) 
         CaseUNetError: the model was trained on 8-bit values, and these are others.
     """
     trained = preprocessing.value_range
-    if trained is None and preprocessing.intensity_window is None and not preprocessing.per_case_zscore:
+    if trained is None and not any((*preprocessing.intensity_window, *preprocessing.per_case_zscore)):
         trained = (0.0, 255.0)  # bundles of earlier versions clip all but 8-bit values
     if preprocessing.modality != "gray" or trained is None:
         return picture

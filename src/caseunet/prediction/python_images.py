@@ -1,7 +1,7 @@
 """Images as Python has them, read as the command reads files, and the way back to their axes for the masks."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +17,8 @@ from PIL import Image
 from caseunet.errors import CaseUNetError, InvalidInputError, InvalidOptionError
 from caseunet.io.geometry import length_remarks, to_source
 from caseunet.io.values import as_integers
-from caseunet.prediction.inputs import Channels, Input, find_inputs
+from caseunet.prediction.channels import Channels, join_arrays
+from caseunet.prediction.inputs import Input, find_inputs
 from caseunet.prediction.predictor import match_range, read_model_input
 from caseunet.progress import Display, count_text
 from caseunet.types import Geometry, ImageVolume, Preprocessing
@@ -27,7 +28,10 @@ SIDES = ("LR", "PA", "SI")
 
 UNPLACED = "its file (ANALYZE) states no position, so left and right are not known"
 
-KINDS = "a path, an image of nibabel, SimpleITK or Pillow, a numpy array, a torch tensor, or a list of these"
+KINDS = (
+    "a path, an image of nibabel, SimpleITK or Pillow, a numpy array, a torch tensor, a list of these, or a dict of "
+    "channels, {name: array}"
+)
 
 
 @dataclass(frozen=True)
@@ -71,15 +75,14 @@ def read_python_image(
     Raises:
         CaseUNetError: it cannot be read, is nothing for the model, or nothing tells which way its axes run.
     """
-    if isinstance(image, torch.Tensor):
-        tensor = image.detach().cpu()
-        image = (tensor.float() if tensor.dtype is torch.bfloat16 else tensor).numpy()
-    if isinstance(image, np.ma.MaskedArray):
-        raise InvalidInputError(
-            "the array: a masked one, whose mask says nothing to a network. Give array.filled(value)."
-        )
-    if isinstance(image, np.ndarray):
-        return _remark(_from_array(image, preprocessing, axes, spacing), channels)
+    if isinstance(image, Mapping) and channels is not None and channels.names:
+        stacked, missing = join_arrays({name: _to_array(array) for name, array in image.items()}, channels)
+        axes = None if axes is None else "".join(map(str, axes)) + ("C" if preprocessing.channels > 1 else "")
+        stacked = stacked if preprocessing.channels > 1 else stacked[..., 0]
+        given = _from_array(stacked, preprocessing, axes, spacing)
+        return replace(given, picture=replace(given.picture, missing=missing))
+    if isinstance(image, torch.Tensor | np.ndarray):
+        return _fit(_from_array(_to_array(image), preprocessing, axes, spacing), channels)
     if axes is not None or spacing is not None:
         raise InvalidOptionError(
             "axes and spacing are of arrays and tensors alone: a file or an image object tells its own."
@@ -87,21 +90,35 @@ def read_python_image(
     if isinstance(image, str | os.PathLike):
         return _from_path(Path(image), preprocessing, channels, display)
     if isinstance(image, SpatialImage):
-        return _remark(_from_nibabel(image, preprocessing, "the nibabel image"), channels)
+        return _fit(_from_nibabel(image, preprocessing, "the nibabel image"), channels)
     if isinstance(image, Image.Image):
         return _from_pillow(image, preprocessing)
     if type(image).__module__.split(".")[0] == "SimpleITK" and hasattr(image, "GetDirection"):
-        return _remark(_from_sitk(image, preprocessing), channels)
+        return _fit(_from_sitk(image, preprocessing), channels)
     raise InvalidOptionError(f"Expected {KINDS}; found {type(image).__module__}.{type(image).__qualname__}.")
 
 
-def _remark(given: PythonImage, channels: Channels | None) -> PythonImage:
+def _to_array(image: Any) -> np.ndarray:
+    """The values of an array or tensor.
+
+    Raises:
+        CaseUNetError: it is none, or a masked one.
+    """
+    if isinstance(image, torch.Tensor):
+        tensor = image.detach().cpu()
+        image = (tensor.float() if tensor.dtype is torch.bfloat16 else tensor).numpy()
+    if isinstance(image, np.ma.MaskedArray):
+        raise InvalidInputError(
+            "the array: a masked one, whose mask says nothing to a network. Give array.filled(value)."
+        )
+    if not isinstance(image, np.ndarray):
+        raise InvalidOptionError(f"Expected a numpy array or a torch tensor; found {type(image).__qualname__}.")
+    return image
+
+
+def _fit(given: PythonImage, channels: Channels | None) -> PythonImage:
     """The image with a remark on the order of its channels, where those of the model have names."""
-    geometry = given.picture.geometry
-    remarks = channels.remark if channels is not None else ()
-    return replace(
-        given, picture=replace(given.picture, geometry=replace(geometry, remarks=(*geometry.remarks, *remarks)))
-    )
+    return given if channels is None else replace(given, picture=channels.fit(given.picture, ()))
 
 
 def _from_path(

@@ -15,9 +15,9 @@ from caseunet.io.nifti import WHOLE
 from caseunet.io.overlay import overlaid, to_display
 from caseunet.prediction import predictor
 from caseunet.prediction.case import segment_picture
+from caseunet.prediction.channels import channels_of
 from caseunet.prediction.context import display_window
 from caseunet.prediction.image_kind import check_no_mask
-from caseunet.prediction.inputs import channels_of
 from caseunet.prediction.predictor import SliceBatch
 from caseunet.prediction.probabilities import ProbabilityAccumulator
 from caseunet.prediction.python_images import PythonImage, read_python_image
@@ -182,11 +182,12 @@ class Predictor(predictor.SlicePredictor):
         Args:
             image: a file; a folder or zip with one image, such as a DICOM series; an image of nibabel, SimpleITK or
                 Pillow; a numpy array or torch tensor in the training data's units (HU for CT), (H, W) for models of one
-                channel, (H, W, C) for models of several, or other axes with ``axes``; or a list of these.
+                channel, (H, W, C) for models of several, or other axes with ``axes``; a dict {name of a channel: its
+                array}; or a list of these.
             axes: of an array, a letter for each axis, in a text or a sequence. Of a volume whereto in the patient it
                 runs, as ``nibabel.aff2axcodes`` says it: "RAS", or "SPL" of an axial scan as SimpleITK gives it. Of
                 images N (one after another), H, W: "NHW" are slices as the network cuts them. C are channels: "CHW",
-                "RASC".
+                "RASC"; of channels by name, the axes of each.
             spacing: of an array, millimetres along each axis but C, in their order. A volume needs it; images without
                 it are taken to have the training data's.
             postprocess: whether components and holes are cleaned as was learned in validation; never where the

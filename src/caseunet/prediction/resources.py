@@ -90,7 +90,7 @@ class Budget:
             slices, H, W, spacing, held = facts.frames, facts.height, facts.width, None, 8
         else:
             geometry = cut(item.geometry(), preprocessing.plane)
-            slices, H, W = (1, *geometry.shape) if geometry.affine is None else canonical_shape(geometry)
+            slices, H, W = (1, *canonical_shape(geometry))[-3:]
             spacing, held = geometry.spacing, slices
             item.check_spacing(spacing, preprocessing)
         is_volume, classes = images.is_volume(item.files[0]), len(self._predictor.info.label_map)

@@ -44,6 +44,8 @@ class PredictedCase(FrozenModel):
     measurements: tuple[dict[str, Any], ...] = ()
     remarks: tuple[str, ...] = ()
     """What a person should know of how the image was read."""
+    missing_channels: tuple[str, ...] = ()
+    """Names of the model's channels that the image lacks, set to what training put where it left channels out."""
     training_case: str | None = None
     """The training case that the image is, or looks like; None where there is none, or only the file is known."""
     looks_like: str | None = None

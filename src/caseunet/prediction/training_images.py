@@ -21,6 +21,7 @@ from caseunet.io.likeness import (
     sketch,
     turns,
 )
+from caseunet.prediction.image_kind import measure_values
 
 if TYPE_CHECKING:  # pandas and zarr are slow to import, and prediction needs neither
     from caseunet.data.store import Prepared
@@ -94,6 +95,9 @@ def describe_training_images(prepared: "Prepared", cases: Sequence[str], *, with
     """``images``, ``alike_from`` and ``stored`` of :class:`TrainingData`; nothing of what earlier versions prepared."""
     if "pixels_hash" not in prepared.cases:
         return {}
+    every = -(-len(cases) // MAX_MEASURED)
+    if prepared.is_part:  # hashes and pictures are of all channels, which prediction does not see
+        return {"stored": tuple(measure_values(prepared.image(case)) for case in cases[::every])}
     pictured = set(cases[:: -(-len(cases) // MAX_PICTURED)])
     rows = prepared.cases.loc[list(cases)]
     images = tuple(
@@ -105,7 +109,7 @@ def describe_training_images(prepared: "Prepared", cases: Sequence[str], *, with
         )
         for case, row in rows.iterrows()
     )
-    spread = rows["stored_values"].iloc[:: -(-len(cases) // MAX_MEASURED)]
+    spread = rows["stored_values"].iloc[::every]
     return {
         "images": limit_sketches(images),
         "alike_from": learn_alikeness(images, rows["group"].tolist()) if with_likeness else None,

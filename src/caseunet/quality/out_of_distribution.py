@@ -44,6 +44,8 @@ TEXTS = {
     "share": "{0} has {1} of the image; in training {2} to {3}",
     "place": "the place of {0}, from 0 to 1, is {1}; in training {2} to {3}",
 }
+GEOMETRY = ("spacing", "size")
+"""Kinds of features that intensities do not change."""
 LOGARITHMS = ("spacing", "size", "noise", "steps", "share")
 
 

@@ -40,7 +40,7 @@ class RunFigures:
     def _slices(self, shown: Sequence[ShownSlice]) -> Figure:
         """Above with the reference's outlines, below with the prediction's."""
         rgb = self._preprocessing.modality == "rgb"
-        window = self._preprocessing.intensity_window or ((0.0, 255.0) if rgb else None)
+        window = self._preprocessing.display_window
         images = [display_range(s.pixels if rgb else s.pixels[:1], window) for s in shown]
         panels = [Panel(image, s.reference, f"{s.case} · {s.slice}") for image, s in zip(images, shown, strict=True)]
         panels += [

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from caseunet.data.loader import plan_preprocessing
+from caseunet.data.normalization import plan_preprocessing
 from caseunet.data.store import Prepared
 from caseunet.errors import CaseUNetError
 from caseunet.files import read_json, write_json
@@ -159,7 +159,8 @@ def measure_variants(
     classes = len(prepared.info.label_map)
     builds = {}
     for v in design.variants:
-        preprocessing = plan_preprocessing(prepared.info, prepared.intensities(cases), v.config.data, size)
+        data = Prepared(prepared.folder, v.config.data.channels)
+        preprocessing = plan_preprocessing(data.info, data.intensities(cases), v.config.data, size)
         channels = preprocessing.in_channels
         arguments = plan_arguments(v.config.model.name, v.config.model.kwargs, size)
         build = partial(create_model, v.config.model.name, channels, classes, **arguments)

@@ -18,7 +18,7 @@ def prepare_batch(fabric: Fabric, batch: Batch, preprocessing: Preprocessing) ->
     """
     image = normalize(fabric.to_device(batch.pixels), preprocessing, fabric.to_device(batch.case_statistics))
     rgb = preprocessing.modality == "rgb"
-    image, target = augment(image, fabric.to_device(batch.target), batch.augmentations, rgb)
+    image, target = augment(image, fabric.to_device(batch.target), batch.augmentations, rgb, preprocessing.channels)
     is_whole = bool((batch.merged == torch.arange(batch.merged.shape[1], dtype=torch.uint8)).all())
     merged = None if is_whole else fabric.to_device(batch.merged.long())
     return repeat_channels(image, preprocessing), target.long(), merged

@@ -52,6 +52,8 @@ def _describe_data(plan: TrainingPlan, images: dict[str, Any]) -> TrainingData:
         image_hashes=tuple(sorted(prepared.cases.loc[list(train), "image_hash"])),
         channel_names=info.channel_names,
         read_with={} if info.source is None else _describe_reading(info.source),
+        all_channel_names=prepared.all_channel_names,
+        channels_by_number=info.channels_by_number,
         **images,
     )
 

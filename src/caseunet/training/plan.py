@@ -11,7 +11,8 @@ from torch import nn
 from caseunet.bundle import Architecture, Bundle, load_bundle
 from caseunet.config import Config, ModelConfig, load_config
 from caseunet.data.augmentation import keep_sides, resolve
-from caseunet.data.loader import plan_patch_size, plan_preprocessing
+from caseunet.data.loader import plan_patch_size
+from caseunet.data.normalization import describe_channels, plan_preprocessing
 from caseunet.data.store import Prepared
 from caseunet.errors import CaseUNetError, InvalidInputError, InvalidOptionError
 from caseunet.losses import create_loss, inverse_frequency_weights
@@ -94,6 +95,8 @@ class TrainingPlan:
             f"{count_text(architecture.in_channels, 'input channel')}, {_describe_targets(architecture)}; "
             f"{count_text(len(fold.train), 'case')} to train on, {len(fold.val)} to validate on"
         )
+        for line in describe_channels(prepared.info, prepared.all_channel_names, self.preprocessing):
+            display.say(f"  {line}")
         if prepared.split.caution:
             display.caution(prepared.split.caution)
         absent = [label.name for label in prepared.info.label_map.labels if not self.class_pixels[label.id]]
@@ -121,6 +124,7 @@ def plan_training(prepared: Prepared, config: Config, *, is_resumed: bool, displ
         raise InvalidInputError(
             f"{prepared.folder}: no pixel of the fold's training cases is labelled, so that nothing can be learnt."
         )
+    _check_dropout(config, prepared)
     config = decide_mirroring(config, prepared, display)
     structure = config.training.monitor.partition("/")[2]
     if structure and structure not in label_map.structures:
@@ -145,6 +149,16 @@ def plan_training(prepared: Prepared, config: Config, *, is_resumed: bool, displ
         kwargs=plan_model_kwargs(config, label_map, patch_size),
     )
     return TrainingPlan(config, prepared, fold, preprocessing, architecture, pretrained)
+
+
+def _check_dropout(config: Config, prepared: Prepared) -> None:
+    """Raises InvalidOptionError where there are no channels of which one may be left out."""
+    if config.augment.channel_dropout and (prepared.info.channels == 1 or prepared.info.modality == "rgb"):
+        found = "colour images" if prepared.info.modality == "rgb" else "images of one channel"
+        raise InvalidOptionError(
+            f"augment.channel_dropout leaves out channels, and these are {found}. Set it to 0.",
+            options=("augment.channel_dropout",),
+        )
 
 
 def plan_model_kwargs(config: Config, label_map: LabelMap, patch_size: tuple[int, int]) -> dict[str, Any]:

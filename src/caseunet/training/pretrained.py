@@ -47,8 +47,12 @@ def start_from_bundle(
     if not same:
         kept = {name: weight for name, weight in kept.items() if name not in head}
     adapted = ""
-    if architecture.in_channels != old.architecture.in_channels:
-        kept, adapted = _adapt_channels(kept, network, old.training_data.channel_names, channel_names)
+    old_names = tuple(name.lower() for name in old.training_data.channel_names)
+    new_names = tuple(name.lower() for name in channel_names)
+    is_renamed = old_names != new_names and not set(old_names).isdisjoint(new_names)
+    if architecture.in_channels != old.architecture.in_channels or is_renamed:
+        first = {_plain_name(name, architecture) for name in first_kernels_of(architecture)}
+        kept, adapted = _adapt_channels(kept, network, old_names=old_names, new_names=new_names, first=first)
     missing, unexpected = network.load_state_dict(kept, strict=False)
     if unexpected or set(missing) - head:
         raise CaseUNetError(
@@ -61,11 +65,22 @@ def start_from_bundle(
 
 
 def _adapt_channels(
-    weights: dict[str, Tensor], network: nn.Module, old_names: tuple[str, ...], new_names: tuple[str, ...]
+    weights: dict[str, Tensor],
+    network: nn.Module,
+    *,
+    old_names: tuple[str, ...],
+    new_names: tuple[str, ...],
+    first: set[str],
 ) -> tuple[dict[str, Tensor], str]:
     """Weights with kernels for the channels of a network, and what was done, in words.
 
     An averaged kernel stands for each of the new channels, scaled so that images of equal channels give what they gave.
+
+    Args:
+        weights: of the old network.
+        network: the new one.
+        old_names, new_names: of their channels; () where they have none.
+        first: names of the tensors that look at channels.
     """
     wanted = {name: tensor.shape for name, tensor in network.state_dict().items()}
     adapted = dict(weights)
@@ -73,7 +88,7 @@ def _adapt_channels(
     copied: list[str] = []
     for name, weight in weights.items():
         shape = wanted.get(name, weight.shape)
-        if shape == weight.shape:
+        if shape == weight.shape and name not in first:
             continue
         if weight.ndim != 4 or (shape[0], *shape[2:]) != (weight.shape[0], *weight.shape[2:]):
             raise CaseUNetError(
@@ -82,10 +97,13 @@ def _adapt_channels(
             )
         before, after = weight.shape[1], shape[1]
         kernels = (weight.mean(1, keepdim=True) * before / after).repeat(1, after, 1, 1)
-        if len(old_names) == before and len(new_names) == after:
+        slices = before // max(1, len(old_names))
+        if (slices * len(old_names), slices * len(new_names)) == (before, after):
             copied = [channel for channel in new_names if channel in old_names]
-            for channel in copied:
-                kernels[:, new_names.index(channel)] = weight[:, old_names.index(channel)]
+            for channel in copied:  # of each slice
+                kernels[:, new_names.index(channel) :: len(new_names)] = weight[
+                    :, old_names.index(channel) :: len(old_names)
+                ]
         adapted[name] = kernels
     how = f"; kernels for {before} channels become such for {after}"
     if copied:
@@ -103,9 +121,14 @@ def describe_changes(old: Preprocessing, new: Preprocessing) -> str:
         "plane": (old.plane, new.plane),
         "data.context_slices": (old.context_slices, new.context_slices),
         "channels": (old.channels, new.channels),
-        "z-scores of each case": (old.per_case_zscore, new.per_case_zscore),
+        "z-scores of each case": (_say_once(old.per_case_zscore), _say_once(new.per_case_zscore)),
     }
     return ", ".join(f"{name} {now} for {before}" for name, (before, now) in parts.items() if before != now)
+
+
+def _say_once(values: tuple[bool, ...]) -> str:
+    """Of all channels where they are alike, else of each."""
+    return str(values[0]) if len(set(values)) == 1 else ", ".join(map(str, values))
 
 
 def head_of(architecture: Architecture) -> set[str]:
@@ -117,6 +140,16 @@ def head_of(architecture: Architecture) -> set[str]:
         with torch.device("meta"):
             kwargs = {**architecture.kwargs, **extra}
             model = create_model(architecture.name, architecture.in_channels, classes, **kwargs)
+        shapes.append({name: tensor.shape for name, tensor in model.state_dict().items()})
+    return {name for name, shape in shapes[0].items() if shapes[1][name] != shape}
+
+
+def first_kernels_of(architecture: Architecture) -> set[str]:
+    """Names of the tensors whose shape follows from the number of input channels."""
+    shapes = []
+    for channels in (architecture.in_channels, architecture.in_channels + 1):
+        with torch.device("meta"):
+            model = create_model(architecture.name, channels, architecture.num_classes, **architecture.kwargs)
         shapes.append({name: tensor.shape for name, tensor in model.state_dict().items()})
     return {name for name, shape in shapes[0].items() if shapes[1][name] != shape}
 

@@ -57,6 +57,8 @@ def _check_alike(bundles: list[Bundle]) -> None:
                 raise CaseUNetError(
                     f"{bundle.folder}: its {what.replace('_', ' ')} is not that of {bundles[0].folder}."
                 )
+        if bundle.info.training_data.channel_names != first.training_data.channel_names:
+            raise CaseUNetError(f"{bundle.folder}: was trained on other channels than {bundles[0].folder}.")
         if bundle.info.training_data.content_hash != first.training_data.content_hash:
             raise CaseUNetError(f"{bundle.folder}: was trained on other data than {bundles[0].folder}.")
 

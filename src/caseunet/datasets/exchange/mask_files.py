@@ -14,8 +14,7 @@ from caseunet.io import images, nifti, raster
 from caseunet.io.dicom_file import is_dicom
 from caseunet.io.dicom_seg import Algorithm, SegmentContent, segments_of, write_segmentation
 from caseunet.io.seg_nrrd import write_seg_nrrd
-from caseunet.progress import count_text
-from caseunet.types import IGNORE, Color, LabelMap
+from caseunet.types import IGNORE, Color, Geometry, LabelMap
 
 
 def convert_to_png(source: ExchangeSource, folder: Path) -> None:
@@ -45,7 +44,7 @@ def convert_to_nifti(source: ExchangeSource, folder: Path) -> None:
         _require_place(case, geometry.affine, "nifti")
         image = _write_nifti_image(source, case, folder / case.part / "images") if source.has_image(case) else None
         nifti.write_nifti_labels(folder / case.part / "masks" / f"{case.name}.nii.gz", labels, geometry, image)
-    _tell_without_mask(source)
+    source.tell_without_mask()
     source.tell_partial("nifti")
     write_label_names(source, folder)
 
@@ -65,7 +64,7 @@ def convert_to_seg_nrrd(source: ExchangeSource, folder: Path) -> None:
         if case.case.id in source.ignored:
             segments.append(SegmentContent(len(segments) + 1, IGNORE_NAME, IGNORE_COLOR, (IGNORE,)))
         write_seg_nrrd(folder / case.part / "masks" / f"{case.name}.seg.nrrd", labels, geometry, segments)
-    _tell_without_mask(source)
+    source.tell_without_mask()
     source.tell_partial("seg.nrrd")
 
 
@@ -77,22 +76,32 @@ def convert_to_dicom_seg(source: ExchangeSource, folder: Path) -> None:
     """
     made_by = Algorithm("caseunet convert", version("caseunet"), "none", by_hand=True)
     for case in source.each(source.labelled):
-        if not is_dicom(case.case.image[0]):
-            raise InvalidInputError(
-                f"{case.case.image[0]}: is no DICOM file, and a segmentation object names the series that it is of. "
-                "Convert the DICOM data set itself."
-            )
-        labels, geometry = source.read_case(case)
-        _require_place(case, geometry.affine, "dicom-seg")
-        if case.case.id in source.ignored:
-            raise InvalidInputError(
-                f"{case.case.label[0]}: {source.ignored[case.case.id]:,} of its pixels were judged by nobody, and "
-                "a segmentation object has no word for them. Write seg.nrrd or nifti."
-            )
+        labels, geometry = require_series(source, case, "dicom-seg")
         path = folder / f"{case.name}.dcm"
         write_segmentation(path, labels, geometry, case.case.image, source.label_map, made_by)
-    _tell_without_mask(source)
+    source.tell_without_mask()
     source.tell_partial("dicom-seg")
+
+
+def require_series(source: ExchangeSource, case: ExchangeCase, format: str) -> tuple[np.ndarray, Geometry]:
+    """The labels of a case whose image is a DICOM series, and its geometry.
+
+    Raises:
+        CaseUNetError: it is none, or pixels are there that nobody judged.
+    """
+    if not is_dicom(case.case.image[0]):
+        raise InvalidInputError(
+            f"{case.case.image[0]}: is no DICOM file, and {format} names the series that it is of. Convert the DICOM "
+            "data set itself."
+        )
+    labels, geometry = source.read_case(case)
+    _require_place(case, geometry.affine, format)
+    if case.case.id in source.ignored:
+        raise InvalidInputError(
+            f"{case.case.label[0]}: {source.ignored[case.case.id]:,} of its pixels were judged by nobody, and "
+            f"{format} has no word for them. Write seg.nrrd or nifti."
+        )
+    return labels, geometry
 
 
 def index_colors(label_map: LabelMap) -> list[Color]:
@@ -141,9 +150,3 @@ def _require_place(case: ExchangeCase, affine: np.ndarray | None, format: str) -
         raise InvalidInputError(
             f"{case.case.image[0]}: is a picture without a position in space, which {format} needs. Write png."
         )
-
-
-def _tell_without_mask(source: ExchangeSource) -> None:
-    without = len(source.cases) - len(source.labelled)
-    if without:
-        source.display.caution(f"{count_text(without, 'image')} without a mask are left out")

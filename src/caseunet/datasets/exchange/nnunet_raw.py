@@ -13,7 +13,7 @@ from caseunet.errors import InvalidInputError
 from caseunet.files import write_json
 from caseunet.io import images, nifti, raster
 from caseunet.io.geometry import canonical_shape
-from caseunet.types import IGNORE, LabelMap
+from caseunet.types import IGNORE, Geometry, LabelMap
 
 IGNORE_KEY = "ignore"
 VOLUMES = (".nrrd", ".mha")
@@ -116,6 +116,13 @@ def _choose_ending(source: ExchangeSource) -> str:
         CaseUNetError: there are both.
     """
     flat = {source.layout.read_geometry(case.case).affine is None for case in source.cases}
+    stack = next((case for case in source.cases if has_slices(source.layout.read_geometry(case.case))), None)
+    if stack is not None:
+        pages = source.layout.read_geometry(stack.case).shape[0]
+        raise InvalidInputError(
+            f"{stack.case.image[0]}: is a stack of {pages} pages without a position in space, which nnU-Net cannot "
+            "hold. Convert to png first, then its slices."
+        )
     if len(flat) > 1:
         raise InvalidInputError(
             f"{source.dataset.root}: holds volumes and pictures, and nnU-Net's data sets are of one kind. Convert "
@@ -127,6 +134,11 @@ def _choose_ending(source: ExchangeSource) -> str:
     endings = {path.suffix.lower() for path in files}
     kept = len(endings) == 1 and endings <= set(VOLUMES) and not source.dataset.repairs
     return files[0].suffix.lower() if kept and all(map(_is_one_volume, files)) else ".nii.gz"
+
+
+def has_slices(geometry: Geometry) -> bool:
+    """Whether an image without a position in space has several slices."""
+    return geometry.affine is None and len(geometry.shape) == 3
 
 
 def _write_case(source: ExchangeSource, case: ExchangeCase, root: Path, is_training: bool, ending: str) -> int:

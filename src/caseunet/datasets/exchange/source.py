@@ -219,6 +219,12 @@ class ExchangeSource:
                 "are, or write the masks alone as png, nifti or seg.nrrd."
             )
 
+    def tell_without_mask(self) -> None:
+        """Caution that images without a mask are left out."""
+        without = len(self.cases) - len(self.labelled)
+        if without:
+            self.display.caution(f"{count_text(without, 'image')} without a mask are left out")
+
     def tell_ignored(self, format: str) -> None:
         """Caution that pixels that nobody judged have become background."""
         if self.ignored:

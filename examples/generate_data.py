@@ -3,7 +3,10 @@
 import sys
 from pathlib import Path
 
-from caseunet.datasets import generate
+try:
+    from caseunet.datasets import generate
+except ImportError as missing:
+    raise SystemExit(f"{missing}. Install caseunet first, then run this with the same Python: pip install .") from None
 
 WRITERS = {
     "lits": generate.write_lits,

@@ -89,15 +89,40 @@ def test_weights_that_are_no_numbers_are_refused(copy: Path, value: float) -> No
 
 def test_what_is_never_found_is_said(copy: Path, lits_raw: Path, cli: Callable[..., tuple[int, str, str]]) -> None:
     bundle = load_bundle(copy)
-    assert bundle.info.validation.caution == ""
+    assert bundle.info.caution == ""
     poor = bundle.info.validation.model_copy(update={"not_found": ("tumour",)})
     add_validation(bundle, poor, None)
+    assert "with loss.class_weights: inverse_frequency" in load_bundle(copy).info.caution
     told = "finds nothing of tumour in any validation case"
-    assert told in load_bundle(copy).info.validation.caution
+    assert told in load_bundle(copy).info.caution
     assert told in (copy / "README.md").read_text()
     status, out, _ = cli("predict", copy, lits_raw / "volume-0.nii", "--out", copy.parent / "masks")
     assert status == 0
     assert told in " ".join(out.split())
+
+
+@pytest.mark.parametrize(
+    ("loss", "regions", "is_advised"),
+    [
+        ({"name": "hybrid", "class_weights": "none"}, False, True),
+        ({"name": "hybrid", "class_weights": "none"}, True, False),
+        ({"name": "hybrid", "class_weights": "inverse_frequency"}, False, False),
+        ({"name": "dice", "class_weights": "none"}, False, False),
+    ],
+)
+def test_advice_is_only_what_can_be_followed(
+    loss: dict[str, str], regions: bool, is_advised: bool, lits_bundle: Bundle
+) -> None:
+    info = lits_bundle.info
+    assert info.recipe is not None
+    told = info.model_copy(
+        update={
+            "validation": info.validation.model_copy(update={"not_found": ("tumour",)}),
+            "recipe": info.recipe.model_copy(update={"loss": loss}),
+            "label_map": info.label_map.with_regions() if regions else info.label_map,
+        }
+    )
+    assert ("loss.class_weights" in told.caution) == is_advised
 
 
 def test_an_unreadable_description_is_refused(copy: Path) -> None:

@@ -59,7 +59,7 @@ def lay_out(page: str, trained: Path) -> None:
     elif page == "how-to/own-images":
         generate.write_folder(Path("MINE"))
     elif page == "how-to/labels":
-        write_drive(Path("DRIVE"), Path("masks"))
+        write_drive(Path("DRIVE"))
         write_rated(Path("RATED"))
         generate.write_lits(Path("LITS"), patients=5, shape=(6, 40, 48))
     elif page == "how-to/channels":

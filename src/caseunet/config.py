@@ -132,7 +132,8 @@ class PrepareConfig(ReadingConfig):
     shrinks images without a spacing to 1.5 megapixels where most have more; null keeps the source's own. Not used
     with ``size``."""
     crop_to_body: bool = False
-    """Cut off the rows and columns of a CT that hold nothing but air around the body. The default recipe does."""
+    """Cut off the rows and columns of a CT that hold nothing but air around the body. The recipe default does
+    so, the recipe paper does not."""
     split: str = "auto"
     """"auto" keeps the split that the data set brings, such as folders train/ and val/, else makes folds by group.
     "group" makes folds that keep each patient or sequence whole, of all but a test set; "lits" and "isinet" are

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Union
 from unicodedata import combining, normalize
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
@@ -247,6 +247,23 @@ class ImageVolume:
     missing: tuple[str, ...] = ()
 
 
+class RaterAgreement(NamedTuple):
+    """How far several people's masks of one image agree.
+
+    Attributes:
+        pairs: names of every two files, and their Dice.
+        empty: names of the files in which nothing is drawn, though something is in others.
+    """
+
+    pairs: tuple[tuple[str, str, float], ...]
+    empty: tuple[str, ...] = ()
+
+    @property
+    def mean(self) -> float:
+        """Mean Dice of every two."""
+        return sum(dice for _, _, dice in self.pairs) / len(self.pairs)
+
+
 @dataclass(frozen=True)
 class Mask:
     """The values of one case's mask files, before they become class ids.
@@ -260,7 +277,7 @@ class Mask:
         assumed_aligned: whether its own position is lost, so that it was laid on its image, index on index.
         palette: {value: colour as 0xRRGGBB}, where the file shows them in colours.
         names: {value: name}, where the file names them: a segmentation of 3D Slicer.
-        agreement: of several people's masks the mean Dice of every two; None of one.
+        agreement: of several people's masks; None of one.
     """
 
     label_values: np.ndarray
@@ -271,7 +288,7 @@ class Mask:
     assumed_aligned: bool = False
     palette: Mapping[int, int] = field(default_factory=dict)
     names: Mapping[int, str] = field(default_factory=dict)
-    agreement: float | None = None
+    agreement: RaterAgreement | None = None
 
 
 class LabelCoding(FrozenModel):

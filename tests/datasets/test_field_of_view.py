@@ -39,6 +39,9 @@ def test_predictions_outside_are_not_scored(drive: Path, tmp_path: Path) -> None
     result = evaluate(tmp_path / "masks", drive, out=tmp_path / "report", config=CONFIG)
     assert result.cases["dice"].dropna().eq(1).all()
     assert any("nobody judged them" in note for note in result.summary.notes)
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "<strong>What nobody judged.</strong> Left out, because nobody judged them" in page
+    assert "How the classes were matched.</strong> Left out" not in page
 
 
 def test_no_file_is_left_out_unnamed(drive: Path) -> None:

@@ -11,7 +11,7 @@ from caseunet.commands.audit import audit
 from caseunet.commands.prepare import prepare
 from caseunet.config import PrepareConfig
 from caseunet.datasets.layout import SourceCase
-from caseunet.datasets.raters import measure_agreement, merge_raters
+from caseunet.datasets.raters import measure_agreement, merge_raters, tell_agreement
 from caseunet.errors import CaseUNetError
 from caseunet.types import Geometry, Mask
 from tests.support.labels import write_rated
@@ -37,9 +37,19 @@ def test_two_who_differ_give_the_background() -> None:
 
 
 def test_agreement_is_a_mean_of_dice() -> None:
-    masks = masks_of([1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0])
-    assert measure_agreement(masks) == pytest.approx((2 / 3 + 0 + 0) / 3)
-    assert measure_agreement(masks_of([0, 0], [0, 0])) == 1
+    found = measure_agreement(masks_of([1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]), "abc")
+    assert found.pairs == (("a", "b", pytest.approx(2 / 3)), ("a", "c", 0), ("b", "c", 0))
+    assert (found.mean, found.empty) == (pytest.approx(2 / 9), ("c",))
+    nothing = measure_agreement(masks_of([0, 0], [0, 0]), "ab")
+    assert (nothing.mean, nothing.empty) == (1, ())
+
+
+def test_one_of_many_who_drew_nothing_is_named() -> None:
+    """Of eight, seven draw the same: their mean Dice of 0.75 alone would hide the eighth."""
+    found = measure_agreement(masks_of(*[[1, 1, 0]] * 7, [0, 0, 0]), "abcdefgh")
+    assert found.mean == 0.75
+    warning = tell_agreement({"c1": found})[1]
+    assert (warning.case, warning.text[:30]) == ("c1", "h is empty; its raters agree w")
 
 
 def test_staple_trusts_those_who_agree() -> None:
@@ -68,15 +78,19 @@ def raw(tmp_path: Path) -> Path:
 
 
 def test_raters_are_merged_and_their_agreement_told(raw: Path, tmp_path: Path) -> None:
-    with pytest.raises(CaseUNetError, match="merge those of several"):
+    with pytest.raises(CaseUNetError, match="merge those of several") as refused:
         prepare(raw, out=tmp_path / "prepared", config=PrepareConfig(folds=2))
+    assert str(refused.value).count("merge those of several") == 1, "said once for all cases"
+    assert "and 3 more of this kind: masks/c1_rater1.png, masks/c2_rater1.png" in str(refused.value)
+    assert "prepare.raters" in refused.value.options
     config = PrepareConfig(folds=2, raters="majority")
     prepared = prepare(raw, out=tmp_path / "prepared", config=config)
     assert prepared.labels("c0").sum() == 19 * 30, "rows that two of three drew"
     told = {finding.kind: finding.text for finding in audit(raw, out=tmp_path / "audit", config=config).findings}
     assert "4 cases have masks of several raters" in told["raters"]
     assert "least in c2" in told["raters"]
-    assert "only 0.3" in told["raters-disagree"]
+    assert "c2_rater3 is empty; its raters agree with a mean Dice of 0.3" in told["raters-disagree"]
+    assert "c2_rater1 and c2_rater3 0.00" in told["raters-disagree"]
 
 
 def test_a_mask_of_another_shape_is_refused(raw: Path, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_the_audit_tells_what_is_labelled_in_part(raw: Path, tmp_path: Path) -> 
     told = {finding.kind: finding.text for finding in found if finding.level == "warning"}
     assert told["labelled-otherwise"].startswith("its mask holds liver, which labelled.csv does not list")
     assert told["partial"] == 'line "volume-0" counts for no case: others fit before it'
-    assert any(finding.text.startswith("4 cases labelled in part, volume-0 among them") for finding in found)
+    assert any(finding.text.startswith("2 cases labelled in part, volume-2 among them") for finding in found)
 
 
 def test_converting_tells_what_is_lost(raw: Path, tmp_path: Path) -> None:
@@ -111,6 +111,22 @@ def test_predicting_what_is_not_labelled_costs_nothing(raw: Path, tmp_path: Path
     assert result.cases["dice"].dropna().eq(1).all()
 
 
+def test_a_line_of_all_structures_means_wholly(raw: Path, tmp_path: Path) -> None:
+    """The line of the first two names the liver, that of the others all structures."""
+    other = shutil.copytree(raw, tmp_path / "raw")
+    (other / FILE).write_text("case,labelled\nvolume-[01],liver\nvolume-*,Tumour;liver\n")
+    found = audit(other, out=tmp_path / "audit")
+    texts = [finding.text for finding in found.findings if finding.kind == "partial"]
+    assert texts == ["2 cases labelled in part, volume-0 among them (liver)"]
+    (other / FILE).write_text("case,labelled\nvolume-*,liver;tumour\n")
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for path in other.rglob("segmentation-*.nii"):
+        shutil.copy(path, masks / path.name)
+    result = evaluate(masks, other, out=tmp_path / "report", options=EvaluateOptions(protocol="lits-corrected"))
+    assert not any("only some structures" in note for note in result.summary.notes)
+
+
 def test_the_scorer_of_lits_knows_no_partial_cases(raw: Path, tmp_path: Path) -> None:
     (tmp_path / "masks").mkdir()
     for n in range(4):
@@ -131,6 +147,7 @@ def test_regions_may_be_partial_too(raw: Path, tiny_config: Config, tmp_path: Pa
     ("text", "message"),
     [
         ("case,labelled\nvolume-9,liver\n", r'labelled.csv: "volume-9" is no case. Did you mean'),
+        ("case,labelled\nvolum_*,liver\n", r'"volum_\*" is no case. Did you mean "volume-\*"'),
         (
             "case,labelled\n*,Leber\n",
             r'labelled.csv: volume-0 has "Leber", which is no structure. Known: liver, tumour',

@@ -14,8 +14,9 @@ from PIL import Image
 
 from caseunet.errors import CaseUNetError
 from caseunet.reporting.case_study import StudyRow, draw_case_study, find_region
+from caseunet.reporting.cases_to_show import slice_to_show
 from caseunet.reporting.style import save_figure
-from caseunet.types import Label
+from caseunet.types import IGNORE, Label
 
 LABELS = [
     Label(id=0, name="background", color=(0, 0, 0)),
@@ -148,6 +149,22 @@ def test_the_legend_names_the_classes_that_are_seen_in_any_mask_and_no_others() 
     assert [word.strip() for word in words(figure)[-2:]] == ["liver", "spleen"]
     assert "tumour" not in words(figure)
     assert "background" not in words(figure)
+
+
+def test_what_nobody_judged_is_hatched() -> None:
+    """In the reference and over the prediction, which nobody scores there, but not in the image."""
+    reference = box((40, 40), (5, 35), (5, 35), 1)
+    reference[:, :10] = IGNORE
+    figure = draw_case_study([study_row(reference, box((40, 40), (5, 35), (0, 35), 1))], ["net"], LABELS)
+    hatched = [[bool(getattr(c, "hatches", [None])[0]) for c in axes.collections] for axes in figure.axes]
+    assert [any(found) for found in hatched] == [False, True, True]
+    assert "not judged" in [word.strip() for word in words(figure)]
+
+
+def test_pixels_nobody_judged_choose_no_slice() -> None:
+    reference = np.zeros((3, 4, 4), np.uint8)
+    reference[0], reference[2, 0, 0] = IGNORE, 1
+    assert slice_to_show(reference, [np.zeros_like(reference)]) == 2
 
 
 def test_without_any_structure_the_image_is_shown_without_a_legend() -> None:

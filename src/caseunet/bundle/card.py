@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from caseunet.bundle.info import BundleInfo, Quality, Score
+from caseunet.bundle.info import BundleInfo, Quality
 from caseunet.types import BY_BLOCKS, DIRECTIONS, Plane, PlaneRule
 
 LICENCE = re.compile(r"\b(cc0-1\.0|cc-by(-nc)?(-sa|-nd)?-[234]\.\d|apache-2\.0|mit|bsd-3-clause|odbl|pddl)\b")
@@ -82,7 +82,7 @@ def _text(info: BundleInfo, has_preview: bool) -> Iterator[str]:
     yield f'```python\nimport caseunet\n\nmasks = caseunet.Predictor("THIS_FOLDER").predict("{file}")\n```\n'
 
     yield "## Scores\n"
-    yield from _scores(info.validation)
+    yield from _scores(info)
     yield from _calibration(info.quality)
     yield "## Data\n"
     yield from _data(info)
@@ -190,7 +190,8 @@ def _describe_normalization(info: BundleInfo) -> dict[str, Any]:
     return told
 
 
-def _scores(score: Score) -> Iterator[str]:
+def _scores(info: BundleInfo) -> Iterator[str]:
+    score = info.validation
     if score.mean is None:
         yield "None was measured.\n"
         return
@@ -198,8 +199,8 @@ def _scores(score: Score) -> Iterator[str]:
     for name, value in {**score.structures, "mean": score.mean}.items():
         yield f"| {name} | {'–' if value is None else f'{value:.3f}'} |"
     yield f"\n{score.protocol[:1].upper()}{score.protocol[1:]}.\n"
-    if score.caution:
-        yield f"**{score.caution[:1].upper()}{score.caution[1:]}.**\n"
+    if info.caution:
+        yield f"**{info.caution[:1].upper()}{info.caution[1:]}.**\n"
     if score.selected == "best":
         yield f"The weights were chosen by this very score ({score.selected_by}), so it is somewhat too good.\n"
 

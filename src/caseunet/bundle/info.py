@@ -12,6 +12,12 @@ FORMAT: Literal[4] = 4
 """Written now. 3, which says window and z-scores once for all channels, 2, with other names of some entries, and 1,
 without size and recipe, are still read."""
 
+LOSSES_WITH_WEIGHTS = ("cross_entropy", "hybrid")
+"""Losses that take loss.class_weights, of classes and not of regions."""
+
+OVERSAMPLE = 0.66
+"""Share of patches around foreground that is advised where a structure is not found."""
+
 
 class Architecture(FrozenModel):
     """What to build with ``create_model``."""
@@ -74,6 +80,8 @@ class TrainingData(FrozenModel):
     """Correlation of the small pictures from which an image looks like a training image."""
     stored: tuple[StoredValues, ...] = ()
     """Values of training images, evenly spread; () in bundles of before."""
+    read_with: dict[str, Any] = Field(default_factory=dict)
+    """Options that the raw data were read with, such as masks and field_of_view; {} where names told all."""
 
     @property
     def chosen_channels(self) -> tuple[str, ...]:
@@ -96,16 +104,6 @@ class Score(FrozenModel):
     structures: dict[str, float | None]
     not_found: tuple[str, ...] = ()
     """Structures of which not one pixel was found in the validation cases, though references have them."""
-
-    @property
-    def caution(self) -> str:
-        """What whoever uses the network must know of its validation; "" if nothing."""
-        if not self.not_found:
-            return ""
-        return (
-            f"the network finds nothing of {' and '.join(self.not_found)} in any validation case. Train it longer, or "
-            "with loss.class_weights: inverse_frequency, or with data.oversample_foreground: 0.66"
-        )
 
 
 class Member(FrozenModel):
@@ -234,6 +232,21 @@ class BundleInfo(FrozenModel):
         ):
             raise ValueError("the networks of the ensemble disagree on their images")
         return self
+
+    @property
+    def caution(self) -> str:
+        """What whoever uses the network must know of its validation, and what may help; "" if nothing."""
+        if not self.validation.not_found:
+            return ""
+        ways = ["Train it longer"]
+        loss, data = ({}, {}) if self.recipe is None else (self.recipe.loss, self.recipe.data)
+        weighted = loss.get("name") in LOSSES_WITH_WEIGHTS and loss.get("class_weights") == "none"
+        if weighted and not self.label_map.region_ids:
+            ways.append("with loss.class_weights: inverse_frequency")
+        if data.get("oversample_foreground", OVERSAMPLE) < OVERSAMPLE:
+            ways.append(f"with data.oversample_foreground: {OVERSAMPLE}")
+        structures = " and ".join(self.validation.not_found)
+        return f"the network finds nothing of {structures} in any validation case. {', or '.join(ways)}"
 
 
 def bundle_schema() -> dict[str, Any]:

@@ -15,10 +15,13 @@ from caseunet.cli.parameters import (
     replace_or_new,
     resolve_config,
 )
-from caseunet.cli.terminal import console, say
+from caseunet.cli.terminal import console, say, say_next
 from caseunet.config import ReadingConfig
 from caseunet.options import ConvertOptions
 from caseunet.progress import TerminalDisplay, count_text
+
+NOT_ALONE = ("dicom-seg", "rtstruct")
+"""Formats without images, which are read beside the series that they are of."""
 
 
 def convert_verb(
@@ -56,3 +59,5 @@ def convert_verb(
     mode, display = replace_or_new(overwrite), TerminalDisplay(console)
     done = convert(source, to=to, out=out, options=options, config=read_as, mode=mode, display=display)
     say(f"{count_text(len(done.cases), 'case')} as {done.format} in {done.folder}")
+    if done.format not in NOT_ALONE:
+        say_next("prepare", done.folder, "--out", "prepared")

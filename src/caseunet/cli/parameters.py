@@ -1,11 +1,11 @@
 """Parameters that several verbs have, and what becomes of them."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from caseunet.cli.terminal import show_default
 from caseunet.config import Config, Section, load_config, parse_settings
 from caseunet.errors import CaseUNetError
 from caseunet.options import Mode
@@ -16,9 +16,8 @@ FlatLists = Parameter(
     name="*",
     negative_bool="no-",
     consume_multiple=True,
-    show_default=lambda value: "False" if value is False else show_default(value),
 )
-"""The same, where a list takes all that follows it, --images a b, and a recipe may turn on what is off by default."""
+"""The same, where a list takes all that follows it, --images a b."""
 
 Out = Annotated[Path, Parameter(help="Folder to write.")]
 OutLocation = Annotated[str, Parameter(help="Folder to write, on this machine or an fsspec URL (s3://bucket/folder).")]
@@ -71,6 +70,8 @@ def spell_options(options: Section, leave_out: tuple[str, ...] = ()) -> list[str
     spelled = []
     for name in sorted(options.model_fields_set.difference(leave_out)):
         value, flag = getattr(options, name), name.replace("_", "-")
+        if isinstance(value, dict):
+            value = json.dumps(value, ensure_ascii=False)
         values = value if isinstance(value, tuple) else () if isinstance(value, bool) else (value,)
         spelled += [f"--no-{flag}" if value is False else f"--{flag}", *map(str, values)]
     return spelled

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from caseunet.cli.parameters import Flat, Out, Overwrite, Resume, choose_mode
+from caseunet.cli.parameters import Flat, Out, Overwrite, Resume, choose_mode, spell_options
 from caseunet.cli.terminal import console, print_costs, print_first_looks, say, say_next
 from caseunet.errors import CaseUNetError
 from caseunet.options import PredictOptions
@@ -27,7 +27,7 @@ def predict_verb(
     if dry_run:
         estimate_costs(bundle, inputs, options)
         return
-    from caseunet.commands.predict import predict
+    from caseunet.commands.predict import find_raw_data, predict
     from caseunet.prediction.store import is_unfinished
 
     try:
@@ -45,7 +45,9 @@ def predict_verb(
             f"{len(done.failed)} of {count_text(len(done.cases) + len(done.failed), 'image')} could not be segmented; "
             f"the reasons stand above and in {out / 'predictions.json'}."
         )
-    say_next("evaluate", out, "RAW", "--out", "report", *(("--split", options.split) if options.split else ()))
+    split = () if options.split is None else ("--split", options.split)
+    raw, reading = find_raw_data(done, options.split)
+    say_next("evaluate", out, raw or "RAW", "--out", "report", *split, *spell_options(reading))
 
 
 def estimate_costs(bundle: Path, inputs: tuple[Path, ...], options: PredictOptions) -> None:

@@ -16,10 +16,11 @@ from caseunet.cli.parameters import (
     choose_training_mode,
     key_help,
     resolve_config,
+    spell_options,
 )
 from caseunet.cli.study import RESUME_ME
 from caseunet.cli.terminal import console, number, say, say_next
-from caseunet.config import to_yaml
+from caseunet.config import ReadingConfig, to_yaml
 from caseunet.errors import CaseUNetError, Interrupted
 from caseunet.progress import TerminalDisplay
 
@@ -88,15 +89,16 @@ def train_verb(
     if fold != "all":
         say_next("predict", bundle.folder, "IMAGES", "--out", "predictions")
     else:
-        say_next_of_folds(bundle.folder, out, raw)
+        say_next_of_folds(bundle, out, raw)
 
 
-def say_next_of_folds(bundle: Path, out: Path, raw: Path | None) -> None:
+def say_next_of_folds(bundle: Any, out: Path, raw: Path | None) -> None:
     """What comes after a cross-validation: its out-of-fold predictions, or scores of them."""
     if raw is None:
-        say_next("predict", bundle, "RAW", "--out-of-fold", "--out", "out-of-fold")
+        say_next("predict", bundle.folder, "RAW", "--out-of-fold", "--out", "out-of-fold")
     else:
-        say_next("evaluate", out / "out-of-fold", raw, "--out", "report")
+        reading = ReadingConfig(**bundle.info.training_data.read_with)
+        say_next("evaluate", out / "out-of-fold", raw, "--out", "report", *spell_options(reading))
 
 
 def say_trained(bundle: Any) -> None:

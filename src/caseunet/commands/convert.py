@@ -11,7 +11,7 @@ from caseunet.datasets.exchange import FORMATS, PICTURES
 from caseunet.datasets.exchange.source import ExchangeSource, build_cases
 from caseunet.datasets.layout import Layout, Listing
 from caseunet.datasets.meanings import with_coding
-from caseunet.datasets.partial import check_labelled
+from caseunet.datasets.partial import settle_labelled
 from caseunet.datasets.planes import CutLayout, choose_plane
 from caseunet.datasets.reading import FileLayout, require_coding
 from caseunet.datasets.splits import SplitCase, from_file, split_as_given
@@ -126,8 +126,7 @@ def _open_raw(source: Path, config: PrepareConfig) -> tuple[Layout, SourceDatase
         regions = {name: list(members) for name, members in config.regions.items()}
         coding = declare_regions(coding, regions, "prepare.regions")
         dataset = replace(dataset, coding=coding)
-    check_labelled(dataset.cases, coding.label_map, source)
-    return layout, dataset
+    return layout, settle_labelled(dataset, coding.label_map, source)
 
 
 class _PredictionsLayout(FileLayout):

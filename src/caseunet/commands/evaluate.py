@@ -1,7 +1,7 @@
 """PREDICTIONS + references → REPORT."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +9,7 @@ import pandas as pd
 
 from caseunet.config import PrepareConfig
 from caseunet.data.folds import fold_of, read_split
+from caseunet.data.store import read_source
 from caseunet.errors import CaseUNetError
 from caseunet.evaluation.evaluator import score_all
 from caseunet.evaluation.inputs import EvaluationInputs, Scope, check_usable, open_inputs, select_cases, select_lesions
@@ -124,8 +125,11 @@ def _read_scope(inputs: EvaluationInputs, options: EvaluateOptions) -> Scope:
     """The cases to score; of a split those of the fold that is told, or else of the one that was predicted."""
     fold = inputs.predicted_fold if options.fold is None else options.fold
     split = None if options.split is None else read_split(options.split)
-    ranges = None if split is None or options.split is None else fold_of(split, fold, options.split).val
-    return select_cases(inputs, split=split, fold=fold, ranges=ranges)
+    if split is None or options.split is None:
+        return select_cases(inputs, split=None, fold=fold, ranges=None)
+    scope = select_cases(inputs, split=split, fold=fold, ranges=fold_of(split, fold, options.split).val)
+    source = read_source(options.split.parent)
+    return scope if source is None else replace(scope, read_with=source.reading.model_dump(exclude_unset=True))
 
 
 def _make_protocol(inputs: EvaluationInputs, scope: Scope, options: EvaluateOptions) -> Protocol:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from caseunet.bundle import load_bundle
+from caseunet.config import ReadingConfig
+from caseunet.data.store import read_source
 from caseunet.errors import CaseUNetError
 from caseunet.options import PredictOptions, check_mode
 from caseunet.prediction.channels import channels_of
@@ -78,6 +80,7 @@ def predict(
                 left_out=(*left_out, *masks),
                 look_first=look_first(done),
                 warnings=notices.warnings,
+                read_with=info.training_data.read_with,
                 gate_limits=list_limits(info),
             )
             write_tables(folder, result)
@@ -89,8 +92,8 @@ def predict(
 def _check_options(bundle: Path, predictor: SlicePredictor, options: PredictOptions, display: Display) -> None:
     """Raises CaseUNetError where the bundle cannot do what is asked for; cautions of what it does otherwise."""
     info = predictor.info
-    if info.validation.caution:
-        display.caution(f"{bundle}: {info.validation.caution}")
+    if info.caution:
+        display.caution(f"{bundle}: {info.caution}")
     if options.out_of_fold and not info.members:
         raise CaseUNetError(
             f"{bundle}: is no ensemble of folds. A split tells which cases a single network did not see.",
@@ -168,6 +171,14 @@ def find_bundle(folder: str | Path) -> Path:
     folder = Path(folder)
     within = folder / "bundle"
     return within if not (folder / "model.json").exists() and (within / "model.json").is_file() else folder
+
+
+def find_raw_data(info: PredictionsInfo, split: Path | None = None) -> tuple[Path | None, ReadingConfig]:
+    """Where the true masks are, as far as it is known, and the options to read them with as in training."""
+    source = None if split is None else read_source(split.parent)
+    if source is None:
+        return None, ReadingConfig(**info.read_with)
+    return Path(source.folder) if Path(source.folder).is_dir() else None, source.reading
 
 
 def _open_predictor(bundle: Path, options: PredictOptions) -> SlicePredictor:

@@ -18,7 +18,7 @@ from caseunet.preparation.description import describe_prepared, split_rows, warn
 from caseunet.preparation.planning import check_space, plan_data_grid, settle_crop
 from caseunet.progress import Display, Notices, count_text
 
-MAX_NOTES = 5
+MAX_NOTES, MAX_KINDS, MAX_NAMES = 5, 10, 6
 
 
 def prepare(
@@ -87,16 +87,16 @@ def _accept(found: Examination, display: Display) -> tuple[str, ...]:
         for finding in found.findings
         if finding.level == "error" or (finding.kind == "split" and found.split is None)
     ]
-    errors = [_in_words(finding, found.dataset) for finding in fatal]
-    if len(errors) == 1:
-        raise CaseUNetError(errors[0])
-    if errors:
-        listed = "\n".join(f"  {shorten(error, 300)}" for error in errors[:10])
+    if len(fatal) == 1:
+        raise CaseUNetError(_in_words(fatal[0], found.dataset), options=fatal[0].options)
+    if fatal:
+        options = dict.fromkeys(option for finding in fatal for option in (*finding.options, "prepare.repair_plan"))
         raise CaseUNetError(
-            f"{len(errors)} errors in {found.dataset.root}; nothing was written. The first of them:\n{listed}\n"
+            f"{len(fatal)} errors in {found.dataset.root}; nothing was written.\n"
+            f"{_list_by_kind(fatal, found.dataset)}\n"
             f"See all: caseunet audit {found.dataset.root}   To deal with them, let audit write a repair plan, read "
             "it, and prepare with it.",
-            options=("repair", "prepare.repair_plan"),
+            options=("repair", *options),
         )
     notes = [_in_words(finding, found.dataset) for finding in found.findings]
     for note, finding in zip(notes, found.findings, strict=True):
@@ -107,6 +107,21 @@ def _accept(found: Examination, display: Display) -> tuple[str, ...]:
     if len(notes) > MAX_NOTES:
         display.say(f"  and {len(notes) - MAX_NOTES} more remarks, all in {DESCRIPTION}", "yellow")
     return tuple(notes)
+
+
+def _list_by_kind(errors: Sequence[Finding], dataset: SourceDataset) -> str:
+    """The first error of each kind, with how many more there are."""
+    kinds: dict[str, list[Finding]] = {}
+    for error in errors:
+        kinds.setdefault(error.kind, []).append(error)
+    lines = []
+    for first, *others in list(kinds.values())[:MAX_KINDS]:
+        lines.append(f"  {shorten(_in_words(first, dataset), 300)}")
+        if others:
+            names = [other.file or other.case or "" for other in others]
+            more = " …" if len(names) > MAX_NAMES else ""
+            lines.append(f"    and {len(others)} more of this kind: {', '.join(names[:MAX_NAMES])}{more}")
+    return "\n".join(lines)
 
 
 def _in_words(finding: Finding, dataset: SourceDataset) -> str:

@@ -93,6 +93,6 @@ def _validate(run: Path, plan: TrainingPlan, device: str, display: Display) -> N
     """Add to the bundle what its masks are worth."""
     bundle = load_bundle(run / "bundle")
     measured = validate_bundle(bundle, plan.prepared, plan.fold, device, display, plan.config.training.quality)
-    caution = add_validation(bundle, *measured).info.validation.caution
+    caution = add_validation(bundle, *measured).info.caution
     if caution:
         display.caution(caution)

@@ -23,6 +23,7 @@ import zarr
 from pydantic import Field, model_validator
 
 from caseunet import former_names
+from caseunet.config import ReadingConfig
 from caseunet.data.folds import fold_of, read_split
 from caseunet.data.grid import Placement
 from caseunet.data.intensities import CaseIntensities, Intensities, pool_statistics
@@ -77,6 +78,15 @@ class RawSource(FrozenModel):
     field_of_view: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
     """Patterns that tell images, masks, fields of view and channels; () where names tell it."""
+    layout: str = "auto"
+    """As it was given; ``format`` is the one that was found."""
+
+    @property
+    def reading(self) -> ReadingConfig:
+        """The options that whoever reads the same raw data again must give."""
+        names = ("layout", "group", "modality", "images", "masks", "field_of_view", "channels", "raters", "regions")
+        given = self.model_dump(include=set(names), exclude_defaults=True, exclude_none=True)
+        return ReadingConfig.model_validate(given | ({} if self.plan is None else {"repair_plan": self.plan}))
 
 
 class DatasetInfo(FrozenModel):
@@ -115,6 +125,13 @@ class DatasetInfo(FrozenModel):
         if len(self.class_pixels) != len(self.label_map):
             raise ValueError(f"class_pixels needs {len(self.label_map)} values, one per class")
         return self
+
+
+def read_source(folder: Location) -> RawSource | None:
+    """How the raw data of a prepared data set were read; None where its dataset.json is not there or does not tell."""
+    if not (folder / DESCRIPTION).is_file() or "content_hash" not in read_json(folder / DESCRIPTION, KIND):
+        return None
+    return read_model(folder / DESCRIPTION, DatasetInfo, "a prepared data set's description").source
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from caseunet.errors import BadValuesError, CaseUNetError, SeveralMasksError
 from caseunet.imaging.body import Box, find_body_box, mark_edge
 from caseunet.io.geometry import orientation_of
 from caseunet.io.likeness import hash_values, likeness
-from caseunet.types import Geometry, ImageVolume, Mask, Plane
+from caseunet.types import Geometry, ImageVolume, Mask, Plane, RaterAgreement
 
 SAMPLE = 200_000
 """Pixels from which percentiles are taken."""
@@ -102,7 +102,7 @@ class MaskFacts:
     outside: frozenset[int] = frozenset()
     on_edge: Mapping[int, float] = field(default_factory=dict)
     brightness: Mapping[int, float] = field(default_factory=dict)
-    agreement: float | None = None
+    agreement: RaterAgreement | None = None
     widths: Mapping[int, float] = field(default_factory=dict)
 
 
@@ -318,6 +318,7 @@ def _unreadable(
         case=case.id,
         file=dataset.relative(named),
         repairs=tuple(repairs),
+        options=error.options if isinstance(error, CaseUNetError) else (),
     )
 
 

@@ -141,6 +141,11 @@ IGNORE_NAMES = frozenset({"ignore", "ignored", "void", "unlabeled", "unlabelled"
 """Names, as :func:`name_key` gives them, under which descriptions list pixels that nobody judged."""
 
 
+def real_classes(names: Iterable[str]) -> list[str]:
+    """Names without those of the background and of what nobody judged."""
+    return [name for name in names if not is_background(name) and not is_ignored(name)]
+
+
 def is_ignored(name: str) -> bool:
     return name_key(name) in IGNORE_NAMES
 

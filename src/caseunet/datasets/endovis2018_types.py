@@ -11,6 +11,7 @@ import re
 from pathlib import Path, PurePosixPath
 
 from caseunet.datasets.coding import coding_of, read_labels_json
+from caseunet.datasets.folder import FOLDER
 from caseunet.datasets.layout import (
     Finding,
     Listing,
@@ -70,9 +71,10 @@ class EndoVis2018TypesLayout(FileLayout):
     rank = 0
 
     def matches(self, root: Path) -> bool:
-        return any(
-            path.parent.name == "images" and raster.is_raster(path) and _name(path) for path in files_below(root)
-        )
+        """Whether frames are there, with masks in annotations/ or without any that the layout folder finds."""
+        frames = [path for path in files_below(root) if raster.is_raster(path) and _name(path)]
+        folders = {path.parent.name for path in frames}
+        return "images" in folders and ("annotations" in folders or not FOLDER.matches(root))
 
     def cases(self, root: Path) -> Listing:
         """List the frames; ``id`` is "seq_N/frameNNN", as in the scene release, and the group is the sequence.

@@ -14,7 +14,7 @@ from caseunet.datasets.coding import declare_regions
 from caseunet.datasets.found_classes import settle_coding
 from caseunet.datasets.layout import Level
 from caseunet.datasets.meanings import alone
-from caseunet.datasets.partial import check_labelled
+from caseunet.datasets.partial import settle_labelled
 from caseunet.datasets.planes import CutLayout, choose_plane
 from caseunet.datasets.reading import check_repairs, require_coding
 from caseunet.datasets.repair import CaseRepair
@@ -88,7 +88,7 @@ def examine(raw: Path, config: PrepareConfig, display: Display) -> Examination:
             regions = {name: list(members) for name, members in config.regions.items()}
             dataset = replace(dataset, coding=declare_regions(dataset.coding, regions, "prepare.regions"))
         check_repairs(dataset, str(config.repair_plan))
-        check_labelled(dataset.cases, require_coding(dataset).label_map, raw)
+        dataset = settle_labelled(dataset, require_coding(dataset).label_map, raw)
     cases = split_cases(dataset, facts)
     split, told_of_split = _try_split(dataset, cases, layout, config)
     told = (*told_of_split, *describe_parts(cases, split, dataset.group_name))

@@ -19,9 +19,9 @@ from caseunet.datasets.class_names import (
     ClassEntry,
     class_entries,
     find_description,
-    is_background,
     is_ignored,
     read_class_description,
+    real_classes,
     spelling_notes,
     unify_spellings,
 )
@@ -65,7 +65,7 @@ def coding_of_names(root: Path, names: Sequence[str]) -> tuple[LabelCoding, list
     """
     spellings = [Finding(level="note", kind="spellings", text=text) for text in spelling_notes(names)]
     names = list(dict.fromkeys(unify_spellings(names).values()))
-    classes = [name for name in names if not is_background(name) and not is_ignored(name)]
+    classes = real_classes(names)
     if not classes:
         raise InvalidInputError(f"{root}: there is no class beside {', '.join(names)}, so there is nothing to learn.")
     notes = [
@@ -190,13 +190,13 @@ def _name_classes(root: Path, survey: Survey) -> tuple[LabelCoding | None, list[
         names = class_names(sorted({path for case in listed for path in case.label}))
         if not names:
             raise InvalidInputError(f"{root}: its files of outlines are empty, so there is nothing to learn.")
-        text = f"masks are outlines; the classes are {', '.join(names)}"
+        text = f"masks are outlines; the classes are {', '.join(real_classes(names))}"
         notes.append(Finding(level="note", kind="outlines", text=text))
         coding, told = coding_of_names(root, names)
         notes += told
     if survey.class_names:
         classes = dict.fromkeys(unify_spellings(survey.class_names).values())
-        text = f"each class has a file of its own; the classes are {', '.join(classes)}"
+        text = f"each class has a file of its own; the classes are {', '.join(real_classes(classes))}"
         notes.append(Finding(level="note", kind="class-files", text=text))
         coding, told = coding_of_names(root, survey.class_names)
         notes += [*told, *_lacking(listed, coding)]

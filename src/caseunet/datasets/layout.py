@@ -37,6 +37,7 @@ class Finding(FrozenModel):
         repairs: what a plan can do about it; of several, a person must choose one.
         files: all files that it is about, where it is about several; relative to the raw folder.
         ignore: whether a plan may leave ``file`` out.
+        options: that would change it, in words of the configuration.
     """
 
     level: Level
@@ -49,6 +50,7 @@ class Finding(FrozenModel):
     repairs: tuple[CaseRepair, ...] = ()
     files: tuple[str, ...] | None = None
     ignore: bool = False
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

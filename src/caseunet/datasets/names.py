@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from caseunet.datasets.layout import Finding, SourceCase
@@ -100,6 +100,12 @@ def part_of_name(name: str) -> str:
     """The part of a split that a file's name tells: "train" of "instances_train2017"; "" for none."""
     told = {PART_WORDS[word.lower()] for word in _WORD.findall(name) if word.lower() in PARTS}
     return told.pop() if len(told) == 1 else ""
+
+
+def part_of_outlines(path: Path, image: Path) -> str:
+    """The part that the name of a file of outlines tells; none of one that is called as its image, as LabelMe's."""
+    told = path.suffix.lower() in (".json", ".xml") and path.stem not in (image.stem, image.name)
+    return part_of_name(path.stem) if told else ""
 
 
 def is_rater(name: str) -> bool:

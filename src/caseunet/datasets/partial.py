@@ -1,11 +1,13 @@
 """Which structures are labelled in which cases, where a data set tells it: ``labelled.csv`` in its folder.
 
 Columns ``case``, a case's name or a pattern such as ``amos_*``, and ``labelled``, the names of structures between
-semicolons. The first line that fits counts, and a case that no line fits is labelled wholly. What a case does not label
+semicolons. The first line that fits counts. A case that no line fits, or whose line names all structures, is labelled
+wholly. What a case does not label
 is no background there: it is left out of the loss and of all scores.
 """
 
 import csv
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -39,16 +41,15 @@ def with_labelled(dataset: SourceDataset, root: Path) -> SourceDataset:
     for n, (pattern, _) in enumerate(rules):
         if n not in used and not any(fnmatchcase(case.id, pattern) for case in dataset.cases):
             names = [case.id for case in dataset.cases]
-            raise InvalidInputError(f'{path}: "{pattern}" is no case. {did_you_mean(pattern, names)}')
-    partial = [case for case in cases if case.labelled]
-    text = f"{count_text(len(partial), 'case')} labelled in part, {partial[0].id} among them"
-    note = Finding(level="note", kind="partial", text=f"{text} ({', '.join(partial[0].labelled)})", file=path.name)
+            if "*" in pattern:
+                names = [re.sub(r"\d+$", "", name) + "*" for name in names]
+            raise InvalidInputError(f'{path}: "{pattern}" is no case. {did_you_mean(pattern, set(names))}')
     shadowed = [
         Finding(level="warning", kind="partial", text=f'line "{pattern}" counts for no case: others fit before it')
         for n, (pattern, _) in enumerate(rules)
         if n not in used
     ]
-    return replace(dataset, cases=tuple(cases), findings=(*dataset.findings, note, *shadowed))
+    return replace(dataset, cases=tuple(cases), findings=(*dataset.findings, *shadowed))
 
 
 def find_labelled_table(root: Path) -> Path | None:
@@ -68,12 +69,34 @@ def find_labelled_table(root: Path) -> Path | None:
     return found[0] if found else None
 
 
-def check_labelled(cases: Sequence[SourceCase], label_map: LabelMap, root: Path) -> None:
-    """Make sure that each name is one of a structure or class.
+def settle_labelled(dataset: SourceDataset, label_map: LabelMap, root: Path) -> SourceDataset:
+    """The data set, where a case whose line names all structures is labelled wholly, with a note on the others.
 
     Raises:
-        CaseUNetError: one is not.
+        CaseUNetError: a name is no structure or class.
     """
+    _check_names(dataset.cases, label_map, root)
+    whole = tuple(range(len(label_map)))
+    cases = tuple(
+        replace(case, labelled=()) if case.labelled and label_map.merged_ids(case.labelled) == whole else case
+        for case in dataset.cases
+    )
+    partial = [case for case in cases if case.labelled]
+    if not partial:
+        return replace(dataset, cases=cases)
+    text = f"{count_text(len(partial), 'case')} labelled in part, {partial[0].id} among them"
+    table = find_labelled_table(root)
+    note = Finding(
+        level="note",
+        kind="partial",
+        text=f"{text} ({', '.join(partial[0].labelled)})",
+        file=None if table is None else table.name,
+    )
+    return replace(dataset, cases=cases, findings=(*dataset.findings, note))
+
+
+def _check_names(cases: Sequence[SourceCase], label_map: LabelMap, root: Path) -> None:
+    """Raises CaseUNetError where a name is none of a structure or class."""
     known = {name_key(name): name for name in (*label_map.structures, *label_map.names[1:])}
     for case in cases:
         for name in case.labelled:

@@ -7,11 +7,11 @@ from PIL import Image
 
 from caseunet.datasets.coding import decode, translate
 from caseunet.datasets.layout import Finding, Layout, SourceCase, SourceDataset
-from caseunet.datasets.reading import read_repaired_image
+from caseunet.datasets.reading import find_unjudged, read_repaired_image
 from caseunet.datasets.repair import CaseRepair
 from caseunet.errors import CaseUNetError
 from caseunet.io import raster
-from caseunet.types import ImageVolume, Mask
+from caseunet.types import IGNORE, ImageVolume, Mask
 
 SIDE = 220
 """Pixels of a picture's longer side."""
@@ -22,6 +22,9 @@ WRONG = np.array([255, 0, 255], np.uint8)
 CT_WINDOW = (-200.0, 250.0)
 """HU between which CT is shown."""
 
+STRIPES = 8
+"""Pixels from one stripe to the next where nobody judged."""
+
 GAP = 6
 
 
@@ -29,7 +32,7 @@ def draw_case(layout: Layout, dataset: SourceDataset, finding: Finding | None = 
     """A PNG of the cases of a data set side by side; empty if nothing of them can be drawn.
 
     The slice is the one that the finding is about: where a value is no class, else where most foreground is. Classes
-    are outlined in their colours, values that are no class are filled with magenta.
+    are outlined in their colours, values that are no class are filled with magenta, what nobody judged is striped.
     """
     panels = []
     for case in dataset.cases:
@@ -63,6 +66,8 @@ def _panels(layout: Layout, case: SourceCase, dataset: SourceDataset) -> list[np
             _resize(_fill(ids[s], unknown[s], dataset)),
         ]
     ids, unknown = _ids(mask, case, dataset)
+    if case.field is not None:
+        ids[find_unjudged(case.field, mask)] = IGNORE
     s = _telling(ids, unknown)
     return [_outline(_visible(picture, s, dataset), ids[s], unknown[s], dataset)]
 
@@ -73,6 +78,10 @@ def _outline(shown: np.ndarray, ids: np.ndarray, wrong: np.ndarray, dataset: Sou
     size = shown.shape[1::-1]
     plane = np.asarray(Image.fromarray(ids).resize(size, Image.Resampling.NEAREST))
     spots = np.asarray(Image.fromarray(wrong.astype(np.float32)).resize(size, Image.Resampling.BOX)) > 0
+    rows, columns = np.indices(plane.shape)
+    unjudged = plane == IGNORE
+    shown[unjudged] = shown[unjudged] // 2 + 40
+    shown[unjudged & ((rows + columns) % STRIPES == 0)] = 200
     if dataset.coding is not None:
         for label in dataset.coding.label_map.labels[1:]:
             color = label.color if sum(label.color) > 60 else (255, 255, 255)
@@ -90,7 +99,7 @@ def _ids(mask: Mask, case: SourceCase, dataset: SourceDataset) -> tuple[np.ndarr
 
 def _telling(ids: np.ndarray, unknown: np.ndarray) -> int:
     """The slice with most values that are no class, else with most foreground, else the middle one."""
-    for counts in (unknown.sum(axis=(1, 2)), (ids > 0).sum(axis=(1, 2))):
+    for counts in (unknown.sum(axis=(1, 2)), ((ids > 0) & (ids != IGNORE)).sum(axis=(1, 2))):
         if counts.any():
             return int(counts.argmax())
     return len(ids) // 2

@@ -9,14 +9,18 @@ import numpy as np
 from caseunet.datasets.class_files import SAME_PLACE
 from caseunet.datasets.layout import Finding, SourceCase
 from caseunet.errors import InvalidInputError
+from caseunet.io import images
 from caseunet.io.geometry import distance_in_voxels
-from caseunet.types import Mask
+from caseunet.types import Mask, RaterAgreement
 
 FULL = 255
 """What masks of 0 and white hold where others hold class ids."""
 
 LOW_AGREEMENT = 0.7
 """Mean Dice of every two raters below which a case is named."""
+
+MAX_PAIRS = 6
+"""Pairs of raters whose Dice is told one by one."""
 
 
 def merge_raters(masks: Sequence[Mask], case: SourceCase, rule: str) -> Mask:
@@ -59,41 +63,49 @@ def merge_raters(masks: Sequence[Mask], case: SourceCase, rule: str) -> Mask:
     chosen = _vote(votes, len(values)) if rule == "majority" else _staple(votes, len(values))
     palette = {code: color for mask in masks for code, color in mask.palette.items()}
     fractional = sum(mask.fractional for mask in masks)
+    names = [images.stem(path) for path in case.label]
     merged = values[chosen].astype(first.label_values.dtype)
     return replace(
-        first, label_values=merged, fractional=fractional, palette=palette, agreement=measure_agreement(masks)
+        first, label_values=merged, fractional=fractional, palette=palette, agreement=measure_agreement(masks, names)
     )
 
 
-def measure_agreement(masks: Sequence[Mask]) -> float:
-    """Mean Dice of every two masks: of everything that is not 0, with the same value. 1 where both are empty."""
-    scores = []
-    for a, b in combinations((mask.label_values for mask in masks), 2):
+def measure_agreement(masks: Sequence[Mask], names: Sequence[str]) -> RaterAgreement:
+    """Dice of every two masks: of everything that is not 0, with the same value. 1 where both are empty."""
+    pairs = []
+    for (first, a), (second, b) in combinations(zip(names, (m.label_values for m in masks), strict=True), 2):
         total = np.count_nonzero(a) + np.count_nonzero(b)
-        scores.append(2 * np.count_nonzero((a == b) & (a != 0)) / total if total else 1.0)
-    return float(np.mean(scores))
+        dice = 2 * np.count_nonzero((a == b) & (a != 0)) / total if total else 1.0
+        pairs.append((first, second, float(dice)))
+    empty = tuple(name for name, mask in zip(names, masks, strict=True) if not mask.label_values.any())
+    return RaterAgreement(tuple(pairs), () if len(empty) == len(masks) else empty)
 
 
-def tell_agreement(agreement: dict[str, float]) -> list[Finding]:
-    """A note on how far raters agree, and a warning on the cases in which they do not.
-
-    Args:
-        agreement: {case: mean Dice of every two raters}.
-    """
+def tell_agreement(agreement: dict[str, RaterAgreement]) -> list[Finding]:
+    """A note on how far raters agree, and a warning on the cases in which they do not, or one drew nothing."""
     if not agreement:
         return []
-    values = list(agreement.values())
-    worst = min(agreement, key=lambda case: agreement[case])
+    means = {case: one.mean for case, one in agreement.items()}
+    worst = min(means, key=lambda case: means[case])
     text = (
-        f"{len(values)} cases have masks of several raters; every two agree with a mean Dice of {np.mean(values):.2f}, "
-        f"least in {worst} ({agreement[worst]:.2f})"
+        f"{len(means)} cases have masks of several raters; every two agree with a mean Dice of "
+        f"{np.mean(list(means.values())):.2f}, least in {worst} ({means[worst]:.2f})"
     )
     findings = [Finding(level="note", kind="raters", text=text)]
-    for case, value in agreement.items():
-        if value < LOW_AGREEMENT:
-            text = f"its raters agree with a mean Dice of only {value:.2f}"
-            findings.append(Finding(level="warning", kind="raters-disagree", text=text, case=case))
+    for case, one in agreement.items():
+        if one.mean < LOW_AGREEMENT or one.empty:
+            findings.append(Finding(level="warning", kind="raters-disagree", text=_describe_pairs(one), case=case))
     return findings
+
+
+def _describe_pairs(agreement: RaterAgreement) -> str:
+    """Who drew nothing, and the Dice of the pairs that agree least."""
+    empty = f"{', '.join(agreement.empty)} {'is' if len(agreement.empty) == 1 else 'are'} empty; "
+    least = sorted(agreement.pairs, key=lambda pair: pair[2])[:MAX_PAIRS]
+    pairs = ", ".join(f"{first} and {second} {dice:.2f}" for first, second, dice in least)
+    more = f", {len(agreement.pairs) - len(least)} more" if len(agreement.pairs) > len(least) else ""
+    start = empty if agreement.empty else ""
+    return f"{start}its raters agree with a mean Dice of {agreement.mean:.2f} ({pairs}{more})"
 
 
 def _vote(votes: np.ndarray, values: int) -> np.ndarray:

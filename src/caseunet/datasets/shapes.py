@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
 Ring = np.ndarray
 """(N, 2) corners x, y of an outline; the last is joined to the first."""
@@ -120,8 +121,9 @@ def cut_open(rings: Sequence[Ring]) -> Ring:
     """
     whole = rings[0]
     for hole in rings[1:]:
-        far = np.abs(whole[:, None] - hole[None]).sum(axis=2)
-        near, other = np.unravel_index(int(far.argmin()), far.shape)
+        far, nearest = cKDTree(whole, compact_nodes=False, balanced_tree=False).query(hole, p=1)
+        other = int(far.argmin())
+        near = int(nearest[other])
         start, end = whole[near], hole[other]
         bend = [] if (start == end).any() else [np.array([[end[0], start[1]]])]
         around = np.concatenate([hole[other:], hole[: other + 1]])

@@ -29,7 +29,7 @@ from caseunet.datasets.names import (
     is_rater,
     normal,
     part_of,
-    part_of_name,
+    part_of_outlines,
     warn_of_folders,
     warn_of_parts,
 )
@@ -271,7 +271,7 @@ def _cases(
     parts = [part_of(PurePosixPath(item.paths[0].relative_to(root).as_posix())) for item in pictures]
     for n, masks in labels.items():  # COCO has a file for each part
         path = masks[0][0].paths[0]
-        parts[n] = parts[n] or (part_of_name(path.stem) if path.suffix.lower() in (".json", ".xml") else "")
+        parts[n] = parts[n] or part_of_outlines(path, pictures[n].paths[0])
     listed = [
         SourceCase(
             id=ids[n],

@@ -22,7 +22,7 @@ from caseunet.datasets.masks import (
     read_lesions,
 )
 from caseunet.datasets.meanings import alone, with_coding
-from caseunet.datasets.partial import check_labelled
+from caseunet.datasets.partial import settle_labelled
 from caseunet.datasets.planes import CutLayout, choose_plane
 from caseunet.datasets.reading import check_repairs, read_placed_mask, require_coding, to_ids
 from caseunet.errors import CaseUNetError, InvalidInputError
@@ -101,7 +101,7 @@ def open_ground_truth(root: Path, config: PrepareConfig, labels: Path | None = N
         regions = {name: list(members) for name, members in config.regions.items()}
         dataset = replace(dataset, coding=declare_regions(require_coding(dataset), regions, "prepare.regions"))
     check_repairs(dataset, str(config.repair_plan))
-    check_labelled(dataset.cases, require_coding(dataset).label_map, root)
+    dataset = settle_labelled(dataset, require_coding(dataset).label_map, root)
     told = labels or (root / LABELS)
     named = named or not is_unnamed(require_coding(dataset).label_map)
     return GroundTruth(layout, dataset, named, read_lesions(told) if told.is_file() else None)

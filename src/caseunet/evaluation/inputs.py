@@ -1,8 +1,9 @@
 """What is scored: references and predictions, the classes that they share, and the cases."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from caseunet.config import PrepareConfig
 from caseunet.errors import CaseUNetError
@@ -64,6 +65,7 @@ class Scope:
         split: of which ``fold`` is scored; None where cases are scored whole.
         ranges: {case: the slices to score}; None for all.
         in_mm: whether distances are in mm: where the first image has a spacing.
+        read_with: options that the data of the split were prepared with.
     """
 
     cases: Sequence[str]
@@ -71,6 +73,7 @@ class Scope:
     fold: int
     ranges: Mapping[str, Ranges] | None
     in_mm: bool
+    read_with: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def text(self) -> str:

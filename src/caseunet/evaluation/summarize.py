@@ -40,14 +40,10 @@ def summarize(
     """
     truth, shared = inputs.truth, inputs.shared
     structures = protocol.structures(shared.label_map)
-    notes = (
-        inputs.remark,
-        *shared.notes,
-        warn_of_structures(truth),
-        *_unread(inputs),
-        _left_out(cases),
-        _partial(inputs, scope),
-    )
+    matched = (inputs.remark, *shared.notes, warn_of_structures(truth))
+    headings = dict.fromkeys(_unread(inputs), "What could not be read")
+    headings |= {_left_out(cases): "What nobody judged", _partial(inputs, scope): "What is not labelled"}
+    headings.pop("", None)
     better = {name: protocol.columns[name].better for name in protocol.compared}
     return EvaluationSummary(
         code_version=version("caseunet"),
@@ -60,7 +56,8 @@ def summarize(
         cases=len(scope.cases),
         not_asked=() if scope.ranges is not None else tuple(sorted(set(truth.labelled) - set(scope.cases))),
         only_reference=shared.only_reference,
-        notes=tuple(filter(None, notes)),
+        notes=(*filter(None, matched), *headings),
+        headings=headings,
         ranked=protocol.ranked,
         chief=tuple(protocol.chief),
         models=tuple(
@@ -111,12 +108,46 @@ def _summarize_model(
         extra=prediction_set.extra,
         only_prediction=inputs.shared.only_prediction.get(prediction_set.name, ()),
         remarks=told(SCORED),
-        caution=_caution(prediction_set, {item.pair.case for item in own}, scope.split, scope.fold),
+        caution=" ".join(
+            (
+                *_list_other_readings(inputs, prediction_set, scope, own),
+                *_list_cautions_of_model(prediction_set, {item.pair.case for item in own}, scope.split, scope.fold),
+            )
+        ),
     )
 
 
-def _caution(prediction_set: PredictionSet, scored: set[str], split: Split | None, fold: int) -> str:
-    """What a reader of the scores must know: how split and weights were chosen, or that training images are scored."""
+def _list_other_readings(
+    inputs: EvaluationInputs, prediction_set: PredictionSet, scope: Scope, scored: Sequence[Scored]
+) -> list[str]:
+    """Where the references are read otherwise than the data that the model was trained on."""
+    info, config = prediction_set.info, inputs.config
+    known = scope.read_with or ({} if info is None else info.read_with)
+    cautions = []
+    fields = known.get("field_of_view", ())
+    if fields and not config.field_of_view and not any(row.get("ignored_pixels") for s in scored for row in s.rows):
+        cautions.append(
+            f"The model's data were read with prepare.field_of_view: {', '.join(fields)}, and these references without "
+            "it. Pixels outside the field of view are scored here, though nobody judged them."
+        )
+    raters = known.get("raters")
+    if raters and config.raters and raters != config.raters:
+        cautions.append(
+            f"The model's data were read with prepare.raters: {raters}, and these references with {config.raters}."
+        )
+    plan = known.get("repair_plan")
+    if plan and inputs.truth.has_images and config.repair_plan is None:
+        cautions.append(
+            f"The model's data were read with the repair plan {plan}, and these references without one. What it mends "
+            "or leaves out is scored here as it is."
+        )
+    return cautions
+
+
+def _list_cautions_of_model(
+    prediction_set: PredictionSet, scored: set[str], split: Split | None, fold: int
+) -> list[str]:
+    """How split and weights were chosen, or that training images are scored."""
     cautions = []
     predicted = prediction_set.info
     seen = [] if predicted is None else [c.id for c in predicted.cases if c.in_training and c.id in scored]
@@ -138,9 +169,10 @@ def _caution(prediction_set: PredictionSet, scored: set[str], split: Split | Non
             "Each case was segmented by the networks that were not trained on it. Where these were chosen by their "
             "score on it, the scores are a little optimistic."
         )
-    if split is not None and predicted is not None and predicted.selected_on_fold == fold:
+    told = fold if split is not None else None if predicted is None else predicted.fold
+    if told is not None and predicted is not None and predicted.selected_on_fold == told:
         cautions.append("The weights are those that did best on this very fold, so its scores are a little optimistic.")
-    return " ".join(cautions)
+    return cautions
 
 
 def _source(inputs: EvaluationInputs, scope: Scope) -> Source:
@@ -159,6 +191,9 @@ def _source(inputs: EvaluationInputs, scope: Scope) -> Source:
         images=config.images,
         masks=config.masks,
         channels=config.channels,
+        field_of_view=config.field_of_view,
+        raters=config.raters,
+        regions=config.regions,
         ranges=dict(scope.ranges or {}) if in_blocks else {},
         window=window or ((0.0, 255.0) if truth.dataset.modality == "rgb" else None),
     )

@@ -95,6 +95,9 @@ class Source(FrozenModel):
     images: tuple[str, ...] = ()
     masks: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
+    field_of_view: tuple[str, ...] = ()
+    raters: Literal["majority", "staple"] | None = None
+    regions: dict[str, tuple[int | str, ...]] = Field(default_factory=dict)
     window: tuple[float, float] | None = None
     plane: PlaneRule = "axial"
     """In which volumes were cut into slices."""
@@ -111,6 +114,9 @@ class Source(FrozenModel):
             images=self.images,
             masks=self.masks,
             channels=self.channels,
+            field_of_view=self.field_of_view,
+            raters=self.raters,
+            regions=self.regions,
             repair_plan=None if self.plan is None else Path(self.plan),
             plane=self.plane,
         )
@@ -128,7 +134,8 @@ class EvaluationSummary(FrozenModel):
         cases: how many were scored.
         not_asked: labelled cases that were not to be predicted; they count for nothing.
         only_reference: structures that not all predictions have; they are not scored.
-        notes: how classes were matched, where a reader must know it.
+        notes: how classes were matched and what was left out, where a reader must know it.
+        headings: {note: its heading}, of those that are not about how classes were matched.
         ranked: the column of cases.csv by which cases are called worst, median and best.
         chief: the metrics of a short table.
         models: in the order in which they were given.
@@ -148,6 +155,7 @@ class EvaluationSummary(FrozenModel):
     not_asked: tuple[str, ...] = ()
     only_reference: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    headings: dict[str, str] = Field(default_factory=dict)
     ranked: str
     chief: tuple[str, ...]
     models: tuple[ScoredModel, ...]

@@ -2,7 +2,7 @@
 are classes, or regions of them, which may overlap.
 
 Pixels whose id is :data:`caseunet.types.IGNORE` have no label and change no loss. A third argument tells which classes
-cannot be told in an image where only some structures are labelled, see :func:`caseunet.losses.precision.merge_classes`.
+cannot be told in an image where only some structures are labelled, see :func:`caseunet.losses.targets.merge_classes`.
 """
 
 import inspect
@@ -15,8 +15,8 @@ from caseunet.errors import InvalidOptionError
 from caseunet.losses.cross_entropy import WeightedCrossEntropy, inverse_frequency_weights
 from caseunet.losses.dice import SoftDice
 from caseunet.losses.hybrid import Hybrid
-from caseunet.losses.precision import region_table
 from caseunet.losses.ssim import SSIM
+from caseunet.losses.targets import region_table
 from caseunet.registry import Registry, build
 
 LOSSES: Registry[type[nn.Module]] = Registry("loss")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from caseunet.losses.precision import at_least_float32, known_regions, merge_classes, target_maps
+from caseunet.losses.targets import at_least_float32, known_regions, merge_classes, target_maps
 from caseunet.types import IGNORE
 
 
@@ -22,7 +22,7 @@ def weighted_cross_entropy(
         logits: (B, C, H, W).
         target: (B, H, W), class ids; pixels with :data:`IGNORE` are left out.
         class_weights: (C,); ones if None.
-        merged: see :func:`caseunet.losses.precision.merge_classes`.
+        merged: see :func:`caseunet.losses.targets.merge_classes`.
     """
     loss = F.cross_entropy(
         merge_classes(at_least_float32(logits), merged), target, reduction="none", ignore_index=IGNORE
@@ -39,8 +39,8 @@ def region_cross_entropy(logits: Tensor, target: Tensor, regions: Tensor, merged
     Args:
         logits: (B, R, H, W).
         target: (B, H, W), class ids; pixels with :data:`IGNORE` are left out.
-        regions: see :func:`caseunet.losses.precision.target_maps`.
-        merged: see :func:`caseunet.losses.precision.merge_classes`; regions that cannot be told are left out.
+        regions: see :func:`caseunet.losses.targets.target_maps`.
+        merged: see :func:`caseunet.losses.targets.merge_classes`; regions that cannot be told are left out.
     """
     logits = at_least_float32(logits)
     maps, labelled = target_maps(target, logits.shape[1], regions)

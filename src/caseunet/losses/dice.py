@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from caseunet.losses.precision import compare_maps
+from caseunet.losses.targets import compare_maps
 
 
 def soft_dice_loss(
@@ -30,8 +30,8 @@ def soft_dice_loss(
         classes: "all" means over all C. "present" means over those that the batch's target holds: for the others the
             quotient is near 0 whatever the network says, which adds a constant and weakens the others' gradient.
         total: sums (3, C) over this batch → over all parts of it, where others are elsewhere.
-        regions: see :func:`caseunet.losses.precision.target_maps`.
-        merged: see :func:`caseunet.losses.precision.merge_classes`.
+        regions: see :func:`caseunet.losses.targets.target_maps`.
+        merged: see :func:`caseunet.losses.targets.merge_classes`.
     """
     p, g = compare_maps(logits, target, regions, merged)
     over = (0, 2, 3)

@@ -3,7 +3,7 @@
 from pytorch_msssim import ssim
 from torch import Tensor, nn
 
-from caseunet.losses.precision import compare_maps
+from caseunet.losses.targets import compare_maps
 
 
 def ssim_loss(logits: Tensor, target: Tensor, regions: Tensor | None = None, merged: Tensor | None = None) -> Tensor:
@@ -17,8 +17,8 @@ def ssim_loss(logits: Tensor, target: Tensor, regions: Tensor | None = None, mer
     Args:
         logits: (B, C, H, W).
         target: (B, H, W), class ids; pixels with :data:`caseunet.types.IGNORE` are 0 in both maps, so equal.
-        regions: see :func:`caseunet.losses.precision.target_maps`.
-        merged: see :func:`caseunet.losses.precision.merge_classes`.
+        regions: see :func:`caseunet.losses.targets.target_maps`.
+        merged: see :func:`caseunet.losses.targets.merge_classes`.
 
     Raises:
         ValueError: H or W is below 11.

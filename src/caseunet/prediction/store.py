@@ -111,6 +111,8 @@ class PredictionsInfo(PredictionProvenance):
     """Ids of all cases, the one to be looked at first at the front; empty where the bundle cannot tell."""
     warnings: tuple[str, ...] = ()
     """What was to be told of images, masks and model when they were made."""
+    read_with: dict[str, Any] = Field(default_factory=dict)
+    """Options that the training data were read with: what is scored against such data needs them too."""
     gate_limits: tuple[str, ...] = ()
     """What the bundle cannot know of images and masks, a sentence each: that nothing is said then means nothing."""
 

@@ -63,6 +63,7 @@ def describe_prepared(
         source=RawSource(
             folder=str(raw.resolve()),
             format=found.layout.name,
+            layout=config.layout,
             plan=None if config.repair_plan is None else str(config.repair_plan.resolve()),
             group=config.group,
             modality=None if config.modality == "auto" else config.modality,

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from caseunet.reporting.figures import Panel, Region, draw_panels
 from caseunet.reporting.style import PAGE_WIDTH
-from caseunet.types import Label
+from caseunet.types import IGNORE, Label
 
 MAX_COLUMNS = 5
 """Columns that share the width of a page; with more the figure grows, so that pictures and text keep their size."""
@@ -61,8 +61,9 @@ def draw_case_study(
         if region is not None:
             height, width = (part.stop - part.start for part in region)
             caption += f"\ndetail, {width} × {height} px"
+        unjudged = row.reference == IGNORE  # hatched over the predictions too, for nothing is scored there
         for title, ids, text in zip(titles, (None, *row.masks), (caption, "", *row.scores), strict=True):
-            panels.append(Panel(row.image, ids, title, text, region, row.aspect))
+            panels.append(Panel(row.image, ids, title, text, region, row.aspect, None if ids is None else unjudged))
     width = PAGE_WIDTH * max(1, columns / MAX_COLUMNS)
     return draw_panels(panels, columns, labels, headings=[row.heading for row in rows], width=width, fill=fill)
 

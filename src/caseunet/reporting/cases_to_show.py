@@ -20,7 +20,7 @@ from caseunet.reporting.case_study import StudyRow, draw_case_study
 from caseunet.reporting.figures import display_range
 from caseunet.reporting.report import ShownCase
 from caseunet.reporting.style import to_png
-from caseunet.types import Ranges
+from caseunet.types import IGNORE, Ranges
 
 WORST = 4
 """Of the worst cases, how many a report shows."""
@@ -174,8 +174,9 @@ def draw_cases(
 
 def slice_to_show(reference: np.ndarray, predictions: Sequence[np.ndarray], ranges: Ranges | None = None) -> int:
     """The scored slice with most wrong pixels, all predictions together; if none is wrong, with most of a structure."""
-    wrong = np.sum([(ids != reference).sum((1, 2)) for ids in predictions], axis=0)
-    there = (reference > 0).sum((1, 2))
+    judged = reference != IGNORE
+    wrong = np.sum([((ids != reference) & judged).sum((1, 2)) for ids in predictions], axis=0)
+    there = ((reference > 0) & judged).sum((1, 2))
     scored = slices_in(ranges, len(reference), "") if ranges else list(range(len(reference)))
     return max(scored, key=lambda s: (wrong[s], there[s] if not wrong[scored].any() else 0))
 

@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from caseunet.reporting.style import INK, LINESTYLES, PAGE_WIDTH, PALETTE, add_legend, figure_style, hex_color
-from caseunet.types import Label
+from caseunet.types import IGNORE, Label
 
 Ids = NDArray[np.integer]
 Region = tuple[slice, slice]
@@ -21,6 +21,9 @@ Region = tuple[slice, slice]
 
 FILL = 0.32
 """Opacity of a filled mask."""
+
+UNJUDGED, DIM, HATCH = (0.4, 0.4, 0.4), 0.5, "////"
+"""Colour, opacity and pattern over what nobody judged."""
 
 LETTERS = 14
 """That an inch holds."""
@@ -62,7 +65,8 @@ class Panel:
 
     Attributes:
         image: (H, W) or (H, W, 3); what is not within 0 to 1 is drawn black or white.
-        ids: class ids (H, W); None for the image alone.
+        ids: class ids (H, W), :data:`IGNORE` where nobody judged; None for the image alone.
+        unjudged: where nobody judged (H, W); None leaves it to ``ids``.
         title: above it.
         text: below it.
         region: the part that is shown; None for all.
@@ -75,6 +79,14 @@ class Panel:
     text: str = ""
     region: Region | None = None
     aspect: float = 1.0
+    unjudged: NDArray[np.bool_] | None = None
+
+    @property
+    def hatched(self) -> NDArray[np.bool_]:
+        """Where nobody judged."""
+        if self.unjudged is not None:
+            return self.unjudged
+        return np.zeros(self.image.shape[:2], bool) if self.ids is None else np.asarray(self.ids == IGNORE)
 
     @property
     def shown(self) -> Region:
@@ -98,7 +110,7 @@ def draw_panels(
     width: float = PAGE_WIDTH,
     fill: bool = False,
 ) -> Figure:
-    """Pictures in rows of ``columns``, with a legend of the classes that are seen.
+    """Pictures in rows of ``columns``, with a legend of the classes that are seen. What nobody judged is hatched.
 
     Args:
         panels: from left to right, then down.
@@ -137,6 +149,8 @@ def draw_panels(
         for label in labels
         if label.id in seen
     ]
+    if any(panel.hatched.any() for panel in panels):
+        marks.append(Patch(facecolor=(*UNJUDGED, DIM), edgecolor="white", hatch=HATCH, label="not judged"))
     add_legend(figure, marks)
     return figure
 
@@ -160,9 +174,20 @@ def _draw_panel(axes: Axes, panel: Panel, labels: Sequence[Label], fill: bool) -
             if fill:
                 axes.contourf(xs, ys, mask, [0.5, 2], alpha=FILL, colors=[color])
             axes.contour(xs, ys, mask, [0.5], linewidths=1.1, linestyles=_linestyle(label), colors=[color])
+    _hatch(axes, panel.hatched)
     axes.set(xlim=(columns.start - 0.5, columns.stop - 0.5), ylim=(rows.stop - 0.5, rows.start - 0.5))
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
+
+
+def _hatch(axes: Axes, unjudged: NDArray[np.bool_]) -> None:
+    """Dim and hatch what nobody judged, whatever is drawn there."""
+    if not unjudged.any():
+        return
+    mask = np.pad(unjudged, 1).astype(float)
+    xs, ys = np.arange(mask.shape[1]) - 1, np.arange(mask.shape[0]) - 1
+    axes.contourf(xs, ys, mask, [0.5, 2], alpha=DIM, colors=[UNJUDGED])
+    axes.contourf(xs, ys, mask, [0.5, 2], colors="none", hatches=[HATCH]).set_edgecolor("white")
 
 
 def _linestyle(label: Label) -> str:

@@ -13,8 +13,8 @@ from caseunet.data.store import Prepared
 from caseunet.files import replace_when_whole
 from caseunet.reporting.figures import Panel, display_range, draw_panels, training_curves
 from caseunet.reporting.style import hex_color, to_png
-from caseunet.training.validation import ShownSlice
-from caseunet.types import Preprocessing
+from caseunet.training.fold_scores import ShownSlice
+from caseunet.types import IGNORE, Preprocessing
 
 
 class RunFigures:
@@ -43,7 +43,9 @@ class RunFigures:
         window = self._preprocessing.display_window
         images = [display_range(s.pixels if rgb else s.pixels[:1], window) for s in shown]
         panels = [Panel(image, s.reference, f"{s.case} · {s.slice}") for image, s in zip(images, shown, strict=True)]
-        panels += [Panel(image, s.prediction) for image, s in zip(images, shown, strict=True)]
+        panels += [
+            Panel(image, s.prediction, unjudged=s.reference == IGNORE) for image, s in zip(images, shown, strict=True)
+        ]
         title = "validation: of each case the slice with most foreground"
         labels, width = self._prepared.info.label_map.labels, max(6.0, 2.4 * len(shown))
         return draw_panels(panels, len(shown), labels, title=title, headings=("reference", "prediction"), width=width)

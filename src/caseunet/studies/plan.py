@@ -25,20 +25,8 @@ def find_source(prepared: Prepared, raw: Path | None) -> tuple[Path, PrepareConf
     if root is None or not root.is_dir():
         where = f"they were at {root} when they were prepared" if root else "the prepared data set does not say where"
         raise CaseUNetError(f"Masks are scored in the raw data's own geometry, but {where}.", options=("raw",))
-    config = PrepareConfig(
-        layout=known.format,
-        repair_plan=None if known.plan is None else Path(known.plan),
-        group=known.group,
-        modality=known.modality or "auto",
-        plane=prepared.info.grid.plane,
-        images=known.images,
-        masks=known.masks,
-        channels=known.channels,
-        regions=known.regions,
-        raters=known.raters,
-        field_of_view=known.field_of_view,
-    )
-    return root, config
+    given = known.reading.model_dump(exclude_unset=True)
+    return root, PrepareConfig(**given | {"layout": known.format, "plane": prepared.info.grid.plane})
 
 
 def describe_plan(prepared: Prepared, design: Design) -> dict[str, Any]:

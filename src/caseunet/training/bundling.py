@@ -6,9 +6,10 @@ from typing import Any
 
 from caseunet.bundle import Recipe, Score, TrainingData, save_bundle
 from caseunet.config import Config
+from caseunet.data.store import RawSource
 from caseunet.training.checkpoint import TrainedWeights
+from caseunet.training.fold_scores import PROTOCOL
 from caseunet.training.plan import TrainingPlan
-from caseunet.training.validation import PROTOCOL
 
 
 def save_run_bundle(
@@ -50,10 +51,16 @@ def _describe_data(plan: TrainingPlan, images: dict[str, Any]) -> TrainingData:
         licence=info.licence,
         image_hashes=tuple(sorted(prepared.cases.loc[list(train), "image_hash"])),
         channel_names=info.channel_names,
+        read_with={} if info.source is None else _describe_reading(info.source),
         all_channel_names=prepared.all_channel_names,
         channels_by_number=info.channels_by_number,
         **images,
     )
+
+
+def _describe_reading(source: RawSource) -> dict[str, Any]:
+    """How the raw data were read; without paths of this machine."""
+    return source.reading.model_dump(mode="json", exclude_unset=True, exclude={"repair_plan", "layout"})
 
 
 def _describe_score(trained: TrainedWeights, config: Config) -> Score:

@@ -12,8 +12,8 @@ from caseunet.config import TrainingConfig
 from caseunet.errors import CaseUNetError
 from caseunet.files import replace_when_whole
 from caseunet.progress import Display
+from caseunet.training.fold_scores import ValidationScore
 from caseunet.training.state import State
-from caseunet.training.validation import ValidationScore
 
 KEPT = 2
 

@@ -1,4 +1,5 @@
-"""Training, to be read from top to bottom: ``fit`` → ``run_epoch`` → ``step`` → ``forward_backward``."""
+"""Training, to be read from top to bottom: ``fit`` → ``run_epoch`` → ``step`` → ``forward_backward``, and between the
+epochs ``validate_and_save``."""
 
 import math
 import time
@@ -26,6 +27,7 @@ from caseunet.training.budget import budget, budget_used, is_finished, next_vali
 from caseunet.training.checkpoint import Checkpoints, TrainedWeights, load_newest, select_checkpoint
 from caseunet.training.devices import autocast_type, gather_objects, gather_values, sum_over_ranks
 from caseunet.training.faults import FALLBACK_STEPS, FaultLog, StepResult, copy_buffers, forget_after, undo_step
+from caseunet.training.fold_scores import SHOWN, CaseScores, ShownSlice, ValidationScore, summarize_cases, validate
 from caseunet.training.logs import MetricsLog, create_loggers
 from caseunet.training.optim import clip_gradients, set_learning_rate, update_weights
 from caseunet.training.state import capture, create_state, restore, select_weights
@@ -40,7 +42,6 @@ from caseunet.training.trial import (
     optimizer_bytes,
     resolve_batch_size,
 )
-from caseunet.training.validation import SHOWN, CaseScores, ShownSlice, ValidationScore, summarize_cases, validate
 from caseunet.types import Preprocessing
 
 OnValidation = Callable[[Sequence[ShownSlice], bool], np.ndarray | None]

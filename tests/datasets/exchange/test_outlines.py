@@ -9,11 +9,15 @@ import numpy as np
 import pytest
 
 from caseunet.commands.convert import convert
+from caseunet.config import PrepareConfig
+from caseunet.datasets import open_source
 from caseunet.datasets.brush import decode_brush, encode_brush
 from caseunet.datasets.generate import write_lits
+from caseunet.datasets.names import part_of_outlines
 from caseunet.errors import CaseUNetError
 from caseunet.options import ConvertOptions
 from tests.datasets.exchange.sources import NAMES, assert_equal, read_all, write_frames
+from tests.support.labels import write_drive
 
 Shapes = Literal["masks", "polygons"]
 
@@ -35,6 +39,24 @@ def test_each_pixel_comes_back(to: str, shapes: Shapes, parts: bool, tmp_path: P
             "case3",
         ]
     assert_equal(read_frames(tmp_path / "RAW"), read_frames(tmp_path / "out"))
+
+
+def test_a_word_in_a_name_is_no_part(tmp_path: Path) -> None:
+    """21_training.json is LabelMe's file of one image, and no training part; "ignore" is no class."""
+    write_drive(tmp_path / "RAW")
+    config = PrepareConfig(masks=("1st_manual",), field_of_view=("mask",))
+    convert(tmp_path / "RAW", to="labelme", out=tmp_path / "labelme", config=config)
+    dataset = open_source(tmp_path / "labelme", PrepareConfig())[1]
+    assert {case.part for case in dataset.cases} == {""}
+    assert "masks are outlines; the classes are foreground" in [finding.text for finding in dataset.findings]
+    assert part_of_outlines(Path("instances_train2017.json"), Path("1.png")) == "train"
+
+
+def test_voc_says_that_there_is_no_split(tmp_path: Path) -> None:
+    for parts in (False, True):
+        write_frames(tmp_path / f"RAW{parts}", parts=parts)
+        done = convert(tmp_path / f"RAW{parts}", to="voc", out=tmp_path / f"out{parts}")
+        assert any("there is no split" in text for text in done.warnings) is not parts
 
 
 @pytest.mark.parametrize("parts", [False, True])

@@ -221,6 +221,10 @@ def _name_channels(source: ExchangeSource, channels: int) -> dict[str, str]:
 
 def _write_splits(source: ExchangeSource, root: Path) -> None:
     if source.split is None:
+        source.display.caution(
+            "there is no split, so no splits_final.json is written. nnU-Net draws folds by itself, and may part the "
+            "cases of one patient. Name a split to avoid it"
+        )
         return
     names = {case.case.id: case.name for case in source.cases}
     folds = [

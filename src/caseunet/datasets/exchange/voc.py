@@ -35,6 +35,8 @@ def convert_to_voc(source: ExchangeSource, folder: Path) -> None:
         source.display.caution(
             f"{count_text(squeezed, 'image')} became JPEG, which changes their pixels a little; masks stay exact"
         )
+    if "val" not in lists:
+        source.display.caution("there is no split, and ImageSets names all images for training")
     for name, names in lists.items():
         write_text(folder / "ImageSets" / "Segmentation" / f"{name}.txt", "".join(f"{own}\n" for own in names))
     known = [(label.name, label.color) for label in source.label_map.labels]

@@ -1,4 +1,5 @@
-"""What all losses share: sums over many pixels need more than half precision, and some pixels have no label."""
+"""What all losses share about their targets: pixels without a label, classes that are merged where only some structures
+are labelled, regions, and the precision in which they are summed."""
 
 from collections.abc import Sequence
 

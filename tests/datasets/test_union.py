@@ -131,7 +131,7 @@ def test_other_channels_are_refused(union: Path) -> None:
         for channel in ("t1", "t2"):
             save_volume(union / f"mine/images/p{n}_{channel}.nii.gz", scan(draw_volume(n), seed=n))
         image.unlink()
-    with pytest.raises(CaseUNetError, match="their channels are no names and t1, t2"):
+    with pytest.raises(CaseUNetError, match="their channels are CT and t1, t2"):
         opened(union)
 
 

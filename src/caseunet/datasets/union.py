@@ -197,12 +197,18 @@ def _require_alike(members: Sequence[UnionMember], root: Path) -> None:
                 f"{names} cannot be joined: the images of one are {one.modality}, of the other {two.modality}. If one "
                 'was taken for the wrong kind, write "modality" into its entry.'
             )
-        if [name_key(name) for name in one.channel_names] != [name_key(name) for name in two.channel_names]:
+        if _channel_keys(one) != _channel_keys(two):
             channels = (", ".join(dataset.channel_names) or "no names" for dataset in (one, two))
             raise InvalidInputError(
                 f'{names} cannot be joined: their channels are {" and ".join(channels)}. "channels" in an entry '
                 "chooses them and their order."
             )
+
+
+def _channel_keys(dataset: SourceDataset) -> list[str]:
+    """What the channels are called; a single one is the same whatever its name."""
+    names = dataset.channel_names
+    return [name_key(name) for name in names] if len(names) > 1 else []
 
 
 def _unite_classes(members: Sequence[UnionMember]) -> LabelMap | None:

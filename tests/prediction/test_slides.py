@@ -132,9 +132,12 @@ def test_a_damaged_tile_is_named(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_streamed_is_read_whole(tmp_path: Path) -> None:
-    one_strip, deep, pages = (tmp_path / f"{name}.tif" for name in ("strip", "deep", "pages"))
+    one_strip, deep, pages, turned = (tmp_path / f"{name}.tif" for name in ("strip", "deep", "pages", "turned"))
     tifffile.imwrite(one_strip, stained(3), rowsperstrip=SHAPE[0], photometric="rgb")
     tifffile.imwrite(deep, stained(1).astype(np.uint16), tile=(256, 256))
     tifffile.imwrite(pages, np.stack([stained(1)] * 2), tile=(256, 256), photometric="minisblack")
+    tifffile.imwrite(turned, stained(3), tile=(256, 256), photometric="rgb", extratags=[(274, "H", 1, 6, True)])
     (tmp_path / "none.tif").write_bytes(b"no image")
-    assert not any(is_slide(path) for path in (one_strip, deep, pages, tmp_path / "none.tif", tmp_path / "a.png"))
+    assert not any(
+        is_slide(path) for path in (one_strip, deep, pages, turned, tmp_path / "none.tif", tmp_path / "a.png")
+    )

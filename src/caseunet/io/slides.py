@@ -23,6 +23,9 @@ MIN_PIXELS = 2**26
 MAX_SEGMENT = 2**26
 """Bytes of a tile or strip that may be decoded at once."""
 
+UPRIGHT = 1
+"""Orientation of an image whose first row is its top."""
+
 TILE = 512
 """Height and width of the tiles that masks are written in."""
 
@@ -116,10 +119,12 @@ def is_slide(path: Path) -> bool:
         with tifffile.TiffFile(path) as file:
             series, page = file.series[0], file.pages[0]
             height, width = page.imagelength, page.imagewidth
+            turned = page.tags["Orientation"].value if "Orientation" in page.tags else UPRIGHT
             segment = page.tile if page.is_tiled else (page.rowsperstrip, width)
             return (
                 height * width >= MIN_PIXELS
                 and len(file.series) == 1
+                and turned == UPRIGHT  # others are refused where images are read whole
                 and series.axes in ("YX", "YXS", "SYX")
                 and series.dtype == np.uint8
                 and str(getattr(page.photometric, "name", "")) in ("MINISBLACK", "RGB", "YCBCR")

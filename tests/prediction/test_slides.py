@@ -141,3 +141,15 @@ def test_what_cannot_be_streamed_is_read_whole(tmp_path: Path) -> None:
     assert not any(
         is_slide(path) for path in (one_strip, deep, pages, turned, tmp_path / "none.tif", tmp_path / "a.png")
     )
+
+
+@pytest.mark.parametrize(
+    "change", [{"scale": 0.5}, {"size": (256, 256)}, {"per_case_zscore": (True,) * 3, "modality": "rgb"}], ids=str
+)
+def test_models_that_need_the_whole_get_it(change: dict[str, Any], tmp_path: Path) -> None:
+    """They resample, or normalize by statistics of all pixels."""
+    path = tmp_path / "slide.tif"
+    tifffile.imwrite(path, stained(3), tile=(256, 256), photometric="rgb")
+    bundle = brightness_bundle(tmp_path / "bundle", RGB.model_copy(update=WINDOW | change))
+    remarks = predict(bundle, [path], out=tmp_path / "out").cases[0].remarks
+    assert not any("too large to be held" in remark for remark in remarks)

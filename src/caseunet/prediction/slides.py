@@ -30,9 +30,11 @@ NOT_POSTPROCESSED = "too large to be held as a whole, so its mask is not post-pr
 
 
 def streams(item: Input, preprocessing: Preprocessing, outputs: PredictionOutputs) -> bool:
-    """Whether an image is segmented without being held: a large TIFF image whose pixels are not resampled."""
+    """Whether an image is segmented without being held: a large TIFF image whose pixels are not resampled, and are not
+    normalized by statistics of all of them."""
     p = preprocessing
-    if p.size is not None or p.scale is not None or p.modality not in ("rgb", "gray") or outputs.probabilities:
+    known = (p.modality, p.channels) in (("rgb", 3), ("gray", 1))
+    if not known or p.size is not None or p.scale is not None or any(p.per_case_zscore) or outputs.probabilities:
         return False
     return not item.error and item.image is None and len(item.files) == 1 and is_slide(item.files[0])
 

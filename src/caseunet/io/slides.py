@@ -45,20 +45,14 @@ class Slide:
 
     def __init__(self, path: Path) -> None:
         import tifffile
-        import zarr
 
         self.path = path
         self._file = tifffile.TiffFile(path)
-        series = self._file.series[0]
-        self.levels = len(series.levels)
-        self._first = self._file.pages[0]
-        store = series.aszarr(level=0)
-        stored: Any = zarr.open(store, mode="r")
-        self._array = stored if hasattr(stored, "shape") else stored["0"]
-        self._axes = series.axes
-        height, width = (series.shape[series.axes.index(axis)] for axis in "YX")
-        channels = series.shape[series.axes.index("S")] if "S" in series.axes else 1
-        self.shape = (1, channels, height, width)
+        self._page: Any = self._file.pages[0]
+        self.levels = len(self._file.series[0].levels)
+        page = self._page
+        self._segment = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
+        self.shape = (1, page.samplesperpixel, page.imagelength, page.imagewidth)
 
     def __enter__(self) -> "Slide":
         return self
@@ -74,16 +68,30 @@ class Slide:
         Raises:
             CaseUNetError: they are damaged.
         """
-        place = {"Y": rows, "X": columns, "S": slice(None)}
-        try:
-            part = np.asarray(self._array[tuple(place[axis] for axis in self._axes)])
-        except Exception as error:  # decoders raise what they like
-            raise InvalidInputError(
-                f"{self.path}: rows {rows.start} to {rows.stop} cannot be read; the file is damaged: {error}"
-            ) from error
-        if "S" not in self._axes:
-            return part[None]
-        return np.ascontiguousarray(np.moveaxis(part, self._axes.index("S"), 0))
+        pixels = np.zeros((self.shape[1], rows.stop - rows.start, columns.stop - columns.start), np.uint8)
+        for index in self._segments_of(rows, columns):
+            offset, size = self._page.dataoffsets[index], self._page.databytecounts[index]
+            try:
+                self._file.filehandle.seek(offset)
+                data = self._file.filehandle.read(size)
+                segment, place, shape = self._page.decode(data, index, jpegtables=self._page.jpegtables)
+            except Exception as error:  # decoders raise what they like
+                raise InvalidInputError(
+                    f"{self.path}: rows {rows.start} to {rows.stop} cannot be read; the file is damaged: {error}"
+                ) from error
+            if segment is not None:  # none is left out of the file, and is 0
+                _lay(pixels, np.asarray(segment)[0, : shape[1], : shape[2]], place, rows.start, columns.start)
+        return pixels
+
+    def _segments_of(self, rows: slice, columns: slice) -> Iterator[int]:
+        """Numbers of the tiles, or strips, that hold these pixels: of each plane, where colours are planes."""
+        height, width = self._segment
+        down, across = -(-self.shape[2] // height), -(-self.shape[3] // width)
+        planes = len(self._page.dataoffsets) // (down * across)
+        for plane in range(planes):
+            for row in range(rows.start // height, -(-rows.stop // height)):
+                for column in range(columns.start // width, -(-columns.stop // width)):
+                    yield (plane * down + row) * across + column
 
     def overview(self) -> tuple[np.ndarray, int]:
         """Every ``step``-th row and column, (1, C, h, w), about :data:`OVERVIEW` pixels; and the step."""
@@ -98,15 +106,29 @@ class Slide:
     @property
     def resolution(self) -> tuple[Any, Any, Any]:
         """Pixels per unit across and down, and the unit, as the file tells them; None where it does not."""
-        tags = self._first.tags
+        tags = self._page.tags
         names = ("XResolution", "YResolution", "ResolutionUnit")
         across, down, unit = (tags[name].value if name in tags else None for name in names)
         return across, down, unit
 
     def _bands(self) -> Iterator[slice]:
         height = self.shape[2]
-        step = max(TILE, MAX_SEGMENT // max(1, self.shape[1] * self.shape[3]) // TILE * TILE)
+        step = self._segment[0] * max(1, TILE // self._segment[0])  # no tile is decoded twice
         yield from (slice(row, min(row + step, height)) for row in range(0, height, step))
+
+
+def _lay(pixels: np.ndarray, segment: np.ndarray, place: Sequence[int], top: int, left: int) -> None:
+    """Copy what a segment (h, w, samples) and pixels (C, rows, columns), which begin at ``top`` and ``left``, share."""
+    plane, _, row, column, _ = place
+    starts = row - top, column - left
+    inside = [
+        slice(max(0, -start), max(0, min(length, side - start)))
+        for start, length, side in zip(starts, segment.shape, pixels.shape[1:], strict=False)
+    ]
+    part = segment[inside[0], inside[1]].transpose(2, 0, 1)
+    first = starts[0] + inside[0].start, starts[1] + inside[1].start
+    target = pixels[plane : plane + len(part)] if len(part) < len(pixels) else pixels
+    target[:, first[0] : first[0] + part.shape[1], first[1] : first[1] + part.shape[2]] = part
 
 
 def is_slide(path: Path) -> bool:

@@ -100,7 +100,7 @@ class Slide:
         bands = []
         for rows in self._bands():
             offset = -rows.start % step
-            bands.append(self.read(rows, slice(0, width))[:, offset::step, ::step])
+            bands.append(self.read(rows, slice(0, width))[:, offset::step, ::step].copy())  # a view would keep all
         return np.concatenate(bands, axis=1)[None], step
 
     @property

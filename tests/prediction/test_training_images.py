@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caseunet.bundle import TrainingData
+from caseunet.io import likeness as likeness_module
 from caseunet.io import nifti, raster
 from caseunet.io.likeness import (
     SKETCH,
@@ -260,3 +261,18 @@ def test_real_slices(part: int, real_data: Callable[[str], Path]) -> None:
             match = images.find(again)
             assert match is not None
             assert match.case.split("_")[1:] == name.split("_")[1:]  # the set has mirrored copies too
+
+
+@pytest.mark.parametrize(("shape", "dtype"), [((1, 3, 70, 90), np.uint8), ((5, 1, 40, 50), np.int16)])
+def test_parts_give_the_identity_of_the_whole(
+    shape: tuple[int, ...], dtype: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large images are looked at in parts, so that they are not held as floats."""
+    pixels = np.random.default_rng(0).integers(0, 255, shape).astype(dtype)
+    whole = likeness_module.identify(pixels)
+    monkeypatch.setattr(likeness_module, "AT_ONCE", 700)
+    parts = likeness_module.identify(pixels)
+    assert parts.pixels_hash == whole.pixels_hash
+    np.testing.assert_array_equal(parts.picture, whole.picture)
+    np.testing.assert_array_equal(parts.sketch, whole.sketch)
+    assert len(whole.sketch) > 4

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-MAX_VALUES = 2**25
+MAX_VALUES = 2**22
 """Numbers of a slice that are held in floating point together."""
 
 

@@ -37,6 +37,9 @@ MIN_SKETCH = 16
 MIN_COMMON = 3
 """Hashes of two sketches that are equal from which images share pixels: different ones have hardly one."""
 
+AT_ONCE = 2**22
+"""Numbers that are held in floating point together."""
+
 _MIX = (np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53))
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 _HALF = np.uint64(33)
@@ -66,7 +69,9 @@ def hash_values(array: np.ndarray) -> str:
     """Hash of an array's shape and numbers, whatever their type."""
     digest = hashlib.blake2b(str(array.shape).encode(), digest_size=16)
     for part in array:
-        digest.update((np.ascontiguousarray(part, "<f8") + 0.0).tobytes())  # −0 is 0
+        flat = np.ascontiguousarray(part).reshape(-1)
+        for start in range(0, flat.size, AT_ONCE):
+            digest.update((flat[start : start + AT_ONCE].astype("<f8") + 0.0).tobytes())  # −0 is 0
     return digest.hexdigest()
 
 
@@ -77,8 +82,8 @@ def likeness(pixels: np.ndarray) -> np.ndarray | None:
     """
     depth, side = (1, 32) if len(pixels) == 1 else (8, 16)
     slices = np.linspace(0, len(pixels) - 1, depth).round().astype(int)
-    means = (pixels[s].mean(axis=0, dtype=np.float64).astype(np.float32) for s in slices)
-    small = np.stack([_shrink(mean, side) for mean in means]).astype(np.float64)  # in which no square is infinite
+    small = np.stack([_shrink(_mean_of_channels(pixels[s]), side) for s in slices])
+    small = small.astype(np.float64)  # in which no square is infinite
     small -= small.mean()
     length = float(np.linalg.norm(small))
     return np.asarray(small / length, np.float32) if length > 1e-6 * max(1.0, float(np.abs(pixels).max())) else None
@@ -89,10 +94,11 @@ def sketch(pixels: np.ndarray) -> np.ndarray:
     size = min(max(SKETCH, SLICE_SKETCH * len(pixels)), MAX_SKETCH)
     lowest = np.zeros(0, np.uint64)
     for plane in pixels[:, 0]:
-        found = _hash_windows(plane)
-        if len(found) > size:
-            found = np.partition(found, size)[: size + 1]
-        lowest = np.unique(np.concatenate([lowest, found]))[:size]
+        for band in _bands(plane):
+            found = _hash_windows(band)
+            if len(found) > size:
+                found = np.partition(found, size)[: size + 1]
+            lowest = np.unique(np.concatenate([lowest, found]))[:size]
     return lowest
 
 
@@ -137,6 +143,16 @@ def encode_sketch(values: np.ndarray) -> str:
 
 def decode_sketch(text: str) -> np.ndarray:
     return np.frombuffer(base64.b64decode(text), "<u8").astype(np.uint64)
+
+
+def _bands(image: np.ndarray) -> list[np.ndarray]:
+    """(…, H, W) in parts of some rows, since floating point takes many times what is stored."""
+    return np.array_split(image, max(1, -(-image.size // AT_ONCE)), axis=-2)
+
+
+def _mean_of_channels(image: np.ndarray) -> np.ndarray:
+    """Of (C, H, W), (H, W) float32."""
+    return np.concatenate([band.mean(axis=0, dtype=np.float64).astype(np.float32) for band in _bands(image)])
 
 
 def _shrink(plane: np.ndarray, side: int) -> np.ndarray:

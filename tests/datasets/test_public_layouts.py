@@ -19,6 +19,7 @@ from caseunet.data.store import Prepared
 from caseunet.datasets import find_layout, open_source
 from caseunet.datasets.layout import SourceDataset
 from caseunet.errors import CaseUNetError, InvalidInputError
+from caseunet.evaluation.ground_truth import open_ground_truth
 from caseunet.prediction.channels import Channels
 from caseunet.prediction.inputs import find_inputs
 from tests.support import public_layouts as public
@@ -174,6 +175,16 @@ FORMS: dict[str, tuple[Writer, str, str, tuple[str, ...], dict[str, tuple[str, l
     ),
     "2-d nifti": (public.write_flat_nifti, "folder", "mr", (), {"p1": ("p1", [1920 - 16 * 20, 16 * 20])}),
 }
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_scores_read_public_forms_as_prepare_does(form: str, tmp_path: Path) -> None:
+    """A raw data set with images is not taken for masks alone."""
+    writer, layout, *_ = FORMS[form]
+    root = raw_of(writer, tmp_path)
+    truth = open_ground_truth(root, PrepareConfig(workers=0))
+    assert truth.dataset.format == layout
+    assert set(truth.labelled) == {case.id for case in opened(root).labelled}
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -29,6 +29,7 @@ from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.evaluation.evaluator import Pair, Reference
 from caseunet.evaluation.prediction_sets import PredictionSet, open_masks, reader
 from caseunet.evaluation.shared_classes import SharedClasses, Table, is_unnamed, name_by_predictions, values_text
+from caseunet.files import read_json
 from caseunet.io import dicom, images, itk
 from caseunet.io.geometry import distance_in_voxels, is_identity, reslice
 from caseunet.types import Geometry, LabelCoding, LabelMap, PlaneRule, Ranges
@@ -112,8 +113,8 @@ def _are_masks_alone(root: Path, config: PrepareConfig) -> bool:
     if config.layout != "auto" or not root.is_dir():
         return root.is_file() or config.layout == MASKS.name
     description = root / DESCRIPTION
-    if names_values(description) and not any(root.glob("images*")):  # as nnU-Net writes one beside its predictions
-        return MASKS.matches(root)
+    if names_values(description) and not any(root.glob("images*")) and not _lists_images(description):
+        return MASKS.matches(root)  # nnU-Net writes such a file beside its predictions
     fitting = matching(root)
     if fitting == [DICOM]:
         headers = [dicom.read_header(path) for path in files_below(root) if dicom.is_dicom(path)]
@@ -123,6 +124,12 @@ def _are_masks_alone(root: Path, config: PrepareConfig) -> bool:
     ):  # masks that are named as a layout names its images
         return not any(case.label for case in fitting[0].cases(root).cases)
     return not fitting and not description.is_file() and MASKS.matches(root)
+
+
+def _lists_images(description: Path) -> bool:
+    """Whether a dataset.json lists the files of each case, which may then lie anywhere."""
+    content = read_json(description, DESCRIPTION)
+    return isinstance(content, dict) and "dataset" in content
 
 
 def name_references(truth: GroundTruth, prediction_sets: Sequence[PredictionSet]) -> tuple[GroundTruth, str]:

@@ -22,6 +22,7 @@ from caseunet.datasets.generate import write_lits
 from caseunet.datasets.lits import CODING as LITS
 from caseunet.errors import CaseUNetError
 from caseunet.training.pretrained import start_from_bundle
+from tests.support.bundles import NO_DATA
 
 STRUCTURES = {"whole liver": (1, 2), "tumour": (2,)}
 
@@ -105,7 +106,7 @@ def test_a_training_starts_from_the_other_kind(name: str, tmp_path: Path) -> Non
     for old, new in (kinds, kinds[::-1]):
         before, after = (Architecture(name=name, in_channels=1, num_classes=3, kwargs=kind) for kind in (old, new))
         start = create_model(name, 1, 3, **old)
-        info = SimpleNamespace(architecture=before, label_map=label_map, members=())
+        info = SimpleNamespace(architecture=before, label_map=label_map, members=(), training_data=NO_DATA)
         bundle = SimpleNamespace(info=info, weights=start.state_dict(), folder=tmp_path)
         model = create_model(name, 1, 3, **new)
         told = start_from_bundle(model, after, label_map=label_map, channel_names=(), bundle=bundle)  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ import numpy as np
 
 from caseunet.errors import InvalidInputError
 from caseunet.files import replace_when_whole
+from caseunet.io import raster
 from caseunet.types import Color
 
 SUFFIXES = (".tif", ".tiff")
@@ -136,15 +137,17 @@ def is_slide(path: Path) -> bool:
     if path.suffix.lower() not in SUFFIXES:
         return False
     try:
+        height, width = raster.read_shape(path)  # which gives up on damaged headers
+        if height * width < MIN_PIXELS:
+            return False
         import tifffile
 
         with tifffile.TiffFile(path) as file:
             series, page = file.series[0], file.pages[0]
-            height, width = page.imagelength, page.imagewidth
             turned = page.tags["Orientation"].value if "Orientation" in page.tags else UPRIGHT
             segment = page.tile if page.is_tiled else (page.rowsperstrip, width)
             return (
-                height * width >= MIN_PIXELS
+                (page.imagelength, page.imagewidth) == (height, width)
                 and len(file.series) == 1
                 and turned == UPRIGHT  # others are refused where images are read whole
                 and series.axes in ("YX", "YXS", "SYX")

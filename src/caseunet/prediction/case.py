@@ -20,7 +20,7 @@ from caseunet.io.dicom_seg import Algorithm, write_segmentation
 from caseunet.io.geometry import voxel_steps
 from caseunet.io.overlay import case_sheet, overlaid
 from caseunet.prediction.channels import describe_missing
-from caseunet.prediction.context import PredictionContext, display_window, find_identity, path_beside
+from caseunet.prediction.context import PredictionContext, display_window, find_identity, path_beside, shared_entries
 from caseunet.prediction.image_kind import check_kind, check_no_mask
 from caseunet.prediction.inputs import Input
 from caseunet.prediction.measurements import Timeline, measure_volume, to_rows
@@ -111,13 +111,7 @@ def _predict_image(
         raster.write_image(path, sheet)
         others["overlay"] = path.relative_to(work.folder).as_posix()
     return PredictedCase(
-        id=item.id,
-        image=str(item.path),
-        image_hash=identity.image_hash,
-        in_training=identity.in_training,
-        training_case=identity.training_case,
-        looks_like=identity.looks_like,
-        file=target.relative_to(work.folder).as_posix(),
+        **shared_entries(work, item, target, identity),
         slices=S,
         seconds=round(time.monotonic() - began, 3),
         others=others,
@@ -238,13 +232,7 @@ def _predict_video(
         features = image_features(looked, info.preprocessing, case_statistics(looked), None)
         quality = judge_case(info.quality, features, meter.result())
     return PredictedCase(
-        id=item.id,
-        image=str(item.path),
-        image_hash=identity.image_hash,
-        in_training=identity.in_training,
-        training_case=identity.training_case,
-        looks_like=identity.looks_like,
-        file=target.relative_to(work.folder).as_posix(),
+        **shared_entries(work, item, target, identity),
         slices=number + 1,
         seconds=round(time.monotonic() - began, 3),
         others={"overlay": overlay.relative_to(work.folder).as_posix()},

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from caseunet.errors import InvalidInputError
 from caseunet.io import images
@@ -68,6 +69,19 @@ def find_identity(work: PredictionContext, item: Input, picture: ImageVolume | N
         looks_like=looks_like,
         voting=voting if len(voting) < len(same) else None,
     )
+
+
+def shared_entries(work: PredictionContext, item: Input, target: Path, identity: Identity) -> dict[str, Any]:
+    """What :class:`caseunet.prediction.store.PredictedCase` says of every kind of input."""
+    return {
+        "id": item.id,
+        "image": str(item.path),
+        "image_hash": identity.image_hash,
+        "in_training": identity.in_training,
+        "training_case": identity.training_case,
+        "looks_like": identity.looks_like,
+        "file": target.relative_to(work.folder).as_posix(),
+    }
 
 
 def path_beside(target: Path, item: Input, ending: str) -> Path:

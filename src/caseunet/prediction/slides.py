@@ -15,7 +15,7 @@ from caseunet.io import raster
 from caseunet.io.overlay import case_sheet
 from caseunet.io.slides import Slide, is_slide, write_slide_mask
 from caseunet.options import PredictionOutputs
-from caseunet.prediction.context import PredictionContext, display_window, find_identity, path_beside
+from caseunet.prediction.context import PredictionContext, display_window, find_identity, path_beside, shared_entries
 from caseunet.prediction.image_kind import check_kind, check_no_mask
 from caseunet.prediction.inputs import Input
 from caseunet.prediction.predictor import NetworkInput, SliceBatch, SlicePredictor, match_range
@@ -129,13 +129,7 @@ def predict_slide(
     if blank.count:
         remarks.append(f"{count_text(blank.count, 'window')} of even brightness were taken for background unseen")
     return PredictedCase(
-        id=item.id,
-        image=str(item.path),
-        image_hash=identity.image_hash,
-        in_training=identity.in_training,
-        training_case=identity.training_case,
-        looks_like=identity.looks_like,
-        file=target.relative_to(work.folder).as_posix(),
+        **shared_entries(work, item, target, identity),
         slices=1,
         seconds=round(time.monotonic() - began, 3),
         others=others,

@@ -7,10 +7,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import yaml
 from PIL import Image
 
 from caseunet.commands.audit import audit
+from caseunet.commands.evaluate import evaluate
 from caseunet.commands.prepare import prepare
 from caseunet.config import PrepareConfig
 from caseunet.datasets.generate import write_folder, write_lits
@@ -86,6 +88,82 @@ def test_index_on_index_is_done(raw: Path, tmp_path: Path) -> None:
     after = prepare(raw, out=tmp_path / "after", config=PrepareConfig(workers=0, folds=2, repair_plan=plan))
     for case in before.cases.index:
         np.testing.assert_array_equal(after.labels(case), before.labels(case))
+
+
+def write_mha(path: Path, ids: np.ndarray) -> None:
+    """Without a place, as a program writes that knows none; ids (x, y, z)."""
+    sitk.WriteImage(sitk.GetImageFromArray(np.ascontiguousarray(ids.transpose(2, 1, 0))), str(path))
+
+
+def lose_place(path: Path, kind: str) -> None:
+    """Its voxels stay in the order of the image's file."""
+    ids = np.asarray(nib.load(path, mmap=False).dataobj)
+    path.unlink()
+    if kind == "nifti":
+        nib.save(nib.Nifti1Image(ids, np.eye(4)), path)
+    else:
+        write_mha(path.with_name(f"p1.{kind}"), ids)
+
+
+@pytest.mark.parametrize(("axes", "kind"), [("LAS", "nifti"), ("LPS", "nrrd"), ("RAS", "nifti"), ("SPL", "mha")])
+def test_a_lost_place_is_laid_once(raw: Path, tmp_path: Path, axes: str, kind: str) -> None:
+    """A mask whose place is lost lies index on index already. A plan that says so changes nothing."""
+    for path in raw.rglob("*.nii.gz"):
+        image = nib.load(path, mmap=False)
+        turned = image.as_reoriented(
+            nib.orientations.ornt_transform(
+                nib.orientations.io_orientation(image.affine), nib.orientations.axcodes2ornt(axes)
+            )
+        )
+        nib.save(nib.Nifti1Image(np.asarray(turned.dataobj), turned.affine), path)
+    before = prepare(raw, out=tmp_path / "before", config=PrepareConfig(workers=0, folds=2))
+    lose_place(raw / "masks" / "p1.nii.gz", kind)
+    text, cases = plan_for(raw, tmp_path)
+    assert cases == {"p1": {"why": "affine-lost", "affine": "index"}}
+    assert "# 0 voxels change their class" in text
+    every = tmp_path / "every.yaml"
+    every.write_text('layout: folder\ncases: {"*": {affine: index}}\n')
+    for plan in (None, tmp_path / "plan.yaml", every):
+        config = PrepareConfig(workers=0, folds=2, repair_plan=plan)
+        after = prepare(raw, out=tmp_path / "after", config=config, mode="overwrite")
+        np.testing.assert_array_equal(after.labels("p1"), before.labels("p1"))
+        found = audit(raw, out=tmp_path / "b", config=config, mode="overwrite")
+        assert not found.at_level("error")
+
+
+def test_a_plan_scores_a_lost_place_as_it_lies(raw: Path, tmp_path: Path) -> None:
+    shutil.copytree(raw / "masks", tmp_path / "predictions")
+    lose_place(raw / "masks" / "p1.nii.gz", "nifti")
+    plan_for(raw, tmp_path)
+    config = PrepareConfig(workers=0, repair_plan=tmp_path / "plan.yaml")
+    report = evaluate(tmp_path / "predictions", raw, out=tmp_path / "report", config=config)
+    assert set(report.cases["dice"].dropna()) == {1.0}
+
+
+def test_a_place_that_never_was_is_asked_about(raw: Path, tmp_path: Path) -> None:
+    """A header of neither qform nor sform: what programs take for its axes may mirror the mask."""
+    path = raw / "masks" / "p1.nii.gz"
+    ids = np.asarray(nib.load(path, mmap=False).dataobj)
+    image = nib.Nifti1Image(ids, None)
+    image.header.set_zooms(nib.load(raw / "images" / "p1.nii.gz").header.get_zooms())
+    nib.save(image, path)
+    text, cases = plan_for(raw, tmp_path)
+    assert cases == {}
+    assert "its header states no position" in (tmp_path / "audit" / "audit.html").read_text()
+    by_index = text[text.index("affine: image}") : text.index("affine: index}")]
+    pixels = np.asarray(nib.load(raw / "images" / "p1.nii.gz").dataobj)
+    assert f"becomes {pixels[ids == 1].mean():.4g}" in by_index
+
+
+def test_axes_that_may_be_right_are_asked_about(raw: Path, tmp_path: Path) -> None:
+    """A mask whose file has its image's shape, but by its axes lies across it: by its own place it is right."""
+    for path in raw.rglob("*.nii.gz"):  # as wide as high
+        edit(path, lambda array: array[:40, :40, :8], same)
+    edit(raw / "images" / "p1.nii.gz", lambda array: array[:, :36], same)
+    edit(raw / "masks" / "p1.nii.gz", lambda ids: ids[:36].transpose(1, 0, 2), lambda affine: affine[:, [1, 0, 2, 3]])
+    text, cases = plan_for(raw, tmp_path)
+    assert cases == {}
+    assert "may be right" in text
 
 
 def test_another_place_outside_is_one_repair(raw: Path, tmp_path: Path) -> None:

@@ -8,7 +8,14 @@ import numpy as np
 
 from caseunet.datasets.coding import CodeCount, MaskValues, classes_of
 from caseunet.datasets.layout import Finding, Layout, SourceCase, SourceDataset
-from caseunet.datasets.reading import Misplaced, find_unjudged, lay_on_index, placement, read_repaired_image, to_ids
+from caseunet.datasets.reading import (
+    Misplaced,
+    find_unjudged,
+    placement,
+    read_planned_mask,
+    read_repaired_image,
+    to_ids,
+)
 from caseunet.datasets.repair import CaseRepair
 from caseunet.datasets.widths import measure_widths
 from caseunet.errors import BadValuesError, CaseUNetError, SeveralMasksError
@@ -137,7 +144,7 @@ def measure_case(layout: Layout, case: SourceCase, dataset: SourceDataset) -> Ca
         if case.label:
             geometry = _read_geometry_or_none(layout, case) if geometry is None else geometry
             if geometry is not None:
-                found = layout.read_mask(case, dataset, geometry)
+                found = read_planned_mask(layout, case, dataset, geometry)
                 if case.field is not None:
                     find_unjudged(case.field, found)  # told here too, before anything is prepared
                 mask = _mask_facts(found, geometry, dataset, case, pixels)
@@ -229,8 +236,6 @@ def _mask_facts(
     mask: Mask, image: Geometry, dataset: SourceDataset, case: SourceCase, pixels: np.ndarray | None
 ) -> MaskFacts:
     repair = dataset.repairs.get(case.id)
-    if repair is not None and repair.affine == "index":
-        mask = lay_on_index(mask, image)
     misplaced, misplacement = placement(mask, image, repair)
     in_slices = image.affine is None  # volumes are not smoothed, so areas tell only where classes must be found
     coding = dataset.coding

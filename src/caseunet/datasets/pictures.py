@@ -7,7 +7,7 @@ from PIL import Image
 
 from caseunet.datasets.coding import decode, translate
 from caseunet.datasets.layout import Finding, Layout, SourceCase, SourceDataset
-from caseunet.datasets.reading import find_unjudged, read_repaired_image
+from caseunet.datasets.reading import find_unjudged, read_planned_mask, read_repaired_image
 from caseunet.datasets.repair import CaseRepair
 from caseunet.errors import CaseUNetError
 from caseunet.io import raster
@@ -50,7 +50,7 @@ def _panels(layout: Layout, case: SourceCase, dataset: SourceDataset) -> list[np
     mask = None
     if case.label:
         try:
-            mask = layout.read_mask(case, dataset, picture.geometry)
+            mask = read_planned_mask(layout, case, dataset, picture.geometry)
         except Exception:
             mask = None
     if mask is None:

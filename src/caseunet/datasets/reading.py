@@ -145,9 +145,7 @@ def read_placed_mask(layout: Layout, case: SourceCase, dataset: SourceDataset, i
     """
     image = layout.read_geometry(case) if image is None else image
     repair = dataset.repairs.get(case.id, CaseRepair())
-    mask = layout.read_mask(case, dataset, image)
-    if repair.affine == "index":
-        mask = lay_on_index(mask, image)
+    mask = read_planned_mask(layout, case, dataset, image)
     misplaced, problem = placement(mask, image, repair)
     if misplaced:
         raise InvalidInputError(f"{case.label[0]}: {problem}.")
@@ -156,6 +154,17 @@ def read_placed_mask(layout: Layout, case: SourceCase, dataset: SourceDataset, i
             f"{case.label[0]}: holds {mask.fractional:,} values that are no whole numbers; labels are."
         )
     return mask
+
+
+def read_planned_mask(layout: Layout, case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask:
+    """The mask of a case, laid on its image index on index where the plan says so.
+
+    Raises:
+        CaseUNetError: it cannot be read.
+    """
+    mask = layout.read_mask(case, dataset, image)
+    by_index = dataset.repairs.get(case.id, CaseRepair()).affine == "index"
+    return lay_on_index(mask, image) if by_index else mask
 
 
 def to_ids(mask: Mask, case: SourceCase, dataset: SourceDataset, coding: LabelCoding) -> np.ndarray:
@@ -205,10 +214,10 @@ def require_coding(dataset: SourceDataset) -> LabelCoding:
 def lay_on_index(mask: Mask, image: Geometry) -> Mask:
     """The mask with each voxel of its file on the voxel of its image's file that has the same index.
 
-    A mask of another shape stays as it is.
+    A mask of another shape stays as it is, and so does one that lies so already because its own place is lost.
     """
     own = mask.geometry
-    if own.affine is None or image.affine is None or own.shape != image.shape:
+    if mask.assumed_aligned or own.affine is None or image.affine is None or own.shape != image.shape:
         return mask
     return replace(mask, label_values=to_canonical(to_source(mask.label_values, own), image), assumed_aligned=True)
 

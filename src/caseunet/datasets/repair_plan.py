@@ -128,7 +128,7 @@ def _propose(case: str, ways: Sequence[CaseRepair], trials: Sequence[RepairTrial
         return Proposal(case, tuple(options), "The repair would lose all that was drawn. Export the mask again")
     if len(options) == 1 and trial is not None and trial.replaced is not None and trial.replaced[1]:
         return Proposal(case, tuple(options), LABELLED_NAN)
-    if len(options) == 1 and way.affine == "image" and trial is not None and trial.was_inside:
+    if len(options) == 1 and way.affine != "own" and trial is not None and trial.was_inside:
         return Proposal(case, tuple(options), HEADER_MAY_BE_RIGHT)
     return Proposal(case, tuple(options))
 

@@ -301,3 +301,30 @@ def test_there_is_a_largest_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("psutil.virtual_memory", lambda: type("Memory", (), {"available": 30 * 20 * 7 - 1}))
     with pytest.raises(CaseUNetError, match=r"a.png: its pixels need .* GiB of memory"):
         raster.read_raster(tmp_path / "a.png", 3)
+
+
+@pytest.mark.parametrize("orientation", [2, 3, 6, 8])
+@pytest.mark.parametrize("suffix", ["tif", "png", "jpg"])
+def test_turned_files_are_refused(tmp_path: Path, suffix: str, orientation: int) -> None:
+    """Images and masks: Pillow turns a TIFF as it reads it, SimpleITK and tifffile do not."""
+    path, exif = tmp_path / f"a.{suffix}", Image.Exif()
+    exif[274] = orientation
+    Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4)).save(path, exif=exif)
+    tag = "Orientation tag" if suffix == "tif" else "EXIF orientation"
+    for read in (lambda: raster.read_raster(path, 3), lambda: raster.read_raster_mask(path)):
+        with pytest.raises(CaseUNetError, match=rf"a\.{suffix}: its {tag} is {orientation}: .* Save both upright"):
+            read()
+
+
+@pytest.mark.parametrize("orientation", [0, 1, None])
+def test_an_upright_tiff_is_read_as_stored(tmp_path: Path, orientation: int | None) -> None:
+    pixels = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    Image.fromarray(pixels).save(tmp_path / "a.tif", tiffinfo={} if orientation is None else {274: orientation})
+    np.testing.assert_array_equal(raster.read_raster(tmp_path / "a.tif", 1).pixels[0, 0], pixels)
+    np.testing.assert_array_equal(raster.read_raster_mask(tmp_path / "a.tif").label_values[0], pixels)
+
+
+def test_a_tiff_turned_by_xmp_is_refused(tmp_path: Path) -> None:
+    Image.new("L", (4, 3)).save(tmp_path / "a.tif", tiffinfo={700: b'<x tiff:Orientation="3"/>'})
+    with pytest.raises(CaseUNetError, match="Orientation tag is 3"):
+        raster.read_raster(tmp_path / "a.tif", 1)

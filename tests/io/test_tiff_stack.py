@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.TiffImagePlugin import AppendingTiffWriter
 
 from caseunet.errors import CaseUNetError
 from caseunet.io import images, raster
@@ -131,3 +132,17 @@ def test_one_page_stays_an_image(tmp_path: Path) -> None:
     path = save(tmp_path / "a.tif", PAGES[:1])
     assert not has_pages(path)
     assert images.read_file_geometry(path).shape == raster.read_shape(path) == (5, 7)
+
+
+@pytest.mark.parametrize("turned", [0, 1])
+def test_a_turned_page_is_refused(tmp_path: Path, turned: int) -> None:
+    with AppendingTiffWriter(tmp_path / "a.tif", new=True) as writer:
+        for number, page in enumerate(PAGES[:2]):
+            Image.fromarray(page).save(writer, format="TIFF", tiffinfo={274: 3} if number == turned else {})
+            writer.newFrame()
+    for read in (
+        lambda: images.read_image_file(tmp_path / "a.tif", rgb=False),
+        lambda: images.read_mask_file(tmp_path / "a.tif", Geometry((2, 5, 7))),
+    ):
+        with pytest.raises(CaseUNetError, match="a.tif: its Orientation tag is 3"):
+            read()

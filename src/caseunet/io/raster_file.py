@@ -17,7 +17,10 @@ TIFF = (".tif", ".tiff")
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 """What Pillow may take a file for. It knows many more, whatever the suffix; one of them, PostScript, is a program."""
 
-EXIF_ORIENTATION = 274
+ORIENTATION = 274
+
+UPRIGHT = (0, 1)
+"""Orientations of an image whose first row is its top."""
 
 BITS_PER_SAMPLE = 258
 
@@ -90,14 +93,23 @@ def load_image(path: Path, image: Image.Image, page: int | None = None) -> list[
             with _lift_limit(), Image.open(path, formats=FORMATS) as again:
                 again.verify()  # the checksums, which decoding does not look at
         with _lift_limit():
+            turned = find_orientation(image)
             image.load()
-        turned = image.getexif().get(EXIF_ORIENTATION, 1)
-        if turned not in (0, 1):
+        if turned not in UPRIGHT:
+            tag = "Orientation tag" if image.format == "TIFF" else "EXIF orientation"
             raise InvalidInputError(
-                f"{path}: its EXIF orientation is {turned}: some programs turn it and some do not, so nobody knows "
-                "whether its mask fits. Save it upright, without that tag."
+                f"{path}: its {tag} is {turned}: some programs turn it and some do not, so nobody knows whether image "
+                "and mask fit. Save both upright, without that tag."
             )
     return [remark] if remark else []
+
+
+def find_orientation(image: Image.Image) -> int:
+    """How an image, or the page that is open, is to be turned when it is shown; 1 where nothing says so.
+
+    Ask before its pixels are read: Pillow turns those of a TIFF itself, and drops the tag.
+    """
+    return int(image.getexif().get(ORIENTATION, 1))
 
 
 def turn_to_page(path: Path, image: Image.Image, page: int) -> None:

@@ -33,6 +33,16 @@ def test_png_keeps_frames(ignore: bool, tmp_path: Path) -> None:
     assert copy == (tmp_path / "RAW" / "images" / "first case.png").read_bytes()
 
 
+@pytest.mark.parametrize("to", ["png", "nnunet", "coco"])
+def test_a_turned_picture_is_not_copied(to: str, tmp_path: Path) -> None:
+    write_frames(tmp_path / "RAW")
+    path, exif = tmp_path / "RAW" / "images" / "case1.png", Image.Exif()
+    exif[274] = 3
+    Image.open(path).save(path, exif=exif)
+    with pytest.raises(CaseUNetError, match="case1.png: its EXIF orientation is 3"):
+        convert(tmp_path / "RAW", to=to, out=tmp_path / "out")
+
+
 def test_png_keeps_the_parts_of_a_split(tmp_path: Path) -> None:
     write_frames(tmp_path / "RAW", parts=True)
     convert(tmp_path / "RAW", to="png", out=tmp_path / "out")

@@ -14,6 +14,7 @@ from caseunet.datasets.names import PART_WORDS
 from caseunet.datasets.reading import read_labels, read_repaired_image, require_coding
 from caseunet.errors import InvalidInputError
 from caseunet.io import raster
+from caseunet.io.raster_file import UPRIGHT, find_orientation
 from caseunet.options import ConvertOptions
 from caseunet.progress import Display, count_text
 from caseunet.types import IGNORE, Color, Geometry, LabelMap, Split
@@ -244,7 +245,8 @@ def is_plain_picture(path: Path, shape: tuple[int, ...]) -> bool:
     if not raster.is_raster(path) or raster.read_shape(path) != shape:
         return False
     with Image.open(path) as image:
-        return image.mode in ("L", "RGB") and not image.has_transparency_data
+        upright = find_orientation(image) in UPRIGHT
+        return upright and image.mode in ("L", "RGB") and not image.has_transparency_data
 
 
 def name_cases(ids: Sequence[str]) -> dict[str, str]:

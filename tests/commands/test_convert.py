@@ -13,8 +13,11 @@ from caseunet.bundle import Bundle
 from caseunet.commands.convert import convert
 from caseunet.commands.predict import predict
 from caseunet.config import PrepareConfig
+from caseunet.datasets.generate import write_dicom
 from caseunet.errors import CaseUNetError
-from caseunet.io.images import read_file_geometry, read_mask_file
+from caseunet.io.dicom import read_series
+from caseunet.io.geometry import distance_in_voxels
+from caseunet.io.images import read_file_geometry, read_image_file, read_mask_file
 from caseunet.options import ConvertOptions
 from tests.datasets.exchange.sources import read_all, write_frames
 
@@ -90,15 +93,60 @@ def test_predictions_are_converted(to: str, predicted: Path, tmp_path: Path) -> 
             np.testing.assert_array_equal(np.concatenate(drawn), labels == number)
 
 
-def test_masks_alone_have_no_images_to_go_with(predicted: Path, tmp_path: Path) -> None:
+def test_masks_alone_have_no_images_to_go_with(cli: Run, predicted: Path, tmp_path: Path) -> None:
     shutil.copytree(predicted, tmp_path / "moved")
     text = (tmp_path / "moved" / "predictions.json").read_text()
     (tmp_path / "moved" / "predictions.json").write_text(text.replace('"image": "', '"image": "/gone'))
-    with pytest.raises(CaseUNetError, match="its image is not there, and coco needs it"):
+    with pytest.raises(CaseUNetError, match="has no image that can be read, and coco needs it"):
         convert(tmp_path / "moved", to="coco", out=tmp_path / "out")
     done = convert(tmp_path / "moved", to="seg.nrrd", out=tmp_path / "out")
     assert len(done.cases) == 4
     assert not (tmp_path / "out" / "images").exists()
+    assert "4 cases without an image (/gone" in done.warnings[0]
+    assert "is not there): only the mask is written" in (tmp_path / "out" / "log.txt").read_text()
+    status, out, _ = cli("convert", tmp_path / "moved", "--to", "nifti", "--out", tmp_path / "nifti")
+    assert status == 0
+    assert "only the mask is written" in out
+    assert "caseunet prepare" not in out
+
+
+@pytest.fixture(scope="module")
+def of_series(lits_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Predictions of DICOM series, an axial and a coronal one."""
+    folder = tmp_path_factory.mktemp("series")
+    write_dicom(folder / "raw", patients=2)
+    for path in folder.rglob("segmentation.dcm"):
+        path.unlink()
+    predict(lits_bundle.folder, folder / "raw", out=folder / "predictions")
+    return folder
+
+
+@pytest.mark.parametrize("to", ["nnunet", "nifti", "seg.nrrd", "png", "coco"])
+def test_predictions_of_series_have_images(to: str, of_series: Path, tmp_path: Path) -> None:
+    done = convert(of_series / "predictions", to=to, out=tmp_path / "out")
+    assert not any("without an image" in text for text in done.warnings)
+    found = read_all(tmp_path / "out")
+    for mask in (of_series / "predictions").glob("*.nii.gz"):
+        labels = read_mask_file(mask, read_file_geometry(mask)).label_values
+        own = [found[name] for name in sorted(found) if name.startswith(mask.name.partition(".")[0])]
+        if to in ("png", "coco"):
+            assert own
+            continue
+        (case,) = own
+        np.testing.assert_array_equal(case["liver"], labels == 1)
+    if to == "nifti":
+        for path in (tmp_path / "out" / "images").iterdir():
+            series = sorted((of_series / "raw" / path.name.partition(".")[0]).glob("*.dcm"))
+            wanted = read_series(series, "")
+            found_image = read_image_file(path, rgb=False)
+            np.testing.assert_array_equal(found_image.pixels, wanted.pixels)
+            assert distance_in_voxels(found_image.geometry, wanted.geometry) < 0.01
+
+
+@pytest.mark.parametrize("to", ["dicom-seg", "rtstruct"])
+def test_predictions_become_no_hand_drawn_dicom(to: str, of_series: Path, tmp_path: Path) -> None:
+    with pytest.raises(CaseUNetError, match=f"is a prediction, and {to} written here would name no model"):
+        convert(of_series / "predictions", to=to, out=tmp_path / "out")
 
 
 def test_pictures_are_cut_in_the_plane_of_volumes(tmp_path: Path) -> None:

@@ -59,5 +59,5 @@ def convert_verb(
     mode, display = replace_or_new(overwrite), TerminalDisplay(console)
     done = convert(source, to=to, out=out, options=options, config=read_as, mode=mode, display=display)
     say(f"{count_text(len(done.cases), 'case')} as {done.format} in {done.folder}")
-    if done.format not in NOT_ALONE:
+    if done.format not in NOT_ALONE and not done.masks_alone:
         say_next("prepare", done.folder, "--out", "prepared")

@@ -1,12 +1,15 @@
 """RAW or PREDICTIONS → the format of another tool."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 from caseunet.config import PrepareConfig
 from caseunet.datasets import Finding, SourceCase, SourceDataset, open_source
 from caseunet.datasets.coding import declare_regions
+from caseunet.datasets.dicom import DICOM, find_images
 from caseunet.datasets.exchange import FORMATS, PICTURES
 from caseunet.datasets.exchange.source import ExchangeSource, build_cases
 from caseunet.datasets.layout import Layout, Listing
@@ -15,13 +18,14 @@ from caseunet.datasets.partial import settle_labelled
 from caseunet.datasets.planes import CutLayout, choose_plane
 from caseunet.datasets.reading import FileLayout, require_coding
 from caseunet.datasets.splits import SplitCase, from_file, split_as_given
-from caseunet.errors import InputNotFoundError, InvalidInputError, InvalidOptionError
+from caseunet.errors import CaseUNetError, InputNotFoundError, InvalidInputError, InvalidOptionError
 from caseunet.files import check_output_folder, output_folder
 from caseunet.io import images, raster
+from caseunet.io.dicom import is_dicom, read_header
 from caseunet.options import ConvertOptions, is_overwrite
-from caseunet.prediction.store import DESCRIPTION, is_unfinished, read_predictions
+from caseunet.prediction.store import DESCRIPTION, PredictedCase, is_unfinished, read_predictions
 from caseunet.progress import Display, Notices, count_text
-from caseunet.types import LabelCoding, Modality, Split
+from caseunet.types import Geometry, ImageVolume, LabelCoding, Modality, Split
 
 KIND = "a converted data set"
 
@@ -35,12 +39,14 @@ class Conversion:
         format: its name.
         cases: that were written.
         warnings: what the format could not hold.
+        masks_alone: whether there are cases whose image is not there.
     """
 
     folder: Path
     format: str
     cases: tuple[str, ...]
     warnings: tuple[str, ...] = ()
+    masks_alone: bool = False
 
     def __repr__(self) -> str:
         return f"<{count_text(len(self.cases), 'case')} as {self.format}: {self.folder}>"
@@ -79,7 +85,8 @@ def convert(
         write(content, folder)
         notices.write_log(folder)
     written = content.cases if to == "nnunet" else content.labelled  # the others have no place for images alone
-    return Conversion(out, to, tuple(case.case.id for case in written), notices.warnings)
+    alone = not all(content.has_image(case) for case in written)
+    return Conversion(out, to, tuple(case.case.id for case in written), notices.warnings, alone)
 
 
 def _open(source: Path, to: str, options: ConvertOptions, config: PrepareConfig, display: Display) -> ExchangeSource:
@@ -95,7 +102,7 @@ def _open(source: Path, to: str, options: ConvertOptions, config: PrepareConfig,
         layout: Layout = predictions
         dataset = predictions.discover(source)
         for finding in dataset.findings:
-            display.caution(f"{finding.case} {finding.text}, and is left out")
+            display.caution(finding.text if finding.case is None else f"{finding.case} {finding.text}")
     else:
         layout, dataset = _open_raw(source, config)
         if dataset.repairs:
@@ -147,18 +154,22 @@ class _PredictionsLayout(FileLayout):
         """
         info = read_predictions(root)
         lost = {failure.id: "could not be predicted" for failure in info.failed}
-        found = []
+        found, alone = [], []
         for item in info.cases:
-            mask, image = root / item.file, Path(item.image)
+            mask = root / item.file
             if not mask.is_file():
                 lost[item.id] = "is a film, whose masks are a folder" if mask.is_dir() else f"{item.file} is gone"
                 continue
-            usable = image.is_file() and images.is_image(image)
-            found.append(SourceCase(item.id, (image,) if usable else (mask,), (mask,), item.id))
+            files, volume = _find_image(item.id, Path(item.image))
+            alone += [] if files else [item]
+            found.append(SourceCase(item.id, files or (mask,), (mask,), item.id, volume=volume))
         if not found:
             raise InvalidInputError(f"{root}: holds no masks that can be converted.")
-        findings = (Finding(level="warning", kind="left-out", text=why, case=case) for case, why in lost.items())
-        return Listing(tuple(found), tuple(findings))
+        findings = [
+            Finding(level="warning", kind="left-out", text=f"{why}, and is left out", case=case)
+            for case, why in lost.items()
+        ]
+        return Listing(tuple(found), (*findings, *_tell_alone(alone)))
 
     def discover(self, root: Path) -> SourceDataset:
         listed, findings = self.cases(root)
@@ -175,8 +186,56 @@ class _PredictionsLayout(FileLayout):
         )
 
 
+    def read_geometry(self, case: SourceCase) -> Geometry:
+        return (DICOM if is_dicom(case.image[0]) else super()).read_geometry(case)
+
+    def read_image(self, case: SourceCase, rgb: bool, nan: float | None = None) -> ImageVolume:
+        return (DICOM if is_dicom(case.image[0]) else super()).read_image(case, rgb, nan)
+
+
+def _find_image(case: str, path: Path) -> tuple[tuple[Path, ...], str]:
+    """The files of the image of which predictions name the first, and which of their volumes it is; none where it is
+    not there or cannot be read."""
+    if not path.is_file():
+        return (), ""
+    if images.is_image(path):
+        return (path,), ""
+    series = [own for own in _list_series(path.parent) if path in own.image]
+    if len(series) > 1:  # frames, or volumes of one file
+        series = [own for own in series if own.id.split("/")[-1] == case.split("/")[-1]]
+    return (series[0].image, series[0].volume) if len(series) == 1 else ((), "")
+
+
+@lru_cache(maxsize=8)  # each image of a folder asks
+def _list_series(folder: Path) -> tuple[SourceCase, ...]:
+    """The DICOM images in a folder, without those below it."""
+    try:
+        return find_images(folder, sorted(path for path in folder.iterdir() if path.is_file()), None)[0].cases
+    except CaseUNetError:
+        return ()
+
+
+def _tell_alone(items: Sequence[PredictedCase]) -> Iterator[Finding]:
+    """A warning on cases that have a mask alone."""
+    if not items:
+        return
+    first = items[0]
+    gone = "is not there" if not Path(first.image).is_file() else "cannot be read"
+    text = (
+        f"{count_text(len(items), 'case')} without an image ({first.image}, of {first.id}, {gone}): only the mask is "
+        "written. Paths of images count from the folder in which you predicted."
+    )
+    yield Finding(level="warning", kind="no-image", text=text)
+
+
 def _modality_of(cases: tuple[SourceCase, ...]) -> Modality:
-    if images.is_volume(cases[0].image[0]):
+    first = cases[0].image[0]
+    if is_dicom(first):
+        header = read_header(first)
+        if header.kind == "still":
+            return "rgb" if header.colored else "gray"
+        return "ct" if header.modality == "CT" else "mr"
+    if images.is_volume(first):
         return "mr"
     return "rgb" if any(raster.is_colored(case.image[0]) for case in cases if case.image != case.label) else "gray"
 

@@ -89,6 +89,11 @@ def require_series(source: ExchangeSource, case: ExchangeCase, format: str) -> t
     Raises:
         CaseUNetError: it is none, or pixels are there that nobody judged.
     """
+    if source.dataset.format == "predictions":
+        raise InvalidInputError(
+            f"{case.case.label[0]}: is a prediction, and {format} written here would name no model. predict writes "
+            "DICOM segmentation objects itself (dicom_seg)."
+        )
     if not is_dicom(case.case.image[0]):
         raise InvalidInputError(
             f"{case.case.image[0]}: is no DICOM file, and {format} names the series that it is of. Convert the DICOM "

@@ -216,8 +216,8 @@ class ExchangeSource:
         lacking = next((case for case in self.labelled if not self.has_image(case)), None)
         if lacking is not None:
             raise InvalidInputError(
-                f"{lacking.case.label[0]}: its image is not there, and {format} needs it. Convert where the images "
-                "are, or write the masks alone as png, nifti or seg.nrrd."
+                f"{lacking.case.label[0]}: has no image that can be read, and {format} needs it. Convert in the "
+                "folder in which you predicted, or write the masks alone as png, nifti or seg.nrrd."
             )
 
     def tell_without_mask(self) -> None:

@@ -20,6 +20,7 @@ from caseunet.data import transforms
 from caseunet.data.store import Prepared
 from caseunet.imaging.body import find_body_box
 from caseunet.io import images, nifti, raster
+from caseunet.io.images import read_file_geometry, read_mask_file
 from caseunet.models import create_model
 from caseunet.options import PredictOptions
 from caseunet.prediction import predictor as slice_predictor
@@ -185,6 +186,19 @@ def test_a_spacing_changes_what_an_array_is(lits_bundle: Bundle) -> None:
     assert predictor.predict(np.zeros((40, 48)), spacing=(1.6, 1.6)).labels.shape == (40, 48)
     assert predictor.predict(np.zeros((40, 48))).labels.shape == (40, 48)
     assert seen == [(80, 96), (64, 64)]
+
+
+def test_slicer_gets_the_names_of_segments(predictor: Predictor, lits_raw: Path, tmp_path: Path) -> None:
+    result = predictor.predict(lits_raw / "volume-0.nii")
+    result.save(tmp_path / "m.nii")
+    result.save(tmp_path / "m.seg.nrrd")
+    place = read_file_geometry(lits_raw / "volume-0.nii")
+    found, wanted = (read_mask_file(tmp_path / name, place) for name in ("m.seg.nrrd", "m.nii"))
+    assert found.names == {1: "liver", 2: "tumour"}
+    assert wanted.label_values.any()
+    np.testing.assert_array_equal(found.label_values, wanted.label_values)
+    with pytest.raises(CaseUNetError, match="no position in a patient"):
+        predictor.predict(np.zeros((2, 40, 40)), axes="NHW").save(tmp_path / "n.seg.nrrd")
 
 
 def test_saving_checks_the_kind_of_file(predictor: Predictor, tmp_path: Path) -> None:

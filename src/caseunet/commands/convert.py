@@ -185,7 +185,6 @@ class _PredictionsLayout(FileLayout):
             findings=findings,
         )
 
-
     def read_geometry(self, case: SourceCase) -> Geometry:
         return (DICOM if is_dicom(case.image[0]) else super()).read_geometry(case)
 

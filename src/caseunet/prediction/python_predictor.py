@@ -10,9 +10,11 @@ import numpy as np
 
 from caseunet.errors import CaseUNetError, InvalidOptionError
 from caseunet.io import images, itk
+from caseunet.io.dicom_seg import segments_of
 from caseunet.io.geometry import to_source, voxel_steps
 from caseunet.io.nifti import WHOLE
 from caseunet.io.overlay import overlaid, to_display
+from caseunet.io.seg_nrrd import write_seg_nrrd
 from caseunet.prediction import predictor
 from caseunet.prediction.case import segment_picture
 from caseunet.prediction.channels import channels_of
@@ -116,8 +118,17 @@ class Segmentation:
         return np.array(self.labels, dtype=dtype, copy=copy)
 
     def save(self, path: str | Path) -> None:
-        """Write it in source geometry: NIfTI, NRRD or MetaImage for volumes, palette PNG, TIFF or BMP for images."""
+        """Write it in source geometry: NIfTI, NRRD or MetaImage for volumes, palette PNG, TIFF or BMP for images.
+
+        A name that ends in .seg.nrrd makes a segmentation of 3D Slicer, which names its classes.
+
+        Raises:
+            CaseUNetError: that kind of file cannot hold it.
+        """
         geometry = self.geometry or Geometry(shape=self.canonical.shape[-2:])
+        if Path(path).name.lower().endswith(".seg.nrrd"):
+            write_seg_nrrd(Path(path), self.canonical, self._place(), segments_of(self.label_map))
+            return
         images.write_mask_file(Path(path), self.canonical, geometry, self.label_map.colors, self.source)
 
     def to_nibabel(self) -> Any:

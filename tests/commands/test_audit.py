@@ -637,6 +637,15 @@ def test_a_split_that_forgets_cases_is_told_of(masks: Path, tmp_path: Path) -> N
     assert "4 cases in no part of it" in the("split", found_in(masks, split=str(split))).text
 
 
+@pytest.mark.parametrize("name", ["class_dict.csv", "classes.txt", "labels.txt"])
+def test_a_file_of_names_that_is_not_read_is_told(name: str, masks: Path) -> None:
+    (masks / "labels.json").unlink(missing_ok=True)
+    assert "no file names the classes; the masks show" in the("found-classes", found_in(masks)).text
+    (masks / name).write_text("background\nliver\n")
+    text = the("found-classes", found_in(masks)).text
+    assert f"no file that is read here names the classes ({name} may, and is left out); the masks show" in text
+
+
 def test_a_turned_photograph_is_named(masks: Path) -> None:
     path = sorted((masks / "images").iterdir())[0]
     exif = Image.Exif()

@@ -198,7 +198,7 @@ def test_predictions_that_do_not_fit_count_as_empty_and_are_named(folders: tuple
     moved[0, 3] = 300
     faults = {
         r"the mask's shape \(10, 9, 4\) is not its image's": nib.Nifti1Image(np.zeros((10, 9, 4), np.uint8), AFFINE),
-        "the mask lies 300 voxels away": nib.Nifti1Image(np.zeros((10, 10, 4), np.uint8), moved),
+        "the mask lies 300 mm away": nib.Nifti1Image(np.zeros((10, 10, 4), np.uint8), moved),
         "the prediction holds label 3; there are 0 to 2": nib.Nifti1Image(np.full((10, 10, 4), 3, np.uint8), AFFINE),
         "400 values that are no whole numbers": nib.Nifti1Image(np.full((10, 10, 4), 0.5, np.float32), AFFINE),
     }
@@ -207,7 +207,7 @@ def test_predictions_that_do_not_fit_count_as_empty_and_are_named(folders: tuple
         result = evaluate(predictions, raw, out=tmp_path / f"report-{number}")
         (unusable,) = result.summary.models[0].unusable
         assert unusable.case == "volume-0"
-        assert re.search(text.replace("300 voxels", r"\d+ voxels"), unusable.text), unusable.text
+        assert re.search(text.replace("300 mm", r"\d+ mm"), unusable.text), unusable.text
         assert value(result.cases, "volume-0", "liver", "dice") == 0
         assert value(result.cases, "volume-1", "liver", "dice") == 1
         assert set(result.cases.loc[result.cases["case"] == "volume-0", "status"]) == {"unusable"}
@@ -318,6 +318,13 @@ def test_masks_of_another_tool_are_found_by_name(folders: tuple[Path, Path], tmp
         CaseUNetError, match="no file in it is named as a case of .*Found .*expected names such as volume-0"
     ):
         evaluate(put_alone(tmp_path / "unnamed"), raw, out=tmp_path / "unnamed-report")
+
+
+def test_a_folder_of_one_structure_is_explained(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    put(tmp_path / "other" / "volume-0" / "liver.nii.gz", np.zeros((10, 10, 4)))
+    told = r"Found volume-0/liver.nii.gz; expected names such as volume-0.nii.gz, .*A folder named as a case holds"
+    with pytest.raises(CaseUNetError, match=told):
+        evaluate(tmp_path / "other", folders[1], out=tmp_path / "report")
 
 
 def put_alone(folder: Path) -> Path:

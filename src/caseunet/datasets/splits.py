@@ -152,11 +152,12 @@ def by_group(cases: Mapping[str, SplitCase], folds: int, seed: int, group_name: 
     for name, case in cases.items():
         groups.setdefault(case.group, []).append(name)
     if len(groups) < 2:
+        several = ", or tell them apart by a pattern, prepare.group, if these are several" if len(cases) > 1 else ""
         raise InvalidInputError(
             f"{count_text(len(cases), 'labelled case')}, all of one {group_name}: none can be held out honestly. Add a "
-            f'second {group_name}. For one volume, prepare.split "slice-blocks" holds out slices of it, which measures '
-            "only that the software works.",
-            options=("prepare.split",),
+            f'second {group_name}{several}. For one volume, prepare.split "slice-blocks" holds out slices of it, which '
+            "measures only that the software works.",
+            options=("prepare.group", "prepare.split") if several else ("prepare.split",),
         )
     order = [sorted(groups)[i] for i in np.random.default_rng(seed).permutation(len(groups))]
     folds = min(folds, len(order))

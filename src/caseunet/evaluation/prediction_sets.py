@@ -193,7 +193,7 @@ def _open_foreign(
         some = ", ".join(extra[:MAX_EXAMPLES])
         raise InvalidInputError(
             f"{folder}: no file in it is named as a case of {dataset.root}. Found {some}; expected names such as "
-            f"{', '.join(list(labelled)[:MAX_EXAMPLES])}." + (TWO_FILES if len(by_file) == len(labelled) == 1 else "")
+            f"{_expected_names(labelled, extra)}." + (TWO_FILES if len(by_file) == len(labelled) == 1 else "")
         )
     if own.coding is None and not names_by_value(dataset) and len(require_coding(dataset).label_map) > 2:
         raise InvalidInputError(
@@ -204,6 +204,17 @@ def _open_foreign(
         )
     matched = {case: by_file[path] for case, path in found.items()}
     return PredictionSet(name, folder, None, matched, own, own.coding, extra=tuple(extra))
+
+
+def _expected_names(labelled: Mapping[str, SourceCase], found: Sequence[str]) -> str:
+    """Names of cases, as files where folders of their names hold masks of another name."""
+    cases = list(labelled)[:MAX_EXAMPLES]
+    inside = next((name for name in found if any(name.startswith(f"{case}/") for case in cases)), None)
+    if inside is None:
+        return ", ".join(cases)
+    ending = inside.removeprefix(str(Path(inside).parent / images.stem(Path(inside))))
+    names = ", ".join(f"{case}{ending}" for case in cases)
+    return f"{names}. A folder named as a case holds a file for each of several structures"
 
 
 def _names(case: SourceCase, dataset: SourceDataset) -> set[str]:

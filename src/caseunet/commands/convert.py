@@ -186,10 +186,10 @@ class _PredictionsLayout(FileLayout):
         )
 
     def read_geometry(self, case: SourceCase) -> Geometry:
-        return (DICOM if is_dicom(case.image[0]) else super()).read_geometry(case)
+        return DICOM.read_geometry(case) if is_dicom(case.image[0]) else super().read_geometry(case)
 
     def read_image(self, case: SourceCase, rgb: bool, nan: float | None = None) -> ImageVolume:
-        return (DICOM if is_dicom(case.image[0]) else super()).read_image(case, rgb, nan)
+        return DICOM.read_image(case, rgb, nan) if is_dicom(case.image[0]) else super().read_image(case, rgb, nan)
 
 
 def _find_image(case: str, path: Path) -> tuple[tuple[Path, ...], str]:

@@ -82,7 +82,7 @@ VOLUME_FAULTS: dict[str, tuple[str, Callable[[Path], None], str, str]] = {
         "segmentation-1.nii",
         lambda p: change(p, lambda a: a, nib.load(p).affine + np.eye(4)[:, [3, 3, 3, 0]] * 7),
         "error",
-        "the mask lies 8.24 voxels away",  # 7 mm, voxels of 0.85 mm
+        "the mask lies 7 mm away",
     ),
     "shape-differs": ("segmentation-2.nii", lambda p: change(p, lambda a: a[1:]), "error", "the mask's shape"),
     "unknown-label": (

@@ -124,10 +124,10 @@ def test_black_is_outside_whatever_its_index(colors: tuple[int, ...], tmp_path: 
 
 def test_a_file_that_lies_elsewhere_is_refused(raw: Path) -> None:
     moved = AFFINE.copy()
-    moved[2, 3] = 12  # in voxels of the smallest side, 1 mm
+    moved[2, 3] = 12
     nib.save(nib.Nifti1Image(box(slice(4, 6)), moved), raw / "s2" / "segmentations" / "spleen.nii.gz")
     dataset = FOLDER.discover(raw)
-    with pytest.raises(CaseUNetError, match=r"spleen.nii.gz: lies 12 voxels away from .*liver.nii.gz"):
+    with pytest.raises(CaseUNetError, match=r"spleen.nii.gz: lies 12 mm away from .*liver.nii.gz"):
         read_labels(FOLDER, dataset.cases[1], dataset)
 
 

@@ -197,7 +197,7 @@ def test_a_mask_of_another_shape_is_named(tmp_path: Path) -> None:
 
 def test_a_mask_that_lies_elsewhere_is_named(tmp_path: Path) -> None:
     shifted = AFFINE + np.array([[0, 0, 0, 3], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])  # 3 mm, voxels of 1 mm
-    with pytest.raises(CaseUNetError, match=r"segmentation-1.nii: the mask lies 3 voxels away from its image\."):
+    with pytest.raises(CaseUNetError, match=r"segmentation-1.nii: the mask lies 3 mm away from its image\."):
         read_labels(LITS, *one_case(tmp_path, np.zeros(SHAPE, np.uint8), shifted))
 
 

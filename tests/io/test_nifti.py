@@ -224,6 +224,7 @@ def test_distances_between_grids() -> None:
     flipped[0, 3] = 1.5  # the same voxels, the first axis the other way
     assert geometry.distance_in_voxels(here, Geometry((4, 5, 6), flipped)) == pytest.approx(0)
     assert geometry.distance_in_voxels(here, Geometry((4, 5, 7), here.affine)) == float("inf")
+    assert geometry.distance_in_mm(here, Geometry((4, 5, 6), shifted)) == pytest.approx(1)
     larger = np.diag([0.5, 1, 2.2, 1.0])  # the far corner is 5 · 0.2 mm away
     assert geometry.distance_in_voxels(here, Geometry((4, 5, 6), larger)) == pytest.approx(2)
 
@@ -279,7 +280,7 @@ def moved(**by: float) -> np.ndarray:
         (PLACED, None, ""),
         (None, PLACED, ""),
         (PLACED, moved(x=0.05), ""),
-        (PLACED, moved(x=1.4), "its sform and its qform lie 2 voxels apart; the sform is used"),
+        (PLACED, moved(x=1.4), "its sform and its qform lie 1.4 mm apart; the sform is used"),
         (PLACED, moved(mirror=-1), "its sform says that its axes run LPS, its qform RPS; the sform is used"),
         (None, None, "its header states no position (qform and sform code 0), so left and right are not known"),
     ],

@@ -12,7 +12,7 @@ from caseunet.datasets.layout import Finding
 from caseunet.datasets.names import mask_key
 from caseunet.errors import InvalidInputError, SeveralMasksError
 from caseunet.io import images
-from caseunet.io.geometry import distance_in_voxels
+from caseunet.io.geometry import distance_in_mm, distance_in_voxels
 from caseunet.progress import count_text
 from caseunet.types import IGNORE, Geometry, Mask, name_key
 
@@ -47,10 +47,9 @@ def read_class_files(paths: Sequence[Path], classes: Mapping[str, int], image: G
             raise InvalidInputError(
                 f"{path}: its shape {mask.label_values.shape} is not that of {paths[0]}, {masks[0].label_values.shape}."
             )
-        if (distance := distance_in_voxels(masks[0].geometry, mask.geometry)) > SAME_PLACE:
-            raise InvalidInputError(
-                f"{path}: lies {distance:.3g} voxels away from {paths[0]}, a file of the same case."
-            )
+        if distance_in_voxels(masks[0].geometry, mask.geometry) > SAME_PLACE:
+            distance = distance_in_mm(masks[0].geometry, mask.geometry)
+            raise InvalidInputError(f"{path}: lies {distance:.3g} mm away from {paths[0]}, a file of the same case.")
     numbers = [class_of(path, classes) for path in paths]
     ignored = [n for n, number in enumerate(numbers) if number == IGNORE]
     order = sorted((n for n, m in enumerate(numbers) if m not in (0, IGNORE)), key=lambda n: -int(inside[n].sum()))

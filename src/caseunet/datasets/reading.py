@@ -17,7 +17,14 @@ from caseunet.datasets.raters import merge_raters
 from caseunet.datasets.repair import EVERY_CASE, CaseRepair, RepairPlan, code_text
 from caseunet.errors import InvalidInputError, SeveralMasksError, did_you_mean
 from caseunet.io import images
-from caseunet.io.geometry import canonical_shape, distance_in_voxels, orientation_of, to_canonical, to_source
+from caseunet.io.geometry import (
+    canonical_shape,
+    distance_in_mm,
+    distance_in_voxels,
+    orientation_of,
+    to_canonical,
+    to_source,
+)
 from caseunet.progress import count_text
 from caseunet.types import IGNORE, Geometry, ImageVolume, LabelCoding, Mask
 
@@ -243,7 +250,7 @@ def placement(mask: Mask, image: Geometry, repair: CaseRepair | None = None) -> 
     turned = f"; its axes run {axes[0]}, the image's {axes[1]}" if axes[0] != axes[1] else ""
     if np.isinf(distance):
         return "shape", f"{_shapes(own.shape, image)} once their axes run alike{turned}"
-    return "place", f"the mask lies {distance:.3g} voxels away from its image{turned}"
+    return "place", f"the mask lies {distance_in_mm(image, own):.3g} mm away from its image{turned}"
 
 
 def _shapes(shape: tuple[int, ...], image: Geometry) -> str:

@@ -192,7 +192,14 @@ def orientation_of(geometry: Geometry) -> str:
 
 
 def distance_in_voxels(a: Geometry, b: Geometry) -> float:
-    """Largest distance of corresponding corners, in voxels of ``a``; infinite where the shapes differ.
+    """As :func:`distance_in_mm`, in shortest sides of a voxel of ``a``, so that no axis is more than that away."""
+    if a.affine is None or b.affine is None:
+        return 0.0
+    return distance_in_mm(a, b) / float(np.linalg.norm(a.affine[:3, :3], axis=0).min())
+
+
+def distance_in_mm(a: Geometry, b: Geometry) -> float:
+    """Largest distance of corresponding corners in millimetres; infinite where the shapes differ.
 
     Both are put into one order first: a file with the axes turned, but the same voxels, is at distance 0.
     """
@@ -203,7 +210,7 @@ def distance_in_voxels(a: Geometry, b: Geometry) -> float:
         return float("inf")
     corners = np.array([(*corner, 1) for corner in itertools.product(*((0, n - 1) for n in shape))])
     shifts = np.linalg.norm((corners @ first.T - corners @ second.T)[:, :3], axis=1)
-    return float(shifts.max() / np.linalg.norm(first[:3, :3], axis=0).min())
+    return float(shifts.max())
 
 
 def canonical_shape(geometry: Geometry) -> tuple[int, ...]:

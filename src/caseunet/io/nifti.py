@@ -18,7 +18,14 @@ from nibabel.spatialimages import HeaderDataError, SpatialImage
 
 from caseunet.errors import CaseUNetError, InputNotFoundError, InvalidInputError
 from caseunet.files import replace_when_whole
-from caseunet.io.geometry import distance_in_voxels, orientation_of, to_canonical, to_source, volume_geometry
+from caseunet.io.geometry import (
+    distance_in_mm,
+    distance_in_voxels,
+    orientation_of,
+    to_canonical,
+    to_source,
+    volume_geometry,
+)
 from caseunet.io.limits import check_declared_size
 from caseunet.io.silence import silence_stderr
 from caseunet.io.values import rescale, whole_numbers
@@ -344,7 +351,7 @@ def _remarks(path: Path, header: Any, geometry: Geometry) -> Iterator[str]:
         if axes[0] != axes[1]:
             yield f"its sform says that its axes run {axes[0]}, its qform {axes[1]}; the sform is used"
         elif distance > SAME_PLACE:
-            yield f"its sform and its qform lie {distance:.3g} voxels apart; the sform is used"
+            yield f"its sform and its qform lie {distance_in_mm(*places):.3g} mm apart; the sform is used"
     if math.isinf(_unpack_header(path, ("f", 112), ("d", 176))[0]):
         yield "its header states an infinite slope (scl_slope); its values are read as they are stored"
     sizes = _voxel_sizes(path)

@@ -86,7 +86,8 @@ def likeness(pixels: np.ndarray) -> np.ndarray | None:
     small = small.astype(np.float64)  # in which no square is infinite
     small -= small.mean()
     length = float(np.linalg.norm(small))
-    return np.asarray(small / length, np.float32) if length > 1e-6 * max(1.0, float(np.abs(pixels).max())) else None
+    largest = max(1.0, -float(pixels.min()), float(pixels.max()))
+    return np.asarray(small / length, np.float32) if length > 1e-6 * largest else None
 
 
 def sketch(pixels: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from caseunet.data.tiles import Cropped, Windows, blend, plan_windows
 from caseunet.data.transforms import rows_to_upsample, run_network, upsample_in_slabs
 from caseunet.errors import CaseUNetError, InvalidInputError, InvalidOptionError
 from caseunet.imaging.slices import Stack, case_statistics
-from caseunet.io import images, raster
+from caseunet.io import images, raster, scratch
 from caseunet.models import create_model, optimize_for
 from caseunet.options import PredictionSettings
 from caseunet.prediction.backends import Network, choose_backend, prepare_network
@@ -247,7 +247,7 @@ class SlicePredictor:
         Raises:
             CaseUNetError: the network's logits are no finite numbers; names the slice.
         """
-        labels = np.zeros((len(case.slices), *case.size), np.uint8)  # what is cut off is background
+        labels = scratch.zeros((len(case.slices), *case.size), np.uint8)  # what is cut off is background
         for group in self.groups(case, wanted, networks):
             row, left, _, right = group.box
             for maps in group.upsample_logits():

@@ -160,7 +160,7 @@ def dry_run(
         for case in find_inputs(inputs, None, display, unpacked, channels_of(info), info.preprocessing.modality):
             try:
                 costs.append(budget.cost(case, options.outputs))
-                budget.check(costs[-1], case)
+                budget.check(costs[-1], case, options.outputs)
             except CaseUNetError as error:
                 failed.append(FailedCase(id=case.id, image=str(case.path), error=str(error)))
     return costs, failed

@@ -162,6 +162,21 @@ def test_bytes_give_the_same(
     assert_alike(bundles["grey"], tmp_path / name, tmp_path, on_disk)
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_channels_give_the_same(several: bool, tmp_path: Path, on_disk: Callable[[], list[int]]) -> None:
+    """Of one file, and of files of their own."""
+    two = Preprocessing(modality="mr", channels=2, mean=(0.0, 0.0), std=(1.0, 1.0))
+    bundle = brightness_bundle(tmp_path / "bundle", two)
+    channels, affine = (scan("float32") + 1500, scan("float32") * 0.3), np.diag([0.8, -0.7, 2.0, 1])
+    (tmp_path / "images").mkdir()
+    if several:
+        for number, channel in enumerate(channels):
+            save(tmp_path / "images" / f"v_{number:04d}.nii.gz", channel, affine)
+    else:
+        save(tmp_path / "images" / "v.nii.gz", np.stack(channels, axis=-1), affine)
+    assert_alike(bundle, tmp_path / "images", tmp_path, on_disk)
+
+
 def test_other_forms_say_what_to_do(bundles: dict[str, Path], tmp_path: Path, on_disk: Callable[[], list[int]]) -> None:
     save(tmp_path / "v.mha", scan(), np.diag([0.8, -0.7, 2.0, 1]))
     on_disk()

@@ -56,7 +56,8 @@ def _narrow(array: np.ndarray, slope: float, intercept: float, path: Path, nan: 
         return values if nan is None else np.where(np.isnan(values), nan, values)
 
     bad, whole, low, high = 0, True, 0.0, 0.0
-    slowest = int(np.argmax(np.abs(array.strides)))
+    strides = [abs(stride) * (length > 1) for stride, length in zip(array.strides, array.shape, strict=True)]
+    slowest = int(np.argmax(strides))
     for part in _parts(array, slowest):
         values = values_of(part)
         bad += values.size - int(np.count_nonzero(np.isfinite(values)))

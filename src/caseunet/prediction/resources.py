@@ -68,7 +68,7 @@ class _Extent:
         slices, height, width: of the source, canonical order.
         held: how many of the slices are held together.
         spacing: millimetres between slices, rows, columns; None where it is not known.
-        pixel_bytes: of a pixel as it is held, all channels.
+        stored_bytes: of a pixel as it is held, all channels.
         is_volume: whether its file is a volume, which is read at once.
     """
 
@@ -77,7 +77,7 @@ class _Extent:
     width: int
     held: int
     spacing: tuple[float, float, float] | None
-    pixel_bytes: int
+    stored_bytes: int
     is_volume: bool
 
 
@@ -148,7 +148,7 @@ class Budget:
 
     def _find_peak(self, extent: _Extent, network: int, item: Input, outputs: PredictionOutputs) -> int:
         """Bytes that a case which is held takes at most: while it is read, segmented, or finished."""
-        pixels, stored = extent.held * extent.height * extent.width, extent.pixel_bytes
+        pixels, stored = extent.held * extent.height * extent.width, extent.stored_bytes
         if streams(item, self._predictor.info.preprocessing, outputs):
             return max(pixels + STREAMED, pixels + network)
         reading = pixels * (stored * 2 if extent.is_volume else stored + PILLOW)
@@ -158,7 +158,7 @@ class Budget:
     def _count_disk(self, extent: _Extent, outputs: PredictionOutputs) -> int:
         """Bytes that a case takes at most that lies on the disk: up to three copies of its pixels, or one beside what
         is made of it."""
-        image = max(extent.pixel_bytes, 4 * self._predictor.info.preprocessing.channels)
+        image = max(extent.stored_bytes, 4 * self._predictor.info.preprocessing.channels)
         probabilities = 2 * len(self._predictor.info.label_map) + 4 if outputs.probabilities else 0
         made = (8 if self._is_finished(outputs) else 2) + probabilities
         return extent.held * extent.height * extent.width * max(3 * image, image + made)

@@ -29,3 +29,13 @@ def test_a_structure_is_cropped_to_its_box(labels: np.ndarray) -> None:
     expected = find_box(whole)
     assert cropped.size == 0 if expected is None else box == expected
     np.testing.assert_array_equal(cropped, whole[box])
+
+
+def test_blocks_may_hold_many_components(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More in all than the numbers of one block have room for."""
+    mask = np.zeros((8, 400, 400), bool)
+    mask[::2, ::2, ::2] = True
+    monkeypatch.setattr(scratch, "BLOCK", 4 * 2 * mask[0].size)
+    numbers, count = number_components(mask)
+    assert count == 4 * 200 * 200
+    np.testing.assert_array_equal(numbers[mask], np.arange(1, count + 1))

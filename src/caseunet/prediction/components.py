@@ -48,7 +48,7 @@ def number_components(mask: np.ndarray) -> tuple[np.ndarray, int]:
     numbers, count, touching = scratch.zeros(mask.shape, np.uint32), 0, [np.zeros((2, 0), np.uint32)]
     for rows in blocks:
         found, more = number_alone(mask[rows])
-        np.add(found, count, out=numbers[rows], where=found > 0, casting="unsafe")
+        np.add(found, np.uint32(count), out=numbers[rows], where=found > 0, casting="unsafe")
         if rows.start:
             touching.append(_find_touching(numbers[rows.start - 1], numbers[rows.start]))
         count += more

@@ -544,17 +544,7 @@ def _check_stream(path: Path, declared: int, pixels: np.ndarray | None = None) -
     Raises:
         CaseUNetError: they are damaged, more or fewer than declared, or lie in another file.
     """
-    with path.open("rb") as stream:
-        compressed, elsewhere = False, False
-        for line in stream:  # the header: NRRD ends it with an empty line, MetaImage with the name of the data file
-            text = line.strip().lower().replace(b" ", b"")
-            compressed |= text in (b"encoding:gzip", b"encoding:gz", b"compresseddata=true")
-            elsewhere |= text.startswith((b"datafile:", b"elementdatafile=")) and not text.endswith(b"=local")
-            if not text or text.startswith(b"elementdatafile="):
-                break
-        if elsewhere and path.suffix.lower() not in DETACHED:
-            raise InvalidInputError(f"{path}: its pixels lie in another file; save it as one file.")
-        begin = stream.tell()
+    begin, compressed = _find_pixels(path)
     data = find_itk_pixels(path)
     with (data or path).open("rb") as stream:
         stream.seek(0 if data else begin)
@@ -586,6 +576,25 @@ def _check_stream(path: Path, declared: int, pixels: np.ndarray | None = None) -
             return checksum
         except zlib.error as error:
             raise InvalidInputError(f"{path}: its pixels cannot be read; the file is damaged: {error}") from error
+
+
+def _find_pixels(path: Path) -> tuple[int, bool]:
+    """Byte after the header, and whether the pixels are compressed.
+
+    Raises:
+        CaseUNetError: they lie in another file, and the header is not one of such.
+    """
+    with path.open("rb") as stream:
+        compressed, elsewhere = False, False
+        for line in stream:  # the header: NRRD ends it with an empty line, MetaImage with the name of the data file
+            text = line.strip().lower().replace(b" ", b"")
+            compressed |= text in (b"encoding:gzip", b"encoding:gz", b"compresseddata=true")
+            elsewhere |= text.startswith((b"datafile:", b"elementdatafile=")) and not text.endswith(b"=local")
+            if not text or text.startswith(b"elementdatafile="):
+                break
+        if elsewhere and path.suffix.lower() not in DETACHED:
+            raise InvalidInputError(f"{path}: its pixels lie in another file; save it as one file.")
+        return stream.tell(), compressed
 
 
 def _reason(error: Exception) -> str:

@@ -162,6 +162,12 @@ def blocks(array: np.ndarray, most: int | None = None) -> Iterator[slice]:
             scratch.release_pages()
 
 
+def find_range(array: np.ndarray) -> tuple[float, float]:
+    """The lowest and the highest value of an array that is not empty; both NaN where there is one."""
+    ends = np.array([(array[rows].min(), array[rows].max()) for rows in blocks(array)])
+    return float(ends.min()), float(ends.max())
+
+
 def read_into(stream: Any, array: np.ndarray) -> int:
     """Fill a contiguous array with the bytes of a binary stream.
 

@@ -52,10 +52,8 @@ def measure_values(pixels: np.ndarray) -> StoredValues:
     if not pixels.size:
         raise InvalidInputError(f"is empty: its shape is {pixels.shape}. Give an image with at least one pixel.")
     low, middle, high = np.percentile(_sample_pixels(pixels), [1, 50, 99])
-    ends = np.array([(pixels[rows].min(), pixels[rows].max()) for rows in scratch.blocks(pixels)])
-    return StoredValues(
-        lowest=float(ends.min()), low=float(low), middle=float(middle), high=float(high), highest=float(ends.max())
-    )
+    lowest, highest = scratch.find_range(pixels)
+    return StoredValues(lowest=lowest, low=float(low), middle=float(middle), high=float(high), highest=highest)
 
 
 def check_kind(pixels: np.ndarray, preprocessing: Preprocessing, data: TrainingData, strict: bool = True) -> list[str]:

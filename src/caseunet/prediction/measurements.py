@@ -234,7 +234,7 @@ def _check_labels(labels: np.ndarray, dimensions: int, label_map: LabelMap) -> N
         raise InvalidInputError(
             f"Labels of shape {labels.shape} and type {labels.dtype}: expected class ids of shape {axes}."
         )
-    lowest, highest = int(labels.min()), int(labels.max())
+    lowest, highest = map(int, scratch.find_range(labels))
     if lowest < 0 or highest >= len(label_map):
         raise InvalidInputError(
             f"The labels hold the id {lowest if lowest < 0 else highest}; the label map has ids 0 to "

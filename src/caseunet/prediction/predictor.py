@@ -415,7 +415,7 @@ def match_range(path: Path, picture: ImageVolume, preprocessing: Preprocessing) 
     if preprocessing.modality != "gray" or trained is None:
         return picture
     pixels = picture.pixels
-    low, high = float(pixels.min()), float(pixels.max())
+    low, high = scratch.find_range(pixels)
     in_8_bits = trained[0] >= 0 and 1 < trained[1] <= 255
     if in_8_bits and (low < 0 or high > 255 or (pixels.dtype.kind == "f" and high <= 1)):
         raise InvalidInputError(

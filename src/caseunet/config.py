@@ -190,7 +190,7 @@ class DataConfig(Section):
     CPU."""
     patch_size: Size | None = None
     """Height and width cut out of each slice at random (smaller slices are padded); null takes the median slice's
-    in multiples of 32, but no more than 512."""
+    and a little more, so that the network needs no padding, but no more than 512."""
     context_slices: Annotated[int, Field(ge=0)] = 0
     """2.5-D: slices below and above each slice that the network sees as further channels. 0 for frames."""
     repeat_to_rgb: bool = False

@@ -60,7 +60,8 @@ def test_of_two_budgets_the_first_to_end_counts() -> None:
 
 def test_a_run_holds_what_made_it(lits_bundle: Bundle, tiny_config: Config) -> None:
     run = lits_bundle.folder.parent
-    assert Config.model_validate(yaml.safe_load((run / "config.yaml").read_text())) == tiny_config
+    planned = changed(tiny_config, data={"patch_size": lits_bundle.info.preprocessing.min_size})
+    assert Config.model_validate(yaml.safe_load((run / "config.yaml").read_text())) == planned
     environment = json.loads((run / "environment.json").read_text())
     assert environment["libraries"]["torch"] == torch.__version__
     assert environment["split"]["folds"]

@@ -19,6 +19,7 @@ from torch.distributed.checkpoint.state_dict import (
 from caseunet.config import Config
 from caseunet.models import optimize_for
 from caseunet.training.averaging import WeightAverage
+from caseunet.training.devices import fastest_layout
 from caseunet.training.optim import create_optimizer
 
 PLAIN = (
@@ -83,7 +84,7 @@ def create_state(fabric: Fabric, model: nn.Module, config: Config) -> State:
     """Lay the network on the devices and make what belongs to it."""
     model = optimize_for(model, fabric.device)
     if config.training.strategy != "fsdp":  # which can split contiguous weights alone
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model = model.to(memory_format=fastest_layout(fabric.device))  # type: ignore[call-overload]
     if config.training.compile:
         model.compile()
     parallel = fabric.setup_module(model)

@@ -34,6 +34,7 @@ PLAIN = (
     "validated_step",
     "faults",
     "float32_until",
+    "validation_cases",
 )
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 """Checkpoints hold the whole network, however many devices it lies on: they go on with any other number."""
@@ -57,6 +58,7 @@ class State:
         without_better: validations since then.
         validated_step: step of the last validation.
         faults: steps without a finite loss or gradient.
+        validation_cases: those that validations in training see; None before the first.
         last_scores: of the last validation, in words; not saved.
         float32_until: step before which the network computes in float32 after such a one.
     """
@@ -77,6 +79,7 @@ class State:
     validated_step: int | None = None
     faults: int = 0
     float32_until: int = 0
+    validation_cases: list[str] | None = None
     last_scores: str = ""
 
 
@@ -136,4 +139,4 @@ def restore(state: State, content: dict[str, Any]) -> None:
     if state.scaler.is_enabled() and content["scaler"]:
         state.scaler.load_state_dict(content["scaler"])
     for name in PLAIN:
-        setattr(state, name, content[name])
+        setattr(state, name, content.get(name))

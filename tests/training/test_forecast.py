@@ -58,7 +58,5 @@ def test_enough_steps(steps: int, before: int, budget: dict[str, object]) -> Non
 
 def test_not_one_step() -> None:
     config = load_config(overrides={"training.minutes": 0.1})
-    with pytest.raises(
-        CaseUNetError, match=r"= 0.1: is too short for a single step. Give about 25 min"
-    ):
+    with pytest.raises(CaseUNetError, match=r"= 0.1: is too short for a single step. Give about 25 min"):
         check_budget(Forecast("", 0, 25), config, 0, Notices(None))

@@ -50,7 +50,7 @@ class State:
         scaler: of the loss, for fp16; does nothing otherwise.
         average: of the weights, if one is kept.
         step: steps taken.
-        seconds: time spent training and validating, the same on all devices.
+        seconds: time spent, since the command began, the same on all devices.
         saved_seconds: ``seconds`` at the last checkpoint.
         validation_seconds: what the last validation took.
         due: share of the budget at which the next validation is due.

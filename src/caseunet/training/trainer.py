@@ -100,6 +100,7 @@ class Trainer:
         self.faults = FaultLog(fabric, self.loss, data.preprocessing, run=run, display=display)
         self.stop_request = StopRequest()
         self.stage = Stage()
+        self.counted_until = time.monotonic()
         self.log: MetricsLog
 
     def fit(
@@ -124,7 +125,7 @@ class Trainer:
                 read, or too many steps gave nothing finite.
             Interrupted: a signal ended it; everything is saved.
         """
-        began = time.monotonic() if began is None else began
+        self.counted_until = time.monotonic() if began is None else began
         logged = self.resume(replan)
         self.config = self.config.model_copy(update={"data": self.resolve_data()})
         config, state = self.config.training, self.state
@@ -134,7 +135,7 @@ class Trainer:
                 if config.pretrained is not None and state.step == 0:
                     self.score_start()
                 if not is_finished(config, state):
-                    loader = self.load_batches(began)
+                    loader = self.load_batches()
                     with self.display.stage("training", *budget(config)) as self.stage:
                         self.stage.advance(progress(config, state))
                         while not is_finished(config, state):
@@ -164,11 +165,10 @@ class Trainer:
         config, state = self.config.training, self.state
         state.model.train()
         while budget_used(config, state) < state.due:
-            began = time.monotonic()
             set_learning_rate(state.optimizer, self.config.optimizer, budget_used(config, state))
             batch = next(loader)
             result = self.step(batch)
-            seconds, signal = self.agree(began)
+            seconds, signal = self.agree()
             self.count_step(result, images=len(batch) * self.fabric.world_size, seconds=seconds)
             if state.step % config.log_every == 0:
                 self.log.write(state)
@@ -246,9 +246,8 @@ class Trainer:
     def validate_and_save(self, on_validation: OnValidation) -> None:
         """Score the weights on the validation cases; keep them if they are the best; lay down a checkpoint."""
         config, state = self.config.training, self.state
-        began = time.monotonic()
         scores = self.score_cases()
-        seconds, signal = self.agree(began)
+        seconds, signal = self.agree()
         if scores is None:
             self.stop(signal)
             return
@@ -265,6 +264,8 @@ class Trainer:
             picture = on_validation([s.shown for s in scores if s.shown is not None], is_finished(config, state))
             if picture is not None:
                 self.log.picture(state.step, "validation", picture)
+        state.seconds += self.agree()[0]  # saving and drawing
+        state.due = next_validation(config, state)
         self.stage.advance(progress(config, state) - before)
         words = f"validation Dice {score.describe()}"
         state.last_scores = f"\n{words}, of step {state.step:,}"
@@ -349,9 +350,11 @@ class Trainer:
             words = f"loss {result.describe()} · {images / seconds:.1f} images/s"
         self.stage.advance(progress(config, state) - before, f"step {state.step:,} · {words}{state.last_scores}")
 
-    def agree(self, began: float) -> tuple[float, int]:
-        """Seconds since then on the slowest process, and the signal that any has got, or 0."""
-        own = [time.monotonic() - began, float(self.stop_request.signal)]
+    def agree(self) -> tuple[float, int]:
+        """Seconds since they were last counted, on the slowest process, and the signal that any has got, or 0."""
+        now = time.monotonic()
+        own = [now - self.counted_until, float(self.stop_request.signal)]
+        self.counted_until = now
         seconds, signal = gather_values(self.fabric, own).amax(0).tolist()
         return seconds, int(signal)
 
@@ -387,9 +390,9 @@ class Trainer:
             self.display.say(f"  data.batch_size: auto is {size} here")
         return with_batch_size(size)
 
-    def load_batches(self, began: float) -> Iterator[Batch]:
+    def load_batches(self) -> Iterator[Batch]:
         """This process's batches from the present step on, without end, once it is sure that one fits into memory, and
-        that the budget, which runs since ``began``, allows some."""
+        that the budget allows some."""
         config, fabric, prepared = self.config, self.fabric, self.data.prepared
         part = fabric.global_rank, fabric.world_size
         loader = batches(prepared, config.data, config.augment, config.seed, self.state.step, part)
@@ -397,8 +400,8 @@ class Trainer:
         cost = check_step(self.try_step, first, config.training, fabric, optimizer_bytes(self.state.model))
         ranges = prepared.fold(config.data.fold).val.values()
         slices = sum(stop - start for parts in ranges for start, stop in parts)
-        if config.training.minutes is not None:
-            self.state.seconds += self.agree(began)[0]
+        self.state.seconds += self.agree()[0]
+        if self.state.step == 0:  # one that goes on may owe a validation
             self.state.due = next_validation(config.training, self.state)
         forecast = forecast_run(cost, config, self.state, slices)
         self.display.say(f"  {forecast.text}")

@@ -63,8 +63,8 @@ def check_budget(forecast: Forecast, config: Config, step: int, display: Display
     """
     if forecast.minutes is None or step + forecast.steps >= FEW_STEPS or config.training.steps == forecast.steps:
         return
-    small = "" if config.recipe == "small" else ", the recipe small, whose network is a small form of the same,"
-    advice = f"Give about {count_text(forecast.minutes, 'minute')}, or take{small} smaller patches or a smaller batch."
+    small = "" if config.recipe == "small" else "the recipe small (a small form of the same network), "
+    advice = f"Give about {count_text(forecast.minutes, 'minute')}, or take {small}smaller patches or a smaller batch."
     if not forecast.steps and not step:
         raise InvalidOptionError(
             f"training.minutes = {config.training.minutes:g}: is too short for a single step. {advice}",

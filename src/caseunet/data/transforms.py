@@ -82,10 +82,12 @@ def normalize(pixels: Tensor, preprocessing: Preprocessing, statistics_of_cases:
     return (x - shift) / scale
 
 
-def repeat_channels(x: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """Normalised images (B, slices · C, H, W) as the network gets them: (B, in_channels, H, W), channels last."""
+def repeat_channels(
+    x: Tensor, preprocessing: Preprocessing, layout: torch.memory_format = torch.channels_last
+) -> Tensor:
+    """Normalised images (B, slices · C, H, W) as the network gets them: (B, in_channels, H, W), in that layout."""
     repeated = x.repeat_interleave(preprocessing.channel_repeat, dim=1) if preprocessing.channel_repeat > 1 else x
-    return repeated.contiguous(memory_format=torch.channels_last)
+    return repeated.contiguous(memory_format=layout)
 
 
 def run_network(

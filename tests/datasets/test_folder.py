@@ -25,7 +25,7 @@ from caseunet.datasets.reading import read_labels
 from caseunet.datasets.roles import Choice
 from caseunet.datasets.survey import survey_files
 from caseunet.errors import CaseUNetError, SeveralMasksError
-from caseunet.io import raster
+from caseunet.io import raster, raster_file
 
 SHAPE = (48, 64)
 COLORS = [(0, 0, 0), (255, 55, 0), (124, 155, 5), (0, 255, 0)]
@@ -148,7 +148,7 @@ def test_labels_json_names_ids(mode: str, raw: Path) -> None:
 def test_palette_masks_hold_ids(raw: Path) -> None:
     """As in Pascal VOC: viewers show colours, the file holds ids."""
     for path in (raw / "masks").iterdir():
-        raster.write_ids(path, np.asarray(Image.open(path)), COLORS)
+        raster_file.write_ids(path, np.asarray(Image.open(path)), COLORS)
     dataset = with_classes(FOLDER.discover(raw))
     assert dataset.coding is not None
     assert dataset.coding.codes == {0: 0, 1: 1, 2: 2, 3: 3}

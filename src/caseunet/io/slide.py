@@ -113,5 +113,10 @@ def sample(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Every so many-th class id (H, W) as one of these sizes: ids are never averaged."""
     if labels.shape == size:
         return labels
-    rows, columns = (np.arange(to) * of // to for to, of in zip(size, labels.shape, strict=True))
-    return labels[np.ix_(rows, columns)]
+    return labels[np.ix_(*(_places(to, of) for to, of in zip(size, labels.shape, strict=True)))]
+
+
+def _places(to: int, of: int) -> np.ndarray:
+    """Rows, or columns, of the smaller size: every n-th, unless the last one would lie beyond the end."""
+    step = max(1, round(of / to))
+    return np.arange(to) * step if (to - 1) * step < of else np.arange(to) * of // to

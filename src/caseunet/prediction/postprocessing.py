@@ -8,6 +8,9 @@ from caseunet.bundle import PostprocessingRule
 from caseunet.imaging.boxes import find_box
 from caseunet.types import LabelMap, Steps, voxel_volume
 
+COUNTED_AT_ONCE = 2**20
+"""Pixels of which eight bytes are held each."""
+
 
 def apply_postprocessing(
     labels: np.ndarray, rules: Sequence[PostprocessingRule], label_map: LabelMap, spacing: Steps | None
@@ -53,7 +56,9 @@ def keep_components(
     numbered, count = cc3d.connected_components(found.view(np.uint8), connectivity=26, return_N=True)
     if not count:
         return found
-    sizes = np.bincount(numbered.ravel(), minlength=count + 1)
+    sizes = np.zeros(count + 1, np.int64)
+    for part in np.array_split(numbered.ravel(), -(-numbered.size // COUNTED_AT_ONCE)):
+        sizes += np.bincount(part, minlength=count + 1)
     sizes[0] = 0
     stays = np.zeros(count + 1, bool)
     if rule.do == "largest":

@@ -15,7 +15,7 @@ from caseunet.io.geometry import canonical_shape, cut
 from caseunet.options import PredictionOutputs
 from caseunet.prediction.inputs import Input
 from caseunet.prediction.predictor import SlicePredictor
-from caseunet.prediction.slides import streams
+from caseunet.prediction.slides import COMPONENT_BYTES, streams
 from caseunet.progress import count_text
 from caseunet.types import MIN_SIZE
 
@@ -31,6 +31,9 @@ PILLOW = 8
 
 STREAMED = 256 * MIB
 """What reading and writing an image in parts takes at most: a few bands of it."""
+
+BANDS = 2 * 512
+"""Rows that are held beside those of a window, since tiles are decoded whole."""
 
 LIBRARIES = 60 * MIB
 """What reading, writing, measuring and drawing load when they are first called."""
@@ -102,7 +105,10 @@ class Budget:
         seconds *= windows.count if windows else 1
         pixels = held * H * W
         if streams(item, preprocessing, outputs):
-            arrays, reading, finishing = pixels, pixels + STREAMED, 0
+            arrays, reading = pixels, pixels + STREAMED + BANDS * W * preprocessing.channels
+            finishing = pixels * COMPONENT_BYTES if outputs.measurements or self._predictor.info.quality else 0
+            if SLACK * (self._base + LIBRARIES + arrays + finishing) > self.memory_limit:
+                finishing = 0  # components are left out then
         else:
             arrays = pixels * (stored + 1)
             reading = pixels * (stored * 2 if is_volume else stored + PILLOW)

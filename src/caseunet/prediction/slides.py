@@ -35,8 +35,11 @@ from caseunet.types import Geometry, ImageVolume, LabelMap, Preprocessing
 
 NOT_POSTPROCESSED = "too large for the memory, so its mask is not post-processed and its components not measured"
 
-COMPONENT_BYTES = 7
-"""That it takes for a pixel, beside its class id, to tell the components of a structure apart."""
+COMPONENT_BYTES, BYTES_OF_ONE = 10, 256
+"""That telling the components of a structure apart takes, for each pixel beside its class id, and for each component."""
+
+COUNTED_AT_ONCE = 2**22
+"""Pixels of which several bytes are held each."""
 
 
 def streams(item: Input, preprocessing: Preprocessing, outputs: PredictionOutputs) -> bool:
@@ -160,12 +163,32 @@ def _finish(work: PredictionContext, item: Input, labels: np.ndarray) -> tuple[l
     """Post-process class ids (1, H, W) in place and measure them where memory allows; rows, and what to say."""
     info, measures = work.predictor.info, work.outputs.measurements
     rules = info.quality.postprocessing if info.quality and work.predictor.settings.postprocess else ()
-    process = psutil.Process().memory_info().rss
-    free = psutil.virtual_memory().available if work.max_ram is None else work.max_ram - process
-    if (rules or measures) and COMPONENT_BYTES * labels.size > free:
+    if (rules or measures) and not _fits(labels, work.max_ram):
         return (_measure_areas(item.id, labels, info.label_map) if measures else []), [NOT_POSTPROCESSED]
     apply_postprocessing(labels, rules, info.label_map, None)
     return (to_rows(item.id, measure_volume(labels, None, info.label_map)) if measures else []), []
+
+
+def _fits(labels: np.ndarray, max_ram: int | None) -> bool:
+    """Whether memory is left to tell the components of class ids (1, H, W) apart."""
+    own = psutil.Process().memory_info().rss
+    free = psutil.virtual_memory().available if max_ram is None else max_ram - own
+    needed = COMPONENT_BYTES * labels.size
+    return needed <= free and needed + BYTES_OF_ONE * _count_starts(labels[0]) <= free
+
+
+def _count_starts(labels: np.ndarray) -> int:
+    """Pixels unlike the four before them, left and above: no fewer than there are components."""
+    step, count = max(1, COUNTED_AT_ONCE // labels.shape[1]), 0
+    above = np.zeros_like(labels[:1])
+    for row in range(0, len(labels), step):
+        ids = np.concatenate([above, labels[row : row + step]])
+        own, over, above = ids[1:], ids[:-1], ids[-1:]
+        starts = (own > 0) & (own != over)
+        starts[:, 1:] &= (own[:, 1:] != own[:, :-1]) & (own[:, 1:] != over[:, :-1])
+        starts[:, :-1] &= own[:, :-1] != over[:, 1:]
+        count += int(np.count_nonzero(starts))
+    return count
 
 
 def _segment(

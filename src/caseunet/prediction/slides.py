@@ -36,7 +36,7 @@ from caseunet.types import Geometry, ImageVolume, LabelMap, Preprocessing
 NOT_POSTPROCESSED = "too large for the memory, so its mask is not post-processed and its components not measured"
 
 COMPONENT_BYTES, BYTES_OF_ONE = 10, 256
-"""That telling the components of a structure apart takes, for each pixel beside its class id, and for each component."""
+"""What telling components apart takes, for each pixel beside its class id, and for each component."""
 
 COUNTED_AT_ONCE = 2**22
 """Pixels of which several bytes are held each."""

@@ -51,7 +51,7 @@ class ConfidenceMeter:
         labels = pick_classes(probabilities)
         for name, members in self._structures.items():
             p = probabilities[:, members].sum(1)
-            y = torch.isin(labels, torch.tensor(members, device=labels.device)).float()
+            y = torch.stack([labels == member for member in members]).any(0).float()  # faster than torch.isin
             by_slice, by_row, by_column = y.sum((1, 2)), y.sum((0, 2)), y.sum((0, 1))
             places = [
                 torch.dot(counts, torch.arange(len(counts), device=counts.device) + 0.5)

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.io import raster_file
@@ -30,14 +31,18 @@ def streams_by_vips(path: Path, pixels: int) -> bool:
     if path.suffix.lower() not in SUFFIXES or find_spec("pyvips") is None:
         return False
     try:
-        image = raster_file.open_image(path, max_pixels=MAX_SIDE**2)
-        with image:
-            upright = image.getexif().get(raster_file.EXIF_ORIENTATION, 1) in UPRIGHT
+        with raster_file.open_image(path, MAX_SIDE**2) as image:
             fits = image.width * image.height >= pixels and max(image.size) <= MAX_SIDE
             plain = image.mode in MODES and not image.has_transparency_data and raster_file.count_bits(image) <= 8
-            return upright and fits and plain and image.format in ("PNG", "JPEG")
+            return fits and plain and image.format in ("PNG", "JPEG") and _is_upright(image)
     except CaseUNetError:  # another reader says what is wrong with the file
         return False
+
+
+def _is_upright(image: Image.Image) -> bool:
+    """As far as the header tells: of PNG without EXIF there, Pillow would decode all to look for it at the end."""
+    known = image.format == "JPEG" or "exif" in image.info
+    return not known or image.getexif().get(raster_file.EXIF_ORIENTATION, 1) in UPRIGHT
 
 
 class VipsSlide(Slide):

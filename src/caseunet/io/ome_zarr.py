@@ -9,7 +9,7 @@ import numpy as np
 
 from caseunet.errors import InvalidInputError
 from caseunet.files import replace_when_whole
-from caseunet.io.slide import CENTIMETER, Slide, sample
+from caseunet.io.slide import CENTIMETER, MICROMETERS, Slide, sample
 from caseunet.types import Color
 
 SUFFIXES = (".zarr",)
@@ -20,9 +20,8 @@ MASK_SUFFIX = ".ome.zarr"
 MAX_CHUNK = 1024
 """Height and width of the chunks that masks are written in."""
 
-MICROMETERS = {"micrometer": 1.0, "nanometer": 1e-3, "millimeter": 1e3, "centimeter": 1e4, "meter": 1e6}
-CENTIMETERS = 1e-4
-"""In a micrometre."""
+UNITS = {"micrometer": 1.0, "nanometer": 1e-3, "millimeter": 1e3, "centimeter": 1e4, "meter": 1e6}
+"""Of length, in micrometres."""
 
 
 class ZarrSlide(Slide):
@@ -52,7 +51,7 @@ class ZarrSlide(Slide):
         self.dtype, self.levels = self._array.dtype, tuple(map(self.multiscale.size_of, self.multiscale.paths))
         across, down = (self.multiscale.micrometers(axis) for axis in "xy")
         if across and down:
-            self.resolution = (1 / (across * CENTIMETERS), 1 / (down * CENTIMETERS), CENTIMETER)
+            self.resolution = (MICROMETERS / across, MICROMETERS / down, CENTIMETER)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -92,7 +91,7 @@ class Multiscale:
 
     def micrometers(self, axis: str) -> float | None:
         """Between pixels of the finest level; None where the unit is not known."""
-        length = MICROMETERS.get(self.units.get(axis, ""))
+        length = UNITS.get(self.units.get(axis, ""))
         for transform in (*self.transforms[0], *self.common):
             if length is not None and transform.get("type") == "scale":
                 length *= float(transform["scale"][self.axes.index(axis)])

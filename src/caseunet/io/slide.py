@@ -18,7 +18,8 @@ BAND = 64
 Resolution = tuple[Any, Any, Any]
 """Pixels per unit across and down, and the unit as TIFF counts them; None where it is not known."""
 
-CENTIMETER = 3
+CENTIMETER, MICROMETERS = 3, 10_000
+"""The unit as TIFF counts it, and how many micrometres it has."""
 
 
 class Slide(ABC):

@@ -7,15 +7,12 @@ from typing import Any
 import numpy as np
 
 from caseunet.errors import InvalidInputError, MissingExtraError
-from caseunet.io.slide import CENTIMETER, Slide
+from caseunet.io.slide import CENTIMETER, MICROMETERS, Slide
 
 SUFFIXES = (".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide")
 
 WHITE = "ffffff"
 """Of places that the scanner left out."""
-
-MICROMETERS = 10_000
-"""In a centimetre."""
 
 
 class OpenSlideSlide(Slide):

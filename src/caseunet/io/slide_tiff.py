@@ -13,7 +13,7 @@ import numpy as np
 
 from caseunet.errors import InvalidInputError, MissingExtraError
 from caseunet.files import replace_when_whole
-from caseunet.io.slide import CENTIMETER, Resolution, Slide, sample
+from caseunet.io.slide import CENTIMETER, MICROMETERS, Resolution, Slide, sample
 from caseunet.types import Color
 
 SUFFIXES = (".svs", ".ndpi")
@@ -35,9 +35,6 @@ JPEG_2000_YCBCR = 33003
 """Compression of Aperio's whose decoder leaves the colours as luminance and chrominance."""
 
 PHOTOMETRIC = ("MINISBLACK", "RGB", "YCBCR")
-
-MICROMETERS = 10_000
-"""In a centimetre."""
 
 _MPP = re.compile(r"\|\s*MPP\s*=\s*([\d.]+)")
 _OME_SIZE = re.compile(r'\bPhysicalSize([XY])="([\d.eE+-]+)"')

@@ -94,7 +94,7 @@ def _predict_image(
         others, told = _write_probabilities(accumulator, item, geometry, work, written) if accumulator else ({}, ())
     remarks = (*geometry.remarks, *told)
     written.append(target)
-    colors, names = info.label_map.colors, [label.name for label in info.label_map.labels]
+    colors, names = info.label_map.colors, info.label_map.names
     images.write_mask_file(target, labels, geometry, colors, item.files[0], names)
     if work.outputs.dicom_seg and item.is_dicom:
         path = path_beside(target, item, ".seg.dcm")

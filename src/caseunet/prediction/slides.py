@@ -119,8 +119,7 @@ def predict_slide(
         labels, quality = _segment(predictor, case, identity.voting, alarms, advance)
         rows, told = _finish(work, item, labels)
         written.append(target)
-        names = [label.name for label in info.label_map.labels]
-        write_slide_mask(target, labels[0], info.label_map.colors, names, slide)
+        write_slide_mask(target, labels[0], info.label_map.colors, info.label_map.names, slide)
     others = {}
     if work.outputs.overlay:
         path = path_beside(target, item, "-overlay.png")

@@ -160,3 +160,14 @@ def test_other_pngs_and_jpegs_are_read_whole(tmp_path: Path, monkeypatch: pytest
     assert is_slide(tmp_path / "plain.png")
     monkeypatch.setattr(slide_vips, "find_spec", lambda name: None)
     assert not is_slide(tmp_path / "plain.png")
+
+
+def test_without_pyvips_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.fromarray(photograph()).save(tmp_path / "a.png")
+    monkeypatch.setattr(slides, "find_spec", lambda name: None)
+    assert slides.advise_parts(tmp_path / "a.png") == ""
+    monkeypatch.setattr(slides, "MIN_PIXELS", 1000)
+    assert "pip install 'caseunet[slides]'" in slides.advise_parts(tmp_path / "a.png")
+    monkeypatch.setattr(slides, "find_spec", lambda name: True)
+    assert slides.advise_parts(tmp_path / "a.png") == ""
+    assert slides.advise_parts(tmp_path / "a.nii.gz") == ""

@@ -11,6 +11,7 @@ large PNG and JPEG                    libvips, to a scratch file  PNG
 """
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,15 @@ def is_slide(path: Path) -> bool:
         return False
 
 
+def advise_parts(path: Path) -> str:
+    """What to install so that a picture as large as a slide is read in parts; "" where that would change nothing."""
+    suffix = path.suffix.lower()
+    reader = "tifffile" if suffix in raster_file.TIFF else "pyvips" if suffix in slide_vips.SUFFIXES else None
+    if reader is None or find_spec(reader) is not None or int(np.prod(read_slide_shape(path))) < MIN_PIXELS:
+        return ""
+    return " To read it in parts: pip install 'caseunet[slides]'."
+
+
 def _has_8_bits(path: Path) -> bool:
     try:
         return ome_zarr.ZarrSlide(path).dtype == np.uint8
@@ -84,7 +94,7 @@ def read_slide_shape(path: Path) -> tuple[int, int]:
     Raises:
         CaseUNetError: as of :func:`open_slide`.
     """
-    if path.suffix.lower() in slide_vips.SUFFIXES:  # opening would decode it
+    if path.suffix.lower() in (*slide_vips.SUFFIXES, *raster_file.TIFF):  # opening PNG and JPEG would decode them
         with raster_file.open_image(path, MAX_PIXELS) as image:
             return image.height, image.width
     with open_slide(path) as slide:

@@ -12,6 +12,7 @@ from caseunet.data.grid import compute_grid_size
 from caseunet.errors import InvalidInputError, NotEnoughMemoryError
 from caseunet.io import images, video
 from caseunet.io.geometry import canonical_shape, cut
+from caseunet.io.slides import advise_parts
 from caseunet.options import PredictionOutputs
 from caseunet.prediction.inputs import Input
 from caseunet.prediction.predictor import SlicePredictor
@@ -139,7 +140,7 @@ class Budget:
             raise NotEnoughMemoryError(
                 f"{item.path}: {count_text(cost.slices, 'slice')} of {cost.height}×{cost.width} need about "
                 f"{cost.memory / MIB:,.0f} MiB of memory; {self.memory_limit / MIB:,.0f} MiB {given}. Allow more, "
-                "compute in bf16, or cut the image into parts.",
+                f"compute in bf16, or cut the image into parts.{advise_parts(item.files[0])}",
                 options=("max_ram", "precision"),
             )
 

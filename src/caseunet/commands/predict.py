@@ -68,7 +68,7 @@ def predict(
         with open_folder(out, [bundle, *(path for case in cases for path in case.files)], mode) as folder:
             kept = keep_earlier(folder, made, cases)
             journal = Journal(folder, made, kept)
-            work = PredictionContext(predictor, folder, options.outputs, options.out_of_fold)
+            work = PredictionContext(predictor, folder, options.outputs, options.out_of_fold, options.max_ram)
             done, failed, masks = predict_cases(work, cases, kept, journal, budget, notices)
             if not done:
                 several = f"None of {count_text(len(cases), 'image')} could be segmented: " if len(cases) > 1 else ""

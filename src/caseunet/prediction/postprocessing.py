@@ -9,6 +9,9 @@ from caseunet.io import scratch
 from caseunet.prediction.components import crop_structure, number_components
 from caseunet.types import LabelMap, Steps, voxel_volume
 
+COUNTED_AT_ONCE = 2**20
+"""Pixels of which eight bytes are held each."""
+
 
 def apply_postprocessing(
     labels: np.ndarray, rules: Sequence[PostprocessingRule], label_map: LabelMap, spacing: Steps | None
@@ -52,8 +55,11 @@ def keep_components(
     numbered, count = number_components(found)
     if not count:
         return found
-    blocks = list(scratch.blocks(numbered))
-    sizes = np.sum([np.bincount(numbered[rows].ravel(), minlength=count + 1) for rows in blocks], axis=0)
+    blocks, sizes = list(scratch.blocks(numbered)), np.zeros(count + 1, np.int64)
+    for rows in blocks:
+        flat = numbered[rows].ravel()
+        for part in np.array_split(flat, -(-flat.size // COUNTED_AT_ONCE)):
+            sizes += np.bincount(part, minlength=count + 1)
     sizes[0] = 0
     stays = np.zeros(count + 1, bool)
     if rule.do == "largest":

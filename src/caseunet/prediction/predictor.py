@@ -14,7 +14,7 @@ from caseunet.bundle import Bundle, load_bundle
 from caseunet.bundle import Network as BundledNetwork
 from caseunet.data.grid import Placement, place_slices
 from caseunet.data.tiles import Cropped, Windows, blend, plan_windows
-from caseunet.data.transforms import rows_to_upsample, run_network, upsample_in_slabs
+from caseunet.data.transforms import pick_classes, rows_to_upsample, run_network, upsample_in_slabs
 from caseunet.errors import CaseUNetError, InvalidInputError, InvalidOptionError
 from caseunet.imaging.slices import Stack, case_statistics
 from caseunet.io import images, raster, scratch
@@ -252,7 +252,7 @@ class SlicePredictor:
             row, left, _, right = group.box
             for maps in group.upsample_logits():
                 found = labels[group.slices.start : group.slices.stop, row : row + maps.shape[2], left:right]
-                found[...] = maps.argmax(1).to(torch.uint8).cpu().numpy()
+                found[...] = pick_classes(maps).cpu().numpy()
                 row += maps.shape[2]
             on_batch(group)
         return labels

@@ -118,7 +118,8 @@ class Segmentation:
     def save(self, path: str | Path) -> None:
         """Write it in source geometry: NIfTI, NRRD or MetaImage for volumes, palette PNG, TIFF or BMP for images."""
         geometry = self.geometry or Geometry(shape=self.canonical.shape[-2:])
-        images.write_mask_file(Path(path), self.canonical, geometry, self.label_map.colors, self.source)
+        colors, names = self.label_map.colors, self.label_map.names
+        images.write_mask_file(Path(path), self.canonical, geometry, colors, self.source, names)
 
     def to_nibabel(self) -> Any:
         """As a NIfTI image of nibabel, where the source lies.

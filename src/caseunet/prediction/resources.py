@@ -12,10 +12,11 @@ from caseunet.data.grid import compute_grid_size
 from caseunet.errors import InvalidInputError, NotEnoughMemoryError
 from caseunet.io import images, itk, nifti, video
 from caseunet.io.geometry import canonical_shape, cut
+from caseunet.io.slides import advise_parts
 from caseunet.options import PredictionOutputs
 from caseunet.prediction.inputs import Input
 from caseunet.prediction.predictor import SlicePredictor
-from caseunet.prediction.slides import streams
+from caseunet.prediction.slides import COMPONENT_BYTES, streams
 from caseunet.progress import count_text
 from caseunet.types import MIN_SIZE, Preprocessing
 
@@ -34,6 +35,9 @@ STREAMED = 256 * MIB
 
 DISK_ADVICE = "Only NIfTI, NRRD and DICOM volumes, without DICOM segmentation objects, can be larger"
 """What to know where an image is not worked on from the disk."""
+
+BANDS = 2 * 512
+"""Rows that are held beside those of a window, since tiles are decoded whole."""
 
 LIBRARIES = 60 * MIB
 """What reading, writing, measuring and drawing load when they are first called."""
@@ -149,8 +153,13 @@ class Budget:
     def _find_peak(self, extent: _Extent, network: int, item: Input, outputs: PredictionOutputs) -> int:
         """Bytes that a case which is held takes at most: while it is read, segmented, or finished."""
         pixels, stored = extent.held * extent.height * extent.width, extent.stored_bytes
-        if streams(item, self._predictor.info.preprocessing, outputs):
-            return max(pixels + STREAMED, pixels + network)
+        preprocessing = self._predictor.info.preprocessing
+        if streams(item, preprocessing, outputs):
+            reading = STREAMED + BANDS * extent.width * preprocessing.channels
+            finishing = pixels * COMPONENT_BYTES if self._is_finished(outputs) else 0
+            if self._total(pixels + finishing) > self.memory_limit:
+                finishing = 0  # components are left out then
+            return pixels + max(reading, network, finishing)
         reading = pixels * (stored * 2 if extent.is_volume else stored + PILLOW)
         finishing = pixels * 5 if self._is_finished(outputs) else 0
         return max(reading, pixels * (stored + 1) + max(network, finishing, pixels * 4 if outputs.probabilities else 0))
@@ -196,7 +205,7 @@ class Budget:
             raise NotEnoughMemoryError(
                 f"{item.path}: {count_text(cost.slices, 'slice')} of {cost.height}×{cost.width} need about "
                 f"{cost.memory / MIB:,.0f} MiB of memory; {self.memory_limit / MIB:,.0f} MiB {given}{kept}. Allow "
-                "more, compute in bf16, or cut the image into parts.",
+                f"more, compute in bf16, or cut the image into parts.{advise_parts(item.files[0])}",
                 options=("max_ram", "precision"),
             )
 

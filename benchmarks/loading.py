@@ -42,7 +42,14 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=60)
     parser.add_argument("--steps", type=int, default=3)
     given = parser.parse_args()
-    config = load_config(overrides={"prepare.spacing": None, "prepare.crop_to_body": False, "data.batch_size": BATCH})
+    config = load_config(
+        overrides={
+            "prepare.spacing": None,
+            "prepare.crop_to_body": False,
+            "data.batch_size": BATCH,
+            "data.patch_size": (512, 512),
+        }
+    )
     with tempfile.TemporaryDirectory() as folder:
         write_lits(Path(folder) / "raw", patients=5, shape=(48, 512, 512))
         prepared = prepare(Path(folder) / "raw", out=Path(folder) / "prepared", config=config.prepare)

@@ -25,7 +25,7 @@ import torch
 from PIL import Image
 
 from caseunet.imaging.windows import is_blank, place_windows
-from caseunet.io.slides import Slide
+from caseunet.io.slides import open_slide
 from caseunet.prediction.predictor import SlicePredictor
 
 TILE, GLASS = 512, 235
@@ -93,7 +93,7 @@ def time_windows(bundle: Path, path: Path, tried: int = 12) -> tuple[int, float]
     """How many windows of a slide show something, and the seconds that the network takes for them."""
     predictor = SlicePredictor(bundle)
     p = predictor.info.preprocessing
-    with Slide(path) as slide:
+    with open_slide(path) as slide:
         spans = place_windows(slide.shape[2:], p.window, p.min_size)
         assert spans is not None
         tissue = sum(not is_blank(slide.read(rows, columns)) for rows, _ in spans[0] for columns, _ in spans[1])

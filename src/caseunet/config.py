@@ -13,7 +13,7 @@ from caseunet.former_names import KEYS, migrate, present_name
 from caseunet.types import PlaneRule, Size, Window
 from caseunet.yaml_text import parse_yaml
 
-RECIPES = ("default", "paper")
+RECIPES = ("default", "small", "paper")
 LAYOUTS = (
     *("lits", "kits", "brats", "acdc", "endovis2018", "endovis2018-types", "endovis2017"),
     *("glas", "chase", "busi", "dsb2018", "nnunet", "msd", "bids", "monai-label", "dicom", "folder", "union"),
@@ -190,7 +190,7 @@ class DataConfig(Section):
     CPU."""
     patch_size: Size | None = None
     """Height and width cut out of each slice at random (smaller slices are padded); null takes the median slice's
-    in multiples of 32, but no more than 512."""
+    and a little more, so that the network needs no padding, but no more than 512."""
     context_slices: Annotated[int, Field(ge=0)] = 0
     """2.5-D: slices below and above each slice that the network sees as further channels. 0 for frames."""
     repeat_to_rgb: bool = False
@@ -368,7 +368,7 @@ class TrainingConfig(Section):
 class Config(Section):
     """One run, whole."""
 
-    recipe: Literal["default", "paper"] = "default"
+    recipe: Literal["default", "small", "paper"] = "default"
     """The values that everything else starts from."""
     seed: Seed = 0
     """Initial weights, batches, augmentation and dropout follow from it."""
@@ -395,7 +395,7 @@ def load_config(
 
     Args:
         file: YAML; may name its recipe under the key ``recipe``.
-        recipe: "default" or "paper"; takes precedence over the file's.
+        recipe: "default", "small" or "paper"; takes precedence over the file's.
         overrides: {"optimizer.lr": 3e-4}, dotted keys.
         base: a resolved configuration that takes the recipe's place; may be written in former words.
 
@@ -410,8 +410,7 @@ def load_config(
     if chosen not in RECIPES:
         raise InvalidOptionError(f'{origin}: there is no recipe "{chosen}". {did_you_mean(str(chosen), RECIPES)}')
     if not start:
-        with resources.as_file(resources.files("caseunet").joinpath(f"recipes/{chosen}.yaml")) as recipe_file:
-            start = _read_yaml(recipe_file)
+        start = _read_recipe(str(chosen))
     values = _merge(start, from_file)
     over: dict[str, Any] = {}
     for key, value in (overrides or {}).items():
@@ -428,6 +427,13 @@ def load_config(
         return Config.model_validate(values)
     except ValidationError as error:
         raise InvalidOptionError(_explain(error, origin)) from error
+
+
+def _read_recipe(name: str) -> dict[str, Any]:
+    """The values of a recipe, which may name another that they are laid over."""
+    with resources.as_file(resources.files("caseunet").joinpath(f"recipes/{name}.yaml")) as file:
+        values = _read_yaml(file)
+    return _merge(_read_recipe(values.pop("recipe")), values) if "recipe" in values else values
 
 
 def parse_settings(settings: Iterable[str]) -> dict[str, Any]:

@@ -120,7 +120,7 @@ class PredictOptions(PredictionSettings, PredictionOutputs):
     out_of_fold: bool = False
     """Segment each image with those networks of an ensemble that were not trained on it."""
     max_ram: Bytes | None = None
-    """Memory that may be taken: 4GB, 1500MiB."""
+    """Memory that may be taken: 4GB, 1500MiB. Volumes that need more are segmented from the disk."""
 
     @model_validator(mode="after")
     def _one_backend(self) -> "PredictOptions":

@@ -37,7 +37,7 @@ def test_slices_with_a_class_are_shown_as_they_are_loaded(
         lits_prepared,
         tmp_path / "p.png",
         monkeypatch,
-        **{"augment.strength": "none", "data.intensity_window": [-200, 250]},
+        **{"augment.strength": "none", "data.intensity_window": [-200, 250], "data.patch_size": [64, 64]},
     )
     assert len(pairs) == 4
     for before, after in pairs:

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caseunet.config import AugmentConfig, Config, DataConfig
+from caseunet.config import AugmentConfig, DataConfig
 from caseunet.data.intensities import Intensities
 from caseunet.data.loader import Batch, batches
 from caseunet.data.normalization import plan_preprocessing
@@ -125,6 +125,7 @@ def test_nothing_to_draw_is_refused() -> None:
 
 
 PLAIN = AugmentConfig(strength="none")
+SIZED = DataConfig(batch_size=2, patch_size=(64, 64))
 
 
 def one_by_one(prepared: Prepared, config: DataConfig, number: int, seed: int = 0, start: int = 0) -> list[Batch]:
@@ -135,7 +136,7 @@ def one_by_one(prepared: Prepared, config: DataConfig, number: int, seed: int = 
 def test_batches_are_the_same_with_and_without_workers(lits_prepared: Prepared) -> None:
     found = []
     for workers in (0, 2):
-        config = DataConfig(batch_size=2, context_slices=1, workers=workers)
+        config = DataConfig(batch_size=2, patch_size=(64, 64), context_slices=1, workers=workers)
         loader = batches(lits_prepared, config, AugmentConfig(strength="strong"), seed=5, start=3)
         found.append([next(loader) for _ in range(3)])
     for alone, worked in zip(*found, strict=True):
@@ -146,9 +147,9 @@ def test_batches_are_the_same_with_and_without_workers(lits_prepared: Prepared) 
     assert (found[0][0].pixels.dtype, found[0][0].target.dtype) == (torch.int16, torch.uint8)
 
 
-def test_starting_later_continues_the_same_stream(lits_prepared: Prepared, tiny_config: Config) -> None:
-    third = one_by_one(lits_prepared, tiny_config.data, 3)[2]
-    assert torch.equal(third.pixels, one_by_one(lits_prepared, tiny_config.data, 1, start=2)[0].pixels)
+def test_starting_later_continues_the_same_stream(lits_prepared: Prepared) -> None:
+    third = one_by_one(lits_prepared, SIZED, 3)[2]
+    assert torch.equal(third.pixels, one_by_one(lits_prepared, SIZED, 1, start=2)[0].pixels)
 
 
 def test_image_and_mask_are_cut_together_around_a_rare_class(lits_prepared: Prepared) -> None:
@@ -172,7 +173,7 @@ def damaged(prepared: Prepared, folder: Path) -> Prepared:
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_damaged_data_are_told_with_their_case(workers: int, lits_prepared: Prepared, tmp_path: Path) -> None:
-    config = DataConfig(batch_size=2, workers=workers)
+    config = DataConfig(batch_size=2, patch_size=(64, 64), workers=workers)
     with pytest.raises(
         CaseUNetError, match=r"^Loading of step 0, case volume-\d, slice \d: .*damaged.*volume-\d"
     ) as told:
@@ -195,12 +196,12 @@ class DyingPrepared(Prepared):
 def test_defect_shows_its_own_traceback_and_case(workers: int, lits_prepared: Prepared) -> None:
     faulty = FaultyPrepared(lits_prepared.folder)
     with pytest.raises(RuntimeError, match=r"(?s)case volume-\d, slice \d: Traceback.*in label_slice.*a defect"):
-        one_by_one(faulty, DataConfig(batch_size=2, workers=workers), 1)
+        one_by_one(faulty, DataConfig(batch_size=2, patch_size=(64, 64), workers=workers), 1)
 
 
 def test_a_loading_process_that_dies_is_told(lits_prepared: Prepared) -> None:
     with pytest.raises(CaseUNetError, match=r"A process that loads batches died.*lower data.workers \(now 1\)"):
-        one_by_one(DyingPrepared(lits_prepared.folder), DataConfig(batch_size=2, workers=1), 1)
+        one_by_one(DyingPrepared(lits_prepared.folder), DataConfig(batch_size=2, patch_size=(64, 64), workers=1), 1)
 
 
 def test_too_little_shared_memory_is_told(lits_prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,9 +210,9 @@ def test_too_little_shared_memory_is_told(lits_prepared: Prepared, monkeypatch: 
     monkeypatch.setattr("caseunet.data.loader.SHARED_MEMORY", lits_prepared.folder)
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage._replace(free=98_303))
     with pytest.raises(CaseUNetError, match=r"need 0 MB of shared memory.*more shared memory"):
-        batches(lits_prepared, DataConfig(batch_size=2, workers=2), PLAIN, seed=0, start=0)
+        batches(lits_prepared, DataConfig(batch_size=2, patch_size=(64, 64), workers=2), PLAIN, seed=0, start=0)
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage._replace(free=98_304))
-    batches(lits_prepared, DataConfig(batch_size=2, workers=2), PLAIN, seed=0, start=0)
+    batches(lits_prepared, DataConfig(batch_size=2, patch_size=(64, 64), workers=2), PLAIN, seed=0, start=0)
 
 
 def info_of(modality: str, dtype: str, channels: int) -> DatasetInfo:

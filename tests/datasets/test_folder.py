@@ -25,7 +25,8 @@ from caseunet.datasets.reading import read_labels
 from caseunet.datasets.roles import Choice
 from caseunet.datasets.survey import survey_files
 from caseunet.errors import CaseUNetError, SeveralMasksError
-from caseunet.io import raster
+from caseunet.io import raster, raster_file
+from tests.support.slides import write_ome_zarr, write_svs
 
 SHAPE = (48, 64)
 COLORS = [(0, 0, 0), (255, 55, 0), (124, 155, 5), (0, 255, 0)]
@@ -148,7 +149,7 @@ def test_labels_json_names_ids(mode: str, raw: Path) -> None:
 def test_palette_masks_hold_ids(raw: Path) -> None:
     """As in Pascal VOC: viewers show colours, the file holds ids."""
     for path in (raw / "masks").iterdir():
-        raster.write_ids(path, np.asarray(Image.open(path)), COLORS)
+        raster_file.write_ids(path, np.asarray(Image.open(path)), COLORS)
     dataset = with_classes(FOLDER.discover(raw))
     assert dataset.coding is not None
     assert dataset.coding.codes == {0: 0, 1: 1, 2: 2, 3: 3}
@@ -681,3 +682,23 @@ def test_folders_of_both_are_no_classes(tmp_path: Path) -> None:
         for part in ("images", "masks"):
             put(tmp_path / part / ("benign" if n < 2 else "malignant") / f"f{n}a.png")
     assert not {"class-folders", "mask-folders"} & {finding.kind for finding in FOLDER.discover(tmp_path).findings}
+
+
+@pytest.mark.parametrize("kind", ["svs", "zarr"])
+def test_slides_and_their_masks_are_cases(kind: str, tmp_path: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (96, 128, 3)).astype(np.uint8)
+    ids = np.eye(96, 128, dtype=np.uint8)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels").mkdir()
+    for name in ("a", "b"):
+        if kind == "svs":
+            write_svs(tmp_path / "images" / f"{name}.svs", image, 33005)
+            raster_file.write_ids(tmp_path / "labels" / f"{name}.tif", ids, COLORS)
+        else:
+            write_ome_zarr(tmp_path / "images" / f"{name}.ome.zarr", image.transpose(2, 0, 1), "cyx", "0.5")
+            write_ome_zarr(tmp_path / "labels" / f"{name}.ome.zarr", ids, "yx", "0.5")
+    found = FOLDER.discover(tmp_path)
+    assert (found.modality, [case.id for case in found.cases]) == ("rgb", ["a", "b"])
+    for case in found.cases:
+        np.testing.assert_array_equal(FOLDER.read_image(case, True).pixels[0], image.transpose(2, 0, 1))
+        np.testing.assert_array_equal(read_labels(FOLDER, case, with_classes(found))[0], ids)

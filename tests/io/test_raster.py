@@ -41,7 +41,7 @@ def test_several_pages_are_refused(tmp_path: Path) -> None:
 
 def test_masks_show_colours_and_hold_ids(tmp_path: Path) -> None:
     ids = np.array([[0, 1], [2, 1]])
-    raster.write_ids(tmp_path / "m.png", ids, [(0, 0, 0), (255, 0, 0), (0, 0, 255)])
+    raster_file.write_ids(tmp_path / "m.png", ids, [(0, 0, 0), (255, 0, 0), (0, 0, 255)])
     np.testing.assert_array_equal(raster.read_raster_mask(tmp_path / "m.png").label_values[0], ids)
     assert np.asarray(Image.open(tmp_path / "m.png").convert("RGB"))[1, 0].tolist() == [0, 0, 255]
 

@@ -1,5 +1,6 @@
 """Numbers of files: what is kept, what is rounded, what is replaced."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel as nib
@@ -70,3 +71,18 @@ def test_nearly_whole_labels_in_itk(suffix: str, tmp_path: Path) -> None:
     mask = itk.read_itk_mask(tmp_path / f"m{suffix}")
     assert (mask.label_values.tolist(), mask.fractional) == ([[[0, 1], [2, 1]]], 0)
     assert mask.geometry.remarks == ("labels up to 0.0001 from whole numbers were rounded",)
+
+
+def test_a_lone_channel_is_no_axis_for_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A volume (x, y, z, 1) is looked at in parts of its slices, not as one."""
+    sizes, parts = list[int](), values._parts
+
+    def listed(array: np.ndarray, axis: int) -> Iterator[np.ndarray]:
+        for part in parts(array, axis):
+            sizes.append(part.size)
+            yield part
+
+    monkeypatch.setattr(values, "PIECE", 10)
+    monkeypatch.setattr(values, "_parts", listed)
+    values.rescale(np.zeros((5, 4, 3), np.int16).T[..., None], 0.5, 0, Path("v"))
+    assert max(sizes) == 12

@@ -7,6 +7,8 @@ import pytest
 
 from caseunet.bundle import TrainingData
 from caseunet.errors import CaseUNetError
+from caseunet.io import scratch
+from caseunet.prediction import image_kind
 from caseunet.prediction.image_kind import MaskGivenError, check_kind, check_no_mask, measure_values
 from caseunet.types import Modality, Preprocessing
 from tests.support.bundles import NO_DATA
@@ -131,3 +133,12 @@ def test_few_values_may_be_what_training_had() -> None:
     """Made-up images of three values are images where training had such."""
     few = trained("mr").model_copy(update={"stored": (measure_values(ids(3)),)})
     check_no_mask(ids(3), Path("scans/p1.nii"), few)
+
+
+def test_samples_of_blocks_are_every_nth_pixel(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = np.arange(7 * 3 * 11).reshape(7, 1, 3, 11)
+    for sample, block in ((9, 500), (9, 10**6), (1000, 500), (50, 1)):
+        monkeypatch.setattr(image_kind, "SAMPLE", sample)
+        monkeypatch.setattr(scratch, "BLOCK", block)
+        found = image_kind._sample_pixels(pixels)
+        np.testing.assert_array_equal(found, pixels.reshape(-1)[:: -(-pixels.size // sample)])

@@ -309,7 +309,7 @@ def test_masks_and_other_kinds_are_told(
     source = nib.load(lits_raw / "volume-0.nii")
     mr = np.clip(source.get_fdata() + 1000, 0, None) * 0.4
     nib.save(nib.Nifti1Image(mr.astype(np.uint16), source.affine), tmp_path / "in" / "mr.nii")
-    (tmp_path / "in" / "slide.svs").touch()
+    (tmp_path / "in" / "slide.czi").touch()
     status, out, error = cli("predict", lits_bundle.folder, tmp_path / "in", "--out", tmp_path / "out")
     assert status == 2
     assert "1 of 2 images could not be segmented" in error

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from caseunet.bundle import Bundle
 from caseunet.commands.predict import dry_run, predict
 from caseunet.errors import CaseUNetError
+from caseunet.io import slides
 from caseunet.options import PredictionOutputs, PredictOptions
 from caseunet.prediction.inputs import find_inputs
 from caseunet.prediction.predictor import SlicePredictor
@@ -75,6 +76,7 @@ def test_photographs_of_slides_take_windows(
 ) -> None:
     """Memory is that of the image and a line of windows, time that of all windows; its header alone is read."""
     (tmp_path / "slide.png").write_bytes(png(9500, 9000, b""))
+    monkeypatch.setattr(slides, "MIN_PIXELS", 2**30)  # with pyvips it would be read in parts
     predictor = SlicePredictor(lits_bundle)
     colours = {"modality": "rgb", "channels": 3, "window": (1024, 1024)}
     preprocessing = predictor.info.preprocessing.model_copy(update=colours)

@@ -27,8 +27,8 @@ Overwrite = Annotated[bool, Parameter(help="Replace what an earlier run of this 
 Resume = Annotated[bool, Parameter(help="Go on with what is in --out.")]
 ConfigFile = Annotated[Path | None, Parameter(help="YAML file with configuration.")]
 Recipe = Annotated[
-    Literal["default", "paper"] | None,
-    Parameter(help="Start from the best we know (default) or from the paper (paper)."),
+    Literal["default", "small", "paper"] | None,
+    Parameter(help="Start from the best we know (default), its form for few minutes (small), or the paper (paper)."),
 ]
 Settings = Annotated[
     tuple[str, ...],

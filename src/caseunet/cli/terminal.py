@@ -57,13 +57,13 @@ def show_default(value: Any) -> str | None:
 def print_costs(costs: Any) -> None:
     """A row for each case, and all together."""
     table = Table("case", box=None, pad_edge=False)
-    for column in ("slices", "size", "seconds", "memory"):
+    disk = any(cost.disk for cost in costs)
+    for column in ("slices", "size", "seconds", "memory", *(["disk"] if disk else [])):
         table.add_column(column, justify="right")
     for cost in costs:
-        size = f"{cost.height}×{cost.width}"
-        table.add_row(
-            escape(cost.id), f"{cost.slices:,}", size, f"{cost.seconds:,.1f}", f"{cost.memory / 2**20:,.0f} MiB"
-        )
+        size, bytes_of = f"{cost.height}×{cost.width}", [cost.memory, *([cost.disk] if disk else [])]
+        taken = (f"{number / 2**20:,.0f} MiB" for number in bytes_of)
+        table.add_row(escape(cost.id), f"{cost.slices:,}", size, f"{cost.seconds:,.1f}", *taken)
     console.print(table)
     if costs:
         highest, seconds = max(cost.memory for cost in costs), sum(cost.seconds for cost in costs)

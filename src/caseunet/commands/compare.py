@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from caseunet.commands.study_runs import run_cell, run_cells
-from caseunet.data.loader import plan_patch_size
 from caseunet.data.store import Prepared
 from caseunet.errors import CaseUNetError
 from caseunet.files import Location, location, output_folder, resume_folder, write_json
@@ -20,6 +19,7 @@ from caseunet.studies.costs import measure_variants
 from caseunet.studies.design import Design, Variant, variants_of
 from caseunet.studies.plan import PLAN, check_plan, describe_plan, find_source
 from caseunet.studies.summary import StudySummary
+from caseunet.training.patches import plan_patch_size
 
 KIND = "a study"
 SPLITS = "splits.json"
@@ -110,7 +110,7 @@ def run_study(
     source = find_source(prepared, options.raw)
     for fold in design.folds:
         prepared.fold(fold)
-    size = plan_patch_size(prepared, design.variants[0].config.data, prepared.fold(design.folds[0]).train)
+    design, size = _with_one_patch_size(design, prepared)
     plan = describe_plan(prepared, design)
     with _folder(out, prepared_folder, mode) as folder:
         check_plan(folder, plan)
@@ -125,6 +125,20 @@ def run_study(
         summary, cases = conclude(design, cells, costs, size, prepared)
         write_study(folder, summary, cases)
     return Study(summary, out / "study.html")
+
+
+def _with_one_patch_size(design: Design, prepared: Prepared) -> tuple[Design, tuple[int, int]]:
+    """The design with patches that suit all of its networks, so that all see the same; and their height and width."""
+    models = [variant.config.model for variant in design.variants]
+    cases = prepared.fold(design.folds[0]).train
+    configs = [variant.config for variant in design.variants]
+    sizes = [plan_patch_size(prepared, config.data, models, cases) for config in configs]
+    settled = [
+        config.model_copy(update={"data": config.data.model_copy(update={"patch_size": size})})
+        for config, size in zip(configs, sizes, strict=True)
+    ]
+    variants = [replace(variant, config=config) for variant, config in zip(design.variants, settled, strict=True)]
+    return replace(design, variants=variants), sizes[0]
 
 
 @contextmanager

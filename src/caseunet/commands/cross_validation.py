@@ -10,13 +10,13 @@ from caseunet.bundle import Bundle, add_validation, load_bundle
 from caseunet.commands import train as one
 from caseunet.commands.predict import predict
 from caseunet.config import Config, load_config
-from caseunet.data.loader import plan_patch_size
 from caseunet.data.store import Prepared
 from caseunet.errors import CaseUNetError
 from caseunet.files import MARKER, Location, location, mark_output, output_folder, resume_folder
 from caseunet.options import Mode, PredictOptions, check_mode
 from caseunet.progress import Display
 from caseunet.training.devices import ranks_from_outside
+from caseunet.training.patches import plan_patch_size
 from caseunet.validation.ensemble import save_ensemble
 from caseunet.validation.scores import validate_ensemble
 
@@ -66,7 +66,7 @@ def cross_validate(
         data = Prepared(prepared_folder, config.data.channels)
         folds = len(data.split.folds)
         # of all cases, for the networks of an ensemble must be alike, and their depth follows from the patch
-        patch_size = plan_patch_size(data, config.data, data.cases.index)
+        patch_size = plan_patch_size(data, config.data, [config.model], data.cases.index)
         bundles = []
         for number in range(folds):
             display.say(f"\nFold {number} of {folds}", "bold")

@@ -68,7 +68,7 @@ def predict(
         with open_folder(out, [bundle, *(path for case in cases for path in case.files)], mode) as folder:
             kept = keep_earlier(folder, made, cases)
             journal = Journal(folder, made, kept)
-            work = PredictionContext(predictor, folder, options.outputs, options.out_of_fold)
+            work = PredictionContext(predictor, folder, options.outputs, options.out_of_fold, options.max_ram)
             done, failed, masks = predict_cases(work, cases, kept, journal, budget, notices)
             if not done:
                 several = f"None of {count_text(len(cases), 'image')} could be segmented: " if len(cases) > 1 else ""
@@ -160,7 +160,7 @@ def dry_run(
         for case in find_inputs(inputs, None, display, unpacked, channels_of(info), info.preprocessing.modality):
             try:
                 costs.append(budget.cost(case, options.outputs))
-                budget.check(costs[-1], case)
+                budget.check(costs[-1], case, options.outputs)
             except CaseUNetError as error:
                 failed.append(FailedCase(id=case.id, image=str(case.path), error=str(error)))
     return costs, failed

@@ -8,7 +8,7 @@ import torch
 
 from caseunet.config import Config, load_config
 from caseunet.data.augmentation import Augmentation, augment, keep_sides
-from caseunet.data.loader import Batch, BatchDataset, LoadFailure, plan_patch_size
+from caseunet.data.loader import Batch, BatchDataset, LoadFailure
 from caseunet.data.normalization import plan_preprocessing
 from caseunet.data.sampling import Sample
 from caseunet.data.store import Prepared
@@ -18,6 +18,7 @@ from caseunet.files import Location, location, replace_when_whole
 from caseunet.options import is_overwrite
 from caseunet.reporting.figures import Panel, display_range, draw_panels
 from caseunet.reporting.style import to_png
+from caseunet.training.patches import plan_patch_size
 from caseunet.types import Preprocessing, Ranges
 
 FRAMES_IN_A_ROW = 3
@@ -61,7 +62,7 @@ def preview(
     data = Prepared(location(prepared), config.data.channels)
     train = data.fold(config.data.fold, config.data.context_slices).train
     samples = _choose(data, train, cases, slices)
-    patch_size = plan_patch_size(data, config.data, train)
+    patch_size = plan_patch_size(data, config.data, [config.model], train)
     preprocessing = plan_preprocessing(data.info, data.intensities(train), config.data, patch_size)
     changes = keep_sides(config.augment, data.info.label_map, data.info.grid)
     dataset = BatchDataset(

@@ -1,5 +1,6 @@
 """PREPARED → RUN, and the bundle in it."""
 
+import time
 from pathlib import Path
 
 from caseunet.bundle import Bundle, add_validation, load_bundle
@@ -10,6 +11,7 @@ from caseunet.options import Mode, check_mode
 from caseunet.prediction.training_images import describe_training_images
 from caseunet.progress import Display, Notices
 from caseunet.reporting.run_figures import RunFigures
+from caseunet.training.budget import seconds_to_close
 from caseunet.training.bundling import save_run_bundle
 from caseunet.training.devices import OwnRanks, create_fabric, launch, ranks_from_outside
 from caseunet.training.plan import TrainingPlan, plan_training
@@ -69,6 +71,7 @@ def _train_in_rank(own: OwnRanks, display: type[Display], request: RunRequest) -
 
 def _train(ranks: OwnRanks | None, display: Display, request: RunRequest) -> None:
     """The work of one process; the first one writes."""
+    began = time.monotonic()
     fabric = create_fabric(request.config.training, ranks)
     display = Notices(display if fabric.is_global_zero else None)
     prepared = Prepared(request.prepared, request.config.data.channels)
@@ -79,20 +82,30 @@ def _train(ranks: OwnRanks | None, display: Display, request: RunRequest) -> Non
         data = TrainingSet(prepared, plan.preprocessing)
         trainer = Trainer(fabric, model, loss, plan.config, run, data=data, display=display)
         figures = RunFigures(run, prepared, plan.preprocessing)
-        trained = trainer.fit(figures, replan=request.mode == "extend")
+        trained = trainer.fit(figures, replan=request.mode == "extend", began=began)
+        left = seconds_to_close(plan.config.training, trainer.state)
+        until = None if left is None else time.monotonic() + left
         if fabric.is_global_zero:
             likeness = plan.config.training.likeness
             images = describe_training_images(prepared, sorted(plan.fold.train), with_likeness=likeness)
             save_run_bundle(run, trained, plan, config=trainer.config, images=images)
         fabric.barrier()  # what follows may take long, and the others need not wait for it
         if fabric.is_global_zero:
-            _validate(run, plan, str(fabric.device), display)
+            _validate(run, plan, str(fabric.device), display, until)
 
 
-def _validate(run: Path, plan: TrainingPlan, device: str, display: Display) -> None:
-    """Add to the bundle what its masks are worth."""
+def _validate(run: Path, plan: TrainingPlan, device: str, display: Display, until: float | None) -> None:
+    """Add to the bundle what its masks are worth, as far as that can be told until then; None for all."""
     bundle = load_bundle(run / "bundle")
-    measured = validate_bundle(bundle, plan.prepared, plan.fold, device, display, plan.config.training.quality)
+    measured = validate_bundle(
+        bundle,
+        plan.prepared,
+        plan.fold,
+        device,
+        display,
+        with_quality=plan.config.training.quality,
+        seconds=None if until is None else max(1.0, until - time.monotonic()),
+    )
     caution = add_validation(bundle, *measured).info.caution
     if caution:
         display.caution(caution)

@@ -4,7 +4,7 @@ import math
 import shutil
 import traceback
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,6 @@ CACHE_BYTES = 2 * 1024**3
 
 AHEAD = 2
 """Batches that each loading process prepares ahead."""
-
-PATCH_STEP = 32
-"""Of the height and width of a patch that is not configured. What networks pad to reach a multiple is in no loss:
-a network that always pads in training learns nothing of an image's last rows and columns, and finds things there."""
-
-MAX_PATCH = 512
-"""Height and width of a patch that is not configured, at most."""
 
 SHARED_MEMORY = Path("/dev/shm")
 """Through which batches come from other processes, where there is such a thing."""
@@ -204,8 +197,8 @@ def batches(
             or there is too little shared memory for them.
         RuntimeError: a defect, with the case and its own traceback.
     """
-    if config.batch_size == "auto":
-        raise ValueError("the batch size is not known yet")
+    if config.batch_size == "auto" or config.patch_size is None:
+        raise ValueError("the sizes of batch and patch are not known yet")
     train = prepared.fold(config.fold).train
     sampler = SliceSampler(
         train,
@@ -214,7 +207,7 @@ def batches(
         config.oversample_foreground,
         config.sampling,
     )
-    patch_size = plan_patch_size(prepared, config, train)
+    patch_size = config.patch_size
     share = CACHE_BYTES // max(1, config.workers)
     dataset = BatchDataset(prepared, sampler.draw, config.context_slices, patch_size, augment, seed, share, part)
     options: dict[str, Any] = {"num_workers": config.workers}
@@ -265,13 +258,3 @@ class _Steps(torch.utils.data.Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._steps)
-
-
-def plan_patch_size(prepared: Prepared, config: DataConfig, cases: Iterable[str]) -> tuple[int, int]:
-    """As configured, or the median height and width of some cases, in whole multiples of :data:`PATCH_STEP`, at most
-    :data:`MAX_PATCH`."""
-    if config.patch_size is not None:
-        return config.patch_size
-    lengths = zip(*(prepared.size(case) for case in cases), strict=True)
-    height, width = (min(MAX_PATCH, -(-int(np.median(v)) // PATCH_STEP) * PATCH_STEP) for v in lengths)
-    return height, width

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from caseunet.datasets.repair import CaseRepair
 from caseunet.errors import CaseUNetError, InvalidInputError
+from caseunet.io.ome_zarr import is_ome_zarr
 from caseunet.progress import count_text
 from caseunet.types import FrozenModel, Geometry, ImageVolume, LabelCoding, Mask, Modality
 
@@ -202,11 +203,15 @@ class Origin:
 
 
 def files_below(root: Path) -> list[Path]:
-    """All files at any depth, links followed, without hidden ones and the shadows that macOS puts into archives."""
+    """All files at any depth, links followed, without hidden ones and the shadows that macOS puts into archives; the
+    folder of an OME-Zarr image counts as a file."""
     found, seen = [], set()
     for folder, subfolders, names in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
         subfolders[:] = [] if real in seen else [n for n in subfolders if not n.startswith((".", "__MACOSX"))]
+        whole = [name for name in subfolders if is_ome_zarr(Path(name))]
+        subfolders[:] = [name for name in subfolders if name not in whole]
+        names = [*names, *whole]
         if real not in seen:
             found += [Path(folder) / name for name in names if not name.startswith(".")]
         seen.add(real)

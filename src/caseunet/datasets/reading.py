@@ -16,7 +16,7 @@ from caseunet.datasets.polygons import is_outline_file, read_outlines
 from caseunet.datasets.raters import merge_raters
 from caseunet.datasets.repair import EVERY_CASE, CaseRepair, RepairPlan, code_text
 from caseunet.errors import InvalidInputError, SeveralMasksError, did_you_mean
-from caseunet.io import images
+from caseunet.io import images, scratch
 from caseunet.io.geometry import (
     canonical_shape,
     distance_in_mm,
@@ -61,7 +61,7 @@ class FileLayout:
             return first
         remarks = dict.fromkeys(remark for picture in pictures for remark in picture.geometry.remarks)
         geometry = replace(first.geometry, remarks=tuple(remarks))
-        return ImageVolume(np.concatenate([picture.pixels for picture in pictures], axis=1), geometry)
+        return ImageVolume(scratch.concatenate_channels([picture.pixels for picture in pictures]), geometry)
 
     def read_mask(self, case: SourceCase, dataset: SourceDataset, image: Geometry) -> Mask:
         """The values of a case's mask, which is one file, one for each class, or outlines.

@@ -33,7 +33,9 @@ def find_body_box(pixels: np.ndarray) -> Box | None:
     """
     H, W = pixels.shape[-2:]
     looked_at = pixels[:, 0, ::STRIDE, ::STRIDE]
-    body = _dilate(~_dilate(~(looked_at > BODY))).any(axis=0)  # opened: noise and a couch's shell are thin
+    body = np.zeros(looked_at.shape[1:], bool)
+    for image in looked_at:  # one at a time: a scan is large
+        body |= _dilate(~_dilate(~(image > BODY)))  # opened: noise and a couch's shell are thin
     rows, columns = (np.flatnonzero(np.any(body, axis=axis)) * STRIDE for axis in (1, 0))
     if not len(rows):
         return None
@@ -47,7 +49,8 @@ def find_body_box(pixels: np.ndarray) -> Box | None:
             top, left, bottom, right = int(top), int(left), min(H, int(bottom)), min(W, int(right))
     outside = np.ones(looked_at.shape[-2:], bool)
     outside[-(-top // STRIDE) : -(-bottom // STRIDE), -(-left // STRIDE) : -(-right // STRIDE)] = False
-    if outside.any() and np.mean(looked_at[:, outside] > AIR) > MAX_LOST:
+    lost = sum(int(np.count_nonzero(image[outside] > AIR)) for image in looked_at)
+    if lost and lost / (len(looked_at) * np.count_nonzero(outside)) > MAX_LOST:
         return None
     return top, left, bottom, right
 
@@ -93,7 +96,7 @@ def _find_limbs(slices: np.ndarray) -> np.ndarray:
 
 
 def _dilate(found: np.ndarray) -> np.ndarray:
-    """(S, H', W'), bool, with the eight neighbours of each pixel."""
-    padded = np.pad(found, ((0, 0), (1, 1), (1, 1)))
-    rows = padded[:, :-2] | padded[:, 1:-1] | padded[:, 2:]
-    return rows[..., :-2] | rows[..., 1:-1] | rows[..., 2:]
+    """(H', W'), bool, with the eight neighbours of each pixel."""
+    padded = np.pad(found, 1)
+    rows = padded[:-2] | padded[1:-1] | padded[2:]
+    return rows[:, :-2] | rows[:, 1:-1] | rows[:, 2:]

@@ -31,3 +31,15 @@ def space_evenly(length: int, count: int) -> np.ndarray:
         ([0, 4, 8], [0, 1])
     """
     return np.unique(np.linspace(0, length - 1, min(length, count)).round().astype(int))
+
+
+def spread_order(length: int) -> list[int]:
+    """All indices below ``length``, in an order of which every beginning is evenly spread.
+
+    Example:
+        >>> spread_order(5)
+        [0, 4, 2, 1, 3]
+    """
+    bits = max(1, (length - 1).bit_length())
+    reversed_bits = (int(f"{n:0{bits}b}"[::-1], 2) for n in range(2**bits))
+    return [n for n in reversed_bits if n < length]

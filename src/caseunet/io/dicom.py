@@ -1,13 +1,13 @@
 """DICOM: headers, series of slices as volumes, and single images, through pydicom."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from caseunet.io import dicom_planes
+from caseunet.io import dicom_planes, scratch
 from caseunet.io.dicom_contours import contour_names, read_contours
 from caseunet.io.dicom_file import (
     SUFFIXES,
@@ -243,7 +243,7 @@ def read_series(paths: Sequence[Path], part: str = "", nan: float | None = None)
     rows, columns = stack.planes[0].size
     order = {(plane.path, plane.frame): n for n, plane in enumerate(stack.planes)}
     with explain_errors(paths[0], "the slices of its series make no volume"), np.errstate(over="ignore"):
-        volume = np.empty((len(stack.planes), rows, columns), np.float32)
+        volume = scratch.zeros((len(stack.planes), rows, columns), np.float32)
         for path in dict.fromkeys(plane.path for plane in stack.planes):
             frames = sorted(frame for own, frame in order if own == path)
             for frame, values in zip(frames, _read_values(path, frames), strict=True):
@@ -383,9 +383,9 @@ def _without_copies(planes: Sequence[Plane]) -> tuple[list[Plane], list[str]]:
     for members in places.values():
         kept.append(members[0])
         if len(members) > 1:
-            first = _read_values(members[0].path, [members[0].frame])[0]
+            first = next(_read_values(members[0].path, [members[0].frame]))
             for plane in members[1:]:
-                if np.array_equal(first, _read_values(plane.path, [plane.frame])[0]):
+                if np.array_equal(first, next(_read_values(plane.path, [plane.frame]))):
                     left.append(f"{plane} is the same slice as {members[0]}")
                 else:
                     kept.append(plane)
@@ -394,7 +394,7 @@ def _without_copies(planes: Sequence[Plane]) -> tuple[list[Plane], list[str]]:
     return kept, [*left[:-1], f"{left[-1]}: one is used"] if left else []
 
 
-def _read_values(path: Path, frames: Sequence[int]) -> list[np.ndarray]:
+def _read_values(path: Path, frames: Sequence[int]) -> Iterator[np.ndarray]:
     """The rescaled pixels of some frames, in their order, each (rows, columns), float64 or as stored."""
     from pydicom.pixels.processing import apply_modality_lut
 
@@ -402,18 +402,17 @@ def _read_values(path: Path, frames: Sequence[int]) -> list[np.ndarray]:
         d = read_dataset(path)
         check_pixels(path, d)
         if "ModalityLUTSequence" in d:
-            return [apply_modality_lut(values, d) for values in decode_frames(d, frames)]
+            yield from (apply_modality_lut(values, d) for values in decode_frames(d, frames))
+            return
         own = d.get("PerFrameFunctionalGroupsSequence") or ()
         shared = [item for group in d.get("SharedFunctionalGroupsSequence") or () for item in group_items(group)]
-        found = []
         for frame, values in zip(frames, decode_frames(d, frames), strict=True):
             if values.shape != (int(d.Rows), int(d.Columns)):
                 raise ValueError(f"expected grey images, found pixels of shape {values.shape}")
             sources = [*(group_items(own[frame]) if frame < len(own) else []), *shared, d]
             if (rescale := find_rescale(sources)) is not None:
                 values = values * rescale[0] + rescale[1]
-            found.append(values)
-        return found
+            yield values
 
 
 def _sop_name(dataset: Any) -> str:

@@ -20,6 +20,7 @@ import numpy as np
 from nibabel import orientations
 
 from caseunet.errors import InvalidInputError
+from caseunet.io import scratch
 from caseunet.types import DIRECTIONS, Geometry, ImageVolume, Mask, Plane, PlaneRule, Steps
 
 MAX_SKEW = 0.05
@@ -91,13 +92,17 @@ def voxel_steps(geometry: Geometry) -> Steps | None:
 def to_canonical(array: np.ndarray, geometry: Geometry) -> np.ndarray:
     """Source axes (three) → (slices, rows, columns) of the geometry's plane."""
     turned = orientations.apply_orientation(array, _turn(geometry))
-    return np.ascontiguousarray(turned.transpose(2, 1, 0))
+    return scratch.contiguous(turned.transpose(2, 1, 0))
 
 
 def to_source(array: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """(slices, rows, columns) of the geometry's plane → source axes; the inverse of :func:`to_canonical`."""
+    """(slices, rows, columns) of the geometry's plane → source axes; the inverse of :func:`to_canonical`.
+
+    The first axis runs fastest, as in files of volumes. Where that is so already, the result is a view of the array.
+    """
     back = orientations.ornt_transform(_CODES[geometry.plane], orientations.io_orientation(geometry.affine))
-    return np.ascontiguousarray(orientations.apply_orientation(array.transpose(2, 1, 0), back))
+    turned = orientations.apply_orientation(array.transpose(2, 1, 0), back)
+    return scratch.contiguous(turned.transpose(2, 1, 0)).transpose(2, 1, 0)
 
 
 def resample_nearest(array: np.ndarray, own: Geometry, onto: Geometry) -> np.ndarray:
@@ -127,10 +132,10 @@ def reslice(item: Geometry | ImageVolume | Mask, plane: Plane) -> Geometry | Ima
         return item
     if isinstance(item, Mask):
         codes = _turn_axes(item.label_values.transpose(2, 1, 0), before, plane).transpose(2, 1, 0)
-        return replace(item, label_values=np.ascontiguousarray(codes), geometry=geometry)
+        return replace(item, label_values=scratch.contiguous(codes), geometry=geometry)
     by_channel = item.pixels.transpose(3, 2, 0, 1)  # columns, rows, slices, channels
     pixels = _turn_axes(by_channel, before, plane).transpose(2, 3, 1, 0)
-    return replace(item, pixels=np.ascontiguousarray(pixels), geometry=geometry)
+    return replace(item, pixels=scratch.contiguous(pixels), geometry=geometry)
 
 
 def cut(item: Turnable, rule: PlaneRule) -> Turnable:

@@ -8,7 +8,7 @@ import numpy as np
 
 from caseunet.errors import InvalidInputError
 from caseunet.files import content_hash
-from caseunet.io import itk, nifti, raster, raster_file, tiff_stack
+from caseunet.io import itk, nifti, ome_zarr, raster, raster_file, slides, tiff_stack
 from caseunet.io.geometry import is_identity, reslice
 from caseunet.types import Color, Geometry, ImageVolume, Mask
 
@@ -19,7 +19,7 @@ WRITTEN = (*nifti.WRITTEN, *itk.WRITTEN, *raster.LOSSLESS)
 UNREAD = (
     *(".webp", ".heic", ".heif", ".avif", ".jp2", ".j2k", ".jpx", ".jxl", ".ppm", ".pgm", ".pbm", ".pnm", ".tga"),
     *(".psd", ".xcf", ".svg", ".dng", ".exr", ".webm", ".wmv", ".mpg", ".mpeg"),
-    *(".svs", ".ndpi", ".mrxs", ".scn", ".czi", ".lif", ".nd2", ".lsm"),
+    *(".czi", ".lif", ".nd2", ".lsm", ".vsi"),
     *(".mgz", ".mgh", ".mnc", ".gipl", ".vtk", ".vti", ".hdr.gz", ".img.gz"),
     *(".npy", ".npz", ".mat", ".h5", ".hdf5"),
 )
@@ -52,7 +52,18 @@ def hash_images(*paths: Path) -> str:
         CaseUNetError: a header does not tell its other file.
         OSError: a file cannot be read.
     """
-    return content_hash(*(file for path in paths for file in (path, find_pixel_file(path)) if file is not None))
+    files = (file for path in paths for file in (path, find_pixel_file(path)) if file is not None)
+    return content_hash(*(part for file in files for part in _parts_of(file)))
+
+
+def _parts_of(path: Path) -> list[Path]:
+    """The files of an image: of OME-Zarr those of its folder."""
+    return sorted(part for part in path.rglob("*") if part.is_file()) if path.is_dir() else [path]
+
+
+def is_readable(path: Path) -> bool:
+    """Whether a path is a file, and no pipe or folder; or the folder of an OME-Zarr image."""
+    return path.is_file() or (ome_zarr.is_ome_zarr(path) and path.is_dir())
 
 
 def find_pixel_file(path: Path) -> Path | None:
@@ -65,7 +76,9 @@ def find_pixel_file(path: Path) -> Path | None:
 
 
 def stem(path: Path) -> str:
-    """File name without the suffix, .nii.gz counting as one."""
+    """File name without the suffix, .nii.gz and .ome.zarr counting as one."""
+    if path.name.lower().endswith(ome_zarr.MASK_SUFFIX):
+        return path.name[: -len(ome_zarr.MASK_SUFFIX)]
     return nifti.case_name(path) if nifti.is_nifti(path) else path.stem
 
 
@@ -78,6 +91,8 @@ def read_file_geometry(path: Path) -> Geometry:
     if is_volume(path):
         return _read_volume_geometry(path)
     _find_reader(path)
+    if slides.is_slide(path):
+        return Geometry(shape=slides.read_slide_shape(path))
     if tiff_stack.has_pages(path):
         return tiff_stack.read_stack_geometry(path)
     return Geometry(shape=raster.read_shape(path))
@@ -148,7 +163,12 @@ def read_mask_file(path: Path, image: Geometry, colored: bool | None = None, sam
 
 
 def write_mask_file(
-    path: Path, labels: np.ndarray, geometry: Geometry, colors: Sequence[Color], like: Path | None = None
+    path: Path,
+    labels: np.ndarray,
+    geometry: Geometry,
+    colors: Sequence[Color],
+    like: Path | None = None,
+    names: Sequence[str] = (),
 ) -> None:
     """Write class ids, canonical (S, H, W), uint8, in the source's shape, axes and place.
 
@@ -158,10 +178,16 @@ def write_mask_file(
         geometry: of the source.
         colors: of the ids, for kinds with a palette.
         like: the source file.
+        names: of the ids, for kinds that hold them.
 
     Raises:
         CaseUNetError: that kind of file cannot hold them.
     """
+    suffix = None if like is None else slides.find_mask_suffix(like)
+    if like is not None and suffix is not None and path.name.lower().endswith(suffix):
+        with slides.open_slide(like) as slide:
+            slides.write_slide_mask(path, labels[0], colors, names, slide)
+        return
     if path.name.lower().endswith((*nifti.WRITTEN, *itk.WRITTEN)):
         if geometry.affine is None:
             raise InvalidInputError(
@@ -173,7 +199,7 @@ def write_mask_file(
         else:
             itk.write_itk_labels(path, labels, geometry)
     elif path.suffix.lower() in raster.LOSSLESS and len(labels) == 1:
-        raster.write_ids(path, labels[0], colors)
+        raster_file.write_ids(path, labels[0], colors)
     elif path.suffix.lower() in raster_file.TIFF and geometry.affine is None:
         tiff_stack.write_stack_ids(path, labels, colors)
     else:

@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import re
+import sys
 import zlib
 from collections import Counter
 from collections.abc import Sequence
@@ -14,8 +15,9 @@ from typing import Any
 import numpy as np
 from nibabel import orientations
 
-from caseunet.errors import CaseUNetError, InputNotFoundError, InvalidInputError
+from caseunet.errors import CaseUNetError, InputNotFoundError, InvalidInputError, NotEnoughMemoryError
 from caseunet.files import replace_when_whole
+from caseunet.io import scratch
 from caseunet.io.geometry import to_canonical, to_source, volume_geometry
 from caseunet.io.limits import check_declared_size
 from caseunet.io.silence import silence_stderr
@@ -32,6 +34,9 @@ SUFFIXES = (*WRITTEN, *DETACHED)
 
 MAX_HEADER = 2**20
 """Bytes of text before the voxels."""
+
+PACKING = 2
+"""Level of compression of masks."""
 
 SAME_GRID = 0.1
 """Voxels by which a segmentation may lie off its image's grid: what writers round."""
@@ -59,7 +64,7 @@ def is_itk(path: Path) -> bool:
 
 def is_segmentation(path: Path) -> bool:
     """Whether a file is a segmentation of 3D Slicer or MITK, whose header names segments; reads the header alone."""
-    if not _is_nrrd(path) or not path.is_file():
+    if not is_nrrd(path) or not path.is_file():
         return False
     header = _nrrd_header(path)
     keys = rf"^(Segment(\d+|ation)_\w+|{re.escape(MITK_GROUPS)}):="
@@ -79,7 +84,7 @@ def find_itk_pixels(path: Path) -> Path | None:
     """
     if path.suffix.lower() not in DETACHED:
         return None
-    if _is_nrrd(path):
+    if is_nrrd(path):
         stated = re.search(r"^data ?file:(.*)$", _nrrd_header(path), re.MULTILINE | re.IGNORECASE)
         name = stated[1].strip() if stated else "LOCAL"
     else:
@@ -111,7 +116,7 @@ def read_itk_geometry(path: Path) -> Geometry:
 
 def read_itk_pixel_bytes(path: Path) -> int:
     """Bytes of a component of a voxel in the file."""
-    return _component_bits(path, _open(path)[0]) // 8
+    return _component_type(path, _open(path)[0]).itemsize
 
 
 def read_itk_axes(path: Path) -> int:
@@ -132,8 +137,9 @@ def read_itk(path: Path, nan: float | None = None) -> ImageVolume:
         raise InvalidInputError(f"{path}: a segmentation of 3D Slicer or MITK, which holds labels; expected an image.")
     reader, geometry = _open(path)
     array = as_integers(_read(path, reader), path, nan)
-    channels = [to_canonical(array[..., channel].transpose(2, 1, 0), geometry) for channel in range(array.shape[3])]
-    return ImageVolume(channels[0][:, None] if len(channels) == 1 else np.stack(channels, axis=1), geometry)
+    by_channel = array.transpose(3, 2, 1, 0)
+    channels = [to_canonical(one, geometry)[:, None] for one in by_channel]
+    return ImageVolume(scratch.concatenate_channels(channels), geometry)
 
 
 def read_itk_mask(path: Path, place: Geometry | None = None) -> Mask:
@@ -318,19 +324,30 @@ def write_itk_labels(path: Path, labels: np.ndarray, geometry: Geometry) -> None
     """
     import SimpleITK
 
-    image = labels_image(labels, geometry)
+    voxels = to_source(labels, geometry).T
+    packer = zlib.compressobj(PACKING, wbits=zlib.MAX_WBITS + (16 if is_nrrd(path) else 0))  # as gzip or zlib
+    pixels = b"".join([*(packer.compress(voxels[rows].data) for rows in scratch.blocks(voxels)), packer.flush()])
     with replace_when_whole(path) as temporary:
-        try:
-            SimpleITK.WriteImage(image, temporary, useCompression=True)
+        try:  # the header of a single voxel there, but for its numbers
+            SimpleITK.WriteImage(_lay(SimpleITK.Image(1, 1, 1, SimpleITK.sitkUInt8), geometry), temporary, True)
         except RuntimeError as error:
             raise CaseUNetError(f"{path}: cannot be written: {_reason(error)}") from error
+        header, end, _ = temporary.read_bytes().partition(b"\n\n" if is_nrrd(path) else b"ElementDataFile = LOCAL\n")
+        size = " ".join(map(str, voxels.shape[::-1])).encode()
+        header = re.sub(rb"^(sizes: |DimSize = ).*$", rb"\g<1>" + size, header, flags=re.MULTILINE)
+        header = re.sub(rb"^(CompressedDataSize = ).*$", rb"\g<1>%d" % len(pixels), header, flags=re.MULTILINE)
+        temporary.write_bytes(header + end + pixels)
 
 
 def labels_image(labels: np.ndarray, geometry: Geometry) -> Any:
     """Canonical labels (S, H, W) as an image of SimpleITK in the source's place."""
     import SimpleITK
 
-    image = SimpleITK.GetImageFromArray(to_source(labels, geometry).transpose(2, 1, 0))
+    return _lay(SimpleITK.GetImageFromArray(to_source(labels, geometry).transpose(2, 1, 0)), geometry)
+
+
+def _lay(image: Any, geometry: Geometry) -> Any:
+    """The image, in a volume's place."""
     affine = _TO_RAS @ np.asarray(geometry.affine)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     image.SetSpacing(spacing.tolist())
@@ -344,7 +361,7 @@ def _open(path: Path) -> tuple[Any, Geometry]:
 
     if not path.is_file():
         raise InputNotFoundError(f"{path}: no such file.")
-    if _is_nrrd(path):
+    if is_nrrd(path):
         kind = "NrrdImageIO"  # without it ITK would take the file for whatever it looks like
     else:
         _check_metaimage(path)
@@ -365,7 +382,7 @@ def _open(path: Path) -> tuple[Any, Geometry]:
     affine[:3, :3] = np.reshape(reader.GetDirection(), (3, 3)) * reader.GetSpacing()
     affine[:3, 3] = reader.GetOrigin()
     geometry = volume_geometry(shape, _TO_RAS @ affine, str(path))
-    remarks = _remarks_on_units(path) if _is_nrrd(path) else ()
+    remarks = _remarks_on_units(path) if is_nrrd(path) else ()
     return reader, replace(geometry, remarks=(*geometry.remarks, *remarks))
 
 
@@ -380,10 +397,20 @@ def _read(path: Path, reader: Any) -> np.ndarray:
     """(z, y, x, components)."""
     import SimpleITK
 
-    bits = _component_bits(path, reader)
-    components = reader.GetNumberOfComponents()
-    declared = math.prod(reader.GetSize()) * components * bits // 8
+    shape, kind = (*reader.GetSize()[::-1], reader.GetNumberOfComponents()), _component_type(path, reader)
+    declared = math.prod(shape) * kind.itemsize
     check_declared_size(find_itk_pixels(path) or path, declared, compressed=True)
+    order = _plain_byte_order(path, shape, kind)
+    if order is not None:
+        pixels = scratch.zeros(shape, kind)
+        _check_stream(path, declared, pixels.reshape(-1).view(np.uint8))
+        return pixels.byteswap(inplace=True) if order != sys.byteorder and kind.itemsize > 1 else pixels
+    if scratch.is_on_disk():
+        raise NotEnoughMemoryError(
+            f"{path}: is too large for the memory that is allowed, and of a form that is only read as a whole. Save it "
+            "as NIfTI, or as NRRD that is raw or compressed by gzip.",
+            options=("max_ram",),
+        )
     checksum = _check_stream(path, declared)
     try:
         with silence_stderr():
@@ -393,13 +420,32 @@ def _read(path: Path, reader: Any) -> np.ndarray:
             f"{path}: its pixels cannot be read; the file is truncated or damaged: {_reason(error)}"
         ) from error
     # MetaIO gives what memory holds where it cannot unpack the pixels; those of the other byte order come turned
-    may_differ = checksum is None or _is_nrrd(path)
+    may_differ = checksum is None or is_nrrd(path)
     if not may_differ and checksum not in (zlib.crc32(array.data), zlib.crc32(array.byteswap().data)):
         raise InvalidInputError(f"{path}: its pixels cannot be unpacked; its CompressedDataSize is missing or wrong.")
-    return array.reshape(*reader.GetSize()[::-1], components)
+    return array.reshape(shape)
 
 
-def _component_bits(path: Path, reader: Any) -> int:
+def _plain_byte_order(path: Path, shape: tuple[int, ...], kind: np.dtype[Any]) -> str | None:
+    """Byte order of the pixels of an NRRD file that lie in it as an array (z, y, x, components) does, raw or as gzip.
+
+    None for all other files, whose pixels are text, say, or of which some are left out.
+    """
+    if not is_nrrd(path):
+        return None
+    found = re.findall(r"^([\w ]+):(?!=)[ \t]*(.*?)[ \t]*$", _nrrd_header(path), re.MULTILINE)
+    fields = {key.lower().replace(" ", ""): value.lower() for key, value in found}
+    axes = shape if shape[3] > 1 else shape[:3]
+    is_first = shape[3] == 1 or fields.get("kinds", "domain").split()[0] not in ("domain", "space", "time", "none")
+    skipped = {fields.get("lineskip", "0"), fields.get("byteskip", "0")} - {"0"}
+    if skipped or not is_first or fields.get("encoding") not in ("raw", "gzip", "gz"):
+        return None
+    if fields.get("sizes", "").split() != [str(length) for length in axes[::-1]]:
+        return None
+    return fields.get("endian", sys.byteorder if kind.itemsize == 1 else None)
+
+
+def _component_type(path: Path, reader: Any) -> np.dtype[Any]:
     """Of a number in the file.
 
     Raises:
@@ -411,10 +457,11 @@ def _component_bits(path: Path, reader: Any) -> int:
     bits = next((n for n in (8, 16, 32, 64) if f"{n}-bit" in kind), None)
     if bits is None or "complex" in kind:
         raise InvalidInputError(f"{path}: expected numbers, found pixels of type {kind}.")
-    return bits
+    return np.dtype(f"{'f' if 'float' in kind else 'u' if 'unsigned' in kind else 'i'}{bits // 8}")
 
 
-def _is_nrrd(path: Path) -> bool:
+def is_nrrd(path: Path) -> bool:
+    """Whether a file is called like an NRRD volume, or its header."""
     return path.suffix.lower() in (".nrrd", ".nhdr")
 
 
@@ -483,14 +530,59 @@ def _numbers(text: str) -> list[float]:
     return values if np.all(np.isfinite(values)) else []
 
 
-def _check_stream(path: Path, declared: int) -> int | None:
+def _check_stream(path: Path, declared: int, pixels: np.ndarray | None = None) -> int | None:
     """Unpack compressed pixels to their end, which compares their checksum: SimpleITK does not.
+
+    Args:
+        path: the file.
+        declared: how many bytes its pixels are.
+        pixels: so many bytes, which are filled with them where they are given, be they compressed or not.
 
     Returns:
         CRC-32 of the unpacked pixels; None where they are not compressed.
 
     Raises:
         CaseUNetError: they are damaged, more or fewer than declared, or lie in another file.
+    """
+    begin, compressed = _find_pixels(path)
+    data = find_itk_pixels(path)
+    with (data or path).open("rb") as stream:
+        stream.seek(0 if data else begin)
+        if not compressed:
+            left = (data or path).stat().st_size - stream.tell()
+            if left < declared and (pixels is not None or not is_nrrd(path)):  # whose pixels may be text
+                raise InvalidInputError(
+                    f"{path}: has {left:,} bytes of pixels, not {declared:,} as declared: it is truncated."
+                )
+            if pixels is not None:
+                scratch.read_into(stream, pixels)
+            return None
+        unpacker, length, checksum = zlib.decompressobj(wbits=47), 0, 0  # zlib or gzip
+        try:
+            while not unpacker.eof:
+                block = unpacker.unconsumed_tail or stream.read(2**20)
+                if not block:
+                    raise InvalidInputError(f"{path}: its pixels end too early; the file is truncated.")
+                piece = unpacker.decompress(block, 2**24)  # in pieces, however far a block expands
+                if length + len(piece) > declared:
+                    raise InvalidInputError(f"{path}: holds more than the {declared:,} bytes that its header declares.")
+                if pixels is not None:
+                    pixels[length : length + len(piece)] = np.frombuffer(piece, np.uint8)
+                length, checksum = length + len(piece), zlib.crc32(piece, checksum)
+            if length < declared:
+                raise InvalidInputError(
+                    f"{path}: holds {length:,} bytes, not the {declared:,} that its header declares."
+                )
+            return checksum
+        except zlib.error as error:
+            raise InvalidInputError(f"{path}: its pixels cannot be read; the file is damaged: {error}") from error
+
+
+def _find_pixels(path: Path) -> tuple[int, bool]:
+    """Byte after the header, and whether the pixels are compressed.
+
+    Raises:
+        CaseUNetError: they lie in another file, and the header is not one of such.
     """
     with path.open("rb") as stream:
         compressed, elsewhere = False, False
@@ -502,34 +594,7 @@ def _check_stream(path: Path, declared: int) -> int | None:
                 break
         if elsewhere and path.suffix.lower() not in DETACHED:
             raise InvalidInputError(f"{path}: its pixels lie in another file; save it as one file.")
-        begin = stream.tell()
-    data = find_itk_pixels(path)
-    with (data or path).open("rb") as stream:
-        stream.seek(0 if data else begin)
-        if not compressed:
-            left = (data or path).stat().st_size - stream.tell()
-            if left < declared and not _is_nrrd(path):  # whose pixels may be text
-                raise InvalidInputError(
-                    f"{path}: has {left:,} bytes of pixels, not {declared:,} as declared: it is truncated."
-                )
-            return None
-        unpacker, length, checksum = zlib.decompressobj(wbits=47), 0, 0  # zlib or gzip
-        try:
-            while not unpacker.eof:
-                block = unpacker.unconsumed_tail or stream.read(2**20)
-                if not block:
-                    raise InvalidInputError(f"{path}: its pixels end too early; the file is truncated.")
-                piece = unpacker.decompress(block, 2**24)  # in pieces, however far a block expands
-                length, checksum = length + len(piece), zlib.crc32(piece, checksum)
-                if length > declared:
-                    raise InvalidInputError(f"{path}: holds more than the {declared:,} bytes that its header declares.")
-            if length < declared:
-                raise InvalidInputError(
-                    f"{path}: holds {length:,} bytes, not the {declared:,} that its header declares."
-                )
-            return checksum
-        except zlib.error as error:
-            raise InvalidInputError(f"{path}: its pixels cannot be read; the file is damaged: {error}") from error
+        return stream.tell(), compressed
 
 
 def _reason(error: Exception) -> str:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from caseunet.io import scratch
+
 SKETCH = 64
 """Hashes in a sketch of few slices."""
 
@@ -86,7 +88,8 @@ def likeness(pixels: np.ndarray) -> np.ndarray | None:
     small = small.astype(np.float64)  # in which no square is infinite
     small -= small.mean()
     length = float(np.linalg.norm(small))
-    return np.asarray(small / length, np.float32) if length > 1e-6 * max(1.0, float(np.abs(pixels).max())) else None
+    lowest, highest = scratch.find_range(pixels)
+    return np.asarray(small / length, np.float32) if length > 1e-6 * max(1.0, -lowest, highest) else None
 
 
 def sketch(pixels: np.ndarray) -> np.ndarray:

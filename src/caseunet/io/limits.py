@@ -5,6 +5,7 @@ from pathlib import Path
 import psutil
 
 from caseunet.errors import InvalidInputError, NotEnoughMemoryError
+from caseunet.io import scratch
 
 MAX_COMPRESSION = 1400
 """No deflate stream expands further than 1,032 times, no JPEG or LZW stream further than 1,370."""
@@ -35,11 +36,13 @@ def check_declared_size(path: Path, declared: int, compressed: bool) -> None:
 
 
 def check_free_memory(path: Path, needed: int) -> None:
-    """Make sure that this machine can take so many bytes.
+    """Make sure that this machine can take so many bytes, unless they go to the disk, which has its own check.
 
     Raises:
         CaseUNetError: they are more than the free memory.
     """
+    if scratch.is_on_disk():
+        return
     free = psutil.virtual_memory().available
     if needed > free:
         raise NotEnoughMemoryError(

@@ -18,6 +18,7 @@ from nibabel.spatialimages import HeaderDataError, SpatialImage
 
 from caseunet.errors import CaseUNetError, InputNotFoundError, InvalidInputError
 from caseunet.files import replace_when_whole
+from caseunet.io import scratch
 from caseunet.io.geometry import (
     distance_in_mm,
     distance_in_voxels,
@@ -140,8 +141,8 @@ def read_nifti(path: Path, nan: float | None = None) -> ImageVolume:
     slope, intercept = float(image.dataobj.slope), float(image.dataobj.inter)
     with np.errstate(all="ignore"):  # a damaged slope overflows, which is found
         array = rescale(array.reshape(*geometry.shape, -1, order="F"), slope, intercept, path, nan)
-    channels = [to_canonical(array[..., channel], geometry) for channel in range(array.shape[3])]
-    return ImageVolume(channels[0][:, None] if len(channels) == 1 else np.stack(channels, axis=1), geometry)
+    channels = [to_canonical(array[..., channel], geometry)[:, None] for channel in range(array.shape[3])]
+    return ImageVolume(scratch.concatenate_channels(channels), geometry)
 
 
 def read_nifti_mask(path: Path, place: Geometry | None = None) -> Mask:
@@ -234,9 +235,8 @@ def _stream(stream: BinaryIO, image: Any, compressed: bool) -> None:
     header = image.header
     header["magic"], header["vox_offset"] = b"n+1", 352
     out.write(header.binaryblock + bytes(4))
-    voxels = np.asarray(image.dataobj)
-    for k in range(voxels.shape[2]):
-        out.write(voxels[:, :, k].tobytes(order="F"))
+    for plane in np.asarray(image.dataobj).T:
+        out.write(plane.tobytes())
     if compressed:
         out.close()
 
@@ -403,21 +403,16 @@ def _read_array(path: Path, image: Any) -> np.ndarray:
         needed = offset + math.prod(image.shape) * dtype.itemsize
         data = find_nifti_pixels(path) or path
         check_declared_size(data, needed, compressed)
-        if compressed:
-            with gzip.open(path) as stream:
-                content = stream.read(needed + PADDING + 1)
-                length = len(content)
-            with silence_stderr():
-                image = type(image).from_bytes(content)
-        else:
-            length = data.stat().st_size
+        stored = scratch.zeros(image.shape[::-1], dtype)  # its first axis runs fastest in the file
+        with gzip.open(data) if compressed else data.open("rb") as stream:
+            length = len(stream.read(offset)) + scratch.read_into(stream, stored) + len(stream.read(PADDING + 1))
         if not needed <= length <= needed + PADDING:
             raise InvalidInputError(
                 f"{path}: its header declares {needed:,} bytes, but it holds "
                 f"{'more' if length > needed else f'{length:,}'}: it is truncated, or its header is damaged."
             )
-        array = image.dataobj.get_unscaled()
-        return array.astype(array.dtype.newbyteorder("="), copy=False)  # torch knows only this machine's byte order
+        array = stored if dtype.isnative else stored.byteswap(inplace=True).view(dtype.newbyteorder("="))
+        return array.T  # torch knows only this machine's byte order
     except (
         *(OSError, EOFError, ValueError, OverflowError, TypeError, AttributeError, MemoryError),
         *(zlib.error, ImageFileError, HeaderDataError),

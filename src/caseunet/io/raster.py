@@ -1,6 +1,7 @@
-"""PNG, JPEG, TIFF, BMP and GIF images: colour or grey in, masks with a palette out."""
+"""PNG, JPEG, TIFF, BMP and GIF images, and slides read whole: colour or grey in, values of masks."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,13 +9,14 @@ from PIL import Image
 
 from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.files import replace_when_whole
+from caseunet.io import slides
 from caseunet.io.raster_file import COLOR_MODES, choose_page, is_inverted, load_image, open_image
 from caseunet.io.values import as_integers, whole_numbers
-from caseunet.types import Color, Geometry, ImageVolume, Mask
+from caseunet.types import Geometry, ImageVolume, Mask
 
 JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
 
-SUFFIXES = (".png", *JPEG, ".tif", ".tiff", ".bmp", ".gif")
+SUFFIXES = (".png", *JPEG, ".tif", ".tiff", ".bmp", ".gif", *slides.SUFFIXES)
 
 LOSSLESS = (".png", ".tif", ".tiff", ".bmp")
 """Those that can hold class ids."""
@@ -45,6 +47,8 @@ def is_raster(path: Path) -> bool:
 
 def read_shape(path: Path) -> tuple[int, int]:
     """(H, W), from the header alone."""
+    if slides.has_slide_suffix(path):
+        return slides.read_slide_shape(path)
     with open_image(path) as image:
         choose_page(path, image)
         return image.height, image.width
@@ -62,8 +66,12 @@ def read_raster(path: Path, channels: int, nan: float | None = None) -> ImageVol
     Raises:
         CaseUNetError: the file is missing, damaged, of several pages, or of another kind than ``channels`` asks for.
     """
-    with open_image(path) as image:
-        pixels, remarks = read_page(path, image, channels)
+    if slides.has_slide_suffix(path):
+        image = slides.read_slide(path)
+        pixels, remark = match_channels(path, image.pixels[0], channels)
+        return finish_image(path, pixels[None], [remark] if remark else [], nan)
+    with open_image(path) as opened:
+        pixels, remarks = read_page(path, opened, channels)
     return finish_image(path, pixels[None], remarks, nan)
 
 
@@ -83,7 +91,7 @@ def read_page(path: Path, image: Image.Image, channels: int, page: int | None = 
     elif image.mode in _GREY:
         pixels = _as_array(image)
     else:
-        pixels, remark = _as_grey(path, image)
+        pixels, remark = match_channels(path, _as_array(image.convert("RGB")), 1)
         remarks += [remark] if remark else []
     if is_inverted(image) and image.mode != "L":  # which Pillow turns
         pixels, remarks = np.iinfo(pixels.dtype).max - pixels, [*remarks, "it is stored with white as 0; turned"]
@@ -105,22 +113,28 @@ def finish_image(path: Path, pixels: np.ndarray, remarks: Sequence[str], nan: fl
     return ImageVolume(np.require(pixels, requirements=["C", "W"]), geometry)
 
 
-def _as_grey(path: Path, image: Image.Image) -> tuple[np.ndarray, str]:
-    """The grey values (1, H, W) of an image that is stored in colours, and what should be known of them.
+def match_channels(path: Path, pixels: np.ndarray, channels: int) -> tuple[np.ndarray, str]:
+    """Stored pixels (C, H, W) of grey or colour as so many channels, and what should be known of them.
 
     Raises:
-        CaseUNetError: it has colours.
+        CaseUNetError: they have colours, and grey is asked for.
     """
-    colors = np.asarray(image.convert("RGB"))
-    apart = int((colors.max(axis=2) - colors.min(axis=2)).max(initial=0))
+    if len(pixels) == channels:
+        return pixels, ""
+    if channels == 3:
+        return np.repeat(pixels, 3, axis=0), ""
+    apart = int((pixels.max(axis=0) - pixels.min(axis=0)).max(initial=0))
     if apart > NEARLY_GREY:
         raise InvalidInputError(
             f"{path}: an image in colour (red, green and blue differ by up to {apart}); expected a grey image. Save it "
             "as grey if its colours mean nothing."
         )
     if apart == 0:
-        return colors[None, ..., 0], ""
-    return np.asarray(image.convert("RGB").convert("L"))[None], f"its colours differ by up to {apart}; read as grey"
+        return pixels[:1], ""
+    grey = np.full(pixels.shape[1:], 2**15, np.uint32)
+    for weight, color in zip((19595, 38470, 7471), pixels, strict=True):  # as Pillow has it
+        grey += np.multiply(color, weight, dtype=np.uint32)
+    return (grey >> 16).astype(np.uint8)[None], f"its colours differ by up to {apart}; read as grey"
 
 
 def read_raster_mask(path: Path, colored: bool | None = None) -> Mask:
@@ -133,8 +147,23 @@ def read_raster_mask(path: Path, colored: bool | None = None) -> Mask:
     Raises:
         CaseUNetError: the file is missing or damaged, or is in colour where ids are expected.
     """
+    if slides.has_slide_suffix(path):
+        return _read_slide_mask(path, colored)
     with open_image(path) as image:
         return read_mask_page(path, image, colored)
+
+
+def _read_slide_mask(path: Path, colored: bool | None) -> Mask:
+    """The values of a mask that is a slide, such as a label image of OME-Zarr; see :func:`read_raster_mask`."""
+    image = slides.read_slide(path)
+    pixels, geometry = image.pixels[0], image.geometry
+    if len(pixels) == 1 or (colored is not True and not np.ptp(pixels, axis=0).any()):
+        values, fractional, remarks = whole_numbers(pixels[:1], path)
+        return Mask(values, replace(geometry, remarks=(*geometry.remarks, *remarks)), fractional=fractional)
+    if colored is False:
+        raise InvalidInputError(f"{path}: expected class ids (grey or palette), found an image in colour.")
+    red, green, blue = (pixels[n].astype(np.int32) for n in range(3))
+    return Mask((red << 16 | green << 8 | blue)[None], geometry, colored=True)
 
 
 def read_mask_page(path: Path, image: Image.Image, colored: bool | None, page: int | None = None) -> Mask:
@@ -202,31 +231,21 @@ def _opaque(path: Path, image: Image.Image) -> np.ndarray:
 
 def is_colored(path: Path) -> bool:
     """Whether the header tells of anything but grey: colours, a palette, transparency."""
+    if slides.has_slide_suffix(path):
+        return slides.is_slide_colored(path)
     with open_image(path) as image:
         return image.mode not in _GREY
 
 
 def has_palette(path: Path) -> bool:
     """Whether the header tells of a palette; a file that cannot be read has none."""
+    if slides.has_slide_suffix(path):
+        return False
     try:
         with open_image(path) as image:
             return image.mode == "P"
     except CaseUNetError:
         return False
-
-
-def write_ids(path: Path, ids: np.ndarray, colors: Sequence[Color]) -> None:
-    """Write class ids (H, W) with a palette: viewers show the colours, programs read the ids.
-
-    Args:
-        path: one of the suffixes of :data:`LOSSLESS`.
-        ids: (H, W), uint8.
-        colors: of the ids.
-    """
-    image = Image.fromarray(ids.astype(np.uint8), mode=None).convert("L")
-    image.putpalette([value for color in colors for value in color])
-    with replace_when_whole(path) as temporary:
-        image.save(temporary)
 
 
 def write_raster_probabilities(path: Path, probabilities: np.ndarray) -> None:

@@ -2,22 +2,25 @@
 
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from caseunet.errors import CaseUNetError, InputNotFoundError, InvalidInputError
+from caseunet.files import replace_when_whole
 from caseunet.io.limits import check_declared_size, check_free_memory
 from caseunet.io.silence import silence_stderr
+from caseunet.types import Color
 
 TIFF = (".tif", ".tiff")
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 """What Pillow may take a file for. It knows many more, whatever the suffix; one of them, PostScript, is a program."""
 
-ORIENTATION = 274
+EXIF_ORIENTATION = 274
 
 UPRIGHT = (0, 1)
 """Orientations of an image whose first row is its top."""
@@ -27,6 +30,8 @@ BITS_PER_SAMPLE = 258
 PHOTOMETRIC, MIN_IS_WHITE = 262, 0
 
 SUBFILE_TYPE, REDUCED, TRANSPARENCY = 254, 1, 4
+
+TILE_WIDTH = 322
 
 MAX_PIXELS = 2**29
 """Of an image: 23,000×23,000, whatever a file may claim."""
@@ -42,7 +47,7 @@ _FAR = ("group3", "group4", "tiff_ccitt", "zstd", "lzma", "webp", "lerc")
 COLOR_MODES = ("RGB", "RGBA", "P", "L", "LA", "1", "CMYK", "YCbCr")
 
 
-def open_image(path: Path) -> Image.Image:
+def open_image(path: Path, max_pixels: int | None = None) -> Image.Image:
     """The file, of which Pillow has read the header alone.
 
     Raises:
@@ -57,10 +62,10 @@ def open_image(path: Path) -> Image.Image:
                 image = Image.open(path, formats=formats)
         except UnidentifiedImageError as error:
             raise ValueError(f"it is none of {', '.join(formats)}, or its header is damaged") from error
-        if image.width * image.height > MAX_PIXELS:
+        if image.width * image.height > (max_pixels := max_pixels or MAX_PIXELS):
             raise ValueError(
-                f"it has {image.height}×{image.width} pixels; at most {MAX_PIXELS / 1e6:,.0f} million are read. Cut it "
-                "into parts"
+                f"it has {image.height}×{image.width} pixels; at most {max_pixels / 1e6:,.0f} million are read whole. "
+                "To read it in parts: pip install 'caseunet[slides]'"
             )
     return image
 
@@ -87,8 +92,8 @@ def load_image(path: Path, image: Image.Image, page: int | None = None) -> list[
         check_declared_size(path, _least_bytes(image), compressed=True)
     check_free_memory(path, image.width * image.height * (PIXEL_BYTES + len(image.getbands())))
     with _explain_errors(path, "its pixels cannot be read; the file is truncated or damaged"):
-        if image.mode in COLOR_MODES and _bits(image) > 8:
-            raise InvalidInputError(f"{path}: has {_bits(image)} bits in each colour; expected 8. Save it with 8.")
+        if image.mode in COLOR_MODES and count_bits(image) > 8:
+            raise InvalidInputError(f"{path}: has {count_bits(image)} bits in each colour; expected 8. Save it with 8.")
         if image.format == "PNG":
             with _lift_limit(), Image.open(path, formats=FORMATS) as again:
                 again.verify()  # the checksums, which decoding does not look at
@@ -109,7 +114,7 @@ def find_orientation(image: Image.Image) -> int:
 
     Ask before its pixels are read: Pillow turns those of a TIFF itself, and drops the tag.
     """
-    return int(image.getexif().get(ORIENTATION, 1))
+    return int(image.getexif().get(EXIF_ORIENTATION, 1))
 
 
 def turn_to_page(path: Path, image: Image.Image, page: int) -> None:
@@ -142,7 +147,7 @@ def _whole_pages(image: Image.Image) -> list[int]:
 
 
 def choose_page(path: Path, image: Image.Image) -> str:
-    """Turn to the page that is the image, and say what is left out: smaller copies, the second picture of a camera.
+    """Turn to the page that is the image, and say what is left out, such as the second picture of a camera.
 
     Raises:
         CaseUNetError: there are several images.
@@ -158,6 +163,8 @@ def choose_page(path: Path, image: Image.Image) -> str:
                 "slice as a file, such as stack1_001.tif, of which those of a stack are a group."
             )
         image.seek(whole[0])
+        if whole == [0] and TILE_WIDTH in getattr(image, "tag_v2", {}):  # a pyramid: the rest is the image, smaller
+            return ""
         return f"its file holds {pages} pictures; the {'first' if whole == [0] else 'largest'} is used"
 
 
@@ -178,7 +185,7 @@ def _least_bytes(image: Image.Image) -> int:
     return pixels * len(image.getbands()) if image.mode not in ("1", "L", "P") else pixels // 8
 
 
-def _bits(image: Image.Image) -> int:
+def count_bits(image: Image.Image) -> int:
     """In each sample of a colour image."""
     if image.format == "TIFF":
         return int(max(image.tag_v2.get(BITS_PER_SAMPLE, (1,))))  # type: ignore[attr-defined]
@@ -197,3 +204,18 @@ def _explain_errors(path: Path, problem: str) -> Iterator[None]:
     except Exception as error:
         text = " ".join(str(error).split()) or type(error).__name__
         raise InvalidInputError(f"{path}: {problem}: {text}") from error
+
+
+def write_ids(path: Path, ids: np.ndarray, colors: Sequence[Color]) -> None:
+    """Write class ids (H, W) with a palette: viewers show the colours, programs read the ids.
+
+    Args:
+        path: its suffix tells the kind of file.
+        ids: (H, W), uint8.
+        colors: of the ids.
+    """
+    height, width = ids.shape
+    image = Image.frombuffer("L", (width, height), np.ascontiguousarray(ids, np.uint8), "raw", "L", 0, 1)
+    image.putpalette([value for color in colors for value in color])
+    with replace_when_whole(path) as temporary:
+        image.save(temporary)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from caseunet.errors import BadValuesError, InvalidInputError
+from caseunet.io import scratch
 
 NEARLY_WHOLE = 1e-3
 """By which a label may differ from a whole number."""
@@ -55,7 +56,8 @@ def _narrow(array: np.ndarray, slope: float, intercept: float, path: Path, nan: 
         return values if nan is None else np.where(np.isnan(values), nan, values)
 
     bad, whole, low, high = 0, True, 0.0, 0.0
-    slowest = int(np.argmax(np.abs(array.strides)))
+    strides = [abs(stride) * (length > 1) for stride, length in zip(array.strides, array.shape, strict=True)]
+    slowest = int(np.argmax(strides))
     for part in _parts(array, slowest):
         values = values_of(part)
         bad += values.size - int(np.count_nonzero(np.isfinite(values)))
@@ -66,7 +68,7 @@ def _narrow(array: np.ndarray, slope: float, intercept: float, path: Path, nan: 
     if max(-low, high) > np.finfo(np.float32).max:
         raise BadValuesError(f"{path}: holds values as large as {max(-low, high):g}, beyond single precision.")
     fits = whole and low >= -32768 and high <= 32767
-    narrow = np.empty_like(array, np.int16 if fits else np.float32)
+    narrow = scratch.zeros_like(array, np.int16 if fits else np.float32)
     for part, target in zip(_parts(array, slowest), _parts(narrow, slowest), strict=True):
         target[...] = values_of(part)
     return narrow

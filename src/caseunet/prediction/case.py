@@ -14,7 +14,7 @@ from caseunet.data.grid import place_slices
 from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.files import replace_when_whole
 from caseunet.imaging.slices import case_statistics
-from caseunet.io import images, nifti, raster, tiff_stack, video
+from caseunet.io import images, nifti, raster, raster_file, tiff_stack, video
 from caseunet.io.dicom_fractional import write_fractional
 from caseunet.io.dicom_seg import Algorithm, write_segmentation
 from caseunet.io.geometry import voxel_steps
@@ -94,7 +94,8 @@ def _predict_image(
         others, told = _write_probabilities(accumulator, item, geometry, work, written) if accumulator else ({}, ())
     remarks = (*geometry.remarks, *told)
     written.append(target)
-    images.write_mask_file(target, labels, geometry, info.label_map.colors, item.files[0])
+    colors, names = info.label_map.colors, info.label_map.names
+    images.write_mask_file(target, labels, geometry, colors, item.files[0], names)
     if work.outputs.dicom_seg and item.is_dicom:
         path = path_beside(target, item, ".seg.dcm")
         if failure := _write_dicom_segmentation(path, labels, geometry, item, info):
@@ -221,7 +222,7 @@ def _predict_video(
                 raise error.with_message(f"{item.path}: frame {number}: {error}") from error
             if info.quality and predictor.settings.postprocess:
                 apply_postprocessing(labels, info.quality.postprocessing, info.label_map, None)
-            raster.write_ids(masks / f"frame_{number:06d}.png", labels[0], info.label_map.colors)
+            raster_file.write_ids(masks / f"frame_{number:06d}.png", labels[0], info.label_map.colors)
             film.write(overlaid(frame, labels[0], info.label_map.colors))
             timeline.add(labels[0])
             if number % every == 0 and len(looked) < LOOKED_AT:

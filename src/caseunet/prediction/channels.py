@@ -8,6 +8,7 @@ import numpy as np
 
 from caseunet.bundle import BundleInfo
 from caseunet.errors import InvalidInputError
+from caseunet.io import scratch
 from caseunet.progress import count_text
 from caseunet.types import ImageVolume
 
@@ -74,7 +75,8 @@ class Channels(NamedTuple):
         if found != self.number and found == whole and (self.by_number or not self.order):
             names = ", ".join(self.names)
             told = f"its {whole} channels are taken to be {', '.join(self.all_names)}; the model sees {names}"
-            return _add_remark(replace(picture, pixels=picture.pixels[:, self.places]), told)
+            seen = [picture.pixels[:, place : place + 1] for place in self.places]
+            return _add_remark(replace(picture, pixels=scratch.concatenate_channels(seen)), told)
         if found == self.number and self.order and not present:
             several = f"its {self.number} channels are taken in the order {self.order}"
             return _add_remark(picture, several if found > 1 else f"it is taken to be {self.order}")
@@ -114,9 +116,10 @@ def fill_channels(pixels: np.ndarray, present: Sequence[int], values: Sequence[f
     if kind.kind in "iu":
         wanted = np.rint(wanted)
         kind = np.result_type(kind, *(np.min_scalar_type(int(value)) for value in wanted))
-    filled = np.empty((len(pixels), len(values), *pixels.shape[2:]), kind)
-    filled[:, list(present)] = pixels
-    filled[:, missing] = wanted[:, None, None]
+    filled = scratch.zeros((len(pixels), len(values), *pixels.shape[2:]), kind)
+    for rows in scratch.blocks(filled):
+        filled[rows, list(present)] = pixels[rows]
+        filled[rows, missing] = wanted[:, None, None]
     return filled
 
 

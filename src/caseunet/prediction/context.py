@@ -14,12 +14,13 @@ from caseunet.types import ImageVolume
 
 @dataclass(frozen=True)
 class PredictionContext:
-    """With what cases are segmented, and where to."""
+    """With what cases are segmented, and where to; ``max_ram`` are the bytes that the process may have, if told."""
 
     predictor: SlicePredictor
     folder: Path
     outputs: PredictionOutputs
     out_of_fold: bool
+    max_ram: int | None = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import numpy as np
 
 from caseunet.bundle import StoredValues, TrainingData
 from caseunet.errors import InvalidInputError
+from caseunet.io import scratch
 from caseunet.types import Preprocessing
 
 AIR = -200
@@ -50,11 +51,9 @@ def measure_values(pixels: np.ndarray) -> StoredValues:
     """
     if not pixels.size:
         raise InvalidInputError(f"is empty: its shape is {pixels.shape}. Give an image with at least one pixel.")
-    flat = pixels.reshape(-1)
-    low, middle, high = np.percentile(flat[:: -(-flat.size // SAMPLE)], [1, 50, 99])
-    return StoredValues(
-        lowest=float(pixels.min()), low=float(low), middle=float(middle), high=float(high), highest=float(pixels.max())
-    )
+    low, middle, high = np.percentile(_sample_pixels(pixels), [1, 50, 99])
+    lowest, highest = scratch.find_range(pixels)
+    return StoredValues(lowest=lowest, low=float(low), middle=float(middle), high=float(high), highest=highest)
 
 
 def check_kind(pixels: np.ndarray, preprocessing: Preprocessing, data: TrainingData, strict: bool = True) -> list[str]:
@@ -110,9 +109,9 @@ def check_no_mask(pixels: np.ndarray, path: Path, data: TrainingData) -> None:
     Raises:
         MaskGivenError: it looks like one; without the image's name.
     """
-    if not pixels.size or len(np.unique(pixels.reshape(-1)[:: -(-pixels.size // SAMPLE)])) > MAX_IDS:
+    if not pixels.size or len(np.unique(_sample_pixels(pixels))) > MAX_IDS:
         return
-    values = np.unique(pixels)
+    values = _find_values(pixels)
     if not 2 <= len(values) <= MAX_IDS or values.min() < 0 or values.max() > 255 or np.any(values % 1):
         return
     is_ids = pixels.shape[1] == 1 and np.array_equal(values, np.arange(len(values)))
@@ -120,6 +119,23 @@ def check_no_mask(pixels: np.ndarray, path: Path, data: TrainingData) -> None:
     if is_called_mask(path) or (is_ids and is_unlike):
         listed = ", ".join(f"{value:g}" for value in values[:6]) + (" …" if len(values) > 6 else "")
         raise MaskGivenError(f"looks like a mask: it holds {len(values)} values ({listed}). Give images to segment.")
+
+
+def _sample_pixels(pixels: np.ndarray) -> np.ndarray:
+    """About :data:`SAMPLE` values of an image (S, C, H, W), evenly spread."""
+    step, size = -(-pixels.size // SAMPLE), pixels[0].size
+    parts = [pixels[rows].reshape(-1)[-rows.start * size % step :: step] for rows in scratch.blocks(pixels)]
+    return np.concatenate(parts)
+
+
+def _find_values(pixels: np.ndarray) -> np.ndarray:
+    """The different values of an image (S, C, H, W), rising: all of them, or some where they are more than ids."""
+    values = np.zeros(0, pixels.dtype)
+    for rows in scratch.blocks(pixels):
+        values = np.union1d(values, pixels[rows])
+        if len(values) > MAX_IDS:
+            break
+    return values
 
 
 def is_called_mask(path: Path) -> bool:

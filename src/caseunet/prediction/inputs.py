@@ -21,6 +21,7 @@ from caseunet.errors import CaseUNetError, InputNotFoundError, InvalidInputError
 from caseunet.files import MARKER
 from caseunet.io import archive, dicom, images, itk, raster, video
 from caseunet.io.images import read_file_geometry
+from caseunet.io.slides import find_mask_suffix
 from caseunet.prediction.channels import DROPOUT_ADVICE, Channels
 from caseunet.prediction.planes import cut_as_trained
 from caseunet.prediction.store import DESCRIPTION, JOURNAL, FailedCase
@@ -90,7 +91,7 @@ class Input:
         if self.image is not None:
             return ".png" if self.image.header.kind == "still" else ".nii.gz"
         name = self.files[0].name.lower()
-        own = next((suffix for suffix in images.WRITTEN if name.endswith(suffix)), None)
+        own = find_mask_suffix(self.files[0]) or next((end for end in images.WRITTEN if name.endswith(end)), None)
         beside = itk.DETACHED.get(self.files[0].suffix.lower(), ".nii.gz")
         return own or (".png" if raster.is_raster(self.files[0]) else beside)
 
@@ -239,7 +240,7 @@ def find_inputs(
     for path in inputs:
         if _unwritable(str(path)):
             found.append(_check(Input(_name(path), (path,))))  # is told before anything looks into it
-        elif _is(path.is_dir, path):
+        elif _is(path.is_dir, path) and not images.is_readable(path):
             inside = _in_folder(path, search)
             if not inside:
                 raise InvalidInputError(f"{path}: holds no image ({', '.join(SUFFIXES)}).")
@@ -617,7 +618,7 @@ def _check(item: Input) -> Input:
         return Input(ascii(item.id)[1:-1], (), given=Path(shown[1:-1]), error=error)
     if item.error:
         return item
-    if not all(os.path.isfile(file) for file in item.files):  # to open a pipe would wait for whoever fills it
+    if not all(images.is_readable(file) for file in item.files):  # to open a pipe would wait for whoever fills it
         error = f"{path}: is no file that can be read, but a pipe, a device or a link that leads nowhere."
         return Input(item.id, (), given=path, error=error)
     if name in ("", ".", "..") or (item.is_video and item.id in TAKEN):

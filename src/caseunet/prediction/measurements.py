@@ -21,7 +21,8 @@ from fractions import Fraction
 import numpy as np
 
 from caseunet.errors import InvalidInputError, InvalidOptionError
-from caseunet.imaging.boxes import find_box
+from caseunet.io import scratch
+from caseunet.prediction.components import crop_structure, number_components
 from caseunet.types import LabelMap, Steps, step_vectors, voxel_volume
 
 MAX_COMPONENTS = 100
@@ -233,7 +234,7 @@ def _check_labels(labels: np.ndarray, dimensions: int, label_map: LabelMap) -> N
         raise InvalidInputError(
             f"Labels of shape {labels.shape} and type {labels.dtype}: expected class ids of shape {axes}."
         )
-    lowest, highest = int(labels.min()), int(labels.max())
+    lowest, highest = map(int, scratch.find_range(labels))
     if lowest < 0 or highest >= len(label_map):
         raise InvalidInputError(
             f"The labels hold the id {lowest if lowest < 0 else highest}; the label map has ids 0 to "
@@ -245,7 +246,8 @@ def _measure_structure(
     name: str, labels: np.ndarray, members: tuple[int, ...], spacing: Steps | None
 ) -> StructureMeasurement:
     """All but the burden."""
-    boxed, corner = _in_bounding_box(labels, members)
+    boxed, box = crop_structure(labels, members)
+    corner = [axis.start for axis in box]
     vectors = np.eye(3) if spacing is None else step_vectors(spacing)
     sizes, centroids, diameters, slices = _components(boxed, vectors[1], vectors[2])
     voxel_ml = None if spacing is None else voxel_volume(spacing) / 1000
@@ -297,17 +299,6 @@ def _with_burden(
     return replace(measurement, burden=measurement.voxels / whole if whole else None, burden_of=name)
 
 
-def _in_bounding_box(labels: np.ndarray, members: tuple[int, ...]) -> tuple[np.ndarray, tuple[int, int, int]]:
-    """Where the labels are ``members``, bool, in the smallest box that holds them all; and that box's first voxel."""
-    mask = labels == members[0]  # a table of ids looked up would take eight bytes a voxel
-    for other in members[1:]:
-        mask |= labels == other
-    box = find_box(mask)
-    if box is None:
-        return np.zeros((0, 0, 0), bool), (0, 0, 0)
-    return np.array(mask[box], order="C"), (box[0].start, box[1].start, box[2].start)
-
-
 def _components(
     mask: np.ndarray, down: np.ndarray, across: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -317,21 +308,31 @@ def _components(
         mask: (S, H, W), bool.
         down, across: (3,), from a row and from a column to the next.
     """
-    import cc3d
-
     if not mask.size:
         return np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros(0), np.zeros(0, np.int64)
-    # as bytes: for bool cc3d (4.1.1) reckons with too few components, and fails on a slice of many single pixels
-    numbers = cc3d.connected_components(mask.view(np.uint8), connectivity=26)
-    statistics = cc3d.statistics(numbers, no_slice_conversion=True)  # row 0 is the background
-    sizes = statistics["voxel_counts"].astype(np.int64)
+    numbers, count = number_components(mask)
+    sizes, centroids = _find_centroids(numbers, count)
     diameters, slices = np.zeros(len(sizes)), np.zeros(len(sizes), np.int64)
     for s, in_slice in enumerate(numbers):
         found, lengths = _longest_in_slice(in_slice, down, across)
         longer = lengths > diameters[found]
         diameters[found[longer]] = lengths[longer]
         slices[found[longer]] = s
-    return sizes[1:], statistics["centroids"][1:], diameters[1:], slices[1:]
+    return sizes[1:], centroids[1:], diameters[1:], slices[1:]
+
+
+def _find_centroids(numbers: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Voxels (count + 1) and centroids (count + 1, 3) of numbered components (S, H, W); first the background's."""
+    import cc3d
+
+    sizes, sums = np.zeros(count + 1, np.int64), np.zeros((count + 1, 3))
+    for rows in scratch.blocks(numbers):
+        statistics = cc3d.statistics(numbers[rows], no_slice_conversion=True)
+        found = np.flatnonzero(statistics["voxel_counts"])
+        voxels = statistics["voxel_counts"][found].astype(np.int64)
+        sizes[found] += voxels
+        sums[found] += (statistics["centroids"][found] + (rows.start, 0, 0)) * voxels[:, None]
+    return sizes, sums / np.maximum(sizes, 1)[:, None]
 
 
 def _longest_in_slice(numbers: np.ndarray, down: np.ndarray, across: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,8 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from caseunet.bundle import PostprocessingRule
-from caseunet.imaging.boxes import find_box
+from caseunet.io import scratch
+from caseunet.prediction.components import crop_structure, number_components
 from caseunet.types import LabelMap, Steps, voxel_volume
+
+COUNTED_AT_ONCE = 2**20
+"""Pixels of which eight bytes are held each."""
 
 
 def apply_postprocessing(
@@ -25,15 +29,15 @@ def apply_postprocessing(
     """
     for rule in rules:
         members = label_map.structures[rule.structure]
-        found = np.isin(labels, members)
-        box = find_box(found)
-        if box is None:
-            continue
-        part, inside = labels[box], found[box]
+        found, box = crop_structure(labels, members)
+        part = labels[box]
         if rule.do == "fill":
-            part[_holes(inside) & (part == 0)] = members[0]
+            for ids, inside in zip(part, found, strict=True):
+                ids[_find_holes(inside) & (ids == 0)] = members[0]
         else:
-            part[inside & ~keep_components(inside, rule, spacing, labels.size)] = _around(rule.structure, label_map)
+            kept = keep_components(found, rule, spacing, labels.size)
+            for rows in scratch.blocks(part):
+                part[rows][found[rows] & ~kept[rows]] = _around(rule.structure, label_map)
     return labels
 
 
@@ -48,12 +52,14 @@ def keep_components(
         spacing: millimetres; None for images without.
         pixels: of the whole image, where ``found`` is a part.
     """
-    import cc3d
-
-    numbered, count = cc3d.connected_components(found.view(np.uint8), connectivity=26, return_N=True)
+    numbered, count = number_components(found)
     if not count:
         return found
-    sizes = np.bincount(numbered.ravel(), minlength=count + 1)
+    blocks, sizes = list(scratch.blocks(numbered)), np.zeros(count + 1, np.int64)
+    for rows in blocks:
+        flat = numbered[rows].ravel()
+        for part in np.array_split(flat, -(-flat.size // COUNTED_AT_ONCE)):
+            sizes += np.bincount(part, minlength=count + 1)
     sizes[0] = 0
     stays = np.zeros(count + 1, bool)
     if rule.do == "largest":
@@ -62,14 +68,17 @@ def keep_components(
         unit = voxel_volume(spacing) / 1000 if spacing is not None else 1 / (pixels or found.size)
         stays = sizes * unit >= rule.least
         stays[0] = False
-    return stays[numbered]
+    kept = scratch.zeros(found.shape, bool)
+    for rows in blocks:
+        kept[rows] = stays[numbered[rows]]
+    return kept
 
 
-def _holes(found: np.ndarray) -> np.ndarray:
-    """What each slice's pixels enclose."""
+def _find_holes(found: np.ndarray) -> np.ndarray:
+    """What the pixels of a slice (H, W), bool, enclose."""
     from scipy import ndimage
 
-    return np.stack([ndimage.binary_fill_holes(s) & ~s for s in found])
+    return np.asarray(ndimage.binary_fill_holes(found) & ~found)
 
 
 def _around(structure: str, label_map: LabelMap) -> int:

@@ -14,10 +14,10 @@ from caseunet.bundle import Bundle, load_bundle
 from caseunet.bundle import Network as BundledNetwork
 from caseunet.data.grid import Placement, place_slices
 from caseunet.data.tiles import Cropped, Windows, blend, plan_windows
-from caseunet.data.transforms import rows_to_upsample, run_network, upsample_in_slabs
+from caseunet.data.transforms import pick_classes, rows_to_upsample, run_network, upsample_in_slabs
 from caseunet.errors import CaseUNetError, InvalidInputError, InvalidOptionError
 from caseunet.imaging.slices import Stack, case_statistics
-from caseunet.io import images, raster
+from caseunet.io import images, raster, scratch
 from caseunet.models import create_model, optimize_for
 from caseunet.options import PredictionSettings
 from caseunet.prediction.backends import Network, choose_backend, prepare_network
@@ -247,12 +247,12 @@ class SlicePredictor:
         Raises:
             CaseUNetError: the network's logits are no finite numbers; names the slice.
         """
-        labels = np.zeros((len(case.slices), *case.size), np.uint8)  # what is cut off is background
+        labels = scratch.zeros((len(case.slices), *case.size), np.uint8)  # what is cut off is background
         for group in self.groups(case, wanted, networks):
             row, left, _, right = group.box
             for maps in group.upsample_logits():
                 found = labels[group.slices.start : group.slices.stop, row : row + maps.shape[2], left:right]
-                found[...] = maps.argmax(1).to(torch.uint8).cpu().numpy()
+                found[...] = pick_classes(maps).cpu().numpy()
                 row += maps.shape[2]
             on_batch(group)
         return labels
@@ -415,7 +415,7 @@ def match_range(path: Path, picture: ImageVolume, preprocessing: Preprocessing) 
     if preprocessing.modality != "gray" or trained is None:
         return picture
     pixels = picture.pixels
-    low, high = float(pixels.min()), float(pixels.max())
+    low, high = scratch.find_range(pixels)
     in_8_bits = trained[0] >= 0 and 1 < trained[1] <= 255
     if in_8_bits and (low < 0 or high > 255 or (pixels.dtype.kind == "f" and high <= 1)):
         raise InvalidInputError(

@@ -1,11 +1,11 @@
 """Probabilities at full size, gathered on disk: classes × pixels of floating-point numbers would be too large."""
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from caseunet.io import scratch
 from caseunet.io.nifti import WHOLE
 from caseunet.prediction.predictor import SliceBatch
 
@@ -21,7 +21,7 @@ class ProbabilityAccumulator:
 
     def __init__(self, shape: Sequence[int], classes: int, temperature: float) -> None:
         self._shape, self._classes, self._temperature = tuple(shape), classes, temperature
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as the object; closed by `close`)
+        self._file = scratch.open_file()  # lives as long as the object; closed by `close`
         self._file.truncate((classes - 1) * int(np.prod(shape)) * 2)
 
     def add(self, group: SliceBatch) -> None:
@@ -40,10 +40,11 @@ class ProbabilityAccumulator:
 
     def each(self) -> Iterator[tuple[int, np.ndarray]]:
         """Class ids from 1 on, each with its probabilities (S, H, W), uint16."""
-        count = int(np.prod(self._shape))
         self._file.seek(0)
         for c in range(1, self._classes):
-            yield c, np.frombuffer(self._file.read(2 * count), np.uint16).reshape(self._shape)
+            values = scratch.zeros(self._shape, np.uint16)
+            scratch.read_into(self._file, values)
+            yield c, values
 
     def close(self) -> None:
         self._file.close()

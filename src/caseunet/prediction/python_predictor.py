@@ -126,10 +126,11 @@ class Segmentation:
             CaseUNetError: that kind of file cannot hold it.
         """
         geometry = self.geometry or Geometry(shape=self.canonical.shape[-2:])
+        colors, names = self.label_map.colors, self.label_map.names
         if Path(path).name.lower().endswith(".seg.nrrd"):
             write_seg_nrrd(Path(path), self.canonical, self._place(), segments_of(self.label_map))
             return
-        images.write_mask_file(Path(path), self.canonical, geometry, self.label_map.colors, self.source)
+        images.write_mask_file(Path(path), self.canonical, geometry, colors, self.source, names)
 
     def to_nibabel(self) -> Any:
         """As a NIfTI image of nibabel, where the source lies.

@@ -8,6 +8,7 @@ from pathlib import Path
 from caseunet.data.folds import fold_of, read_split
 from caseunet.errors import CaseUNetError
 from caseunet.files import PARTIAL, is_output, output_folder, resume_folder
+from caseunet.io import scratch
 from caseunet.options import Mode, PredictionOutputs
 from caseunet.prediction.case import predict_case
 from caseunet.prediction.context import PredictionContext
@@ -102,9 +103,8 @@ def predict_cases(
                 stage.advance(1, item.id)
                 continue
             try:
-                if budget.max_ram is not None:
-                    budget.check(budget.cost(item, work.outputs), item)
-                case = predict_case(work, item, lambda share: stage.advance(share, item.id))  # noqa: B023
+                with scratch.on_disk(work.folder, budget.admit(item, work.outputs)):
+                    case = predict_case(work, item, lambda share: stage.advance(share, item.id))  # noqa: B023
                 journal.add(case)
                 for remark in case.remarks:
                     display.caution(f"{item.path}: {remark}")

@@ -1,4 +1,7 @@
-"""Images that are never held whole, such as whole slides: decoded, segmented and written in tiles."""
+"""Images that are never held whole, such as whole slides: decoded, segmented and written in parts.
+
+What is held of one is the class id of each pixel.
+"""
 
 import time
 from collections.abc import Callable
@@ -7,17 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from caseunet.data.grid import Placement
-from caseunet.errors import InvalidInputError
 from caseunet.imaging.windows import is_blank
 from caseunet.io import raster
+from caseunet.io.limits import check_free_memory
 from caseunet.io.overlay import case_sheet
-from caseunet.io.slides import Slide, is_slide, write_slide_mask
+from caseunet.io.slide import Slide
+from caseunet.io.slides import is_slide, open_slide, write_slide_mask
 from caseunet.options import PredictionOutputs
 from caseunet.prediction.context import PredictionContext, display_window, find_identity, path_beside, shared_entries
 from caseunet.prediction.image_kind import check_kind, check_no_mask
 from caseunet.prediction.inputs import Input
+from caseunet.prediction.measurements import measure_volume, to_rows
+from caseunet.prediction.postprocessing import apply_postprocessing
 from caseunet.prediction.predictor import NetworkInput, SliceBatch, SlicePredictor, match_range
 from caseunet.prediction.store import PredictedCase
 from caseunet.progress import count_text
@@ -26,12 +33,18 @@ from caseunet.quality.judgement import CaseQuality, judge_case
 from caseunet.quality.out_of_distribution import image_features
 from caseunet.types import Geometry, ImageVolume, LabelMap, Preprocessing
 
-NOT_POSTPROCESSED = "too large to be held as a whole, so its mask is not post-processed and its components not measured"
+NOT_POSTPROCESSED = "too large for the memory, so its mask is not post-processed and its components not measured"
+
+COMPONENT_BYTES, BYTES_OF_ONE = 10, 256
+"""What telling components apart takes, for each pixel beside its class id, and for each component."""
+
+COUNTED_AT_ONCE = 2**22
+"""Pixels of which several bytes are held each."""
 
 
 def streams(item: Input, preprocessing: Preprocessing, outputs: PredictionOutputs) -> bool:
-    """Whether an image is segmented without being held: a large TIFF image whose pixels are not resampled, and are not
-    normalized by statistics of all of them."""
+    """Whether an image is segmented without being held: one that can be read in parts, whose pixels are not resampled,
+    and are not normalized by statistics of all of them."""
     p = preprocessing
     known = (p.modality, p.channels) in (("rgb", 3), ("gray", 1))
     if not known or p.size is not None or p.scale is not None or any(p.per_case_zscore) or outputs.probabilities:
@@ -52,23 +65,18 @@ class _BlankWindows:
 
 
 class _Parts:
-    """One slice of a slide as an array (C, H, W) of which windows are read; the last rows read are kept, since windows
-    lie side by side."""
+    """One slice of a slide as an array (C, H, W) of which windows are read."""
 
     def __init__(self, slide: Slide, channels: int) -> None:
-        self._slide, self._rows, self._band = slide, slice(0), np.zeros(0, np.uint8)
+        self._slide = slide
         self.shape = (channels, *slide.shape[2:])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:, :, :], dtype)
 
     def __getitem__(self, place: tuple[slice, slice, slice]) -> np.ndarray:
-        _, rows, columns = place
-        rows = slice(*rows.indices(self.shape[1]))
-        if rows != self._rows:
-            band = self._slide.read(rows, slice(0, self.shape[2]))
-            self._rows, self._band = rows, _as_channels(band, self.shape[0], self._slide.path)
-        return np.ascontiguousarray(self._band[:, :, columns])
+        pixels = self._slide.read(*place[1:])
+        return raster.match_channels(self._slide.path, pixels, self.shape[0])[0]
 
 
 @dataclass(frozen=True)
@@ -94,38 +102,33 @@ def predict_slide(
     """
     predictor, info = work.predictor, work.predictor.info
     began = time.monotonic()
-    with Slide(item.files[0]) as slide:
-        channels = info.preprocessing.channels
-        sampled, step = slide.overview()
-        overview = _as_channels(sampled[0], channels, item.path)[None]
-        small = match_range(item.path, ImageVolume(overview, Geometry(overview.shape[2:])), info.preprocessing)
-        if predictor.settings.check_image:
-            check_no_mask(small.pixels, item.files[0], info.training_data)
+    with open_slide(item.files[0]) as slide:
+        height, width = slide.shape[2:]
+        check_free_memory(item.path, height * width)
+        small, step = _look_at(slide, item, predictor)
         identity = find_identity(work, item, small)
-        alarms = check_kind(small.pixels, info.preprocessing, info.training_data, predictor.settings.check_image)
-        _, _, height, width = slide.shape
         blank = _BlankWindows()
         case = NetworkInput(
-            _Slices(_Parts(slide, channels)),
+            _Slices(_Parts(slide, info.preprocessing.channels)),
             Placement((0, 0, height, width), (height, width)),
             (height, width),
-            np.zeros((2, channels), np.float32),
+            np.zeros((2, info.preprocessing.channels), np.float32),
             is_blank=blank,
         )
+        alarms = check_kind(small.pixels, info.preprocessing, info.training_data, predictor.settings.check_image)
         labels, quality = _segment(predictor, case, identity.voting, alarms, advance)
+        rows, told = _finish(work, item, labels)
         written.append(target)
-        write_slide_mask(target, labels[0], info.label_map.colors, slide)
+        write_slide_mask(target, labels[0], info.label_map.colors, info.label_map.names, slide)
     others = {}
     if work.outputs.overlay:
         path = path_beside(target, item, "-overlay.png")
         written.append(path)
         ids = labels[:, ::step, ::step]
-        raster.write_image(
-            path, case_sheet(overview, ids, info.label_map, display_window(predictor), None, item.id, "axial")
-        )
+        sheet = case_sheet(small.pixels, ids, info.label_map, display_window(predictor), None, item.id, "axial")
+        raster.write_image(path, sheet)
         others["overlay"] = path.relative_to(work.folder).as_posix()
-    rows = _measure_areas(item.id, labels, info.label_map) if work.outputs.measurements else []
-    remarks = [*small.geometry.remarks, NOT_POSTPROCESSED]
+    remarks = [*small.geometry.remarks, *told]
     if blank.count:
         remarks.append(f"{count_text(blank.count, 'window')} of even brightness were taken for background unseen")
     return PredictedCase(
@@ -137,6 +140,54 @@ def predict_slide(
         measurements=tuple(rows),
         remarks=tuple(remarks),
     )
+
+
+def _look_at(slide: Slide, item: Input, predictor: SlicePredictor) -> tuple[ImageVolume, int]:
+    """The slide with every so many-th row and column, as the model's channels; and how many.
+
+    Raises:
+        CaseUNetError: it is no image for the model.
+    """
+    info = predictor.info
+    sampled, step = slide.overview()
+    pixels, remark = raster.match_channels(item.path, sampled[0], info.preprocessing.channels)
+    geometry = Geometry(pixels.shape[1:], remarks=(remark,) if remark else ())
+    small = match_range(item.path, ImageVolume(pixels[None], geometry), info.preprocessing)
+    if predictor.settings.check_image:
+        check_no_mask(small.pixels, item.files[0], info.training_data)
+    return small, step
+
+
+def _finish(work: PredictionContext, item: Input, labels: np.ndarray) -> tuple[list[dict[str, object]], list[str]]:
+    """Post-process class ids (1, H, W) in place and measure them where memory allows; rows, and what to say."""
+    info, measures = work.predictor.info, work.outputs.measurements
+    rules = info.quality.postprocessing if info.quality and work.predictor.settings.postprocess else ()
+    if (rules or measures) and not _fits(labels, work.max_ram):
+        return (_measure_areas(item.id, labels, info.label_map) if measures else []), [NOT_POSTPROCESSED]
+    apply_postprocessing(labels, rules, info.label_map, None)
+    return (to_rows(item.id, measure_volume(labels, None, info.label_map)) if measures else []), []
+
+
+def _fits(labels: np.ndarray, max_ram: int | None) -> bool:
+    """Whether memory is left to tell the components of class ids (1, H, W) apart."""
+    own = psutil.Process().memory_info().rss
+    free = psutil.virtual_memory().available if max_ram is None else max_ram - own
+    needed = COMPONENT_BYTES * labels.size
+    return needed <= free and needed + BYTES_OF_ONE * _count_starts(labels[0]) <= free
+
+
+def _count_starts(labels: np.ndarray) -> int:
+    """Pixels unlike the four before them, left and above: no fewer than there are components."""
+    step, count = max(1, COUNTED_AT_ONCE // labels.shape[1]), 0
+    above = np.zeros_like(labels[:1])
+    for row in range(0, len(labels), step):
+        ids = np.concatenate([above, labels[row : row + step]])
+        own, over, above = ids[1:], ids[:-1], ids[-1:]
+        starts = (own > 0) & (own != over)
+        starts[:, 1:] &= (own[:, 1:] != own[:, :-1]) & (own[:, 1:] != over[:, :-1])
+        starts[:, :-1] &= own[:, :-1] != over[:, 1:]
+        count += int(np.count_nonzero(starts))
+    return count
 
 
 def _segment(
@@ -171,21 +222,3 @@ def _measure_areas(case: str, labels: np.ndarray, label_map: LabelMap) -> list[d
         {"case": case, "structure": name, "voxels": number, "area_share": number / labels.size}
         for name, number in voxels.items()
     ]
-
-
-def _as_channels(pixels: np.ndarray, channels: int, path: Path) -> np.ndarray:
-    """Pixels (C, H, W) of grey or colour as the model's channels.
-
-    Raises:
-        CaseUNetError: they have colours, and the model is for grey images.
-    """
-    if len(pixels) == channels:
-        return pixels
-    if channels == 3:
-        return np.repeat(pixels, 3, axis=0)
-    apart = int((pixels.max(axis=0) - pixels.min(axis=0)).max(initial=0))
-    if apart > raster.NEARLY_GREY:
-        raise InvalidInputError(
-            f"{path}: an image in colour (red, green and blue differ by up to {apart}); expected a grey image."
-        )
-    return pixels[:1]

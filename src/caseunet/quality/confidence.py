@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from caseunet.data.transforms import pick_classes
 from caseunet.types import LabelMap
 
 
@@ -47,10 +48,10 @@ class ConfidenceMeter:
         """
         H, W = height or probabilities.shape[-2], probabilities.shape[-1]
         self._pixels = self._slices * H * W
-        labels = probabilities.argmax(1)
+        labels = pick_classes(probabilities)
         for name, members in self._structures.items():
             p = probabilities[:, members].sum(1)
-            y = torch.isin(labels, torch.tensor(members, device=labels.device)).float()
+            y = torch.stack([labels == member for member in members]).any(0).float()  # faster than torch.isin
             by_slice, by_row, by_column = y.sum((1, 2)), y.sum((0, 2)), y.sum((0, 1))
             places = [
                 torch.dot(counts, torch.arange(len(counts), device=counts.device) + 0.5)

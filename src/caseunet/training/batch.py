@@ -7,6 +7,7 @@ from torch import Tensor
 from caseunet.data.augmentation import augment
 from caseunet.data.loader import Batch
 from caseunet.data.transforms import normalize, repeat_channels
+from caseunet.training.devices import fastest_layout
 from caseunet.types import Preprocessing
 
 
@@ -21,4 +22,4 @@ def prepare_batch(fabric: Fabric, batch: Batch, preprocessing: Preprocessing) ->
     image, target = augment(image, fabric.to_device(batch.target), batch.augmentations, rgb, preprocessing.channels)
     is_whole = bool((batch.merged == torch.arange(batch.merged.shape[1], dtype=torch.uint8)).all())
     merged = None if is_whole else fabric.to_device(batch.merged.long())
-    return repeat_channels(image, preprocessing), target.long(), merged
+    return repeat_channels(image, preprocessing, fastest_layout(fabric.device)), target.long(), merged

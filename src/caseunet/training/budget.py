@@ -8,12 +8,38 @@ from caseunet.training.state import State
 ROUNDING = 1e-9
 """Shares of a budget are quotients: they may miss a due point by this much."""
 
+CLOSING = 0.1
+"""Share of a budget of minutes that is kept for what comes after training: the bundle, and what its masks are worth."""
+
+FOR_VALIDATIONS = 0.25
+"""Share of the minutes to train that validations take at most."""
+
+ONE_VALIDATION = 0.025
+"""Share of a budget of minutes that a validation in training may take; of many cases it sees some."""
+
+
+def seconds_to_train(config: TrainingConfig) -> float:
+    """Of a budget of minutes, 0 without one: without :data:`CLOSING`."""
+    return 60 * (config.minutes or 0) * (1 - CLOSING)
+
+
+def seconds_to_close(config: TrainingConfig, state: State) -> float | None:
+    """What is left of a budget of minutes after training, half of :data:`CLOSING` at least; None without one."""
+    if config.minutes is None:
+        return None
+    return max(60 * config.minutes - state.seconds, 60 * config.minutes * CLOSING / 2)
+
+
+def seconds_to_validate(config: TrainingConfig) -> float | None:
+    """What a validation in training may take; None where it sees all cases."""
+    return None if config.minutes is None else ONE_VALIDATION * 60 * config.minutes
+
 
 def budget(config: TrainingConfig) -> tuple[float, str]:
     """The budget that the display counts: (steps, "step") or (seconds, "second")."""
     if config.steps is not None:
         return config.steps, "step"
-    return 60 * (config.minutes or 0), "second"
+    return seconds_to_train(config), "second"
 
 
 def progress(config: TrainingConfig, state: State) -> float:
@@ -24,19 +50,19 @@ def progress(config: TrainingConfig, state: State) -> float:
 def budget_used(config: TrainingConfig, state: State) -> float:
     """Used share of the budget, 0 to 1 and a little above; of two budgets the one that is further."""
     by_steps = state.step / config.steps if config.steps is not None else 0.0
-    by_time = state.seconds / (60 * config.minutes) if config.minutes is not None else 0.0
+    by_time = state.seconds / seconds_to_train(config) if config.minutes is not None else 0.0
     return max(by_steps, by_time)
 
 
 def next_validation(config: TrainingConfig, state: State) -> float:
     """Share of the budget at which the next validation is due.
 
-    Validations are at equal distances; in a budget of minutes at least three times as far apart as the last one took,
-    so that they take no more than a quarter of it.
+    Validations are at equal distances; in a budget of minutes so far apart that they take no more than
+    :data:`FOR_VALIDATIONS` of it.
     """
     distance = 1 / config.num_validations
     if config.minutes is not None:
-        distance = max(distance, 3 * state.validation_seconds / (60 * config.minutes))
+        distance = max(distance, (1 / FOR_VALIDATIONS - 1) * state.validation_seconds / seconds_to_train(config))
     rounds = math.floor(budget_used(config, state) / distance + ROUNDING)
     return min((rounds + 1) * distance, 1.0) - ROUNDING
 

@@ -1,5 +1,6 @@
 """Scores of the model in training, on whole cases of the validation fold."""
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -79,6 +80,7 @@ def validate(
     device: torch.device,
     shown: Sequence[str] = (),
     stop: Callable[[], bool] = lambda: False,
+    seconds: float | None = None,
 ) -> list[CaseScores] | None:
     """Segment the validation slices of every case and compare them with the reference, in the source's slices.
 
@@ -87,13 +89,17 @@ def validate(
         ranges: {case: slices}.
         shown: cases of which the slice with most foreground is kept.
         stop: asked between slices whether to give up.
+        seconds: after which no further case is begun; None for all cases.
 
     Returns:
         The scores case by case, None if it was given up.
     """
+    began = time.monotonic()
     label_map = prepared.info.label_map
-    scores = []
+    scores: list[CaseScores] = []
     for case, parts in ranges.items():
+        if scores and seconds is not None and time.monotonic() - began > seconds:
+            break
         pixels, references = prepared.image(case), prepared.references(case)
         statistics = prepared.case_statistics(case)
         confusion = np.zeros((len(label_map), len(label_map)), np.int64)

@@ -11,13 +11,13 @@ from torch import nn
 from caseunet.bundle import Architecture, Bundle, load_bundle
 from caseunet.config import Config, ModelConfig, load_config
 from caseunet.data.augmentation import keep_sides, resolve
-from caseunet.data.loader import plan_patch_size
 from caseunet.data.normalization import describe_channels, plan_preprocessing
 from caseunet.data.store import Prepared
 from caseunet.errors import CaseUNetError, InvalidInputError, InvalidOptionError
 from caseunet.losses import create_loss, inverse_frequency_weights
 from caseunet.models import create_model, plan_arguments
 from caseunet.progress import Display, count_text
+from caseunet.training.patches import plan_patch_size
 from caseunet.training.pretrained import describe_changes, start_from_bundle
 from caseunet.types import Fold, LabelMap, Preprocessing
 
@@ -117,7 +117,19 @@ def plan_training(prepared: Prepared, config: Config, *, is_resumed: bool, displ
         CaseUNetError: something does not fit the data.
     """
     fold = prepared.fold(config.data.fold, config.data.context_slices)
-    patch_size = plan_patch_size(prepared, config.data, fold.train)
+    pretrained = None
+    if config.training.pretrained is not None and not is_resumed:
+        pretrained = load_bundle(config.training.pretrained)
+        own = pretrained.info.architecture
+        if config.model.name != own.name and config.model != load_config(recipe=config.recipe).model:
+            display.caution(
+                f"training.pretrained is a {own.name}, which is trained on: "
+                f"model.name = {config.model.name} is not used"
+            )
+        kwargs = {name: value for name, value in own.kwargs.items() if name not in REGION_KWARGS}
+        config = config.model_copy(update={"model": ModelConfig(name=own.name, kwargs=kwargs)})
+    patch_size = plan_patch_size(prepared, config.data, [config.model], fold.train)
+    config = config.model_copy(update={"data": config.data.model_copy(update={"patch_size": patch_size})})
     preprocessing = plan_preprocessing(prepared.info, prepared.intensities(fold.train), config.data, patch_size)
     label_map = prepared.info.label_map
     if not any(prepared.slice_class_pixels(case).any() for case in fold.train):
@@ -131,17 +143,6 @@ def plan_training(prepared: Prepared, config: Config, *, is_resumed: bool, displ
         raise CaseUNetError(
             f'training.monitor: there is no structure "{structure}". Known: {", ".join(label_map.structures)}.'
         )
-    pretrained = None
-    if config.training.pretrained is not None and not is_resumed:
-        pretrained = load_bundle(config.training.pretrained)
-        own = pretrained.info.architecture
-        if config.model.name != own.name and config.model != load_config(recipe=config.recipe).model:
-            display.caution(
-                f"training.pretrained is a {own.name}, which is trained on: "
-                f"model.name = {config.model.name} is not used"
-            )
-        kwargs = {name: value for name, value in own.kwargs.items() if name not in REGION_KWARGS}
-        config = config.model_copy(update={"model": ModelConfig(name=own.name, kwargs=kwargs)})
     architecture = Architecture(
         name=config.model.name,
         in_channels=preprocessing.in_channels,

@@ -125,10 +125,9 @@ def resume_config(out: Path, config: Config | None, *, is_extended: bool) -> Con
     began = load_config(base=out / "config.yaml")
     if config is None:
         return began
-    if config.data.batch_size == "auto":
-        config = config.model_copy(
-            update={"data": config.data.model_copy(update={"batch_size": began.data.batch_size})}
-        )
+    planned = {"batch_size": "auto", "patch_size": None}
+    known = {name: getattr(began.data, name) for name, open_ in planned.items() if getattr(config.data, name) == open_}
+    config = config.model_copy(update={"data": config.data.model_copy(update=known)})
     if config.augment.horizontal_flip is None:  # may have been settled by the classes' names
         kept = {"horizontal_flip": began.augment.horizontal_flip}
         config = config.model_copy(update={"augment": config.augment.model_copy(update=kept)})

@@ -19,6 +19,7 @@ from torch.distributed.checkpoint.state_dict import (
 from caseunet.config import Config
 from caseunet.models import optimize_for
 from caseunet.training.averaging import WeightAverage
+from caseunet.training.devices import fastest_layout
 from caseunet.training.optim import create_optimizer
 
 PLAIN = (
@@ -33,6 +34,7 @@ PLAIN = (
     "validated_step",
     "faults",
     "float32_until",
+    "validation_cases",
 )
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 """Checkpoints hold the whole network, however many devices it lies on: they go on with any other number."""
@@ -48,7 +50,7 @@ class State:
         scaler: of the loss, for fp16; does nothing otherwise.
         average: of the weights, if one is kept.
         step: steps taken.
-        seconds: time spent training and validating, the same on all devices.
+        seconds: time spent, since the command began, the same on all devices.
         saved_seconds: ``seconds`` at the last checkpoint.
         validation_seconds: what the last validation took.
         due: share of the budget at which the next validation is due.
@@ -56,6 +58,7 @@ class State:
         without_better: validations since then.
         validated_step: step of the last validation.
         faults: steps without a finite loss or gradient.
+        validation_cases: those that validations in training see; None before the first.
         last_scores: of the last validation, in words; not saved.
         float32_until: step before which the network computes in float32 after such a one.
     """
@@ -76,6 +79,7 @@ class State:
     validated_step: int | None = None
     faults: int = 0
     float32_until: int = 0
+    validation_cases: list[str] | None = None
     last_scores: str = ""
 
 
@@ -83,7 +87,7 @@ def create_state(fabric: Fabric, model: nn.Module, config: Config) -> State:
     """Lay the network on the devices and make what belongs to it."""
     model = optimize_for(model, fabric.device)
     if config.training.strategy != "fsdp":  # which can split contiguous weights alone
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model = model.to(memory_format=fastest_layout(fabric.device))  # type: ignore[call-overload]
     if config.training.compile:
         model.compile()
     parallel = fabric.setup_module(model)
@@ -135,4 +139,4 @@ def restore(state: State, content: dict[str, Any]) -> None:
     if state.scaler.is_enabled() and content["scaler"]:
         state.scaler.load_state_dict(content["scaler"])
     for name in PLAIN:
-        setattr(state, name, content[name])
+        setattr(state, name, content.get(name))

@@ -20,14 +20,23 @@ from caseunet.data.loader import Batch, batches
 from caseunet.data.store import Prepared
 from caseunet.errors import Interrupted
 from caseunet.files import write_text
+from caseunet.imaging.boxes import spread_order
 from caseunet.losses.deep_supervision import deeply_supervised
 from caseunet.progress import Display, Stage
 from caseunet.training.batch import prepare_batch
-from caseunet.training.budget import budget, budget_used, is_finished, next_validation, progress
+from caseunet.training.budget import (
+    budget,
+    budget_used,
+    is_finished,
+    next_validation,
+    progress,
+    seconds_to_validate,
+)
 from caseunet.training.checkpoint import Checkpoints, TrainedWeights, load_newest, select_checkpoint
 from caseunet.training.devices import autocast_type, gather_objects, gather_values, sum_over_ranks
 from caseunet.training.faults import FALLBACK_STEPS, FaultLog, StepResult, copy_buffers, forget_after, undo_step
 from caseunet.training.fold_scores import SHOWN, CaseScores, ShownSlice, ValidationScore, summarize_cases, validate
+from caseunet.training.forecast import check_budget, forecast_run
 from caseunet.training.logs import MetricsLog, create_loggers
 from caseunet.training.optim import clip_gradients, set_learning_rate, update_weights
 from caseunet.training.state import capture, create_state, restore, select_weights
@@ -36,13 +45,12 @@ from caseunet.training.trial import (
     StepCost,
     check_disk,
     check_step,
-    describe_cost,
     fits_gpu,
     measure_step,
     optimizer_bytes,
     resolve_batch_size,
 )
-from caseunet.types import Preprocessing
+from caseunet.types import Fold, Preprocessing
 
 OnValidation = Callable[[Sequence[ShownSlice], bool], np.ndarray | None]
 """Called on the first process after each validation, with slices to look at and whether it is the last. A picture that
@@ -92,12 +100,20 @@ class Trainer:
         self.faults = FaultLog(fabric, self.loss, data.preprocessing, run=run, display=display)
         self.stop_request = StopRequest()
         self.stage = Stage()
+        self.counted_until = time.monotonic()
         self.log: MetricsLog
 
-    def fit(self, on_validation: OnValidation = lambda shown, is_last: None, *, replan: bool = False) -> TrainedWeights:
+    def fit(
+        self,
+        on_validation: OnValidation = lambda shown, is_last: None,
+        *,
+        replan: bool = False,
+        began: float | None = None,
+    ) -> TrainedWeights:
         """Train until the budget is used or nothing better comes, from the newest checkpoint if there is one.
 
         Args:
+            began: of ``time.monotonic``, from which on a budget of minutes runs; None for now.
             on_validation: draws pictures, for example.
             replan: whether the budget was changed since the checkpoint, so that validations are laid out anew.
 
@@ -109,6 +125,7 @@ class Trainer:
                 read, or too many steps gave nothing finite.
             Interrupted: a signal ended it; everything is saved.
         """
+        self.counted_until = time.monotonic() if began is None else began
         logged = self.resume(replan)
         self.config = self.config.model_copy(update={"data": self.resolve_data()})
         config, state = self.config.training, self.state
@@ -148,11 +165,10 @@ class Trainer:
         config, state = self.config.training, self.state
         state.model.train()
         while budget_used(config, state) < state.due:
-            began = time.monotonic()
             set_learning_rate(state.optimizer, self.config.optimizer, budget_used(config, state))
             batch = next(loader)
             result = self.step(batch)
-            seconds, signal = self.agree(began)
+            seconds, signal = self.agree()
             self.count_step(result, images=len(batch) * self.fabric.world_size, seconds=seconds)
             if state.step % config.log_every == 0:
                 self.log.write(state)
@@ -230,9 +246,8 @@ class Trainer:
     def validate_and_save(self, on_validation: OnValidation) -> None:
         """Score the weights on the validation cases; keep them if they are the best; lay down a checkpoint."""
         config, state = self.config.training, self.state
-        began = time.monotonic()
         scores = self.score_cases()
-        seconds, signal = self.agree(began)
+        seconds, signal = self.agree()
         if scores is None:
             self.stop(signal)
             return
@@ -249,17 +264,24 @@ class Trainer:
             picture = on_validation([s.shown for s in scores if s.shown is not None], is_finished(config, state))
             if picture is not None:
                 self.log.picture(state.step, "validation", picture)
+        state.seconds += self.agree()[0]  # saving and drawing
+        state.due = next_validation(config, state)
         self.stage.advance(progress(config, state) - before)
         words = f"validation Dice {score.describe()}"
         state.last_scores = f"\n{words}, of step {state.step:,}"
         self.display.say(f"  step {state.step:,}: {words}")
 
     def score_cases(self) -> list[CaseScores] | None:
-        """Scores of all validation cases, each process having done its share; None where a signal came."""
+        """Scores of the validation cases, each process having done its share; None where a signal came.
+
+        Where the budget has no time for all of them, those that the first validation comes to are seen by all others.
+        """
         fold = self.data.prepared.fold(self.config.data.fold)
         is_split = self.config.training.strategy == "fsdp"  # whose processes must do the same at the same time
-        own = list(fold.val) if is_split else list(fold.val)[self.fabric.global_rank :: self.fabric.world_size]
         state = self.state
+        seen = state.validation_cases or self._validation_order(fold)
+        own = seen if is_split else seen[self.fabric.global_rank :: self.fabric.world_size]
+        is_bounded = state.validation_cases is None and not is_split
         with state.average.in_place() if state.average else nullcontext():
             state.model.eval()
             scores = validate(
@@ -268,14 +290,26 @@ class Trainer:
                 {case: fold.val[case] for case in own},
                 self.data.preprocessing,
                 self.fabric.device,
-                shown=list(fold.val)[:SHOWN],
+                shown=seen[:SHOWN],
                 stop=lambda: not is_split and bool(self.stop_request.signal),
+                seconds=seconds_to_validate(self.config.training) if is_bounded else None,
             )
         everywhere = gather_objects(self.fabric, scores)
         if any(of_process is None for of_process in everywhere):
             return None
         by_case = {score.case: score for of_process in everywhere for score in of_process}
-        return [by_case[case] for case in fold.val]
+        if state.validation_cases is None:
+            state.validation_cases = [case for case in seen if case in by_case]
+            if len(by_case) < len(seen):
+                self.display.say(
+                    f"  validates on {len(by_case)} of {len(seen)} cases in training: the budget has no time for more"
+                )
+        return [by_case[case] for case in fold.val if case in by_case]
+
+    def _validation_order(self, fold: Fold) -> list[str]:
+        """All validation cases; with a budget of minutes so that the first few are spread over them."""
+        cases = list(fold.val)
+        return cases if self.config.training.minutes is None else [cases[n] for n in spread_order(len(cases))]
 
     def keep_best(self, score: ValidationScore) -> None:
         """Save the weights if none before were better; the first in any case, where nothing could be measured."""
@@ -316,9 +350,11 @@ class Trainer:
             words = f"loss {result.describe()} · {images / seconds:.1f} images/s"
         self.stage.advance(progress(config, state) - before, f"step {state.step:,} · {words}{state.last_scores}")
 
-    def agree(self, began: float) -> tuple[float, int]:
-        """Seconds since then on the slowest process, and the signal that any has got, or 0."""
-        own = [time.monotonic() - began, float(self.stop_request.signal)]
+    def agree(self) -> tuple[float, int]:
+        """Seconds since they were last counted, on the slowest process, and the signal that any has got, or 0."""
+        now = time.monotonic()
+        own = [now - self.counted_until, float(self.stop_request.signal)]
+        self.counted_until = now
         seconds, signal = gather_values(self.fabric, own).amax(0).tolist()
         return seconds, int(signal)
 
@@ -355,7 +391,8 @@ class Trainer:
         return with_batch_size(size)
 
     def load_batches(self) -> Iterator[Batch]:
-        """This process's batches from the present step on, without end, once it is sure that one fits into memory."""
+        """This process's batches from the present step on, without end, once it is sure that one fits into memory, and
+        that the budget allows some."""
         config, fabric, prepared = self.config, self.fabric, self.data.prepared
         part = fabric.global_rank, fabric.world_size
         loader = batches(prepared, config.data, config.augment, config.seed, self.state.step, part)
@@ -363,7 +400,12 @@ class Trainer:
         cost = check_step(self.try_step, first, config.training, fabric, optimizer_bytes(self.state.model))
         ranges = prepared.fold(config.data.fold).val.values()
         slices = sum(stop - start for parts in ranges for start, stop in parts)
-        self.display.say(f"  {describe_cost(cost, config, self.state.step, slices)}")
+        self.state.seconds += self.agree()[0]
+        if self.state.step == 0:  # one that goes on may owe a validation
+            self.state.due = next_validation(config.training, self.state)
+        forecast = forecast_run(cost, config, self.state, slices)
+        self.display.say(f"  {forecast.text}")
+        check_budget(forecast, config, self.state.step, self.display)
         return chain([first], loader)
 
     def try_step(self, batch: Batch, parts: int | None = None, held: int | None = None) -> StepCost:

@@ -15,7 +15,6 @@ from torch import nn
 from caseunet.config import Config, TrainingConfig
 from caseunet.data.loader import Batch
 from caseunet.errors import CaseUNetError
-from caseunet.training.budget import in_words
 from caseunet.training.checkpoint import KEPT
 from caseunet.training.state import State
 
@@ -99,24 +98,6 @@ def check_step(try_step: TryStep, batch: Batch, config: TrainingConfig, fabric: 
         raise CaseUNetError(
             f"{samples} samples do not fit into the GPU's memory: {str(error).splitlines()[0]} {advice}"
         ) from error
-
-
-def describe_cost(cost: StepCost, config: Config, step: int, slices: int) -> str:
-    """What the trial step says of the time ahead, at most: the first step is slower than the others.
-
-    Args:
-        cost: of the trial step.
-        config: with a batch size that is a number.
-        step: steps taken already.
-        slices: in a validation.
-    """
-    size, training = int(config.data.batch_size), config.training
-    text = f"trial step: {in_words(cost.seconds)}, {cost.bytes / GIB:.2f} GiB for {size} slices"
-    if training.steps is None:
-        return f"{text}; {in_words(60 * (training.minutes or 0))}"
-    each = cost.seconds / size / 3  # forward alone is about a third of a step
-    left = (training.steps - step) * cost.seconds + training.num_validations * slices * each
-    return f"{text}; the {training.steps - step:,} steps take about {in_words(left)} or less"
 
 
 def resolve_batch_size(config: Config, fabric: Fabric, fits: Callable[[int], bool]) -> int:

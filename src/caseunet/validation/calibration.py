@@ -1,5 +1,6 @@
 """What a network's validation teaches about its masks: how sure to be of them, what is unusual, how to mend them."""
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -8,7 +9,7 @@ import torch
 
 from caseunet.bundle import PostprocessingRule, Quality, UsualRange, ValidatedCase
 from caseunet.data.store import Prepared
-from caseunet.imaging.boxes import space_evenly
+from caseunet.imaging.boxes import space_evenly, spread_order
 from caseunet.imaging.slices import Stack
 from caseunet.metrics.overlap import Counts
 from caseunet.prediction.postprocessing import apply_postprocessing
@@ -41,6 +42,9 @@ networks are sure."""
 
 SIZES = {"ml": (0.005, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0), "share": (1e-5, 1e-4, 1e-3, 1e-2)}
 """At which small components are tried to be dropped."""
+
+FOR_TRAINING_CASES, FOR_VALIDATION_CASES = 0.25, 0.5
+"""Shares of a limited time; the rest is for learning to mend masks."""
 
 MIN_CASES = 5
 """Validation cases with a structure from which on a way to mend it is learned."""
@@ -97,7 +101,7 @@ def source_reference(prepared: Prepared, case: str) -> np.ndarray:
 
 
 def learn_quality(
-    predictor: SlicePredictor, prepared: Prepared, fold: Fold, display: Display
+    predictor: SlicePredictor, prepared: Prepared, fold: Fold, display: Display, seconds: float | None = None
 ) -> tuple[Quality, list[SegmentedCase]]:
     """Segment the fold's validation cases as prediction would, and learn from what came out.
 
@@ -106,20 +110,21 @@ def learn_quality(
         prepared: that it was trained on.
         fold: of it.
         display: what a person sees.
+        seconds: that it may take; None for all cases.
 
     Returns:
-        What was learned, and the cases, with cleaned masks; of a large fold some.
+        What was learned, and the cases, with cleaned masks; of a large fold, or in a short time, some.
     """
     label_map, preprocessing = predictor.info.label_map, predictor.info.preprocessing
     train, val = _select_cases(fold.train), _select_cases(fold.val)
     with display.stage("learning what its masks are worth", len(train) + len(val), "case") as stage:
         usual = []
-        for case, ranges in train.items():
+        for case, ranges in _while_time(train, seconds and seconds * FOR_TRAINING_CASES):
             usual += list(_training_features(prepared, case, ranges, preprocessing, label_map))
             stage.advance(1, case)
         ranges_of = usual_ranges(usual)
         seen: list[SegmentedCase] = []
-        for case, ranges in val.items():
+        for case, ranges in _while_time(val, seconds and seconds * FOR_VALIDATION_CASES):
             seen += segment_case(predictor, prepared, case, ranges)
             stage.advance(1, case)
     at = int(np.argmin(np.mean([one.nll for one in seen], axis=0)))
@@ -212,6 +217,19 @@ def _select_cases(cases: dict[str, Ranges]) -> dict[str, Ranges]:
     names = sorted(cases)
     chosen = space_evenly(len(names), MAX_CASES)
     return {names[n]: cases[names[n]] for n in chosen}
+
+
+def _while_time(cases: dict[str, Ranges], seconds: float | None) -> Iterator[tuple[str, Ranges]]:
+    """All cases; or as many, spread over all, as there are seconds for, at least one."""
+    names = list(cases)
+    if seconds is None:
+        yield from cases.items()
+        return
+    began = time.monotonic()
+    for n in spread_order(len(names)):
+        yield names[n], cases[names[n]]
+        if time.monotonic() - began > seconds:
+            return
 
 
 def _training_features(

@@ -1,5 +1,7 @@
 """What a bundle scores on its validation cases: masks as ``predict`` writes them, counted as ``evaluate`` counts."""
 
+import math
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -72,7 +74,14 @@ class Scorer:
 
 
 def validate_bundle(
-    bundle: Bundle, prepared: Prepared, fold: Fold, device: str, display: Display, with_quality: bool
+    bundle: Bundle,
+    prepared: Prepared,
+    fold: Fold,
+    device: str,
+    display: Display,
+    *,
+    with_quality: bool,
+    seconds: float | None = None,
 ) -> tuple[Score, Quality | None]:
     """Score a single network on its fold's validation cases, and perhaps learn from them.
 
@@ -83,20 +92,30 @@ def validate_bundle(
         device: as for :class:`SlicePredictor`.
         display: what a person sees.
         with_quality: whether to learn what its masks are worth; then masks are cleaned.
+        seconds: that it may take, of many cases some being left out; None for all.
     """
+    until = math.inf if seconds is None else time.monotonic() + seconds
     predictor = SlicePredictor(bundle, device)
-    quality, seen = learn_quality(predictor, prepared, fold, display) if with_quality else (None, [])
+    quality, seen = learn_quality(predictor, prepared, fold, display, seconds) if with_quality else (None, [])
     scorer = Scorer(bundle.info.label_map, bundle.info.preprocessing.modality)
     for one in seen:
         scorer.add(one.case, one.reference, one.predicted, one.known)
-    rest = {case: fold.val[case] for case in fold.val if case not in {one.case for one in seen}}
-    if rest:
+    scored = {one.case for one in seen}
+    rest = {case: fold.val[case] for case in fold.val if case not in scored}
+    if rest and (not scored or time.monotonic() < until):
         with display.stage("validating", len(rest), "case") as stage:
             for case, ranges in rest.items():
                 rules = quality.postprocessing if quality else ()
                 scorer.add(case, *_masks(predictor, prepared, case, ranges, rules), prepared.known_structures(case))
+                scored.add(case)
                 stage.advance(1, case)
-    return scorer.score(bundle.info.validation, OF_FOLD, quality is not None), quality
+                if time.monotonic() > until:
+                    break
+    scope = OF_FOLD
+    if len(scored) < len(fold.val):
+        scope = f"{len(scored)} of the {len(fold.val)} validation cases of the fold, for which the budget left time"
+        display.caution(f"its score is of {scope}")
+    return scorer.score(bundle.info.validation, scope, quality is not None), quality
 
 
 def validate_ensemble(

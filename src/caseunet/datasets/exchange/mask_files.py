@@ -10,7 +10,7 @@ import numpy as np
 from caseunet.datasets.exchange.source import IGNORE_COLOR, IGNORE_NAME, ExchangeCase, ExchangeSource
 from caseunet.errors import InvalidInputError
 from caseunet.files import write_json
-from caseunet.io import images, nifti, raster
+from caseunet.io import images, nifti, raster_file
 from caseunet.io.dicom_file import is_dicom
 from caseunet.io.dicom_seg import Algorithm, SegmentContent, segments_of, write_segmentation
 from caseunet.io.seg_nrrd import write_seg_nrrd
@@ -29,7 +29,7 @@ def convert_to_png(source: ExchangeSource, folder: Path) -> None:
         place = folder / frame.part
         if frame.picture is not None:
             frame.write_picture(place / "images")
-        raster.write_ids(place / "masks" / f"{frame.name}.png", frame.labels, colors)
+        raster_file.write_ids(place / "masks" / f"{frame.name}.png", frame.labels, colors)
     write_label_names(source, folder)
 
 

@@ -7,7 +7,7 @@ from PIL import Image
 from caseunet.datasets.exchange.mask_files import index_colors, write_label_names
 from caseunet.datasets.exchange.source import IGNORE_COLOR, IGNORE_NAME, ExchangeFrame, ExchangeSource
 from caseunet.files import write_text
-from caseunet.io import raster
+from caseunet.io import raster_file
 from caseunet.progress import count_text
 
 QUALITY = 95
@@ -27,7 +27,7 @@ def convert_to_voc(source: ExchangeSource, folder: Path) -> None:
     squeezed = 0
     for frame in source.frames():
         squeezed += _write_jpeg(frame, folder / "JPEGImages")
-        raster.write_ids(folder / "SegmentationClass" / f"{frame.name}.png", frame.labels, colors)
+        raster_file.write_ids(folder / "SegmentationClass" / f"{frame.name}.png", frame.labels, colors)
         part = frame.part or "train"
         for name in (part, *(("trainval",) if part != "test" else ())):
             lists.setdefault(name, []).append(frame.name)

@@ -1,0 +1,207 @@
+"""2-D images in OME-Zarr, NGFF 0.4 and 0.5: read part by part, and masks written with the same sizes and scales."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from caseunet.errors import InvalidInputError
+from caseunet.files import replace_when_whole
+from caseunet.io.slide import CENTIMETER, MICROMETERS, Slide, sample
+from caseunet.types import Color
+
+SUFFIXES = (".zarr",)
+"""Of folders."""
+
+MASK_SUFFIX = ".ome.zarr"
+
+MAX_CHUNK = 1024
+"""Height and width of the chunks that masks are written in."""
+
+UNITS = {"micrometer": 1.0, "nanometer": 1e-3, "millimeter": 1e3, "centimeter": 1e4, "meter": 1e6}
+"""Of length, in micrometres."""
+
+
+class ZarrSlide(Slide):
+    """The finest level of a multiscale image; axes are y and x, with channels, or with a single time and plane.
+
+    Raises:
+        CaseUNetError: the folder holds no such image, or more than one plane.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.multiscale = _read_multiscale(path)
+        axes = self.multiscale.axes
+        try:
+            self._array: Any = self.multiscale.group[self.multiscale.paths[0]]
+        except KeyError as error:
+            raise InvalidInputError(f"{path}: lacks its level {error}; the folder is damaged.") from error
+        sizes = dict(zip(axes, self._array.shape, strict=True))
+        if several := [f"{axis} = {sizes[axis]}" for axis in axes if axis not in "cyx" and sizes[axis] > 1]:
+            raise InvalidInputError(
+                f"{path}: holds several planes ({', '.join(several)}); of OME-Zarr single 2-D images are read. Save a "
+                "volume as NIfTI."
+            )
+        channels = sizes.get("c", 1)
+        if channels not in (1, 3) or sizes["y"] * sizes["x"] == 0:
+            raise InvalidInputError(f"{path}: holds {channels} channels; expected one (grey) or three (RGB).")
+        super().__init__(path, (channels, sizes["y"], sizes["x"]), self._array.chunks[axes.index("y")])
+        self.dtype, self.levels = self._array.dtype, tuple(map(self.multiscale.size_of, self.multiscale.paths))
+        across, down = (self.multiscale.micrometers(axis) for axis in "xy")
+        if across and down:
+            self.resolution = (MICROMETERS / across, MICROMETERS / down, CENTIMETER)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _read_rows(self, start: int, stop: int) -> np.ndarray:
+        places = {"c": slice(None), "y": slice(start, stop), "x": slice(None)}
+        pixels = self._array[tuple(places.get(axis, 0) for axis in self.multiscale.axes)]
+        return pixels if pixels.ndim == 3 else pixels[None]
+
+
+@dataclass(frozen=True)
+class Multiscale:
+    """The first multiscale image of a group.
+
+    Attributes:
+        group: of zarr.
+        version: of NGFF, "0.4" or "0.5".
+        axes: their names, such as "cyx".
+        units: of each axis that has one.
+        paths: of the arrays, the finest first.
+        transforms: of each array.
+        common: of all arrays, after their own.
+    """
+
+    group: Any
+    version: str
+    axes: str
+    units: dict[str, str]
+    paths: tuple[str, ...]
+    transforms: tuple[list[dict[str, Any]], ...]
+    common: list[dict[str, Any]]
+
+    def size_of(self, path: str) -> tuple[int, int]:
+        """Height and width of an array."""
+        shape = self.group[path].shape
+        return shape[self.axes.index("y")], shape[self.axes.index("x")]
+
+    def micrometers(self, axis: str) -> float | None:
+        """Between pixels of the finest level; None where the unit is not known."""
+        length = UNITS.get(self.units.get(axis, ""))
+        for transform in (*self.transforms[0], *self.common):
+            if length is not None and transform.get("type") == "scale":
+                length *= float(transform["scale"][self.axes.index(axis)])
+        return length
+
+
+def _read_multiscale(path: Path) -> Multiscale:
+    """What the metadata of a group tell.
+
+    Raises:
+        CaseUNetError: they are missing, or of another form.
+    """
+    import zarr  # late, for it takes a third of a second
+
+    try:
+        group = zarr.open_group(path, mode="r")
+        attributes = dict(group.attrs)
+        inside = attributes.get("ome", attributes)
+        image = inside["multiscales"][0]
+        axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in image["axes"]]
+        names = [str(axis["name"]) for axis in axes]
+        if not {"y", "x"} <= set(names) <= set("tczyx") or len(set(names)) < len(names):
+            raise ValueError(f"its axes are {', '.join(names)}")
+        return Multiscale(
+            group,
+            str(inside.get("version", image.get("version", "0.4"))),
+            "".join(names),
+            {axis["name"]: axis["unit"] for axis in axes if "unit" in axis},
+            tuple(level["path"] for level in image["datasets"]),
+            tuple(level.get("coordinateTransformations", []) for level in image["datasets"]),
+            image.get("coordinateTransformations", []),
+        )
+    except Exception as error:  # a folder may hold anything
+        text = f"{type(error).__name__}: {error}" if isinstance(error, KeyError) else str(error)
+        raise InvalidInputError(f"{path}: cannot be read as an OME-Zarr image (multiscales): {text}") from error
+
+
+def is_ome_zarr(path: Path) -> bool:
+    """Whether a name is that of such a folder."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def write_zarr_mask(
+    path: Path, labels: np.ndarray, colors: Sequence[Color], names: Sequence[str], like: ZarrSlide
+) -> None:
+    """Write class ids (H, W), uint8, as a label image of the image's version, axes, sizes, scales and units.
+
+    The axis of channels is left out.
+    """
+    import zarr
+
+    source = like.multiscale
+    kept = [n for n, axis in enumerate(source.axes) if axis != "c"]
+    ome: dict[str, Any] = {
+        "multiscales": [_describe(source, kept, path.name.removesuffix(MASK_SUFFIX))],
+        "image-label": {
+            "colors": [{"label-value": n, "rgba": [*color, 255 * bool(n)]} for n, color in enumerate(colors)],
+            "properties": [{"label-value": n, "class": name} for n, name in enumerate(names)],
+        },
+    }
+    if source.version == "0.4":
+        ome["image-label"] |= {"version": "0.4"}
+    else:
+        ome = {"ome": {"version": source.version, **ome}}
+    with replace_when_whole(path) as temporary:
+        group = zarr.create_group(temporary, zarr_format=2 if source.version == "0.4" else 3, attributes=ome)
+        for level, size in zip(source.paths, like.levels, strict=True):
+            _write_level(group, level, sample(labels, size), [source.axes[n] for n in kept])
+
+
+def _describe(source: Multiscale, kept: Sequence[int], name: str) -> dict[str, Any]:
+    """A multiscale image of the axes that are kept."""
+    kinds = {"t": "time", "c": "channel"}
+    axes = [{"name": source.axes[n], "type": kinds.get(source.axes[n], "space")} for n in kept]
+    axes = [axis | ({"unit": source.units[axis["name"]]} if axis["name"] in source.units else {}) for axis in axes]
+
+    def keep(transforms: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        lists = ("scale", "translation")
+        return [
+            {key: [value[n] for n in kept] if key in lists else value for key, value in transform.items()}
+            for transform in transforms
+        ]
+
+    described: dict[str, Any] = {
+        "name": name,
+        "axes": axes,
+        "datasets": [
+            {"path": path, "coordinateTransformations": keep(transforms)}
+            for path, transforms in zip(source.paths, source.transforms, strict=True)
+        ],
+    }
+    if source.common:
+        described["coordinateTransformations"] = keep(source.common)
+    return described | ({"version": "0.4"} if source.version == "0.4" else {})
+
+
+def _write_level(group: Any, name: str, labels: np.ndarray, axes: Sequence[str]) -> None:
+    """An array of class ids (h, w); the other axes have a length of 1."""
+    sizes = dict(zip("yx", labels.shape, strict=True))
+    version_2 = group.metadata.zarr_format == 2
+    array = group.create_array(
+        name,
+        shape=[sizes.get(axis, 1) for axis in axes],
+        chunks=[min(MAX_CHUNK, sizes.get(axis, 1)) for axis in axes],
+        dtype="uint8",
+        fill_value=0,
+        chunk_key_encoding={"name": "v2" if version_2 else "default", "separator": "/"},
+        dimension_names=None if version_2 else list(axes),
+    )
+    for start in range(0, len(labels), MAX_CHUNK):
+        rows = slice(start, min(start + MAX_CHUNK, len(labels)))
+        places = {"y": rows, "x": slice(None)}
+        array[tuple(places.get(axis, 0) for axis in axes)] = labels[rows]

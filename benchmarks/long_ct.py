@@ -1,6 +1,6 @@
 """A made-up CT of 512 × 512 × 1500 voxels within 2 GB: memory, and seconds for each slice beside those of a short one.
 
-    python benchmarks/long_ct.py BUNDLE SCAN benchmarks/long_ct.json [--slices 100 1500] [--max-ram 2GB]
+    python benchmarks/long_ct.py BUNDLE SCAN benchmarks/tiles.json [--slices 100 1500] [--max-ram 2GB]
 
 The slices of a scan are repeated up and down, each with noise of its own, and written as .nii.gz. `caseunet predict`
 segments each length in a process of its own. Its highest memory is read as `top` shows it, with the mapped pages of
@@ -49,7 +49,8 @@ def main() -> None:
     short, long = (found["cases"][slices]["seconds a slice"] for slices in given.slices)
     found["times the short one"] = round(long / short, 3)
     print(found["times the short one"])
-    given.out.write_text(json.dumps(found, indent=1) + "\n")
+    earlier = json.loads(given.out.read_text()) if given.out.exists() else {}
+    given.out.write_text(json.dumps(earlier | {"long CT": found}, indent=1) + "\n")
 
 
 def write_scan(path: Path, scan: Path, slices: int) -> None:

@@ -1,6 +1,6 @@
 """A made-up slide of 20,000 × 20,000 pixels: memory, and seconds beside those of its tissue windows alone.
 
-    python benchmarks/slides.py BUNDLE PHOTOGRAPHS benchmarks/slides.json [--side 20000]
+    python benchmarks/slides.py BUNDLE PHOTOGRAPHS benchmarks/tiles.json [--side 20000] [--max-ram 1500MB]
 
 Photographs are laid on a quarter of even glass, and written as tiled JPEG in TIFF. `caseunet predict` segments it in a
 process of its own, whose highest memory is read; then the network alone is timed on windows of that size, for which
@@ -37,11 +37,13 @@ def main() -> None:
     parser.add_argument("photographs", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--side", type=int, default=20_000)
+    parser.add_argument("--max-ram", default="1500MB")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "slide.tif"
         write_slide(path, given.side, sorted(given.photographs.iterdir())[:40])
         command = [sys.executable, "-m", "caseunet", "predict", str(given.bundle), str(path), "--out", f"{scratch}/out"]
+        command += ["--max-ram", given.max_ram]
         process = subprocess.Popen(command)
         _, status, usage = os.wait4(process.pid, 0)
         if status:
@@ -59,7 +61,8 @@ def main() -> None:
             "times these": round(seconds / alone, 2),
         }
     print("\n".join(f"| {name} | {value:,} |" for name, value in found.items()))
-    given.out.write_text(json.dumps(found, indent=1) + "\n")
+    earlier = json.loads(given.out.read_text()) if given.out.exists() else {}
+    given.out.write_text(json.dumps(earlier | {"slide": {"max_ram": given.max_ram} | found}, indent=1) + "\n")
 
 
 def write_slide(path: Path, side: int, photographs: list[Path]) -> None:

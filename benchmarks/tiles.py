@@ -48,7 +48,8 @@ def main() -> None:
         for way, values in found.items():
             row = " | ".join(f"{value:.4f}" for value in values.values())
             print(f"| {name} | {way} | {row} | {values['seconds'] / found['whole']['seconds']:.2f} |", flush=True)
-    given.out.write_text(json.dumps(results, indent=1) + "\n")
+    earlier = json.loads(given.out.read_text()) if given.out.exists() else {}
+    given.out.write_text(json.dumps(earlier | results, indent=1) + "\n")
 
 
 def measure(prepared: Prepared, predictor: SlicePredictor) -> dict[str, dict[str, float]]:

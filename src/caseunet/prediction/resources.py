@@ -121,9 +121,8 @@ class Budget:
         seconds, network = self._cost_network(extent)
         memory, disk = self._total(self._find_peak(extent, network, item, outputs)), 0
         if self.max_ram is not None and memory > self.max_ram and lies_on_disk(item, outputs):
-            loaded = (
-                max(path.stat().st_size for path in item.files) if item.is_dicom else 0
-            )  # which may hold all frames
+            # a DICOM file, which may hold all frames, is loaded as a whole
+            loaded = max(path.stat().st_size for path in item.files) if item.is_dicom else 0
             from_disk = self._total(STREAMED + loaded + network)
             if from_disk < memory:
                 memory, disk = from_disk, self._count_disk(extent, outputs)

@@ -275,3 +275,20 @@ def test_where_a_run_started_from_may_be_gone(lits_prepared: Prepared, config: C
     (tmp_path / "first").rename(tmp_path / "elsewhere")
     again = train(lits_prepared.folder, out=tmp_path / "run", config=changed(config, **start), mode="resume")
     assert again.info.architecture.name == "case_unet"
+
+
+def test_a_longer_budget_validates_on_more(
+    lits_prepared: Prepared, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seen(step: int) -> list[str]:
+        return Checkpoints(run / "checkpoints").load("step", step)["validation_cases"]
+
+    run, cases = tmp_path / "run", set(lits_prepared.fold(0).val)
+    assert len(cases) > 1
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "seconds_to_validate", lambda training: 0.0)
+        short = changed(config, training={"minutes": 30})
+        train(lits_prepared.folder, out=run, config=short)
+        assert len(seen(5)) == 1
+    train(None, out=run, config=changed(short, training={"steps": 7}), mode="extend")
+    assert set(seen(7)) == cases

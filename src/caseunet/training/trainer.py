@@ -368,12 +368,20 @@ class Trainer:
             state.due, state.without_better = next_validation(config, state), 0
         if content is None:
             return None
+        if replan:
+            self._renew_validation()
         if is_finished(config, state):
             self.display.say(f"  the run is finished with step {state.step:,}. To train longer, give a larger budget")
         else:
             self.display.say(f"  goes on from step {state.step:,}")
         logged: dict[str, Any] = content["log"]
         return logged
+
+    def _renew_validation(self) -> None:
+        """Let another budget see other validation cases, if the former had no time for all: scores begin anew."""
+        state, cases = self.state, self.data.prepared.fold(self.config.data.fold).val
+        if state.validation_cases is not None and len(state.validation_cases) < len(cases):
+            state.validation_cases, state.best = None, -math.inf
 
     def resolve_data(self) -> DataConfig:
         """The data's configuration with a batch size that is a number and spreads evenly over devices and parts."""

@@ -1,5 +1,7 @@
 """Each kind of slide gives the pixels that another library reads of it, in whatever parts."""
 
+import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -171,3 +173,40 @@ def test_without_pyvips_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(slides, "find_spec", lambda name: True)
     assert slides.advise_parts(tmp_path / "a.png") == ""
     assert slides.advise_parts(tmp_path / "a.nii.gz") == ""
+
+
+@pytest.mark.parametrize("end", ["in the last tile", "after it"])
+def test_a_truncated_slide_is_refused(end: str, tmp_path: Path) -> None:
+    """Decoders of JPEG make do with what is there, and pages that are lost are pages that never were."""
+    write_svs(tmp_path / "a.svs", photograph())
+    with tifffile.TiffFile(tmp_path / "a.svs") as file:
+        page = file.pages[0]
+        offset, size = page.dataoffsets[-1], page.databytecounts[-1]
+    path = tmp_path / "b.svs"
+    path.write_bytes((tmp_path / "a.svs").read_bytes()[: offset + (size // 2 if end == "in the last tile" else size)])
+    with pytest.raises(CaseUNetError, match="truncated"):
+        read_slide(path)
+
+
+def test_a_tile_that_ends_early_is_told(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", photograph(), tile=(128, 128), compression="jpeg")
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        offset, size = file.pages[0].dataoffsets[-1], file.pages[0].databytecounts[-1]
+    os.truncate(tmp_path / "a.tif", offset + size // 2)
+    with pytest.raises(CaseUNetError, match=r"rows 384 to 424 cannot be read; the file ends before them: it is trunc"):
+        read_slide(tmp_path / "a.tif")
+
+
+def test_png_turned_at_its_end_is_no_slide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slide_vips, "find_spec", lambda name: True)
+    Image.fromarray(photograph()).save(tmp_path / "a.png")
+    assert slide_vips.streams_by_vips(tmp_path / "a.png", 1000)
+    content = (tmp_path / "a.png").read_bytes()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = exif.tobytes().removeprefix(b"Exif\0\0")
+    chunk = len(data).to_bytes(4, "big") + b"eXIf" + data + zlib.crc32(b"eXIf" + data).to_bytes(4, "big")
+    (tmp_path / "a.png").write_bytes(content[:-12] + chunk + content[-12:])  # before the chunk IEND
+    assert not slide_vips.streams_by_vips(tmp_path / "a.png", 1000)
+    with pytest.raises(CaseUNetError, match="EXIF orientation is 6"):
+        raster.read_raster(tmp_path / "a.png", 3)

@@ -3,10 +3,13 @@
 tifffile and zarr write the images and read the masks, Pillow reads the masks again.
 """
 
+import os
+import shutil
 from pathlib import Path
 from typing import Any, Literal
 
 import cc3d
+import numcodecs
 import numpy as np
 import pytest
 import tifffile
@@ -299,14 +302,41 @@ def test_other_ome_zarr_is_refused(tmp_path: Path) -> None:
     bundle = brightness_bundle(tmp_path / "bundle", GREY)
     write_ome_zarr(tmp_path / "volume.zarr", np.zeros((1, 1, 12, 64, 64), np.uint8), "tczyx")
     write_ome_zarr(tmp_path / "stains.zarr", np.zeros((4, 64, 64), np.uint8), "cyx")
+    write_ome_zarr(tmp_path / "last.zarr", np.zeros((64, 64, 3), np.uint8), "yxc")
+    write_ome_zarr(tmp_path / "turned.zarr", np.zeros((64, 64), np.uint8), "xy")
+    write_ome_zarr(tmp_path / "bits.zarr", np.zeros((64, 64), bool), "yx")
+    write_ome_zarr(tmp_path / "lost.zarr", np.zeros((64, 64), np.uint8), "yx")
+    shutil.rmtree(tmp_path / "lost.zarr" / "1")
+    write_ome_zarr(tmp_path / "outer.zarr" / "0", np.zeros((64, 64), np.uint8), "yx")
+    zarr.open_group(tmp_path / "outer.zarr", mode="a", zarr_format=2)
     (tmp_path / "empty.zarr").mkdir()
     for name, why in (
+        ("last", r"cannot be read .* its axes are y, x, c; expected some of t, c, z, y, x, in this order"),
+        ("turned", r"cannot be read .* its axes are x, y; expected"),
+        ("bits", r"its pixels are of type bool; expected numbers"),
+        ("lost", r'lacks its level "1"; the folder is damaged'),
+        ("outer", r"cannot be read .* it holds none; give the image in it, such as .*outer.zarr/0"),
         ("volume", r"holds several planes \(z = 12\).* Save a volume as NIfTI"),
         ("stains", r"holds 4 channels; expected one \(grey\) or three"),
         ("empty", r"cannot be read as an OME-Zarr image"),
     ):
         with pytest.raises(CaseUNetError, match=f"{name}.zarr: {why}"):
             predict(bundle, [tmp_path / f"{name}.zarr"], out=tmp_path / "out")
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_a_truncated_chunk_is_named(version: str, tmp_path: Path, streamed: list[Path]) -> None:
+    """Blosc unpacks it to whatever memory holds."""
+    image = np.random.default_rng(0).integers(0, 256, (300, 300), np.uint8)
+    blosc = numcodecs.Blosc() if version == "0.4" else zarr.codecs.BloscCodec()
+    write_ome_zarr(tmp_path / "a.zarr", image, "yx", version, compressors=blosc)
+    bundle = brightness_bundle(tmp_path / "bundle", GREY)
+    predict(bundle, [tmp_path / "a.zarr"], out=tmp_path / "whole")
+    chunk = tmp_path / "a.zarr" / "0" / ("1/0" if version == "0.4" else "c/1/0")
+    size = chunk.stat().st_size
+    os.truncate(chunk, size - 7)
+    with pytest.raises(CaseUNetError, match=rf"1/0: holds {size - 7:,} bytes, not the {size:,} that it states"):
+        predict(bundle, [tmp_path / "a.zarr"], out=tmp_path / "out")
 
 
 def test_deep_ome_zarr_is_read_whole(tmp_path: Path, streamed: list[Path]) -> None:

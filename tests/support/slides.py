@@ -70,7 +70,9 @@ def write_ndpi(path: Path, image: np.ndarray, blocks: int) -> np.ndarray:
     return np.asarray(Image.open(BytesIO(data)).convert("RGB"))
 
 
-def write_ome_zarr(path: Path, image: np.ndarray, axes: str, version: str = "0.4", levels: int = 3) -> None:
+def write_ome_zarr(
+    path: Path, image: np.ndarray, axes: str, version: str = "0.4", levels: int = 3, **options: Any
+) -> None:
     """An image of these axes in sizes that are halved, 0.5 µm between pixels."""
     units: dict[str, dict[str, str]] = {"t": {"type": "time"}, "c": {"type": "channel"}}
     space = {"type": "space", "unit": "micrometer"}
@@ -105,5 +107,6 @@ def write_ome_zarr(path: Path, image: np.ndarray, axes: str, version: str = "0.4
             dtype=small.dtype,
             chunk_key_encoding={"name": "v2" if old else "default", "separator": "/"},
             dimension_names=None if old else list(axes),
+            **options,
         )
         array[:] = small

@@ -1,5 +1,6 @@
 """2-D images in OME-Zarr, NGFF 0.4 and 0.5: read part by part, and masks written with the same sizes and scales."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,12 @@ from caseunet.types import Color
 
 SUFFIXES = (".zarr",)
 """Of folders."""
+
+BLOSC_HEADER = 16
+"""Bytes, of which the last four tell how many there are in all."""
+
+ORDER = "tczyx"
+"""Of the axes, as NGFF asks for it."""
 
 MASK_SUFFIX = ".ome.zarr"
 
@@ -34,10 +41,10 @@ class ZarrSlide(Slide):
     def __init__(self, path: Path) -> None:
         self.multiscale = _read_multiscale(path)
         axes = self.multiscale.axes
-        try:
-            self._array: Any = self.multiscale.group[self.multiscale.paths[0]]
-        except KeyError as error:
-            raise InvalidInputError(f"{path}: lacks its level {error}; the folder is damaged.") from error
+        for level in self.multiscale.paths:
+            if level not in self.multiscale.group:
+                raise InvalidInputError(f'{path}: lacks its level "{level}"; the folder is damaged.')
+        self._array: Any = self.multiscale.group[self.multiscale.paths[0]]
         sizes = dict(zip(axes, self._array.shape, strict=True))
         if several := [f"{axis} = {sizes[axis]}" for axis in axes if axis not in "cyx" and sizes[axis] > 1]:
             raise InvalidInputError(
@@ -47,6 +54,8 @@ class ZarrSlide(Slide):
         channels = sizes.get("c", 1)
         if channels not in (1, 3) or sizes["y"] * sizes["x"] == 0:
             raise InvalidInputError(f"{path}: holds {channels} channels; expected one (grey) or three (RGB).")
+        if self._array.dtype.kind not in "uif":
+            raise InvalidInputError(f"{path}: its pixels are of type {self._array.dtype}; expected numbers.")
         super().__init__(path, (channels, sizes["y"], sizes["x"]), self._array.chunks[axes.index("y")])
         self.dtype, self.levels = self._array.dtype, tuple(map(self.multiscale.size_of, self.multiscale.paths))
         across, down = (self.multiscale.micrometers(axis) for axis in "xy")
@@ -57,9 +66,34 @@ class ZarrSlide(Slide):
         """Nothing is open."""
 
     def _read_rows(self, start: int, stop: int) -> np.ndarray:
+        self._check_chunks(start, stop)
         places = {"c": slice(None), "y": slice(start, stop), "x": slice(None)}
         pixels = self._array[tuple(places.get(axis, 0) for axis in self.multiscale.axes)]
         return pixels if pixels.ndim == 3 else pixels[None]
+
+    def _check_chunks(self, start: int, stop: int) -> None:
+        """Make sure that the chunks of these rows are whole: Blosc unpacks a truncated one to whatever memory holds.
+
+        Raises:
+            CaseUNetError: one is not.
+        """
+        array, axes = self._array, self.multiscale.axes
+        if array.shards is not None or not any("blosc" in type(one).__name__.lower() for one in array.compressors):
+            return
+        counts = [range(-(-length // chunk)) for length, chunk in zip(array.shape, array.chunks, strict=True)]
+        height = array.chunks[axes.index("y")]
+        counts[axes.index("y")] = range(start // height, -(-stop // height))
+        for place in itertools.product(*counts):
+            file = self.path / array.path / array.metadata.encode_chunk_key(place)
+            if not file.is_file():  # which is what is left out
+                continue
+            with file.open("rb") as stream:
+                header, size = stream.read(BLOSC_HEADER), file.stat().st_size
+            stated = max(BLOSC_HEADER, int.from_bytes(header[12:16], "little"))
+            if size < stated:
+                raise InvalidInputError(
+                    f"{file}: holds {size:,} bytes, not the {stated:,} that it states: it is truncated."
+                )
 
 
 @dataclass(frozen=True)
@@ -110,11 +144,13 @@ def _read_multiscale(path: Path) -> Multiscale:
         group = zarr.open_group(path, mode="r")
         attributes = dict(group.attrs)
         inside = attributes.get("ome", attributes)
+        if "multiscales" not in inside:
+            raise ValueError(f"it holds none; give the image in it, such as {path / '0'}" if "0" in group else "none")
         image = inside["multiscales"][0]
         axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in image["axes"]]
         names = [str(axis["name"]) for axis in axes]
-        if not {"y", "x"} <= set(names) <= set("tczyx") or len(set(names)) < len(names):
-            raise ValueError(f"its axes are {', '.join(names)}")
+        if not {"y", "x"} <= set(names) or names != [axis for axis in ORDER if axis in names]:
+            raise ValueError(f"its axes are {', '.join(names)}; expected some of {', '.join(ORDER)}, in this order")
         return Multiscale(
             group,
             str(inside.get("version", image.get("version", "0.4"))),

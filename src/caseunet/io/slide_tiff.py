@@ -3,8 +3,10 @@
 Needs tifffile, and for compressed files imagecodecs: ``pip install 'caseunet[slides]'``.
 """
 
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -55,9 +57,11 @@ class TiffSlide(Slide):
         except Exception as error:
             raise InvalidInputError(f"{path}: cannot be read as TIFF: {error}") from error
         try:
-            series = self._file.series[0]
+            with _hear_tifffile() as heard:
+                series = self._file.series[0]
             self._page: Any = series.keyframe
-            problem = _find_problem(self._file, series, self._page)
+            lost = next((text for text in heard if "invalid page offset" in text), "")
+            problem = f"is truncated: {lost}" if lost else _find_problem(self._file, series, self._page)
         except Exception as error:  # damaged headers, in ways that no library foresees
             problem = f"its header is damaged: {error}"
         if problem:
@@ -80,6 +84,10 @@ class TiffSlide(Slide):
         for index in self._segments_of(start, stop):
             self._file.filehandle.seek(page.dataoffsets[index])
             data = self._file.filehandle.read(page.databytecounts[index])
+            if len(data) < page.databytecounts[index]:  # decoders of JPEG make do with less
+                raise InvalidInputError(
+                    f"{self.path}: rows {start} to {stop} cannot be read; the file ends before them: it is truncated."
+                )
             segment, place, shape = page.decode(data, index, **known)
             if segment is not None:  # none is left out of the file, and is 0
                 part = np.asarray(segment)[0, : shape[1], : shape[2]]
@@ -93,6 +101,19 @@ class TiffSlide(Slide):
         planes = len(self._page.dataoffsets) // (down * across)
         rows = range(start // height, -(-stop // height))
         return [(plane * down + row) * across + n for plane in range(planes) for row in rows for n in range(across)]
+
+
+@contextmanager
+def _hear_tifffile() -> Iterator[list[str]]:
+    """What tifffile logs within, which goes on where part of a file is lost."""
+    heard: list[str] = []
+    handler, log = logging.Handler(), logging.getLogger("tifffile")
+    handler.emit = lambda record: heard.append(record.getMessage())  # type: ignore[method-assign]
+    log.addHandler(handler)
+    try:
+        yield heard
+    finally:
+        log.removeHandler(handler)
 
 
 def _import_tifffile(path: Path) -> Any:

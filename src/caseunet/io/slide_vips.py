@@ -25,6 +25,9 @@ MODES = ("L", "RGB", "P")
 
 UPRIGHT = (0, 1)
 
+PNG_SIGNATURE = 8
+"""Bytes before the first chunk of PNG."""
+
 
 def streams_by_vips(path: Path, pixels: int) -> bool:
     """Whether an image of at least so many pixels is one that libvips decodes row by row here."""
@@ -34,15 +37,28 @@ def streams_by_vips(path: Path, pixels: int) -> bool:
         with raster_file.open_image(path, MAX_SIDE**2) as image:
             fits = image.width * image.height >= pixels and max(image.size) <= MAX_SIDE
             plain = image.mode in MODES and not image.has_transparency_data and raster_file.count_bits(image) <= 8
-            return fits and plain and image.format in ("PNG", "JPEG") and _is_upright(image)
+            return fits and plain and image.format in ("PNG", "JPEG") and _is_upright(path, image)
     except CaseUNetError:  # another reader says what is wrong with the file
         return False
 
 
-def _is_upright(image: Image.Image) -> bool:
-    """As far as the header tells: of PNG without EXIF there, Pillow would decode all to look for it at the end."""
-    known = image.format == "JPEG" or "exif" in image.info
-    return not known or image.getexif().get(raster_file.EXIF_ORIENTATION, 1) in UPRIGHT
+def _is_upright(path: Path, image: Image.Image) -> bool:
+    """Whether the first row is the top; False where EXIF stands after the pixels of PNG, for Pillow decodes all to read
+    it."""
+    if image.format == "PNG" and "exif" not in image.info:
+        return not _has_exif(path)
+    return image.getexif().get(raster_file.EXIF_ORIENTATION, 1) in UPRIGHT
+
+
+def _has_exif(path: Path) -> bool:
+    """Whether a PNG file has a chunk of EXIF anywhere."""
+    with path.open("rb") as file:
+        file.seek(PNG_SIGNATURE)
+        while len(head := file.read(8)) == 8:
+            if head[4:] == b"eXIf":
+                return True
+            file.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)  # and the checksum
+    return False
 
 
 class VipsSlide(Slide):

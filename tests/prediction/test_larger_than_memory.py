@@ -196,7 +196,7 @@ def test_costs_from_the_disk_are_told(bundles: dict[str, Path], tmp_path: Path) 
     """What is too large goes to the disk where its kind allows, and is refused where it does not fit; by headers."""
     header = nib.Nifti1Header()
     header.set_data_dtype(np.int16)
-    header.set_data_shape((256, 256, 4000))
+    header.set_data_shape((256, 256, 8000))
     header.set_sform(np.diag([-1, -1, 2, 1]), 1)
     header["vox_offset"], header["magic"] = 352, b"n+1"
     for name, text in (("v.nii", header.binaryblock), ("w.mha", METAIMAGE)):
@@ -206,7 +206,7 @@ def test_costs_from_the_disk_are_told(bundles: dict[str, Path], tmp_path: Path) 
     (held, _), _ = dry_run(bundle, [tmp_path], options=options)
     assert held.disk == 0
     (cost, other), unfit = dry_run(bundle, [tmp_path], options=options.model_copy(update={"max_ram": held.memory // 2}))
-    assert cost.disk >= 256 * 256 * 4000 * 8
+    assert cost.disk >= 256 * 256 * 8000 * 8
     assert cost.memory <= held.memory // 2
     assert (other.disk, unfit) == (0, [])
     least = options.model_copy(update={"max_ram": psutil.Process().memory_info().rss + 2**25})

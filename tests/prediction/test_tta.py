@@ -55,7 +55,7 @@ def test_a_scaled_view_is_as_large_as_it_says_and_comes_back_in_place() -> None:
 
 
 def test_the_mean_over_mirrors_does_not_depend_on_the_side(lits_bundle: Bundle) -> None:
-    volume = np.random.default_rng(0).integers(-200, 200, (2, 64, 64)).astype(np.int16)
+    volume = np.random.default_rng(0).integers(-200, 200, (2, 48, 48)).astype(np.int16)
     alone, mean = SlicePredictor(lits_bundle), SlicePredictor(lits_bundle, settings=PredictionSettings(tta_flip=True))
     first, second = ([g.logits.flip(-1) for g in mean.groups(mean.cut(volume[:, None]))], [])
     for group in mean.groups(mean.cut(np.ascontiguousarray(volume[:, None, :, ::-1]))):

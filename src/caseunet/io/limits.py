@@ -25,6 +25,16 @@ def check_declared_size(path: Path, declared: int, compressed: bool) -> None:
     Raises:
         CaseUNetError: the file is too small for them, or they are more than the free memory.
     """
+    check_file_size(path, declared, compressed)
+    check_free_memory(path, declared)
+
+
+def check_file_size(path: Path, declared: int, compressed: bool) -> None:
+    """Make sure that the file can hold what the header declares; as :func:`check_declared_size`, whatever is free.
+
+    Raises:
+        CaseUNetError: it is too small.
+    """
     size = path.stat().st_size
     most = (size + SLACK) * MAX_COMPRESSION if compressed else size
     if declared > most:
@@ -32,7 +42,6 @@ def check_declared_size(path: Path, declared: int, compressed: bool) -> None:
             f"{path}: its header declares {declared:,} bytes of pixels, but the file has {size:,} bytes"
             f"{', compressed' if compressed else ''}: it is truncated, or its header is damaged."
         )
-    check_free_memory(path, declared)
 
 
 def check_free_memory(path: Path, needed: int) -> None:

@@ -204,7 +204,7 @@ def _describe(source: Multiscale, kept: Sequence[int], name: str) -> dict[str, A
     axes = [{"name": source.axes[n], "type": kinds.get(source.axes[n], "space")} for n in kept]
     axes = [axis | ({"unit": source.units[axis["name"]]} if axis["name"] in source.units else {}) for axis in axes]
 
-    def keep(transforms: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def drop_channel(transforms: list[dict[str, Any]]) -> list[dict[str, Any]]:
         lists = ("scale", "translation")
         return [
             {key: [value[n] for n in kept] if key in lists else value for key, value in transform.items()}
@@ -215,12 +215,12 @@ def _describe(source: Multiscale, kept: Sequence[int], name: str) -> dict[str, A
         "name": name,
         "axes": axes,
         "datasets": [
-            {"path": path, "coordinateTransformations": keep(transforms)}
+            {"path": path, "coordinateTransformations": drop_channel(transforms)}
             for path, transforms in zip(source.paths, source.transforms, strict=True)
         ],
     }
     if source.common:
-        described["coordinateTransformations"] = keep(source.common)
+        described["coordinateTransformations"] = drop_channel(source.common)
     return described | ({"version": "0.4"} if source.version == "0.4" else {})
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.io import raster_file
+from caseunet.io.limits import check_file_size
 from caseunet.io.slide import Slide
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif")
@@ -85,6 +86,7 @@ class VipsSlide(Slide):
                 raise InvalidInputError(
                     f"{path}: holds {image.bands} samples of {image.format} a pixel; expected 8 bits."
                 )
+            check_file_size(path, int(np.prod(shape)), compressed=True)
             _check_free_disk(path, self._scratch.parent, int(np.prod(shape)))
             image.rawsave(name)
         except BaseException as error:

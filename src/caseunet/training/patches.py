@@ -52,6 +52,6 @@ def _pad_for(model: ModelConfig, size: tuple[int, int]) -> tuple[int, int]:
     """The height and width that a network makes of an image's."""
     with torch.device("meta"):
         network = create_model(model.name, 1, 2, **plan_arguments(model.name, model.kwargs, size))
-    multiple, smallest = int(network.multiple), int(network.smallest)  # type: ignore[arg-type]
+    multiple, smallest = (int(getattr(network, name, MIN_PATCH)) for name in ("multiple", "smallest"))
     height, width = (max(smallest, -(-length // multiple) * multiple) for length in size)
     return height, width

@@ -12,7 +12,7 @@ from PIL import Image
 
 from caseunet import CaseUNetError
 from caseunet.errors import MissingExtraError
-from caseunet.io import images, raster, slide_vips, slides
+from caseunet.io import images, raster, slide_tiff, slide_vips, slides
 from caseunet.io.slides import is_slide, open_slide, read_slide
 from tests.support.slides import write_ndpi, write_svs
 
@@ -210,3 +210,25 @@ def test_png_turned_at_its_end_is_no_slide(tmp_path: Path, monkeypatch: pytest.M
     assert not slide_vips.streams_by_vips(tmp_path / "a.png", 1000)
     with pytest.raises(CaseUNetError, match="EXIF orientation is 6"):
         raster.read_raster(tmp_path / "a.png", 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"ome": True, "metadata": {"PhysicalSizeX": 500, "PhysicalSizeXUnit": "nm"}}, 20_000),
+        ({"ome": True, "metadata": {"PhysicalSizeX": 0.5, "PhysicalSizeXUnit": "µm"}}, 20_000),
+        ({"imagej": True, "resolution": (2, 2), "metadata": {"unit": "um"}}, 20_000),
+        ({"imagej": True, "resolution": (2, 2), "metadata": {"unit": "pixel"}}, None),
+    ],
+)
+def test_units_of_other_programs(options: dict[str, object], expected: float | None, tmp_path: Path) -> None:
+    """Half a micrometre is 20,000 pixels a centimetre."""
+    metadata = options.get("metadata")
+    assert isinstance(metadata, dict)
+    twice = metadata | {name.replace("X", "Y", 1): value for name, value in metadata.items() if "SizeX" in name}
+    tifffile.imwrite(
+        tmp_path / "a.tif", photograph(), tile=(128, 128), photometric="rgb", **options | {"metadata": twice}
+    )
+    with slide_tiff.TiffSlide(tmp_path / "a.tif") as slide:
+        assert slide.resolution[0] == (None if expected is None else pytest.approx(expected))
+        assert slide.resolution[2] == (None if expected is None else tifffile.RESUNIT.CENTIMETER)

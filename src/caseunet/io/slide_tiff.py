@@ -41,6 +41,10 @@ PHOTOMETRIC = ("MINISBLACK", "RGB", "YCBCR")
 _MPP = re.compile(r"\|\s*MPP\s*=\s*([\d.]+)")
 _OME_SIZE = re.compile(r'\bPhysicalSize([XY])="([\d.eE+-]+)"')
 _OME_UNIT = re.compile(r'\bPhysicalSize[XY]Unit="([^"]*)"')
+_IMAGEJ_UNIT = re.compile(r"^ImageJ=.*^unit=(\S+)", re.DOTALL | re.MULTILINE)
+
+LENGTHS = {"nm": 1e-3, "um": 1.0, "µm": 1.0, "&#181;m": 1.0, "&#xb5;m": 1.0, "micron": 1.0, "mm": 1e3, "cm": 1e4}
+"""Units of OME and ImageJ, in micrometres; the micro sign is that of Latin-1."""
 
 
 class TiffSlide(Slide):
@@ -162,20 +166,22 @@ def _as_rgb(segment: np.ndarray) -> np.ndarray:
 
 
 def _find_resolution(page: Any) -> Resolution:
-    """By the tags of TIFF, else as Aperio and OME tell it."""
+    """By the tags of TIFF, else as Aperio, ImageJ and OME tell it."""
     names = ("XResolution", "YResolution", "ResolutionUnit")
     across, down, unit = (page.tags[name].value if name in page.tags else None for name in names)
     if across is not None and down is not None and unit not in (None, NO_UNIT):
         return across, down, unit
     text = page.description if isinstance(page.description, str) else ""
-    if match := _MPP.search(text):
-        sizes = {"X": match[1], "Y": match[1]}
-    elif set(_OME_UNIT.findall(text)) <= {"µm", "&#181;m", "&#xb5;m"}:  # what it is where it is not told
-        sizes = dict(_OME_SIZE.findall(text[: text.find("</Pixels>")]))
-    else:
-        sizes = {}
+    first = text[: text.find("</Pixels>")]
+    lengths = {LENGTHS.get(name, 0.0) for name in _OME_UNIT.findall(first)} or {1.0}  # micrometres where it is not told
     try:
-        return MICROMETERS / float(sizes["X"]), MICROMETERS / float(sizes["Y"]), CENTIMETER
+        if match := _MPP.search(text):
+            return MICROMETERS / float(match[1]), MICROMETERS / float(match[1]), CENTIMETER
+        if (match := _IMAGEJ_UNIT.search(text)) and across is not None and down is not None:
+            ratio = MICROMETERS / LENGTHS[match[1].replace("\\u00B5", "µ")]
+            return _times(across, ratio), _times(down, ratio), CENTIMETER
+        (length,), sizes = lengths, dict(_OME_SIZE.findall(first))  # one for both axes
+        return MICROMETERS / length / float(sizes["X"]), MICROMETERS / length / float(sizes["Y"]), CENTIMETER
     except (KeyError, ValueError, ZeroDivisionError):
         return None, None, None
 

@@ -20,7 +20,7 @@ from caseunet.datasets.generate.series import segmentation, series
 from caseunet.datasets.layout import SourceDataset
 from caseunet.datasets.reading import read_labels
 from caseunet.errors import CaseUNetError
-from caseunet.io import raster
+from caseunet.io import dicom, raster
 
 SHAPE = (10, 48, 40)
 AFFINE = np.diag([-1.0, -1.0, 2.5, 1.0])
@@ -490,6 +490,35 @@ def test_a_slice_that_is_there_twice_is_used_once(identifier: str | None, raw: P
     np.testing.assert_array_equal(picture.pixels[:, 0], pixels().T)
     expected = ("copy.dcm (InstanceNumber 4) is the same slice as 3.dcm (InstanceNumber 4): one is used",)
     assert picture.geometry.remarks == DICOM.read_geometry(case).remarks == expected
+
+
+def test_a_projection_in_a_series_is_left_out(raw: Path) -> None:
+    """One step above the last slice, where it would continue the stack."""
+    shutil.copy(raw / "ct" / "7.dcm", raw / "ct" / "mip.dcm")
+    values = {"SOPInstanceUID": "1.2.3", "InstanceNumber": 9, "ImagePositionPatient": [0, 0, 20]}
+    change(raw / "ct" / "mip.dcm", ImageType=["DERIVED", "SECONDARY", "MIP"], **values)
+    dataset = DICOM.discover(raw)
+    assert told(dataset) == [("note", "left-out", "ct/mip.dcm")]
+    np.testing.assert_array_equal(read(raw), pixels().T)
+    found = dicom.read_series(sorted((raw / "ct").iterdir()))
+    np.testing.assert_array_equal(found.pixels[:, 0], pixels().T)
+    expected = ("mip.dcm (InstanceNumber 9) is a projection by ImageType, no slice of the volume: left out",)
+    assert found.geometry.remarks == expected
+
+
+def test_scans_between_each_other_are_cases(raw: Path) -> None:
+    """One series of two, without and with contrast agent, each 2.5 mm apart."""
+    for n in range(8):
+        change(raw / "ct" / f"{n}.dcm", AcquisitionNumber=1)
+        shutil.copy(raw / "ct" / f"{n}.dcm", raw / "ct" / f"late{n}.dcm")
+        values = {"InstanceNumber": 9 + n, "ImagePositionPatient": [0, 0, 2.5 * n + 1.25], "ContrastBolusAgent": "x"}
+        change(raw / "ct" / f"late{n}.dcm", SOPInstanceUID=f"1.2.{n + 1}", AcquisitionNumber=2, **values)
+    cases = DICOM.discover(raw).cases
+    assert [case.id for case in cases] == ["ct/acquisition-1", "ct/acquisition-2"]
+    for case in cases:
+        picture = DICOM.read_image(case, False)
+        np.testing.assert_array_equal(picture.pixels[:, 0], pixels().T)
+        assert picture.geometry.spacing == pytest.approx((2.5, 1, 1))
 
 
 def test_two_slices_at_one_position_are_named(raw: Path) -> None:

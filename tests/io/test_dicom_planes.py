@@ -1,5 +1,6 @@
 """Where slices lie: hand-made planes with the answers worked out by hand."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
-from caseunet.io.dicom_planes import Plane, fit_stack, read_planes, split_volumes
+from caseunet.io.dicom_mixtures import part_projections
+from caseunet.io.dicom_planes import Plane, read_planes
+from caseunet.io.dicom_stack import fit_stack
+from caseunet.io.dicom_volumes import split_volumes
 
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
@@ -244,6 +248,93 @@ def test_shifted_acquisitions_are_volumes_of_their_own() -> None:
     }
 
 
+def interleaved(**marks: tuple[str, ...]) -> list[Plane]:
+    """Scans of five slices 3 mm apart, each 1.5 mm or less beside the one before, numbered from 1, 101 …"""
+    scans = max(map(len, marks.values()))
+    return [
+        plane(3.0 * n + 3 * scan / scans, 100 * scan + n + 1, **{mark: own[scan] for mark, own in marks.items()})
+        for scan in range(scans)
+        for n in range(5)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("marks", "expected"),
+    [
+        ({"AcquisitionNumber": ("1", "2"), "ContrastBolusAgent": ("", "x")}, ["acquisition-1", "acquisition-2"]),
+        (
+            {"AcquisitionNumber": ("9", "10"), "AcquisitionTime": ("115958", "120030.5"), "Modality": ("CT", "CT")},
+            ["acquisition-9", "acquisition-10"],
+        ),
+        ({"AcquisitionTime": ("120500", "120000"), "Modality": ("CT", "CT")}, ["phase-2", "phase-1"]),
+        (
+            {"AcquisitionDateTime": ("20000101235959", "20000102000400"), "Modality": ("CT", "CT")},
+            ["phase-1", "phase-2"],
+        ),
+        ({"ContrastBolusAgent": ("", "x")}, ["agent-1", "agent-2"]),
+        ({"EchoTime": ("10", "90")}, ["echo-time-10", "echo-time-90"]),
+        ({"TemporalPositionIdentifier": ("1", "2", "3")}, ["phase-1", "phase-2", "phase-3"]),
+    ],
+    ids=["agent", "time", "time alone", "midnight", "agent alone", "echoes", "three"],
+)
+def test_scans_between_each_other_are_parted(marks: dict[str, tuple[str, ...]], expected: list[str]) -> None:
+    """Each by itself is an even stack, as all together are."""
+    numbers = {name: [100 * scan + n + 1 for n in range(5)] for scan, name in enumerate(expected)}
+    found, elements = split_volumes(interleaved(**marks))
+    assert {part: [p.number for p in own] for part, own in found.items()} == numbers
+    assert elements == [mark for mark in marks if mark != "Modality"]
+    assert fit_stack(found[expected[0]]).affine[2, 2] == pytest.approx(3)
+
+
+def test_scans_between_each_other_by_folder() -> None:
+    planes = [plane(1.5 * n, 10 * (n % 2) + n, "ab"[n % 2]) for n in range(8)]
+    assert {part: len(own) for part, own in split_volumes(planes)[0].items()} == {"a": 4, "b": 4}
+
+
+@pytest.mark.parametrize(
+    ("planes", "told"),
+    [
+        (interleaved(AcquisitionNumber=("1", "2")), r"AcquisitionNumber alternates along its slices \(1, 2, 1, 2 …\)"),
+        (
+            interleaved(AcquisitionNumber=("1", "2"), AcquisitionTime=("120000", "120500"), Modality=("MR", "MR")),
+            r"AcquisitionNumber alternates .* may be 2 scans",
+        ),
+        (interleaved(Modality=("CT", "CT")), r"InstanceNumber alternates along its slices \(1, 101, 2, 102 …\)"),
+        ([plane(1.5 * n, n // 3 + 50 * (n % 3)) for n in range(12)][::-1], r"\(0, 50, 100, 1, 51, 101 …\).* 3 scans"),
+        ([plane(3.0 * n, n, AcquisitionNumber=str(n)) for n in range(1, 12)], None),
+        ([plane(3.0 * n, n, AcquisitionNumber=str(n // 4), Modality="CT") for n in range(1, 12)], None),
+        ([plane(3.0 * n, 20 - n, AcquisitionTime=f"1200{n:02}", Modality="CT") for n in range(12)], None),
+    ],
+    ids=["packages", "packages of MR", "numbers", "three", "each its own", "blocks", "one after another"],
+)
+def test_scans_perhaps_between_each_other_are_told(planes: list[Plane], told: str | None) -> None:
+    """Packages of one scan alternate too."""
+    assert list(split_volumes(planes)[0]) == [""]
+    remarks = fit_stack(planes).remarks
+    assert len(remarks) == (told is not None)
+    assert all(re.search(told or "", remark) for remark in remarks)
+
+
+def test_an_odd_image_type_is_told() -> None:
+    kinds = [r"ORIGINAL\PRIMARY\AXIAL"] * 5 + [r"DERIVED\SECONDARY\OTHER"]
+    remarks = fit_stack([plane(3.0 * n, n, ImageType=kind) for n, kind in enumerate(kinds)]).remarks
+    assert remarks == (
+        r"ImageType differs between its slices (ORIGINAL\PRIMARY\AXIAL in 5, DERIVED\SECONDARY\OTHER in 1): "
+        "some may be no slices of it",
+    )
+
+
+@pytest.mark.parametrize(
+    "kind", [r"DERIVED\SECONDARY\MIP", r"DERIVED\PRIMARY\PROJECTION IMAGE", r"DERIVED\SECONDARY\AXIAL\CT_MIP SAG"]
+)
+def test_projections_are_no_slices(kind: str) -> None:
+    planes = [plane(3.0 * n, n, ImageType=r"ORIGINAL\PRIMARY\AXIAL") for n in range(4)]
+    extra = plane(12, 4, ImageType=kind)
+    assert part_projections([*planes, extra]) == (planes, [extra])
+    assert part_projections([extra] * 4) == ([extra] * 4, []), "a series of projections is one"
+    assert part_projections(planes) == (planes, [])
+
+
 def header(**values: Any) -> Dataset:
     d = Dataset()
     d.Rows, d.Columns, d.PixelSpacing, d.InstanceNumber = 5, 6, [0.8, 0.7], 7
@@ -300,6 +391,48 @@ def test_time_points_of_an_enhanced_image_are_told_apart() -> None:
     parts, elements = split_volumes(read_planes(Path("a.dcm"), frames(change)))
     assert {part: [p.frame for p in own] for part, own in parts.items()} == {"phase-1": [0, 2], "phase-2": [1, 3]}
     assert elements == ["TemporalPositionIndex"]
+
+
+@pytest.mark.parametrize(
+    ("element", "values", "expected"),
+    [
+        ("FrameType", [["DERIVED", "PRIMARY", "NONE", part] for part in ("WATER", "FAT")], ["type-water", "type-fat"]),
+        ("ComplexImageComponent", ["MAGNITUDE", "PHASE"], ["type-magnitude", "type-phase"]),
+        ("EffectiveEchoTime", [4.6, 92.0], ["echo-time-4.6", "echo-time-92"]),
+    ],
+)
+def test_what_differs_between_frames_tells_volumes(element: str, values: list[Any], expected: list[str]) -> None:
+    """Whatever else all frames have alike."""
+
+    def change(n: int, group: Dataset) -> None:
+        group.PlanePositionSequence[0].ImagePositionPatient = [10, 20, 3 * (n // 2)]
+        kind = Dataset()
+        kind.FrameType, kind.ComplexImageComponent = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"], "MIXED"
+        setattr(kind, element, values[n % 2])
+        group.MRImageFrameTypeSequence = [kind]
+
+    dataset = frames(change)
+    dataset.ImageType, dataset.EchoTime = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"], 4.6
+    parts, elements = split_volumes(read_planes(Path("a.dcm"), dataset))
+    assert {part: [p.frame for p in own] for part, own in parts.items()} == dict(
+        zip(expected, [[0, 2], [1, 3]], strict=True)
+    )
+    assert elements == [element]
+
+
+def test_a_slice_of_unknown_thickness_is_told() -> None:
+    """One in a file of its own, and the only frame of an enhanced image."""
+    expected = (
+        "the thickness of its only slice is not known (it has no SliceThickness or SpacingBetweenSlices), and 1 mm is "
+        "taken: do not rely on volumes in millilitres",
+    )
+    single = frames(lambda n, group: None, count=1)
+    assert fit_stack(read_planes(Path("a.dcm"), single)).remarks == ()
+    del single.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SliceThickness
+    for dataset in (header(), single):
+        found = fit_stack(read_planes(Path("a.dcm"), dataset))
+        assert found.affine[2, 2] == 1
+        assert found.remarks == expected
 
 
 def test_a_frame_without_a_position_is_named() -> None:

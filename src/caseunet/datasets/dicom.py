@@ -40,7 +40,9 @@ from caseunet.datasets.names import MASK_WORDS, bare_name
 from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.io import dicom, images, raster
 from caseunet.io.dicom import Header
-from caseunet.io.dicom_planes import is_stack, split_volumes
+from caseunet.io.dicom_mixtures import part_projections
+from caseunet.io.dicom_stack import is_stack
+from caseunet.io.dicom_volumes import split_volumes
 from caseunet.progress import count_text
 from caseunet.types import Geometry, ImageVolume, LabelCoding, Mask, Modality, name_key
 
@@ -307,8 +309,12 @@ def _volumes(series: Sequence[list[Header]], root: Path, findings: list[Finding]
         elements: list[str] = []
         if not any(header.problem for header in members):
             planes = [plane for header in members for plane in header.planes]
-            split, elements = split_volumes(planes)
+            slices, projections = part_projections(planes)
+            split, elements = split_volumes(slices)
             parts = {part: list(dict.fromkeys(plane.path for plane in own)) for part, own in split.items()}
+            if members[0].frames == 1:
+                paths = [plane.path for plane in projections]
+                findings += left_out(paths, root, "projections by ImageType, no slices of their series")
         several = members[0].frames > 1
         names = []
         for part, paths in parts.items():

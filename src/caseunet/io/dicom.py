@@ -24,16 +24,16 @@ from caseunet.io.dicom_masks import (
     read_segmentation_geometry,
     segment_labels,
 )
+from caseunet.io.dicom_mixtures import part_projections
 from caseunet.io.dicom_planes import (
     Plane,
-    SliceStack,
     check_scale,
     find_rescale,
-    fit_stack,
     group_items,
     read_planes,
-    split_volumes,
 )
+from caseunet.io.dicom_stack import SliceStack, fit_stack
+from caseunet.io.dicom_volumes import split_volumes
 from caseunet.io.geometry import to_canonical, volume_geometry
 from caseunet.io.values import as_integers
 from caseunet.types import Geometry, ImageVolume
@@ -336,6 +336,7 @@ def _stack(paths: Sequence[Path], part: str) -> tuple[SliceStack, Geometry]:
             check_slice(path, d)
             planes += read_planes(path, d)
             modality = modality or modality_of(d)[1]
+        planes, projections = part_projections(planes)
         parts, elements = split_volumes(planes)
         if part and part not in parts:
             raise ValueError(f"it has no volume {part}, but {', '.join(parts)}")
@@ -351,7 +352,7 @@ def _stack(paths: Sequence[Path], part: str) -> tuple[SliceStack, Geometry]:
         affine = _TO_RAS @ stack.affine
         rows, columns = stack.planes[0].size
         found = volume_geometry((columns, rows, len(stack.planes)), affine, str(paths[0]))
-        remarks = (*([modality] if modality else []), *copies, *stack.remarks)
+        remarks = (*([modality] if modality else []), *_tell_projections(projections), *copies, *stack.remarks)
     return stack, replace(found, remarks=remarks)
 
 
@@ -392,6 +393,13 @@ def _without_copies(planes: Sequence[Plane]) -> tuple[list[Plane], list[str]]:
     if len(left) > 3:
         left = [*left[:3], f"{len(left) - 3} more slices are there twice"]
     return kept, [*left[:-1], f"{left[-1]}: one is used"] if left else []
+
+
+def _tell_projections(planes: Sequence[Plane]) -> list[str]:
+    if not planes:
+        return []
+    more = f" and {len(planes) - 1} more are projections" if len(planes) > 1 else " is a projection"
+    return [f"{planes[0]}{more} by ImageType, no slice of the volume: left out"]
 
 
 def _read_values(path: Path, frames: Sequence[int]) -> Iterator[np.ndarray]:

@@ -9,7 +9,7 @@ import numpy as np
 from caseunet.errors import InvalidInputError
 from caseunet.io.dicom import modality_of
 from caseunet.io.dicom_file import explain_errors, read_dataset
-from caseunet.io.dicom_planes import MAX_SHIFT
+from caseunet.io.dicom_stack import MAX_SHIFT
 
 DIRECTION_TOLERANCE = 0.01
 """By which the direction cosines of a slice may differ from those of the grid."""

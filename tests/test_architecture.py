@@ -50,7 +50,7 @@ ALLOWED: dict[str, set[str]] = {
     | {"quality", "training", "prediction", "evaluation", "validation", "preparation"}
     | {"export", "studies", "reporting"},
     # level 7
-    "cli": BASE | {"commands", "prediction", "studies", "reporting"},
+    "cli": BASE | {"commands", "prediction", "studies", "reporting", "training.devices"},
     "__main__": {"cli"},
 }
 THIRD_PARTY_BANNED = {"torchvision": "cannot be imported where this is tested", "pickle": "weights are safetensors"}

@@ -38,7 +38,7 @@ from caseunet.datasets.layout import (
     natural,
     no_cases,
     relative,
-    twice,
+    twice_apart,
 )
 from caseunet.datasets.names import describe_groups
 from caseunet.datasets.reading import FileLayout
@@ -231,7 +231,7 @@ class NnUNetLayout(FileLayout):
         for part in ("imagesTr", "imagesTs"):
             for case, files in _channel_files(folder / part, ending).items():
                 if case in known:
-                    findings.append(twice(files[min(files)], root, folder / "imagesTr" / files[min(files)].name))
+                    findings.append(twice_apart(files[min(files)], root, folder / "imagesTr" / files[min(files)].name))
                     continue
                 known.add(case)
                 missing = sorted(set(range(channels)) - set(files))

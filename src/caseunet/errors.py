@@ -1,7 +1,8 @@
 """The exceptions that users are meant to see, and the suggestion of a near name."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Self
 
 MAX_SUGGESTED = 20
@@ -63,6 +64,11 @@ class SeveralMasksError(InvalidInputError):
         >>> SeveralMasksError("case_1: has two masks.", options=("prepare.masks",)).options
         ('prepare.masks',)
     """
+
+    def __init__(self, message: str = "", *, options: tuple[str, ...] = (), files: Sequence[Path] = ()) -> None:
+        """``files``: of which only one is meant, where it is a choice of files."""
+        super().__init__(message, options=options)
+        self.files = tuple(files)
 
 
 class InvalidOptionError(CaseUNetError, ValueError):

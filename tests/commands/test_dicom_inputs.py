@@ -242,7 +242,7 @@ def test_several_masks_beside_one_series_are_asked_about(tmp_path: Path) -> None
     for name in ("liver", "tumour"):
         nib.save(nib.Nifti1Image((hounsfield() > 500).astype(np.uint8), AFFINE), tmp_path / "P1" / f"{name}.nii.gz")
     dataset = DICOM.discover(tmp_path)
-    assert dataset.cases[0].label == ()
+    assert [path.name for path in dataset.cases[0].label] == ["liver.nii.gz", "tumour.nii.gz"]
     assert {f.text for f in dataset.findings} == {"is one of 2 masks beside P1/CT; one was expected"}
 
 

@@ -256,3 +256,9 @@ def test_no_images_at_all(raw: Path) -> None:
     shutil.rmtree(raw / "imagesTs")
     with pytest.raises(CaseUNetError, match=r"imagesTr/CASE_0000.nii.gz was expected"):
         NNUNET.discover(raw)
+
+
+def test_ids_in_quotes_are_named(raw: Path) -> None:
+    describe(raw, labels={"background": "0", "liver": "1"})
+    with pytest.raises(CaseUNetError, match="must be numbers without quotes"):
+        NNUNET.discover(raw)

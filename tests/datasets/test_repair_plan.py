@@ -3,21 +3,26 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 import yaml
 from PIL import Image
 
 from caseunet.commands.audit import audit
+from caseunet.commands.convert import convert
 from caseunet.commands.evaluate import evaluate
 from caseunet.commands.prepare import prepare
 from caseunet.config import PrepareConfig
-from caseunet.datasets.generate import write_folder, write_lits
+from caseunet.datasets import open_source
+from caseunet.datasets.generate import write_dicom, write_folder, write_lits, write_msd
 from caseunet.datasets.repair import read_plan
 from caseunet.errors import CaseUNetError
+from caseunet.io.dicom import read_header
 
 SHAPE = (8, 40, 44)
 
@@ -353,3 +358,113 @@ def test_what_a_drop_loses_is_counted(raw: Path, tmp_path: Path) -> None:
     assert lost > 0
     assert set(cases) <= {"p2"}
     assert "cannot be done" not in text
+
+
+def choose(path: Path, line: str) -> Path:
+    """The plan with the # of one line taken away."""
+    text = path.read_text()
+    assert text.count(f"  # {line}\n") == 1
+    chosen = path.with_name("chosen.yaml")
+    chosen.write_text(text.replace(f"  # {line}\n", f"  {line}\n"))
+    return chosen
+
+
+def follow(raw: Path, plan: Path) -> PrepareConfig:
+    """A configuration with a plan, which leaves no error."""
+    config = PrepareConfig(workers=0, folds=2, repair_plan=plan)
+    found = audit(raw, out=plan.parent / "followed", config=config, mode="overwrite")
+    assert found.at_level("error") == ()
+    return config
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    write_folder(tmp_path / "photos", groups=4, frames=1, encoding="0/255", shape=(48, 64))
+    return tmp_path / "photos"
+
+
+@pytest.mark.parametrize("left_out", ["bmp", "png"])
+def test_of_two_images_none_is_chosen(left_out: str, photos: Path, tmp_path: Path) -> None:
+    """Neither is meant by its name, and the one that stays is read."""
+    path = sorted((photos / "images").iterdir())[0]
+    other = path.with_suffix(".bmp")
+    Image.fromarray(np.asarray(Image.open(path))[::-1]).save(other)
+    text, cases = plan_for(photos, tmp_path)
+    assert (cases, yaml.safe_load(text)["ignore"]) == ({}, None)
+    assert text.count("mean intensity") >= 2
+    with pytest.raises(CaseUNetError, match="is there twice"):
+        convert(photos, to="png", out=tmp_path / "c", config=PrepareConfig(repair_plan=tmp_path / "plan.yaml"))
+    config = follow(photos, choose(tmp_path / "plan.yaml", f"images/{path.stem}.{left_out}: twice"))
+    convert(photos, to="png", out=tmp_path / "c", config=config)
+    stays = other if left_out == "png" else path
+    written = np.asarray(Image.open(tmp_path / "c" / "images" / f"{path.stem}.png"))
+    np.testing.assert_array_equal(written, np.asarray(Image.open(stays)))
+    follow(photos, choose(tmp_path / "plan.yaml", f"{path.stem}: {{why: twice, drop: true}}"))
+
+
+def test_of_equal_images_one_is_left_out(photos: Path, tmp_path: Path) -> None:
+    path = sorted((photos / "images").iterdir())[0]
+    Image.open(path).save(path.with_suffix(".bmp"))
+    text, _ = plan_for(photos, tmp_path)
+    ignored = {f"images/{path.name}": f"twice, equal to images/{path.stem}.bmp in every pixel"}
+    assert yaml.safe_load(text)["ignore"] == ignored
+    follow(photos, tmp_path / "plan.yaml")
+
+
+@pytest.mark.parametrize("masks", ["seg", "nifti"])
+def test_of_two_masks_of_a_series_none_is_chosen(masks: Literal["seg", "nifti"], tmp_path: Path) -> None:
+    """The case keeps its labels whichever is left out, and each is told with its voxels."""
+    raw = tmp_path / "ward"
+    write_dicom(raw, shape=SHAPE, masks=masks)
+    if masks == "nifti":
+        path = sorted((raw / "masks").iterdir())[0]
+        other = path.with_name(path.name.replace(".nii", "_mask.nii"))
+        shutil.copy(path, other)
+        edit(other, lambda ids: np.where(np.arange(ids.shape[2]) < ids.shape[2] // 2, ids, 0).astype(ids.dtype), same)
+    else:
+        path = next(path for path in sorted(raw.rglob("*.dcm")) if read_header(path).segments)
+        other = path.with_name(f"{path.stem}_draft.dcm")
+        dataset = pydicom.dcmread(path)
+        dataset.SOPInstanceUID = f"{dataset.SOPInstanceUID[:60]}.2"
+        pixels = np.frombuffer(dataset.PixelData, np.uint8).copy()
+        pixels[: len(pixels) // 2] = 0
+        dataset.PixelData = pixels.tobytes()
+        dataset.save_as(other)
+    text, cases = plan_for(raw, tmp_path)
+    files = [file.relative_to(raw).as_posix() for file in (path, other)]
+    lines = text.splitlines()
+    told = [lines[lines.index(f"  # {file}: extra-mask") - 1] for file in files]
+    assert (cases, yaml.safe_load(text)["ignore"]) == ({}, None)
+    assert all("voxels" in line for line in told)
+    assert told[0] != told[1]
+    with pytest.raises(CaseUNetError, match=r"one (mask )?was expected"):
+        convert(raw, to="nifti", out=tmp_path / "c", config=PrepareConfig(repair_plan=tmp_path / "plan.yaml"))
+    for file, stays in zip(files, (other, path), strict=True):
+        plan = choose(tmp_path / "plan.yaml", f"{file}: extra-mask")
+        _, left = open_source(raw, PrepareConfig(repair_plan=plan))
+        assert not any(finding.level == "error" for finding in left.findings)
+        assert len(left.labelled) == len(left.cases) == 3
+        assert left.cases[0].label == (stays,)
+
+
+def test_masks_without_image_may_be_of_a_case(photos: Path, tmp_path: Path) -> None:
+    """Where an image has no mask, a mask of another name may be its own."""
+    path = sorted((photos / "masks").iterdir())[0]
+    path.rename(path.with_name("other.png"))
+    text, _ = plan_for(photos, tmp_path)
+    assert yaml.safe_load(text)["ignore"] is None
+    assert "  # masks/other.png: extra-mask" in text
+    shutil.copy(path.with_name("other.png"), path)
+    text, _ = plan_for(photos, tmp_path)
+    assert yaml.safe_load(text)["ignore"] == {"masks/other.png": "extra-mask"}
+
+
+def test_a_listed_file_that_is_gone_is_asked_about(tmp_path: Path) -> None:
+    """Its line can be chosen, though there is no such file."""
+    raw = tmp_path / "msd"
+    write_msd(raw, shape=(8, 40, 40))
+    next((raw / "labelsTr").iterdir()).unlink()
+    text, _ = plan_for(raw, tmp_path)
+    assert yaml.safe_load(text)["ignore"] is None
+    line = next(line[4:] for line in text.splitlines() if line.endswith(": missing-file"))
+    follow(raw, choose(tmp_path / "plan.yaml", line))

@@ -43,12 +43,11 @@ def audit_verb(
     say(f"page    {out / 'audit.html'}")
     given = [*(f"--{setting}" for setting in settings), *spell_options(options, leave_out=("repair_plan",))]
     if repair is not None:
-        proposals = found.proposed.proposals if found.proposed is not None else ()
-        open_ones = sum(proposal.choice is None for proposal in proposals)
-        choose = f", choose a repair for {count_text(open_ones, 'case')} in it" if open_ones else ""
+        choices = found.proposed.open_choices if found.proposed is not None else ()
+        choose = f", choose a repair for {count_text(len(choices), 'case')} in it" if choices else ""
         say(f"plan    {repair}: read it{choose}, then")
         say_next("prepare", raw, "--out", "prepared", "--repair-plan", repair, *given)
-    elif any(finding.repairs for finding in found.findings):
+    elif any(finding.repairs or finding.ignore for finding in found.findings):
         say_next("audit", raw, "--out", out, "--overwrite", "--repair", "plan.yaml", *given)
     if found.at_level("error"):
         raise SystemExit(1)

@@ -60,7 +60,8 @@ def audit(
         write_text(folder / "audit.html", audit_page(found, pictures))
         notices.write_log(folder)
     if repair is not None and found.proposed is not None:
-        write_plan(repair, found.proposed.plan, found.proposed.proposals, found.proposed.cautions, raw)
+        proposed = found.proposed
+        write_plan(repair, proposed.plan, proposed.proposals, proposed.cautions, raw, proposed.files)
     return found
 
 

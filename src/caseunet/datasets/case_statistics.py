@@ -324,6 +324,7 @@ def _unreadable(
         file=dataset.relative(named),
         repairs=tuple(repairs),
         options=error.options if isinstance(error, CaseUNetError) else (),
+        rivals=tuple(map(dataset.relative, error.files)) if isinstance(error, SeveralMasksError) else (),
     )
 
 

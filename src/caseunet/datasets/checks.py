@@ -76,7 +76,9 @@ def check_dataset(
         facts: of each of its cases.
         split: if it is given, near copies are looked for across it; else across any two groups.
     """
-    findings = [*dataset.findings, *(finding for case in facts for finding in case.findings)]
+    asked = {finding.case for finding in dataset.findings if finding.rivals}
+    measured = (finding for case in facts for finding in case.findings)
+    findings = [*dataset.findings, *(f for f in measured if not (f.kind == "several-masks" and f.case in asked))]
     findings += _missing_masks(dataset)
     findings += _palettes(facts, dataset)
     findings += _find_turned(facts)

@@ -66,6 +66,7 @@ def read_class_files(paths: Sequence[Path], classes: Mapping[str, int], image: G
                     f"{paths[n]}: shows the same as {paths[other]} ({covered[below]:,} of {union:,} pixels), so they "
                     "are two masks of one thing. Say which is meant: name its file in prepare.masks.",
                     options=("prepare.masks",),
+                    files=(paths[other], paths[n]),
                 )
             remarks.append(f"{paths[n].name} covers {count_text(int(covered[below]), 'pixel')} of {name}, and is kept")
         codes[inside[n]] = numbers[n]

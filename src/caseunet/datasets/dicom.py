@@ -37,7 +37,8 @@ from caseunet.datasets.layout import (
     relative,
 )
 from caseunet.datasets.names import MASK_WORDS, bare_name
-from caseunet.errors import CaseUNetError, InvalidInputError
+from caseunet.datasets.repair import CaseRepair
+from caseunet.errors import CaseUNetError, InvalidInputError, SeveralMasksError
 from caseunet.io import dicom, images, raster
 from caseunet.io.dicom import Header
 from caseunet.io.dicom_mixtures import part_projections
@@ -467,7 +468,8 @@ def _by_reference(
     Several of one image are joined where their segments have different labels.
     """
     labels: dict[str, list[Path]] = {}
-    drawn: dict[tuple[str, str], Path] = {}
+    drawn: dict[tuple[str, str], list[Path]] = {}
+    spelled: dict[str, str] = {}
     findings = []
     for header in masks:
         targets = [image for image in found if image.header.series and image.header.series in header.references]
@@ -476,27 +478,33 @@ def _by_reference(
         if len(targets) == 1:
             name = targets[0].name
             labels.setdefault(name, []).append(header.path)
-            for label in dict.fromkeys(header.segments.values()):
-                other = drawn.setdefault((name, name_key(label)), header.path)
-                if other != header.path:
-                    text = (
-                        f'has a segment "{label}" of {name}, as {relative(other, root)} has; two people may have drawn'
-                    )
-                    text += " it, and one mask was expected"
-                    advice = "Keep one of them: name the other under ignore in a plan, or move it away."
-                    findings.append(fault("extra-mask", header.path, root, text, advice))
-                    break
+            for key, label in {name_key(label): label for label in header.segments.values()}.items():
+                drawn.setdefault((name, key), []).append(header.path)
+                spelled[key] = label
         else:
             wanted = header.references[0] if header.references else "that it belongs to"
-            findings.append(extra_mask(header.path, root, f"the series {wanted}"))
+            told = extra_mask(header.path, root, f"the series {wanted}")
+            findings.append(told.model_copy(update={"harmless": not targets}))
+    several = {(name, tuple(paths)): spelled[key] for (name, key), paths in drawn.items() if len(paths) > 1}
+    for (name, paths), label in several.items():
+        text = f'has a segment "{label}" of {name}, as {relative(paths[0], root)} has; two people may have drawn it, '
+        findings.append(_one_of(paths, name, root, f"{text}and one mask was expected"))
     return labels, findings
+
+
+def _one_of(paths: Sequence[Path], case: str, root: Path, text: str) -> Finding:
+    """An error on the last of several files of which only one can be the mask of a case."""
+    advice = "Keep one of them: name the others under ignore in a plan, or move them away."
+    told = fault("extra-mask", paths[-1], root, text, advice, case)
+    ways = CaseRepair(why=told.kind, drop=True), CaseRepair(why=told.kind, union=True)
+    return told.model_copy(update={"rivals": tuple(relative(path, root) for path in paths), "repairs": ways})
 
 
 def _by_name(files: list[Path], found: Sequence[DicomImage], root: Path) -> tuple[dict[str, list[Path]], list[Finding]]:
     """{image: its mask}: the file with its name, the nearest if there are several, or the only one beside it."""
     labels: dict[str, list[Path]] = {}
     near: dict[str, list[Path]] = {}
-    left: list[Path] = []
+    left: list[Finding] = []
     for path in files:
         stem = bare_name(images.stem(path)).lstrip("/")
         named = [image for image in found if stem in _names(image)]
@@ -504,21 +512,21 @@ def _by_name(files: list[Path], found: Sequence[DicomImage], root: Path) -> tupl
             shared = [_count_shared_folders(path, image.folder) for image in named]
             named = [image for image, steps in zip(named, shared, strict=True) if steps == max(shared)]
         beside = _beside(path, found, root)
-        if len(named) == 1 and named[0].name not in labels:
-            labels[named[0].name] = [path]
+        if len(named) == 1:
+            labels.setdefault(named[0].name, []).append(path)
         elif not named and len(beside) == 1:
             near.setdefault(beside[0].name, []).append(path)
         else:
-            left.append(path)
-    findings = [extra_mask(path, root, "an image with its name, or one image in its folder,") for path in left]
+            told = extra_mask(path, root, "an image with its name, or one image in its folder,")
+            left.append(told.model_copy(update={"harmless": not named and not beside}))
     for name, paths in near.items():
-        if len(paths) == 1 and name not in labels:
-            labels[name] = paths
-        else:
-            count = len([*labels.get(name, ()), *paths])
-            text = f"is one of {count} masks beside {name}; one was expected"
-            findings += [fault("extra-mask", path, root, text, "Join them, or move some away.") for path in paths]
-    return labels, findings
+        labels.setdefault(name, []).extend(paths)
+    several = {name: paths for name, paths in labels.items() if len(paths) > 1}
+    findings = [
+        _one_of(paths, name, root, f"is one of {len(paths)} masks beside {name}; one was expected")
+        for name, paths in several.items()
+    ]
+    return labels, [*left, *findings]
 
 
 def _names(image: DicomImage) -> set[str]:
@@ -546,6 +554,16 @@ def _beside(path: Path, found: Sequence[DicomImage], root: Path) -> list[DicomIm
         if folder == root:
             return []
     return []
+
+
+def _rivals(case: SourceCase) -> tuple[Path, ...]:
+    """The objects of a case that have a segment of one label; () where no label is in two."""
+    drawn: dict[str, list[Path]] = {}
+    if len(case.label) > 1:
+        for path in case.label:
+            for key in {name_key(label) for label in dicom.read_header(path).segments.values()}:
+                drawn.setdefault(key, []).append(path)
+    return next((tuple(paths) for paths in drawn.values() if len(paths) > 1), ())
 
 
 class DicomLayout:
@@ -607,10 +625,22 @@ class DicomLayout:
         """Segments by their labels, or the values of a file.
 
         Raises:
-            CaseUNetError: see :func:`caseunet.io.dicom.read_dicom_segmentation`.
+            CaseUNetError: see :func:`caseunet.io.dicom.read_dicom_segmentation`; or several files may be the mask.
         """
-        if not dicom.is_dicom(case.label[0]):
-            return images.read_mask_file(case.label[0], image, colored=False, same_axes=False)
+        in_files = not dicom.is_dicom(case.label[0])
+        united = dataset.repairs.get(case.id, CaseRepair()).union
+        rivals = case.label if in_files and len(case.label) > 1 else _rivals(case)
+        if rivals and not united:
+            names = ", ".join(dataset.relative(path) for path in rivals)
+            raise SeveralMasksError(
+                f"{rivals[0]}: one of {len(rivals)} masks of {case.id} ({names}); they are not merged unasked. Keep "
+                "one of them: name the others under ignore in a plan.",
+                options=("prepare.repair_plan",),
+                files=rivals,
+            )
+        if in_files:
+            masks = [images.read_mask_file(path, image, colored=False, same_axes=False) for path in case.label]
+            return reading.unite(masks, case) if united else masks[0]
         ids = {name: i for i, name in enumerate(reading.require_coding(dataset).label_map.names)}
         if dicom.read_header(case.label[0]).kind == "contours":
             return dicom.read_contours(case.label, ids, image)

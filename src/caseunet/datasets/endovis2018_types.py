@@ -23,7 +23,7 @@ from caseunet.datasets.layout import (
     files_below,
     no_cases,
     relative,
-    twice,
+    twice_apart,
 )
 from caseunet.datasets.names import part_of
 from caseunet.datasets.reading import FileLayout
@@ -87,8 +87,8 @@ class EndoVis2018TypesLayout(FileLayout):
         masks, masks_twice = by_key((path for path in files if path.parent.name == "annotations"), _name)
         if not images:
             raise no_cases(root, "images/seqN_frameNNN.png")
-        findings = [twice(path, root, images[_name(path) or ""]) for path in images_twice]
-        findings += [twice(path, root, masks[_name(path) or ""]) for path in masks_twice]
+        findings = [twice_apart(path, root, images[_name(path) or ""]) for path in images_twice]
+        findings += [twice_apart(path, root, masks[_name(path) or ""]) for path in masks_twice]
         findings += [
             extra_mask(path, root, f"images/{path.name}") for name, path in masks.items() if name not in images
         ]

@@ -38,6 +38,8 @@ class Finding(FrozenModel):
         repairs: what a plan can do about it; of several, a person must choose one.
         files: all files that it is about, where it is about several; relative to the raw folder.
         ignore: whether a plan may leave ``file`` out.
+        harmless: whether no case loses anything by that, so that nobody needs to be asked.
+        rivals: files of which only one can be meant, ``file`` among them; relative to the raw folder.
         options: that would change it, in words of the configuration.
     """
 
@@ -51,6 +53,8 @@ class Finding(FrozenModel):
     repairs: tuple[CaseRepair, ...] = ()
     files: tuple[str, ...] | None = None
     ignore: bool = False
+    harmless: bool = False
+    rivals: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
 
 
@@ -246,7 +250,7 @@ def by_key(paths: Iterable[Path], key: Callable[[Path], str | None]) -> tuple[di
 
 
 def fault(kind: str, path: Path, root: Path, text: str, advice: str, case: str | None = None) -> Finding:
-    """An error about a file, which a plan may leave out."""
+    """An error about a file, which a plan may leave out if a person says so."""
     return Finding(
         level="error", kind=kind, text=text, advice=advice, case=case, file=relative(path, root), ignore=True
     )
@@ -255,12 +259,21 @@ def fault(kind: str, path: Path, root: Path, text: str, advice: str, case: str |
 def extra_mask(path: Path, root: Path, expected: str) -> Finding:
     """A mask whose image is not there."""
     text = f"a mask without its image; {expected} was expected"
-    return fault("extra-mask", path, root, text, "Add the image, or move the mask away.")
+    told = fault("extra-mask", path, root, text, "Add the image, or move the mask away.")
+    return told.model_copy(update={"harmless": True})
 
 
 def twice(path: Path, root: Path, other: Path) -> Finding:
-    """A file that claims the name of another."""
-    advice = "Keep one of them; if another layout is meant, name it: prepare.layout."
+    """A file that claims the name of another, and may be meant in its place."""
+    told = twice_apart(path, root, other)
+    return told.model_copy(update={"rivals": (relative(other, root), relative(path, root))})
+
+
+def twice_apart(path: Path, root: Path, other: Path) -> Finding:
+    """A file that claims the name of another, but is of another part of a split."""
+    advice = (
+        "Keep one of them: name the other under ignore in a plan. If another layout is meant, name it: prepare.layout."
+    )
     return fault("twice", path, root, f"is there twice, also as {relative(other, root)}", advice)
 
 

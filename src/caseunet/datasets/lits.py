@@ -80,6 +80,7 @@ class LitsLayout(FileLayout):
         labels, labels_twice = by_key(files, _label_name)
         if not images:
             raise no_cases(root, "volume-N.nii or volume-N.nii.gz")
+        masks = dict(labels)
         found = tuple(
             SourceCase(
                 id=name,
@@ -91,10 +92,8 @@ class LitsLayout(FileLayout):
             for name, image in images.items()
         )
         findings = [extra_mask(path, root, f"{name}.nii") for name, path in labels.items()]
-        for paths, known in ((images_twice, _image_name), (labels_twice, _label_name)):
-            findings += [
-                twice(path, root, next(other for other in files if known(other) == known(path))) for path in paths
-            ]
+        for paths, known, first in ((images_twice, _image_name, images), (labels_twice, _label_name, masks)):
+            findings += [twice(path, root, first[known(path) or ""]) for path in paths]
         others = [path for path in files if is_image(path) and not _image_name(path) and not _label_name(path)]
         return Listing(found, (*findings, *left_out(others, root, "image files with other names")))
 

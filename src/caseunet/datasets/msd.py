@@ -122,7 +122,8 @@ class MsdLayout(FileLayout):
                 ]
                 if name in found:
                     text = f"lists {name} twice"
-                    findings.append(fault("twice", folder / DESCRIPTION, root, text, "Take one entry out."))
+                    told = fault("twice", folder / DESCRIPTION, root, text, "Take one entry out.")
+                    findings.append(told.model_copy(update={"ignore": False}))
                 elif image not in absent:
                     labels = (label,) if label is not None and label not in absent else ()
                     found[name] = SourceCase(id=name, image=(image,), label=labels, group=name, part=parts[part])

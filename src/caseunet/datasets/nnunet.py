@@ -38,7 +38,7 @@ from caseunet.datasets.layout import (
     natural,
     no_cases,
     relative,
-    twice,
+    twice_apart,
 )
 from caseunet.datasets.names import describe_groups
 from caseunet.datasets.reading import FileLayout
@@ -66,6 +66,8 @@ def read_classes(description: dict[str, Any], path: Path) -> LabelCoding:
     ignored = labels.pop("ignore", None)
     values = [v for value in labels.values() for v in (value if isinstance(value, list) else [value])]
     single_ids = [value for value in labels.values() if not isinstance(value, list)]
+    if any(isinstance(value, str) and value.isdigit() for value in values):
+        raise InvalidInputError(f'{path}: the ids of "labels" must be numbers without quotes; found {labels}.')
     if not all(type(v) is int for v in values) or len(set(single_ids)) < len(single_ids):
         raise InvalidInputError(
             f'{path}: "labels" maps each name to an id of its own, or to a list of ids; found {labels}.'
@@ -231,7 +233,7 @@ class NnUNetLayout(FileLayout):
         for part in ("imagesTr", "imagesTs"):
             for case, files in _channel_files(folder / part, ending).items():
                 if case in known:
-                    findings.append(twice(files[min(files)], root, folder / "imagesTr" / files[min(files)].name))
+                    findings.append(twice_apart(files[min(files)], root, folder / "imagesTr" / files[min(files)].name))
                     continue
                 known.add(case)
                 missing = sorted(set(range(channels)) - set(files))

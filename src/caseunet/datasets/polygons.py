@@ -133,7 +133,8 @@ def read_outlines(paths: Sequence[Path], picture: Path, image: Geometry, classes
             if not no_class and file_of.setdefault(name_key(name), path) != path:
                 raise SeveralMasksError(
                     f"{path}: has outlines of {name} in {picture.name}, as has {file_of[name_key(name)]}, and "
-                    "they are not merged unasked. Leave one of the files out with the ignore of a plan."
+                    "they are not merged unasked. Leave one of the files out with the ignore of a plan.",
+                    files=(file_of[name_key(name)], path),
                 )
         own, without = _shapes_of(path, picture, shape)
         shapes += own

@@ -2,19 +2,22 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import yaml
 
 from caseunet.datasets.coding import decode, translate
-from caseunet.datasets.layout import Layout, SourceCase, SourceDataset
+from caseunet.datasets.layout import Finding, Layout, SourceCase, SourceDataset
 from caseunet.datasets.reading import read_labels, read_repaired_image, require_coding
 from caseunet.datasets.repair import HEADER, CaseRepair, RepairPlan, code_text
+from caseunet.datasets.rivals import RivalGroup, find_rivals
 from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.files import write_text
 from caseunet.io.geometry import resample_nearest
 from caseunet.types import IGNORE, Geometry, ImageVolume, Mask
+from caseunet.workers import LostWorkerError, run_all
 
 CHOOSE = "Several repairs are possible. Look at the pictures, then take away the # of one line"
 
@@ -86,6 +89,21 @@ class Proposal:
     def choice(self) -> CaseRepair | None:
         """The one repair that is possible, unless it would do harm."""
         return self.options[0][0] if len(self.options) == 1 and not self.caution else None
+
+
+@dataclass(frozen=True)
+class FileProposal:
+    """Files that a plan may leave out.
+
+    Attributes:
+        about: the case, or what is wrong with them.
+        options: (file, why, what is known of it); each may be left out.
+        caution: why none is left out unasked; "" where all are.
+    """
+
+    about: str
+    options: tuple[tuple[str, str, str], ...]
+    caution: str = ""
 
 
 def try_repair(layout: Layout, case: SourceCase, dataset: SourceDataset, repair: CaseRepair) -> RepairTrial:
@@ -180,20 +198,102 @@ def _number(mean: float | None) -> str:
     return "none" if mean is None else f"{mean:.4g}"
 
 
-def write_plan(path: Path, plan: RepairPlan, proposals: Sequence[Proposal], cautions: Sequence[str], raw: Path) -> None:
+def compare_rivals(
+    layout: Layout, dataset: SourceDataset, findings: Sequence[Finding], workers: int | None
+) -> list[RivalGroup]:
+    """The groups of rivals, each file of them read as the one that is meant."""
+    by_file = {dataset.relative(path): case for case in dataset.cases for path in (*case.image, *case.label)}
+    known = {case.id: case for case in dataset.cases}
+    groups = find_rivals(findings)
+    found: list[tuple[int, SourceCase]] = []
+    for place, group in enumerate(groups):
+        own = next((by_file[file] for file in group.files if file in by_file), known.get(group.case or ""))
+        if own is not None:
+            found.append((place, own))
+    jobs = [(groups[place], case, replace(dataset, cases=(case,), findings=())) for place, case in found]
+    for index, result in run_all(partial(_compare_group, layout), jobs, workers):
+        place, case = found[index]
+        groups[place] = replace(groups[place], case=case.id)
+        if not isinstance(result, LostWorkerError):
+            groups[place] = result
+    return groups
+
+
+def _compare_group(layout: Layout, job: tuple[RivalGroup, SourceCase, SourceDataset]) -> RivalGroup:
+    group, case, dataset = job
+    paths = tuple(dataset.root / file for file in group.files)
+    of_image = any(path in case.image for path in paths)
+    describe = _describe_image if of_image else _describe_mask
+    held: list[np.ndarray | None] = []
+    facts = []
+    for path in paths:
+        own = case.image if of_image else case.label
+        only = tuple(dict.fromkeys(path if other in paths else other for other in own)) or (path,)
+        alone = replace(case, image=only) if of_image else replace(case, label=only)
+        try:
+            pixels, text = describe(layout, alone, dataset)
+        except CaseUNetError as error:
+            pixels, text = None, f"cannot be used: {error}"
+        held.append(pixels)
+        facts.append(text)
+    first = held[0]
+    equal = first is not None and all(other is not None and np.array_equal(first, other) for other in held[1:])
+    return replace(group, case=case.id, facts=tuple(facts), equal=equal)
+
+
+def _describe_image(layout: Layout, case: SourceCase, dataset: SourceDataset) -> tuple[np.ndarray | None, str]:
+    """The pixels, and their size and mean intensity under each class."""
+    picture = read_repaired_image(layout, case, dataset)
+    values = picture.pixels[:, 0]
+    text = f"{'×'.join(map(str, values.shape[values.shape[0] == 1 :]))} pixels, mean intensity {values.mean():.4g}"
+    if dataset.coding is None or not case.label:
+        return picture.pixels, text
+    try:
+        ids = read_labels(layout, case, dataset, picture.geometry)
+    except CaseUNetError:
+        return picture.pixels, f"{text}; its mask does not fit it"
+    if ids.shape != values.shape:
+        return picture.pixels, f"{text}; its mask does not fit it"
+    under = [
+        f"under {label.name} {values[ids == label.id].mean():.4g}"
+        for label in dataset.coding.label_map.labels[1:]
+        if np.any(ids == label.id)
+    ]
+    return picture.pixels, ", ".join([text, *under])
+
+
+def _describe_mask(layout: Layout, case: SourceCase, dataset: SourceDataset) -> tuple[np.ndarray | None, str]:
+    """The labels, and how many voxels of each class there are."""
+    if dataset.coding is None:
+        return None, ""
+    ids = read_labels(layout, case, dataset)
+    counts = [(label.name, np.count_nonzero(ids == label.id)) for label in dataset.coding.label_map.labels[1:]]
+    return ids, ", ".join(f"{name}: {count:,} voxels" for name, count in counts if count) or "no labelled voxels"
+
+
+def write_plan(
+    path: Path,
+    plan: RepairPlan,
+    proposals: Sequence[Proposal],
+    cautions: Sequence[str],
+    raw: Path,
+    files: Sequence[FileProposal] = (),
+) -> None:
     """Write a plan with what each repair would do beside it; those that nobody chose are commented out.
 
     Args:
         path: the file.
-        plan: all but what is proposed for cases.
+        plan: all but what is proposed for cases and files.
         proposals: for cases.
         cautions: what else was not proposed, and why.
         raw: the data set's folder.
+        files: that may be left out.
     """
-    content = plan.model_dump(mode="json", exclude_defaults=True, exclude={"cases"})
+    content = plan.model_dump(mode="json", exclude_defaults=True, exclude={"cases", "ignore"})
     labels = content.pop("labels", ())
     parts = [HEADER.format(raw=" ".join(str(raw).split()), name=path.name), "format_version: 1\n"]
     parts += [f"{key}: {_inline(value)}\n" for key, value in content.items()]
+    parts += _write_files(plan, files)
     parts += ["labels:\n"] if labels else []
     parts += [f"- {_inline({**label, 'code': code_text(label['code'], plan.colored)})}\n" for label in labels]
     parts += [f"# {caution}\n" for caution in cautions]
@@ -202,6 +302,21 @@ def write_plan(path: Path, plan: RepairPlan, proposals: Sequence[Proposal], caut
     for proposal in proposals:
         parts += _write_proposal(proposal, plan.colored)
     write_text(path, "".join(parts))
+
+
+def _write_files(plan: RepairPlan, files: Sequence[FileProposal]) -> Iterator[str]:
+    """The files that are left out, and below them those that a person must choose from."""
+    chosen = [proposal for proposal in files if not proposal.caution]
+    if plan.ignore or files:
+        yield "ignore:\n" if plan.ignore or chosen else "ignore:  # choose below\n"
+    yield from (f"  {_inline({file: why})[1:-1]}\n" for file, why in plan.ignore.items())
+    for proposal in (*chosen, *(proposal for proposal in files if proposal.caution)):
+        if proposal.caution:
+            yield f"  # {proposal.about}: {proposal.caution}.\n"
+        for file, why, known in proposal.options:
+            if known:
+                yield f"  # {' '.join(known.split())}\n"
+            yield f"  {'# ' if proposal.caution else ''}{_inline({file: why})[1:-1]}\n"
 
 
 def _write_proposal(proposal: Proposal, colored: bool) -> Iterator[str]:

@@ -15,6 +15,7 @@ from caseunet.datasets.layout import Finding, Layout, SourceCase, SourceDataset
 from caseunet.datasets.polygons import is_outline_file, read_outlines
 from caseunet.datasets.raters import merge_raters
 from caseunet.datasets.repair import EVERY_CASE, CaseRepair, RepairPlan, code_text
+from caseunet.datasets.rivals import leave_out
 from caseunet.errors import InvalidInputError, SeveralMasksError, did_you_mean
 from caseunet.io import images, scratch
 from caseunet.io.geometry import (
@@ -79,9 +80,9 @@ class FileLayout:
         masks = [images.read_mask_file(path, image, colored) for path in case.label]
         if dataset.objects:
             masks = [replace(mask, label_values=(mask.label_values != 0).astype(np.uint8)) for mask in masks]
-            return replace(_unite([replace(mask, palette={}) for mask in masks], case), colored=False)
+            return replace(unite([replace(mask, palette={}) for mask in masks], case), colored=False)
         if dataset.repairs.get(case.id, CaseRepair()).union:
-            return _unite(masks, case)
+            return unite(masks, case)
         if len(masks) > 1 and dataset.raters:
             return merge_raters(masks, case, dataset.raters)
         if len(case.label) > 1:
@@ -93,11 +94,12 @@ class FileLayout:
                 f"Say which is meant, such as prepare.masks: '*{ending}.*', merge those of several people by "
                 "prepare.raters: majority, or leave files out by ignore in a plan.",
                 options=("prepare.masks", "prepare.raters", "prepare.repair_plan"),
+                files=case.label,
             )
         return masks[0]
 
 
-def _unite(masks: Sequence[Mask], case: SourceCase) -> Mask:
+def unite(masks: Sequence[Mask], case: SourceCase) -> Mask:
     """One mask of several: a pixel has the value of the first that is not 0 there.
 
     Raises:
@@ -293,8 +295,9 @@ def apply_plan(dataset: SourceDataset, plan: RepairPlan, origin: str) -> SourceD
     for case in plan.cases:
         if case not in ids and case != EVERY_CASE:
             raise InvalidInputError(f'{origin}: there is no case "{case}". {did_you_mean(case, ids)}')
+    told = {finding.file for finding in dataset.findings}
     for name in plan.ignore:
-        if not (dataset.root / name).exists():
+        if name not in told and not (dataset.root / name).exists():
             raise InvalidInputError(f'{origin}: ignore: there is no file "{name}" in {dataset.root}.')
     coding = dataset.coding
     if plan.labels is not None:
@@ -318,18 +321,14 @@ def apply_plan(dataset: SourceDataset, plan: RepairPlan, origin: str) -> SourceD
         repairs = dict.fromkeys(ids, every) | repairs
     dropped = frozenset(case for case, repair in repairs.items() if repair.drop)
     notes = [_note(None if case == EVERY_CASE else case, repair) for case, repair in plan.cases.items()]
+    united = [case for case, repair in repairs.items() if repair.union]
+    dataset = leave_out(dataset, plan.ignore, united=united, dropped=dropped)
     return replace(
         dataset,
         coding=coding,
-        cases=tuple(
-            replace(case, label=tuple(path for path in case.label if dataset.relative(path) not in plan.ignore))
-            for case in dataset.cases
-            if case.id not in dropped and not any(dataset.relative(path) in plan.ignore for path in case.image)
-        ),
         repairs={case: repair for case, repair in repairs.items() if not repair.drop},
         dropped=dropped,
-        findings=tuple(f for f in dataset.findings if f.file not in plan.ignore and f.case not in dropped)
-        + tuple(notes),
+        findings=(*dataset.findings, *notes),
     )
 
 

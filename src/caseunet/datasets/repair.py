@@ -99,7 +99,7 @@ class RepairPlan(FrozenModel):
     cases: dict[str, CaseRepair] = Field(default_factory=dict)
     ignore: dict[str, str] = Field(default_factory=dict)
 
-    @field_validator("cases", mode="before")
+    @field_validator("cases", "ignore", mode="before")
     @classmethod
     def _none_chosen(cls, value: Any) -> Any:
         """A section of comments alone is None in YAML."""

@@ -7,8 +7,9 @@ from functools import partial
 from caseunet.config import PrepareConfig
 from caseunet.datasets import Finding, Layout, SourceCase, SourceDataset
 from caseunet.datasets.coding import classes_of
-from caseunet.datasets.proposals import Proposal, RepairTrial, combine, try_repair
+from caseunet.datasets.proposals import FileProposal, Proposal, RepairTrial, combine, compare_rivals, try_repair
 from caseunet.datasets.repair import EVERY_CASE, CaseRepair, PlannedLabel, RepairPlan, read_plan
+from caseunet.datasets.rivals import RivalGroup
 from caseunet.progress import Display, count_text
 from caseunet.workers import LostWorkerError, run_all
 
@@ -23,6 +24,18 @@ LABELLED_NAN = (
 MASKS_OF_COPIES_DIFFER = (
     "The same image has two masks, and either may be right. Look at both, and take away the # of the one to leave out"
 )
+ONE_OF_FILES = (
+    "Only one of these files can be meant, and any may be right. Look at them, and take away the # of those to leave "
+    "out, of all but one"
+)
+FILES_FIRST = (
+    "Choose one of its files under ignore, and audit again with this plan. Or take away the # of one line here"
+)
+LOSES_LABELS = "Leaving such a file out may lose a case, or what was drawn in it. Take away the # if that is right"
+MAY_BE_OF_CASE = (
+    "These masks have no image, and there are images without a mask, {case} among them. Take away the # of those that "
+    "belong to none of them; else rename the files"
+)
 MAX_DROPPED = 0.5
 """Share of the labelled cases that a plan may leave out unasked."""
 
@@ -36,12 +49,20 @@ class ProposedPlan:
     Attributes:
         plan: all but the cases.
         proposals: for cases, in the data set's order.
+        files: that may be left out.
         cautions: what was not proposed, and why.
     """
 
     plan: RepairPlan
     proposals: tuple[Proposal, ...]
+    files: tuple[FileProposal, ...]
     cautions: tuple[str, ...]
+
+    @property
+    def open_choices(self) -> tuple[str, ...]:
+        """The cases, or kinds of files, for which a person must choose."""
+        cases = [proposal.case for proposal in self.proposals if proposal.choice is None]
+        return tuple(dict.fromkeys([*cases, *(proposal.about for proposal in self.files if proposal.caution)]))
 
 
 def propose_plan(
@@ -60,11 +81,20 @@ def propose_plan(
     """
     before = read_plan(config.repair_plan) if config.repair_plan is not None else RepairPlan(layout=dataset.format)
     every = before.cases.get(EVERY_CASE)
+    groups = compare_rivals(layout, dataset, findings, config.workers)
+    equal = {group.files for group in groups if group.equal}
+    findings = [finding for finding in findings if finding.rivals not in equal or finding.kind == "twice"]
+    unsettled = {group.case: group.kind for group in groups if group.case is not None and not group.equal}
     ways: dict[str, list[CaseRepair]] = {}
-    for case in (*before.cases, *dict.fromkeys(finding.case for finding in findings if finding.repairs)):
+    repaired = (finding.case for finding in findings if finding.repairs)
+    for case in dict.fromkeys((*before.cases, *repaired, *unsettled)):
         if case is not None:
             followed = [[repair] for repair in (before.cases.get(case, every),) if repair is not None]
             ways[case] = combine([*followed, *(f.repairs for f in findings if f.case == case and f.repairs)])
+            leaves_out = any(way.drop for way in ways[case])
+            if case in unsettled and not leaves_out:
+                mends = [way for way in ways[case] if way != CaseRepair()]
+                ways[case] = [*mends, CaseRepair(drop=True, why=unsettled[case])]
     tried = _try_all(layout, dataset, ways, config, display)
     hopeless = {
         case: [CaseRepair(drop=True, why=ways[case][0].why)]
@@ -78,17 +108,18 @@ def propose_plan(
     ]
     unlike = {finding.case for finding in findings if finding.kind == "unlike-copy"}
     proposals = [replace(p, caution=MASKS_OF_COPIES_DIFFER) if p.case in unlike else p for p in proposals]
+    proposals = [replace(p, caution=FILES_FIRST) if p.case in unsettled else p for p in proposals]
     proposals = _keep_most(proposals, len(dataset.labelled))
-    ignore, cautions = _files_to_ignore(dataset, findings)
+    files, cautions = _files_to_ignore(dataset, findings)
     plan = before.model_copy(
         update={
             "cases": {},
             "labels": _labels(dataset, findings) or before.labels,
             "colored": before.colored if dataset.coding is None else dataset.coding.colored,
-            "ignore": {**before.ignore, **ignore},
         }
     )
-    return ProposedPlan(plan, tuple(_for_all(proposals, dataset)), tuple(cautions))
+    files = [*files, *map(_choose_rival, groups)]
+    return ProposedPlan(plan, tuple(_for_all(proposals, dataset)), tuple(files), tuple(cautions))
 
 
 def _try_all(
@@ -144,17 +175,43 @@ def _keep_most(proposals: Sequence[Proposal], labelled: int) -> list[Proposal]:
     return [replace(proposal, caution=caution) if proposal in dropped else proposal for proposal in proposals]
 
 
-def _files_to_ignore(dataset: SourceDataset, findings: Sequence[Finding]) -> tuple[dict[str, str], list[str]]:
-    """{file: why}, and cautions where ignoring files would leave no masks."""
-    ignore = {finding.file: finding.kind for finding in findings if finding.ignore and finding.file is not None}
-    masks = [file for file, kind in ignore.items() if kind == "extra-mask"]
-    if len(masks) <= len(dataset.labelled):
-        return ignore, []
-    caution = (
-        f"{len(masks)} masks, {masks[0]} among them, have no image: so the files are paired wrongly, and ignoring them "
-        "would leave out most masks. Say which files are images and masks."
-    )
-    return {file: kind for file, kind in ignore.items() if kind != "extra-mask"}, [caution]
+def _files_to_ignore(dataset: SourceDataset, findings: Sequence[Finding]) -> tuple[list[FileProposal], list[str]]:
+    """Files that may be left out, and cautions where leaving them out would leave no masks.
+
+    Unasked only masks that are of no case are left out.
+    """
+    alone = [finding for finding in findings if finding.ignore and finding.file is not None and not finding.rivals]
+    harmless = [finding for finding in alone if finding.harmless]
+    kinds: dict[str, list[Finding]] = {}
+    for finding in alone:
+        if not finding.harmless:
+            kinds.setdefault(finding.kind, []).append(finding)
+    files = [FileProposal(kind, _options(own), LOSES_LABELS) for kind, own in kinds.items()]
+    if not harmless:
+        return files, []
+    if len(harmless) > len(dataset.labelled):
+        caution = (
+            f"{len(harmless)} masks, {harmless[0].file} among them, have no image: so the files are paired wrongly, "
+            "and ignoring them would leave out most masks. Say which files are images and masks."
+        )
+        return files, [caution]
+    without = next((case.id for case in dataset.cases if not case.label and not case.test), None)
+    caution = "" if without is None else MAY_BE_OF_CASE.format(case=without)
+    return [FileProposal(harmless[0].kind, _options(harmless), caution), *files], []
+
+
+def _options(findings: Sequence[Finding]) -> tuple[tuple[str, str, str], ...]:
+    return tuple((f.file, f.kind, "" if f.harmless else f.text) for f in findings if f.file is not None)
+
+
+def _choose_rival(group: RivalGroup) -> FileProposal:
+    """All but one where they are equal, else none."""
+    if not group.equal:
+        facts = group.facts or ("",) * len(group.files)
+        options = tuple((file, group.kind, fact) for file, fact in zip(group.files, facts, strict=True))
+        return FileProposal(group.case or group.kind, options, ONE_OF_FILES)
+    why = f"{group.kind}, equal to {group.kept} in every pixel"
+    return FileProposal(group.case or group.kind, tuple((file, why, "") for file in group.files if file != group.kept))
 
 
 def _labels(dataset: SourceDataset, findings: Sequence[Finding]) -> tuple[PlannedLabel, ...] | None:

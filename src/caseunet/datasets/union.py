@@ -330,6 +330,7 @@ def _findings(members: Sequence[UnionMember], root: Path) -> list[Finding]:
                         "other": finding.other and f"{name}/{finding.other}",
                         "file": finding.file and place(finding.file),
                         "files": finding.files and tuple(map(place, finding.files)),
+                        "rivals": tuple(map(place, finding.rivals)),
                     }
                 )
             )

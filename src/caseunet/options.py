@@ -86,7 +86,7 @@ class PredictionSettings(Section):
     def _read_sensitivities(cls, value: Any) -> Any:
         if not isinstance(value, str):
             return value
-        parts = [part.strip().rpartition("=") for part in re.split(r",(?=[^=]*=)", value)]
+        parts = [part.strip().rpartition("=") for part in value.split(",")]
         try:
             found = {name: float(number) for name, _, number in parts}
         except ValueError:

@@ -107,6 +107,8 @@ def _check_options(bundle: Path, predictor: SlicePredictor, options: PredictOpti
         )
     for name, point in predictor.operating_points.items():
         display.say(f"  {describe_operating_point(name, point)}")
+    if predictor.operating_points:
+        display.say("  these structures are not post-processed, and predicted Dice is of masks without thresholds")
     for doubt in list_doubts(predictor.operating_points):
         display.caution(doubt)
     if predictor.settings.tta_flip and predictor.has_sides:

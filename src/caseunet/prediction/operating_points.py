@@ -47,11 +47,11 @@ def choose_operating_points(info: BundleInfo, asked: Mapping[str, float]) -> dic
 def describe_operating_point(structure: str, point: OperatingPoint) -> str:
     """What a person should know of a threshold, in one line."""
     interval = "no interval" if point.interval is None else "95 % interval {:.3f}–{:.3f}".format(*point.interval)
-    others = {"precision": point.precision, "specificity": point.specificity}
-    rates = [f"{name} {value:.4g}" for name, value in others.items() if value is not None]
+    precision = "" if point.precision is None else f", precision {point.precision:.3f}"
+    specificity = "" if point.specificity is None else f", specificity {point.specificity:.4f}"
     return (
         f"{structure}: pixels with a probability of {point.threshold:.3g} or more. In validation "
-        f"({count_text(point.cases, 'case')}) sensitivity {point.sensitivity:.3f} ({interval}), {', '.join(rates)}"
+        f"({count_text(point.cases, 'case')}) sensitivity {point.sensitivity:.3f} ({interval}){precision}{specificity}"
     )
 
 

@@ -23,6 +23,7 @@ from caseunet.errors import CaseUNetError
 from caseunet.evaluation.evaluator import Pair, Predicted, Reference, score
 from caseunet.evaluation.protocols import PROTOCOLS
 from caseunet.evaluation.protocols.base import Options, Protocol, Unit
+from caseunet.evaluation.protocols.measures import RATES
 from caseunet.evaluation.rows import BACKGROUND
 from caseunet.evaluation.summary import Number
 from caseunet.types import IGNORE, Geometry, LabelMap, Ranges
@@ -98,8 +99,9 @@ class Counted:
         return self.number(metric, structure).value
 
     def values(self) -> dict[tuple[str, str | None], float]:
-        """NaN where there is none."""
-        return {(n.metric, n.structure): math.nan if n.value is None else n.value for n in self.numbers}
+        """NaN where there is none; without the rates that every protocol gives."""
+        own = (n for n in self.numbers if n.metric not in RATES)
+        return {(n.metric, n.structure): math.nan if n.value is None else n.value for n in own}
 
 
 def count(

@@ -84,7 +84,9 @@ def test_python_segments_as_the_command(
     predict(cli, lits_bundle, lits_raw, lits_prepared, tmp_path / "masks", "--sensitivity", "tumour=0.9")
     predictor = Predictor(lits_bundle, settings=PredictionSettings(sensitivity={"tumour": 0.9}))
     mask = next((tmp_path / "masks").glob("*.nii"))
-    assert np.array_equal(predictor.predict(lits_raw / mask.name).labels, read(mask))
+    segmentation = predictor.predict(lits_raw / mask.name)
+    assert np.array_equal(segmentation.labels, read(mask))
+    assert any("was chosen on 2 validation cases" in text for text in segmentation.warnings)
     assert predictor.operating_points["tumour"].sensitivity >= 0.9
 
 

@@ -185,9 +185,9 @@ class DataConfig(Section):
 
     fold: Annotated[int, Field(ge=0)] = 0
     """Fold to validate on; training sees the others."""
-    batch_size: Positive | Literal["auto"] = 8
-    """Slices or frames in a step, on all devices together; auto takes the most that a GPU's memory holds, and 8 on a
-    CPU."""
+    batch_size: Positive | Literal["auto"] | None = None
+    """Slices or frames in a step, on all devices together; null takes 8, on a CPU fewer (2 at least) where they have
+    more than 128×128 pixels; auto takes the most that a GPU's memory holds."""
     patch_size: Size | None = None
     """Height and width cut out of each slice at random (smaller slices are padded); null takes the median slice's
     and a little more, so that the network needs no padding, but no more than 512."""

@@ -165,19 +165,37 @@ def test_fine_tuning_keeps_all_but_the_head(
 def test_the_largest_that_fits_is_found() -> None:
     for limit in (0, 1, 2, 3, 7, 8, 100, 255, 256, 1000):
         assert trial.largest_that(lambda n, limit=limit: n <= limit, 256) == min(limit, 256)
-    device = SimpleNamespace(type="cuda")
-    assert trial.find_batch_size(device, 2, lambda n: n <= 5) == 10  # type: ignore[arg-type]
+    assert trial.find_batch_size(2, lambda n: n <= 5) == 10
     with pytest.raises(CaseUNetError, match="Not even one sample fits"):
-        trial.find_batch_size(device, 1, lambda n: False)  # type: ignore[arg-type]
+        trial.find_batch_size(1, lambda n: False)
 
 
+@pytest.mark.parametrize(
+    ("device", "side", "devices", "size"),
+    [
+        ("cpu", 64, 1, 8),
+        ("cpu", 128, 1, 8),
+        ("cpu", 181, 1, 4),
+        ("cpu", 256, 1, 2),
+        ("cpu", 512, 1, 2),
+        ("cpu", 512, 3, 3),
+        ("cpu", 64, 3, 6),
+        ("cuda", 512, 1, 8),
+        ("cuda", 64, 3, 6),
+    ],
+)
+def test_batches_are_smaller_on_a_cpu(device: str, side: int, devices: int, size: int) -> None:
+    assert trial.plan_batch_size(torch.device(device), (side, side), devices) == size
+
+
+@pytest.mark.parametrize("batch", ["auto", "null"])
 def test_an_automatic_batch_size_is_written_down(
-    lits_prepared: Prepared, tiny_config: Config, tmp_path: Path, cli: Callable[..., tuple[int, str, str]]
+    batch: str, lits_prepared: Prepared, tmp_path: Path, cli: Callable[..., tuple[int, str, str]]
 ) -> None:
-    arguments = ("--model.kwargs", "{widths: [4, 6, 8]}", "--steps", "1", "--batch", "auto")
+    arguments = ("--model.kwargs", "{widths: [4, 6, 8]}", "--steps", "1", "--data.batch_size", batch)
     status, out, error = cli("train", lits_prepared.folder, "--out", tmp_path / "run", *arguments)
     assert (status, error) == (0, "")
-    assert "data.batch_size: auto is 8 here" in out
+    assert "data.batch_size is 8 here" in out
     assert "batch_size: 8" in (tmp_path / "run" / "config.yaml").read_text()
     assert cli("train", lits_prepared.folder, "--out", tmp_path / "run", *arguments, "--resume")[0] == 0
 

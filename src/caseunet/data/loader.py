@@ -197,7 +197,7 @@ def batches(
             or there is too little shared memory for them.
         RuntimeError: a defect, with the case and its own traceback.
     """
-    if config.batch_size == "auto" or config.patch_size is None:
+    if not isinstance(config.batch_size, int) or config.patch_size is None:
         raise ValueError("the sizes of batch and patch are not known yet")
     train = prepared.fold(config.fold).train
     sampler = SliceSampler(

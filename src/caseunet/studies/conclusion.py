@@ -5,7 +5,7 @@ from importlib.metadata import version
 
 import pandas as pd
 
-from caseunet.config import Config
+from caseunet.config import Config, load_config
 from caseunet.data.store import Prepared
 from caseunet.evaluation.rows import read_cases
 from caseunet.evaluation.summary import EvaluationSummary
@@ -48,7 +48,7 @@ def conclude(
         scores=tuple(scores),
         differences=tuple(compare_models(cases, first.ranked, scores)),
         costs=tuple(_cost(name, costs[name], [c for c in cells if c.model == name]) for name in told),
-        settings=_settings(config, prepared, first),
+        settings=_settings(config, _batch_sizes(cells), prepared, first),
         caution=prepared.split.caution,
     )
     return summary, cases
@@ -67,11 +67,19 @@ def _cost(name: str, measured: Mapping[str, float], cells: Sequence[StudyRun]) -
     )
 
 
-def _settings(config: Config, prepared: Prepared, report: EvaluationSummary) -> tuple[tuple[str, str], ...]:
+def _batch_sizes(cells: Sequence[StudyRun]) -> str:
+    """As the runs planned them: one, or each that any model has."""
+    runs = [load_config(base=cell.folder / "run" / "config.yaml") for cell in cells if cell.variant is not None]
+    return ", ".join(str(size) for size in sorted({int(run.data.batch_size or 0) for run in runs}))
+
+
+def _settings(
+    config: Config, batch_sizes: str, prepared: Prepared, report: EvaluationSummary
+) -> tuple[tuple[str, str], ...]:
     return (
         ("data", f"{count_text(len(prepared.cases), 'case')}, split by {prepared.split.by}"),
         ("licence of the data", prepared.info.licence or "not stated"),
-        ("batch", str(config.data.batch_size)),
+        ("batch", batch_sizes),
         ("augmentation", config.augment.strength),
         (
             "weights that count",

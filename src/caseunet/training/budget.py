@@ -11,7 +11,7 @@ ROUNDING = 1e-9
 CLOSING = 0.1
 """Share of a budget of minutes that is kept for what comes after training: the bundle, and what its masks are worth."""
 
-FOR_VALIDATIONS = 0.25
+FOR_VALIDATIONS = 0.1
 """Share of the minutes to train that validations take at most."""
 
 ONE_VALIDATION = 0.025

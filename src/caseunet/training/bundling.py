@@ -76,11 +76,12 @@ def _describe_score(trained: TrainedWeights, config: Config) -> Score:
 
 
 def _describe_recipe(trained: TrainedWeights, plan: TrainingPlan, config: Config) -> Recipe:
+    assert isinstance(config.data.batch_size, int)
     return Recipe(
         name=config.recipe,
         seed=config.seed,
         steps=trained.step,
-        batch_size=int(config.data.batch_size),
+        batch_size=config.data.batch_size,
         patch_size=plan.preprocessing.min_size,
         data=config.data.model_dump(mode="json", include={"normalization", "oversample_foreground", "sampling"}),
         augment=config.augment.model_dump(mode="json", exclude_none=True),

@@ -38,7 +38,8 @@ def forecast_run(cost: StepCost, config: Config, state: State, slices: int) -> F
         state: with the steps and seconds so far.
         slices: in a validation of all cases.
     """
-    size, training = int(config.data.batch_size), config.training
+    size, training = config.data.batch_size, config.training
+    assert isinstance(size, int)
     text = f"trial step: {in_words(cost.seconds)}, {cost.bytes / GIB:.2f} GiB for {size} slices"
     each = slices * cost.seconds / size / 3  # forward alone is about a third of a step
     if training.minutes is None:

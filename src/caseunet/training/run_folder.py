@@ -125,8 +125,8 @@ def resume_config(out: Path, config: Config | None, *, is_extended: bool) -> Con
     began = load_config(base=out / "config.yaml")
     if config is None:
         return began
-    planned = {"batch_size": "auto", "patch_size": None}
-    known = {name: getattr(began.data, name) for name, open_ in planned.items() if getattr(config.data, name) == open_}
+    planned = {"batch_size": (None, "auto"), "patch_size": (None,)}
+    known = {name: getattr(began.data, name) for name, open_ in planned.items() if getattr(config.data, name) in open_}
     config = config.model_copy(update={"data": config.data.model_copy(update=known)})
     if config.augment.horizontal_flip is None:  # may have been settled by the classes' names
         kept = {"horizontal_flip": began.augment.horizontal_flip}

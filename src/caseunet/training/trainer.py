@@ -394,8 +394,8 @@ class Trainer:
             return fits_gpu(lambda: self.try_step(batch, parts=1), optimizer_bytes(self.state.model))
 
         size = resolve_batch_size(self.config, self.fabric, fits)
-        if self.config.data.batch_size == "auto":
-            self.display.say(f"  data.batch_size: auto is {size} here")
+        if self.config.data.batch_size != size:
+            self.display.say(f"  data.batch_size is {size} here")
         return with_batch_size(size)
 
     def load_batches(self) -> Iterator[Batch]:

@@ -1,9 +1,10 @@
 """A step for trial before the first one: whether it fits into memory, how long it takes, how large a batch may be."""
 
+import math
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +24,11 @@ USABLE = 0.9
 """Share of the memory that training may fill."""
 MAX_BATCH = 256
 """Samples on one device that are tried at most."""
-CPU_BATCH = 8
-"""Where the batch size is to be found and the device is a CPU, on which larger ones are not faster."""
+PLANNED_BATCH = 8
+"""Where no batch size is configured: at most."""
+CPU_PIXELS = 2 * 256**2
+"""Of a step on a CPU, where no batch size is configured: of large patches two make it up. In the same minutes more
+small steps teach more than few large ones."""
 CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -104,7 +108,7 @@ def resolve_batch_size(config: Config, fabric: Fabric, fits: Callable[[int], boo
     """The batch size as a number that spreads evenly over devices and their parts.
 
     Args:
-        config: whose batch size may be "auto".
+        config: whose batch size may be "auto" or None, and whose patch size is planned.
         fabric: that training is on.
         fits: as for :func:`find_batch_size`.
 
@@ -113,13 +117,15 @@ def resolve_batch_size(config: Config, fabric: Fabric, fits: Callable[[int], boo
     """
     size, parts = config.data.batch_size, config.training.micro_batches
     divisor = fabric.world_size * parts
+    if size is None or (size == "auto" and fabric.device.type == "cpu"):
+        return plan_batch_size(fabric.device, config.data.patch_size, divisor)
     if size == "auto":
         if fabric.world_size > 1:
             raise CaseUNetError(
                 "data.batch_size = auto: is found on one device. Begin with training.devices 1, and give as many times "
                 "what it says as there are devices."
             )
-        size = find_batch_size(fabric.device, divisor, fits)
+        size = find_batch_size(divisor, fits)
     if size % divisor:
         raise CaseUNetError(
             f"data.batch_size = {size}: does not spread evenly over {fabric.world_size} devices × {parts} parts "
@@ -128,25 +134,38 @@ def resolve_batch_size(config: Config, fabric: Fabric, fits: Callable[[int], boo
     return size
 
 
-def find_batch_size(device: torch.device, divisor: int, fits: Callable[[int], bool]) -> int:
-    """The batch size that ``data.batch_size: auto`` stands for: a multiple of ``divisor``.
+def plan_batch_size(device: torch.device, patch_size: Sequence[int] | None, divisor: int = 1) -> int:
+    """The batch size where none is configured: a multiple of ``divisor``.
 
     Args:
         device: to train on.
+        patch_size: height and width.
+
+    Example:
+        >>> plan_batch_size(torch.device("cpu"), (256, 256)), plan_batch_size(torch.device("cpu"), (56, 40))
+        (2, 8)
+    """
+    size = PLANNED_BATCH
+    if device.type == "cpu" and patch_size is not None:
+        size = min(size, max(2, CPU_PIXELS // math.prod(patch_size)))
+    return max(1, size // divisor) * divisor
+
+
+def find_batch_size(divisor: int, fits: Callable[[int], bool]) -> int:
+    """The batch size that ``data.batch_size: auto`` stands for on a GPU: a multiple of ``divisor``.
+
+    Args:
         fits: whether so many samples fit at once on one device.
 
     Raises:
         CaseUNetError: not even one does.
     """
-    if device.type == "cpu":
-        each = max(1, CPU_BATCH // divisor)
-    else:
-        each = largest_that(fits, MAX_BATCH)
-        if each == 0:
-            raise CaseUNetError(
-                "Not even one sample fits into the GPU's memory. Lower data.patch_size, take a narrower network, or "
-                'set training.precision to "bf16-mixed".'
-            )
+    each = largest_that(fits, MAX_BATCH)
+    if each == 0:
+        raise CaseUNetError(
+            "Not even one sample fits into the GPU's memory. Lower data.patch_size, take a narrower network, or "
+            'set training.precision to "bf16-mixed".'
+        )
     return each * divisor
 
 

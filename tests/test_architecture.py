@@ -39,7 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     "prediction": STORED | {"quality"},
     "evaluation": READING | {"datasets", "prediction.store"},
     # level 4
-    "validation": STORED | {"quality", "prediction"},
+    "validation": STORED | {"quality", "prediction", "evaluation.statistics"},
     "preparation": STORED | {"prediction"},
     "export": STORED | {"prediction"},
     "studies": STORED | {"evaluation", "training", "prediction.resources"},

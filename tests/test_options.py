@@ -32,3 +32,20 @@ def test_unknown_field_names_the_near_one(field: str, hint: str) -> None:
 def test_an_export_takes_no_backend() -> None:
     with pytest.raises(ValueError, match="an export computes by itself"):
         PredictOptions(exported="folder", backend="onnx")
+
+
+def test_sensitivities_are_read() -> None:
+    for text, told in (
+        ("tumour=0.95", {"tumour": 0.95}),
+        ("liver=0.9, left kidney=.8", {"liver": 0.9, "left kidney": 0.8}),
+        ({"liver": 0.5}, {"liver": 0.5}),
+    ):
+        assert PredictOptions(sensitivity=text).settings.sensitivity == told  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "value", ["tumour", "0.95", "=0.9", "tumour=", "a=1", "a=0", "a=nan", "a=0.5,b=2", "", {"a": 1.5}]
+)
+def test_what_is_no_sensitivity_is_refused(value: object) -> None:
+    with pytest.raises(ValueError, match="sensitivity"):
+        PredictOptions(sensitivity=value)  # type: ignore[arg-type]

@@ -69,6 +69,10 @@ class PredictionSettings(Section):
     """Apply the post-processing chosen on the validation set."""
     check_image: bool = True
     """Refuse masks, and images that are clearly of another kind than the training data."""
+    sensitivity: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(default={})
+    """Share of a structure's pixels that masks should find, such as tumour=0.95. Its pixels are then those whose
+    probability reaches the threshold that had this sensitivity on the validation cases. Separate several with commas,
+    or repeat the option."""
 
     @field_validator("precision", mode="before")
     @classmethod
@@ -76,6 +80,20 @@ class PredictionSettings(Section):
         if (told := present_name("prediction.precision", value)) is not None:
             raise ValueError(told.partition(" ")[2])
         return value
+
+    @field_validator("sensitivity", mode="before")
+    @classmethod
+    def _read_sensitivities(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        parts = [part.strip().rpartition("=") for part in value.split(",")]
+        try:
+            found = {name: float(number) for name, _, number in parts}
+        except ValueError:
+            found = {}
+        if not all(0 < number < 1 and name for name, number in found.items()) or not found:
+            raise ValueError("expected structures and numbers between 0 and 1, such as tumour=0.95")
+        return found
 
     @field_validator("tta_scales", mode="before")
     @classmethod

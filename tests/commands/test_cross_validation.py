@@ -59,6 +59,7 @@ def test_each_fold_is_the_run_it_would_be_alone(
     assert bundle.info.training_data.fold is None
     assert bundle.info.quality is not None
     assert {case.case for case in bundle.info.quality.validated} == set(lits_prepared.cases.index)
+    assert {point.cases for point in bundle.info.quality.operating_points["liver"]} == {len(lits_prepared.cases)}
     assert len(bundle.info.training_data.image_hashes) == len(lits_prepared.cases)
 
 

@@ -10,6 +10,7 @@ from caseunet.data.transforms import (
     crop_or_pad,
     labels_from_logits,
     normalize,
+    pick_classes,
     resize_image,
     resize_labels,
     run_network,
@@ -125,3 +126,59 @@ def test_resizing_follows_pixel_centres() -> None:
     labels = np.array([[0, 1, 0, 0]], np.uint8)[None]
     assert resize_labels(labels, (1, 8))[0, 0].tolist() == [0, 0, 1, 1, 0, 0, 0, 0]
     assert resize_labels(np.arange(9, dtype=np.uint8).reshape(1, 1, 9), (1, 3))[0, 0].tolist() == [1, 4, 7]
+
+
+def pick(probabilities: dict[str, list[float]], *thresholds: tuple[tuple[int, ...], float]) -> dict[str, int]:
+    """The class of each pixel, given the probabilities of its classes."""
+    maps = torch.tensor(list(probabilities.values())).T.log()[None, :, None]
+    return dict(zip(probabilities, pick_classes(maps, thresholds)[0, 0].tolist(), strict=True))
+
+
+def test_a_structure_is_what_reaches_its_threshold() -> None:
+    """Classes: background, liver, tumour; the liver holds both."""
+    pixels = {"sure": [0.1, 0.2, 0.7], "weak": [0.5, 0.3, 0.2], "faint": [0.15, 0.8, 0.05], "none": [0.9, 0.06, 0.04]}
+    assert list(pick(pixels).values()) == [2, 0, 1, 0]
+    assert list(pick(pixels, ((2,), 0.15)).values()) == [2, 2, 1, 0]
+    assert list(pick(pixels, ((2,), 0.04)).values()) == [2, 2, 2, 2]
+    assert list(pick(pixels, ((2,), 0.8)).values()) == [1, 0, 1, 0]  # it loses what does not reach it
+    assert list(pick(pixels, ((1, 2), 0.09)).values()) == [2, 1, 1, 1]
+    assert list(pick(pixels, ((1, 2), 0.96)).values()) == [0, 0, 0, 0]
+
+
+def test_of_several_structures_the_inner_one_counts() -> None:
+    """Order of asking does not matter."""
+    pixels = {
+        "in both": [0.5, 0.3, 0.2],
+        "outer": [0.4, 0.55, 0.05],
+        "inner": [0.6, 0.1, 0.3],
+        "none": [0.85, 0.1, 0.05],
+    }
+    liver, tumour = ((1, 2), 0.45), ((2,), 0.15)
+    for asked in ((liver, tumour), (tumour, liver)):
+        assert list(pick(pixels, *asked).values()) == [2, 1, 2, 0]
+
+
+def test_of_structures_side_by_side_the_likelier_one_counts() -> None:
+    pixels = {
+        "both": [0.5, 0.2, 0.3],
+        "first": [0.7, 0.25, 0.05],
+        "second": [0.2, 0.05, 0.75],
+        "none": [0.98, 0.01, 0.01],
+    }
+    for asked in ((((1,), 0.1), ((2,), 0.1)), (((2,), 0.1), ((1,), 0.1))):
+        assert list(pick(pixels, *asked).values()) == [2, 1, 2, 0]
+    assert list(pick(pixels, ((1,), 0.1), ((2,), 0.8)).values()) == [1, 1, 0, 0]
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_many_thresholds_keep_the_inner_masks(seed: int) -> None:
+    """Of structures within each other every one is what reaches its threshold, and what lies inside; the innermost is
+    that alone."""
+    random = np.random.default_rng(seed)
+    maps = torch.from_numpy(random.normal(0, 2, (1, 7, 4, 5)).astype(np.float32))
+    nested = [(tuple(range(start, 7)), float(random.uniform(0.02, 0.9))) for start in range(1, 7)]
+    found = pick_classes(maps, [nested[n] for n in random.permutation(6)])
+    inside = torch.zeros(1, 4, 5, dtype=torch.bool)
+    for members, threshold in nested[::-1]:
+        inside |= sum(maps.softmax(1)[:, member] for member in members) >= threshold
+        assert torch.equal(torch.isin(found, torch.tensor(members)), inside)

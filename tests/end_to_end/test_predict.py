@@ -628,7 +628,14 @@ def test_other_ways_to_look_give_the_same_mask(
     assert set(np.unique(plain)) == {0, 1, 2}
     exact = options in (("--tta-flip",), ("--no-postprocess",))
     assert np.mean(plain == other) > (0.999999 if exact else 0.99)
-    default = {"precision": "fp32", "tta_flip": False, "tta_scales": [1.0], "postprocess": True, "check_image": True}
+    default = {
+        "precision": "fp32",
+        "tta_flip": False,
+        "tta_scales": [1.0],
+        "postprocess": True,
+        "check_image": True,
+        "sensitivity": {},
+    }
     assert described(tmp_path / "plain")["settings"] == default
     assert described(tmp_path / "out")["settings"] == default | recorded
 

@@ -36,6 +36,17 @@ def test_empty_masks() -> None:
     assert Counts(0, 1, 0).iou == 0
 
 
+def test_sensitivity_precision_and_specificity() -> None:
+    """R 2, P 1, both 1 of 6 pixels; R 2, P 3, both 1: two of four others are found."""
+    assert (Counts(2, 1, 1).sensitivity, Counts(2, 1, 1).precision, Counts(2, 1, 1).specificity(6)) == (0.5, 1, 1)
+    assert (Counts(2, 3, 1).sensitivity, Counts(2, 3, 1).precision) == (0.5, pytest.approx(1 / 3))
+    assert Counts(2, 3, 1).specificity(6) == 0.5
+    assert math.isnan(Counts(0, 3, 0).sensitivity)
+    assert (Counts(0, 3, 0).precision, Counts(0, 3, 0).specificity(6)) == (0, 0.5)
+    assert math.isnan(Counts(3, 0, 0).precision)
+    assert math.isnan(Counts(6, 3, 3).specificity(6))
+
+
 def test_what_cannot_be_compared_is_refused() -> None:
     with pytest.raises(ValueError, match="shapes differ"):
         confusion_matrix(R, P[:1], 3)

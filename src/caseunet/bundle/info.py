@@ -171,6 +171,23 @@ class PostprocessingRule(FrozenModel):
     """Mean Dice of the structure over validation cases that it added."""
 
 
+class OperatingPoint(FrozenModel):
+    """A threshold of a structure's probability, and what it gives on validation: means over cases of pixel counts."""
+
+    threshold: Annotated[float, Field(gt=0, lt=1)]
+    """The structure is each pixel whose probability, the sum over its classes at temperature 1, reaches it."""
+    sensitivity: float
+    """Mean over the cases that have the structure of the share of its pixels that is found."""
+    interval: tuple[float, float] | None
+    """95 % percentile bootstrap interval of the sensitivity over patients or sequences; None with fewer than five."""
+    precision: float | None
+    """Mean over the cases in which something is found of the share of it that is right; None without any."""
+    specificity: float | None
+    """Mean over cases of the share of the other pixels that is left out."""
+    cases: Annotated[int, Field(ge=1)]
+    """Of validation that have the structure."""
+
+
 class Quality(FrozenModel):
     """What validation taught about the network's own masks, by which new ones are judged and post-processed."""
 
@@ -189,6 +206,9 @@ class Quality(FrozenModel):
     """Mean absolute error of the predicted Dice over validation cases, each predicted from the others."""
     postprocessing: Annotated[tuple[PostprocessingRule, ...], former_name("cleaning", "postprocessing")]
     validated: tuple[ValidatedCase, ...]
+    operating_points: dict[str, tuple[OperatingPoint, ...]] = Field(default_factory=dict)
+    """By structure, the thresholds falling and the sensitivities rising; {} in bundles of earlier versions, and without
+    a structure that no validation case has."""
 
 
 class BundleInfo(FrozenModel):

@@ -12,6 +12,23 @@ MAPPINGS = {"--regions": "--prepare.regions"}
 """Options whose value is a mapping, which is read as configuration is: {liver: [liver, tumour]}."""
 
 
+REPEATED = "--sensitivity"
+"""An option that may be repeated, whose values are joined by commas: the parser takes a mapping once."""
+
+
+def join_repeated(arguments: list[str]) -> list[str]:
+    """Spell ``--sensitivity liver=0.9 --sensitivity tumour=0.95`` as one option."""
+    rest, values = [], []
+    words = iter(arguments)
+    for word in words:
+        name, _, value = word.partition("=")
+        if name == REPEATED:
+            values.append(value or next(words, ""))
+        else:
+            rest.append(word)
+    return [*rest, f"{REPEATED}={','.join(values)}"] if values else rest
+
+
 def spell_settings(arguments: list[str]) -> list[str]:
     """Spell options with a dot in their name, ``--optimizer.lr 0.001``, as ``--set optimizer.lr=0.001``."""
     if not arguments or arguments[0] not in CONFIGURED:

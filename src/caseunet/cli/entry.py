@@ -7,7 +7,7 @@ from typing import Any
 from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
 from cyclopts.help import DefaultFormatter, HelpPanel
 
-from caseunet.cli.arguments import spell_settings
+from caseunet.cli.arguments import join_repeated, spell_settings
 from caseunet.cli.hints import explain
 from caseunet.cli.terminal import complain, show_default
 from caseunet.errors import CaseUNetError
@@ -109,7 +109,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments[:1] = [ALIASES.get(verb, verb) for verb in arguments[:1]]
     app = create_app(*arguments[:1])
     try:
-        app(spell_settings(arguments), exit_on_error=False, print_error=False)
+        app(join_repeated(spell_settings(arguments)), exit_on_error=False, print_error=False)
     except (CaseUNetError, CycloptsError, OSError) as error:  # a full disk, a lost mount: the system explains it best
         if debug:
             raise

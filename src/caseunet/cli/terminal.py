@@ -49,7 +49,7 @@ def number(value: float | None) -> str:
 
 def show_default(value: Any) -> str | None:
     """What stands behind "default:" in the help; nothing where there is nothing to see."""
-    if value is None or value is False or value == ():
+    if value is None or value is False or value in ((), {}):
         return None
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 

@@ -14,6 +14,7 @@ from caseunet.options import PredictOptions, check_mode
 from caseunet.prediction.channels import channels_of
 from caseunet.prediction.context import PredictionContext
 from caseunet.prediction.inputs import Input, find_inputs
+from caseunet.prediction.operating_points import describe_operating_point, list_doubts
 from caseunet.prediction.predictor import SlicePredictor
 from caseunet.prediction.resources import Budget, CaseCost
 from caseunet.prediction.run import check_names, keep_earlier, look_first, open_folder, predict_cases, select_fold
@@ -104,6 +105,12 @@ def _check_options(bundle: Path, predictor: SlicePredictor, options: PredictOpti
             f"{options.exported}: an export computes all networks together, so none can be left out.",
             options=("out_of_fold", "exported"),
         )
+    for name, point in predictor.operating_points.items():
+        display.say(f"  {describe_operating_point(name, point)}")
+    if predictor.operating_points:
+        display.say("  these structures are not post-processed, and predicted Dice is of masks without thresholds")
+    for doubt in list_doubts(predictor.operating_points):
+        display.caution(doubt)
     if predictor.settings.tta_flip and predictor.has_sides:
         names = ", ".join(info.label_map.sided_names[:4])
         display.caution(f"mirrored top to bottom alone, for {names} have sides")
@@ -137,6 +144,7 @@ def _describe_provenance(
         fold=fold if options.split is not None else None,
         selected_on_fold=info.training_data.fold if info.validation.selected == "best" else None,
         out_of_fold=options.out_of_fold,
+        operating_points=predictor.operating_points,
     )
 
 

@@ -4,7 +4,7 @@ Training and prediction both use these, so that a model sees at prediction exact
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from caseunet.imaging.slices import split_padding
 from caseunet.types import Preprocessing
 
 PIXELS_AT_ONCE = 2**20
+
+Thresholds = Sequence[tuple[tuple[int, ...], float]]
+"""Of structures: the classes of each, and the probability from which a pixel is its own."""
 
 VALUES_AT_ONCE = 2**23
 """Numbers of a map at full size that are held together."""
@@ -167,9 +170,35 @@ def _between(length: int, wanted: int, device: torch.device) -> tuple[Tensor, Te
     return first.to(device), (first + 1).clamp(max=length - 1).to(device), (centres - first).to(device)
 
 
-def pick_classes(maps: Tensor) -> Tensor:
+def pick_classes(maps: Tensor, thresholds: Thresholds = ()) -> Tensor:
     """Ids (B, H, W), uint8, of the highest of the classes (B, C, H, W), the first of several.
 
     On a CPU this takes a tenth of the time of ``argmax``, and the ids are the same.
+
+    Args:
+        maps: logits where there are thresholds; otherwise probabilities will do.
+        thresholds: of structures, each of which gets the pixels whose probability reaches its threshold, and no others.
+            Where they cannot all have that, those of fewer classes do, and of as many classes as many structures as
+            can. A pixel gets the most probable of the classes that are left.
     """
-    return maps.max(1).indices.to(torch.uint8)
+    if not thresholds:
+        return maps.max(1).indices.to(torch.uint8)
+    scores = maps.softmax(1)
+    reached = [sum_probabilities(scores, members) >= threshold for members, threshold in thresholds]
+    sizes = [len(members) for members, _ in thresholds]
+    weight = 2.0  # above any probability
+    for size in sorted(set(sizes), reverse=True):
+        for inside, (members, _) in zip(reached, thresholds, strict=True):
+            if len(members) == size:
+                for c in range(scores.shape[1]):
+                    scores[:, c] += weight * (inside if c in members else ~inside)
+        weight *= 2 * sizes.count(size)
+    return scores.max(1).indices.to(torch.uint8)
+
+
+def sum_probabilities(probabilities: Tensor, members: Sequence[int]) -> Tensor:
+    """The probability (B, H, W) of a structure: the sum of those of its classes, of (B, C, H, W)."""
+    total = probabilities[:, members[0]]
+    for member in members[1:]:
+        total = total + probabilities[:, member]
+    return total

@@ -235,7 +235,14 @@ def _rows(
     for name, members in {**structures, BACKGROUND: (0,)}.items():
         counts = counts_of(confusion, members)
         predicted_as = confusion[list(members)].sum(0)
-        of_counts: Row = {"dice": counts.dice, "iou": counts.iou}
+        pixels = int(confusion.sum())
+        of_counts: Row = {
+            "dice": counts.dice,
+            "iou": counts.iou,
+            "sensitivity": counts.sensitivity,
+            "precision": counts.precision,
+            "specificity": counts.specificity(pixels),
+        }
         values = {**of_counts, **measured.columns[name]} if name in structures else {}
         rows.append(
             {
@@ -245,7 +252,7 @@ def _rows(
                 "reference_pixels": counts.reference,
                 "prediction_pixels": counts.prediction,
                 "both_pixels": counts.both,
-                "judged_pixels": int(confusion.sum()),
+                "judged_pixels": pixels,
                 "ignored_pixels": ignored,
                 **{f"predicted_as_{label.name}": int(predicted_as[label.id]) for label in label_map.labels},
                 **{column: values.get(column, math.nan) for column in protocol.columns},

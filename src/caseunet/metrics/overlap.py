@@ -1,7 +1,7 @@
 """Overlap of two masks: Dice, intersection over union, and the counts behind them.
 
 Empty masks: where neither mask has a pixel there is nothing to measure and the value is NaN; where only one has one, it
-is 0.
+is 0. Sensitivity, precision and specificity are NaN where their denominator is 0.
 """
 
 from collections.abc import Sequence
@@ -34,6 +34,25 @@ class Counts:
         """|R ∩ P| / |R ∪ P|"""
         union = self.reference + self.prediction - self.both
         return self.both / union if union else float("nan")
+
+    @property
+    def sensitivity(self) -> float:
+        """|R ∩ P| / |R|, recall; NaN where the reference is empty."""
+        return self.both / self.reference if self.reference else float("nan")
+
+    @property
+    def precision(self) -> float:
+        """|R ∩ P| / |P|; NaN where the prediction is empty."""
+        return self.both / self.prediction if self.prediction else float("nan")
+
+    def specificity(self, pixels: int) -> float:
+        """Share of the pixels outside the reference that are outside the prediction; NaN where there are none.
+
+        Args:
+            pixels: of the image.
+        """
+        outside = pixels - self.reference
+        return 1 - (self.prediction - self.both) / outside if outside else float("nan")
 
 
 def confusion_matrix(reference: np.ndarray, prediction: np.ndarray, num_classes: int) -> np.ndarray:

@@ -172,8 +172,8 @@ def segment_picture(
     case = predictor.cut(picture.pixels, spacing)
     labels = predictor.label(case, None, networks, measure)
     remarks = tuple(filter(None, [describe_missing(picture.missing), case.placement.remark]))
-    if info.quality and predictor.settings.postprocess and postprocess:
-        apply_postprocessing(labels, info.quality.postprocessing, info.label_map, voxel_steps(picture.geometry))
+    if postprocess:
+        apply_postprocessing(labels, predictor.postprocessing, info.label_map, voxel_steps(picture.geometry))
     if info.quality is None:
         return labels, judge_case(None, {}, {}, alarms) if alarms else None, remarks
     features = image_features(case.slices, info.preprocessing, case_statistics(case.slices), spacing)
@@ -220,8 +220,7 @@ def _predict_video(
                 labels = predictor.predict_slices(pixels, None, identity.voting, on_batch)
             except CaseUNetError as error:
                 raise error.with_message(f"{item.path}: frame {number}: {error}") from error
-            if info.quality and predictor.settings.postprocess:
-                apply_postprocessing(labels, info.quality.postprocessing, info.label_map, None)
+            apply_postprocessing(labels, predictor.postprocessing, info.label_map, None)
             raster_file.write_ids(masks / f"frame_{number:06d}.png", labels[0], info.label_map.colors)
             film.write(overlaid(frame, labels[0], info.label_map.colors))
             timeline.add(labels[0])

@@ -22,6 +22,7 @@ from caseunet.models import create_model, optimize_for
 from caseunet.options import PredictionSettings
 from caseunet.prediction.backends import Network, choose_backend, prepare_network
 from caseunet.prediction.exports import as_network, read_export
+from caseunet.prediction.operating_points import choose_operating_points, select_rules
 from caseunet.prediction.planes import cut_as_trained
 from caseunet.prediction.slices import Slices, gather_context
 from caseunet.prediction.training_images import KnownImages
@@ -142,10 +143,12 @@ class SlicePredictor:
         models: the networks as modules, each with what the bundle says of it; none where an export computes.
         training_data: of each network.
         known_images: the images that it was trained on.
+        operating_points: by structure, the thresholds by which masks have the sensitivities of the settings.
+        postprocessing: the rules that are applied to masks; those of structures with a threshold are left out.
 
     Raises:
         CaseUNetError: the bundle cannot be read or its weights are not its architecture's; no such device or backend;
-            an export is another bundle's or has another precision.
+            an export is another bundle's or has another precision; no threshold has a sensitivity of the settings.
     """
 
     @property
@@ -169,6 +172,10 @@ class SlicePredictor:
         self.training_data = [network.training_data for network in bundle.networks]
         self.known_images = KnownImages(self.info.training_data)
         self.settings = settings or PredictionSettings()
+        self.operating_points = choose_operating_points(self.info, self.settings.sensitivity)
+        self.postprocessing = select_rules(self.info, self.operating_points) if self.settings.postprocess else ()
+        structures = self.info.label_map.structures
+        self._thresholds = [(structures[name], point.threshold) for name, point in self.operating_points.items()]
         in_torch = exported is None and self.backend == "torch"
         self._dtype = torch.bfloat16 if in_torch and self.settings.precision == "bf16" else torch.float32
         self.models: list[tuple[Any, BundledNetwork]] = []
@@ -252,7 +259,7 @@ class SlicePredictor:
             row, left, _, right = group.box
             for maps in group.upsample_logits():
                 found = labels[group.slices.start : group.slices.stop, row : row + maps.shape[2], left:right]
-                found[...] = pick_classes(maps).cpu().numpy()
+                found[...] = pick_classes(maps, self._thresholds).cpu().numpy()
                 row += maps.shape[2]
             on_batch(group)
         return labels

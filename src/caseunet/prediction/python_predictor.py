@@ -20,6 +20,7 @@ from caseunet.prediction.case import segment_picture
 from caseunet.prediction.channels import channels_of
 from caseunet.prediction.context import display_window
 from caseunet.prediction.image_kind import check_no_mask
+from caseunet.prediction.operating_points import list_doubts
 from caseunet.prediction.predictor import SliceBatch
 from caseunet.prediction.probabilities import ProbabilityAccumulator
 from caseunet.prediction.python_images import PythonImage, read_python_image
@@ -203,7 +204,7 @@ class Predictor(predictor.SlicePredictor):
             spacing: of an array, millimetres along each axis but C, in their order. A volume needs it; images without
                 it are taken to have the training data's.
             postprocess: whether components and holes are cleaned as was learned in validation; never where the
-                settings say no.
+                settings say no, nor of structures for which they ask a sensitivity.
             probabilities: whether the result has the probability of each class too: four bytes a class and pixel.
 
         Raises:
@@ -249,6 +250,8 @@ class Predictor(predictor.SlicePredictor):
                 )
         except CaseUNetError as error:
             raise error.with_message(f"{given.name}: {error}") from error
+        for doubt in list_doubts(self.operating_points):
+            notices.caution(doubt)
         match = self.known_images.find(given.picture.pixels)
         reasons = (*quality.reasons, *quality.mask_reasons) if quality and quality.is_first else ()
         for remark in (*given.picture.geometry.remarks, *doubts, *([match.sentence] if match else []), *reasons):

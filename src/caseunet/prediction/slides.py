@@ -161,7 +161,7 @@ def _look_at(slide: Slide, item: Input, predictor: SlicePredictor) -> tuple[Imag
 def _finish(work: PredictionContext, item: Input, labels: np.ndarray) -> tuple[list[dict[str, object]], list[str]]:
     """Post-process class ids (1, H, W) in place and measure them where memory allows; rows, and what to say."""
     info, measures = work.predictor.info, work.outputs.measurements
-    rules = info.quality.postprocessing if info.quality and work.predictor.settings.postprocess else ()
+    rules = work.predictor.postprocessing
     if (rules or measures) and not _fits(labels, work.max_ram):
         return (_measure_areas(item.id, labels, info.label_map) if measures else []), [NOT_POSTPROCESSED]
     apply_postprocessing(labels, rules, info.label_map, None)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from caseunet.bundle import OperatingPoint
 from caseunet.config import Section
 from caseunet.errors import InvalidInputError, InvalidOptionError
 from caseunet.files import read_model, write_json, write_text
@@ -87,6 +88,8 @@ class PredictionProvenance(FrozenModel):
     """Fold on which these weights scored best, if they were chosen so."""
     out_of_fold: bool = False
     """Whether each image was segmented by those networks of an ensemble alone that were not trained on it."""
+    operating_points: dict[str, OperatingPoint] = Field(default_factory=dict)
+    """By structure, the thresholds that gave the masks the sensitivities of the settings; {} where none was asked."""
 
     @model_validator(mode="before")
     @classmethod

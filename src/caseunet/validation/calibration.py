@@ -18,6 +18,7 @@ from caseunet.progress import Display
 from caseunet.quality.confidence import ConfidenceMeter, StructureConfidence
 from caseunet.quality.out_of_distribution import image_features, mask_features, outside, usual_ranges
 from caseunet.types import BY_BLOCKS, IGNORE, Fold, LabelMap, Preprocessing, Ranges
+from caseunet.validation.operating_points import ProbabilityHistograms, find_operating_points
 
 PROTOCOL = (
     "of the fold's validation cases, which the network did not train on, in the geometry of their source files and "
@@ -71,6 +72,7 @@ class SegmentedCase:
         found: how sure the network is, at each temperature.
         features: of the image.
         known: structures that the reference tells.
+        histograms: of the probabilities; None where nobody asks.
     """
 
     case: str
@@ -84,6 +86,7 @@ class SegmentedCase:
     found: list[dict[str, StructureConfidence]]
     features: dict[str, float]
     known: tuple[str, ...]
+    histograms: ProbabilityHistograms | None = None
 
 
 def read_input(prepared: Prepared, case: str, image: np.ndarray) -> NetworkInput:
@@ -144,12 +147,16 @@ def learn_quality(
         error=error,
         postprocessing=tuple(rules),
         validated=validated,
+        operating_points=find_operating_points([one.histograms for one in seen if one.histograms], label_map),
     )
     return quality, seen
 
 
 def merge_qualities(of_folds: Sequence[Quality]) -> Quality:
-    """Of an ensemble, from that of its networks, each on the cases that it did not see."""
+    """Of an ensemble, from that of its networks, each on the cases that it did not see.
+
+    Operating points are left to :func:`caseunet.validation.scores.validate_ensemble`, which sees the cases again.
+    """
     first = of_folds[0]
     validated = tuple(case for quality in of_folds for case in quality.validated)
     rules: dict[tuple[str, str], list[PostprocessingRule]] = {}
@@ -285,11 +292,13 @@ def segment_case(
     whole = read_input(prepared, case, image)
     reference, spacing = source_reference(prepared, case), prepared.spacing(case)
     undecided = _undecided_ids(prepared.merged_ids(case))
+    known, group_of_case = prepared.known_structures(case), str(prepared.cases.at[case, "group"])
     for start, stop in ranges:
         ids_in_box = whole.placement.cut(reference[start:stop])
         meters = [ConfidenceMeter(label_map, stop - start) for _ in temperatures]
         sampled: list[tuple[np.ndarray, np.ndarray]] = []  # logits (n, C), ids (n,)
         share = min(1.0, MAX_SAMPLED / ids_in_box.size)
+        histograms = ProbabilityHistograms(case, group_of_case)
 
         def on_batch(group: SliceBatch) -> None:
             first = group.slices.start - start  # noqa: B023  (called at once)
@@ -299,11 +308,13 @@ def segment_case(
             for maps in group.upsample_logits():
                 ids = ids_in_box[first : first + len(maps), row : row + maps.shape[2]]  # noqa: B023
                 row += maps.shape[2]
+                histograms.add(maps, ids, label_map, known)  # noqa: B023
                 chosen = (draw.random(ids.shape) < share) & ~np.isin(ids, undecided)  # noqa: B023
                 logits = maps.permute(0, 2, 3, 1).cpu().numpy()[chosen]
                 sampled.append((logits.astype(np.float64), ids[chosen]))  # noqa: B023
 
         predicted = predictor.label(whole, range(start, stop), networks, on_batch)[start:stop]
+        histograms.add_background(reference[start:stop].size - ids_in_box.size)
         logits, ids = (np.concatenate(parts) for parts in zip(*sampled, strict=True))
         yield SegmentedCase(
             case=case,
@@ -314,7 +325,8 @@ def segment_case(
             **_likelihoods(logits, ids),
             found=[meter.result() for meter in meters],
             features=image_features(image[start:stop], preprocessing, whole.statistics, spacing),
-            known=prepared.known_structures(case),
+            known=known,
+            histograms=histograms,
         )
 
 

@@ -21,6 +21,7 @@ from caseunet.validation.calibration import (
     segment_case,
     source_reference,
 )
+from caseunet.validation.operating_points import find_operating_points
 
 PROTOCOL = (
     "Dice of the masks that predict writes, in the geometry of the source files, {masks}, per {unit} and structure, no "
@@ -128,7 +129,7 @@ def validate_ensemble(
     """
     predictor, quality, label_map = SlicePredictor(bundle, device), bundle.info.quality, bundle.info.label_map
     scorer = Scorer(label_map, bundle.info.preprocessing.modality)
-    validated = []
+    validated, histograms = [], []
     with display.stage("validating", len(prepared.cases), "case") as stage:
         for n, member in enumerate(bundle.info.members):
             assert member.training_data.fold is not None
@@ -142,10 +143,18 @@ def validate_ensemble(
                         apply_postprocessing(one.predicted, quality.postprocessing, label_map, one.spacing)
                         scorer.add(case, one.reference, one.predicted, one.known)
                         validated.append(judge_validated(one, 0, quality.usual, label_map))
+                        histograms += [one.histograms] if one.histograms else []
                 stage.advance(1, case)
     if quality is not None:
         lines, error = fit_lines(validated)
-        quality = quality.model_copy(update={"validated": tuple(validated), "lines": lines, "error": error})
+        quality = quality.model_copy(
+            update={
+                "validated": tuple(validated),
+                "lines": lines,
+                "error": error,
+                "operating_points": find_operating_points(histograms, label_map),
+            }
+        )
     return scorer.score(bundle.info.validation, OUT_OF_FOLD, quality is not None), quality
 
 

@@ -13,7 +13,7 @@ from caseunet.evaluation.protocols.base import (
     of_structure,
     ratio_number,
 )
-from caseunet.evaluation.protocols.measures import IOU
+from caseunet.evaluation.protocols.measures import IOU, RATES, rate_numbers
 from caseunet.evaluation.protocols.slices import iou_sums
 from caseunet.evaluation.summary import Measure, Number
 from caseunet.types import LabelMap
@@ -62,7 +62,7 @@ def endovis_2018(options: Options) -> Protocol:
         name="endovis-2018",
         text=TEXT,
         by="slice",
-        columns={"iou": IOU},
+        columns={"iou": IOU, **RATES},
         ranked="iou",
         chief=("challenge_iou", "isi_iou", "mc_iou", "cumulative_iou", "iou"),
         compared=("iou",),
@@ -117,4 +117,5 @@ def _conclude(cases: pd.DataFrame, structures: Structures) -> list[Number]:
     numbers.append(ratio_number(frames, [total], "cumulative_iou", CUMULATIVE, None, "ratio of sums"))
     for name, table in zip(structures, tables, strict=True):
         numbers.append(mean_number(table, "iou", IOU, name, "mean over frames that show it"))
+        numbers += rate_numbers(table, name, "mean over frames")
     return numbers

@@ -23,6 +23,7 @@ from caseunet.evaluation.protocols.base import (
     of_structure,
     ratio_number,
 )
+from caseunet.evaluation.protocols.measures import RATES, rate_numbers
 from caseunet.evaluation.protocols.slices import dice_sums
 from caseunet.evaluation.statistics import Combine
 from caseunet.evaluation.summary import Measure, Number
@@ -141,6 +142,7 @@ def _columns() -> dict[str, Measure]:
             empty="Lesion: both masks empty: 1; one: 0. Liver: no label 1 predicted: 0.",
             better="higher",
         ),
+        **RATES,
         "object_dice": Measure(
             label="Dice of detected",
             definition="2 |R ∩ P| / (|R| + |P|)" + of_objects,
@@ -280,6 +282,7 @@ def _conclude(cases: pd.DataFrame, structures: Structures, mended: bool) -> list
         rows = of_structure(cases, name)
         numbers.append(mean_number(rows, "dice_per_case", columns["dice_per_case"], name, "mean over cases"))
         numbers.append(_global_dice(rows, name))
+        numbers += rate_numbers(rows, name, "mean over cases")
         objects = rows["objects"].to_numpy(float)
         what = "mean over cases" if name == "liver" else "mean over detected lesions"
         for column in OBJECT_COLUMNS[1 if name == "liver" else 0 :]:

@@ -3,9 +3,10 @@
 import math
 
 import numpy as np
+import pandas as pd
 
-from caseunet.evaluation.protocols.base import Options, Row, Unit
-from caseunet.evaluation.summary import Measure
+from caseunet.evaluation.protocols.base import Options, Row, Unit, mean_number
+from caseunet.evaluation.summary import Measure, Number
 from caseunet.metrics.distances import diagonal, surface_distances
 
 EMPTY_OVERLAP = (
@@ -18,6 +19,28 @@ DICE = Measure(
     better="higher",
 )
 IOU = Measure(label="IoU", definition="|R ∩ P| / |R ∪ P|", empty=EMPTY_OVERLAP, better="higher")
+RATES = {
+    "sensitivity": Measure(
+        label="sensitivity",
+        definition="|R ∩ P| / |R|: share of the reference's pixels that are found (recall)",
+        empty="The reference has no such structure: no value, left out of means. Only the reference has it: 0.",
+        better="higher",
+    ),
+    "precision": Measure(
+        label="precision",
+        definition="|R ∩ P| / |P|: share of the predicted pixels that are right",
+        empty="The prediction has no such structure: no value, left out of means. Only the prediction has it: 0.",
+        better="higher",
+    ),
+    "specificity": Measure(
+        label="specificity",
+        definition="share of the pixels outside the reference that are outside the prediction, without those that "
+        "nobody judged",
+        empty="The reference is everywhere: no value, left out of means.",
+        better="higher",
+    ),
+}
+"""Of pixels, in every protocol."""
 BOUNDARY = (
     "boundary pixels are those with a face neighbour outside the mask (in a single image: an edge neighbour), "
     "distances are exact, between pixel centres"
@@ -75,6 +98,11 @@ def distance_columns(reference: np.ndarray, prediction: np.ndarray, unit: Unit, 
         "assd": distances.average,
         "nsd": distances.within(tolerance),
     }
+
+
+def rate_numbers(rows: pd.DataFrame, structure: str, averaging: str) -> list[Number]:
+    """Means of :data:`RATES` over the rows of a structure."""
+    return [mean_number(rows, column, measure, structure, averaging) for column, measure in RATES.items()]
 
 
 def mask_of(ids: np.ndarray, members: tuple[int, ...]) -> np.ndarray:

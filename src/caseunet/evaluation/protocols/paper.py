@@ -15,7 +15,7 @@ from caseunet.evaluation.protocols.base import (
     ratio_number,
 )
 from caseunet.evaluation.protocols.endovis2018 import classes
-from caseunet.evaluation.protocols.measures import DICE, IOU
+from caseunet.evaluation.protocols.measures import DICE, IOU, RATES, rate_numbers
 from caseunet.evaluation.protocols.slices import dice_sums, iou_sums
 from caseunet.evaluation.rows import BACKGROUND
 from caseunet.evaluation.summary import Measure, Number
@@ -107,7 +107,7 @@ def paper(options: Options) -> Protocol:
         name="paper",
         text=TEXT,
         by="slice",
-        columns={"dice": DICE, "iou": IOU},
+        columns={"dice": DICE, "iou": IOU, **RATES},
         ranked="dice",
         chief=tuple(MEASURES),
         compared=("dice",),
@@ -125,7 +125,10 @@ def _measure(unit: Unit, structures: Structures) -> Measured:
 def _conclude(cases: pd.DataFrame, structures: Structures) -> list[Number]:
     """Over all classes, then of each if there are several."""
     each = [[name] for name in structures] if len(structures) > 1 else []
-    return _of(cases, list(structures), None) + [number for chosen in each for number in _of(cases, chosen, chosen[0])]
+    numbers = _of(cases, list(structures), None) + [n for chosen in each for n in _of(cases, chosen, chosen[0])]
+    return numbers + [
+        n for name in structures for n in rate_numbers(of_structure(cases, name), name, "mean over slices")
+    ]
 
 
 def _of(cases: pd.DataFrame, chosen: Sequence[str], name: str | None) -> list[Number]:

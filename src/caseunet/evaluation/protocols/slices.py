@@ -15,7 +15,7 @@ from caseunet.evaluation.protocols.base import (
     of_structure,
     ratio_number,
 )
-from caseunet.evaluation.protocols.measures import DICE, IOU, distance_columns, distance_measures, mask_of
+from caseunet.evaluation.protocols.measures import DICE, IOU, RATES, distance_columns, distance_measures, mask_of
 from caseunet.evaluation.protocols.volumes import over_structures
 from caseunet.evaluation.summary import Measure, Number
 
@@ -37,7 +37,7 @@ GLOBAL_DICE = Measure(
 
 
 def slices(options: Options) -> Protocol:
-    columns = {"dice": DICE, "iou": IOU, **distance_measures(options)}
+    columns = {"dice": DICE, "iou": IOU, **RATES, **distance_measures(options)}
     return Protocol(
         name="slices",
         text=TEXT,
@@ -64,7 +64,8 @@ def _conclude(cases: pd.DataFrame, structures: Structures, columns: dict[str, Me
         numbers.append(ratio_number(rows, [dice_sums(rows)], "pooled_dice", GLOBAL_DICE, name, "ratio of sums"))
     if len(structures) > 1:
         averaging = "mean over structures of the mean over slices"
-        numbers += [over_structures(cases, column, m, structures, averaging) for column, m in columns.items()]
+        averaged = {column: measure for column, measure in columns.items() if column not in RATES}
+        numbers += [over_structures(cases, column, m, structures, averaging) for column, m in averaged.items()]
     return numbers
 
 

@@ -18,7 +18,15 @@ from caseunet.evaluation.protocols.base import (
     of_structure,
     ratio_number,
 )
-from caseunet.evaluation.protocols.measures import DICE, IOU, distance_columns, distance_measures, mask_of
+from caseunet.evaluation.protocols.measures import (
+    DICE,
+    IOU,
+    RATES,
+    distance_columns,
+    distance_measures,
+    mask_of,
+    rate_numbers,
+)
 from caseunet.evaluation.summary import Measure, Number
 from caseunet.metrics.lesions import Detection, Lesion, detect
 from caseunet.types import voxel_volume
@@ -127,7 +135,8 @@ AVERAGED_LESIONS = ("lesion_f1", "lesion_sensitivity", "lesions_false")
 def volumes(options: Options) -> Protocol:
     has_lesions = options.lesions is None or len(options.lesions) > 0
     f1 = ("lesion_f1",) if has_lesions else ()
-    columns = {"dice": DICE, "iou": IOU, **distance_measures(options), **VOLUMES, **(LESIONS if has_lesions else {})}
+    columns = {"dice": DICE, "iou": IOU, **RATES, **distance_measures(options), **VOLUMES}
+    columns |= LESIONS if has_lesions else {}
     return Protocol(
         name="volumes",
         text=TEXT,
@@ -202,6 +211,7 @@ def _conclude(
     for name in structures:
         rows = of_structure(cases, name)
         numbers += [mean_number(rows, column, columns[column], name, "mean over cases") for column in AVERAGED]
+        numbers += rate_numbers(rows, name, "mean over cases")
         if name not in of_lesions:
             continue
         numbers += [mean_number(rows, column, columns[column], name, "mean over cases") for column in AVERAGED_LESIONS]

@@ -57,7 +57,8 @@ class ZarrSlide(Slide):
         if self._array.dtype.kind not in "uif":
             raise InvalidInputError(f"{path}: its pixels are of type {self._array.dtype}; expected numbers.")
         super().__init__(path, (channels, sizes["y"], sizes["x"]), self._array.chunks[axes.index("y")])
-        self.dtype, self.levels = self._array.dtype, tuple(map(self.multiscale.size_of, self.multiscale.paths))
+        self.dtype = self._array.dtype.newbyteorder("=")
+        self.levels = tuple(map(self.multiscale.size_of, self.multiscale.paths))
         across, down = (self.multiscale.micrometers(axis) for axis in "xy")
         if across and down:
             self.resolution = (MICROMETERS / across, MICROMETERS / down, CENTIMETER)

@@ -48,6 +48,7 @@ def main() -> None:
             "prepare.crop_to_body": False,
             "data.batch_size": BATCH,
             "data.patch_size": (512, 512),
+            "data.workers": 0,
         }
     )
     with tempfile.TemporaryDirectory() as folder:

@@ -215,8 +215,9 @@ class DataConfig(Section):
     sampling: Literal["slices", "cases", "classes"] = "slices"
     """What is equally likely among the other samples: each "slices"; each "cases", then its slices; or each "classes",
     background too, then the slices that hold it."""
-    workers: Annotated[int, Field(ge=0)] = 0
-    """Processes that load batches; 0 loads in the training process."""
+    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    """Processes that load batches; 0 loads in the training process, as auto does on a CPU. On a GPU auto takes the
+    processors that are left, 8 at most."""
 
     @field_validator("channels", mode="before")
     @classmethod
@@ -390,6 +391,7 @@ def load_config(
     recipe: str | None = None,
     overrides: Mapping[str, Any] | None = None,
     base: Path | None = None,
+    fallback: str = "default",
 ) -> Config:
     """Resolve a configuration: the recipe's values, then the file's, then ``overrides``.
 
@@ -398,6 +400,7 @@ def load_config(
         recipe: "default", "small" or "paper"; takes precedence over the file's.
         overrides: {"optimizer.lr": 3e-4}, dotted keys.
         base: a resolved configuration that takes the recipe's place; may be written in former words.
+        fallback: the recipe where nothing names one.
 
     Raises:
         InvalidOptionError: the file cannot be read, a key is unknown (the nearest is suggested), or a value does not
@@ -406,7 +409,8 @@ def load_config(
     origin = str(file) if file else "configuration"
     from_file = _read_yaml(Path(file)) if file else {}
     start = migrate(_read_yaml(base)) if base else {}
-    chosen = recipe or (overrides or {}).get("recipe") or from_file.get("recipe") or start.get("recipe") or "default"
+    named = (recipe, (overrides or {}).get("recipe"), from_file.get("recipe"), start.get("recipe"))
+    chosen = next(filter(None, named), fallback)
     if chosen not in RECIPES:
         raise InvalidOptionError(f'{origin}: there is no recipe "{chosen}". {did_you_mean(str(chosen), RECIPES)}')
     if not start:

@@ -64,6 +64,7 @@ def test_sizes_follow_from_the_rule() -> None:
     assert place_slices(pixels, None, Grid(spacing=(0.4, 1.2))).size == (100, 120), (
         "an array is taken to be at the spacing"
     )
+    assert place_slices(pixels, (5, 0.803, 0.9), Grid(spacing=(0.8, 0.8))).size == (100, 135), "0.4 % would only blur"
     assert place_slices(pixels, None, Grid(scale=0.5)).size == (50, 60)
     with pytest.raises(ValueError, match="only one can be given"):
         Grid(size=(64, 64), scale=0.5)
@@ -77,11 +78,19 @@ def test_what_is_cut_is_where_the_box_says() -> None:
 def test_the_plan_takes_the_median_spacing() -> None:
     spacings = [(0.7, 0.7), (0.8, 0.8), (0.9, 1.0)]
     assert plan_grid(MEDIAN, "ct", [(512, 512)] * 3, spacings) == Grid(crop_to_body=True, spacing=(0.8, 0.8))
-    assert plan_grid(MEDIAN, "mr", [(512, 512)] * 3, [(1, 1.0)] * 3) == Grid(), "equal ones need no resampling"
+    same = plan_grid(MEDIAN, "mr", [(512, 512)] * 3, [(1, 1.0)] * 3)
+    assert same == Grid(spacing=(1, 1)), "of equal ones too: what is predicted later may have another"
     config = PrepareConfig(spacing=(0.5, 0.5))
     assert plan_grid(config, "mr", [(512, 512)] * 3, spacings) == Grid(spacing=(0.5, 0.5))
     assert plan_grid(PrepareConfig(size=(64, 64), spacing="median"), "mr", [(9, 9)], [(1, 1)]) == Grid(size=(64, 64))
     assert plan_grid(PrepareConfig(), "ct", [(9, 9)], [(1, 1)]) == Grid()
+
+
+def test_an_unknown_pixel_size_is_told() -> None:
+    pixels, millimetres = ct(size=(100, 120)), Grid(spacing=(0.4, 1.2))
+    told = place_slices(pixels, None, millimetres).remark
+    assert told.startswith("the size of its pixels is not known. They are taken to be 0.4 × 1.2 mm large")
+    assert place_slices(pixels, (5, 0.8, 0.6), millimetres).remark == place_slices(pixels, None, Grid()).remark == ""
 
 
 def test_plan_shrinks_what_has_too_many_pixels() -> None:
@@ -91,7 +100,7 @@ def test_plan_shrinks_what_has_too_many_pixels() -> None:
     xray = plan_grid(MEDIAN, "mr", [(3072, 2048)] * 3, [(0.1, 0.1)] * 3)
     assert xray.spacing == pytest.approx((0.2, 0.2))
     assert plan_grid(MEDIAN, "rgb", [(4000, 6000)] * 3, [None] * 3, shrink=False) == Grid()
-    assert plan_grid(MEDIAN, "mr", [(3072, 2048)] * 3, [(0.1, 0.1)] * 3, shrink=False) == Grid()
+    assert plan_grid(MEDIAN, "mr", [(3072, 2048)] * 3, [(0.1, 0.1)] * 3, shrink=False) == Grid(spacing=(0.1, 0.1))
 
 
 def test_millimetres_need_a_spacing() -> None:

@@ -55,7 +55,7 @@ def test_batches_are_those_of_whole_slices(
     patch_size: tuple[int, int], whole_and_tiled: tuple[Prepared, Prepared]
 ) -> None:
     """Patches inside, higher than the slices, and larger than these."""
-    config = DataConfig(batch_size=4, patch_size=patch_size)
+    config = DataConfig(batch_size=4, patch_size=patch_size, workers=0)
     drawn = [islice(batches(data, config, AugmentConfig(), 3, 0), 4) for data in whole_and_tiled]
     for one, other in zip(*drawn, strict=True):
         assert torch.equal(one.pixels, other.pixels)

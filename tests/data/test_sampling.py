@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from caseunet.config import AugmentConfig, DataConfig
 from caseunet.data.intensities import Intensities
-from caseunet.data.loader import Batch, batches
+from caseunet.data.loader import Batch, batches, plan_workers
 from caseunet.data.normalization import plan_preprocessing
 from caseunet.data.sampling import Sample, SliceSampler
 from caseunet.data.store import DatasetInfo, Prepared
@@ -125,7 +125,7 @@ def test_nothing_to_draw_is_refused() -> None:
 
 
 PLAIN = AugmentConfig(strength="none")
-SIZED = DataConfig(batch_size=2, patch_size=(64, 64))
+SIZED = DataConfig(batch_size=2, patch_size=(64, 64), workers=0)
 
 
 def one_by_one(prepared: Prepared, config: DataConfig, number: int, seed: int = 0, start: int = 0) -> list[Batch]:
@@ -154,7 +154,7 @@ def test_starting_later_continues_the_same_stream(lits_prepared: Prepared) -> No
 
 def test_image_and_mask_are_cut_together_around_a_rare_class(lits_prepared: Prepared) -> None:
     """In the made-up CT the tumour is darker than the liver around it, wherever the cut is; and each cut holds one."""
-    config = DataConfig(batch_size=16, patch_size=(32, 32), oversample_foreground=1.0)
+    config = DataConfig(batch_size=16, patch_size=(32, 32), oversample_foreground=1.0, workers=0)
     batch = one_by_one(lits_prepared, config, 1)[0]
     assert batch.pixels[:, 0][batch.target == 1].float().mean() == pytest.approx(105, abs=12)
     assert batch.pixels[:, 0][batch.target == 2].float().mean() == pytest.approx(45, abs=12)
@@ -213,6 +213,43 @@ def test_too_little_shared_memory_is_told(lits_prepared: Prepared, monkeypatch: 
         batches(lits_prepared, DataConfig(batch_size=2, patch_size=(64, 64), workers=2), PLAIN, seed=0, start=0)
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage._replace(free=98_304))
     batches(lits_prepared, DataConfig(batch_size=2, patch_size=(64, 64), workers=2), PLAIN, seed=0, start=0)
+
+
+@pytest.mark.parametrize(
+    ("device", "processors", "ranks", "free", "workers"),
+    [
+        ("cpu", 16, 1, 10**9, 0),
+        ("cuda", 16, 1, 10**9, 8),
+        ("cuda", 16, 4, 10**9, 3),
+        ("cuda", 1, 1, 10**9, 0),
+        ("cuda", 16, 1, 10**5, 0),
+    ],
+)
+def test_loading_processes_are_planned(
+    device: str,
+    processors: int,
+    ranks: int,
+    free: int,
+    workers: int,
+    lits_prepared: Prepared,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a GPU as many as there are processors left and memory for; none where the training process would wait."""
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr("caseunet.data.loader.SHARED_MEMORY", lits_prepared.folder)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage._replace(free=free))
+    monkeypatch.setattr("caseunet.data.loader.usable_processors", lambda: processors)
+    assert plan_workers(lits_prepared, SIZED, torch.device(device), ranks) == workers
+
+
+def test_all_tensors_of_a_batch_are_pinned(lits_prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a GPU copies from; here there is none, so what would pin them adds one."""
+    batch = one_by_one(lits_prepared, SIZED, 1)[0]
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor + 1)
+    pinned = batch.pin_memory()
+    for name in ("pixels", "target", "case_statistics", "merged"):
+        assert torch.equal(getattr(pinned, name), getattr(batch, name) + 1)
+    assert (pinned.samples, pinned.augmentations) == (batch.samples, batch.augmentations)
 
 
 def info_of(modality: str, dtype: str, channels: int) -> DatasetInfo:

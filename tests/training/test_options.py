@@ -91,7 +91,7 @@ def test_batch_in_parts_gives_gradient_of_whole(lits_prepared: Prepared, tiny_co
 
 
 def test_parts_of_a_batch_are_the_batch(lits_prepared: Prepared, tiny_config: Config) -> None:
-    config = changed(tiny_config, data={"batch_size": 5, "patch_size": (64, 64)})
+    config = changed(tiny_config, data={"batch_size": 5, "patch_size": (64, 64), "workers": 0})
     whole = next(batches(lits_prepared, config.data, config.augment, 0, 3))
     for n in range(2):
         part = next(batches(lits_prepared, config.data, config.augment, 0, 3, (n, 2)))

@@ -28,7 +28,7 @@ Resume = Annotated[bool, Parameter(help="Go on with what is in --out.")]
 ConfigFile = Annotated[Path | None, Parameter(help="YAML file with configuration.")]
 Recipe = Annotated[
     Literal["default", "small", "paper"] | None,
-    Parameter(help="Start from the best we know (default), its form for few minutes (small), or the paper (paper)."),
+    Parameter(help="Start from the best we know (default), its form of half the width (small), or the paper (paper)."),
 ]
 Settings = Annotated[
     tuple[str, ...],
@@ -55,9 +55,10 @@ def resolve_config(
     settings: tuple[str, ...],
     options: dict[str, Any],
     base: Path | None = None,
+    fallback: str = "default",
 ) -> Config:
     """Recipe or ``base``, file, settings, then the verb's own options that were given."""
-    return load_config(file, recipe, parse_settings(settings) | options, base)
+    return load_config(file, recipe, parse_settings(settings) | options, base, fallback)
 
 
 def collect_options(section: str, options: Section) -> dict[str, Any]:

@@ -67,7 +67,9 @@ def train_verb(
     mode = choose_training_mode(overwrite, resume, extend)
     began = (out / "fold-0" if fold == "all" else out) / "config.yaml"
     base = began if mode in ("resume", "extend") and began.is_file() else None
-    resolved = resolve_config(config, recipe, settings, options, base)
+    from caseunet.training.devices import recommended_recipe
+
+    resolved = resolve_config(config, recipe, settings, options, base, recommended_recipe(device))
     if print_config:
         print(to_yaml(resolved), end="")
         return

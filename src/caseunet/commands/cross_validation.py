@@ -15,7 +15,7 @@ from caseunet.errors import CaseUNetError
 from caseunet.files import MARKER, Location, location, mark_output, output_folder, resume_folder
 from caseunet.options import Mode, PredictOptions, check_mode
 from caseunet.progress import Display
-from caseunet.training.devices import ranks_from_outside
+from caseunet.training.devices import ranks_from_outside, recommended_recipe
 from caseunet.training.patches import plan_patch_size
 from caseunet.validation.ensemble import save_ensemble
 from caseunet.validation.scores import validate_ensemble
@@ -39,7 +39,7 @@ def cross_validate(
         mode: as there. "resume" goes on with the fold under way; folds that are there already, from another machine
             for example, count.
         out: folder to write: fold-0/, fold-1/ … (a run each), bundle/ and, with ``raw``, out-of-fold/ (predictions).
-        config: without regard to its fold.
+        config: without regard to its fold; None for the recipe that is recommended for this machine.
         raw: the raw data set, whose every case is segmented by the network that was not trained on it.
 
     Returns:
@@ -48,7 +48,7 @@ def cross_validate(
     Raises:
         CaseUNetError, Interrupted: as for a single run; or the folds are not of one data set and network.
     """
-    out, display, config = Path(out), display or Display(), config or load_config()
+    out, display, config = Path(out), display or Display(), config or load_config(fallback=recommended_recipe())
     prepared_folder = None if prepared is None else location(prepared)
     if ranks_from_outside()[1] > 1:
         raise CaseUNetError(

@@ -34,7 +34,8 @@ def train(
     Args:
         prepared: written by :func:`caseunet.prepare`; may be None for a run that goes on.
         out: the run's folder.
-        config: everything else, the default recipe if None; its ``prepare`` section is not used here.
+        config: everything else, the recipe recommended for this machine if None; its ``prepare`` section is not used
+            here.
         mode: "overwrite" replaces an earlier run at ``out``. "resume" goes on with it, whose configuration is to be
             given again (None takes its own), or begins one where there is none. "extend" goes on with another budget:
             the schedule is laid out anew over it.

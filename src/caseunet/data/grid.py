@@ -15,9 +15,6 @@ MAX_PREPARED_PIXELS = 1536 * 1024
 """Pixels that the median slice has at most after planning; photographs of many megapixels are shrunk to it, unless a
 structure would become too narrow."""
 
-SAME_SPACING = 0.01
-"""Relative difference of spacings below which resampling would only blur."""
-
 
 @dataclass(frozen=True)
 class Placement:
@@ -26,7 +23,8 @@ class Placement:
     Attributes:
         box: (top, left, bottom, right) of what is kept, in the source's canonical rows and columns.
         size: height and width that it gets.
-        remark: why nothing is cut off where the data set's air is, a sentence without a full stop; else "".
+        remark: why nothing is cut off where the data set's air is, or that the size of pixels is not known, in
+            sentences without a last full stop; else "".
     """
 
     box: Box
@@ -54,7 +52,19 @@ def place_slices(pixels: np.ndarray, spacing: tuple[float, float, float] | None,
     """
     box, remark = _crop(pixels, spacing, grid) if grid.crop_to_body else (None, "")
     box = box or (0, 0, *pixels.shape[-2:])
-    return Placement(box, compute_grid_size(box[2] - box[0], box[3] - box[1], spacing, grid), remark)
+    size = compute_grid_size(box[2] - box[0], box[3] - box[1], spacing, grid)
+    return Placement(box, size, ". ".join(filter(None, [remark, _describe_unknown(spacing, grid)])))
+
+
+def _describe_unknown(spacing: tuple[float, float, float] | None, grid: Grid) -> str:
+    """What is assumed of pixels whose size is not known, where the grid is in millimetres; else ""."""
+    if spacing is not None or grid.spacing is None:
+        return ""
+    rows, columns = grid.spacing
+    return (
+        f"the size of its pixels is not known. They are taken to be {rows:.3g} × {columns:.3g} mm large, as in "
+        "training; of others the mask may be wrong"
+    )
 
 
 def _crop(pixels: np.ndarray, spacing: tuple[float, float, float] | None, grid: Grid) -> tuple[Box | None, str]:
@@ -108,8 +118,6 @@ def plan_grid(
     target = np.median(known, axis=0)
     if shrink:
         target = target / _shrink_factor(np.array(sizes) * known / target)
-    if np.all(np.abs(known / target - 1) < SAME_SPACING):
-        return Grid(crop_to_body=crop)
     return Grid(crop_to_body=crop, spacing=(round(float(target[0]), 6), round(float(target[1]), 6)))
 
 

@@ -5,7 +5,7 @@ import shutil
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,13 @@ from caseunet.data.transforms import crop_or_pad
 from caseunet.errors import CaseUNetError, InvalidInputError, InvalidOptionError
 from caseunet.imaging.slices import neighbour_positions
 from caseunet.types import IGNORE
+from caseunet.workers import usable_processors
 
 CACHE_BYTES = 2 * 1024**3
 """Decoded slices that are kept, by all loading processes together."""
+
+MAX_WORKERS = 8
+"""Loading processes where their number is planned: they decode faster than a GPU computes."""
 
 AHEAD = 2
 """Batches that each loading process prepares ahead."""
@@ -61,6 +65,16 @@ class Batch:
         """Every ``parts``-th sample from ``number`` on."""
         every = slice(number, None, parts)
         return Batch(*(getattr(self, field.name)[every] for field in fields(self)))
+
+    def pin_memory(self) -> "Batch":
+        """The same in memory from which a GPU copies while it computes; torch's loader asks for it."""
+        return replace(
+            self,
+            pixels=self.pixels.pin_memory(),
+            target=self.target.pin_memory(),
+            case_statistics=self.case_statistics.pin_memory(),
+            merged=self.merged.pin_memory(),
+        )
 
 
 @dataclass(frozen=True)
@@ -185,20 +199,22 @@ def batches(
     seed: int,
     start: int,
     part: tuple[int, int] = (0, 1),
+    is_pinned: bool = False,
 ) -> Iterator[Batch]:
     """Batches of training steps ``start``, ``start + 1``, … without end; the same with any number of workers.
 
     Args:
-        config: with a batch size that is a number.
+        config: with numbers as batch size and workers.
         part: (n, of how many): the share of one of several devices, see :class:`BatchDataset`.
+        is_pinned: whether other processes' batches come in pinned memory, for a GPU.
 
     Raises:
         CaseUNetError: while they are drawn, stored data are found damaged (the case is named), a loading process dies,
             or there is too little shared memory for them.
         RuntimeError: a defect, with the case and its own traceback.
     """
-    if not isinstance(config.batch_size, int) or config.patch_size is None:
-        raise ValueError("the sizes of batch and patch are not known yet")
+    if not isinstance(config.batch_size, int) or config.patch_size is None or config.workers == "auto":
+        raise ValueError("the sizes of batch and patch, or the number of workers, are not known yet")
     train = prepared.fold(config.fold).train
     sampler = SliceSampler(
         train,
@@ -213,15 +229,35 @@ def batches(
     options: dict[str, Any] = {"num_workers": config.workers}
     if config.workers:  # zarr's own threads do not survive a fork
         options |= {"multiprocessing_context": "spawn", "persistent_workers": True, "prefetch_factor": AHEAD}
-        pixels = -(-config.batch_size // part[1]) * math.prod(patch_size)
-        item = np.dtype(prepared.info.dtype).itemsize * prepared.info.channels * (2 * config.context_slices + 1) + 1
-        _check_workers(prepared, config.workers, AHEAD * config.workers * pixels * item)
+        options |= {"pin_memory": is_pinned}
+        _check_workers(prepared, config, config.workers, part[1])
     loader = DataLoader(dataset, batch_size=None, sampler=_Steps(range(start, 2**62)), **options)
     return _check_config(iter(loader), config.workers)
 
 
-def _check_workers(prepared: Prepared, workers: int, needed: int) -> None:
-    """Make sure that other processes can load, and hand over so many bytes."""
+def plan_workers(prepared: Prepared, config: DataConfig, device: torch.device, ranks: int) -> int:
+    """The processes that "auto" stands for.
+
+    Args:
+        config: with a batch size that is a number.
+        device: to train on.
+        ranks: processes that train on this machine.
+    """
+    workers = min(MAX_WORKERS, usable_processors() // ranks - 1) if device.type == "cuda" else 0
+    try:
+        _check_workers(prepared, config, workers, ranks)
+    except CaseUNetError:
+        return 0
+    return max(0, workers)
+
+
+def _check_workers(prepared: Prepared, config: DataConfig, workers: int, ranks: int) -> None:
+    """Make sure that other processes can load, and hand over their batches."""
+    assert isinstance(config.batch_size, int)
+    assert config.patch_size is not None
+    pixels = -(-config.batch_size // ranks) * math.prod(config.patch_size)
+    item = np.dtype(prepared.info.dtype).itemsize * prepared.info.channels * (2 * config.context_slices + 1) + 1
+    needed = AHEAD * workers * pixels * item
     if not isinstance(prepared.folder, Path) and prepared.folder.protocol == "memory":
         raise InvalidInputError(
             f"{prepared.folder}: other processes do not see it. Set data.workers to 0.", options=("data.workers",)

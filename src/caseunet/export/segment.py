@@ -197,7 +197,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--spacing", nargs=3, type=float, metavar=("SLICES", "ROWS", "COLUMNS"), help="millimetres")
     given = parser.parse_args(arguments)
     try:
-        np.save(given.labels, segment(read_array(given.image), *load_model(Path(__file__).parent), given.spacing))
+        network, description = load_model(Path(__file__).parent)
+        if given.spacing is None and (trained := description["preprocessing"]["spacing"]):
+            print(
+                f"No --spacing is given. Pixels are taken to be {trained[0]:.3g} × {trained[1]:.3g} mm large, as in "
+                "training; of others the labels may be wrong.",
+                file=sys.stderr,
+            )
+        np.save(given.labels, segment(read_array(given.image), network, description, given.spacing))
     except (OSError, ValueError, ImportError) as error:
         sys.exit(f"{Path(__file__).name}: {error}")
 

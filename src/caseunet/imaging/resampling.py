@@ -5,6 +5,9 @@ from functools import lru_cache
 
 import numpy as np
 
+SAME_SPACING = 0.01
+"""Relative difference of spacings below which resampling would only blur."""
+
 
 def compute_size(
     height: int,
@@ -28,7 +31,8 @@ def compute_size(
         return size[0], size[1]
     rows = columns = scale or 1.0
     if target is not None and spacing is not None:
-        rows, columns = spacing[1] / target[0], spacing[2] / target[1]
+        ratios = (own / wanted for own, wanted in zip(spacing[1:], target, strict=True))
+        rows, columns = (1.0 if abs(ratio - 1) < SAME_SPACING else ratio for ratio in ratios)
     return max(1, round(height * rows)), max(1, round(width * columns))
 
 

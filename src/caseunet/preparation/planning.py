@@ -108,10 +108,11 @@ def check_space(
     Raises:
         CaseUNetError: there is certainly too little room for it.
     """
-    needed = 0
+    needed, is_kept = 0, True
     for case in dataset.labelled:
         facts = images[case.id]
         height, width = compute_grid_size(facts.shape[2], facts.shape[3], facts.spacing, grid)
+        is_kept &= (height, width) == facts.shape[2:]
         needed += facts.shape[0] * height * width * (facts.shape[1] * np.dtype(facts.stored).itemsize + 1)
         if (height, width) != facts.shape[2:]:
             needed += facts.shape[0] * facts.shape[2] * facts.shape[3]  # the labels at their own size
@@ -123,14 +124,16 @@ def check_space(
         if free < least * 1e6 / 3:  # less may do: air is cut off, and even areas take next to nothing
             raise CaseUNetError(f"{out}:{text[1:]}. Choose a folder on another disk.", options=("out",))
     volumes = any(facts.spacing is not None for facts in images.values())
-    display.say(f"  {f'{grid.plane} ' if volumes else ''}{_grid_text(grid)}")
+    display.say(f"  {f'{grid.plane} ' if volumes else ''}{_grid_text(grid, is_kept)}")
     display.say(text)
 
 
-def _grid_text(grid: Grid) -> str:
-    """ "slices resampled to 0.78 × 0.78 mm, without the air around the body"."""
+def _grid_text(grid: Grid, is_kept: bool) -> str:
+    """ "slices resampled to 0.78 × 0.78 mm, without the air around the body"; or that all keep their pixels."""
     text = "slices keep their pixels"
-    if grid.size is not None:
+    if is_kept and grid.spacing is not None:
+        text += f" of {grid.spacing[0]:.3g} × {grid.spacing[1]:.3g} mm"
+    elif grid.size is not None:
         text = f"slices resized to {grid.size[0]}×{grid.size[1]}"
     elif grid.spacing is not None:
         text = f"slices resampled to {grid.spacing[0]:.3g} × {grid.spacing[1]:.3g} mm"

@@ -88,6 +88,17 @@ def ranks_from_outside() -> tuple[int, int]:
     return 0, 1
 
 
+def recommended_recipe(device: str | None = None) -> str:
+    """The recipe for trainings that name none: "small" on a CPU, where it learns more in the same minutes, else
+    "default".
+
+    Args:
+        device: as ``training.device``; None for "auto".
+    """
+    is_cpu = device == "cpu" or (device in (None, "auto") and not torch.cuda.is_available())
+    return "small" if is_cpu else "default"
+
+
 def create_fabric(config: TrainingConfig, own: OwnRanks | None = None) -> Fabric:
     """Lightning Fabric on the configured devices, its processes connected.
 

@@ -90,8 +90,9 @@ class TrainingPlan:
     def introduce(self, model: nn.Module, display: Display) -> None:
         """Say what is about to be trained on what, and what of it cannot be learnt."""
         prepared, fold, architecture = self.prepared, self.fold, self.architecture
+        parameters = sum(p.numel() for p in model.parameters())
         display.say(
-            f"  {architecture.name}: {sum(p.numel() for p in model.parameters()):,} parameters, "
+            f"  {architecture.name} (recipe {self.config.recipe}): {parameters:,} parameters, "
             f"{count_text(architecture.in_channels, 'input channel')}, {_describe_targets(architecture)}; "
             f"{count_text(len(fold.train), 'case')} to train on, {len(fold.val)} to validate on"
         )

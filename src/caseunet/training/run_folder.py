@@ -30,6 +30,7 @@ from caseunet.files import (
 from caseunet.former_names import migrate_file
 from caseunet.options import Mode
 from caseunet.progress import Display, Notices
+from caseunet.training.devices import recommended_recipe
 from caseunet.types import Preprocessing
 
 KIND = "a training run"
@@ -87,7 +88,7 @@ def resolve_request(prepared: str | Location | None, out: Path, config: Config |
     Args:
         prepared: may be None for a run that goes on.
         out: the run's folder.
-        config: None for that of the run that goes on, or the default recipe.
+        config: None for that of the run that goes on, or the recipe that is recommended for this machine.
         mode: as for :class:`RunRequest`; a run that is not there yet begins.
 
     Raises:
@@ -113,7 +114,7 @@ def resolve_request(prepared: str | Location | None, out: Path, config: Config |
             mode = "new"
     elif goes_on:
         config = resume_config(out, config, is_extended=mode == "extend")
-    return RunRequest(location(prepared), out, config or load_config(), mode)
+    return RunRequest(location(prepared), out, config or load_config(fallback=recommended_recipe()), mode)
 
 
 def resume_config(out: Path, config: Config | None, *, is_extended: bool) -> Config:

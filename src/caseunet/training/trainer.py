@@ -16,7 +16,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from caseunet.config import Config, DataConfig, to_yaml
-from caseunet.data.loader import Batch, batches
+from caseunet.data.loader import Batch, batches, plan_workers
 from caseunet.data.store import Prepared
 from caseunet.errors import Interrupted
 from caseunet.files import write_text
@@ -384,26 +384,31 @@ class Trainer:
             state.validation_cases, state.best = None, -math.inf
 
     def resolve_data(self) -> DataConfig:
-        """The data's configuration with a batch size that is a number and spreads evenly over devices and parts."""
-
-        def with_batch_size(number: int) -> DataConfig:
-            return self.config.data.model_copy(update={"batch_size": number})
+        """The data's configuration with a batch size that is a number and spreads evenly over devices and parts, and
+        with a number of workers."""
+        given, prepared, fabric = self.config.data, self.data.prepared, self.fabric
 
         def fits(number: int) -> bool:
-            batch = next(batches(self.data.prepared, with_batch_size(number), self.config.augment, self.config.seed, 0))
+            config = given.model_copy(update={"batch_size": number, "workers": 0})
+            batch = next(batches(prepared, config, self.config.augment, self.config.seed, 0))
             return fits_gpu(lambda: self.try_step(batch, parts=1), optimizer_bytes(self.state.model))
 
-        size = resolve_batch_size(self.config, self.fabric, fits)
-        if self.config.data.batch_size != size:
+        size = resolve_batch_size(self.config, fabric, fits)
+        if given.batch_size != size:
             self.display.say(f"  data.batch_size is {size} here")
-        return with_batch_size(size)
+        config = given.model_copy(update={"batch_size": size})
+        if config.workers == "auto":
+            ranks = max(1, fabric.world_size // self.config.training.nodes)
+            config = config.model_copy(update={"workers": plan_workers(prepared, config, fabric.device, ranks)})
+        return config
 
     def load_batches(self) -> Iterator[Batch]:
         """This process's batches from the present step on, without end, once it is sure that one fits into memory, and
         that the budget allows some."""
         config, fabric, prepared = self.config, self.fabric, self.data.prepared
         part = fabric.global_rank, fabric.world_size
-        loader = batches(prepared, config.data, config.augment, config.seed, self.state.step, part)
+        is_gpu = fabric.device.type == "cuda"
+        loader = batches(prepared, config.data, config.augment, config.seed, self.state.step, part, is_pinned=is_gpu)
         first = next(loader)
         cost = check_step(self.try_step, first, config.training, fabric, optimizer_bytes(self.state.model))
         ranges = prepared.fold(config.data.fold).val.values()

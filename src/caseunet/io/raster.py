@@ -69,7 +69,7 @@ def read_raster(path: Path, channels: int, nan: float | None = None) -> ImageVol
     if slides.has_slide_suffix(path):
         image = slides.read_slide(path)
         pixels, remark = match_channels(path, image.pixels[0], channels)
-        return finish_image(path, pixels[None], [remark] if remark else [], nan)
+        return finish_image(path, pixels[None], [*image.geometry.remarks, *([remark] if remark else [])], nan)
     with open_image(path) as opened:
         pixels, remarks = read_page(path, opened, channels)
     return finish_image(path, pixels[None], remarks, nan)

@@ -24,9 +24,11 @@ import SimpleITK
 import torch
 from PIL import Image
 
+from caseunet.commands.predict import predict
 from caseunet.datasets.generate.series import series
 from caseunet.io import video
 from caseunet.prediction import run as pipeline
+from caseunet.prediction.case import predict_case
 from caseunet.prediction.store import JOURNAL
 from caseunet.progress import LOG
 from tests.prediction.test_round_trips import CLASSES, CT, GREY, PLACES, RGB, brightness_bundle, laid, read, save
@@ -156,6 +158,47 @@ def test_a_mixed_folder_with_a_damaged_file(
     assert {case["id"]: case["file"] for case in content["cases"]} == MIXED
     assert [(case["id"], case["image"]) for case in content["failed"]] == [("damaged", str(folder / "damaged.nii.gz"))]
     assert set(files_of(tmp_path / "out")) == {*MIXED.values(), "predictions.json", ".caseunet"}
+
+
+@pytest.fixture
+def defect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A defect of caseunet, which images called b meet."""
+
+    def predict_or_fail(work: Any, item: Any, advance: Any) -> Any:
+        return {}["missing"] if item.id.startswith("b") else predict_case(work, item, advance)
+
+    monkeypatch.setattr(pipeline, "predict_case", predict_or_fail)
+
+
+def test_a_defect_stops_its_own_image_alone(
+    cli: Run, bundle: Path, mixed: tuple[Path, dict[str, np.ndarray]], tmp_path: Path, defect: None
+) -> None:
+    folder, _ = mixed
+    status, out, err = cli("predict", bundle, folder, "--out", tmp_path / "out")
+    assert status == 3
+    assert "b.nrrd: a defect of caseunet: KeyError: 'missing'" in out
+    assert "This is a defect of caseunet. Run again with --debug" in err
+    assert "Traceback" not in out + err
+    content = described(tmp_path / "out")
+    assert {case["id"] for case in content["cases"]} == {*MIXED} - {"b"}
+    traces = {case["id"]: case["traceback"] for case in content["failed"]}
+    assert traces["damaged"] is None
+    assert traces["b"].startswith("Traceback (most recent call last)")
+    with pytest.raises(RuntimeError, match=r"b.nrrd: a defect .* KeyError") as raised:
+        cli("predict", bundle, folder, "--out", tmp_path / "out", "--resume", "--debug")
+    assert "in predict_or_fail" in raised.value.__notes__[0]
+
+
+def test_a_defect_of_all_images_is_raised(
+    bundle: Path, mixed: tuple[Path, dict[str, np.ndarray]], tmp_path: Path, defect: None
+) -> None:
+    for name in ("b1.nii.gz", "b2.nii.gz"):
+        shutil.copy(mixed[0] / "a.nii.gz", tmp_path / name)
+    with pytest.raises(KeyError, match="missing"):
+        predict(bundle, [tmp_path / "b1.nii.gz"], out=tmp_path / "out")
+    with pytest.raises(RuntimeError, match="b1.nii.gz: a defect .* KeyError: 'missing', and 1 more"):
+        predict(bundle, [tmp_path / "b1.nii.gz", tmp_path / "b2.nii.gz"], out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_is_done_is_not_done_again(

@@ -191,6 +191,33 @@ def test_units_of_nrrd_are_told(units: str, tmp_path: Path) -> None:
     assert geometry.remarks == itk.read_itk(path).geometry.remarks == expected
 
 
+UNKNOWN = "so left and right are not known"
+SIZES = "NRRD0004\ntype: short\ndimension: 3\nsizes: 3 4 5\nencoding: raw\nendian: little\n"
+AXES = "space directions: (1,0,0) (0,1,0) (0,0,2)\n"
+FIELDS = "ObjectType = Image\nNDims = 3\nBinaryData = True\nDimSize = 3 4 5\nElementType = MET_SHORT\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "known"),
+    [
+        ("a.nrrd", SIZES + "space: LPS\n" + AXES, True),
+        ("a.nrrd", SIZES + "space: left-anterior-superior\n" + AXES, True),
+        ("a.nrrd", SIZES + "space dimension: 3\n" + AXES, False),
+        ("a.nrrd", SIZES + "space: 3D-right-handed\n" + AXES, False),
+        ("a.nrrd", SIZES + "spacings: 1 1 2\n", False),
+        ("a.mha", FIELDS + "TransformMatrix = 1 0 0 0 1 0 0 0 1\n", True),
+        ("a.mha", FIELDS + "ElementSpacing = 1 1 2\n", False),
+        ("a.mha", FIELDS + "AnatomicalOrientation = RPI\n", False),
+    ],
+)
+def test_unknown_sides_are_told(name: str, header: str, known: bool, tmp_path: Path) -> None:
+    end = "\n" if name.endswith(".nrrd") else "ElementDataFile = LOCAL\n"
+    (tmp_path / name).write_bytes((header + end).encode() + counted().astype("<i2").tobytes())
+    picture = itk.read_itk(tmp_path / name)
+    assert any(UNKNOWN in remark for remark in picture.geometry.remarks) is not known
+    assert picture.geometry.remarks == itk.read_itk_geometry(tmp_path / name).remarks
+
+
 @pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize(("suffix", "whole"), [(".mhd", ".mha"), (".nhdr", ".nrrd")])
 def test_detached_pixels_are_read_and_hashed(suffix: str, whole: str, compressed: bool, tmp_path: Path) -> None:

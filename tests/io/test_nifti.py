@@ -393,3 +393,10 @@ def test_analyze_called_nifti_is_refused(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(CaseUNetError, match=r"v.nii: cannot be read as NIfTI"):
         nifti.read_nifti(path)
+
+
+def test_gzip_that_is_called_nii_is_told(tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Image(np.zeros((3, 4, 5), np.int16), np.eye(4)), tmp_path / "a.nii.gz")
+    (tmp_path / "a.nii.gz").rename(tmp_path / "a.nii")
+    with pytest.raises(CaseUNetError, match=r"a.nii: .* it is compressed by gzip. Rename it to a.nii.gz"):
+        nifti.read_nifti(tmp_path / "a.nii")

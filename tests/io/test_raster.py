@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from caseunet.errors import BadValuesError, CaseUNetError
@@ -227,6 +228,12 @@ def test_white_as_0_is_turned_in_images(bits: int, tmp_path: Path) -> None:
     stored = np.arange(12).reshape(3, 4) * (20 if bits == 8 else 5000)
     write_tiff(tmp_path / "a.tif", stored, photometric=0, bits=bits)
     np.testing.assert_array_equal(raster.read_raster(tmp_path / "a.tif", 1).pixels[0, 0], 2**bits - 1 - stored)
+
+
+def test_floats_with_white_as_0_are_refused(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((5, 7), np.float32), photometric="miniswhite")
+    with pytest.raises(CaseUNetError, match=r"a.tif: is stored with white as 0 .*\(float32\) do not tell .* is black"):
+        raster.read_raster(tmp_path / "a.tif", 1)
 
 
 @pytest.mark.parametrize(("photometric", "expected"), [(0, 0), (1, 255)])

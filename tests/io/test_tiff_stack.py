@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from PIL.TiffImagePlugin import AppendingTiffWriter
 
@@ -57,7 +58,8 @@ def test_pages_may_be_channels(tmp_path: Path, description: str, by_channel: boo
     wanted = PAGES.reshape(2, 3, 5, 7).swapaxes(0, 1) if by_channel else PAGES.reshape(3, 2, 5, 7)
     np.testing.assert_array_equal(read.pixels, wanted)
     assert read.geometry.shape == images.read_file_geometry(path).shape == (3, 5, 7)
-    assert read.geometry.remarks == ("its pages are 3 slices of 2 channels, as it says itself",)
+    in_time = ("it says that its pages are 3 times; they are read as slices",) if "frames" in description else ()
+    assert read.geometry.remarks == ("its pages are 3 slices of 2 channels, as it says itself", *in_time)
     with pytest.raises(CaseUNetError, match="2 channels are pages of their own and no colours"):
         images.read_image_file(path, rgb=True)
 
@@ -107,6 +109,13 @@ def test_other_axes_are_refused(tmp_path: Path, description: str, message: str) 
         images.read_image_file(path, rgb=False)
     with pytest.raises(CaseUNetError, match=message):
         images.read_file_geometry(path)
+
+
+def test_a_series_in_time_is_told(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", PAGES, imagej=True, metadata={"axes": "TYX"})
+    read = images.read_image_file(tmp_path / "a.tif", rgb=False)
+    np.testing.assert_array_equal(read.pixels[:, 0], PAGES)
+    assert read.geometry.remarks == ("it says that its pages are 6 times; they are read as slices",)
 
 
 def test_pages_hidden_behind_one_are_told(tmp_path: Path) -> None:

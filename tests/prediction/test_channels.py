@@ -166,6 +166,21 @@ def test_arrays_by_name_are_joined() -> None:
     assert (picture.pixels[0, :, 0, 0].tolist(), picture.missing) == ([2, -7], ("t1c",))
 
 
+def test_numbers_as_keys_tell_channels() -> None:
+    a, b = np.full((3, 4), 1), np.full((3, 4), 2)
+    described = Channels(2, ("T2", "T1"), ("T1", "T2"), by_number=True)
+    for channels, expected in ((described, [2, 1]), (Channels(2), [1, 2])):
+        assert join_arrays({0: a, 1: b}, channels)[0][0, 0].tolist() == expected
+        picture = read_python_image({1: b, 0: a}, MR, "HW", channels=channels).picture
+        assert picture.pixels[0, :, 0, 0].tolist() == expected
+    with pytest.raises(CaseUNetError, match="there is no channel 2. The model takes T2, T1"):
+        join_arrays({0: a, 2: b}, described)
+    with pytest.raises(CaseUNetError, match="one is given twice, of 0, T1"):
+        join_arrays({0: a, "T1": b}, described)
+    with pytest.raises(CaseUNetError, match="0 is no name, .* It takes t2f, t1c"):
+        join_arrays({0: a, 1: b}, TWO)
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [

@@ -196,6 +196,23 @@ def test_a_picture_is_as_it_lies_in_memory(tmp_path: Path) -> None:
     np.testing.assert_array_equal(predictor.predict(image).labels, array[..., 0] // 200)
 
 
+@pytest.mark.parametrize(("mode", "channels"), [("RGBX", 3), ("RGBa", 3), ("PA", 3), ("La", 1), ("I;16B", 1)])
+def test_pictures_in_modes_that_png_has_not(mode: str, channels: int) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    values[..., 2] = 255 * (values[..., 2] > 99)
+    if mode == "I;16B":
+        picture, expected = Image.frombytes(mode, (50, 40), values[..., 0].astype(">u2").tobytes()), values[..., 0]
+    elif mode == "La":
+        picture, expected = Image.fromarray(values[..., 0]).convert("LA").convert(mode), values[..., 0]
+    elif mode == "PA":
+        palette = Image.fromarray(values).quantize(200)
+        picture, expected = palette.convert(mode), np.asarray(palette.convert("RGB"))
+    else:
+        picture, expected = Image.fromarray(values).convert("RGBA").convert(mode), values
+    found = read_python_image(picture, RGB if channels == 3 else GREY).picture.pixels
+    np.testing.assert_array_equal(found[0].transpose(1, 2, 0).squeeze(), expected)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bool", "int64", "uint8", ">i2"])
 def test_types_that_files_have_not(dtype: str, ct: Predictor) -> None:
     array = (volume() > 0).astype(dtype) if dtype in ("bool", "uint8") else volume().astype(dtype)

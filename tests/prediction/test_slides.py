@@ -5,6 +5,7 @@ tifffile and zarr write the images and read the masks, Pillow reads the masks ag
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -296,6 +297,58 @@ def test_ome_zarr_goes_in_and_out(axes: str, version: str, channels: int, tmp_pa
     assert ome["image-label"]["colors"][1] == {"label-value": 1, "rgba": [220, 40, 30, 255]}
     mask = raster.read_raster_mask(tmp_path / "out" / "slide.ome.zarr")
     np.testing.assert_array_equal(mask.label_values[0], expected)
+
+
+def name_channels(path: Path, names: Sequence[str], colors: Sequence[str]) -> None:
+    """Tell them as viewers want them."""
+    told = {"channels": [{"label": name, "color": color} for name, color in zip(names, colors, strict=True)]}
+    attributes = zarr.open_group(path, mode="a").attrs
+    if "ome" in attributes:
+        ome: Any = attributes["ome"]
+        attributes["ome"] = ome | {"omero": told}
+    else:
+        attributes["omero"] = told
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize(
+    ("names", "colors", "stored", "remark"),
+    [
+        (("Blue", "Green", "Red"), ("FFFFFF",) * 3, "bgr", "its channels are stored as blue, green, red; put in order"),
+        (("0", "1", "2"), ("0000FF", "00ff00", "FF0000"), "bgr", "its channels are stored as blue, green, red"),
+        (("g", "r", "b"), ("", "", ""), "grb", "its channels are stored as green, red, blue"),
+        (("R", "G", "B"), ("0000FF", "00FF00", "FF0000"), "rgb", None),
+        (("Channel 0", "Channel 1", "Channel 2"), ("FFFFFF",) * 3, "rgb", None),
+        (("DAPI", "GFP", "Cy5"), ("0000FF", "00FF00", "FF0000"), "rgb", "its channels are called DAPI, GFP, Cy5; they"),
+        (("Red", "Green", "DAPI"), ("FFFFFF",) * 3, "rgb", "its channels are called Red, Green, DAPI"),
+    ],
+)
+def test_omero_tells_the_order_of_colours(
+    names: Sequence[str], colors: Sequence[str], stored: str, remark: str | None, version: str, tmp_path: Path
+) -> None:
+    path, image = tmp_path / "a.zarr", stained(3)[:60, 480:560]
+    planes = np.stack([image[..., "rgb".index(color)] for color in stored])
+    write_ome_zarr(path, planes, "cyx", version, levels=1)
+    name_channels(path, names, colors)
+    found = raster.read_raster(path, 3)
+    np.testing.assert_array_equal(found.pixels[0].transpose(1, 2, 0), image)
+    with slides.open_slide(path) as slide:
+        np.testing.assert_array_equal(slide.read(slice(30, 50), slice(9)).transpose(1, 2, 0), image[30:50, :9])
+        assert slide.remarks == found.geometry.remarks
+    assert [one.startswith(remark or "?") for one in slide.remarks] == [True] * (remark is not None)
+
+
+def test_a_streamed_slide_has_its_red_as_named(tmp_path: Path, streamed: list[Path]) -> None:
+    path, image = tmp_path / "a.zarr", stained(3)
+    image[:40, :40] = (255, 0, 0)
+    write_ome_zarr(path, image.transpose(2, 0, 1)[::-1], "cyx", levels=1)
+    name_channels(path, ("Blue", "Green", "Red"), ("FFFFFF",) * 3)
+    bundle = brightness_bundle(tmp_path / "bundle", RGB.model_copy(update=WINDOW))
+    case = predict(bundle, [path], out=tmp_path / "out").cases[0]
+    assert streamed == [path]
+    assert "its channels are stored as blue, green, red; put in order" in case.remarks
+    mask = raster.read_raster_mask(tmp_path / "out" / "a.ome.zarr")
+    np.testing.assert_array_equal(mask.label_values[0], image[..., 0] > 100)
 
 
 def test_other_ome_zarr_is_refused(tmp_path: Path) -> None:

@@ -64,6 +64,12 @@ def test_noise_raises_its_feature() -> None:
     assert features_of(noisy)["noise"] > features_of(smooth)["noise"] + 1
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (5, 1)])
+def test_a_line_of_pixels_has_features(size: tuple[int, int]) -> None:
+    assert np.isfinite(list(features_of(np.ones((1, 1, *size))).values())).all()
+
+
 def test_usual_ranges_need_eight_cases() -> None:
     cases = [{"size:rows": float(n)} for n in range(8)]
     assert usual_ranges(cases[:7]) == ()

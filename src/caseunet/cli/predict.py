@@ -28,7 +28,7 @@ def predict_verb(
         estimate_costs(bundle, inputs, options)
         return
     from caseunet.commands.predict import find_raw_data, predict
-    from caseunet.prediction.store import is_unfinished
+    from caseunet.prediction.store import is_unfinished, summarize_defects
 
     try:
         done = predict(bundle, inputs, out=out, mode=mode, options=options, display=TerminalDisplay(console))
@@ -40,6 +40,8 @@ def predict_verb(
     print_first_looks(done)
     if options.overlay:
         say(f"look    {out / 'preview.html'}")
+    if defect := summarize_defects(done.failed):
+        raise defect
     if done.failed:
         raise CaseUNetError(
             f"{len(done.failed)} of {count_text(len(done.cases) + len(done.failed), 'image')} could not be segmented; "

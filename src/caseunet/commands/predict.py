@@ -18,7 +18,13 @@ from caseunet.prediction.operating_points import describe_operating_point, list_
 from caseunet.prediction.predictor import SlicePredictor
 from caseunet.prediction.resources import Budget, CaseCost
 from caseunet.prediction.run import check_names, keep_earlier, look_first, open_folder, predict_cases, select_fold
-from caseunet.prediction.store import FailedCase, Journal, PredictionProvenance, PredictionsInfo
+from caseunet.prediction.store import (
+    FailedCase,
+    Journal,
+    PredictionProvenance,
+    PredictionsInfo,
+    summarize_defects,
+)
 from caseunet.progress import Display, Notices, count_text
 from caseunet.quality.judgement import list_limits
 from caseunet.reporting.predictions import write_tables
@@ -50,6 +56,8 @@ def predict(
     Raises:
         CaseUNetError: the bundle cannot be read, there is nothing to segment, or nothing could be; then nothing is
             written.
+        RuntimeError: a defect of caseunet stopped all images. One that stops some is told in ``failed`` with its
+            traceback.
     """
     check_mode(mode, "resume")
     bundle, out, notices = find_bundle(bundle), Path(out), Notices(display)
@@ -71,6 +79,8 @@ def predict(
             journal = Journal(folder, made, kept)
             work = PredictionContext(predictor, folder, options.outputs, options.out_of_fold, options.max_ram)
             done, failed, masks = predict_cases(work, cases, kept, journal, budget, notices)
+            if not done and (defect := summarize_defects(failed)):
+                raise defect
             if not done:
                 several = f"None of {count_text(len(cases), 'image')} could be segmented: " if len(cases) > 1 else ""
                 raise CaseUNetError(several + (*failed, *masks)[0].error)

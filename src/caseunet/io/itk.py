@@ -7,7 +7,7 @@ import re
 import sys
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -48,10 +48,16 @@ MITK_GROUPS = "org.mitk.multilabel.segmentation.labelgroups"
 MAX_CHANNELS = 1000
 
 _NEEDED = ("NDims", "DimSize", "ElementType", "ElementDataFile")
+_DIRECTIONS = ("TransformMatrix", "Rotation", "Orientation")
+"""Names of the field of a MetaImage that tells whereto its axes run."""
+
 _NUMBERS = {
     **dict.fromkeys(("ElementSpacing", "Offset", "Origin", "Position"), 3),
-    **dict.fromkeys(("TransformMatrix", "Rotation", "Orientation"), 9),
+    **dict.fromkeys(_DIRECTIONS, 9),
 }
+_NRRD_SPACE = r"^space: *((right|left)-anterior-superior|left-posterior-superior|[RL]AS|LPS)"
+"""Spaces of a patient; scanner-xyz and 3D-right-handed tell no left and right."""
+
 MAX_KEY = 20
 """Characters of a line that a message shows: what is no MetaImage may have no other line."""
 
@@ -382,15 +388,28 @@ def _open(path: Path) -> tuple[Any, Geometry]:
     affine[:3, :3] = np.reshape(reader.GetDirection(), (3, 3)) * reader.GetSpacing()
     affine[:3, 3] = reader.GetOrigin()
     geometry = volume_geometry(shape, _TO_RAS @ affine, str(path))
-    remarks = _remarks_on_units(path) if is_nrrd(path) else ()
+    remarks = _nrrd_remarks(path) if is_nrrd(path) else _metaimage_remarks(path)
     return reader, replace(geometry, remarks=(*geometry.remarks, *remarks))
 
 
-def _remarks_on_units(path: Path) -> tuple[str, ...]:
-    """NRRD may state units other than millimetres, which ITK does not look at."""
-    stated = re.search(r"^space units:(.*)$", _nrrd_header(path), re.MULTILINE)
+def _nrrd_remarks(path: Path) -> Iterator[str]:
+    """What is doubtful in the place that a header tells: ITK takes what is missing for LPS and millimetres."""
+    header = _nrrd_header(path)
+    needed = (_NRRD_SPACE, r"^space directions:")
+    if not all(re.search(field, header, re.MULTILINE | re.IGNORECASE) for field in needed):
+        yield "its header states no position (space, space directions), so left and right are not known"
+    stated = re.search(r"^space units:(.*)$", header, re.MULTILINE)
     units = set(re.findall(r'"([^"]*)"', stated[1])) - {"mm", ""} if stated else set()
-    return (f"its header states lengths in {', '.join(sorted(units))[:40]}; read as mm, as ITK does",) if units else ()
+    if units:
+        yield f"its header states lengths in {', '.join(sorted(units))[:40]}; read as mm, as ITK does"
+
+
+def _metaimage_remarks(path: Path) -> Iterator[str]:
+    """What is doubtful in the place that a header tells: without directions ITK takes it for LPS."""
+    with path.open("rb") as stream:
+        fields = dict(_fields(stream.read(MAX_HEADER).decode("latin-1").split("\n")))
+    if not any(field in fields for field in _DIRECTIONS):
+        yield f"its header states no directions ({_DIRECTIONS[0]}), so left and right are not known"
 
 
 def _read(path: Path, reader: Any) -> np.ndarray:

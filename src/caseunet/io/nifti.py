@@ -43,6 +43,9 @@ SUFFIXES = (*WRITTEN, *DETACHED)
 LABEL = re.compile(r'<Label\s[^>]*?Key="(\d+)"[^>]*>\s*(?:<!\[CDATA\[(.*?)\]\]>|([^<]*))\s*</Label>', re.DOTALL)
 """A name in the label table of a header."""
 
+GZIP = b"\x1f\x8b"
+"""First bytes of what is compressed by gzip."""
+
 PADDING = 16
 """Bytes after the voxels that some writers leave."""
 
@@ -310,6 +313,8 @@ def _unpack_header(path: Path, first: tuple[str, int], second: tuple[str, int]) 
         for size, least, (kind, place) in ((348, 116, first), (540, 184, second)):
             if head[:4] == struct.pack(f"{order}i", size) and len(head) >= least:
                 return struct.unpack_from(f"{order}{kind}", head, place)
+    if head[:2] == GZIP and opener is open:
+        raise ValueError(f"it is compressed by gzip. Rename it to {path.stem}.nii.gz")
     raise ValueError("it does not begin as NIfTI files do")
 
 

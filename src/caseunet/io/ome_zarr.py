@@ -1,6 +1,7 @@
 """2-D images in OME-Zarr, NGFF 0.4 and 0.5: read part by part, and masks written with the same sizes and scales."""
 
 import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,12 @@ MASK_SUFFIX = ".ome.zarr"
 
 MAX_CHUNK = 1024
 """Height and width of the chunks that masks are written in."""
+
+COLOR_NAMES = {"red": "red", "r": "red", "green": "green", "g": "green", "blue": "blue", "b": "blue"}
+COLOR_CODES = {"FF0000": "red", "00FF00": "green", "0000FF": "blue"}
+
+NUMBERED = re.compile(r"((channel|ch|c)?[\s_:#-]*\d+(:\d+)*)?", re.IGNORECASE)
+"""Names of channels that say nothing: none, "0", "Channel 1", "Channel:0:0"."""
 
 UNITS = {"micrometer": 1.0, "nanometer": 1e-3, "millimeter": 1e3, "centimeter": 1e4, "meter": 1e6}
 """Of length, in micrometres."""
@@ -57,7 +64,11 @@ class ZarrSlide(Slide):
         if self._array.dtype.kind not in "uif":
             raise InvalidInputError(f"{path}: its pixels are of type {self._array.dtype}; expected numbers.")
         super().__init__(path, (channels, sizes["y"], sizes["x"]), self._array.chunks[axes.index("y")])
-        self.dtype, self.levels = self._array.dtype, tuple(map(self.multiscale.size_of, self.multiscale.paths))
+        self.dtype = self._array.dtype.newbyteorder("=")
+        self.levels = tuple(map(self.multiscale.size_of, self.multiscale.paths))
+        self._order: tuple[int, ...] | None = None
+        if channels == 3:
+            self._order, self.remarks = _order_colors(self.multiscale.channels)
         across, down = (self.multiscale.micrometers(axis) for axis in "xy")
         if across and down:
             self.resolution = (MICROMETERS / across, MICROMETERS / down, CENTIMETER)
@@ -69,7 +80,8 @@ class ZarrSlide(Slide):
         self._check_chunks(start, stop)
         places = {"c": slice(None), "y": slice(start, stop), "x": slice(None)}
         pixels = self._array[tuple(places.get(axis, 0) for axis in self.multiscale.axes)]
-        return pixels if pixels.ndim == 3 else pixels[None]
+        pixels = pixels if pixels.ndim == 3 else pixels[None]
+        return pixels if self._order is None else pixels[list(self._order)]
 
     def _check_chunks(self, start: int, stop: int) -> None:
         """Make sure that the chunks of these rows are whole: Blosc unpacks a truncated one to whatever memory holds.
@@ -108,6 +120,7 @@ class Multiscale:
         paths: of the arrays, the finest first.
         transforms: of each array.
         common: of all arrays, after their own.
+        channels: name and colour (RRGGBB) of each, as "omero" tells them; () where it does not.
     """
 
     group: Any
@@ -117,6 +130,7 @@ class Multiscale:
     paths: tuple[str, ...]
     transforms: tuple[list[dict[str, Any]], ...]
     common: list[dict[str, Any]]
+    channels: tuple[tuple[str, str], ...] = ()
 
     def size_of(self, path: str) -> tuple[int, int]:
         """Height and width of an array."""
@@ -159,10 +173,39 @@ def _read_multiscale(path: Path) -> Multiscale:
             tuple(level["path"] for level in image["datasets"]),
             tuple(level.get("coordinateTransformations", []) for level in image["datasets"]),
             image.get("coordinateTransformations", []),
+            _read_channels(inside.get("omero")),
         )
     except Exception as error:  # a folder may hold anything
         text = f"{type(error).__name__}: {error}" if isinstance(error, KeyError) else str(error)
         raise InvalidInputError(f"{path}: cannot be read as an OME-Zarr image (multiscales): {text}") from error
+
+
+def _read_channels(omero: Any) -> tuple[tuple[str, str], ...]:
+    """Name and colour of each channel; () where the metadata of viewers are missing, or of another form."""
+    listed = omero.get("channels") if isinstance(omero, dict) else None
+    if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
+        return ()
+    return tuple((str(one.get("label", "")).strip(), str(one.get("color", "")).upper()[-6:]) for one in listed)
+
+
+def _order_colors(channels: Sequence[tuple[str, str]]) -> tuple[tuple[int, ...] | None, tuple[str, ...]]:
+    """Where red, green and blue lie among three channels, None where they are stored so; and what should be known.
+
+    Names count before colours: viewers show stains in red, green and blue too.
+    """
+    if len(channels) != 3:
+        return None, ()
+    names = [name for name, _ in channels]
+    by_name = [COLOR_NAMES.get(name.lower()) for name in names]
+    if not any(by_name) and all(NUMBERED.fullmatch(name) for name in names):
+        by_name = [COLOR_CODES.get(color) for _, color in channels]
+        if None in by_name or len(set(by_name)) < 3:
+            return None, ()
+    if None in by_name or len(set(by_name)) < 3:
+        return None, (f"its channels are called {', '.join(names)}; they are taken for red, green and blue",)
+    order = tuple(by_name.index(color) for color in ("red", "green", "blue"))
+    stored = ", ".join(map(str, by_name))
+    return (None, ()) if order == (0, 1, 2) else (order, (f"its channels are stored as {stored}; put in order",))
 
 
 def is_ome_zarr(path: Path) -> bool:

@@ -69,7 +69,7 @@ def read_raster(path: Path, channels: int, nan: float | None = None) -> ImageVol
     if slides.has_slide_suffix(path):
         image = slides.read_slide(path)
         pixels, remark = match_channels(path, image.pixels[0], channels)
-        return finish_image(path, pixels[None], [remark] if remark else [], nan)
+        return finish_image(path, pixels[None], [*image.geometry.remarks, *([remark] if remark else [])], nan)
     with open_image(path) as opened:
         pixels, remarks = read_page(path, opened, channels)
     return finish_image(path, pixels[None], remarks, nan)
@@ -94,6 +94,11 @@ def read_page(path: Path, image: Image.Image, channels: int, page: int | None = 
         pixels, remark = match_channels(path, _as_array(image.convert("RGB")), 1)
         remarks += [remark] if remark else []
     if is_inverted(image) and image.mode != "L":  # which Pillow turns
+        if pixels.dtype.kind != "u":
+            raise InvalidInputError(
+                f"{path}: is stored with white as 0 (MinIsWhite), and its numbers ({pixels.dtype}) do not tell which "
+                "is black. Save it with black as 0."
+            )
         pixels, remarks = np.iinfo(pixels.dtype).max - pixels, [*remarks, "it is stored with white as 0; turned"]
     return pixels, remarks
 
@@ -104,8 +109,7 @@ def finish_image(path: Path, pixels: np.ndarray, remarks: Sequence[str], nan: fl
     Raises:
         CaseUNetError: they are NaN or infinite.
     """
-    if pixels.dtype.kind == "f":
-        pixels = as_integers(pixels, path, nan)
+    pixels = as_integers(pixels, path, nan)
     if _is_widened(pixels):
         pixels, remarks = (pixels // WIDENING).astype(np.uint8), [*remarks, WIDENED]
     S, _, H, W = pixels.shape
@@ -269,7 +273,8 @@ def _as_array(image: Image.Image) -> np.ndarray:
         part = np.asarray(band)
         part = part[None] if part.ndim == 2 else part.transpose(2, 0, 1)
         if pixels is None:
-            pixels = np.empty((len(part), image.height, image.width), part.dtype)
+            native = part.dtype.newbyteorder("=")
+            pixels = np.empty((len(part), image.height, image.width), native)
         pixels[:, row : row + part.shape[1]] = part
         row += part.shape[1]
     assert pixels is not None

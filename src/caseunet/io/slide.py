@@ -35,10 +35,12 @@ class Slide(ABC):
         dtype: of its pixels.
         levels: heights and widths of all sizes of it that the file holds, the largest first.
         resolution: see :data:`Resolution`.
+        remarks: what should be known of how it is read.
     """
 
     dtype = np.dtype(np.uint8)
     resolution: Resolution = (None, None, None)
+    remarks: tuple[str, ...] = ()
 
     def __init__(self, path: Path, shape: tuple[int, int, int], segment: int) -> None:
         self.path, self.shape = path, (1, *shape)

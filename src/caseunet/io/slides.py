@@ -119,7 +119,7 @@ def read_slide(path: Path) -> ImageVolume:
     """
     with open_slide(path) as slide:
         check_free_memory(path, int(np.prod(slide.shape)) * slide.dtype.itemsize)
-        return ImageVolume(slide.read_whole()[None], Geometry(slide.shape[2:]))
+        return ImageVolume(slide.read_whole()[None], Geometry(slide.shape[2:], remarks=slide.remarks))
 
 
 def find_mask_suffix(path: Path) -> str | None:

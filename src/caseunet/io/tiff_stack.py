@@ -33,11 +33,13 @@ class StackAxes:
     Attributes:
         slices, channels: how many.
         channels_first: whether the channels of a slice follow each other.
+        in_time: whether the slices are one at several times.
     """
 
     slices: int
     channels: int = 1
     channels_first: bool = True
+    in_time: bool = False
 
     def arrange(self, pages: np.ndarray) -> np.ndarray:
         """(pages, C, H, W) → (slices, channels · C, H, W)."""
@@ -68,7 +70,7 @@ def read_stack_geometry(path: Path) -> Geometry:
     """Slices, rows and columns, from the headers of the pages alone.
 
     Raises:
-        CaseUNetError: it is damaged, its pages differ in size, or they are a series in time.
+        CaseUNetError: it is damaged, its pages differ in size, or they are slices at several times.
     """
     pages = find_pages(path)
     with open_image(path) as image:
@@ -113,6 +115,8 @@ def read_stack(path: Path, rgb: bool, nan: float | None = None) -> ImageVolume:
         raise InvalidInputError(f"{path}: its pages hold numbers of several kinds, {' and '.join(kinds)}.")
     if axes.channels > 1:
         remarks.append(f"its pages are {axes.slices} slices of {axes.channels} channels, as it says itself")
+    if axes.in_time:
+        remarks.append(f"it says that its pages are {axes.slices} times; they are read as slices")
     return finish_image(path, axes.arrange(np.stack(values)), remarks, nan)
 
 
@@ -215,7 +219,7 @@ def _find_axes(path: Path, description: str, pages: int) -> StackAxes:
             f"{path}: holds {slices} slices at {times} times; expected one volume. Save each time as a file."
         )
     beside = "Z" if slices > 1 else "T"
-    return StackAxes(slices * times, channels, order.index("C") < order.index(beside))
+    return StackAxes(slices * times, channels, order.index("C") < order.index(beside), times > 1)
 
 
 def _read_imagej(description: str) -> dict[str, int]:

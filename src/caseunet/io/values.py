@@ -18,8 +18,15 @@ PIECE = 2**20
 """Numbers that are looked at together."""
 
 
+def to_native(array: np.ndarray) -> np.ndarray:
+    """The numbers in this machine's byte order, the only one that PyTorch knows; a copy where they are in the other."""
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
 def as_integers(array: np.ndarray, path: Path, nan: float | None = None) -> np.ndarray:
     """Integers as they are; floating-point pixels that are whole 16-bit numbers as int16, others as float32.
+
+    All in this machine's byte order.
 
     Args:
         array: the pixels.
@@ -31,7 +38,7 @@ def as_integers(array: np.ndarray, path: Path, nan: float | None = None) -> np.n
         CaseUNetError: the pixels are no real numbers.
     """
     if array.dtype.kind in "iu":
-        return array
+        return to_native(array)
     if array.dtype.kind != "f":
         raise InvalidInputError(f"{path}: expected numbers, found pixels of type {array.dtype}.")
     return _narrow(array, 1.0, 0.0, path, nan)
@@ -96,7 +103,7 @@ def whole_numbers(array: np.ndarray, path: Path, step: float = 0.0) -> tuple[np.
         BadValuesError: there are NaN or infinities, or numbers that no label can be.
     """
     if array.dtype.kind in "iu":
-        return array, 0, ()
+        return to_native(array), 0, ()
     if array.dtype.kind == "b":
         return array.astype(np.uint8), 0, ()
     if array.dtype.kind != "f":

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -131,26 +131,39 @@ def describe_missing(names: Sequence[str]) -> str:
     return f"{which} missing: the mask is made from the others, as the model was trained to do"
 
 
-def join_arrays(given: Mapping[str, np.ndarray], channels: Channels) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Arrays of single channels, by name, as one whose last axis is channels; and the names of those that are missing.
+def join_arrays(given: Mapping[Any, np.ndarray], channels: Channels) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Arrays of single channels as one whose last axis is channels; and the names of those that are missing.
+
+    Args:
+        given: {name: array}; or by number, from 0, where numbers tell the channels.
+        channels: of the model.
 
     Raises:
         InvalidInputError: one is unknown or missing, or shapes differ.
     """
-    arrays = {name.lower(): array for name, array in given.items()}
-    unknown = [name for name in given if name.lower() not in map(str.lower, channels.all_names)]
-    wanted = ", ".join(channels.names)
+    known, names = channels.all_names or channels.numbers, channels.names or channels.numbers
+    wanted = ", ".join(names)
+    if channels.order and (numbers := [key for key in given if not isinstance(key, str)]):
+        raise InvalidInputError(
+            f"Channels by name: {numbers[0]!r} is no name, and numbers do not tell the channels of this model. It "
+            f"takes {wanted}."
+        )
+    by_number = dict(enumerate(known))
+    arrays = {str(by_number.get(key, key)).lower(): array for key, array in given.items()}
+    unknown = [str(key) for key in given if str(by_number.get(key, key)).lower() not in map(str.lower, known)]
     if unknown:
         raise InvalidInputError(
             f"Channels by name: there is no channel {', '.join(unknown)}. The model takes {wanted}."
         )
-    present = [c for c, name in enumerate(channels.names) if name.lower() in arrays]
-    missing = tuple(name for c, name in enumerate(channels.names) if c not in present)
+    if len(arrays) < len(given):
+        raise InvalidInputError(f"Channels by name: one is given twice, of {', '.join(map(str, given))}.")
+    present = [c for c, name in enumerate(names) if name.lower() in arrays]
+    missing = tuple(name for c, name in enumerate(names) if c not in present)
     if missing and not (channels.fill and present):
         raise InvalidInputError(
             f"Channels by name: {', '.join(missing)} is missing; the model takes {wanted}. {DROPOUT_ADVICE}"
         )
-    chosen = [arrays[channels.names[c].lower()] for c in present]
+    chosen = [arrays[names[c].lower()] for c in present]
     if len({array.shape for array in chosen}) > 1:
         raise InvalidInputError(f"Channels by name: of shapes {', '.join(str(a.shape) for a in chosen)}, not of one.")
     stacked = np.stack(chosen)[None]  # as slices (1, C, …)

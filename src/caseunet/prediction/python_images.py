@@ -26,6 +26,9 @@ from caseunet.types import Geometry, ImageVolume, Preprocessing
 SIDES = ("LR", "PA", "SI")
 """Letters of the two ways in which each axis of a volume can run in the patient."""
 
+CONVERTED = {"RGBX": "RGB", "RGBa": "RGBA", "La": "LA", "PA": "RGBA"}
+"""Modes of Pillow that PNG has not, and which holds the same colours."""
+
 UNPLACED = "its file (ANALYZE) states no position, so left and right are not known"
 
 KINDS = (
@@ -75,7 +78,7 @@ def read_python_image(
     Raises:
         CaseUNetError: it cannot be read, is nothing for the model, or nothing tells which way its axes run.
     """
-    if isinstance(image, Mapping) and channels is not None and channels.names:
+    if isinstance(image, Mapping) and channels is not None:
         stacked, missing = join_arrays({name: _to_array(array) for name, array in image.items()}, channels)
         axes = None if axes is None else "".join(map(str, axes)) + ("C" if preprocessing.channels > 1 else "")
         stacked = stacked if preprocessing.channels > 1 else stacked[..., 0]
@@ -216,7 +219,7 @@ def _from_pillow(image: Image.Image, preprocessing: Preprocessing) -> PythonImag
         raise InvalidInputError(
             f"the Pillow image: of mode {image.mode}, which image files do not have. Give it as RGB."
         )
-    plain = image.copy()
+    plain = image.convert(CONVERTED[image.mode]) if image.mode in CONVERTED else image.copy()
     plain.info = {key: value for key, value in image.info.items() if key == "transparency"}
     ending = ".tif" if image.mode in ("I", "F", "CMYK", "YCbCr") else ".png"
     picture, geometry = _through_file("the Pillow image", ending, plain.save, preprocessing)

@@ -1,6 +1,7 @@
 """Many images → one folder of masks, which may be gone on with."""
 
 import shutil
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,7 +88,10 @@ def predict_cases(
     budget: Budget,
     display: Display,
 ) -> tuple[list[PredictedCase], list[FailedCase], list[FailedCase]]:
-    """Those that are done, in the order of ``cases``, those that failed, and what looks like a mask."""
+    """Those that are done, in the order of ``cases``, those that failed, and what looks like a mask.
+
+    A defect of caseunet fails its own image alone, and is told with its traceback. The only image raises it.
+    """
     earlier = {case.id: case for case in before}
     done: list[PredictedCase] = []
     failed: list[FailedCase] = []
@@ -105,10 +109,6 @@ def predict_cases(
             try:
                 with scratch.on_disk(work.folder, budget.admit(item, work.outputs)):
                     case = predict_case(work, item, lambda share: stage.advance(share, item.id))  # noqa: B023
-                journal.add(case)
-                for remark in case.remarks:
-                    display.caution(f"{item.path}: {remark}")
-                done.append(case)
             except MaskGivenError as error:
                 left_out.append(FailedCase(id=item.id, image=str(item.path), error=str(error)))
                 if len(cases) > 1:
@@ -117,6 +117,20 @@ def predict_cases(
                 failed.append(FailedCase(id=item.id, image=str(item.path), error=str(error)))
                 if len(cases) > 1:
                     display.caution(str(error), "red")
+            except OSError:  # a full disk or a lost mount stops all
+                raise
+            except Exception as error:  # a defect, which may be one of this image alone
+                if len(cases) == 1:
+                    raise
+                told = f"{item.path}: a defect of caseunet: {type(error).__name__}: {error}"
+                trace = traceback.format_exc()
+                failed.append(FailedCase(id=item.id, image=str(item.path), error=told, traceback=trace))
+                display.caution(told, "red")
+            else:
+                journal.add(case)
+                for remark in case.remarks:
+                    display.caution(f"{item.path}: {remark}")
+                done.append(case)
     if skipped:
         display.say(f"  {count_text(skipped, 'image')} had been segmented before")
     _warn_of_training_images(done, display)

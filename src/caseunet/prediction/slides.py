@@ -151,7 +151,7 @@ def _look_at(slide: Slide, item: Input, predictor: SlicePredictor) -> tuple[Imag
     info = predictor.info
     sampled, step = slide.overview()
     pixels, remark = raster.match_channels(item.path, sampled[0], info.preprocessing.channels)
-    geometry = Geometry(pixels.shape[1:], remarks=(remark,) if remark else ())
+    geometry = Geometry(pixels.shape[1:], remarks=(*slide.remarks, *((remark,) if remark else ())))
     small = match_range(item.path, ImageVolume(pixels[None], geometry), info.preprocessing)
     if predictor.settings.check_image:
         check_no_mask(small.pixels, item.files[0], info.training_data)

@@ -66,6 +66,19 @@ class FailedCase(FrozenModel):
     id: str
     image: str
     error: str
+    traceback: str | None = None
+    """Of a defect of caseunet; None where the image is at fault."""
+
+
+def summarize_defects(failed: Sequence[FailedCase]) -> RuntimeError | None:
+    """What to raise for the images that defects stopped, with the first one's traceback as a note; None without any."""
+    defects = [case for case in failed if case.traceback]
+    if not defects:
+        return None
+    first, others = defects[0], f", and {len(defects) - 1} more" if len(defects) > 1 else ""
+    error = RuntimeError(f"{first.error}{others}")
+    error.add_note(str(first.traceback))
+    return error
 
 
 class PredictionProvenance(FrozenModel):

@@ -103,8 +103,7 @@ def image_features(
     if C > 1:
         features |= {f"channel:{c}": float(mean) for c, mean in enumerate(looked.mean((0, 2, 3)))}
     features["contrast"] = contrast
-    between = np.median(np.abs(np.diff(looked, axis=-1))) + np.median(np.abs(np.diff(looked, axis=-2)))
-    features["noise"] = _log_share(float(between), contrast)
+    features["noise"] = _log_share(_typical_step(looked, -1) + _typical_step(looked, -2), contrast)
     features |= {"balance:rows": _balance(looked, 2, contrast), "balance:columns": _balance(looked, 3, contrast)}
     if S > 1:
         features["size:slices"] = float(np.log(S))
@@ -164,6 +163,11 @@ def outside(features: Mapping[str, float], ranges: Sequence[UsualRange]) -> list
 
 def _log_share(part: float, whole: float) -> float:
     return float(np.log(max(part / whole, 1e-4)))
+
+
+def _typical_step(looked: np.ndarray, axis: int) -> float:
+    """Between neighbours along an axis; 0 where it has none."""
+    return float(np.median(np.abs(np.diff(looked, axis=axis)))) if looked.shape[axis] > 1 else 0.0
 
 
 def _balance(looked: np.ndarray, axis: int, contrast: float) -> float:

@@ -13,7 +13,7 @@ from caseunet.former_names import KEYS, migrate, present_name
 from caseunet.types import PlaneRule, Size, Window
 from caseunet.yaml_text import parse_yaml
 
-RECIPES = ("default", "small", "paper")
+RECIPES = ("default", "small", "tiny", "paper")
 LAYOUTS = (
     *("lits", "kits", "brats", "acdc", "endovis2018", "endovis2018-types", "endovis2017"),
     *("glas", "chase", "busi", "dsb2018", "nnunet", "msd", "bids", "monai-label", "dicom", "folder", "union"),
@@ -369,7 +369,7 @@ class TrainingConfig(Section):
 class Config(Section):
     """One run, whole."""
 
-    recipe: Literal["default", "small", "paper"] = "default"
+    recipe: Literal["default", "small", "tiny", "paper"] = "default"
     """The values that everything else starts from."""
     seed: Seed = 0
     """Initial weights, batches, augmentation and dropout follow from it."""
@@ -397,7 +397,7 @@ def load_config(
 
     Args:
         file: YAML; may name its recipe under the key ``recipe``.
-        recipe: "default", "small" or "paper"; takes precedence over the file's.
+        recipe: "default", "small", "tiny" or "paper"; takes precedence over the file's.
         overrides: {"optimizer.lr": 3e-4}, dotted keys.
         base: a resolved configuration that takes the recipe's place; may be written in former words.
         fallback: the recipe where nothing names one.

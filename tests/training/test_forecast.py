@@ -22,14 +22,14 @@ def test_steps_of_minutes() -> None:
     assert "10 min allow about 522 steps or more" in forecast(1.0, minutes=10).text
 
 
-def test_validations_take_a_quarter() -> None:
+def test_validations_take_a_tenth() -> None:
     """Of 540 s; ten of 24 · 20/24 = 20 s would take 200."""
-    assert forecast(20.0, minutes=10).steps == (540 - 8 - 135) // 20
+    assert forecast(20.0, minutes=10).steps == (540 - 8 - 54) // 20
 
 
 def test_minutes_for_fifty_steps() -> None:
-    """(50 · 20 + 8) s are three quarters of nine tenths of 1493 s."""
-    assert forecast(20.0, minutes=10).minutes == 25
+    """(50 · 20 + 8) s are nine tenths of nine tenths of 1244 s."""
+    assert forecast(20.0, minutes=10).minutes == 21
 
 
 def test_steps_and_minutes() -> None:
@@ -46,6 +46,20 @@ def test_few_steps_are_told() -> None:
     assert "about 12 steps" in told
     assert "25 minutes" in told
     assert "recipe small" in told
+
+
+@pytest.mark.parametrize(
+    ("recipe", "steps", "narrower"),
+    [("default", 149, "small"), ("small", 50, "tiny"), ("small", 150, None), ("tiny", 60, None), ("paper", 60, None)],
+)
+def test_a_narrower_network_is_offered(recipe: str, steps: int, narrower: str | None) -> None:
+    said: list[str] = []
+    display = Notices(None)
+    display.say = lambda text, style="": said.append(text)  # type: ignore[method-assign]
+    check_budget(Forecast("", steps, 25), load_config(recipe=recipe, overrides={"training.minutes": 10}), 0, display)
+    assert not display.warnings
+    assert [narrower in text for text in said if narrower] == ([True] if narrower else [])
+    assert bool(said) == (narrower is not None)
 
 
 @pytest.mark.parametrize(("steps", "before", "budget"), [(50, 0, {}), (3, 60, {}), (7, 0, {"training.steps": 7})])

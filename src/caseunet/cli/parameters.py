@@ -27,8 +27,11 @@ Overwrite = Annotated[bool, Parameter(help="Replace what an earlier run of this 
 Resume = Annotated[bool, Parameter(help="Go on with what is in --out.")]
 ConfigFile = Annotated[Path | None, Parameter(help="YAML file with configuration.")]
 Recipe = Annotated[
-    Literal["default", "small", "paper"] | None,
-    Parameter(help="Start from the best we know (default), its form of half the width (small), or the paper (paper)."),
+    Literal["default", "small", "tiny", "paper"] | None,
+    Parameter(
+        help="Start from the best we know (default), its forms of half (small) and a quarter (tiny) "
+        "of the width, or the paper (paper)."
+    ),
 ]
 Settings = Annotated[
     tuple[str, ...],

@@ -114,7 +114,7 @@ def variants_of(models: Sequence[str], file: Path | None, overrides: Mapping[str
 
     Args:
         models: each a network ("unet", with the arguments that it has by itself), a recipe ("default", "small",
-            "paper"), or a YAML file whose configuration is laid over what all have in common.
+            "tiny", "paper"), or a YAML file whose configuration is laid over what all have in common.
         file: configuration that all have in common.
         overrides: {"optimizer.lr": 0.003}, for all of them.
 

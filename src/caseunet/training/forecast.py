@@ -12,6 +12,10 @@ from caseunet.training.trial import GIB, StepCost
 
 FEW_STEPS = 50
 """Below which hardly anything is learnt."""
+MANY_STEPS = 150
+"""Below which a narrower network learns more (docs/research/by-the-clock.md)."""
+NARROWER = {"default": "small", "small": "tiny"}
+"""For each recipe the one with half its width."""
 
 
 @dataclass(frozen=True)
@@ -57,14 +61,19 @@ def forecast_run(cost: StepCost, config: Config, state: State, slices: int) -> F
 
 
 def check_budget(forecast: Forecast, config: Config, step: int, display: Display) -> None:
-    """Say where a budget of minutes is too small to learn anything.
+    """Say where a budget of minutes is too small to learn anything, or for so wide a network.
 
     Raises:
         CaseUNetError: it does not allow a single step.
     """
-    if forecast.minutes is None or step + forecast.steps >= FEW_STEPS or config.training.steps == forecast.steps:
+    if forecast.minutes is None or step + forecast.steps >= MANY_STEPS or config.training.steps == forecast.steps:
         return
-    small = "" if config.recipe == "small" else "the recipe small (a small form of the same network), "
+    narrower = NARROWER.get(config.recipe) if config.model.name == "case_unet" else None
+    small = f"the recipe {narrower} (the same network at half this width), " if narrower else ""
+    if step + forecast.steps >= FEW_STEPS:
+        if small:
+            display.say(f"  in so few steps a narrower network learns more: take {small}or give more minutes")
+        return
     advice = f"Give about {count_text(forecast.minutes, 'minute')}, or take {small}smaller patches or a smaller batch."
     if not forecast.steps and not step:
         raise InvalidOptionError(

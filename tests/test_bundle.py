@@ -281,6 +281,8 @@ def test_the_card_tells_people_and_hubs(lits_bundle: Bundle) -> None:
     assert measured["Dice, mean"] == pytest.approx(score.mean, abs=1e-4)
     for text in ("liver", "tumour", score.protocol[1:], "no medical device", "preview.png", "fold 0", "hybrid"):
         assert text in card.content, text
+    best = lits_bundle.info.quality.operating_points["liver"][-1]
+    assert f"liver up to {best.sensitivity:.3f}" in card.content
 
 
 @pytest.mark.parametrize(

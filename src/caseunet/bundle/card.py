@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from caseunet.bundle.info import BundleInfo, Quality
+from caseunet.progress import count_text
 from caseunet.types import BY_BLOCKS, DIRECTIONS, Plane, PlaneRule
 
 LICENCE = re.compile(r"\b(cc0-1\.0|cc-by(-nc)?(-sa|-nd)?-[234]\.\d|apache-2\.0|mit|bsd-3-clause|odbl|pddl)\b")
@@ -120,6 +121,12 @@ def _calibration(quality: Quality | None) -> Iterator[str]:
             + (f" Predicted Dice is off by {off}." if off else "")
             + "\n"
         )
+        if quality.operating_points:
+            reached = ", ".join(
+                f"{name} up to {points[-1].sensitivity:.3f} ({count_text(points[-1].cases, 'case')})"
+                for name, points in quality.operating_points.items()
+            )
+            yield f"A sensitivity can be asked for, as the validation cases had it: {reached}.\n"
 
 
 def _data(info: BundleInfo) -> Iterator[str]:

@@ -446,9 +446,12 @@ def test_a_copy_works_with_openvino(exported: Path, tmp_path: Path) -> None:
     for name in ("segment.py", "model.json", "export.json", "image.npy"):
         shutil.copy(exported / name, tmp_path / name)
     openvino.save_model(openvino.convert_model(exported / "model.onnx"), tmp_path / "model.xml", compress_to_fp16=False)
-    result = alone(tmp_path, "image.npy", "labels.npy")
+    result = alone(tmp_path, "image.npy", "labels.npy", "--spacing", "1", "1", "1")
     assert (result.returncode, result.stderr) == (0, "")
     np.testing.assert_array_equal(np.load(tmp_path / "labels.npy"), np.load(exported / "image.npy") > 100)
+    result = alone(tmp_path, "image.npy", "labels.npy")
+    assert result.returncode == 0
+    assert result.stderr.startswith("No --spacing is given. Pixels are taken to be 1 × 1 mm large, as in training")
 
 
 def test_what_is_missing_is_told(exported: Path, tmp_path: Path) -> None:

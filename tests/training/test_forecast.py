@@ -62,6 +62,15 @@ def test_a_narrower_network_is_offered(recipe: str, steps: int, narrower: str | 
     assert bool(said) == (narrower is not None)
 
 
+def test_another_network_is_not_narrowed() -> None:
+    said: list[str] = []
+    display = Notices(None)
+    display.say = lambda text, style="": said.append(text)  # type: ignore[method-assign]
+    other = {"training.minutes": 10, "model.kwargs.full_resolution": True}
+    check_budget(Forecast("", 60, 25), load_config(overrides=other), 0, display)
+    assert not said
+
+
 @pytest.mark.parametrize(("steps", "before", "budget"), [(50, 0, {}), (3, 60, {}), (7, 0, {"training.steps": 7})])
 def test_enough_steps(steps: int, before: int, budget: dict[str, object]) -> None:
     display = Notices(None)

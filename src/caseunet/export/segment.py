@@ -197,6 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--spacing", nargs=3, type=float, metavar=("SLICES", "ROWS", "COLUMNS"), help="millimetres")
     given = parser.parse_args(arguments)
     try:
+        image = read_array(given.image)
         network, description = load_model(Path(__file__).parent)
         if given.spacing is None and (trained := description["preprocessing"]["spacing"]):
             print(
@@ -204,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "training; of others the labels may be wrong.",
                 file=sys.stderr,
             )
-        np.save(given.labels, segment(read_array(given.image), network, description, given.spacing))
+        np.save(given.labels, segment(image, network, description, given.spacing))
     except (OSError, ValueError, ImportError) as error:
         sys.exit(f"{Path(__file__).name}: {error}")
 

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from caseunet.config import Config
+from caseunet.config import Config, load_config
 from caseunet.errors import InvalidOptionError
 from caseunet.progress import Display, count_text
 from caseunet.training.budget import CLOSING, FOR_VALIDATIONS, in_words, seconds_to_train
@@ -68,7 +68,8 @@ def check_budget(forecast: Forecast, config: Config, step: int, display: Display
     """
     if forecast.minutes is None or step + forecast.steps >= MANY_STEPS or config.training.steps == forecast.steps:
         return
-    narrower = NARROWER.get(config.recipe) if config.model.name == "case_unet" else None
+    is_own = config.model == load_config(recipe=config.recipe).model
+    narrower = NARROWER.get(config.recipe) if is_own else None
     small = f"the recipe {narrower} (the same network at half this width), " if narrower else ""
     if step + forecast.steps >= FEW_STEPS:
         if small:

@@ -13,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from caseunet.commands.convert import convert
+from caseunet.config import PrepareConfig
 from caseunet.datasets import find_layout
 from caseunet.datasets.brush import encode_brush
 from caseunet.datasets.channels import Item
@@ -88,6 +90,14 @@ def test_the_smaller_outline_lies_on_top(tmp_path: Path) -> None:
         "an outline of polyp lies on organ in 12 pixels; polyp is kept",
         "1 box without an area, left out",
     )
+
+
+def test_convert_tells_what_outlines_leave_out(tmp_path: Path) -> None:
+    """Once for each file, on the screen and in the log."""
+    root = coco(tmp_path / "raw", [{"segmentation": [SQUARE]}, {"segmentation": [], "bbox": [0, 0, 1, 1]}])
+    found = convert(root, to="png", out=tmp_path / "png", config=PrepareConfig(workers=0))
+    assert [text.partition(": ")[2] for text in found.warnings if "box" in text] == ["1 box without an area, left out"]
+    assert "1 box without an area" in (tmp_path / "png" / "log.txt").read_text()
 
 
 def test_an_image_without_outlines_is_background(tmp_path: Path) -> None:

@@ -402,6 +402,21 @@ def test_of_two_images_none_is_chosen(left_out: str, photos: Path, tmp_path: Pat
     follow(photos, choose(tmp_path / "plan.yaml", f"{path.stem}: {{why: twice, drop: true}}"))
 
 
+def test_a_mask_whose_images_are_all_left_out_is_named(photos: Path, tmp_path: Path) -> None:
+    """One that a person ignored, and both of two that have one name."""
+    first, second = sorted((photos / "images").iterdir())[:2]
+    Image.fromarray(np.asarray(Image.open(second))[::-1]).save(second.with_suffix(".bmp"))
+    ignored = [f"images/{path.name}" for path in (first, second, second.with_suffix(".bmp"))]
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(yaml.safe_dump({"format_version": 1, "layout": "folder", "ignore": dict.fromkeys(ignored, "bad")}))
+    config = PrepareConfig(workers=0, folds=2, repair_plan=plan)
+    (told,) = [f for f in audit(photos, out=tmp_path / "audit", config=config).findings if f.kind == "left-out"]
+    assert told.level == "warning"
+    assert "masks whose image the plan leaves out, and so left out too: 2 files" in told.text
+    assert first.stem in told.text
+    assert second.stem in told.text
+
+
 def test_of_equal_images_one_is_left_out(photos: Path, tmp_path: Path) -> None:
     path = sorted((photos / "images").iterdir())[0]
     Image.open(path).save(path.with_suffix(".bmp"))

@@ -292,6 +292,25 @@ def test_one_class_by_any_value(tmp_path: Path, true: int, predicted: int) -> No
     assert found.summary.protocol == "slices"
 
 
+def test_white_is_the_class_beside_unjudged_pixels(tmp_path: Path) -> None:
+    """One reference has a strip of 255 where nobody looked, and predictions write their only class as 255."""
+    names = {"background": 0, "foreground": 1, "ignore": 255}
+    labels = [{"name": name, "classid": value} for name, value in names.items()]
+    expected = []
+    for n, (name, (reference, prediction)) in enumerate(CASES.items()):
+        true, found = ((mask[:, :, 2] == 1).astype(np.uint8) for mask in (reference, prediction))
+        true[: 4 if n == 0 else 0] = 255
+        judged = true != 255
+        expected.append(dice(true[judged] == 1, found[judged] == 1))
+        for folder, pixels in (("true", true), ("theirs", found * 255)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / folder / f"{name}.png")
+    (tmp_path / "true" / "labels.json").write_text(json.dumps(labels))
+    found = evaluate(tmp_path / "theirs", tmp_path / "true", out=tmp_path / "report")
+    assert found.summary.number("dice", "foreground").value == pytest.approx(np.mean(expected))
+    assert "It holds 255 alone" in str(found.summary.models[0].remarks)
+
+
 def test_a_value_that_references_have_not(references: Path, tmp_path: Path) -> None:
     """References of 1 and 3; the 2 of a prediction is neither, though it would be the second class's id."""
     for name, (reference, prediction) in CASES.items():

@@ -150,6 +150,7 @@ def twice(mark: str, first: Any, second: Any) -> list[Plane]:
         ("AcquisitionNumber", 3, 12, ["acquisition-3", "acquisition-12"]),
         ("EchoNumbers", 1, 2, ["echo-1", "echo-2"]),
         ("EchoTime", 4.6, 92, ["echo-time-4.6", "echo-time-92"]),
+        ("AcquisitionDate", "20190101", "20200102", ["date-20190101", "date-20200102"]),
         ("DiffusionBValue", 0, 1000, ["b-0", "b-1000"]),
         ("SiemensBValue", 0, 1000, ["b-0", "b-1000"]),
         ("NominalPercentageOfCardiacPhase", 40, 75, ["phase-40", "phase-75"]),
@@ -356,7 +357,10 @@ def test_missing_element_is_named_with_its_slice(keyword: str) -> None:
 def test_detectors_tell_the_spacing_where_nothing_else_does() -> None:
     d = header(PixelSpacing=None)
     d.ImagerPixelSpacing = [0.2, 0.3]
-    assert read_planes(Path("a.dcm"), d)[0].spacing == (0.2, 0.3)
+    planes = read_planes(Path("a.dcm"), d)
+    assert planes[0].spacing == (0.2, 0.3)
+    assert any("measured at the detector" in remark for remark in fit_stack(planes).remarks)
+    assert not any("detector" in remark for remark in fit_stack(read_planes(Path("a.dcm"), header())).remarks)
 
 
 def frames(change: Callable[[int, Dataset], None], count: int = 4) -> Dataset:

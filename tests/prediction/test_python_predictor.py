@@ -231,6 +231,13 @@ def test_tensors_of_any_kind(ct: Predictor) -> None:
     np.testing.assert_array_equal(ct.predict(tensor, axes="LPS", spacing=SPACING).labels, expected())
 
 
+def test_tensors_without_plain_numbers_are_refused(ct: Predictor) -> None:
+    tensor = torch.from_numpy(volume()).float()
+    for given in (tensor.to_sparse(), torch.quantize_per_tensor(tensor, 1.0, 0, torch.qint32)):
+        with pytest.raises(CaseUNetError, match=r"Give tensor.to_dense\(\) or tensor.dequantize\(\)"):
+            ct.predict(given, axes="LPS", spacing=SPACING)
+
+
 @pytest.mark.parametrize("how", ["argument", "settings"])
 def test_postprocessing_can_be_left_out(how: str, ct: Predictor) -> None:
     array, affine = placed("LPS")

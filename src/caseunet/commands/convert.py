@@ -28,6 +28,8 @@ from caseunet.progress import Display, Notices, count_text
 from caseunet.types import Geometry, ImageVolume, LabelCoding, Modality, Split
 
 KIND = "a converted data set"
+MAX_REMARKS = 10
+"""On the raw data, that are shown."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -105,6 +107,11 @@ def _open(source: Path, to: str, options: ConvertOptions, config: PrepareConfig,
             display.caution(finding.text if finding.case is None else f"{finding.case} {finding.text}")
     else:
         layout, dataset = _open_raw(source, config)
+        for n, finding in enumerate(dataset.findings):
+            about = finding.file or finding.case or dataset.root
+            display.caution(f"{about}: {finding.text}", "", shown=n < MAX_REMARKS)
+        if len(dataset.findings) > MAX_REMARKS:
+            display.say(f"  and {len(dataset.findings) - MAX_REMARKS} more remarks: caseunet audit {source} shows all")
         if dataset.repairs:
             display.say(f"  {count_text(len(dataset.repairs), 'case')} repaired as {config.repair_plan} says")
     if to in PICTURES:

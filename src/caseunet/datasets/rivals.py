@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from caseunet.datasets.layout import Finding, SourceDataset
+from caseunet.datasets.layout import Finding, SourceDataset, left_out
 from caseunet.io.raster import JPEG
 
 
@@ -61,7 +61,7 @@ def leave_out(
         if len(left) < 2:
             settled |= set(group.files)
             stays |= dict.fromkeys(group.files, left[0]) if left else {}
-    cases = []
+    cases, lost = [], []
     for case in dataset.cases:
         image, label = (
             dict.fromkeys(
@@ -73,6 +73,8 @@ def leave_out(
         )
         if len(image) == len(case.image) and case.id not in dropped:
             cases.append(replace(case, image=tuple(image), label=tuple(label)))
+        elif case.id not in dropped:
+            lost += [mask for mask in case.label if dataset.relative(mask) not in ignored]
     done: set[str] = set()
     for case in dataset.cases:
         files = (*case.image, *case.label) if case.id in dropped else case.label if case.id in united else ()
@@ -84,4 +86,5 @@ def leave_out(
             return False
         return finding.file not in ignored or (bool(rivals) and finding.kind != "twice")
 
-    return replace(dataset, cases=tuple(cases), findings=tuple(filter(is_left, dataset.findings)))
+    told = left_out(lost, dataset.root, "masks whose image the plan leaves out, and so left out too", "warning")
+    return replace(dataset, cases=tuple(cases), findings=(*filter(is_left, dataset.findings), *told))

@@ -184,7 +184,11 @@ def usable_ids(pair: Pair, reference: Reference, classes: int) -> tuple[np.ndarr
     except CaseUNetError as error:
         return nothing, UNUSABLE, str(error)
     ids, remark = predicted.ids, predicted.remark
-    if (unlabelled := ids == IGNORE).any():
+    unlabelled = ids == IGNORE
+    if classes == 2 and unlabelled.any() and not (ids * ~unlabelled).any():
+        ids = unlabelled.astype(np.uint8)  # white, though the references have no judgement there
+        remark = f"{remark} It holds {IGNORE} alone, which was taken for the one class of the references.".strip()
+    elif unlabelled.any():
         ids = ids * ~unlabelled
         remark = f"{remark} Its {np.count_nonzero(unlabelled):,} pixels without a class count as background.".strip()
     if ids.shape != reference.ids.shape:

@@ -95,6 +95,7 @@ class Plane:
         expected: how many slices the header says that there are; 0 where it does not.
         marks: {element: value} of those that tell what it is of.
         is_rescaled: whether its header says how stored values become others.
+        is_at_detector: whether the spacing is that at the detector, which is larger than in the patient.
         meanings: {element: value} of those that say what its values mean.
     """
 
@@ -110,6 +111,7 @@ class Plane:
     expected: int
     marks: Mapping[str, str]
     is_rescaled: bool = False
+    is_at_detector: bool = False
     meanings: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -247,6 +249,7 @@ def _plane(path: Path, frame: int, frames: int, sources: list[Any]) -> Plane:
         expected=0 if frames > 1 else int(find_value(sources, "ImagesInAcquisition") or 0),
         marks=marks,
         is_rescaled=find_value(sources, "ModalityLUTSequence") is not None or find_rescale(sources) is not None,
+        is_at_detector=find_value(sources, "PixelSpacing") is None,
         meanings={k: _mark(k, value) for k in _MEANINGS if (value := find_value(sources, k)) is not None},
     )
 

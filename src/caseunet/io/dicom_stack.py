@@ -57,6 +57,11 @@ def fit_stack(planes: Sequence[Plane]) -> SliceStack:
     ordered = sorted(planes, key=lambda plane: float(np.dot(plane.position, normal)))
     positions = np.array([plane.position for plane in ordered])
     remarks: list[str] = []
+    if any(plane.is_at_detector for plane in ordered):
+        remarks.append(
+            "it has no PixelSpacing, and its ImagerPixelSpacing is taken, which is measured at the detector: lengths "
+            "in the patient are smaller, so do not rely on them"
+        )
     if len(ordered) == 1:
         distance, origin = _thickness(ordered[0], remarks), positions[0]
     else:

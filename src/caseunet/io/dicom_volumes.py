@@ -120,7 +120,11 @@ def _value_names(name: str, values: list[str]) -> list[str]:
         parts = [value.split("\\") for value in values]
         own = ["-".join(part for part in mine if not all(part in other for other in parts)) for mine in parts]
     else:
-        own = [f"{number:g}" if np.isfinite(number := number_or_text(value)[0]) else value for value in values]
+        numbers = [float(number_or_text(value)[0]) for value in values]
+        own = [
+            value if not np.isfinite(number) else f"{number:.0f}" if number.is_integer() else f"{number:g}"
+            for value, number in zip(values, numbers, strict=True)
+        ]
     plain = ["".join(c if c.isalnum() or c in "-." else "_" for c in text.lower())[:20] for text in own]
     if len(set(plain)) < len(values) or not all(plain):
         plain = [str(n + 1) for n in range(len(values))]

@@ -108,6 +108,8 @@ def _to_array(image: Any) -> np.ndarray:
         CaseUNetError: it is none, or a masked one.
     """
     if isinstance(image, torch.Tensor):
+        if image.layout is not torch.strided or image.is_quantized:
+            raise InvalidInputError("the tensor: sparse or quantized. Give tensor.to_dense() or tensor.dequantize().")
         tensor = image.detach().cpu()
         image = (tensor.float() if tensor.dtype is torch.bfloat16 else tensor).numpy()
     if isinstance(image, np.ma.MaskedArray):

@@ -11,7 +11,7 @@ from PIL import Image
 
 from caseunet.datasets.layout import Layout, SourceCase, SourceDataset
 from caseunet.datasets.names import PART_WORDS
-from caseunet.datasets.reading import read_labels, read_repaired_image, require_coding
+from caseunet.datasets.reading import read_placed_mask, read_repaired_image, require_coding, to_ids
 from caseunet.errors import InvalidInputError
 from caseunet.io import raster
 from caseunet.io.raster_file import UPRIGHT, find_orientation
@@ -30,6 +30,9 @@ CT_WINDOW = (-200.0, 250.0)
 PERCENTILES = (0.5, 99.5)
 
 PARTS = ("train", "val", "test")
+
+MAX_REMARKS = 10
+"""On masks, that are shown; all stand in the log."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,8 @@ class ExchangeSource:
     name: str = "data"
     ignored: dict[str, int] = field(default_factory=dict)
     """{case: pixels that nobody judged}, as they are found."""
+    remarks: dict[str, None] = field(default_factory=dict)
+    """On how masks were read, as they are read."""
 
     @property
     def label_map(self) -> LabelMap:
@@ -118,7 +123,13 @@ class ExchangeSource:
     def read_case(self, case: ExchangeCase) -> tuple[np.ndarray, Geometry]:
         """Class ids in canonical order (S, H, W), and the image's geometry."""
         geometry = self.layout.read_geometry(case.case)
-        labels = read_labels(self.layout, case.case, self.dataset, geometry)
+        mask = read_placed_mask(self.layout, case.case, self.dataset, geometry)
+        labels = to_ids(mask, case.case, self.dataset, require_coding(self.dataset))
+        for remark in mask.geometry.remarks:
+            told = f"{case.case.label[0]}: {remark}"
+            if told not in self.remarks:
+                self.display.caution(told, shown=len(self.remarks) < MAX_REMARKS)
+                self.remarks[told] = None
         if number := int(np.count_nonzero(labels == IGNORE)):
             self.ignored[case.case.id] = number
         return labels, geometry

@@ -150,7 +150,6 @@ def twice(mark: str, first: Any, second: Any) -> list[Plane]:
         ("AcquisitionNumber", 3, 12, ["acquisition-3", "acquisition-12"]),
         ("EchoNumbers", 1, 2, ["echo-1", "echo-2"]),
         ("EchoTime", 4.6, 92, ["echo-time-4.6", "echo-time-92"]),
-        ("AcquisitionDate", "20190101", "20200102", ["date-20190101", "date-20200102"]),
         ("DiffusionBValue", 0, 1000, ["b-0", "b-1000"]),
         ("SiemensBValue", 0, 1000, ["b-0", "b-1000"]),
         ("NominalPercentageOfCardiacPhase", 40, 75, ["phase-40", "phase-75"]),
@@ -274,9 +273,10 @@ def interleaved(**marks: tuple[str, ...]) -> list[Plane]:
         ),
         ({"ContrastBolusAgent": ("", "x")}, ["agent-1", "agent-2"]),
         ({"EchoTime": ("10", "90")}, ["echo-time-10", "echo-time-90"]),
+        ({"AcquisitionDate": ("20190101", "20200102")}, ["date-20190101", "date-20200102"]),
         ({"TemporalPositionIdentifier": ("1", "2", "3")}, ["phase-1", "phase-2", "phase-3"]),
     ],
-    ids=["agent", "time", "time alone", "midnight", "agent alone", "echoes", "three"],
+    ids=["agent", "time", "time alone", "midnight", "agent alone", "echoes", "dates", "three"],
 )
 def test_scans_between_each_other_are_parted(marks: dict[str, tuple[str, ...]], expected: list[str]) -> None:
     """Each by itself is an even stack, as all together are."""

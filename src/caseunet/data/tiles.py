@@ -33,8 +33,8 @@ class Windows:
 
     @property
     def window(self) -> tuple[int, int]:
-        """Height and width of each."""
-        return len(self.lines[0][1]), len(self.columns[0][1])
+        """Height and width of the last, the largest."""
+        return len(self.lines[-1][1]), len(self.columns[-1][1])
 
     @property
     def count(self) -> int:
@@ -75,8 +75,8 @@ def blend(segment: Callable[[slice, slice], Tensor], windows: Windows) -> Iterat
         for columns, across in windows.columns:
             logits = segment(rows, columns)
             if line is None:
-                line = logits.new_zeros((*logits.shape[:2], len(down), width))
-            line[..., columns].addcmul_(logits, torch.from_numpy(down[:, None] * across).to(logits.device))
+                line = logits.new_zeros((*logits.shape[:2], windows.window[0], width))
+            line[:, :, : len(down), columns].addcmul_(logits, torch.from_numpy(down[:, None] * across).to(logits.device))
         assert line is not None
         step = max(1, VALUES_AT_ONCE // (line.shape[0] * line.shape[1] * width))
         for first in range(rows.start, stop, step):

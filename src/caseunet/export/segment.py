@@ -66,7 +66,7 @@ def segment(
     prepared = resample_slices(pixels[..., top:bottom, left:right], size)
     statistics = case_statistics(prepared) if any(p["per_case_zscore"]) else None
     spans = place_windows(size, p.get("window"), p["min_size"])
-    height, width = (len(one[0][1]) for one in spans) if spans else size
+    height, width = (len(one[-1][1]) for one in spans) if spans else size
     at_once = at_once or max(1, PIXELS_AT_ONCE // (height * width))
     labels = np.zeros((len(pixels), *pixels.shape[-2:]), np.uint8)  # what is cut off is background
     for start in range(0, len(pixels), at_once):

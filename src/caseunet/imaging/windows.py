@@ -19,6 +19,9 @@ SIGMA = 0.125
 MAX_WHOLE, WINDOW = 2**22, 1024
 """Of models that name no window: pixels of a slice that is seen whole, and height and width of windows, more where
 training's patches were larger."""
+GRID = 32
+"""What windows of 128 and more begin at multiples of: the stride of the deepest networks. Pools and strided
+convolutions then see the grid that they see in the whole slice."""
 BLANK = 24
 """Difference of 8-bit values within which a window is glass or padding: what scanners and JPEG do to an even area."""
 Span = tuple[slice, np.ndarray]
@@ -44,19 +47,29 @@ def place_windows(
 
 
 def place_spans(length: int, window: int) -> list[Span]:
-    """Windows that cover so many rows, or columns, evenly spread; their weights are 1 in sum at each place."""
+    """Windows that cover so many rows, or columns, evenly spread; their weights are 1 in sum at each place.
+
+    They begin at multiples of a power of two: at most :data:`GRID` and a quarter of the window, to which planned
+    networks keep. The last is up to so many pixels longer.
+    """
     if length <= SPARE * window:
         return [(slice(0, length), np.ones(length, np.float32))]
-    step = window - int(OVERLAP * window)
+    grid = min(GRID, 1 << max(0, (window // 4).bit_length() - 1))
+    step = (window - int(OVERLAP * window)) // grid * grid
     count = 1 - (window - length) // step
-    starts = [(length - window) * n // (count - 1) for n in range(count)]
-    distances = (np.arange(window) + 0.5) / window - 0.5
-    weights = np.exp(-0.5 * (distances / SIGMA) ** 2)
+    starts = [(length - window) * n // (count - 1) // grid * grid for n in range(count)]
+    spans = [slice(start, start + window) for start in starts[:-1]] + [slice(starts[-1], length)]
+    weights = [gaussian(places.stop - places.start) for places in spans]
     total = np.zeros(length)
-    for start in starts:
-        total[start : start + window] += weights
-    spans = [slice(start, start + window) for start in starts]
-    return [(places, (weights / total[places]).astype(np.float32)) for places in spans]
+    for places, counts in zip(spans, weights, strict=True):
+        total[places] += counts
+    return [(places, (counts / total[places]).astype(np.float32)) for places, counts in zip(spans, weights, strict=True)]
+
+
+def gaussian(length: int) -> np.ndarray:
+    """How much each place of a window counts beside those of others."""
+    distances = (np.arange(length) + 0.5) / length - 0.5
+    return np.exp(-0.5 * (distances / SIGMA) ** 2)
 
 
 def is_blank(pixels: np.ndarray) -> bool:

@@ -94,8 +94,8 @@ def _accept(found: Examination, display: Display) -> tuple[str, ...]:
         raise CaseUNetError(
             f"{len(fatal)} errors in {found.dataset.root}; nothing was written.\n"
             f"{_list_by_kind(fatal, found.dataset)}\n"
-            f"See all: caseunet audit {found.dataset.root}   To deal with them, let audit write a repair plan, read "
-            "it, and prepare with it.",
+            f"See all: caseunet audit {found.dataset.root}   To deal with them, let audit write a repair plan (its "
+            "option repair), read it, and prepare with it.",
             options=("repair", *options),
         )
     notes = [_in_words(finding, found.dataset) for finding in found.findings]

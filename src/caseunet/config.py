@@ -190,7 +190,10 @@ class DataConfig(Section):
     more than 128×128 pixels; auto takes the most that a GPU's memory holds."""
     patch_size: Size | None = None
     """Height and width cut out of each slice at random (smaller slices are padded); null takes the median slice's
-    and a little more, so that the network needs no padding, but no more than 512."""
+    and a little more, so that the network needs no padding, but no more than max_patch_size."""
+    max_patch_size: Annotated[int, Field(ge=32)] = 512
+    """Height and width at most where patch_size is null: 256 in the recipes for CPUs, where more steps are worth more
+    than larger patches."""
     context_slices: Annotated[int, Field(ge=0)] = 0
     """2.5-D: slices below and above each slice that the network sees as further channels. 0 for frames."""
     repeat_to_rgb: bool = False

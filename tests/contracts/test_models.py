@@ -17,6 +17,8 @@ TINY: dict[str, list[dict[str, Any]]] = {
         {"widths": SMALL},
         {"widths": SMALL, "fusion_kernel_size": 1, "norm": "instance", "attention": "spatial"},
         {"widths": SMALL, "fusion_kernel_size": 1, "norm": "batch", "full_resolution": True, "deep_supervision": True},
+        {"widths": SMALL, "norm": "instance", "full_resolution": "head", "deep_supervision": True},
+        {"widths": SMALL, "norm": "instance", "large_kernels": "chained", "pair_fusions": False},
     ],
     "unet": [{"widths": SMALL}, {"widths": SMALL, "norm": "instance"}],
     "unet3plus": [

@@ -20,8 +20,10 @@ class PlainCaseUNet(nn.Module):
         model, (H, W) = self.model, image.shape[-2:]
         x = pad_image(image, model.in_channels, model.multiple, model.smallest)
         down: list[Tensor] = []
+        fine = x
         for stage in model.encoder:
             before_pool = plain_conv(stage.fuse, torch.cat(plain_multi_scale(stage.multi_scale, x), 1))
+            fine = fine if down else before_pool
             x = F.max_pool2d(before_pool, 2)
             down.append(before_pool if model.full_resolution else x)
         x = model.bottleneck(x)
@@ -37,12 +39,18 @@ class PlainCaseUNet(nn.Module):
             if not model.full_resolution:
                 x = F.interpolate(x, scale_factor=2, mode="nearest")
             up.append(x)
+        if model.config.full_resolution == "head":
+            x = torch.cat([x, fine], 1)
         x = plain_conv(model.head[1], plain_conv(model.head[0], x))
         return model.head[2](x)[..., :H, :W]
 
 
 def plain_multi_scale(block: nn.Module, x: Tensor) -> list[Tensor]:
-    maps = [plain_branch(branch, x) for branch in block.branches]
+    maps: list[Tensor] = []
+    for branch in block.branches:
+        maps.append(plain_branch(branch, maps[-1] if block.is_chained and maps else x))
+    if not block.pairs:
+        return maps
     fused = zip(block.fusions, block.pairs, strict=True)
     return [plain_conv(fusion, torch.cat([maps[i], maps[j]], 1)) for fusion, (i, j) in fused]
 

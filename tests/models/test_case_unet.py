@@ -63,7 +63,7 @@ def test_decoder_widths_and_skips_follow_table() -> None:
 def test_features_of_the_full_size_reach_the_decoder_only_on_request() -> None:
     """A checkerboard of single pixels is gone after a pool that sees its largest value everywhere."""
     board = (torch.arange(64)[:, None] + torch.arange(64)) % 2
-    for full in (False, True):
+    for full in (False, "head", True):
         torch.manual_seed(0)
         model = create_model(
             "case_unet", 1, 2, fusion_kernel_size=1, attention="none", widths=(4, 6), full_resolution=full
@@ -74,7 +74,28 @@ def test_features_of_the_full_size_reach_the_decoder_only_on_request() -> None:
                 torch.nn.init.dirac_(branch.conv.weight)
         logits = model(board[None, None].float())[0, 0, 16:48, 16:48]
         differs = (logits[:, 1:] - logits[:, :-1]).abs().mean() > 1e-3
-        assert bool(differs) == full
+        assert bool(differs) == bool(full)
+
+
+def test_chained_branches_see_as_far_as_dense_ones() -> None:
+    """Of a single bright pixel the branches show 3×3, 5×5 and 7×7, with less than half the kernels' weights."""
+    dot = torch.zeros(1, 2, 17, 17)
+    dot[..., 8, 8] = 1
+    weights = {}
+    for form in ("dense", "chained"):
+        block = create_model("case_unet", 1, 2, widths=(2, 4), large_kernels=form).encoder[1].multi_scale
+        weights[form] = sum(branch.conv.weight.numel() for branch in block.branches)
+        for branch in block.branches:
+            torch.nn.init.ones_(branch.conv.weight)
+            torch.nn.init.zeros_(branch.conv.bias)
+        seen = [int((map_ > 0).any(1).sum()) for map_ in block.scales(dot)]
+        assert seen == [9, 25, 49]
+    assert weights == {"dense": 2 * 4 * (9 + 25 + 49), "chained": 9 * (2 * 4 + 4 * 4 + 4 * 4)}
+
+
+def test_chained_kernels_must_rise() -> None:
+    with pytest.raises(CaseUNetError, match=r"kernel_sizes=\(5, 3, 7\): expected chained kernels of rising size"):
+        create_model("case_unet", 1, 2, large_kernels="chained", kernel_sizes=(5, 3, 7))
 
 
 def test_position_is_seen_on_request() -> None:

@@ -128,7 +128,7 @@ def run_study(
 
 
 def _with_one_patch_size(design: Design, prepared: Prepared) -> tuple[Design, tuple[int, int]]:
-    """The design with patches that suit all of its networks, so that all see the same; and their height and width."""
+    """The design with patches that no network of it pads; and the height and width of the first one's."""
     models = [variant.config.model for variant in design.variants]
     cases = prepared.fold(design.folds[0]).train
     configs = [variant.config for variant in design.variants]

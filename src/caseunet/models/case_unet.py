@@ -32,6 +32,7 @@ __all__ = [
     "CaseUNetConfig",
     "DecoderStage",
     "EncoderStage",
+    "Head",
     "MultiScaleBlock",
     "MultiScaleStage",
 ]
@@ -41,20 +42,34 @@ class MultiScaleBlock(nn.Module):
     """Convolutions 3×3, 5×5 and 7×7 of the same map, fused in pairs: (B, in_channels, H, W) → three (B, width, H, W).
 
     Args:
-        pairs: which two of the branches (0: 3×3, 1: 5×5, 2: 7×7) each fusion reads, in this order.
+        pairs: which two of the branches (0: 3×3, 1: 5×5, 2: 7×7) each fusion reads, in this order; none are fused
+            where the configuration says so.
     """
 
     def __init__(self, in_channels: int, width: int, config: CaseUNetConfig, pairs: Sequence[tuple[int, int]]) -> None:
         super().__init__()
-        self.pairs = tuple(pairs)
-        self.branches = nn.ModuleList(config.branch(in_channels, width, k) for k in config.kernel_sizes)
+        self.pairs = tuple(pairs) if config.pair_fusions else ()
+        self.is_chained = config.large_kernels == "chained"
+        self.branches = nn.ModuleList(config.branches(in_channels, width))
         self.fusions = nn.ModuleList(config.conv(2 * width, width, config.fusion_kernel_size) for _ in self.pairs)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        maps = [branch(x) for branch in self.branches]
+        maps = self.scales(x)
+        if not self.pairs:
+            return maps
         return [
             fusion(torch.cat([maps[i], maps[j]], 1)) for fusion, (i, j) in zip(self.fusions, self.pairs, strict=True)
         ]
+
+    def scales(self, x: Tensor) -> list[Tensor]:
+        """What each branch makes of the map, or, of chained branches, of the one before it."""
+        if not self.is_chained:
+            return [branch(x) for branch in self.branches]
+        maps: list[Tensor] = []
+        for branch in self.branches:
+            x = branch(x)
+            maps.append(x)
+        return maps
 
 
 class MultiScaleStage(nn.Module):
@@ -88,6 +103,14 @@ class DecoderStage(MultiScaleStage):
     PAIRS = ((0, 1), (0, 2), (1, 2))
 
 
+class Head(nn.Sequential):
+    """Convolutions of one map, or of the concatenation of several: (B, C_i, H, W) each → (B, num_classes, H, W)."""
+
+    def forward(self, *maps: Tensor) -> Tensor:
+        logits: Tensor = super().forward(torch.cat(maps, 1) if len(maps) > 1 else maps[0])
+        return logits
+
+
 class Bottleneck(nn.Module):
     """Attention of e5 over a gated copy of itself, then LayerNorm over channels and dropout.
 
@@ -119,7 +142,7 @@ class CaseUNet(nn.Module):
 
     With n widths there are n encoder stages e1 … en (each at half the size before it), the bottleneck b, and n decoder
     stages d1 … dn. Stage j reads the stage before it; the encoder maps e1 … e(n+1-j), max-pooled to its size; and the
-    bottleneck and d1 … d(j-2), up-sampled to its size.
+    bottleneck and d1 … d(j-2), up-sampled to its size. The head reads dn, up-sampled to the full size.
 
     Raises:
         CaseUNetError: an input's size or number of channels is not one of these.
@@ -135,7 +158,8 @@ class CaseUNet(nn.Module):
         self.multiple = 2**n
         # Instance norm over a single position would erase it: keep the bottleneck at 2×2 or more.
         self.smallest = self.multiple * (2 if config.norm == "instance" else 1)
-        self.multi_level, self.full_resolution = config.multi_level, config.full_resolution
+        self.multi_level = config.multi_level
+        self.full_resolution, self.head_reads_e1 = config.full_resolution is True, config.full_resolution == "head"
 
         encoder_inputs = [config.in_channels, *widths[:-1]]
         self.encoder = nn.ModuleList(EncoderStage(c, w, config) for c, w in zip(encoder_inputs, widths, strict=True))
@@ -149,8 +173,8 @@ class CaseUNet(nn.Module):
         self.decoder = nn.ModuleList(
             DecoderStage(before[j], w, config, skip_channels=skips[j]) for j, w in enumerate(decoder_widths)
         )
-        self.head = nn.Sequential(
-            config.conv(decoder_widths[-1], 16, 3, slope=0.3),
+        self.head = Head(
+            config.conv(decoder_widths[-1] + (widths[0] if self.head_reads_e1 else 0), 16, 3, slope=0.3),
             config.conv(16, 16, 3, slope=0.3),
             nn.Conv2d(16, config.num_classes, 1),
         )
@@ -168,8 +192,11 @@ class CaseUNet(nn.Module):
 
         n = len(self.encoder)
         encoded: list[list[Tensor]] = []  # e1 … en, each pooled to the size of every decoder stage that reads it
+        fine: list[Tensor] = []  # e1 at full size, where the head reads it
         for i, stage in enumerate(self.encoder):
             e = stage(x)
+            if i == 0 and self.head_reads_e1:
+                fine = [e]
             x = F.max_pool2d(e, 2)
             encoded.append(_pool(e if self.full_resolution else x, n - 1 - i))
 
@@ -183,7 +210,7 @@ class CaseUNet(nn.Module):
             d = stage(before, [*down, *up] if self.multi_level else down[-1:])
             maps, raised = [*maps, d], [*raised, d]
 
-        logits: Tensor = self.head(maps[-1] if self.full_resolution else self.upsample(maps[-1]))
+        logits: Tensor = self.head(maps[-1] if self.full_resolution else self.upsample(maps[-1]), *fine)
         own = logits[..., :H, :W]
         if not (self.training and self.stage_heads):
             return own

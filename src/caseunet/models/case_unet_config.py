@@ -28,16 +28,22 @@ class CaseUNetConfig:
             one twice: 32, 64, 128, 256, 512 gives 256, 256, 128, 64, 32.
         kernel_sizes: of the three parallel convolutions; (3, 3, 3) has one scale only.
         multi_level: skips from every level; otherwise only en+1-j and the stage before, as in a U-Net.
-        full_resolution: skips are taken before the pool, and decoder stages work at those sizes, so that features of
-            the full size reach the decoder; the author's come after it, and the last stage works at half the size.
+        full_resolution: what sees features of the full size behind the encoder. False: nothing, as in the author's
+            network, whose skips come after the pool and whose last stage works at half the size. "head": the last
+            convolutions, which read e1 before its pool beside the last stage. True: every stage; skips are taken before
+            the pool, and stages work at those sizes.
         heads: of the attention.
         key_size: numbers in a query or key.
         attention_residual: en is added to what attention makes of it.
         attention_position: attention sees where a position is.
         dropout: share of the bottleneck's values that training sets to 0.
         deep_supervision: logits of every decoder stage in training; not of the paper.
-        large_kernels: "dense" (the author's), or "depthwise": branches beyond 3×3 are a 1×1 convolution, then one of
-            each channel by itself, a small part of the arithmetic.
+        large_kernels: "dense" (the author's); "depthwise": branches beyond 3×3 are a 1×1 convolution, then one of each
+            channel by itself, a small part of the arithmetic; or "chained": each branch is a small convolution of the
+            branch before it and sees as far as the author's. 3, 5 and 7 are then three of 3×3 in a row, as in
+            MultiResUNet (Ibtehaz and Rahman 2020).
+        pair_fusions: a multi-scale block fuses its branches in pairs, as the author's does; otherwise a stage fuses the
+            branches themselves, with less than two thirds of the maps.
         activation_first: each activation comes before its norm.
         initialization: convolutions start from "he" or "glorot", see ``blocks/convolution.py``.
         patch_size: height and width of the images that the number of stages is planned for: the last widths are left
@@ -56,14 +62,15 @@ class CaseUNetConfig:
     widths: Sequence[int] = (32, 64, 128, 256, 512)
     kernel_sizes: Sequence[int] = (3, 5, 7)
     multi_level: bool = True
-    full_resolution: bool = False
+    full_resolution: bool | Literal["head"] = False
     heads: int = 3
     key_size: int = 3
     attention_residual: bool = False
     attention_position: bool = False
     dropout: float = 0.2
     deep_supervision: bool = False
-    large_kernels: Literal["dense", "depthwise"] = "dense"
+    large_kernels: Literal["dense", "depthwise", "chained"] = "dense"
+    pair_fusions: bool = True
     activation_first: bool = False
     initialization: Initialization = "he"
     patch_size: Sequence[int] | Literal["auto"] | None = None
@@ -73,15 +80,19 @@ class CaseUNetConfig:
             return all(isinstance(value, int) and value >= 1 for value in values)
 
         three_odd = len(self.kernel_sizes) == 3 and whole(self.kernel_sizes) and all(k % 2 for k in self.kernel_sizes)
+        rising = list(self.kernel_sizes) == sorted(self.kernel_sizes)
+        forms = ("dense", "depthwise", "chained")
         checks = (
             ("attention", self.attention in ("rowwise", "author", "spatial", "none"), '"rowwise", "spatial" or "none"'),
             ("kernel_sizes", three_odd, "three odd whole numbers"),
+            ("full_resolution", self.full_resolution in (True, False, "head"), 'true, false or "head"'),
             ("heads", whole([self.heads]), "a whole number from 1"),
             ("key_size", whole([self.key_size]), "a whole number from 1"),
             ("dropout", 0 <= self.dropout < 1, "a share from 0 to below 1"),
             ("fusion_kernel_size", self.fusion_kernel_size in (1, 3), "1 or 3"),
             ("widths", len(self.widths) >= 2 and whole(self.widths), "at least two positive whole numbers of channels"),
-            ("large_kernels", self.large_kernels in ("dense", "depthwise"), '"dense" or "depthwise"'),
+            ("large_kernels", self.large_kernels in forms, '"dense", "depthwise" or "chained"'),
+            ("kernel_sizes", self.large_kernels != "chained" or rising, "chained kernels of rising size"),
             ("initialization", self.initialization in ("he", "glorot"), '"he" or "glorot"'),
         )
         for name, is_right, expected in checks:
@@ -104,12 +115,18 @@ class CaseUNetConfig:
             in_channels, out_channels, kernel_size, self.norm, slope, self.activation_first, self.initialization
         )
 
-    def branch(self, in_channels: int, out_channels: int, kernel_size: int) -> ConvNormAct:
-        """One of a multi-scale block's parallel convolutions."""
-        if self.large_kernels == "dense" or kernel_size <= 3:
-            return self.conv(in_channels, out_channels, kernel_size)
-        form = {"norm": self.norm, "activation_first": self.activation_first}
-        return DepthwiseConvNormAct(in_channels, out_channels, kernel_size, self.initialization, **form)
+    def branches(self, in_channels: int, width: int) -> list[ConvNormAct]:
+        """The convolutions of a multi-scale block."""
+        return [self._branch(n, in_channels, width) for n in range(len(self.kernel_sizes))]
+
+    def _branch(self, n: int, in_channels: int, width: int) -> ConvNormAct:
+        kernel_size = self.kernel_sizes[n]
+        if self.large_kernels == "chained" and n > 0:
+            return self.conv(width, width, kernel_size - self.kernel_sizes[n - 1] + 1)
+        if self.large_kernels == "depthwise" and kernel_size > 3:
+            form = {"norm": self.norm, "activation_first": self.activation_first}
+            return DepthwiseConvNormAct(in_channels, width, kernel_size, self.initialization, **form)
+        return self.conv(in_channels, width, kernel_size)
 
 
 def max_stages(patch_size: Sequence[int]) -> int:

@@ -19,7 +19,7 @@ from caseunet.models.blocks.implicit_concat import (
     merge_kernels,
     prefers_fused_kernels,
 )
-from caseunet.models.case_unet import CaseUNet, DecoderStage, EncoderStage, MultiScaleBlock, MultiScaleStage
+from caseunet.models.case_unet import CaseUNet, DecoderStage, EncoderStage, Head, MultiScaleBlock, MultiScaleStage
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -49,7 +49,9 @@ class ImplicitMultiScaleBlock(MultiScaleBlock):
     """The block without a concatenation; its input may be a :class:`LazyUpsample`."""
 
     def forward(self, x: Tensor | LazyUpsample) -> list[Tensor]:
-        maps = [branch(x) for branch in self.branches]
+        maps = self.scales(x)
+        if not self.pairs:
+            return maps
         return [fusion(maps[i], maps[j]) for fusion, (i, j) in zip(self.fusions, self.pairs, strict=True)]
 
 
@@ -61,7 +63,8 @@ class MergedMultiScaleBlock(ImplicitMultiScaleBlock):
 
     def forward(self, x: Tensor | LazyUpsample) -> list[Tensor]:
         branches, fusions = list(self.branches), list(self.fusions)
-        if not prefers_fused_kernels(x) or any(isinstance(branch, DepthwiseConvNormAct) for branch in branches):
+        is_dense = not (self.is_chained or any(isinstance(branch, DepthwiseConvNormAct) for branch in branches))
+        if not (self.pairs and is_dense and prefers_fused_kernels(x)):
             return super().forward(x)
         kernel, bias = merge_kernels(branches)
         y = F.conv2d(materialize([x]), kernel, bias, padding=kernel.shape[-1] // 2)
@@ -84,6 +87,17 @@ class ImplicitDecoderStage(_ImplicitStage, DecoderStage):
     """The stage without a concatenation."""
 
 
+class ImplicitHead(Head):
+    """The head without a concatenation."""
+
+    def forward(self, *maps: Tensor | LazyUpsample) -> Tensor:
+        first, *others = self
+        x: Tensor = first(*maps)
+        for layer in others:
+            x = layer(x)
+        return x
+
+
 class ImplicitUpsample(nn.Upsample):
     """Up-sampling ×2 that is left to whoever reads the map."""
 
@@ -96,6 +110,7 @@ FAST: dict[type[nn.Module], type[nn.Module]] = {
     DepthwiseConvNormAct: LazyDepthwiseConv,
     EncoderStage: ImplicitEncoderStage,
     DecoderStage: ImplicitDecoderStage,
+    Head: ImplicitHead,
     nn.Upsample: ImplicitUpsample,
 }
 """What takes the place of what; each has the same parameters."""

@@ -9,9 +9,6 @@ from caseunet.config import DataConfig, ModelConfig
 from caseunet.data.store import Prepared
 from caseunet.models import create_model, plan_arguments
 
-MAX_PATCH = 512
-"""Height and width of a patch that is not configured, at most."""
-
 MIN_PATCH = 32
 """Height and width at least, below which networks take no images."""
 
@@ -28,7 +25,7 @@ def plan_patch_size(
     if config.patch_size is not None:
         return config.patch_size
     lengths = zip(*(prepared.size(case) for case in cases), strict=True)
-    height, width = (min(MAX_PATCH, max(MIN_PATCH, int(np.median(values)))) for values in lengths)
+    height, width = (min(config.max_patch_size, max(MIN_PATCH, int(np.median(values)))) for values in lengths)
     return fit_patch_size((height, width), models)
 
 

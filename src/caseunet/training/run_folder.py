@@ -37,7 +37,7 @@ KIND = "a training run"
 LIBRARIES = ("torch", "lightning-fabric", "numpy", "zarr", "nibabel", "pandas", "pytorch-msssim")
 MAY_CHANGE = {
     "prepare": None,
-    "data": {"workers"},
+    "data": {"workers", "max_patch_size"},
     "training": {
         "device",
         "devices",

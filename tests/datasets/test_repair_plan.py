@@ -314,6 +314,68 @@ def test_several_masks_are_asked_about(tmp_path: Path) -> None:
     assert (prepared.labels(case)[0] == 1).sum() == whole.sum()
 
 
+@pytest.fixture
+def folders(raw: Path, tmp_path: Path) -> Path:
+    """A folder for each of four patients, p0/ct.nii.gz and p0/seg.nii.gz; p1 has two more masks."""
+    for image in (raw / "images").iterdir():
+        folder = tmp_path / "folders" / image.name.split(".")[0]
+        folder.mkdir(parents=True)
+        image.rename(folder / "ct.nii.gz")
+        (raw / "masks" / image.name).rename(folder / "seg.nii.gz")
+    for number, name in enumerate(("seg_draft", "seg_old")):
+        copy = shutil.copy(tmp_path / "folders" / "p1" / "seg.nii.gz", tmp_path / "folders" / "p1" / f"{name}.nii.gz")
+        edit(Path(copy), lambda ids, number=number: np.roll(ids, 3 + number, axis=0), same)  # type: ignore[misc]
+    return tmp_path / "folders"
+
+
+@pytest.mark.parametrize("kept", ["seg", "seg_old"])
+def test_a_mask_that_is_left_is_the_mask(kept: str, folders: Path, tmp_path: Path) -> None:
+    """As if the other files were not there, whatever the one that stays is called: its values are the classes."""
+    ids = np.asarray(nib.load(folders / "p1" / f"{kept}.nii.gz").dataobj)
+    others = [path for path in (folders / "p1").glob("seg*") if path.name != f"{kept}.nii.gz"]
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(yaml.safe_dump({"layout": "folder", "ignore": {f"p1/{path.name}": "" for path in others}}))
+    found = prepare(folders, out=tmp_path / "p", config=PrepareConfig(workers=0, folds=2, repair_plan=plan))
+    assert found.info.label_map.names == ("background", "class 1", "class 2")
+    assert [(found.labels("p1") == i).sum() for i in (1, 2)] == [(ids == i).sum() for i in (1, 2)]
+
+
+def test_folders_of_ignored_masks_name_no_class(raw: Path, tmp_path: Path) -> None:
+    (raw / "masks").rename(raw / "new")
+    shutil.copytree(raw / "new", raw / "masks" / "old")
+    (raw / "new").rename(raw / "masks" / "new")
+    plan = tmp_path / "plan.yaml"
+    ignored = {f"masks/old/p{i}.nii.gz": "" for i in range(4)}
+    plan.write_text(yaml.safe_dump({"layout": "folder", "ignore": ignored}))
+    _, found = open_source(raw, PrepareConfig(repair_plan=plan))
+    assert (found.class_files, found.coding) == (False, None)
+
+
+def test_a_mask_word_names_no_class(folders: Path) -> None:
+    """One case has seg and seg_old, the others have seg: two masks of one image, not the classes "seg" and "old"."""
+    (folders / "p1" / "seg_draft.nii.gz").unlink()
+    _, found = open_source(folders, PrepareConfig())
+    assert (found.class_files, found.coding) == (False, None)
+
+
+@pytest.mark.parametrize("spelled", ["p1/seg_old.nii.gz", "./p1/seg_old.nii.gz", "p1//seg_old.nii.gz"])
+def test_an_ignored_file_is_not_united(spelled: str, folders: Path, tmp_path: Path) -> None:
+    plan = tmp_path / "plan.yaml"
+    content = {"layout": "folder", "cases": {"p1": {"union": True}}, "ignore": {spelled: ""}}
+    plan.write_text(yaml.safe_dump(content))
+    found = prepare(folders, out=tmp_path / "p", config=PrepareConfig(workers=0, folds=2, repair_plan=plan))
+    masks = [np.asarray(nib.load(folders / "p1" / f"{name}.nii.gz").dataobj) > 0 for name in ("seg", "seg_draft")]
+    assert (found.labels("p1") > 0).sum() == (masks[0] | masks[1]).sum()
+
+
+@pytest.mark.parametrize(("name", "told"), [("p1", '"p1" is a folder; name its files'), ("p9.nii", "is no file")])
+def test_what_cannot_be_ignored_is_told(name: str, told: str, folders: Path, tmp_path: Path) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(yaml.safe_dump({"layout": "folder", "ignore": {name: ""}}))
+    with pytest.raises(CaseUNetError, match=told):
+        open_source(folders, PrepareConfig(repair_plan=plan))
+
+
 def test_values_of_no_class_are_asked_about(raw: Path, tmp_path: Path) -> None:
     """Left out with their case, or pixel by pixel: a person chooses."""
     names = '[{"name": "nothing", "classid": 0}, {"name": "liver", "classid": 1}, {"name": "tumour", "classid": 2}]'

@@ -78,7 +78,9 @@ def open_source(root: Path, config: PrepareConfig) -> tuple[Layout, SourceDatase
         CaseUNetError: see :func:`find_layout`; the layout's description files or the plan cannot be used.
     """
     channels = tuple(map(channel_name, config.channels))
-    choice = Choice(config.images, config.masks, channels, config.field_of_view)
+    plan = None if config.repair_plan is None else read_plan(config.repair_plan)
+    ignored = frozenset(() if plan is None else plan.ignore)
+    choice = Choice(config.images, config.masks, channels, config.field_of_view, ignored)
     layout, dataset = _discover(root, config.layout, choice)
     for path in (path for case in dataset.cases for path in (*case.image, *case.label)):
         if not path.as_posix().isascii() and any("\ud800" <= character <= "\udfff" for character in path.as_posix()):
@@ -98,8 +100,8 @@ def open_source(root: Path, config: PrepareConfig) -> tuple[Layout, SourceDatase
         text, advice = f"a split is there in {unused[0]}, and not used", f"Use it: prepare.split: {root / unused[0]}"
         note = Finding(level="warning", kind="own-split", text=text, advice=advice, file=unused[0])
         dataset = replace(dataset, findings=(*dataset.findings, note))
-    if config.repair_plan is not None:
-        dataset = apply_plan(dataset, read_plan(config.repair_plan), str(config.repair_plan))
+    if plan is not None:
+        dataset = apply_plan(dataset, plan, str(config.repair_plan))
     return layout, dataset
 
 
@@ -110,7 +112,7 @@ def _discover(root: Path, name: str, choice: Choice) -> tuple[Layout, SourceData
     """
     if not choice:
         found = find_layout(root, name)
-        return found, found.discover(root)
+        return found, FOLDER.discover(root, choice) if found is FOLDER else found.discover(root)
     if UNION.matches(root) and name in ("auto", UNION.name):
         raise InvalidOptionError(
             f"prepare.images, masks, field_of_view and channels are of one data set. Write them into the entry of "

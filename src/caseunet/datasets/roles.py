@@ -19,12 +19,14 @@ class Choice:
         masks: which files are masks.
         channels: how the names of the channels' files end, in order.
         fields: which files show what was judged of an image.
+        ignored: files that a plan leaves out, relative to the folder. They select nothing, and name no class.
     """
 
     images: tuple[str, ...] = ()
     masks: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
+    ignored: frozenset[str] = frozenset()
 
     def __bool__(self) -> bool:
         return bool(self.images or self.masks or self.channels or self.fields)

@@ -1,7 +1,7 @@
 """What the names of a folder's files tell: cases, masks, channels, a split, and what has to be asked."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -27,6 +27,7 @@ from caseunet.datasets.names import (
     find_groups,
     folder_role,
     is_rater,
+    mask_key,
     normal,
     part_of,
     part_of_outlines,
@@ -82,6 +83,7 @@ def survey_files(root: Path, choice: Choice = Choice()) -> Survey:  # noqa: B008
         pictures, broken, faults = _join(pictures, channels, root)
         findings += faults
     pictures, labels, alone, question, told = _pair_masks(root, roles, choice, pictures)
+    labels = _without_ignored(labels, choice.ignored, root)
     labels, by_folder, of_folders = name_by_folders(pictures, labels)
     findings += of_folders
     by_file = by_folder or _class_names(labels)
@@ -89,6 +91,7 @@ def survey_files(root: Path, choice: Choice = Choice()) -> Survey:  # noqa: B008
     if outlines:
         pictures = pictures or _without_twice(_of_unknown(roles), root)[0]
         labels, said, asked = find_outlines(root, files, pictures)
+        labels = _without_ignored(labels, choice.ignored, root)
         findings += said
         question = question or asked
     fields = pair(pictures, roles.fields)
@@ -135,6 +138,15 @@ def _pair_masks(
         unpaired = [mask for n, mask in enumerate(items) if n not in pairs[name].pairs]
         told += [extra_mask(m.paths[0], root, f"an image of the name {m.key}") for m in unpaired]
     return pictures, labels, {picture for own in pairs.values() for picture in own.alone}, question, told
+
+
+def _without_ignored(labels: Labels, ignored: Collection[str], root: Path) -> Labels:
+    """The masks without files that a plan leaves out, so that these name no class; what is paired stays paired."""
+    left = {
+        n: [(mask, rest) for mask, rest in masks if relative(mask.paths[0], root) not in ignored]
+        for n, masks in labels.items()
+    }
+    return {n: masks for n, masks in left.items() if masks}
 
 
 def _tell_fields(
@@ -245,7 +257,8 @@ def _class_names(labels: Labels) -> tuple[str, ...]:
     rests = [[rest for _, rest in masks] for masks in labels.values()]
     counts = Counter(name_key(rest) for of_case in rests for rest in of_case)
     spelled = tuple(dict.fromkeys(rest for of_case in rests for rest in of_case))
-    if all(len(of_case) < 2 for of_case in rests) or any(not rest or is_rater(rest) for rest in spelled):
+    names_none = any(not rest or is_rater(rest) or mask_key(rest) == "" for rest in spelled)  # "seg" is no class
+    if names_none or all(len(of_case) < 2 for of_case in rests):
         return ()
     recurring = len(rests) == 1 or 2 * sum(number > 1 for number in counts.values()) >= len(counts)
     first = unify_spellings(spelled)
@@ -311,7 +324,8 @@ def _left_out(
 
 
 def describe_choice(root: Path, choice: Choice) -> str:
-    names = ", ".join(f"{key}={'+'.join(value)}" for key, value in vars(choice).items() if value)
+    chosen = {key: value for key, value in vars(choice).items() if value and key != "ignored"}
+    names = ", ".join(f"{key}={'+'.join(value)}" for key, value in chosen.items())
     return f"the patterns {names} leave no image. {describe_files(root)}"
 
 

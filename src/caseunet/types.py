@@ -274,6 +274,7 @@ class Mask:
         colored: whether they are colours.
         stored: numeric type in the file.
         fractional: how many values were no whole numbers and have been rounded.
+        rounding: by how much a value was changed at most.
         assumed_aligned: whether its own position is lost, so that it was laid on its image, index on index.
         palette: {value: colour as 0xRRGGBB}, where the file shows them in colours.
         names: {value: name}, where the file names them: a segmentation of 3D Slicer.
@@ -285,6 +286,7 @@ class Mask:
     colored: bool = False
     stored: str = "uint8"
     fractional: int = 0
+    rounding: float = 0.0
     assumed_aligned: bool = False
     palette: Mapping[int, int] = field(default_factory=dict)
     names: Mapping[int, str] = field(default_factory=dict)

@@ -289,6 +289,33 @@ def test_weak_values_are_not_rounded_away(raw: Path, tmp_path: Path) -> None:
     assert "round: true}" not in text
 
 
+@pytest.mark.parametrize("kind", ["scaled", "noisy"])
+def test_values_near_ids_can_be_rounded(kind: str, raw: Path, tmp_path: Path) -> None:
+    """0, 0.996 and 1.992 are 0, 1 and 2; a person chooses whether the case is left out instead."""
+    edit(raw / "masks" / "p1.nii.gz", lambda ids: ids * np.where(np.arange(SHAPE[0]) % 2, 2, 1).astype(ids.dtype), same)
+    truth = np.asarray(nib.load(raw / "masks" / "p1.nii.gz").dataobj)
+    assert set(np.unique(truth)) == {0, 1, 2}
+    noise = np.random.default_rng(0).uniform(-0.1, 0.1, truth.shape) if kind == "noisy" else 0
+    edit(raw / "masks" / "p1.nii.gz", lambda ids: (ids * 0.996 + noise).astype(np.float32), same)
+    text, cases = plan_for(raw, tmp_path)
+    assert cases == {}
+    for i in (1, 2):
+        assert f"class {i}: 0 voxels become {(truth == i).sum():,}, mean intensity none becomes" in text
+    assert "# p1: {why: fractional, drop: true}" in text
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(text.replace("# p1: {why: fractional, round: true}", "p1: {round: true}"))
+    prepared = prepare(raw, out=tmp_path / "p", config=PrepareConfig(workers=0, folds=2, repair_plan=plan))
+    assert [(prepared.labels("p1") == i).sum() for i in (1, 2)] == [(truth == i).sum() for i in (1, 2)]
+
+
+@pytest.mark.parametrize("half", [0.4, 0.2])
+def test_values_between_ids_are_not_rounded(half: float, raw: Path, tmp_path: Path) -> None:
+    """Interpolated ones would get ids of their edges, and of weak ones alone nothing would be left."""
+    edit(raw / "masks" / "p1.nii.gz", lambda ids: (ids > 0) * np.float32(half), same)
+    text, _ = plan_for(raw, tmp_path)
+    assert "round: true}" not in text
+
+
 def test_several_masks_are_asked_about(tmp_path: Path) -> None:
     """Where one image of several has two masks: their union, or without it."""
     raw = tmp_path / "raw"

@@ -118,7 +118,8 @@ def unite(masks: Sequence[Mask], case: SourceCase) -> Mask:
             )
         codes = np.where(codes == 0, mask.label_values, codes)
     palette = {code: color for mask in masks for code, color in mask.palette.items()}
-    return replace(first, label_values=codes, fractional=sum(mask.fractional for mask in masks), palette=palette)
+    fractional, rounding = sum(mask.fractional for mask in masks), max(mask.rounding for mask in masks)
+    return replace(first, label_values=codes, fractional=fractional, rounding=rounding, palette=palette)
 
 
 def read_repaired_image(layout: Layout, case: SourceCase, dataset: SourceDataset) -> ImageVolume:

@@ -169,9 +169,11 @@ def read_nifti_mask(path: Path, place: Geometry | None = None) -> Mask:
     if (slope, intercept) != (1, 0):
         with np.errstate(all="ignore"):
             array = array * slope + intercept
-    codes, fractional, remarks = whole_numbers(array, path, step=abs(slope) if (slope, intercept) != (1, 0) else 0)
+    step = abs(slope) if (slope, intercept) != (1, 0) else 0
+    codes, fractional, rounding, remarks = whole_numbers(array, path, step)
     own = replace(own, remarks=(*own.remarks, *remarks))
-    return Mask(to_canonical(codes, place or own), own, stored=str(array.dtype), fractional=fractional)
+    values = to_canonical(codes, place or own)
+    return Mask(values, own, stored=str(array.dtype), fractional=fractional, rounding=rounding)
 
 
 def write_nifti_labels(path: Path, labels: np.ndarray, geometry: Geometry, like: Path | None = None) -> None:

@@ -29,7 +29,7 @@ from caseunet.datasets.partial import with_labelled
 from caseunet.datasets.reading import apply_plan
 from caseunet.datasets.repair import read_plan
 from caseunet.datasets.roles import Choice
-from caseunet.datasets.survey import describe_files
+from caseunet.datasets.survey import describe_alike, describe_files
 from caseunet.datasets.union import UnionLayout
 from caseunet.datasets.union_file import UNION_FILE
 from caseunet.errors import CaseUNetError, InputNotFoundError, InvalidInputError, InvalidOptionError
@@ -171,7 +171,7 @@ def find_layout(root: Path, name: str = "auto") -> Layout:
     else:
         forms = "\n".join(f"  {candidate}: {SOURCES.get(candidate).looks_like}" for candidate in SOURCES)
         expected = f"Else one of these is expected:\n{forms}"
-    found = f"{describe_files(root)} {nearest}".strip()
+    found = " ".join(filter(None, (describe_files(root), describe_alike(root), nearest)))
     raise InvalidInputError(
         f"{root}: none of the known layouts was found. {found}\nIf images and masks are among them, name the folder or "
         f"pattern of each: prepare.images and prepare.masks. {expected}",

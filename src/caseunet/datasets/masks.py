@@ -30,7 +30,7 @@ from caseunet.datasets.layout import (
     natural,
     no_cases,
 )
-from caseunet.datasets.names import MASK_FOLDER_WORDS, find_groups
+from caseunet.datasets.names import CLASSES, IMAGE_NAMES, MASK_FOLDER_WORDS, OBJECTS, find_groups
 from caseunet.datasets.reading import require_coding
 from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.files import read_json
@@ -42,12 +42,6 @@ from caseunet.workers import run_all
 NAME = "masks"
 LABELS = "labels.json"
 MAX_CLASSES = 254
-CLASSES, OBJECTS = "SegmentationClass", "SegmentationObject"
-"""Folders of Pascal VOC and CVAT: masks of classes, and of objects, whose colours mean nothing."""
-
-IMAGE_NAMES = re.compile(r"(ct|mri?|t[12](ce|w|c)?|flair|adc|dwi|pet|image|img|volume|vol|scan|frame)(_\d+)?", re.I)
-"""Names of files in the folder of a case that hold no mask."""
-
 _CASE_NAME = re.compile(
     r"(case|patient|pat|subject|subj|sub|visit|scan|session|ses|exam|study|series|time|timepoint|day|week|month|year|image"
     r"|img|volume|vol)? ?\d+"

@@ -20,7 +20,7 @@ UNREAD = (
     *(".webp", ".heic", ".heif", ".avif", ".jp2", ".j2k", ".jpx", ".jxl", ".ppm", ".pgm", ".pbm", ".pnm", ".tga"),
     *(".psd", ".xcf", ".svg", ".dng", ".exr", ".webm", ".wmv", ".mpg", ".mpeg"),
     *(".czi", ".lif", ".nd2", ".lsm", ".vsi"),
-    *(".mgz", ".mgh", ".mnc", ".gipl", ".vtk", ".vti", ".hdr.gz", ".img.gz"),
+    *(".mgz", ".mgh", ".mnc", ".gipl", ".vtk", ".vti", ".hdr.gz", ".img.gz", ".dcm.gz"),
     *(".npy", ".npz", ".mat", ".h5", ".hdf5"),
 )
 """Kinds of images that are not read; where they lie among others they are named."""

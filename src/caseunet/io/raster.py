@@ -186,9 +186,7 @@ def read_mask_page(path: Path, image: Image.Image, colored: bool | None, page: i
             codes, more = (codes // WIDENING).astype(np.uint8), (*more, WIDENED)
         geometry = Geometry(codes.shape, remarks=(*remarks, *more))
         palette = _palette(image, codes)
-        return Mask(
-            codes[None], geometry, stored=image.mode, fractional=fractional, rounding=rounding, palette=palette
-        )
+        return Mask(codes[None], geometry, stored=image.mode, fractional=fractional, rounding=rounding, palette=palette)
     if image.mode not in COLOR_MODES:
         raise InvalidInputError(f"{path}: found an image of Pillow's mode {image.mode}; expected ids or 8-bit colours.")
     colors = _opaque(path, image) if image.has_transparency_data else np.asarray(image.convert("RGB"))

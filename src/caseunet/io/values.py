@@ -131,6 +131,4 @@ def whole_numbers(array: np.ndarray, path: Path, step: float = 0.0) -> WholeNumb
     off = np.abs(rounded - array)
     fractional = int(np.count_nonzero(off > max(NEARLY_WHOLE, min(step, MAX_STEP) * 0.51)))
     remark = f"labels up to {off.max():.2g} from whole numbers were rounded" if fractional == 0 and off.any() else ""
-    return WholeNumbers(
-        rounded.astype(np.int32), fractional, float(off.max(initial=0)), (remark,) if remark else ()
-    )
+    return WholeNumbers(rounded.astype(np.int32), fractional, float(off.max(initial=0)), (remark,) if remark else ())

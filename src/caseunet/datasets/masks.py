@@ -21,6 +21,7 @@ from caseunet.datasets.class_files import SAME_PLACE
 from caseunet.datasets.class_names import find_description, is_background, parse_number, unify_spellings
 from caseunet.datasets.coding import palette, read_header_names, read_labels_json
 from caseunet.datasets.dataset_json import DESCRIPTION
+from caseunet.datasets.folder import read_folder_classes
 from caseunet.datasets.layout import (
     Listing,
     SourceCase,
@@ -210,12 +211,12 @@ def _read_description(folder: Path, listed: Sequence[SourceCase]) -> LabelCoding
 
 
 def read_coding(path: Path, listed: Sequence[SourceCase]) -> LabelCoding:
-    """The classes that a labels.json names: by colour if the masks hold colours, else by value.
+    """The classes that a labels.json names: by colour if the masks hold colours or their shades of grey, else by value.
 
     Raises:
         CaseUNetError: it is of another form.
     """
-    by_value = read_labels_json(path, colored=False)
+    by_value = read_folder_classes(path, tuple(listed))
     pictures = (case.label[0] for case in listed if raster.is_raster(case.label[0]))
     return read_labels_json(path) if any(raster.read_raster_mask(file).colored for file in pictures) else by_value
 

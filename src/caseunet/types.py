@@ -221,6 +221,8 @@ class Geometry:
             :func:`caseunet.io.geometry.reslice` turns these.
         remarks: what a person should know of how the file was read, a sentence each without its name: a slice
             distance that varies, a second picture that is left out. Audit, prediction and evaluation show them.
+        has_thickness: whether the source tells the distance between slices. Where it does not, that of ``spacing`` is
+            made up, and volumes mean nothing.
     """
 
     shape: tuple[int, ...]
@@ -228,6 +230,7 @@ class Geometry:
     spacing: tuple[float, float, float] | None = None
     plane: Plane = "axial"
     remarks: tuple[str, ...] = ()
+    has_thickness: bool = True
 
 
 @dataclass(frozen=True)

@@ -596,6 +596,18 @@ def test_a_structure_that_a_patient_lacks_is_told(tmp_path: Path) -> None:
     assert finding.text == "1 case without a segment of tumour, which counts as empty: P1/ct"
 
 
+def test_a_slice_of_no_thickness_has_no_volume(tmp_path: Path) -> None:
+    write_dicom(tmp_path, shape=SHAPE)
+    slices = [path for path in sorted((tmp_path / "patient_0").iterdir()) if dicom.read_header(path).kind == "volume"]
+    assert dicom.read_series_geometry(slices[:1]).has_thickness
+    header = pydicom.dcmread(slices[0])
+    for element in ("SliceThickness", "SpacingBetweenSlices"):
+        header.pop(element, None)
+    header.save_as(slices[0])
+    assert not dicom.read_series_geometry(slices[:1]).has_thickness
+    assert dicom.read_series_geometry(slices).has_thickness
+
+
 def test_compressed_slices_are_told(tmp_path: Path) -> None:
     """Else a volume would silently end before them."""
     write_dicom(tmp_path, shape=SHAPE)

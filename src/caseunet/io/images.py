@@ -217,5 +217,7 @@ def _find_reader(path: Path) -> None:
             f"{path}: holds pixels alone. Give the header that belongs to it, which ends in "
             f"{', '.join((*nifti.DETACHED, *itk.DETACHED))}."
         )
+    if path.suffix.lower() == ".gz":
+        raise InvalidInputError(f"{path}: is compressed by gzip. Of such files only .nii.gz is read: unpack it first.")
     if not raster.is_raster(path):
         raise InvalidInputError(f"{path}: cannot be read; expected a file that ends in {', '.join(SUFFIXES)}.")

@@ -1,6 +1,7 @@
 """The raw layouts, by name, the search for the one that fits, and the way a raw folder is opened."""
 
 import re
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,16 +72,21 @@ __all__ = [
 ]
 
 
-def open_source(root: Path, config: PrepareConfig) -> tuple[Layout, SourceDataset]:
+def open_source(root: Path, config: PrepareConfig, *, ignored: Collection[str] = ()) -> tuple[Layout, SourceDataset]:
     """The layout of a raw folder and what it holds, grouped and repaired as configured; no pixels are read.
+
+    Args:
+        root: the folder.
+        config: how it is read.
+        ignored: masks that name no class, beside those that the configured plan leaves out, relative to the folder.
 
     Raises:
         CaseUNetError: see :func:`find_layout`; the layout's description files or the plan cannot be used.
     """
     channels = tuple(map(channel_name, config.channels))
     plan = None if config.repair_plan is None else read_plan(config.repair_plan)
-    ignored = frozenset(() if plan is None else plan.ignore)
-    choice = Choice(config.images, config.masks, channels, config.field_of_view, ignored)
+    left = frozenset((*ignored, *(() if plan is None else plan.ignore)))
+    choice = Choice(config.images, config.masks, channels, config.field_of_view, left)
     layout, dataset = _discover(root, config.layout, choice)
     for path in (path for case in dataset.cases for path in (*case.image, *case.label)):
         if not path.as_posix().isascii() and any("\ud800" <= character <= "\udfff" for character in path.as_posix()):
@@ -112,7 +118,9 @@ def _discover(root: Path, name: str, choice: Choice) -> tuple[Layout, SourceData
     """
     if not choice:
         found = find_layout(root, name)
-        return found, FOLDER.discover(root, choice) if found is FOLDER else found.discover(root)
+        if found is FOLDER:
+            return found, FOLDER.discover(root, choice)
+        return found, UNION.discover(root, choice.ignored) if found is UNION else found.discover(root)
     if UNION.matches(root) and name in ("auto", UNION.name):
         raise InvalidOptionError(
             f"prepare.images, masks, field_of_view and channels are of one data set. Write them into the entry of "

@@ -298,8 +298,9 @@ def apply_plan(dataset: SourceDataset, plan: RepairPlan, origin: str) -> SourceD
             raise InvalidInputError(f'{origin}: there is no case "{case}". {did_you_mean(case, ids)}')
     told = {finding.file for finding in dataset.findings}
     for name in plan.ignore:
-        if name not in told and (Path(name).is_absolute() or not images.is_readable(dataset.root / name)):
-            folder = "is a folder; name its files" if (dataset.root / name).is_dir() else "is no file"
+        path = dataset.root / name  # of data sets elsewhere names are absolute
+        if name not in told and (dataset.relative(path) != name or not images.is_readable(path)):
+            folder = "is a folder; name its files" if path.is_dir() else "is no file"
             raise InvalidInputError(
                 f'{origin}: ignore: "{name}" {folder}. Expected paths from {dataset.root}, such as masks/a.png.'
             )

@@ -38,13 +38,14 @@ def test_sensitivities_are_read() -> None:
     for text, told in (
         ("tumour=0.95", {"tumour": 0.95}),
         ("liver=0.9, left kidney=.8", {"liver": 0.9, "left kidney": 0.8}),
+        ("lesion, left=0.9,tumour=0.95", {"lesion, left": 0.9, "tumour": 0.95}),
         ({"liver": 0.5}, {"liver": 0.5}),
     ):
         assert PredictOptions(sensitivity=text).settings.sensitivity == told  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    "value", ["tumour", "0.95", "=0.9", "tumour=", "a=1", "a=0", "a=nan", "a=0.5,b=2", "", {"a": 1.5}]
+    "value", ["tumour", "0.95", "=0.9", "tumour=", "a=1", "a=0", "a=nan", "a=0.5,b=2", "a=0.5,b", "", {"a": 1.5}]
 )
 def test_what_is_no_sensitivity_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match="sensitivity"):

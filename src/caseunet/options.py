@@ -11,6 +11,9 @@ from caseunet.errors import InvalidOptionError, did_you_mean
 from caseunet.former_names import present_name
 from caseunet.types import Modality
 
+_SENSITIVITY = re.compile(r"\s*(.+?)\s*=\s*(\d*\.?\d+(?:e-?\d+)?)\s*(?:,|$)", re.IGNORECASE)
+"""A structure and its number: a comma parts two only behind a number, since names may hold commas too."""
+
 Mode = Literal["new", "overwrite", "resume", "extend"]
 """What to do where an earlier result is: refuse, replace it, go on with it, or go on with another budget."""
 
@@ -72,7 +75,7 @@ class PredictionSettings(Section):
     sensitivity: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(default={})
     """Share of a structure's pixels that masks should find, such as tumour=0.95. Its pixels are then those whose
     probability reaches the threshold that had this sensitivity on the validation cases. Separate several with commas,
-    or repeat the option."""
+    or repeat the option. A name may hold commas itself: 'lesion, left=0.9,tumour=0.95'."""
 
     @field_validator("precision", mode="before")
     @classmethod
@@ -86,12 +89,9 @@ class PredictionSettings(Section):
     def _read_sensitivities(cls, value: Any) -> Any:
         if not isinstance(value, str):
             return value
-        parts = [part.strip().rpartition("=") for part in value.split(",")]
-        try:
-            found = {name: float(number) for name, _, number in parts}
-        except ValueError:
-            found = {}
-        if not all(0 < number < 1 and name for name, number in found.items()) or not found:
+        found = {name: float(number) for name, number in _SENSITIVITY.findall(value)}
+        rest = _SENSITIVITY.sub("", value).strip()
+        if rest or not found or not all(0 < number < 1 for number in found.values()):
             raise ValueError("expected structures and numbers between 0 and 1, such as tumour=0.95")
         return found
 

@@ -221,6 +221,8 @@ class Geometry:
             :func:`caseunet.io.geometry.reslice` turns these.
         remarks: what a person should know of how the file was read, a sentence each without its name: a slice
             distance that varies, a second picture that is left out. Audit, prediction and evaluation show them.
+        has_thickness: whether the source tells the distance between slices. Where it does not, that of ``spacing`` is
+            made up, and volumes mean nothing.
     """
 
     shape: tuple[int, ...]
@@ -228,6 +230,7 @@ class Geometry:
     spacing: tuple[float, float, float] | None = None
     plane: Plane = "axial"
     remarks: tuple[str, ...] = ()
+    has_thickness: bool = True
 
 
 @dataclass(frozen=True)
@@ -274,6 +277,7 @@ class Mask:
         colored: whether they are colours.
         stored: numeric type in the file.
         fractional: how many values were no whole numbers and have been rounded.
+        rounding: by how much a value was changed at most.
         assumed_aligned: whether its own position is lost, so that it was laid on its image, index on index.
         palette: {value: colour as 0xRRGGBB}, where the file shows them in colours.
         names: {value: name}, where the file names them: a segmentation of 3D Slicer.
@@ -285,6 +289,7 @@ class Mask:
     colored: bool = False
     stored: str = "uint8"
     fractional: int = 0
+    rounding: float = 0.0
     assumed_aligned: bool = False
     palette: Mapping[int, int] = field(default_factory=dict)
     names: Mapping[int, str] = field(default_factory=dict)

@@ -663,7 +663,7 @@ def test_a_turned_photograph_is_named(masks: Path) -> None:
             "layout: lits\ncases: {volume-0: {map: {2: 7}}}",
             "maps a value of volume-0 to class 7; there are 0 to",
         ),
-        ("layout: lits\nignore: {segmentation-99.nii: typo}", 'ignore: there is no file "segmentation-99.nii"'),
+        ("layout: lits\nignore: {segmentation-99.nii: typo}", 'ignore: "segmentation-99.nii" is no file. Expected'),
         ("layout: msd", "is a plan for the layout msd; this data set is lits"),
         ("layout: lits\ncases: {volume-99: {drop: true}}", 'there is no case "volume-99". Did you mean "volume-'),
         ("layout: lits\ncases: {volume-0: {dropp: true}}", 'cases.volume-0.dropp: Did you mean "drop"'),

@@ -107,6 +107,15 @@ def test_labels_json_of_colours_is_read_in_both_forms(tmp_path: Path) -> None:
     assert read_labels_json(path) == coding
 
 
+def test_labels_json_of_colours_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps({"liver": {"id": 1, "color": "#ff0000"}}))
+    assert (read_labels_json(path).codes, read_labels_json(path).label_map.names[0]) == (
+        {BLACK: 0, RED: 1},
+        "background",
+    )
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -502,6 +511,9 @@ def test_a_segment_of_no_class_is_named() -> None:
         {"classes": ["background", "liver", "tumour"]},
         {"categories": [{"id": 1, "name": "liver"}, {"id": 2, "name": "tumour"}, {"id": 0, "name": "background"}]},
         [entry("background", 0), entry("liver", 1), entry("tumour", 2)],
+        {"tumour": {"id": 2, "color": "#00ff00"}, "liver": {"id": 1, "color": "#ff0000"}},
+        {"labels": {"background": {"id": 0}, "liver": {"value": 1}, "tumour": {"classid": 2}}},
+        {"1": {"name": "liver"}, "2": {"name": "tumour", "color": [0, 255, 0]}},
     ],
 )
 def test_labels_json_in_each_form(content: object, tmp_path: Path) -> None:
@@ -519,6 +531,8 @@ def test_labels_json_in_each_form(content: object, tmp_path: Path) -> None:
         ({"background": 0, "liver": 1.5}, r"expected a list of classes"),
         ({"background": 0, "liver": 1, "tumour": 1}, r"each once, not \[0, 1, 1\]"),
         ({"background": 0, "liver": True}, r"expected a list of classes"),
+        ({"liver": {"color": "#ff0000"}}, r"expected a list of classes"),
+        ({"liver": {"id": 1}, "tumour": 2}, r"expected a list of classes"),
     ],
 )
 def test_labels_json_of_other_forms(content: object, message: str, tmp_path: Path) -> None:

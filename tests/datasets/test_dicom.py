@@ -594,3 +594,23 @@ def test_a_structure_that_a_patient_lacks_is_told(tmp_path: Path) -> None:
             segmentation(files, mask, [name]).save_as(tmp_path / "raw" / f"P{n}" / f"{name}.dcm")
     [finding] = [finding for finding in DICOM.discover(tmp_path / "raw").findings if finding.kind == "class-missing"]
     assert finding.text == "1 case without a segment of tumour, which counts as empty: P1/ct"
+
+
+def test_a_slice_of_no_thickness_has_no_volume(tmp_path: Path) -> None:
+    write_dicom(tmp_path, shape=SHAPE)
+    slices = [path for path in sorted((tmp_path / "patient_0").iterdir()) if dicom.read_header(path).kind == "volume"]
+    assert dicom.read_series_geometry(slices[:1]).has_thickness
+    header = pydicom.dcmread(slices[0])
+    for element in ("SliceThickness", "SpacingBetweenSlices"):
+        header.pop(element, None)
+    header.save_as(slices[0])
+    assert not dicom.read_series_geometry(slices[:1]).has_thickness
+    assert dicom.read_series_geometry(slices).has_thickness
+
+
+def test_compressed_slices_are_told(tmp_path: Path) -> None:
+    """Else a volume would silently end before them."""
+    write_dicom(tmp_path, shape=SHAPE)
+    (tmp_path / "patient_0" / "0099.dcm.gz").write_bytes(b"")
+    told = [(finding.level, finding.file) for finding in DICOM.discover(tmp_path).findings if "gzip" in finding.text]
+    assert told == [("warning", "patient_0/0099.dcm.gz")]

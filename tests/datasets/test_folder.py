@@ -702,3 +702,64 @@ def test_slides_and_their_masks_are_cases(kind: str, tmp_path: Path) -> None:
     for case in found.cases:
         np.testing.assert_array_equal(FOLDER.read_image(case, True).pixels[0], image.transpose(2, 0, 1))
         np.testing.assert_array_equal(read_labels(FOLDER, case, with_classes(found))[0], ids)
+
+
+def write_voc(root: Path, folders: tuple[str, ...]) -> None:
+    for n in range(3):
+        put(root / "JPEGImages" / f"a{n}.jpg", np.full((8, 8, 3), 40 * n, np.uint8))
+        for folder in folders:
+            put(root / folder / f"a{n}.png", np.full((8, 8), n + 1, np.uint8))
+
+
+def test_numbers_of_objects_are_no_masks(tmp_path: Path) -> None:
+    """Pascal VOC and CVAT write both."""
+    write_voc(tmp_path, ("SegmentationClass", "SegmentationObject"))
+    expected = [(f"JPEGImages/a{n}.jpg", f"SegmentationClass/a{n}.png") for n in range(3)]
+    assert pairs(tmp_path) == expected
+    assert told(FOLDER.discover(tmp_path))[0] == ("note", "left-out", "SegmentationObject/a0.png")
+
+
+def test_numbers_of_objects_alone_are_refused(tmp_path: Path) -> None:
+    write_voc(tmp_path, ("SegmentationObject",))
+    with pytest.raises(CaseUNetError, match="SegmentationObject/a0.png among them, number objects and tell no classes"):
+        open_source(tmp_path, PrepareConfig())
+    _, found = open_source(tmp_path, PrepareConfig(masks=("SegmentationObject",)))
+    assert len(found.labelled) == 3
+
+
+def test_a_video_of_cvat_is_refused(tmp_path: Path) -> None:
+    put(tmp_path / "images" / "frame_000000.png")
+    (tmp_path / "annotations.xml").write_text(
+        '<annotations><track id="0" label="polyp"><polygon frame="0" points="1,1;5,1;5,5"/></track></annotations>'
+    )
+    with pytest.raises(CaseUNetError, match=r'annotations.xml: holds tracks .* the format "CVAT for images 1.1"'):
+        open_source(tmp_path, PrepareConfig())
+
+
+@pytest.mark.parametrize("images", ["images", "ct"])
+def test_folders_of_structures_are_named(images: str, tmp_path: Path) -> None:
+    """Nothing says that they hold masks. The message says what to say, and that is right."""
+    for folder in (images, "liver", "tumour"):
+        for n in range(3):
+            put(tmp_path / folder / f"p{n}.nii.gz")
+    with pytest.raises(CaseUNetError, match=rf"prepare.images: {images}, prepare.masks: \[liver, tumour\]"):
+        open_source(tmp_path, PrepareConfig())
+    _, found = open_source(tmp_path, PrepareConfig(images=(images,), masks=("liver", "tumour")))
+    assert found.coding is not None
+    assert found.coding.label_map.names == ("background", "liver", "tumour")
+    assert [found.relative(path) for path in found.cases[1].label] == ["liver/p1.nii.gz", "tumour/p1.nii.gz"]
+
+
+def test_folders_of_cases_are_no_structures(tmp_path: Path) -> None:
+    for n in range(3):
+        put(tmp_path / f"p{n}" / "a.nii.gz")
+        put(tmp_path / f"p{n}" / "b.nii.gz")
+    with pytest.raises(CaseUNetError) as raised:
+        open_source(tmp_path, PrepareConfig())
+    assert "The folders" not in str(raised.value)
+
+
+def test_compressed_files_are_told(tmp_path: Path) -> None:
+    (tmp_path / "1.dcm.gz").write_bytes(b"")
+    with pytest.raises(CaseUNetError, match=r"Found 1 DCM.GZ in it. .* Unpack the others: gunzip -r"):
+        open_source(tmp_path, PrepareConfig())

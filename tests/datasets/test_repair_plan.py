@@ -289,6 +289,33 @@ def test_weak_values_are_not_rounded_away(raw: Path, tmp_path: Path) -> None:
     assert "round: true}" not in text
 
 
+@pytest.mark.parametrize("kind", ["scaled", "noisy"])
+def test_values_near_ids_can_be_rounded(kind: str, raw: Path, tmp_path: Path) -> None:
+    """0, 0.996 and 1.992 are 0, 1 and 2; a person chooses whether the case is left out instead."""
+    edit(raw / "masks" / "p1.nii.gz", lambda ids: ids * np.where(np.arange(SHAPE[0]) % 2, 2, 1).astype(ids.dtype), same)
+    truth = np.asarray(nib.load(raw / "masks" / "p1.nii.gz").dataobj)
+    assert set(np.unique(truth)) == {0, 1, 2}
+    noise = np.random.default_rng(0).uniform(-0.1, 0.1, truth.shape) if kind == "noisy" else 0
+    edit(raw / "masks" / "p1.nii.gz", lambda ids: (ids * 0.996 + noise).astype(np.float32), same)
+    text, cases = plan_for(raw, tmp_path)
+    assert cases == {}
+    for i in (1, 2):
+        assert f"class {i}: 0 voxels become {(truth == i).sum():,}, mean intensity none becomes" in text
+    assert "# p1: {why: fractional, drop: true}" in text
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(text.replace("# p1: {why: fractional, round: true}", "p1: {round: true}"))
+    prepared = prepare(raw, out=tmp_path / "p", config=PrepareConfig(workers=0, folds=2, repair_plan=plan))
+    assert [(prepared.labels("p1") == i).sum() for i in (1, 2)] == [(truth == i).sum() for i in (1, 2)]
+
+
+@pytest.mark.parametrize("half", [0.4, 0.2])
+def test_values_between_ids_are_not_rounded(half: float, raw: Path, tmp_path: Path) -> None:
+    """Interpolated ones would get ids of their edges, and of weak ones alone nothing would be left."""
+    edit(raw / "masks" / "p1.nii.gz", lambda ids: (ids > 0) * np.float32(half), same)
+    text, _ = plan_for(raw, tmp_path)
+    assert "round: true}" not in text
+
+
 def test_several_masks_are_asked_about(tmp_path: Path) -> None:
     """Where one image of several has two masks: their union, or without it."""
     raw = tmp_path / "raw"
@@ -312,6 +339,68 @@ def test_several_masks_are_asked_about(tmp_path: Path) -> None:
     plan.write_text(text.replace(f"# {case}: {{why: several-masks, union: true}}", f"{case}: {{union: true}}"))
     prepared = prepare(raw, out=tmp_path / "p", config=PrepareConfig(workers=0, folds=2, repair_plan=plan))
     assert (prepared.labels(case)[0] == 1).sum() == whole.sum()
+
+
+@pytest.fixture
+def folders(raw: Path, tmp_path: Path) -> Path:
+    """A folder for each of four patients, p0/ct.nii.gz and p0/seg.nii.gz; p1 has two more masks."""
+    for image in (raw / "images").iterdir():
+        folder = tmp_path / "folders" / image.name.split(".")[0]
+        folder.mkdir(parents=True)
+        image.rename(folder / "ct.nii.gz")
+        (raw / "masks" / image.name).rename(folder / "seg.nii.gz")
+    for number, name in enumerate(("seg_draft", "seg_old")):
+        copy = shutil.copy(tmp_path / "folders" / "p1" / "seg.nii.gz", tmp_path / "folders" / "p1" / f"{name}.nii.gz")
+        edit(Path(copy), lambda ids, number=number: np.roll(ids, 3 + number, axis=0), same)  # type: ignore[misc]
+    return tmp_path / "folders"
+
+
+@pytest.mark.parametrize("kept", ["seg", "seg_old"])
+def test_a_mask_that_is_left_is_the_mask(kept: str, folders: Path, tmp_path: Path) -> None:
+    """As if the other files were not there, whatever the one that stays is called: its values are the classes."""
+    ids = np.asarray(nib.load(folders / "p1" / f"{kept}.nii.gz").dataobj)
+    others = [path for path in (folders / "p1").glob("seg*") if path.name != f"{kept}.nii.gz"]
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(yaml.safe_dump({"layout": "folder", "ignore": {f"p1/{path.name}": "" for path in others}}))
+    found = prepare(folders, out=tmp_path / "p", config=PrepareConfig(workers=0, folds=2, repair_plan=plan))
+    assert found.info.label_map.names == ("background", "class 1", "class 2")
+    assert [(found.labels("p1") == i).sum() for i in (1, 2)] == [(ids == i).sum() for i in (1, 2)]
+
+
+def test_folders_of_ignored_masks_name_no_class(raw: Path, tmp_path: Path) -> None:
+    (raw / "masks").rename(raw / "new")
+    shutil.copytree(raw / "new", raw / "masks" / "old")
+    (raw / "new").rename(raw / "masks" / "new")
+    plan = tmp_path / "plan.yaml"
+    ignored = {f"masks/old/p{i}.nii.gz": "" for i in range(4)}
+    plan.write_text(yaml.safe_dump({"layout": "folder", "ignore": ignored}))
+    _, found = open_source(raw, PrepareConfig(repair_plan=plan))
+    assert (found.class_files, found.coding) == (False, None)
+
+
+def test_a_mask_word_names_no_class(folders: Path) -> None:
+    """One case has seg and seg_old, the others have seg: two masks of one image, not the classes "seg" and "old"."""
+    (folders / "p1" / "seg_draft.nii.gz").unlink()
+    _, found = open_source(folders, PrepareConfig())
+    assert (found.class_files, found.coding) == (False, None)
+
+
+@pytest.mark.parametrize("spelled", ["p1/seg_old.nii.gz", "./p1/seg_old.nii.gz", "p1//seg_old.nii.gz"])
+def test_an_ignored_file_is_not_united(spelled: str, folders: Path, tmp_path: Path) -> None:
+    plan = tmp_path / "plan.yaml"
+    content = {"layout": "folder", "cases": {"p1": {"union": True}}, "ignore": {spelled: ""}}
+    plan.write_text(yaml.safe_dump(content))
+    found = prepare(folders, out=tmp_path / "p", config=PrepareConfig(workers=0, folds=2, repair_plan=plan))
+    masks = [np.asarray(nib.load(folders / "p1" / f"{name}.nii.gz").dataobj) > 0 for name in ("seg", "seg_draft")]
+    assert (found.labels("p1") > 0).sum() == (masks[0] | masks[1]).sum()
+
+
+@pytest.mark.parametrize(("name", "told"), [("p1", '"p1" is a folder; name its files'), ("p9.nii", "is no file")])
+def test_what_cannot_be_ignored_is_told(name: str, told: str, folders: Path, tmp_path: Path) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(yaml.safe_dump({"layout": "folder", "ignore": {name: ""}}))
+    with pytest.raises(CaseUNetError, match=told):
+        open_source(folders, PrepareConfig(repair_plan=plan))
 
 
 def test_values_of_no_class_are_asked_about(raw: Path, tmp_path: Path) -> None:

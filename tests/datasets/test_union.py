@@ -162,3 +162,23 @@ def test_a_wrong_list_is_refused(union: Path, content: object, message: str) -> 
     (union / "datasets.json").write_text(json.dumps(content))
     with pytest.raises(CaseUNetError, match=message):
         open_source(union, READ.model_copy(update={"layout": "union"}))
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_masks_that_a_plan_ignores_name_no_class(elsewhere: bool, tmp_path: Path) -> None:
+    """Of a data set of the union as of one alone, also where it lies elsewhere and its files have absolute names."""
+    base = tmp_path / "data" if elsewhere else tmp_path / "joined"
+    for n in range(2):
+        save_volume(base / "mine" / f"p{n}" / "ct.nii.gz", scan(draw_volume(n, (1, 2)), n))
+        for name in ("seg_new", "seg_old"):
+            save_volume(base / "mine" / f"p{n}" / f"{name}.nii.gz", draw_volume(n, (1, 2)))
+    (tmp_path / "joined").mkdir(exist_ok=True)
+    write_union_file(tmp_path / "joined", mine={"path": str(base / "mine") if elsewhere else "mine"})
+    files = [f"mine/p{n}/seg_old.nii.gz" for n in range(2)]
+    plan = tmp_path / "plan.yaml"
+    ignored = {str(base / file) if elsewhere else file: "" for file in files}
+    plan.write_text(json.dumps({"layout": "union", "ignore": ignored}))
+    layout, dataset = open_source(tmp_path / "joined", PrepareConfig(workers=0, repair_plan=plan))
+    assert require_coding(dataset).label_map.names == ("background", "class 1", "class 2")
+    assert [path.name for case in dataset.cases for path in case.label] == ["seg_new.nii.gz"] * 2
+    assert set(np.unique(read_labels(layout, dataset.cases[0], dataset))) == {0, 1, 2}

@@ -514,6 +514,21 @@ def test_skewed_axes_are_measured_and_told(cli: Run, bundle: Path, tmp_path: Pat
     assert [row["volume_ml"] for row in case["measurements"]] == pytest.approx([n * 1.4e-3 for n in voxels], rel=1e-4)
 
 
+def test_a_2d_nifti_is_measured_without_volumes(cli: Run, bundle: Path, tmp_path: Path) -> None:
+    """Its header tells no thickness: lengths and shares of the image count, and no volume is made up."""
+    hounsfield = scan(0)[:, :, 2]
+    image = SimpleITK.GetImageFromArray(np.ascontiguousarray(hounsfield.T))
+    image.SetSpacing((0.7, 0.8))
+    SimpleITK.WriteImage(image, str(tmp_path / "a.nii.gz"))
+    status, said, _ = cli("predict", bundle, tmp_path / "a.nii.gz", "--out", tmp_path / "out", "--measurements")
+    assert (status, "its volumes in millilitres are not known" in " ".join(said.split())) == (0, True)
+    (case,) = json.loads((tmp_path / "out" / "predictions.json").read_text())["cases"]
+    liver = case["measurements"][0]
+    assert (liver["volume_ml"], liver["largest_component_ml"]) == (None, None)
+    assert liver["area_share"] == pytest.approx(liver["voxels"] / hounsfield.size)
+    assert liver["longest_diameter_mm"] > 0
+
+
 def test_skewed_axes_are_scored_and_told(cli: Run, tmp_path: Path) -> None:
     """Liver in one voxel, predicted 1 voxel on along the first and the second axis: √(0.4² + 0.8²) mm, where edges
     at right angles would make √(0.7² + 0.73)."""

@@ -111,6 +111,23 @@ def test_a_named_class_is_never_another(references: Path, tmp_path: Path) -> Non
     assert scores(found) == pytest.approx(EXPECTED)
 
 
+@pytest.mark.parametrize("shades", [(127, 255), ((255, 0, 0), (0, 255, 0))])
+def test_colors_of_predictions_tell_classes(shades: tuple[object, object], tmp_path: Path) -> None:
+    """Colours, or shades of grey, that their labels.json gives by the names of the classes."""
+    ids = np.zeros((20, 30), np.uint8)
+    ids[2:9, 3:9], ids[12:18, 10:20] = 1, 2
+    colors = np.array([np.broadcast_to(shade, 3) for shade in (0, *shades)], np.uint8)[ids]
+    for folder, pixels in (("true", ids), ("theirs", colors if np.ndim(shades[0]) else colors[..., 0])):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(pixels).save(tmp_path / folder / "a.png")
+    save_names(tmp_path / "true" / "labels.json", "background", "liver", "tumour")
+    named = {name: {"id": i, "color": np.broadcast_to(shade, 3).tolist()}
+             for i, (name, shade) in enumerate(zip(("liver", "tumour"), shades, strict=True), 1)}  # fmt: skip
+    (tmp_path / "theirs" / "labels.json").write_text(json.dumps(named))
+    found = evaluate(tmp_path / "theirs", tmp_path / "true", out=tmp_path / "report")
+    assert scores(found, ("liver", "tumour")) == {"liver": 1, "tumour": 1}
+
+
 @pytest.mark.parametrize("beside", ["dataset.json", "labels.json"])
 @pytest.mark.parametrize("side", ["prediction", "both"])
 def test_a_dataset_json_names_values(references: Path, tmp_path: Path, beside: str, side: str) -> None:

@@ -427,8 +427,8 @@ def test_what_differs_between_frames_tells_volumes(element: str, values: list[An
 def test_a_slice_of_unknown_thickness_is_told() -> None:
     """One in a file of its own, and the only frame of an enhanced image."""
     expected = (
-        "the thickness of its only slice is not known (it has no SliceThickness or SpacingBetweenSlices), and 1 mm is "
-        "taken: do not rely on volumes in millilitres",
+        "the thickness of its only slice is not known (it has no SliceThickness or SpacingBetweenSlices), nor are its "
+        "volumes in millilitres",
     )
     single = frames(lambda n, group: None, count=1)
     assert fit_stack(read_planes(Path("a.dcm"), single)).remarks == ()

@@ -400,3 +400,39 @@ def test_gzip_that_is_called_nii_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.nii.gz").rename(tmp_path / "a.nii")
     with pytest.raises(CaseUNetError, match=r"a.nii: .* it is compressed by gzip. Rename it to a.nii.gz"):
         nifti.read_nifti(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize(
+    ("axes", "pixdim", "sform", "qform", "known"),
+    [
+        (2, 0, 0, 0, False),
+        (2, 0, 0, 1, False),
+        (2, 1, 0, 1, False),  # as writers of 2-D images put
+        (2, 5, 0, 1, True),
+        (2, 0, 1, 0, True),  # its sform says 5
+        (3, 0, 0, 0, False),
+        (3, 0, 0, 1, False),
+        (3, 1, 0, 0, True),
+        (3, 0, 1, 0, True),
+    ],
+)
+def test_a_thickness_nobody_told_is_unknown(
+    axes: int, pixdim: int, sform: int, qform: int, known: bool, tmp_path: Path
+) -> None:
+    """nibabel makes it 1 mm."""
+    path = tmp_path / "a.nii"
+    nib.save(nib.Nifti1Image(np.zeros((4, 5, 1)[:axes], np.uint8), np.diag([-1.5, -1.5, 5, 1])), path)
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<f", content, 88, pixdim)
+    struct.pack_into("<hh", content, 252, qform, sform)
+    path.write_bytes(content)
+    found = nifti.read_nifti_geometry(path)
+    assert (found.has_thickness, nifti.NO_THICKNESS in found.remarks) == (known, not known)
+    assert geometry.reslice(found, "coronal").has_thickness == known
+
+
+def test_itk_tells_no_thickness_of_2d_images(tmp_path: Path) -> None:
+    image = SimpleITK.GetImageFromArray(np.zeros((4, 5), np.uint8))
+    image.SetSpacing((1.5, 1.5))
+    SimpleITK.WriteImage(image, str(tmp_path / "a.nii.gz"))
+    assert not nifti.read_nifti_geometry(tmp_path / "a.nii.gz").has_thickness

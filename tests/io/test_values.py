@@ -45,8 +45,9 @@ def test_infinity_is_not_replaced() -> None:
 )
 def test_nearly_whole_is_whole(given: list[float], codes: list[int], fractional: int, told: bool) -> None:
     for dtype in (np.float32, np.float64):
-        whole, off, remarks = values.whole_numbers(np.array(given, dtype), Path("m"))
+        whole, off, rounding, remarks = values.whole_numbers(np.array(given, dtype), Path("m"))
         assert (whole.tolist(), off, bool(remarks)) == (codes, fractional, told)
+        assert rounding == pytest.approx(np.abs(np.array(given) - codes).max(), abs=1e-6)
 
 
 @pytest.mark.parametrize("highest", [1, 2, 117, 255])

@@ -43,6 +43,15 @@ def ball(shape: tuple[int, int, int], center: tuple[int, int, int], squared_radi
     return (grid**2).sum(axis=0) <= squared_radius
 
 
+def test_without_thickness_there_is_no_volume() -> None:
+    labels = np.zeros((1, 10, 12), np.uint8)
+    labels[0, 4:7, 1:9] = 1  # 3 × 4 mm
+    (found,) = measure_volume(labels, (1.0, 1.0, 0.5), ORGAN, has_thickness=False)
+    assert (found.volume_ml, found.largest_component_ml, found.largest[0].volume_ml) == (None, None, None)
+    assert found.longest_diameter_mm == pytest.approx(5)
+    assert found.area_share == pytest.approx(24 / 120)
+
+
 def test_a_box_with_unequal_spacing() -> None:
     labels = np.zeros((6, 10, 12))
     labels[2:4, 4:7, 1:9] = 1  # 2 × 3 × 8 voxels of 5 × 1 × 0.5 mm: 120 mm³; in a slice 3 × 4 mm

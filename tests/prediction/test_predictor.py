@@ -86,6 +86,9 @@ def test_bad_inputs_are_named(predictor: Predictor, lits_bundle: Bundle, tmp_pat
     (tmp_path / "notes.txt").write_text("text")
     with pytest.raises(CaseUNetError, match="notes.txt: cannot be read; expected a file that ends in .nii"):
         predictor.predict(tmp_path / "notes.txt")
+    (tmp_path / "1.dcm.gz").write_bytes(b"")
+    with pytest.raises(CaseUNetError, match=r"1.dcm.gz: is compressed by gzip. .*: unpack it first"):
+        predictor.predict(tmp_path / "1.dcm.gz")
     raster.write_image(tmp_path / "rgb.png", np.zeros((40, 40, 3), np.uint8))
     with pytest.raises(CaseUNetError, match="rgb.png: an image file holds no Hounsfield units"):
         predictor.predict(tmp_path / "rgb.png")

@@ -1,6 +1,7 @@
 """The raw layouts, by name, the search for the one that fits, and the way a raw folder is opened."""
 
 import re
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from caseunet.datasets.partial import with_labelled
 from caseunet.datasets.reading import apply_plan
 from caseunet.datasets.repair import read_plan
 from caseunet.datasets.roles import Choice
-from caseunet.datasets.survey import describe_files
+from caseunet.datasets.survey import describe_alike, describe_files
 from caseunet.datasets.union import UnionLayout
 from caseunet.datasets.union_file import UNION_FILE
 from caseunet.errors import CaseUNetError, InputNotFoundError, InvalidInputError, InvalidOptionError
@@ -71,14 +72,21 @@ __all__ = [
 ]
 
 
-def open_source(root: Path, config: PrepareConfig) -> tuple[Layout, SourceDataset]:
+def open_source(root: Path, config: PrepareConfig, *, ignored: Collection[str] = ()) -> tuple[Layout, SourceDataset]:
     """The layout of a raw folder and what it holds, grouped and repaired as configured; no pixels are read.
+
+    Args:
+        root: the folder.
+        config: how it is read.
+        ignored: masks that name no class, beside those that the configured plan leaves out, relative to the folder.
 
     Raises:
         CaseUNetError: see :func:`find_layout`; the layout's description files or the plan cannot be used.
     """
     channels = tuple(map(channel_name, config.channels))
-    choice = Choice(config.images, config.masks, channels, config.field_of_view)
+    plan = None if config.repair_plan is None else read_plan(config.repair_plan)
+    left = frozenset((*ignored, *(() if plan is None else plan.ignore)))
+    choice = Choice(config.images, config.masks, channels, config.field_of_view, left)
     layout, dataset = _discover(root, config.layout, choice)
     for path in (path for case in dataset.cases for path in (*case.image, *case.label)):
         if not path.as_posix().isascii() and any("\ud800" <= character <= "\udfff" for character in path.as_posix()):
@@ -98,8 +106,8 @@ def open_source(root: Path, config: PrepareConfig) -> tuple[Layout, SourceDatase
         text, advice = f"a split is there in {unused[0]}, and not used", f"Use it: prepare.split: {root / unused[0]}"
         note = Finding(level="warning", kind="own-split", text=text, advice=advice, file=unused[0])
         dataset = replace(dataset, findings=(*dataset.findings, note))
-    if config.repair_plan is not None:
-        dataset = apply_plan(dataset, read_plan(config.repair_plan), str(config.repair_plan))
+    if plan is not None:
+        dataset = apply_plan(dataset, plan, str(config.repair_plan))
     return layout, dataset
 
 
@@ -110,7 +118,9 @@ def _discover(root: Path, name: str, choice: Choice) -> tuple[Layout, SourceData
     """
     if not choice:
         found = find_layout(root, name)
-        return found, found.discover(root)
+        if found is FOLDER:
+            return found, FOLDER.discover(root, choice)
+        return found, UNION.discover(root, choice.ignored) if found is UNION else found.discover(root)
     if UNION.matches(root) and name in ("auto", UNION.name):
         raise InvalidOptionError(
             f"prepare.images, masks, field_of_view and channels are of one data set. Write them into the entry of "
@@ -169,7 +179,7 @@ def find_layout(root: Path, name: str = "auto") -> Layout:
     else:
         forms = "\n".join(f"  {candidate}: {SOURCES.get(candidate).looks_like}" for candidate in SOURCES)
         expected = f"Else one of these is expected:\n{forms}"
-    found = f"{describe_files(root)} {nearest}".strip()
+    found = " ".join(filter(None, (describe_files(root), describe_alike(root), nearest)))
     raise InvalidInputError(
         f"{root}: none of the known layouts was found. {found}\nIf images and masks are among them, name the folder or "
         f"pattern of each: prepare.images and prepare.masks. {expected}",

@@ -75,7 +75,7 @@ class MaskFacts:
 
     Attributes:
         stored: numeric type or image mode in the file.
-        colored, fractional: as of :class:`Mask`.
+        colored, fractional, rounding: as of :class:`Mask`.
         misplaced, misplacement: what is wrong with its shape or place, and in words.
         turned: of a misplaced one, whether its axes run otherwise than its image's.
         on_index: of a misplaced one, whether its file has the shape of its image's.
@@ -110,6 +110,7 @@ class MaskFacts:
     on_edge: Mapping[int, float] = field(default_factory=dict)
     brightness: Mapping[int, float] = field(default_factory=dict)
     agreement: RaterAgreement | None = None
+    rounding: float = 0.0
     widths: Mapping[int, float] = field(default_factory=dict)
 
 
@@ -253,6 +254,7 @@ def _mask_facts(
         stored=mask.stored,
         colored=mask.colored,
         fractional=mask.fractional,
+        rounding=mask.rounding,
         misplaced=misplaced,
         misplacement=misplacement,
         turned=bool(misplaced) and orientation_of(mask.geometry) != orientation_of(image),

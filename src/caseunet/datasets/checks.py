@@ -62,6 +62,10 @@ MIN_NUMBERS = 3
 MAX_OFFERED = 5
 """Classes of a data set up to which a plan offers each for a value that is none."""
 
+MAX_ROUNDING = 0.25
+"""Distance from whole numbers up to which a mask's values are ids that were scaled or stored with noise: interpolation
+leaves some halfway between two ids."""
+
 FAR = 8.0
 """Robust standard deviations from the median beyond which an intensity is unusual."""
 
@@ -394,11 +398,14 @@ def _of_mask(facts: CaseFacts, case: SourceCase, dataset: SourceDataset) -> Iter
         yield about("warning", "affine-lost", text, "Look at the picture, whether it fits.", repairs=[index])
     repair = dataset.repairs.get(case.id)
     if mask.fractional and not (repair and repair.round):
-        text = f"holds {mask.fractional:,} values that are no whole numbers; it was interpolated"
+        text = f"holds {mask.fractional:,} values that are no whole numbers"
+        near = mask.rounding <= MAX_ROUNDING and any(count.code for count in mask.counts)
+        text += f", {mask.rounding:.2g} from one at most: ids that were scaled" if near else "; it was interpolated"
+        advice = "Round them with a plan." if near else "Export it with nearest-neighbour interpolation."
         # between more than two values rounding makes classes of edges, and of weak values alone it leaves nothing
         binary = {count.code for count in mask.counts} == {0, 1}
-        repairs = [CaseRepair(round=True), drop] if binary else [drop]
-        yield about("error", "fractional", text, "Export it with nearest-neighbour interpolation.", repairs=repairs)
+        repairs = [CaseRepair(round=True), drop] if near or binary else [drop]
+        yield about("error", "fractional", text, advice, repairs=repairs)
         return
     if mask.stored.startswith("float"):
         yield about("note", "float-labels", f"labels are stored as {mask.stored}, all whole numbers")

@@ -74,8 +74,9 @@ def read_class_files(paths: Sequence[Path], classes: Mapping[str, int], image: G
         codes[inside[n]] = IGNORE
     told = dict.fromkeys([*(remark for mask in masks for remark in mask.geometry.remarks), *remarks])
     geometry = replace(masks[0].geometry, remarks=tuple(told))
-    fractional = sum(mask.fractional for mask in masks)
-    return replace(masks[0], label_values=codes, geometry=geometry, fractional=fractional, palette={}, names={})
+    fractional, rounding = sum(mask.fractional for mask in masks), max(mask.rounding for mask in masks)
+    united = replace(masks[0], label_values=codes, geometry=geometry, palette={}, names={})
+    return replace(united, fractional=fractional, rounding=rounding)
 
 
 def tell_absent(found: Mapping[str, Collection[Key]], classes: Mapping[str, Key], what: str) -> list[Finding]:

@@ -11,7 +11,7 @@ from caseunet.types import name_key
 
 FORMS = (
     'a list of classes, each with name, color and classid; or {"background": 0, "liver": 1}; or {"0": "background", '
-    '"1": "liver"}; or ["background", "liver"]'
+    '"1": "liver"}; or {"liver": {"id": 1, "color": "#ff0000"}}; or ["background", "liver"]'
 )
 _AROUND = frozenset(
     {"background", "bg", "bkg", "unlabeled", "unlabelled", "other", "others", "none", "void"}
@@ -95,7 +95,11 @@ def class_entries(content: Any, path: Path) -> list[ClassEntry]:
         content = content[key] if key in ("classes", "labels", "categories") else content
     if isinstance(content, dict) and isinstance(content.get("labels"), dict):  # a whole dataset.json
         content = content["labels"]
-    if isinstance(content, dict):
+    if isinstance(content, dict) and content and all(isinstance(value, dict) for value in content.values()):
+        found = [_of_entry(_name_entry(str(key), value), path) for key, value in content.items()]
+        if all(entry.value > 0 for entry in found):
+            found.append(ClassEntry(0, "background", (0, 0, 0)))
+    elif isinstance(content, dict):
         found = _of_dict({str(key): value for key, value in content.items()}, path)
         if all(entry.value != 0 for entry in found):
             found.append(ClassEntry(0, "background"))
@@ -182,6 +186,11 @@ def _of_dict(content: Mapping[str, Any], path: Path) -> list[ClassEntry]:
     if all(name.isdigit() and isinstance(value, str) for name, value in content.items()):
         return [ClassEntry(int(name), value) for name, value in content.items()]
     raise InvalidInputError(f"{path}: expected {FORMS}, found {_show(content)}.")
+
+
+def _name_entry(key: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A class that stands under its name, or under its value: {"liver": {"id": 1}}, {"1": {"name": "liver"}}."""
+    return {"classid": int(key), **entry} if key.isdecimal() else {"name": key, **entry}
 
 
 def _of_entry(entry: Mapping[str, Any], path: Path) -> ClassEntry:

@@ -17,6 +17,12 @@ def is_cvat(path: Path) -> bool:
     return root is not None and root.tag == "annotations" and root.find("image") is not None
 
 
+def is_cvat_video(path: Path) -> bool:
+    """Whether a file is "CVAT for video", which draws on numbers of frames and names no images."""
+    root = _root(path) if path.suffix.lower() == ".xml" else None
+    return root is not None and root.tag == "annotations" and root.find("track") is not None
+
+
 def cvat_images(path: Path) -> dict[str, ElementTree.Element]:
     """{file name: image} of a file.
 

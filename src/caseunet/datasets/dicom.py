@@ -392,6 +392,8 @@ def _listing(root: Path, survey: _Survey, modality: Modality | None) -> tuple[Li
         findings += problems
     if kept[0].header.kind == "volume" and modality is None:  # prediction names them itself
         findings += _pictures_beside(survey.files, root, "note" if len(labels) == len(kept) else "warning")
+        packed = [path for path in survey.files if images.is_unread(path) and path.suffix.lower() == ".gz"]
+        findings += left_out(packed, root, "compressed by gzip, so not read: unpack them", "warning")
     listed = [
         SourceCase(
             id=image.name,

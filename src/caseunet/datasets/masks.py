@@ -21,6 +21,7 @@ from caseunet.datasets.class_files import SAME_PLACE
 from caseunet.datasets.class_names import find_description, is_background, parse_number, unify_spellings
 from caseunet.datasets.coding import palette, read_header_names, read_labels_json
 from caseunet.datasets.dataset_json import DESCRIPTION
+from caseunet.datasets.folder import read_folder_classes
 from caseunet.datasets.layout import (
     Listing,
     SourceCase,
@@ -30,7 +31,7 @@ from caseunet.datasets.layout import (
     natural,
     no_cases,
 )
-from caseunet.datasets.names import MASK_FOLDER_WORDS, find_groups
+from caseunet.datasets.names import CLASSES, IMAGE_NAMES, MASK_FOLDER_WORDS, OBJECTS, find_groups
 from caseunet.datasets.reading import require_coding
 from caseunet.errors import CaseUNetError, InvalidInputError
 from caseunet.files import read_json
@@ -42,12 +43,6 @@ from caseunet.workers import run_all
 NAME = "masks"
 LABELS = "labels.json"
 MAX_CLASSES = 254
-CLASSES, OBJECTS = "SegmentationClass", "SegmentationObject"
-"""Folders of Pascal VOC and CVAT: masks of classes, and of objects, whose colours mean nothing."""
-
-IMAGE_NAMES = re.compile(r"(ct|mri?|t[12](ce|w|c)?|flair|adc|dwi|pet|image|img|volume|vol|scan|frame)(_\d+)?", re.I)
-"""Names of files in the folder of a case that hold no mask."""
-
 _CASE_NAME = re.compile(
     r"(case|patient|pat|subject|subj|sub|visit|scan|session|ses|exam|study|series|time|timepoint|day|week|month|year|image"
     r"|img|volume|vol)? ?\d+"
@@ -216,12 +211,12 @@ def _read_description(folder: Path, listed: Sequence[SourceCase]) -> LabelCoding
 
 
 def read_coding(path: Path, listed: Sequence[SourceCase]) -> LabelCoding:
-    """The classes that a labels.json names: by colour if the masks hold colours, else by value.
+    """The classes that a labels.json names: by colour if the masks hold colours or their shades of grey, else by value.
 
     Raises:
         CaseUNetError: it is of another form.
     """
-    by_value = read_labels_json(path, colored=False)
+    by_value = read_folder_classes(path, tuple(listed))
     pictures = (case.label[0] for case in listed if raster.is_raster(case.label[0]))
     return read_labels_json(path) if any(raster.read_raster_mask(file).colored for file in pictures) else by_value
 

@@ -20,6 +20,12 @@ PARTS = set(PART_WORDS) - {"tr", "ts", "dev"}
 MASK_WORDS = r"(?:dseg|masks?|labels?|lbl|segs?|segmentations?|gts?|groundtruth|annotations?|annot|manual|truth)"
 IMAGE_WORDS = r"(?:images?|imaging|img|volume|vol|scan|frame|photo|input)"
 
+CLASSES, OBJECTS = "SegmentationClass", "SegmentationObject"
+"""Folders of Pascal VOC and CVAT: masks of classes, and of objects, whose numbers mean nothing."""
+
+IMAGE_NAMES = re.compile(r"(ct|mri?|t[12](ce|w|c)?|flair|adc|dwi|pet|image|img|volume|vol|scan|frame)(_\d+)?", re.I)
+"""Names of files in the folder of a case that hold no mask."""
+
 _OF_IMAGES = (
     "image images imaging img imgs input inputs frame frames scan scans volume volumes photo photos picture pictures "
     "original originals imagestr imagests imgstr jpegimages"

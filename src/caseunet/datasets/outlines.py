@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from caseunet.datasets.channels import Item
+from caseunet.datasets.cvat_xml import is_cvat_video
 from caseunet.datasets.layout import Finding, extra_mask, relative
 from caseunet.datasets.names import PART_WORDS, folder_role, normal, part_of, part_of_name
 from caseunet.datasets.pairing import pair
@@ -20,6 +21,12 @@ def find_outlines(root: Path, files: Sequence[Path], pictures: Sequence[Item]) -
     or its folders tell. Of the images there that a name fits, there must be one.
     """
     found = [path for path in files if is_outline_file(path) and path.name != "labels.json"]
+    if (video := next(filter(is_cvat_video, found), None)) is not None:
+        question = (
+            f"{video}: holds tracks of CVAT's format for video, which names no images. Export the task in the format "
+            '"CVAT for images 1.1".'
+        )
+        return {}, [], question
     formats = {path: format for path in found if (format := find_outline_format(path)) is not None}
     labels: Labels = {}
     findings: list[Finding] = []

@@ -62,12 +62,11 @@ def merge_raters(masks: Sequence[Mask], case: SourceCase, rule: str) -> Mask:
     votes = places.reshape(len(masks), *first.label_values.shape)
     chosen = _vote(votes, len(values)) if rule == "majority" else _staple(votes, len(values))
     palette = {code: color for mask in masks for code, color in mask.palette.items()}
-    fractional = sum(mask.fractional for mask in masks)
+    fractional, rounding = sum(mask.fractional for mask in masks), max(mask.rounding for mask in masks)
     names = [images.stem(path) for path in case.label]
     merged = values[chosen].astype(first.label_values.dtype)
-    return replace(
-        first, label_values=merged, fractional=fractional, palette=palette, agreement=measure_agreement(masks, names)
-    )
+    united = replace(first, label_values=merged, fractional=fractional, rounding=rounding, palette=palette)
+    return replace(united, agreement=measure_agreement(masks, names))
 
 
 def measure_agreement(masks: Sequence[Mask], names: Sequence[str]) -> RaterAgreement:

@@ -88,10 +88,10 @@ class FileLayout:
         if len(case.label) > 1:
             names = ", ".join(dataset.relative(path) for path in case.label[:4]) + (" …" if len(case.label) > 4 else "")
             ending = images.stem(case.label[0]).removeprefix(images.stem(case.image[0])) if case.image else ""
-            ending = ending if ending.startswith(("_", "-")) else "_mask1"
+            pattern = f"*{ending}.*" if ending.startswith(("_", "-")) else case.label[0].name
             raise SeveralMasksError(
                 f"{case.label[0]}: one of {len(case.label)} masks of {case.id} ({names}); they are not merged unasked. "
-                f"Say which is meant, such as prepare.masks: '*{ending}.*', merge those of several people by "
+                f"Say which is meant, such as prepare.masks: '{pattern}', merge those of several people by "
                 "prepare.raters: majority, or leave files out by ignore in a plan.",
                 options=("prepare.masks", "prepare.raters", "prepare.repair_plan"),
                 files=case.label,
@@ -118,7 +118,8 @@ def unite(masks: Sequence[Mask], case: SourceCase) -> Mask:
             )
         codes = np.where(codes == 0, mask.label_values, codes)
     palette = {code: color for mask in masks for code, color in mask.palette.items()}
-    return replace(first, label_values=codes, fractional=sum(mask.fractional for mask in masks), palette=palette)
+    fractional, rounding = sum(mask.fractional for mask in masks), max(mask.rounding for mask in masks)
+    return replace(first, label_values=codes, fractional=fractional, rounding=rounding, palette=palette)
 
 
 def read_repaired_image(layout: Layout, case: SourceCase, dataset: SourceDataset) -> ImageVolume:
@@ -297,8 +298,12 @@ def apply_plan(dataset: SourceDataset, plan: RepairPlan, origin: str) -> SourceD
             raise InvalidInputError(f'{origin}: there is no case "{case}". {did_you_mean(case, ids)}')
     told = {finding.file for finding in dataset.findings}
     for name in plan.ignore:
-        if name not in told and not (dataset.root / name).exists():
-            raise InvalidInputError(f'{origin}: ignore: there is no file "{name}" in {dataset.root}.')
+        path = dataset.root / name  # of data sets elsewhere names are absolute
+        if name not in told and (dataset.relative(path) != name or not images.is_readable(path)):
+            folder = "is a folder; name its files" if path.is_dir() else "is no file"
+            raise InvalidInputError(
+                f'{origin}: ignore: "{name}" {folder}. Expected paths from {dataset.root}, such as masks/a.png.'
+            )
     coding = dataset.coding
     if plan.labels is not None:
         codes = [label.code for label in plan.labels]

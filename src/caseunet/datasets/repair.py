@@ -1,5 +1,6 @@
 """The repair plan: what is done with faulty cases when they are read, written down. Originals stay as they are."""
 
+import posixpath
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -104,6 +105,12 @@ class RepairPlan(FrozenModel):
     def _none_chosen(cls, value: Any) -> Any:
         """A section of comments alone is None in YAML."""
         return {} if value is None else value
+
+    @field_validator("ignore")
+    @classmethod
+    def _spell_as_found(cls, value: dict[str, str]) -> dict[str, str]:
+        """Files are compared by their names: "./masks/a.png" is "masks/a.png"."""
+        return {posixpath.normpath(file): why for file, why in value.items()}
 
 
 def code_of(text: Any) -> Any:

@@ -19,12 +19,14 @@ class Choice:
         masks: which files are masks.
         channels: how the names of the channels' files end, in order.
         fields: which files show what was judged of an image.
+        ignored: files that a plan leaves out, relative to the folder. They select nothing, and name no class.
     """
 
     images: tuple[str, ...] = ()
     masks: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
+    ignored: frozenset[str] = frozenset()
 
     def __bool__(self) -> bool:
         return bool(self.images or self.masks or self.channels or self.fields)
@@ -73,8 +75,11 @@ def sort_files(root: Path, files: Sequence[Path], choice: Choice) -> Roles:
             refused.append(path)
             continue
         found[role].append((path, place))
-    long = any(_is_twice(root, found[role]) for role in ("image", "mask"))
-    items = {role: tuple(_item(root, path, place, long) for path, place in found[role]) for role in found}
+    twice = {role for role in ("image", "mask") if _is_twice(root, found[role])}
+    rests = [_find_rests(root, found[role]) for role in ("image", "mask")]
+    long = dict.fromkeys(found, bool(twice))  # what masks alone have, as the names of structures, tells no images apart
+    long["image"] = "image" in twice or ("mask" in twice and not rests[0].isdisjoint(rests[1]))
+    items = {role: tuple(_item(root, path, place, long[role]) for path, place in found[role]) for role in found}
     return Roles(items["image"], items["mask"], items[""], tuple(refused), items["field"])
 
 
@@ -120,6 +125,11 @@ def _item(root: Path, path: Path, place: int | None, long: bool) -> Item:
     folders = [rest if number == place else part for number, part in enumerate(parts)]
     told = "/".join(parts) if place is None else "/".join(parts[: place + 1])
     return Item((path,), "/".join(part for part in folders if part), images.stem(path), told)
+
+
+def _find_rests(root: Path, found: Iterable[tuple[Path, int | None]]) -> set[str]:
+    """What the names of folders say beside their role."""
+    return {folder_rest(path.relative_to(root).parts[place]) for path, place in found if place is not None}
 
 
 def _is_twice(root: Path, found: Iterable[tuple[Path, int | None]]) -> bool:

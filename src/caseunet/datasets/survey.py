@@ -1,7 +1,7 @@
 """What the names of a folder's files tell: cases, masks, channels, a split, and what has to be asked."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -24,9 +24,13 @@ from caseunet.datasets.layout import (
     twice,
 )
 from caseunet.datasets.names import (
+    CLASSES,
+    IMAGE_NAMES,
+    OBJECTS,
     find_groups,
     folder_role,
     is_rater,
+    mask_key,
     normal,
     part_of,
     part_of_outlines,
@@ -73,15 +77,18 @@ class Survey:
 def survey_files(root: Path, choice: Choice = Choice()) -> Survey:  # noqa: B008
     """What the names of all files below a folder tell; no file is opened."""
     files = files_below(root)
-    readable = [path for path in files if images.is_image(path)]
+    readable, told_objects, of_objects = _without_objects(root, [p for p in files if images.is_image(p)], choice)
     roles = sort_files(root, [path for path in readable if choice or not _is_superpixels(path)], choice)
     pictures, findings = _without_twice(roles.images or _of_unknown(roles), root)
+    findings += told_objects
     channels = tuple(channel_name(pattern) for pattern in choice.channels) or find_channels(pictures, roles.masks)
     broken: set[Path] = set()
     if channels:
         pictures, broken, faults = _join(pictures, channels, root)
         findings += faults
     pictures, labels, alone, question, told = _pair_masks(root, roles, choice, pictures)
+    question = of_objects or question
+    labels = _without_ignored(labels, choice.ignored, root)
     labels, by_folder, of_folders = name_by_folders(pictures, labels)
     findings += of_folders
     by_file = by_folder or _class_names(labels)
@@ -89,6 +96,7 @@ def survey_files(root: Path, choice: Choice = Choice()) -> Survey:  # noqa: B008
     if outlines:
         pictures = pictures or _without_twice(_of_unknown(roles), root)[0]
         labels, said, asked = find_outlines(root, files, pictures)
+        labels = _without_ignored(labels, choice.ignored, root)
         findings += said
         question = question or asked
     fields = pair(pictures, roles.fields)
@@ -137,6 +145,15 @@ def _pair_masks(
     return pictures, labels, {picture for own in pairs.values() for picture in own.alone}, question, told
 
 
+def _without_ignored(labels: Labels, ignored: Collection[str], root: Path) -> Labels:
+    """The masks without files that a plan leaves out, so that these name no class; what is paired stays paired."""
+    left = {
+        n: [(mask, rest) for mask, rest in masks if relative(mask.paths[0], root) not in ignored]
+        for n, masks in labels.items()
+    }
+    return {n: masks for n, masks in left.items() if masks}
+
+
 def _tell_fields(
     root: Path, choice: Choice, roles: Roles, listed: Sequence[SourceCase], fields: Pairs
 ) -> list[Finding]:
@@ -156,6 +173,47 @@ def _tell_fields(
         *(Finding(level="warning", kind="no-field", text=text, case=case.id) for case in without),
         *(extra_mask(field.paths[0], root, f"an image of the name {field.key}") for field in alone),
     ]
+
+
+def _without_objects(root: Path, readable: list[Path], choice: Choice) -> tuple[list[Path], tuple[Finding, ...], str]:
+    """Images and masks without the numbers of objects that VOC and CVAT write beside the classes; what is said of
+    them, and what to ask where they are alone."""
+    objects = [] if choice.masks else [path for path in readable if path.parent.name == OBJECTS]
+    if not objects:
+        return readable, (), ""
+    if not any(path.parent.name == CLASSES for path in readable):
+        question = (
+            f"{root}: its masks, {relative(objects[0], root)} among them, number objects and tell no classes. Add the "
+            f"folder {CLASSES} of the same export. If its values are classes all the same, name the folder: "
+            f"prepare.masks: {OBJECTS}"
+        )
+        return readable, (), question
+    told = left_out(objects, root, f"numbers of objects, no classes, which {CLASSES} holds")
+    return [path for path in readable if path not in set(objects)], told, ""
+
+
+def describe_alike(root: Path) -> str:
+    """Folders whose files have the same names, as those of images and of masks of a structure each; "" for none."""
+    names: dict[Path, set[str]] = {}
+    for path in files_below(root):
+        if images.is_image(path) and path.parent != root:
+            names.setdefault(path.parent, set()).add(images.stem(path))
+    alike = [
+        folder
+        for folder, own in names.items()
+        if not any(character.isdigit() for character in folder.name)  # those of cases have the same names too
+        and any(own & other for there, other in names.items() if there != folder)
+    ]
+    if len(alike) < 2:
+        return ""
+    pictures = [folder for folder in alike if folder_role(folder.name) == "image" or IMAGE_NAMES.fullmatch(folder.name)]
+    image = relative((pictures or alike)[0], root)
+    shown = [relative(folder, root) for folder in alike]
+    masks = ", ".join(name for name in shown if name != image)
+    return (
+        f"The folders {', '.join(shown)} hold files of the same names. If {image} holds the images and each other "
+        f"folder the masks of a structure, say so: prepare.images: {image}, prepare.masks: [{masks}]."
+    )
 
 
 def _is_superpixels(path: Path) -> bool:
@@ -245,7 +303,8 @@ def _class_names(labels: Labels) -> tuple[str, ...]:
     rests = [[rest for _, rest in masks] for masks in labels.values()]
     counts = Counter(name_key(rest) for of_case in rests for rest in of_case)
     spelled = tuple(dict.fromkeys(rest for of_case in rests for rest in of_case))
-    if all(len(of_case) < 2 for of_case in rests) or any(not rest or is_rater(rest) for rest in spelled):
+    names_none = any(not rest or is_rater(rest) or mask_key(rest) == "" for rest in spelled)  # "seg" is no class
+    if names_none or all(len(of_case) < 2 for of_case in rests):
         return ()
     recurring = len(rests) == 1 or 2 * sum(number > 1 for number in counts.values()) >= len(counts)
     first = unify_spellings(spelled)
@@ -311,7 +370,8 @@ def _left_out(
 
 
 def describe_choice(root: Path, choice: Choice) -> str:
-    names = ", ".join(f"{key}={'+'.join(value)}" for key, value in vars(choice).items() if value)
+    chosen = {key: value for key, value in vars(choice).items() if value and key != "ignored"}
+    names = ", ".join(f"{key}={'+'.join(value)}" for key, value in chosen.items())
     return f"the patterns {names} leave no image. {describe_files(root)}"
 
 
@@ -335,13 +395,14 @@ def describe_files(root: Path) -> str:
     ]
     if not shown:
         return "Found no files."
+    hint = ""
     if any(kind in ("XML", "TXT") for _, kind in merged):
         hint = (
             " (XML files of Pascal VOC hold boxes, which are not read. TXT files of YOLO are read below a data.yaml "
             "that names their classes.)"
         )
-    else:
-        hint = ""
+    if any(kind.endswith("GZ") for _, kind in merged):
+        hint += f" Of files that gzip compressed only .nii.gz is read. Unpack the others: gunzip -r {root}"
     more = f", and more in {len(shown) - MAX_SHOWN} others" if len(shown) > MAX_SHOWN else ""
     return f"Found {', '.join(shown[:MAX_SHOWN])}{more}.{hint}"
 
@@ -351,7 +412,7 @@ def _kind(path: Path) -> str:
         ending = next(suffix for suffix in (".nii.gz", path.suffix) if path.name.lower().endswith(suffix.lower()))
     else:
         ending = path.suffix
-    name = ending.lower().lstrip(".")
+    name = (Path(path.stem).suffix + ending if ending.lower() == ".gz" else ending).lower().lstrip(".")
     known = {
         **dict.fromkeys(("jpg", "jpe", "jfif"), "JPEG"),
         **dict.fromkeys(("nii", "nii.gz"), "NIfTI"),

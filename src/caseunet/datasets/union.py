@@ -6,11 +6,12 @@ the same where they have one name. What a data set has no class for is not label
 :mod:`caseunet.datasets.partial`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -26,7 +27,13 @@ from caseunet.errors import CaseUNetError, InvalidInputError, did_you_mean
 from caseunet.progress import count_text
 from caseunet.types import IGNORE, Geometry, ImageVolume, LabelCoding, LabelMap, Mask, name_key
 
-Open = Callable[[Path, PrepareConfig], tuple[Layout, SourceDataset]]
+
+class Open(Protocol):
+    """Opens a raw data set as configured, without masks that a plan of the union ignores."""
+
+    def __call__(
+        self, root: Path, config: PrepareConfig, *, ignored: Collection[str]
+    ) -> tuple[Layout, SourceDataset]: ...
 
 
 @dataclass(frozen=True)
@@ -80,24 +87,28 @@ class UnionLayout:
         cases = tuple(case for member in members for case in _cases_of(member, {}))
         return Listing(cases, tuple(_findings(members, root)))
 
-    def discover(self, root: Path) -> SourceDataset:
+    def discover(self, root: Path, ignored: Collection[str] = ()) -> SourceDataset:
         """The cases of all data sets and their common classes; masks are read where no file names their classes.
+
+        Args:
+            root: the folder.
+            ignored: files that a plan leaves out, relative to it; they name no class.
 
         Raises:
             CaseUNetError: see :meth:`cases`; or the data sets cannot be joined.
         """
-        members = self._open_all(root, with_masks=True)
+        members = self._open_all(root, with_masks=True, ignored=ignored)
         _require_alike(members, root)
         label_map = _unite_classes(members)
         tables = [_find_ids(member, label_map) for member in members]
-        ignored = [IGNORE in (*table.values(), *_codes(member)) for member, table in zip(members, tables, strict=True)]
+        unjudged = [IGNORE in (*table.values(), *_codes(member)) for member, table in zip(members, tables, strict=True)]
         cases: list[SourceCase] = []
         told: list[str] = []
         for member, table in zip(members, tables, strict=True):
             own = _with_labelled(member, _cases_of(member, table), label_map)
             told.append(_describe(member, own))
             cases += own
-        codes = {i: i for i in range(len(label_map or ()))} | ({IGNORE: IGNORE} if any(ignored) else {})
+        codes = {i: i for i in range(len(label_map or ()))} | ({IGNORE: IGNORE} if any(unjudged) else {})
         note = Finding(level="note", kind="union", text=". ".join(told), file=UNION_FILE)
         first = members[0].dataset
         groups = {member.dataset.group_name for member in members}
@@ -141,18 +152,19 @@ class UnionLayout:
         ids = table[to_ids(mask, own, member, require_coding(member))]
         return replace(mask, label_values=ids, colored=False, palette={}, names={})
 
-    def _open_all(self, root: Path, with_masks: bool) -> list[UnionMember]:
-        return [self._open_entry(root, entry, with_masks) for entry in read_union(root)]
+    def _open_all(self, root: Path, with_masks: bool, ignored: Collection[str] = ()) -> list[UnionMember]:
+        return [self._open_entry(root, entry, with_masks=with_masks, ignored=ignored) for entry in read_union(root)]
 
-    def _open_entry(self, root: Path, entry: UnionEntry, with_masks: bool) -> UnionMember:
+    def _open_entry(self, root: Path, entry: UnionEntry, *, with_masks: bool, ignored: Collection[str]) -> UnionMember:
         """Open a data set; with masks, find their meaning.
 
         Raises:
             CaseUNetError: it cannot be opened, or ``classes`` names what it does not have.
         """
-        config = entry.as_config(root)
+        config, base = entry.as_config(root), root / entry.path
+        own = [relative(root / name, base) for name in ignored if (root / name).is_relative_to(base)]
         try:
-            layout, dataset = self._open_member(root / entry.path, config)
+            layout, dataset = self._open_member(base, config, ignored=own)
             if with_masks and dataset.labelled:
                 dataset = with_coding(layout, dataset, config.workers)
         except CaseUNetError as error:

@@ -353,7 +353,8 @@ def _stack(paths: Sequence[Path], part: str) -> tuple[SliceStack, Geometry]:
         rows, columns = stack.planes[0].size
         found = volume_geometry((columns, rows, len(stack.planes)), affine, str(paths[0]))
         remarks = (*([modality] if modality else []), *_tell_projections(projections), *copies, *stack.remarks)
-    return stack, replace(found, remarks=remarks)
+    has_thickness = len(stack.planes) > 1 or stack.planes[0].thickness is not None
+    return stack, replace(found, remarks=remarks, has_thickness=has_thickness)
 
 
 def check_slice(path: Path, dataset: Any) -> None:

@@ -136,8 +136,8 @@ def _thickness(plane: Plane, remarks: list[str]) -> float:
     if thickness is None:
         thickness = 1.0
         remarks.append(
-            "the thickness of its only slice is not known (it has no SliceThickness or SpacingBetweenSlices), and 1 mm "
-            "is taken: do not rely on volumes in millilitres"
+            "the thickness of its only slice is not known (it has no SliceThickness or SpacingBetweenSlices), nor are "
+            "its volumes in millilitres"
         )
     if not 0 < thickness < np.inf:  # NaN is not
         raise ValueError(f"the slice {plane} is {thickness:g} mm thick")

@@ -20,7 +20,7 @@ UNREAD = (
     *(".webp", ".heic", ".heif", ".avif", ".jp2", ".j2k", ".jpx", ".jxl", ".ppm", ".pgm", ".pbm", ".pnm", ".tga"),
     *(".psd", ".xcf", ".svg", ".dng", ".exr", ".webm", ".wmv", ".mpg", ".mpeg"),
     *(".czi", ".lif", ".nd2", ".lsm", ".vsi"),
-    *(".mgz", ".mgh", ".mnc", ".gipl", ".vtk", ".vti", ".hdr.gz", ".img.gz"),
+    *(".mgz", ".mgh", ".mnc", ".gipl", ".vtk", ".vti", ".hdr.gz", ".img.gz", ".dcm.gz"),
     *(".npy", ".npz", ".mat", ".h5", ".hdf5"),
 )
 """Kinds of images that are not read; where they lie among others they are named."""
@@ -217,5 +217,7 @@ def _find_reader(path: Path) -> None:
             f"{path}: holds pixels alone. Give the header that belongs to it, which ends in "
             f"{', '.join((*nifti.DETACHED, *itk.DETACHED))}."
         )
+    if path.suffix.lower() == ".gz":
+        raise InvalidInputError(f"{path}: is compressed by gzip. Of such files only .nii.gz is read: unpack it first.")
     if not raster.is_raster(path):
         raise InvalidInputError(f"{path}: cannot be read; expected a file that ends in {', '.join(SUFFIXES)}.")

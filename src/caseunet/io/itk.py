@@ -160,9 +160,10 @@ def read_itk_mask(path: Path, place: Geometry | None = None) -> Mask:
     array = _read(path, reader)
     if array.shape[3] != 1:
         raise InvalidInputError(f"{path}: expected one volume of labels, found {array.shape[3]} components.")
-    codes, fractional, remarks = whole_numbers(array[..., 0].transpose(2, 1, 0), path)
+    codes, fractional, rounding, remarks = whole_numbers(array[..., 0].transpose(2, 1, 0), path)
     own = replace(own, remarks=(*own.remarks, *remarks))
-    return Mask(to_canonical(codes, place or own), own, stored=str(array.dtype), fractional=fractional)
+    values = to_canonical(codes, place or own)
+    return Mask(values, own, stored=str(array.dtype), fractional=fractional, rounding=rounding)
 
 
 @dataclass(frozen=True)

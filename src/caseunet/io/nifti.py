@@ -58,6 +58,8 @@ PLACE = (
 MILLIMETRES = {1: 1000.0, 3: 0.001}
 """In a unit of length, by its code in the header: metre and micrometre. All other codes are taken for millimetres."""
 
+NO_THICKNESS = "its header tells no distance between slices, so that its volumes in millilitres are not known"
+
 SAME_PLACE = 0.1
 """Voxels by which the two places of a header may lie apart: what writers round."""
 
@@ -169,9 +171,11 @@ def read_nifti_mask(path: Path, place: Geometry | None = None) -> Mask:
     if (slope, intercept) != (1, 0):
         with np.errstate(all="ignore"):
             array = array * slope + intercept
-    codes, fractional, remarks = whole_numbers(array, path, step=abs(slope) if (slope, intercept) != (1, 0) else 0)
+    step = abs(slope) if (slope, intercept) != (1, 0) else 0
+    codes, fractional, rounding, remarks = whole_numbers(array, path, step)
     own = replace(own, remarks=(*own.remarks, *remarks))
-    return Mask(to_canonical(codes, place or own), own, stored=str(array.dtype), fractional=fractional)
+    values = to_canonical(codes, place or own)
+    return Mask(values, own, stored=str(array.dtype), fractional=fractional, rounding=rounding)
 
 
 def write_nifti_labels(path: Path, labels: np.ndarray, geometry: Geometry, like: Path | None = None) -> None:
@@ -336,7 +340,19 @@ def _geometry(path: Path, image: Any) -> Geometry:
     affine = np.array(image.affine, np.float64)
     affine[:3] *= _millimetres(image.header)
     geometry = volume_geometry(shape[:3], affine, str(path))
-    return replace(geometry, remarks=(*geometry.remarks, *_remarks(path, image.header, geometry)))
+    has_thickness = _has_thickness(path, image)
+    remarks = (*geometry.remarks, *_remarks(path, image.header, geometry), *([] if has_thickness else [NO_THICKNESS]))
+    return replace(geometry, remarks=remarks, has_thickness=has_thickness)
+
+
+def _has_thickness(path: Path, image: Any) -> bool:
+    """Whether a header tells the distance between slices.
+
+    Writers of 2-D images put 1 there. nibabel takes 1 for the 0 of a header that tells no other place of its voxels.
+    """
+    is_one = bool(np.isclose(np.linalg.norm(image.affine[:3, 2]), 1))
+    has_sform = image.header.get_sform(coded=True)[1] > 0
+    return not (is_one and (len(image.shape) == 2 or (_voxel_sizes(path)[2] == 0 and not has_sform)))
 
 
 def _millimetres(header: Any) -> float:

@@ -162,8 +162,9 @@ def _read_slide_mask(path: Path, colored: bool | None) -> Mask:
     image = slides.read_slide(path)
     pixels, geometry = image.pixels[0], image.geometry
     if len(pixels) == 1 or (colored is not True and not np.ptp(pixels, axis=0).any()):
-        values, fractional, remarks = whole_numbers(pixels[:1], path)
-        return Mask(values, replace(geometry, remarks=(*geometry.remarks, *remarks)), fractional=fractional)
+        values, fractional, rounding, remarks = whole_numbers(pixels[:1], path)
+        geometry = replace(geometry, remarks=(*geometry.remarks, *remarks))
+        return Mask(values, geometry, fractional=fractional, rounding=rounding)
     if colored is False:
         raise InvalidInputError(f"{path}: expected class ids (grey or palette), found an image in colour.")
     red, green, blue = (pixels[n].astype(np.int32) for n in range(3))
@@ -174,7 +175,7 @@ def read_mask_page(path: Path, image: Image.Image, colored: bool | None, page: i
     """The values of a page of an open file; see :func:`read_raster_mask`."""
     remarks = load_image(path, image, page)
     if colored is not True and image.mode in _IDS:
-        codes, fractional, more = whole_numbers(np.asarray(image), path)
+        codes, fractional, rounding, more = whole_numbers(np.asarray(image), path)
         if is_inverted(image):
             if image.mode != "1" and (image.mode != "L" or not set(np.unique(codes).tolist()) <= {0, 255}):
                 raise InvalidInputError(
@@ -185,7 +186,7 @@ def read_mask_page(path: Path, image: Image.Image, colored: bool | None, page: i
             codes, more = (codes // WIDENING).astype(np.uint8), (*more, WIDENED)
         geometry = Geometry(codes.shape, remarks=(*remarks, *more))
         palette = _palette(image, codes)
-        return Mask(codes[None], geometry, stored=image.mode, fractional=fractional, palette=palette)
+        return Mask(codes[None], geometry, stored=image.mode, fractional=fractional, rounding=rounding, palette=palette)
     if image.mode not in COLOR_MODES:
         raise InvalidInputError(f"{path}: found an image of Pillow's mode {image.mode}; expected ids or 8-bit colours.")
     colors = _opaque(path, image) if image.has_transparency_data else np.asarray(image.convert("RGB"))

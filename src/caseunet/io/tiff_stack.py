@@ -157,6 +157,7 @@ def read_stack_mask(path: Path, colored: bool | None = None) -> Mask:
         colored=masks[0].colored,
         stored=masks[0].stored,
         fractional=sum(mask.fractional for mask in masks),
+        rounding=max(mask.rounding for mask in masks),
         palette=palette,
     )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -89,8 +90,24 @@ def _parts(array: np.ndarray, axis: int) -> Iterator[np.ndarray]:
         yield along[start : start + step]
 
 
-def whole_numbers(array: np.ndarray, path: Path, step: float = 0.0) -> tuple[np.ndarray, int, tuple[str, ...]]:
-    """Mask values as integers, how many were none, and what should be known of them.
+class WholeNumbers(NamedTuple):
+    """Mask values as integers.
+
+    Attributes:
+        values: rounded.
+        fractional: how many were no whole numbers.
+        rounding: by how much one was changed at most.
+        remarks: what should be known of them.
+    """
+
+    values: np.ndarray
+    fractional: int = 0
+    rounding: float = 0.0
+    remarks: tuple[str, ...] = ()
+
+
+def whole_numbers(array: np.ndarray, path: Path, step: float = 0.0) -> WholeNumbers:
+    """Mask values as integers, and what was done to them.
 
     Values nearly whole are what single precision or a slope made of labels: they are rounded, and count as whole.
 
@@ -103,9 +120,9 @@ def whole_numbers(array: np.ndarray, path: Path, step: float = 0.0) -> tuple[np.
         BadValuesError: there are NaN or infinities, or numbers that no label can be.
     """
     if array.dtype.kind in "iu":
-        return to_native(array), 0, ()
+        return WholeNumbers(to_native(array))
     if array.dtype.kind == "b":
-        return array.astype(np.uint8), 0, ()
+        return WholeNumbers(array.astype(np.uint8))
     if array.dtype.kind != "f":
         raise InvalidInputError(f"{path}: expected whole numbers, found values of type {array.dtype}.")
     if not np.all(np.isfinite(array)) or np.abs(array).max(initial=0) > 2**31:
@@ -114,4 +131,4 @@ def whole_numbers(array: np.ndarray, path: Path, step: float = 0.0) -> tuple[np.
     off = np.abs(rounded - array)
     fractional = int(np.count_nonzero(off > max(NEARLY_WHOLE, min(step, MAX_STEP) * 0.51)))
     remark = f"labels up to {off.max():.2g} from whole numbers were rounded" if fractional == 0 and off.any() else ""
-    return rounded.astype(np.int32), fractional, (remark,) if remark else ()
+    return WholeNumbers(rounded.astype(np.int32), fractional, float(off.max(initial=0)), (remark,) if remark else ())

@@ -103,7 +103,10 @@ def _predict_image(
         else:
             written.append(path)
             others["dicom_seg"] = path.relative_to(work.folder).as_posix()
-    measured = measure_volume(labels, voxel_steps(geometry), info.label_map) if work.outputs.measurements else []
+    measured = []
+    if work.outputs.measurements:
+        steps, has_thickness = voxel_steps(geometry), geometry.has_thickness
+        measured = measure_volume(labels, steps, info.label_map, has_thickness=has_thickness)
     if work.outputs.overlay:
         path = path_beside(target, item, "-overlay.png")
         written.append(path)

@@ -38,7 +38,7 @@ class Component:
     """One connected part of a structure.
 
     Attributes:
-        volume_ml: None without spacing.
+        volume_ml: None without spacing or thickness.
         longest_diameter_mm: None without spacing.
         longest_diameter_px: None with spacing.
         diameter_slice: index of the slice with that diameter; the first of several.
@@ -58,12 +58,12 @@ class StructureMeasurement:
     """What one structure of one case measures.
 
     Attributes:
-        volume_ml: None without spacing.
-        area_share: share of the image's pixels, 0 to 1; of a single image without spacing, else None.
+        volume_ml: None without spacing or thickness.
+        area_share: share of the image's pixels, 0 to 1; of a single image without a volume, else None.
         components: how many there are, not only of those listed.
         longest_diameter_mm: the longest of all components; None without spacing or voxels.
         longest_diameter_px: the same in pixels; None with spacing or without voxels.
-        largest_component_ml: None without spacing or voxels.
+        largest_component_ml: None without spacing, thickness or voxels.
         burden: the volume as a share, 0 to 1, of the structure ``burden_of``; None without one, or if that is empty.
         burden_of: the smallest structure whose labels hold all of this one's and more, as the liver those of its
             tumours; None if there is none.
@@ -83,7 +83,9 @@ class StructureMeasurement:
     largest: tuple[Component, ...]
 
 
-def measure_volume(labels: np.ndarray, spacing: Steps | None, label_map: LabelMap) -> list[StructureMeasurement]:
+def measure_volume(
+    labels: np.ndarray, spacing: Steps | None, label_map: LabelMap, *, has_thickness: bool = True
+) -> list[StructureMeasurement]:
     """Measure every structure of the label map, in its order.
 
     One structure at a time is held, in the bounding box of its voxels: about five bytes a voxel beside the labels, and
@@ -93,6 +95,8 @@ def measure_volume(labels: np.ndarray, spacing: Steps | None, label_map: LabelMa
         labels: class ids (S, H, W) in canonical order; uint8, as predictions are.
         spacing: millimetres between slices, rows and columns, or vectors (3, 3) where these are not orthogonal; None
             for images without.
+        label_map: with the structures.
+        has_thickness: whether the millimetres between slices are known; without them there are no volumes.
 
     Raises:
         CaseUNetError: another shape, an id that the label map lacks, a spacing that is not positive.
@@ -104,7 +108,8 @@ def measure_volume(labels: np.ndarray, spacing: Steps | None, label_map: LabelMa
             f"The spacing is {spacing}; expected three lengths above 0 in mm: between slices, rows and columns."
         )
     measured = {
-        name: _measure_structure(name, labels, members, spacing) for name, members in label_map.structures.items()
+        name: _measure_structure(name, labels, members, spacing, has_thickness)
+        for name, members in label_map.structures.items()
     }
     return [_with_burden(measurement, measured, label_map) for measurement in measured.values()]
 
@@ -243,14 +248,14 @@ def _check_labels(labels: np.ndarray, dimensions: int, label_map: LabelMap) -> N
 
 
 def _measure_structure(
-    name: str, labels: np.ndarray, members: tuple[int, ...], spacing: Steps | None
+    name: str, labels: np.ndarray, members: tuple[int, ...], spacing: Steps | None, has_thickness: bool
 ) -> StructureMeasurement:
     """All but the burden."""
     boxed, box = crop_structure(labels, members)
     corner = [axis.start for axis in box]
     vectors = np.eye(3) if spacing is None else step_vectors(spacing)
     sizes, centroids, diameters, slices = _components(boxed, vectors[1], vectors[2])
-    voxel_ml = None if spacing is None else voxel_volume(spacing) / 1000
+    voxel_ml = None if spacing is None or not has_thickness else voxel_volume(spacing) / 1000
 
     def milliliters(voxels: int) -> float | None:
         return None if voxel_ml is None else voxels * voxel_ml
@@ -276,7 +281,7 @@ def _measure_structure(
         structure=name,
         voxels=voxels,
         volume_ml=milliliters(voxels),
-        area_share=voxels / labels.size if spacing is None and len(labels) == 1 else None,
+        area_share=voxels / labels.size if voxel_ml is None and len(labels) == 1 else None,
         components=len(sizes),
         longest_diameter_mm=longest_mm,
         longest_diameter_px=longest_px,

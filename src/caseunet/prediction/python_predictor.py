@@ -71,10 +71,10 @@ class Segmentation:
         return f"<Segmentation {shape}: {', '.join([*classes, count_text(len(self.warnings), 'warning')])}>"
 
     def _size(self, number: int, name: str) -> str:
-        """How much there is of one class, in millilitres, or in pixels where no spacing is known."""
+        """How much there is of one class, in millilitres, or in pixels where no volume is known."""
         pixels = int(np.count_nonzero(self.canonical == number))
         steps = voxel_steps(self.given.picture.geometry)
-        if steps is None:
+        if steps is None or not self.given.picture.geometry.has_thickness:
             return f"{name} {count_text(pixels, 'pixel')}"
         voxel = abs(np.linalg.det(steps)) if np.ndim(steps) == 2 else np.prod(steps)
         return f"{name} {pixels * voxel / 1000:,.1f} mL"

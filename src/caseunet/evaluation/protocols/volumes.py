@@ -154,7 +154,8 @@ def _measure(unit: Unit, structures: Structures, options: Options) -> Measured:
     of_lesions = find_lesions(structures, options.lesions)
     columns: dict[str, Row] = {}
     lesions: list[Row] = []
-    voxel_ml = voxel_volume(unit.spacing) / 1000 if unit.in_mm and unit.spacing is not None else math.nan
+    known = unit.in_mm and (unit.file is None or unit.file.has_thickness)
+    voxel_ml = voxel_volume(unit.spacing) / 1000 if known and unit.spacing is not None else math.nan
     for name, members in structures.items():
         reference, prediction = mask_of(unit.reference, members), mask_of(unit.prediction, members)
         r, p = int(np.count_nonzero(reference)), int(np.count_nonzero(prediction))

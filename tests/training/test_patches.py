@@ -1,16 +1,19 @@
 """Patches are as large as the slices, and as a network takes without padding."""
 
 import doctest
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caseunet.config import ModelConfig
+from caseunet.config import ModelConfig, load_config
+from caseunet.data.store import Prepared
 from caseunet.models import MODELS, create_model, plan_arguments
 from caseunet.training import patches
-from caseunet.training.patches import fit_patch_size
+from caseunet.training.patches import fit_patch_size, plan_patch_size
 
 PLANNED = ModelConfig(name="case_unet", kwargs={"patch_size": "auto", "norm": "instance", "widths": [4, 4, 4, 4, 4]})
 
@@ -36,6 +39,16 @@ def test_planned_stages(slices: tuple[int, int], patch: tuple[int, int]) -> None
 def test_fixed_stages() -> None:
     fixed = ModelConfig(name="case_unet", kwargs={"norm": "instance"})  # five, and at least 2×2 at the bottom
     assert fit_patch_size((50, 35), [fixed]) == (64, 64)
+
+
+@pytest.mark.parametrize(("recipe", "longest"), [("default", 512), ("small", 256), ("tiny", 256)])
+def test_recipes_for_cpus_take_smaller_patches(recipe: str, longest: int) -> None:
+    config = load_config(recipe=recipe)
+    photographs = SimpleNamespace(size={"a": (584, 565), "b": (580, 560)}.__getitem__)
+    lines = SimpleNamespace(size={"a": (584, 70)}.__getitem__)
+    for prepared, cases, expected in ((photographs, "ab", (longest, longest)), (lines, "a", (longest, 80))):
+        patch = plan_patch_size(cast(Prepared, prepared), config.data, [PLANNED], cases)
+        assert patch == expected
 
 
 def test_networks_of_a_study() -> None:

@@ -76,7 +76,9 @@ def blend(segment: Callable[[slice, slice], Tensor], windows: Windows) -> Iterat
             logits = segment(rows, columns)
             if line is None:
                 line = logits.new_zeros((*logits.shape[:2], windows.window[0], width))
-            line[:, :, : len(down), columns].addcmul_(logits, torch.from_numpy(down[:, None] * across).to(logits.device))
+            line[:, :, : len(down), columns].addcmul_(
+                logits, torch.from_numpy(down[:, None] * across).to(logits.device)
+            )
         assert line is not None
         step = max(1, VALUES_AT_ONCE // (line.shape[0] * line.shape[1] * width))
         for first in range(rows.start, stop, step):

@@ -63,7 +63,9 @@ def place_spans(length: int, window: int) -> list[Span]:
     total = np.zeros(length)
     for places, counts in zip(spans, weights, strict=True):
         total[places] += counts
-    return [(places, (counts / total[places]).astype(np.float32)) for places, counts in zip(spans, weights, strict=True)]
+    return [
+        (places, (counts / total[places]).astype(np.float32)) for places, counts in zip(spans, weights, strict=True)
+    ]
 
 
 def gaussian(length: int) -> np.ndarray:

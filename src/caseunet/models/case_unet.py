@@ -16,7 +16,8 @@ written here plainly runs faster after ``caseunet.models.optimize_for``, which c
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from itertools import accumulate
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -61,15 +62,11 @@ class MultiScaleBlock(nn.Module):
             fusion(torch.cat([maps[i], maps[j]], 1)) for fusion, (i, j) in zip(self.fusions, self.pairs, strict=True)
         ]
 
-    def scales(self, x: Tensor) -> list[Tensor]:
+    def scales(self, x: Any) -> list[Tensor]:
         """What each branch makes of the map, or, of chained branches, of the one before it."""
         if not self.is_chained:
             return [branch(x) for branch in self.branches]
-        maps: list[Tensor] = []
-        for branch in self.branches:
-            x = branch(x)
-            maps.append(x)
-        return maps
+        return list(accumulate(self.branches, lambda before, branch: branch(before), initial=x))[1:]
 
 
 class MultiScaleStage(nn.Module):
@@ -107,8 +104,10 @@ class Head(nn.Sequential):
     """Convolutions of one map, or of the concatenation of several: (B, C_i, H, W) each → (B, num_classes, H, W)."""
 
     def forward(self, *maps: Tensor) -> Tensor:
-        logits: Tensor = super().forward(torch.cat(maps, 1) if len(maps) > 1 else maps[0])
-        return logits
+        x = torch.cat(maps, 1) if len(maps) > 1 else maps[0]
+        for layer in self:
+            x = layer(x)
+        return x
 
 
 class Bottleneck(nn.Module):

@@ -45,7 +45,8 @@ def test_sensitivities_are_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["tumour", "0.95", "=0.9", "tumour=", "a=1", "a=0", "a=nan", "a=0.5,b=2", "a=0.5,b", "", {"a": 1.5}]
+    "value",
+    ["tumour", "0.95", "=0.9", "tumour=", "a=1", "a=0", "a=nan", "a=0.5,b=2", "a=0.5,b", "a=0.5,a=0.6", "", {"a": 1.5}],
 )
 def test_what_is_no_sensitivity_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match="sensitivity"):

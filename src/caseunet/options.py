@@ -89,7 +89,10 @@ class PredictionSettings(Section):
     def _read_sensitivities(cls, value: Any) -> Any:
         if not isinstance(value, str):
             return value
-        found = {name: float(number) for name, number in _SENSITIVITY.findall(value)}
+        pairs = _SENSITIVITY.findall(value)
+        found = {name: float(number) for name, number in pairs}
+        if len(found) < len(pairs):
+            raise ValueError("names a structure twice")
         rest = _SENSITIVITY.sub("", value).strip()
         if rest or not found or not all(0 < number < 1 for number in found.values()):
             raise ValueError("expected structures and numbers between 0 and 1, such as tumour=0.95")

@@ -109,3 +109,11 @@ def test_no_image_that_fits_is_an_error(tmp_path: Path) -> None:
     write(tmp_path, "imgs/a.png", "imgs/a_seg.png")
     with pytest.raises(CaseUNetError, match=r"the patterns images=photos/\*\*/\*.jpg.* leave no image. Found 2 PNG"):
         pairs(tmp_path, images="photos/**/*.jpg", masks="{stem}_seg.png")
+
+
+def test_a_pattern_of_masks_that_fits_nothing_is_told(tmp_path: Path) -> None:
+    """As two patterns in one do: nothing says which images would then have a mask."""
+    write(tmp_path, "photos/a.png", "liver/a.png")
+    for patterns in (("liver,spleen",), ("liver", "spleen")):
+        with pytest.raises(CaseUNetError, match=rf"prepare.masks: {patterns[-1]} fits no file. Give each pattern"):
+            open_source(tmp_path, PrepareConfig(images=("photos",), masks=patterns))

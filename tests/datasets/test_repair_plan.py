@@ -387,12 +387,27 @@ def test_a_mask_word_names_no_class(folders: Path) -> None:
 
 @pytest.mark.parametrize("spelled", ["p1/seg_old.nii.gz", "./p1/seg_old.nii.gz", "p1//seg_old.nii.gz"])
 def test_an_ignored_file_is_not_united(spelled: str, folders: Path, tmp_path: Path) -> None:
+    first = np.asarray(nib.load(folders / "p1" / "seg.nii.gz").dataobj)
+    edit(folders / "p1" / "seg_draft.nii.gz", lambda ids: np.where(first > 0, 0, ids), same)
     plan = tmp_path / "plan.yaml"
     content = {"layout": "folder", "cases": {"p1": {"union": True}}, "ignore": {spelled: ""}}
     plan.write_text(yaml.safe_dump(content))
     found = prepare(folders, out=tmp_path / "p", config=PrepareConfig(workers=0, folds=2, repair_plan=plan))
     masks = [np.asarray(nib.load(folders / "p1" / f"{name}.nii.gz").dataobj) > 0 for name in ("seg", "seg_draft")]
     assert (found.labels("p1") > 0).sum() == (masks[0] | masks[1]).sum()
+
+
+def test_masks_that_disagree_are_not_united(folders: Path, tmp_path: Path) -> None:
+    """One calls 1 what the other calls 2: the first file's name must not decide."""
+    (folders / "p1" / "seg_draft.nii.gz").unlink()
+    mask = nib.load(folders / "p1" / "seg_old.nii.gz")
+    ids = np.asarray(nib.load(folders / "p1" / "seg.nii.gz").dataobj)
+    nib.save(nib.Nifti1Image(np.where(ids == 1, 2, 0).astype(np.uint8), mask.affine), folders / "p1" / "seg_old.nii.gz")
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(yaml.safe_dump({"layout": "folder", "cases": {"p1": {"union": True}}}))
+    number = f"{(ids == 1).sum():,} pixels differ"
+    with pytest.raises(CaseUNetError, match=rf"seg(_old)?.nii.gz: says [12] of pixels .* says [12] \({number}\)"):
+        prepare(folders, out=tmp_path / "p", config=PrepareConfig(workers=0, folds=2, repair_plan=plan))
 
 
 @pytest.mark.parametrize(("name", "told"), [("p1", '"p1" is a folder; name its files'), ("p9.nii", "is no file")])

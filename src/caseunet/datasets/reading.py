@@ -99,11 +99,15 @@ class FileLayout:
         return masks[0]
 
 
+MANY_VALUES = 32
+"""Beyond which a mask was smoothed or saved with loss, so that its values are no classes yet."""
+
+
 def unite(masks: Sequence[Mask], case: SourceCase) -> Mask:
     """One mask of several: a pixel has the value of the first that is not 0 there.
 
     Raises:
-        CaseUNetError: they differ in shape or place.
+        CaseUNetError: they differ in shape or place, or in what they say of a pixel.
     """
     first = masks[0]
     codes = first.label_values
@@ -116,10 +120,23 @@ def unite(masks: Sequence[Mask], case: SourceCase) -> Mask:
             raise InvalidInputError(
                 f"{path}: its values mean other classes than those of {case.label[0]}; they cannot be united."
             )
+        _check_agreement(codes, mask.label_values, path, case)
         codes = np.where(codes == 0, mask.label_values, codes)
     palette = {code: color for mask in masks for code, color in mask.palette.items()}
     fractional, rounding = sum(mask.fractional for mask in masks), max(mask.rounding for mask in masks)
     return replace(first, label_values=codes, fractional=fractional, rounding=rounding, palette=palette)
+
+
+def _check_agreement(codes: np.ndarray, others: np.ndarray, path: Path, case: SourceCase) -> None:
+    """That no pixel has one class so far and another in a further mask; 255 may lie over both."""
+    both = (codes != 0) & (others != 0) & (codes != others) & (codes != IGNORE) & (others != IGNORE)
+    if both.any() and len(np.unique(codes)) <= MANY_VALUES >= len(np.unique(others)):
+        first = int(np.flatnonzero(both)[0])
+        raise InvalidInputError(
+            f"{path}: says {others.flat[first]} of pixels of which another mask of {case.id} says {codes.flat[first]} "
+            f"({np.count_nonzero(both):,} pixels differ); such masks cannot be united. Name the one that counts, or "
+            "call the files like their classes."
+        )
 
 
 def read_repaired_image(layout: Layout, case: SourceCase, dataset: SourceDataset) -> ImageVolume:

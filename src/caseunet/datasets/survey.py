@@ -10,7 +10,7 @@ from caseunet.datasets.class_folders import name_by_folders
 from caseunet.datasets.class_names import (
     unify_spellings,
 )
-from caseunet.datasets.file_patterns import has_stem, pair_by_stem, tell_missing
+from caseunet.datasets.file_patterns import has_stem, match_part, pair_by_stem, tell_missing
 from caseunet.datasets.layout import (
     Finding,
     Listing,
@@ -87,7 +87,7 @@ def survey_files(root: Path, choice: Choice = Choice()) -> Survey:  # noqa: B008
         pictures, broken, faults = _join(pictures, channels, root)
         findings += faults
     pictures, labels, alone, question, told = _pair_masks(root, roles, choice, pictures)
-    question = of_objects or question
+    question = _ask_for_masks(root, files, choice) or of_objects or question
     labels = _without_ignored(labels, choice.ignored, root)
     labels, by_folder, of_folders = name_by_folders(pictures, labels)
     findings += of_folders
@@ -190,6 +190,15 @@ def _without_objects(root: Path, readable: list[Path], choice: Choice) -> tuple[
         return readable, (), question
     told = left_out(objects, root, f"numbers of objects, no classes, which {CLASSES} holds")
     return [path for path in readable if path not in set(objects)], told, ""
+
+
+def _ask_for_masks(root: Path, files: Sequence[Path], choice: Choice) -> str:
+    """What to ask where a pattern of masks fits no file."""
+    names = [PurePosixPath(relative(path, root)) for path in files]
+    for pattern in choice.masks:
+        if "{stem}" not in pattern and all(match_part(name, (pattern,)) is None for name in names):
+            return f"{root}: prepare.masks: {pattern} fits no file. Give each pattern by itself. {describe_files(root)}"
+    return ""
 
 
 def describe_alike(root: Path) -> str:

@@ -2,11 +2,13 @@
 
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import pytest
 
 from caseunet.config import PrepareConfig
 from caseunet.datasets import open_source
 from caseunet.datasets.file_patterns import match_part
+from caseunet.datasets.reading import require_coding
 from caseunet.errors import CaseUNetError
 from tests.support.public_layouts import draw_picture, draw_volume, photo, save_picture, save_volume, scan
 
@@ -117,3 +119,17 @@ def test_a_pattern_of_masks_that_fits_nothing_is_told(tmp_path: Path) -> None:
     for patterns in (("liver,spleen",), ("liver", "spleen")):
         with pytest.raises(CaseUNetError, match=rf"prepare.masks: {patterns[-1]} fits no file. Give each pattern"):
             open_source(tmp_path, PrepareConfig(images=("photos",), masks=patterns))
+
+
+def test_folders_of_structures_may_say_that_they_are_masks(tmp_path: Path) -> None:
+    """gt_liver/a.png beside gt_spleen/a.png: each is the mask of a class, liver and spleen."""
+    write(tmp_path, "scan/a.png", "scan/b.png")
+    for n, name in enumerate(("a", "b")):
+        shown = draw_picture(n) > 0
+        save_picture(tmp_path / f"gt_liver/{name}.png", (255 * shown).astype(np.uint8))
+        save_picture(tmp_path / f"gt_spleen/{name}.png", (255 * ~shown).astype(np.uint8))
+    layout, dataset = open_source(tmp_path, PrepareConfig(images=("scan",), masks=("gt_liver", "gt_spleen")))
+    case = dataset.cases[0]
+    found = layout.read_mask(case, dataset, layout.read_image(case, dataset.modality == "rgb", 0.0).geometry)
+    assert (dataset.class_files, require_coding(dataset).label_map.names) == (True, ("background", "liver", "spleen"))
+    np.testing.assert_array_equal(found.label_values[0], np.where(draw_picture(0) > 0, 1, 2))

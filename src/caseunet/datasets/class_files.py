@@ -109,7 +109,8 @@ def class_of(path: Path, classes: Mapping[str, int]) -> int:
     stem = images.stem(path)
     known = {"background": 0, **dict.fromkeys(IGNORE_NAMES, IGNORE)}
     known |= {name_key(name): number for name, number in classes.items()}
-    for name in (stem, mask_key(stem) or "", path.parent.name):
+    folder = path.parent.name
+    for name in (stem, mask_key(stem) or "", folder, mask_key(folder) or ""):
         if (number := known.get(name_key(name))) is not None:
             return number
     texts = [name_key(text) for text in (stem, mask_key(stem)) if text]

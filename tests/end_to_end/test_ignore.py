@@ -85,6 +85,21 @@ def test_255_may_be_the_class_that_is_missing(tmp_path: Path, cli: Callable[...,
     assert int(prepared.slice_class_pixels(path.stem)[:, 1].sum()) == number
 
 
+def test_a_declared_value_is_not_asked_about(tmp_path: Path, cli: Callable[..., tuple[int, str, str]]) -> None:
+    """A description says that 9 is to be ignored: it stands for no class, though one mask has it for class 1."""
+    raw = tmp_path / "raw"
+    write_folder(raw, groups=4, frames=2, shape=(48, 64))
+    names = {"background": 0, "a": 1, "b": 2, "c": 3, "ignore": 9}
+    (raw / "labels.json").write_text(json.dumps(names))
+    path = sorted((raw / "masks").iterdir())[2]
+    ids = np.asarray(Image.open(path)).copy()
+    ids[ids == 1] = 9
+    Image.fromarray(ids).save(path)
+    cli("audit", raw, "--out", tmp_path / "audit")
+    findings = json.loads((tmp_path / "audit" / "audit.json").read_text())["findings"]
+    assert {"unjudged"} == {finding["kind"] for finding in findings} & {"unjudged", "ignored-class"}
+
+
 def test_a_plan_leaves_out_255(tmp_path: Path, cli: Callable[..., tuple[int, str, str]]) -> None:
     """Where a description names the classes, 255 is asked about; the plan that is offered leaves it out."""
     raw = tmp_path / "raw"

@@ -195,6 +195,8 @@ def _find_unjudged(
         "nobody judged are left out of training and scores"
     )
     yield Finding(level="note", kind="unjudged", text=text)
+    if not any(finding.kind == "found-classes" for finding in dataset.findings):
+        return  # a file says that the value is to be ignored
     held = {
         one.id: class_pixels(one.mask, coding, dataset.repairs.get(one.id)) for one in facts if one.mask is not None
     }

@@ -54,6 +54,11 @@ def predictions(*judged: tuple[float | None, MaskLevel, bool], limits: tuple[str
         (predictions((0.9, "good", True), (0.9, "good", False)), ["1 of 2 cases", "1 image unlike", "0.900?"], "poor"),
         (predictions((0.9, "good", False)), ["0 of 1 case to look at first", "usual", "good", "0.900"], "it is dark"),
         (predictions((0.9, "unknown", False), limits=("Little is known.",)), ["Little is known.", "unknown"], "unlike"),
+        (
+            predictions((0.9, "unknown", False), (0.2, "poor", False)),
+            ["1 of 2 cases to look at first: 1 mask expected to be poor, 1 case cannot be judged"],
+            "unlike",
+        ),
         (predictions((None, "unknown", False)), ["nothing found"], "good"),
     ],
 )

@@ -89,6 +89,8 @@ def print_first_looks(done: Any) -> None:
     unusual, poor = sum(q.flagged for q in judged), sum(q.mask == "poor" for q in judged)
     why = [f"{count_text(unusual, 'image')} unlike the training data"] if unusual else []
     why += [f"{count_text(poor, 'mask')} expected to be poor"] if poor else []
+    unjudged = sum(not q.is_first and "unknown" in (q.image, q.mask) for q in judged)
+    why += [f"{count_text(unjudged, 'case')} cannot be judged"] if unjudged else []
     told = f": {', '.join(why)}" if why else ""
     reassuring = not first and not done.gate_limits and all(quality.is_reassuring for quality in judged)
     style = "bold yellow" if first else "green" if reassuring else ""

@@ -10,7 +10,7 @@ from cyclopts.help import DefaultFormatter, HelpPanel
 from caseunet.cli.arguments import join_repeated, spell_settings
 from caseunet.cli.hints import explain
 from caseunet.cli.terminal import complain, show_default
-from caseunet.errors import CaseUNetError
+from caseunet.errors import CaseUNetError, Interrupted
 
 VERBS = {
     "demo": "Run the whole way on a real CT volume: prepare, train, predict, evaluate, report.",
@@ -118,6 +118,9 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         complain("interrupted")
         raise SystemExit(130) from None
+    except Interrupted as stopped:  # of verbs that cannot go on where they stopped, as demo
+        complain(str(stopped))
+        raise SystemExit(128 + stopped.signal) from None
     except Exception as error:
         if debug:
             raise

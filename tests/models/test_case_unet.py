@@ -88,7 +88,7 @@ def test_chained_branches_see_as_far_as_dense_ones() -> None:
         for branch in block.branches:
             torch.nn.init.ones_(branch.conv.weight)
             torch.nn.init.zeros_(branch.conv.bias)
-        seen = [int((map_ > 0).any(1).sum()) for map_ in block.scales(dot)]
+        seen = [int((map_ > 0).any(1).sum()) for map_ in block.convolve_scales(dot)]
         assert seen == [9, 25, 49]
     assert weights == {"dense": 2 * 4 * (9 + 25 + 49), "chained": 9 * (2 * 4 + 4 * 4 + 4 * 4)}
 

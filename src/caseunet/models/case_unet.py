@@ -55,14 +55,14 @@ class MultiScaleBlock(nn.Module):
         self.fusions = nn.ModuleList(config.conv(2 * width, width, config.fusion_kernel_size) for _ in self.pairs)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        maps = self.scales(x)
+        maps = self.convolve_scales(x)
         if not self.pairs:
             return maps
         return [
             fusion(torch.cat([maps[i], maps[j]], 1)) for fusion, (i, j) in zip(self.fusions, self.pairs, strict=True)
         ]
 
-    def scales(self, x: Any) -> list[Tensor]:
+    def convolve_scales(self, x: Any) -> list[Tensor]:
         """What each branch makes of the map, or, of chained branches, of the one before it."""
         if not self.is_chained:
             return [branch(x) for branch in self.branches]

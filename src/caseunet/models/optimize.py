@@ -49,7 +49,7 @@ class ImplicitMultiScaleBlock(MultiScaleBlock):
     """The block without a concatenation; its input may be a :class:`LazyUpsample`."""
 
     def forward(self, x: Tensor | LazyUpsample) -> list[Tensor]:
-        maps = self.scales(x)
+        maps = self.convolve_scales(x)
         if not self.pairs:
             return maps
         return [fusion(maps[i], maps[j]) for fusion, (i, j) in zip(self.fusions, self.pairs, strict=True)]

@@ -1,6 +1,7 @@
 """What the parts of CASe-UNet do, beyond equalling the author's numbers."""
 
 import math
+from dataclasses import fields
 
 import pytest
 import torch
@@ -96,6 +97,14 @@ def test_chained_branches_see_as_far_as_dense_ones() -> None:
 def test_chained_kernels_must_rise() -> None:
     with pytest.raises(CaseUNetError, match=r"kernel_sizes=\(5, 3, 7\): expected chained kernels of rising size"):
         create_model("case_unet", 1, 2, large_kernels="chained", kernel_sizes=(5, 3, 7))
+
+
+@pytest.mark.parametrize("value", ["no", 1, 0, None])
+@pytest.mark.parametrize("name", [f.name for f in fields(CaseUNetConfig) if isinstance(f.default, bool)])
+def test_a_switch_is_on_or_off(name: str, value: object) -> None:
+    """What Python would take for on or off is refused, as 1, which would leave full_resolution off."""
+    with pytest.raises(CaseUNetError, match=f"{name}={value!r}: expected true"):
+        create_model("case_unet", 1, 2, **{name: value})
 
 
 def test_position_is_seen_on_request() -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from caseunet.errors import CaseUNetError
@@ -79,13 +79,24 @@ class CaseUNetConfig:
         def whole(values: Sequence[int]) -> bool:
             return all(isinstance(value, int) and value >= 1 for value in values)
 
+        def is_switch(name: str) -> bool:
+            return isinstance(getattr(self, name), bool)
+
+        # The word "no", or 0, would else count as on, or as neither.
+        switches = [field.name for field in fields(self) if isinstance(field.default, bool)]
+        switches.remove("full_resolution")  # which takes a word too
         three_odd = len(self.kernel_sizes) == 3 and whole(self.kernel_sizes) and all(k % 2 for k in self.kernel_sizes)
         rising = list(self.kernel_sizes) == sorted(self.kernel_sizes)
         forms = ("dense", "depthwise", "chained")
         checks = (
             ("attention", self.attention in ("rowwise", "author", "spatial", "none"), '"rowwise", "spatial" or "none"'),
             ("kernel_sizes", three_odd, "three odd whole numbers"),
-            ("full_resolution", self.full_resolution in (True, False, "head"), 'true, false or "head"'),
+            (
+                "full_resolution",
+                self.full_resolution == "head" or is_switch("full_resolution"),
+                'true, false or "head"',
+            ),
+            *((name, is_switch(name), "true or false") for name in switches),
             ("heads", whole([self.heads]), "a whole number from 1"),
             ("key_size", whole([self.key_size]), "a whole number from 1"),
             ("dropout", 0 <= self.dropout < 1, "a share from 0 to below 1"),

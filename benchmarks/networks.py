@@ -13,7 +13,7 @@ gives that back at once, and the memory shown is what is really needed (times ar
 
 Predicted for CASe-UNet with 1×1 fusion at 512×512 on two CPU cores, in float32: 1.37 times fewer multiply-adds (110.6
 to 80.7), and 1.6 times the speed of prediction, since less is copied too; half the memory of a training step. What came
-out is in networks.json and explained in docs/networks.md.
+out is in networks.json and explained in docs/research/speed.md.
 """
 
 import argparse
